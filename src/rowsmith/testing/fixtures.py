@@ -1,0 +1,141 @@
+"""The fixtures: a server for each pytest process, a database on it, tables in that.
+
+Each pytest-xdist worker starts an embedded server of its own: that takes half a second, needs no agreement
+between processes about who stops it, and a test that ends a server disturbs nobody else. With
+``ROWSMITH_TEST_URL`` all use the server it names (for example ``postgresql://me@localhost/postgres``; the role must
+be allowed to create databases), each with a database of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from pytest_postgresql import factories
+from pytest_postgresql.executors import NoopExecutor
+from pytest_postgresql.janitor import DatabaseJanitor
+from sqlalchemy import URL, NullPool, make_url
+
+from rowsmith.database import Database
+from rowsmith.embedded import EmbeddedPostgres
+from rowsmith.testing.tables import WithTables, tables
+
+TEST_URL = "ROWSMITH_TEST_URL"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server's address, by the names under which pytest-postgresql looks for its parts."""
+
+    url: URL
+    options: str = ""
+    template_dbname: str | None = None
+
+    @property
+    def host(self) -> str:
+        """A name, an address, or a Unix socket's folder."""
+        return self.url.host or self._from_query("host") or "localhost"
+
+    @property
+    def port(self) -> int:
+        """5432 unless said otherwise."""
+        return self.url.port or int(self._from_query("port") or "5432")
+
+    @property
+    def user(self) -> str:
+        """The role that makes the databases."""
+        return self.url.username or "postgres"
+
+    @property
+    def password(self) -> str | None:
+        """Nothing where the server trusts us."""
+        return self.url.password
+
+    @property
+    def maintenance_dbname(self) -> str:
+        """The database to be connected to while others are made."""
+        return self.url.database or "postgres"
+
+    def _from_query(self, name: str) -> str | None:
+        value = self.url.query.get(name)
+        return value if isinstance(value, str) or value is None else value[0]
+
+
+@contextmanager
+def _server() -> Iterator[Server]:
+    if given := os.environ.get(TEST_URL):
+        url = make_url(given)
+        if url.get_backend_name() != "postgresql":
+            raise pytest.UsageError(f"{TEST_URL} must name a PostgreSQL server: postgresql://user@host/postgres")
+        yield Server(url.set(drivername="postgresql+asyncpg"))
+        return
+    with EmbeddedPostgres() as embedded:
+        yield Server(embedded.url())
+
+
+@pytest.fixture(scope="session")
+def rowsmith_server() -> Iterator[Server]:
+    """Give the server under test: embedded, or the one that ``ROWSMITH_TEST_URL`` names."""
+    with _server() as server:
+        yield server
+
+
+# The name is new in each process, so that test runs on one server do not meet.
+rowsmith_postgresql = factories.postgresql_noproc(  # pyright: ignore[reportUnknownMemberType]
+    depends_on="rowsmith_server", dbname=f"rowsmith_{uuid4().hex[:12]}"
+)
+
+
+@pytest.fixture(scope="session")
+def rowsmith_url(rowsmith_server: Server, rowsmith_postgresql: NoopExecutor) -> Iterator[URL]:
+    """Give the URL of this process's own database, which is dropped at the end."""
+    made = rowsmith_postgresql
+    with DatabaseJanitor(
+        user=made.user,
+        host=made.host,
+        port=made.port,
+        password=made.password,
+        dbname=made.dbname,
+        template_dbname=made.template_dbname,
+        maintenance_dbname=made.maintenance_dbname,
+    ):
+        yield rowsmith_server.url.set(database=made.dbname)
+
+
+@pytest.fixture(scope="session")
+def rowsmith_engine_options(pytestconfig: pytest.Config) -> Mapping[str, Any]:
+    """Give the keyword arguments for ``database``'s engine; override it to have others.
+
+    A pooled connection belongs to the event loop it was made in. Where each test has a loop of its own
+    (the default of pytest-asyncio), connections are therefore not pooled; with
+    ``asyncio_default_test_loop_scope = "session"`` they are.
+    """
+    one_loop = pytestconfig.getini("asyncio_default_test_loop_scope") == "session"
+    return {} if one_loop else {"poolclass": NullPool}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def database(rowsmith_url: URL, rowsmith_engine_options: Mapping[str, Any]) -> AsyncIterator[Database]:
+    """Give a ``Database`` on a PostgreSQL database of this process's own, empty at first."""
+    db = Database.from_url(rowsmith_url, **rowsmith_engine_options)
+    yield db
+    await db.dispose()
+
+
+@pytest.fixture
+def with_tables(database: Database) -> WithTables:
+    """Give what makes tables in ``database`` for the length of a block.
+
+    ``async with with_tables(DomainRow, GroupRow) as db:``; :func:`rowsmith.testing.tables` says what it does.
+    """
+
+    def made(*rows: type[Any]) -> Any:
+        return tables(database, *rows)
+
+    return made

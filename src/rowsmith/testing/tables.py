@@ -1,0 +1,190 @@
+"""The tables of some rows, made in a database for as long as a block lasts."""
+
+from __future__ import annotations
+
+import sqlite3
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, NoReferencedTableError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.orm import Mapper
+
+from rowsmith.database import Database
+from rowsmith.errors import MappingError
+from rowsmith.testing.catalogue import LOCK_WAIT, Made, catalogue, drop, end_holders
+
+
+class LeftOpenWarning(RuntimeWarning):
+    """A test left a transaction open on its tables; the connection was ended so that they could be dropped."""
+
+
+class WithTables(Protocol):
+    """The type of the fixture ``with_tables``: rows in, a context manager with their database out."""
+
+    def __call__(self, *rows: type[Any]) -> AbstractAsyncContextManager[Database]:
+        """Make the tables of these rows for the length of a block."""
+        ...
+
+
+@asynccontextmanager
+async def tables(target: Database | AsyncEngine, *rows: type[Any]) -> AsyncIterator[Database]:
+    """Make the tables of `rows`, and nothing else, for the length of the block.
+
+    The rows may come in any order and refer to each other in circles. What the tables need comes with
+    them: enum types, sequences, indexes, schemas, and what their DDL events make. Foreign keys to tables that
+    are not among `rows` are left out. At the end all that was made is dropped, whatever the block raised;
+    tables that were there before are used and stay.
+
+    A transaction that still holds the tables then is ended by force (PostgreSQL) after two seconds, with
+    a :class:`LeftOpenWarning`. On PostgreSQL idle connections of the pool are closed too: they
+    remember types and plans of the dropped tables.
+
+    Raises:
+        MappingError: something among `rows` is no mapped class.
+        RuntimeError: on leaving, on SQLite, a session is still open.
+    """
+    database = target if isinstance(target, Database) else Database(target)
+    made = await _create(database.engine, _subset(rows))
+    try:
+        yield database
+    finally:
+        await _drop(database.engine, made)
+
+
+def _subset(rows: Sequence[type[Any]]) -> sa.MetaData:
+    """Copy the tables of `rows` to a metadata of their own, without foreign keys that lead out of it."""
+    subset = sa.MetaData()
+    originals = list(_tables_of(rows))
+    for table in originals:
+        subset.naming_convention = table.metadata.naming_convention
+        _forward_events(table.to_metadata(subset), table)
+    for metadata in {table.metadata: None for table in originals}:
+        _forward_events(subset, metadata)
+    for table in subset.tables.values():
+        _cut_outside(table)
+    return subset
+
+
+def _forward_events(copy: sa.Table | sa.MetaData, original: sa.Table | sa.MetaData) -> None:
+    """Let the DDL that a team hung on the original run for its copy, which does not inherit it."""
+    for name in ("before_create", "after_create"):
+        event.listen(copy, name, _forward(getattr(original.dispatch, name), original))
+
+
+def _forward(listeners: Callable[..., Any], original: sa.Table | sa.MetaData) -> Callable[..., None]:
+    def call(_: Any, connection: sa.Connection, **options: Any) -> None:
+        listeners(original, connection, **options)
+
+    return call
+
+
+def _tables_of(rows: Iterable[type[Any]]) -> Iterable[sa.Table]:
+    """Each row's table; the parents' too where a class inherits by joined tables."""
+    found: dict[sa.Table, None] = {}
+    for row in rows:
+        mapper: Mapper[Any] | None = sa.inspect(row, raiseerr=False) if isinstance(row, type) else None
+        if mapper is None:
+            raise MappingError(f"with_tables takes mapped classes, got {row!r}: write with_tables(DomainRow, GroupRow)")
+        found.update(dict.fromkeys(table for table in mapper.tables if isinstance(table, sa.Table)))
+    return found
+
+
+def _cut_outside(table: sa.Table) -> None:
+    for key in list(table.foreign_key_constraints):
+        try:
+            key.referred_table  # noqa: B018 (looks the table up)
+        except NoReferencedTableError:
+            _cut(table, key)
+
+
+def _cut(table: sa.Table, key: sa.ForeignKeyConstraint) -> None:
+    table.constraints.discard(key)
+    for element in key.elements:
+        table.foreign_keys.discard(element)
+        element.parent.foreign_keys.discard(element)
+
+
+async def _create(engine: AsyncEngine, subset: sa.MetaData) -> Made:
+    async with _side_door(engine) as door:
+        before: Made = set()
+        try:
+            async with door.begin() as connection:
+                before = await catalogue(connection)
+                await _create_schemas(connection, subset)
+                await connection.run_sync(subset.create_all)
+                return await catalogue(connection) - before
+        except BaseException:
+            await _drop_left_over(door, before)
+            raise
+
+
+async def _drop_left_over(door: AsyncEngine, before: Made) -> None:
+    """Drop what a failed creation left, on a database (SQLite's drivers) whose DDL is not transactional."""
+    if door.dialect.name == "postgresql":
+        return
+    async with door.begin() as connection:
+        await drop(connection, await catalogue(connection) - before)
+
+
+async def _create_schemas(connection: AsyncConnection, subset: sa.MetaData) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    for schema in sorted({table.schema for table in subset.tables.values() if table.schema}):
+        await connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
+
+
+async def _drop(engine: AsyncEngine, made: Made) -> None:
+    async with _side_door(engine) as door:
+        try:
+            await _drop_once(door, made)
+        except (DBAPIError, sqlite3.OperationalError) as failed:
+            if not await _make_way(door, made, failed):
+                raise
+            await _drop_once(door, made)
+    if engine.dialect.name == "postgresql":
+        await engine.dispose()
+
+
+async def _drop_once(door: AsyncEngine, made: Made) -> None:
+    async with door.begin() as connection:
+        await drop(connection, made)
+
+
+async def _make_way(door: AsyncEngine, made: Made, failed: Exception) -> bool:
+    """End the connections that hold the tables, and say so; whether there is reason to try again."""
+    if "database is locked" in str(failed):  # SQLite has no code for it that every driver passes on
+        raise RuntimeError("a session is still open on these tables: close it before the block ends") from None
+    if getattr(getattr(failed, "orig", None), "sqlstate", None) != "55P03":
+        return False
+    async with door.begin() as connection:
+        pids = await end_holders(connection, made)
+    warnings.warn(
+        f"transactions were open on tables of with_tables for {LOCK_WAIT} after its block: their connections "
+        f"(pids {pids}) were ended; close every session inside the block",
+        LeftOpenWarning,
+        stacklevel=2,
+    )
+    return True
+
+
+@asynccontextmanager
+async def _side_door(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    """An engine to the same database whose connections are not those under test, which may be used up or broken.
+
+    It has the dialect of the first, which so learns of the DDL. SQLite has no use for it, and in memory it
+    would be another database.
+    """
+    if engine.dialect.name != "postgresql":
+        yield engine
+        return
+    sync = engine.sync_engine
+    door = AsyncEngine(sa.Engine(sync.pool.recreate(), sync.dialect, sync.url))
+    try:
+        yield door
+    finally:
+        await door.dispose()

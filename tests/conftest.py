@@ -1,0 +1,39 @@
+"""Fixtures for rowsmith's own tests: both databases, so that one test can hold on each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rowsmith.database import Database
+from rowsmith.testing import WithTables, tables
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+async def sqlite_database(tmp_path: Path) -> AsyncIterator[Database]:
+    """Give a ``Database`` on an SQLite file of this test's own."""
+    db = Database.from_url(f"sqlite+aiosqlite:///{tmp_path / 'rowsmith.sqlite'}")
+    yield db
+    await db.dispose()
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def any_database(request: pytest.FixtureRequest) -> Database:
+    """Run the test once on PostgreSQL and once on SQLite."""
+    names = {"postgresql": "database", "sqlite": "sqlite_database"}
+    return request.getfixturevalue(names[request.param])
+
+
+@pytest.fixture
+def any_tables(any_database: Database) -> WithTables:
+    """Do what ``with_tables`` does, on PostgreSQL and on SQLite."""
+
+    def made(*rows: type[Any]) -> Any:
+        return tables(any_database, *rows)
+
+    return made

@@ -1,0 +1,29 @@
+"""Helpers for tests: ``from support import count_statements``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import event
+
+from rowsmith.database import Database
+
+
+@contextmanager
+def count_statements(db: Database) -> Iterator[list[str]]:
+    """Collect the SQL of every statement that SQLAlchemy sends through the database's engine meanwhile.
+
+    BEGIN, COMMIT and ROLLBACK are the driver's own and are not among them.
+    """
+    sent: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        sent.append(statement)
+
+    event.listen(db.engine.sync_engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(db.engine.sync_engine, "before_cursor_execute", note)

