@@ -1,0 +1,333 @@
+"""Every error that rowsmith raises.
+
+The tree::
+
+    RepositoryError
+    ├── EntityNotFound            the row is absent, soft-deleted, or outside the scope: told apart by nobody
+    ├── ConstraintViolation       a constraint of the database said no
+    │   ├── EntityAlreadyExists       unique or primary key
+    │   ├── ReferenceNotFound         foreign key, the referenced row is absent
+    │   ├── StillReferenced           foreign key, other rows still point here
+    │   ├── CheckViolation
+    │   ├── NotNullViolation
+    │   └── ExclusionViolation
+    ├── StaleVersion              somebody else wrote first
+    ├── ScopeError
+    │   ├── EmptyScope                a scope that limits nothing
+    │   ├── ScopeRequired             a call without the scope its repository demands
+    │   └── ScopeMismatch             a write that would leave its scope
+    ├── BadInput
+    │   ├── InvalidValue              a value its column cannot hold
+    │   ├── InvalidFilter
+    │   ├── InvalidPagination
+    │   └── InvalidCursor
+    ├── TransactionError
+    │   ├── ReadOnlyViolation         a write in a read-only session
+    │   ├── TransactionAborted        a swallowed error: nothing was committed
+    │   ├── CommitOutcomeUnknown      the answer to COMMIT was lost
+    │   ├── AfterCommitFailed         committed, but work handed to ``after_commit`` failed
+    │   ├── SerializationFailure
+    │   ├── DeadlockDetected
+    │   ├── LockNotAvailable
+    │   └── ConcurrentUse             one unit of work, two tasks
+    ├── DeadlineExceeded
+    ├── DatabaseUnavailable
+    │   └── PoolExhausted
+    ├── DatabaseFault             the database refused the statement itself (SQL, privileges, resources)
+    └── MissingExtra              an optional dependency is not installed (an ImportError too)
+    MappingError                  a class is declared wrongly (a RepositoryError and a TypeError)
+
+No message, representation or chained cause holds a value of a row: a duplicate e-mail address
+must not travel into logs. What may be known of a failure without values (the constraint, its
+table and columns, the SQLSTATE) stands in :class:`ErrorFacts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeAlias
+
+
+@dataclass(frozen=True)
+class ErrorFacts:
+    """What is known of a failure without naming any value of a row.
+
+    ``domain`` and ``operation`` say whose call failed (``"group"``, ``"create"``); ``sqlstate`` is
+    PostgreSQL's five-character code (appendix A of its manual), absent elsewhere; ``constraint``,
+    ``table`` and ``columns`` are names in the schema.
+    """
+
+    domain: str | None = None
+    operation: str | None = None
+    sqlstate: str | None = None
+    constraint: str | None = None
+    table: str | None = None
+    columns: tuple[str, ...] = ()
+
+
+class RepositoryError(Exception):
+    """The root of everything a caller can meet.
+
+    ``facts`` says where it happened; ``error_code`` is ``{domain}_{operation}_{detail}``, for
+    example ``group_create_already_exists``, stable enough to be a metric's label.
+    """
+
+    detail: ClassVar[str] = "error"
+    default_message: ClassVar[str] = "the operation failed"
+
+    def __init__(self, message: str | None = None, *, facts: ErrorFacts | None = None) -> None:
+        super().__init__(message or self.default_message)
+        self.facts = facts or ErrorFacts()
+
+    @property
+    def error_code(self) -> str:
+        """``{domain}_{operation}_{detail}``; ``repository`` and ``call`` stand in for what is unknown."""
+        return f"{self.facts.domain or 'repository'}_{self.facts.operation or 'call'}_{self.detail}"
+
+    def locate(self, domain: str, operation: str) -> None:
+        """Fill in whose call failed, where the raiser could not know it."""
+        self.facts = replace(
+            self.facts,
+            domain=self.facts.domain or domain,
+            operation=self.facts.operation or operation,
+        )
+
+
+ErrorFactory: TypeAlias = Callable[[str], Exception]
+"""Makes a domain's own error from a message without values; an exception class is one."""
+
+
+class EntityNotFound(RepositoryError):
+    """No such row for this caller: absent, soft-deleted or outside the scope.
+
+    ``missing`` holds the keys that were asked for and not found, as given; the message only counts them.
+    """
+
+    detail = "not_found"
+    default_message = "the entity was not found"
+    missing: tuple[Any, ...] = ()
+
+
+class ConstraintViolation(RepositoryError):
+    """A constraint of the database refused the write; ``facts.constraint`` names it."""
+
+    detail = "constraint_violated"
+    default_message = "a constraint was violated"
+
+
+class EntityAlreadyExists(ConstraintViolation):
+    """A unique or primary key is taken (SQLSTATE 23505)."""
+
+    detail = "already_exists"
+    default_message = "an entity with this key already exists"
+
+
+class ReferenceNotFound(ConstraintViolation):
+    """A foreign key points at no row (SQLSTATE 23503, seen from the referencing row)."""
+
+    detail = "reference_not_found"
+    default_message = "a referenced entity does not exist"
+
+
+class StillReferenced(ConstraintViolation):
+    """Other rows still point at this one (SQLSTATE 23503 or 23001, seen from the referenced row)."""
+
+    detail = "still_referenced"
+    default_message = "the entity is still referenced by others"
+
+
+class CheckViolation(ConstraintViolation):
+    """A CHECK constraint refused the row (SQLSTATE 23514)."""
+
+    detail = "check_violated"
+    default_message = "a check constraint refused the row"
+
+
+class NotNullViolation(ConstraintViolation):
+    """A column that must have a value has none (SQLSTATE 23502)."""
+
+    detail = "not_null_violated"
+    default_message = "a required column has no value"
+
+
+class ExclusionViolation(ConstraintViolation):
+    """An exclusion constraint refused the row (SQLSTATE 23P01)."""
+
+    detail = "exclusion_violated"
+    default_message = "an exclusion constraint refused the row"
+
+
+class StaleVersion(RepositoryError):
+    """The row is there, but another version of it than ``expected_version``: read it again, then write."""
+
+    detail = "stale_version"
+    default_message = "the entity was changed by somebody else: read it again, then write"
+
+
+class ScopeError(RepositoryError):
+    """A scope was used wrongly."""
+
+    detail = "scope_error"
+
+
+class EmptyScope(ScopeError):
+    """A scope without conditions would mean all rows; say ``Unscoped(reason=...)`` if that is meant."""
+
+    detail = "empty_scope"
+    default_message = "the scope has no conditions: write Unscoped(reason='...') if all rows are meant"
+
+
+class ScopeRequired(ScopeError):
+    """The repository declares ``scope_required = True`` and the call gave none."""
+
+    detail = "scope_required"
+    default_message = "this repository needs a scope: pass scope=..., or Unscoped(reason='...')"
+
+
+class ScopeMismatch(ScopeError):
+    """The write would put a row outside the scope it was made in."""
+
+    detail = "scope_mismatch"
+    default_message = "the write would leave its scope"
+
+
+class BadInput(RepositoryError):
+    """What the caller gave cannot be used; the message says what to give instead."""
+
+    detail = "bad_input"
+
+
+class InvalidValue(BadInput):
+    """A value that its column cannot hold (also SQLSTATE class 22)."""
+
+    detail = "invalid_value"
+    default_message = "a value does not fit its column"
+
+
+class InvalidFilter(BadInput):
+    """A filter or condition without a meaning."""
+
+    detail = "invalid_filter"
+    default_message = "the filter has no meaning"
+
+
+class InvalidPagination(BadInput):
+    """A page that cannot be: a size below one, above the cap, or two modes at once."""
+
+    detail = "invalid_pagination"
+    default_message = "the pagination cannot be used"
+
+
+class InvalidCursor(BadInput):
+    """A cursor that is cut, changed, or was made for another order, filter or scope."""
+
+    detail = "invalid_cursor"
+    default_message = "the cursor cannot be used here: start again without one"
+
+
+class TransactionError(RepositoryError):
+    """The transaction, not the statement, is what failed."""
+
+    detail = "transaction_error"
+
+
+class ReadOnlyViolation(TransactionError):
+    """A write in a read-only session (SQLSTATE 25006, or unflushed changes at its end)."""
+
+    detail = "read_only"
+    default_message = "this session is read-only: open begin_session() to write"
+
+
+class TransactionAborted(TransactionError):
+    """A statement failed, the block swallowed the error, and so nothing of it was committed."""
+
+    detail = "transaction_aborted"
+    default_message = (
+        "a statement in this block failed and its error was swallowed, so nothing was committed: "
+        "let the error leave the block, or put the risky part into a nested unit_of_work()"
+    )
+
+
+class CommitOutcomeUnknown(TransactionError):
+    """The answer to COMMIT was lost: the work may be there or not. Look before you try again."""
+
+    detail = "commit_outcome_unknown"
+    default_message = "the answer to COMMIT was lost: the work may be there or not"
+
+
+class AfterCommitFailed(TransactionError):
+    """The transaction is committed; work handed to ``after_commit`` failed afterwards."""
+
+    detail = "after_commit_failed"
+    default_message = "the transaction is committed, but work registered with after_commit failed"
+
+
+class SerializationFailure(TransactionError):
+    """Concurrent transactions could not be ordered (SQLSTATE 40001): run the whole transaction again."""
+
+    detail = "serialization_failure"
+    default_message = "concurrent transactions could not be ordered: run the whole transaction again"
+
+
+class DeadlockDetected(TransactionError):
+    """The database broke a deadlock at our cost (SQLSTATE 40P01): run the whole transaction again."""
+
+    detail = "deadlock_detected"
+    default_message = "the database broke a deadlock here: run the whole transaction again"
+
+
+class LockNotAvailable(TransactionError):
+    """A lock was not to be had in the time allowed (SQLSTATE 55P03, or SQLite's busy)."""
+
+    detail = "lock_not_available"
+    default_message = "a lock was not available"
+
+
+class ConcurrentUse(TransactionError):
+    """One unit of work or session was used by two tasks at once; give each task its own."""
+
+    detail = "concurrent_use"
+    default_message = "one unit of work is used by two tasks at once: give each task its own"
+
+
+class DeadlineExceeded(RepositoryError):
+    """The statement ran out of time or was cancelled by the server (SQLSTATE 57014)."""
+
+    detail = "deadline_exceeded"
+    default_message = "the operation ran out of time"
+
+
+class DatabaseUnavailable(RepositoryError):
+    """No connection, or it was lost (SQLSTATE classes 08, 57P, 53300 and socket errors)."""
+
+    detail = "database_unavailable"
+    default_message = "the database cannot be reached"
+
+
+class PoolExhausted(DatabaseUnavailable):
+    """Every connection of the pool was in use for as long as the pool waits."""
+
+    detail = "pool_exhausted"
+    default_message = "no connection became free in time: is a session open around this call?"
+
+
+class DatabaseFault(RepositoryError):
+    """The database refused the statement itself: SQL, privileges, resources, internal errors."""
+
+    detail = "database_fault"
+    default_message = "the database refused the statement"
+
+
+class MappingError(RepositoryError, TypeError):
+    """A row, data, spec, patch or repository class is declared wrongly; raised when the class is made."""
+
+    detail = "mapping_error"
+    default_message = "the class does not fit its row"
+
+
+class MissingExtra(RepositoryError, ImportError):
+    """An optional dependency is not installed; the message names the extra to install."""
+
+    detail = "missing_extra"
+    default_message = "an optional dependency is not installed"
