@@ -1,0 +1,161 @@
+"""Orders: what rows are sorted by, taken apart so that ORDER BY and a cursor's predicate come from one list.
+
+An order is written in SQLAlchemy's own words (``GroupRow.name``, ``GroupRow.name.desc().nulls_last()``).
+NULLs go where PostgreSQL puts them, on every backend: last when ascending, first when descending, unless
+the order says otherwise (https://www.postgresql.org/docs/current/queries-order.html). Nothing here talks
+to a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeGuard
+
+from sqlalchemy import Column, ColumnElement, Label, UnaryExpression
+from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    _label_reference,  # pyright: ignore[reportPrivateUsage]
+    _textual_label_reference,  # pyright: ignore[reportPrivateUsage]
+)
+
+from rowsmith.errors import InvalidFilter
+
+OrderExpression: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
+"""A column, mapped attribute or SQL expression, with or without ``.asc()``, ``.desc()``, ``.nulls_last()``."""
+
+Order: TypeAlias = OrderExpression | Callable[[], OrderExpression]
+"""What to sort by, or a callable without arguments that gives it when it is needed."""
+
+_DIRECTIONS: dict[Any, bool] = {operators.asc_op: False, operators.desc_op: True}
+_LABEL = object()
+_NULLS: dict[Any, bool] = {operators.nulls_first_op: True, operators.nulls_last_op: False}
+
+
+@dataclass(frozen=True, eq=False)
+class OrderTerm:
+    """One sort key: an expression without modifiers, its direction, and where its NULLs go.
+
+    ``nullable`` is False only where the database itself rules NULL out. Terms compare by identity,
+    because comparing SQL expressions makes SQL.
+    """
+
+    expression: ColumnElement[Any]
+    descending: bool
+    nulls_first: bool
+    nullable: bool
+
+    def clause(self) -> ColumnElement[Any]:
+        """Give the ORDER BY item, with an explicit NULL placement only where there can be NULLs."""
+        ordered = self.expression.desc() if self.descending else self.expression.asc()
+        if not self.nullable:
+            return ordered
+        return ordered.nulls_first() if self.nulls_first else ordered.nulls_last()
+
+    def reversed(self) -> OrderTerm:
+        """Give the term that sorts exactly the other way round, NULLs included."""
+        return replace(self, descending=not self.descending, nulls_first=not self.nulls_first)
+
+
+def order_terms(orders: Sequence[Order], primary_key: Sequence[ColumnElement[Any]]) -> tuple[OrderTerm, ...]:
+    """Take orders apart and make them total by appending the primary key.
+
+    The primary key's columns that are not named already follow in the direction of the last order, so
+    that one plain index on ``(name, id)`` serves ``name`` and ``name.desc()`` alike.
+
+    Args:
+        orders: what to sort by, the most significant first; may be empty.
+        primary_key: the columns that tell every row from every other.
+
+    Raises:
+        InvalidFilter: an order is no SQL expression (a string, ``text()``, a relationship), names a
+            direction or NULL placement twice, or the same expression was given twice.
+    """
+    terms: list[OrderTerm] = []
+    for order in orders:
+        term = _parse(_expression_of(order), primary_key)
+        if _holds(terms, term.expression):
+            raise InvalidFilter(f"the order {term.expression} is given twice: name each expression once")
+        terms.append(term)
+    descending = bool(terms) and terms[-1].descending
+    for column in primary_key:
+        if not _holds(terms, column):
+            terms.append(OrderTerm(column, descending, nulls_first=descending, nullable=False))
+    return tuple(terms)
+
+
+def _expression_of(order: Any) -> ColumnElement[Any]:
+    if _is_expression(order):
+        return order
+    if isinstance(getattr(order, "property", None), RelationshipProperty):
+        raise InvalidFilter(f"{order} is a relationship and has no order: sort by one of its row's columns")
+    if hasattr(order, "__clause_element__"):
+        return _expression_of(order.__clause_element__())
+    if callable(order) and not isinstance(order, type):
+        return _expression_of(order())
+    raise _not_an_order(order)
+
+
+def _is_expression(order: object) -> TypeGuard[ColumnElement[Any]]:
+    return isinstance(order, ColumnElement)
+
+
+def _parse(expression: ColumnElement[Any], primary_key: Sequence[ColumnElement[Any]]) -> OrderTerm:
+    bare, direction, nulls = _unwrap(expression)
+    descending = direction is True
+    nulls_first = descending if nulls is None else nulls
+    return OrderTerm(bare, descending, nulls_first, _is_nullable(bare, primary_key))
+
+
+def _unwrap(given: ColumnElement[Any]) -> tuple[ColumnElement[Any], bool | None, bool | None]:
+    """Peel modifiers and labels off; gives the expression, its direction and NULL placement if named."""
+    expression: Any = given
+    direction: bool | None = None
+    nulls: bool | None = None
+    while (modifier := _modifier(expression)) is not None:
+        if modifier in _DIRECTIONS and direction is None:
+            direction = _DIRECTIONS[modifier]
+        elif modifier in _NULLS and nulls is None:
+            nulls = _NULLS[modifier]
+        elif modifier is not _LABEL:
+            raise InvalidFilter(f"the order {given} names its direction or NULL placement twice: name it once")
+        expression = expression.element
+    if isinstance(expression, _textual_label_reference):
+        raise _not_an_order(expression.element)
+    return expression, direction, nulls
+
+
+def _modifier(expression: Any) -> Any:
+    """Give what stands around an expression and is no part of its value, or None."""
+    if isinstance(expression, _label_reference | Label):
+        return _LABEL
+    modifier = expression.modifier if isinstance(expression, UnaryExpression) else None
+    return modifier if modifier in _DIRECTIONS or modifier in _NULLS else None
+
+
+def _is_nullable(expression: ColumnElement[Any], primary_key: Sequence[ColumnElement[Any]]) -> bool:
+    """A NOT NULL column of the row's own table has no NULLs; one of a table joined to it may."""
+    if any(_same(expression, column) for column in primary_key):
+        return False
+    if not isinstance(expression, Column) or expression.nullable is not False:
+        return True
+    return all(expression.table is not getattr(column, "table", None) for column in primary_key)
+
+
+def _holds(terms: Sequence[OrderTerm], expression: ColumnElement[Any]) -> bool:
+    return any(_same(term.expression, expression) for term in terms)
+
+
+def _same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:
+    if isinstance(left, Column) or isinstance(right, Column):
+        return hash(left) == hash(right)  # a mapped attribute's column is the table's with annotations around it
+    # Without use_proxies=False a table's column and its alias's column would count as one.
+    return left.compare(right, use_proxies=False)
+
+
+def _not_an_order(given: object) -> InvalidFilter:
+    return InvalidFilter(
+        f"an order must be a column or SQL expression such as GroupRow.name or GroupRow.name.desc(), "
+        f"not {type(given).__name__}; for names from outside, choose the column from a list of your own"
+    )

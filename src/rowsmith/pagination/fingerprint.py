@@ -1,0 +1,100 @@
+"""The fingerprint of a search: what a cursor was made for, so that it serves nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from enum import Enum
+from hashlib import blake2b
+from typing import Any, Final, TypeAlias, cast
+
+from sqlalchemy import BindParameter, ColumnElement
+
+from rowsmith.orders import OrderTerm
+from rowsmith.pagination.key_values import stored_value
+
+_Bind: TypeAlias = BindParameter[Any]
+
+_MAX_TEXTS: Final = 2_000
+_texts: dict[Any, bytes] = {}
+
+
+def fingerprint(terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[bool]] = ()) -> bytes:
+    """Give 16 bytes that stand for an order and conditions: the SQL text and the values bound in it.
+
+    The same in every process for the same search. A condition that binds a value which differs from call
+    to call (``datetime.now()``; say ``func.now()``) differs in its fingerprint, and so ends its cursors.
+
+    Args:
+        terms: the orders, taken apart.
+        conditions: everything that limits the search, its filters and its scope alike.
+    """
+    digest = blake2b(digest_size=16)
+    for term in terms:
+        digest.update(b"<" if term.descending else b">")
+        digest.update(b"0" if term.nulls_first else b"1")
+        _add(digest, term.expression)
+    for condition in conditions:
+        digest.update(b"&")
+        _add(digest, condition)
+    return digest.digest()
+
+
+def _add(digest: blake2b, expression: ColumnElement[Any]) -> None:
+    text, binds = _structure(expression)
+    digest.update(text)
+    for bind in binds:
+        _add_framed(digest, _bind_text(bind).encode("utf-8", "surrogatepass"))
+
+
+def _add_framed(digest: blake2b, data: bytes) -> None:
+    # With its length before it no value can pass for the end of one and the start of the next.
+    digest.update(len(data).to_bytes(4, "big"))
+    digest.update(data)
+
+
+def _structure(expression: ColumnElement[Any]) -> tuple[bytes, Iterable[_Bind]]:
+    """Give the digest of the SQL text, and the bound parameters in a fixed order.
+
+    Compiling takes some 50 microseconds, so texts are kept under the key that SQLAlchemy's own statement
+    cache uses (two expressions of one key have one text); what it cannot key is compiled each time.
+    """
+    key = expression._generate_cache_key()  # pyright: ignore[reportPrivateUsage]
+    if key is None:
+        compiled = expression.compile()
+        return _digest(str(compiled)), compiled.binds.values()
+    text = _texts.get(key.key)
+    if text is None:
+        if len(_texts) >= _MAX_TEXTS:
+            _texts.clear()
+        text = _texts[key.key] = _digest(str(expression))
+    return text, key.bindparams
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()
+
+
+def _bind_text(bind: _Bind) -> str:
+    value: Any = bind.effective_value
+    if bind.expanding and isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        # The values of an IN have no order, and a set gives them in another one in each process.
+        items = cast("Iterable[Any]", value)  # type: ignore[redundant-cast]
+        return ",".join(sorted(stable_text(stored_value(bind.type, item)) for item in items))
+    return stable_text(stored_value(bind.type, value))
+
+
+def stable_text(value: object) -> str:
+    """Give a text that tells values and their types apart and is the same in every process."""
+    name = type(value).__qualname__
+    if isinstance(value, Enum):
+        return f"{name}.{value.name}"
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[Any, Any]", value).items()  # type: ignore[redundant-cast]
+        return f"{name}({','.join(sorted(stable_text(pair) for pair in pairs))})"
+    if isinstance(value, list | tuple | AbstractSet):
+        texts = [stable_text(item) for item in cast("Iterable[Any]", value)]
+        return f"{name}({','.join(sorted(texts) if isinstance(value, AbstractSet) else texts)})"
+    if type(value).__repr__ is object.__repr__:  # it would name an address
+        return f"{name}({stable_text(vars(value))})"
+    return f"{name}:{value!r}"

@@ -1,0 +1,259 @@
+"""Key values as bytes: one typed, self-delimiting form for whatever a row may be sorted by.
+
+A value is a tag, a four-byte length and a body. The tag says which Python type the body is; what the
+column holds decides whether that type may stand there, and which enum a name belongs to: nothing is ever
+imported or evaluated because a cursor says so.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Column, ColumnElement
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.types import DateTime, Time, TypeDecorator, TypeEngine
+from sqlalchemy.types import Enum as EnumType
+
+from rowsmith.errors import InvalidCursor, MappingError
+from rowsmith.orders import OrderTerm
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_HEADER: Final = struct.Struct(">cI")
+_DOUBLE: Final = struct.Struct(">d")
+_BIGINT_BYTES: Final = 8
+_DIALECT: Final = DefaultDialect()
+_NONE: Final = b"n"
+_ENUM: Final = b"e"
+_NUMBERS: Final = (int, float, Decimal)
+_MAX_EXPONENT: Final = 131_072  # the most digits before the point in PostgreSQL's numeric (its manual, 8.1.2)
+
+
+class _Form(NamedTuple):
+    """How one Python type is written and read."""
+
+    tag: bytes
+    python: type
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes], Any]
+
+
+def _write_text(value: Any) -> bytes:
+    return str(value).encode()
+
+
+def _read_text(body: bytes) -> str:
+    text = body.decode()
+    if "\0" in text:
+        raise ValueError("NUL")
+    return text
+
+
+def _write_int(value: int) -> bytes:
+    magnitude = value if value >= 0 else ~value
+    return value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
+
+
+def _read_int(body: bytes) -> int:
+    if len(body) > _BIGINT_BYTES:
+        raise ValueError("beyond 64 bits")
+    return int.from_bytes(body, "big", signed=True)
+
+
+def _read_decimal(body: bytes) -> Decimal:
+    value = Decimal(body.decode("ascii"))
+    if value.is_snan() or (value.is_finite() and abs(value.adjusted()) > _MAX_EXPONENT):
+        raise ValueError("not a numeric")
+    return value
+
+
+def _write_bool(value: bool) -> bytes:
+    return b"\1" if value else b"\0"
+
+
+def _read_bool(body: bytes) -> bool:
+    return (b"\0", b"\1").index(body) == 1
+
+
+def _read_float(body: bytes) -> float:
+    value: float = _DOUBLE.unpack(body)[0]
+    return value
+
+
+def _write_timestamp(value: date | time) -> bytes:
+    return value.isoformat().encode()
+
+
+def _read_datetime(body: bytes) -> datetime:
+    return datetime.fromisoformat(body.decode("ascii"))
+
+
+def _read_date(body: bytes) -> date:
+    return date.fromisoformat(body.decode("ascii"))
+
+
+def _read_time(body: bytes) -> time:
+    return time.fromisoformat(body.decode("ascii"))
+
+
+def _write_uuid(value: UUID) -> bytes:
+    return value.bytes
+
+
+def _read_uuid(body: bytes) -> UUID:
+    return UUID(bytes=body)
+
+
+def _write_interval(value: timedelta) -> bytes:
+    return _write_int(value // _MICROSECOND)
+
+
+def _read_interval(body: bytes) -> timedelta:
+    return timedelta(microseconds=int.from_bytes(body, "big", signed=True))
+
+
+def _write_name(value: Enum) -> bytes:
+    return value.name.encode()
+
+
+# bool before int and datetime before date: the first form whose type fits is taken.
+_FORMS: Final = (
+    _Form(_ENUM, Enum, _write_name, bytes.decode),
+    _Form(b"b", bool, _write_bool, _read_bool),
+    _Form(b"i", int, _write_int, _read_int),
+    _Form(b"s", str, _write_text, _read_text),
+    _Form(b"t", datetime, _write_timestamp, _read_datetime),
+    _Form(b"d", date, _write_timestamp, _read_date),
+    _Form(b"c", time, _write_timestamp, _read_time),
+    _Form(b"v", timedelta, _write_interval, _read_interval),
+    _Form(b"u", UUID, _write_uuid, _read_uuid),
+    _Form(b"m", Decimal, _write_text, _read_decimal),
+    _Form(b"f", float, _DOUBLE.pack, _read_float),
+    _Form(b"x", bytes, bytes, bytes),
+)
+_BY_TAG: Final = {form.tag: form for form in _FORMS}
+
+
+def pack(values: Sequence[Any], terms: Sequence[OrderTerm]) -> bytes:
+    """Write one value for each term.
+
+    Raises:
+        MappingError: a term's type has values that no cursor can carry (JSON, arrays, ...).
+    """
+    return b"".join(_pack_value(value, term.expression) for value, term in zip(values, terms, strict=True))
+
+
+def unpack(payload: bytes, terms: Sequence[OrderTerm]) -> tuple[Any, ...]:
+    """Read back what :func:`pack` wrote, checking that each value is one its term can have.
+
+    Raises:
+        InvalidCursor: it is anything else.
+    """
+    parts = list(_split(payload))
+    if len(parts) != len(terms):
+        raise InvalidCursor
+    return tuple(_unpack_value(tag, body, term) for (tag, body), term in zip(parts, terms, strict=True))
+
+
+def stored_value(kind: TypeEngine[Any], value: Any) -> Any:
+    """Give a value as the database's own type has it, undoing what a team's ``TypeDecorator`` does."""
+    for decorator in _layers(kind)[0]:
+        if value is not None and _overrides(decorator, "process_bind_param"):
+            value = decorator.process_bind_param(value, _DIALECT)
+    return value
+
+
+def _pack_value(value: Any, expression: ColumnElement[Any]) -> bytes:
+    stored = stored_value(expression.type, value)
+    if stored is None:
+        return _HEADER.pack(_NONE, 0)
+    form = next((form for form in _FORMS if isinstance(stored, form.python)), None)
+    if form is None or not _fits(stored, expression):
+        raise MappingError(
+            f"a cursor cannot carry {type(value).__name__} for {expression} of type {type(expression.type).__name__}: "
+            "order by a column of a plain type, or use OffsetPagination"
+        )
+    body = form.write(stored)
+    return _HEADER.pack(form.tag, len(body)) + body
+
+
+def _split(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
+    position = 0
+    while position < len(payload):
+        start = position + _HEADER.size
+        if start > len(payload):
+            raise InvalidCursor
+        tag, length = _HEADER.unpack_from(payload, position)
+        position = start + length
+        if position > len(payload):
+            raise InvalidCursor
+        yield tag, payload[start:position]
+
+
+def _unpack_value(tag: bytes, body: bytes, term: OrderTerm) -> Any:
+    if tag == _NONE:
+        return _null(body, term)
+    try:
+        return _read(tag, body, term.expression)
+    except Exception:  # noqa: BLE001 - a team's process_result_value may raise what it likes at outside bytes
+        raise InvalidCursor from None
+
+
+def _null(body: bytes, term: OrderTerm) -> None:
+    if body or not term.nullable:
+        raise InvalidCursor
+
+
+def _read(tag: bytes, body: bytes, expression: ColumnElement[Any]) -> Any:
+    layers, bare = _layers(expression.type)
+    value = _BY_TAG[tag].read(body)
+    if tag == _ENUM:
+        value = _member(bare, value)
+    if not _fits(value, expression):
+        raise InvalidCursor
+    for decorator in reversed(layers):
+        if _overrides(decorator, "process_result_value"):
+            value = decorator.process_result_value(value, _DIALECT)
+    return value
+
+
+def _member(kind: TypeEngine[Any], name: str) -> Enum:
+    if not isinstance(kind, EnumType) or kind.enum_class is None:
+        raise InvalidCursor
+    member: Enum = kind.enum_class[name]
+    return member
+
+
+def _fits(value: Any, expression: ColumnElement[Any]) -> bool:
+    """Whether a stored value is one that the expression's type has."""
+    bare = _layers(expression.type)[1]
+    expected = bare.python_type
+    if expected is object:  # func.lower(...) and the like: SQLAlchemy does not know, the database does
+        return not isinstance(value, Enum)
+    if expected in _NUMBERS:
+        # What SQLAlchemy infers for sums and averages is a guess: only a column's int is surely one.
+        allowed = int if expected is int and isinstance(expression, Column) else _NUMBERS
+        return isinstance(value, allowed) and not isinstance(value, bool)
+    if isinstance(value, datetime | time) and isinstance(bare, DateTime | Time) and value.tzinfo is not None:
+        return isinstance(value, expected) and bare.timezone
+    if isinstance(bare, EnumType) and bare.enum_class is None:
+        return value in bare.enums
+    return isinstance(value, expected) and isinstance(value, datetime) == (expected is datetime)
+
+
+def _layers(kind: TypeEngine[Any]) -> tuple[list[TypeDecorator[Any]], TypeEngine[Any]]:
+    """Give a type's decorators, the outermost first, and the type that the database sees."""
+    layers: list[TypeDecorator[Any]] = []
+    while isinstance(kind, TypeDecorator) and (kind.python_type is object or _overrides(kind, "process_bind_param")):
+        layers.append(kind)
+        kind = kind.impl_instance
+    return layers, kind
+
+
+def _overrides(decorator: TypeDecorator[Any], method: str) -> bool:
+    return getattr(type(decorator), method) is not getattr(TypeDecorator, method)

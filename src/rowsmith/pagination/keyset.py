@@ -1,0 +1,111 @@
+"""The keyset predicate: the rows strictly after a given key in a given order, exact with ties and NULLs.
+
+Idea: "We need tool support for keyset pagination" (https://use-the-index-luke.com/no-offset) and
+PostgreSQL's row comparison (https://www.postgresql.org/docs/current/functions-comparisons.html), which a
+plain index answers. Row comparison knows one direction and no NULLs, so terms are first gathered into runs
+of the same direction without NULLs; a run is compared as one row value, and runs are combined by the
+expanded form ``after OR (equal AND ...)``.
+
+One order has no range that an index could start from: a nullable expression whose NULLs come last, where the
+rows after a key are a range and the NULLs. Its pages are exact and their cost grows with depth; prefer
+``.desc()``, whose NULLs come first, or a NOT NULL column where tables are large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, ColumnElement, Integer, and_, false, literal, or_, tuple_
+from sqlalchemy.types import NullType
+
+from rowsmith.orders import OrderTerm
+
+
+class _Key(NamedTuple):
+    term: OrderTerm
+    is_null: bool
+    bound: ColumnElement[Any]  # one parameter, however often it is compared
+
+
+def after(terms: Sequence[OrderTerm], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Give the condition for rows strictly after ``values`` in the order of ``terms``.
+
+    For the rows before, give the reversed terms. Values are bound with their expressions' types.
+
+    Args:
+        terms: a total order, as from :func:`rowsmith.orders.order_terms`.
+        values: one value for each term, of the term's type, None for NULL.
+    """
+    keys = [_Key(term, value is None, _bound(term, value)) for term, value in zip(terms, values, strict=True)]
+    return _after_runs(_runs(keys))
+
+
+def _runs(keys: Sequence[_Key]) -> list[list[_Key]]:
+    """Gather neighbours that one row value can compare; a nullable term stands alone."""
+
+    def run_of(numbered: tuple[int, _Key]) -> tuple[int, bool]:
+        index, key = numbered
+        return (index if key.term.nullable or key.is_null else -1, key.term.descending)
+
+    return [[key for _, key in run] for _, run in groupby(enumerate(keys), run_of)]
+
+
+def _after_runs(runs: Sequence[Sequence[_Key]]) -> ColumnElement[bool]:
+    run, *rest = runs
+    if not rest:
+        return _strictly_after(run)
+    further = and_(_equal(run), _after_runs(rest))
+    if _is_two_ranges(run):
+        return or_(_strictly_after(run), further)
+    if run[0].is_null and not run[0].term.nulls_first:
+        return further  # NULLs come last, so nothing but more NULLs is left
+    # The first condition is implied by the second; it is what an index can start from.
+    return and_(_not_before(run), or_(_strictly_after(run), further))
+
+
+def _is_two_ranges(run: Sequence[_Key]) -> bool:
+    """Whether the rows after the key are the NULLs and the others, which lie at the two ends of an index."""
+    key = run[0]
+    if key.is_null:
+        return key.term.nulls_first
+    return key.term.nullable and not key.term.nulls_first
+
+
+def _strictly_after(run: Sequence[_Key]) -> ColumnElement[bool]:
+    key = run[0]
+    if key.is_null:
+        return key.term.expression.is_not(None) if key.term.nulls_first else false()
+    left, right = _operands(run)
+    compared = left < right if key.term.descending else left > right
+    return or_(compared, key.term.expression.is_(None)) if _is_two_ranges(run) else compared
+
+
+def _not_before(run: Sequence[_Key]) -> ColumnElement[bool]:
+    left, right = _operands(run)
+    return left <= right if run[0].term.descending else left >= right
+
+
+def _equal(run: Sequence[_Key]) -> ColumnElement[bool]:
+    if run[0].is_null:
+        return run[0].term.expression.is_(None)
+    left, right = _operands(run)
+    return left == right
+
+
+def _operands(run: Sequence[_Key]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Both sides of a comparison: bare for one key, row values for several."""
+    if len(run) == 1:
+        return run[0].term.expression, run[0].bound
+    return tuple_(*(key.term.expression for key in run)), tuple_(*(key.bound for key in run))
+
+
+def _bound(term: OrderTerm, value: Any) -> ColumnElement[Any]:
+    kind = term.expression.type
+    if isinstance(kind, NullType):
+        return literal(value)  # func.lower(...) and the like: the value says what it is
+    if isinstance(kind, Integer):
+        # An index on any integer column answers a bigint; a sum of integers may need one, or even a Decimal.
+        return literal(value, BigInteger() if isinstance(value, int) else None)
+    return literal(value, kind)

@@ -1,0 +1,140 @@
+"""Fingerprints tell searches apart, and are the same in every process."""
+
+from __future__ import annotations
+
+import enum
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from rowsmith.orders import order_terms
+from rowsmith.pagination import fingerprint
+from rowsmith.pagination.fingerprint import stable_text
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+T = Table(
+    "things",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("name", String),
+    Column("tags", ARRAY(String)),
+    Column("doc", JSONB),
+    Column("json", JSON),
+)
+TERMS = order_terms([T.c.name], tuple(T.primary_key))
+OTHERS = T.alias()
+
+CONDITIONS: list[Callable[[], ColumnElement[bool]]] = [
+    lambda: T.c.name == "a",
+    lambda: T.c.name == "b",
+    lambda: T.c.name != "a",
+    lambda: T.c.name.is_(None),
+    lambda: T.c.id == 1,
+    lambda: T.c.id.in_([1, 2]),
+    lambda: T.c.id.in_([1, 23]),
+    lambda: T.c.id.in_([12]),
+    lambda: T.c.name.in_(["1", "2"]),
+    lambda: T.c.name.in_(["1,2"]),
+    lambda: T.c.name.like("a%"),
+    lambda: or_(T.c.name == "a", T.c.id == 1),
+    lambda: T.c.doc.contains({"a": 1, "b": 2}),
+    lambda: T.c.doc.contains({"a": 1, "b": "2"}),
+    lambda: T.c.doc.contains({"a": (1, 2)}),
+    lambda: T.c.tags.contains(["x"]),
+    lambda: T.c.tags.op("&&")(["x"]),
+    lambda: select(OTHERS.c.id).where(OTHERS.c.name == T.c.name, OTHERS.c.id > 5).exists(),
+    lambda: select(OTHERS.c.id).where(OTHERS.c.name == T.c.name, OTHERS.c.id > 6).exists(),
+    lambda: T.c.name == bindparam("late", callable_=lambda: "x", type_=String()),
+    lambda: T.c.name == func.current_setting("app.tenant"),
+    lambda: T.c.name == "\ud800",
+]
+
+
+def test_each_search_has_its_own() -> None:
+    """Conditions that differ in SQL or in a value, or in nothing but its type, differ in their fingerprints."""
+    marks = [fingerprint(TERMS, [condition()]) for condition in CONDITIONS]
+    assert len({fingerprint(TERMS), *marks}) == len(CONDITIONS) + 1
+    assert {len(mark) for mark in marks} == {16}
+
+
+@pytest.mark.parametrize("index", range(len(CONDITIONS)))
+def test_the_same_search_has_the_same(index: int) -> None:
+    """A condition made anew, as each request does, has the fingerprint of the one before."""
+    assert fingerprint(TERMS, [CONDITIONS[index]()]) == fingerprint(TERMS, [CONDITIONS[index]()])
+
+
+def test_values_do_not_run_into_each_other() -> None:
+    """Two values next to each other cannot pass for two others."""
+    split = [[T.c.name == "a", T.c.name == "bc"], [T.c.name == "ab", T.c.name == "c"], [T.c.name == "abc"]]
+    assert len({fingerprint(TERMS, conditions) for conditions in split}) == 3
+
+
+def test_what_cannot_be_cached_is_told_apart_too() -> None:
+    """An expression that SQLAlchemy's cache refuses is compiled each time."""
+
+    class Odd(ColumnElement[bool]):
+        inherit_cache = False
+        __visit_name__ = "grouping"
+
+        def __init__(self, element: ColumnElement[bool]) -> None:
+            self.element = element
+
+    marks = {fingerprint(TERMS, [Odd(T.c.name == name)]) for name in ("a", "a", "b")}
+    assert len(marks) == 2
+
+
+PROGRAM = """
+import enum
+from sqlalchemy import *
+from rowsmith.orders import order_terms
+from rowsmith.pagination import fingerprint
+class Tone(enum.Enum):
+    RED = 1
+T = Table("t", MetaData(), Column("id", Integer, primary_key=True), Column("name", String), Column("tone", Enum(Tone)))
+wanted = [T.c.name.in_({"a", "b", "c"}), T.c.tone == Tone.RED, func.lower(T.c.name).in_(["x"]), T.c.id > 5]
+print(fingerprint(order_terms([T.c.name.desc()], tuple(T.primary_key)), wanted).hex())
+"""
+
+
+def test_every_process_gives_the_same() -> None:
+    """A cursor made by one worker is read by the next, whatever its hash seed."""
+    runs = [
+        subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True, text=True).stdout
+        for _ in range(2)
+    ]
+    assert len(set(runs)) == 1
+    assert len(runs[0].strip()) == 32
+
+
+def test_stable_texts() -> None:
+    """Texts do not depend on the order of sets and mappings or on addresses, and do on types."""
+
+    class Plain:
+        def __init__(self, x: Any) -> None:
+            self.x = x
+
+    assert stable_text({"a", "b"}) == stable_text({"b", "a"})
+    assert stable_text({"a": 1, "b": 2}) == stable_text({"b": 2, "a": 1})
+    assert stable_text(Plain([1])) == stable_text(Plain([1])) != stable_text(Plain([2]))
+    assert len({stable_text(value) for value in (1, True, 1.0, "1", b"1", None, [1], (1,), {1}, Colour.RED)}) == 10
