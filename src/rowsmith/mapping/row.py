@@ -1,0 +1,143 @@
+"""What is to be known of a mapped class: its attributes, key, version and name. Read once, never changed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Generic, cast
+
+from sqlalchemy import Column, ColumnElement, Table, inspect
+from sqlalchemy import types as sqltypes
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.orm import InstrumentedAttribute, Mapper
+from typing_extensions import TypeVar
+
+from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.mapping.values import Check, check_for
+
+TRow = TypeVar("TRow")
+
+
+@dataclass(frozen=True)
+class RowInfo(Generic[TRow]):
+    """A mapped class, read once: attribute names are the keys everywhere, never column names."""
+
+    row: type[TRow]
+    mapper: Mapper[TRow] = field(repr=False)
+    table: Table = field(repr=False)
+    columns: Mapping[str, Column[Any]] = field(repr=False)
+    primary_key: tuple[str, ...]
+    version: str | None
+    checks: Mapping[str, Check] = field(repr=False)
+
+    @property
+    def domain(self) -> str:
+        """The noun used in error codes: ``GroupRow`` is ``group``, ``FairShareRow`` is ``fair_share``."""
+        name = re.sub(r"(Row|Model|Record)$", "", self.row.__name__) or self.row.__name__
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+    def attribute(self, name: str) -> InstrumentedAttribute[Any]:
+        """Give the class's attribute, ready to be compared or selected."""
+        return cast("InstrumentedAttribute[Any]", getattr(self.row, name))
+
+    @property
+    def key_attributes(self) -> tuple[InstrumentedAttribute[Any], ...]:
+        """The attributes of the primary key, in its order."""
+        return tuple(self.attribute(name) for name in self.primary_key)
+
+    def key(self, pk: Any) -> tuple[Any, ...]:
+        """Give a primary key as a tuple of values, one a column.
+
+        Args:
+            pk: the value, or for a composite key a tuple (a NamedTuple too) in the key's order.
+
+        Raises:
+            InvalidValue: it has the wrong number of parts, or a part its column cannot hold.
+        """
+        parts: tuple[Any, ...] = (pk,) if len(self.primary_key) == 1 else self._composite(pk)
+        for name, part in zip(self.primary_key, parts, strict=True):
+            self._check_key_part(name, part)
+        return parts
+
+    def _composite(self, pk: Any) -> tuple[Any, ...]:
+        if isinstance(pk, tuple) and len(cast("tuple[Any, ...]", pk)) == len(self.primary_key):
+            return cast("tuple[Any, ...]", pk)
+        raise InvalidValue(
+            f"the key of {self.row.__name__} is a tuple of {len(self.primary_key)}: ({', '.join(self.primary_key)})"
+        )
+
+    def _check_key_part(self, name: str, part: Any) -> None:
+        complaint = "is part of the key: None names no row" if part is None else self.checks[name](part)
+        if complaint:
+            raise InvalidValue(f"{self.row.__name__}.{name} {complaint}")
+
+    def key_condition(self, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
+        """Give the conditions that single out the row with this key."""
+        return [attribute == part for attribute, part in zip(self.key_attributes, key, strict=True)]
+
+    def is_required(self, name: str) -> bool:
+        """Say whether an insert must name this attribute: NOT NULL and nobody else fills it."""
+        column = self.columns[name]
+        filled = column.default or column.server_default or column.computed or column.identity
+        return not (column.nullable or filled or self._is_autoincrement(column) or name == self.version)
+
+    def _is_autoincrement(self, column: Column[Any]) -> bool:
+        return column is self.table.autoincrement_column
+
+    def is_json(self, name: str) -> bool:
+        """Say whether the attribute is a JSON column, for which SQLAlchemy tells JSON null from SQL NULL."""
+        return isinstance(self.columns[name].type, sqltypes.JSON)
+
+
+@lru_cache(maxsize=None)
+def row_info(row: type[TRow]) -> RowInfo[TRow]:
+    """Read a mapped class, without configuring mappers: its relationships may name classes yet to come.
+
+    Raises:
+        MappingError: the class is not mapped, or is mapped to more than one table.
+    """
+    try:
+        mapper: Mapper[TRow] = inspect(row)
+    except NoInspectionAvailable:
+        raise MappingError(f"{_name(row)} is no mapped class: give a SQLAlchemy row such as GroupRow") from None
+    if not isinstance(mapper.local_table, Table) or len(mapper.tables) != 1:
+        raise MappingError(f"{_name(row)} is mapped to {len(mapper.tables)} tables: rowsmith writes to exactly one")
+    return _read(row, mapper, mapper.local_table)
+
+
+def _read(row: type[TRow], mapper: Mapper[TRow], table: Table) -> RowInfo[TRow]:
+    columns = {name: column for name, column in mapper.columns.items() if isinstance(column, Column)}
+    names = {column: name for name, column in columns.items()}
+    return RowInfo(
+        row=row,
+        mapper=mapper,
+        table=table,
+        columns=MappingProxyType(columns),
+        primary_key=tuple(names[cast("Column[Any]", column)] for column in mapper.primary_key),
+        version=None if mapper.version_id_col is None else names[cast("Column[Any]", mapper.version_id_col)],
+        checks=MappingProxyType({name: check_for(column.type) for name, column in columns.items()}),
+    )
+
+
+def columns_of(row: type[Any]) -> dict[str, InstrumentedAttribute[Any]]:
+    """Give the column attributes of a mapped class by attribute name.
+
+    Raises:
+        MappingError: the class is not mapped.
+    """
+    info = row_info(row)
+    return {name: info.attribute(name) for name in info.columns}
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Give ``"; did you mean 'x'?"`` for the candidate most like a misspelt name, else an empty string."""
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _name(thing: Any) -> str:
+    return getattr(thing, "__name__", None) or type(thing).__name__

@@ -1,0 +1,226 @@
+"""What may be written: ``Spec`` (a new row) and ``Patch`` (changes to one).
+
+The class is the allow-list. Its fields are held against the row when the class is made, so a field
+that is no column, or a required column without a field, never reaches a request.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, ClassVar, Generic, cast, get_origin
+
+from sqlalchemy import null
+from sqlalchemy.orm import RelationshipProperty
+from typing_extensions import TypeVar, get_original_bases
+
+from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.mapping.row import RowInfo, nearest, row_info
+from rowsmith.state import UNSET, OptionalState, TriState
+
+TRow = TypeVar("TRow")
+
+
+class _Written(Generic[TRow]):
+    """What Spec and Patch share: fields that name attributes of a row."""
+
+    __rowsmith_info__: ClassVar[RowInfo[Any] | None] = None
+    __rowsmith_fields__: ClassVar[tuple[str, ...]] = ()
+    __rowsmith_children__: ClassVar[tuple[str, ...]] = ()
+
+    def to_values(self) -> Mapping[str, Any]:
+        """Give what is to be written, by attribute name; override where names alone don't do.
+
+        Returns:
+            Attribute name to value. Fields left at ``nop`` are absent.
+        """
+        values = ((name, _settled(getattr(self, name))) for name in self.__rowsmith_fields__)
+        return {name: value for name, value in values if value is not UNSET}
+
+    @classmethod
+    def _bind(cls) -> bool:
+        """Find the row among the type arguments and hold the fields against it; False for a generic base."""
+        row = row_argument(cls)
+        if row is None:
+            return cls.__rowsmith_info__ is not None and cls._hold(cls.__rowsmith_info__)
+        return cls._hold(row_info(row))
+
+    @classmethod
+    def _hold(cls, info: RowInfo[Any]) -> bool:
+        _forbid_extras(cls)
+        names = tuple(field_annotations(cls))
+        children = tuple(name for name in names if _is_relationship(info, name))
+        fields = tuple(name for name in names if name not in children)
+        if cls.to_values is _Written.to_values:
+            _refuse_strangers(cls, info, fields)
+        cls.__rowsmith_info__, cls.__rowsmith_fields__, cls.__rowsmith_children__ = info, fields, children
+        return True
+
+
+class Spec(_Written[TRow]):
+    """Base of what ``create`` takes: a frozen dataclass or pydantic model whose fields name columns.
+
+    ::
+
+        @dataclass(frozen=True)
+        class GroupCreate(Spec[GroupRow]):
+            domain_name: str
+            name: str
+
+    A class argument ``filled={"domain_name"}`` names required columns that the spec leaves to a scope,
+    a parent or a sequence.
+
+    Raises:
+        MappingError: when the class is made: a field is no column of the row, or a required column
+            (NOT NULL, without default) is no field. Not checked where ``to_values`` is overridden.
+    """
+
+    def __init_subclass__(cls, *, filled: Collection[str] = (), **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls._bind() and cls.to_values is _Written.to_values:
+            _require_columns(cls, cast("RowInfo[Any]", cls.__rowsmith_info__), {*cls.__rowsmith_fields__, *filled})
+
+
+class Patch(_Written[TRow]):
+    """Base of what ``update`` takes: fields are ``OptionalState[T]`` or ``TriState[T]`` and name columns.
+
+    Raises:
+        MappingError: when the class is made: a field is no column of the row, is no state, or is a
+            ``TriState`` (which can say NULL) on a NOT NULL column.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls._bind():
+            _require_states(cls, cast("RowInfo[Any]", cls.__rowsmith_info__))
+
+
+def checked_values(written: Spec[TRow] | Patch[TRow], info: RowInfo[TRow]) -> dict[str, Any]:
+    """Give the values of a spec or patch, each known to fit its column.
+
+    Raises:
+        MappingError: it is no spec or patch of this row, or ``to_values`` names no column.
+        InvalidValue: a value does not fit its column.
+    """
+    belongs_to(written, info)
+    values = dict(written.to_values())
+    _refuse_strangers(type(written), info, values)
+    for name, value in values.items():
+        values[name] = storable(info, name, value)
+    return values
+
+
+def belongs_to(written: Any, info: RowInfo[Any]) -> None:
+    """Refuse what is no spec or patch of this row."""
+    own = getattr(type(written), "__rowsmith_info__", None)
+    if own is None:
+        kinds = f"Spec[{info.row.__name__}] or Patch[{info.row.__name__}]"
+        raise MappingError(f"{type(written).__name__} cannot be written: let it inherit {kinds}")
+    if not issubclass(info.row, own.row):
+        raise MappingError(f"{type(written).__name__} is for {own.row.__name__}, not for {info.row.__name__}")
+
+
+def storable(info: RowInfo[Any], name: str, value: Any) -> Any:
+    """Give the value as it is sent, once it is known to fit.
+
+    None is SQL NULL on every column: for JSON columns SQLAlchemy would store the JSON literal ``null``.
+
+    Raises:
+        InvalidValue: the column cannot hold it.
+    """
+    if value is None:
+        return null() if info.is_json(name) else None
+    if hasattr(value, "__clause_element__") or hasattr(value, "compile"):
+        return value
+    if (complaint := info.checks[name](value)) is not None:
+        raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
+    return value
+
+
+def row_argument(cls: type[Any]) -> type[Any] | None:
+    """Give the row in ``class X(Spec[Row])``; None where the argument is still a type variable or absent."""
+    for base in get_original_bases(cls):
+        origin = get_origin(base)
+        if isinstance(origin, type) and issubclass(origin, _Written):
+            argument = base.__args__[0]
+            return argument if isinstance(argument, type) else None
+    return None
+
+
+_NO_FIELD = re.compile(r"^(typing\.|t\.|dataclasses\.)?(ClassVar|InitVar|KW_ONLY)\b")
+
+
+def field_annotations(cls: type[Any]) -> dict[str, tuple[type[Any], Any]]:
+    """Give the declared fields: name to (class that declares it, annotation), bases first.
+
+    Works before a dataclass decorator or pydantic has run, which is when ``__init_subclass__`` is called.
+    """
+    found: dict[str, tuple[type[Any], Any]] = {}
+    for base in reversed(cls.__mro__):
+        for name, annotation in _own_annotations(base):
+            found[name] = (base, annotation)
+    return found
+
+
+def _own_annotations(base: type[Any]) -> Iterator[tuple[str, Any]]:
+    if base.__module__.partition(".")[0] in ("builtins", "typing", "typing_extensions", "pydantic"):
+        return
+    for name, annotation in base.__dict__.get("__annotations__", {}).items():
+        text = annotation if isinstance(annotation, str) else repr(annotation)
+        if not name.startswith("_") and not _NO_FIELD.match(text):
+            yield name, annotation
+
+
+def _settled(value: Any) -> Any:
+    return value.to_value() if isinstance(value, (OptionalState, TriState)) else value
+
+
+def _is_relationship(info: RowInfo[Any], name: str) -> bool:
+    return info.mapper.has_property(name) and isinstance(info.mapper.get_property(name), RelationshipProperty)
+
+
+def _refuse_strangers(cls: type[Any], info: RowInfo[Any], names: Collection[str]) -> None:
+    for name in names:
+        if name not in info.columns:
+            raise MappingError(
+                f"{cls.__name__}.{name} is no column of {info.row.__name__}{nearest(name, info.columns)}"
+            )
+
+
+def _require_columns(cls: type[Any], info: RowInfo[Any], given: Collection[str]) -> None:
+    missing = [name for name in info.columns if info.is_required(name) and name not in given]
+    if missing:
+        raise MappingError(
+            f"{cls.__name__} leaves out {info.row.__name__}.{missing[0]}, which is NOT NULL without a default: "
+            f"add the field, or write filled={{{missing[0]!r}}} if a scope or parent supplies it"
+            f"{nearest(missing[0], [name for name in given if name not in info.columns])}"
+        )
+
+
+def _require_states(cls: type[Any], info: RowInfo[Any]) -> None:
+    for name, (owner, annotation) in field_annotations(cls).items():
+        kind = _state_kind(owner, annotation)
+        if kind is None:
+            raise MappingError(f"{cls.__name__}.{name} must be OptionalState[...] or TriState[...]")
+        column = info.columns.get(name)
+        if kind is TriState and column is not None and not column.nullable:
+            raise MappingError(
+                f"{cls.__name__}.{name} is a TriState, but {info.row.__name__}.{name} is NOT NULL: use OptionalState"
+            )
+
+
+def _state_kind(owner: type[Any], annotation: Any) -> type[Any] | None:
+    """Give OptionalState or TriState; an annotation kept as text is looked up where its class stands."""
+    if isinstance(annotation, str):
+        head = annotation.partition("[")[0].strip()
+        annotation = eval(head, dict(vars(sys.modules[owner.__module__])), {})  # noqa: S307 - our own source text
+    origin = get_origin(annotation) or annotation
+    return origin if origin in (OptionalState, TriState) else None
+
+
+def _forbid_extras(cls: type[Any]) -> None:
+    """A pydantic model ignores unknown fields by default; a spec says no to them instead."""
+    config = getattr(cls, "model_config", None)
+    if isinstance(config, dict):
+        cast("dict[str, Any]", config).setdefault("extra", "forbid")

@@ -1,0 +1,300 @@
+"""Scopes: who may see and touch what.
+
+A scope is a frozen dataclass whose conditions stand in the same statement as the primary key, so
+another tenant's row and an absent one are the same answer. Nothing here talks to a database.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+from sqlalchemy import Column, ColumnElement, and_, or_
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    ClauseElement,
+    False_,
+    Grouping,
+    True_,
+)
+from sqlalchemy.sql.selectable import SelectBase
+
+from rowsmith.conditions import Condition, negation, resolve, resolve_all
+from rowsmith.errors import EmptyScope, ErrorFactory, InvalidFilter, ScopeMismatch, ScopeRequired
+from rowsmith.mapping import RowInfo
+
+logger = logging.getLogger("rowsmith.scope")
+
+
+@dataclass(frozen=True)
+class ExistenceCheck:
+    """Something that must be there for a scope to make sense, such as the domain itself.
+
+    ``exists`` is a condition on another table's row, ``error`` makes the domain's own error. All checks
+    of a scope run in one statement, before the operation.
+    """
+
+    exists: Condition
+    error: ErrorFactory
+    message: str = "what the scope refers to does not exist"
+
+
+class SearchScope(ABC):
+    """Base of scopes; subclass it as a frozen dataclass.
+
+    ::
+
+        @dataclass(frozen=True)
+        class DomainScope(SearchScope):
+            domain_name: str
+
+            def to_conditions(self) -> Sequence[Condition]:
+                return [GroupRow.domain_name == self.domain_name]
+    """
+
+    @abstractmethod
+    def to_conditions(self) -> Sequence[Condition]:
+        """Give the conditions every row must satisfy; all of them hold together. Never empty."""
+
+    def existence_checks(self) -> Sequence[ExistenceCheck]:
+        """Give what must be there for the scope to make sense; nothing by default."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Unscoped(SearchScope):
+    """All rows, said out loud: the way round ``scope_required``. The reason is logged, once a call."""
+
+    reason: str
+
+    def __post_init__(self) -> None:
+        if not self.reason.strip():
+            raise EmptyScope("Unscoped needs a reason: write Unscoped(reason='nightly clean-up')")
+
+    def to_conditions(self) -> Sequence[Condition]:
+        """Give no conditions; only this scope may."""
+        return ()
+
+
+ScopePart: TypeAlias = SearchScope | Condition
+
+
+@dataclass(frozen=True, init=False)
+class _Combined(SearchScope):
+    """Scopes and conditions put together; usable as a scope, and as a condition (it is a callable)."""
+
+    parts: tuple[ScopePart, ...]
+
+    def __init__(self, *parts: ScopePart) -> None:
+        if not parts:
+            raise EmptyScope(f"{type(self).__name__} needs at least one scope or condition")
+        object.__setattr__(self, "parts", parts)
+
+    def existence_checks(self) -> Sequence[ExistenceCheck]:
+        """Give the checks of every scope among the parts."""
+        scopes = [part for part in self.parts if isinstance(part, SearchScope)]
+        return [check for scope in scopes for check in scope.existence_checks()]
+
+    def to_conditions(self) -> Sequence[Condition]:
+        """Give the one condition that the parts make together."""
+        return [self()]
+
+    @abstractmethod
+    def __call__(self) -> ColumnElement[bool]:
+        """Give the condition as a SQL expression."""
+
+
+class AnyOf(_Combined):
+    """What at least one of the parts allows.
+
+    An :class:`Unscoped` part is refused: it would open everything to everybody.
+    """
+
+    def __call__(self) -> ColumnElement[bool]:
+        """Give the parts joined by OR, each kept as a group."""
+        return or_(*map(_part, self.parts))
+
+
+class AllOf(_Combined):
+    """What every one of the parts allows."""
+
+    def __call__(self) -> ColumnElement[bool]:
+        """Give the parts joined by AND."""
+        return and_(*map(_part, self.parts))
+
+    def to_conditions(self) -> Sequence[Condition]:
+        """Give the parts one by one, so that their equalities can be stamped onto new rows."""
+        return list(map(_part, self.parts))
+
+
+class Not(_Combined):
+    """What the one part does not allow: the exact complement, rows with NULL included."""
+
+    def __init__(self, part: ScopePart) -> None:
+        super().__init__(part)
+
+    def __call__(self) -> ColumnElement[bool]:
+        """Give the complement of the part."""
+        return negation(_part(self.parts[0]))
+
+
+def _part(part: ScopePart) -> ColumnElement[bool]:
+    if isinstance(part, SearchScope) and not isinstance(part, _Combined):
+        conditions = part.to_conditions()
+        if not conditions:
+            raise EmptyScope(f"{type(part).__name__} has no conditions and cannot be part of another scope")
+        return and_(*resolve_all(conditions))
+    return resolve(cast("Condition", part))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A scope, resolved for one call: conditions for WHERE, values to stamp, checks to run.
+
+    ``stamps`` are the equality conditions as attribute name and value; ``others`` are the conditions
+    that cannot be stamped, so a written row must be held against them afterwards.
+    """
+
+    conditions: tuple[ColumnElement[bool], ...] = ()
+    stamps: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    others: tuple[ColumnElement[bool], ...] = ()
+    checks: tuple[ExistenceCheck, ...] = ()
+
+    def stamp(self, values: dict[str, Any], info: RowInfo[Any]) -> dict[str, Any]:
+        """Give the values of a new row with the scope's own added.
+
+        Raises:
+            ScopeMismatch: the values say otherwise than the scope.
+        """
+        self.agree(values, info)
+        return {**values, **self.stamps}
+
+    def agree(self, values: Mapping[str, Any], info: RowInfo[Any]) -> None:
+        """Refuse values that say otherwise than the scope, expressions included.
+
+        Raises:
+            ScopeMismatch: one does.
+        """
+        for name in self.stamps.keys() & values.keys():
+            if isinstance(values[name], ClauseElement) or values[name] != self.stamps[name]:
+                raise ScopeMismatch(f"{info.row.__name__}.{name} is fixed by the scope: leave it out, or give its value")
+
+    def must_verify(self, written: Iterable[str], info: RowInfo[Any]) -> bool:
+        """Say whether writing these attributes could take a row out of the scope unseen."""
+        names = {info.columns[name].name for name in written}
+        return any(_reads(condition, names) for condition in self.others)
+
+
+NO_LIMITS = Limits()
+
+
+def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
+    """Resolve a scope for one call; None limits nothing.
+
+    Raises:
+        EmptyScope: it has no conditions and is not :class:`Unscoped`.
+        InvalidFilter: a condition refers to another table outside of a subquery, which would multiply rows.
+    """
+    if scope is None:
+        return NO_LIMITS
+    if isinstance(scope, Unscoped):
+        logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
+        return NO_LIMITS
+    conditions = [part for condition in scope.to_conditions() for part in _conjuncts(resolve(condition))]
+    if not conditions:
+        raise EmptyScope(f"{type(scope).__name__}.to_conditions() gave nothing: write Unscoped(reason='...') if meant")
+    return _limits(conditions, scope.existence_checks(), info)
+
+
+def require_scope(scope: SearchScope | None, row: type[Any]) -> None:
+    """Refuse a call without a scope.
+
+    Raises:
+        ScopeRequired: there is none.
+    """
+    if scope is None:
+        raise ScopeRequired(f"{row.__name__} needs a scope: pass one, or Unscoped(reason='...') to reach all rows")
+
+
+def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any]) -> None:
+    """Refuse conditions that would bring another table into FROM: rows would multiply, or match by accident.
+
+    Raises:
+        InvalidFilter: one does; the message says what to write.
+    """
+    for condition in conditions:
+        for source in condition._from_objects:  # noqa: SLF001 - no public name gives this without a statement
+            if getattr(source, "key", None) != info.table.key:
+                raise InvalidFilter(
+                    f"a condition on {info.row.__name__} refers to another table directly: "
+                    "write relationship.any(...) / .has(...), or exists().where(...)"
+                )
+
+
+def _limits(
+    conditions: list[ColumnElement[bool]], checks: Sequence[ExistenceCheck], info: RowInfo[Any]
+) -> Limits:
+    keep_to_table(conditions, info)
+    stamps: dict[str, Any] = {}
+    others: list[ColumnElement[bool]] = []
+    for condition in conditions:
+        match _equality(condition, info):
+            case (name, value) if stamps.setdefault(name, value) == value:
+                pass
+            case _:
+                others.append(condition)
+    return Limits(tuple(conditions), stamps, tuple(others), tuple(checks))
+
+
+def _conjuncts(condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
+    """Take ANDs apart, so that each equality among them can be stamped."""
+    if isinstance(condition, Grouping):
+        yield from _conjuncts(cast("ColumnElement[bool]", condition.element))
+    elif isinstance(condition, BooleanClauseList) and condition.operator is operators.and_:
+        for clause in condition.clauses:
+            yield from _conjuncts(clause)
+    else:
+        yield condition
+
+
+def _equality(condition: ColumnElement[bool], info: RowInfo[Any]) -> tuple[str, Any] | None:
+    """Give (attribute name, value) of ``column = value``, either way round."""
+    if not isinstance(condition, BinaryExpression) or condition.operator is not operators.eq:
+        return None
+    left, right = cast("Any", condition.left), cast("Any", condition.right)
+    if isinstance(right, Column):
+        left, right = right, left
+    name = _attribute_name(left, info)
+    return None if name is None else _literal(name, right)
+
+
+def _literal(name: str, side: Any) -> tuple[str, Any] | None:
+    match side:
+        case BindParameter():
+            return name, side.effective_value
+        case True_():
+            return name, True
+        case False_():
+            return name, False
+        case _:
+            return None
+
+
+def _attribute_name(side: Any, info: RowInfo[Any]) -> str | None:
+    if not isinstance(side, Column) or getattr(side.table, "key", None) != info.table.key:
+        return None
+    return next((name for name, column in info.columns.items() if column.name == side.name), None)
+
+
+def _reads(condition: ColumnElement[bool], names: set[str]) -> bool:
+    """Say whether a condition reads one of these columns; a subquery may read any."""
+    return any(
+        isinstance(element, SelectBase) or (isinstance(element, Column) and element.name in names)
+        for element in visitors.iterate(condition)
+    )
