@@ -1,0 +1,273 @@
+"""The database: engines, sessions and units of work. The only module that begins and ends transactions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import URL, Connection, make_url, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from rowsmith.errors import CommitOutcomeUnknown, MissingExtra, ReadOnlyViolation, TransactionAborted
+from rowsmith.execution import DATABASE_ERRORS, has_failed, scrub, translate, translated, watch_failures
+from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
+from rowsmith.execution.translate import is_disconnect
+from rowsmith.operations.batch_querier import CODEC
+from rowsmith.pagination import CursorCodec
+from rowsmith.unit_of_work import UnitOfWork
+
+_units: ContextVar[Mapping[int, UnitOfWork]] = ContextVar("rowsmith_units", default=MappingProxyType({}))
+"""The innermost unit of work of each database (by its identity) that this task is inside of."""
+
+
+class Database:
+    """An engine, and the ways into it.
+
+    Args:
+        engine: any AsyncEngine for PostgreSQL (asyncpg) or SQLite (aiosqlite). Its owner keeps it;
+            ``dispose`` closes its pool.
+        cursor_keys: secrets that cursors are signed with, the newest first; older ones are still
+            accepted. Without any, cursors are checked but not signed.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, cursor_keys: Sequence[bytes | str] = ()) -> None:
+        self.engine = engine
+        self._codec = CursorCodec(cursor_keys)
+        watch_failures(engine.sync_engine)
+        prepare_sqlite(engine.sync_engine)
+
+    @classmethod
+    def from_url(cls, url: str | URL, *, cursor_keys: Sequence[bytes | str] = (), **engine_options: Any) -> Database:
+        """Make the engine as well.
+
+        Args:
+            url: a database URL; ``postgresql://`` and ``sqlite://`` get their asynchronous drivers.
+            cursor_keys: as for the class.
+            engine_options: for SQLAlchemy's ``create_async_engine``, such as ``pool_size=20``.
+
+        Raises:
+            MissingExtra: the driver that the URL asks for is not installed.
+        """
+        target = _with_driver(make_url(url))
+        options = {"hide_parameters": True, **_pool_options(target), **engine_options}
+        try:
+            return cls(create_async_engine(target, **options), cursor_keys=cursor_keys)
+        except ModuleNotFoundError as exc:
+            raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
+
+    def begin_session(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a session that commits on a clean exit; inside a unit of work, join that one instead.
+
+        Raises:
+            TransactionAborted: on leaving, when a statement failed inside and its error was swallowed.
+            CommitOutcomeUnknown: the connection was lost while the answer to COMMIT was due.
+            RepositoryError: any database error that leaves the block, translated.
+        """
+        return self._writing()
+
+    def begin_readonly_session(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a session in which the database itself refuses writes.
+
+        Raises:
+            ReadOnlyViolation: a write was tried, or ORM changes were left unflushed at the end.
+        """
+        return self._reading_only()
+
+    def reading(self, *, snapshot: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a session for the reads of a repository, in one snapshot where several statements must agree.
+
+        Cheaper than :meth:`begin_readonly_session`, which also guards against statements of the
+        application's own.
+        """
+        return self._reading(snapshot)
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
+        """Open a transaction that every repository call inside the block joins; a nested one is a savepoint.
+
+        Raises:
+            ConcurrentUse: on use from two tasks at once.
+            AfterCommitFailed: committed, but work handed to ``after_commit`` failed.
+            TransactionAborted, CommitOutcomeUnknown: as :meth:`begin_session`.
+        """
+        outer = self._current_unit()
+        if outer is not None:
+            async with self._nested_unit(outer) as inner:
+                yield inner
+            return
+        async with self._transaction() as session:
+            unit = UnitOfWork(session)
+            with self._entered(unit):
+                yield unit
+        await unit.run_after_commit()
+
+    async def dispose(self) -> None:
+        """Close every pooled connection."""
+        await self.engine.dispose()
+
+    def _current_unit(self) -> UnitOfWork | None:
+        # A task started inside a unit of work may outlive it, and then is inside of nothing.
+        unit = _units.get().get(id(self))
+        return unit if unit is not None and unit.is_open else None
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncSession]:
+        unit = self._current_unit()
+        if unit is None:
+            async with self._transaction() as session:
+                yield session
+            return
+        with unit.use() as session:
+            async with translated():
+                yield session
+
+    @asynccontextmanager
+    async def _reading(self, snapshot: bool) -> AsyncIterator[AsyncSession]:
+        unit = self._current_unit()
+        if unit is None:
+            async with self._read_transaction(snapshot) as session:
+                yield session
+            return
+        with unit.use() as session:
+            async with translated():
+                yield session
+
+    @asynccontextmanager
+    async def _reading_only(self) -> AsyncIterator[AsyncSession]:
+        unit = self._current_unit()
+        if unit is not None:
+            with unit.use() as session:
+                async with translated(), _read_only_savepoint(session):
+                    yield session
+            return
+        async with self._read_transaction(snapshot=False) as session:
+            # SET TRANSACTION READ WRITE is refused from the first snapshot on, so take one.
+            await session.execute(text("SELECT 1"))
+            yield session
+            _refuse_pending(session)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncSession]:
+        async with self._session() as session, translated():
+            connection = await _connect(session)
+            yield session
+            await _commit(session, connection)
+
+    @asynccontextmanager
+    async def _read_transaction(self, snapshot: bool) -> AsyncIterator[AsyncSession]:
+        async with self._session() as session, translated():
+            await _connect(session, self._read_options(snapshot))
+            yield session
+
+    def _read_options(self, snapshot: bool) -> dict[str, Any]:
+        if self.engine.dialect.name != "postgresql":
+            return {READ_ONLY: True}  # SQLite's transactions are snapshots anyway
+        isolation = {"isolation_level": "REPEATABLE READ"} if snapshot else {}
+        return {"postgresql_readonly": True, **isolation}
+
+    def _session(self) -> AsyncSession:
+        return AsyncSession(self.engine, expire_on_commit=False, info={CODEC: self._codec})
+
+    @asynccontextmanager
+    async def _nested_unit(self, outer: UnitOfWork) -> AsyncIterator[UnitOfWork]:
+        with outer.nested() as inner:
+            async with translated(), _savepoint(outer.session):
+                with self._entered(inner):
+                    yield inner
+        outer.adopt(inner)
+
+    def _entered(self, unit: UnitOfWork) -> _Entered:
+        return _Entered(id(self), unit)
+
+
+class _Entered:
+    """Makes a unit of work the current one of its database for the length of a block."""
+
+    def __init__(self, database: int, unit: UnitOfWork) -> None:
+        self._database, self._unit = database, unit
+
+    def __enter__(self) -> None:
+        self._token = _units.set({**_units.get(), self._database: self._unit})
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._unit.is_open = False
+        _units.reset(self._token)
+
+
+async def _connect(session: AsyncSession, options: Mapping[str, Any] | None = None) -> AsyncConnection:
+    """Take a connection from the pool and begin the transaction."""
+    try:
+        return await session.connection(execution_options=dict(options or {}))
+    except DATABASE_ERRORS as exc:
+        failure = translate(exc)
+    raise failure
+
+
+async def _commit(session: AsyncSession, connection: AsyncConnection) -> None:
+    """Commit, or say truthfully why nothing was."""
+    await session.flush()
+    if _failed(connection):
+        await session.rollback()
+        raise TransactionAborted()
+    try:
+        await session.commit()
+    except DATABASE_ERRORS as exc:
+        failure = CommitOutcomeUnknown() if is_disconnect(exc) else translate(exc)
+        scrub(exc)
+        raise failure from None
+
+
+@asynccontextmanager
+async def _savepoint(session: AsyncSession) -> AsyncIterator[None]:
+    connection = await session.connection()
+    nested = await session.begin_nested()
+    try:
+        yield
+        await session.flush()
+        if _failed(connection):
+            raise TransactionAborted()
+    except BaseException:
+        await nested.rollback()
+        raise
+    await nested.commit()
+
+
+@asynccontextmanager
+async def _read_only_savepoint(session: AsyncSession) -> AsyncIterator[None]:
+    """Refuse writes inside an open transaction: PostgreSQL ends READ ONLY with the savepoint, SQLite is told to."""
+    postgresql = session.get_bind().dialect.name == "postgresql"
+    await session.flush()
+    async with _savepoint(session):
+        await session.execute(text("SET TRANSACTION READ ONLY" if postgresql else "PRAGMA query_only = 1"))
+        try:
+            yield
+            _refuse_pending(session)
+        finally:
+            if not postgresql:
+                await session.execute(text("PRAGMA query_only = 0"))
+
+
+def _failed(connection: AsyncConnection) -> bool:
+    sync: Connection | None = connection.sync_connection
+    return sync is not None and has_failed(sync)
+
+
+def _refuse_pending(session: AsyncSession) -> None:
+    changed = [row for row in session.dirty if session.is_modified(row)]
+    if session.new or session.deleted or changed:
+        raise ReadOnlyViolation("ORM objects were changed in a read-only session: make the change in begin_session()")
+
+
+def _with_driver(url: URL) -> URL:
+    drivers = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+    return url.set(drivername=drivers.get(url.drivername, url.drivername))
+
+
+def _pool_options(url: URL) -> dict[str, Any]:
+    """An in-memory SQLite database lives in one connection; its sessions must wait for each other."""
+    in_memory = url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+    return {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0} if in_memory else {}

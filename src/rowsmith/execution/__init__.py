@@ -1,0 +1,19 @@
+"""The one seam to the database: statements go out here, and the driver's errors are translated here."""
+
+from rowsmith.execution.execute import execute, execute_writing, translated
+from rowsmith.execution.origin import Origin
+from rowsmith.execution.transactions import has_failed, mark_failed, watch_failures
+from rowsmith.execution.translate import DATABASE_ERRORS, scrub, translate
+
+__all__ = [
+    "DATABASE_ERRORS",
+    "Origin",
+    "execute",
+    "execute_writing",
+    "has_failed",
+    "mark_failed",
+    "scrub",
+    "translate",
+    "translated",
+    "watch_failures",
+]

@@ -1,0 +1,69 @@
+"""SQLite made to keep the promises: foreign keys on, writers queue instead of losing updates, UTC times.
+
+Sources: SQLAlchemy's notes on pysqlite transactions, and SQLite's manual on BEGIN IMMEDIATE and
+``PRAGMA query_only``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Dialect
+
+READ_ONLY = "rowsmith_readonly"
+"""The execution option of a connection whose transaction may not write."""
+
+
+class UtcDateTime(sqlite.DATETIME):
+    """Points in time kept as UTC: SQLite's own storage drops the time zone, and aware values would shift."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Give the function that stores a value."""
+        store: Any = super().bind_processor(dialect)
+        return (lambda value: store(_to_utc(value))) if self.timezone else store
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Give the function that reads a value back, aware if the column is."""
+        read: Any = super().result_processor(dialect, coltype)
+        return (lambda value: _from_utc(read(value))) if self.timezone else read
+
+
+def _to_utc(value: dt.datetime | None) -> dt.datetime | None:
+    return None if value is None or value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
+
+
+def _from_utc(value: dt.datetime | None) -> dt.datetime | None:
+    return None if value is None else value.replace(tzinfo=dt.UTC)
+
+
+def prepare_sqlite(engine: Engine) -> None:
+    """Set up a SQLite engine; does nothing to any other, and nothing the second time."""
+    if engine.dialect.name != "sqlite" or event.contains(engine, "begin", _begin):
+        return
+    engine.dialect.colspecs = {**engine.dialect.colspecs, sqltypes.DateTime: UtcDateTime}
+    event.listen(engine, "connect", _connect)
+    event.listen(engine, "begin", _begin)
+
+
+def _connect(dbapi_connection: Any, connection_record: Any) -> None:
+    dbapi_connection.isolation_level = None  # the driver must not open transactions on its own
+    _run(dbapi_connection, "PRAGMA foreign_keys = ON")
+
+
+def _begin(connection: Connection) -> None:
+    read_only = bool(connection.get_execution_options().get(READ_ONLY))
+    driver = connection.connection
+    _run(driver, f"PRAGMA query_only = {int(read_only)}")
+    # A deferred BEGIN takes the write lock at the first write, after a read another writer may have overtaken.
+    _run(driver, "BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _run(driver: Any, statement: str) -> None:
+    """Run a statement below SQLAlchemy: it belongs to the transaction's frame, not to its content."""
+    cursor = driver.cursor()
+    cursor.execute(statement)
+    cursor.close()

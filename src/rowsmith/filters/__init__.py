@@ -1,0 +1,38 @@
+"""Filters, orders and search requests from the outside world, as pydantic models.
+
+Each says what it takes in its JSON schema, refuses what it does not know, and becomes conditions and
+orders over a row's own columns; no name from outside ever gets into SQL.
+"""
+
+from __future__ import annotations
+
+from rowsmith.filters.documents import ArrayFilter, JSONFilter, PathEquals
+from rowsmith.filters.filter import Filter
+from rowsmith.filters.order import OrderBy, to_orders
+from rowsmith.filters.related import Related
+from rowsmith.filters.request import CappedCount, SearchRequest
+from rowsmith.filters.scalars import BoolFilter, EnumFilter, NumberFilter, UUIDFilter
+from rowsmith.filters.targets import On
+from rowsmith.filters.text import FullTextFilter, StringFilter
+from rowsmith.filters.times import DateFilter, DateTimeFilter
+
+__all__ = [
+    "ArrayFilter",
+    "BoolFilter",
+    "CappedCount",
+    "DateFilter",
+    "DateTimeFilter",
+    "EnumFilter",
+    "Filter",
+    "FullTextFilter",
+    "JSONFilter",
+    "NumberFilter",
+    "On",
+    "OrderBy",
+    "PathEquals",
+    "Related",
+    "SearchRequest",
+    "StringFilter",
+    "UUIDFilter",
+    "to_orders",
+]

@@ -1,0 +1,121 @@
+"""Bindings: which part of the row each field of a filter class compares, worked out when the class is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from sqlalchemy import ColumnElement
+from sqlalchemy import inspect as sqlalchemy_inspect
+from sqlalchemy.orm import InstrumentedAttribute, Mapper, RelationshipProperty
+
+from rowsmith.errors import MappingError
+from rowsmith.filters.fields import FieldFilter
+from rowsmith.filters.targets import On, Target
+from rowsmith.mapping import RowInfo, nearest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Binding:
+    """One field of a filter class and what it compares."""
+
+    name: str
+    target: Target
+
+
+def bind(owner: type[Any], name: str, field: FieldInfo, info: RowInfo[Any]) -> Binding:
+    """Find what a field compares.
+
+    Raises:
+        MappingError: nothing, something of another table, or something of a type its operators do not fit.
+    """
+    kind, on = _kind_of(field), _on_of(field)
+    where = f"{owner.__name__}.{name}"
+    if kind is None:
+        raise MappingError(f"{where} must be a filter such as StringFilter | None, over {info.row.__name__}")
+    if on is None and not info.mapper.has_property(name):
+        raise MappingError(
+            f"{where} is no attribute of {info.row.__name__}{nearest(name, _attributes(info.row))} "
+            f"Say Annotated[..., On(expression)] where names differ"
+        )
+    on = on or On(getattr(info.row, name))
+    place = f"{where} ({info.row.__name__}{_key(on)})"
+    return Binding(name, kind.aim(_comparable(on.expression, kind, info, place), on, place))
+
+
+def _comparable(given: Any, kind: type[FieldFilter], info: RowInfo[Any], place: str) -> Any:
+    """Give the relationship's attribute, or the SQL expression, whichever these operators take."""
+    relationship = _relationship(given)
+    if kind.over_relationship:
+        if relationship is None:
+            raise MappingError(f"{place} is no relationship, and {kind.__name__} searches one")
+        return given
+    if relationship is not None:
+        raise MappingError(f"{place} is a relationship: write Related[...] of the other row's filter")
+    return expression_over(given, info, place)
+
+
+def expression_over(given: Any, info: RowInfo[Any], place: str) -> ColumnElement[Any]:
+    """Give an attribute or expression as SQL over the row's own table.
+
+    Raises:
+        MappingError: it is neither, or belongs to another table, which would come into FROM and multiply rows.
+    """
+    expression = given.__clause_element__() if hasattr(given, "__clause_element__") else given
+    if not isinstance(expression, ColumnElement):
+        raise MappingError(f"{place} must be a column or SQL expression, not {type(expression).__name__}")
+    for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - no public name
+        if getattr(source, "key", None) != info.table.key:
+            raise MappingError(f"{place} belongs to another table than {info.row.__name__}: write Related[...]")
+    return expression  # pyright: ignore[reportUnknownVariableType]
+
+
+def row_of(cls: type[Any]) -> Any:
+    """Give the row among the type arguments of a model's bases; None while it is still a type variable."""
+    for base in cls.__mro__:
+        for argument in getattr(base, "__pydantic_generic_metadata__", {}).get("args", ()):
+            if isinstance(argument, type) and isinstance(sqlalchemy_inspect(argument, raiseerr=False), Mapper):
+                return argument
+    return None
+
+
+def _relationship(given: Any) -> RelationshipProperty[Any] | None:
+    # By way of the mapper, because the attribute's own .property would configure every mapper there is.
+    if not isinstance(given, InstrumentedAttribute):
+        return None
+    mapper: Mapper[Any] = sqlalchemy_inspect(given.class_)
+    found = mapper.get_property(given.key)
+    return found if isinstance(found, RelationshipProperty) else None
+
+
+def _attributes(row: type[Any]) -> list[str]:
+    return [name for base in row.__mro__ for name, value in vars(base).items() if hasattr(value, "impl")]
+
+
+def _key(on: On) -> str:
+    key = getattr(on.expression, "key", None)
+    return f".{key}" if isinstance(key, str) else ""
+
+
+def _on_of(field: FieldInfo) -> On | None:
+    marks = (*field.metadata, *(mark for part in _parts(field.annotation) for mark in _marks(part)))
+    return next((mark for mark in marks if isinstance(mark, On)), None)
+
+
+def _kind_of(field: FieldInfo) -> type[FieldFilter] | None:
+    kinds = (get_args(part)[0] if get_origin(part) is Annotated else part for part in _parts(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, FieldFilter)), None)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """Give the members of a union, or the annotation itself."""
+    if annotation is None or isinstance(annotation, type) or get_origin(annotation) is Annotated:
+        yield annotation
+    else:
+        yield from get_args(annotation) or (annotation,)
+
+
+def _marks(part: Any) -> tuple[Any, ...]:
+    return get_args(part)[1:] if get_origin(part) is Annotated else ()

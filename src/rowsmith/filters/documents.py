@@ -1,0 +1,216 @@
+"""Filters over arrays and JSON documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt
+from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, case, func, null
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import ARRAY, JSON, TypeEngine
+from typing_extensions import override
+
+from rowsmith.filters.fields import MAX_VALUES, FieldFilter, Operator, type_argument
+from rowsmith.filters.operators import IS_NULL, complement
+from rowsmith.filters.scalars import MAX_BITS, checked
+from rowsmith.filters.sql import PerBackend, PostgresOnly
+from rowsmith.filters.targets import On, Prepare, Target, as_given, stored_type
+from rowsmith.filters.text import SearchText
+from rowsmith.mapping.values import json_complaint
+
+T = TypeVar("T")
+_ARRAYS: Final = "an array operator"
+
+
+def _array(symbol: str) -> Any:
+    def compile_(target: Target, values: list[Any]) -> ColumnElement[bool]:
+        given = bindparam(None, target.prepare(values), target.expression.type, unique=True)
+        return PostgresOnly(target.expression.bool_op(symbol)(given), _ARRAYS)
+
+    return compile_
+
+
+class ArrayFilter(FieldFilter, Generic[T]):
+    """Operators on an array field, by the rules of sets: order and repetition do not count (PostgreSQL)."""
+
+    contains: Annotated[
+        Annotated[list[T], Field(max_length=MAX_VALUES)] | None,
+        Operator(_array("@>"), "The array holds all of these; an empty list is held by every array."),
+    ] = None
+    not_contains: Annotated[
+        Annotated[list[T], Field(max_length=MAX_VALUES)] | None,
+        Operator(complement(_array("@>")), "The array lacks one of these, or is null."),
+    ] = None
+    contained_by: Annotated[
+        Annotated[list[T], Field(max_length=MAX_VALUES)] | None,
+        Operator(_array("<@"), "The array holds nothing but these."),
+    ] = None
+    overlaps: Annotated[
+        Annotated[list[T], Field(max_length=MAX_VALUES)] | None,
+        Operator(_array("&&"), "The array holds at least one of these."),
+    ] = None
+    not_overlaps: Annotated[
+        Annotated[list[T], Field(max_length=MAX_VALUES)] | None,
+        Operator(complement(_array("&&")), "The array holds none of these, or is null."),
+    ] = None
+    is_null: Annotated[StrictBool | None, IS_NULL] = None
+
+    @override
+    @classmethod
+    def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
+        stored: Any = stored_type(declared)
+        if not isinstance(cast("object", stored), ARRAY):
+            return f"it compares arrays, and the column is {type(stored).__name__}"
+        if not _holds(stored, type_argument(cls)):
+            return f"the column is an array of {type(stored.item_type).__name__}: write ArrayFilter[...] of its type"
+        return checked(as_given, stored, where)
+
+
+def _holds(stored: Any, member: type[Any] | None) -> bool:
+    try:
+        return member is not None and issubclass(member, stored.item_type.python_type)
+    except NotImplementedError:
+        return member is not None
+
+
+JSONMember: TypeAlias = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] | SearchText
+
+
+def _json_value(value: Any) -> Any:
+    if (complaint := json_complaint(value)) is not None:
+        raise ValueError(f"a JSON column {complaint}")
+    if _count(value) > MAX_VALUES:
+        raise ValueError(f"give JSON of at most {MAX_VALUES} values")
+    return value
+
+
+def _count(value: Any) -> int:
+    match value:
+        case int() if value.bit_length() > MAX_BITS:
+            raise ValueError("give smaller numbers")
+        case list():
+            return 1 + sum(_count(member) for member in cast("Any", value))
+        case dict():
+            return 1 + sum(_count(member) for member in cast("Any", value).values())
+        case _:
+            return 1
+
+
+JSONDocument: TypeAlias = Annotated[JsonValue, AfterValidator(_json_value)]
+JSONContainer: TypeAlias = Annotated[dict[str, JsonValue] | list[JsonValue], AfterValidator(_json_value)]
+
+
+class PathEquals(BaseModel):
+    """A place in a JSON document and the value expected there.
+
+    ``path`` names it from the top: keys of objects as text, places in arrays as numbers from 0. ``value`` is
+    any JSON value; ``null`` is JSON's null, which a path that leads nowhere does not equal.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    path: Annotated[list[JSONMember], Field(min_length=1, max_length=16)]
+    value: JSONDocument
+
+
+def _contains(target: Target, value: Any) -> ColumnElement[bool]:
+    return PostgresOnly(_jsonb(target).bool_op("@>")(_bound_json(value)), "containment of JSON")
+
+
+def _has_key(target: Target, key: str) -> ColumnElement[bool]:
+    document = _jsonb(target)
+    # PostgreSQL's ? finds a text in an array, too.
+    has_key = and_(document.bool_op("?")(_text(key)), func.jsonb_typeof(document) == "object")
+    if not _is_plain(key):
+        return PostgresOnly(has_key, _KEYS)
+    kind = func.json_type(target.expression, _text(_sqlite_path([key])))
+    return PerBackend(has_key, case((target.expression.is_(None), null()), else_=kind.is_not(None)))
+
+
+def _path_equals(target: Target, expected: PathEquals) -> ColumnElement[bool]:
+    found: ColumnElement[Any] = _jsonb(target)
+    for member in expected.path:
+        step = _text(member) if isinstance(member, str) else bindparam(None, member, Integer(), unique=True)
+        found = found.op("->", return_type=JSONB())(step)
+    equal = found.bool_op("=")(_bound_json(expected.value))
+    if not all(isinstance(member, int) or _is_plain(member) for member in expected.path):
+        return PostgresOnly(equal, _KEYS)
+    on_sqlite = _sqlite_equals(target, expected)
+    return PostgresOnly(equal, "equality of JSON documents") if on_sqlite is None else PerBackend(equal, on_sqlite)
+
+
+def _jsonb(target: Target) -> ColumnElement[Any]:
+    return sql_cast(target.expression, JSONB())
+
+
+def _bound_json(value: Any) -> ColumnElement[Any]:
+    return sql_cast(_text(json.dumps(value)), JSONB())
+
+
+def _text(value: str) -> ColumnElement[str]:
+    return bindparam(None, value, Text(), unique=True)
+
+
+_KEYS: Final = "a JSON key with quotes, backslashes or letters beyond ASCII"
+
+
+def _is_plain(key: str) -> bool:
+    """Say whether SQLite finds this key: its paths have no escapes, and it compares keys as they were written."""
+    return key.isascii() and key.isprintable() and not {'"', "\\"} & set(key)
+
+
+def _sqlite_path(path: Sequence[int | str]) -> str:
+    """Spell a path in the form of https://www.sqlite.org/json1.html#path_arguments."""
+    return "$" + "".join(f"[{member}]" if isinstance(member, int) else f'."{member}"' for member in path)
+
+
+def _sqlite_equals(target: Target, expected: PathEquals) -> ColumnElement[bool] | None:
+    place = _text(_sqlite_path(expected.path))
+    kind, value = func.json_type(target.expression, place), func.json_extract(target.expression, place)
+    match expected.value:
+        case None:
+            return kind == "null"
+        case bool():
+            return kind == ("true" if expected.value else "false")
+        case str():
+            return and_(kind == "text", value == expected.value)
+        case int() | float() if abs(expected.value) < 2**63:
+            return and_(kind.in_(["integer", "real"]), value == expected.value)
+        case _:
+            return None
+
+
+_HAS_KEY: Final = Operator(_has_key, "The document is an object with this key, whatever its value.")
+_NOT_HAS_KEY: Final = Operator(complement(_has_key), "The document is no object with this key, or the field is null.")
+
+
+class JSONFilter(FieldFilter):
+    """Operators on a JSON field. Containment, and equality of whole objects and arrays, need PostgreSQL."""
+
+    contains: Annotated[
+        JSONContainer | None,
+        Operator(_contains, "The document contains this object or array, by the rules of PostgreSQL's @>."),
+    ] = None
+    not_contains: Annotated[
+        JSONContainer | None, Operator(complement(_contains), "The document does not contain this, or is null.")
+    ] = None
+    has_key: Annotated[SearchText | None, _HAS_KEY] = None
+    not_has_key: Annotated[SearchText | None, _NOT_HAS_KEY] = None
+    path_equals: Annotated[
+        PathEquals | None, Operator(_path_equals, "The value at this place of the document is this one.")
+    ] = None
+    not_path_equals: Annotated[
+        PathEquals | None,
+        Operator(complement(_path_equals), "The value there is another one, the place is not there, or all is null."),
+    ] = None
+    is_null: Annotated[StrictBool | None, IS_NULL] = None
+
+    _kind: ClassVar[str] = "JSON documents"
+
+    @override
+    @classmethod
+    def _fits(cls, stored: TypeEngine[Any]) -> bool:
+        return isinstance(stored, JSON)

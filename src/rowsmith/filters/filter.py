@@ -1,0 +1,179 @@
+"""``Filter``: a request's conditions on one kind of row, declared field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Final, Generic, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from sqlalchemy import ColumnElement, and_, or_
+from typing_extensions import TypeVar
+
+from rowsmith.conditions import Condition, negation, resolve_all
+from rowsmith.errors import InvalidFilter, MappingError
+from rowsmith.filters.bindings import Binding, bind, row_of
+from rowsmith.filters.fields import FieldFilter
+from rowsmith.mapping import RowInfo, row_info
+
+TRow = TypeVar("TRow")
+
+MAX_DEPTH: Final = 8
+"""How deep groups and relationships may nest."""
+
+MAX_SIZE: Final = 2_000
+"""How many operators and list members one filter may hold: far below what a statement can bind."""
+
+MAX_GROUP: Final = 100
+"""How many filters one AND or OR may hold."""
+
+_GROUPS: Final = ("AND", "OR", "NOT")
+
+
+class Filter(BaseModel, Generic[TRow]):
+    """Base of filters: a pydantic model from the outside world whose fields compare attributes of a row.
+
+    ::
+
+        class GroupFilter(Filter[GroupRow]):
+            name: StringFilter | None = None
+            created_at: DateTimeFilter | None = None
+
+    Everything given holds together: the fields, every filter in ``AND``, at least one in ``OR``, and not
+    the one in ``NOT``. ``NOT`` is the exact complement, rows with NULL included. The empty filter limits
+    nothing, and so may stand only at the top.
+
+    Raises:
+        MappingError: when the class is made: a field compares no attribute of the row, or one of a type
+            that its operators do not fit. Where ``to_conditions`` is overridden, fields it compiles by
+            itself are left to it.
+        pydantic.ValidationError: when a filter is made: an unknown field, an empty group, too deep, too large.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    AND: Annotated[list[Self] | None, Field(min_length=1, max_length=MAX_GROUP, description="All of these hold.")] = (
+        None
+    )
+    OR: Annotated[
+        list[Self] | None, Field(min_length=1, max_length=MAX_GROUP, description="At least one of these holds.")
+    ] = None
+    NOT: Annotated[Self | None, Field(description="This does not hold; its exact complement, nulls included.")] = None
+
+    _depth: int = PrivateAttr(default=1)
+    _size: int = PrivateAttr(default=0)
+
+    bindings: ClassVar[tuple[Binding, ...] | None] = None
+    """What each field compares; None until every annotation can be resolved."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        row = row_of(cls)
+        cls.bindings = None
+        if row is not None:
+            bound = tuple(_bindings(cls, row_info(row)))
+            cls.bindings = bound if cls.__pydantic_fields_complete__ else None
+
+    @classmethod
+    def info(cls) -> RowInfo[Any]:
+        """Give what is known of the row this filter is for.
+
+        Raises:
+            MappingError: it is for none.
+        """
+        row = row_of(cls)
+        if row is None:
+            raise MappingError(f"{cls.__name__} is for no row: write class {cls.__name__}(Filter[YourRow])")
+        return row_info(row)
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        groups = list(self._nested())
+        if any(group.is_empty for group in groups):
+            raise ValueError("an empty filter matches everything, so it cannot stand in AND, OR or NOT")
+        fields = [value for value in self.__dict__.values() if isinstance(value, FieldFilter)]
+        inside = [*(group._depth for group in groups), *(field.depth for field in fields)]
+        self._depth = 1 + max(inside, default=0)
+        self._size = sum(group._size + 1 for group in groups) + sum(field.size for field in fields)
+        if self._depth > MAX_DEPTH or self._size > MAX_SIZE:
+            raise ValueError(f"a filter is at most {MAX_DEPTH} deep and holds at most {MAX_SIZE} operators and values")
+        return self
+
+    @property
+    def depth(self) -> int:
+        """How deep it nests; 1 without groups and relationships."""
+        return self._depth
+
+    @property
+    def size(self) -> int:
+        """How many groups, operators and list members it holds."""
+        return self._size
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is given at all."""
+        return all(value is None for value in self.__dict__.values())
+
+    def to_conditions(self) -> Sequence[Condition]:
+        """Give the conditions, all of which hold together; none for the empty filter.
+
+        Override to compile fields of your own, adding to ``super().to_conditions()``.
+
+        Raises:
+            InvalidValue: a value does not fit its column.
+        """
+        return [*self._own_conditions(), *self._group_conditions()]
+
+    def expressions(self) -> list[ColumnElement[bool]]:
+        """Give ``to_conditions()`` as SQL expressions."""
+        return resolve_all(self.to_conditions())
+
+    def _own_conditions(self) -> Iterator[ColumnElement[bool]]:
+        values = self.__dict__
+        for binding in type(self).bindings or self._bind_late():
+            if (field := values[binding.name]) is not None:
+                yield from field.to_conditions(binding.target)
+
+    def _group_conditions(self) -> Iterator[ColumnElement[bool]]:
+        if self.AND is not None:
+            yield from (together(group) for group in self.AND)
+        if self.OR is not None:
+            yield or_(*(together(group) for group in self.OR))
+        if self.NOT is not None:
+            yield negation(together(self.NOT))
+
+    def _nested(self) -> Iterator[Self]:
+        yield from self.AND or ()
+        yield from self.OR or ()
+        if self.NOT is not None:
+            yield self.NOT
+
+    @classmethod
+    def _bind_late(cls) -> tuple[Binding, ...]:
+        cls.bindings = tuple(_bindings(cls, cls.info()))
+        return cls.bindings
+
+
+def together(group: Filter[Any]) -> ColumnElement[bool]:
+    """Give a nested filter as one condition.
+
+    Raises:
+        InvalidFilter: it is empty, and so would hold for every row.
+    """
+    conditions = group.expressions()
+    if not conditions:
+        raise InvalidFilter(f"an empty {type(group).__name__} matches everything, so it cannot stand in a group")
+    return conditions[0] if len(conditions) == 1 else and_(*conditions)
+
+
+def _bindings(cls: type[Filter[Any]], info: RowInfo[Any]) -> Iterator[Binding]:
+    custom = cls.to_conditions is not Filter.to_conditions  # pyright: ignore[reportUnknownMemberType]
+    for name, field in cls.__pydantic_fields__.items():
+        waits = not field._complete  # pyright: ignore[reportPrivateUsage] - names a class yet to come
+        if name in _GROUPS or waits or (custom and not _names_attribute(name, info)):
+            continue
+        yield bind(cls, name, field, info)
+
+
+def _names_attribute(name: str, info: RowInfo[Any]) -> bool:
+    return info.mapper.has_property(name)

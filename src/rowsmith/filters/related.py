@@ -1,0 +1,63 @@
+"""Filters over a relationship, as EXISTS: rows are never multiplied."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Generic, cast
+
+from sqlalchemy import ColumnElement, and_, not_
+from sqlalchemy.orm import InstrumentedAttribute
+from typing_extensions import TypeVar, override
+
+from rowsmith.errors import MappingError
+from rowsmith.filters.fields import FieldFilter, Operator
+from rowsmith.filters.filter import Filter
+from rowsmith.filters.targets import On, Target, as_given
+
+F = TypeVar("F", bound=Filter[Any])
+
+
+def _exists(target: Target, wanted: Filter[Any]) -> ColumnElement[bool]:
+    relationship = cast("InstrumentedAttribute[Any]", target.expression)
+    _same_row(target, relationship, wanted)
+    conditions = wanted.expressions()
+    criterion = and_(*conditions) if conditions else None
+    exists = relationship.any if relationship.property.uselist else relationship.has
+    return exists(criterion)
+
+
+def _none(target: Target, wanted: Filter[Any]) -> ColumnElement[bool]:
+    return not_(_exists(target, wanted))
+
+
+def _same_row(target: Target, relationship: InstrumentedAttribute[Any], wanted: Filter[Any]) -> None:
+    related, kind = relationship.property.mapper.class_, type(wanted)
+    row = kind.info().row
+    if not issubclass(related, row):
+        raise MappingError(f"{target.where} leads to {related.__name__}, and {kind.__name__} is for {row.__name__}")
+
+
+class Related(FieldFilter, Generic[F]):
+    """Operators on the rows that a relationship leads to, each given as that row's own filter.
+
+    ::
+
+        class GroupFilter(Filter[GroupRow]):
+            members: Related[UserFilter] | None = None
+
+    The empty filter ``{}`` means any related row.
+    """
+
+    exists: Annotated[F | None, Operator(_exists, "At least one related row satisfies this filter.")] = None
+    none: Annotated[F | None, Operator(_none, "No related row satisfies this filter.")] = None
+
+    over_relationship: ClassVar[bool] = True
+
+    @property
+    @override
+    def depth(self) -> int:
+        return 1 + max(wanted.depth for wanted in (self.exists, self.none) if wanted is not None)
+
+    @override
+    @classmethod
+    def aim(cls, expression: Any, on: On, where: str) -> Target:
+        return Target(expression, where, as_given)

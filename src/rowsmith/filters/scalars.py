@@ -1,0 +1,205 @@
+"""Filters over numbers, UUIDs, booleans and enums."""
+
+from __future__ import annotations
+
+import enum
+import math
+import uuid
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast
+
+from pydantic import Field, PlainSerializer, PlainValidator, StrictBool, WithJsonSchema
+from sqlalchemy.types import Boolean, Enum, Float, Integer, Numeric, String, TypeDecorator, TypeEngine, Uuid
+from typing_extensions import override
+
+from rowsmith.errors import InvalidValue
+from rowsmith.filters.fields import MAX_VALUES, FieldFilter, type_argument
+from rowsmith.filters.operators import (
+    AT_LEAST,
+    AT_MOST,
+    BETWEEN,
+    EQUALS,
+    GREATER,
+    IN,
+    IS_NULL,
+    LESS,
+    NOT_BETWEEN,
+    NOT_EQUALS,
+    NOT_IN,
+)
+from rowsmith.filters.targets import On, Prepare, as_given, stored_type
+from rowsmith.mapping.values import check_for
+
+MAX_MAGNITUDE: Final = 1_000
+"""Numbers from outside lie between 10**-1000 and 10**1000; no column needs more, and arithmetic stays cheap."""
+
+MAX_BITS: Final = int(MAX_MAGNITUDE * math.log2(10))
+"""The same bound for an int, which is quick to measure."""
+
+
+def _number(value: Any) -> int | Decimal:
+    """Read an int, a finite float, a Decimal or text of one; floats become the decimal they are written as."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise ValueError("give a number")  # noqa: TRY004 - pydantic wants a ValueError
+    if isinstance(value, int):
+        return _bounded(value)
+    try:
+        number = Decimal(str(value) if isinstance(value, float) else value)
+    except ArithmeticError:
+        raise ValueError("give a number") from None
+    if not number.is_finite():
+        raise ValueError("give a finite number: not NaN, not infinity")
+    return _decimal(number)
+
+
+def _bounded(value: int) -> int:
+    if value.bit_length() > MAX_BITS:
+        raise ValueError(f"give a number below 10**{MAX_MAGNITUDE}")
+    return value
+
+
+def _decimal(number: Decimal) -> int | Decimal:
+    exponent = cast("int", number.as_tuple().exponent)
+    if number and (exponent < -MAX_MAGNITUDE or number.adjusted() > MAX_MAGNITUDE):
+        raise ValueError(f"give a number between 10**-{MAX_MAGNITUDE} and 10**{MAX_MAGNITUDE}")
+    return number
+
+
+Number: TypeAlias = Annotated[
+    int | float | Decimal,
+    PlainValidator(_number),
+    PlainSerializer(lambda number: number if isinstance(number, int) else str(number), when_used="json"),
+    WithJsonSchema({"type": "number"}),
+]
+Numbers: TypeAlias = Annotated[list[Number], Field(max_length=MAX_VALUES)]
+
+
+class NumberFilter(FieldFilter):
+    """Operators on an integer, decimal or float field. Numbers are exact and finite.
+
+    A number that the column cannot hold (2**31 against an int32, 1.5 against an integer) is refused.
+    """
+
+    equals: Annotated[Number | None, EQUALS] = None
+    not_equals: Annotated[Number | None, NOT_EQUALS] = None
+    gt: Annotated[Number | None, GREATER] = None
+    gte: Annotated[Number | None, AT_LEAST] = None
+    lt: Annotated[Number | None, LESS] = None
+    lte: Annotated[Number | None, AT_MOST] = None
+    between: Annotated[tuple[Number, Number] | None, BETWEEN] = None
+    not_between: Annotated[tuple[Number, Number] | None, NOT_BETWEEN] = None
+    in_: Annotated[Numbers | None, IN] = None
+    not_in: Annotated[Numbers | None, NOT_IN] = None
+    is_null: Annotated[StrictBool | None, IS_NULL] = None
+
+    @override
+    @classmethod
+    def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
+        stored = stored_type(declared)
+        for kind, convert in _CONVERSIONS:
+            if isinstance(stored, kind):
+                return checked(convert, stored, where)
+        return f"it compares numbers, and the column is {type(stored).__name__}"
+
+
+def checked(convert: Prepare, stored: TypeEngine[Any], where: str) -> Prepare:
+    """Give how a value is converted and then held against the column, which may refuse it with InvalidValue."""
+    check = check_for(stored)
+
+    def prepare(value: Any) -> Any:
+        converted = convert(value)
+        if (complaint := check(converted)) is not None:
+            raise InvalidValue(f"{where} {complaint}")
+        return converted
+
+    return prepare
+
+
+def _integral(value: int | Decimal) -> int | Decimal:
+    return int(value) if value == int(value) else value
+
+
+def _float(value: int | Decimal) -> float | Decimal:
+    try:
+        return float(value)
+    except OverflowError:
+        return Decimal("inf") if value > 0 else Decimal("-inf")
+
+
+_CONVERSIONS: Final[tuple[tuple[type[TypeEngine[Any]], Prepare], ...]] = (
+    (Integer, _integral),
+    (Float, _float),
+    (Numeric, Decimal),
+)
+
+
+Uuids: TypeAlias = Annotated[list[uuid.UUID], Field(max_length=MAX_VALUES)]
+
+
+class UUIDFilter(FieldFilter):
+    """Operators on a UUID field."""
+
+    equals: Annotated[uuid.UUID | None, EQUALS] = None
+    not_equals: Annotated[uuid.UUID | None, NOT_EQUALS] = None
+    in_: Annotated[Uuids | None, IN] = None
+    not_in: Annotated[Uuids | None, NOT_IN] = None
+    is_null: Annotated[StrictBool | None, IS_NULL] = None
+
+    @override
+    @classmethod
+    def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
+        if isinstance(declared, TypeDecorator):
+            return as_given
+        if not isinstance(declared, Uuid):
+            return f"it compares UUIDs, and the column is {type(declared).__name__}"
+        return as_given if declared.as_uuid else str
+
+
+class BoolFilter(FieldFilter):
+    """Operators on a boolean field."""
+
+    equals: Annotated[StrictBool | None, EQUALS] = None
+    not_equals: Annotated[StrictBool | None, NOT_EQUALS] = None
+    is_null: Annotated[StrictBool | None, IS_NULL] = None
+
+    _kind: ClassVar[str] = "booleans"
+
+    @override
+    @classmethod
+    def _fits(cls, stored: TypeEngine[Any]) -> bool:
+        return isinstance(stored, Boolean)
+
+
+E = TypeVar("E", bound=enum.Enum)
+
+
+class EnumFilter(FieldFilter, Generic[E]):
+    """Operators on an enum field; members are spelt by their values in JSON.
+
+    The column is of the same enum, or a text or integer column that keeps the members' values.
+    """
+
+    equals: Annotated[E | None, EQUALS] = None
+    not_equals: Annotated[E | None, NOT_EQUALS] = None
+    in_: Annotated[Annotated[list[E], Field(max_length=MAX_VALUES)] | None, IN] = None
+    not_in: Annotated[Annotated[list[E], Field(max_length=MAX_VALUES)] | None, NOT_IN] = None
+    is_null: Annotated[StrictBool | None, IS_NULL] = None
+
+    @override
+    @classmethod
+    def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
+        members = type_argument(cls)
+        if members is None or not issubclass(members, enum.Enum):
+            return "write EnumFilter[YourEnum]"
+        if isinstance(declared, TypeDecorator) or (isinstance(declared, Enum) and declared.enum_class is members):
+            return as_given
+        if _keeps_values(declared, members):
+            return lambda member: member.value
+        return f"it compares members of {members.__name__}, and the column is {declared!r}"
+
+
+def _keeps_values(declared: TypeEngine[Any], members: type[enum.Enum]) -> bool:
+    values = [member.value for member in members]
+    if isinstance(declared, Enum):
+        return declared.enum_class is None and set(values) <= set(declared.enums)
+    return isinstance(declared, String | Integer) and all(check_for(declared)(value) is None for value in values)

@@ -1,0 +1,164 @@
+"""Filters over text: literal matching, and PostgreSQL's full text search."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
+
+from pydantic import AfterValidator, Field, StrictBool, StringConstraints
+from sqlalchemy import ColumnElement, String, bindparam, false, func, literal_column, type_coerce
+from sqlalchemy.dialects.postgresql import REGCONFIG, TSVECTOR
+from sqlalchemy.types import Enum, Text, TypeEngine
+from typing_extensions import override
+
+from rowsmith.conditions import negation
+from rowsmith.filters.fields import MAX_VALUES, Compile, FieldFilter, Operator
+from rowsmith.filters.operators import EQUALS, IN, IS_NULL, NOT_EQUALS, NOT_IN, complement
+from rowsmith.filters.sql import Place, PostgresOnly, TextMatch
+from rowsmith.filters.targets import Target, stored_type
+from rowsmith.mapping.values import text_complaint
+
+MAX_TEXT: Final = 10_000
+"""The most characters of one searched text."""
+
+
+def _storable(text: str) -> str:
+    if (complaint := text_complaint(text)) is not None:
+        raise ValueError(f"a text column {complaint}")
+    return text
+
+
+SearchText: TypeAlias = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT), AfterValidator(_storable)]
+SearchTexts: TypeAlias = Annotated[list[SearchText], Field(max_length=MAX_VALUES)]
+
+
+def _matches(place: Place, *, folded: bool = False) -> Compile:
+    return lambda target, text: TextMatch(target.expression, text, place, folded=folded)
+
+
+def _i_equals(target: Target, text: str) -> ColumnElement[bool]:
+    return func.lower(target.expression) == func.lower(_bound(text))
+
+
+def _i_in(target: Target, texts: list[str]) -> ColumnElement[bool]:
+    return func.lower(target.expression).in_([func.lower(_bound(text)) for text in texts]) if texts else false()
+
+
+def _bound(text: str) -> ColumnElement[str]:
+    return bindparam(None, text, String(), unique=True)
+
+
+_CONTAINS, _I_CONTAINS = _matches("contains"), _matches("contains", folded=True)
+_STARTS, _I_STARTS = _matches("starts_with"), _matches("starts_with", folded=True)
+_ENDS, _I_ENDS = _matches("ends_with"), _matches("ends_with", folded=True)
+_NULLS = "A null field satisfies it."
+
+
+class StringFilter(FieldFilter):
+    """Operators on a text field. Searched text is literal: ``%``, ``_`` and backslash mean themselves.
+
+    An ``i_`` operator ignores the case of letters, as the database's ``lower()`` does: all of the
+    alphabet's letters in most PostgreSQL databases, A to Z in one of locale "C" and on SQLite.
+    A ``not`` operator is the exact complement of its plain form, so a null field satisfies it.
+    """
+
+    equals: Annotated[SearchText | None, EQUALS] = None
+    not_equals: Annotated[SearchText | None, NOT_EQUALS] = None
+    contains: Annotated[SearchText | None, Operator(_CONTAINS, "The field contains this text.")] = None
+    not_contains: Annotated[
+        SearchText | None, Operator(complement(_CONTAINS), f"The field does not contain this text. {_NULLS}")
+    ] = None
+    starts_with: Annotated[SearchText | None, Operator(_STARTS, "The field starts with this text.")] = None
+    not_starts_with: Annotated[
+        SearchText | None, Operator(complement(_STARTS), f"The field does not start with this text. {_NULLS}")
+    ] = None
+    ends_with: Annotated[SearchText | None, Operator(_ENDS, "The field ends with this text.")] = None
+    not_ends_with: Annotated[
+        SearchText | None, Operator(complement(_ENDS), f"The field does not end with this text. {_NULLS}")
+    ] = None
+    in_: Annotated[SearchTexts | None, IN] = None
+    not_in: Annotated[SearchTexts | None, NOT_IN] = None
+    i_equals: Annotated[SearchText | None, Operator(_i_equals, "The field is this text, case ignored.")] = None
+    i_not_equals: Annotated[
+        SearchText | None, Operator(complement(_i_equals), f"The field is another text, case ignored. {_NULLS}")
+    ] = None
+    i_contains: Annotated[SearchText | None, Operator(_I_CONTAINS, "The field contains this, case ignored.")] = None
+    i_not_contains: Annotated[
+        SearchText | None,
+        Operator(complement(_I_CONTAINS), f"The field does not contain this, case ignored. {_NULLS}"),
+    ] = None
+    i_starts_with: Annotated[SearchText | None, Operator(_I_STARTS, "The field starts with this, case ignored.")] = None
+    i_not_starts_with: Annotated[
+        SearchText | None,
+        Operator(complement(_I_STARTS), f"The field does not start with this, case ignored. {_NULLS}"),
+    ] = None
+    i_ends_with: Annotated[SearchText | None, Operator(_I_ENDS, "The field ends with this, case ignored.")] = None
+    i_not_ends_with: Annotated[
+        SearchText | None, Operator(complement(_I_ENDS), f"The field does not end with this, case ignored. {_NULLS}")
+    ] = None
+    i_in: Annotated[
+        SearchTexts | None, Operator(_i_in, "The field is one of these, case ignored; an empty list matches nothing.")
+    ] = None
+    i_not_in: Annotated[
+        SearchTexts | None, Operator(complement(_i_in), f"The field is none of these, case ignored. {_NULLS}")
+    ] = None
+    is_null: Annotated[StrictBool | None, IS_NULL] = None
+
+    _kind: ClassVar[str] = "text"
+
+    @override
+    @classmethod
+    def _fits(cls, stored: TypeEngine[Any]) -> bool:
+        return isinstance(stored, String) and not isinstance(stored, Enum)
+
+
+Language: TypeAlias = Literal[
+    "simple", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french",
+    "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali",
+    "norwegian", "portuguese", "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+]  # fmt: skip
+"""The text search configurations that every PostgreSQL since 14 brings (``\\dF`` in psql)."""
+
+
+# As constants, so that an index on to_tsvector('english', column) can answer.
+_CONFIGURATIONS: Final[dict[str, Any]] = {
+    name: literal_column(f"'{name}'::regconfig", REGCONFIG()) for name in get_args(Language)
+}
+
+
+def _compiled_by_the_model(target: Target, value: Any) -> ColumnElement[bool]:
+    raise NotImplementedError("the language is known only to the model")
+
+
+class FullTextFilter(FieldFilter):
+    """PostgreSQL's full text search on a text or ``tsvector`` column.
+
+    The query is in the syntax of ``websearch_to_tsquery``
+    (https://www.postgresql.org/docs/current/textsearch-controls.html): words, "phrases", ``or``, ``-not``.
+    """
+
+    matches: Annotated[SearchText | None, Operator(_compiled_by_the_model, "The words to search for.")] = None
+    not_matches: Annotated[SearchText | None, Operator(_compiled_by_the_model, f"What must not match. {_NULLS}")] = None
+    language: Language = "english"
+
+    _kind: ClassVar[str] = "text or tsvector"
+
+    @override
+    def to_conditions(self, target: Target) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = []
+        if self.matches is not None:
+            conditions.append(self._match(target, self.matches))
+        if self.not_matches is not None:
+            conditions.append(negation(self._match(target, self.not_matches)))
+        return conditions
+
+    def _match(self, target: Target, words: str) -> ColumnElement[bool]:
+        language = _CONFIGURATIONS[self.language]
+        is_document = isinstance(stored_type(target.expression.type), TSVECTOR)
+        document = target.expression if is_document else func.to_tsvector(language, target.expression)
+        query = func.websearch_to_tsquery(language, type_coerce(words, Text()))
+        return PostgresOnly(document.bool_op("@@")(query), "full text search")
+
+    @override
+    @classmethod
+    def _fits(cls, stored: TypeEngine[Any]) -> bool:
+        return isinstance(stored, TSVECTOR) or (isinstance(stored, String) and not isinstance(stored, Enum))

@@ -1,0 +1,65 @@
+"""Creating one row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Insert, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.execution import execute
+from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping.writes import checked_values
+from rowsmith.operations.admission import admit, confirm, savepoint
+from rowsmith.operations.entity import Operation, TData, TRow
+from rowsmith.scope import Limits, SearchScope
+
+
+class Creator(Operation[TRow, TData]):
+    """Creates one row from a spec; one statement."""
+
+    async def create(self, db_sess: AsyncSession, spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
+        """Insert the row and give what the database holds, its defaults included.
+
+        Args:
+            db_sess: the session whose transaction is written in.
+            spec: the new row's values.
+            scope: who creates; its equality conditions are stamped onto the row, and a row outside
+                the other ones is undone.
+
+        Raises:
+            ScopeMismatch: the spec says otherwise than the scope.
+            InvalidValue: a value does not fit its column.
+            EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
+                error declared for it in ``violations``.
+        """
+        limits = await admit(db_sess, self.entity, scope, "create")
+        statement = self.statement(spec, limits)
+        if not limits.others:
+            return self.entity.shape.build((await execute(db_sess, statement, self.entity.origin("create"))).one())
+        return await self._create_inside(db_sess, statement, limits)
+
+    def statement(self, spec: Spec[TRow], limits: Limits) -> Insert:
+        """Give the INSERT ... RETURNING of a spec under a scope, without sending it."""
+        values = new_values(spec, limits, self.entity.info)
+        return insert(self.entity.info.row).values(values).returning(*self.entity.shape.selects)
+
+    async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
+        entity, keys = self.entity, self.entity.info.key_attributes
+        async with savepoint(db_sess):
+            record = (await execute(db_sess, statement.returning(*keys), entity.origin("create"))).one()
+            await confirm(db_sess, entity, limits, tuple(record[-len(keys) :]), "create")
+        return entity.shape.build(record[: -len(keys)])
+
+
+def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
+    """Give the values of a new row: the spec's, the scope's, and the first version where one is kept.
+
+    Raises:
+        MappingError, InvalidValue, ScopeMismatch: as :meth:`Creator.create`.
+    """
+    values = limits.stamp(checked_values(spec, info), info)
+    generate = info.mapper.version_id_generator
+    if info.version is not None and callable(generate):
+        values.setdefault(info.version, generate(None))
+    return values

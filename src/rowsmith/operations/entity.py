@@ -1,0 +1,136 @@
+"""What every operation on one kind of row shares: mapping, shape of the data, rules. Made once, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypedDict, Unpack, cast
+
+from sqlalchemy import ColumnElement
+from typing_extensions import Self, TypeVar
+
+from rowsmith.errors import EntityNotFound, ErrorFacts, ErrorFactory, MappingError, RepositoryError
+from rowsmith.execution import Origin
+from rowsmith.mapping import RowInfo, Shape, data_shape, nearest, row_info, row_shape
+from rowsmith.operations.soft_delete import SoftDelete
+
+TRow = TypeVar("TRow")
+TData = TypeVar("TData", default=TRow)
+TOther = TypeVar("TOther")
+
+
+class Rules(TypedDict, total=False):
+    """The keyword arguments that every operation object takes.
+
+    ``not_found`` and the values of ``violations`` (by constraint name) make a domain's own errors from a
+    message; ``soft_delete`` hides deleted rows; ``scope_required`` refuses calls without a scope;
+    ``domain`` is the noun in error codes, by default the row's.
+    """
+
+    not_found: ErrorFactory
+    violations: Mapping[str, ErrorFactory]
+    soft_delete: SoftDelete | None
+    scope_required: bool
+    domain: str | None
+
+
+@dataclass(frozen=True)
+class Entity(Generic[TRow, TData]):
+    """One kind of row as its operations see it."""
+
+    info: RowInfo[TRow]
+    shape: Shape[TRow, TData]
+    not_found: ErrorFactory
+    violations: Mapping[str, ErrorFactory]
+    soft_delete: SoftDelete | None
+    scope_required: bool
+    domain: str
+
+    def origin(self, operation: str, *, deletes: bool = False) -> Origin:
+        """Say whose call a statement is."""
+        return Origin(self.domain, operation, self.info.table, self.violations, deletes)
+
+    def live(self, include_deleted: bool = False) -> list[ColumnElement[bool]]:
+        """Give the conditions that hide deleted rows."""
+        return [] if include_deleted or self.soft_delete is None else [self.soft_delete.is_live()]
+
+    def absent(self, operation: str, missing: Sequence[Any] = ()) -> Exception:
+        """Give the domain's error for rows that are not there for this caller."""
+        count = f"{len(missing)} of the requested entities were" if len(missing) > 1 else "the entity was"
+        error = self.not_found(f"{count} not found")
+        if isinstance(error, EntityNotFound):
+            error.missing = tuple(missing)
+        return self.located(error, operation)
+
+    def located(self, error: Exception, operation: str) -> Exception:
+        """Give the error with this domain and operation in its code."""
+        if isinstance(error, RepositoryError):
+            error.locate(self.domain, operation)
+        return error
+
+    def into(self, into: type[TOther] | None) -> Entity[TRow, TOther]:
+        """Give the same entity with another shape of data; None keeps this one."""
+        if into is None:
+            return cast("Entity[TRow, TOther]", self)
+        return cast("Entity[TRow, TOther]", replace(cast("Any", self), shape=shape_for(self.info, into)))
+
+
+def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpack[Rules]) -> Entity[TRow, TData]:
+    """Read a row and a data class once.
+
+    Raises:
+        MappingError: they do not fit, or ``violations`` names a constraint the table does not have.
+    """
+    info = row_info(row)
+    violations = dict(rules.get("violations") or {})
+    _check_constraints(info, violations)
+    return Entity(
+        info=info,
+        shape=shape_for(info, into),
+        not_found=rules.get("not_found", EntityNotFound),
+        violations=violations,
+        soft_delete=_own_soft_delete(info, rules.get("soft_delete")),
+        scope_required=rules.get("scope_required", False),
+        domain=rules.get("domain") or info.domain,
+    )
+
+
+def shape_for(info: RowInfo[TRow], into: type[TData] | None) -> Shape[TRow, TData]:
+    """Give the shape of a data class, or of the row itself."""
+    if into is None or cast("Any", into) is info.row:
+        return cast("Shape[TRow, TData]", row_shape(info))
+    return data_shape(info, into)
+
+
+def _own_soft_delete(info: RowInfo[Any], soft_delete: SoftDelete | None) -> SoftDelete | None:
+    if soft_delete is not None and soft_delete.column.key not in info.columns:
+        raise MappingError(f"SoftDelete names {soft_delete.column}, which is no column of {info.row.__name__}")
+    return soft_delete
+
+
+def _check_constraints(info: RowInfo[Any], violations: Mapping[str, ErrorFactory]) -> None:
+    """A misspelt constraint name would silently give the general error instead of the domain's."""
+    named = {str(item.name) for item in (*info.table.constraints, *info.table.indexes) if item.name}
+    if not named:  # reflected or unnamed constraints: the database names them, we cannot know
+        return
+    implicit = {f"{info.table.name}_pkey"}
+    for name in violations:
+        if name not in named | implicit and not name.startswith(info.table.name):
+            raise MappingError(f"violations names {name!r}, no constraint of {info.table.name}{nearest(name, named)}")
+
+
+class Operation(Generic[TRow, TData]):
+    """Base of the operation objects: stateless, made once, usable with any AsyncSession.
+
+    ``Querier(GroupRow)`` gives rows, for private methods; ``Querier(GroupRow, into=GroupData)`` gives data.
+    """
+
+    def __init__(self, row: type[TRow], *, into: type[TData] | None = None, **rules: Unpack[Rules]) -> None:
+        self.entity: Entity[TRow, TData] = make_entity(row, into, **rules)
+
+    @classmethod
+    def of(cls, entity: Entity[TRow, TData]) -> Self:
+        """Make the operation on an entity that was read already."""
+        operation = cls.__new__(cls)
+        operation.entity = entity
+        return operation

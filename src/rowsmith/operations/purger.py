@@ -1,0 +1,38 @@
+"""Removing one row for good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Delete, delete
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.execution import execute_writing
+from rowsmith.operations.admission import admit
+from rowsmith.operations.entity import Operation, TData, TRow
+from rowsmith.scope import Limits, SearchScope
+
+
+class Purger(Operation[TRow, TData]):
+    """Removes one row, soft-deleted or not; one statement."""
+
+    async def purge(self, db_sess: AsyncSession, pk: Any, *, scope: SearchScope | None = None) -> TData:
+        """Remove the row and give what it was.
+
+        Raises:
+            EntityNotFound: absent or outside the scope, both alike.
+            StillReferenced: other rows point at it.
+            InvalidValue: the key is no value of its column.
+        """
+        limits = await admit(db_sess, self.entity, scope, "purge")
+        origin = self.entity.origin("purge", deletes=True)
+        record = (await execute_writing(db_sess, self.statement(pk, limits), origin)).one_or_none()
+        if record is None:
+            raise self.entity.absent("purge", [pk])
+        return self.entity.shape.build(record)
+
+    def statement(self, pk: Any, limits: Limits) -> Delete:
+        """Give the DELETE ... RETURNING of a key under a scope, without sending it."""
+        info = self.entity.info
+        conditions = [*info.key_condition(info.key(pk)), *limits.conditions]
+        return delete(info.row).where(*conditions).returning(*self.entity.shape.selects)

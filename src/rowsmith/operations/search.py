@@ -1,0 +1,151 @@
+"""A search, prepared: what to ask for, and how a page is made of the answer. Pure; nothing is sent here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic
+
+from sqlalchemy import ColumnElement, Select, func, literal, select
+
+from rowsmith.errors import InvalidPagination
+try:
+    from rowsmith.filters import Filter
+except ImportError:
+    from rowsmith.mapping.writes import Patch as Filter  # TEMP
+from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.conditions import Condition, resolve_all
+from rowsmith.orders import Order, OrderTerm, order_terms
+from rowsmith.pagination import (
+    Count,
+    CursorBackwardPagination,
+    CursorCodec,
+    CursorForwardPagination,
+    LazyCursors,
+    NoPagination,
+    OffsetPagination,
+    Page,
+    Pagination,
+    after,
+    fetch_limit,
+    fingerprint,
+    window,
+)
+from rowsmith.query import Query
+from rowsmith.scope import Limits, keep_to_table
+
+Filters = Filter[TRow] | Sequence[Condition] | Query | None
+"""What narrows a search: a filter model, conditions in code, or a whole prepared query."""
+
+
+def as_query(
+    filters: Any, pagination: Pagination | None = None, orders: Sequence[Order] = (), count: Count = Count.NONE
+) -> Query:
+    """Give one query of the separate arguments of a search.
+
+    Raises:
+        InvalidPagination: ``filters`` is a Query already and something else is given beside it.
+    """
+    if isinstance(filters, Query):
+        if pagination is not None or orders or count != Count.NONE:
+            raise InvalidPagination("a Query carries its own pagination, orders and count: give them there only")
+        return filters
+    conditions = filters.to_conditions() if isinstance(filters, Filter) else (filters or ())
+    return Query(tuple(conditions), tuple(orders), pagination or NoPagination(), count)
+
+
+@dataclass(frozen=True)
+class Search(Generic[TRow, TData]):
+    """One search on one entity: every condition in one place, so that page, count and cursor agree."""
+
+    entity: Entity[TRow, TData]
+    conditions: tuple[ColumnElement[bool], ...]
+    terms: tuple[OrderTerm, ...]
+    pagination: Pagination
+
+    @classmethod
+    def of(
+        cls, entity: Entity[TRow, TData], limits: Limits, query: Query, *, include_deleted: bool = False
+    ) -> Search[TRow, TData]:
+        """Prepare a query under a scope."""
+        own = resolve_all(query.conditions)
+        keep_to_table(own, entity.info)
+        conditions = (*limits.conditions, *own, *entity.live(include_deleted))
+        keys = [attribute.expression for attribute in entity.info.key_attributes]
+        return cls(entity, conditions, order_terms(query.orders, keys), query.pagination)
+
+    def selected(self, *expressions: Any) -> Select[Any]:
+        """Give the SELECT of some expressions over all rows that the search is about."""
+        return select(*expressions).select_from(self.entity.info.row).where(*self.conditions)
+
+    def everything(self) -> Select[Any]:
+        """Give the SELECT of all rows in order, for a stream."""
+        return self.selected(*self.entity.shape.selects).order_by(*(term.clause() for term in self.terms))
+
+    def statement(self, codec: CursorCodec) -> Select[Any]:
+        """Give the SELECT of one page and the row after it.
+
+        Raises:
+            InvalidCursor: the pagination's cursor was not made for this search.
+        """
+        statement = self.selected(*self.entity.shape.selects, *self._extra_keys)
+        if isinstance(self.pagination, OffsetPagination):
+            statement = statement.offset(self.pagination.offset)
+        values = self._position(codec)
+        if values is not None:
+            statement = statement.where(after(self._direction, values))
+        return statement.order_by(*(term.clause() for term in self._direction)).limit(fetch_limit(self.pagination))
+
+    def counted(self, cap: int | None = None) -> Select[Any]:
+        """Give the SELECT of how many rows the search is about, over the whole of it as a subquery."""
+        rows = self.selected(literal(1).label("one"))
+        return select(func.count()).select_from((rows if cap is None else rows.limit(cap)).subquery())
+
+    def page(self, fetched: Sequence[Any], codec: CursorCodec, total: int | None) -> Page[TData]:
+        """Make the page of the records that :meth:`statement` gave."""
+        rows, has_next, has_previous = window(self.pagination, fetched)
+        width = len(self.entity.shape.selects)
+        records = [row[:width] for row in rows] if self._extra_keys else rows
+        keys = [tuple(row[place] for place in self._key_places) for row in rows]
+        cursors = LazyCursors(keys, lambda key: codec.encode(key, self.terms, self._fingerprint))
+        items = tuple(self.entity.shape.build_all(records))
+        return Page(items, has_next, has_previous, total, cursors)
+
+    @cached_property
+    def _fingerprint(self) -> bytes:
+        return fingerprint(self.terms, self.conditions)
+
+    @property
+    def _direction(self) -> tuple[OrderTerm, ...]:
+        """The terms as fetched: a backward page is fetched in reversed order."""
+        if isinstance(self.pagination, CursorBackwardPagination):
+            return tuple(term.reversed() for term in self.terms)
+        return self.terms
+
+    def _position(self, codec: CursorCodec) -> tuple[Any, ...] | None:
+        match self.pagination:
+            case CursorForwardPagination(after=str(cursor)) | CursorBackwardPagination(before=str(cursor)):
+                return codec.decode(cursor, self.terms, self._fingerprint)
+            case _:
+                return None
+
+    @cached_property
+    def _key_places(self) -> tuple[int, ...]:
+        """Where in a fetched row each term's value stands; data often selects it already."""
+        return self._placed[0]
+
+    @cached_property
+    def _extra_keys(self) -> tuple[Any, ...]:
+        return self._placed[1]
+
+    @cached_property
+    def _placed(self) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+        selects = () if self.entity.shape.is_row else self.entity.shape.selects
+        width, extra, places = len(self.entity.shape.selects), list[Any](), list[int]()
+        for term in self.terms:
+            own = next((i for i, chosen in enumerate(selects) if chosen.expression is term.expression), None)
+            places.append(width + len(extra) if own is None else own)
+            if own is None:
+                extra.append(term.expression.label(f"rowsmith_key_{len(extra)}"))
+        return tuple(places), tuple(extra)

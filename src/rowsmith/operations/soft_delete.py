@@ -1,0 +1,55 @@
+"""Soft deletion: what marks a row as deleted, and what brings it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, func
+from sqlalchemy.orm import InstrumentedAttribute
+
+from rowsmith.errors import MappingError
+from rowsmith.state import UNSET
+
+
+@dataclass(frozen=True)
+class SoftDelete:
+    """How a row is deleted without being removed.
+
+    By time, ``SoftDelete(GroupRow.deleted_at)``: NULL is live, the database's clock marks the deletion.
+    By status, ``SoftDelete(GroupRow.status, deleted=Status.DELETED, restored=Status.ACTIVE)``: only the
+    value ``deleted`` is deleted, ``restored`` is what restoring writes.
+
+    Raises:
+        MappingError: only one of ``deleted`` and ``restored`` is given.
+    """
+
+    column: InstrumentedAttribute[Any]
+    deleted: Any = UNSET
+    restored: Any = UNSET
+
+    def __post_init__(self) -> None:
+        if (self.deleted is UNSET) != (self.restored is UNSET):
+            raise MappingError("SoftDelete by status needs both: deleted=..., the mark, and restored=..., its undoing")
+
+    @property
+    def _by_time(self) -> bool:
+        return self.deleted is UNSET
+
+    def is_live(self) -> ColumnElement[bool]:
+        """Give the condition of a row that is not deleted; a NULL status is live."""
+        if self._by_time:
+            return self.column.is_(None)
+        return self.column.is_distinct_from(self.deleted)
+
+    def is_deleted(self) -> ColumnElement[bool]:
+        """Give the condition of a deleted row."""
+        return self.column.is_not(None) if self._by_time else self.column == self.deleted
+
+    def marking(self) -> dict[str, Any]:
+        """Give the values that delete a row, by attribute name."""
+        return {self.column.key: func.now() if self._by_time else self.deleted}
+
+    def unmarking(self) -> dict[str, Any]:
+        """Give the values that restore a row, by attribute name."""
+        return {self.column.key: None if self._by_time else self.restored}

@@ -1,0 +1,209 @@
+"""Repository: what a team subclasses for each domain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Generic, cast, get_args, get_origin
+
+from typing_extensions import TypeVar, get_original_bases
+
+from rowsmith.database import Database
+from rowsmith.db_source import DBSource
+from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError
+from rowsmith.mapping import Patch, Spec, converted_shape
+from rowsmith.operations import Entity, SoftDelete, make_entity
+from rowsmith.operations.search import Filters
+from rowsmith.orders import Order
+from rowsmith.pagination import Count, Page, Pagination
+from rowsmith.scope import SearchScope
+
+TRow = TypeVar("TRow")
+TData = TypeVar("TData", default=TRow)
+TId = TypeVar("TId", default=Any)
+
+
+class Repository(Generic[TRow, TData, TId]):
+    """Create, read, search, change and remove the rows of one table, as data.
+
+    ::
+
+        class GroupRepository(Repository[GroupRow, GroupData, GroupId]):
+            not_found = GroupNotFound
+            violations = {"uq_groups_domain_name_name": GroupNameTaken}
+            soft_delete = SoftDelete(GroupRow.deleted_at)
+
+    Class attributes: ``not_found`` and the values of ``violations`` (by constraint name) make the domain's
+    own errors; ``soft_delete`` says what marks a deleted row; ``scope_required`` refuses calls without a
+    scope; ``domain`` is the noun in error codes. Everything is checked when the class is made.
+
+    Each method is one transaction, or joins the unit of work around it. ``db_source`` and the operation
+    objects on it are there for what the methods don't do.
+
+    Raises:
+        MappingError: when the class is made: row and data do not fit.
+    """
+
+    not_found: ClassVar[ErrorFactory] = EntityNotFound
+    violations: ClassVar[Mapping[str, ErrorFactory]] = {}
+    soft_delete: ClassVar[SoftDelete | None] = None
+    scope_required: ClassVar[bool] = False
+    domain: ClassVar[str | None] = None
+
+    entity: ClassVar[Entity[Any, Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        found = _row_and_data(cls)
+        if found is not None:
+            cls.entity = _read_entity(cls, *found)
+
+    def __init__(self, db: Database) -> None:
+        if not hasattr(type(self), "entity"):
+            raise MappingError(f"{type(self).__name__} names no row: write class ...(Repository[GroupRow, GroupData, GroupId])")
+        entity = cast("Entity[TRow, TData]", type(self).entity)
+        if type(self).to_data is not Repository.to_data:
+            entity = replace(entity, shape=converted_shape(entity.info, entity.shape.into, self.to_data))
+        self.db = db
+        self.db_source = DBSource[TRow, TData, TId](db, entity)
+
+    def to_data(self, row: TRow) -> TData:
+        """Make data of a whole row; override where field names alone don't do, and every operation uses it."""
+        raise MappingError("to_data is there to be overridden; without it, fields are matched by name")
+
+    async def create(self, spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
+        """Insert a row and give it with the database's own defaults.
+
+        Raises:
+            EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: or the error in ``violations``.
+            ScopeMismatch: the spec says otherwise than the scope.
+            InvalidValue: a value does not fit its column.
+        """
+        return await self.db_source.create(spec, scope=scope)
+
+    async def get(self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False) -> TData:
+        """Give the row with this key.
+
+        Raises:
+            EntityNotFound: absent, deleted or outside the scope, all alike; or ``not_found``'s error.
+        """
+        return await self.db_source.get(id, scope, include_deleted=include_deleted)
+
+    async def find(self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False) -> TData | None:
+        """Give the row with this key, or None."""
+        return await self.db_source.find(id, scope, include_deleted=include_deleted)
+
+    async def search(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        pagination: Pagination | None = None,
+        *,
+        orders: Sequence[Order] = (),
+        count: Count = Count.NONE,
+        include_deleted: bool = False,
+    ) -> Page[TData]:
+        """Give a page of rows; without ``pagination``, all of them.
+
+        Raises:
+            InvalidCursor, InvalidPagination, InvalidFilter: what was given has no meaning.
+        """
+        return await self.db_source.search(
+            scope, filters, pagination, orders=orders, count=count, include_deleted=include_deleted
+        )
+
+    async def count(
+        self, scope: SearchScope | None = None, filters: Filters[TRow] = None, *, include_deleted: bool = False
+    ) -> int:
+        """Give the exact number of rows."""
+        return await self.db_source.count(scope, filters, include_deleted=include_deleted)
+
+    async def exists(
+        self, scope: SearchScope | None = None, filters: Filters[TRow] = None, *, include_deleted: bool = False
+    ) -> bool:
+        """Say whether there is any row."""
+        return await self.db_source.exists(scope, filters, include_deleted=include_deleted)
+
+    def stream(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        include_deleted: bool = False,
+    ) -> AsyncIterator[TData]:
+        """Give row after row through a cursor of the server, in flat memory."""
+        return self.db_source.stream(scope, filters, orders=orders, include_deleted=include_deleted)
+
+    async def update(
+        self, id: TId, patch: Patch[TRow], *, scope: SearchScope | None = None, expected_version: Any = None
+    ) -> TData:
+        """Write what the patch sets and give the row as it is afterwards.
+
+        Raises:
+            EntityNotFound: absent, deleted or outside the scope, all alike.
+            StaleVersion: ``expected_version`` is no longer the row's.
+            ScopeMismatch: the patch would move the row out of its scope.
+        """
+        return await self.db_source.update(id, patch, scope=scope, expected_version=expected_version)
+
+    async def delete(self, id: TId, *, scope: SearchScope | None = None) -> TData:
+        """Mark a row as deleted and give it; needs ``soft_delete``.
+
+        Raises:
+            EntityNotFound: absent, deleted already or outside the scope, all alike.
+        """
+        return await self.db_source.delete(id, scope=scope)
+
+    async def restore(self, id: TId, *, scope: SearchScope | None = None) -> TData:
+        """Bring a deleted row back and give it; needs ``soft_delete``.
+
+        Raises:
+            EntityNotFound: absent, not deleted or outside the scope, all alike.
+        """
+        return await self.db_source.restore(id, scope=scope)
+
+    async def purge(self, id: TId, *, scope: SearchScope | None = None) -> TData:
+        """Remove a row for good, deleted or not, and give what it was.
+
+        Raises:
+            EntityNotFound: absent or outside the scope, both alike.
+            StillReferenced: other rows point at it.
+        """
+        return await self.db_source.purge(id, scope=scope)
+
+    async def batch_get(
+        self, ids: Sequence[TId], *, scope: SearchScope | None = None, include_deleted: bool = False
+    ) -> list[TData]:
+        """Give the rows with these keys, in the order of the keys.
+
+        Raises:
+            EntityNotFound: some are not there for this caller; ``missing`` holds their keys.
+        """
+        return await self.db_source.batch_get(ids, scope=scope, include_deleted=include_deleted)
+
+
+def _row_and_data(cls: type[Any]) -> tuple[Any, Any] | None:
+    """Give the classes in ``Repository[Row, Data, Id]``, of this class or of the nearest base that says so."""
+    for base in get_original_bases(cls):
+        origin = get_origin(base)
+        if isinstance(origin, type) and issubclass(origin, Repository):
+            row, data = (*get_args(base), None)[:2]
+            if isinstance(row, type):
+                return row, data if isinstance(data, type) else row
+    inherited = getattr(cls, "entity", None)
+    return None if inherited is None else (inherited.info.row, inherited.shape.into)
+
+
+def _read_entity(cls: type[Repository[Any, Any, Any]], row: type[Any], data: type[Any]) -> Entity[Any, Any]:
+    converted = cls.to_data is not Repository.to_data
+    entity = make_entity(
+        row,
+        None if converted else data,
+        not_found=cls.not_found,
+        violations=cls.violations,
+        soft_delete=cls.soft_delete,
+        scope_required=cls.scope_required,
+        domain=cls.domain,
+    )
+    return replace(entity, shape=replace(entity.shape, into=data)) if converted else entity
