@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rowsmith.database import Database
 from rowsmith.testing import WithTables, tables
 
-pytest_plugins = ["pytester"]
+# The time of one example says nothing on a machine that does other work too.
+settings.register_profile("rowsmith", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rowsmith")
 
 
 @pytest.fixture

@@ -137,13 +137,14 @@ def test_a_taken_name_is_refused() -> None:
             server.create_database("twice")
 
 
-def test_a_server_that_does_not_start_says_why_and_leaves_nothing() -> None:
-    """The message holds the line of the server's log; the folder is gone."""
-    server = EmbeddedPostgres(settings={"max_connections": "many"})
-    before = set(Path(tempfile.gettempdir()).glob("rowsmith-*"))
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message holds the line of the server's log; its folder is gone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with pytest.raises(DatabaseUnavailable, match="invalid value for parameter"):
-        server.start()
-    assert set(Path(tempfile.gettempdir()).glob("rowsmith-*")) <= before
+        EmbeddedPostgres(settings={"max_connections": "many"}).start()
+    assert list(folder.iterdir()) == []
 
 
 def test_a_server_that_is_not_running_says_so() -> None:

@@ -4,6 +4,8 @@ Declare a row, a data class and a scope, subclass :class:`Repository`, and have 
 delete, purge and their batch forms. Start at :class:`Repository` and :class:`Database`.
 """
 
+from __future__ import annotations
+
 from rowsmith.conditions import Condition
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
@@ -45,8 +47,32 @@ from rowsmith.errors import (
     TransactionAborted,
     TransactionError,
 )
-from rowsmith.mapping import Patch, Spec
-from rowsmith.operations import BatchQuerier, Creator, Purger, Querier, SoftDelete, SoftDeleter, Updater
+from rowsmith.mapping import Expr, Patch, Spec, avg, count, max_, min_, sum_
+from rowsmith.operations import (
+    Aggregator,
+    BatchCreator,
+    BatchPurger,
+    BatchQuerier,
+    BatchResult,
+    BatchSoftDeleter,
+    BatchUpdater,
+    BatchUpserter,
+    Conflict,
+    Creator,
+    Failure,
+    NextValue,
+    PartialResult,
+    Purger,
+    PurgeReport,
+    Querier,
+    SoftDelete,
+    SoftDeleter,
+    Stream,
+    Success,
+    Updater,
+    Upserted,
+    Upserter,
+)
 from rowsmith.orders import Order
 from rowsmith.pagination import (
     Count,
@@ -66,14 +92,22 @@ from rowsmith.unit_of_work import UnitOfWork
 __all__ = [
     "UNSET",
     "AfterCommitFailed",
+    "Aggregator",
     "AllOf",
     "AnyOf",
     "BadInput",
+    "BatchCreator",
+    "BatchPurger",
     "BatchQuerier",
+    "BatchResult",
+    "BatchSoftDeleter",
+    "BatchUpdater",
+    "BatchUpserter",
     "CheckViolation",
     "CommitOutcomeUnknown",
     "ConcurrentUse",
     "Condition",
+    "Conflict",
     "ConstraintViolation",
     "Count",
     "Creator",
@@ -92,6 +126,8 @@ __all__ = [
     "ErrorFacts",
     "ExclusionViolation",
     "ExistenceCheck",
+    "Expr",
+    "Failure",
     "InvalidCursor",
     "InvalidFilter",
     "InvalidPagination",
@@ -99,6 +135,7 @@ __all__ = [
     "LockNotAvailable",
     "MappingError",
     "MissingExtra",
+    "NextValue",
     "NoPagination",
     "Not",
     "NotNullViolation",
@@ -107,8 +144,10 @@ __all__ = [
     "Order",
     "Page",
     "Pagination",
+    "PartialResult",
     "Patch",
     "PoolExhausted",
+    "PurgeReport",
     "Purger",
     "Querier",
     "Query",
@@ -126,10 +165,19 @@ __all__ = [
     "Spec",
     "StaleVersion",
     "StillReferenced",
+    "Stream",
+    "Success",
     "TransactionAborted",
     "TransactionError",
     "TriState",
     "UnitOfWork",
     "Unscoped",
     "Updater",
+    "Upserted",
+    "Upserter",
+    "avg",
+    "count",
+    "max_",
+    "min_",
+    "sum_",
 ]

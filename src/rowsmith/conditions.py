@@ -8,7 +8,7 @@ rows with NULL included. Nothing here talks to a database.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import ColumnElement, and_, or_, true
 
@@ -32,7 +32,7 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {type(expression).__name__}; "
             "compare with None by .is_(None), not by 'is None'"
         )
-    return expression
+    return cast("ColumnElement[bool]", expression)
 
 
 def resolve_all(conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:

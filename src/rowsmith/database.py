@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import URL, Connection, make_url, text
+from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from rowsmith.errors import CommitOutcomeUnknown, MissingExtra, ReadOnlyViolation, TransactionAborted
-from rowsmith.execution import DATABASE_ERRORS, has_failed, scrub, translate, translated, watch_failures
+from rowsmith.errors import (
+    CommitOutcomeUnknown,
+    DatabaseUnavailable,
+    MissingExtra,
+    ReadOnlyViolation,
+    TransactionAborted,
+    TransactionError,
+)
+from rowsmith.execution import (
+    DATABASE_ERRORS,
+    blame,
+    has_failed,
+    is_disconnect,
+    translate,
+    translated,
+    watch_failures,
+)
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
-from rowsmith.execution.translate import is_disconnect
 from rowsmith.operations.batch_querier import CODEC
 from rowsmith.pagination import CursorCodec
 from rowsmith.unit_of_work import UnitOfWork
@@ -39,6 +54,10 @@ class Database:
         self._codec = CursorCodec(cursor_keys)
         watch_failures(engine.sync_engine)
         prepare_sqlite(engine.sync_engine)
+        # Engines that share the pool, not options of a session's first connection: a session that an application
+        # rolls back goes on with another, which must be read-only too.
+        self._read_only = engine.execution_options(**_read_options(engine))
+        self._snapshot = engine.execution_options(**_read_options(engine, isolation_level="REPEATABLE READ"))
 
     @classmethod
     def from_url(cls, url: str | URL, *, cursor_keys: Sequence[bytes | str] = (), **engine_options: Any) -> Database:
@@ -86,7 +105,7 @@ class Database:
         return self._reading(snapshot)
 
     @asynccontextmanager
-    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
+    async def unit_of_work(self) -> AsyncGenerator[UnitOfWork]:
         """Open a transaction that every repository call inside the block joins; a nested one is a savepoint.
 
         Raises:
@@ -99,11 +118,16 @@ class Database:
             async with self._nested_unit(outer) as inner:
                 yield inner
             return
-        async with self._transaction() as session:
+        async with self._transaction(in_unit=True) as session:
             unit = UnitOfWork(session)
             with self._entered(unit):
                 yield unit
         await unit.run_after_commit()
+
+    @property
+    def in_unit_of_work(self) -> bool:
+        """Whether the calling task is inside a unit of work of this database."""
+        return self._current_unit() is not None
 
     async def dispose(self) -> None:
         """Close every pooled connection."""
@@ -115,7 +139,7 @@ class Database:
         return unit if unit is not None and unit.is_open else None
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncSession]:
+    async def _writing(self) -> AsyncGenerator[AsyncSession]:
         unit = self._current_unit()
         if unit is None:
             async with self._transaction() as session:
@@ -126,10 +150,10 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def _reading(self, snapshot: bool) -> AsyncIterator[AsyncSession]:
+    async def _reading(self, snapshot: bool) -> AsyncGenerator[AsyncSession]:
         unit = self._current_unit()
         if unit is None:
-            async with self._read_transaction(snapshot) as session:
+            async with self._read_transaction(self._snapshot if snapshot else self._read_only) as session:
                 yield session
             return
         with unit.use() as session:
@@ -137,43 +161,39 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def _reading_only(self) -> AsyncIterator[AsyncSession]:
+    async def _reading_only(self) -> AsyncGenerator[AsyncSession]:
         unit = self._current_unit()
         if unit is not None:
             with unit.use() as session:
                 async with translated(), _read_only_savepoint(session):
                     yield session
             return
-        async with self._read_transaction(snapshot=False) as session:
-            # SET TRANSACTION READ WRITE is refused from the first snapshot on, so take one.
-            await session.execute(text("SELECT 1"))
+        async with self._read_transaction(self._read_only, guarded=True) as session:
             yield session
             _refuse_pending(session)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncSession]:
-        async with self._session() as session, translated():
+    async def _transaction(self, *, in_unit: bool = False) -> AsyncGenerator[AsyncSession]:
+        async with translated(), self._session(self.engine) as session:
             connection = await _connect(session)
             yield session
-            await _commit(session, connection)
+            if in_unit and connection.closed:
+                raise TransactionError("commit() or rollback() was called in a unit of work, which ends by itself")
+            await _commit(session)
 
     @asynccontextmanager
-    async def _read_transaction(self, snapshot: bool) -> AsyncIterator[AsyncSession]:
-        async with self._session() as session, translated():
-            await _connect(session, self._read_options(snapshot))
+    async def _read_transaction(self, engine: AsyncEngine, *, guarded: bool = False) -> AsyncGenerator[AsyncSession]:
+        async with translated(), self._session(engine) as session:
+            if guarded:
+                event.listen(session.sync_session, "after_begin", _take_snapshot)
+            await _connect(session)
             yield session
 
-    def _read_options(self, snapshot: bool) -> dict[str, Any]:
-        if self.engine.dialect.name != "postgresql":
-            return {READ_ONLY: True}  # SQLite's transactions are snapshots anyway
-        isolation = {"isolation_level": "REPEATABLE READ"} if snapshot else {}
-        return {"postgresql_readonly": True, **isolation}
-
-    def _session(self) -> AsyncSession:
-        return AsyncSession(self.engine, expire_on_commit=False, info={CODEC: self._codec})
+    def _session(self, engine: AsyncEngine) -> AsyncSession:
+        return AsyncSession(engine, expire_on_commit=False, info={CODEC: self._codec})
 
     @asynccontextmanager
-    async def _nested_unit(self, outer: UnitOfWork) -> AsyncIterator[UnitOfWork]:
+    async def _nested_unit(self, outer: UnitOfWork) -> AsyncGenerator[UnitOfWork]:
         with outer.nested() as inner:
             async with translated(), _savepoint(outer.session):
                 with self._entered(inner):
@@ -195,65 +215,84 @@ class _Entered:
 
     def __exit__(self, *exc_info: object) -> None:
         self._unit.is_open = False
-        _units.reset(self._token)
+        with suppress(ValueError):  # left in another context than entered, as a fixture's teardown may be
+            _units.reset(self._token)
 
 
-async def _connect(session: AsyncSession, options: Mapping[str, Any] | None = None) -> AsyncConnection:
+async def _connect(session: AsyncSession) -> AsyncConnection:
     """Take a connection from the pool and begin the transaction."""
     try:
-        return await session.connection(execution_options=dict(options or {}))
+        return await session.connection()
+    except TimeoutError:
+        failure: Exception = DatabaseUnavailable()
     except DATABASE_ERRORS as exc:
         failure = translate(exc)
     raise failure
 
 
-async def _commit(session: AsyncSession, connection: AsyncConnection) -> None:
+async def _commit(session: AsyncSession) -> None:
     """Commit, or say truthfully why nothing was."""
+    if not session.in_transaction():  # ended by hand
+        return
     await session.flush()
-    if _failed(connection):
-        await session.rollback()
-        raise TransactionAborted()
+    _refuse_failed(await session.connection())
     try:
         await session.commit()
     except DATABASE_ERRORS as exc:
-        failure = CommitOutcomeUnknown() if is_disconnect(exc) else translate(exc)
-        scrub(exc)
-        raise failure from None
+        failure = CommitOutcomeUnknown() if is_disconnect(exc) else translate(exc, blame(session, exc))
+    else:
+        return
+    raise failure
 
 
 @asynccontextmanager
-async def _savepoint(session: AsyncSession) -> AsyncIterator[None]:
+async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
     connection = await session.connection()
     nested = await session.begin_nested()
     try:
         yield
         await session.flush()
-        if _failed(connection):
-            raise TransactionAborted()
+        _refuse_failed(connection)
+        await nested.commit()
     except BaseException:
-        await nested.rollback()
+        with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
+            await nested.rollback()
         raise
-    await nested.commit()
 
 
 @asynccontextmanager
-async def _read_only_savepoint(session: AsyncSession) -> AsyncIterator[None]:
+async def _read_only_savepoint(session: AsyncSession) -> AsyncGenerator[None]:
     """Refuse writes inside an open transaction: PostgreSQL ends READ ONLY with the savepoint, SQLite is told to."""
-    postgresql = session.get_bind().dialect.name == "postgresql"
     await session.flush()
-    async with _savepoint(session):
-        await session.execute(text("SET TRANSACTION READ ONLY" if postgresql else "PRAGMA query_only = 1"))
-        try:
+    if session.get_bind().dialect.name == "postgresql":
+        async with _savepoint(session):
+            await session.execute(text("SET TRANSACTION READ ONLY"))
             yield
             _refuse_pending(session)
-        finally:
-            if not postgresql:
-                await session.execute(text("PRAGMA query_only = 0"))
+        return
+    await session.execute(text("PRAGMA query_only = 1"))
+    try:
+        async with _savepoint(session):
+            yield
+            _refuse_pending(session)
+    finally:
+        await session.execute(text("PRAGMA query_only = 0"))
 
 
-def _failed(connection: AsyncConnection) -> bool:
+def _read_options(engine: AsyncEngine, **options: Any) -> dict[str, Any]:
+    """Give the execution options of a reader; SQLite's transactions are snapshots anyway."""
+    return {"postgresql_readonly": True, **options} if engine.dialect.name == "postgresql" else {READ_ONLY: True}
+
+
+def _take_snapshot(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    """SET TRANSACTION READ WRITE is refused from the first snapshot on, so take one."""
+    connection.execute(text("SELECT 1"))
+
+
+def _refuse_failed(connection: AsyncConnection) -> None:
     sync: Connection | None = connection.sync_connection
-    return sync is not None and has_failed(sync)
+    if sync is not None and has_failed(sync):
+        raise TransactionAborted
 
 
 def _refuse_pending(session: AsyncSession) -> None:

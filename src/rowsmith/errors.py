@@ -70,11 +70,13 @@ class RepositoryError(Exception):
     """The root of everything a caller can meet.
 
     ``facts`` says where it happened; ``error_code`` is ``{domain}_{operation}_{detail}``, for
-    example ``group_create_already_exists``, stable enough to be a metric's label.
+    example ``group_create_already_exists``, stable enough to be a metric's label. ``report`` says what an
+    operation of several transactions had committed before it failed (a ``PurgeReport``); None elsewhere.
     """
 
     detail: ClassVar[str] = "error"
     default_message: ClassVar[str] = "the operation failed"
+    report: Any = None
 
     def __init__(self, message: str | None = None, *, facts: ErrorFacts | None = None) -> None:
         super().__init__(message or self.default_message)
@@ -159,10 +161,14 @@ class ExclusionViolation(ConstraintViolation):
 
 
 class StaleVersion(RepositoryError):
-    """The row is there, but another version of it than ``expected_version``: read it again, then write."""
+    """The row is there, but another version of it than ``expected_version``: read it again, then write.
+
+    ``stale`` holds the keys of such rows where a batch met them; the message does not name them.
+    """
 
     detail = "stale_version"
     default_message = "the entity was changed by somebody else: read it again, then write"
+    stale: tuple[Any, ...] = ()
 
 
 class ScopeError(RepositoryError):

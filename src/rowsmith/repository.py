@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Generic, cast, get_args, get_origin
 
-from typing_extensions import TypeVar, get_original_bases
+from typing_extensions import get_original_bases
 
+from rowsmith.changing import Changing
+from rowsmith.creating import Creating
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError
-from rowsmith.mapping import Patch, Spec, converted_shape
+from rowsmith.mapping import Patch, RowInfo, Spec, converted_shape
 from rowsmith.operations import Entity, SoftDelete, make_entity
-from rowsmith.operations.search import Filters
-from rowsmith.orders import Order
-from rowsmith.pagination import Count, Page, Pagination
+from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.next_value import NextValue
+from rowsmith.reading import Reading, TData, TId, TRow
 from rowsmith.scope import SearchScope
 
-TRow = TypeVar("TRow")
-TData = TypeVar("TData", default=TRow)
-TId = TypeVar("TId", default=Any)
 
-
-class Repository(Generic[TRow, TData, TId]):
+class Repository(
+    Reading[TRow, TData, TId], Creating[TRow, TData, TId], Changing[TRow, TData, TId], Generic[TRow, TData, TId]
+):
     """Create, read, search, change and remove the rows of one table, as data.
 
     ::
@@ -35,7 +35,8 @@ class Repository(Generic[TRow, TData, TId]):
 
     Class attributes: ``not_found`` and the values of ``violations`` (by constraint name) make the domain's
     own errors; ``soft_delete`` says what marks a deleted row; ``scope_required`` refuses calls without a
-    scope; ``domain`` is the noun in error codes. Everything is checked when the class is made.
+    scope; ``domain`` is the noun in error codes; ``conflict`` is the unique key that upserts go by (the primary
+    key without it); ``next_value`` numbers rows within a parent. Everything is checked when the class is made.
 
     Each method is one transaction, or joins the unit of work around it. ``db_source`` and the operation
     objects on it are there for what the methods don't do.
@@ -49,6 +50,8 @@ class Repository(Generic[TRow, TData, TId]):
     soft_delete: ClassVar[SoftDelete | None] = None
     scope_required: ClassVar[bool] = False
     domain: ClassVar[str | None] = None
+    conflict: ClassVar[Conflict | None] = None
+    next_value: ClassVar[NextValue | None] = None
 
     entity: ClassVar[Entity[Any, Any]]
 
@@ -57,15 +60,18 @@ class Repository(Generic[TRow, TData, TId]):
         found = _row_and_data(cls)
         if found is not None:
             cls.entity = _read_entity(cls, *found)
+            _check_keys(cls, cls.entity.info)
 
     def __init__(self, db: Database) -> None:
         if not hasattr(type(self), "entity"):
-            raise MappingError(f"{type(self).__name__} names no row: write class ...(Repository[GroupRow, GroupData, GroupId])")
+            name = type(self).__name__
+            raise MappingError(f"{name} names no row: write class {name}(Repository[GroupRow, GroupData, GroupId])")
         entity = cast("Entity[TRow, TData]", type(self).entity)
-        if type(self).to_data is not Repository.to_data:
+        if _is_converted(type(self)):
             entity = replace(entity, shape=converted_shape(entity.info, entity.shape.into, self.to_data))
         self.db = db
-        self.db_source = DBSource[TRow, TData, TId](db, entity)
+        self.db_source = DBSource[TRow, TData, TId](db, entity, conflict=self.conflict, next_value=self.next_value)
+        _ = entity.shape.layout  # what only complete mappers can tell is told now, not by the first call
 
     def to_data(self, row: TRow) -> TData:
         """Make data of a whole row; override where field names alone don't do, and every operation uses it."""
@@ -80,60 +86,6 @@ class Repository(Generic[TRow, TData, TId]):
             InvalidValue: a value does not fit its column.
         """
         return await self.db_source.create(spec, scope=scope)
-
-    async def get(self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False) -> TData:
-        """Give the row with this key.
-
-        Raises:
-            EntityNotFound: absent, deleted or outside the scope, all alike; or ``not_found``'s error.
-        """
-        return await self.db_source.get(id, scope, include_deleted=include_deleted)
-
-    async def find(self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False) -> TData | None:
-        """Give the row with this key, or None."""
-        return await self.db_source.find(id, scope, include_deleted=include_deleted)
-
-    async def search(
-        self,
-        scope: SearchScope | None = None,
-        filters: Filters[TRow] = None,
-        pagination: Pagination | None = None,
-        *,
-        orders: Sequence[Order] = (),
-        count: Count = Count.NONE,
-        include_deleted: bool = False,
-    ) -> Page[TData]:
-        """Give a page of rows; without ``pagination``, all of them.
-
-        Raises:
-            InvalidCursor, InvalidPagination, InvalidFilter: what was given has no meaning.
-        """
-        return await self.db_source.search(
-            scope, filters, pagination, orders=orders, count=count, include_deleted=include_deleted
-        )
-
-    async def count(
-        self, scope: SearchScope | None = None, filters: Filters[TRow] = None, *, include_deleted: bool = False
-    ) -> int:
-        """Give the exact number of rows."""
-        return await self.db_source.count(scope, filters, include_deleted=include_deleted)
-
-    async def exists(
-        self, scope: SearchScope | None = None, filters: Filters[TRow] = None, *, include_deleted: bool = False
-    ) -> bool:
-        """Say whether there is any row."""
-        return await self.db_source.exists(scope, filters, include_deleted=include_deleted)
-
-    def stream(
-        self,
-        scope: SearchScope | None = None,
-        filters: Filters[TRow] = None,
-        *,
-        orders: Sequence[Order] = (),
-        include_deleted: bool = False,
-    ) -> AsyncIterator[TData]:
-        """Give row after row through a cursor of the server, in flat memory."""
-        return self.db_source.stream(scope, filters, orders=orders, include_deleted=include_deleted)
 
     async def update(
         self, id: TId, patch: Patch[TRow], *, scope: SearchScope | None = None, expected_version: Any = None
@@ -172,15 +124,13 @@ class Repository(Generic[TRow, TData, TId]):
         """
         return await self.db_source.purge(id, scope=scope)
 
-    async def batch_get(
-        self, ids: Sequence[TId], *, scope: SearchScope | None = None, include_deleted: bool = False
-    ) -> list[TData]:
-        """Give the rows with these keys, in the order of the keys.
 
-        Raises:
-            EntityNotFound: some are not there for this caller; ``missing`` holds their keys.
-        """
-        return await self.db_source.batch_get(ids, scope=scope, include_deleted=include_deleted)
+
+def _check_keys(cls: type[Repository[Any, Any, Any]], info: RowInfo[Any]) -> None:
+    if cls.conflict is not None:
+        cls.conflict.resolve(info)
+    if cls.next_value is not None:
+        cls.next_value.foreign_key(info)
 
 
 def _row_and_data(cls: type[Any]) -> tuple[Any, Any] | None:
@@ -195,8 +145,12 @@ def _row_and_data(cls: type[Any]) -> tuple[Any, Any] | None:
     return None if inherited is None else (inherited.info.row, inherited.shape.into)
 
 
+def _is_converted(cls: type[Any]) -> bool:
+    return cls.to_data is not cast("Any", Repository).to_data
+
+
 def _read_entity(cls: type[Repository[Any, Any, Any]], row: type[Any], data: type[Any]) -> Entity[Any, Any]:
-    converted = cls.to_data is not Repository.to_data
+    converted = _is_converted(cls)
     entity = make_entity(
         row,
         None if converted else data,

@@ -15,19 +15,31 @@ from typing import Any, TypeAlias, cast
 from sqlalchemy import Column, ColumnElement, and_, or_
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
+    AsBoolean,
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
     ClauseElement,
+    ColumnClause,
     False_,
     Grouping,
+    TextClause,
     True_,
 )
 from sqlalchemy.sql.selectable import SelectBase
 
 from rowsmith.conditions import Condition, negation, resolve, resolve_all
-from rowsmith.errors import EmptyScope, ErrorFactory, InvalidFilter, ScopeMismatch, ScopeRequired
-from rowsmith.mapping import RowInfo
+from rowsmith.errors import (
+    EmptyScope,
+    ErrorFactory,
+    InvalidFilter,
+    InvalidValue,
+    ScopeError,
+    ScopeMismatch,
+    ScopeRequired,
+)
+from rowsmith.mapping import RowInfo, check_for_comparison
+from rowsmith.mapping.writes import storable
 
 logger = logging.getLogger("rowsmith.scope")
 
@@ -150,7 +162,7 @@ def _part(part: ScopePart) -> ColumnElement[bool]:
         if not conditions:
             raise EmptyScope(f"{type(part).__name__} has no conditions and cannot be part of another scope")
         return and_(*resolve_all(conditions))
-    return resolve(cast("Condition", part))
+    return resolve(part)
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,7 @@ class Limits:
             ScopeMismatch: the values say otherwise than the scope.
         """
         self.agree(values, info)
-        return {**values, **self.stamps}
+        return {**values, **{name: storable(info, name, value) for name, value in self.stamps.items()}}
 
     def agree(self, values: Mapping[str, Any], info: RowInfo[Any]) -> None:
         """Refuse values that say otherwise than the scope, expressions included.
@@ -183,11 +195,15 @@ class Limits:
         """
         for name in self.stamps.keys() & values.keys():
             if isinstance(values[name], ClauseElement) or values[name] != self.stamps[name]:
-                raise ScopeMismatch(f"{info.row.__name__}.{name} is fixed by the scope: leave it out, or give its value")
+                raise ScopeMismatch(
+                    f"{info.row.__name__}.{name} is fixed by the scope: leave it out, or give its value"
+                )
 
     def must_verify(self, written: Iterable[str], info: RowInfo[Any]) -> bool:
         """Say whether writing these attributes could take a row out of the scope unseen."""
-        names = {info.columns[name].name for name in written}
+        if not self.others:
+            return False
+        names = {info.columns[name].name for name in written} | info.written_unasked
         return any(_reads(condition, names) for condition in self.others)
 
 
@@ -199,10 +215,14 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
 
     Raises:
         EmptyScope: it has no conditions and is not :class:`Unscoped`.
+        ScopeError: it is no scope.
         InvalidFilter: a condition refers to another table outside of a subquery, which would multiply rows.
+        InvalidValue: one of its values is none the database takes.
     """
     if scope is None:
         return NO_LIMITS
+    if not isinstance(cast("Any", scope), SearchScope):
+        raise ScopeError(f"a scope is an instance of a SearchScope, not {_kind(scope)}")
     if isinstance(scope, Unscoped):
         logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
         return NO_LIMITS
@@ -210,6 +230,10 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     if not conditions:
         raise EmptyScope(f"{type(scope).__name__}.to_conditions() gave nothing: write Unscoped(reason='...') if meant")
     return _limits(conditions, scope.existence_checks(), info)
+
+
+def _kind(thing: object) -> str:
+    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
 
 
 def require_scope(scope: SearchScope | None, row: type[Any]) -> None:
@@ -222,6 +246,34 @@ def require_scope(scope: SearchScope | None, row: type[Any]) -> None:
         raise ScopeRequired(f"{row.__name__} needs a scope: pass one, or Unscoped(reason='...') to reach all rows")
 
 
+def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[Any]) -> None:
+    """Refuse conditions on a row that mean something else than they look like.
+
+    Raises:
+        InvalidFilter: one brings another table into FROM, or holds an OR of nothing, which matches all rows.
+        InvalidValue: one compares with a value that its column could not be compared with on every backend.
+    """
+    keep_to_table(conditions, info)
+    for condition in conditions:
+        check_values(condition, info)
+
+
+def check_values(condition: ColumnElement[bool], info: RowInfo[Any]) -> None:
+    """Refuse a condition that holds an OR of nothing, or a value that no database takes; any table's."""
+    for element in visitors.iterate(condition):
+        if isinstance(element, BooleanClauseList) and not element.clauses:
+            raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
+        if isinstance(element, BindParameter):
+            _check_parameter(element, info)
+
+
+def _check_parameter(parameter: BindParameter[Any], info: RowInfo[Any]) -> None:
+    check, given = check_for_comparison(parameter.type), cast("Any", parameter.effective_value)
+    for value in given or () if parameter.expanding else (given,):
+        if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
+            raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")
+
+
 def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any]) -> None:
     """Refuse conditions that would bring another table into FROM: rows would multiply, or match by accident.
 
@@ -229,7 +281,7 @@ def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any])
         InvalidFilter: one does; the message says what to write.
     """
     for condition in conditions:
-        for source in condition._from_objects:  # noqa: SLF001 - no public name gives this without a statement
+        for source in condition._from_objects:
             if getattr(source, "key", None) != info.table.key:
                 raise InvalidFilter(
                     f"a condition on {info.row.__name__} refers to another table directly: "
@@ -237,10 +289,10 @@ def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any])
                 )
 
 
-def _limits(
-    conditions: list[ColumnElement[bool]], checks: Sequence[ExistenceCheck], info: RowInfo[Any]
-) -> Limits:
-    keep_to_table(conditions, info)
+def _limits(conditions: list[ColumnElement[bool]], checks: Sequence[ExistenceCheck], info: RowInfo[Any]) -> Limits:
+    check_conditions(conditions, info)
+    for check in checks:
+        check_values(resolve(check.exists), info)
     stamps: dict[str, Any] = {}
     others: list[ColumnElement[bool]] = []
     for condition in conditions:
@@ -253,7 +305,9 @@ def _limits(
 
 
 def _conjuncts(condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
-    """Take ANDs apart, so that each equality among them can be stamped."""
+    """Take ANDs apart, so that each equality among them can be stamped; TRUE limits nothing and is left out."""
+    if _is_true(condition):
+        return
     if isinstance(condition, Grouping):
         yield from _conjuncts(cast("ColumnElement[bool]", condition.element))
     elif isinstance(condition, BooleanClauseList) and condition.operator is operators.and_:
@@ -263,21 +317,25 @@ def _conjuncts(condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
         yield condition
 
 
+def _is_true(condition: ColumnElement[bool]) -> bool:
+    wrapped = isinstance(condition, AsBoolean) and condition.operator is operators.is_true
+    return isinstance(cast("Any", condition).element if wrapped else condition, True_)
+
+
 def _equality(condition: ColumnElement[bool], info: RowInfo[Any]) -> tuple[str, Any] | None:
     """Give (attribute name, value) of ``column = value``, either way round."""
     if not isinstance(condition, BinaryExpression) or condition.operator is not operators.eq:
         return None
-    left, right = cast("Any", condition.left), cast("Any", condition.right)
-    if isinstance(right, Column):
-        left, right = right, left
-    name = _attribute_name(left, info)
-    return None if name is None else _literal(name, right)
+    sides: tuple[Any, Any] = (condition.left, condition.right)
+    column, value = reversed(sides) if isinstance(sides[1], Column) else sides
+    name = _attribute_name(column, info)
+    return None if name is None else _literal(name, value)
 
 
 def _literal(name: str, side: Any) -> tuple[str, Any] | None:
     match side:
         case BindParameter():
-            return name, side.effective_value
+            return name, cast("Any", side).effective_value
         case True_():
             return name, True
         case False_():
@@ -289,12 +347,16 @@ def _literal(name: str, side: Any) -> tuple[str, Any] | None:
 def _attribute_name(side: Any, info: RowInfo[Any]) -> str | None:
     if not isinstance(side, Column) or getattr(side.table, "key", None) != info.table.key:
         return None
-    return next((name for name, column in info.columns.items() if column.name == side.name), None)
+    found = next((name for name, column in info.columns.items() if column.name == side.name), None)
+    return None if found is None or info.is_computed(found) else found
 
 
 def _reads(condition: ColumnElement[bool], names: set[str]) -> bool:
-    """Say whether a condition reads one of these columns; a subquery may read any."""
-    return any(
-        isinstance(element, SelectBase) or (isinstance(element, Column) and element.name in names)
-        for element in visitors.iterate(condition)
-    )
+    """Say whether a condition reads one of these columns; a subquery may read any, and so may SQL given as text."""
+    return any(_may_read(element, names) for element in visitors.iterate(condition))
+
+
+def _may_read(element: Any, names: set[str]) -> bool:
+    if isinstance(element, Column):
+        return cast("Column[Any]", element).name in names
+    return isinstance(element, (SelectBase, TextClause, ColumnClause))

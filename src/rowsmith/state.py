@@ -8,7 +8,7 @@ immutable values that know how to be read from JSON by pydantic: a field absent 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, Self, TypeAlias, TypeVar, cast, get_args
 
 from pydantic_core import PydanticSerializationError, core_schema
@@ -288,3 +288,9 @@ class TriState(_State[T_co]):
 
 State: TypeAlias = OptionalState[T_co] | TriState[T_co]
 """Either state."""
+
+
+def settled(states: Iterable[Any]) -> list[Any]:
+    """Give what each of many states writes, as ``to_value`` does, at a fraction of its cost."""
+    update = _Kind.UPDATE
+    return [state._held if state._kind is update else state.to_value() for state in states]  # pyright: ignore[reportPrivateUsage]

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import AfterCommitFailed, ConcurrentUse
+from rowsmith.errors import AfterCommitFailed, ConcurrentUse, TransactionError
 
 AfterCommit: TypeAlias = Callable[[], Awaitable[Any] | None]
 """Work without arguments, a coroutine function or a plain one."""
@@ -34,7 +34,12 @@ class UnitOfWork:
 
         It runs in the order of registration, outside of the transaction. If some of it fails, the rest
         still runs, and then ``AfterCommitFailed`` is raised: the data is committed all the same.
+
+        Raises:
+            TransactionError: the unit has ended, so nothing of it is going to be committed any more.
         """
+        if not self.is_open:
+            raise TransactionError("this unit of work has ended: register work inside its block")
         self._work.append(work)
 
     @contextmanager
@@ -46,7 +51,7 @@ class UnitOfWork:
         """
         task = asyncio.current_task()
         if self._child is not None or self._user not in (None, task):
-            raise ConcurrentUse()
+            raise ConcurrentUse
         before, self._user = self._user, task
         try:
             yield self.session

@@ -165,9 +165,10 @@ async def fetch(connection: AsyncConnection, terms: Sequence[OrderTerm], paginat
 
 
 async def walk(connection: AsyncConnection, terms: Sequence[OrderTerm], size: int, *, backward: bool) -> list[Any]:
+    """Read page after page; a walk that never ends stops at a hundred rows."""
     found: list[Any] = []
     cursor, more = None, True
-    while more:
+    while more and len(found) < 100:
         page = CursorBackwardPagination(size, cursor) if backward else CursorForwardPagination(size, cursor)
         rows, cursor, more = await fetch(connection, terms, page)
         found = rows + found if backward else found + rows

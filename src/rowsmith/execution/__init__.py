@@ -1,16 +1,21 @@
 """The one seam to the database: statements go out here, and the driver's errors are translated here."""
 
+from __future__ import annotations
+
+from rowsmith.execution.blame import blame
 from rowsmith.execution.execute import execute, execute_writing, translated
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.transactions import has_failed, mark_failed, watch_failures
-from rowsmith.execution.translate import DATABASE_ERRORS, scrub, translate
+from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, scrub, translate
 
 __all__ = [
     "DATABASE_ERRORS",
     "Origin",
+    "blame",
     "execute",
     "execute_writing",
     "has_failed",
+    "is_disconnect",
     "mark_failed",
     "scrub",
     "translate",

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import Executable, Result
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.errors import RepositoryError
+from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.execution.translate import DATABASE_ERRORS, DRIVER_ERRORS, scrub, translate
+from rowsmith.execution.transactions import came_from_database
+from rowsmith.execution.translate import DATABASE_ERRORS, STATEMENT_ERRORS, UNREADABLE, scrub, translate
 
 _FRESH = {"populate_existing": True}
 
 
 async def execute(
-    db_sess: AsyncSession, statement: Executable, origin: Origin = UNKNOWN, options: Mapping[str, Any] | None = None
+    db_sess: AsyncSession,
+    statement: Executable,
+    origin: Origin = UNKNOWN,
+    options: Mapping[str, Any] | None = None,
+    parameters: Sequence[Mapping[str, Any]] | None = None,
 ) -> Result[Any]:
     """Send a statement in the session's transaction and give its buffered result.
 
@@ -25,13 +32,21 @@ async def execute(
         statement: a SQLAlchemy statement; ORM objects it returns are refreshed, never stale.
         origin: whose call it is, for the error.
         options: further execution options.
+        parameters: one mapping a row, for a statement that is sent for many rows at once.
 
     Raises:
         RepositoryError: what the database or driver said, translated; no cause attached.
+        InvalidValue: a stored value is none of its column's type (an enum's member that was renamed).
     """
+    if getattr(statement, "is_dml", False):
+        remember(db_sess, origin)
     try:
-        return await db_sess.execute(statement, execution_options={**_FRESH, **(options or {})})
-    except DATABASE_ERRORS as exc:
+        result = await db_sess.execute(statement, parameters, execution_options={**_FRESH, **(options or {})})
+        # Every value is read here, because what a column's type raises for one it does not know quotes the value.
+        return result.freeze()() if getattr(result, "returns_rows", True) else result
+    except RepositoryError:
+        raise
+    except (*DATABASE_ERRORS, *UNREADABLE) as exc:
         failure = translate(exc, origin)
     raise failure
 
@@ -46,18 +61,21 @@ async def execute_writing(db_sess: AsyncSession, statement: Executable, origin: 
 
 
 @asynccontextmanager
-async def translated(origin: Origin = UNKNOWN) -> AsyncIterator[None]:
+async def translated(origin: Origin = UNKNOWN) -> AsyncGenerator[None]:
     """Translate what leaves the block; for statements that an application sends itself.
 
-    Only errors that can come from nowhere but the database: a file that is not found, or a time-out of
-    the application's own, passes through as it is.
+    Only what comes from the database: a file that is not found, a time-out of the application's own, or
+    its misuse of SQLAlchemy (``NoResultFound``) passes through as it is. Values are taken out of every
+    driver error that stays attached to what passes, as cause or context.
 
     Raises:
-        RepositoryError: instead of a driver's or SQLAlchemy's error, whose values are taken out of it.
+        RepositoryError: instead of a driver's or SQLAlchemy's error.
     """
     try:
         yield
-    except DRIVER_ERRORS as exc:
-        failure = translate(exc, origin)
+    except Exception as exc:
+        failure = translate(exc, origin) if isinstance(exc, STATEMENT_ERRORS) or came_from_database(exc) else None
         scrub(exc)
+        if failure is None:
+            raise
         raise failure from None

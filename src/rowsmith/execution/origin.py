@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Table
 
-from rowsmith.errors import ErrorFactory
+from rowsmith.errors import ErrorFactory, ErrorFacts
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Origin:
 
     ``domain`` and ``operation`` go into error codes; ``table`` tells from which end a foreign key failed;
     ``violations`` gives constraint names their domain errors; ``deletes`` says that a foreign key can
-    only have failed because others still point here.
+    only have failed because others still point here; ``writes`` are the columns an UPDATE writes, where known.
     """
 
     domain: str | None = None
@@ -24,6 +24,11 @@ class Origin:
     table: Table | None = None
     violations: Mapping[str, ErrorFactory] = field(default_factory=dict[str, ErrorFactory])
     deletes: bool = False
+    writes: frozenset[str] | None = None
+
+    def facts(self) -> ErrorFacts:
+        """Give what is known of an error of this call before anything is known of the error."""
+        return ErrorFacts(domain=self.domain, operation=self.operation)
 
 
 UNKNOWN = Origin()

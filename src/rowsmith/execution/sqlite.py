@@ -19,21 +19,37 @@ READ_ONLY = "rowsmith_readonly"
 
 
 class UtcDateTime(sqlite.DATETIME):
-    """Points in time kept as UTC: SQLite's own storage drops the time zone, and aware values would shift."""
+    """Points in time kept as UTC: SQLite's own storage drops the time zone, and aware values would shift.
+
+    Full seconds are stored as ``CURRENT_TIMESTAMP`` writes them, without a fraction, because SQLite
+    compares the text: with ``.000000`` a server default would equal nothing, and a cursor would lose rows.
+    """
 
     def bind_processor(self, dialect: Dialect) -> Any:
         """Give the function that stores a value."""
-        store: Any = super().bind_processor(dialect)
-        return (lambda value: store(_to_utc(value))) if self.timezone else store
+        settle = _to_utc if self.timezone else _unchanged
+
+        def store(value: dt.datetime | None) -> str | None:
+            return None if value is None else settle(value).isoformat(" ")
+
+        return store
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Give the function that reads a value back, aware if the column is."""
         read: Any = super().result_processor(dialect, coltype)
-        return (lambda value: _from_utc(read(value))) if self.timezone else read
+
+        def aware(value: Any) -> dt.datetime | None:
+            return _from_utc(read(value))
+
+        return aware if self.timezone else read
 
 
-def _to_utc(value: dt.datetime | None) -> dt.datetime | None:
-    return None if value is None or value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
+def _to_utc(value: dt.datetime) -> dt.datetime:
+    return value if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
+
+
+def _unchanged(value: dt.datetime) -> dt.datetime:
+    return value
 
 
 def _from_utc(value: dt.datetime | None) -> dt.datetime | None:
@@ -47,11 +63,18 @@ def prepare_sqlite(engine: Engine) -> None:
     engine.dialect.colspecs = {**engine.dialect.colspecs, sqltypes.DateTime: UtcDateTime}
     event.listen(engine, "connect", _connect)
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "checkin", _checkin)
 
 
-def _connect(dbapi_connection: Any, connection_record: Any) -> None:
+def _connect(dbapi_connection: Any, _: Any) -> None:
     dbapi_connection.isolation_level = None  # the driver must not open transactions on its own
     _run(dbapi_connection, "PRAGMA foreign_keys = ON")
+
+
+def _checkin(dbapi_connection: Any, _: Any) -> None:
+    """End a transaction whose COMMIT failed: SQLite keeps it open, and SQLAlchemy believes that it ended."""
+    if dbapi_connection is not None and dbapi_connection.driver_connection.in_transaction:
+        dbapi_connection.rollback()
 
 
 def _begin(connection: Connection) -> None:

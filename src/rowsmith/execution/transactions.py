@@ -8,11 +8,13 @@ would have committed half of the work.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, Transaction
+
+from rowsmith.errors import TransactionAborted
 
 _failed: WeakSet[Transaction] = WeakSet()
 
@@ -21,6 +23,7 @@ def watch_failures(engine: Engine) -> None:
     """Remember from now on which transactions of this engine had a statement fail; idempotent."""
     if not event.contains(engine, "handle_error", _remember):
         event.listen(engine, "handle_error", _remember)
+        event.listen(engine, "release_savepoint", _release)
 
 
 def mark_failed(connection: Connection) -> None:
@@ -36,6 +39,22 @@ def has_failed(connection: Connection) -> bool:
     return innermost is not None and innermost in _failed
 
 
+def came_from_database(failure: BaseException) -> bool:
+    """Say whether an error that could come from anywhere, such as a socket's, was raised by a statement."""
+    return isinstance(failure, (OSError, TimeoutError)) and hasattr(failure, _MARK)
+
+
+_MARK: Final = "_rowsmith_from_database"
+
+
 def _remember(context: ExceptionContext) -> None:
+    setattr(context.original_exception, _MARK, True)
     if context.connection is not None:
         mark_failed(context.connection)
+
+
+def _release(connection: Connection, name: str, _: None) -> None:
+    """Undo a savepoint in which an error was swallowed: its RELEASE would fail, or on SQLite keep half of it."""
+    if has_failed(connection):
+        connection.dialect.do_rollback_to_savepoint(connection, name)
+        raise TransactionAborted

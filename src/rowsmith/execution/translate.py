@@ -10,29 +10,23 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from asyncpg import exceptions as pg
-from sqlalchemy import Table, UniqueConstraint, exc
+from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint, exc
 from sqlalchemy.orm import exc as orm_exc
 
 from rowsmith import errors
 from rowsmith.errors import ErrorFacts, RepositoryError
+from rowsmith.execution.kinds import Kind, kind_of_class, kind_of_sqlite, kind_of_sqlstate
 from rowsmith.execution.origin import UNKNOWN, Origin
 
-DRIVER_ERRORS = (
-    exc.SQLAlchemyError,
-    pg.PostgresError,
-    pg.InterfaceError,
-    pg.InternalClientError,
-    sqlite3.Error,
-)
-"""What can come from nowhere but a database."""
+_DRIVER_ERRORS = (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, sqlite3.Error)
 
 DATABASE_ERRORS = (
-    *DRIVER_ERRORS,
+    exc.SQLAlchemyError,
+    *_DRIVER_ERRORS,
     OSError,
     TimeoutError,
     OverflowError,
@@ -40,64 +34,20 @@ DATABASE_ERRORS = (
 )
 """What a statement of ours can fail with, sockets and values included; anything else is a bug, and passes through untouched."""
 
-_SQLSTATES: Mapping[str, type[RepositoryError]] = {
-    "08007": errors.CommitOutcomeUnknown,
-    "23001": errors.StillReferenced,
-    "23502": errors.NotNullViolation,
-    "23503": errors.ReferenceNotFound,
-    "23505": errors.EntityAlreadyExists,
-    "23514": errors.CheckViolation,
-    "23P01": errors.ExclusionViolation,
-    "25006": errors.ReadOnlyViolation,
-    "25P02": errors.TransactionAborted,
-    "25P03": errors.DatabaseUnavailable,
-    "25P04": errors.DatabaseUnavailable,
-    "40002": errors.ConstraintViolation,
-    "40003": errors.CommitOutcomeUnknown,
-    "40P01": errors.DeadlockDetected,
-    "53300": errors.DatabaseUnavailable,
-    "55P03": errors.LockNotAvailable,
-    "57014": errors.DeadlineExceeded,
-}
+UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a column's type raises for a stored value that it does not know."""
 
-_SQLSTATE_CLASSES: Mapping[str, type[RepositoryError]] = {
-    "08": errors.DatabaseUnavailable,
-    "22": errors.InvalidValue,
-    "23": errors.ConstraintViolation,
-    "40": errors.SerializationFailure,
-    "44": errors.CheckViolation,
-    "57": errors.DatabaseUnavailable,
-}
-
-_SQLITE_CODES: Mapping[int, type[RepositoryError]] = {
-    sqlite3.SQLITE_CONSTRAINT_UNIQUE: errors.EntityAlreadyExists,
-    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY: errors.EntityAlreadyExists,
-    sqlite3.SQLITE_CONSTRAINT_ROWID: errors.EntityAlreadyExists,
-    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY: errors.ReferenceNotFound,
-    sqlite3.SQLITE_CONSTRAINT_CHECK: errors.CheckViolation,
-    sqlite3.SQLITE_CONSTRAINT_NOTNULL: errors.NotNullViolation,
-    sqlite3.SQLITE_CONSTRAINT: errors.ConstraintViolation,
-    sqlite3.SQLITE_BUSY: errors.LockNotAvailable,
-    sqlite3.SQLITE_LOCKED: errors.LockNotAvailable,
-    sqlite3.SQLITE_READONLY: errors.ReadOnlyViolation,
-    sqlite3.SQLITE_MISMATCH: errors.InvalidValue,
-    sqlite3.SQLITE_TOOBIG: errors.InvalidValue,
-    sqlite3.SQLITE_INTERRUPT: errors.DeadlineExceeded,
-    sqlite3.SQLITE_CANTOPEN: errors.DatabaseUnavailable,
-    sqlite3.SQLITE_NOTADB: errors.DatabaseUnavailable,
-}
-
-# Without a SQLSTATE only the class is left to decide; the first that fits does.
-_CLASSES: tuple[tuple[type[BaseException], type[RepositoryError]], ...] = (
-    (exc.TimeoutError, errors.PoolExhausted),
-    (exc.PendingRollbackError, errors.TransactionAborted),
-    (exc.IllegalStateChangeError, errors.ConcurrentUse),
-    (orm_exc.StaleDataError, errors.StaleVersion),
-    (pg.InternalClientError, errors.ConcurrentUse),
-    (TimeoutError, errors.DatabaseUnavailable),
-    (OSError, errors.DatabaseUnavailable),
-    (OverflowError, errors.InvalidValue),
-    (UnicodeError, errors.InvalidValue),
+# What an application's own statement fails with, told apart from its misuse of SQLAlchemy, which it should see as it is.
+STATEMENT_ERRORS = (
+    exc.StatementError,
+    exc.TimeoutError,
+    exc.DisconnectionError,
+    exc.PendingRollbackError,
+    exc.IllegalStateChangeError,
+    orm_exc.StaleDataError,
+    orm_exc.FlushError,
+    exc.EmulatedDBAPIException,
+    *_DRIVER_ERRORS,
 )
 
 
@@ -125,64 +75,98 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
 def driver_error(failure: BaseException) -> BaseException:
     """Give the driver's own exception underneath SQLAlchemy's wrappers."""
     if isinstance(failure, exc.DBAPIError):
-        return failure.driver_exception or failure.orig or failure
-    if isinstance(failure, exc.StatementError) and failure.orig is not None:
-        return failure.orig
-    return failure
+        wrapped: BaseException | None = failure.driver_exception
+    else:
+        wrapped = failure.orig if isinstance(failure, exc.StatementError) else None
+    return failure if wrapped is None else wrapped
+
+
+def constraint_of(failure: BaseException) -> tuple[str | None, str | None]:
+    """Give the names of the constraint and its table that an error is about, where the driver tells."""
+    driver = driver_error(failure)
+    return getattr(driver, "constraint_name", None), getattr(driver, "table_name", None)
 
 
 def scrub(failure: BaseException) -> None:
-    """Take the values out of a driver error that stays reachable as somebody's context."""
+    """Take the values out of every driver error that stays reachable from this one as cause or context."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [failure]
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        waiting += [error.__cause__, error.__context__]
+        if isinstance(error, STATEMENT_ERRORS):
+            _scrub_one(error)
+
+
+def _scrub_one(failure: BaseException) -> None:
     for error in (failure, getattr(failure, "orig", None), driver_error(failure)):
         if error is None:
             continue
         error.args = (f"{type(error).__name__}: details withheld, they may quote a row",)
-        for name in ("detail", "params", "hint", "where", "query", "message"):
+        for name in ("detail", "hint", "internal_query", "message", "params", "query", "statement", "where"):
             if hasattr(error, name):
-                setattr(error, name, None)
+                setattr(error, name, [] if isinstance(getattr(error, name), list) else None)
         error.__cause__ = error.__context__ = None
 
 
 def is_disconnect(failure: BaseException) -> bool:
-    """Say whether the connection was lost with this error, so that nobody knows what the server did."""
+    """Say whether the answer was lost with this error, so that nobody knows what the server did."""
+    driver = driver_error(failure)
     invalidated = isinstance(failure, exc.DBAPIError) and failure.connection_invalidated
-    return invalidated or issubclass(_kind(failure, driver_error(failure)), errors.DatabaseUnavailable)
+    return (
+        invalidated
+        or isinstance(driver, TimeoutError)
+        or issubclass(_kind(failure, driver), errors.DatabaseUnavailable)
+    )
 
 
-def _kind(failure: BaseException, driver: BaseException) -> type[RepositoryError]:
+def _kind(failure: BaseException, driver: BaseException) -> Kind:
+    return _kind_by_code(failure, driver) or _kind_by_class(failure, driver)
+
+
+def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
     if sqlstate := getattr(driver, "sqlstate", None):
-        return _SQLSTATES.get(sqlstate) or _SQLSTATE_CLASSES.get(sqlstate[:2]) or errors.DatabaseFault
+        return kind_of_sqlstate(sqlstate) or errors.DatabaseFault
     if isinstance(failure, exc.DBAPIError) and failure.connection_invalidated:
         return errors.DatabaseUnavailable
-    if isinstance(driver, sqlite3.Error):
-        return _sqlite_kind(driver)
-    for error in (driver, failure):
-        for known, kind in _CLASSES:
-            if isinstance(error, known):
-                return kind
-    # SQLAlchemy wraps what its bind processors raise (LookupError of an Enum, TypeError) in a StatementError.
-    plain = isinstance(failure, exc.StatementError) and not isinstance(driver, (exc.SQLAlchemyError, pg.InterfaceError))
-    return errors.InvalidValue if plain else errors.DatabaseFault
-
-
-def _sqlite_kind(driver: sqlite3.Error) -> type[RepositoryError]:
     code = getattr(driver, "sqlite_errorcode", None)
-    if code is None:
-        # The module itself refused a parameter (an unsupported type, a wrong count): no SQLite code then.
-        return errors.InvalidValue if isinstance(driver, sqlite3.ProgrammingError) else errors.DatabaseFault
-    return _SQLITE_CODES.get(code) or _SQLITE_CODES.get(code & 0xFF) or errors.DatabaseFault
+    if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER and str(driver) == _RESTRICTED:
+        return errors.ReferenceNotFound
+    return None if code is None else kind_of_sqlite(code) or errors.DatabaseFault
 
 
-def _direction(kind: type[RepositoryError], facts: ErrorFacts, origin: Origin) -> type[RepositoryError]:
+_RESTRICTED = "FOREIGN KEY constraint failed"
+"""SQLite refuses by RESTRICT as a trigger would, and only its words tell it from a trigger of the application's."""
+
+
+def _kind_by_class(failure: BaseException, driver: BaseException) -> Kind:
+    # SQLAlchemy wraps what its bind processors raise, whatever that is, in a StatementError.
+    wrapped = isinstance(failure, exc.StatementError)
+    return kind_of_class(type(driver)) or (errors.InvalidValue if wrapped else errors.DatabaseFault)
+
+
+def _direction(kind: Kind, facts: ErrorFacts, origin: Origin) -> Kind:
     """A foreign key fails from either end; the server reports the referencing table in both cases."""
     if kind is not errors.ReferenceNotFound or origin.table is None:
         return kind
     from_elsewhere = facts.table is not None and facts.table != origin.table.name
-    return errors.StillReferenced if origin.deletes or from_elsewhere else kind
+    return errors.StillReferenced if origin.deletes or from_elsewhere or _writes_no_reference(facts, origin) else kind
+
+
+def _writes_no_reference(facts: ErrorFacts, origin: Origin) -> bool:
+    """Say that an UPDATE wrote no column of the key that failed, so that others must point at its row."""
+    if origin.writes is None or origin.table is None:
+        return False
+    keys = origin.table.foreign_key_constraints
+    named = [key for key in keys if facts.constraint is not None and key.name == facts.constraint]
+    return not any(column.name in origin.writes for key in named or keys for column in key.columns)
 
 
 def _facts(driver: Any, origin: Origin) -> ErrorFacts:
-    facts = ErrorFacts(domain=origin.domain, operation=origin.operation, sqlstate=getattr(driver, "sqlstate", None))
+    facts = replace(origin.facts(), sqlstate=getattr(driver, "sqlstate", None))
     if isinstance(driver, sqlite3.Error):
         return _sqlite_facts(driver, facts, origin)
     column = getattr(driver, "column_name", None)
@@ -198,9 +182,21 @@ def _facts(driver: Any, origin: Origin) -> ErrorFacts:
 def _columns(table: Table | None, constraint: str | None) -> tuple[str, ...]:
     if table is None or constraint is None:
         return ()
-    named = [*table.constraints, *table.indexes]
-    found = next((item for item in named if item.name == constraint), None)
-    return tuple(column.name for column in getattr(found, "columns", ()))
+    items: list[Any] = [*table.constraints, *table.indexes]
+    named = (_column_names(item) for item in items if item.name == constraint)
+    unnamed = (_column_names(item) for item in items if _implicit_name(table, item) == constraint)
+    return next(named, None) or next(unnamed, ())
+
+
+def _implicit_name(table: Table, item: Any) -> str | None:
+    """Give what PostgreSQL calls a key without a name."""
+    if isinstance(item, PrimaryKeyConstraint):
+        return f"{table.name}_pkey"
+    return f"{table.name}_{'_'.join(_column_names(item))}_key" if isinstance(item, UniqueConstraint) else None
+
+
+def _column_names(item: Any) -> tuple[str, ...]:
+    return tuple(column.name for column in getattr(item, "columns", ()))
 
 
 _SQLITE_COLUMNS = re.compile(r"constraint failed: (?P<columns>\w+\.\w+(?:, \w+\.\w+)*)$")
@@ -212,19 +208,22 @@ def _sqlite_facts(driver: sqlite3.Error, facts: ErrorFacts, origin: Origin) -> E
     if match := _SQLITE_COLUMNS.search(text):
         pairs = [pair.split(".") for pair in match["columns"].split(", ")]
         columns = tuple(column for _, column in pairs)
-        return replace(facts, table=pairs[0][0], columns=columns, constraint=_unique_name(origin.table, columns))
+        taken = kind_of_sqlite(driver.sqlite_errorcode) is errors.EntityAlreadyExists
+        constraint = _unique_name(origin.table, columns) if taken else None
+        return replace(facts, table=pairs[0][0], columns=columns, constraint=constraint)
     if match := _SQLITE_NAME.search(text):
         return replace(facts, constraint=match["name"], columns=_columns(origin.table, match["name"]))
     return facts
 
 
 def _unique_name(table: Table | None, columns: tuple[str, ...]) -> str | None:
+    """Find the name of a key by its columns; one without a name has PostgreSQL's own for it."""
     if table is None:
         return None
-    unique = [item for item in table.constraints if isinstance(item, UniqueConstraint)]
-    indexes = [index for index in table.indexes if index.unique]
-    named = (item.name for item in [*unique, *indexes] if tuple(column.name for column in item.columns) == columns)
-    return next((str(name) for name in named if name), None)
+    keys = [item for item in table.constraints if isinstance(item, (PrimaryKeyConstraint, UniqueConstraint))]
+    items: list[Any] = [*keys, *(index for index in table.indexes if index.unique)]
+    names = (item.name or _implicit_name(table, item) for item in items if _column_names(item) == columns)
+    return next((str(name) for name in names), None)
 
 
 def _message(kind: type[RepositoryError], driver: Any, facts: ErrorFacts) -> str:
@@ -236,13 +235,15 @@ def _message(kind: type[RepositoryError], driver: Any, facts: ErrorFacts) -> str
 
 
 def _fault(driver: Any) -> str:
-    """Tell a fault apart for whoever mends it: SQLSTATE class 42 and SQLAlchemy's own errors name no values."""
-    sqlstate = getattr(driver, "sqlstate", None)
-    if sqlstate is not None and not sqlstate.startswith("42"):
+    """Tell a fault apart for whoever mends it, in words that quote no value: names, codes, SQLSTATE class 42."""
+    sqlstate, code = getattr(driver, "sqlstate", None), getattr(driver, "sqlite_errorname", None)
+    if sqlstate == "42601" or (sqlstate is not None and not sqlstate.startswith("42")):  # 42601 quotes the SQL
         return f"SQLSTATE {sqlstate}, {type(driver).__name__}"
-    if isinstance(driver, (exc.StatementError, sqlite3.Error)):
-        return getattr(driver, "sqlite_errorname", None) or type(driver).__name__
-    return f"{type(driver).__name__}: {str(driver).splitlines()[0] if str(driver) else ''}"
+    if code is not None:
+        return str(code)
+    telling = isinstance(driver, (pg.PostgresError, pg.InterfaceError))
+    first_line = str(driver).partition("\n")[0]
+    return f"{type(driver).__name__}: {first_line}" if telling else type(driver).__name__
 
 
 def _located(error: Exception, facts: ErrorFacts) -> Exception:

@@ -37,8 +37,8 @@ def bind(owner: type[Any], name: str, field: FieldInfo, info: RowInfo[Any]) -> B
         raise MappingError(f"{where} must be a filter such as StringFilter | None, over {info.row.__name__}")
     if on is None and not info.mapper.has_property(name):
         raise MappingError(
-            f"{where} is no attribute of {info.row.__name__}{nearest(name, _attributes(info.row))} "
-            f"Say Annotated[..., On(expression)] where names differ"
+            f"{where} is no attribute of {info.row.__name__}{nearest(name, _attributes(info.row)) or ';'} "
+            f"write Annotated[..., On(expression)] where names differ"
         )
     on = on or On(getattr(info.row, name))
     place = f"{where} ({info.row.__name__}{_key(on)})"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt
-from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, case, func, null
+from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal_column, null, true
 from sqlalchemy import cast as sql_cast
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 from sqlalchemy.types import ARRAY, JSON, TypeEngine
 from typing_extensions import override
 
@@ -112,8 +112,10 @@ class PathEquals(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    path: Annotated[list[JSONMember], Field(min_length=1, max_length=16)]
-    value: JSONDocument
+    path: Annotated[
+        list[JSONMember], Field(min_length=1, max_length=16, description="Keys and places in arrays, from the top.")
+    ]
+    value: Annotated[JSONDocument, Field(description="Any JSON value; null is JSON's null.")]
 
 
 def _contains(target: Target, value: Any) -> ColumnElement[bool]:
@@ -131,10 +133,9 @@ def _has_key(target: Target, key: str) -> ColumnElement[bool]:
 
 
 def _path_equals(target: Target, expected: PathEquals) -> ColumnElement[bool]:
-    found: ColumnElement[Any] = _jsonb(target)
-    for member in expected.path:
-        step = _text(member) if isinstance(member, str) else bindparam(None, member, Integer(), unique=True)
-        found = found.op("->", return_type=JSONB())(step)
+    place = sql_cast(_text(_jsonpath(expected.path)), JSONPATH())
+    # Silent: a place that is not there is NULL, not an error.
+    found = func.jsonb_path_query_first(_jsonb(target), place, literal_column("'{}'::jsonb"), true())
     equal = found.bool_op("=")(_bound_json(expected.value))
     if not all(isinstance(member, int) or _is_plain(member) for member in expected.path):
         return PostgresOnly(equal, _KEYS)
@@ -160,6 +161,16 @@ _KEYS: Final = "a JSON key with quotes, backslashes or letters beyond ASCII"
 def _is_plain(key: str) -> bool:
     """Say whether SQLite finds this key: its paths have no escapes, and it compares keys as they were written."""
     return key.isascii() and key.isprintable() and not {'"', "\\"} & set(key)
+
+
+def _jsonpath(path: Sequence[int | str]) -> str:
+    """Spell a path as https://www.postgresql.org/docs/current/functions-json.html#FUNCTIONS-SQLJSON-PATH does.
+
+    Strict, because the lax form, like ``->``, takes a scalar for an array of itself.
+    """
+    return "strict $" + "".join(
+        f"[{member}]" if isinstance(member, int) else f".{json.dumps(member)}" for member in path
+    )
 
 
 def _sqlite_path(path: Sequence[int | str]) -> str:

@@ -124,7 +124,7 @@ class FieldFilter(BaseModel):
         return Target(expression, where, prepare)
 
     @classmethod
-    def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:  # noqa: ARG003
+    def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
         """Give how values are bound against the declared type, or why they cannot be."""
         stored = stored_type(declared)
         return as_given if cls._fits(stored) else f"it compares {cls._kind}, and the column is {_name(stored)}"
@@ -132,7 +132,7 @@ class FieldFilter(BaseModel):
     _kind: ClassVar[str] = "nothing"
 
     @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:  # noqa: ARG003
+    def _fits(cls, stored: TypeEngine[Any]) -> bool:
         return False
 
 
@@ -152,7 +152,7 @@ def _name(stored: TypeEngine[Any]) -> str:
 def _weight(value: Any) -> int:
     if isinstance(value, list):
         return 1 + len(value)  # pyright: ignore[reportUnknownArgumentType]
-    return 1 + getattr(value, "size", 0)  # a related row's filter
+    return 1 + getattr(value, "__rowsmith_size__", 0)  # a related row's filter
 
 
 def _drop_absent(handler: SerializerFunctionWrapHandler, model: FieldFilter) -> dict[str, Any]:

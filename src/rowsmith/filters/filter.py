@@ -26,7 +26,22 @@ MAX_SIZE: Final = 2_000
 MAX_GROUP: Final = 100
 """How many filters one AND or OR may hold."""
 
-_GROUPS: Final = ("AND", "OR", "NOT")
+_SELF: Any = Self
+_GROUPS: Final[dict[str, Any]] = {
+    "AND": Annotated[
+        list[_SELF] | None,
+        Field(default=None, min_length=1, max_length=MAX_GROUP, description="All of these hold."),
+    ],
+    "OR": Annotated[
+        list[_SELF] | None,
+        Field(default=None, min_length=1, max_length=MAX_GROUP, description="At least one of these holds."),
+    ],
+    "NOT": Annotated[
+        _SELF | None,
+        Field(default=None, description="This does not hold; its exact complement, nulls included."),
+    ],
+}
+"""The fields that every filter has, given to each class anew: Self is that class, not the one it inherits from."""
 
 
 class Filter(BaseModel, Generic[TRow]):
@@ -51,45 +66,36 @@ class Filter(BaseModel, Generic[TRow]):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    AND: Annotated[list[Self] | None, Field(min_length=1, max_length=MAX_GROUP, description="All of these hold.")] = (
-        None
-    )
-    OR: Annotated[
-        list[Self] | None, Field(min_length=1, max_length=MAX_GROUP, description="At least one of these holds.")
-    ] = None
-    NOT: Annotated[Self | None, Field(description="This does not hold; its exact complement, nulls included.")] = None
+    AND: list[Self] | None = None
+    OR: list[Self] | None = None
+    NOT: Self | None = None
 
     _depth: int = PrivateAttr(default=1)
     _size: int = PrivateAttr(default=0)
 
-    bindings: ClassVar[tuple[Binding, ...] | None] = None
-    """What each field compares; None until every annotation can be resolved."""
+    # Names of this class's own are dunders, because every other name may be a column's.
+    __rowsmith_bindings__: ClassVar[tuple[Binding, ...] | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        for name, annotation in _GROUPS.items():
+            cls.__annotations__.setdefault(name, annotation)
+        super().__init_subclass__(**kwargs)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         row = row_of(cls)
-        cls.bindings = None
-        if row is not None:
-            bound = tuple(_bindings(cls, row_info(row)))
-            cls.bindings = bound if cls.__pydantic_fields_complete__ else None
-
-    @classmethod
-    def info(cls) -> RowInfo[Any]:
-        """Give what is known of the row this filter is for.
-
-        Raises:
-            MappingError: it is for none.
-        """
-        row = row_of(cls)
-        if row is None:
-            raise MappingError(f"{cls.__name__} is for no row: write class {cls.__name__}(Filter[YourRow])")
-        return row_info(row)
+        bound = None if row is None else tuple(_bindings(cls, row_info(row)))
+        cls.__rowsmith_bindings__ = bound if cls.__pydantic_fields_complete__ else None
+        # Whoever reads the fields one by one, as FastAPI does for its document, cannot know what Self is there.
+        own: Any = cls
+        for name in _GROUPS:
+            cls.__pydantic_fields__[name].annotation = own | None if name == "NOT" else list[own] | None
 
     @model_validator(mode="after")
     def _measured(self) -> Self:
         groups = list(self._nested())
-        if any(group.is_empty for group in groups):
+        if any(is_empty(group) for group in groups):
             raise ValueError("an empty filter matches everything, so it cannot stand in AND, OR or NOT")
         fields = [value for value in self.__dict__.values() if isinstance(value, FieldFilter)]
         inside = [*(group._depth for group in groups), *(field.depth for field in fields)]
@@ -100,19 +106,14 @@ class Filter(BaseModel, Generic[TRow]):
         return self
 
     @property
-    def depth(self) -> int:
+    def __rowsmith_depth__(self) -> int:
         """How deep it nests; 1 without groups and relationships."""
         return self._depth
 
     @property
-    def size(self) -> int:
+    def __rowsmith_size__(self) -> int:
         """How many groups, operators and list members it holds."""
         return self._size
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is given at all."""
-        return all(value is None for value in self.__dict__.values())
 
     def to_conditions(self) -> Sequence[Condition]:
         """Give the conditions, all of which hold together; none for the empty filter.
@@ -121,16 +122,13 @@ class Filter(BaseModel, Generic[TRow]):
 
         Raises:
             InvalidValue: a value does not fit its column.
+            MappingError: the class is for no row, or its late annotations map to nothing.
         """
         return [*self._own_conditions(), *self._group_conditions()]
 
-    def expressions(self) -> list[ColumnElement[bool]]:
-        """Give ``to_conditions()`` as SQL expressions."""
-        return resolve_all(self.to_conditions())
-
     def _own_conditions(self) -> Iterator[ColumnElement[bool]]:
         values = self.__dict__
-        for binding in type(self).bindings or self._bind_late():
+        for binding in self._bound():
             if (field := values[binding.name]) is not None:
                 yield from field.to_conditions(binding.target)
 
@@ -149,9 +147,36 @@ class Filter(BaseModel, Generic[TRow]):
             yield self.NOT
 
     @classmethod
-    def _bind_late(cls) -> tuple[Binding, ...]:
-        cls.bindings = tuple(_bindings(cls, cls.info()))
-        return cls.bindings
+    def _bound(cls) -> tuple[Binding, ...]:
+        if cls.__rowsmith_bindings__ is not None:
+            return cls.__rowsmith_bindings__
+        # A class built inside of another one's schema is usable before its own annotations are settled.
+        if not cls.__pydantic_fields_complete__:
+            cls.model_rebuild(force=True)
+        cls.__rowsmith_bindings__ = tuple(_bindings(cls, info_of(cls)))
+        return cls.__rowsmith_bindings__
+
+
+def expressions_of(wanted: Filter[Any]) -> list[ColumnElement[bool]]:
+    """Give a filter's conditions as SQL expressions; none for the empty filter."""
+    return resolve_all(wanted.to_conditions())
+
+
+def is_empty(wanted: Filter[Any]) -> bool:
+    """Say whether nothing is given at all."""
+    return all(value is None for value in wanted.__dict__.values())
+
+
+def info_of(cls: type[Filter[Any]]) -> RowInfo[Any]:
+    """Give what is known of the row a filter is for.
+
+    Raises:
+        MappingError: it is for none.
+    """
+    row = row_of(cls)
+    if row is None:
+        raise MappingError(f"{cls.__name__} is for no row: write class {cls.__name__}(Filter[YourRow])")
+    return row_info(row)
 
 
 def together(group: Filter[Any]) -> ColumnElement[bool]:
@@ -160,7 +185,7 @@ def together(group: Filter[Any]) -> ColumnElement[bool]:
     Raises:
         InvalidFilter: it is empty, and so would hold for every row.
     """
-    conditions = group.expressions()
+    conditions = expressions_of(group)
     if not conditions:
         raise InvalidFilter(f"an empty {type(group).__name__} matches everything, so it cannot stand in a group")
     return conditions[0] if len(conditions) == 1 else and_(*conditions)

@@ -102,7 +102,7 @@ def _expression(cls: type[OrderBy[Any]], name: str, info: RowInfo[Any]) -> Colum
         return expression_over(cls.expressions[name], info, place)
     if name not in info.columns:
         raise MappingError(
-            f"{place} is no column of {info.row.__name__}{nearest(name, info.columns)} "
-            f"Say what it means in expressions = {{{name!r}: ...}}"
+            f"{place} is no column of {info.row.__name__}{nearest(name, info.columns) or ';'} "
+            f"say what it means in expressions = {{{name!r}: ...}}"
         )
     return expression_over(info.attribute(name), info, place)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Generic, cast
 
+from pydantic import ConfigDict
 from sqlalchemy import ColumnElement, and_, not_
 from sqlalchemy.orm import InstrumentedAttribute
 from typing_extensions import TypeVar, override
 
 from rowsmith.errors import MappingError
 from rowsmith.filters.fields import FieldFilter, Operator
-from rowsmith.filters.filter import Filter
+from rowsmith.filters.filter import Filter, expressions_of, info_of
 from rowsmith.filters.targets import On, Target, as_given
 
 F = TypeVar("F", bound=Filter[Any])
@@ -19,7 +20,7 @@ F = TypeVar("F", bound=Filter[Any])
 def _exists(target: Target, wanted: Filter[Any]) -> ColumnElement[bool]:
     relationship = cast("InstrumentedAttribute[Any]", target.expression)
     _same_row(target, relationship, wanted)
-    conditions = wanted.expressions()
+    conditions = expressions_of(wanted)
     criterion = and_(*conditions) if conditions else None
     exists = relationship.any if relationship.property.uselist else relationship.has
     return exists(criterion)
@@ -31,7 +32,7 @@ def _none(target: Target, wanted: Filter[Any]) -> ColumnElement[bool]:
 
 def _same_row(target: Target, relationship: InstrumentedAttribute[Any], wanted: Filter[Any]) -> None:
     related, kind = relationship.property.mapper.class_, type(wanted)
-    row = kind.info().row
+    row = info_of(kind).row
     if not issubclass(related, row):
         raise MappingError(f"{target.where} leads to {related.__name__}, and {kind.__name__} is for {row.__name__}")
 
@@ -47,6 +48,9 @@ class Related(FieldFilter, Generic[F]):
     The empty filter ``{}`` means any related row.
     """
 
+    # Related[GroupFilter] is made while GroupFilter itself is, and must not look into it before it is done.
+    model_config = ConfigDict(defer_build=True)
+
     exists: Annotated[F | None, Operator(_exists, "At least one related row satisfies this filter.")] = None
     none: Annotated[F | None, Operator(_none, "No related row satisfies this filter.")] = None
 
@@ -55,7 +59,7 @@ class Related(FieldFilter, Generic[F]):
     @property
     @override
     def depth(self) -> int:
-        return 1 + max(wanted.depth for wanted in (self.exists, self.none) if wanted is not None)
+        return 1 + max(wanted.__rowsmith_depth__ for wanted in (self.exists, self.none) if wanted is not None)
 
     @override
     @classmethod

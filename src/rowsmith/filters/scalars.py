@@ -68,7 +68,7 @@ def _decimal(number: Decimal) -> int | Decimal:
 Number: TypeAlias = Annotated[
     int | float | Decimal,
     PlainValidator(_number),
-    PlainSerializer(lambda number: number if isinstance(number, int) else str(number), when_used="json"),
+    PlainSerializer(lambda number: str(number) if isinstance(number, Decimal) else number, when_used="json"),
     WithJsonSchema({"type": "number"}),
 ]
 Numbers: TypeAlias = Annotated[list[Number], Field(max_length=MAX_VALUES)]

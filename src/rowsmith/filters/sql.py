@@ -121,13 +121,13 @@ class PostgresOnly(ColumnElement[bool]):
 
 
 @compiles(PostgresOnly)
-def _refuse(element: PostgresOnly, compiler: SQLCompiler, **_: Any) -> str:
-    raise InvalidFilter(f"{element.feature} needs PostgreSQL: {compiler.dialect.name} cannot answer it")
-
-
-@compiles(PostgresOnly, "postgresql")
 def _postgresql(element: PostgresOnly, compiler: SQLCompiler, **options: Any) -> str:
     return f"({compiler.process(element.condition, **options)})"
+
+
+@compiles(PostgresOnly, "sqlite")
+def _refuse(element: PostgresOnly, compiler: SQLCompiler, **_: Any) -> str:
+    raise InvalidFilter(f"{element.feature} needs PostgreSQL: {compiler.dialect.name} cannot answer it")
 
 
 class PerBackend(ColumnElement[bool]):

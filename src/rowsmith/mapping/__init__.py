@@ -1,26 +1,36 @@
 """Mapping: row to data, spec to row, patch to values, each worked out once when its class is made.
 
 ``row`` knows a mapped class (columns, key, version), ``values`` what each column can hold, ``writes``
-the bases ``Spec`` and ``Patch``, ``shape`` how a record becomes data.
+the bases ``Spec`` and ``Patch``, ``expr`` and ``fields`` what fills each field of a data class, ``layout`` and
+``shape`` what is selected for it and how a record becomes data.
 """
 
+from rowsmith.mapping.expr import Aggregate, Expr, avg, count, max_, min_, sum_
 from rowsmith.mapping.row import RowInfo, columns_of, nearest, row_info
 from rowsmith.mapping.shape import Shape, converted_shape, data_shape, row_shape
-from rowsmith.mapping.values import Check, check_for, check_value
+from rowsmith.mapping.values import Check, check_for, check_for_comparison, check_value
 from rowsmith.mapping.writes import Patch, Spec
 
 __all__ = [
+    "Aggregate",
     "Check",
+    "Expr",
     "Patch",
     "RowInfo",
     "Shape",
     "Spec",
+    "avg",
     "check_for",
+    "check_for_comparison",
     "check_value",
     "columns_of",
     "converted_shape",
+    "count",
     "data_shape",
+    "max_",
+    "min_",
     "nearest",
     "row_info",
     "row_shape",
+    "sum_",
 ]

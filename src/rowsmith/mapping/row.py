@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, Generic, cast
 
@@ -64,8 +64,9 @@ class RowInfo(Generic[TRow]):
         return parts
 
     def _composite(self, pk: Any) -> tuple[Any, ...]:
-        if isinstance(pk, tuple) and len(cast("tuple[Any, ...]", pk)) == len(self.primary_key):
-            return cast("tuple[Any, ...]", pk)
+        parts = cast("tuple[Any, ...]", pk) if isinstance(pk, tuple) else ()  # type: ignore[redundant-cast]
+        if len(parts) == len(self.primary_key):
+            return parts
         raise InvalidValue(
             f"the key of {self.row.__name__} is a tuple of {len(self.primary_key)}: ({', '.join(self.primary_key)})"
         )
@@ -83,34 +84,59 @@ class RowInfo(Generic[TRow]):
         """Say whether an insert must name this attribute: NOT NULL and nobody else fills it."""
         column = self.columns[name]
         filled = column.default or column.server_default or column.computed or column.identity
-        return not (column.nullable or filled or self._is_autoincrement(column) or name == self.version)
+        ours = name == self.version or name in self.discriminator
+        return not (column.nullable or filled or ours or self._is_autoincrement(column))
 
     def _is_autoincrement(self, column: Column[Any]) -> bool:
         return column is self.table.autoincrement_column
 
+    @cached_property
+    def discriminator(self) -> dict[str, Any]:
+        """What tells this class from others that share its table: attribute name and value, or nothing."""
+        column, identity = self.mapper.polymorphic_on, self.mapper.polymorphic_identity
+        names = [name for name, own in self.columns.items() if own is column]
+        return {name: identity for name in names if identity is not None}
+
     def is_json(self, name: str) -> bool:
         """Say whether the attribute is a JSON column, for which SQLAlchemy tells JSON null from SQL NULL."""
-        return isinstance(self.columns[name].type, sqltypes.JSON)
+        kind: Any = self.columns[name].type
+        return isinstance(kind.impl if isinstance(kind, sqltypes.TypeDecorator) else kind, sqltypes.JSON)
+
+    def is_computed(self, name: str) -> bool:
+        """Say whether the database works the attribute out itself, so that nobody may write it."""
+        return self.columns[name].computed is not None
+
+    @cached_property
+    def written_unasked(self) -> set[str]:
+        """Give the columns, by their names in the table, that an UPDATE may change without naming them."""
+        columns = self.columns.values()
+        return {column.name for column in columns if column.computed or column.onupdate or column.server_onupdate}
 
 
-@lru_cache(maxsize=None)
 def row_info(row: type[TRow]) -> RowInfo[TRow]:
     """Read a mapped class, without configuring mappers: its relationships may name classes yet to come.
 
     Raises:
         MappingError: the class is not mapped, or is mapped to more than one table.
     """
+    return cast("RowInfo[TRow]", _row_info(cast("Any", row)))
+
+
+@cache
+def _row_info(row: type[Any]) -> RowInfo[Any]:
     try:
-        mapper: Mapper[TRow] = inspect(row)
+        mapper: Mapper[Any] = inspect(row)
+        table: Any = mapper.local_table
     except NoInspectionAvailable:
         raise MappingError(f"{_name(row)} is no mapped class: give a SQLAlchemy row such as GroupRow") from None
-    if not isinstance(mapper.local_table, Table) or len(mapper.tables) != 1:
+    if not isinstance(table, Table) or len(mapper.tables) != 1:
         raise MappingError(f"{_name(row)} is mapped to {len(mapper.tables)} tables: rowsmith writes to exactly one")
-    return _read(row, mapper, mapper.local_table)
+    return _read(row, mapper, cast("Table[Any]", table))
 
 
-def _read(row: type[TRow], mapper: Mapper[TRow], table: Table) -> RowInfo[TRow]:
-    columns = {name: column for name, column in mapper.columns.items() if isinstance(column, Column)}
+def _read(row: type[Any], mapper: Mapper[Any], table: Table) -> RowInfo[Any]:
+    items = cast("list[tuple[str, Any]]", mapper.columns.items())  # a column_property is among them
+    columns: dict[str, Column[Any]] = {name: column for name, column in items if isinstance(column, Column)}
     names = {column: name for name, column in columns.items()}
     return RowInfo(
         row=row,
@@ -133,9 +159,9 @@ def columns_of(row: type[Any]) -> dict[str, InstrumentedAttribute[Any]]:
     return {name: info.attribute(name) for name in info.columns}
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str:
+def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:
     """Give ``"; did you mean 'x'?"`` for the candidate most like a misspelt name, else an empty string."""
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=cutoff)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -6,113 +6,114 @@ attributes of the row; only those columns are selected, and no ORM object ever l
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import starmap
-from typing import Any, Generic, TypeAlias, cast
+from functools import cache, cached_property
+from typing import Any, Generic, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
-from sqlalchemy.orm import InstrumentedAttribute
-from typing_extensions import TypeVar
+from sqlalchemy.orm import RelationshipProperty
 
-from rowsmith.errors import InvalidValue, MappingError
-from rowsmith.mapping.row import RowInfo, nearest
+from rowsmith.errors import MappingError
+from rowsmith.mapping.expr import Aggregate, Expr
+from rowsmith.mapping.fields import Source, sources
+from rowsmith.mapping.layout import AnySelect, Layout, Record, layout_of
+from rowsmith.mapping.row import RowInfo, row_info
 
 TRow = TypeVar("TRow")
-TData = TypeVar("TData", default=TRow)
-
-Record: TypeAlias = Sequence[Any]
-"""One row of a result: the values of ``Shape.selects``, in that order."""
+TData = TypeVar("TData")
 
 
 @dataclass(frozen=True)
 class Shape(Generic[TRow, TData]):
     """What is selected of a row, and what is made of it.
 
-    ``selects`` are the expressions for SELECT or RETURNING; ``build_all`` turns records (of exactly
-    those expressions) into data; ``is_row`` says that ``selects`` is the mapped class itself.
+    ``plan`` works out the layout, at the first use where data nests the data of related rows; ``is_row``
+    says that what is selected is the mapped class itself.
     """
 
     info: RowInfo[TRow]
     into: Any
-    selects: tuple[Any, ...] = field(repr=False)
-    build_all: Callable[[Sequence[Record]], list[TData]] = field(repr=False)
+    plan: Callable[[], Layout] = field(repr=False, compare=False)
     is_row: bool = False
+
+    @cached_property
+    def layout(self) -> Layout:
+        """What is selected, joined and collected.
+
+        Raises:
+            MappingError: the data class does not fit; what only complete mappers can tell is told here.
+        """
+        return self.plan()
+
+    @cached_property
+    def selects(self) -> tuple[Any, ...]:
+        """The expressions of a record."""
+        return self.layout.selects
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attribute names of ``selects``, where each is a column of the row; otherwise nothing."""
+        return self.layout.names
+
+    @property
+    def returnable(self) -> bool:
+        """Whether RETURNING can give a record; if not, a row just written has to be read."""
+        return self.layout.returnable
+
+    @cached_property
+    def build_all(self) -> Callable[[Sequence[Record]], list[TData]]:
+        """The function that makes data of many records; for a shape without collections."""
+        make = self.layout.make
+        if self.layout.collections:
+            raise MappingError(f"{self.into.__name__} has collections, which take statements of their own: present()")
+        return lambda records: make(records, ())
 
     def build(self, record: Record) -> TData:
         """Make the data of one record."""
         return self.build_all([record])[0]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The attribute names selected, one for each of ``selects``; empty for a shape of whole rows."""
-        return () if self.is_row else tuple(attribute.key for attribute in self.selects)
+    def select(self, *extra: Any) -> AnySelect:
+        """Give the SELECT of records, each followed by further expressions, with the joins it takes."""
+        return self.layout.select_from(self.info.row, *extra)
 
 
 def row_shape(info: RowInfo[TRow]) -> Shape[TRow, TRow]:
     """Give the shape of the ORM object itself, for private methods."""
-    return Shape(info, info.row, (info.row,), lambda records: [record[0] for record in records], is_row=True)
+    layout = Layout((info.row,), lambda records, related: [record[0] for record in records])
+    return Shape(info, info.row, lambda: layout, is_row=True)
 
 
 def converted_shape(info: RowInfo[TRow], into: Any, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
     """Give the shape of what a function makes of the ORM object."""
-    return Shape(info, into, (info.row,), lambda records: [to_data(record[0]) for record in records], is_row=True)
+    layout = Layout((info.row,), lambda records, related: [to_data(record[0]) for record in records])
+    return Shape(info, into, lambda: layout, is_row=True)
 
 
 def data_shape(info: RowInfo[TRow], into: type[TData]) -> Shape[TRow, TData]:
-    """Give the shape of a data class.
+    """Give the shape of a data class, worked out once for each row.
 
     Raises:
         MappingError: ``into`` is neither a dataclass nor a pydantic model, or has a field that is no
             attribute of the row; the message names both classes, the field and the nearest column.
     """
-    names = data_fields(into)
-    for name in names:
-        _refuse_stranger(info, into, name)
-    selects = tuple(info.attribute(name) for name in names)
-    return Shape(info, into, selects, builder(into, names))
+    return cast("Shape[TRow, TData]", _data_shape(cast("Any", info.row), cast("Any", into)))
 
 
-def data_fields(into: type[Any]) -> tuple[str, ...]:
-    """Give the names of the fields that a data class is made from.
-
-    Raises:
-        MappingError: it is neither a dataclass nor a pydantic model.
-    """
-    if dataclasses.is_dataclass(into):
-        return tuple(entry.name for entry in dataclasses.fields(into) if entry.init)
-    if issubclass(into, BaseModel):
-        return tuple(into.model_fields)
-    raise MappingError(f"{into.__name__} is no data class: make it a frozen dataclass or a pydantic model")
-
-
-def builder(into: type[TData], names: tuple[str, ...]) -> Callable[[Sequence[Record]], list[TData]]:
-    """Give the function that makes data of many records, whose values stand in the order of ``names``."""
-    if isinstance(into, type) and issubclass(into, BaseModel):
-        return _model_builder(into, names)
-    if any(entry.kw_only for entry in dataclasses.fields(cast("Any", into)) if entry.init):
-        return lambda records: [into(**dict(zip(names, record, strict=True))) for record in records]
-    return lambda records: list(starmap(into, records))
+@cache
+def _data_shape(row: type[Any], into: type[Any]) -> Shape[Any, Any]:
+    info = row_info(row)
+    given = sources(info, into)
+    for name, source in given.items():
+        if isinstance(source, Aggregate):
+            raise MappingError(f"{into.__name__}.{name} is an aggregate: give {into.__name__} to aggregate(...)")
+    shape = Shape[Any, Any](info, into, lambda: layout_of(info, into))
+    if not any(_must_wait(info, source) for source in given.values()):
+        _ = shape.layout
+    return shape
 
 
-def _model_builder(into: type[BaseModel], names: tuple[str, ...]) -> Callable[[Sequence[Record]], list[Any]]:
-    validate = into.__pydantic_validator__.validate_python
-
-    def build_all(records: Sequence[Record]) -> list[Any]:
-        try:
-            return [validate(dict(zip(names, record, strict=True)), by_name=True) for record in records]
-        except ValidationError as exc:
-            complaint = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in exc.errors())
-        # Raised outside the except block: pydantic's error quotes the row's values.
-        raise InvalidValue(f"a stored row does not fit {into.__name__} ({complaint})")
-
-    return build_all
-
-
-def _refuse_stranger(info: RowInfo[Any], into: type[Any], name: str) -> None:
-    attribute = getattr(info.row, name, None)
-    if not (name in info.columns or isinstance(attribute, InstrumentedAttribute)):
-        raise MappingError(
-            f"{into.__name__}.{name} is no column of {info.row.__name__}{nearest(name, info.columns)}"
-        )
+def _must_wait(info: RowInfo[Any], source: Source) -> bool:
+    """Say whether other classes may have to be declared first."""
+    if isinstance(source, Expr):
+        return source.is_deferred
+    return isinstance(source, RelationshipProperty) and not info.mapper.configured

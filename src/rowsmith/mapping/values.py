@@ -10,9 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
-from collections.abc import Callable, Iterable
-from decimal import Decimal
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Context, Decimal
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql.elements import ClauseElement
@@ -43,12 +43,24 @@ def check_value(column_type: TypeEngine[Any], value: Any, where: str) -> None:
 
 def check_for(column_type: TypeEngine[Any]) -> Check:
     """Give the check of a column type; types of unknown kind (a ``TypeDecorator``) accept everything."""
+    if isinstance(column_type, sqltypes.Interval):  # a TypeDecorator, but SQLAlchemy's own
+        return _interval(column_type)
     if isinstance(column_type, sqltypes.TypeDecorator):
         return _anything
-    for kind, maker in _CHECKS:
-        if isinstance(column_type, kind):
-            return maker(column_type)
-    return _anything
+    return next((make(column_type) for kind, make in _CHECKS if isinstance(column_type, kind)), _anything)
+
+
+def check_for_comparison(column_type: TypeEngine[Any]) -> Check:
+    """Give the check of a value that is compared with such a column: what the database takes as a parameter.
+
+    A text longer than the column is a fair question with the answer "none"; a number with more digits is not,
+    because PostgreSQL is sent a parameter of the column's own NUMERIC type.
+    """
+    if isinstance(column_type, sqltypes.Enum):
+        return _anything  # SQLAlchemy also takes a member's name here, and refuses the rest on every backend
+    if isinstance(column_type, sqltypes.String):
+        return _string(sqltypes.String())
+    return check_for(column_type)
 
 
 def _anything(value: Any) -> str | None:
@@ -81,11 +93,11 @@ def _string(column_type: sqltypes.String) -> Check:
     return check
 
 
-_INTEGER_BITS = ((sqltypes.SmallInteger, 16), (sqltypes.BigInteger, 64), (sqltypes.Integer, 32))
+_INTEGER_BITS = ((sqltypes.SmallInteger, 16), (sqltypes.BigInteger, 64))
 
 
 def _integer(column_type: sqltypes.Integer) -> Check:
-    bits = next(bits for kind, bits in _INTEGER_BITS if isinstance(column_type, kind))
+    bits = next((bits for kind, bits in _INTEGER_BITS if isinstance(column_type, kind)), 32)
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     complaint = f"holds integers from {low} to {high}"
 
@@ -114,18 +126,24 @@ def _finite(value: float | Decimal) -> str | None:
 
 
 def _numeric(column_type: sqltypes.Numeric[Any]) -> Check:
-    precision, scale = column_type.precision, column_type.scale
-    bound = None if precision is None else Decimal(10) ** (precision - (scale or 0))
+    precision, scale = column_type.precision, column_type.scale or 0
+    bound = None if precision is None else _first_too_big(precision, scale)
 
     def check(value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, (Decimal, int, float)):
             return "holds numbers: give a Decimal"
         if complaint := _finite(value):
             return complaint
-        too_big = bound is not None and abs(round(Decimal(value), scale or 0)) >= bound
-        return f"holds at most {precision} digits, {scale or 0} of them after the point" if too_big else None
+        too_big = bound is not None and Decimal(value).copy_abs() >= bound
+        return f"holds at most {precision} digits, {scale} of them after the point" if too_big else None
 
     return check
+
+
+def _first_too_big(precision: int, scale: int) -> Decimal:
+    """Give the least number that NUMERIC(precision, scale) would round out of its digits, in exact arithmetic."""
+    exact = Context(prec=precision + abs(scale) + 5)
+    return exact.subtract(Decimal((0, (1,), precision - scale)), Decimal((0, (5,), -scale - 1)))
 
 
 def _boolean(column_type: sqltypes.Boolean) -> Check:
@@ -154,7 +172,13 @@ def _date(column_type: sqltypes.Date) -> Check:
 
 
 def _time(column_type: sqltypes.Time) -> Check:
-    return lambda value: None if isinstance(value, dt.time) else "holds times of day: give a time"
+    wanted = f"holds times of day: give a time with{'' if column_type.timezone else 'out'} a time zone"
+
+    def check(value: Any) -> str | None:
+        fits = isinstance(value, dt.time) and (value.tzinfo is not None) == column_type.timezone
+        return None if fits else wanted
+
+    return check
 
 
 def _interval(column_type: TypeEngine[Any]) -> Check:
@@ -175,7 +199,7 @@ def _is_uuid(text: str) -> bool:
     return True
 
 
-def _binary(column_type: TypeEngine[Any]) -> Check:
+def _binary(_: TypeEngine[Any]) -> Check:
     return lambda value: None if isinstance(value, (bytes, bytearray, memoryview)) else "holds bytes: give bytes"
 
 
@@ -183,18 +207,22 @@ def _enum(column_type: sqltypes.Enum) -> Check:
     members: Any = column_type.enum_class
     if members is None:
         names = frozenset(column_type.enums)
-        return lambda value: None if value in names else f"holds one of {sorted(names)}"
+        return lambda value: None if isinstance(value, str) and value in names else f"holds one of {sorted(names)}"
     return lambda value: None if isinstance(value, members) else f"holds members of {members.__name__}"
 
 
-def _json(column_type: sqltypes.JSON) -> Check:
+def _json(_: sqltypes.JSON) -> Check:
     return lambda value: None if value is sqltypes.JSON.NULL else json_complaint(value)
 
 
+JSON_DEPTH = 200
+"""How deep JSON may be nested; far below what PostgreSQL's and Python's parsers take."""
+
+
 def json_complaint(value: Any, depth: int = 0) -> str | None:
-    """Say why ``jsonb`` cannot hold this value: not JSON, NaN, a NUL character, too deep (over 200)."""
-    if depth > 200:
-        return "holds JSON nested at most 200 deep"
+    """Say why ``jsonb`` cannot hold this value: not JSON, NaN, a NUL character, too deep."""
+    if depth > JSON_DEPTH:
+        return f"holds JSON nested at most {JSON_DEPTH} deep"
     match value:
         case None | bool() | int():
             return None
@@ -203,7 +231,7 @@ def json_complaint(value: Any, depth: int = 0) -> str | None:
         case float():
             return _finite(value)
         case list() | tuple():
-            return _first(json_complaint(item, depth + 1) for item in value)
+            return _first(json_complaint(item, depth + 1) for item in cast("list[Any]", value))
         case dict():
             return _first(_json_member(key, item, depth + 1) for key, item in value.items())
         case _:
@@ -218,20 +246,24 @@ def _json_member(key: Any, value: Any, depth: int) -> str | None:
 
 def _array(column_type: sqltypes.ARRAY[Any]) -> Check:
     item = check_for(column_type.item_type)
+    holds_lists = isinstance(column_type.item_type, sqltypes.JSON)
 
     def check(value: Any) -> str | None:
         if not isinstance(value, (list, tuple)):
             return "holds arrays: give a list"
-        return _first(_array_item(item, element) for element in value)
+        complaint = _first(item(element) for element in _elements(cast("list[Any]", value), nested=not holds_lists))
+        return complaint and f"is an array that {complaint}"
 
     return check
 
 
-def _array_item(item: Check, element: Any) -> str | None:
-    if element is None or isinstance(element, (list, tuple)):
-        return None
-    complaint = item(element)
-    return complaint and f"is an array that {complaint}"
+def _elements(values: Iterable[Any], *, nested: bool) -> Iterator[Any]:
+    """Give the elements that are not NULL, of arrays in arrays too."""
+    for value in values:
+        if nested and isinstance(value, (list, tuple)):
+            yield from _elements(cast("list[Any]", value), nested=True)
+        elif value is not None:
+            yield value
 
 
 def _first(complaints: Iterable[str | None]) -> str | None:
@@ -249,7 +281,6 @@ _CHECKS: tuple[tuple[type[Any], Callable[[Any], Check]], ...] = (
     (sqltypes.DateTime, _datetime),
     (sqltypes.Date, _date),
     (sqltypes.Time, _time),
-    (sqltypes.Interval, _interval),
     (sqltypes.Uuid, _uuid),
     (sqltypes.LargeBinary, _binary),
     (sqltypes.JSON, _json),

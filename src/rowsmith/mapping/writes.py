@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, ClassVar, Generic, cast, get_origin
+from typing import Annotated, Any, ClassVar, Generic, cast, get_args, get_origin
 
+from pydantic import ConfigDict
 from sqlalchemy import null
 from sqlalchemy.orm import RelationshipProperty
 from typing_extensions import TypeVar, get_original_bases
@@ -28,6 +29,9 @@ class _Written(Generic[TRow]):
     __rowsmith_info__: ClassVar[RowInfo[Any] | None] = None
     __rowsmith_fields__: ClassVar[tuple[str, ...]] = ()
     __rowsmith_children__: ClassVar[tuple[str, ...]] = ()
+    __rowsmith_filled__: ClassVar[frozenset[str]] = frozenset()
+    # Where pydantic reads a dataclass (a web framework's request body), an unknown field is refused, not dropped.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     def to_values(self) -> Mapping[str, Any]:
         """Give what is to be written, by attribute name; override where names alone don't do.
@@ -78,8 +82,12 @@ class Spec(_Written[TRow]):
 
     def __init_subclass__(cls, *, filled: Collection[str] = (), **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # Kept on the class: a dataclass with slots is made twice, the second time without the argument.
+        cls.__rowsmith_filled__ = cls.__rowsmith_filled__ | frozenset(filled)
         if cls._bind() and cls.to_values is _Written.to_values:
-            _require_columns(cls, cast("RowInfo[Any]", cls.__rowsmith_info__), {*cls.__rowsmith_fields__, *filled})
+            info = cast("RowInfo[Any]", cls.__rowsmith_info__)
+            _refuse_strangers(cls, info, filled)
+            _require_columns(cls, info, {*cls.__rowsmith_fields__, *cls.__rowsmith_filled__})
 
 
 class Patch(_Written[TRow]):
@@ -210,11 +218,17 @@ def _require_states(cls: type[Any], info: RowInfo[Any]) -> None:
             )
 
 
+_STATE = re.compile(r"^(?:\w+\.)*(?:Annotated\[\s*(?:\w+\.)*)?(OptionalState|TriState)\b")
+
+
 def _state_kind(owner: type[Any], annotation: Any) -> type[Any] | None:
-    """Give OptionalState or TriState; an annotation kept as text is looked up where its class stands."""
+    """Give OptionalState or TriState; an annotation kept as text is told by its words, or looked up as an alias."""
     if isinstance(annotation, str):
-        head = annotation.partition("[")[0].strip()
-        annotation = eval(head, dict(vars(sys.modules[owner.__module__])), {})  # noqa: S307 - our own source text
+        if match := _STATE.match(annotation.strip("'\" ")):
+            return OptionalState if match[1] == "OptionalState" else TriState
+        annotation = getattr(sys.modules.get(owner.__module__), annotation.partition("[")[0].strip(), None)
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     origin = get_origin(annotation) or annotation
     return origin if origin in (OptionalState, TriState) else None
 

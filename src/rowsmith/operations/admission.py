@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import resolve
@@ -36,7 +36,8 @@ async def admit(db_sess: AsyncSession, entity: Entity[Any, Any], scope: SearchSc
 
 
 def _presence(limits: Limits) -> Any:
-    return select(*(exists().where(resolve(check.exists)) for check in limits.checks))
+    # Not exists().where(...): its SELECT * cannot stand around a condition that is an EXISTS itself.
+    return select(*(exists(select(literal(1)).where(resolve(check.exists))) for check in limits.checks))
 
 
 async def confirm(
@@ -53,7 +54,7 @@ async def confirm(
 
 
 @asynccontextmanager
-async def savepoint(db_sess: AsyncSession) -> AsyncIterator[None]:
+async def savepoint(db_sess: AsyncSession) -> AsyncGenerator[None]:
     """Undo the block if it fails, without giving up the transaction around it."""
     async with translated(), db_sess.begin_nested():
         yield

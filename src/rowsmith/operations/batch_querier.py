@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 from sqlalchemy import exists, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
-from rowsmith.execution import DATABASE_ERRORS, execute, translate
+from rowsmith.errors import InvalidPagination, InvalidValue
+from rowsmith.execution import DATABASE_ERRORS, Origin, execute, translate
+from rowsmith.mapping.layout import Record
 from rowsmith.operations.admission import admit
-from rowsmith.operations.entity import Operation, TData, TRow
+from rowsmith.operations.entity import Operation, TData, TRow, located
 from rowsmith.operations.explain import estimated_rows
-from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition
-from rowsmith.operations.search import Filters, Search, as_query
+from rowsmith.operations.keys import dialect_of
+from rowsmith.operations.present import present, present_keys
+from rowsmith.operations.search import Filters, Search, as_query, prepare
+from rowsmith.operations.stream import Stream
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, CursorCodec, Page, Pagination
-from rowsmith.query import Query
 from rowsmith.scope import SearchScope
 
 CODEC = "rowsmith_cursor_codec"
@@ -30,8 +34,9 @@ def codec_of(db_sess: AsyncSession) -> CursorCodec:
 
 
 class BatchQuerier(Operation[TRow, TData]):
-    """Reads many rows; one statement each, and one more for a count."""
+    """Reads many rows; one statement each, one more for a count, and one for each collection in the data."""
 
+    @located("search")
     async def search(
         self,
         db_sess: AsyncSession,
@@ -51,8 +56,8 @@ class BatchQuerier(Operation[TRow, TData]):
             filters: a filter model, conditions in code, or a whole :class:`Query`.
             pagination: the page; without one, every row.
             orders: what to sort by; the primary key always follows.
-            count: whether ``total_count`` is wanted, and how exactly. It agrees with the page where the
-                session's isolation is REPEATABLE READ or stricter, as a repository's own is.
+            count: whether ``total_count`` is wanted, and how exactly. Count, page and collections agree where
+                the session's isolation is REPEATABLE READ or stricter, as a repository's own is then.
             include_deleted: also give soft-deleted rows.
 
         Raises:
@@ -61,11 +66,13 @@ class BatchQuerier(Operation[TRow, TData]):
         """
         limits = await admit(db_sess, self.entity, scope, "search")
         query = as_query(filters, pagination, orders, count)
-        search = Search.of(self.entity, limits, query, include_deleted=include_deleted)
-        codec = codec_of(db_sess)
-        fetched = (await execute(db_sess, search.statement(codec), self.entity.origin("search"))).all()
-        return search.page(fetched, codec, await self._total(db_sess, search, query.count))
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
+        codec, origin = codec_of(db_sess), self.entity.origin("search")
+        cut = search.cut((await execute(db_sess, search.statement(codec), origin)).all())
+        items = await present(db_sess, self.entity.shape, search.without_keys(cut.rows), origin)
+        return search.page(cut, items, codec, await self._total(db_sess, search, query.count))
 
+    @located("count")
     async def count(
         self,
         db_sess: AsyncSession,
@@ -76,9 +83,10 @@ class BatchQuerier(Operation[TRow, TData]):
     ) -> int:
         """Give how many rows scope and filters let through, exactly."""
         limits = await admit(db_sess, self.entity, scope, "count")
-        search = Search.of(self.entity, limits, as_query(filters), include_deleted=include_deleted)
+        search = prepare(self.entity, limits, as_query(filters), include_deleted=include_deleted)
         return int((await execute(db_sess, search.counted(), self.entity.origin("count"))).scalar_one())
 
+    @located("exists")
     async def exists(
         self,
         db_sess: AsyncSession,
@@ -89,11 +97,11 @@ class BatchQuerier(Operation[TRow, TData]):
     ) -> bool:
         """Say whether scope and filters let any row through."""
         limits = await admit(db_sess, self.entity, scope, "exists")
-        search = Search.of(self.entity, limits, as_query(filters), include_deleted=include_deleted)
+        search = prepare(self.entity, limits, as_query(filters), include_deleted=include_deleted)
         found = select(exists(search.selected(*self.entity.info.key_attributes)))
         return bool((await execute(db_sess, found, self.entity.origin("exists"))).scalar_one())
 
-    async def stream(
+    def stream(
         self,
         db_sess: AsyncSession,
         scope: SearchScope | None = None,
@@ -102,14 +110,40 @@ class BatchQuerier(Operation[TRow, TData]):
         orders: Sequence[Order] = (),
         chunk_size: int = 1000,
         include_deleted: bool = False,
-    ) -> AsyncIterator[TData]:
-        """Give every row, through a cursor of the server: ``chunk_size`` of them in memory at a time."""
-        limits = await admit(db_sess, self.entity, scope, "stream")
-        search = Search.of(self.entity, limits, as_query(filters, None, orders), include_deleted=include_deleted)
-        async for chunk in _partitions(db_sess, search, chunk_size):
-            for item in self.entity.shape.build_all(chunk):
-                yield item
+    ) -> Stream[TData]:
+        """Give every row, through a cursor of the server: ``chunk_size`` of them in memory at a time.
 
+        The session's transaction has to stay open as long as it is read.
+
+        Raises:
+            InvalidPagination: ``chunk_size`` is less than 1.
+            InvalidFilter, ScopeError: at the first row: what was given has no meaning.
+        """
+        return Stream(
+            self.chunks(db_sess, scope, filters, orders=orders, chunk_size=chunk_size, include_deleted=include_deleted)
+        )
+
+    async def chunks(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        chunk_size: int = 1000,
+        include_deleted: bool = False,
+    ) -> AsyncGenerator[Sequence[TData], None]:
+        """Give every row as :meth:`stream` does, in lists of ``chunk_size``; close it, or read it to its end."""
+        if chunk_size < 1:
+            raise InvalidPagination(f"chunk_size is {chunk_size}: give 1 or more")
+        limits = await admit(db_sess, self.entity, scope, "stream")
+        search = prepare(self.entity, limits, as_query(filters, None, orders), include_deleted=include_deleted)
+        origin = self.entity.origin("stream")
+        async with aclosing(_partitions(db_sess, search, chunk_size, origin)) as partitions:
+            async for records in partitions:
+                yield await present(db_sess, self.entity.shape, records, origin)
+
+    @located("batch_get")
     async def query(
         self,
         db_sess: AsyncSession,
@@ -125,26 +159,13 @@ class BatchQuerier(Operation[TRow, TData]):
             InvalidValue: one is no key of the row.
         """
         limits = await admit(db_sess, self.entity, scope, "batch_get")
-        search = Search.of(self.entity, limits, Query(), include_deleted=include_deleted)
         keys = [self.entity.info.key(pk) for pk in pks]
-        found = await self._by_key(db_sess, search, list(dict.fromkeys(keys)))
+        conditions = [*limits.conditions, *self.entity.live(include_deleted)]
+        found = await present_keys(db_sess, self.entity, list(dict.fromkeys(keys)), "batch_get", conditions)
         missing = [pk for pk, key in zip(pks, keys, strict=True) if key not in found]
         if missing:
             raise self.entity.absent("batch_get", missing)
         return [found[key] for key in keys]
-
-    async def _by_key(
-        self, db_sess: AsyncSession, search: Search[TRow, TData], keys: Sequence[Key]
-    ) -> dict[Key, TData]:
-        entity, attributes, found = self.entity, self.entity.info.key_attributes, dict[Key, TData]()
-        dialect = dialect_of(db_sess)
-        for chunk in key_chunks(keys, dialect):
-            wanted = search.selected(*entity.shape.selects, *attributes)
-            statement = wanted.where(keys_condition(entity.info, chunk, dialect))
-            rows = (await execute(db_sess, statement, entity.origin("batch_get"))).all()
-            data = entity.shape.build_all([row[: -len(attributes)] for row in rows])
-            found.update(zip((tuple(row[-len(attributes) :]) for row in rows), data, strict=True))
-        return found
 
     async def _total(self, db_sess: AsyncSession, search: Search[TRow, TData], count: Count) -> int | None:
         if count == Count.NONE:
@@ -155,19 +176,31 @@ class BatchQuerier(Operation[TRow, TData]):
         return int((await execute(db_sess, search.counted(count.cap), origin)).scalar_one())
 
 
-async def _partitions(
-    db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int
-) -> AsyncIterator[Sequence[Any]]:
-    origin = search.entity.origin("stream")
+async def _opened(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
     options = {"yield_per": chunk_size, "populate_existing": True}
+    if search.entity.shape.is_row:
+        return await db_sess.stream(search.everything(), execution_options=options)
+    # Columns alone need none of what the session does to each row, which would double the time.
+    await db_sess.flush()
+    return await (await db_sess.connection()).stream(search.everything(), execution_options=options)
+
+
+async def _partitions(
+    db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int, origin: Origin
+) -> AsyncGenerator[Sequence[Record], None]:
+    """Read the rows of a search in lists, through a cursor of the server."""
+    result: AsyncResult[Any] | None = None
     try:
-        result = await db_sess.stream(search.everything(), execution_options=options)
-        try:
-            async for chunk in result.partitions():
-                yield chunk
-        finally:
-            await result.close()
+        result = await _opened(db_sess, search, chunk_size)
+        async for records in result.partitions():
+            yield records
         return
     except DATABASE_ERRORS as exc:
         failure = translate(exc, origin)
+    except Exception:  # noqa: BLE001 - what a column's type raises for a value it does not know quotes it
+        failure = InvalidValue("a stored value is none of its column's type", facts=origin.facts())
+    finally:
+        if result is not None:
+            with suppress(*DATABASE_ERRORS):  # the connection may be gone; the first error says why
+                await result.close()
     raise failure

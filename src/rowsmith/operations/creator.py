@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Insert, insert
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningInsert
 
+from rowsmith.errors import MappingError
 from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.admission import admit, confirm, savepoint
-from rowsmith.operations.entity import Operation, TData, TRow
+from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.present import present_written
 from rowsmith.scope import Limits, SearchScope
 
 
 class Creator(Operation[TRow, TData]):
     """Creates one row from a spec; one statement."""
 
+    @located("create")
     async def create(self, db_sess: AsyncSession, spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
         """Insert the row and give what the database holds, its defaults included.
 
@@ -36,29 +41,34 @@ class Creator(Operation[TRow, TData]):
         limits = await admit(db_sess, self.entity, scope, "create")
         statement = self.statement(spec, limits)
         if not limits.others:
-            return self.entity.shape.build((await execute(db_sess, statement, self.entity.origin("create"))).one())
+            record = (await execute(db_sess, statement, self.entity.origin("create"))).one()
+            return (await present_written(db_sess, self.entity, [record], "create"))[0]
         return await self._create_inside(db_sess, statement, limits)
 
-    def statement(self, spec: Spec[TRow], limits: Limits) -> Insert:
+    def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
         """Give the INSERT ... RETURNING of a spec under a scope, without sending it."""
+        if children := type(spec).__rowsmith_children__:
+            raise MappingError(f"{type(spec).__name__}.{children[0]} holds other rows: create makes one row only")
         values = new_values(spec, limits, self.entity.info)
-        return insert(self.entity.info.row).values(values).returning(*self.entity.shape.selects)
+        statement = insert(self.entity.info.row).values(values)
+        return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
     async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
         entity, keys = self.entity, self.entity.info.key_attributes
         async with savepoint(db_sess):
-            record = (await execute(db_sess, statement.returning(*keys), entity.origin("create"))).one()
+            result = await execute(db_sess, statement.returning(*keys), entity.origin("create"))
+            record: Sequence[Any] = result.one()
             await confirm(db_sess, entity, limits, tuple(record[-len(keys) :]), "create")
-        return entity.shape.build(record[: -len(keys)])
+        return (await present_written(db_sess, entity, [record[: -len(keys)]], "create"))[0]
 
 
 def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
-    """Give the values of a new row: the spec's, the scope's, and the first version where one is kept.
+    """Give the values of a new row: the spec's, the scope's, its kind, and the first version where one is kept.
 
     Raises:
         MappingError, InvalidValue, ScopeMismatch: as :meth:`Creator.create`.
     """
-    values = limits.stamp(checked_values(spec, info), info)
+    values = {**info.discriminator, **limits.stamp(checked_values(spec, info), info)}
     generate = info.mapper.version_id_generator
     if info.version is not None and callable(generate):
         values.setdefault(info.version, generate(None))

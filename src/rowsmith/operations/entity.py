@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypedDict, Unpack, cast
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypedDict, Unpack, cast
 
 from sqlalchemy import ColumnElement
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
-from rowsmith.errors import EntityNotFound, ErrorFacts, ErrorFactory, MappingError, RepositoryError
+from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, RepositoryError
 from rowsmith.execution import Origin
 from rowsmith.mapping import RowInfo, Shape, data_shape, nearest, row_info, row_shape
 from rowsmith.operations.soft_delete import SoftDelete
@@ -46,9 +49,18 @@ class Entity(Generic[TRow, TData]):
     scope_required: bool
     domain: str
 
-    def origin(self, operation: str, *, deletes: bool = False) -> Origin:
-        """Say whose call a statement is."""
-        return Origin(self.domain, operation, self.info.table, self.violations, deletes)
+    def origin(self, operation: str, *, deletes: bool = False, writes: Collection[str] | None = None) -> Origin:
+        """Say whose call a statement is; ``writes`` are the attributes that an UPDATE changes."""
+        columns = None if writes is None else frozenset(self.info.columns[name].name for name in writes)
+        return Origin(self.domain, operation, self.info.table, self.violations, deletes, columns)
+
+    @property
+    def returning(self) -> tuple[Any, ...]:
+        """What a write returns: a record of the data, or only the key where data holds more than RETURNING can give.
+
+        ``present_written`` makes data of it.
+        """
+        return self.shape.selects if self.shape.returnable else self.info.key_attributes
 
     def live(self, include_deleted: bool = False) -> list[ColumnElement[bool]]:
         """Give the conditions that hide deleted rows."""
@@ -103,20 +115,74 @@ def shape_for(info: RowInfo[TRow], into: type[TData] | None) -> Shape[TRow, TDat
 
 
 def _own_soft_delete(info: RowInfo[Any], soft_delete: SoftDelete | None) -> SoftDelete | None:
-    if soft_delete is not None and soft_delete.column.key not in info.columns:
-        raise MappingError(f"SoftDelete names {soft_delete.column}, which is no column of {info.row.__name__}")
+    if soft_delete is None:
+        return None
+    column = soft_delete.column
+    if column.key not in info.columns or not issubclass(info.row, cast("type[Any]", column.class_)):
+        raise MappingError(f"SoftDelete names {column}, which is no column of {info.row.__name__}")
+    if complaint := soft_delete.complaint(info.columns[column.key], info.checks[column.key]):
+        raise MappingError(f"{info.row.__name__}.{column.key} {complaint}")
     return soft_delete
 
 
+# What PostgreSQL calls a constraint that was given no name.
+_IMPLICIT = re.compile(r"_(pkey|key\d*|fkey\d*|check\d*|excl\d*|idx\d*)$")
+
+
 def _check_constraints(info: RowInfo[Any], violations: Mapping[str, ErrorFactory]) -> None:
-    """A misspelt constraint name would silently give the general error instead of the domain's."""
-    named = {str(item.name) for item in (*info.table.constraints, *info.table.indexes) if item.name}
-    if not named:  # reflected or unnamed constraints: the database names them, we cannot know
-        return
-    implicit = {f"{info.table.name}_pkey"}
+    """A misspelt constraint name would silently give the general error instead of the domain's.
+
+    A foreign key that points here stands on another table, perhaps one that is not imported yet, so a name
+    is refused only where a known one is so like it that it must be meant.
+    """
+    tables = info.table.metadata.tables.values()
+    items: list[Any] = [item for table in tables for item in (*table.constraints, *table.indexes)]
+    known = {str(item.name) for item in items if item.name}
     for name in violations:
-        if name not in named | implicit and not name.startswith(info.table.name):
-            raise MappingError(f"violations names {name!r}, no constraint of {info.table.name}{nearest(name, named)}")
+        if name not in known and not _IMPLICIT.search(name) and (meant := nearest(name, known, cutoff=0.8)):
+            raise MappingError(f"violations names {name!r}, no constraint of {info.table.name}{meant}")
+
+
+TOperation = TypeVar("TOperation", bound="HasEntity")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@contextmanager
+def locating(entity: Entity[Any, Any], operation: str) -> Generator[None]:
+    """Have every error that leaves the block say whose it is and what was done, in its code."""
+    try:
+        yield
+    except RepositoryError as exc:
+        exc.locate(entity.domain, operation)
+        raise
+
+
+class HasEntity(Protocol):
+    """What :func:`located` decorates the methods of."""
+
+    entity: Any
+
+
+def located(
+    operation: str,
+) -> Callable[
+    [Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]],
+    Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]],
+]:
+    """Do what :func:`locating` does, for a whole method."""
+
+    def decorate(
+        method: Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]],
+    ) -> Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]:
+        @wraps(method)
+        async def call(self: TOperation, *args: P.args, **kwargs: P.kwargs) -> R:
+            with locating(self.entity, operation):
+                return await method(self, *args, **kwargs)
+
+        return cast("Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]", call)
+
+    return decorate
 
 
 class Operation(Generic[TRow, TData]):

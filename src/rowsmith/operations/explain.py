@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Select
+from sqlalchemy import ClauseElement, Executable
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import Executable, ClauseElement
 
 from rowsmith.execution import Origin, execute
+from rowsmith.mapping.layout import AnySelect
 
 
 class Explain(Executable, ClauseElement):
-    """``EXPLAIN (FORMAT JSON)`` of a statement."""
+    """``EXPLAIN (FORMAT JSON)`` of a statement; with ``analyze`` it is run, and what it took is told.
+
+    Source: PostgreSQL's manual, "Using EXPLAIN".
+    """
 
     inherit_cache = False
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: AnySelect, *, analyze: bool = False) -> None:
         self.statement = statement
+        self.analyze = analyze
 
 
-@compiles(Explain, "postgresql")
 def _compile(element: Explain, compiler: Any, **kw: Any) -> str:
-    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **kw)}"
+    options = "ANALYZE, FORMAT JSON" if element.analyze else "FORMAT JSON"
+    return f"EXPLAIN ({options}) {compiler.process(element.statement, **kw)}"
 
 
-async def estimated_rows(db_sess: AsyncSession, statement: Select[Any], origin: Origin) -> int:
-    """Give the planner's estimate of how many rows a statement gives.
+compiles(Explain, "postgresql")(_compile)
 
-    Source: PostgreSQL's manual, "Using EXPLAIN"; as good as the last ANALYZE.
-    """
-    plan = (await execute(db_sess, Explain(statement), origin)).scalar_one()
-    plan = json.loads(plan) if isinstance(plan, str) else plan
-    return int(plan[0]["Plan"]["Plan Rows"])
+
+async def explain(db_sess: AsyncSession, statement: AnySelect, origin: Origin, *, analyze: bool = False) -> Any:
+    """Give the plan of a statement, as PostgreSQL's JSON parsed: ``{"Plan": {...}, ...}``."""
+    plan: Any = (await execute(db_sess, Explain(statement, analyze=analyze), origin)).scalar_one()
+    return cast("list[Any]", json.loads(plan) if isinstance(plan, str) else plan)[0]
+
+
+async def estimated_rows(db_sess: AsyncSession, statement: AnySelect, origin: Origin) -> int:
+    """Give the planner's estimate of how many rows a statement gives; as good as the last ANALYZE."""
+    return int((await explain(db_sess, statement, origin))["Plan"]["Plan Rows"])

@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import ARRAY, ColumnElement, any_, bindparam, column, func, select, tuple_
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.bulk.checks import quick_check
 
 SQLITE_PARAMETERS = 30_000
 """How many parameters one SQLite statement takes, a little under its limit of 32,766."""
@@ -29,12 +31,22 @@ def unique_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
     Raises:
         InvalidValue: one is no key of the row, or stands twice; the message gives the places.
     """
+    if _are_plain(info, ids):
+        return list(zip(ids, strict=True))
     places: dict[Key, int] = {}
     for place, pk in enumerate(ids):
         first = places.setdefault(info.key(pk), place)
         if first != place:
             raise InvalidValue(f"the id at index {place} stands at index {first} already: give each id once")
     return list(places)
+
+
+def _are_plain(info: RowInfo[Any], ids: Sequence[Any]) -> bool:
+    """Say whether these surely are keys, each there once: one look at all together, for keys of one column."""
+    exact, fits = quick_check(info.columns[info.primary_key[0]].type)
+    if len(info.primary_key) > 1 or fits is None or set(map(type, ids)) != {exact}:
+        return False
+    return fits(ids) and len(set(ids)) == len(ids)
 
 
 def key_chunks(keys: Sequence[Key], dialect: Dialect) -> Iterator[Sequence[Key]]:
@@ -46,23 +58,38 @@ def key_chunks(keys: Sequence[Key], dialect: Dialect) -> Iterator[Sequence[Key]]
 
 def keys_condition(info: RowInfo[Any], keys: Sequence[Key], dialect: Dialect) -> ColumnElement[bool]:
     """Give the condition that a row's key is one of these."""
+    return columns_condition([attribute.expression for attribute in info.key_attributes], keys, dialect)
+
+
+def columns_condition(
+    columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], dialect: Dialect
+) -> ColumnElement[bool]:
+    """Give the condition that the values of some columns, together, are one of these keys."""
     if dialect.name == "postgresql":
-        return _in_arrays(info, keys)
-    attributes = info.key_attributes
-    if len(attributes) == 1:
-        return attributes[0].in_([key[0] for key in keys])
-    return tuple_(*attributes).in_([tuple(key) for key in keys])
+        return _in_arrays(columns, keys)
+    if len(columns) == 1:
+        return columns[0].in_([key[0] for key in keys])
+    return tuple_(*columns).in_([tuple(key) for key in keys])
 
 
 def array_of(info: RowInfo[Any], name: str, values: Sequence[Any]) -> Any:
     """Give the values of one column as a single array parameter of the column's type."""
-    return bindparam(None, list(values), type_=ARRAY(info.columns[name].type), unique=True)
+    return _array(info.columns[name].type, values)
 
 
-def _in_arrays(info: RowInfo[Any], keys: Sequence[Key]) -> ColumnElement[bool]:
-    arrays = [array_of(info, name, [key[i] for key in keys]) for i, name in enumerate(info.primary_key)]
+def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> Any:
+    return bindparam(None, list(values), type_=ARRAY(kind), unique=True)
+
+
+def _in_arrays(columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> ColumnElement[bool]:
+    return in_arrays(columns, [_array(one.type, [key[i] for key in keys]) for i, one in enumerate(columns)])
+
+
+def in_arrays(columns: Sequence[ColumnElement[Any]], arrays: Sequence[Any]) -> ColumnElement[bool]:
+    """Give the condition that the values of some columns, together, stand at one place of as many arrays."""
     if len(arrays) == 1:
-        return info.key_attributes[0] == any_(arrays[0])
+        return columns[0] == any_(arrays[0])
     names = [f"k{i}" for i in range(len(arrays))]
-    wanted = func.unnest(*arrays).table_valued(*(column(name) for name in names)).render_derived(name="wanted")
-    return tuple_(*info.key_attributes).in_(select(*(wanted.c[name] for name in names)))
+    parts: list[Any] = [column(name) for name in names]
+    wanted = func.unnest(*arrays).table_valued(*parts).render_derived(name="wanted")
+    return tuple_(*columns).in_(select(*(wanted.c[name] for name in names)))

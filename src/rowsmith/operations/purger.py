@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Delete, delete
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningDelete
 
 from rowsmith.execution import execute_writing
 from rowsmith.operations.admission import admit
-from rowsmith.operations.entity import Operation, TData, TRow
+from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.present import present_keys
 from rowsmith.scope import Limits, SearchScope
 
 
 class Purger(Operation[TRow, TData]):
     """Removes one row, soft-deleted or not; one statement."""
 
+    @located("purge")
     async def purge(self, db_sess: AsyncSession, pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Remove the row and give what it was.
 
@@ -25,14 +28,25 @@ class Purger(Operation[TRow, TData]):
             InvalidValue: the key is no value of its column.
         """
         limits = await admit(db_sess, self.entity, scope, "purge")
+        before = await self._nested(db_sess, pk, limits)
         origin = self.entity.origin("purge", deletes=True)
         record = (await execute_writing(db_sess, self.statement(pk, limits), origin)).one_or_none()
         if record is None:
             raise self.entity.absent("purge", [pk])
-        return self.entity.shape.build(record)
+        return self.entity.shape.build(record) if before is None else before[0]
 
-    def statement(self, pk: Any, limits: Limits) -> Delete:
+    def statement(self, pk: Any, limits: Limits) -> ReturningDelete[*tuple[Any, ...]]:
         """Give the DELETE ... RETURNING of a key under a scope, without sending it."""
         info = self.entity.info
         conditions = [*info.key_condition(info.key(pk)), *limits.conditions]
-        return delete(info.row).where(*conditions).returning(*self.entity.shape.selects)
+        return delete(info.row).where(*conditions).returning(*self.entity.returning)
+
+    async def _nested(self, db_sess: AsyncSession, pk: Any, limits: Limits) -> list[TData] | None:
+        """Read data that RETURNING cannot give, of the row locked and still there; None where it can."""
+        if self.entity.shape.returnable:
+            return None
+        key = self.entity.info.key(pk)
+        found = await present_keys(db_sess, self.entity, [key], "purge", limits.conditions, lock=True)
+        if not found:
+            raise self.entity.absent("purge", [pk])
+        return [found[key]]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.execution import execute
+from rowsmith.mapping.layout import AnySelect
 from rowsmith.operations.admission import admit
-from rowsmith.operations.entity import Operation, TData, TRow
+from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.present import present
 from rowsmith.scope import Limits, SearchScope
 
 
 class Querier(Operation[TRow, TData]):
-    """Reads one row by its primary key; one statement."""
+    """Reads one row by its primary key; one statement, and one more for each collection in the data."""
 
+    @located("get")
     async def query(
         self,
         db_sess: AsyncSession,
@@ -43,8 +45,9 @@ class Querier(Operation[TRow, TData]):
         record = (await execute(db_sess, statement, self.entity.origin("get"))).one_or_none()
         if record is None:
             raise self.entity.absent("get", [pk])
-        return self.entity.shape.build(record)
+        return (await present(db_sess, self.entity.shape, [record], self.entity.origin("get")))[0]
 
+    @located("find")
     async def find(
         self, db_sess: AsyncSession, pk: Any, *, scope: SearchScope | None = None, include_deleted: bool = False
     ) -> TData | None:
@@ -52,13 +55,16 @@ class Querier(Operation[TRow, TData]):
         limits = await admit(db_sess, self.entity, scope, "find")
         statement = self.statement(pk, limits, include_deleted=include_deleted)
         record = (await execute(db_sess, statement, self.entity.origin("find"))).one_or_none()
-        return None if record is None else self.entity.shape.build(record)
+        if record is None:
+            return None
+        return (await present(db_sess, self.entity.shape, [record], self.entity.origin("find")))[0]
 
     def statement(
         self, pk: Any, limits: Limits, *, for_update: bool = False, include_deleted: bool = False
-    ) -> Select[Any]:
+    ) -> AnySelect:
         """Give the SELECT of a key under a scope, without sending it."""
         entity = self.entity
         key = entity.info.key_condition(entity.info.key(pk))
-        statement = select(*entity.shape.selects).where(*key, *limits.conditions, *entity.live(include_deleted))
-        return statement.with_for_update() if for_update else statement
+        statement = entity.shape.select().where(*key, *limits.conditions, *entity.live(include_deleted))
+        # OF: the rows joined to it are not locked, and behind an outer join could not be.
+        return statement.with_for_update(of=entity.info.row) if for_update else statement

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias, cast
 
 from sqlalchemy import ColumnElement, Select, func, literal, select
 
-from rowsmith.errors import InvalidPagination
-try:
-    from rowsmith.filters import Filter
-except ImportError:
-    from rowsmith.mapping.writes import Patch as Filter  # TEMP
-from rowsmith.operations.entity import Entity, TData, TRow
 from rowsmith.conditions import Condition, resolve_all
+from rowsmith.errors import InvalidFilter, InvalidPagination
+from rowsmith.filters import Filter
+from rowsmith.mapping.layout import AnySelect, Record
+from rowsmith.operations.entity import Entity, TData, TRow
 from rowsmith.orders import Order, OrderTerm, order_terms
 from rowsmith.pagination import (
     Count,
@@ -32,10 +30,11 @@ from rowsmith.pagination import (
     fingerprint,
     window,
 )
+from rowsmith.pagination.page import Window
 from rowsmith.query import Query
-from rowsmith.scope import Limits, keep_to_table
+from rowsmith.scope import Limits, check_conditions, keep_to_table
 
-Filters = Filter[TRow] | Sequence[Condition] | Query | None
+Filters: TypeAlias = Filter[TRow] | Sequence[Condition] | Query | None
 """What narrows a search: a filter model, conditions in code, or a whole prepared query."""
 
 
@@ -46,13 +45,24 @@ def as_query(
 
     Raises:
         InvalidPagination: ``filters`` is a Query already and something else is given beside it.
+        InvalidFilter: ``filters`` is neither a filter nor a list of conditions.
     """
     if isinstance(filters, Query):
         if pagination is not None or orders or count != Count.NONE:
             raise InvalidPagination("a Query carries its own pagination, orders and count: give them there only")
         return filters
-    conditions = filters.to_conditions() if isinstance(filters, Filter) else (filters or ())
-    return Query(tuple(conditions), tuple(orders), pagination or NoPagination(), count)
+    return Query(_conditions(filters), tuple(orders), pagination or NoPagination(), count)
+
+
+def _conditions(filters: Any) -> tuple[Condition, ...]:
+    if filters is None:
+        return ()
+    if isinstance(filters, Filter):
+        return tuple(filters.to_conditions())
+    if isinstance(filters, Sequence) and not isinstance(filters, str):
+        return tuple(cast("Sequence[Condition]", filters))
+    kind = type(filters).__name__
+    raise InvalidFilter(f"filters are a Filter, a Query or a list of conditions, not {kind}: write [condition]")
 
 
 @dataclass(frozen=True)
@@ -64,32 +74,26 @@ class Search(Generic[TRow, TData]):
     terms: tuple[OrderTerm, ...]
     pagination: Pagination
 
-    @classmethod
-    def of(
-        cls, entity: Entity[TRow, TData], limits: Limits, query: Query, *, include_deleted: bool = False
-    ) -> Search[TRow, TData]:
-        """Prepare a query under a scope."""
-        own = resolve_all(query.conditions)
-        keep_to_table(own, entity.info)
-        conditions = (*limits.conditions, *own, *entity.live(include_deleted))
-        keys = [attribute.expression for attribute in entity.info.key_attributes]
-        return cls(entity, conditions, order_terms(query.orders, keys), query.pagination)
-
-    def selected(self, *expressions: Any) -> Select[Any]:
+    def selected(self, *expressions: Any) -> AnySelect:
         """Give the SELECT of some expressions over all rows that the search is about."""
-        return select(*expressions).select_from(self.entity.info.row).where(*self.conditions)
+        statement: AnySelect = select(*expressions).select_from(self.entity.info.row)
+        return statement.where(*self.conditions)
 
-    def everything(self) -> Select[Any]:
+    def records(self, *extra: Any) -> AnySelect:
+        """Give the SELECT of the data, and of further expressions after it, over the same rows."""
+        return self.entity.shape.select(*extra).where(*self.conditions)
+
+    def everything(self) -> AnySelect:
         """Give the SELECT of all rows in order, for a stream."""
-        return self.selected(*self.entity.shape.selects).order_by(*(term.clause() for term in self.terms))
+        return self.records().order_by(*(term.clause() for term in self.terms))
 
-    def statement(self, codec: CursorCodec) -> Select[Any]:
+    def statement(self, codec: CursorCodec) -> AnySelect:
         """Give the SELECT of one page and the row after it.
 
         Raises:
             InvalidCursor: the pagination's cursor was not made for this search.
         """
-        statement = self.selected(*self.entity.shape.selects, *self._extra_keys)
+        statement = self.records(*self._extra_keys)
         if isinstance(self.pagination, OffsetPagination):
             statement = statement.offset(self.pagination.offset)
         values = self._position(codec)
@@ -97,20 +101,24 @@ class Search(Generic[TRow, TData]):
             statement = statement.where(after(self._direction, values))
         return statement.order_by(*(term.clause() for term in self._direction)).limit(fetch_limit(self.pagination))
 
-    def counted(self, cap: int | None = None) -> Select[Any]:
+    def counted(self, cap: int | None = None) -> Select[int]:
         """Give the SELECT of how many rows the search is about, over the whole of it as a subquery."""
         rows = self.selected(literal(1).label("one"))
         return select(func.count()).select_from((rows if cap is None else rows.limit(cap)).subquery())
 
-    def page(self, fetched: Sequence[Any], codec: CursorCodec, total: int | None) -> Page[TData]:
-        """Make the page of the records that :meth:`statement` gave."""
-        rows, has_next, has_previous = window(self.pagination, fetched)
-        width = len(self.entity.shape.selects)
-        records = [row[:width] for row in rows] if self._extra_keys else rows
-        keys = [tuple(row[place] for place in self._key_places) for row in rows]
+    def cut(self, fetched: Sequence[Record]) -> Window[Record]:
+        """Cut the page out of what :meth:`statement` gave, in display order."""
+        return window(self.pagination, fetched)
+
+    def without_keys(self, rows: Sequence[Record]) -> Sequence[Record]:
+        """Give the records of fetched rows, which carry the values for their cursors as well."""
+        return [row[: len(self.entity.shape.selects)] for row in rows] if self._extra_keys else rows
+
+    def page(self, cut: Window[Record], items: Sequence[TData], codec: CursorCodec, total: int | None) -> Page[TData]:
+        """Make the page of the rows cut out and of the data made of them."""
+        keys = [tuple(row[place] for place in self._key_places) for row in cut.rows]
         cursors = LazyCursors(keys, lambda key: codec.encode(key, self.terms, self._fingerprint))
-        items = tuple(self.entity.shape.build_all(records))
-        return Page(items, has_next, has_previous, total, cursors)
+        return Page(tuple(items), cut.has_next_page, cut.has_previous_page, total, cursors)
 
     @cached_property
     def _fingerprint(self) -> bytes:
@@ -149,3 +157,20 @@ class Search(Generic[TRow, TData]):
             if own is None:
                 extra.append(term.expression.label(f"rowsmith_key_{len(extra)}"))
         return tuple(places), tuple(extra)
+
+
+def prepare(
+    entity: Entity[TRow, TData], limits: Limits, query: Query, *, include_deleted: bool = False
+) -> Search[TRow, TData]:
+    """Prepare a query under a scope.
+
+    Raises:
+        InvalidFilter, InvalidValue: a condition or order means something else than it looks like.
+    """
+    own = resolve_all(query.conditions)
+    check_conditions(own, entity.info)
+    conditions = (*limits.conditions, *own, *entity.live(include_deleted))
+    keys = [attribute.expression for attribute in entity.info.key_attributes]
+    terms = order_terms(query.orders, keys)
+    keep_to_table([term.expression for term in terms], entity.info)
+    return Search(entity, conditions, terms, query.pagination)

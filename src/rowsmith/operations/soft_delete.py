@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import Column, ColumnElement, func
+from sqlalchemy import types as sqltypes
 from sqlalchemy.orm import InstrumentedAttribute
 
 from rowsmith.errors import MappingError
+from rowsmith.mapping import Check
 from rowsmith.state import UNSET
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class SoftDelete:
     """How a row is deleted without being removed.
 
@@ -25,16 +27,30 @@ class SoftDelete:
     """
 
     column: InstrumentedAttribute[Any]
-    deleted: Any = UNSET
-    restored: Any = UNSET
+    deleted: Any
+    restored: Any
 
-    def __post_init__(self) -> None:
-        if (self.deleted is UNSET) != (self.restored is UNSET):
+    # Written out, because a type checker takes a dataclass field of a descriptor's type for any value at all.
+    def __init__(self, column: InstrumentedAttribute[Any], *, deleted: Any = UNSET, restored: Any = UNSET) -> None:
+        object.__setattr__(self, "column", column)
+        object.__setattr__(self, "deleted", deleted)
+        object.__setattr__(self, "restored", restored)
+        if (deleted is UNSET) != (restored is UNSET):
             raise MappingError("SoftDelete by status needs both: deleted=..., the mark, and restored=..., its undoing")
 
     @property
     def _by_time(self) -> bool:
         return self.deleted is UNSET
+
+    def complaint(self, column: Column[Any], check: Check) -> str | None:
+        """Say why a column cannot be the mark; None if it can."""
+        if not self._by_time:
+            return check(self.deleted) or check(self.restored)
+        if not column.nullable:
+            return "is NOT NULL: soft deletion by time keeps NULL in live rows; or write deleted=..., restored=..."
+        if not isinstance(column.type, (sqltypes.DateTime, sqltypes.Date, sqltypes.TypeDecorator)):
+            return "holds no time: write SoftDelete(..., deleted=..., restored=...)"
+        return None
 
     def is_live(self) -> ColumnElement[bool]:
         """Give the condition of a row that is not deleted; a NULL status is live."""

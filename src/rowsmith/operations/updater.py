@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, NoReturn
 
-from sqlalchemy import ColumnElement, Update, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy import types as sqltypes
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningUpdate
+from typing_extensions import TypeVar
 
 from rowsmith.errors import MappingError, StaleVersion
-from rowsmith.execution import execute, execute_writing
+from rowsmith.execution import Origin, execute, execute_writing
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.admission import admit, confirm, savepoint
-from rowsmith.operations.entity import Entity, Operation, TData, TRow
+from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.present import present, present_written
 from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.scope import Limits, SearchScope
+
+T = TypeVar("T")
 
 
 class Updater(Operation[TRow, TData]):
     """Changes one row; one statement."""
 
+    @located("update")
     async def update(
         self,
         db_sess: AsyncSession,
@@ -50,18 +56,25 @@ class Updater(Operation[TRow, TData]):
         """
         entity = self.entity
         limits = await admit(db_sess, entity, scope, "update")
-        values = checked_values(patch, entity.info)
-        limits.agree(values, entity.info)
-        target = Target.of(entity, pk, limits, expected_version)
+        values = _new_values(patch, limits, entity.info)
+        target = live_target(entity, pk, limits, expected_version)
         if not values:
-            return entity.shape.build(await target.read(db_sess, "update"))
+            return await target.read(db_sess, "update")
         verify = limits if limits.must_verify(values, entity.info) else None
-        return entity.shape.build(await target.write(db_sess, values, "update", verify))
+        return await target.write(db_sess, values, "update", verify)
 
-    def statement(self, pk: Any, patch: Patch[TRow], limits: Limits, expected_version: Any = None) -> Update:
+    def statement(
+        self, pk: Any, patch: Patch[TRow], limits: Limits, expected_version: Any = None
+    ) -> ReturningUpdate[*tuple[Any, ...]]:
         """Give the UPDATE ... RETURNING of a patch under a scope, without sending it."""
-        values = checked_values(patch, self.entity.info)
-        return Target.of(self.entity, pk, limits, expected_version).statement(values)
+        values = _new_values(patch, limits, self.entity.info)
+        return live_target(self.entity, pk, limits, expected_version).statement(values)
+
+
+def _new_values(patch: Patch[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
+    values = checked_values(patch, info)
+    limits.agree(values, info)
+    return values
 
 
 class SoftDeleter(Operation[TRow, TData]):
@@ -71,6 +84,7 @@ class SoftDeleter(Operation[TRow, TData]):
         MappingError: on use, where no ``soft_delete`` is declared.
     """
 
+    @located("delete")
     async def delete(self, db_sess: AsyncSession, pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Mark a live row as deleted and give it.
 
@@ -79,9 +93,10 @@ class SoftDeleter(Operation[TRow, TData]):
         """
         limits = await admit(db_sess, self.entity, scope, "delete")
         soft_delete = declared_soft_delete(self.entity)
-        target = Target.of(self.entity, pk, limits)
-        return self.entity.shape.build(await target.write(db_sess, soft_delete.marking(), "delete"))
+        target = live_target(self.entity, pk, limits)
+        return await target.write(db_sess, soft_delete.marking(), "delete")
 
+    @located("restore")
     async def restore(self, db_sess: AsyncSession, pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Make a deleted row live again and give it.
 
@@ -93,15 +108,15 @@ class SoftDeleter(Operation[TRow, TData]):
         soft_delete = declared_soft_delete(self.entity)
         conditions = [*limits.conditions, soft_delete.is_deleted()]
         target = Target(self.entity, self.entity.info.key(pk), conditions)
-        return self.entity.shape.build(await target.write(db_sess, soft_delete.unmarking(), "restore"))
+        return await target.write(db_sess, soft_delete.unmarking(), "restore")
 
 
-class Target:
+class Target(Generic[T]):
     """One row to be changed: its key, and every condition it must satisfy in the same statement."""
 
     def __init__(
         self,
-        entity: Entity[Any, Any],
+        entity: Entity[Any, T],
         key: tuple[Any, ...],
         conditions: Sequence[ColumnElement[bool]],
         expected_version: Any = None,
@@ -111,53 +126,65 @@ class Target:
         if expected_version is not None and entity.info.version is None:
             raise MappingError(f"{entity.info.row.__name__} keeps no version: map one with version_id_col")
 
-    @classmethod
-    def of(cls, entity: Entity[Any, Any], pk: Any, limits: Limits, expected_version: Any = None) -> Target:
-        """Give the live row with this key under a scope."""
-        return cls(entity, entity.info.key(pk), [*limits.conditions, *entity.live()], expected_version)
-
-    def statement(self, values: Mapping[str, Any]) -> Update:
+    def statement(self, values: Mapping[str, Any]) -> ReturningUpdate[*tuple[Any, ...]]:
         """Give the UPDATE ... RETURNING; the version goes up with it."""
         info = self.entity.info
         written = {**values, **next_version(info)}
         conditions = [*self.conditions, *self._in_version()]
-        return update(info.row).where(*conditions).values(written).returning(*self.entity.shape.selects)
+        statement = update(info.row).where(*conditions).values(written)
+        return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
     async def write(
         self, db_sess: AsyncSession, values: Mapping[str, Any], operation: str, verify: Limits | None = None
-    ) -> Sequence[Any]:
-        """Send the UPDATE and give the record; a row that left its scope is undone."""
+    ) -> T:
+        """Send the UPDATE and give the row as it is afterwards; one that left its scope is undone."""
+        origin = self.entity.origin(operation, writes=values)
         if verify is None:
-            return await self._send(db_sess, self.statement(values), operation)
+            record = await self._send(db_sess, self.statement(values), origin)
+        else:
+            record = await self._send_inside(db_sess, values, origin, verify)
+        return (await present_written(db_sess, self.entity, [record], operation))[0]
+
+    async def read(self, db_sess: AsyncSession, operation: str) -> T:
+        """Give the row as it is, in the expected version."""
+        statement = self.entity.shape.select().where(*self.conditions, *self._in_version())
+        origin = self.entity.origin(operation)
+        record: Sequence[Any] | None = (await execute(db_sess, statement, origin)).one_or_none()
+        if record is None:
+            await self._fail(db_sess, origin)
+        return (await present(db_sess, self.entity.shape, [record], origin))[0]
+
+    async def _send_inside(
+        self, db_sess: AsyncSession, values: Mapping[str, Any], origin: Origin, verify: Limits
+    ) -> Sequence[Any]:
         keys = self.entity.info.key_attributes
         async with savepoint(db_sess):
-            record = await self._send(db_sess, self.statement(values).returning(*keys), operation)
-            await confirm(db_sess, self.entity, verify, tuple(record[-len(keys) :]), operation)
+            record = await self._send(db_sess, self.statement(values).returning(*keys), origin)
+            await confirm(db_sess, self.entity, verify, tuple(record[-len(keys) :]), origin.operation or "")
         return record[: -len(keys)]
 
-    async def read(self, db_sess: AsyncSession, operation: str) -> Sequence[Any]:
-        """Give the record as it is, in the expected version."""
-        statement = select(*self.entity.shape.selects).where(*self.conditions, *self._in_version())
-        record = (await execute(db_sess, statement, self.entity.origin(operation))).one_or_none()
-        return record if record is not None else await self._fail(db_sess, operation)
+    async def _send(self, db_sess: AsyncSession, statement: Any, origin: Origin) -> Sequence[Any]:
+        record: Sequence[Any] | None = (await execute_writing(db_sess, statement, origin)).one_or_none()
+        return record if record is not None else await self._fail(db_sess, origin)
 
-    async def _send(self, db_sess: AsyncSession, statement: Any, operation: str) -> Sequence[Any]:
-        result = await execute_writing(db_sess, statement, self.entity.origin(operation))
-        record = result.one_or_none()
-        return record if record is not None else await self._fail(db_sess, operation)
-
-    async def _fail(self, db_sess: AsyncSession, operation: str) -> Sequence[Any]:
+    async def _fail(self, db_sess: AsyncSession, origin: Origin) -> NoReturn:
         """Nothing matched: say whether the row is absent or in another version."""
+        operation = origin.operation or ""
         if self.expected_version is not None:
             there = select(*self.entity.info.key_attributes).where(*self.conditions)
-            if (await execute(db_sess, there, self.entity.origin(operation))).first() is not None:
+            if (await execute(db_sess, there, origin)).first() is not None:
                 raise self.entity.located(StaleVersion(), operation)
-        raise self.entity.absent(operation, [self.key if len(self.key) > 1 else self.key[0]])
+        raise self.entity.absent(operation, [self.key[0] if len(self.key) == 1 else self.key])
 
     def _in_version(self) -> list[ColumnElement[bool]]:
         if self.expected_version is None or self.entity.info.version is None:
             return []
         return [self.entity.info.attribute(self.entity.info.version) == self.expected_version]
+
+
+def live_target(entity: Entity[Any, T], pk: Any, limits: Limits, expected_version: Any = None) -> Target[T]:
+    """Give the live row with this key under a scope."""
+    return Target(entity, entity.info.key(pk), [*limits.conditions, *entity.live()], expected_version)
 
 
 def next_version(info: RowInfo[Any]) -> dict[str, Any]:
@@ -181,5 +208,7 @@ def declared_soft_delete(entity: Entity[Any, Any]) -> SoftDelete:
     """
     if entity.soft_delete is None:
         name = entity.info.row.__name__
-        raise MappingError(f"{name} has no soft deletion: declare soft_delete = SoftDelete({name}.deleted_at), or purge")
+        raise MappingError(
+            f"{name} has no soft deletion: declare soft_delete = SoftDelete({name}.deleted_at), or purge"
+        )
     return entity.soft_delete

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -40,8 +39,8 @@ select mine.kind, mine.name from mine join pg_namespace on pg_namespace.oid = mi
 """
 
 _SQLITE = """
-select upper(type), '"' || replace(name, '"', '""') || '"' from sqlite_master
- where type in ('table', 'view', 'trigger') and name not like 'sqlite~_%' escape '~'
+select upper(type) as kind, '"' || replace(name, '"', '""') || '"' as name from sqlite_master
+ where type in ('table', 'view', 'trigger') and sqlite_master.name not like 'sqlite~_%' escape '~'
 """
 
 _END_HOLDERS = """
@@ -56,8 +55,7 @@ select pid, pg_terminate_backend(pid, 5000) from (
 async def catalogue(connection: AsyncConnection) -> Made:
     """Read what there is: tables, views, sequences, routines, types, schemas and extensions."""
     query = _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE
-    entries: Iterable[Sequence[str]] = await connection.exec_driver_sql(query)
-    return {(entry[0], entry[1]) for entry in entries}
+    return {(entry.kind, entry.name) for entry in await connection.exec_driver_sql(query)}
 
 
 async def drop(connection: AsyncConnection, made: Made) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -83,14 +83,14 @@ def _forward(listeners: Callable[..., Any], original: sa.Table | sa.MetaData) ->
     return call
 
 
-def _tables_of(rows: Iterable[type[Any]]) -> Iterable[sa.Table]:
+def _tables_of(rows: Iterable[object]) -> Iterable[sa.Table]:
     """Each row's table; the parents' too where a class inherits by joined tables."""
     found: dict[sa.Table, None] = {}
     for row in rows:
-        mapper: Mapper[Any] | None = sa.inspect(row, raiseerr=False) if isinstance(row, type) else None
-        if mapper is None:
+        mapper: object = sa.inspect(row, raiseerr=False)
+        if not isinstance(mapper, Mapper):
             raise MappingError(f"with_tables takes mapped classes, got {row!r}: write with_tables(DomainRow, GroupRow)")
-        found.update(dict.fromkeys(table for table in mapper.tables if isinstance(table, sa.Table)))
+        found.update(dict.fromkeys(cast("Sequence[sa.Table]", mapper.tables)))
     return found
 
 

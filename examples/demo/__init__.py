@@ -1,0 +1,1 @@
+"""The tour of every operation on real data: ``python -m examples.demo``."""

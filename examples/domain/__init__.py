@@ -1,0 +1,1 @@
+"""Domains: the standard operations on one table with a natural key."""

@@ -1,0 +1,1 @@
+"""Fair shares: composite keys, and one computation over many rows."""

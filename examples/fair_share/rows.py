@@ -1,0 +1,47 @@
+"""The tables of fair shares and of what was used, both with composite keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Numeric, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from examples.base import Base
+
+
+class FairShareRow(Base):
+    """How much of its group a user is due, relative to the others in it. Versioned: two editors cannot overwrite."""
+
+    __tablename__ = "fair_shares"
+    __table_args__ = (CheckConstraint("weight > 0", name="weight_positive"),)
+
+    domain_name: Mapped[str] = mapped_column(ForeignKey("domains.name"), primary_key=True)
+    group_id: Mapped[int] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    weight: Mapped[Decimal] = mapped_column(Numeric(20, 4), server_default=text("1"))
+    version: Mapped[int] = mapped_column()
+
+    __mapper_args__ = {"version_id_col": version}
+
+
+class UsageRow(Base):
+    """What a user used in a group on one day, in resource-hours."""
+
+    __tablename__ = "usages"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["domain_name", "group_id", "user_id"],
+            ["fair_shares.domain_name", "fair_shares.group_id", "fair_shares.user_id"],
+            ondelete="CASCADE",
+        ),
+        CheckConstraint("used >= 0", name="used_not_negative"),
+    )
+
+    domain_name: Mapped[str] = mapped_column(primary_key=True)
+    group_id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    day: Mapped[dt.date] = mapped_column(primary_key=True)
+    used: Mapped[Decimal] = mapped_column(Numeric(20, 4))

@@ -1,0 +1,74 @@
+"""The way to asyncpg underneath a session: for COPY and whole arrays, where SQLAlchemy's rows would be the cost.
+
+The driver's connection is used inside the session's own transaction, so commit, rollback and savepoints stay
+where they are. What SQLAlchemy does around a statement is done here as well: pending objects are flushed, BEGIN
+is sent, a failure is remembered, a connection in an unknown state is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from rowsmith.execution.blame import remember
+from rowsmith.execution.origin import Origin
+from rowsmith.execution.transactions import mark_failed
+from rowsmith.execution.translate import DATABASE_ERRORS, translate
+
+T = TypeVar("T")
+
+
+def has_driver(dialect: Dialect) -> bool:
+    """Say whether sessions on this dialect talk through asyncpg."""
+    return dialect.driver == "asyncpg"
+
+
+async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any], Awaitable[T]]) -> T:
+    """Do some work on the session's own ``asyncpg.Connection``, in the session's transaction.
+
+    Args:
+        db_sess: a session on asyncpg.
+        origin: whose call it is, for the error.
+        work: is given the connection; it must leave the transaction open.
+
+    Raises:
+        RepositoryError: what the database or driver said, translated; no cause attached. The transaction
+            counts as failed then, as after any failed statement.
+    """
+    connection: AsyncConnection | None = None
+    remember(db_sess, origin)
+    try:
+        await db_sess.flush()
+        connection = await db_sess.connection()
+        return await work(await _begun(connection))
+    except DATABASE_ERRORS as exc:
+        failure = translate(exc, origin)
+        await _note_failure(connection, lost=False)
+    except BaseException as exc:
+        # Cancelled in the middle: nobody knows what is still on the wire, so the connection is not used again.
+        if not isinstance(exc, Exception):
+            await _note_failure(connection, lost=True)
+        raise
+    raise failure
+
+
+async def _begun(connection: AsyncConnection) -> Any:
+    """Give the driver's connection once BEGIN was sent: SQLAlchemy leaves that to the first statement."""
+    raw = await connection.get_raw_connection()
+    adapter: Any = raw.dbapi_connection
+    if adapter._transaction is None:  # noqa: SLF001 - no public name tells whether BEGIN was sent
+        await connection.exec_driver_sql("SELECT 1")
+    return raw.driver_connection
+
+
+async def _note_failure(connection: AsyncConnection | None, *, lost: bool) -> None:
+    sync = None if connection is None else connection.sync_connection
+    if connection is None or sync is None or sync.closed or sync.invalidated:
+        return
+    mark_failed(sync)
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if lost or driver is None or driver.is_closed():
+        await connection.invalidate()

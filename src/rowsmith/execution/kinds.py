@@ -1,0 +1,190 @@
+"""Which error each failure of a driver is: tables of SQLSTATEs, SQLite's result codes and exception classes.
+
+A code or class that is not listed here has no translation (:func:`kind_of_class` and the others give None), so
+that a test can tell a decision from an oversight. Sources: PostgreSQL's manual, appendix A; SQLite's "Result and
+Error Codes".
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from asyncpg import exceptions as pg
+from asyncpg.exceptions import _base as pg_client
+from sqlalchemy import exc
+from sqlalchemy.orm import exc as orm_exc
+
+from rowsmith import errors
+
+Kind: TypeAlias = type[errors.RepositoryError]
+
+_SQLSTATES: Mapping[str, Kind] = {
+    "08007": errors.CommitOutcomeUnknown,
+    "23001": errors.StillReferenced,
+    "23502": errors.NotNullViolation,
+    "23503": errors.ReferenceNotFound,
+    "23505": errors.EntityAlreadyExists,
+    "23514": errors.CheckViolation,
+    "23P01": errors.ExclusionViolation,
+    "25006": errors.ReadOnlyViolation,
+    "25P02": errors.TransactionAborted,
+    "25P03": errors.DatabaseUnavailable,
+    "25P04": errors.DatabaseUnavailable,
+    "40002": errors.ConstraintViolation,
+    "40003": errors.CommitOutcomeUnknown,
+    "40P01": errors.DeadlockDetected,
+    "53300": errors.DatabaseUnavailable,
+    "55P03": errors.LockNotAvailable,
+    "57014": errors.DeadlineExceeded,
+}
+
+_SQLSTATE_CLASSES: Mapping[str, Kind] = {
+    "08": errors.DatabaseUnavailable,
+    "22": errors.InvalidValue,
+    "23": errors.ConstraintViolation,
+    "40": errors.SerializationFailure,
+    "44": errors.CheckViolation,
+    "57": errors.DatabaseUnavailable,
+}
+
+_FAULT_CLASSES = frozenset(
+    [
+        "01",
+        "02",
+        "03",
+        "09",
+        "0A",
+        "0B",
+        "0F",
+        "0L",
+        "0P",
+        "0Z",
+        "10",
+        "20",
+        "21",
+        "24",
+        "25",
+        "26",
+        "27",
+        "28",
+        "2B",
+        "2D",
+        "2F",
+        "34",
+        "38",
+        "39",
+        "3B",
+        "3D",
+        "3F",
+        "42",
+        "53",
+        "54",
+        "55",
+        "58",
+        "72",
+        "F0",
+        "HV",
+        "P0",
+        "XX",
+    ]
+)
+"""The SQLSTATE classes that say the statement, its privileges, or the server's resources are at fault."""
+
+_SQLITE_CODES: Mapping[int, Kind] = {
+    sqlite3.SQLITE_ABORT_ROLLBACK: errors.TransactionAborted,
+    sqlite3.SQLITE_BUSY: errors.LockNotAvailable,
+    sqlite3.SQLITE_BUSY_SNAPSHOT: errors.SerializationFailure,
+    sqlite3.SQLITE_CANTOPEN: errors.DatabaseUnavailable,
+    sqlite3.SQLITE_CONSTRAINT: errors.ConstraintViolation,
+    sqlite3.SQLITE_CONSTRAINT_CHECK: errors.CheckViolation,
+    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY: errors.ReferenceNotFound,
+    sqlite3.SQLITE_CONSTRAINT_NOTNULL: errors.NotNullViolation,
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY: errors.EntityAlreadyExists,
+    sqlite3.SQLITE_CONSTRAINT_ROWID: errors.EntityAlreadyExists,
+    sqlite3.SQLITE_CONSTRAINT_UNIQUE: errors.EntityAlreadyExists,
+    sqlite3.SQLITE_INTERRUPT: errors.DeadlineExceeded,
+    sqlite3.SQLITE_LOCKED: errors.LockNotAvailable,
+    sqlite3.SQLITE_MISMATCH: errors.InvalidValue,
+    sqlite3.SQLITE_NOTADB: errors.DatabaseUnavailable,
+    sqlite3.SQLITE_PROTOCOL: errors.LockNotAvailable,
+    sqlite3.SQLITE_READONLY: errors.ReadOnlyViolation,
+    sqlite3.SQLITE_TOOBIG: errors.InvalidValue,
+}
+
+_SQLITE_FAULTS = frozenset(
+    {
+        sqlite3.SQLITE_ABORT,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_EMPTY,
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_FORMAT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_INTERNAL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_MISUSE,
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTFOUND,
+        sqlite3.SQLITE_NOTICE,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_RANGE,
+        sqlite3.SQLITE_SCHEMA,
+        sqlite3.SQLITE_WARNING,
+    }
+)
+
+# Where there is no code, the class decides; the nearest base that stands here does.
+_CLASSES: Mapping[type[BaseException], Kind] = {
+    exc.SQLAlchemyError: errors.DatabaseFault,
+    exc.TimeoutError: errors.PoolExhausted,
+    exc.DisconnectionError: errors.DatabaseUnavailable,
+    exc.PendingRollbackError: errors.TransactionAborted,
+    exc.IllegalStateChangeError: errors.ConcurrentUse,
+    orm_exc.StaleDataError: errors.StaleVersion,
+    pg.PostgresError: errors.DatabaseFault,
+    pg.FatalPostgresError: errors.DatabaseFault,
+    pg.UnknownPostgresError: errors.DatabaseFault,
+    pg.ClientConfigurationError: errors.DatabaseFault,
+    pg.InterfaceError: errors.DatabaseFault,
+    pg.InterfaceWarning: errors.DatabaseFault,
+    pg.InternalClientError: errors.ConcurrentUse,  # "another operation is in progress"
+    pg.OutdatedSchemaCacheError: errors.DatabaseFault,
+    pg.ProtocolError: errors.DatabaseUnavailable,
+    pg.TargetServerAttributeNotMatched: errors.DatabaseUnavailable,
+    pg.UnsupportedClientFeatureError: errors.DatabaseFault,
+    pg.UnsupportedServerFeatureError: errors.DatabaseFault,
+    pg_client.DataError: errors.InvalidValue,  # the driver could not write the value in PostgreSQL's format
+    sqlite3.Error: errors.DatabaseFault,
+    sqlite3.ProgrammingError: errors.InvalidValue,  # without a code: the module itself refused a parameter
+    sqlite3.InterfaceError: errors.InvalidValue,
+    TimeoutError: errors.DeadlineExceeded,
+    OSError: errors.DatabaseUnavailable,
+    ArithmeticError: errors.InvalidValue,
+    LookupError: errors.InvalidValue,  # an enum without this member
+    TypeError: errors.InvalidValue,
+    ValueError: errors.InvalidValue,
+}
+
+
+def kind_of_sqlstate(sqlstate: str) -> Kind | None:
+    """Give the error of a SQLSTATE; None where neither it nor its class is listed, as with an application's own."""
+    fault = errors.DatabaseFault if sqlstate[:2] in _FAULT_CLASSES else None
+    return _SQLSTATES.get(sqlstate) or _SQLSTATE_CLASSES.get(sqlstate[:2]) or fault
+
+
+def kind_of_sqlite(code: int) -> Kind | None:
+    """Give the error of one of SQLite's result codes, extended or not; None where it is not listed."""
+    fault = errors.DatabaseFault if code & 0xFF in _SQLITE_FAULTS else None
+    return _SQLITE_CODES.get(code) or _SQLITE_CODES.get(code & 0xFF) or fault
+
+
+def kind_of_class(failure: type[BaseException]) -> Kind | None:
+    """Give the error of an exception class without a code; None where it and its bases are not listed."""
+    return _first(_CLASSES.get(base) for base in failure.__mro__)
+
+
+def _first(kinds: Iterable[Kind | None]) -> Kind | None:
+    return next((kind for kind in kinds if kind is not None), None)

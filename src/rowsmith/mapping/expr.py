@@ -1,0 +1,131 @@
+"""Fields that no column holds: SQL expressions and aggregates, declared in a data class by ``Annotated``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, TypeGuard
+
+from sqlalchemy import ColumnElement, and_, distinct, func
+from sqlalchemy.sql.functions import FunctionElement
+
+from rowsmith.conditions import Condition, resolve_all
+from rowsmith.errors import MappingError
+
+Expression: TypeAlias = Any
+"""A column, mapped attribute or SQL expression, or a callable without arguments that gives one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expr:
+    """What a field of a data class is computed from, in the database.
+
+    ::
+
+        @dataclass(frozen=True)
+        class GroupSummary:
+            id: GroupId
+            label: Annotated[str, Expr(GroupRow.name)]
+            length: Annotated[int, Expr(lambda: func.length(GroupRow.name))]
+
+    Takes an expression, or a callable without arguments for one that is to be made at first use, such as
+    one over a row declared further down.
+    """
+
+    expression: Expression
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether it is a callable, and so to be made at first use."""
+        return _is_deferred(self.expression)
+
+    def resolve(self) -> ColumnElement[Any]:
+        """Give the SQL expression.
+
+        Raises:
+            MappingError: it is none.
+        """
+        return resolved(self.expression)
+
+
+@dataclass(frozen=True, eq=False)
+class Aggregate:
+    """A field computed over all rows or over those of a group, by ``count``, ``sum_``, ``avg``, ``min_``, ``max_``.
+
+    It belongs into the data class of ``aggregate``, not into one of rows.
+    """
+
+    kind: Literal["count", "sum", "avg", "min", "max"]
+    expression: Expression = None
+    distinct: bool = False
+    conditions: tuple[Condition, ...] = ()
+
+    def filter(self, *conditions: Condition) -> Aggregate:
+        """Give the same over only those rows for which all conditions hold (``FILTER (WHERE ...)``)."""
+        return replace(self, conditions=(*self.conditions, *conditions))
+
+    def resolve(self) -> ColumnElement[Any]:
+        """Give the SQL expression.
+
+        Raises:
+            MappingError: what it is over is no expression.
+        """
+        over = [] if self.expression is None else [resolved(self.expression)]
+        make: Any = getattr(func, self.kind)
+        function: FunctionElement[Any] = make(*(map(distinct, over) if self.distinct else over))
+        return function.filter(and_(*resolve_all(self.conditions))) if self.conditions else function
+
+
+def count(expression: Expression = None, *, distinct: bool = False) -> Aggregate:
+    """Count rows, or those in which an expression is not NULL, or its different values.
+
+    ::
+
+        executions: Annotated[int, count()]
+        failed: Annotated[int, count().filter(TaskRow.status == Status.FAILED)]
+        people: Annotated[int, count(TaskRow.user_id, distinct=True)]
+    """
+    if distinct and expression is None:
+        raise MappingError("distinct counts the different values of something: write count(Row.column, distinct=True)")
+    return Aggregate("count", expression, distinct)
+
+
+def sum_(expression: Expression) -> Aggregate:
+    """Add up an expression; of no rows it is 0, or None where the field allows it."""
+    return Aggregate("sum", expression)
+
+
+def avg(expression: Expression) -> Aggregate:
+    """Take the mean of an expression's values that are not NULL; of none it is None."""
+    return Aggregate("avg", expression)
+
+
+def min_(expression: Expression) -> Aggregate:
+    """Take the least value of an expression; of none it is None."""
+    return Aggregate("min", expression)
+
+
+def max_(expression: Expression) -> Aggregate:
+    """Take the greatest value of an expression; of none it is None."""
+    return Aggregate("max", expression)
+
+
+def resolved(expression: Expression) -> ColumnElement[Any]:
+    """Give a SQL expression, calling it if it is a callable.
+
+    Raises:
+        MappingError: it is neither.
+    """
+    given: Any = expression() if _is_deferred(expression) else expression
+    if hasattr(given, "__clause_element__"):
+        given = given.__clause_element__()
+    if not _is_expression(given):
+        raise MappingError(f"a computed field needs a SQL expression such as GroupRow.name, not {type(given).__name__}")
+    return given
+
+
+def _is_deferred(expression: Expression) -> bool:
+    return not hasattr(expression, "__clause_element__") and not _is_expression(expression) and callable(expression)
+
+
+def _is_expression(given: object) -> TypeGuard[ColumnElement[Any]]:
+    return isinstance(given, ColumnElement)

@@ -1,0 +1,316 @@
+"""Layouts: the expressions that a data class needs, and how records of them become its objects.
+
+A to-one relationship is a join to an alias, so that conditions of a search never meet its table. A to-many
+one is a :class:`Collection`: one further statement for the rows of all parents at once, however deep it is
+nested. Related rows are given as they are: neither the scope nor soft deletion of the row read hides them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, TypeAlias, cast
+
+from sqlalchemy import Column, ColumnElement, Select, inspect, select, type_coerce
+from sqlalchemy.orm import RelationshipDirection, RelationshipProperty, aliased
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+from sqlalchemy.sql.selectable import SelectBase
+from sqlalchemy.sql.util import ClauseAdapter
+
+from rowsmith.errors import MappingError
+from rowsmith.mapping.builders import builder
+from rowsmith.mapping.expr import Aggregate, Expr
+from rowsmith.mapping.fields import Nested, Stored, nested, sources
+from rowsmith.mapping.row import RowInfo, row_info
+
+Record: TypeAlias = Sequence[Any]
+"""One row of a result: the values of ``Layout.selects``, in that order."""
+
+Groups: TypeAlias = Mapping[tuple[Any, ...], Sequence[Any]]
+"""The data of a collection by the key of the parent it belongs to."""
+
+Make: TypeAlias = Callable[[Sequence[Record], Sequence[Groups]], list[Any]]
+"""Makes what belongs to each record, given the groups of each collection of the layout."""
+
+AnySelect: TypeAlias = Select[*tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is selected for a data class, and how its objects are made.
+
+    ``returnable`` says that RETURNING can give ``selects`` too: they read nothing but the row itself; ``names``
+    are their attributes, where they are nothing but columns of the row.
+    """
+
+    selects: tuple[Any, ...]
+    make: Make
+    names: tuple[str, ...] = ()
+    joins: tuple[Join, ...] = ()
+    collections: tuple[Collection, ...] = ()
+    returnable: bool = True
+
+    def select_from(self, row: Any, *extra: Any) -> AnySelect:
+        """Give the SELECT of this layout, and of further expressions after it."""
+        statement: AnySelect = select(*self.selects, *extra).select_from(row)
+        return self.joined(statement)
+
+    def joined(self, statement: AnySelect) -> AnySelect:
+        """Give the statement with the joins that the layout needs; they neither add nor drop rows."""
+        for join in self.joins:
+            statement = statement.join(join.target, isouter=join.is_outer)
+        return statement
+
+
+@dataclass(frozen=True)
+class Join:
+    """A to-one relationship as a target of ``Select.join``; inner only where no row can be lost by it."""
+
+    target: Any
+    is_outer: bool
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The rows of a relationship, read for all parents in one statement.
+
+    ``statement`` gives the layout's expressions, then ``keys``, which are to be compared with the parents'
+    keys; ``places`` say where a parent's record holds its key.
+    """
+
+    layout: Layout
+    statement: AnySelect = field(repr=False)
+    keys: tuple[ColumnElement[Any], ...]
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A row somewhere in the tree: the entity selected from, and the data classes on the way to it."""
+
+    info: RowInfo[Any]
+    entity: Any
+    path: tuple[Any, ...]
+    is_outer: bool = False
+
+    @property
+    def is_aliased(self) -> bool:
+        return self.entity is not self.info.row
+
+    def below(self, relationship: RelationshipProperty[Any], into: type[Any]) -> tuple[Any, ...]:
+        """Give the path of a nested data class.
+
+        Raises:
+            MappingError: it nests itself, without an end.
+        """
+        step = (relationship, into)
+        if step in self.path:
+            raise MappingError(f"{into.__name__} nests itself through {relationship}: write one data class a level")
+        return (*self.path, step)
+
+
+def layout_of(info: RowInfo[Any], into: type[Any]) -> Layout:
+    """Work out the layout of a data class; mappers are configured where it nests others.
+
+    Raises:
+        MappingError: a field fits neither a column nor a relationship, in this class or in one it nests.
+    """
+    return _layout(_Level(info, info.row, ()), into)
+
+
+def _layout(level: _Level, into: type[Any]) -> Layout:
+    draft = _Draft()
+    make = draft.objects(level, into)
+    given = sources(level.info, into)
+    names = tuple(given) if all(source == Stored() for source in given.values()) else ()
+    whole = not (draft.joins or draft.collections or any(map(_has_subquery, draft.selects)))
+    return Layout(tuple(draft.selects), make, names, tuple(draft.joins), tuple(draft.collections), whole)
+
+
+class _Draft:
+    """A layout while it is being worked out: what is selected, joined and collected so far."""
+
+    def __init__(self) -> None:
+        self.selects: list[Any] = []
+        self.joins: list[Join] = []
+        self.collections: list[Collection] = []
+        self._places: dict[tuple[int, str], int] = {}
+
+    def objects(self, level: _Level, into: type[Any]) -> Make:
+        """Have the objects of a data class made of records."""
+        given = sources(level.info, into)
+        build = builder(into, tuple(given))
+        start = len(self.selects)
+        fields = [self._field(level, into, name, source) for name, source in given.items()]
+        if all(isinstance(source, (Stored, Expr)) for source in given.values()) and start == 0:
+            return lambda records, related: build(records)
+        return lambda records, related: build(zip(*(field(records, related) for field in fields), strict=True))
+
+    def place(self, level: _Level, name: str) -> int:
+        """Have an attribute selected, once, and give its place."""
+        key = (id(level.entity), name)
+        if key not in self._places:
+            self._places[key] = self._append(getattr(level.entity, name))
+        return self._places[key]
+
+    def _append(self, expression: Any) -> int:
+        self.selects.append(expression)
+        return len(self.selects) - 1
+
+    def _field(self, level: _Level, into: type[Any], name: str, source: Any) -> Make:
+        match source:
+            case Stored():
+                return _column(self.place(level, name))
+            case Expr():
+                return _column(self._append(_placed(level, source).label(f"{name}_{len(self.selects)}")))
+            case Aggregate():
+                raise MappingError(f"{into.__name__}.{name} is an aggregate: give this class to aggregate(...)")
+            case _:
+                relationship = level.info.mapper.relationships[name]
+                return self._related(level, relationship, _agreed(into, name, relationship))
+
+    def _related(self, level: _Level, relationship: RelationshipProperty[Any], wanted: Nested) -> Make:
+        path = level.below(relationship, wanted.into)
+        if relationship.direction is RelationshipDirection.MANYTOONE and not relationship.uselist:
+            return self._joined(level, relationship, wanted.into, path)
+        make = self._collected(level, relationship, wanted.into, path)
+        return _gathered(make, wanted.container)
+
+    def _joined(
+        self, level: _Level, relationship: RelationshipProperty[Any], into: type[Any], path: tuple[Any, ...]
+    ) -> Make:
+        target = aliased(relationship.mapper.class_)
+        is_outer = level.is_outer or not is_certain(relationship)
+        self.joins.append(Join(getattr(level.entity, relationship.key).of_type(target), is_outer))
+        below = _Level(row_info(relationship.mapper.class_), target, path, is_outer)
+        # The key, not "all NULL", says whether there is a row: every field wanted of it may well be NULL.
+        presence = self.place(below, below.info.primary_key[0])
+        return _present(presence, self.objects(below, into))
+
+    def _collected(
+        self, level: _Level, relationship: RelationshipProperty[Any], into: type[Any], path: tuple[Any, ...]
+    ) -> _Grouped:
+        target = row_info(relationship.mapper.class_)
+        layout = _layout(_Level(target, target.row, path), into)
+        pairs = _direct_pairs(relationship)
+        if pairs is None:
+            parent = aliased(level.info.row)
+            names = level.info.primary_key
+            keys = tuple(getattr(parent, name).__clause_element__() for name in names)
+            reached: AnySelect = select(*layout.selects, *_labelled(keys)).select_from(parent)
+            found = layout.joined(reached.join(getattr(parent, relationship.key)))
+        else:
+            names = tuple(level.info.mapper.get_property_by_column(local).key for local, _ in pairs)
+            # The parents' own type reads and binds the key: both sides must give equal values.
+            keys = tuple(type_coerce(remote, local.type) for local, remote in pairs)
+            found = layout.select_from(target.row, *_labelled(keys))
+        order = [*(relationship.order_by or ()), *target.key_attributes]
+        places = tuple(self.place(level, name) for name in names)
+        self.collections.append(Collection(layout, found.order_by(*order), keys, places))
+        return _Grouped(len(self.collections) - 1, places)
+
+
+@dataclass(frozen=True)
+class _Grouped:
+    """Where a record's part of a collection is found."""
+
+    collection: int
+    places: tuple[int, ...]
+
+
+def _labelled(keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    return [key.label(f"rowsmith_parent_{place}") for place, key in enumerate(keys)]
+
+
+def _column(place: int) -> Make:
+    value = itemgetter(place)
+    return lambda records, related: list(map(value, records))
+
+
+def _present(place: int, make: Make) -> Make:
+    """Give None where the joined row is absent."""
+
+    def make_present(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
+        made = iter(make([record for record in records if record[place] is not None], related))
+        return [None if record[place] is None else next(made) for record in records]
+
+    return make_present
+
+
+def _gathered(grouped: _Grouped, container: type[Any] | None) -> Make:
+    """Give each record its part of a collection, in the container that the field asks for."""
+    index, places = grouped.collection, grouped.places
+
+    def gather(items: Sequence[Any]) -> Any:
+        return container(items) if container else next(iter(items), None)
+
+    return lambda records, related: [
+        gather(related[index].get(tuple(record[place] for place in places), ())) for record in records
+    ]
+
+
+def _placed(level: _Level, source: Expr) -> ColumnElement[Any]:
+    """Give a computed field's expression over the entity that its row stands for in the statement."""
+    expression = source.resolve()
+    if not level.is_aliased:
+        return expression
+    if not _has_subquery(expression):
+        return ClauseAdapter(inspect(level.entity).selectable).traverse(expression)
+    # A SELECT of its own, in which the row has its own name: subqueries find it as they were written.
+    own = select(expression).select_from(level.info.row).correlate(level.entity)
+    key = (level.info.attribute(name) == getattr(level.entity, name) for name in level.info.primary_key)
+    return own.where(*key).scalar_subquery()
+
+
+def _has_subquery(expression: Any) -> bool:
+    element = expression.__clause_element__() if hasattr(expression, "__clause_element__") else expression
+    return any(isinstance(part, SelectBase) for part in visitors.iterate(element))
+
+
+def _agreed(into: type[Any], name: str, relationship: RelationshipProperty[Any]) -> Nested:
+    """Read a relationship's field, and hold it against how many rows there may be.
+
+    Raises:
+        MappingError: the field says one and there may be many or none, or the other way round.
+    """
+    wanted = nested(into, name)
+    kind = wanted.into.__name__
+    if relationship.uselist and wanted.container is None:
+        raise MappingError(f"{into.__name__}.{name}: {relationship} leads to many rows: write tuple[{kind}, ...]")
+    if not relationship.uselist and wanted.container is not None:
+        raise MappingError(f"{into.__name__}.{name}: {relationship} leads to one row: write {kind}")
+    if not relationship.uselist and not wanted.is_optional and not is_certain(relationship):
+        raise MappingError(f"{into.__name__}.{name}: {relationship} may lead to no row: write {kind} | None")
+    return wanted
+
+
+def is_certain(relationship: RelationshipProperty[Any]) -> bool:
+    """Say whether every row has its related one: NOT NULL foreign keys, and no further condition."""
+    if relationship.direction is not RelationshipDirection.MANYTOONE or not _is_plain(relationship):
+        return False
+    return all(
+        not local.nullable and any(key.column is remote for key in local.foreign_keys)
+        for local, remote in _pairs(relationship)
+    )
+
+
+def _direct_pairs(relationship: RelationshipProperty[Any]) -> list[tuple[Column[Any], Column[Any]]] | None:
+    """Give (parent's column, child's column) where the child itself says whose it is."""
+    if relationship.direction is RelationshipDirection.ONETOMANY and _is_plain(relationship):
+        return _pairs(relationship)
+    return None
+
+
+def _pairs(relationship: RelationshipProperty[Any]) -> list[tuple[Column[Any], Column[Any]]]:
+    return cast("list[tuple[Column[Any], Column[Any]]]", relationship.local_remote_pairs)
+
+
+def _is_plain(relationship: RelationshipProperty[Any]) -> bool:
+    """Say whether a relationship joins by nothing but equal columns."""
+    elements: list[Any] = list(visitors.iterate(relationship.primaryjoin))
+    comparisons: list[BinaryExpression[Any]] = [item for item in elements if isinstance(item, BinaryExpression)]
+    equal = all(comparison.operator is operators.eq for comparison in comparisons)
+    bound = any(isinstance(element, BindParameter) for element in elements)
+    return relationship.secondary is None and equal and not bound and len(comparisons) == len(_pairs(relationship))

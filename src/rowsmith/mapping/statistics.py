@@ -1,0 +1,132 @@
+"""Statistics: the data class of an aggregation, field by field a group's key or something computed over it."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+
+from sqlalchemy import BigInteger, Column, ColumnElement, Float, Numeric, cast, func, type_coerce
+from sqlalchemy.sql.elements import FunctionFilter, WithinGroup
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import SelectBase
+
+from rowsmith.errors import MappingError
+from rowsmith.mapping.builders import builder
+from rowsmith.mapping.expr import Aggregate, Expr
+from rowsmith.mapping.fields import annotation, computed, data_fields
+from rowsmith.mapping.generated import Build
+from rowsmith.mapping.row import RowInfo, nearest
+
+TData = TypeVar("TData")
+
+
+@dataclass(frozen=True)
+class Statistics(Generic[TData]):
+    """What an aggregation selects, and what makes data of its records."""
+
+    selects: tuple[ColumnElement[Any], ...]
+    build: Build
+
+
+def statistics(info: RowInfo[Any], into: type[TData], keys: Sequence[ColumnElement[Any]]) -> Statistics[TData]:
+    """Hold a data class against the keys that rows are grouped by.
+
+    Args:
+        info: the row.
+        into: each field is named like a key's column, has a key's expression as ``Expr``, or aggregates.
+        keys: what the rows are grouped by.
+
+    Raises:
+        MappingError: a field is neither grouped nor aggregated, or may be NULL and does not say so.
+    """
+    names = data_fields(into)
+    reader = _Reader(info, into, keys)
+    return Statistics(tuple(reader.field(name) for name in names), builder(into, names))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    info: RowInfo[Any]
+    into: type[Any]
+    keys: Sequence[ColumnElement[Any]]
+
+    def field(self, name: str) -> ColumnElement[Any]:
+        """Give a field's expression."""
+        marker = computed(self.into, name)
+        if isinstance(marker, Aggregate):
+            return self._aggregate(name, marker)
+        if marker is None and name not in self.info.columns:
+            meant = nearest(name, self._names())
+            raise MappingError(f"{self._where(name)} is neither grouped by nor aggregated{meant}")
+        expression = self._column(name) if marker is None else marker.resolve()
+        key = next((key for key in self.keys if _same(key, expression)), None)
+        if key is not None:
+            return key  # the very same: a second parameter in its place would be another expression to PostgreSQL
+        if isinstance(marker, Expr) and self._is_aggregated(expression):
+            return expression
+        raise MappingError(
+            f"{self._where(name)} is neither grouped by nor aggregated: add it to group_by, or write "
+            "Annotated[..., max_(...)] or another aggregate"
+        )
+
+    def _aggregate(self, name: str, marker: Aggregate) -> ColumnElement[Any]:
+        kind, is_optional = _kind(self.into, name)
+        expression = marker.resolve()
+        if marker.kind == "sum" and not is_optional:
+            expression = func.coalesce(expression, 0, type_=expression.type)
+        elif marker.kind != "count" and not is_optional and not self._is_certain(marker):
+            raise MappingError(f"{self._where(name)} is None where there is no value: write {_named(kind)} | None")
+        return expression if marker.kind == "count" else _typed(expression, kind)
+
+    def _is_certain(self, marker: Aggregate) -> bool:
+        """Say whether there is a value in every group: one is never empty, and its column holds no NULL."""
+        over = None if marker.expression is None else Expr(marker.expression).resolve()
+        return bool(self.keys) and not marker.conditions and isinstance(over, Column) and over.nullable is False
+
+    def _column(self, name: str) -> ColumnElement[Any]:
+        return self.info.attribute(name).expression
+
+    def _is_aggregated(self, expression: Any) -> bool:
+        """Say whether each column in an expression stands inside of a function, or is a key."""
+        if any(_same(key, expression) for key in self.keys):
+            return True
+        if isinstance(expression, FunctionElement | FunctionFilter | WithinGroup | SelectBase):
+            return True
+        return not isinstance(expression, Column) and all(map(self._is_aggregated, expression.get_children()))
+
+    def _names(self) -> Iterator[str]:
+        return (key.key for key in self.keys if isinstance(key, Column) and key.key)
+
+    def _where(self, name: str) -> str:
+        return f"{self.into.__name__}.{name} (of {self.info.row.__name__})"
+
+
+def _same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:
+    if isinstance(left, Column) or isinstance(right, Column):
+        return hash(left) == hash(right)  # a mapped attribute's column is the table's with annotations around it
+    return left.compare(right)
+
+
+def _kind(into: type[Any], name: str) -> tuple[Any, bool]:
+    """Give a field's type without ``| None``, and whether it may be None."""
+    given, _ = annotation(into, name)
+    if get_origin(given) not in (Union, types.UnionType):
+        return given, given is Any
+    parts = [part for part in get_args(given) if part is not type(None)]
+    return (parts[0] if len(parts) == 1 else Any), len(parts) < len(get_args(given))
+
+
+def _typed(expression: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+    """Have a number come as the field's own type: PostgreSQL's sums and means are wider than what they are of."""
+    if kind is int:
+        return cast(expression, BigInteger)
+    if kind is float:
+        return cast(expression, Float(53))
+    return type_coerce(expression, Numeric()) if kind is Decimal else expression
+
+
+def _named(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))

@@ -1,0 +1,261 @@
+"""Many rows to be changed or removed by one statement: the statement, and how its answer is read. Pure.
+
+On PostgreSQL it is ``UPDATE ... WHERE ctid = ANY (ARRAY(SELECT ctid ... ORDER BY key FOR UPDATE))``: the inner
+SELECT locks the rows in key order, so that batches which overlap queue up instead of deadlocking (PostgreSQL's
+manual, "Deadlocks"), and hands their physical places on, so that the outer statement need not look the keys up
+again. All conditions stand in both. SQLite has one writer at a time and needs no locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import itemgetter
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    UniqueConstraint,
+    Update,
+    any_,
+    column,
+    delete,
+    func,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.dml import ReturningDelete
+
+from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.operations.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
+from rowsmith.operations.updater import next_version
+from rowsmith.operations.wanted import Parameter, wanted
+
+TMade = TypeVar("TMade")
+
+VERSION = "version"
+
+ctid: ColumnElement[Any] = column("ctid")
+"""Where a row physically is: the fastest way to it within a statement, and of no meaning after it."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is written: ``values`` by attribute name, which may refer to ``parameters``, one value for each key."""
+
+    values: Mapping[str, Any]
+    parameters: Sequence[Parameter] = ()
+
+    def part(self, places: Sequence[int]) -> Changes:
+        """Give what is written to some of the rows."""
+        if all(len(places) == len(parameter.values) for parameter in self.parameters):
+            return self
+        return replace(self, parameters=[parameter.part(places) for parameter in self.parameters])
+
+
+@dataclass(frozen=True)
+class BatchTarget(Generic[TRow, TData]):
+    """The rows with some keys, and every condition that they must satisfy in the same statement.
+
+    ``keys`` stand each once; ``versions`` are the ones expected, in the order of the keys, or empty;
+    ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step.
+    """
+
+    entity: Entity[TRow, TData]
+    dialect: Dialect
+    keys: Sequence[Key]
+    conditions: Sequence[ColumnElement[bool]]
+    versions: Sequence[Any] = ()
+    writes_objects: bool = False
+
+    def update(self, changes: Changes, *, again: bool = False) -> Update:
+        """Give the UPDATE ... RETURNING; versions go up with it.
+
+        ``again`` is for rows that the first statement did not find: it waits for no locks, and takes
+        partitions and child tables into account.
+        """
+        info = self.entity.info
+        values = by_column(info, {**changes.values, **next_version(info)})
+        where = self._where(changes.parameters, again, lock_strength(info, changes.values))
+        return update(self._table).where(*where).values(values).returning(*self.keyed.selects)
+
+    def delete(self, *, again: bool = False) -> ReturningDelete[*tuple[Any, ...]]:
+        """Give the DELETE ... RETURNING; ``again`` as for :meth:`update`."""
+        return delete(self._table).where(*self._where((), again, {})).returning(*self.keyed.selects)
+
+    def select_keys(self, *, any_version: bool = False) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the keys that are there; ``any_version`` in another version than expected, too."""
+        matched = [self._in_keys] if any_version else self._matched(())
+        return select(*self.entity.info.key_attributes).where(*matched, *self.conditions)
+
+    @cached_property
+    def keyed(self) -> Keyed[TData]:
+        """How the answer is read."""
+        return Keyed(self.entity, through_orm=self.writes_objects)
+
+    def chunks(self, parameters: int = 0) -> Iterator[Sequence[int]]:
+        """Cut the keys' places into what one statement takes: all on PostgreSQL, whose parameters are arrays."""
+        width = len(self.entity.info.primary_key) + bool(self.versions) + parameters
+        size = len(self.keys) if self.dialect.name == "postgresql" else SQLITE_PARAMETERS // width
+        for start in range(0, len(self.keys), max(size, 1)):
+            yield range(start, min(start + size, len(self.keys)))
+
+    def part(self, places: Sequence[int]) -> BatchTarget[TRow, TData]:
+        """Give the target of some of the keys."""
+        if len(places) == len(self.keys):
+            return self
+        versions = [self.versions[place] for place in places] if self.versions else ()
+        return replace(self, keys=[self.keys[place] for place in places], versions=versions)
+
+    @property
+    def _table(self) -> Any:
+        return self.entity.info.row if self.keyed.through_orm else self.entity.info.table
+
+    def _where(
+        self, parameters: Sequence[Parameter], again: bool, lock: Mapping[str, bool]
+    ) -> list[ColumnElement[bool]]:
+        if self.dialect.name != "postgresql":
+            return [*self._matched(parameters), *self.conditions]
+        places = locked_in_key_order(self.entity.info, [self._in_keys, *self.conditions], skip_locked=again, **lock)
+        # Places are unique within one table, so where there is no need of values it will do to name it, at first.
+        bare = not (parameters or self.versions or again)
+        matched = [_in_table(self.entity.info, self.dialect)] if bare else self._matched(parameters)
+        return [*matched, *self.conditions, ctid == any_(places)]
+
+    @cached_property
+    def _in_keys(self) -> ColumnElement[bool]:
+        if self.dialect.name != "postgresql":
+            return keys_condition(self.entity.info, self.keys, self.dialect)
+        columns = [attribute.expression for attribute in self.entity.info.key_attributes]
+        return in_arrays(columns, list(self._key_arrays.values()))
+
+    @cached_property
+    def _key_arrays(self) -> Mapping[str, Any]:
+        """The parameters of the keys, each sent once however often it stands in the statement."""
+        info = self.entity.info
+        named = enumerate(info.primary_key)
+        return {f"k{place}": array_of(info, name, [key[place] for key in self.keys]) for place, name in named}
+
+    def _matched(self, parameters: Sequence[Parameter]) -> list[ColumnElement[bool]]:
+        """Give the conditions that single out the rows, by a table of keys where values come with them."""
+        info, given = self.entity.info, [*self._version_parameter(), *parameters]
+        if self.dialect.name == "postgresql":
+            table = wanted(given, self.dialect, self._key_arrays)
+        elif given:
+            table = wanted([*self._key_parameters(), *given], self.dialect)
+        else:
+            return [self._in_keys]
+        same = [attribute == table.c[f"k{place}"] for place, attribute in enumerate(info.key_attributes)]
+        if self.versions and info.version is not None:
+            same.append(info.attribute(info.version) == table.c[VERSION])
+        return same
+
+    def _key_parameters(self) -> list[Parameter]:
+        info = self.entity.info
+        return [
+            Parameter(f"k{place}", info.columns[name].type, [key[place] for key in self.keys])
+            for place, name in enumerate(info.primary_key)
+        ]
+
+    def _version_parameter(self) -> list[Parameter]:
+        info = self.entity.info
+        if not self.versions or info.version is None:
+            return []
+        return [Parameter(VERSION, info.columns[info.version].type, self.versions)]
+
+
+def _in_table(info: RowInfo[Any], dialect: Dialect) -> ColumnElement[bool]:
+    name = dialect.identifier_preparer.format_table(info.table).replace("'", "''")
+    return column("tableoid") == literal_column(f"'{name}'::regclass")
+
+
+class Keyed(Generic[TMade]):
+    """What is returned of each row, its key included, and how data by key is made of it.
+
+    ``through_orm`` says that the statement is on the mapped class and not on its table, which is faster.
+    """
+
+    def __init__(self, entity: Entity[Any, TMade], *, through_orm: bool) -> None:
+        info, names = entity.info, list(entity.shape.names if entity.shape.returnable else entity.info.primary_key)
+        self.through_orm = through_orm or not names
+        selects = entity.returning if self.through_orm else tuple(info.columns[name] for name in names)
+        extra = [name for name in info.primary_key if name not in names]
+        places = [names.index(name) if name in names else len(selects) + extra.index(name) for name in info.primary_key]
+        self.selects = (*selects, *(info.attribute(name) if self.through_orm else info.columns[name] for name in extra))
+        self._width, self._key = len(selects), itemgetter(*places)
+        self._build_all = entity.shape.build_all if entity.shape.returnable else None
+
+    def data(self, rows: Sequence[Any]) -> dict[Any, Any]:
+        """Give the data by key (the value itself, or for a composite key a tuple); None where it must be read."""
+        keys = map(self._key, rows)
+        if self._build_all is None:
+            return dict.fromkeys(keys)
+        records = rows if len(self.selects) == self._width else [row[: self._width] for row in rows]
+        return dict(zip(keys, self._build_all(records), strict=True))
+
+
+def locked_in_key_order(
+    info: RowInfo[Any], conditions: Sequence[ColumnElement[bool]], *, skip_locked: bool = False, key_share: bool = False
+) -> Any:
+    """Give the array of the places of some rows, locked one after the other in the order of their keys.
+
+    Args:
+        info: what they are.
+        conditions: which they are.
+        skip_locked: leave out those that others have locked.
+        key_share: a lock that lets other rows be made to refer to these meanwhile.
+    """
+    chosen = select(ctid).select_from(info.table).where(*conditions)
+    locked = chosen.order_by(*info.key_attributes).with_for_update(skip_locked=skip_locked, key_share=key_share)
+    return func.array(locked.correlate(None).scalar_subquery())
+
+
+def by_column(info: RowInfo[Any], values: Mapping[str, Any]) -> dict[Any, Any]:
+    """Give values by column, which statements on the table and on the class take alike."""
+    return {info.columns[name]: value for name, value in values.items()}
+
+
+def plain_keys(info: RowInfo[Any], keys: Sequence[Key]) -> Sequence[Any]:
+    """Give keys as :meth:`Keyed.data` has them."""
+    return [key[0] for key in keys] if len(info.primary_key) == 1 else keys
+
+
+def keep_keys(info: RowInfo[Any], names: Mapping[str, Any]) -> None:
+    """Refuse to write key columns, for the rows could not be told apart afterwards.
+
+    Raises:
+        InvalidValue: one is among the names.
+    """
+    for name in info.primary_key:
+        if name in names:
+            raise InvalidValue(f"a batch cannot change the key ({info.row.__name__}.{name}): update those rows singly")
+
+
+def versions_of(info: RowInfo[Any], ids: Sequence[Any], expected: Mapping[Any, Any] | None) -> Sequence[Any]:
+    """Give the versions expected of some ids, in their order.
+
+    Raises:
+        MappingError: the row keeps no version.
+        InvalidValue: some id has none, or some version no id.
+    """
+    if expected is None:
+        return ()
+    if info.version is None:
+        raise MappingError(f"{info.row.__name__} keeps no version: map one with version_id_col")
+    if set(expected) != set(ids):
+        raise InvalidValue("expected_versions must name the ids of the batch, all of them and no others")
+    return [expected[pk] for pk in ids]
+
+
+def lock_strength(info: RowInfo[Any], names: Mapping[str, Any]) -> dict[str, bool]:
+    """Give the lock for an update: it lets others refer to a row meanwhile, unless a unique column changes."""
+    unique = [item.columns for item in info.table.constraints if isinstance(item, UniqueConstraint)]
+    indexes = [index.columns for index in info.table.indexes if index.unique]
+    columns = {column for item in (*unique, *indexes) for column in item}
+    return {"key_share": columns.isdisjoint(info.columns[name] for name in names)}

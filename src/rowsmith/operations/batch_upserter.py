@@ -1,0 +1,240 @@
+"""Creating or changing many rows at once, told apart by a unique key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Unpack
+
+from sqlalchemy import ColumnElement, insert, null, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from typing_extensions import Self
+
+from rowsmith.errors import MappingError, RepositoryError
+from rowsmith.execution import execute
+from rowsmith.execution.driver import has_driver, use_driver
+from rowsmith.mapping import Spec
+from rowsmith.operations.admission import admit, savepoint
+from rowsmith.operations.batch_creator import Many, gathered
+from rowsmith.operations.bulk.block import Block, Reader, blocks, joined
+from rowsmith.operations.bulk.collector import collector_paused
+from rowsmith.operations.bulk.fetch import Fetch
+from rowsmith.operations.bulk.unnest import Unnested
+from rowsmith.operations.bulk.upsert import UpsertStatement, conflict_keys
+from rowsmith.operations.bulk.written import confirm_all
+from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.entity import Entity, Operation, Rules, TData, TRow, located
+from rowsmith.operations.keys import SQLITE_PARAMETERS, Key, columns_condition, dialect_of, key_chunks
+from rowsmith.operations.present import present_keys
+from rowsmith.operations.results import BatchResult, Upserted
+from rowsmith.scope import Limits, SearchScope
+
+
+class ByConflict(Operation[TRow, TData]):
+    """Base of the operations that go by a unique key."""
+
+    def __init__(
+        self,
+        row: type[TRow],
+        *,
+        into: type[TData] | None = None,
+        conflict: Conflict | None = None,
+        **rules: Unpack[Rules],
+    ) -> None:
+        super().__init__(row, into=into, **rules)
+        self._go_by(conflict)
+
+    @classmethod
+    def by(cls, entity: Entity[TRow, TData], conflict: Conflict | None) -> Self:
+        """Make the operation on an entity that was read already.
+
+        Raises:
+            MappingError: the conflict names no key of the row.
+        """
+        operation = cls.of(entity)
+        operation._go_by(conflict)
+        return operation
+
+    def _go_by(self, conflict: Conflict | None) -> None:
+        self.conflict = conflict or Conflict()
+        self.conflict.resolve(self.entity.info)
+
+
+class BatchUpserter(ByConflict[TRow, TData]):
+    """Creates rows or changes those that are there, by a unique key; one statement on PostgreSQL.
+
+    ``conflict`` names the key; the primary key without it. A row that is there takes over the fields that the
+    specs set, and nothing else but ``onupdate`` and the version; its primary key stays. A soft-deleted row, or
+    one outside the scope, is not there for the caller: its key is merely taken.
+    """
+
+    @located("batch_upsert")
+    async def upsert(
+        self,
+        db_sess: AsyncSession,
+        specs: Many[Spec[TRow]],
+        *,
+        scope: SearchScope | None = None,
+        conflict: Conflict | None = None,
+    ) -> BatchResult[Upserted[TData], Any]:
+        """Create or change all rows, or none, and say of each which it was.
+
+        Args:
+            db_sess: the session whose transaction is written in.
+            specs: the rows' values; all must set the same fields, and each key stands once.
+            scope: who writes; stamped onto new rows, and a row that is there must be inside.
+            conflict: another key than the declared one, for this call.
+
+        Returns:
+            ``succeeded`` holds an :class:`Upserted` for each spec, in input order; nothing is ever ``missing``.
+
+        Raises:
+            EntityAlreadyExists: the key, or another one, is taken by a row that this caller does not see.
+            InvalidValue: a value does not fit, a key stands twice or is NULL, specs set different fields.
+            ScopeMismatch: a spec says otherwise than the scope.
+            ReferenceNotFound, ConstraintViolation: a constraint said no.
+        """
+        limits = await admit(db_sess, self.entity, scope, "batch_upsert")
+        upsertion = Upsertion(self.entity, limits, conflict or self.conflict, "batch_upsert")
+        with collector_paused():
+            return BatchResult(await upsertion.write(db_sess, await gathered(specs)), [])
+
+
+class Upsertion(Operation[TRow, TData]):
+    """Rows being upserted under one resolved scope."""
+
+    def __init__(self, entity: Entity[TRow, TData], limits: Limits, conflict: Conflict, operation: str) -> None:
+        self.entity, self.limits, self.operation = entity, limits, operation
+        self.conflict, self.key = conflict, conflict.resolve(entity.info)
+        shape, info = entity.shape, entity.info
+        names = (*shape.names, *info.primary_key, *self.key.names)
+        self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
+
+    async def write(self, db_sess: AsyncSession, specs: Sequence[Spec[TRow]]) -> list[Upserted[TData]]:
+        """Upsert all; results in input order."""
+        if not specs:
+            return []
+        reader = Reader(self.entity.info, self.limits)
+        try:
+            block = joined([reader.read(part) for part in blocks(specs)])
+            keys = conflict_keys(self.entity.info, self.key, block)
+            async with self._guarded(db_sess):
+                rows = await self._rows(db_sess, reader.fields or (), block, keys)
+                await self._confirm(db_sess, rows)
+            return await self._results(db_sess, rows)
+        except RepositoryError as exc:
+            exc.locate(self.entity.domain, self.operation)
+            raise
+
+    async def _rows(
+        self, db_sess: AsyncSession, given: Sequence[str], block: Block, keys: Sequence[Key]
+    ) -> list[_Written]:
+        """Send the upsert, then see to the rows that it gave no answer for."""
+        conditions = [*self.limits.conditions, *self.entity.live()]
+        statement = UpsertStatement(
+            self.entity.info, self.key, given, conditions, self.back, self.conflict.update
+        )
+        send = self._arrays if has_driver(dialect_of(db_sess)) else self._values
+        found = await send(db_sess, statement, block, keys)
+        silent = [place for place, key in enumerate(keys) if key not in found]
+        if len(keys) - len(silent) != len(found):
+            raise MappingError(
+                f"the key ({', '.join(self.key.names)}) of {self.entity.info.row.__name__} is stored otherwise than "
+                "it was given, so rows cannot be told apart: upsert them one by one"
+            )
+        if silent and not statement.changes_rows:
+            found |= await self._there(db_sess, [keys[place] for place in silent], conditions)
+        for place in silent:
+            if keys[place] not in found:
+                found[keys[place]] = await self._insert(db_sess, block, place)
+        return [found[key] for key in keys]
+
+    async def _arrays(
+        self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key]
+    ) -> dict[Key, _Written]:
+        dialect = dialect_of(db_sess)
+        source = Unnested(self.entity.info, tuple(block.columns))
+        arrays = source.arrays(block.columns, dialect)
+        fetch = Fetch(statement.from_arrays(source, block, dialect), arrays, dialect)
+        *columns, news = await use_driver(db_sess, self.entity.origin(self.operation), fetch.send)
+        records = list(zip(*columns, strict=True))
+        if len(keys) == 1 and records:
+            return {keys[0]: (records[0], news[0])}
+        return dict(zip(self._keys_of(columns), zip(records, news, strict=True), strict=True))
+
+    async def _values(
+        self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key]
+    ) -> dict[Key, _Written]:
+        """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
+        before = await self._there(db_sess, keys, [] if self.key.where is None else [self.key.where])
+        found: dict[Key, _Written] = {}
+        for part in _parts(block, SQLITE_PARAMETERS // (len(block.columns) + 1)):
+            rows = (await execute(db_sess, statement.from_values(part), self.entity.origin(self.operation))).all()
+            records = [tuple(row) for row in rows]
+            found |= {key: (record, key not in before) for key, record in zip(self._keys_in(records), records, strict=True)}
+        return found
+
+    async def _there(
+        self, db_sess: AsyncSession, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]
+    ) -> dict[Key, _Written]:
+        """Give the rows that are there under some conditions."""
+        columns, dialect = self.entity.info.columns, dialect_of(db_sess)
+        origin, found = self.entity.origin(self.operation), dict[Key, _Written]()
+        for chunk in key_chunks(keys, dialect):
+            wanted = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
+            statement = select(*(columns[name] for name in self.back)).where(wanted, *conditions)
+            records = [tuple(row) for row in (await execute(db_sess, statement, origin)).all()]
+            found |= {key: (record, False) for key, record in zip(self._keys_in(records), records, strict=True)}
+        return found
+
+    async def _insert(self, db_sess: AsyncSession, block: Block, place: int) -> _Written:
+        """Insert a row whose key is taken by one that this caller does not see: the database says so in its own words.
+
+        If it does not, that row is gone meanwhile, and this one is created.
+        """
+        info = self.entity.info
+        row = {name: column[place] for name, column in block.columns.items()}
+        values = {info.columns[name].key: null() if value is None else value for name, value in row.items()}
+        statement = insert(info.table).values(values).returning(*(info.columns[name] for name in self.back))
+        return tuple((await execute(db_sess, statement, self.entity.origin(self.operation))).one()), True
+
+    def _keys_of(self, columns: Sequence[Sequence[Any]]) -> list[Key]:
+        return list(zip(*(columns[self.back.index(name)] for name in self.key.names), strict=True))
+
+    def _keys_in(self, records: Sequence[tuple[Any, ...]]) -> list[Key]:
+        places = [self.back.index(name) for name in self.key.names]
+        return [tuple(record[place] for place in places) for record in records]
+
+    def _guarded(self, db_sess: AsyncSession) -> AbstractAsyncContextManager[None]:
+        return savepoint(db_sess) if self.limits.others else nullcontext()
+
+    async def _confirm(self, db_sess: AsyncSession, rows: Sequence[_Written]) -> None:
+        if self.limits.others:
+            await confirm_all(db_sess, self.entity, self.limits, self._primary_keys(rows), self.operation)
+
+    def _primary_keys(self, rows: Sequence[_Written]) -> list[Key]:
+        places = [self.back.index(name) for name in self.entity.info.primary_key]
+        return [tuple(record[place] for place in places) for record, _ in rows]
+
+    async def _results(self, db_sess: AsyncSession, rows: Sequence[_Written]) -> list[Upserted[TData]]:
+        shape = self.entity.shape
+        if shape.names:
+            data = shape.build_all([record[: len(shape.names)] for record, _ in rows])
+        else:
+            keys = self._primary_keys(rows)
+            found = await present_keys(db_sess, self.entity, keys, self.operation)
+            data = [found[key] for key in keys]
+        return [Upserted(item, new) for item, (_, new) in zip(data, rows, strict=True)]
+
+
+_Written = tuple[tuple[Any, ...], bool]
+"""What came back of a row, and whether it is new."""
+
+
+def _parts(block: Block, size: int) -> list[Block]:
+    starts = range(0, block.size, size)
+    return [_part(block.columns, block, start, min(size, block.size - start)) for start in starts]
+
+
+def _part(columns: Mapping[str, Sequence[Any]], block: Block, start: int, size: int) -> Block:
+    return Block({name: column[start : start + size] for name, column in columns.items()}, block.types, size)

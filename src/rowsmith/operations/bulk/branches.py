@@ -1,0 +1,70 @@
+"""Specs in a tree: fields that name relationships, whose own specs need the key of the row above."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
+
+from rowsmith.errors import MappingError
+from rowsmith.mapping import RowInfo, Spec
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A relationship to rows below: its name, their class, and which of their attributes take which of the row's."""
+
+    name: str
+    row: type[Any]
+    links: tuple[tuple[str, str], ...]
+
+    def children(self, specs: Sequence[Spec[Any]]) -> tuple[list[Spec[Any]], list[int]]:
+        """Give the specs below, of all rows, and for each the place of the row above it."""
+        below: list[Spec[Any]] = []
+        owners: list[int] = []
+        for place, spec in enumerate(specs):
+            given = _as_many(getattr(spec, self.name, None))
+            below += given
+            owners += [place] * len(given)
+        return below, owners
+
+    def keys(self, above: Mapping[str, Sequence[Any]], owners: Sequence[int]) -> dict[str, list[Any]]:
+        """Give the attributes of the rows below that refer to the rows above."""
+        return {below: [above[name][place] for place in owners] for name, below in self.links}
+
+
+def branches_of(info: RowInfo[Any], specs: Iterable[Spec[Any]]) -> list[Branch]:
+    """Give the relationships that the classes of some specs name.
+
+    Raises:
+        MappingError: one leads to a row that must be there before, or over a table in between.
+    """
+    kinds = set(map(type, specs))
+    names = dict.fromkeys(name for kind in kinds for name in getattr(kind, "__rowsmith_children__", ()))
+    return [_branch(info, name) for name in names]
+
+
+@cache
+def _branch(info: RowInfo[Any], name: str) -> Branch:
+    relationship = cast("RelationshipProperty[Any]", info.mapper.get_property(name))
+    if relationship.direction is not RelationshipDirection.ONETOMANY or relationship.secondary is not None:
+        raise MappingError(
+            f"{info.row.__name__}.{name} leads to no rows of its own: a spec can bring rows that refer to it, "
+            "not rows that it refers to"
+        )
+    pairs = relationship.local_remote_pairs or ()
+    links = tuple((_attribute(relationship.parent, here), _attribute(relationship.mapper, there)) for here, there in pairs)
+    return Branch(name, relationship.mapper.class_, links)
+
+
+def _attribute(mapper: Any, column: Any) -> str:
+    return str(mapper.get_property_by_column(column).key)
+
+
+def _as_many(given: Any) -> list[Spec[Any]]:
+    if given is None:
+        return []
+    return [given] if isinstance(given, Spec) else list(given)

@@ -1,0 +1,105 @@
+"""Which rows of a failed batch broke a constraint: asked of the database in one query, by the constraint's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Column, ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.errors import ErrorFacts
+from rowsmith.execution import Origin, execute
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.bulk.block import Block
+from rowsmith.operations.keys import Key, columns_condition, dialect_of, key_chunks
+from rowsmith.operations.partial import Diagnosis
+
+NOBODY = Diagnosis()
+
+
+async def diagnose(
+    db_sess: AsyncSession, info: RowInfo[Any], facts: ErrorFacts, block: Block, origin: Origin
+) -> Diagnosis:
+    """Find the rows of a block that an error's constraint refuses; nobody where names alone don't tell."""
+    broken = _constraint(info.table, facts.constraint)
+    if isinstance(broken, ForeignKeyConstraint):
+        return await _dangling(db_sess, info, broken, block, origin)
+    if broken is not None:
+        return await _taken(db_sess, info, list(broken.columns), block, origin)
+    return _null(info, facts, block) if facts.constraint is None else NOBODY
+
+
+def _constraint(table: Table, name: str | None) -> Any:
+    """Give a key or foreign key by its name, or by the one that PostgreSQL gives to the nameless."""
+    kinds = (UniqueConstraint, PrimaryKeyConstraint, ForeignKeyConstraint)
+    known: list[Any] = [item for item in table.constraints if isinstance(item, kinds)]
+    known += [index for index in table.indexes if index.unique and _is_plain(index)]
+    return next((item for item in known if name is not None and name == (item.name or _implicit(item))), None)
+
+
+def _is_plain(index: Index) -> bool:
+    options: Any = index.dialect_options
+    return len(index.columns) == len(index.expressions) and options["postgresql"].get("where") is None
+
+
+def _implicit(item: Any) -> str:
+    if isinstance(item, PrimaryKeyConstraint):
+        return f"{item.table.name}_pkey"
+    kind = "fkey" if isinstance(item, ForeignKeyConstraint) else "key"
+    return "_".join([item.table.name, *(column.name for column in item.columns), kind])
+
+
+async def _taken(
+    db_sess: AsyncSession, info: RowInfo[Any], columns: Sequence[Column[Any]], block: Block, origin: Origin
+) -> Diagnosis:
+    keys = _values(info, columns, block)
+    if keys is None:
+        return NOBODY
+    taken = await _present(db_sess, columns, keys, origin)
+    certain = frozenset(place for place, key in enumerate(keys) if key in taken)
+    seen = set[Key]()
+    again = [place for place, key in enumerate(keys) if None not in key and (key in seen or seen.add(key))]
+    return Diagnosis(certain, frozenset(again) - certain)
+
+
+async def _dangling(
+    db_sess: AsyncSession, info: RowInfo[Any], constraint: ForeignKeyConstraint, block: Block, origin: Origin
+) -> Diagnosis:
+    keys = _values(info, list(constraint.columns), block)
+    if keys is None:
+        return NOBODY
+    referred = [element.column for element in constraint.elements]
+    there = await _present(db_sess, referred, keys, origin)
+    lost = frozenset(place for place, key in enumerate(keys) if None not in key and key not in there)
+    # A row of the same batch may be what another one refers to.
+    inside = constraint.referred_table is info.table
+    return Diagnosis(suspects=lost) if inside else Diagnosis(certain=lost)
+
+
+def _null(info: RowInfo[Any], facts: ErrorFacts, block: Block) -> Diagnosis:
+    names = [name for name, item in info.columns.items() if item.name in facts.columns and name in block.columns]
+    empty = (place for name in names for place, value in enumerate(block.columns[name]) if value is None)
+    return Diagnosis(certain=frozenset(empty))
+
+
+def _values(info: RowInfo[Any], columns: Iterable[Column[Any]], block: Block) -> list[Key] | None:
+    """Give the values of some columns, row by row; None where the database makes one of them."""
+    names = {item.name: name for name, item in info.columns.items()}
+    wanted = [names.get(item.name, "") for item in columns]
+    if not all(name in block.columns for name in wanted):
+        return None
+    return list(zip(*(block.columns[name] for name in wanted), strict=True))
+
+
+async def _present(
+    db_sess: AsyncSession, columns: Sequence[Column[Any]], keys: Iterable[Key], origin: Origin
+) -> set[Key]:
+    """Give those of the keys that stand in a table."""
+    found = set[Key]()
+    wanted = list(dict.fromkeys(key for key in keys if None not in key))
+    dialect = dialect_of(db_sess)
+    for chunk in key_chunks(wanted, dialect):
+        statement = select(*columns).where(columns_condition(columns, chunk, dialect))
+        found.update(map(tuple, (await execute(db_sess, statement, origin)).all()))
+    return found

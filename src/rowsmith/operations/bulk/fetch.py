@@ -1,0 +1,64 @@
+"""Sending a compiled statement straight to asyncpg, its results made by SQLAlchemy's own processors, column-wise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.compiler import ExpandedState
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.types import TypeEngine
+
+from rowsmith.errors import InvalidValue
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A statement with RETURNING whose large parameters are arrays, bound already, by parameter name."""
+
+    statement: UpdateBase
+    arrays: Mapping[str, list[Any]]
+    dialect: Dialect
+
+    async def send(self, driver: Any) -> list[Sequence[Any]]:
+        """Send it on asyncpg's connection, and give one sequence of values for each expression in RETURNING.
+
+        Raises:
+            InvalidValue: a stored value is none of its column's type.
+        """
+        compiled: Any = self.statement.compile(dialect=self.dialect)
+        expanded = compiled.construct_expanded_state(self.arrays)
+        prepared = await driver.prepare(expanded.statement)
+        records = await prepared.fetch(*_arguments(compiled, expanded, self.arrays))
+        types = [cast("TypeEngine[Any]", item.type) for item in self.statement.exported_columns]
+        if not records:
+            return [()] * len(types)
+        oids = [attribute.type.oid for attribute in prepared.get_attributes()]
+        columns = zip(*records, strict=True)
+        return [_read(*column, self.dialect) for column in zip(types, oids, columns, strict=True)]
+
+
+def _arguments(compiled: Any, expanded: ExpandedState, arrays: Mapping[str, list[Any]]) -> list[Any]:
+    """Give the parameters in the order of their numbers; all but the arrays are bound here."""
+    processors = {**compiled._bind_processors, **expanded.processors}  # noqa: SLF001 - as an execution context does
+    parameters = expanded.parameters
+    return [
+        parameters[name] if name in arrays else _processed(processors.get(name), parameters[name])
+        for name in expanded.positiontup or ()
+    ]
+
+
+def _processed(processor: Any, value: Any) -> Any:
+    return value if processor is None else processor(value)
+
+
+def _read(kind: TypeEngine[Any], oid: int, column: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+    process: Any = kind.dialect_impl(dialect).result_processor(dialect, oid)
+    if process is None:
+        return column
+    with suppress(Exception):  # a type may raise anything, and quotes the value
+        return list(map(process, column))
+    raise InvalidValue("a stored value is none of its column's type")

@@ -1,0 +1,67 @@
+"""Which way a batch of new rows goes to the database: one pure decision.
+
+===========  ======================================================================  =============================
+lane         what is sent                                                            taken when
+===========  ======================================================================  =============================
+``COPY``     one ``COPY ... FROM STDIN`` in binary                                   nothing must come back but what
+                                                                                     Python knows already
+``UNNEST``   ``INSERT ... SELECT ... FROM unnest($1::type[], ...) RETURNING``        the server makes some of it
+``MANY``     SQLAlchemy's ``insertmanyvalues``                                       any other driver
+===========  ======================================================================  =============================
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Column, FetchedValue
+from sqlalchemy.engine import Dialect
+
+from rowsmith.execution.driver import has_driver
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.bulk.defaults import server_expressions
+from rowsmith.operations.bulk.echo import echo_of
+from rowsmith.operations.bulk.wire import is_copyable
+
+
+class Lane(enum.Enum):
+    """A way for new rows."""
+
+    COPY = "COPY"
+    UNNEST = "INSERT FROM unnest"
+    MANY = "insertmanyvalues"
+
+
+def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], wanted: Collection[str]) -> Lane:
+    """Choose the fastest lane that is exact.
+
+    Args:
+        dialect: of the database.
+        info: the row.
+        written: the attributes whose values Python has.
+        wanted: the attributes that must come back.
+    """
+    if not has_driver(dialect) or not written:
+        return Lane.MANY
+    if server_expressions(info, list(written)) or not all(is_copyable(info.columns[name].type) for name in written):
+        return Lane.UNNEST
+    known = all(is_known(dialect, info, name, written) for name in wanted)
+    return Lane.COPY if known else Lane.UNNEST
+
+
+def is_known(dialect: Dialect, info: RowInfo[Any], name: str, written: Collection[str]) -> bool:
+    """Say whether Python knows what the database will hold: the value it wrote, or NULL where nobody writes any.
+
+    A column with ``FetchedValue()`` as its server default is one that a trigger may change.
+    """
+    column = info.columns[name]
+    if name in written:
+        return echo_of(column.type.dialect_impl(dialect)) is not None and type(column.server_default) is not FetchedValue
+    return _stays_null(column) and column is not info.table.autoincrement_column
+
+
+def _stays_null(column: Column[Any]) -> bool:
+    filled = column.default or column.server_default or column.computed or column.identity
+    return bool(column.nullable) and not filled

@@ -1,0 +1,47 @@
+"""The UNNEST lane: a block of rows as one array parameter for each column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, ColumnElement, Select, bindparam, column, func, select
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.bulk.wire import array_type, array_values, unpacked
+
+PLACE = "rowsmith_place"
+"""The column of ``unnest ... WITH ORDINALITY`` that numbers the rows of the input, from one."""
+
+
+class Unnested:
+    """Columns of values as a table of PostgreSQL's: ``unnest($1::type[], ...) WITH ORDINALITY``."""
+
+    def __init__(self, info: RowInfo[Any], names: Sequence[str]) -> None:
+        self.info, self.names = info, tuple(names)
+        self.parameters = {name: f"rowsmith_{place}" for place, name in enumerate(self.names)}
+        self.table = self._table()
+
+    def _table(self) -> TableValuedAlias:
+        arrays = [
+            bindparam(self.parameters[name], None, array_type(self.info.columns[name].type)) for name in self.names
+        ]
+        columns = [column(self.info.columns[name].name) for name in self.names]
+        rows = func.unnest(*arrays).table_valued(*columns, with_ordinality=PLACE)
+        return rows.render_derived(name="given")
+
+    def __getitem__(self, name: str) -> ColumnElement[Any]:
+        """Give the expression of one attribute's values, in the type of its column."""
+        item: Column[Any] = self.info.columns[name]
+        return unpacked(self.table.c[item.name], item.type)
+
+    def select(self) -> Select[Any]:
+        """Give the SELECT of all columns, in input order: sequences then count in that order too."""
+        return select(*(self[name] for name in self.names)).order_by(column(PLACE, BigInteger))
+
+    def arrays(self, columns: Mapping[str, Sequence[Any]], dialect: Dialect) -> dict[str, list[Any]]:
+        """Give the parameters for these values."""
+        types = self.info.columns
+        return {self.parameters[name]: array_values(types[name].type, columns[name], dialect) for name in self.names}

@@ -1,0 +1,124 @@
+"""How the values of a column are handed to asyncpg, by COPY or as an array.
+
+SQLAlchemy's own bind processors make them, so every type is stored as any other statement would store it; a column
+whose type needs none is handed over untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from sqlalchemy import ARRAY, ColumnElement, Text, cast as sql_cast
+from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_COPYABLE = (
+    sqltypes.String,
+    sqltypes.Integer,
+    sqltypes.Numeric,
+    sqltypes.Boolean,
+    sqltypes.DateTime,
+    sqltypes.Date,
+    sqltypes.Time,
+    sqltypes.Interval,
+    sqltypes.Uuid,
+    sqltypes.LargeBinary,
+    sqltypes.JSON,
+    sqltypes.ARRAY,
+)
+"""The types that asyncpg writes in binary, without which COPY cannot be."""
+
+
+_ASYNCPG = asyncpg.dialect()
+
+
+def storage_type(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> TypeEngine[Any]:
+    """Give the type that values are stored as: what a TypeDecorator wraps, and the variant for the dialect."""
+    stored: Any = column_type.dialect_impl(dialect)
+    while isinstance(stored, TypeDecorator) and not isinstance(stored, sqltypes.Interval):
+        stored = stored.impl_instance.dialect_impl(dialect)
+    return cast("TypeEngine[Any]", stored)
+
+
+def is_copyable(column_type: TypeEngine[Any]) -> bool:
+    """Say whether COPY can carry values of this type."""
+    return isinstance(storage_type(column_type), _COPYABLE)
+
+
+def bound(column_type: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+    """Give the values as asyncpg takes them; None is SQL NULL on every column."""
+    process: Any = column_type.dialect_impl(dialect).bind_processor(dialect)
+    if process is None or isinstance(column_type, sqltypes.LargeBinary):
+        return values
+    if is_json(column_type, dialect):  # whose processor would make the JSON literal null of None
+        return [None if value is None else process(value) for value in values]
+    return list(map(process, values))
+
+
+def is_json(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> bool:
+    """Say whether values are stored as JSON."""
+    return isinstance(storage_type(column_type, dialect), sqltypes.JSON)
+
+
+def travels_as_text(column_type: TypeEngine[Any]) -> bool:
+    """Say whether values go as text in an array: ``unnest`` would take arrays of arrays apart, JSON is text anyway."""
+    return isinstance(storage_type(column_type), (sqltypes.JSON, sqltypes.ARRAY))
+
+
+class BoundItem(TypeDecorator[Any]):
+    """A JSON value that is bound already: SQLAlchemy passes it on and only writes the cast."""
+
+    impl = sqltypes.JSON
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Process nothing."""
+        return None
+
+
+class Bound(TypeDecorator[Any]):
+    """An array whose items are bound already."""
+
+    impl = ARRAY
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Process nothing."""
+        return None
+
+
+def array_type(column_type: TypeEngine[Any]) -> Bound:
+    """Give the type of the array parameter that carries a column."""
+    return Bound(Text() if travels_as_text(column_type) else column_type, dimensions=1)
+
+
+def array_values(column_type: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> list[Any]:
+    """Give the array parameter that carries a column."""
+    items = bound(column_type, values, dialect)
+    if isinstance(storage_type(column_type), sqltypes.ARRAY):
+        return [None if item is None else array_literal(item) for item in items]
+    return list(items)
+
+
+def unpacked(column: ColumnElement[Any], column_type: TypeEngine[Any]) -> ColumnElement[Any]:
+    """Give the expression for a column of ``unnest`` in its own type again."""
+    return sql_cast(column, storage_type(column_type)) if travels_as_text(column_type) else column
+
+
+def array_literal(items: Sequence[Any]) -> str:
+    """Give an array as PostgreSQL reads it from text (its manual: "Array Value Input")."""
+    return "{" + ",".join(map(_array_item, items)) + "}"
+
+
+def _array_item(item: Any) -> str:
+    if item is None:
+        return "NULL"
+    if isinstance(item, (list, tuple)):
+        return array_literal(cast("Sequence[Any]", item))
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        item = "\\x" + bytes(cast("Any", item)).hex()
+    text = str(item).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'

@@ -1,0 +1,91 @@
+"""When an upsert finds its row there already: which unique key says so, and what happens then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Index, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import BindParameter
+
+from rowsmith.conditions import Condition, resolve
+from rowsmith.errors import MappingError
+from rowsmith.mapping import RowInfo, nearest
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The unique key that an upsert goes by; without arguments the primary key.
+
+    ::
+
+        Conflict(columns=[GroupRow.domain_name, GroupRow.name])
+        Conflict(constraint="uq_groups_domain_name_name")
+        Conflict(columns=[GroupRow.name], where=GroupRow.deleted_at.is_(None))  # a partial unique index
+        Conflict(columns=[GroupRow.name], update=False)                         # leave a row that is there as it is
+
+    Args:
+        columns: attributes that a unique constraint or index of the table covers.
+        constraint: instead of them, the name of that constraint or index.
+        where: the predicate of a partial index.
+        update: write the given fields into a row that is there; False leaves it untouched and gives it.
+    """
+
+    columns: Sequence[InstrumentedAttribute[Any]] = ()
+    constraint: str | None = None
+    where: Condition | None = None
+    update: bool = True
+
+    def resolve(self, info: RowInfo[Any]) -> ConflictKey:
+        """Give the key in terms of a row.
+
+        Raises:
+            MappingError: it names columns and a constraint, no column of the row, or no constraint of its table.
+        """
+        if self.columns and self.constraint is not None:
+            raise MappingError("Conflict takes columns or a constraint's name, not both")
+        where = None if self.where is None else resolve(self.where)
+        if self.constraint is not None:
+            return _named(info, self.constraint, where)
+        names = tuple(attribute.key for attribute in self.columns) or info.primary_key
+        for name in names:
+            if name not in info.columns:
+                raise MappingError(f"Conflict names {name!r}, no column of {info.row.__name__}")
+        return ConflictKey(names, where)
+
+
+@dataclass(frozen=True)
+class ConflictKey:
+    """A unique key: attribute names, and the predicate of a partial index."""
+
+    names: tuple[str, ...]
+    where: ColumnElement[bool] | None = None
+
+    def inferred(self) -> ColumnElement[bool] | None:
+        """Give the predicate as PostgreSQL needs it to find the index: with its values written out."""
+        if self.where is None:
+            return None
+        return visitors.replacement_traverse(self.where, {}, _written_out)
+
+
+def _written_out(element: Any, **options: Any) -> Any:
+    return element.render_literal_execute() if isinstance(element, BindParameter) else None
+
+
+def _named(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
+    known = {str(item.name): item for item in _unique_keys(info.table) if item.name}
+    known.setdefault(f"{info.table.name}_pkey", info.table.primary_key)
+    found = known.get(name)
+    if found is None:
+        raise MappingError(f"Conflict names {name!r}, no unique constraint of {info.table.name}{nearest(name, known)}")
+    names = {column.name: attribute for attribute, column in info.columns.items()}
+    predicate = found.dialect_options["postgresql"].get("where") if isinstance(found, Index) else None
+    return ConflictKey(tuple(names[column.name] for column in found.columns), where if where is not None else predicate)
+
+
+def _unique_keys(table: Table) -> list[Any]:
+    keys: list[Any] = [item for item in table.constraints if isinstance(item, (UniqueConstraint, PrimaryKeyConstraint))]
+    return keys + [index for index in table.indexes if index.unique]

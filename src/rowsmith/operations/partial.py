@@ -1,0 +1,129 @@
+"""Batches in which each item stands for itself: all are tried together, and only failures are looked into.
+
+A savepoint for each row would cost forty times the batch. So the batch is tried whole inside one savepoint. If that
+fails, a diagnosis may name culprits from the constraint in the error (one query); the others are tried again without
+them. Where there is no diagnosis the batch is cut in halves, until each culprit stands alone with its own error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from typing_extensions import TypeVar
+
+from rowsmith.errors import ConstraintViolation, EntityNotFound, InvalidValue, ScopeMismatch, StaleVersion
+from rowsmith.operations.admission import savepoint
+from rowsmith.operations.entity import Entity
+from rowsmith.operations.results import Failure, PartialResult, Success
+
+TItem = TypeVar("TItem")
+TData = TypeVar("TData", default=Any)
+
+OWN_FAULTS = (ConstraintViolation, EntityNotFound, InvalidValue, ScopeMismatch, StaleVersion)
+"""What can be the fault of a single item. Anything else ends the whole batch."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Which items an error is due to: ``certain`` ones would fail with it again, ``suspects`` are tried alone."""
+
+    certain: frozenset[int] = frozenset()
+    suspects: frozenset[int] = frozenset()
+
+
+Attempt = Callable[[Sequence[TItem], int], Awaitable[Sequence[TData | Exception]]]
+"""Writes all items or raises; takes the items and the index of the first, for messages. What it gives for an item
+is its data, or the error that only this one has (it is absent) and that leaves the transaction as it is."""
+
+Diagnose = Callable[[Exception, Sequence[TItem]], Awaitable[Diagnosis]]
+"""Says which items (by their place in the sequence) an error is due to; runs after the failed attempt was undone."""
+
+
+async def run_partial(
+    db_sess: AsyncSession,
+    entity: Entity[Any, Any],
+    items: Sequence[TItem],
+    attempt: Attempt[TItem, TData],
+    diagnose: Diagnose[TItem] | None = None,
+) -> PartialResult[TData]:
+    """Write every item that can be written, and say of each other one why not.
+
+    Raises:
+        Exception: no item's own fault: a lost connection, a deadlock, a statement that the database does not take.
+    """
+    run = _Run(db_sess, entity, items, attempt, diagnose)
+    async with savepoint(db_sess):
+        await run.solve(range(len(items)))
+    return run.result()
+
+
+@dataclass
+class _Run(Generic[TItem, TData]):
+    db_sess: AsyncSession
+    entity: Entity[Any, Any]
+    items: Sequence[TItem]
+    attempt: Attempt[TItem, TData]
+    diagnose: Diagnose[TItem] | None
+    outcomes: dict[int, TData | Exception] = field(default_factory=dict[int, Any])
+
+    async def solve(self, indexes: Sequence[int]) -> None:
+        """Find the outcome of each of these items."""
+        if not indexes:
+            return
+        error = await self._try(indexes)
+        if error is None:
+            return
+        if len(indexes) == 1:
+            self.outcomes[indexes[0]] = error
+            return
+        for group in await self._groups(error, indexes):
+            await self.solve(group)
+
+    async def _try(self, indexes: Sequence[int]) -> Exception | None:
+        """Write these items in a savepoint; gives the error if that is the fault of one of them."""
+        try:
+            async with savepoint(self.db_sess):
+                data = await self.attempt([self.items[index] for index in indexes], indexes[0])
+        except Exception as exc:
+            if not is_own_fault(exc, self.entity):
+                raise
+            return exc
+        self.outcomes.update(zip(indexes, data, strict=True))
+        return None
+
+    async def _groups(self, error: Exception, indexes: Sequence[int]) -> list[Sequence[int]]:
+        """Give what is to be tried next: all without the culprits, then each suspect; without a diagnosis, halves."""
+        found = await self._diagnosis(error, indexes)
+        culprits = found.certain | found.suspects
+        if not culprits:
+            middle = len(indexes) // 2
+            return [indexes[:middle], indexes[middle:]]
+        self.outcomes.update((indexes[place], error) for place in found.certain)
+        rest = [index for place, index in enumerate(indexes) if place not in culprits]
+        return [rest, *([indexes[place]] for place in sorted(found.suspects))]
+
+    async def _diagnosis(self, error: Exception, indexes: Sequence[int]) -> Diagnosis:
+        if self.diagnose is None:
+            return Diagnosis()
+        return await self.diagnose(error, [self.items[index] for index in indexes])
+
+    def result(self) -> PartialResult[TData]:
+        """Give what became of every item, in input order."""
+        succeeded: list[Success[TData]] = []
+        failed: list[Failure] = []
+        for index in range(len(self.items)):
+            outcome = self.outcomes[index]
+            if isinstance(outcome, Exception):
+                failed.append(Failure(index, outcome))
+            else:
+                succeeded.append(Success(index, outcome))
+        return PartialResult(succeeded, failed)
+
+
+def is_own_fault(error: Exception, entity: Entity[Any, Any]) -> bool:
+    """Say whether an error can be the fault of a single item, a domain's own errors included."""
+    own = tuple(type(factory("")) for factory in (entity.not_found, *entity.violations.values()))
+    return isinstance(error, (*OWN_FAULTS, *own))

@@ -1,0 +1,256 @@
+"""Removing every row that matches, chunk by chunk, each chunk its own transaction.
+
+A chunk takes the next rows in key order that nobody has locked (PostgreSQL's ``FOR UPDATE SKIP LOCKED``), so it
+waits for no writer and no writer waits for more than a chunk. A pass walks the key once, from chunk to chunk. Passes
+follow each other until a look without locks finds no row that matches: what was locked, or written meanwhile, is
+not left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, Delete, Select, any_, delete, exists, func, literal, select, tuple_
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.errors import InvalidValue, LockNotAvailable, RepositoryError
+from rowsmith.execution import execute
+from rowsmith.operations.admission import admit
+from rowsmith.operations.batch_target import ctid
+from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition
+from rowsmith.operations.narrowing import narrowing
+from rowsmith.operations.results import PurgeReport
+from rowsmith.operations.search import Filters
+from rowsmith.scope import SearchScope
+
+BeginSession: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncSession]]
+"""Opens a session that commits on a clean exit, such as ``Database.begin_session``."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
+"""Seconds between two passes that met nothing but locked rows: doubled from the one up to the other."""
+
+PATIENCE = 30.0
+"""Seconds without any progress, all that is left being locked by others, after which a purge gives up."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a purge over conditions goes about it.
+
+    ``chunk_size`` rows a transaction; ``max_rows`` at most in all; ``pause`` seconds between chunks;
+    ``patience`` seconds without progress, for locked rows.
+
+    Raises:
+        InvalidValue: a number is out of range.
+    """
+
+    chunk_size: int = 1000
+    max_rows: int | None = None
+    pause: float = 0.0
+    patience: float = PATIENCE
+
+    def __post_init__(self) -> None:
+        if self.chunk_size < 1:
+            raise InvalidValue("chunk_size is the number of rows in a transaction: at least 1")
+        if self.max_rows is not None and self.max_rows < 0:
+            raise InvalidValue("max_rows is a number of rows: 0 or more, or None for all of them")
+        if not self.pause >= 0:
+            raise InvalidValue("pause is a time in seconds: 0 or more")
+
+    def next_chunk(self, done: int) -> int:
+        """Give how many rows the next chunk may have."""
+        return self.chunk_size if self.max_rows is None else min(self.chunk_size, self.max_rows - done)
+
+
+DEFAULT_PACE = Pace()
+
+
+@dataclass
+class Tally:
+    """What was done so far; the clock runs from its making."""
+
+    rows: int = 0
+    chunks: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def report(self, *, complete: bool) -> PurgeReport:
+        """Give it as a report."""
+        return PurgeReport(self.rows, self.chunks, time.monotonic() - self.started, complete)
+
+    def tell(self, error: Exception) -> None:
+        """Have an error say what was done and committed before it."""
+        error.add_note(f"{self.rows} rows were removed before, in {self.chunks} chunks: they stay removed")
+        if isinstance(error, RepositoryError):
+            error.report = self.report(complete=False)
+
+
+class WherePurger(Operation[TRow, TData]):
+    """Removes all rows that match, soft-deleted or not, in chunks that are transactions of their own."""
+
+    @located("purge_where")
+    async def purge(
+        self,
+        begin: BeginSession,
+        filters: Filters[TRow],
+        *,
+        scope: SearchScope | None = None,
+        all_rows: bool = False,
+        pace: Pace = DEFAULT_PACE,
+        progress: Callable[[int], None] | None = None,
+    ) -> PurgeReport:
+        """Remove the rows, until a look finds none that is left or ``max_rows`` are gone.
+
+        It may be cancelled or fail after any chunk: what is committed stays committed, and another call goes on.
+
+        Args:
+            begin: opens the session of each chunk.
+            filters: which rows: a filter model, or conditions in code.
+            scope: who removes. It says who asks, not which rows are meant: it does not stand in for filters.
+            all_rows: no filters, and all rows that the scope reaches are meant.
+            pace: sizes and pauses.
+            progress: is told after each chunk how many rows are gone.
+
+        Raises:
+            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            StillReferenced: other rows point at one; the chunks before it are gone.
+            LockNotAvailable: others kept all that is left locked for ``pace.patience`` seconds.
+            RepositoryError: any error carries in ``report`` what was removed before it.
+        """
+        conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
+        async with begin() as db_sess:
+            limits = await admit(db_sess, self.entity, scope, "purge_where")
+        run = _Run(begin, Doomed(self.entity, [*limits.conditions, *conditions]), pace, progress)
+        try:
+            return await run.purge()
+        except Exception as exc:
+            run.tally.tell(exc)
+            raise
+
+    @located("purge_where")
+    async def count(
+        self,
+        begin: BeginSession,
+        filters: Filters[TRow],
+        *,
+        scope: SearchScope | None = None,
+        all_rows: bool = False,
+        pace: Pace = DEFAULT_PACE,
+    ) -> PurgeReport:
+        """Count what :meth:`purge` would remove, and remove nothing."""
+        tally, conditions = Tally(), narrowing(self.entity.info, filters, all_rows=all_rows)
+        async with begin() as db_sess:
+            limits = await admit(db_sess, self.entity, scope, "purge_where")
+            doomed = Doomed(self.entity, [*limits.conditions, *conditions])
+            found = int((await execute(db_sess, doomed.count(), doomed.origin)).scalar_one())
+        tally.rows = found if pace.max_rows is None else min(found, pace.max_rows)
+        return replace(tally.report(complete=tally.rows == found), dry_run=True)
+
+
+class Doomed:
+    """The statements about rows that are to be removed: count, look, and remove a chunk. Pure."""
+
+    def __init__(self, entity: Entity[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> None:
+        self.info, self.conditions = entity.info, list(conditions)
+        self.origin = entity.origin("purge_where", deletes=True)
+
+    def count(self) -> Select[Any]:
+        """Give the SELECT of how many there are."""
+        return select(func.count()).select_from(self.info.table).where(*self.conditions)
+
+    def any(self) -> Select[Any]:
+        """Give the SELECT of whether there is one."""
+        return select(exists(select(literal(1)).select_from(self.info.table).where(*self.conditions)))
+
+    def keys(self, after: Key | None, limit: int) -> Select[Any]:
+        """Give the SELECT of the next keys after one, in key order."""
+        columns = [self.info.columns[name] for name in self.info.primary_key]
+        rest = [] if after is None else [_row(columns) > _row(after, columns)]
+        return select(*columns).where(*self.conditions, *rest).order_by(*columns).limit(limit)
+
+    def chunk(self, after: Key | None, limit: int) -> Select[Any]:
+        """Give PostgreSQL's statement that removes the next chunk: how many were, and the last key locked.
+
+        It gives no row where there is nothing more. All conditions stand in the DELETE, too: places are unique
+        within a partition only.
+        """
+        info = self.info
+        locked = self.keys(after, limit).add_columns(ctid).with_for_update(skip_locked=True).cte("locked")
+        here = ctid == any_(func.array(select(locked.c.ctid).scalar_subquery()))
+        gone = delete(info.table).where(here, *self.conditions).returning(literal(1).label("one")).cte("gone")
+        keys = [locked.c[info.columns[name].name] for name in info.primary_key]
+        number = select(func.count()).select_from(gone).scalar_subquery()
+        return select(number, *keys).order_by(*(key.desc() for key in keys)).limit(1)
+
+    def remove(self, keys: Sequence[Key], dialect: Dialect) -> Delete:
+        """Give the DELETE of some keys."""
+        return delete(self.info.table).where(keys_condition(self.info, keys, dialect), *self.conditions)
+
+
+def _row(values: Sequence[Any], columns: Sequence[Any] = ()) -> Any:
+    if len(values) == 1:
+        return values[0]
+    return tuple_(*values, types=[column.type for column in columns]) if columns else tuple_(*values)
+
+
+class _Run:
+    """One purge on its way: passes of chunks, and the waits between them."""
+
+    def __init__(self, begin: BeginSession, doomed: Doomed, pace: Pace, progress: Callable[[int], None] | None) -> None:
+        self.begin, self.doomed, self.pace, self.progress = begin, doomed, pace, progress
+        self.tally = Tally()
+
+    async def purge(self) -> PurgeReport:
+        """Make passes until nothing is left, or no more rows may go."""
+        wait, moved = FIRST_WAIT, time.monotonic()
+        while True:
+            before = self.tally.rows
+            await self._pass()
+            left = await self._any_left()
+            if not left or self.pace.next_chunk(self.tally.rows) == 0:
+                return self.tally.report(complete=not left)
+            if self.tally.rows > before:
+                wait, moved = FIRST_WAIT, time.monotonic()
+            elif time.monotonic() - moved > self.pace.patience:
+                raise LockNotAvailable("others hold the rows that are left: call purge_where again later to go on")
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    async def _pass(self) -> None:
+        """Walk the keys once, a transaction for each chunk."""
+        after: Key | None = None
+        while limit := self.pace.next_chunk(self.tally.rows):
+            async with self.begin() as db_sess:
+                rows, after = await _remove(db_sess, self.doomed, after, limit)
+            if after is None:
+                return
+            self._note(rows)
+            await asyncio.sleep(self.pace.pause)
+
+    def _note(self, rows: int) -> None:
+        self.tally.rows += rows
+        self.tally.chunks += 1
+        if self.progress is not None:
+            self.progress(self.tally.rows)
+
+    async def _any_left(self) -> bool:
+        async with self.begin() as db_sess:
+            return bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
+
+
+async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, Key | None]:
+    """Remove the next chunk; give how many rows were, and the key to go on after, None at the end."""
+    dialect = dialect_of(db_sess)
+    if dialect.name == "postgresql":
+        found = (await execute(db_sess, doomed.chunk(after, limit), doomed.origin)).one_or_none()
+        return (0, None) if found is None else (found[0], tuple(found[1:]))
+    keys = [tuple(row) for row in (await execute(db_sess, doomed.keys(after, limit), doomed.origin)).all()]
+    for part in key_chunks(keys, dialect):
+        await execute(db_sess, doomed.remove(part, dialect), doomed.origin)
+    return len(keys), keys[-1] if keys else None

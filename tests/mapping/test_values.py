@@ -1,0 +1,260 @@
+"""What a column can hold: odd values are refused before anything is sent, and what passes comes back as it went."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowsmith import InvalidValue, Repository
+from rowsmith.mapping import check_for, check_for_comparison, check_value, row_info
+from rowsmith.mapping.writes import storable
+from rowsmith.testing import WithTables
+from sample import WIDE_VALUES, Colour, WideCreate, WideRepository, WideRow
+from support import count_statements
+
+SECRET = 987654321987654321
+UTC = dt.UTC
+ODD: dict[str, list[Any]] = {
+    "small": [2**15, -(2**15) - 1, 1.0, "1", True],
+    "normal": [2**31, -(2**31) - 1, SECRET, 1.5, Decimal(1), True, b"1"],
+    "big": [2**63, -(2**63) - 1, 10**30],
+    "ratio": [math.nan, math.inf, -math.inf, Decimal("sNaN"), 10**400, "1.0", True],
+    "price": [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal(100000000), Decimal("1e50"), 1e9, "1"],
+    "flag": [1, 0, "true"],
+    "label": ["a\x00", "\ud800", "x" * 11, 5, b"x"],
+    "colour": ["red", "RED", "green", 1],
+    "document": [math.nan, {"a": math.inf}, {1: 2}, "\x00", {"\x00": 1}, [{"a": ["\ud800"]}], {1, 2}, Decimal(1)],
+    "key": ["not-a-uuid", str(uuid.UUID(int=1)), 5],
+    "seen_at": [dt.datetime(2024, 1, 1), dt.date(2024, 1, 1), "2024-01-01", 0],
+    "local_time": [dt.datetime(2024, 1, 1, tzinfo=UTC), dt.date(2024, 1, 1)],
+    "day": [dt.datetime(2024, 1, 1), "2024-01-01"],
+    "clock": [dt.time(1, tzinfo=UTC), "01:00"],
+    "span": [5, "1 day"],
+    "blob": ["text", 5],
+}
+
+
+def test_every_kind_of_column_is_covered() -> None:
+    """The odd values below name each column of the wide row but its key."""
+    assert set(ODD) == set(WIDE_VALUES) == set(row_info(WideRow).columns) - {"id"}
+
+
+async def test_odd_values_are_refused_before_anything_is_written(any_tables: WithTables) -> None:
+    """The same typed error on both backends, not one statement sent, and the message quotes no value."""
+    async with any_tables(WideRow) as db:
+        wide = WideRepository(db)
+        with count_statements(db) as sent:
+            for name, values in ODD.items():
+                for value in values:
+                    with pytest.raises(InvalidValue, match=f"WideRow.{name} ") as caught:
+                        await wide.create(WideCreate(**{name: value}))
+                    assert str(SECRET) not in str(caught.value)
+        assert sent == []
+
+
+async def test_what_fits_comes_back_equal(any_tables: WithTables) -> None:
+    """Every kind of value, at its limits, is read back equal on both backends."""
+    async with any_tables(WideRow) as db:
+        wide = WideRepository(db)
+        made = await wide.create(WideCreate(**WIDE_VALUES))
+        for data in (made, await wide.get(made.id)):
+            assert {name: getattr(data, name) for name in WIDE_VALUES} == WIDE_VALUES
+        assert made.seen_at is not None
+        assert made.seen_at.tzinfo is not None
+        nothing = await wide.create(WideCreate())
+        assert all(getattr(nothing, name) is None for name in WIDE_VALUES)
+
+
+async def test_odd_values_as_a_key_and_in_conditions(any_tables: WithTables) -> None:
+    """A key, a condition or an IN list with a value of no use is refused before anything is sent."""
+    async with any_tables(WideRow) as db:
+        wide = WideRepository(db)
+        with count_statements(db) as sent:
+            for key in ("not-a-uuid", 5, None, "\x00", (uuid.UUID(int=1),)):
+                for call in (wide.get, wide.find, wide.purge, lambda id: wide.batch_get([id])):
+                    with pytest.raises(InvalidValue):
+                        await call(key)  # type: ignore[operator]
+            for condition in (
+                WideRow.normal == 2**31,
+                WideRow.normal.in_([1, 2**31]),
+                WideRow.big > 2**63,
+                WideRow.ratio.in_([math.nan]),
+                WideRow.ratio < math.inf,
+                WideRow.price == Decimal("NaN"),
+                WideRow.price > Decimal("1e9"),
+                WideRow.label == "\x00",
+                WideRow.label.contains("\ud800"),
+                sa.or_(WideRow.flag, sa.not_(WideRow.label.like("\x00"))),
+                WideRow.key == "not-a-uuid",
+                WideRow.seen_at > dt.datetime(2024, 1, 1),
+                sa.exists().where(WideRow.label == "\x00"),
+            ):
+                for call in (wide.search, wide.count, wide.exists):
+                    with pytest.raises(InvalidValue):
+                        await call(None, [condition])
+        assert sent == []
+
+
+async def test_a_question_may_be_longer_than_its_column(any_tables: WithTables) -> None:
+    """A longer text than the column holds is asked for in vain, without an error; an enum's member by its name."""
+    async with any_tables(WideRow) as db:
+        wide = WideRepository(db)
+        for condition in (WideRow.label == "x" * 11, WideRow.colour == "RED"):
+            assert await wide.count(None, [condition]) == 0
+
+
+async def test_json_null_and_sql_null(any_tables: WithTables) -> None:
+    """None is SQL NULL; the JSON literal is JSON.NULL, said out loud; both read back as None."""
+    async with any_tables(WideRow) as db:
+        wide = WideRepository(db)
+        await wide.create(WideCreate(document=None))
+        literal = await wide.create(WideCreate(document=sa.JSON.NULL))
+        assert literal.document is None
+        assert await wide.count(None, [WideRow.document.is_(sa.null())]) == 1
+        for document in (0, "", [], {}, False, "null", [None]):
+            assert (await wide.create(WideCreate(document=document))).document == document
+
+
+class PostgresBase(DeclarativeBase):
+    pass
+
+
+class PostgresRow(PostgresBase):
+    __tablename__ = "postgres_kinds"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    names: Mapped[list[str] | None] = mapped_column(sa.ARRAY(sa.String(3)))
+    grid: Mapped[list[list[int]] | None] = mapped_column(sa.ARRAY(sa.Integer, dimensions=2))
+    document: Mapped[Any | None] = mapped_column(postgresql.JSONB)
+    colours: Mapped[list[Colour] | None] = mapped_column(sa.ARRAY(sa.Enum(Colour, name="colour")))
+
+
+class PostgresRepository(Repository[PostgresRow]):
+    pass
+
+
+@pytest.mark.parametrize(
+    "name, good, bad",
+    [
+        ("names", ["abc", None, "é"], [["abcd"], ["\x00"], "abc", [1], {"abc"}]),
+        ("grid", [[1, 2], [3, 4]], [[[2**31]], [["1"]]]),
+        ("document", {"a": [None, {"b": "c"}]}, [{"a": "\x00"}, math.nan]),
+        ("colours", [Colour.RED, None], [["RED"], [1]]),
+    ],
+)
+async def test_kinds_that_only_postgresql_has(with_tables: WithTables, name: str, good: Any, bad: list[Any]) -> None:
+    """Arrays, of enums and of arrays too, and JSONB: each element is held to the element's type."""
+    info = row_info(PostgresRow)
+    for value in bad:
+        with pytest.raises(InvalidValue, match=name):
+            storable(info, name, value)
+    async with with_tables(PostgresRow) as db:
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.insert(PostgresRow).values(id=1, **{name: storable(info, name, good)}))
+        assert getattr(await PostgresRepository(db).get(1), name) == good
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False), st.integers(1, 40), st.integers(0, 10))
+def test_a_numeric_column_holds_what_rounds_into_it(value: Decimal, precision: int, scale: int) -> None:
+    """The law: NUMERIC(p, s) holds exactly what is below 10 ** (p - s) once rounded half away from zero."""
+    import decimal
+
+    exact = decimal.Context(prec=2000, rounding=decimal.ROUND_HALF_UP, Emax=10**6, Emin=-(10**6))
+    check = check_for(sa.Numeric(precision, scale))
+    if not math.isfinite(value):
+        assert check(value) is not None
+        return
+    rounded = exact.quantize(value, Decimal((0, (1,), -scale)))
+    fits = abs(rounded) < exact.power(10, precision - scale)
+    assert (check(value) is None) == fits
+
+
+@given(st.integers())
+def test_integers(value: int) -> None:
+    """Each width holds exactly its two's complement range."""
+    for kind, bits in ((sa.SmallInteger(), 16), (sa.Integer(), 32), (sa.BigInteger(), 64)):
+        assert (check_for(kind)(value) is None) == (-(2 ** (bits - 1)) <= value < 2 ** (bits - 1))
+
+
+@given(st.text(st.characters()))
+def test_text(value: str) -> None:
+    """Text is what UTF-8 can say, without NUL."""
+    possible = "\x00" not in value and not any(0xD800 <= ord(char) <= 0xDFFF for char in value)
+    assert (check_for(sa.Text())(value) is None) == possible
+
+
+def test_json_is_bounded_in_depth() -> None:
+    """A structure that contains itself, or is nested without end, is refused rather than followed."""
+    circle: list[Any] = []
+    circle.append(circle)
+    for value in (circle, [circle, circle]):
+        assert check_for(sa.JSON())(value) == "holds JSON nested at most 200 deep"
+
+
+def test_types_of_unknown_kind_accept_everything() -> None:
+    """A type of a team's own checks its values itself."""
+
+    class Own(sa.types.TypeDecorator[Any]):
+        impl = sa.Integer
+        cache_ok = True
+
+    for check in (check_for, check_for_comparison):
+        assert check(Own())(object()) is None
+        assert check(postgresql.INET())(object()) is None
+
+
+def test_plain_enums() -> None:
+    """An enum of names holds those, and an unhashable value is no crash."""
+    check = check_for(sa.Enum("a", "b"))
+    assert check("a") is None
+    assert check("c") == check(["a"]) == "holds one of ['a', 'b']"
+
+
+def test_check_value() -> None:
+    """None and SQL pass, the database judges them; the message says where."""
+    check_value(sa.Integer(), None, "x")
+    check_value(sa.Integer(), sa.func.now(), "x")
+    with pytest.raises(InvalidValue, match=r"GroupRow.size holds integers"):
+        check_value(sa.Integer(), "1", "GroupRow.size")
+
+
+async def test_full_seconds_equal_a_server_default_on_sqlite(sqlite_database: Any) -> None:
+    """SQLite compares times as text: what Python writes and CURRENT_TIMESTAMP must be written alike."""
+    from rowsmith.testing import tables
+
+    async with tables(sqlite_database, WideRow) as db:
+        wide = WideRepository(db)
+        noon = dt.datetime(2024, 1, 1, 12, tzinfo=UTC)
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(
+                sa.text("INSERT INTO wide (id, seen_at) VALUES (:id, datetime('2024-01-01 12:00:00'))"),
+                {"id": uuid.UUID(int=1).hex},
+            )
+        await wide.create(WideCreate(seen_at=noon))
+        await wide.create(WideCreate(seen_at=noon + dt.timedelta(microseconds=1)))
+        assert await wide.count(None, [WideRow.seen_at == noon]) == 2
+        assert await wide.count(None, [WideRow.seen_at > noon]) == 1
+
+
+@pytest.mark.parametrize("hours", [-12, 0, 14])
+async def test_aware_times_come_back_equal(any_tables: WithTables, hours: int) -> None:
+    """Whatever the offset, the point in time is the same afterwards, and it sorts as a point in time."""
+    async with any_tables(WideRow) as db:
+        wide = WideRepository(db)
+        zone = dt.timezone(dt.timedelta(hours=hours))
+        early = dt.datetime(2024, 1, 1, tzinfo=zone)
+        late = dt.datetime(2024, 1, 1, 0, 0, 1, tzinfo=zone).astimezone(UTC)
+        for moment in (late, early):
+            assert (await wide.create(WideCreate(seen_at=moment))).seen_at == moment
+        page = await wide.search(orders=[WideRow.seen_at])
+        assert [item.seen_at for item in page.items] == [early, late]

@@ -1,0 +1,436 @@
+"""Sessions: they commit on a clean exit, roll back otherwise, and never lose work in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import InvalidRequestError, NoResultFound
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith import (
+    Database,
+    DatabaseFault,
+    DatabaseUnavailable,
+    EntityAlreadyExists,
+    LockNotAvailable,
+    MissingExtra,
+    PoolExhausted,
+    ReadOnlyViolation,
+    RepositoryError,
+    TransactionAborted,
+)
+from rowsmith.testing import WithTables, tables
+from sample import DomainRow, GroupCreate, GroupRepository, GroupRow, MemberRow, groups_in, stored
+
+COUNT = sa.select(sa.func.count()).select_from(GroupRow)
+
+
+def group(name: str, domain: str = "a", **values: Any) -> GroupRow:
+    return GroupRow(domain_name=domain, name=name, **values)
+
+
+def insert(name: str, domain: str = "a") -> sa.Insert:
+    return sa.insert(GroupRow).values(domain_name=domain, name=name)
+
+
+@pytest.fixture
+async def db(any_tables: WithTables) -> AsyncIterator[Database]:
+    async with any_tables(DomainRow, GroupRow, MemberRow) as made:
+        yield made
+
+
+async def names(db: Database) -> list[str]:
+    return [row[0] for row in await stored(db, sa.select(GroupRow.name).order_by(GroupRow.id))]
+
+
+def checked_out(db: Database) -> int:
+    return db.engine.pool.checkedout()  # type: ignore[attr-defined,no-any-return]
+
+
+async def test_a_session_commits_on_exit(db: Database) -> None:
+    """begin_session gives a real AsyncSession; what it was given is there afterwards, flushed or not."""
+    async with db.begin_session() as db_sess:
+        assert type(db_sess) is AsyncSession
+        await db_sess.execute(insert("core"))
+        row = group("orm")
+        db_sess.add(row)
+    assert row.name == "orm"  # still usable: nothing expires on commit
+    assert await names(db) == ["core", "orm"]
+    assert checked_out(db) == 0
+
+
+async def test_a_session_rolls_back_on_an_exception(db: Database) -> None:
+    """Any exception, of whatever kind, undoes the block and leaves it as it is."""
+    for failure in (ValueError("mine"), KeyboardInterrupt(), asyncio.CancelledError()):
+        with pytest.raises(type(failure)) as caught:
+            async with db.begin_session() as db_sess:
+                db_sess.add(group("lost"))
+                await db_sess.flush()
+                raise failure
+        assert caught.value is failure
+    assert await names(db) == []
+    assert checked_out(db) == 0
+
+
+async def test_what_is_not_the_databases_passes_as_it_is(db: Database) -> None:
+    """Misuse of SQLAlchemy, a lost file, or a time-out of one's own keep their own types."""
+    with pytest.raises(NoResultFound):
+        async with db.begin_session() as db_sess:
+            (await db_sess.execute(sa.select(GroupRow))).scalar_one()
+    for mine in (FileNotFoundError(), TimeoutError(), ConnectionResetError()):
+        with pytest.raises(type(mine)) as caught:
+            async with db.begin_session():
+                raise mine
+        assert caught.value is mine
+
+
+async def swallow(db_sess: AsyncSession) -> None:
+    with pytest.raises(sa.exc.SQLAlchemyError):
+        await db_sess.execute(insert("first"))
+
+
+async def test_a_swallowed_error_is_no_silent_rollback(db: Database) -> None:
+    """Leaving the block raises TransactionAborted, on both backends, and nothing was committed."""
+    async with db.begin_session() as db_sess:
+        db_sess.add(group("first"))
+    with pytest.raises(TransactionAborted, match="swallowed") as caught:
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(insert("before"))
+            await swallow(db_sess)
+    assert caught.value.__cause__ is None
+    assert await names(db) == ["first"]
+
+
+async def test_a_swallowed_flush_error(db: Database) -> None:
+    """The ORM's flush is a statement like any other, inside the block or at its end."""
+    async with db.begin_session() as db_sess:
+        db_sess.add(group("first"))
+    with pytest.raises(TransactionAborted):
+        async with db.begin_session() as db_sess:
+            db_sess.add(group("first"))
+            with pytest.raises(sa.exc.IntegrityError):
+                await db_sess.flush()
+    with pytest.raises(EntityAlreadyExists):
+        async with db.begin_session() as db_sess:
+            db_sess.add(group("first"))
+    assert await names(db) == ["first"]
+
+
+async def test_a_swallowed_error_inside_a_savepoint_undoes_the_savepoint_only(db: Database) -> None:
+    """The savepoint raises TransactionAborted; whoever catches that outside may go on, and commits the rest."""
+    async with db.begin_session() as db_sess:
+        db_sess.add(group("first"))
+    async with db.begin_session() as db_sess:
+        await db_sess.execute(insert("before"))
+        with pytest.raises(TransactionAborted):
+            async with db_sess.begin_nested():
+                await db_sess.execute(insert("inside"))
+                await swallow(db_sess)
+        await db_sess.execute(insert("after"))
+    assert await names(db) == ["first", "before", "after"]
+
+
+async def test_a_handled_error_of_a_savepoint_is_no_failure(db: Database) -> None:
+    """The try around a savepoint is the right way: the transaction goes on and commits."""
+    async with db.begin_session() as db_sess:
+        db_sess.add(group("first"))
+    async with db.begin_session() as db_sess:
+        with pytest.raises(sa.exc.IntegrityError):
+            async with db_sess.begin_nested():
+                await db_sess.execute(insert("first"))
+        await db_sess.execute(insert("after"))
+    assert await names(db) == ["first", "after"]
+
+
+async def test_a_transaction_that_was_ended_by_hand(db: Database) -> None:
+    """commit() and rollback() on the session mean what they say, and the block goes on with a new transaction."""
+    async with db.begin_session() as db_sess:
+        await db_sess.execute(insert("kept"))
+        await db_sess.commit()
+    async with db.begin_session() as db_sess:
+        with pytest.raises(sa.exc.IntegrityError):
+            await db_sess.execute(insert("kept"))
+        await db_sess.rollback()
+        await db_sess.execute(insert("second"))
+    with pytest.raises(TransactionAborted):
+        async with db.begin_session() as db_sess:
+            await db_sess.commit()
+            await db_sess.execute(insert("lost"))
+            with pytest.raises(sa.exc.IntegrityError):
+                await db_sess.execute(insert("kept"))
+    assert await names(db) == ["kept", "second"]
+
+
+WRITES = [
+    sa.insert(GroupRow).values(domain_name="a", name="x"),
+    sa.update(GroupRow).values(size=1),
+    sa.delete(GroupRow),
+    sa.text("DROP TABLE members"),
+]
+
+
+async def test_a_readonly_session_refuses_writes(db: Database) -> None:
+    """The database itself refuses, also inside a unit of work, and the connection writes again afterwards."""
+    for write in WRITES:
+        with pytest.raises(ReadOnlyViolation):
+            async with db.begin_readonly_session() as db_sess:
+                assert await db_sess.scalar(COUNT) == 0
+                await db_sess.execute(write)
+        async with db.unit_of_work():
+            with pytest.raises(ReadOnlyViolation):
+                async with db.begin_readonly_session() as db_sess:
+                    await db_sess.execute(write)
+            await GroupRepository(db).create(GroupCreate("a", f"made {WRITES.index(write)}"))
+        with pytest.raises(TransactionAborted):
+            async with db.begin_readonly_session() as db_sess:
+                with pytest.raises(sa.exc.DBAPIError):
+                    await db_sess.execute(write)
+                await db_sess.execute(COUNT)
+                raise TransactionAborted  # SQLite could go on reading here
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.delete(GroupRow))
+
+
+async def test_a_readonly_session_stays_so_after_a_rollback_or_commit(db: Database) -> None:
+    """A second transaction of the same session is read-only too."""
+    for end in (AsyncSession.rollback, AsyncSession.commit):
+        with pytest.raises(ReadOnlyViolation):
+            async with db.begin_readonly_session() as db_sess:
+                await end(db_sess)
+                await db_sess.execute(insert("x"))
+    assert await names(db) == []
+
+
+async def test_a_readonly_session_cannot_be_talked_round(with_tables: WithTables) -> None:
+    """SET TRANSACTION READ WRITE is refused as the first statement, after a rollback, and in a unit of work."""
+    ways = ["SET TRANSACTION READ WRITE", "SET transaction_read_only = off"]
+    async with with_tables(GroupRow) as db:
+        for way in ways:
+            with pytest.raises(DatabaseFault, match="25001"):
+                async with db.begin_readonly_session() as db_sess:
+                    await db_sess.execute(sa.text(way))
+            with pytest.raises(DatabaseFault, match="25001"):
+                async with db.begin_readonly_session() as db_sess:
+                    await db_sess.rollback()
+                    await db_sess.execute(sa.text(way))
+            async with db.unit_of_work():
+                with pytest.raises(DatabaseFault, match="25001"):
+                    async with db.begin_readonly_session() as db_sess:
+                        await db_sess.execute(sa.text(way))
+
+
+async def test_unflushed_changes_in_a_readonly_session_raise(db: Database) -> None:
+    """ORM changes are not dropped silently: new, changed and deleted objects all raise at the end."""
+    async with db.begin_session() as db_sess:
+        db_sess.add(group("first"))
+
+    async def change(db_sess: AsyncSession, kind: str) -> None:
+        row = (await db_sess.scalars(sa.select(GroupRow))).one()
+        if kind == "new":
+            db_sess.add(group("new"))
+        elif kind == "changed":
+            row.name = "changed"
+        else:
+            await db_sess.delete(row)
+
+    for kind in ("new", "changed", "deleted"):
+        with pytest.raises(ReadOnlyViolation, match="begin_session"):
+            async with db.begin_readonly_session() as db_sess:
+                await change(db_sess, kind)
+        async with db.unit_of_work() as unit:
+            with pytest.raises(ReadOnlyViolation, match="begin_session"):
+                async with db.begin_readonly_session() as db_sess:
+                    await change(db_sess, kind)
+            await unit.session.execute(insert(f"after {kind}", "b"))
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.delete(GroupRow).where(GroupRow.domain_name == "b"))
+    assert await names(db) == ["first"]
+
+
+async def test_an_untouched_object_in_a_readonly_session_is_fine(db: Database) -> None:
+    """Reading objects, or writing the value they have, is no change."""
+    async with db.begin_session() as db_sess:
+        db_sess.add(group("first"))
+    async with db.begin_readonly_session() as db_sess:
+        row = (await db_sess.scalars(sa.select(GroupRow))).one()
+        row.name = "first"
+
+
+async def test_the_reading_session_of_a_repository_is_read_only(db: Database) -> None:
+    """What repositories read in refuses writes as well, with a snapshot or without."""
+    for snapshot in (False, True):
+        with pytest.raises(ReadOnlyViolation):
+            async with db.reading(snapshot=snapshot) as db_sess:
+                await db_sess.execute(insert("x"))
+
+
+async def test_a_snapshot_does_not_move(database: Database, with_tables: WithTables) -> None:
+    """Two statements of one snapshot see the same rows, whatever is committed in between."""
+    async with with_tables(GroupRow) as db, db.reading(snapshot=True) as db_sess:
+        before = await db_sess.scalar(COUNT)
+        async with db.begin_session() as writing:
+            writing.add(group("new"))
+        assert await db_sess.scalar(COUNT) == before == 0
+
+
+async def test_cancellation_leaves_no_connection_checked_out(db: Database) -> None:
+    """A task cancelled at any await gives its connection back, and the pool goes on working."""
+    groups = GroupRepository(db)
+
+    async def work(number: int) -> None:
+        async with db.unit_of_work():
+            await groups.create(GroupCreate("a", f"n{number}"))
+            async with db.unit_of_work():
+                await groups.search()
+
+    for number in range(12):
+        task = asyncio.create_task(work(number))
+        for _ in range(3 * number):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert checked_out(db) == 0
+    assert (await groups.create(GroupCreate("a", "last"))).name == "last"
+
+
+async def test_two_databases_at_once(database: Database, sqlite_database: Database) -> None:
+    """A unit of work belongs to one database; calls to another have their own transactions."""
+    async with (
+        groups_in(lambda *rows: tables(database, *rows)) as left,
+        groups_in(lambda *rows: tables(sqlite_database, *rows)) as right,
+    ):
+        with pytest.raises(ValueError, match="stop"):
+            async with database.unit_of_work():
+                await left.create(GroupCreate("a", "lost"))
+                async with sqlite_database.unit_of_work():
+                    await right.create(GroupCreate("a", "kept"))
+                assert await right.count() == 4
+                raise ValueError("stop")
+        assert await left.count() == 3
+        assert await right.count() == 4
+
+
+async def test_two_database_objects_on_one_engine(database: Database) -> None:
+    """Making a Database twice on an engine is harmless, and an error is still noticed once."""
+    again = Database(database.engine)
+    with pytest.raises(TransactionAborted):
+        async with again.begin_session() as db_sess:
+            with pytest.raises(sa.exc.ProgrammingError):
+                await db_sess.execute(sa.text("SELECT no_such_column"))
+
+
+async def test_an_exhausted_pool(tmp_path: Path, database: Database) -> None:
+    """No free connection in time is PoolExhausted, not a driver's error."""
+    for url in (database.engine.url, f"sqlite:///{tmp_path / 'x.db'}"):
+        small = Database.from_url(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+        async with small.begin_readonly_session():
+            with pytest.raises(PoolExhausted):
+                async with small.begin_session():
+                    pass
+        assert checked_out(small) == 0
+        await small.dispose()
+
+
+async def test_an_unreachable_server() -> None:
+    """A refused connection is DatabaseUnavailable, and the message names neither host nor password."""
+    db = Database.from_url("postgresql://someone:secret@127.0.0.1:1/nowhere")
+    for opened in (db.begin_session, db.begin_readonly_session, db.unit_of_work, db.reading):
+        with pytest.raises(DatabaseUnavailable) as caught:
+            async with opened():
+                pass
+        assert "secret" not in repr(caught.value)
+        assert caught.value.__cause__ is None
+    await db.dispose()
+
+
+async def test_a_connection_that_takes_too_long() -> None:
+    """A server that does not answer is unavailable, rather than a statement out of time."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://x@127.0.0.1:{silent.getsockname()[1]}/x"
+        db = Database.from_url(url, connect_args={"timeout": 0.05, "ssl": False})
+        with pytest.raises(DatabaseUnavailable):
+            async with db.begin_session():
+                pass
+        await db.dispose()
+
+
+def test_a_url_gets_its_asynchronous_driver() -> None:
+    """postgresql://, postgres:// and sqlite:// are enough; a missing driver says what to install."""
+    assert Database.from_url("postgresql://h/d").engine.dialect.driver == "asyncpg"
+    assert Database.from_url("postgres://h/d").engine.dialect.driver == "asyncpg"
+    assert Database.from_url("sqlite://").engine.dialect.driver == "aiosqlite"
+    with pytest.raises(MissingExtra, match="pip install"):
+        Database.from_url("mysql+aiomysql://h/d")
+
+
+async def test_a_database_in_memory_is_shared_by_its_sessions() -> None:
+    """sqlite:// is one database for all sessions, which wait for each other."""
+    db = Database.from_url("sqlite://")
+    async with groups_in(lambda *rows: tables(db, *rows)) as groups:
+        await asyncio.gather(*(groups.create(GroupCreate("a", f"n{i}")) for i in range(10)))
+        assert await groups.count() == 13
+    await db.dispose()
+
+
+async def test_sqlite_enforces_foreign_keys(sqlite_database: Database) -> None:
+    """Off by default in SQLite, on in every connection of ours."""
+    async with tables(sqlite_database, DomainRow, GroupRow, MemberRow) as db:
+        with pytest.raises(RepositoryError):
+            async with db.begin_session() as db_sess:
+                await db_sess.execute(sa.insert(MemberRow).values(group_id=1, email="x"))
+
+
+async def test_sqlite_gives_up_on_a_lock_in_time(tmp_path: Path) -> None:
+    """A writer that waits too long gets LockNotAvailable, and its connection is given back."""
+    db = Database.from_url(f"sqlite:///{tmp_path / 'x.db'}", connect_args={"timeout": 0.05})
+    async with db.begin_session():
+        with pytest.raises(LockNotAvailable):
+            async with db.begin_session():
+                pass
+        assert checked_out(db) == 1
+    assert checked_out(db) == 0
+    await db.dispose()
+
+
+async def test_a_backend_that_is_killed(with_tables: WithTables) -> None:
+    """The error is typed wherever it is met, the pool heals, and a nested unit does not hide it."""
+    kill = sa.text("SELECT pg_terminate_backend(:pid)")
+    async with with_tables(GroupRow) as db:
+
+        async def kill_backend(of: AsyncSession) -> None:
+            pid = await of.scalar(sa.text("SELECT pg_backend_pid()"))
+            async with db.engine.connect() as other:
+                await other.execute(kill, {"pid": pid})
+
+        with pytest.raises(DatabaseUnavailable):
+            async with db.begin_session() as db_sess:
+                await kill_backend(db_sess)
+                await db_sess.execute(COUNT)
+        with pytest.raises(DatabaseUnavailable):
+            async with db.unit_of_work() as unit, db.unit_of_work():
+                await kill_backend(unit.session)
+                await GroupRepository(db).count()
+        with pytest.raises(RepositoryError) as caught:
+            async with db.begin_session() as db_sess:
+                await db_sess.execute(insert("lost"))
+                await kill_backend(db_sess)
+        assert caught.value.detail in ("commit_outcome_unknown", "database_unavailable")
+        assert checked_out(db) == 0
+        assert await GroupRepository(db).count() == 0
+
+
+async def test_a_session_closed_inside(db: Database) -> None:
+    """A session that the block closed itself commits nothing more, and says nothing wrong."""
+    async with db.begin_session() as db_sess:
+        await db_sess.execute(insert("lost"))
+        await db_sess.close()
+    assert await names(db) == []
+    with pytest.raises(InvalidRequestError):
+        async with db.begin_session() as db_sess:
+            await db_sess.begin()

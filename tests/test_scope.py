@@ -1,0 +1,429 @@
+"""Scopes: what they let see and touch, and what they do to a write."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, aliased, mapped_column
+
+from rowsmith import (
+    AllOf,
+    AnyOf,
+    Condition,
+    CursorForwardPagination,
+    EmptyScope,
+    EntityNotFound,
+    ExistenceCheck,
+    InvalidCursor,
+    InvalidFilter,
+    InvalidValue,
+    Not,
+    OptionalState,
+    Repository,
+    RepositoryError,
+    ScopeError,
+    ScopeMismatch,
+    ScopeRequired,
+    SearchScope,
+    Spec,
+    Unscoped,
+)
+from rowsmith.mapping import row_info
+from rowsmith.scope import resolve_scope
+from rowsmith.testing import WithTables
+from sample import (
+    Base,
+    CheckedScope,
+    DomainNotFound,
+    DomainRow,
+    DomainScope,
+    GroupCreate,
+    GroupData,
+    GroupId,
+    GroupNotFound,
+    GroupPatch,
+    GroupRepository,
+    GroupRow,
+    MemberRow,
+    groups_in,
+    stored,
+)
+from support import count_statements
+
+INFO = row_info(GroupRow)
+A, B = DomainScope("a"), DomainScope("b")
+NAMED = GroupPatch(name=OptionalState.update("new"))
+ABSENT = GroupId(99)
+
+
+@pytest.fixture
+async def groups(any_tables: WithTables) -> AsyncIterator[GroupRepository]:
+    async with groups_in(any_tables) as made:
+        yield made
+
+
+@dataclass(frozen=True)
+class Conditions(SearchScope):
+    """A scope of any conditions."""
+
+    conditions: tuple[Condition, ...]
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return self.conditions
+
+
+def scope_of(*conditions: Condition) -> Conditions:
+    return Conditions(conditions)
+
+
+async def rows_of(stream: AsyncIterator[GroupData]) -> list[GroupData]:
+    return [item async for item in stream]
+
+
+async def error_of(call: Awaitable[Any]) -> tuple[Any, ...]:
+    """Give all that a caller can see of the error."""
+    with pytest.raises(RepositoryError) as caught:
+        await call
+    error = caught.value
+    return type(error), str(error), repr(error), error.error_code, error.facts, error.__cause__, error.__context__
+
+
+Call = Callable[[GroupRepository, Any, SearchScope], Awaitable[Any]]
+BY_KEY: dict[str, Call] = {
+    "get": lambda groups, id, scope: groups.get(id, scope),
+    "get deleted": lambda groups, id, scope: groups.get(id, scope, include_deleted=True),
+    "update": lambda groups, id, scope: groups.update(id, NAMED, scope=scope),
+    "update nothing": lambda groups, id, scope: groups.update(id, GroupPatch(), scope=scope),
+    "delete": lambda groups, id, scope: groups.delete(id, scope=scope),
+    "restore": lambda groups, id, scope: groups.restore(id, scope=scope),
+    "purge": lambda groups, id, scope: groups.purge(id, scope=scope),
+    "batch_get": lambda groups, id, scope: groups.batch_get([id], scope=scope),
+}
+
+
+async def test_another_tenants_row_is_an_absent_row(groups: GroupRepository) -> None:
+    """A foreign row and an absent one give the identical error, and the foreign row stays as it was."""
+    before = await stored(groups.db)
+    for scope in (B, AnyOf(B, DomainScope("c")), Not(A), AllOf(B, GroupRow.size >= 0)):
+        for name, call in BY_KEY.items():
+            own, deleted, absent = [await error_of(call(groups, id, scope)) for id in (1, 4, ABSENT)]
+            assert own == deleted == absent
+            assert own[0] is GroupNotFound
+            assert own[3] == f"group_{name.partition(' ')[0]}_not_found"
+    assert await stored(groups.db) == before
+
+
+async def test_reads_under_a_scope_see_only_its_rows(groups: GroupRepository) -> None:
+    """find, search, count, exists, stream and batch_get are all held to the scope."""
+    assert await groups.find(GroupId(1), B) is None
+    assert await groups.find(ABSENT, B) is None
+    assert [item.id for item in (await groups.search(B)).items] == [3]
+    assert await groups.count(B) == 1
+    assert not await groups.exists(DomainScope("c"))
+    assert [item.id for item in await rows_of(groups.stream(A))] == [1, 2]
+    assert [item.id for item in await groups.batch_get([GroupId(2), GroupId(1)], scope=A)] == [2, 1]
+
+
+async def test_a_cursor_of_one_scope_is_refused_in_another(groups: GroupRepository) -> None:
+    """A cursor carries its scope's fingerprint: another tenant cannot go on from it."""
+    page = await groups.search(A, None, CursorForwardPagination(first=1))
+    with pytest.raises(InvalidCursor):
+        await groups.search(B, None, CursorForwardPagination(first=1, after=page.end_cursor))
+
+
+async def test_missing_names_only_the_keys_that_were_asked_for(groups: GroupRepository) -> None:
+    """batch_get over own, foreign and absent keys reports the latter two alike, in the order given."""
+    with pytest.raises(EntityNotFound) as caught:
+        await groups.batch_get([ABSENT, GroupId(1), GroupId(3)], scope=A)
+    assert caught.value.missing == (99, 3)
+
+
+EMPTY: dict[str, SearchScope] = {
+    "nothing": scope_of(),
+    "true": scope_of(sa.true()),
+    "and of true": scope_of(sa.and_(sa.true())),
+    "nested and": scope_of(sa.and_(sa.true(), sa.and_(sa.true()))),
+    "callable": scope_of(sa.true),
+    "all of true": AllOf(sa.true()),
+}
+
+
+@pytest.mark.parametrize("scope", EMPTY.values(), ids=EMPTY.keys())
+def test_a_scope_without_conditions_is_refused(scope: SearchScope) -> None:
+    """What limits nothing is an error, never all rows."""
+    with pytest.raises(EmptyScope):
+        resolve_scope(scope, INFO)
+
+
+@pytest.mark.parametrize("combine", [AnyOf, AllOf, Not])
+def test_unscoped_cannot_be_part_of_another_scope(combine: Callable[..., SearchScope]) -> None:
+    """Unscoped inside AnyOf would open everything to everybody, so nobody combines it."""
+    with pytest.raises(EmptyScope):
+        resolve_scope(combine(Unscoped("why")), INFO)
+    with pytest.raises(EmptyScope):
+        resolve_scope(AnyOf(A, AllOf(Unscoped("why"))), INFO)
+
+
+def test_a_combination_of_nothing_is_refused() -> None:
+    """AnyOf() and AllOf() need a part."""
+    for combine in (AnyOf, AllOf):
+        with pytest.raises(EmptyScope, match=combine.__name__):
+            combine()
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+def test_an_or_of_nothing_is_refused() -> None:
+    """or_(*[]) compiles to no condition at all, so a scope that holds it is refused, not opened."""
+    nothing = sa.or_(*[])
+    for condition in (nothing, sa.and_(nothing, nothing), sa.not_(nothing), Not(nothing)):
+        with pytest.raises(InvalidFilter):
+            resolve_scope(scope_of(GroupRow.domain_name == "a", condition), INFO)
+
+
+@pytest.mark.parametrize("scope", [DomainScope, "a", {"domain_name": "a"}, GroupRow.domain_name == "a"], ids=str)
+def test_what_is_no_scope_is_refused(scope: Any) -> None:
+    """A class instead of an instance, a string or a bare condition is told apart at once."""
+    with pytest.raises(ScopeError, match="SearchScope"):
+        resolve_scope(scope, INFO)
+
+
+FOREIGN: dict[str, Condition] = {
+    "other table": DomainRow.name == "a",
+    "join": DomainRow.name == GroupRow.domain_name,
+    "alias": aliased(GroupRow).domain_name == "a",
+    "inside or": sa.or_(GroupRow.size == 1, MemberRow.weight == 1),
+}
+
+
+@pytest.mark.parametrize("condition", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_scope_that_names_another_table_directly_is_refused(condition: Condition) -> None:
+    """A second table in FROM would multiply rows or match by accident; the message says what to write."""
+    with pytest.raises(InvalidFilter, match="exists"):
+        resolve_scope(scope_of(GroupRow.size == 1, condition), INFO)
+
+
+def test_unscoped_needs_a_reason() -> None:
+    """The way round must be said out loud."""
+    with pytest.raises(EmptyScope, match="reason"):
+        Unscoped(" ")
+
+
+class StrictRepository(GroupRepository):
+    scope_required = True
+
+
+async def test_a_required_scope(groups: GroupRepository, caplog: pytest.LogCaptureFixture) -> None:
+    """scope_required refuses every call without a scope; Unscoped is let through and logged with its reason."""
+    strict = StrictRepository(groups.db)
+    calls: list[Awaitable[Any]] = [
+        strict.get(GroupId(1)),
+        strict.find(GroupId(1)),
+        strict.search(),
+        strict.count(),
+        strict.exists(),
+        rows_of(strict.stream()),
+        strict.batch_get([GroupId(1)]),
+        strict.create(GroupCreate("a", "x")),
+        strict.update(GroupId(1), NAMED),
+        strict.delete(GroupId(1)),
+        strict.restore(GroupId(4)),
+        strict.purge(GroupId(1)),
+    ]
+    for call in calls:
+        with pytest.raises(ScopeRequired, match="Unscoped"):
+            await call
+    with caplog.at_level(logging.INFO, "rowsmith.scope"):
+        assert (await strict.get(GroupId(1), Unscoped("nightly clean-up"))).id == 1
+    assert caplog.messages == ["unscoped access to GroupRow: nightly clean-up"]
+
+
+async def test_existence_checks(groups: GroupRepository) -> None:
+    """Every check of a scope runs in one statement before the call, and a failing one raises its own error."""
+    scope = AllOf(CheckedScope("a"), CheckedScope("a"))
+    with count_statements(groups.db) as sent:
+        assert await groups.count(scope) == 2
+    assert len(sent) == 2
+    for call in (
+        *BY_KEY.values(),
+        lambda g, _, s: g.search(s),
+        lambda g, _, s: g.create(GroupCreate("c", "x"), scope=s),
+    ):
+        with pytest.raises(DomainNotFound, match="no such domain") as caught:
+            await call(groups, 1, CheckedScope("c"))
+        assert caught.value.facts.domain == "group"
+
+
+async def test_an_existence_check_may_be_an_exists(groups: GroupRepository) -> None:
+    """A check is any condition: an EXISTS of its own, a callable, or a plain comparison."""
+
+    @dataclass(frozen=True)
+    class Scope(DomainScope):
+        def existence_checks(self) -> Sequence[ExistenceCheck]:
+            there = sa.exists().where(DomainRow.name == self.domain_name)
+            return [ExistenceCheck(there, DomainNotFound), ExistenceCheck(lambda: there, DomainNotFound)]
+
+    assert await groups.count(Scope("a")) == 2
+    with pytest.raises(DomainNotFound):
+        await groups.count(Scope("c"))
+
+
+@dataclass(frozen=True)
+class BareCreate(Spec[GroupRow], filled={"domain_name"}):
+    name: str
+
+
+STAMPING: dict[str, SearchScope] = {
+    "equality": DomainScope("b"),
+    "the other way round": scope_of(sa.literal("b") == GroupRow.domain_name),
+    "in an and": scope_of(sa.and_(GroupRow.domain_name == "b", GroupRow.size == 7)),
+    "all of": AllOf(DomainScope("b"), AllOf(GroupRow.size == 7)),
+    "callable": scope_of(lambda: GroupRow.domain_name == "b"),
+}
+
+
+async def test_a_scopes_equalities_are_stamped_onto_a_new_row(groups: GroupRepository) -> None:
+    """The new row gets the scope's values, in one statement."""
+    for name, scope in STAMPING.items():
+        with count_statements(groups.db) as sent:
+            made = await groups.create(BareCreate(name), scope=scope)
+        assert made.domain_name == "b"
+        assert len(sent) == 1
+        assert await groups.get(made.id, scope) == made
+
+
+OTHER_SCOPES: dict[str, SearchScope] = {
+    "equality": A,
+    "any of": AnyOf(A, DomainScope("c")),
+    "in": scope_of(GroupRow.domain_name.in_(["a", "c"])),
+    "in nothing": scope_of(GroupRow.domain_name.in_([])),
+    "exists": scope_of(sa.exists().where(DomainRow.name == GroupRow.domain_name, DomainRow.name == "a")),
+    "in a subquery": scope_of(GroupRow.domain_name.in_(sa.select(DomainRow.name).where(DomainRow.name == "a"))),
+    "is not": Not(B),
+    "like": scope_of(GroupRow.domain_name.like("a%")),
+    "contradiction": AllOf(A, B),
+    "text column": scope_of(sa.literal_column("domain_name") == "a"),
+    "text in a function": scope_of(sa.func.lower(sa.text("domain_name")) == "a"),
+}
+
+
+async def test_a_row_is_not_created_outside_its_scope(groups: GroupRepository) -> None:
+    """ScopeMismatch, and the row is not there afterwards, even where the caller goes on."""
+    before = await stored(groups.db)
+    for size, scope in enumerate(OTHER_SCOPES.values()):
+        with pytest.raises(ScopeMismatch) as caught:
+            await groups.create(GroupCreate("b", "new"), scope=scope)
+        assert caught.value.error_code == "group_create_scope_mismatch"
+        async with groups.db.unit_of_work():
+            await groups.update(GroupId(3), GroupPatch(size=OptionalState.update(size)))
+            with pytest.raises(ScopeMismatch):
+                await groups.create(GroupCreate("b", "new"), scope=scope)
+        assert await stored(groups.db) == [*before[:2], (3, "b", "one", size, None), before[3]]
+
+
+async def test_a_row_is_not_moved_out_of_its_scope(groups: GroupRepository) -> None:
+    """An update that would take the row out is refused and undone, even where the caller goes on."""
+    before = await stored(groups.db)
+    patch = GroupPatch(domain_name=OptionalState.update("b"), name=OptionalState.update("moved"))
+    for name, scope in OTHER_SCOPES.items():
+        with pytest.raises(GroupNotFound if name == "in nothing" else ScopeMismatch):
+            await groups.update(GroupId(1), patch, scope=scope)
+        async with groups.db.unit_of_work():
+            with pytest.raises(RepositoryError):
+                await groups.update(GroupId(1), patch, scope=scope)
+        assert await stored(groups.db) == before
+
+
+async def test_a_row_is_not_moved_by_an_expression(groups: GroupRepository) -> None:
+    """What only the database can work out is held to the scope as well."""
+    patch = GroupPatch(domain_name=OptionalState.expression(lambda: sa.func.lower(sa.literal("B"))))
+    for scope in (A, OTHER_SCOPES["any of"], OTHER_SCOPES["exists"]):
+        with pytest.raises(ScopeMismatch):
+            await groups.update(GroupId(2), patch, scope=scope)
+        assert (await groups.get(GroupId(2))).domain_name == "a"
+
+
+async def test_writes_inside_a_scope_pass(groups: GroupRepository) -> None:
+    """A spec and a patch that agree with the scope are written; what cannot leave it costs one statement."""
+    either = AnyOf(A, B)
+    assert (await groups.create(GroupCreate("b", "new"), scope=either)).domain_name == "b"
+    assert (await groups.create(GroupCreate("a", "same"), scope=A)).domain_name == "a"
+    with count_statements(groups.db) as sent:
+        await groups.update(GroupId(1), NAMED, scope=either)
+    assert len(sent) == 1
+    assert (await groups.update(GroupId(2), GroupPatch(domain_name=OptionalState.update("b")), scope=either)).id == 2
+    assert (await groups.update(GroupId(1), GroupPatch(domain_name=OptionalState.update("a")), scope=A)).id == 1
+
+
+async def test_a_failed_create_under_a_wide_scope_leaves_the_unit_usable(groups: GroupRepository) -> None:
+    """The savepoint around a verified write also undoes a constraint's refusal."""
+    async with groups.db.unit_of_work():
+        with pytest.raises(RepositoryError):
+            await groups.create(GroupCreate("a", "one"), scope=AnyOf(A, B))
+        await groups.create(GroupCreate("a", "three"))
+    assert await groups.count(A) == 3
+
+
+class RegionRow(Base):
+    __tablename__ = "regions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    country: Mapped[str]
+    region: Mapped[str] = mapped_column(
+        sa.Computed("CASE WHEN country = 'de' THEN 'emea' ELSE 'apac' END", persisted=True)
+    )
+
+
+@dataclass(frozen=True)
+class RegionCreate(Spec[RegionRow]):
+    country: str
+
+
+class RegionRepository(Repository[RegionRow]):
+    pass
+
+
+async def test_a_scope_on_a_computed_column(any_tables: WithTables) -> None:
+    """A generated column cannot be stamped, so rows are held against it after each write."""
+    emea = scope_of(RegionRow.region == "emea")
+    async with any_tables(RegionRow) as db:
+        regions = RegionRepository(db)
+        assert (await regions.create(RegionCreate("de"), scope=emea)).region == "emea"
+        with pytest.raises(ScopeMismatch):
+            await regions.create(RegionCreate("jp"), scope=emea)
+        assert await regions.count() == 1
+
+
+async def test_odd_values_in_a_scope(groups: GroupRepository) -> None:
+    """A value that one backend refuses and another stores is refused before anything is sent."""
+    calls = [
+        lambda s: groups.get(GroupId(1), s),
+        lambda s: groups.count(s),
+        lambda s: groups.update(GroupId(1), NAMED, scope=s),
+        lambda s: groups.create(BareCreate("x"), scope=s),
+        lambda s: groups.purge(GroupId(1), scope=s),
+    ]
+    odd = (DomainScope("\x00"), DomainScope("a\ud800"), scope_of(GroupRow.domain_name.in_(["a", "\x00"])))
+    for scope in odd:
+        for call in calls:
+            with count_statements(groups.db) as sent, pytest.raises(InvalidValue):
+                await call(scope)
+            assert sent == []
+
+
+async def test_a_stamp_must_fit_its_column(groups: GroupRepository) -> None:
+    """Asking for a domain with too long a name finds nothing; creating in it is an error on both backends."""
+    scope = DomainScope("x" * 21)
+    assert await groups.count(scope) == 0
+    with pytest.raises(InvalidValue, match="20 characters"):
+        await groups.create(BareCreate("x"), scope=scope)
+
+
+def test_not_is_the_exact_complement() -> None:
+    """A row whose condition is NULL is outside of the scope and inside of its Not."""
+    sql = str(Not(GroupRow.note == "x")().compile())
+    assert sql == "(groups.note = :note_1) IS NOT true"

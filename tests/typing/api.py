@@ -1,0 +1,230 @@
+"""What a team writes, as both type checkers in strict mode see it; never run, only checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType, assert_type
+
+from pydantic import BaseModel
+from sqlalchemy import DateTime, func
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowsmith import (
+    AllOf,
+    AnyOf,
+    BatchQuerier,
+    Condition,
+    Count,
+    Creator,
+    CursorForwardPagination,
+    Database,
+    EntityAlreadyExists,
+    EntityNotFound,
+    ExistenceCheck,
+    Not,
+    OptionalState,
+    Page,
+    Patch,
+    Purger,
+    Querier,
+    Repository,
+    SearchScope,
+    SoftDelete,
+    SoftDeleter,
+    Spec,
+    TriState,
+    UnitOfWork,
+    Unscoped,
+    Updater,
+)
+from rowsmith.filters import Filter, StringFilter
+
+GroupId = NewType("GroupId", int)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class DomainRow(Base):
+    __tablename__ = "domains"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+
+
+class GroupRow(Base):
+    __tablename__ = "groups"
+
+    id: Mapped[GroupId] = mapped_column(primary_key=True)
+    domain_name: Mapped[str]
+    name: Mapped[str]
+    description: Mapped[str | None]
+    size: Mapped[int]
+    deleted_at: Mapped[datetime | None] = mapped_column(DateTime(True))
+
+
+@dataclass(frozen=True)
+class GroupData:
+    id: GroupId
+    domain_name: str
+    name: str
+
+
+class GroupSummary(BaseModel):
+    name: str
+
+
+@dataclass(frozen=True)
+class GroupCreate(Spec[GroupRow]):
+    domain_name: str
+    name: str
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class GroupPatch(Patch[GroupRow]):
+    name: OptionalState[str] = OptionalState.nop()
+    description: TriState[str] = TriState.nop()
+    size: OptionalState[int] = OptionalState.nop()
+
+
+class JsonGroupPatch(BaseModel, Patch[GroupRow]):
+    name: OptionalState[str] = OptionalState.nop()
+
+
+class GroupFilter(Filter[GroupRow]):
+    name: StringFilter | None = None
+
+
+class GroupNotFound(EntityNotFound):
+    pass
+
+
+class GroupNameTaken(EntityAlreadyExists):
+    pass
+
+
+class DomainNotFound(EntityNotFound):
+    pass
+
+
+@dataclass(frozen=True)
+class DomainScope(SearchScope):
+    domain_name: str
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [GroupRow.domain_name == self.domain_name, lambda: GroupRow.size >= 0]
+
+    def existence_checks(self) -> Sequence[ExistenceCheck]:
+        return [ExistenceCheck(DomainRow.name == self.domain_name, DomainNotFound)]
+
+
+class GroupRepository(Repository[GroupRow, GroupData, GroupId]):
+    not_found = GroupNotFound
+    violations = {"uq_groups_domain_name_name": GroupNameTaken}
+    soft_delete = SoftDelete(GroupRow.deleted_at)
+    scope_required = True
+
+
+class RowRepository(Repository[GroupRow]):
+    def to_data(self, row: GroupRow) -> GroupRow:
+        return row
+
+
+class OwnRepository:
+    """Without a base class: the same operation objects, the same sessions."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._groups = Querier(GroupRow, into=GroupData, not_found=GroupNotFound)
+        self._creator = Creator(GroupRow, into=GroupData, violations={"uq": GroupNameTaken})
+
+    async def get(self, id: GroupId) -> GroupData:
+        async with self._db.begin_readonly_session() as db_sess:
+            return await self._groups.query(db_sess, id)
+
+    async def create(self, spec: Spec[GroupRow]) -> GroupData:
+        async with self._db.begin_session() as db_sess:
+            return await self._creator.create(db_sess, spec, scope=DomainScope("a"))
+
+
+def operations() -> None:
+    """The second parameter defaults to the row, and is inferred from ``into``."""
+    assert_type(Querier(GroupRow), Querier[GroupRow, GroupRow])
+    assert_type(Querier(GroupRow, into=GroupData), Querier[GroupRow, GroupData])
+    assert_type(Querier(GroupRow, into=GroupSummary), Querier[GroupRow, GroupSummary])
+    assert_type(Creator(GroupRow), Creator[GroupRow, GroupRow])
+    assert_type(BatchQuerier(GroupRow, into=GroupData), BatchQuerier[GroupRow, GroupData])
+    assert_type(Updater(GroupRow, into=GroupData), Updater[GroupRow, GroupData])
+    assert_type(Purger(GroupRow), Purger[GroupRow, GroupRow])
+    assert_type(SoftDeleter(GroupRow, soft_delete=None), SoftDeleter[GroupRow, GroupRow])
+    explicit: Querier[GroupRow] = Querier(GroupRow)
+    assert_type(explicit, Querier[GroupRow, GroupRow])
+
+
+async def alone(db_sess: AsyncSession) -> None:
+    """Operation objects in any session."""
+    assert_type(await Querier(GroupRow).query(db_sess, 1, for_update=True), GroupRow)
+    assert_type(await Querier(GroupRow, into=GroupData).find(db_sess, 1), GroupData | None)
+    assert_type(await Creator(GroupRow, into=GroupData).create(db_sess, GroupCreate("a", "x")), GroupData)
+    assert_type(await Updater(GroupRow).update(db_sess, 1, GroupPatch()), GroupRow)
+    assert_type(await Purger(GroupRow, into=GroupData).purge(db_sess, 1), GroupData)
+    assert_type(await BatchQuerier(GroupRow, into=GroupData).search(db_sess), Page[GroupData])
+
+
+async def repository(db: Database, groups: GroupRepository) -> None:
+    """A repository gives its data from everything."""
+    scope = AnyOf(DomainScope("a"), AllOf(GroupRow.size == 1, Not(DomainScope("b"))))
+    group = await groups.create(GroupCreate("a", "x"), scope=scope)
+    assert_type(group, GroupData)
+    assert_type(await groups.get(group.id, Unscoped(reason="nightly")), GroupData)
+    assert_type(await groups.find(group.id), GroupData | None)
+    assert_type(await groups.update(group.id, GroupPatch(name=OptionalState.update("y"))), GroupData)
+    assert_type(await groups.update(group.id, JsonGroupPatch()), GroupData)
+    assert_type(await groups.delete(group.id), GroupData)
+    assert_type(await groups.restore(group.id), GroupData)
+    assert_type(await groups.purge(group.id), GroupData)
+    assert_type(await groups.batch_get([group.id]), list[GroupData])
+    assert_type(await groups.count(scope), int)
+    assert_type(await groups.exists(scope, [GroupRow.size > 3]), bool)
+    assert_type(await groups.get(group.id, into=GroupSummary), GroupSummary)
+    assert_type(await RowRepository(db).get(1), GroupRow)
+    async for item in groups.stream(scope):
+        assert_type(item, GroupData)
+
+
+async def search(groups: GroupRepository) -> None:
+    """A page of data, narrowed by a filter model or by conditions."""
+    page = await groups.search(
+        DomainScope("a"),
+        GroupFilter(name=StringFilter(contains="ops")),
+        CursorForwardPagination(first=50),
+        orders=[GroupRow.name, GroupRow.size.desc().nulls_last(), lambda: func.lower(GroupRow.name)],
+        count=Count.EXACT,
+    )
+    assert_type(page, Page[GroupData])
+    assert_type(page.total_count, int | None)
+    assert_type(page.map(lambda group: group.name), Page[str])
+    await groups.search(None, [GroupRow.size == 1, lambda: GroupRow.name == "x"])
+
+
+def patches() -> GroupPatch:
+    """Each state takes its own type, and an expression of it."""
+    return GroupPatch(
+        name=OptionalState.update("x"),
+        description=TriState.nullify(),
+        size=OptionalState.expression(lambda: GroupRow.size + 1),
+    )
+
+
+async def transactions(db: Database) -> None:
+    """Sessions are SQLAlchemy's; a unit of work takes work to be done after the commit."""
+    async with db.begin_session() as db_sess:
+        assert_type(db_sess, AsyncSession)
+    async with db.unit_of_work() as unit:
+        assert_type(unit, UnitOfWork)
+        unit.after_commit(lambda: None)
+        unit.after_commit(db.dispose)
