@@ -54,3 +54,44 @@ def bench(session: nox.Session) -> None:
     """Measure against hand-written asyncpg and the limit of the wire, in one run."""
     install(session, "bench", extras="embedded")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+def prove(session: nox.Session, tests: str, sizes: dict[str, str]) -> None:
+    """Run tests that are small in the suite at another size: ``nox -s fuzz -- 5000000 250000``."""
+    install(session, "tests", extras="testing")
+    given = dict(zip(sizes, session.posargs, strict=False))
+    session.run("pytest", "-q", "-n", "auto", *tests.split(), env={**sizes, **given})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Send random requests through filters and cursors; takes the compiles, and the executions on each backend."""
+    tests = "tests/filters/test_fuzz.py tests/pagination/test_cursor.py"
+    prove(session, tests, {"ROWSMITH_FUZZ_COMPILES": "100000", "ROWSMITH_FUZZ_EXECUTIONS": "5000"})
+
+
+@nox.session
+def laws(session: nox.Session) -> None:
+    """Try the laws of filters, pages and batches on random tables; takes the filters, keysets and batch programs."""
+    tests = "tests/filters/test_filter_laws.py tests/pagination/test_keyset.py tests/test_batch_state_machine.py"
+    sizes = {"ROWSMITH_LAW_FILTERS": "4000", "ROWSMITH_EXAMPLES": "1000", "ROWSMITH_PROGRAMS": "200"}
+    prove(session, tests, sizes)
+
+
+@nox.session
+def deadlocks(session: nox.Session) -> None:
+    """Send overlapping, shuffled batches from eight tasks; takes how many."""
+    prove(session, "tests/test_batch_deadlocks.py", {"ROWSMITH_DEADLOCK_BATCHES": "10000"})
+
+
+@nox.session
+def depth(session: nox.Session) -> None:
+    """Read keyset pages deep in a large table and show what PostgreSQL read for them; takes the rows."""
+    prove(session, "tests/operations/test_depth.py", {"ROWSMITH_DEPTH": "1000000"})
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the example application's OpenAPI page in a Chromium of this machine; the picture goes to build/."""
+    install(session, "tests", extras="testing")
+    session.run("pytest", "-q", "examples/api/browser.py")

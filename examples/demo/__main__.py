@@ -33,10 +33,9 @@ def make_console() -> Console:
     return console if console.is_terminal else Console(width=WIDTH, highlight=False)
 
 
-async def walk(console: Console) -> None:
-    """Start a server, load it, and play every chapter."""
+async def walk(console: Console, world: World) -> None:
+    """Start a server, load the world into it, and play every chapter."""
     started = time.perf_counter()
-    world = World.load()
     log = SqlLog()
     async with EmbeddedPostgres() as server:
         db = Database.from_url(server.url(), connect_args={"connection_class": log.connection_class()})
@@ -83,4 +82,4 @@ def _sum_up(tour: Tour, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(walk(make_console()))
+    asyncio.run(walk(make_console(), World.load()))

@@ -21,8 +21,8 @@ async def bulk(tour: Tour) -> None:
     """Update, delete, restore, upsert and purge in bulk."""
     tour.stage.open(
         "In bulk",
-        "Each is one statement whatever the number of rows, atomic, and exact in what it reports: every id is in\n"
-        "`succeeded` or in `missing`. Rows are locked in key order, so overlapping batches do not deadlock.",
+        "A statement or two whatever the number of rows, all or nothing, and exact in what is reported: every id is\n"
+        "among the succeeded or the missing. Rows are locked in key order, so overlapping batches do not deadlock.",
     )
     japan = [group.id async for group in tour.groups.stream(JAPAN)]
     await _changes(tour, japan)
@@ -34,13 +34,13 @@ async def bulk(tour: Tour) -> None:
 async def _changes(tour: Tour, keys: Sequence[GroupId]) -> None:
     stage, groups = tour.stage, tour.groups
     patch = GroupPatch(description=TriState.update("in Japan"))
-    call = f"groups.batch_update(<{len(keys)} ids and a stranger's>, GroupPatch(...), scope=JAPAN)"
+    call = "groups.batch_update([*japan, a_stranger], patch, scope=JAPAN)"
     await stage.act(call, groups.batch_update([*keys, STRANGER], patch, scope=JAPAN), told, sql=laid_out)
     patches = {key: GroupPatch(description=TriState.update(f"no. {place}")) for place, key in enumerate(keys, 1)}
-    call = f"groups.batch_update_each(<{len(keys)} ids, a patch for each>, scope=JAPAN)"
+    call = "groups.batch_update_each({id: GroupPatch(...) for id in japan}, scope=JAPAN)"
     await stage.act(call, groups.batch_update_each(patches, scope=JAPAN), told, sql=laid_out)
     counted = GroupPatch(population=OptionalState.expression(lambda: GroupRow.population + 1))
-    call = "groups.update_where(big, <population + 1>, scope=JAPAN)"
+    call = "groups.update_where(big, one_more, scope=JAPAN)"
     big = GroupFilter(population=NumberFilter(gte=100_000))
     await stage.act(call, groups.update_where(big, counted, scope=JAPAN), sql=laid_out)
 
@@ -49,22 +49,22 @@ async def _new_ones(tour: Tour) -> None:
     stage, groups = tour.stage, tour.groups
     specs = [GroupCreate(DE, f"New Town {number}", population=number) for number in range(2_000)]
     specs[700] = GroupCreate(DE, "Berlin")
-    call = "groups.batch_create_partial(<2,000 specs, one of them a second Berlin>, scope=GERMANY)"
+    call = "groups.batch_create_partial(towns, scope=GERMANY)  # 2,000, one a second Berlin"
     await stage.act(call, groups.batch_create_partial(specs, scope=GERMANY), _partial)
     specs = [GroupCreate(DE, name, GroupKind.REGULAR, population=1) for name in ("New Town 1", "New Town 700")]
-    call = "groups.batch_upsert(<New Town 1 and New Town 700>, scope=GERMANY)"
+    call = "groups.batch_upsert([town_1, town_700], scope=GERMANY)"
     await stage.act(call, groups.batch_upsert(specs, scope=GERMANY), _upserted, sql=laid_out)
 
 
 async def _end(tour: Tour, keys: Sequence[GroupId]) -> None:
     stage, groups = tour.stage, tour.groups
-    call = f"groups.batch_delete(<{len(keys)} ids>, scope=JAPAN)"
+    call = "groups.batch_delete(japan, scope=JAPAN)"
     await stage.act(call, groups.batch_delete(keys, scope=JAPAN), told)
-    call = f"groups.batch_restore(<{len(keys)} ids>, scope=JAPAN)"
+    call = "groups.batch_restore(japan, scope=JAPAN)"
     await stage.act(call, groups.batch_restore(keys, scope=JAPAN), told)
-    call = "groups.batch_purge(<100 ids>, scope=JAPAN)"
+    call = "groups.batch_purge(japan[-100:], scope=JAPAN)"
     await stage.act(call, groups.batch_purge(keys[-100:], scope=JAPAN), told, sql=laid_out)
-    call = "groups.purge_where(<population below 20,000>, scope=EVERYTHING, progress=...)"
+    call = "groups.purge_where(small, scope=EVERYTHING, progress=...)  # below 20,000"
     await stage.act(call, _purge_small(tour), _purged, sql=in_one_line)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from rich.markup import escape
+from rich.table import Table
+
 from examples.demo.sql import laid_out
-from examples.demo.tour import EVERYTHING, GERMANY, JAPAN, Tour, names, page_table
+from examples.demo.tour import EVERYTHING, GERMANY, JAPAN, Tour, bar, names, page_table
 from examples.group.rows import GroupRow
 from examples.group.search import GroupFilter, GroupSearch
 from examples.group.types import GroupData
+from examples.group.views import DomainStats, GroupCard
 from rowsmith import Count, CursorBackwardPagination, CursorForwardPagination, InvalidCursor, OffsetPagination, Page
 from rowsmith.filters import NumberFilter
 
@@ -46,15 +50,15 @@ async def _page_by_page(tour: Tour) -> None:
     first = await stage.act(call, search(EVERYTHING, REQUEST.to_query()), told, sql=laid_out)
     stage.below(page_table(first, "Cities of a million in Europe and Africa that are no capital"))
     onwards = REQUEST.model_copy(update={"after": first.end_cursor, "count": "none"})
-    call = "groups.search(EVERYTHING, <the same, after=page1.end_cursor>)"
+    call = "groups.search(EVERYTHING, page_2.to_query())  # after=page.end_cursor"
     second = await stage.act(call, search(EVERYTHING, onwards.to_query()), told)
     back = REQUEST.model_copy(update={"first": None, "last": 8, "before": second.start_cursor, "count": "none"})
     await stage.act(
-        "groups.search(EVERYTHING, <the same, last=8, before=page2.start_cursor>)",
+        "groups.search(EVERYTHING, back.to_query())  # last=8, before=page.start_cursor",
         search(EVERYTHING, back.to_query()),
         lambda page: f"{told(page)}\n[dim]the very rows of page 1:[/] [green]{page.items == first.items}[/]",
     )
-    call = "groups.search(GERMANY, <the same, with that cursor>)"
+    call = "groups.search(GERMANY, back.to_query())  # the same cursor"
     await stage.refuse(call, search(GERMANY, back.to_query()), InvalidCursor)
 
 
@@ -74,9 +78,10 @@ async def reading(tour: Tour) -> None:
     """Counts of each kind, existence, a list of keys, and everything through a stream."""
     stage, groups = tour.stage, tour.groups
     stage.open(
-        "Counting, reading by keys, streaming",
+        "Counting, streaming, other shapes",
         "Nothing is counted unless asked for. Keys travel as one array parameter, however many they are.\n"
-        "A stream goes through a cursor of the server, a thousand rows in memory at a time.",
+        "A stream goes through a cursor of the server, a thousand rows in memory at a time. A call may ask for\n"
+        "another shape: related rows come with it, without one statement a row, and aggregates from the database.",
     )
     await stage.act("groups.count(EVERYTHING, big)", groups.count(EVERYTHING, BIG))
     await stage.act("groups.exists(JAPAN, big)", groups.exists(JAPAN, BIG))
@@ -85,11 +90,39 @@ async def reading(tour: Tour) -> None:
         page = groups.search(EVERYTHING, BIG, CursorForwardPagination(1), count=count)
         await stage.act(call, page, lambda page: f"total_count = [green]{page.total_count:,}[/]")
     keys = [group.id for group in await groups.search(JAPAN, BIG, CursorForwardPagination(200))]
-    call = f"groups.batch_get(<{len(keys)} ids>, scope=JAPAN)"
+    call = f"groups.batch_get(keys, scope=JAPAN)  # {len(keys)} of them"
     await stage.act(call, groups.batch_get(keys, scope=JAPAN), names, sql=laid_out)
     call = "async for group in groups.stream(EVERYTHING): ..."
     await stage.act(call, _census(groups.stream(EVERYTHING)), lambda found: f"{found.people / 1e9:.2f} billion people")
+    await _other_shapes(tour)
     stage.close()
+
+
+async def _other_shapes(tour: Tour) -> None:
+    stage, groups = tour.stage, tour.groups
+    call = "groups.search(JAPAN, big, CursorForwardPagination(3), into=GroupCard)"
+    cards = groups.search(JAPAN, BIG, CursorForwardPagination(3), into=GroupCard)
+    await stage.act(call, cards, lambda page: "\n".join(map(_card, page)), sql=laid_out)
+    call = "groups.aggregate(EVERYTHING, big, group_by=[GroupRow.domain_name], into=DomainStats)"
+    stats = groups.aggregate(EVERYTHING, BIG, group_by=[GroupRow.domain_name], into=DomainStats)
+    found = await stage.act(call, stats, lambda stats: f"{len(stats)} domains", sql=laid_out)
+    stage.below(_ranking(found))
+
+
+def _card(card: GroupCard) -> str:
+    return f"{escape(card.name)} [dim]of {card.domain.title}, {card.tag_count} tags, {len(card.members)} members[/]"
+
+
+def _ranking(found: Sequence[DomainStats]) -> Table:
+    """Give the domains with the most people in big cities."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("", "groups", "people", "mean", ""):
+        table.add_column(name, justify="right" if name else "left")
+    ranked = sorted(found, key=lambda stats: -stats.people)[:6]
+    for stats in ranked:
+        share = bar(stats.people / ranked[0].people)
+        table.add_row(stats.domain_name, f"{stats.groups:,}", f"{stats.people:,}", f"{stats.mean or 0:,.0f}", share)
+    return table
 
 
 @dataclass(frozen=True)

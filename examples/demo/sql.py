@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from textwrap import shorten, wrap
-from typing import Any
+from typing import Any, cast
 
 from asyncpg import Connection
 from rich.syntax import Syntax
@@ -25,21 +25,18 @@ class SqlLog:
 
     def connection_class(self) -> Any:
         """Give a class of connections that also note what goes past SQLAlchemy; for ``connect_args``."""
-        note = self.sent.append
+        note, plain = self.sent.append, cast("Any", Connection)
 
-        base: Any = Connection  # asyncpg's own types are only partly known
+        async def prepare(self: Any, query: str, **options: Any) -> Any:
+            if "name" not in options:  # SQLAlchemy names its statements, and has told of them already
+                note(query)
+            return await plain.prepare(self, query, **options)
 
-        class Watched(base):
-            async def prepare(self, query: str, **options: Any) -> Any:
-                if "name" not in options:  # SQLAlchemy names its statements, and has told of them already
-                    note(query)
-                return await super().prepare(query, **options)
+        async def copy_records_to_table(self: Any, table: str, **options: Any) -> Any:
+            note(f"COPY {table} ({', '.join(options['columns'])}) FROM STDIN")
+            return await plain.copy_records_to_table(self, table, **options)
 
-            async def copy_records_to_table(self, table_name: str, **options: Any) -> Any:
-                note(f"COPY {table_name} ({', '.join(options['columns'])}) FROM STDIN")
-                return await super().copy_records_to_table(table_name, **options)
-
-        return Watched
+        return type("Watched", (plain,), {f.__name__: f for f in (prepare, copy_records_to_table)})
 
     def since(self, mark: int) -> list[str]:
         """Give what was sent after there were ``mark`` statements."""
@@ -51,7 +48,8 @@ class SqlLog:
             self.sent.append(statement)
 
 
-_CLAUSE = re.compile(r"(?<!DELETE)\s+(?=(?:FROM|WHERE|ORDER BY|LIMIT|RETURNING|VALUES|SET|GROUP BY|AND|FOR UPDATE)\b)")
+_CLAUSES = "FROM|WHERE|ORDER BY|LIMIT|RETURNING|VALUES|SET|GROUP BY|AND|SELECT|ON CONFLICT|FOR UPDATE"
+_CLAUSE = re.compile(rf"(?<!DELETE)\s+(?=(?:{_CLAUSES})\b)")
 
 
 def laid_out(statement: str, width: int = 110) -> str:

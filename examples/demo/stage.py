@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, TypeAlias, TypeVar, cast
 
 from rich.console import Console, Group, RenderableType
@@ -15,7 +16,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from examples.demo.sql import SqlLog, highlighted
+from examples.demo.sql import SqlLog, highlighted, laid_out
 from rowsmith import BatchResult, Page, PartialResult, RepositoryError
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class Stage:
         self.totals.calls += 1
         self._row(call, tell(result) if tell else told(result), rows, statements, spent)
         if sql:
-            self._show(call, [sql(statement) for statement in statements])
+            self._show(call, statements, sql)
         return result
 
     async def refuse(self, call: str, work: Awaitable[Any], expected: type[RepositoryError]) -> RepositoryError:
@@ -84,12 +85,15 @@ class Stage:
             return exc
         raise AssertionError(f"{call} was to be refused")
 
-    def _show(self, call: str, statements: Sequence[str]) -> None:
-        """Put statements below the table, each the first time it is met in the chapter."""
-        fresh = [statement for statement in dict.fromkeys(statements) if statement not in self._shown]
-        self._shown.update(fresh)
+    def _show(self, call: str, statements: Sequence[str], style: SqlStyle) -> None:
+        """Put statements below the table; in full only the first time that each is met."""
+        full = style is laid_out
+        fresh = [statement for statement in statements if not (full and statement in self._shown)]
+        self._shown.update(statements)
         title = Text.assemble(("SQL of ", "dim"), (call.partition("\n")[0], "cyan"))
-        self.below(Group(title, *(Padding(highlighted(one), (0, 0, 0, 2)) for one in fresh)))
+        sql = ("\n\n" if full else "\n").join(_collapsed(map(style, fresh)))
+        if fresh:
+            self.below(Group(title, Padding(highlighted(sql), (0, 0, 0, 2))))
 
     def below(self, item: RenderableType) -> None:
         """Put anything else below the table."""
@@ -125,6 +129,13 @@ def told(result: Any) -> str:
             return f"[green]{result:,}[/]"
         case _:
             return escape(str(result))
+
+
+def _collapsed(lines: Iterable[str]) -> Iterator[str]:
+    """Say how often, instead of saying it again and again."""
+    for line, repeated in groupby(lines):
+        times = sum(1 for _ in repeated)
+        yield line if times == 1 else f"{line}  -- {times} times"
 
 
 def _table() -> Table:

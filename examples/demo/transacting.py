@@ -97,6 +97,10 @@ async def _bad_shares(tour: Tour) -> None:
     shares, refuse = tour.shares, tour.stage.refuse
     share = (await shares.search(None, None, CursorForwardPagination(1))).items[0]
     nothing, more = (FairSharePatch(weight=OptionalState.update(Decimal(weight))) for weight in (0, 2))
-    await refuse("shares.update(key, <weight 0>)", shares.update(share.key, nothing), WeightNotPositive)
+    await refuse(
+        "shares.update(key, FairSharePatch(weight=OptionalState.update(Decimal(0))))",
+        shares.update(share.key, nothing),
+        WeightNotPositive,
+    )
     stale = shares.update(share.key, more, expected_version=share.version - 1)
-    await refuse("shares.update(key, <weight 2>, expected_version=<an old one>)", stale, StaleVersion)
+    await refuse("shares.update(key, patch, expected_version=an_old_one)", stale, StaleVersion)

@@ -16,8 +16,10 @@ from examples.group.repository import GroupRepository
 from examples.group.rows import GroupKind, GroupMemberRow, GroupRow
 from examples.group.search import GroupFilter, GroupSearch
 from examples.group.types import DomainScope, GroupCreate, GroupId, GroupPatch, UserId, UserScope
+from examples.group.views import DomainCard, DomainStats, GroupCard, Member
 from rowsmith import AnyOf, OptionalState, ScopeMismatch, ScopeRequired, StillReferenced, TriState, Unscoped
 from rowsmith.filters import EnumFilter, NumberFilter, Related, StringFilter
+from support import count_statements
 
 DE, FR = DomainName("DE"), DomainName("FR")
 ADA = UserId(UUID(int=1))
@@ -177,6 +179,33 @@ async def test_a_filter_reaches_over_relationships(groups) -> None:
     lonely = GroupFilter.model_validate({"members": {"none": {}}, "kind": {"equals": "regular"}})
     assert names(await groups.search(EVERYBODY, france)) == ["Paris"]
     assert names(await groups.search(EVERYBODY, lonely, orders=[GroupRow.name])) == ["Berlin", "Hamburg"]
+
+
+async def test_a_card_brings_domain_and_members_in_two_statements(with_tables) -> None:
+    """To-one by a join, the members of all cards by one statement more, whatever the number of cards (PostgreSQL)."""
+    async with with_tables(GroupMemberRow, GroupRow, DomainRow) as db:
+        await DomainRepository(db).create(DomainCreate(DE, "Germany", Continent.EUROPE))
+        groups = GroupRepository(db)
+        specs = [GroupCreate(DE, name, tags=["x"]) for name in ("Berlin", "Bonn", "Hamburg")]
+        for group in await groups.batch_create(specs, scope=EVERYBODY):
+            await groups.add_member(group.id, ADA, scope=EVERYBODY)
+        with count_statements(db) as sent:
+            cards = await groups.search(EVERYBODY, orders=[GroupRow.name], into=GroupCard)
+        assert len(sent) == 2
+        first = cards.items[0]
+        assert (first.name, first.domain, first.tag_count) == ("Berlin", DomainCard(DE, "Germany"), 1)
+        assert {card.members for card in cards} == {(Member(ADA),)}
+
+
+async def test_statistics_are_computed_in_the_database(groups) -> None:
+    """One object a domain, counts with conditions included, in one statement, within the scope."""
+    with count_statements(groups.db) as sent:
+        found = await groups.aggregate(EVERYBODY, group_by=[GroupRow.domain_name], into=DomainStats)
+    assert len(sent) == 1
+    assert [(stats.domain_name, stats.groups, stats.capitals) for stats in found] == [(DE, 3, 0), (FR, 1, 1)]
+    assert found[0].people == 3_426_354 + 1_845_229 + 1_260_391
+    (alone,) = await groups.aggregate(DomainScope(FR), group_by=[GroupRow.domain_name], into=DomainStats)
+    assert alone == found[1]
 
 
 def test_a_misspelt_filter_or_order_is_refused() -> None:

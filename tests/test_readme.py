@@ -1,0 +1,112 @@
+"""The README is true: its Python is run, its tables are counted, its first two commands are single lines."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import io
+import re
+import sys
+import tokenize
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import rowsmith
+from rowsmith.testing import tables
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def lines_of_code(source: str) -> int:
+    """Count the lines that hold code: none that is blank, a comment, a docstring or an import."""
+    unseen: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        is_text = (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        )
+        if is_text or isinstance(node, ast.Import | ast.ImportFrom):
+            unseen |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    seen = {line for token in tokens if token.type not in LAYOUT for line in range(token.start[0], token.end[0] + 1)}
+    return len(seen - unseen)
+
+
+@pytest.fixture
+def readme():
+    """Give a module for the README's Python to run in."""
+    module = ModuleType("readme")
+    sys.modules["readme"] = module
+    yield module
+    del sys.modules["readme"]
+
+
+async def run(code: str, module: ModuleType) -> None:
+    """Run a block, ``await`` at its top level included."""
+    compiled = compile(code, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    result = eval(compiled, vars(module))  # noqa: S307 - our own README
+    if inspect.iscoroutine(result):
+        await result
+
+
+async def test_the_python_of_the_readme_runs(readme, database, with_tables) -> None:
+    """Domain, use, searching, bulk: one block after the other in one module, each assertion in them holding."""
+    domain, *uses, own_test = PYTHON
+    await run(domain, readme)
+    async with tables(database, readme.GroupRow) as readme.db:
+        for code in uses:
+            await run(code, readme)
+    await run(own_test, readme)
+    await readme.test_a_name_is_taken_once(with_tables)
+
+
+def test_the_section_on_searching_is_among_what_runs() -> None:
+    """What the section shows is run, not only shown."""
+    section = README.split("## Searching")[1].split("\n## ")[0]
+    shown = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 3
+    assert set(shown) <= set(PYTHON)
+
+
+def test_the_domain_fits_in_sixty_lines() -> None:
+    """The first block is what its heading says, imports not counted."""
+    assert lines_of_code(PYTHON[0]) <= 60
+
+
+@pytest.mark.parametrize("domain", ["domain", "group", "fair_share"])
+def test_the_lines_of_the_examples_are_counted_right(domain) -> None:
+    """Each figure in the table is what the counting gives today."""
+    files = [ROOT / "examples" / domain / f"{name}.py" for name in ("types", "repository", "search")]
+    types, repository, search = (lines_of_code(file.read_text()) for file in files)
+    row = next(line for line in README.splitlines() if line.startswith(f"| `{domain}`"))
+    figures = [int(cell) for cell in row.split("|")[3:-1]]
+    assert figures == [types, repository, types + repository, search]
+
+
+def test_every_error_is_in_the_table_and_every_one_in_it_is_there() -> None:
+    """The table names each public error that is no mere family, and nothing else."""
+    section = README.split("## Errors")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    kinds = [kind for kind in vars(rowsmith).values() if isinstance(kind, type)]
+    public = {kind for kind in kinds if issubclass(kind, rowsmith.RepositoryError)}
+    families = {"RepositoryError", "ConstraintViolation", "ScopeError", "BadInput", "TransactionError"}
+    assert named == {kind.__name__ for kind in public} - families
+
+
+def test_the_first_two_blocks_are_one_command_each() -> None:
+    """The demo, then the tests; each does all its own set-up in one line."""
+    (first, demo), (second, tests), *_ = BLOCKS
+    assert (first, second) == ("sh", "sh")
+    assert demo.count("\n") == tests.count("\n") == 1
+    assert demo.endswith("nox -s demo\n")
+    assert tests.endswith("nox -s tests\n")
