@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import sqlalchemy as sa
@@ -20,13 +22,14 @@ from rowsmith import (
     EntityAlreadyExists,
     LockNotAvailable,
     MissingExtra,
+    OptionalState,
     PoolExhausted,
     ReadOnlyViolation,
     RepositoryError,
     TransactionAborted,
 )
 from rowsmith.testing import WithTables, tables
-from sample import DomainRow, GroupCreate, GroupRepository, GroupRow, MemberRow, groups_in, stored
+from sample import DomainRow, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow, MemberRow, groups_in, stored
 
 COUNT = sa.select(sa.func.count()).select_from(GroupRow)
 
@@ -164,7 +167,10 @@ async def test_a_transaction_that_was_ended_by_hand(db: Database) -> None:
             await db_sess.execute(insert("lost"))
             with pytest.raises(sa.exc.IntegrityError):
                 await db_sess.execute(insert("kept"))
-    assert await names(db) == ["kept", "second"]
+    async with db.begin_session() as db_sess:
+        await db_sess.commit()
+        db_sess.add(group("third"))
+    assert await names(db) == ["kept", "second", "third"]
 
 
 WRITES = [
@@ -299,6 +305,30 @@ async def test_cancellation_leaves_no_connection_checked_out(db: Database) -> No
     assert (await groups.create(GroupCreate("a", "last"))).name == "last"
 
 
+async def test_cancellation_among_rivals_leaves_no_lock(any_tables: WithTables) -> None:
+    """Tasks that are cancelled while they wait for each other's locks leave neither a lock nor a transaction."""
+    async with groups_in(any_tables) as groups:
+        bump = GroupPatch(size=OptionalState.expression(lambda: GroupRow.size + 1))
+
+        async def work() -> None:
+            async with groups.db.unit_of_work():
+                await groups.update(GroupId(1), bump)
+                await asyncio.sleep(0.001)
+                await groups.update(GroupId(2), bump)
+
+        for turn in range(6):
+            tasks = [asyncio.create_task(work()) for _ in range(8)]
+            for number, task in enumerate(tasks):
+                await asyncio.sleep(0.0005 * (turn + number % 3))
+                task.cancel()
+            await asyncio.wait(tasks)
+            assert checked_out(groups.db) == 0
+            async with asyncio.timeout(4):
+                await work()
+        one, two = await groups.batch_get([GroupId(1), GroupId(2)])
+        assert one.size == two.size >= 6
+
+
 async def test_two_databases_at_once(database: Database, sqlite_database: Database) -> None:
     """A unit of work belongs to one database; calls to another have their own transactions."""
     async with (
@@ -398,6 +428,21 @@ async def test_sqlite_gives_up_on_a_lock_in_time(tmp_path: Path) -> None:
     await db.dispose()
 
 
+async def test_a_commit_that_sqlite_refuses(tmp_path: Path) -> None:
+    """A reader in the way makes COMMIT fail in time; nothing is kept, and the connection is clean afterwards."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    db = Database.from_url(url, connect_args={"timeout": 0.05}, pool_size=2, max_overflow=0)
+    async with tables(db, GroupRow):
+        async with db.begin_readonly_session() as reading:
+            await reading.execute(sa.select(GroupRow))
+            with pytest.raises(LockNotAvailable):
+                await GroupRepository(db).create(GroupCreate("a", "lost"))
+        for number in range(3):
+            await GroupRepository(db).create(GroupCreate("a", f"n{number}"))
+        assert await GroupRepository(db).count() == 3
+    await db.dispose()
+
+
 async def test_a_backend_that_is_killed(with_tables: WithTables) -> None:
     """The error is typed wherever it is met, the pool heals, and a nested unit does not hide it."""
     kill = sa.text("SELECT pg_terminate_backend(:pid)")
@@ -423,6 +468,74 @@ async def test_a_backend_that_is_killed(with_tables: WithTables) -> None:
         assert caught.value.detail in ("commit_outcome_unknown", "database_unavailable")
         assert checked_out(db) == 0
         assert await GroupRepository(db).count() == 0
+
+
+class Wire:
+    """A wire to a server that can be cut, as a network does it: with a reset, in the middle of anything."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self._folder, self._port = url.query.get("host"), url.query.get("port") or url.port or 5432
+        self._host = url.host
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.cut()
+        self._server.close()
+        await asyncio.sleep(0.01)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._folder:
+            there = await asyncio.open_unix_connection(f"{self._folder}/.s.PGSQL.{self._port}")
+        else:
+            there = await asyncio.open_connection(self._host, int(str(self._port)))
+        self._writers += [writer, there[1]]
+        await asyncio.gather(self._pump(reader, there[1]), self._pump(there[0], writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+        writer.close()
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            linger = struct.pack("ii", 1, 0)  # close() then sends RST
+            with suppress(OSError):
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        self._writers.clear()
+
+
+async def test_a_network_that_is_cut(with_tables: WithTables) -> None:
+    """A reset in the middle of a statement is typed for an application's own statements too, and the pool heals."""
+    async with with_tables(GroupRow) as db, Wire(db.engine.url) as wire:
+        url = db.engine.url.set(host="127.0.0.1", port=wire.port, query={})
+        remote = Database.from_url(url, pool_size=2)
+
+        async def cut_soon() -> None:
+            await asyncio.sleep(0.05)
+            wire.cut()
+
+        for opened in (remote.begin_session, remote.begin_readonly_session):
+            with pytest.raises(DatabaseUnavailable):
+                async with opened() as db_sess:
+                    await asyncio.gather(db_sess.execute(sa.text("SELECT pg_sleep(5)")), cut_soon())
+        with pytest.raises(DatabaseUnavailable):
+            async with remote.unit_of_work() as unit:
+                await asyncio.gather(unit.session.execute(sa.text("SELECT pg_sleep(5)")), cut_soon())
+        with pytest.raises(RepositoryError) as caught:
+            async with remote.begin_session() as db_sess:
+                await db_sess.execute(insert("perhaps"))
+                wire.cut()
+        assert caught.value.detail in ("commit_outcome_unknown", "database_unavailable")
+        assert checked_out(remote) == 0
+        assert await GroupRepository(remote).count() in (0, 1)
+        await remote.dispose()
 
 
 async def test_a_session_closed_inside(db: Database) -> None:

@@ -24,6 +24,7 @@ from rowsmith import (
     InvalidValue,
     Not,
     OptionalState,
+    Patch,
     Repository,
     RepositoryError,
     ScopeError,
@@ -396,6 +397,39 @@ async def test_a_scope_on_a_computed_column(any_tables: WithTables) -> None:
         with pytest.raises(ScopeMismatch):
             await regions.create(RegionCreate("jp"), scope=emea)
         assert await regions.count() == 1
+
+
+class TouchedRow(Base):
+    __tablename__ = "touched"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    touched: Mapped[int] = mapped_column(server_default="0", onupdate=5)
+
+
+@dataclass(frozen=True)
+class TouchedCreate(Spec[TouchedRow]):
+    name: str
+
+
+@dataclass(frozen=True)
+class TouchedPatch(Patch[TouchedRow]):
+    name: OptionalState[str] = OptionalState.nop()
+
+
+class TouchedRepository(Repository[TouchedRow]):
+    pass
+
+
+async def test_a_scope_on_a_column_that_changes_by_itself(any_tables: WithTables) -> None:
+    """What onupdate writes can take a row out of its scope as well as what the patch names."""
+    untouched = scope_of(TouchedRow.touched == 0)
+    async with any_tables(TouchedRow) as db:
+        rows = TouchedRepository(db)
+        assert (await rows.create(TouchedCreate("x"), scope=untouched)).touched == 0
+        with pytest.raises(ScopeMismatch):
+            await rows.update(1, TouchedPatch(name=OptionalState.update("y")), scope=untouched)
+        assert (await rows.get(1, untouched)).name == "x"
 
 
 async def test_odd_values_in_a_scope(groups: GroupRepository) -> None:

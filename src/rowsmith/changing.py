@@ -9,7 +9,7 @@ from typing_extensions import TypeVar
 
 from rowsmith.db_source import DBSource
 from rowsmith.mapping import Patch
-from rowsmith.operations.batch_creator import Progress
+from rowsmith.operations.creation import Progress
 from rowsmith.operations.purge_where import Pace
 from rowsmith.operations.results import BatchResult, PartialResult, PurgeReport
 from rowsmith.operations.search import Filters

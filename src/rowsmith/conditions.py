@@ -24,7 +24,8 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     Raises:
         InvalidFilter: it is neither; a Python ``bool`` is the usual slip (``is None`` for ``.is_(None)``).
     """
-    expression: Any = condition() if not isinstance(condition, ColumnElement) and callable(condition) else condition
+    given: Any = condition
+    expression: Any = given() if callable(given) and not isinstance(given, ColumnElement) else given  # pyright: ignore[reportUnknownVariableType]
     if hasattr(expression, "__clause_element__"):
         expression = expression.__clause_element__()
     if not isinstance(expression, ColumnElement):

@@ -8,8 +8,9 @@ from typing_extensions import TypeVar
 
 from rowsmith.db_source import DBSource
 from rowsmith.mapping import Spec
-from rowsmith.operations.batch_creator import LOAD_CHUNK, Many, Progress
+from rowsmith.operations.batch_creator import LOAD_CHUNK, Many
 from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.creation import Progress
 from rowsmith.operations.results import BatchResult, PartialResult, Upserted
 from rowsmith.scope import SearchScope
 

@@ -12,21 +12,23 @@ from rowsmith.database import Database
 from rowsmith.errors import TransactionError
 from rowsmith.mapping import Patch, Spec
 from rowsmith.operations import Aggregator, BatchQuerier, Creator, Entity, Purger, Querier, SoftDeleter, Updater
-from rowsmith.operations.batch_creator import LOAD_CHUNK, BatchCreator, Many, Progress
+from rowsmith.operations.batch_creator import LOAD_CHUNK, BatchCreator, Many
 from rowsmith.operations.batch_purger import BatchPurger
 from rowsmith.operations.batch_soft_deleter import BatchSoftDeleter
 from rowsmith.operations.batch_updater import BatchUpdater
 from rowsmith.operations.batch_upserter import BatchUpserter
 from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.creation import Progress
 from rowsmith.operations.entity import located, locating
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.purge_where import Pace, WherePurger
 from rowsmith.operations.results import BatchResult, PartialResult, PurgeReport, Upserted
-from rowsmith.operations.search import Filters, as_query
+from rowsmith.operations.search import Filters
 from rowsmith.operations.stream import Stream
 from rowsmith.operations.upserter import Upserter
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, Page, Pagination
+from rowsmith.query import Query
 from rowsmith.scope import SearchScope
 
 TRow = TypeVar("TRow")
@@ -107,9 +109,7 @@ class DBSource(Generic[TRow, TData, TId]):
     ) -> int:
         """Insert the rows of an iterator; see :meth:`BatchCreator.load`."""
         async with self.db.begin_session() as db_sess:
-            return await self.batch_creator.load(
-                db_sess, specs, scope=scope, progress=progress, chunk_size=chunk_size
-            )
+            return await self.batch_creator.load(db_sess, specs, scope=scope, progress=progress, chunk_size=chunk_size)
 
     @located("batch_create")
     async def batch_create_partial(
@@ -159,9 +159,11 @@ class DBSource(Generic[TRow, TData, TId]):
         include_deleted: bool = False,
     ) -> Page[TData]:
         """Read a page; see :meth:`BatchQuerier.search`. A count is taken in the page's own snapshot."""
-        query = as_query(filters, pagination, orders, count)
-        async with self.db.reading(snapshot=self._is_many or query.count != Count.NONE) as db_sess:
-            return await self.batch_querier.search(db_sess, scope, query, include_deleted=include_deleted)
+        counts = (filters.count if isinstance(filters, Query) else count) != Count.NONE
+        async with self.db.reading(snapshot=self._is_many or counts) as db_sess:
+            return await self.batch_querier.search(
+                db_sess, scope, filters, pagination, orders=orders, count=count, include_deleted=include_deleted
+            )
 
     @located("count")
     async def count(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Generic, cast, get_args, get_origin
-
-from typing_extensions import get_original_bases
+from typing import Any, ClassVar, Generic, cast
 
 from rowsmith.changing import Changing
 from rowsmith.creating import Creating
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError
-from rowsmith.mapping import Patch, RowInfo, Spec, converted_shape
+from rowsmith.mapping import Patch, RowInfo, Spec, converted_shape, type_arguments
 from rowsmith.operations import Entity, SoftDelete, make_entity
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.next_value import NextValue
@@ -125,7 +123,6 @@ class Repository(
         return await self.db_source.purge(id, scope=scope)
 
 
-
 def _check_keys(cls: type[Repository[Any, Any, Any]], info: RowInfo[Any]) -> None:
     if cls.conflict is not None:
         cls.conflict.resolve(info)
@@ -134,15 +131,11 @@ def _check_keys(cls: type[Repository[Any, Any, Any]], info: RowInfo[Any]) -> Non
 
 
 def _row_and_data(cls: type[Any]) -> tuple[Any, Any] | None:
-    """Give the classes in ``Repository[Row, Data, Id]``, of this class or of the nearest base that says so."""
-    for base in get_original_bases(cls):
-        origin = get_origin(base)
-        if isinstance(origin, type) and issubclass(origin, Repository):
-            row, data = (*get_args(base), None)[:2]
-            if isinstance(row, type):
-                return row, data if isinstance(data, type) else row
-    inherited = getattr(cls, "entity", None)
-    return None if inherited is None else (inherited.info.row, inherited.shape.into)
+    """Give the classes in ``Repository[Row, Data, Id]``; None for a base that leaves its row or data open."""
+    row, data = (*type_arguments(cls, Repository), None, None)[:2]
+    if data in (None, Any, TRow):  # left out: Python fills in the default as it is written, the parameter TRow
+        data = row
+    return (row, data) if isinstance(row, type) and isinstance(data, type) and row is not Any else None
 
 
 def _is_converted(cls: type[Any]) -> bool:

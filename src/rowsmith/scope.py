@@ -264,7 +264,7 @@ def check_values(condition: ColumnElement[bool], info: RowInfo[Any]) -> None:
         if isinstance(element, BooleanClauseList) and not element.clauses:
             raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
         if isinstance(element, BindParameter):
-            _check_parameter(element, info)
+            _check_parameter(element, info)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _check_parameter(parameter: BindParameter[Any], info: RowInfo[Any]) -> None:
@@ -281,7 +281,7 @@ def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any])
         InvalidFilter: one does; the message says what to write.
     """
     for condition in conditions:
-        for source in condition._from_objects:
+        for source in condition._from_objects:  # pyright: ignore[reportPrivateUsage] - there is no public name
             if getattr(source, "key", None) != info.table.key:
                 raise InvalidFilter(
                     f"a condition on {info.row.__name__} refers to another table directly: "
@@ -297,7 +297,7 @@ def _limits(conditions: list[ColumnElement[bool]], checks: Sequence[ExistenceChe
     others: list[ColumnElement[bool]] = []
     for condition in conditions:
         match _equality(condition, info):
-            case (name, value) if stamps.setdefault(name, value) == value:
+            case (name, value) if stamps.setdefault(name, value) == value and not info.changes_unasked(name):
                 pass
             case _:
                 others.append(condition)
@@ -358,5 +358,5 @@ def _reads(condition: ColumnElement[bool], names: set[str]) -> bool:
 
 def _may_read(element: Any, names: set[str]) -> bool:
     if isinstance(element, Column):
-        return cast("Column[Any]", element).name in names
+        return str(element.name) in names
     return isinstance(element, (SelectBase, TextClause, ColumnClause))

@@ -293,4 +293,4 @@ State: TypeAlias = OptionalState[T_co] | TriState[T_co]
 def settled(states: Iterable[Any]) -> list[Any]:
     """Give what each of many states writes, as ``to_value`` does, at a fraction of its cost."""
     update = _Kind.UPDATE
-    return [state._held if state._kind is update else state.to_value() for state in states]  # pyright: ignore[reportPrivateUsage]
+    return [state._held if state._kind is update else state.to_value() for state in states]

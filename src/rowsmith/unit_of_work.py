@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import AfterCommitFailed, ConcurrentUse, TransactionError
+from rowsmith.execution import scrub
 
 AfterCommit: TypeAlias = Callable[[], Awaitable[Any] | None]
 """Work without arguments, a coroutine function or a plain one."""
@@ -86,6 +87,7 @@ class UnitOfWork:
                 if inspect.isawaitable(result):
                     await result
             except Exception as exc:  # noqa: BLE001 - one failing callback must not cost the others
+                scrub(exc)
                 failures.append(exc)
         if failures:
             raise AfterCommitFailed(f"{AfterCommitFailed.default_message} ({len(failures)} of it)") from failures[0]

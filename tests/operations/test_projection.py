@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from company import (
     BadgeData,
@@ -35,8 +38,10 @@ from rowsmith import (
     CursorBackwardPagination,
     CursorForwardPagination,
     EntityNotFound,
+    Expr,
     OptionalState,
     Patch,
+    Querier,
     Repository,
 )
 from rowsmith.testing import WithTables
@@ -409,3 +414,107 @@ async def test_a_join_over_a_composite_key(any_tables: WithTables) -> None:
     """A to-one relationship of several columns joins by all of them."""
     async with company(any_tables) as db:
         assert await SeatRepository(db).get(("a", 1, 2)) == SeatInRoom(2, RoomKey("a", 1))
+
+
+async def test_batch_writes_give_nested_data(any_tables: WithTables) -> None:
+    """Every batch verb reads what RETURNING cannot give, in a few statements for all rows."""
+    async with company(any_tables) as db:
+        cards = CardRepository(db)
+        with count_statements(db) as sent:
+            made = await cards.batch_create([TeamCreate("eu", f"n{n}", parent_id=1) for n in range(20)])
+        assert [card.title for card in made] == [f"n{n}" for n in range(20)]
+        assert {card.parent for card in made} == {TeamName("core")}
+        assert len(sent) < 10
+        ids = [card.id for card in made]
+        moved = await cards.batch_update([*ids, 999], TeamPatch(region_code=OptionalState.update("us")))
+        assert [card.id for card in moved.succeeded] == ids
+        assert {card.region.code for card in moved.succeeded} == {"us"}
+        assert moved.missing == [999]
+        gone = await cards.batch_purge([*ids, 999])
+        assert [card.title for card in gone.succeeded] == [card.title for card in made]
+        assert {card.region.code for card in gone.succeeded} == {"us"}
+        assert await TeamRepository(db).count() == 4
+
+
+@dataclass(frozen=True)
+class Label:
+    id: int
+    title: Annotated[str, Expr(TeamRow.name)]
+    length: Annotated[int, Expr(lambda: sa.func.length(TeamRow.name))]
+
+
+class LabelRepository(Repository[TeamRow, Label, int]):
+    pass
+
+
+async def test_computed_fields_of_the_row_itself_come_with_returning(any_tables: WithTables) -> None:
+    """Every write is one statement still, and gives what is computed of the row as written."""
+    async with company(any_tables) as db:
+        labels = LabelRepository(db)
+        with count_statements(db) as sent:
+            made = await labels.create(TeamCreate("eu", "four"))
+            changed = await labels.update(made.id, TeamPatch(name=OptionalState.update("seven")))
+            gone = await labels.purge(made.id)
+        assert made == Label(made.id, "four", 4)
+        assert changed == gone == Label(made.id, "seven", 5)
+        assert len(sent) == 3
+        both = await labels.batch_create([TeamCreate("eu", "a"), TeamCreate("eu", "bc")])
+        assert [label.length for label in both] == [1, 2]
+        purged = await labels.batch_purge([label.id for label in both])
+        assert purged.succeeded == both
+
+
+async def test_a_nested_row_can_be_locked(with_tables: WithTables) -> None:
+    """FOR UPDATE holds the row asked for and neither the ones joined to it nor those of its collections."""
+    async with company(with_tables) as db, db.begin_session() as db_sess:
+        querier = Querier(TeamRow, into=TeamCard)
+        with count_statements(db) as sent:
+            assert await querier.query(db_sess, 1, for_update=True) == CORE
+        assert "FOR UPDATE OF teams" in sent[0]
+        async with db.engine.begin() as other:
+            await other.execute(sa.text("SET LOCAL lock_timeout = '50ms'"))
+            await other.execute(sa.update(RegionRow).values(title="free"))
+            await other.execute(sa.update(UserRow).values(nickname="free"))
+            with pytest.raises(sa.exc.DBAPIError):
+                await other.execute(sa.update(TeamRow).where(TeamRow.id == 1).values(size=0))
+            await other.rollback()
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_a_projection_is_the_join_that_python_would_make(any_tables: WithTables, data: st.DataObject) -> None:
+    """For any rows, nested data is what looking the related rows up one by one would give."""
+    number = data.draw(st.integers(1, 5))
+    teams = [
+        {"id": n, "region_code": "eu", "name": f"t{n}", "parent_id": data.draw(st.sampled_from([None, *range(1, n)]))}
+        for n in range(1, number + 1)
+    ]
+    some_team = st.sampled_from([None, *range(1, number + 1)])
+    users = [{"id": n, "name": f"u{n}", "team_id": data.draw(some_team)} for n in range(data.draw(st.integers(0, 6)))]
+    names = {team["id"]: team["name"] for team in teams}
+    async with any_tables(RegionRow, TeamRow, UserRow) as db:
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.insert(RegionRow), [{"code": "eu", "title": None}])
+            for row, rows in ((TeamRow, teams), (UserRow, users)):
+                if rows:
+                    await db_sess.execute(sa.insert(row), rows)
+        with count_statements(db) as sent:
+            page = await TeamRepository(db).search(into=Family)
+        assert len(sent) == 3
+        assert page.items == tuple(
+            Family(
+                name=team["name"],
+                parent=None if team["parent_id"] is None else TeamName(names[team["parent_id"]]),
+                children=tuple(TeamName(other["name"]) for other in teams if other["parent_id"] == team["id"]),
+                users=tuple(UserData(user["id"], user["name"]) for user in users if user["team_id"] == team["id"]),
+            )
+            for team in teams
+        )
+
+
+@dataclass(frozen=True)
+class Family:
+    name: str
+    parent: TeamName | None
+    children: tuple[TeamName, ...]
+    users: tuple[UserData, ...]

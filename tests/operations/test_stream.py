@@ -271,8 +271,9 @@ class Strict(GroupRepository):
 async def test_a_stream_is_no_way_around_a_scope(any_tables: WithTables) -> None:
     """It is refused with the first row, and holds no connection then."""
     async with groups_in(any_tables) as groups:
-        with pytest.raises(ScopeRequired):
+        with pytest.raises(ScopeRequired) as caught:
             await anext(Strict(groups.db).stream())
+        assert caught.value.error_code.startswith("group_stream_")
         assert borrowed(groups.db) == 0
 
 

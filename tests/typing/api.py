@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NewType, assert_type
+from typing import Annotated, NewType, assert_type
 
 from pydantic import BaseModel
 from sqlalchemy import DateTime, func
@@ -24,6 +24,7 @@ from rowsmith import (
     EntityAlreadyExists,
     EntityNotFound,
     ExistenceCheck,
+    Expr,
     Not,
     OptionalState,
     Page,
@@ -35,10 +36,14 @@ from rowsmith import (
     SoftDelete,
     SoftDeleter,
     Spec,
+    Stream,
     TriState,
     UnitOfWork,
     Unscoped,
     Updater,
+    avg,
+    count,
+    sum_,
 )
 from rowsmith.filters import Filter, StringFilter
 
@@ -75,6 +80,21 @@ class GroupData:
 
 class GroupSummary(BaseModel):
     name: str
+
+
+@dataclass(frozen=True)
+class GroupCard:
+    label: Annotated[str, Expr(GroupRow.name)]
+    length: Annotated[int, Expr(lambda: func.length(GroupRow.name))]
+
+
+@dataclass(frozen=True)
+class DomainStats:
+    domain_name: str
+    groups: Annotated[int, count()]
+    large: Annotated[int, count().filter(GroupRow.size > 10)]
+    people: Annotated[int, sum_(GroupRow.size)]
+    mean: Annotated[float | None, avg(lambda: GroupRow.size)]
 
 
 @dataclass(frozen=True)
@@ -209,6 +229,21 @@ async def search(groups: GroupRepository) -> None:
     assert_type(page.total_count, int | None)
     assert_type(page.map(lambda group: group.name), Page[str])
     await groups.search(None, [GroupRow.size == 1, lambda: GroupRow.name == "x"])
+
+
+async def project(groups: GroupRepository) -> None:
+    """What ``into`` names is what comes back."""
+    assert_type(await groups.search(into=GroupSummary), Page[GroupSummary])
+    assert_type(await groups.search(DomainScope("a"), into=GroupCard), Page[GroupCard])
+    assert_type(await groups.find(GroupId(1), into=GroupSummary), GroupSummary | None)
+    assert_type(await groups.batch_get([GroupId(1)], into=GroupSummary), list[GroupSummary])
+    assert_type(groups.stream(), Stream[GroupData])
+    assert_type(groups.stream(into=GroupSummary), Stream[GroupSummary])
+    async with groups.stream(orders=[GroupRow.name], into=GroupSummary) as stream:
+        async for item in stream:
+            assert_type(item, GroupSummary)
+    stats = await groups.aggregate(DomainScope("a"), group_by=[GroupRow.domain_name], into=DomainStats)
+    assert_type(stats, list[DomainStats])
 
 
 def patches() -> GroupPatch:

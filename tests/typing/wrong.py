@@ -20,6 +20,7 @@ from rowsmith import (
     Database,
     OffsetPagination,
     OptionalState,
+    Page,
     Patch,
     Querier,
     Repository,
@@ -140,9 +141,10 @@ async def results(groups: GroupRepository, db_sess: AsyncSession, id: GroupId) -
     sure: GroupData = await groups.find(id)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     str((await groups.get(id)).note)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
     items: list[UserData] = await groups.batch_get([id])  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    page: Page[GroupData] = await groups.search(into=UserData)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
     data: GroupData = await Querier(GroupRow).query(db_sess, id)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     str((await groups.search()).items[0].note)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
-    return row, user, sure, items, data
+    return row, user, sure, items, page, data
 
 
 async def arguments(groups: GroupRepository, id: GroupId) -> None:
@@ -155,6 +157,8 @@ async def arguments(groups: GroupRepository, id: GroupId) -> None:
     await groups.search(count=True)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     await groups.search(None, [True])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     await groups.search(orders=["name"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    await groups.search(into=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await groups.aggregate(into="stats")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await groups.delete(id, scope=Count.NONE)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
 from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.transactions import mark_failed
@@ -46,7 +47,8 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
         return await work(await _begun(connection))
     except DATABASE_ERRORS as exc:
         failure = translate(exc, origin)
-        await _note_failure(connection, lost=False)
+        if await _note_failure(connection, lost=False) and isinstance(failure, (DatabaseFault, ConcurrentUse)):
+            failure = DatabaseUnavailable(facts=failure.facts)  # asyncpg says this and that of a closed connection
     except BaseException as exc:
         # Cancelled in the middle: nobody knows what is still on the wire, so the connection is not used again.
         if not isinstance(exc, Exception):
@@ -59,16 +61,19 @@ async def _begun(connection: AsyncConnection) -> Any:
     """Give the driver's connection once BEGIN was sent: SQLAlchemy leaves that to the first statement."""
     raw = await connection.get_raw_connection()
     adapter: Any = raw.dbapi_connection
-    if adapter._transaction is None:  # noqa: SLF001 - no public name tells whether BEGIN was sent
+    if adapter._transaction is None:
         await connection.exec_driver_sql("SELECT 1")
     return raw.driver_connection
 
 
-async def _note_failure(connection: AsyncConnection | None, *, lost: bool) -> None:
+async def _note_failure(connection: AsyncConnection | None, *, lost: bool) -> bool:
+    """Remember that the transaction failed, throw a useless connection away, and say whether it was one."""
     sync = None if connection is None else connection.sync_connection
     if connection is None or sync is None or sync.closed or sync.invalidated:
-        return
+        return lost
     mark_failed(sync)
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    if lost or driver is None or driver.is_closed():
+    useless = lost or driver is None or driver.is_closed()
+    if useless:
         await connection.invalidate()
+    return useless

@@ -23,7 +23,7 @@ async def execute(
     statement: Executable,
     origin: Origin = UNKNOWN,
     options: Mapping[str, Any] | None = None,
-    parameters: Sequence[Mapping[str, Any]] | None = None,
+    parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
 ) -> Result[Any]:
     """Send a statement in the session's transaction and give its buffered result.
 
@@ -32,7 +32,7 @@ async def execute(
         statement: a SQLAlchemy statement; ORM objects it returns are refreshed, never stale.
         origin: whose call it is, for the error.
         options: further execution options.
-        parameters: one mapping a row, for a statement that is sent for many rows at once.
+        parameters: values for the statement's parameters; one mapping a row, where it is sent for many at once.
 
     Raises:
         RepositoryError: what the database or driver said, translated; no cause attached.
@@ -73,7 +73,7 @@ async def translated(origin: Origin = UNKNOWN) -> AsyncGenerator[None]:
     """
     try:
         yield
-    except Exception as exc:
+    except BaseException as exc:
         failure = translate(exc, origin) if isinstance(exc, STATEMENT_ERRORS) or came_from_database(exc) else None
         scrub(exc)
         if failure is None:

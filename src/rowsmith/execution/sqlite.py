@@ -7,12 +7,14 @@ Sources: SQLAlchemy's notes on pysqlite transactions, and SQLite's manual on BEG
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Dialect, ExceptionContext
 
 READ_ONLY = "rowsmith_readonly"
 """The execution option of a connection whose transaction may not write."""
@@ -64,6 +66,8 @@ def prepare_sqlite(engine: Engine) -> None:
     event.listen(engine, "connect", _connect)
     event.listen(engine, "begin", _begin)
     event.listen(engine, "checkin", _checkin)
+    event.listen(engine, "close", _close)
+    event.listen(engine, "handle_error", _abandon)
 
 
 def _connect(dbapi_connection: Any, _: Any) -> None:
@@ -74,7 +78,30 @@ def _connect(dbapi_connection: Any, _: Any) -> None:
 def _checkin(dbapi_connection: Any, _: Any) -> None:
     """End a transaction whose COMMIT failed: SQLite keeps it open, and SQLAlchemy believes that it ended."""
     if dbapi_connection is not None and dbapi_connection.driver_connection.in_transaction:
-        dbapi_connection.rollback()
+        _roll_back(dbapi_connection)
+
+
+def _close(dbapi_connection: Any, _: Any) -> None:
+    """End the transaction of a cancelled task: a connection is not closed while a cursor on it is alive."""
+    _roll_back(dbapi_connection)
+
+
+def _abandon(context: ExceptionContext) -> None:
+    """Close the cursor of a cancelled statement: it would hold SQLite's lock for as long as the traceback lives."""
+    cursor: Any = getattr(getattr(context.execution_context, "cursor", None), "_cursor", None)
+    if context.is_disconnect and cursor is not None:
+        _queue(cursor.close())
+
+
+def _roll_back(dbapi_connection: Any) -> None:
+    _queue(dbapi_connection.driver_connection.rollback())
+
+
+def _queue(work: Coroutine[Any, Any, Any]) -> None:
+    """Put work into the queue of the driver's thread without waiting, which could be cancelled again."""
+    with suppress(ValueError):  # closed already
+        work.send(None)
+    work.close()
 
 
 def _begin(connection: Connection) -> None:

@@ -14,11 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from asyncpg import exceptions as pg
-from sqlalchemy import PrimaryKeyConstraint, Table, UniqueConstraint, exc
+from sqlalchemy import exc
 from sqlalchemy.orm import exc as orm_exc
 
 from rowsmith import errors
 from rowsmith.errors import ErrorFacts, RepositoryError
+from rowsmith.execution.constraints import columns_of, key_with, name_of, only_reference_from, only_reference_to
 from rowsmith.execution.kinds import Kind, kind_of_class, kind_of_sqlite, kind_of_sqlstate
 from rowsmith.execution.origin import UNKNOWN, Origin
 
@@ -32,12 +33,12 @@ DATABASE_ERRORS = (
     OverflowError,
     UnicodeError,
 )
-"""What a statement of ours can fail with, sockets and values included; anything else is a bug, and passes through untouched."""
+"""What a statement of ours can fail with, sockets and values included; anything else is a bug and passes through."""
 
 UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError)
 """What a column's type raises for a stored value that it does not know."""
 
-# What an application's own statement fails with, told apart from its misuse of SQLAlchemy, which it should see as it is.
+# What an application's own statement fails with, and not its misuse of SQLAlchemy, which it should see as it is.
 STATEMENT_ERRORS = (
     exc.StatementError,
     exc.TimeoutError,
@@ -68,6 +69,7 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
     driver = driver_error(failure)
     facts = _facts(driver, origin)
     kind = _direction(_kind(failure, driver), facts, origin)
+    facts = _with_foreign_key(facts, kind, origin)
     factory = origin.violations.get(facts.constraint or "", kind)
     return _located(factory(_message(kind, driver, facts)), facts)
 
@@ -161,7 +163,7 @@ def _writes_no_reference(facts: ErrorFacts, origin: Origin) -> bool:
     if origin.writes is None or origin.table is None:
         return False
     keys = origin.table.foreign_key_constraints
-    named = [key for key in keys if facts.constraint is not None and key.name == facts.constraint]
+    named = [key for key in keys if facts.constraint is not None and name_of(key) == facts.constraint]
     return not any(column.name in origin.writes for key in named or keys for column in key.columns)
 
 
@@ -175,28 +177,8 @@ def _facts(driver: Any, origin: Origin) -> ErrorFacts:
         facts,
         constraint=constraint,
         table=getattr(driver, "table_name", None),
-        columns=(column,) if column else _columns(origin.table, constraint),
+        columns=(column,) if column else columns_of(origin.table, constraint),
     )
-
-
-def _columns(table: Table | None, constraint: str | None) -> tuple[str, ...]:
-    if table is None or constraint is None:
-        return ()
-    items: list[Any] = [*table.constraints, *table.indexes]
-    named = (_column_names(item) for item in items if item.name == constraint)
-    unnamed = (_column_names(item) for item in items if _implicit_name(table, item) == constraint)
-    return next(named, None) or next(unnamed, ())
-
-
-def _implicit_name(table: Table, item: Any) -> str | None:
-    """Give what PostgreSQL calls a key without a name."""
-    if isinstance(item, PrimaryKeyConstraint):
-        return f"{table.name}_pkey"
-    return f"{table.name}_{'_'.join(_column_names(item))}_key" if isinstance(item, UniqueConstraint) else None
-
-
-def _column_names(item: Any) -> tuple[str, ...]:
-    return tuple(column.name for column in getattr(item, "columns", ()))
 
 
 _SQLITE_COLUMNS = re.compile(r"constraint failed: (?P<columns>\w+\.\w+(?:, \w+\.\w+)*)$")
@@ -209,21 +191,24 @@ def _sqlite_facts(driver: sqlite3.Error, facts: ErrorFacts, origin: Origin) -> E
         pairs = [pair.split(".") for pair in match["columns"].split(", ")]
         columns = tuple(column for _, column in pairs)
         taken = kind_of_sqlite(driver.sqlite_errorcode) is errors.EntityAlreadyExists
-        constraint = _unique_name(origin.table, columns) if taken else None
+        constraint = key_with(origin.table, columns) if taken else None
         return replace(facts, table=pairs[0][0], columns=columns, constraint=constraint)
     if match := _SQLITE_NAME.search(text):
-        return replace(facts, constraint=match["name"], columns=_columns(origin.table, match["name"]))
+        return replace(facts, constraint=match["name"], columns=columns_of(origin.table, match["name"]))
     return facts
 
 
-def _unique_name(table: Table | None, columns: tuple[str, ...]) -> str | None:
-    """Find the name of a key by its columns; one without a name has PostgreSQL's own for it."""
-    if table is None:
-        return None
-    keys = [item for item in table.constraints if isinstance(item, (PrimaryKeyConstraint, UniqueConstraint))]
-    items: list[Any] = [*keys, *(index for index in table.indexes if index.unique)]
-    names = (item.name or _implicit_name(table, item) for item in items if _column_names(item) == columns)
-    return next((str(name) for name in names), None)
+def _with_foreign_key(facts: ErrorFacts, kind: Kind, origin: Origin) -> ErrorFacts:
+    """Name a foreign key where SQLite says only that one failed, and by the mapping it can be but one."""
+    if origin.table is None or facts.constraint is not None:
+        return facts
+    if kind is errors.ReferenceNotFound:
+        key = only_reference_from(origin.table, origin.writes)
+    else:
+        key = only_reference_to(origin.table) if kind is errors.StillReferenced else None
+    if key is None:
+        return facts
+    return replace(facts, constraint=name_of(key), table=key.table.name, columns=tuple(key.column_keys))
 
 
 def _message(kind: type[RepositoryError], driver: Any, facts: ErrorFacts) -> str:

@@ -90,7 +90,7 @@ class FieldFilter(BaseModel):
 
     # Operators that were not given stay away, because null is no value of theirs to be read back. A
     # lambda, because an annotated result would replace the model's own schema for serialization.
-    _only_given = model_serializer(mode="wrap")(lambda self, handler: _drop_absent(handler, self))  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType, reportUnknownArgumentType, reportArgumentType]
+    _only_given = model_serializer(mode="wrap")(lambda self, handler: _drop_absent(handler, self))  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType, reportUnknownArgumentType]
 
     over_relationship: ClassVar[bool] = False
     """Whether the operators search a relationship instead of comparing an expression."""

@@ -5,7 +5,10 @@ the bases ``Spec`` and ``Patch``, ``expr`` and ``fields`` what fills each field 
 ``shape`` what is selected for it and how a record becomes data.
 """
 
+from __future__ import annotations
+
 from rowsmith.mapping.expr import Aggregate, Expr, avg, count, max_, min_, sum_
+from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, columns_of, nearest, row_info
 from rowsmith.mapping.shape import Shape, converted_shape, data_shape, row_shape
 from rowsmith.mapping.values import Check, check_for, check_for_comparison, check_value
@@ -33,4 +36,5 @@ __all__ = [
     "row_info",
     "row_shape",
     "sum_",
+    "type_arguments",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import keyword
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 Build: TypeAlias = Callable[[Iterable[Sequence[Any]]], list[Any]]
 """Takes records, each a sequence of values in the order of a data class's fields; gives its objects."""
@@ -45,7 +45,7 @@ def _only_assigns(into: type[Any]) -> bool:
     fields = dataclasses.fields(into)
     generated = into.__init__.__code__.co_filename == "<string>" if hasattr(into.__init__, "__code__") else False
     hooks = hasattr(into, "__post_init__") or hasattr(into, "__pydantic_validator__")
-    own = "__dataclass_params__" in into.__dict__ and into.__new__ is object.__new__
+    own = "__dataclass_params__" in into.__dict__ and cast("Any", into).__new__ is object.__new__
     return own and generated and not hooks and bool(fields) and all(entry.init for entry in fields)
 
 

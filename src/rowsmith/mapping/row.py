@@ -106,6 +106,10 @@ class RowInfo(Generic[TRow]):
         """Say whether the database works the attribute out itself, so that nobody may write it."""
         return self.columns[name].computed is not None
 
+    def changes_unasked(self, name: str) -> bool:
+        """Say whether an UPDATE may change the attribute without naming it."""
+        return self.columns[name].name in self.written_unasked
+
     @cached_property
     def written_unasked(self) -> set[str]:
         """Give the columns, by their names in the table, that an UPDATE may change without naming them."""
@@ -129,9 +133,9 @@ def _row_info(row: type[Any]) -> RowInfo[Any]:
         table: Any = mapper.local_table
     except NoInspectionAvailable:
         raise MappingError(f"{_name(row)} is no mapped class: give a SQLAlchemy row such as GroupRow") from None
-    if not isinstance(table, Table) or len(mapper.tables) != 1:
+    if len(mapper.tables) != 1 or not isinstance(table, Table):
         raise MappingError(f"{_name(row)} is mapped to {len(mapper.tables)} tables: rowsmith writes to exactly one")
-    return _read(row, mapper, cast("Table[Any]", table))
+    return _read(row, mapper, table)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _read(row: type[Any], mapper: Mapper[Any], table: Table) -> RowInfo[Any]:

@@ -231,11 +231,19 @@ def json_complaint(value: Any, depth: int = 0) -> str | None:
         case float():
             return _finite(value)
         case list() | tuple():
-            return _first(json_complaint(item, depth + 1) for item in cast("list[Any]", value))
+            return _first(json_complaint(item, depth + 1) for item in _list(value))
         case dict():
-            return _first(_json_member(key, item, depth + 1) for key, item in value.items())
+            return _first(_json_member(key, item, depth + 1) for key, item in _dict(value).items())
         case _:
             return "holds JSON: give dicts, lists, text, numbers, booleans or None"
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value)
+
+
+def _dict(value: Any) -> dict[Any, Any]:
+    return cast("dict[Any, Any]", value)
 
 
 def _json_member(key: Any, value: Any, depth: int) -> str | None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from inspect import get_annotations
 from typing import Annotated, Any, ClassVar, Generic, cast, get_args, get_origin
 
 from pydantic import ConfigDict
 from sqlalchemy import null
 from sqlalchemy.orm import RelationshipProperty
-from typing_extensions import TypeVar, get_original_bases
+from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.state import UNSET, OptionalState, TriState
 
@@ -46,9 +48,7 @@ class _Written(Generic[TRow]):
     def _bind(cls) -> bool:
         """Find the row among the type arguments and hold the fields against it; False for a generic base."""
         row = row_argument(cls)
-        if row is None:
-            return cls.__rowsmith_info__ is not None and cls._hold(cls.__rowsmith_info__)
-        return cls._hold(row_info(row))
+        return row is not None and cls._hold(row_info(row))
 
     @classmethod
     def _hold(cls, info: RowInfo[Any]) -> bool:
@@ -56,7 +56,7 @@ class _Written(Generic[TRow]):
         names = tuple(field_annotations(cls))
         children = tuple(name for name in names if _is_relationship(info, name))
         fields = tuple(name for name in names if name not in children)
-        if cls.to_values is _Written.to_values:
+        if _is_plain(cls):
             _refuse_strangers(cls, info, fields)
         cls.__rowsmith_info__, cls.__rowsmith_fields__, cls.__rowsmith_children__ = info, fields, children
         return True
@@ -84,7 +84,7 @@ class Spec(_Written[TRow]):
         super().__init_subclass__(**kwargs)
         # Kept on the class: a dataclass with slots is made twice, the second time without the argument.
         cls.__rowsmith_filled__ = cls.__rowsmith_filled__ | frozenset(filled)
-        if cls._bind() and cls.to_values is _Written.to_values:
+        if cls._bind() and _is_plain(cls):
             info = cast("RowInfo[Any]", cls.__rowsmith_info__)
             _refuse_strangers(cls, info, filled)
             _require_columns(cls, info, {*cls.__rowsmith_fields__, *cls.__rowsmith_filled__})
@@ -121,12 +121,13 @@ def checked_values(written: Spec[TRow] | Patch[TRow], info: RowInfo[TRow]) -> di
 
 def belongs_to(written: Any, info: RowInfo[Any]) -> None:
     """Refuse what is no spec or patch of this row."""
-    own = getattr(type(written), "__rowsmith_info__", None)
+    kind: type[Any] = written.__class__
+    own: RowInfo[Any] | None = getattr(kind, "__rowsmith_info__", None)
     if own is None:
         kinds = f"Spec[{info.row.__name__}] or Patch[{info.row.__name__}]"
-        raise MappingError(f"{type(written).__name__} cannot be written: let it inherit {kinds}")
+        raise MappingError(f"{kind.__name__} cannot be written: let it inherit {kinds}")
     if not issubclass(info.row, own.row):
-        raise MappingError(f"{type(written).__name__} is for {own.row.__name__}, not for {info.row.__name__}")
+        raise MappingError(f"{kind.__name__} is for {own.row.__name__}, not for {info.row.__name__}")
 
 
 def storable(info: RowInfo[Any], name: str, value: Any) -> Any:
@@ -148,12 +149,8 @@ def storable(info: RowInfo[Any], name: str, value: Any) -> Any:
 
 def row_argument(cls: type[Any]) -> type[Any] | None:
     """Give the row in ``class X(Spec[Row])``; None where the argument is still a type variable or absent."""
-    for base in get_original_bases(cls):
-        origin = get_origin(base)
-        if isinstance(origin, type) and issubclass(origin, _Written):
-            argument = base.__args__[0]
-            return argument if isinstance(argument, type) else None
-    return None
+    argument = next(iter(type_arguments(cls, _Written)), None)
+    return argument if isinstance(argument, type) else None
 
 
 _NO_FIELD = re.compile(r"^(typing\.|t\.|dataclasses\.)?(ClassVar|InitVar|KW_ONLY)\b")
@@ -174,14 +171,19 @@ def field_annotations(cls: type[Any]) -> dict[str, tuple[type[Any], Any]]:
 def _own_annotations(base: type[Any]) -> Iterator[tuple[str, Any]]:
     if base.__module__.partition(".")[0] in ("builtins", "typing", "typing_extensions", "pydantic"):
         return
-    for name, annotation in base.__dict__.get("__annotations__", {}).items():
+    for name, annotation in get_annotations(base).items():
         text = annotation if isinstance(annotation, str) else repr(annotation)
         if not name.startswith("_") and not _NO_FIELD.match(text):
             yield name, annotation
 
 
+def _is_plain(cls: Any) -> bool:
+    """Say whether fields are written by their names, and so can be checked when the class is made."""
+    return cls.to_values is cast("Any", _Written).to_values
+
+
 def _settled(value: Any) -> Any:
-    return value.to_value() if isinstance(value, (OptionalState, TriState)) else value
+    return cast("Any", value).to_value() if isinstance(value, (OptionalState, TriState)) else value
 
 
 def _is_relationship(info: RowInfo[Any], name: str) -> bool:

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
-from typing import Any, TypeAlias, Unpack, cast
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from typing import Self, TypeAlias, Unpack
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
-from rowsmith.errors import ErrorFacts, InvalidValue, RepositoryError
+from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit, savepoint
-from rowsmith.operations.bulk.block import Block, Reader, blocks
-from rowsmith.operations.bulk.branches import Branch, branches_of
+from rowsmith.operations.bulk.block import blocks
 from rowsmith.operations.bulk.collector import collector_paused
-from rowsmith.operations.bulk.diagnosis import diagnose
-from rowsmith.operations.bulk.insertion import Insertion
-from rowsmith.operations.bulk.written import confirm_all
-from rowsmith.operations.entity import Entity, Operation, Rules, TData, TRow, located, make_entity
-from rowsmith.operations.keys import Key
+from rowsmith.operations.creation import Creation, Progress
+from rowsmith.operations.entity import Entity, Operation, Rules, TData, TRow, located
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.partial import Diagnosis, run_partial
-from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Failure, PartialResult, Success
-from rowsmith.scope import NO_LIMITS, Limits, SearchScope
+from rowsmith.scope import Limits, SearchScope
 
 T = TypeVar("T")
 
 Many: TypeAlias = Iterable[T] | AsyncIterable[T]
 """What a batch takes: a list, any iterable, or an asynchronous one."""
-
-Progress: TypeAlias = Callable[[int], None]
-"""Is told, again and again, how many rows of the batch are done."""
 
 LOAD_CHUNK = 20_000
 """How many specs of an endless iterator are in memory at a time."""
@@ -77,7 +68,9 @@ class BatchCreator(Operation[TRow, TData]):
         if next_value is not None:
             next_value.foreign_key(self.entity.info)
 
-    def _creation(self, limits: Limits, operation: str = "batch_create", *, wants_data: bool = True) -> Creation[TRow, TData]:
+    def _creation(
+        self, limits: Limits, operation: str = "batch_create", *, wants_data: bool = True
+    ) -> Creation[TRow, TData]:
         return Creation(self.entity, limits, operation, next_value=self.next_value, wants_data=wants_data)
 
     @located("batch_create")
@@ -170,137 +163,11 @@ class BatchCreator(Operation[TRow, TData]):
         return _merged(written, readable, failures)
 
 
-def _merged(written: PartialResult[TData], indexes: Sequence[int], failures: Sequence[Failure]) -> PartialResult[TData]:
+def _merged(written: PartialResult[T], indexes: Sequence[int], failures: Sequence[Failure]) -> PartialResult[T]:
     """Give a result over some of the items as one over all."""
     succeeded = [Success(indexes[item.index], item.data) for item in written.succeeded]
     failed = [*failures, *(Failure(indexes[item.index], item.error) for item in written.failed)]
     return PartialResult(succeeded, sorted(failed, key=lambda failure: failure.index))
-
-
-class Creation(Operation[TRow, TData]):
-    """Rows being created under one resolved scope.
-
-    ``next_value`` numbers them; ``given_too`` are columns that the rows above them in a tree bring.
-    """
-
-    def __init__(
-        self,
-        entity: Entity[TRow, TData],
-        limits: Limits,
-        operation: str = "batch_create",
-        *,
-        next_value: NextValue | None = None,
-        given_too: Mapping[str, Sequence[Any]] | None = None,
-        wants_data: bool = True,
-    ) -> None:
-        self.entity, self.limits, self.operation = entity, limits, operation
-        self.next_value, self.given_too, self.wants_data = next_value, given_too, wants_data
-
-    async def create(
-        self, db_sess: AsyncSession, specs: Sequence[Spec[TRow]], progress: Progress | None = None
-    ) -> list[TData]:
-        """Insert all, and the rows below them; empty where no data is wanted."""
-        try:
-            branches = branches_of(self.entity.info, specs)
-            harvest = Harvest(self.entity, self._kept(branches), progress, wants_data=self.wants_data)
-            async with savepoint(db_sess) if branches or self.limits.others else nullcontext():
-                await self._insertion(harvest).send(db_sess, specs)
-                await self._confirm(db_sess, harvest)
-                for branch in branches:
-                    await self._grow(db_sess, branch, specs, harvest)
-        except RepositoryError as exc:
-            exc.locate(self.entity.domain, self.operation)
-            raise
-        return await harvest.finish(db_sess, self.operation)
-
-    def readable(self, specs: Sequence[Spec[TRow]]) -> tuple[list[int], list[Failure]]:
-        """Give the indexes of specs that can be sent, and the failures of the others, without a database."""
-        reader, failures = self._reader(), list[Failure]()
-        for part in blocks(specs):
-            failures += reader.faults(part)
-        for failure in failures:
-            self.entity.located(failure.error, self.operation)
-        bad = {failure.index for failure in failures}
-        return [index for index in range(len(specs)) if index not in bad], failures
-
-    async def diagnose(self, db_sess: AsyncSession, error: Exception, specs: Sequence[Spec[TRow]]) -> Diagnosis:
-        """Say which specs an error of :meth:`create` is due to, as far as its constraint tells."""
-        facts = getattr(error, "facts", None)
-        if not isinstance(facts, ErrorFacts) or facts.table != self.entity.info.table.name:
-            return Diagnosis()
-        block = self._reader().read(specs)
-        return await diagnose(db_sess, self.entity.info, facts, block, self.entity.origin(self.operation))
-
-    def _reader(self) -> Reader:
-        return Reader(self.entity.info, self.limits, self.given_too)
-
-    def _insertion(self, harvest: Harvest[TRow, TData]) -> Insertion:
-        origin = self.entity.origin(self.operation)
-        complete = None if self.next_value is None else self._number
-        return Insertion(self.entity.info, origin, self._reader(), harvest.wanted, harvest.take, complete)
-
-    async def _number(self, db_sess: AsyncSession, parts: Sequence[Block]) -> Sequence[Block]:
-        return parts if self.next_value is None else await self.next_value.number(
-            db_sess, self.entity, parts, self.operation
-        )
-
-    def _kept(self, branches: Sequence[Branch]) -> list[str]:
-        """Give the attributes that are wanted besides the data: to confirm the scope, and for the rows below."""
-        keys = self.entity.info.primary_key if self.limits.others else ()
-        return [*keys, *(name for branch in branches for name, _ in branch.links)]
-
-    async def _confirm(self, db_sess: AsyncSession, harvest: Harvest[TRow, TData]) -> None:
-        if self.limits.others:
-            await confirm_all(db_sess, self.entity, self.limits, harvest.keys, self.operation)
-
-    async def _grow(
-        self, db_sess: AsyncSession, branch: Branch, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData]
-    ) -> None:
-        """Create the rows below, of all rows at once."""
-        below, owners = branch.children(specs)
-        keys = branch.keys(harvest.kept, owners)
-        child: Entity[Any, Any] = make_entity(branch.row)
-        await Creation(child, NO_LIMITS, self.operation, given_too=keys, wants_data=False).create(db_sess, below)
-
-
-class Harvest(Operation[TRow, TData]):
-    """What comes back of rows being created: data, the columns to be kept, a count."""
-
-    def __init__(
-        self, entity: Entity[TRow, TData], kept: Sequence[str], progress: Progress | None, *, wants_data: bool
-    ) -> None:
-        self.entity, self.progress = entity, progress
-        self.data: list[TData] = []
-        self.done = 0
-        names = entity.shape.names if wants_data else ()
-        self._direct = bool(names)
-        self._read_again = wants_data and not names
-        again = entity.info.primary_key if self._read_again else ()
-        self.kept: dict[str, list[Any]] = {name: [] for name in (*kept, *again)}
-        self.wanted = tuple(dict.fromkeys((*names, *self.kept)))
-
-    @property
-    def keys(self) -> list[Key]:
-        """The primary keys, where they were to be kept."""
-        return list(zip(*(self.kept[name] for name in self.entity.info.primary_key), strict=True))
-
-    def take(self, columns: Mapping[str, Sequence[Any]], size: int) -> None:
-        """Take the wanted columns of the next rows."""
-        if self._direct:
-            records = zip(*(columns[name] for name in self.entity.shape.names), strict=True)
-            self.data += self.entity.shape.build_all(cast("Any", records))
-        for name, values in self.kept.items():
-            values += columns[name]
-        self.done += size
-        if self.progress is not None:
-            self.progress(self.done)
-
-    async def finish(self, db_sess: AsyncSession, operation: str) -> list[TData]:
-        """Give the data; what is more than columns of the row is read by the keys."""
-        if self._read_again and self.done:
-            found = await present_keys(db_sess, self.entity, self.keys, operation)
-            return [found[key] for key in self.keys]
-        return self.data
 
 
 async def gathered(items: Many[T]) -> Sequence[T]:

@@ -13,7 +13,7 @@ from rowsmith.errors import InvalidPagination, InvalidValue
 from rowsmith.execution import DATABASE_ERRORS, Origin, execute, translate
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.admission import admit
-from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.entity import Operation, TData, TRow, located, locating
 from rowsmith.operations.explain import estimated_rows
 from rowsmith.operations.keys import dialect_of
 from rowsmith.operations.present import present, present_keys
@@ -134,10 +134,11 @@ class BatchQuerier(Operation[TRow, TData]):
         include_deleted: bool = False,
     ) -> AsyncGenerator[Sequence[TData], None]:
         """Give every row as :meth:`stream` does, in lists of ``chunk_size``; close it, or read it to its end."""
-        if chunk_size < 1:
-            raise InvalidPagination(f"chunk_size is {chunk_size}: give 1 or more")
-        limits = await admit(db_sess, self.entity, scope, "stream")
-        search = prepare(self.entity, limits, as_query(filters, None, orders), include_deleted=include_deleted)
+        with locating(self.entity, "stream"):
+            if chunk_size < 1:
+                raise InvalidPagination(f"chunk_size is {chunk_size}: give 1 or more")
+            limits = await admit(db_sess, self.entity, scope, "stream")
+            search = prepare(self.entity, limits, as_query(filters, None, orders), include_deleted=include_deleted)
         origin = self.entity.origin("stream")
         async with aclosing(_partitions(db_sess, search, chunk_size, origin)) as partitions:
             async for records in partitions:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 from sqlalchemy import ColumnElement, insert, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from typing_extensions import Self
 
 from rowsmith.errors import MappingError, RepositoryError
 from rowsmith.execution import execute
@@ -17,6 +16,7 @@ from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit, savepoint
 from rowsmith.operations.batch_creator import Many, gathered
 from rowsmith.operations.bulk.block import Block, Reader, blocks, joined
+from rowsmith.operations.bulk.branches import branches_of
 from rowsmith.operations.bulk.collector import collector_paused
 from rowsmith.operations.bulk.fetch import Fetch
 from rowsmith.operations.bulk.unnest import Unnested
@@ -114,6 +114,8 @@ class Upsertion(Operation[TRow, TData]):
         """Upsert all; results in input order."""
         if not specs:
             return []
+        if branches := branches_of(self.entity.info, specs):
+            raise MappingError(f"an upsert writes one row for each spec: create the {branches[0].name} by themselves")
         reader = Reader(self.entity.info, self.limits)
         try:
             block = joined([reader.read(part) for part in blocks(specs)])
@@ -131,9 +133,7 @@ class Upsertion(Operation[TRow, TData]):
     ) -> list[_Written]:
         """Send the upsert, then see to the rows that it gave no answer for."""
         conditions = [*self.limits.conditions, *self.entity.live()]
-        statement = UpsertStatement(
-            self.entity.info, self.key, given, conditions, self.back, self.conflict.update
-        )
+        statement = UpsertStatement(self.entity.info, self.key, given, conditions, self.back, self.conflict.update)
         send = self._arrays if has_driver(dialect_of(db_sess)) else self._values
         found = await send(db_sess, statement, block, keys)
         silent = [place for place, key in enumerate(keys) if key not in found]
@@ -171,7 +171,9 @@ class Upsertion(Operation[TRow, TData]):
         for part in _parts(block, SQLITE_PARAMETERS // (len(block.columns) + 1)):
             rows = (await execute(db_sess, statement.from_values(part), self.entity.origin(self.operation))).all()
             records = [tuple(row) for row in rows]
-            found |= {key: (record, key not in before) for key, record in zip(self._keys_in(records), records, strict=True)}
+            found |= {
+                key: (record, key not in before) for key, record in zip(self._keys_in(records), records, strict=True)
+            }
         return found
 
     async def _there(

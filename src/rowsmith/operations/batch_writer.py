@@ -88,7 +88,14 @@ class BatchWriter(Generic[TRow, TData]):
 
         with collector_paused():
             done = await self._write(target, statement, target.chunks())
+            self._forget(done)
             return await self._report(done, before)
+
+    def _forget(self, done: Mapping[Any, Any]) -> None:
+        """Take objects out of the session again that RETURNING put there: their rows are gone."""
+        for item in done.values() if self.entity.shape.is_row else ():
+            if isinstance(item, self.entity.info.row) and item in self.db_sess:
+                self.db_sess.expunge(item)
 
     async def _nested(self, target: BatchTarget[TRow, TData]) -> dict[Key, TData] | None:
         """Read data that RETURNING cannot give, of rows that are still there and locked from now on."""

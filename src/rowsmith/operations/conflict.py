@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.orm import InstrumentedAttribute
@@ -72,7 +72,7 @@ class ConflictKey:
 
 
 def _written_out(element: Any, **options: Any) -> Any:
-    return element.render_literal_execute() if isinstance(element, BindParameter) else None
+    return cast("Any", element).render_literal_execute() if isinstance(element, BindParameter) else None
 
 
 def _named(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> ConflictKey:

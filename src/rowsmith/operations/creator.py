@@ -47,7 +47,7 @@ class Creator(Operation[TRow, TData]):
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
         """Give the INSERT ... RETURNING of a spec under a scope, without sending it."""
-        if children := type(spec).__rowsmith_children__:
+        if children := getattr(type(spec), "__rowsmith_children__", ()):
             raise MappingError(f"{type(spec).__name__}.{children[0]} holds other rows: create makes one row only")
         values = new_values(spec, limits, self.entity.info)
         statement = insert(self.entity.info.row).values(values)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypedDict, Unpack, cast
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Table
 from typing_extensions import TypeVar
 
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, RepositoryError
@@ -133,14 +133,20 @@ def _check_constraints(info: RowInfo[Any], violations: Mapping[str, ErrorFactory
     """A misspelt constraint name would silently give the general error instead of the domain's.
 
     A foreign key that points here stands on another table, perhaps one that is not imported yet, so a name
-    is refused only where a known one is so like it that it must be meant.
+    is refused only where one of the table's own is so like it that it must be meant.
     """
     tables = info.table.metadata.tables.values()
-    items: list[Any] = [item for table in tables for item in (*table.constraints, *table.indexes)]
-    known = {str(item.name) for item in items if item.name}
+    known = {name for table in tables for name in _constraint_names(table)}
     for name in violations:
-        if name not in known and not _IMPLICIT.search(name) and (meant := nearest(name, known, cutoff=0.8)):
+        if name in known or _IMPLICIT.search(name):
+            continue
+        if meant := nearest(name, _constraint_names(info.table), cutoff=0.85):
             raise MappingError(f"violations names {name!r}, no constraint of {info.table.name}{meant}")
+
+
+def _constraint_names(table: Table) -> set[str]:
+    items: list[Any] = [*table.constraints, *table.indexes]
+    return {str(item.name) for item in items if item.name}
 
 
 TOperation = TypeVar("TOperation", bound="HasEntity")

@@ -13,6 +13,7 @@ from sqlalchemy.types import TypeEngine
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.bulk.checks import quick_check
+from rowsmith.operations.bulk.wire import uncut
 
 SQLITE_PARAMETERS = 30_000
 """How many parameters one SQLite statement takes, a little under its limit of 32,766."""
@@ -78,7 +79,7 @@ def array_of(info: RowInfo[Any], name: str, values: Sequence[Any]) -> Any:
 
 
 def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> Any:
-    return bindparam(None, list(values), type_=ARRAY(kind), unique=True)
+    return bindparam(None, list(values), type_=ARRAY(uncut(kind)), unique=True)
 
 
 def _in_arrays(columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> ColumnElement[bool]:

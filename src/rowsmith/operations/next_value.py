@@ -44,8 +44,9 @@ class NextValue:
     @property
     def parents(self) -> tuple[str, ...]:
         """The attributes of the foreign key."""
-        within = [self.within] if isinstance(self.within, InstrumentedAttribute) else self.within
-        return tuple(attribute.key for attribute in within)
+        within: Any = self.within
+        items: list[Any] = [within] if isinstance(within, InstrumentedAttribute) else list(within)
+        return tuple(item.key for item in items)
 
     def foreign_key(self, info: RowInfo[Any]) -> ForeignKeyConstraint:
         """Give the foreign key to the parent.

@@ -13,9 +13,23 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Delete, Select, any_, delete, exists, func, literal, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Integer,
+    Select,
+    any_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -35,6 +49,8 @@ BeginSession: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncSession]
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 """Seconds between two passes that met nothing but locked rows: doubled from the one up to the other."""
+
+LIMIT, AFTER = "rowsmith_limit", "rowsmith_after_"
 
 PATIENCE = 30.0
 """Seconds without any progress, all that is left being locked by others, after which a purge gives up."""
@@ -168,35 +184,40 @@ class Doomed:
         """Give the SELECT of whether there is one."""
         return select(exists(select(literal(1)).select_from(self.info.table).where(*self.conditions)))
 
-    def keys(self, after: Key | None, limit: int) -> Select[Any]:
-        """Give the SELECT of the next keys after one, in key order."""
+    def keys(self, *, first: bool) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the next keys, in key order: the first ones, or those after a key. See :meth:`given`."""
         columns = [self.info.columns[name] for name in self.info.primary_key]
-        rest = [] if after is None else [_row(columns) > _row(after, columns)]
-        return select(*columns).where(*self.conditions, *rest).order_by(*columns).limit(limit)
+        last = [bindparam(f"{AFTER}{place}", type_=column.type) for place, column in enumerate(columns)]
+        rest = [] if first else [tuple_(*columns) > tuple_(*last) if len(columns) > 1 else columns[0] > last[0]]
+        return select(*columns).where(*self.conditions, *rest).order_by(*columns).limit(bindparam(LIMIT, type_=Integer))
 
-    def chunk(self, after: Key | None, limit: int) -> Select[Any]:
+    @staticmethod
+    def given(after: Key | None, limit: int) -> dict[str, Any]:
+        """Give the parameters of :meth:`keys` and :meth:`chunk`."""
+        return {LIMIT: limit, **{f"{AFTER}{place}": part for place, part in enumerate(after or ())}}
+
+    def chunk(self, *, first: bool) -> Select[*tuple[Any, ...]]:
         """Give PostgreSQL's statement that removes the next chunk: how many were, and the last key locked.
 
         It gives no row where there is nothing more. All conditions stand in the DELETE, too: places are unique
         within a partition only.
         """
         info = self.info
-        locked = self.keys(after, limit).add_columns(ctid).with_for_update(skip_locked=True).cte("locked")
+        locked = self.keys(first=first).add_columns(ctid).with_for_update(skip_locked=True).cte("locked")
         here = ctid == any_(func.array(select(locked.c.ctid).scalar_subquery()))
         gone = delete(info.table).where(here, *self.conditions).returning(literal(1).label("one")).cte("gone")
         keys = [locked.c[info.columns[name].name] for name in info.primary_key]
         number = select(func.count()).select_from(gone).scalar_subquery()
         return select(number, *keys).order_by(*(key.desc() for key in keys)).limit(1)
 
+    @cached_property
+    def chunks(self) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
+        """The statements of the first chunk and of the next ones: made once, as making them takes time."""
+        return self.chunk(first=True), self.chunk(first=False)
+
     def remove(self, keys: Sequence[Key], dialect: Dialect) -> Delete:
         """Give the DELETE of some keys."""
         return delete(self.info.table).where(keys_condition(self.info, keys, dialect), *self.conditions)
-
-
-def _row(values: Sequence[Any], columns: Sequence[Any] = ()) -> Any:
-    if len(values) == 1:
-        return values[0]
-    return tuple_(*values, types=[column.type for column in columns]) if columns else tuple_(*values)
 
 
 class _Run:
@@ -246,11 +267,13 @@ class _Run:
 
 async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, Key | None]:
     """Remove the next chunk; give how many rows were, and the key to go on after, None at the end."""
-    dialect = dialect_of(db_sess)
+    dialect, given = dialect_of(db_sess), doomed.given(after, limit)
     if dialect.name == "postgresql":
-        found = (await execute(db_sess, doomed.chunk(after, limit), doomed.origin)).one_or_none()
+        statement = doomed.chunks[after is not None]
+        found = (await execute(db_sess, statement, doomed.origin, parameters=given)).one_or_none()
         return (0, None) if found is None else (found[0], tuple(found[1:]))
-    keys = [tuple(row) for row in (await execute(db_sess, doomed.keys(after, limit), doomed.origin)).all()]
+    rows = await execute(db_sess, doomed.keys(first=after is None), doomed.origin, parameters=given)
+    keys = [tuple(row) for row in rows.all()]
     for part in key_chunks(keys, dialect):
         await execute(db_sess, doomed.remove(part, dialect), doomed.origin)
     return len(keys), keys[-1] if keys else None

@@ -150,11 +150,13 @@ class Search(Generic[TRow, TData]):
     @cached_property
     def _placed(self) -> tuple[tuple[int, ...], tuple[Any, ...]]:
         selects = () if self.entity.shape.is_row else self.entity.shape.selects
-        width, extra, places = len(self.entity.shape.selects), list[Any](), list[int]()
+        # By hash: an attribute's column and the table's, whatever annotations are around them, have the same one.
+        own = {hash(chosen.expression): place for place, chosen in enumerate(selects)}
+        extra, places = list[Any](), list[int]()
         for term in self.terms:
-            own = next((i for i, chosen in enumerate(selects) if chosen.expression is term.expression), None)
-            places.append(width + len(extra) if own is None else own)
-            if own is None:
+            place = own.get(hash(term.expression))
+            places.append(len(self.entity.shape.selects) + len(extra) if place is None else place)
+            if place is None:
                 extra.append(term.expression.label(f"rowsmith_key_{len(extra)}"))
         return tuple(places), tuple(extra)
 

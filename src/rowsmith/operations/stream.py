@@ -30,7 +30,7 @@ class Stream(AsyncIterator[TData], Generic[TData]):
     def __init__(self, chunks: AsyncGenerator[Sequence[TData], None]) -> None:
         self._items = _flat(chunks)
 
-    def __aiter__(self) -> AsyncIterator[TData]:
+    def __aiter__(self) -> AsyncIterator[TData]:  # noqa: PYI034 - not self: see below
         """Give what a loop goes over: the generator itself, a call less for each row."""
         return self._items
 

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from rowsmith.errors import MappingError, StaleVersion
 from rowsmith.execution import Origin, execute, execute_writing
 from rowsmith.mapping import Patch, RowInfo
-from rowsmith.mapping.writes import checked_values
+from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.operations.admission import admit, confirm, savepoint
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
 from rowsmith.operations.present import present, present_written
@@ -123,8 +123,8 @@ class Target(Generic[T]):
     ) -> None:
         self.entity, self.key, self.expected_version = entity, key, expected_version
         self.conditions = [*entity.info.key_condition(key), *conditions]
-        if expected_version is not None and entity.info.version is None:
-            raise MappingError(f"{entity.info.row.__name__} keeps no version: map one with version_id_col")
+        if expected_version is not None:
+            _check_version(entity.info, expected_version)
 
     def statement(self, values: Mapping[str, Any]) -> ReturningUpdate[*tuple[Any, ...]]:
         """Give the UPDATE ... RETURNING; the version goes up with it."""
@@ -185,6 +185,12 @@ class Target(Generic[T]):
 def live_target(entity: Entity[Any, T], pk: Any, limits: Limits, expected_version: Any = None) -> Target[T]:
     """Give the live row with this key under a scope."""
     return Target(entity, entity.info.key(pk), [*limits.conditions, *entity.live()], expected_version)
+
+
+def _check_version(info: RowInfo[Any], expected: Any) -> None:
+    if info.version is None:
+        raise MappingError(f"{info.row.__name__} keeps no version: map one with version_id_col")
+    storable(info, info.version, expected)
 
 
 def next_version(info: RowInfo[Any]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from sqlalchemy.types import NullType
 
 from rowsmith.orders import OrderTerm
 
+_BIGINT = BigInteger()
+
 
 class _Key(NamedTuple):
     term: OrderTerm
@@ -107,5 +109,5 @@ def _bound(term: OrderTerm, value: Any) -> ColumnElement[Any]:
         return literal(value)  # func.lower(...) and the like: the value says what it is
     if isinstance(kind, Integer):
         # An index on any integer column answers a bigint; a sum of integers may need one, or even a Decimal.
-        return literal(value, BigInteger() if isinstance(value, int) else None)
+        return literal(value, _BIGINT if isinstance(value, int) else None)
     return literal(value, kind)

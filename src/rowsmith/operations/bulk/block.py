@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from operator import attrgetter
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from rowsmith.errors import InvalidValue, MappingError, ScopeMismatch
 from rowsmith.mapping import RowInfo, Spec, nearest
@@ -54,7 +54,9 @@ class Reader:
         given_too: columns that stand beside the specs (a parent's key), for all of them, in input order.
     """
 
-    def __init__(self, info: RowInfo[Any], limits: Limits, given_too: Mapping[str, Sequence[Any]] | None = None) -> None:
+    def __init__(
+        self, info: RowInfo[Any], limits: Limits, given_too: Mapping[str, Sequence[Any]] | None = None
+    ) -> None:
         self.info, self.limits, self.given_too = info, limits, given_too or {}
         self.fields: tuple[str, ...] | None = None
         self.done = 0
@@ -86,25 +88,21 @@ class Reader:
         """Read the next specs and give those that cannot be read, each with its own error."""
         try:
             self.read(specs)
-        except (InvalidValue, ScopeMismatch):
-            pass
+        except (InvalidValue, ScopeMismatch) as exc:
+            if len(specs) == 1:
+                self.done += 1
+                return [Failure(self.done - 1, exc)]
         else:
             return []
-        failures: list[Failure] = []
-        for spec in specs:
-            try:
-                self.read([spec])
-            except (InvalidValue, ScopeMismatch) as exc:
-                failures.append(Failure(self.done, exc))
-                self.done += 1
-        return failures
+        middle = len(specs) // 2
+        return self.faults(specs[:middle]) + self.faults(specs[middle:])
 
     def _fields(self, specs: Sequence[Spec[Any]]) -> Columns:
         kinds = set(map(type, specs))
         for kind in kinds - self._known:
             belongs_to(next(spec for spec in specs if type(spec) is kind), self.info)
         self._known |= kinds
-        plain = len(kinds) == 1 and next(iter(kinds)).to_values is Spec.to_values
+        plain = len(kinds) == 1 and cast("Any", next(iter(kinds))).to_values is cast("Any", Spec).to_values
         columns = self._plain_fields(specs) if plain else self._rows(specs)
         for name, column in self.given_too.items():
             given, columns[name] = columns.get(name), column[self.done : self.done + len(specs)]
@@ -148,7 +146,9 @@ class Reader:
     def _refuse_strangers(self, names: Iterable[str]) -> None:
         for name in names:
             if name not in self.info.columns:
-                raise MappingError(f"{name!r} is no column of {self.info.row.__name__}{nearest(name, self.info.columns)}")
+                raise MappingError(
+                    f"{name!r} is no column of {self.info.row.__name__}{nearest(name, self.info.columns)}"
+                )
 
     def _refuse_mixture(self, index: int, other: set[str]) -> None:
         raise InvalidValue(
@@ -170,7 +170,7 @@ class Reader:
 
 
 def _attributes(specs: Sequence[Any], names: tuple[str, ...]) -> Iterator[Sequence[Any]]:
-    if len(names) < 2:
+    if len(names) <= 1:  # an attrgetter of one name gives no tuples
         return iter([[getattr(spec, name) for spec in specs] for name in names])
     return zip(*map(attrgetter(*names), specs), strict=True)
 
@@ -192,4 +192,3 @@ def joined(parts: Sequence[Block]) -> Block:
         {name: set[type[Any]]().union(*(part.types[name] for part in parts)) for name in names},
         sum(part.size for part in parts),
     )
-

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
+from sqlalchemy.orm import RelationshipDirection
 
 from rowsmith.errors import MappingError
-from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping import RowInfo, Spec, row_info
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,22 @@ def branches_of(info: RowInfo[Any], specs: Iterable[Spec[Any]]) -> list[Branch]:
     """
     kinds = set(map(type, specs))
     names = dict.fromkeys(name for kind in kinds for name in getattr(kind, "__rowsmith_children__", ()))
-    return [_branch(info, name) for name in names]
+    return [_branch(cast("Any", info.row), name) for name in names]
 
 
 @cache
-def _branch(info: RowInfo[Any], name: str) -> Branch:
-    relationship = cast("RelationshipProperty[Any]", info.mapper.get_property(name))
+def _branch(row: type[Any], name: str) -> Branch:
+    info = row_info(row)
+    relationship = info.mapper.relationships[name]
     if relationship.direction is not RelationshipDirection.ONETOMANY or relationship.secondary is not None:
         raise MappingError(
             f"{info.row.__name__}.{name} leads to no rows of its own: a spec can bring rows that refer to it, "
             "not rows that it refers to"
         )
     pairs = relationship.local_remote_pairs or ()
-    links = tuple((_attribute(relationship.parent, here), _attribute(relationship.mapper, there)) for here, there in pairs)
+    links = tuple(
+        (_attribute(relationship.parent, here), _attribute(relationship.mapper, there)) for here, there in pairs
+    )
     return Branch(name, relationship.mapper.class_, links)
 
 

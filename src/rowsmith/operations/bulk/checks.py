@@ -47,7 +47,9 @@ def check_column(
     """
     if any(hasattr(kind, "__clause_element__") or hasattr(kind, "compile") for kind in types):
         index = first + _expression(column)
-        raise InvalidValue(f"the {noun} at index {index}: {info.row.__name__}.{name} is a SQL expression: write it alone")
+        raise InvalidValue(
+            f"the {noun} at index {index}: {info.row.__name__}.{name} is a SQL expression: write it alone"
+        )
     exact, fits = quick_check(info.columns[name].type)
     present = column if NONE not in types else [value for value in column if value is not None]
     if fits is None or (types <= {exact, NONE} and fits(present)):
@@ -64,12 +66,16 @@ def _first_complaint(check: Check, column: Sequence[Any]) -> tuple[int, str] | N
 
 
 def _expression(column: Sequence[Any]) -> int:
-    return next(i for i, value in enumerate(column) if hasattr(value, "__clause_element__") or hasattr(value, "compile"))
+    return next(
+        i for i, value in enumerate(column) if hasattr(value, "__clause_element__") or hasattr(value, "compile")
+    )
 
 
 @lru_cache(maxsize=1024)
 def quick_check(column_type: TypeEngine[Any]) -> tuple[type[Any], Fits | None]:
     """Give the exact type that a quick check is for, and the check; None: this type of column takes everything."""
+    if isinstance(column_type, sqltypes.Interval):  # a TypeDecorator, but SQLAlchemy's own
+        return dt.timedelta, _always
     if isinstance(column_type, sqltypes.TypeDecorator):
         return NONE, None
     for kind, maker in _QUICK:
@@ -168,7 +174,6 @@ _QUICK: tuple[tuple[type[Any], Callable[[Any], tuple[type[Any], Fits]]], ...] = 
     (sqltypes.DateTime, _datetime),
     (sqltypes.Date, _exactly(dt.date)),
     (sqltypes.Time, _time),
-    (sqltypes.Interval, _exactly(dt.timedelta)),
     (sqltypes.Uuid, _uuid),
     (sqltypes.LargeBinary, _exactly(bytes)),
 )

@@ -6,7 +6,7 @@ SQLAlchemy fills them in while it makes an INSERT of its own; COPY and arrays ha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Column
 from sqlalchemy import types as sqltypes
@@ -72,7 +72,7 @@ def _called(function: Any, columns: Mapping[str, Sequence[Any]], size: int) -> l
     context = Context(columns)
     values: list[Any] = []
     for context.index in range(size):
-        values.append(function(context))  # noqa: PERF401 - the context moves with the loop
+        values.append(function(context))
     return values
 
 
@@ -87,7 +87,7 @@ class Context:
         """The values of the row, by attribute name."""
         return {name: column[self.index] for name, column in self._columns.items()}
 
-    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:  # noqa: ARG002
+    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:
         """Give the values of the row, as SQLAlchemy's own context does."""
         return self.current_parameters
 
@@ -96,6 +96,6 @@ def without_json_null(column_type: Any) -> Any:
     """Give a JSON type for which None is SQL NULL and not the JSON literal ``null``; any other type as it is."""
     if not isinstance(column_type, sqltypes.JSON):
         return column_type
-    twin = column_type.copy()
+    twin = cast("Any", column_type).copy()
     twin.none_as_null = True
     return twin

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, select
+from sqlalchemy import (
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import ErrorFacts
+from rowsmith.errors import ErrorFacts, RepositoryError
 from rowsmith.execution import Origin, execute
+from rowsmith.execution.driver import has_driver, use_driver
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.admission import savepoint
 from rowsmith.operations.bulk.block import Block
+from rowsmith.operations.bulk.fetch import Fetch
+from rowsmith.operations.bulk.unnest import PLACE, Unnested
 from rowsmith.operations.keys import Key, columns_condition, dialect_of, key_chunks
 from rowsmith.operations.partial import Diagnosis
 
@@ -27,7 +41,9 @@ async def diagnose(
         return await _dangling(db_sess, info, broken, block, origin)
     if broken is not None:
         return await _taken(db_sess, info, list(broken.columns), block, origin)
-    return _null(info, facts, block) if facts.constraint is None else NOBODY
+    if facts.constraint is None:
+        return _null(info, facts, block)
+    return await _refused(db_sess, info, facts.constraint, block, origin)
 
 
 def _constraint(table: Table, name: str | None) -> Any:
@@ -58,9 +74,9 @@ async def _taken(
         return NOBODY
     taken = await _present(db_sess, columns, keys, origin)
     certain = frozenset(place for place, key in enumerate(keys) if key in taken)
-    seen = set[Key]()
-    again = [place for place, key in enumerate(keys) if None not in key and (key in seen or seen.add(key))]
-    return Diagnosis(certain, frozenset(again) - certain)
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    again = frozenset(place for place, key in enumerate(keys) if None not in key and first[key] != place)
+    return Diagnosis(certain, again - certain)
 
 
 async def _dangling(
@@ -75,6 +91,35 @@ async def _dangling(
     # A row of the same batch may be what another one refers to.
     inside = constraint.referred_table is info.table
     return Diagnosis(suspects=lost) if inside else Diagnosis(certain=lost)
+
+
+async def _refused(
+    db_sess: AsyncSession, info: RowInfo[Any], constraint: str, block: Block, origin: Origin
+) -> Diagnosis:
+    """Have PostgreSQL evaluate a CHECK, as its catalogue has it, for all rows at once."""
+    dialect = dialect_of(db_sess)
+    if not has_driver(dialect):
+        return NOBODY
+    table = dialect.identifier_preparer.format_table(info.table)
+    expression = (await execute(db_sess, _DEFINITION, origin, parameters=[{"name": constraint, "on": table}])).scalar()
+    if expression is None:
+        return NOBODY
+    given = Unnested(info, tuple(block.columns))
+    rows = select(given.place, *(given[name].label(info.columns[name].name) for name in given.names)).subquery()
+    statement = select(rows.c[PLACE]).where(literal_column(f"NOT ({expression})"))
+    fetch = Fetch(statement, given.arrays(block.columns, dialect), dialect)
+    try:
+        async with savepoint(db_sess):
+            (places,) = await use_driver(db_sess, origin, fetch.send)
+    except RepositoryError:  # it reads a column that the server fills
+        return NOBODY
+    return Diagnosis(certain=frozenset(place - 1 for place in places))
+
+
+_DEFINITION = text(
+    "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint"
+    " WHERE contype = 'c' AND conname = :name AND conrelid = to_regclass(:on)"
+)
 
 
 def _null(info: RowInfo[Any], facts: ErrorFacts, block: Block) -> Diagnosis:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+from sqlalchemy import Select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import ExpandedState
 from sqlalchemy.sql.dml import UpdateBase
@@ -17,23 +18,24 @@ from rowsmith.errors import InvalidValue
 
 @dataclass(frozen=True)
 class Fetch:
-    """A statement with RETURNING whose large parameters are arrays, bound already, by parameter name."""
+    """A statement that gives rows, and whose large parameters are arrays, bound already, by parameter name."""
 
-    statement: UpdateBase
+    statement: UpdateBase | Select[Any]
     arrays: Mapping[str, list[Any]]
     dialect: Dialect
 
     async def send(self, driver: Any) -> list[Sequence[Any]]:
-        """Send it on asyncpg's connection, and give one sequence of values for each expression in RETURNING.
+        """Send it on asyncpg's connection, and give one sequence of values for each expression that it gives.
 
         Raises:
             InvalidValue: a stored value is none of its column's type.
         """
         compiled: Any = self.statement.compile(dialect=self.dialect)
         expanded = compiled.construct_expanded_state(self.arrays)
-        prepared = await driver.prepare(expanded.statement)
+        # Without a name, so that nothing of it stays behind on the server's side of a connection pooler.
+        prepared = await driver.prepare(expanded.statement, name="")
         records = await prepared.fetch(*_arguments(compiled, expanded, self.arrays))
-        types = [cast("TypeEngine[Any]", item.type) for item in self.statement.exported_columns]
+        types = [item.type for item in self.statement.exported_columns]
         if not records:
             return [()] * len(types)
         oids = [attribute.type.oid for attribute in prepared.get_attributes()]
@@ -43,7 +45,7 @@ class Fetch:
 
 def _arguments(compiled: Any, expanded: ExpandedState, arrays: Mapping[str, list[Any]]) -> list[Any]:
     """Give the parameters in the order of their numbers; all but the arrays are bound here."""
-    processors = {**compiled._bind_processors, **expanded.processors}  # noqa: SLF001 - as an execution context does
+    processors = {**compiled._bind_processors, **expanded.processors}
     parameters = expanded.parameters
     return [
         parameters[name] if name in arrays else _processed(processors.get(name), parameters[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, TypeAlias
 
 from sqlalchemy import bindparam, func, insert, literal, select, type_coerce
@@ -76,12 +76,14 @@ class Insertion:
 
     async def _copy(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
         first = next(parts)
+        parts = chain([first], parts)
         # A column that stays NULL is said to be NULL, so that what is handed on is what is stored.
         nulls = [name for name in self.wanted if name not in first.columns]
         names = [*first.columns, *nulls]
-        filled = (_with_nulls(part, nulls) for part in chain([first], parts))
-        copy = Copy(self.info, dialect, names, filled, self._echo)
-        await use_driver(db_sess, self.origin, copy.send)
+        copy = Copy(self.info, dialect, names, (_with_nulls(part, nulls) for part in parts), self._echo)
+        if not await use_driver(db_sess, self.origin, copy.send):
+            logger.debug("%s has row security, which takes no COPY: %s", self.info.row.__name__, Lane.UNNEST.value)
+            await self._unnest(db_sess, dialect, parts)
 
     def _echo(self, block: Block) -> None:
         columns = {name: self._echoed(name, block) for name in self.wanted}
@@ -99,7 +101,7 @@ class Insertion:
     async def _insert_arrays(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block) -> None:
         columns = {**chunk.columns, **await self._made_keys(db_sess, chunk)}
         given = Unnested(self.info, tuple(columns))
-        names = [self.info.columns[name].name for name in columns]
+        names = [self.info.columns[name].key for name in columns]
         back = tuple(dict.fromkeys((*self.wanted, *self.info.primary_key)))
         statement = insert(self.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.info.columns[name] for name in back))
@@ -114,7 +116,7 @@ class Insertion:
         """
         missing = [name for name in self.info.primary_key if name not in chunk.columns]
         makers = {name: _server_expression(self.info, name) for name in missing}
-        if not makers or None in makers.values():
+        if not makers or any(maker is None for maker in makers.values()):
             return {}
         series = func.generate_series(1, chunk.size).table_valued("n")
         made = (await execute(db_sess, select(*makers.values()).select_from(series), self.origin)).all()
@@ -122,19 +124,30 @@ class Insertion:
 
     async def _many(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
-            statement = self._insert_many(tuple(chunk.columns), dialect)
+            back = self._back(chunk, dialect)
             rows = many_parameters(self.info, chunk, dialect)
+            statement = self._insert_many(tuple(chunk.columns), back, dialect)
             result = await execute(db_sess, statement, self.origin, parameters=rows)
-            records = result.all() if self.wanted else []
-            columns = zip(*records, strict=True) if records else [()] * len(self.wanted)
-            self.take(dict(zip(self.wanted, columns, strict=True)), chunk.size)
+            columns = zip(*result.all(), strict=True) if back else ()
+            returned = dict(zip(back, columns, strict=True))
+            is_sorted = back == self.wanted
+            self.take(returned if is_sorted else in_input_order(self.info, chunk.columns, returned), chunk.size)
 
-    def _insert_many(self, names: tuple[str, ...], dialect: Dialect) -> Any:
+    def _back(self, chunk: Block, dialect: Dialect) -> tuple[str, ...]:
+        """Give what is to come back: on SQLite with the key, where that tells the order better than SQLAlchemy can.
+
+        SQLite numbers rows in the order of VALUES; SQLAlchemy does not rely on it and would send one row at a time.
+        """
+        known = all(name in chunk.columns for name in self.info.primary_key)
+        ordered = known or self.info.table.autoincrement_column is not None
+        if not self.wanted or not ordered or dialect.name != "sqlite":
+            return self.wanted
+        return (*self.wanted, *self.info.primary_key)
+
+    def _insert_many(self, names: tuple[str, ...], back: tuple[str, ...], dialect: Dialect) -> Any:
         statement: Any = insert(self.info.table).values(json_marks(self.info, names, dialect))
-        if not self.wanted:
-            return statement
-        wanted = (self.info.columns[name] for name in self.wanted)
-        return statement.returning(*wanted, sort_by_parameter_order=True)
+        wanted = (self.info.columns[name] for name in back)
+        return statement.returning(*wanted, sort_by_parameter_order=back == self.wanted) if back else statement
 
 
 def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[str, Any]:
@@ -153,8 +166,8 @@ def many_parameters(info: RowInfo[Any], block: Block, dialect: Dialect) -> list[
 
 
 def in_input_order(
-    info: RowInfo[Any], given: Mapping[str, Sequence[Any]], returned: dict[str, Sequence[Any]]
-) -> dict[str, Sequence[Any]]:
+    info: RowInfo[Any], given: Mapping[str, Sequence[Any]], returned: Mapping[str, Sequence[Any]]
+) -> Mapping[str, Sequence[Any]]:
     """Put returned rows into the order of the input, by key.
 
     PostgreSQL promises no order for RETURNING, only that a sequence counts in the order of a SELECT's ORDER BY.
@@ -165,7 +178,7 @@ def in_input_order(
         places = None if wanted == keys else {key: place for place, key in enumerate(keys)}
         order = None if places is None else [places[key] for key in wanted if key in places]
     else:
-        ascending = all(a <= b for a, b in zip(keys, keys[1:], strict=False))
+        ascending = all(a <= b for a, b in pairwise(keys))
         order = None if ascending else sorted(range(len(keys)), key=keys.__getitem__)
     if order is None or len(order) != len(keys):  # a key that is stored otherwise than it was given
         return returned

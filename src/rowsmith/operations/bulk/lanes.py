@@ -58,7 +58,9 @@ def is_known(dialect: Dialect, info: RowInfo[Any], name: str, written: Collectio
     """
     column = info.columns[name]
     if name in written:
-        return echo_of(column.type.dialect_impl(dialect)) is not None and type(column.server_default) is not FetchedValue
+        triggered = type(column.server_default) is FetchedValue
+        kinds = (column.type, column.type.dialect_impl(dialect))
+        return not triggered and None not in map(echo_of, kinds)
     return _stays_null(column) and column is not info.table.autoincrement_column
 
 

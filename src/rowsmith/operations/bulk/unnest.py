@@ -28,7 +28,7 @@ class Unnested:
         arrays = [
             bindparam(self.parameters[name], None, array_type(self.info.columns[name].type)) for name in self.names
         ]
-        columns = [column(self.info.columns[name].name) for name in self.names]
+        columns: list[Any] = [column(self.info.columns[name].name) for name in self.names]
         rows = func.unnest(*arrays).table_valued(*columns, with_ordinality=PLACE)
         return rows.render_derived(name="given")
 
@@ -39,7 +39,12 @@ class Unnested:
 
     def select(self) -> Select[Any]:
         """Give the SELECT of all columns, in input order: sequences then count in that order too."""
-        return select(*(self[name] for name in self.names)).order_by(column(PLACE, BigInteger))
+        return select(*(self[name] for name in self.names)).order_by(self.place)
+
+    @property
+    def place(self) -> ColumnElement[int]:
+        """Give the number of the row in the input, from one."""
+        return column(PLACE, BigInteger)
 
     def arrays(self, columns: Mapping[str, Sequence[Any]], dialect: Dialect) -> dict[str, list[Any]]:
         """Give the parameters for these values."""

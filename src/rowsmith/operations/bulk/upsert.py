@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, column, literal_column, null
+from sqlalchemy import ColumnElement, literal_column, null
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
@@ -43,7 +43,7 @@ class UpsertStatement:
 
         The last expression that comes back says whether the row is new.
         """
-        names = [self.info.columns[name].name for name in source.names]
+        names = [self.info.columns[name].key for name in source.names]
         rows = source.select().order_by(None).order_by(*(source[name] for name in self.key.names))
         statement = postgresql.insert(self.info.table).from_select(names, rows, include_defaults=True)
         return self._resolved(statement, block).returning(*self._back(), _is_new(self.info, dialect))
@@ -109,8 +109,8 @@ def _is_new(info: RowInfo[Any], dialect: Dialect) -> Any:
     version = getattr(dialect, "server_version_info", None) or ()
     if version >= OLD_ROW_VERSION and info.table.name != "old":
         name = dialect.identifier_preparer.quote(info.columns[info.primary_key[0]].name)
-        return literal_column(f"old.{name} IS NULL").label("rowsmith_new")
-    return (column("xmax") == literal_column("0")).label("rowsmith_new")
+        return cast("Any", literal_column(f"old.{name} IS NULL"))
+    return cast("Any", literal_column("xmax = 0"))
 
 
 def conflict_keys(info: RowInfo[Any], key: ConflictKey, block: Block) -> list[Key]:

@@ -6,10 +6,11 @@ whose type needs none is handed over untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy import ARRAY, ColumnElement, Text, cast as sql_cast
+from sqlalchemy import ARRAY, VARCHAR, ColumnElement, String, Text
+from sqlalchemy import cast as sql_cast
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
@@ -18,6 +19,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 _COPYABLE = (
     sqltypes.String,
     sqltypes.Integer,
+    sqltypes.Float,
     sqltypes.Numeric,
     sqltypes.Boolean,
     sqltypes.DateTime,
@@ -32,7 +34,7 @@ _COPYABLE = (
 """The types that asyncpg writes in binary, without which COPY cannot be."""
 
 
-_ASYNCPG = asyncpg.dialect()
+_ASYNCPG: Dialect = cast("Any", asyncpg.dialect)()
 
 
 def storage_type(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> TypeEngine[Any]:
@@ -74,9 +76,9 @@ class BoundItem(TypeDecorator[Any]):
     impl = sqltypes.JSON
     cache_ok = True
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+    def bind_processor(self, dialect: Dialect) -> None:
         """Process nothing."""
-        return None
+        return
 
 
 class Bound(TypeDecorator[Any]):
@@ -85,14 +87,26 @@ class Bound(TypeDecorator[Any]):
     impl = ARRAY
     cache_ok = True
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+    def bind_processor(self, dialect: Dialect) -> None:
         """Process nothing."""
-        return None
+        return
 
 
 def array_type(column_type: TypeEngine[Any]) -> Bound:
     """Give the type of the array parameter that carries a column."""
-    return Bound(Text() if travels_as_text(column_type) else column_type, dimensions=1)
+    return Bound(Text() if travels_as_text(column_type) else uncut(column_type), dimensions=1)
+
+
+def uncut(column_type: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Give the type without the limit of its text: the cast of an array to VARCHAR(n)[] cuts longer items, silently.
+
+    Only what a TypeDecorator makes can be too long for its column; other text is checked before.
+    """
+    if not isinstance(column_type, TypeDecorator) or type(column_type.impl_instance) not in (String, VARCHAR):
+        return column_type
+    twin = column_type.copy()
+    twin.impl = twin.impl_instance = String()
+    return twin
 
 
 def array_values(column_type: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> list[Any]:

@@ -1,0 +1,106 @@
+"""Pure builders of conditions: two-valued logic on top of SQL's three values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rowsmith import Condition, InvalidFilter
+from rowsmith.conditions import conjunction, disjunction, negation, resolve, resolve_all
+from sample import GroupRow
+
+ONE, TWO = GroupRow.size == 1, GroupRow.note == "x"
+
+
+def sql(condition: sa.ColumnElement[bool]) -> str:
+    return str(condition.compile(compile_kwargs={"literal_binds": True}))
+
+
+def test_a_condition_is_an_expression_or_gives_one() -> None:
+    """A callable is called when the condition is needed, each time."""
+    calls: list[int] = []
+
+    def later() -> sa.ColumnElement[bool]:
+        calls.append(1)
+        return ONE
+
+    assert resolve(ONE) is ONE
+    assert [resolve(later), resolve(later)] == [ONE, ONE] or len(calls) == 2
+    assert len(resolve_all([ONE, later])) == 2
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [True, None, "size = 1", 5, sa.text("size = 1"), lambda: True, [ONE]],
+    ids=lambda wrong: type(wrong).__name__,
+)
+def test_what_is_no_condition(wrong: Any) -> None:
+    """A Python bool is the usual slip; the message says how to compare with None."""
+    with pytest.raises(InvalidFilter, match=r"\.is_\(None\)"):
+        resolve(wrong)
+
+
+def test_a_mapped_attribute_is_a_condition() -> None:
+    """A boolean column stands for itself."""
+    assert sql(resolve(sa.column("flag", sa.Boolean))) == "flag"
+    assert resolve(GroupRow.size) is not None  # type: ignore[arg-type]
+
+
+def test_together() -> None:
+    """All of nothing is true, any of nothing is refused, and groups stay groups."""
+    assert sql(conjunction([])) == "true"
+    with pytest.raises(InvalidFilter, match="OR"):
+        disjunction([])
+    assert sql(conjunction([ONE, TWO])) == "groups.size = 1 AND groups.note = 'x'"
+    inner = disjunction([ONE, lambda: TWO])
+    assert sql(conjunction([inner, ONE])) == "(groups.size = 1 OR groups.note = 'x') AND groups.size = 1"
+
+
+def test_negation_is_the_complement() -> None:
+    """What is NULL for a row does not hold, so its negation does."""
+    assert sql(negation(TWO)) == "(groups.note = 'x') IS NOT true"
+    assert sql(negation(lambda: ONE)) == "(groups.size = 1) IS NOT true"
+
+
+Leaf = st.sampled_from(["p", "q"]).map(lambda name: sa.column(name, sa.Boolean))
+Tree = st.recursive(
+    Leaf,
+    lambda inner: st.one_of(
+        inner.map(negation),
+        st.lists(inner, min_size=1, max_size=3).map(disjunction),
+        st.lists(inner, max_size=3).map(conjunction),
+    ),
+    max_leaves=6,
+)
+
+VALUES = [True, False, None]
+ROWS = sa.union_all(
+    *(
+        sa.select(sa.literal(p, sa.Boolean).label("p"), sa.literal(q, sa.Boolean).label("q"))
+        for p in VALUES
+        for q in VALUES
+    )
+).subquery()
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[sa.Connection]:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as made:
+        yield made
+    engine.dispose()
+
+
+@given(Tree)
+def test_a_negation_takes_exactly_the_rest(connection: sa.Connection, condition: Condition) -> None:
+    """The law: for every combination of true, false and NULL a row is in the condition or its negation, not both."""
+    wanted = sa.select(sa.column("p", sa.Boolean), sa.column("q", sa.Boolean)).select_from(ROWS)
+    kept, rest = (connection.execute(wanted.where(part)).all() for part in (resolve(condition), negation(condition)))
+    assert {tuple(row) for row in (*kept, *rest)} == {(p, q) for p in VALUES for q in VALUES}
+    assert len(kept) + len(rest) == 9
