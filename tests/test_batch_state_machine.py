@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -228,8 +229,11 @@ def machine(url: URL | str) -> Iterator[type[Batches]]:
             runner.run(db.dispose())
 
 
+PROGRAMS = int(os.environ.get("ROWSMITH_PROGRAMS", "25"))
+"""How many random programs of up to 15 calls are run on each backend."""
+
 FEW = settings(
-    max_examples=25,
+    max_examples=PROGRAMS,
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
