@@ -40,7 +40,7 @@ async def reading(socket_dir: Path, rows: int) -> AsyncGenerator[Reads]:
     assert process.stdout is not None
     await process.stdout.readline()  # it says so when it is connected
     yield reads
-    told, _ = await process.communicate()
+    told, _ = await process.communicate(b"")
     reads.count, reads.p99 = json.loads(told)
 
 

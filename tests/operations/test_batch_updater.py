@@ -166,14 +166,20 @@ async def test_a_value_that_does_not_fit_is_refused_with_its_index(counters: Cou
     assert caught.value.error_code == "counter_batch_update_each_invalid_value"
 
 
-@pytest.mark.parametrize("bad", [2**31, 2**63, -(2**31) - 1, "7", 1.5, True])
-async def test_odd_values_are_refused_before_anything_is_sent(counters: CounterRepository, bad: Any) -> None:
-    """By every form of batch update."""
-    patch = CounterPatch(uses=OptionalState.update(bad))
+ODD = [
+    *(CounterPatch(uses=OptionalState.update(bad)) for bad in (2**31, 2**63, -(2**31) - 1, "7", 1.5, True)),
+    *(CounterPatch(label=TriState.update(bad)) for bad in ("\x00", "\ud800", 7, "x" * 11)),
+    *(CounterPatch(document=TriState.update(bad)) for bad in (float("nan"), {"k": "\x00"}, {1: 2}, object())),
+]
+
+
+@pytest.mark.parametrize("patch", ODD, ids=range(len(ODD)))
+async def test_odd_values_are_refused_before_anything_is_sent(counters: CounterRepository, patch: CounterPatch) -> None:
+    """By every form of batch update, the same on each backend."""
     with count_statements(counters.db) as sent:
         for call in (
             counters.batch_update([("a", 0)], patch),
-            counters.batch_update_each({("a", 1): uses(1), ("a", 0): patch}),
+            counters.batch_update_each({("a", 1): patch, ("a", 0): patch}),
             counters.update_where([CounterRow.place == 0], patch),
         ):
             with pytest.raises(InvalidValue):
@@ -181,7 +187,18 @@ async def test_odd_values_are_refused_before_anything_is_sent(counters: CounterR
     assert sent == []
 
 
-@pytest.mark.parametrize("ids", [[("a", 1), ("a", 0), ("a", 1)], ["a"], [("a", None)], [("a", 1, 2)], [("a", 2**31)]])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [("a", 1), ("a", 0), ("a", 1)],
+        ["a"],
+        [("a", None)],
+        [("a", 1, 2)],
+        [("a", 2**31)],
+        [("\x00", 1)],
+        [("\ud800", 1)],
+    ],
+)
 async def test_bad_ids_are_refused(counters: CounterRepository, ids: list[Any]) -> None:
     """An id that stands twice, or is none."""
     for call in (counters.batch_update(ids, uses(1)), counters.batch_delete(ids), counters.batch_purge(ids)):

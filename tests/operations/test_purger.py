@@ -86,3 +86,12 @@ async def test_composite_keys(groups: GroupRepository) -> None:
     members = MemberRepository(groups.db)
     made = await members.create(MemberCreate(1, "x"))
     assert await members.purge((1, "x")) == made
+
+
+async def test_a_purged_object_leaves_the_session(groups: GroupRepository) -> None:
+    """Without a data class the removed object comes back, and the session holds it no longer."""
+    async with groups.db.begin_session() as db_sess:
+        removed = await Purger(GroupRow).purge(db_sess, 1)
+        assert removed.name == "one"
+        assert removed not in db_sess
+        assert await db_sess.get(GroupRow, 1) is None

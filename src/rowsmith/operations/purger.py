@@ -33,6 +33,8 @@ class Purger(Operation[TRow, TData]):
         record = (await execute_writing(db_sess, self.statement(pk, limits), origin)).one_or_none()
         if record is None:
             raise self.entity.absent("purge", [pk])
+        if self.entity.shape.is_row and record[0] in db_sess:
+            db_sess.expunge(record[0])  # RETURNING put the object there, but its row is gone
         return self.entity.shape.build(record) if before is None else before[0]
 
     def statement(self, pk: Any, limits: Limits) -> ReturningDelete[*tuple[Any, ...]]:

@@ -123,14 +123,17 @@ def _float(column_type: sqltypes.Float[Any]) -> tuple[type[Any], Fits]:
     return float, lambda values: math.isfinite(sum(map(abs, values)))
 
 
+_LARGE = Decimal("1E300")
+"""More than this a float cannot hold, which SQLite keeps numbers as."""
+
+
 def _numeric(column_type: sqltypes.Numeric[Any]) -> tuple[type[Any], Fits]:
     precision, scale = column_type.precision, column_type.scale
-    bound = None if precision is None else Decimal(10) ** (precision - (scale or 0)) - 1
+    # Nine tenths of what fits: who comes near the limit is looked at alone.
+    bound = min(_LARGE, Decimal((0, (9,), (precision or 400) - (scale or 0) - 1)))
 
     def fits(values: Sequence[Decimal]) -> bool:
-        if not all(map(Decimal.is_finite, values)):
-            return False
-        return bound is None or not values or (max(values) < bound and min(values) > -bound)
+        return all(map(Decimal.is_finite, values)) and (not values or (max(values) < bound and min(values) > -bound))
 
     return Decimal, fits
 

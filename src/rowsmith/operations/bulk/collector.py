@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_pauses = 0
+LONGEST = 1.0
+"""Seconds after which a pause ends by itself: a batch may wait for locks while others make garbage."""
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """Keep the collector from looking through a growing batch again and again, which costs more than making it.
 
-    Nothing leaks: reference counts free what they always free, and cycles wait for the end of the block.
+    Nothing leaks: reference counts free what they always free, and cycles wait for the end of the pause. Of batches
+    at the same time the first owns the pause; so batches without end do not make a pause without end.
     """
-    global _pauses  # noqa: PLW0603 - the collector is one for the whole process, and so is the count
-    if _pauses == 0 and not gc.isenabled():
+    if not gc.isenabled():
         yield
         return
-    _pauses += 1
     gc.disable()
+    end = asyncio.get_running_loop().call_later(LONGEST, gc.enable)
     try:
         yield
     finally:
-        _pauses -= 1
-        if _pauses == 0:
-            gc.enable()
+        end.cancel()
+        gc.enable()
