@@ -135,7 +135,7 @@ class Changing(Generic[TRow, TData, TId]):
         chunk_size: int = 1000,
         max_rows: int | None = None,
         dry_run: bool = False,
-        pause: float = 0.0,
+        pause: float = 0.005,
         progress: Progress | None = None,
     ) -> PurgeReport:
         """Remove every row that matches, deleted or not, in chunks that are transactions of their own.
@@ -151,7 +151,7 @@ class Changing(Generic[TRow, TData, TId]):
             chunk_size: how many rows a transaction removes.
             max_rows: how many rows go at most.
             dry_run: only count.
-            pause: seconds between chunks.
+            pause: seconds between chunks, so that others hardly notice; 0 removes faster, at their cost.
             progress: is told after each chunk how many rows are gone.
 
         Raises:

@@ -45,7 +45,8 @@ class Related(FieldFilter, Generic[F]):
         class GroupFilter(Filter[GroupRow]):
             members: Related[UserFilter] | None = None
 
-    The empty filter ``{}`` means any related row.
+    The empty filter ``{}`` means any related row. Related rows are taken as they are: soft deletion and scope
+    are declared by a repository for its own row, so a soft-deleted related row counts unless its filter says no.
     """
 
     # Related[GroupFilter] is made while GroupFilter itself is, and must not look into it before it is done.

@@ -69,7 +69,7 @@ class Pace:
 
     chunk_size: int = 1000
     max_rows: int | None = None
-    pause: float = 0.0
+    pause: float = 0.005
     patience: float = PATIENCE
 
     def __post_init__(self) -> None:
