@@ -65,9 +65,10 @@ def prove(session: nox.Session, tests: str, sizes: dict[str, str]) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Send random requests through filters and cursors; takes the compiles, and the executions on each backend."""
+    """Send random requests and cursors; takes the compiles, the executions on each backend, and the cursors."""
     tests = "tests/filters/test_fuzz.py tests/pagination/test_cursor.py"
-    prove(session, tests, {"ROWSMITH_FUZZ_COMPILES": "100000", "ROWSMITH_FUZZ_EXECUTIONS": "5000"})
+    sizes = {"ROWSMITH_FUZZ_COMPILES": "100000", "ROWSMITH_FUZZ_EXECUTIONS": "5000", "ROWSMITH_FUZZ_CURSORS": "10000"}
+    prove(session, tests, sizes)
 
 
 @nox.session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import enum
 import math
+import os
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -12,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import (
     JSON,
@@ -41,6 +42,9 @@ from rowsmith.errors import InvalidCursor, InvalidPagination, InvalidValue, Mapp
 from rowsmith.orders import OrderTerm, order_terms
 from rowsmith.pagination import MAX_CURSOR_LENGTH, CursorCodec, fingerprint
 from rowsmith.pagination.key_values import pack, unpack
+
+FORGERIES = int(os.environ.get("ROWSMITH_FUZZ_CURSORS", "100"))
+"""How many random cursors are tried, and how many forged ones."""
 
 
 class Colour(enum.Enum):
@@ -198,6 +202,7 @@ def test_what_is_no_cursor_is_refused(cursor: Any) -> None:
     assert caught.value.__cause__ is None
 
 
+@settings(max_examples=FORGERIES)
 @given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).rstrip(b"=").decode()))
 def test_random_strings_are_refused(cursor: str) -> None:
     """Nothing but InvalidCursor comes of a random string."""
@@ -205,6 +210,7 @@ def test_random_strings_are_refused(cursor: str) -> None:
         CODEC.decode(cursor, ONE, MARK)
 
 
+@settings(max_examples=FORGERIES)
 @given(
     st.binary(max_size=40) | st.lists(st.tuples(st.sampled_from(b"nebistdcvumfx?"), st.binary(max_size=9))), st.data()
 )
