@@ -341,3 +341,11 @@ async def test_a_repository_of_rows(any_tables: WithTables) -> None:
         moved = await bosses.update(1, BossPatch(deputy_id=OptionalState.update(2)), scope=Unscoped("test"))
         assert moved.deputy_id == 2
         assert await bosses.exists(None, [BossRow.deputy.has(BossRow.id == 2)])
+
+
+@pytest.mark.parametrize("given", [{"name": "x"}, object(), None])
+async def test_what_is_no_spec_is_refused(any_tables: WithTables, given: Any) -> None:
+    """A dict or a stranger's object is no allow-list: create says what to write instead."""
+    async with groups_in(any_tables) as groups:
+        with pytest.raises(MappingError, match=r"let it inherit Spec\[GroupRow\]"):
+            await groups.create(given)
