@@ -86,7 +86,7 @@ class DBSource(Generic[TRow, TData, TId]):
     async def create(self, spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
         """Insert one row, and the rows below it in a tree; see :meth:`Creator.create`."""
         async with self.db.begin_session() as db_sess:
-            if self.batch_creator.next_value is not None or getattr(type(spec), "__rowsmith_children__", ()):
+            if self.batch_creator.next_value is not None or getattr(type(spec), "__rowsmith_children__", None):
                 return (await self.batch_creator.create(db_sess, [spec], scope=scope))[0]
             return await self.creator.create(db_sess, spec, scope=scope)
 
