@@ -74,6 +74,7 @@ NAMES = [
     "ReferenceNotFound",
     "Repository",
     "RepositoryError",
+    "Rules",
     "ScopeError",
     "ScopeMismatch",
     "ScopeRequired",

@@ -285,7 +285,8 @@ async def test_a_repository_without_the_base_class(groups: GroupRepository) -> N
         async def rename(self, id: GroupId, name: str) -> GroupData:
             async with self._db.unit_of_work() as unit:
                 before = await self._querier.query(unit.session, id, scope=DomainScope("a"))
-                return await self._source.update(before.id, GroupPatch(name=OptionalState.update(name)))
+                patch = GroupPatch(name=OptionalState.update(name))
+                return await self._source.write(self._source.updater.update, before.id, patch)
 
     own = OwnRepository(groups.db)
     assert (await own.rename(GroupId(1), "renamed")).name == "renamed"

@@ -1,69 +1,98 @@
-"""DBSource: operations and transactions put together. The only layer of a repository that opens sessions."""
+"""DBSource: the operations on one kind of row, and the one seam that opens sessions for them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Generic, cast
+from typing import Any, Concatenate, Generic, ParamSpec, Unpack, cast
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
 from rowsmith.database import Database
 from rowsmith.errors import TransactionError
-from rowsmith.mapping import Patch, Spec
-from rowsmith.operations import Aggregator, BatchQuerier, Creator, Entity, Purger, Querier, SoftDeleter, Updater
-from rowsmith.operations.batch_creator import LOAD_CHUNK, BatchCreator, Many
-from rowsmith.operations.batch_purger import BatchPurger
-from rowsmith.operations.batch_soft_deleter import BatchSoftDeleter
-from rowsmith.operations.batch_updater import BatchUpdater
-from rowsmith.operations.batch_upserter import BatchUpserter
-from rowsmith.operations.conflict import Conflict
-from rowsmith.operations.creation import Progress
-from rowsmith.operations.entity import located, locating
-from rowsmith.operations.next_value import NextValue
-from rowsmith.operations.purge_where import Pace, WherePurger
-from rowsmith.operations.results import BatchResult, PartialResult, PurgeReport, Upserted
-from rowsmith.operations.search import Filters
-from rowsmith.operations.stream import Stream
-from rowsmith.operations.upserter import Upserter
-from rowsmith.orders import Order
-from rowsmith.pagination import Count, Page, Pagination
+from rowsmith.operations import (
+    Aggregator,
+    BatchCreator,
+    BatchPurger,
+    BatchQuerier,
+    BatchSoftDeleter,
+    BatchUpdater,
+    BatchUpserter,
+    Creator,
+    Entity,
+    Operation,
+    Purger,
+    Querier,
+    Rules,
+    SoftDeleter,
+    Stream,
+    Updater,
+    Upserter,
+    WherePurger,
+)
+from rowsmith.operations.entity import locating
+from rowsmith.operations.purge_where import BeginSession
+from rowsmith.pagination import Count
 from rowsmith.query import Query
-from rowsmith.scope import SearchScope
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
 TId = TypeVar("TId", default=Any)
 TOther = TypeVar("TOther")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MOST_SHAPES = 100
+"""How many data classes besides its own a source keeps the operations of."""
 
 
 class DBSource(Generic[TRow, TData, TId]):
-    """Every operation on one entity, each in a transaction of its own or in the unit of work around it."""
+    """The operations on one kind of row, and the transactions that they run in. It has no verb of its own.
+
+    ::
+
+        source = DBSource(db, GroupRow, into=GroupData, not_found=GroupNotFound)
+        group = await source.write(source.updater.update, group_id, patch, scope=scope)
+
+    A verb is any coroutine function that takes a session first. It runs in a transaction of its own, or in the unit
+    of work around the call; a team's subclass adds methods that hand their own verbs to the same seam.
+
+    Args:
+        db: where sessions come from.
+        row: the mapped class; or an entity that was read already.
+        into: the data class; without it, rows are given.
+        rules: see :class:`Rules`.
+
+    Raises:
+        MappingError: row, data and rules do not fit.
+    """
 
     def __init__(
         self,
         db: Database,
-        entity: Entity[TRow, TData],
+        row: type[TRow] | Entity[TRow, TData],
         *,
-        conflict: Conflict | None = None,
-        next_value: NextValue | None = None,
+        into: type[TData] | None = None,
+        **rules: Unpack[Rules],
     ) -> None:
-        self.db, self.entity = db, entity
+        self.db = db
+        self.entity: Entity[TRow, TData] = Operation[TRow, TData](row, into=into, **rules).entity
         self._others: dict[type[Any], DBSource[Any, Any, Any]] = {}
-        self.aggregator = Aggregator[TRow, TData].of(entity)
-        self.creator = Creator[TRow, TData].of(entity)
-        self.batch_creator = BatchCreator[TRow, TData].by(entity, next_value)
-        self.upserter = Upserter[TRow, TData].by(entity, conflict)
-        self.batch_upserter = BatchUpserter[TRow, TData].by(entity, conflict)
-        self.querier = Querier[TRow, TData].of(entity)
-        self.batch_querier = BatchQuerier[TRow, TData].of(entity)
-        self.updater = Updater[TRow, TData].of(entity)
-        self.soft_deleter = SoftDeleter[TRow, TData].of(entity)
-        self.purger = Purger[TRow, TData].of(entity)
-        self.batch_updater = BatchUpdater[TRow, TData].of(entity)
-        self.batch_soft_deleter = BatchSoftDeleter[TRow, TData].of(entity)
-        self.batch_purger = BatchPurger[TRow, TData].of(entity)
-        self.where_purger = WherePurger[TRow, TData].of(entity)
+        self.creator = Creator[TRow, TData](self.entity)
+        self.querier = Querier[TRow, TData](self.entity)
+        self.updater = Updater[TRow, TData](self.entity)
+        self.soft_deleter = SoftDeleter[TRow, TData](self.entity)
+        self.purger = Purger[TRow, TData](self.entity)
+        self.upserter = Upserter[TRow, TData](self.entity)
+        self.aggregator = Aggregator[TRow, TData](self.entity)
+        self.batch_creator = BatchCreator[TRow, TData](self.entity)
+        self.batch_querier = BatchQuerier[TRow, TData](self.entity)
+        self.batch_updater = BatchUpdater[TRow, TData](self.entity)
+        self.batch_soft_deleter = BatchSoftDeleter[TRow, TData](self.entity)
+        self.batch_purger = BatchPurger[TRow, TData](self.entity)
+        self.batch_upserter = BatchUpserter[TRow, TData](self.entity)
+        self.where_purger = WherePurger[TRow, TData](self.entity)
 
     def into(self, into: type[TOther] | None) -> DBSource[TRow, TOther, TId]:
         """Give the same with another data class; None keeps this one.
@@ -74,285 +103,95 @@ class DBSource(Generic[TRow, TData, TId]):
         if into is None:
             return cast("DBSource[TRow, TOther, TId]", self)
         if into not in self._others:
+            if len(self._others) == MOST_SHAPES:  # classes made while running must not pile up
+                self._others.clear()
             self._others[into] = DBSource[Any, Any, Any](self.db, self.entity.into(into))
         return self._others[into]
 
-    @property
-    def _is_many(self) -> bool:
-        """Whether a read is several statements, which must see the same."""
-        return bool(self.entity.shape.layout.collections)
+    async def write(
+        self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a verb in a transaction that is committed when it is done, or in the unit of work around it.
 
-    @located("create")
-    async def create(self, spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
-        """Insert one row, and the rows below it in a tree; see :meth:`Creator.create`."""
-        async with self.db.begin_session() as db_sess:
-            if self.batch_creator.next_value is not None or getattr(type(spec), "__rowsmith_children__", None):
-                return (await self.batch_creator.create(db_sess, [spec], scope=scope))[0]
-            return await self.creator.create(db_sess, spec, scope=scope)
+        Raises:
+            RepositoryError: the verb's own; and those of :meth:`Database.begin_session`.
+        """
+        with locating(self.entity, operation_of(verb)):
+            async with self.db.begin_session() as db_sess:
+                return await verb(db_sess, *args, **kwargs)
 
-    @located("batch_create")
-    async def batch_create(
-        self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None, progress: Progress | None = None
-    ) -> list[TData]:
-        """Insert many rows; see :meth:`BatchCreator.create`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_creator.create(db_sess, specs, scope=scope, progress=progress)
+    async def read(
+        self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a verb that only reads: in one snapshot, where it takes several statements.
 
-    @located("load")
-    async def load(
-        self,
-        specs: Many[Spec[TRow]],
-        *,
-        scope: SearchScope | None = None,
-        progress: Progress | None = None,
-        chunk_size: int = LOAD_CHUNK,
-    ) -> int:
-        """Insert the rows of an iterator; see :meth:`BatchCreator.load`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_creator.load(db_sess, specs, scope=scope, progress=progress, chunk_size=chunk_size)
-
-    @located("batch_create")
-    async def batch_create_partial(
-        self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None
-    ) -> PartialResult[TData]:
-        """Insert the rows that can be; see :meth:`BatchCreator.create_partial`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_creator.create_partial(db_sess, specs, scope=scope)
-
-    @located("upsert")
-    async def upsert(
-        self, spec: Spec[TRow], *, scope: SearchScope | None = None, conflict: Conflict | None = None
-    ) -> Upserted[TData]:
-        """Insert or change one row; see :meth:`Upserter.upsert`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.upserter.upsert(db_sess, spec, scope=scope, conflict=conflict)
-
-    @located("batch_upsert")
-    async def batch_upsert(
-        self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None, conflict: Conflict | None = None
-    ) -> BatchResult[Upserted[TData], TId]:
-        """Insert or change many rows; see :meth:`BatchUpserter.upsert`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_upserter.upsert(db_sess, specs, scope=scope, conflict=conflict)
-
-    @located("get")
-    async def get(self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False) -> TData:
-        """Read one row; see :meth:`Querier.query`."""
-        async with self.db.reading(snapshot=self._is_many) as db_sess:
-            return await self.querier.query(db_sess, id, scope=scope, include_deleted=include_deleted)
-
-    @located("find")
-    async def find(self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False) -> TData | None:
-        """Read one row or None; see :meth:`Querier.find`."""
-        async with self.db.reading(snapshot=self._is_many) as db_sess:
-            return await self.querier.find(db_sess, id, scope=scope, include_deleted=include_deleted)
-
-    @located("search")
-    async def search(
-        self,
-        scope: SearchScope | None = None,
-        filters: Filters[TRow] = None,
-        pagination: Pagination | None = None,
-        *,
-        orders: Sequence[Order] = (),
-        count: Count = Count.NONE,
-        include_deleted: bool = False,
-    ) -> Page[TData]:
-        """Read a page; see :meth:`BatchQuerier.search`. A count is taken in the page's own snapshot."""
-        counts = (filters.count if isinstance(filters, Query) else count) != Count.NONE
-        async with self.db.reading(snapshot=self._is_many or counts) as db_sess:
-            return await self.batch_querier.search(
-                db_sess, scope, filters, pagination, orders=orders, count=count, include_deleted=include_deleted
-            )
-
-    @located("count")
-    async def count(
-        self, scope: SearchScope | None = None, filters: Filters[TRow] = None, *, include_deleted: bool = False
-    ) -> int:
-        """Count rows; see :meth:`BatchQuerier.count`."""
-        async with self.db.reading() as db_sess:
-            return await self.batch_querier.count(db_sess, scope, filters, include_deleted=include_deleted)
-
-    @located("exists")
-    async def exists(
-        self, scope: SearchScope | None = None, filters: Filters[TRow] = None, *, include_deleted: bool = False
-    ) -> bool:
-        """Say whether there is any row; see :meth:`BatchQuerier.exists`."""
-        async with self.db.reading() as db_sess:
-            return await self.batch_querier.exists(db_sess, scope, filters, include_deleted=include_deleted)
-
-    @located("aggregate")
-    async def aggregate(
-        self,
-        scope: SearchScope | None = None,
-        filters: Filters[TRow] = None,
-        *,
-        into: type[TOther],
-        group_by: Sequence[Order] = (),
-        include_deleted: bool = False,
-    ) -> list[TOther]:
-        """Compute over rows; see :meth:`Aggregator.aggregate`."""
-        async with self.db.reading() as db_sess:
-            return await self.aggregator.aggregate(
-                db_sess, scope, filters, into=into, group_by=group_by, include_deleted=include_deleted
-            )
+        Raises:
+            RepositoryError: the verb's own; ``ReadOnlyViolation`` where it writes.
+        """
+        with locating(self.entity, operation_of(verb)):
+            async with self.db.reading(snapshot=_is_several(verb, args, kwargs)) as db_sess:
+                return await verb(db_sess, *args, **kwargs)
 
     def stream(
         self,
-        scope: SearchScope | None = None,
-        filters: Filters[TRow] = None,
-        *,
-        orders: Sequence[Order] = (),
-        include_deleted: bool = False,
-    ) -> Stream[TData]:
-        """Read row after row; see :meth:`BatchQuerier.stream`."""
-        return Stream(self._chunks(scope, filters, orders=orders, include_deleted=include_deleted))
+        verb: Callable[Concatenate[AsyncSession, P], AsyncGenerator[Sequence[R], None]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Stream[R]:
+        """Give what a verb yields, item by item; its session stays open until the stream ends.
+
+        Raises:
+            RepositoryError: while it is read: the verb's own.
+        """
+        return Stream(self._chunks(verb, *args, **kwargs))
+
+    async def in_chunks(
+        self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a verb that opens and commits transactions itself, one after the other.
+
+        Raises:
+            TransactionError: inside a unit of work, whose single transaction this would break up.
+            RepositoryError: the verb's own.
+        """
+        operation = operation_of(verb)
+        with locating(self.entity, operation):
+            if self.db.in_unit_of_work:
+                raise TransactionError(
+                    f"{operation} commits chunk by chunk and cannot join a unit of work: call it outside, "
+                    "or use the form over ids"
+                )
+            return await verb(self.db.begin_session, *args, **kwargs)
 
     async def _chunks(
-        self, scope: SearchScope | None, filters: Filters[TRow], *, orders: Sequence[Order], include_deleted: bool
-    ) -> AsyncGenerator[Sequence[TData], None]:
-        with locating(self.entity, "stream"):
-            async with self.db.reading(snapshot=self._is_many) as db_sess:
-                chunks = self.batch_querier.chunks(
-                    db_sess, scope, filters, orders=orders, include_deleted=include_deleted
-                )
-                async with aclosing(chunks):
-                    async for chunk in chunks:
-                        yield chunk
-
-    @located("update")
-    async def update(
-        self, id: TId, patch: Patch[TRow], *, scope: SearchScope | None = None, expected_version: Any = None
-    ) -> TData:
-        """Change one row; see :meth:`Updater.update`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.updater.update(db_sess, id, patch, scope=scope, expected_version=expected_version)
-
-    @located("delete")
-    async def delete(self, id: TId, *, scope: SearchScope | None = None) -> TData:
-        """Mark one row as deleted; see :meth:`SoftDeleter.delete`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.soft_deleter.delete(db_sess, id, scope=scope)
-
-    @located("restore")
-    async def restore(self, id: TId, *, scope: SearchScope | None = None) -> TData:
-        """Bring one deleted row back; see :meth:`SoftDeleter.restore`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.soft_deleter.restore(db_sess, id, scope=scope)
-
-    @located("purge")
-    async def purge(self, id: TId, *, scope: SearchScope | None = None) -> TData:
-        """Remove one row for good; see :meth:`Purger.purge`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.purger.purge(db_sess, id, scope=scope)
-
-    @located("batch_get")
-    async def batch_get(
-        self, ids: Sequence[TId], *, scope: SearchScope | None = None, include_deleted: bool = False
-    ) -> list[TData]:
-        """Read rows by key, in the keys' order; see :meth:`BatchQuerier.query`."""
-        async with self.db.reading(snapshot=self._is_many) as db_sess:
-            return await self.batch_querier.query(db_sess, ids, scope=scope, include_deleted=include_deleted)
-
-    @located("batch_update")
-    async def batch_update(
         self,
-        ids: Sequence[TId],
-        patch: Patch[TRow],
-        *,
-        scope: SearchScope | None = None,
-        expected_versions: Mapping[TId, Any] | None = None,
-    ) -> BatchResult[TData, TId]:
-        """Write one patch into many rows; see :meth:`BatchUpdater.update`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_updater.update(
-                db_sess, ids, patch, scope=scope, expected_versions=expected_versions
-            )
+        verb: Callable[Concatenate[AsyncSession, P], AsyncGenerator[Sequence[R], None]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncGenerator[Sequence[R], None]:
+        with locating(self.entity, operation_of(verb)):
+            async with (
+                self.db.reading(snapshot=_is_several(verb, args, kwargs)) as db_sess,
+                aclosing(verb(db_sess, *args, **kwargs)) as chunks,
+            ):
+                async for chunk in chunks:
+                    yield chunk
 
-    @located("batch_update_each")
-    async def batch_update_each(
-        self,
-        patches: Mapping[TId, Patch[TRow]],
-        *,
-        scope: SearchScope | None = None,
-        expected_versions: Mapping[TId, Any] | None = None,
-    ) -> BatchResult[TData, TId]:
-        """Write a patch of its own into each row; see :meth:`BatchUpdater.update_each`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_updater.update_each(
-                db_sess, patches, scope=scope, expected_versions=expected_versions
-            )
 
-    @located("batch_update_partial")
-    async def batch_update_partial(
-        self,
-        patches: Mapping[TId, Patch[TRow]],
-        *,
-        scope: SearchScope | None = None,
-        expected_versions: Mapping[TId, Any] | None = None,
-    ) -> PartialResult[TData]:
-        """Write the patches that can be written; see :meth:`BatchUpdater.update_partial`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_updater.update_partial(
-                db_sess, patches, scope=scope, expected_versions=expected_versions
-            )
+def operation_of(verb: Any) -> str:
+    """Give the name of an operation as error codes have it: what the verb says, else the function's own name."""
+    return str(getattr(verb, "operation", None) or getattr(verb, "__name__", None) or type(verb).__name__)
 
-    @located("update_where")
-    async def update_where(
-        self,
-        filters: Filters[TRow],
-        patch: Patch[TRow],
-        *,
-        scope: SearchScope | None = None,
-        all_rows: bool = False,
-    ) -> int:
-        """Write one patch into every row that matches; see :meth:`BatchUpdater.update_where`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_updater.update_where(db_sess, filters, patch, scope=scope, all_rows=all_rows)
 
-    @located("batch_delete")
-    async def batch_delete(self, ids: Sequence[TId], *, scope: SearchScope | None = None) -> BatchResult[TData, TId]:
-        """Mark many rows as deleted; see :meth:`BatchSoftDeleter.delete`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_soft_deleter.delete(db_sess, ids, scope=scope)
+def _is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:
+    """Say whether a read is several statements, which must see the same: it counts too, or its data has collections."""
+    operation = getattr(verb, "__self__", None)
+    if isinstance(operation, Operation) and operation.entity.shape.layout.collections:
+        return True
+    return any(_counts(given) for given in (*args, *kwargs.values()))
 
-    @located("batch_restore")
-    async def batch_restore(self, ids: Sequence[TId], *, scope: SearchScope | None = None) -> BatchResult[TData, TId]:
-        """Bring many deleted rows back; see :meth:`BatchSoftDeleter.restore`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_soft_deleter.restore(db_sess, ids, scope=scope)
 
-    @located("batch_purge")
-    async def batch_purge(self, ids: Sequence[TId], *, scope: SearchScope | None = None) -> BatchResult[TData, TId]:
-        """Remove many rows for good; see :meth:`BatchPurger.purge`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_purger.purge(db_sess, ids, scope=scope)
-
-    @located("batch_purge_partial")
-    async def batch_purge_partial(
-        self, ids: Sequence[TId], *, scope: SearchScope | None = None
-    ) -> PartialResult[TData]:
-        """Remove the rows that can be removed; see :meth:`BatchPurger.purge_partial`."""
-        async with self.db.begin_session() as db_sess:
-            return await self.batch_purger.purge_partial(db_sess, ids, scope=scope)
-
-    @located("purge_where")
-    async def purge_where(
-        self,
-        filters: Filters[TRow],
-        pace: Pace,
-        *,
-        scope: SearchScope | None = None,
-        all_rows: bool = False,
-        dry_run: bool = False,
-        progress: Progress | None = None,
-    ) -> PurgeReport:
-        """Remove every row that matches, chunk by chunk; see :meth:`WherePurger.purge`."""
-        begin, purger = self.db.begin_session, self.where_purger
-        if self.db.in_unit_of_work:
-            raise TransactionError(
-                "purge_where commits chunk by chunk and cannot join a unit of work: call it outside, or batch_purge ids"
-            )
-        if dry_run:
-            return await purger.count(begin, filters, scope=scope, all_rows=all_rows, pace=pace)
-        return await purger.purge(begin, filters, scope=scope, all_rows=all_rows, pace=pace, progress=progress)
+def _counts(given: Any) -> bool:
+    count = given.count if isinstance(given, Query) else given
+    return isinstance(count, Count) and count != Count.NONE

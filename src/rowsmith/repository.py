@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Generic, cast
+from typing import Any, ClassVar, Generic, cast, overload
 
-from rowsmith.changing import Changing
-from rowsmith.creating import Creating
+from typing_extensions import TypeVar
+
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError
-from rowsmith.mapping import Patch, RowInfo, Spec, converted_shape, type_arguments
-from rowsmith.operations import Entity, SoftDelete, make_entity
-from rowsmith.operations.conflict import Conflict
-from rowsmith.operations.next_value import NextValue
-from rowsmith.reading import Reading, TData, TId, TRow
+from rowsmith.mapping import Patch, Spec, converted_shape, type_arguments
+from rowsmith.operations import (
+    BatchResult,
+    Conflict,
+    Entity,
+    NextValue,
+    PartialResult,
+    PurgeReport,
+    SoftDelete,
+    Stream,
+    Upserted,
+    make_entity,
+)
+from rowsmith.operations.batch_creator import LOAD_CHUNK, Many
+from rowsmith.operations.creation import Progress
+from rowsmith.operations.purge_where import Pace
+from rowsmith.operations.search import Filters
+from rowsmith.orders import Order
+from rowsmith.pagination import Count, Page, Pagination
 from rowsmith.scope import SearchScope
 
+TRow = TypeVar("TRow")
+TData = TypeVar("TData", default=TRow)
+TId = TypeVar("TId", default=Any)
+TOther = TypeVar("TOther")
 
-class Repository(
-    Reading[TRow, TData, TId], Creating[TRow, TData, TId], Changing[TRow, TData, TId], Generic[TRow, TData, TId]
-):
+
+class Repository(Generic[TRow, TData, TId]):
     """Create, read, search, change and remove the rows of one table, as data.
 
     ::
@@ -39,8 +56,21 @@ class Repository(
     Each method is one transaction, or joins the unit of work around it. ``db_source`` and the operation
     objects on it are there for what the methods don't do.
 
+    ``into=GroupSummary`` gives rows as another data class: only its columns are selected; a field that names
+    a relationship nests the data of its rows (to-one by a join, to-many by one more statement for all rows
+    together), given as they are, whatever the scope and soft deletion of the rows read; a field annotated
+    with ``Expr`` is computed.
+
+    Batches lock rows in the order of their keys, so that those which overlap wait for each other and never
+    deadlock. Every id of a batch is in exactly one of ``succeeded`` and ``missing``, in input order.
+
+    Args:
+        db: where sessions come from.
+        db_source: instead of it, a source of one's own for this row, whose rules then hold.
+
     Raises:
-        MappingError: when the class is made: row and data do not fit.
+        MappingError: when the class is made: row, data and rules do not fit; when an instance is made: it is given
+            neither ``db`` nor ``db_source``, or both, or a source of another row.
     """
 
     not_found: ClassVar[ErrorFactory] = EntityNotFound
@@ -58,18 +88,18 @@ class Repository(
         found = _row_and_data(cls)
         if found is not None:
             cls.entity = _read_entity(cls, *found)
-            _check_keys(cls, cls.entity.info)
 
-    def __init__(self, db: Database) -> None:
-        if not hasattr(type(self), "entity"):
-            name = type(self).__name__
-            raise MappingError(f"{name} names no row: write class {name}(Repository[GroupRow, GroupData, GroupId])")
+    def __init__(self, db: Database | None = None, *, db_source: DBSource[TRow, TData, TId] | None = None) -> None:
+        self.db_source = _own_source(type(self), db_source) if db is None else self._source(db, db_source)
+        self.db = self.db_source.db
+        _ = self.db_source.entity.shape.layout  # what only complete mappers can tell is told now, not at the first call
+
+    def _source(self, db: Database, other: DBSource[Any, Any, Any] | None) -> DBSource[TRow, TData, TId]:
+        _check_made(type(self), db, other)
         entity = cast("Entity[TRow, TData]", type(self).entity)
         if _is_converted(type(self)):
             entity = replace(entity, shape=converted_shape(entity.info, entity.shape.into, self.to_data))
-        self.db = db
-        self.db_source = DBSource[TRow, TData, TId](db, entity, conflict=self.conflict, next_value=self.next_value)
-        _ = entity.shape.layout  # what only complete mappers can tell is told now, not by the first call
+        return DBSource[TRow, TData, TId](db, entity)
 
     def to_data(self, row: TRow) -> TData:
         """Make data of a whole row; override where field names alone don't do, and every operation uses it."""
@@ -83,7 +113,171 @@ class Repository(
             ScopeMismatch: the spec says otherwise than the scope.
             InvalidValue: a value does not fit its column.
         """
-        return await self.db_source.create(spec, scope=scope)
+        return await self.db_source.write(self.db_source.creator.create, spec, scope=scope)
+
+    @overload
+    async def get(
+        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: None = None
+    ) -> TData: ...
+    @overload
+    async def get(
+        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: type[TOther]
+    ) -> TOther: ...
+    async def get(
+        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: Any = None
+    ) -> Any:
+        """Give the row with this key.
+
+        Raises:
+            EntityNotFound: absent, deleted or outside the scope, all alike; or ``not_found``'s error.
+            MappingError: ``into`` does not fit the row.
+        """
+        source = self.db_source.into(into)
+        return await source.read(source.querier.query, id, scope=scope, include_deleted=include_deleted)
+
+    @overload
+    async def find(
+        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: None = None
+    ) -> TData | None: ...
+    @overload
+    async def find(
+        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: type[TOther]
+    ) -> TOther | None: ...
+    async def find(
+        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: Any = None
+    ) -> Any:
+        """Give the row with this key, or None."""
+        source = self.db_source.into(into)
+        return await source.read(source.querier.find, id, scope=scope, include_deleted=include_deleted)
+
+    @overload
+    async def search(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        pagination: Pagination | None = None,
+        *,
+        orders: Sequence[Order] = (),
+        count: Count = Count.NONE,
+        include_deleted: bool = False,
+        into: None = None,
+    ) -> Page[TData]: ...
+    @overload
+    async def search(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        pagination: Pagination | None = None,
+        *,
+        orders: Sequence[Order] = (),
+        count: Count = Count.NONE,
+        include_deleted: bool = False,
+        into: type[TOther],
+    ) -> Page[TOther]: ...
+    async def search(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        pagination: Pagination | None = None,
+        *,
+        orders: Sequence[Order] = (),
+        count: Count = Count.NONE,
+        include_deleted: bool = False,
+        into: Any = None,
+    ) -> Page[Any]:
+        """Give a page of rows; without ``pagination``, all of them.
+
+        Raises:
+            InvalidCursor, InvalidPagination, InvalidFilter: what was given has no meaning.
+            MappingError: ``into`` does not fit the row.
+        """
+        source = self.db_source.into(into)
+        return await source.read(
+            source.batch_querier.search,
+            scope,
+            filters,
+            pagination,
+            orders=orders,
+            count=count,
+            include_deleted=include_deleted,
+        )
+
+    async def count(
+        self, scope: SearchScope | None = None, filters: Filters[TRow] = None, *, include_deleted: bool = False
+    ) -> int:
+        """Give the exact number of rows."""
+        return await self.db_source.read(
+            self.db_source.batch_querier.count, scope, filters, include_deleted=include_deleted
+        )
+
+    async def exists(
+        self, scope: SearchScope | None = None, filters: Filters[TRow] = None, *, include_deleted: bool = False
+    ) -> bool:
+        """Say whether there is any row."""
+        return await self.db_source.read(
+            self.db_source.batch_querier.exists, scope, filters, include_deleted=include_deleted
+        )
+
+    async def aggregate(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        into: type[TOther],
+        group_by: Sequence[Order] = (),
+        include_deleted: bool = False,
+    ) -> list[TOther]:
+        """Compute over rows in the database: one object a group, in the order of their keys; see :class:`Aggregator`.
+
+        Raises:
+            MappingError: a field of ``into`` is neither grouped by nor aggregated.
+        """
+        return await self.db_source.read(
+            self.db_source.aggregator.aggregate,
+            scope,
+            filters,
+            into=into,
+            group_by=group_by,
+            include_deleted=include_deleted,
+        )
+
+    @overload
+    def stream(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        include_deleted: bool = False,
+        into: None = None,
+    ) -> Stream[TData]: ...
+    @overload
+    def stream(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        include_deleted: bool = False,
+        into: type[TOther],
+    ) -> Stream[TOther]: ...
+    def stream(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        include_deleted: bool = False,
+        into: Any = None,
+    ) -> Stream[Any]:
+        """Give row after row through a cursor of the server, in flat memory.
+
+        The connection is given back at the end, and when the loop is left early; :class:`Stream` says when.
+        """
+        source = self.db_source.into(into)
+        return source.stream(
+            source.batch_querier.chunks, scope, filters, orders=orders, include_deleted=include_deleted
+        )
 
     async def update(
         self, id: TId, patch: Patch[TRow], *, scope: SearchScope | None = None, expected_version: Any = None
@@ -95,7 +289,9 @@ class Repository(
             StaleVersion: ``expected_version`` is no longer the row's.
             ScopeMismatch: the patch would move the row out of its scope.
         """
-        return await self.db_source.update(id, patch, scope=scope, expected_version=expected_version)
+        return await self.db_source.write(
+            self.db_source.updater.update, id, patch, scope=scope, expected_version=expected_version
+        )
 
     async def delete(self, id: TId, *, scope: SearchScope | None = None) -> TData:
         """Mark a row as deleted and give it; needs ``soft_delete``.
@@ -103,7 +299,7 @@ class Repository(
         Raises:
             EntityNotFound: absent, deleted already or outside the scope, all alike.
         """
-        return await self.db_source.delete(id, scope=scope)
+        return await self.db_source.write(self.db_source.soft_deleter.delete, id, scope=scope)
 
     async def restore(self, id: TId, *, scope: SearchScope | None = None) -> TData:
         """Bring a deleted row back and give it; needs ``soft_delete``.
@@ -111,7 +307,7 @@ class Repository(
         Raises:
             EntityNotFound: absent, not deleted or outside the scope, all alike.
         """
-        return await self.db_source.restore(id, scope=scope)
+        return await self.db_source.write(self.db_source.soft_deleter.restore, id, scope=scope)
 
     async def purge(self, id: TId, *, scope: SearchScope | None = None) -> TData:
         """Remove a row for good, deleted or not, and give what it was.
@@ -120,14 +316,267 @@ class Repository(
             EntityNotFound: absent or outside the scope, both alike.
             StillReferenced: other rows point at it.
         """
-        return await self.db_source.purge(id, scope=scope)
+        return await self.db_source.write(self.db_source.purger.purge, id, scope=scope)
+
+    async def upsert(
+        self, spec: Spec[TRow], *, scope: SearchScope | None = None, conflict: Conflict | None = None
+    ) -> Upserted[TData]:
+        """Create the row, or change the one with its key (``conflict``, or the class's); says which it was.
+
+        Raises:
+            EntityAlreadyExists: the key is taken by a row that this caller does not see.
+            InvalidValue, ScopeMismatch, ConstraintViolation: as :meth:`batch_create`.
+        """
+        return await self.db_source.write(self.db_source.upserter.upsert, spec, scope=scope, conflict=conflict)
+
+    @overload
+    async def batch_get(
+        self, ids: Sequence[TId], *, scope: SearchScope | None = None, include_deleted: bool = False, into: None = None
+    ) -> list[TData]: ...
+    @overload
+    async def batch_get(
+        self, ids: Sequence[TId], *, scope: SearchScope | None = None, include_deleted: bool = False, into: type[TOther]
+    ) -> list[TOther]: ...
+    async def batch_get(
+        self, ids: Sequence[TId], *, scope: SearchScope | None = None, include_deleted: bool = False, into: Any = None
+    ) -> list[Any]:
+        """Give the rows with these keys, in the order of the keys.
+
+        Raises:
+            EntityNotFound: some are not there for this caller; ``missing`` holds their keys.
+        """
+        source = self.db_source.into(into)
+        return await source.read(source.batch_querier.query, ids, scope=scope, include_deleted=include_deleted)
+
+    async def batch_create(
+        self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None, progress: Progress | None = None
+    ) -> list[TData]:
+        """Insert all rows or none, and give them in input order; COPY where the database allows it.
+
+        ``progress`` is told, again and again, how many rows are sent. Where the data is not needed, or does not
+        fit into memory, :meth:`load` it.
+
+        Raises:
+            EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: or the error in ``violations``.
+            InvalidValue: a value does not fit, or specs set different fields; the index is named.
+            ScopeMismatch: a spec says otherwise than the scope; the index is named.
+        """
+        return await self.db_source.write(self.db_source.batch_creator.create, specs, scope=scope, progress=progress)
+
+    async def batch_create_partial(
+        self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None
+    ) -> PartialResult[TData]:
+        """Insert the rows that can be, and say of each other one, by its index, why not.
+
+        Raises:
+            RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
+        """
+        return await self.db_source.write(self.db_source.batch_creator.create_partial, specs, scope=scope)
+
+    async def load(
+        self,
+        specs: Many[Spec[TRow]],
+        *,
+        scope: SearchScope | None = None,
+        progress: Progress | None = None,
+        chunk_size: int = LOAD_CHUNK,
+    ) -> int:
+        """Insert all rows of an iterator, plain or asynchronous, or none; in flat memory. Gives their number.
+
+        Raises:
+            RepositoryError: as :meth:`batch_create`.
+        """
+        return await self.db_source.write(
+            self.db_source.batch_creator.load, specs, scope=scope, progress=progress, chunk_size=chunk_size
+        )
+
+    async def batch_upsert(
+        self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None, conflict: Conflict | None = None
+    ) -> BatchResult[Upserted[TData], TId]:
+        """Create or change all rows, or none; ``succeeded`` says of each, in input order, which it was.
+
+        Raises:
+            EntityAlreadyExists: a key is taken by a row that this caller does not see.
+            InvalidValue: as :meth:`batch_create`; or a key stands twice; the indexes are named.
+        """
+        return await self.db_source.write(self.db_source.batch_upserter.upsert, specs, scope=scope, conflict=conflict)
+
+    async def batch_update(
+        self,
+        ids: Sequence[TId],
+        patch: Patch[TRow],
+        *,
+        scope: SearchScope | None = None,
+        expected_versions: Mapping[TId, Any] | None = None,
+    ) -> BatchResult[TData, TId]:
+        """Write one patch into many rows, all or none, and give them as they are afterwards.
+
+        Raises:
+            StaleVersion: rows are there in other versions than expected; ``stale`` holds their ids.
+            ScopeMismatch: the patch would move a row out of its scope.
+            InvalidValue: an id is no key or stands twice, or a value does not fit.
+        """
+        return await self.db_source.write(
+            self.db_source.batch_updater.update, ids, patch, scope=scope, expected_versions=expected_versions
+        )
+
+    async def batch_update_each(
+        self,
+        patches: Mapping[TId, Patch[TRow]],
+        *,
+        scope: SearchScope | None = None,
+        expected_versions: Mapping[TId, Any] | None = None,
+    ) -> BatchResult[TData, TId]:
+        """Write a patch of its own into each of many rows, all or none; all patches set the same fields.
+
+        Raises:
+            InvalidValue: patches set different fields, or a value does not fit; the index is named.
+            StaleVersion, ScopeMismatch: as :meth:`batch_update`.
+        """
+        return await self.db_source.write(
+            self.db_source.batch_updater.update_each, patches, scope=scope, expected_versions=expected_versions
+        )
+
+    async def batch_update_partial(
+        self,
+        patches: Mapping[TId, Patch[TRow]],
+        *,
+        scope: SearchScope | None = None,
+        expected_versions: Mapping[TId, Any] | None = None,
+    ) -> PartialResult[TData]:
+        """Write the patches that can be written, and say of each other one, by its index, why not.
+
+        Raises:
+            RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
+        """
+        return await self.db_source.write(
+            self.db_source.batch_updater.update_partial, patches, scope=scope, expected_versions=expected_versions
+        )
+
+    async def update_where(
+        self,
+        filters: Filters[TRow],
+        patch: Patch[TRow],
+        *,
+        scope: SearchScope | None = None,
+        all_rows: bool = False,
+    ) -> int:
+        """Write one patch into every row that matches, and give their number.
+
+        Raises:
+            InvalidFilter: no filter is given, nor ``all_rows=True``; a scope is none.
+        """
+        return await self.db_source.write(
+            self.db_source.batch_updater.update_where, filters, patch, scope=scope, all_rows=all_rows
+        )
+
+    async def batch_delete(self, ids: Sequence[TId], *, scope: SearchScope | None = None) -> BatchResult[TData, TId]:
+        """Mark many rows as deleted and give them; needs ``soft_delete``. Those deleted already are missing.
+
+        Raises:
+            InvalidValue: an id is no key, or stands twice.
+        """
+        return await self.db_source.write(self.db_source.batch_soft_deleter.delete, ids, scope=scope)
+
+    async def batch_restore(self, ids: Sequence[TId], *, scope: SearchScope | None = None) -> BatchResult[TData, TId]:
+        """Bring many deleted rows back and give them; needs ``soft_delete``. Those not deleted are missing.
+
+        Raises:
+            EntityAlreadyExists: the place of one was taken meanwhile.
+            InvalidValue: an id is no key, or stands twice.
+        """
+        return await self.db_source.write(self.db_source.batch_soft_deleter.restore, ids, scope=scope)
+
+    async def batch_purge(self, ids: Sequence[TId], *, scope: SearchScope | None = None) -> BatchResult[TData, TId]:
+        """Remove many rows for good, deleted or not, all or none, and give what they were.
+
+        Raises:
+            StillReferenced: other rows point at one of them.
+            InvalidValue: an id is no key, or stands twice.
+        """
+        return await self.db_source.write(self.db_source.batch_purger.purge, ids, scope=scope)
+
+    async def batch_purge_partial(
+        self, ids: Sequence[TId], *, scope: SearchScope | None = None
+    ) -> PartialResult[TData]:
+        """Remove the rows that can be removed, and say of each other one, by its index, why not.
+
+        Raises:
+            RepositoryError: what is no item's fault, such as a lost connection; nothing is removed then.
+        """
+        return await self.db_source.write(self.db_source.batch_purger.purge_partial, ids, scope=scope)
+
+    async def purge_where(
+        self,
+        filters: Filters[TRow],
+        *,
+        scope: SearchScope | None = None,
+        all_rows: bool = False,
+        chunk_size: int = 1000,
+        max_rows: int | None = None,
+        dry_run: bool = False,
+        pause: float = 0.005,
+        progress: Progress | None = None,
+    ) -> PurgeReport:
+        """Remove every row that matches, deleted or not, in chunks that are transactions of their own.
+
+        Safe beside other writers: a chunk skips rows that are locked, and later passes come back for them,
+        until a look finds nothing that is left. What is committed stays; after a failure or a cancellation
+        another call goes on.
+
+        Args:
+            filters: which rows: a filter model, or conditions in code.
+            scope: who removes; it does not stand in for filters.
+            all_rows: no filters, and all rows that the scope reaches are meant.
+            chunk_size: how many rows a transaction removes.
+            max_rows: how many rows go at most.
+            dry_run: only count.
+            pause: seconds between chunks, so that others hardly notice; 0 removes faster, at their cost.
+            progress: is told after each chunk how many rows are gone.
+
+        Raises:
+            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            TransactionError: inside a unit of work, whose single transaction this would break up.
+            StillReferenced: other rows point at one; what was removed before is in the error's ``report``.
+            LockNotAvailable: others kept all rows that are left locked for half a minute.
+        """
+        pace = Pace(chunk_size, max_rows, pause)
+        return await self.db_source.in_chunks(
+            self.db_source.where_purger.purge,
+            filters,
+            scope=scope,
+            all_rows=all_rows,
+            pace=pace,
+            dry_run=dry_run,
+            progress=progress,
+        )
 
 
-def _check_keys(cls: type[Repository[Any, Any, Any]], info: RowInfo[Any]) -> None:
-    if cls.conflict is not None:
-        cls.conflict.resolve(info)
-    if cls.next_value is not None:
-        cls.next_value.foreign_key(info)
+def _check_made(cls: type[Any], db: Any, db_source: Any) -> None:
+    if not hasattr(cls, "entity"):
+        raise MappingError(
+            f"{cls.__name__} names no row: write class {cls.__name__}(Repository[GroupRow, GroupData, GroupId])"
+        )
+    if not isinstance(db, Database):
+        raise MappingError(
+            f"{cls.__name__}(...) takes a Database, not {type(db).__name__}: write {cls.__name__}(Database(engine))"
+        )
+    if db_source is not None:
+        raise MappingError(f"{cls.__name__}(...) takes a Database or a db_source, not both: a source has its database")
+
+
+def _own_source(cls: type[Any], db_source: Any) -> Any:
+    """Give the source that a repository was made with, once it is known to be one for its row."""
+    if not isinstance(db_source, DBSource):
+        raise MappingError(f"write {cls.__name__}(Database(engine)), or {cls.__name__}(db_source=DBSource(...))")
+    own, given = getattr(cls, "entity", None), db_source.entity
+    if own is not None and (own.info.row, own.shape.into) != (given.info.row, given.shape.into):
+        raise MappingError(f"{cls.__name__} is for {_classes(own)}, and its source for {_classes(given)}")
+    return cast("Any", db_source)
+
+
+def _classes(entity: Entity[Any, Any]) -> str:
+    return f"{entity.info.row.__name__} as {entity.shape.into.__name__}"
 
 
 def _row_and_data(cls: type[Any]) -> tuple[Any, Any] | None:
@@ -152,5 +601,7 @@ def _read_entity(cls: type[Repository[Any, Any, Any]], row: type[Any], data: typ
         soft_delete=cls.soft_delete,
         scope_required=cls.scope_required,
         domain=cls.domain,
+        conflict=cls.conflict,
+        next_value=cls.next_value,
     )
     return replace(entity, shape=replace(entity.shape, into=data)) if converted else entity

@@ -201,7 +201,7 @@ async def test_a_row_that_no_longer_matches_stays(many: CounterRepository) -> No
 async def test_patience_ends(many: CounterRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that stay locked end the purge with an error that says what was done."""
     monkeypatch.setattr(purge_where, "LONGEST_WAIT", 0.05)
-    purger = WherePurger[Any, Any].of(many.db_source.entity)
+    purger = WherePurger[Any, Any](many.db_source.entity)
     async with many.db.begin_session() as other:
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=1))
         with pytest.raises(LockNotAvailable) as caught:

@@ -13,6 +13,7 @@ from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.creator import Creator
 from rowsmith.operations.entity import Entity, Operation, Rules, make_entity
 from rowsmith.operations.next_value import NextValue
+from rowsmith.operations.purge_where import WherePurger
 from rowsmith.operations.purger import Purger
 from rowsmith.operations.querier import Querier
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, PurgeReport, Success, Upserted
@@ -48,5 +49,6 @@ __all__ = [
     "Updater",
     "Upserted",
     "Upserter",
+    "WherePurger",
     "make_entity",
 ]

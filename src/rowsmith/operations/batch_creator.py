@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from typing import Self, TypeAlias, Unpack
+from typing import TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
@@ -14,8 +14,7 @@ from rowsmith.operations.admission import admit, savepoint
 from rowsmith.operations.bulk.block import blocks
 from rowsmith.operations.bulk.collector import collector_paused
 from rowsmith.operations.creation import Creation, Progress
-from rowsmith.operations.entity import Entity, Operation, Rules, TData, TRow, located
-from rowsmith.operations.next_value import NextValue
+from rowsmith.operations.entity import Operation, TData, TRow, located
 from rowsmith.operations.partial import Diagnosis, run_partial
 from rowsmith.operations.results import Failure, PartialResult, Success
 from rowsmith.scope import Limits, SearchScope
@@ -41,37 +40,10 @@ class BatchCreator(Operation[TRow, TData]):
     level of such a tree is one statement. ``next_value`` numbers the rows within a parent.
     """
 
-    def __init__(
-        self,
-        row: type[TRow],
-        *,
-        into: type[TData] | None = None,
-        next_value: NextValue | None = None,
-        **rules: Unpack[Rules],
-    ) -> None:
-        super().__init__(row, into=into, **rules)
-        self._number_by(next_value)
-
-    @classmethod
-    def by(cls, entity: Entity[TRow, TData], next_value: NextValue | None) -> Self:
-        """Make the operation on an entity that was read already.
-
-        Raises:
-            MappingError: ``next_value`` does not fit the row.
-        """
-        operation = cls.of(entity)
-        operation._number_by(next_value)
-        return operation
-
-    def _number_by(self, next_value: NextValue | None) -> None:
-        self.next_value = next_value
-        if next_value is not None:
-            next_value.foreign_key(self.entity.info)
-
     def _creation(
         self, limits: Limits, operation: str = "batch_create", *, wants_data: bool = True
     ) -> Creation[TRow, TData]:
-        return Creation(self.entity, limits, operation, next_value=self.next_value, wants_data=wants_data)
+        return Creation(self.entity, limits, operation, next_value=self.entity.next_value, wants_data=wants_data)
 
     @located("batch_create")
     async def create(

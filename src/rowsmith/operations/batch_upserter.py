@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Self, Unpack
+from typing import Any
 
 from sqlalchemy import ColumnElement, insert, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,44 +23,14 @@ from rowsmith.operations.bulk.unnest import Unnested
 from rowsmith.operations.bulk.upsert import UpsertStatement, conflict_keys
 from rowsmith.operations.bulk.written import confirm_all
 from rowsmith.operations.conflict import Conflict
-from rowsmith.operations.entity import Entity, Operation, Rules, TData, TRow, located
+from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
 from rowsmith.operations.keys import SQLITE_PARAMETERS, Key, columns_condition, dialect_of, key_chunks
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult, Upserted
 from rowsmith.scope import Limits, SearchScope
 
 
-class ByConflict(Operation[TRow, TData]):
-    """Base of the operations that go by a unique key."""
-
-    def __init__(
-        self,
-        row: type[TRow],
-        *,
-        into: type[TData] | None = None,
-        conflict: Conflict | None = None,
-        **rules: Unpack[Rules],
-    ) -> None:
-        super().__init__(row, into=into, **rules)
-        self._go_by(conflict)
-
-    @classmethod
-    def by(cls, entity: Entity[TRow, TData], conflict: Conflict | None) -> Self:
-        """Make the operation on an entity that was read already.
-
-        Raises:
-            MappingError: the conflict names no key of the row.
-        """
-        operation = cls.of(entity)
-        operation._go_by(conflict)
-        return operation
-
-    def _go_by(self, conflict: Conflict | None) -> None:
-        self.conflict = conflict or Conflict()
-        self.conflict.resolve(self.entity.info)
-
-
-class BatchUpserter(ByConflict[TRow, TData]):
+class BatchUpserter(Operation[TRow, TData]):
     """Creates rows or changes those that are there, by a unique key; one statement on PostgreSQL.
 
     ``conflict`` names the key; the primary key without it. A row that is there takes over the fields that the
@@ -95,7 +65,7 @@ class BatchUpserter(ByConflict[TRow, TData]):
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
         limits = await admit(db_sess, self.entity, scope, "batch_upsert")
-        upsertion = Upsertion(self.entity, limits, conflict or self.conflict, "batch_upsert")
+        upsertion = Upsertion(self.entity, limits, conflict or self.entity.conflict, "batch_upsert")
         with collector_paused():
             return BatchResult(await upsertion.write(db_sess, await gathered(specs)), [])
 

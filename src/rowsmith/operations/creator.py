@@ -9,18 +9,22 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
-from rowsmith.errors import MappingError
 from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.admission import admit, confirm, savepoint
+from rowsmith.operations.creation import Creation
 from rowsmith.operations.entity import Operation, TData, TRow, located
 from rowsmith.operations.present import present_written
 from rowsmith.scope import Limits, SearchScope
 
 
 class Creator(Operation[TRow, TData]):
-    """Creates one row from a spec; one statement."""
+    """Creates one row from a spec; one statement.
+
+    A spec that holds the specs of rows below it makes them as well, a statement for each level of the tree; with
+    ``next_value`` the row is numbered within its parent.
+    """
 
     @located("create")
     async def create(self, db_sess: AsyncSession, spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
@@ -39,6 +43,9 @@ class Creator(Operation[TRow, TData]):
                 error declared for it in ``violations``.
         """
         limits = await admit(db_sess, self.entity, scope, "create")
+        if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
+            creation = Creation(self.entity, limits, "create", next_value=self.entity.next_value)
+            return (await creation.create(db_sess, [spec]))[0]
         statement = self.statement(spec, limits)
         if not limits.others:
             record = (await execute(db_sess, statement, self.entity.origin("create"))).one()
@@ -46,9 +53,7 @@ class Creator(Operation[TRow, TData]):
         return await self._create_inside(db_sess, statement, limits)
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
-        """Give the INSERT ... RETURNING of a spec under a scope, without sending it."""
-        if children := getattr(type(spec), "__rowsmith_children__", ()):
-            raise MappingError(f"{type(spec).__name__}.{children[0]} holds other rows: create makes one row only")
+        """Give the INSERT ... RETURNING of a spec under a scope, without sending it; of its own row only."""
         values = new_values(spec, limits, self.entity.info)
         statement = insert(self.entity.info.row).values(values)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]

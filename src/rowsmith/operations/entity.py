@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Coroutine, Generator, Mapping,
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypedDict, Unpack, cast
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, Unpack, cast
 
 from sqlalchemy import ColumnElement, Table
 from typing_extensions import TypeVar
@@ -15,6 +15,8 @@ from typing_extensions import TypeVar
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, RepositoryError
 from rowsmith.execution import Origin
 from rowsmith.mapping import RowInfo, Shape, data_shape, nearest, row_info, row_shape
+from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.soft_delete import SoftDelete
 
 TRow = TypeVar("TRow")
@@ -27,7 +29,8 @@ class Rules(TypedDict, total=False):
 
     ``not_found`` and the values of ``violations`` (by constraint name) make a domain's own errors from a
     message; ``soft_delete`` hides deleted rows; ``scope_required`` refuses calls without a scope;
-    ``domain`` is the noun in error codes, by default the row's.
+    ``domain`` is the noun in error codes, by default the row's; ``conflict`` is the unique key that upserts go by,
+    the primary key without it; ``next_value`` numbers rows within a parent.
     """
 
     not_found: ErrorFactory
@@ -35,6 +38,8 @@ class Rules(TypedDict, total=False):
     soft_delete: SoftDelete | None
     scope_required: bool
     domain: str | None
+    conflict: Conflict | None
+    next_value: NextValue | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Entity(Generic[TRow, TData]):
     soft_delete: SoftDelete | None
     scope_required: bool
     domain: str
+    conflict: Conflict
+    next_value: NextValue | None
 
     def origin(self, operation: str, *, deletes: bool = False, writes: Collection[str] | None = None) -> Origin:
         """Say whose call a statement is; ``writes`` are the attributes that an UPDATE changes."""
@@ -91,11 +98,15 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
     """Read a row and a data class once.
 
     Raises:
-        MappingError: they do not fit, or ``violations`` names a constraint the table does not have.
+        MappingError: they do not fit; or a rule names a constraint, column or key that the table does not have.
     """
     info = row_info(row)
     violations = dict(rules.get("violations") or {})
     _check_constraints(info, violations)
+    conflict, next_value = rules.get("conflict") or Conflict(), rules.get("next_value")
+    conflict.resolve(info)
+    if next_value is not None:
+        next_value.foreign_key(info)
     return Entity(
         info=info,
         shape=shape_for(info, into),
@@ -104,6 +115,8 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
         soft_delete=_own_soft_delete(info, rules.get("soft_delete")),
         scope_required=rules.get("scope_required", False),
         domain=rules.get("domain") or info.domain,
+        conflict=conflict,
+        next_value=next_value,
     )
 
 
@@ -186,6 +199,7 @@ def located(
             with locating(self.entity, operation):
                 return await method(self, *args, **kwargs)
 
+        call.operation = operation  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
         return cast("Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]", call)
 
     return decorate
@@ -195,14 +209,10 @@ class Operation(Generic[TRow, TData]):
     """Base of the operation objects: stateless, made once, usable with any AsyncSession.
 
     ``Querier(GroupRow)`` gives rows, for private methods; ``Querier(GroupRow, into=GroupData)`` gives data.
+    An entity that was read already, such as a DBSource's, may stand in for the row.
     """
 
-    def __init__(self, row: type[TRow], *, into: type[TData] | None = None, **rules: Unpack[Rules]) -> None:
-        self.entity: Entity[TRow, TData] = make_entity(row, into, **rules)
-
-    @classmethod
-    def of(cls, entity: Entity[TRow, TData]) -> Self:
-        """Make the operation on an entity that was read already."""
-        operation = cls.__new__(cls)
-        operation.entity = entity
-        return operation
+    def __init__(
+        self, row: type[TRow] | Entity[TRow, TData], *, into: type[TData] | None = None, **rules: Unpack[Rules]
+    ) -> None:
+        self.entity: Entity[TRow, TData] = row if isinstance(row, Entity) else make_entity(row, into, **rules)

@@ -11,10 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from rowsmith.errors import ErrorFacts, InvalidValue, MappingError, ReferenceNotFound, RepositoryError
-from rowsmith.execution import execute
+from rowsmith.execution.execute import execute
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.bulk.block import Block
-from rowsmith.operations.entity import Entity
 from rowsmith.operations.keys import Key, columns_condition, dialect_of, key_chunks
 
 
@@ -65,9 +64,7 @@ class NextValue:
             raise MappingError(f"NextValue counts within ({names}), which is no foreign key of {info.row.__name__}")
         return foreign_key
 
-    async def number(
-        self, db_sess: AsyncSession, entity: Entity[Any, Any], blocks: Sequence[Block], operation: str
-    ) -> list[Block]:
+    async def number(self, db_sess: AsyncSession, entity: Any, blocks: Sequence[Block], operation: str) -> list[Block]:
         """Lock the parents and give the rows with their numbers; two statements.
 
         Raises:
@@ -88,9 +85,7 @@ class NextValue:
                 raise InvalidValue(f"{info.row.__name__}.{name} says within what is counted: give it")
         return list(zip(*(block.columns[name] for name in self.parents), strict=True))
 
-    async def _lock(
-        self, db_sess: AsyncSession, entity: Entity[Any, Any], parents: Sequence[Key], operation: str
-    ) -> None:
+    async def _lock(self, db_sess: AsyncSession, entity: Any, parents: Sequence[Key], operation: str) -> None:
         foreign_key, found = self.foreign_key(entity.info), set[Key]()
         places = {element.parent: element.column for element in foreign_key.elements}
         columns: list[Column[Any]] = [places[entity.info.columns[name]] for name in self.parents]
@@ -104,9 +99,7 @@ class NextValue:
         if len(found) != len(parents):
             raise _absent(entity, foreign_key, operation)
 
-    async def _last(
-        self, db_sess: AsyncSession, entity: Entity[Any, Any], parents: Sequence[Key], operation: str
-    ) -> dict[Key, int]:
+    async def _last(self, db_sess: AsyncSession, entity: Any, parents: Sequence[Key], operation: str) -> dict[Key, int]:
         columns, last = [entity.info.columns[name] for name in self.parents], dict[Key, int]()
         number, dialect = entity.info.columns[self.column.key], dialect_of(db_sess)
         for chunk in key_chunks(parents, dialect):
@@ -125,7 +118,7 @@ class NextValue:
         return Block({**block.columns, name: numbers}, {**block.types, name: {int}}, block.size)
 
 
-def _absent(entity: Entity[Any, Any], foreign_key: ForeignKeyConstraint, operation: str) -> Exception:
+def _absent(entity: Any, foreign_key: ForeignKeyConstraint, operation: str) -> Any:
     name = None if foreign_key.name is None else str(foreign_key.name)
     kind = entity.violations.get(name or "", ReferenceNotFound)
     error = kind(f"the {foreign_key.referred_table.name} row to count within does not exist")

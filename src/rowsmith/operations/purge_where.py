@@ -119,6 +119,7 @@ class WherePurger(Operation[TRow, TData]):
         scope: SearchScope | None = None,
         all_rows: bool = False,
         pace: Pace = DEFAULT_PACE,
+        dry_run: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> PurgeReport:
         """Remove the rows, until a look finds none that is left or ``max_rows`` are gone.
@@ -131,6 +132,7 @@ class WherePurger(Operation[TRow, TData]):
             scope: who removes. It says who asks, not which rows are meant: it does not stand in for filters.
             all_rows: no filters, and all rows that the scope reaches are meant.
             pace: sizes and pauses.
+            dry_run: only count what would be removed.
             progress: is told after each chunk how many rows are gone.
 
         Raises:
@@ -142,31 +144,15 @@ class WherePurger(Operation[TRow, TData]):
         conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
         async with begin() as db_sess:
             limits = await admit(db_sess, self.entity, scope, "purge_where")
-        run = _Run(begin, Doomed(self.entity, [*limits.conditions, *conditions]), pace, progress)
+            doomed = Doomed(self.entity, [*limits.conditions, *conditions])
+            if dry_run:
+                return await _count(db_sess, doomed, pace)
+        run = _Run(begin, doomed, pace, progress)
         try:
             return await run.purge()
         except Exception as exc:
             run.tally.tell(exc)
             raise
-
-    @located("purge_where")
-    async def count(
-        self,
-        begin: BeginSession,
-        filters: Filters[TRow],
-        *,
-        scope: SearchScope | None = None,
-        all_rows: bool = False,
-        pace: Pace = DEFAULT_PACE,
-    ) -> PurgeReport:
-        """Count what :meth:`purge` would remove, and remove nothing."""
-        tally, conditions = Tally(), narrowing(self.entity.info, filters, all_rows=all_rows)
-        async with begin() as db_sess:
-            limits = await admit(db_sess, self.entity, scope, "purge_where")
-            doomed = Doomed(self.entity, [*limits.conditions, *conditions])
-            found = int((await execute(db_sess, doomed.count(), doomed.origin)).scalar_one())
-        tally.rows = found if pace.max_rows is None else min(found, pace.max_rows)
-        return replace(tally.report(complete=tally.rows == found), dry_run=True)
 
 
 class Doomed:
@@ -263,6 +249,14 @@ class _Run:
     async def _any_left(self) -> bool:
         async with self.begin() as db_sess:
             return bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
+
+
+async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeReport:
+    """Count what would be removed, and remove nothing."""
+    tally = Tally()
+    found = int((await execute(db_sess, doomed.count(), doomed.origin)).scalar_one())
+    tally.rows = found if pace.max_rows is None else min(found, pace.max_rows)
+    return replace(tally.report(complete=tally.rows == found), dry_run=True)
 
 
 async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, Key | None]:

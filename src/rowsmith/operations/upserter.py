@@ -6,14 +6,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit
-from rowsmith.operations.batch_upserter import ByConflict, Upsertion
+from rowsmith.operations.batch_upserter import Upsertion
 from rowsmith.operations.conflict import Conflict
-from rowsmith.operations.entity import TData, TRow, located
+from rowsmith.operations.entity import Operation, TData, TRow, located
 from rowsmith.operations.results import Upserted
 from rowsmith.scope import SearchScope
 
 
-class Upserter(ByConflict[TRow, TData]):
+class Upserter(Operation[TRow, TData]):
     """Creates one row, or changes the one with its key; otherwise as :class:`BatchUpserter`; one statement."""
 
     @located("upsert")
@@ -40,5 +40,5 @@ class Upserter(ByConflict[TRow, TData]):
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
         limits = await admit(db_sess, self.entity, scope, "upsert")
-        upsertion = Upsertion(self.entity, limits, conflict or self.conflict, "upsert")
+        upsertion = Upsertion(self.entity, limits, conflict or self.entity.conflict, "upsert")
         return (await upsertion.write(db_sess, [spec]))[0]

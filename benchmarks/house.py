@@ -1,0 +1,78 @@
+"""``python -m benchmarks.house [FOLDER]``: the figures of the source's own shape, read by its syntax alone."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TypeAlias
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def code_lines(path: Path, tree: ast.Module) -> set[int]:
+    """Give the lines that hold code: no blank ones, no comments, no docstrings."""
+    with path.open("rb") as file:
+        skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+        kept = [t for t in tokenize.tokenize(file.readline) if t.type not in (*skipped, tokenize.ENCODING)]
+    lines = {line for token in kept if token.string for line in range(token.start[0], token.end[0] + 1)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return lines
+
+
+def functions(tree: ast.AST) -> Iterator[Function]:
+    """Give every function but the overloads, which repeat a signature."""
+    for node in ast.walk(tree):
+        if isinstance(node, FUNCTIONS) and not any(ast.unparse(d) == "overload" for d in node.decorator_list):
+            yield node
+
+
+def arguments(function: Function) -> list[ast.arg]:
+    """Give the parameters but ``self`` and ``cls``."""
+    given = function.args
+    named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    return [argument for argument in named if argument.arg not in ("self", "cls")]
+
+
+def body_lines(function: Function) -> int:
+    """Give the number of lines from the first statement after the docstring to the last."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def measure(folder: Path) -> dict[str, str]:
+    """Give the figures of a folder's source."""
+    trees = {path: ast.parse(path.read_text()) for path in sorted(folder.rglob("*.py"))}
+    found = [function for tree in trees.values() for function in functions(tree)]
+    mentions = Counter(
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Attribute, ast.Name))
+    )
+    private = [f for f in found if f.name.startswith("_") and not f.name.startswith("__")]
+    once = [function for function in private if mentions[function.name] <= 1]
+    given = [argument for function in found for argument in arguments(function)]
+    vague = [a for a in given if a.annotation is not None and "Any" in ast.unparse(a.annotation)]
+    lines, parameters = [body_lines(f) for f in found], [len(arguments(f)) for f in found]
+    return {
+        "files": str(len(trees)),
+        "lines of code": f"{sum(len(code_lines(path, tree)) for path, tree in trees.items()):,}",
+        "functions": str(len(found)),
+        "lines of a function, median / p90": f"{median(lines):g} / {quantiles(lines, n=10)[-1]:g}",
+        "parameters, p90": f"{quantiles(parameters, n=10)[-1]:g}",
+        "private functions used once": f"{len(once)}, {len(once) / len(found):.0%} of all",
+        "arguments with Any": f"{len(vague)}, {len(vague) / len(given):.0%}",
+    }
+
+
+if __name__ == "__main__":
+    for name, figure in measure(Path(sys.argv[1] if len(sys.argv) > 1 else "src/rowsmith")).items():
+        sys.stdout.write(f"{name:36} {figure}\n")
