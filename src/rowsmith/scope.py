@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Column, ColumnElement, and_, or_
+from sqlalchemy import Column, ColumnElement
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     AsBoolean,
@@ -28,7 +28,7 @@ from sqlalchemy.sql.elements import (
 )
 from sqlalchemy.sql.selectable import SelectBase
 
-from rowsmith.conditions import Condition, negation, resolve, resolve_all
+from rowsmith.conditions import Condition, conjunction, disjunction, negation, resolve, whole
 from rowsmith.errors import (
     EmptyScope,
     ErrorFactory,
@@ -130,7 +130,7 @@ class AnyOf(_Combined):
 
     def __call__(self) -> ColumnElement[bool]:
         """Give the parts joined by OR, each kept as a group."""
-        return or_(*map(_part, self.parts))
+        return disjunction(list(map(_part, self.parts)))
 
 
 class AllOf(_Combined):
@@ -138,7 +138,7 @@ class AllOf(_Combined):
 
     def __call__(self) -> ColumnElement[bool]:
         """Give the parts joined by AND."""
-        return and_(*map(_part, self.parts))
+        return conjunction(list(map(_part, self.parts)))
 
     def to_conditions(self) -> Sequence[Condition]:
         """Give the parts one by one, so that their equalities can be stamped onto new rows."""
@@ -161,7 +161,7 @@ def _part(part: ScopePart) -> ColumnElement[bool]:
         conditions = part.to_conditions()
         if not conditions:
             raise EmptyScope(f"{type(part).__name__} has no conditions and cannot be part of another scope")
-        return and_(*resolve_all(conditions))
+        return conjunction(conditions)
     return resolve(part)
 
 
@@ -306,27 +306,33 @@ def _limits(conditions: list[ColumnElement[bool]], checks: Sequence[ExistenceChe
 
 def _conjuncts(condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
     """Take ANDs apart, so that each equality among them can be stamped; TRUE limits nothing and is left out."""
-    if _is_true(condition):
+    bare = _bare(condition)
+    if _is_true(bare):
         return
-    if isinstance(condition, Grouping):
-        yield from _conjuncts(cast("ColumnElement[bool]", condition.element))
-    elif isinstance(condition, BooleanClauseList) and condition.operator is operators.and_:
-        for clause in condition.clauses:
+    if isinstance(bare, BooleanClauseList) and bare.operator is operators.and_:
+        for clause in bare.clauses:
             yield from _conjuncts(clause)
     else:
-        yield condition
+        yield whole(bare)
+
+
+def _bare(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    while isinstance(condition, Grouping):
+        condition = cast("ColumnElement[bool]", condition.element)
+    return condition
 
 
 def _is_true(condition: ColumnElement[bool]) -> bool:
     wrapped = isinstance(condition, AsBoolean) and condition.operator is operators.is_true
-    return isinstance(cast("Any", condition).element if wrapped else condition, True_)
+    return isinstance(_bare(cast("Any", condition).element if wrapped else condition), True_)
 
 
 def _equality(condition: ColumnElement[bool], info: RowInfo[Any]) -> tuple[str, Any] | None:
     """Give (attribute name, value) of ``column = value``, either way round."""
-    if not isinstance(condition, BinaryExpression) or condition.operator is not operators.eq:
+    bare = _bare(condition)
+    if not isinstance(bare, BinaryExpression) or bare.operator is not operators.eq:
         return None
-    sides: tuple[Any, Any] = (condition.left, condition.right)
+    sides: tuple[Any, Any] = (bare.left, bare.right)
     column, value = reversed(sides) if isinstance(sides[1], Column) else sides
     name = _attribute_name(column, info)
     return None if name is None else _literal(name, value)

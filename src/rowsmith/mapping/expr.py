@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypeGuard
 
-from sqlalchemy import ColumnElement, and_, distinct, func
+from sqlalchemy import ColumnElement, distinct, func
 from sqlalchemy.sql.functions import FunctionElement
 
-from rowsmith.conditions import Condition, resolve_all
+from rowsmith.conditions import Condition, conjunction
 from rowsmith.errors import MappingError
 
 Expression: TypeAlias = Any
@@ -72,7 +72,7 @@ class Aggregate:
         over = [] if self.expression is None else [resolved(self.expression)]
         make: Any = getattr(func, self.kind)
         function: FunctionElement[Any] = make(*(map(distinct, over) if self.distinct else over))
-        return function.filter(and_(*resolve_all(self.conditions))) if self.conditions else function
+        return function.filter(conjunction(self.conditions)) if self.conditions else function
 
 
 def count(expression: Expression = None, *, distinct: bool = False) -> Aggregate:

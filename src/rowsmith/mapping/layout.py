@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.sql.util import ClauseAdapter
 
+from rowsmith.conditions import limited
 from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.expr import Aggregate, Expr
@@ -261,7 +262,7 @@ def _placed(level: _Level, source: Expr) -> ColumnElement[Any]:
     # A SELECT of its own, in which the row has its own name: subqueries find it as they were written.
     own = select(expression).select_from(level.info.row).correlate(level.entity)
     key = (level.info.attribute(name) == getattr(level.entity, name) for name in level.info.primary_key)
-    return own.where(*key).scalar_subquery()
+    return limited(own, *key).scalar_subquery()
 
 
 def _has_subquery(expression: Any) -> bool:
