@@ -151,6 +151,30 @@ EMPTY: dict[str, SearchScope] = {
     "nested and": scope_of(sa.and_(sa.true(), sa.and_(sa.true()))),
     "callable": scope_of(sa.true),
     "all of true": AllOf(sa.true()),
+    "literal": scope_of(sa.literal(True)),
+    "number": scope_of(sa.literal(1, sa.Boolean)),
+    "equal literals": scope_of(sa.literal(1) == 1),
+    "unequal literals": scope_of(sa.literal(1) < 2, sa.literal("a") != "b"),
+    "unknown of literals": scope_of(sa.func.lower("A") == "a"),
+    "function": scope_of(sa.func.now() > sa.func.now()),
+    "text": scope_of(sa.text("true")),  # type: ignore[arg-type]
+    "text that compares": scope_of(sa.text("1 = 1")),  # type: ignore[arg-type]
+    "text as a column": scope_of(sa.literal_column("true", sa.Boolean)),
+    "text of quotes": scope_of(sa.literal_column("'a' = 'a' OR 1 IS NULL")),
+    "coerced text": scope_of(sa.type_coerce(sa.text("TRUE"), sa.Boolean)),
+    "cast": scope_of(sa.cast(1, sa.Boolean)),
+    "or with true": scope_of(sa.or_(sa.true(), GroupRow.size == 1)),
+    "or with a literal": scope_of(sa.or_(sa.literal(True), GroupRow.size == 1)),
+    "or with a comparison": scope_of(sa.or_(GroupRow.size == 1, sa.literal(1) == 1)),
+    "any of true": AnyOf(A, sa.true()),
+    "any of a literal": AnyOf(A, AllOf(sa.literal(True))),
+    "not false": Not(sa.false()),
+    "not nothing of": Not(GroupRow.domain_name.in_([])),
+    "not in nothing": scope_of(GroupRow.domain_name.not_in([])),
+    "negated": scope_of(~sa.literal(False)),
+    "itself": scope_of(GroupRow.domain_name == GroupRow.domain_name),
+    "somewhere": scope_of(sa.exists().where(DomainRow.name == "a")),
+    "label": scope_of(sa.literal(True).label("all")),
 }
 
 
@@ -159,6 +183,49 @@ def test_a_scope_without_conditions_is_refused(scope: SearchScope) -> None:
     """What limits nothing is an error, never all rows."""
     with pytest.raises(EmptyScope):
         resolve_scope(scope, INFO)
+
+
+NO_ROWS = [sa.false(), sa.literal(False), sa.literal(1) == 2, sa.or_(sa.literal(False), sa.false()), Not(sa.true())]
+
+
+async def test_a_scope_may_leave_no_row(groups: GroupRepository) -> None:
+    """False is a scope: nothing is seen, nothing created."""
+    for condition in NO_ROWS:
+        scope = scope_of(condition)
+        assert await groups.count(scope) == 0
+        with pytest.raises(ScopeMismatch):
+            await groups.create(GroupCreate("a", "new"), scope=scope)
+
+
+async def test_what_holds_for_all_rows_is_left_out_beside_the_rest(groups: GroupRepository) -> None:
+    """A true part neither opens a scope nor closes it, and what only the database can tell stays in."""
+    for true in (sa.literal(True), sa.literal(1) == 1, GroupRow.note.not_in([]), sa.func.lower("A") == "a"):
+        assert [item.id for item in (await groups.search(AllOf(true, A))).items] == [1, 2]
+    assert await groups.count(AllOf(A, sa.func.lower("A") == "b")) == 0
+
+
+@dataclass(frozen=True)
+class NightlyCleanUp(Unscoped):
+    domain_name: str = "a"
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [GroupRow.domain_name == self.domain_name]
+
+
+@dataclass(frozen=True)
+class CheckedCleanUp(Unscoped):
+    def existence_checks(self) -> Sequence[ExistenceCheck]:
+        return [ExistenceCheck(DomainRow.name == "c", DomainNotFound)]
+
+
+async def test_unscoped_has_no_conditions(groups: GroupRepository) -> None:
+    """A subclass with conditions is refused, not read as all rows; one with checks has them run."""
+    for scope in (NightlyCleanUp("why"), AllOf(NightlyCleanUp("why")), AnyOf(A, NightlyCleanUp("why"))):
+        with pytest.raises(EmptyScope):
+            await groups.purge_where([GroupRow.size >= 0], scope=scope)
+    with pytest.raises(DomainNotFound):
+        await groups.count(CheckedCleanUp("why"))
+    assert await groups.count() == 3
 
 
 @pytest.mark.parametrize("combine", [AnyOf, AllOf, Not])

@@ -15,7 +15,6 @@ from typing import Any, TypeAlias, cast
 from sqlalchemy import Column, ColumnElement
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
-    AsBoolean,
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
@@ -38,6 +37,7 @@ from rowsmith.errors import (
     ScopeMismatch,
     ScopeRequired,
 )
+from rowsmith.extent import Extent, extent
 from rowsmith.mapping import RowInfo, check_for_comparison
 from rowsmith.mapping.writes import storable
 
@@ -90,7 +90,7 @@ class Unscoped(SearchScope):
             raise EmptyScope("Unscoped needs a reason: write Unscoped(reason='nightly clean-up')")
 
     def to_conditions(self) -> Sequence[Condition]:
-        """Give no conditions; only this scope may."""
+        """Give no conditions; only this scope may, and a subclass may give none either."""
         return ()
 
 
@@ -157,9 +157,9 @@ class Not(_Combined):
 
 
 def _part(part: ScopePart) -> ColumnElement[bool]:
-    if isinstance(part, SearchScope) and not isinstance(part, _Combined):
+    if isinstance(part, SearchScope):
         conditions = part.to_conditions()
-        if not conditions:
+        if not conditions or isinstance(part, Unscoped):
             raise EmptyScope(f"{type(part).__name__} has no conditions and cannot be part of another scope")
         return conjunction(conditions)
     return resolve(part)
@@ -214,7 +214,7 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     """Resolve a scope for one call; None limits nothing.
 
     Raises:
-        EmptyScope: it has no conditions and is not :class:`Unscoped`.
+        EmptyScope: it has no conditions that could tell rows apart and is not :class:`Unscoped`, or has some and is.
         ScopeError: it is no scope.
         InvalidFilter: a condition refers to another table outside of a subquery, which would multiply rows.
         InvalidValue: one of its values is none the database takes.
@@ -224,12 +224,32 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     if not isinstance(cast("Any", scope), SearchScope):
         raise ScopeError(f"a scope is an instance of a SearchScope, not {_kind(scope)}")
     if isinstance(scope, Unscoped):
-        logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
-        return NO_LIMITS
-    conditions = [part for condition in scope.to_conditions() for part in _conjuncts(resolve(condition))]
-    if not conditions:
-        raise EmptyScope(f"{type(scope).__name__}.to_conditions() gave nothing: write Unscoped(reason='...') if meant")
-    return _limits(conditions, scope.existence_checks(), info)
+        return _no_limits(scope, info)
+    return _limits(_limiting(scope, info), scope.existence_checks(), info)
+
+
+def _no_limits(scope: Unscoped, info: RowInfo[Any]) -> Limits:
+    if scope.to_conditions():
+        raise EmptyScope(f"{type(scope).__name__} is Unscoped, which limits nothing: derive it from SearchScope")
+    logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
+    return _limits([], scope.existence_checks(), info)
+
+
+def _limiting(scope: SearchScope, info: RowInfo[Any]) -> list[ColumnElement[bool]]:
+    """Give the conditions of a scope one by one, those left out that hold for every row."""
+    given = [condition for condition in scope.to_conditions() if not _is_constant_text(condition, info)]
+    parts = [part for condition in given for part in _conjuncts(resolve(condition))]
+    extents = [extent(part, info.table) for part in parts]
+    if not {Extent.SOME, Extent.NONE} & set(extents):
+        raise EmptyScope(
+            f"{type(scope).__name__}.to_conditions() gave nothing that tells one {info.row.__name__} from another: "
+            "compare its columns, or write Unscoped(reason='...') if all are meant"
+        )
+    return [part for part, found in zip(parts, extents, strict=True) if found is not Extent.ALL]
+
+
+def _is_constant_text(condition: Any, info: RowInfo[Any]) -> bool:
+    return isinstance(condition, TextClause) and extent(cast("Any", condition), info.table) is not Extent.SOME
 
 
 def _kind(thing: object) -> str:
@@ -305,10 +325,8 @@ def _limits(conditions: list[ColumnElement[bool]], checks: Sequence[ExistenceChe
 
 
 def _conjuncts(condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
-    """Take ANDs apart, so that each equality among them can be stamped; TRUE limits nothing and is left out."""
+    """Take ANDs apart, so that each equality among them can be stamped."""
     bare = _bare(condition)
-    if _is_true(bare):
-        return
     if isinstance(bare, BooleanClauseList) and bare.operator is operators.and_:
         for clause in bare.clauses:
             yield from _conjuncts(clause)
@@ -320,11 +338,6 @@ def _bare(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     while isinstance(condition, Grouping):
         condition = cast("ColumnElement[bool]", condition.element)
     return condition
-
-
-def _is_true(condition: ColumnElement[bool]) -> bool:
-    wrapped = isinstance(condition, AsBoolean) and condition.operator is operators.is_true
-    return isinstance(_bare(cast("Any", condition).element if wrapped else condition), True_)
 
 
 def _equality(condition: ColumnElement[bool], info: RowInfo[Any]) -> tuple[str, Any] | None:
