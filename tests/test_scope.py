@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
+from counters import CounterPatch, CounterRow
 from rowsmith import (
     AllOf,
     AnyOf,
@@ -497,6 +498,90 @@ async def test_a_scope_on_a_column_that_changes_by_itself(any_tables: WithTables
         with pytest.raises(ScopeMismatch):
             await rows.update(1, TouchedPatch(name=OptionalState.update("y")), scope=untouched)
         assert (await rows.get(1, untouched)).name == "x"
+
+
+class CounterRepository(Repository[CounterRow]):
+    pass
+
+
+async def test_a_scope_on_a_version(any_tables: WithTables) -> None:
+    """The version that every update counts up can take a row out of its scope."""
+    fresh = scope_of(CounterRow.version == 1)
+    async with any_tables(CounterRow) as db:
+        counters = CounterRepository(db)
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.insert(CounterRow).values(tenant="a", place=1, version=1))
+        with pytest.raises(ScopeMismatch):
+            await counters.update(("a", 1), CounterPatch(uses=OptionalState.update(2)), scope=fresh)
+        with pytest.raises(ScopeMismatch):
+            await counters.update_where([], CounterPatch(uses=OptionalState.update(2)), scope=fresh, all_rows=True)
+        assert await counters.count(fresh) == 1
+
+
+MINE = """
+CREATE FUNCTION mine(groups) RETURNS boolean LANGUAGE sql AS $$ SELECT $1.domain_name = 'a' $$;
+CREATE FUNCTION stands_in(integer) RETURNS text LANGUAGE sql AS $$ SELECT domain_name FROM groups WHERE id = $1 $$;
+CREATE SCHEMA own;
+CREATE FUNCTION own.lower(integer) RETURNS text LANGUAGE sql AS $$ SELECT stands_in($1) $$;
+CREATE OPERATOR === (LEFTARG = integer, RIGHTARG = text, FUNCTION = is_in);
+"""
+UNSEEN: dict[str, Condition] = {
+    "whole row": sa.func.mine(GroupRow.__table__.table_valued(), type_=sa.Boolean),
+    "whole row, in parts": sa.and_(sa.func.mine(GroupRow.__table__.table_valued(), type_=sa.Boolean), GroupRow.id > 0),
+    "of the key": sa.func.stands_in(GroupRow.id) == "a",
+    "of a schema": sa.func.own.lower(GroupRow.id) == "a",
+    "operator": GroupRow.id.bool_op("===")("a"),
+    "case": sa.case((sa.func.stands_in(GroupRow.id) == "a", sa.true()), else_=sa.false()),
+    "subquery": GroupRow.id.in_(sa.select(sa.text("id FROM groups WHERE domain_name = 'a'"))),
+}
+MOVED = GroupPatch(domain_name=OptionalState.update("b"), name=OptionalState.update("moved"))
+MOVES: dict[str, Call] = {
+    "update": lambda groups, id, scope: groups.update(id, MOVED, scope=scope),
+    "batch_update": lambda groups, id, scope: groups.batch_update([id], MOVED, scope=scope),
+    "batch_update_each": lambda groups, id, scope: groups.batch_update_each({id: MOVED}, scope=scope),
+    "update_where": lambda groups, id, scope: groups.update_where([GroupRow.id == id], MOVED, scope=scope),
+}
+
+
+@pytest.fixture
+async def with_functions(with_tables: WithTables) -> AsyncIterator[GroupRepository]:
+    async with groups_in(with_tables) as made:
+        is_in = "CREATE FUNCTION is_in(integer, text) RETURNS boolean LANGUAGE sql AS 'SELECT stands_in($1) = $2'"
+        *functions, operator, _ = MINE.split(";\n")
+        async with made.db.begin_session() as db_sess:
+            for statement in (*functions, is_in, operator):
+                await db_sess.execute(sa.text(statement))
+        yield made
+        async with made.db.begin_session() as db_sess:
+            await db_sess.execute(sa.text("DROP OPERATOR === (integer, text)"))
+            for name in ("is_in(integer, text)", "own.lower(integer)", "stands_in(integer)", "mine(groups)"):
+                await db_sess.execute(sa.text(f"DROP FUNCTION {name}"))
+            await db_sess.execute(sa.text("DROP SCHEMA own"))
+
+
+async def test_what_cannot_be_seen_to_stay_is_verified(with_functions: GroupRepository) -> None:
+    """A scope by something that may read any column is held against each row that an update wrote."""
+    groups, before = with_functions, await stored(with_functions.db)
+    for condition in UNSEEN.values():
+        scope = scope_of(condition)
+        assert await groups.find(GroupId(1), scope) is not None
+        for move in MOVES.values():
+            with pytest.raises(ScopeMismatch):
+                await move(groups, GroupId(1), scope)
+        partial = await groups.batch_update_partial({GroupId(1): MOVED}, scope=scope)
+        assert [type(item.error) for item in partial.failed] == [ScopeMismatch]
+        with pytest.raises(ScopeMismatch):
+            await groups.create(GroupCreate("b", "new"), scope=scope)
+        assert await stored(groups.db) == before
+
+
+async def test_what_can_be_seen_to_stay_costs_nothing(groups: GroupRepository) -> None:
+    """Comparisons and plain functions of other columns than those written need no second look."""
+    here = sa.or_(sa.func.lower(GroupRow.domain_name) == "a", GroupRow.domain_name.in_(["a", "c"]))
+    for condition in (here, Not(GroupRow.domain_name != "a"), ~sa.and_(GroupRow.id < 0, GroupRow.size > 9)):
+        with count_statements(groups.db) as sent:
+            await groups.update(GroupId(1), NAMED, scope=scope_of(condition))
+        assert len(sent) == 1
 
 
 async def test_odd_values_in_a_scope(groups: GroupRepository) -> None:

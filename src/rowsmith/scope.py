@@ -12,20 +12,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Column, ColumnElement
+from sqlalchemy import Column, ColumnElement, Null, Tuple, UnaryExpression
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
     ClauseElement,
-    ColumnClause,
+    ClauseList,
     False_,
     Grouping,
     TextClause,
     True_,
 )
-from sqlalchemy.sql.selectable import SelectBase
+from sqlalchemy.sql.functions import Function
 
 from rowsmith.conditions import Condition, conjunction, disjunction, negation, resolve, whole
 from rowsmith.errors import (
@@ -370,12 +370,47 @@ def _attribute_name(side: Any, info: RowInfo[Any]) -> str | None:
     return None if found is None or info.is_computed(found) else found
 
 
+# What is no more than its parts, which are looked at by themselves.
+_TRANSPARENT = (
+    BindParameter,
+    BinaryExpression,
+    BooleanClauseList,
+    ClauseList,
+    False_,
+    Grouping,
+    Null,
+    True_,
+    Tuple,
+    UnaryExpression,
+)
+_OF_THEIR_ARGUMENTS = {
+    "abs",
+    "char_length",
+    "coalesce",
+    "concat",
+    "current_timestamp",
+    "length",
+    "lower",
+    "now",
+    "upper",
+}
+
+
 def _reads(condition: ColumnElement[bool], names: set[str]) -> bool:
-    """Say whether a condition reads one of these columns; a subquery may read any, and so may SQL given as text."""
+    """Say whether a condition reads one of these columns, or cannot be seen not to.
+
+    A subquery may read any, and so may SQL given as text, a function or an operator of the database's own, a row
+    taken as a value.
+    """
     return any(_may_read(element, names) for element in visitors.iterate(condition))
 
 
 def _may_read(element: Any, names: set[str]) -> bool:
     if isinstance(element, Column):
         return str(element.name) in names
-    return isinstance(element, (SelectBase, TextClause, ColumnClause))
+    if isinstance(element, Function):
+        return element.name not in _OF_THEIR_ARGUMENTS or bool(element.packagenames)
+    if not isinstance(element, _TRANSPARENT):
+        return True
+    used = (getattr(element, "operator", None), getattr(element, "modifier", None))
+    return any(isinstance(operator, operators.custom_op) for operator in used)
