@@ -9,15 +9,19 @@ from typing import Annotated, Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import aliased
 
 from rowsmith import (
     AllOf,
     AnyOf,
+    BatchQuerier,
     Condition,
     CursorBackwardPagination,
     CursorForwardPagination,
     EntityAlreadyExists,
     EntityNotFound,
+    Expr,
+    MappingError,
     Not,
     OptionalState,
     Order,
@@ -26,7 +30,7 @@ from rowsmith import (
     count,
 )
 from rowsmith.testing import WithTables
-from sample import GroupId, GroupPatch, GroupRepository, GroupRow, groups_in, stored
+from sample import DomainRow, GroupId, GroupPatch, GroupRepository, GroupRow, groups_in, stored
 
 FOREIGN = GroupId(3)
 RENAMED = GroupPatch(name=OptionalState.update("new"))
@@ -195,3 +199,62 @@ async def test_an_order_opens_nothing(groups: GroupRepository, order: Order) -> 
     pages = [[item.id for item in page.items] for page in (first, second, back)]
     assert sorted(pages[0] + pages[1]) == [1, 2]
     assert pages[2] == pages[0]
+
+
+@dataclass(frozen=True)
+class Beside:
+    id: int
+    domain: Annotated[str, Expr(DomainRow.name)]
+
+
+@dataclass(frozen=True)
+class BesideLater:
+    id: int
+    domain: Annotated[str, Expr(lambda: sa.func.lower(DomainRow.name))]
+
+
+@dataclass(frozen=True)
+class BesideAlias:
+    id: int
+    other: Annotated[str, Expr(aliased(GroupRow).name)]
+
+
+OWN_DOMAIN = sa.select(DomainRow.name).where(DomainRow.name == GroupRow.domain_name)
+
+
+@dataclass(frozen=True)
+class Within:
+    id: int
+    domain: Annotated[str, Expr(OWN_DOMAIN.scalar_subquery())]
+
+
+@pytest.mark.parametrize("into", [Beside, BesideLater, BesideAlias], ids=lambda into: into.__name__)
+async def test_a_computed_field_reads_no_other_table(groups: GroupRepository, into: type[Any]) -> None:
+    """Another table's column would give each row once for each of that table's rows, whosever those are."""
+    async with groups.db.begin_readonly_session() as db_sess:
+        with pytest.raises(MappingError, match="another table"):
+            await BatchQuerier(GroupRow, into=into).search(db_sess, A)
+        page = await BatchQuerier(GroupRow, into=Within, soft_delete=groups.soft_delete).search(db_sess, A)
+    assert page.items == (Within(1, "a"), Within(2, "a"))
+
+
+@dataclass(frozen=True)
+class Counted:
+    n: Annotated[int, count(DomainRow.name)]
+
+
+@dataclass(frozen=True)
+class CountedWhere:
+    n: Annotated[int, count().filter(DomainRow.name == "b")]
+
+
+@dataclass(frozen=True)
+class Computed:
+    n: Annotated[int, Expr(sa.func.count(DomainRow.name) + 1)]
+
+
+@pytest.mark.parametrize("into", [Counted, CountedWhere, Computed], ids=lambda into: into.__name__)
+async def test_an_aggregate_reads_no_other_table(groups: GroupRepository, into: type[Any]) -> None:
+    """Nor is anything computed over rows that no scope was asked about."""
+    with pytest.raises(MappingError, match="another table"):
+        await groups.aggregate(A, into=into)

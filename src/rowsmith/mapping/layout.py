@@ -22,7 +22,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import builder
-from rowsmith.mapping.expr import Aggregate, Expr
+from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Nested, Stored, nested, sources
 from rowsmith.mapping.row import RowInfo, row_info
 
@@ -165,6 +165,7 @@ class _Draft:
             case Stored():
                 return _column(self.place(level, name))
             case Expr():
+                keep_to_row(source.resolve(), level.info, f"{into.__name__}.{name}")
                 return _column(self._append(_placed(level, source).label(f"{name}_{len(self.selects)}")))
             case Aggregate():
                 raise MappingError(f"{into.__name__}.{name} is an aggregate: give this class to aggregate(...)")
