@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rowsmith
 from rowsmith import Condition, InvalidFilter
-from rowsmith.conditions import conjunction, disjunction, negation, resolve, resolve_all
+from rowsmith.conditions import conjunction, disjunction, limited, negation, resolve, resolve_all
 from sample import GroupRow
 
 ONE, TWO = GroupRow.size == 1, GroupRow.note == "x"
@@ -29,8 +32,8 @@ def test_a_condition_is_an_expression_or_gives_one() -> None:
         calls.append(1)
         return ONE
 
-    assert resolve(ONE) is ONE
-    assert [resolve(later), resolve(later)] == [ONE, ONE] or len(calls) == 2
+    assert sql(resolve(ONE)) == sql(resolve(later)) == sql(resolve(later)) == "(groups.size = 1)"
+    assert len(calls) == 2
     assert len(resolve_all([ONE, later])) == 2
     assert len(calls) == 3
 
@@ -48,7 +51,7 @@ def test_what_is_no_condition(wrong: Any) -> None:
 
 def test_a_mapped_attribute_is_a_condition() -> None:
     """A boolean column stands for itself."""
-    assert sql(resolve(sa.column("flag", sa.Boolean))) == "flag"
+    assert sql(resolve(sa.column("flag", sa.Boolean))) == "(flag)"
     assert resolve(GroupRow.size) is not None  # type: ignore[arg-type]
 
 
@@ -57,15 +60,40 @@ def test_together() -> None:
     assert sql(conjunction([])) == "true"
     with pytest.raises(InvalidFilter, match="OR"):
         disjunction([])
-    assert sql(conjunction([ONE, TWO])) == "groups.size = 1 AND groups.note = 'x'"
+    assert sql(conjunction([ONE, TWO])) == "(groups.size = 1) AND (groups.note = 'x')"
     inner = disjunction([ONE, lambda: TWO])
-    assert sql(conjunction([inner, ONE])) == "(groups.size = 1 OR groups.note = 'x') AND groups.size = 1"
+    assert sql(conjunction([inner, ONE])) == "((groups.size = 1) OR (groups.note = 'x')) AND (groups.size = 1)"
 
 
 def test_negation_is_the_complement() -> None:
     """What is NULL for a row does not hold, so its negation does."""
     assert sql(negation(TWO)) == "(groups.note = 'x') IS NOT true"
     assert sql(negation(lambda: ONE)) == "(groups.size = 1) IS NOT true"
+
+
+TORN = sa.literal_column("size = 1 OR size = 2", sa.Boolean)
+
+
+def test_sql_given_as_text_is_not_taken_apart() -> None:
+    """Whatever joins conditions, SQL that SQLAlchemy gives no parentheses gets its own, and only one pair."""
+    whole = "(size = 1 OR size = 2)"
+    assert sql(conjunction([TORN, ONE])) == f"{whole} AND (groups.size = 1)"
+    assert sql(disjunction([TORN, conjunction([TORN])])) == f"{whole} OR {whole}"
+    assert sql(negation(TORN)) == f"{whole} IS NOT true"
+    assert sql(resolve(resolve(TORN))) == whole
+    assert str(limited(sa.select(GroupRow.id), TORN, TORN)).endswith(f"WHERE {whole} AND {whole}")
+    assert str(limited(sa.delete(GroupRow), TORN).where(TORN)).endswith(f"WHERE {whole} AND size = 1 OR size = 2")
+
+
+SOURCES = sorted(Path(rowsmith.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_there_is_one_way_to_a_where(path: Path) -> None:
+    """No module limits a statement past ``limited``, so that none can forget the parentheses."""
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    past = [call.lineno for call in calls if isinstance(call, ast.Attribute) and call.attr in ("where", "having")]
+    assert len(past) == (1 if path.name == "conditions.py" else 0), f"{path.name}: write limited(statement, ...)"
 
 
 Leaf = st.sampled_from(["p", "q"]).map(lambda name: sa.column(name, sa.Boolean))

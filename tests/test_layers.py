@@ -14,6 +14,7 @@ ORDER = [
     "errors",
     "state",
     "conditions",
+    "extent",
     "orders",
     "mapping",
     "scope",

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
+from counters import CounterPatch, CounterRow
 from rowsmith import (
     AllOf,
     AnyOf,
@@ -151,6 +152,30 @@ EMPTY: dict[str, SearchScope] = {
     "nested and": scope_of(sa.and_(sa.true(), sa.and_(sa.true()))),
     "callable": scope_of(sa.true),
     "all of true": AllOf(sa.true()),
+    "literal": scope_of(sa.literal(True)),
+    "number": scope_of(sa.literal(1, sa.Boolean)),
+    "equal literals": scope_of(sa.literal(1) == 1),
+    "unequal literals": scope_of(sa.literal(1) < 2, sa.literal("a") != "b"),
+    "unknown of literals": scope_of(sa.func.lower("A") == "a"),
+    "function": scope_of(sa.func.now() > sa.func.now()),
+    "text": scope_of(sa.text("true")),  # type: ignore[arg-type]
+    "text that compares": scope_of(sa.text("1 = 1")),  # type: ignore[arg-type]
+    "text as a column": scope_of(sa.literal_column("true", sa.Boolean)),
+    "text of quotes": scope_of(sa.literal_column("'a' = 'a' OR 1 IS NULL")),
+    "coerced text": scope_of(sa.type_coerce(sa.text("TRUE"), sa.Boolean)),
+    "cast": scope_of(sa.cast(1, sa.Boolean)),
+    "or with true": scope_of(sa.or_(sa.true(), GroupRow.size == 1)),
+    "or with a literal": scope_of(sa.or_(sa.literal(True), GroupRow.size == 1)),
+    "or with a comparison": scope_of(sa.or_(GroupRow.size == 1, sa.literal(1) == 1)),
+    "any of true": AnyOf(A, sa.true()),
+    "any of a literal": AnyOf(A, AllOf(sa.literal(True))),
+    "not false": Not(sa.false()),
+    "not nothing of": Not(GroupRow.domain_name.in_([])),
+    "not in nothing": scope_of(GroupRow.domain_name.not_in([])),
+    "negated": scope_of(~sa.literal(False)),
+    "itself": scope_of(GroupRow.domain_name == GroupRow.domain_name),
+    "somewhere": scope_of(sa.exists().where(DomainRow.name == "a")),
+    "label": scope_of(sa.literal(True).label("all")),
 }
 
 
@@ -159,6 +184,49 @@ def test_a_scope_without_conditions_is_refused(scope: SearchScope) -> None:
     """What limits nothing is an error, never all rows."""
     with pytest.raises(EmptyScope):
         resolve_scope(scope, INFO)
+
+
+NO_ROWS = [sa.false(), sa.literal(False), sa.literal(1) == 2, sa.or_(sa.literal(False), sa.false()), Not(sa.true())]
+
+
+async def test_a_scope_may_leave_no_row(groups: GroupRepository) -> None:
+    """False is a scope: nothing is seen, nothing created."""
+    for condition in NO_ROWS:
+        scope = scope_of(condition)
+        assert await groups.count(scope) == 0
+        with pytest.raises(ScopeMismatch):
+            await groups.create(GroupCreate("a", "new"), scope=scope)
+
+
+async def test_what_holds_for_all_rows_is_left_out_beside_the_rest(groups: GroupRepository) -> None:
+    """A true part neither opens a scope nor closes it, and what only the database can tell stays in."""
+    for true in (sa.literal(True), sa.literal(1) == 1, GroupRow.note.not_in([]), sa.func.lower("A") == "a"):
+        assert [item.id for item in (await groups.search(AllOf(true, A))).items] == [1, 2]
+    assert await groups.count(AllOf(A, sa.func.lower("A") == "b")) == 0
+
+
+@dataclass(frozen=True)
+class NightlyCleanUp(Unscoped):
+    domain_name: str = "a"
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [GroupRow.domain_name == self.domain_name]
+
+
+@dataclass(frozen=True)
+class CheckedCleanUp(Unscoped):
+    def existence_checks(self) -> Sequence[ExistenceCheck]:
+        return [ExistenceCheck(DomainRow.name == "c", DomainNotFound)]
+
+
+async def test_unscoped_has_no_conditions(groups: GroupRepository) -> None:
+    """A subclass with conditions is refused, not read as all rows; one with checks has them run."""
+    for scope in (NightlyCleanUp("why"), AllOf(NightlyCleanUp("why")), AnyOf(A, NightlyCleanUp("why"))):
+        with pytest.raises(EmptyScope):
+            await groups.purge_where([GroupRow.size >= 0], scope=scope)
+    with pytest.raises(DomainNotFound):
+        await groups.count(CheckedCleanUp("why"))
+    assert await groups.count() == 3
 
 
 @pytest.mark.parametrize("combine", [AnyOf, AllOf, Not])
@@ -430,6 +498,90 @@ async def test_a_scope_on_a_column_that_changes_by_itself(any_tables: WithTables
         with pytest.raises(ScopeMismatch):
             await rows.update(1, TouchedPatch(name=OptionalState.update("y")), scope=untouched)
         assert (await rows.get(1, untouched)).name == "x"
+
+
+class CounterRepository(Repository[CounterRow]):
+    pass
+
+
+async def test_a_scope_on_a_version(any_tables: WithTables) -> None:
+    """The version that every update counts up can take a row out of its scope."""
+    fresh = scope_of(CounterRow.version == 1)
+    async with any_tables(CounterRow) as db:
+        counters = CounterRepository(db)
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.insert(CounterRow).values(tenant="a", place=1, version=1))
+        with pytest.raises(ScopeMismatch):
+            await counters.update(("a", 1), CounterPatch(uses=OptionalState.update(2)), scope=fresh)
+        with pytest.raises(ScopeMismatch):
+            await counters.update_where([], CounterPatch(uses=OptionalState.update(2)), scope=fresh, all_rows=True)
+        assert await counters.count(fresh) == 1
+
+
+MINE = """
+CREATE FUNCTION mine(groups) RETURNS boolean LANGUAGE sql AS $$ SELECT $1.domain_name = 'a' $$;
+CREATE FUNCTION stands_in(integer) RETURNS text LANGUAGE sql AS $$ SELECT domain_name FROM groups WHERE id = $1 $$;
+CREATE SCHEMA own;
+CREATE FUNCTION own.lower(integer) RETURNS text LANGUAGE sql AS $$ SELECT stands_in($1) $$;
+CREATE OPERATOR === (LEFTARG = integer, RIGHTARG = text, FUNCTION = is_in);
+"""
+UNSEEN: dict[str, Condition] = {
+    "whole row": sa.func.mine(GroupRow.__table__.table_valued(), type_=sa.Boolean),
+    "whole row, in parts": sa.and_(sa.func.mine(GroupRow.__table__.table_valued(), type_=sa.Boolean), GroupRow.id > 0),
+    "of the key": sa.func.stands_in(GroupRow.id) == "a",
+    "of a schema": sa.func.own.lower(GroupRow.id) == "a",
+    "operator": GroupRow.id.bool_op("===")("a"),
+    "case": sa.case((sa.func.stands_in(GroupRow.id) == "a", sa.true()), else_=sa.false()),
+    "subquery": GroupRow.id.in_(sa.select(sa.text("id FROM groups WHERE domain_name = 'a'"))),
+}
+MOVED = GroupPatch(domain_name=OptionalState.update("b"), name=OptionalState.update("moved"))
+MOVES: dict[str, Call] = {
+    "update": lambda groups, id, scope: groups.update(id, MOVED, scope=scope),
+    "batch_update": lambda groups, id, scope: groups.batch_update([id], MOVED, scope=scope),
+    "batch_update_each": lambda groups, id, scope: groups.batch_update_each({id: MOVED}, scope=scope),
+    "update_where": lambda groups, id, scope: groups.update_where([GroupRow.id == id], MOVED, scope=scope),
+}
+
+
+@pytest.fixture
+async def with_functions(with_tables: WithTables) -> AsyncIterator[GroupRepository]:
+    async with groups_in(with_tables) as made:
+        is_in = "CREATE FUNCTION is_in(integer, text) RETURNS boolean LANGUAGE sql AS 'SELECT stands_in($1) = $2'"
+        *functions, operator, _ = MINE.split(";\n")
+        async with made.db.begin_session() as db_sess:
+            for statement in (*functions, is_in, operator):
+                await db_sess.execute(sa.text(statement))
+        yield made
+        async with made.db.begin_session() as db_sess:
+            await db_sess.execute(sa.text("DROP OPERATOR === (integer, text)"))
+            for name in ("is_in(integer, text)", "own.lower(integer)", "stands_in(integer)", "mine(groups)"):
+                await db_sess.execute(sa.text(f"DROP FUNCTION {name}"))
+            await db_sess.execute(sa.text("DROP SCHEMA own"))
+
+
+async def test_what_cannot_be_seen_to_stay_is_verified(with_functions: GroupRepository) -> None:
+    """A scope by something that may read any column is held against each row that an update wrote."""
+    groups, before = with_functions, await stored(with_functions.db)
+    for condition in UNSEEN.values():
+        scope = scope_of(condition)
+        assert await groups.find(GroupId(1), scope) is not None
+        for move in MOVES.values():
+            with pytest.raises(ScopeMismatch):
+                await move(groups, GroupId(1), scope)
+        partial = await groups.batch_update_partial({GroupId(1): MOVED}, scope=scope)
+        assert [type(item.error) for item in partial.failed] == [ScopeMismatch]
+        with pytest.raises(ScopeMismatch):
+            await groups.create(GroupCreate("b", "new"), scope=scope)
+        assert await stored(groups.db) == before
+
+
+async def test_what_can_be_seen_to_stay_costs_nothing(groups: GroupRepository) -> None:
+    """Comparisons and plain functions of other columns than those written need no second look."""
+    here = sa.or_(sa.func.lower(GroupRow.domain_name) == "a", GroupRow.domain_name.in_(["a", "c"]))
+    for condition in (here, Not(GroupRow.domain_name != "a"), ~sa.and_(GroupRow.id < 0, GroupRow.size > 9)):
+        with count_statements(groups.db) as sent:
+            await groups.update(GroupId(1), NAMED, scope=scope_of(condition))
+        assert len(sent) == 1
 
 
 async def test_odd_values_in_a_scope(groups: GroupRepository) -> None:

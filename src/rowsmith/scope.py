@@ -12,23 +12,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Column, ColumnElement, and_, or_
+from sqlalchemy import Column, ColumnElement, Null, Tuple, UnaryExpression
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
-    AsBoolean,
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
     ClauseElement,
-    ColumnClause,
+    ClauseList,
     False_,
     Grouping,
     TextClause,
     True_,
 )
-from sqlalchemy.sql.selectable import SelectBase
+from sqlalchemy.sql.functions import Function
 
-from rowsmith.conditions import Condition, negation, resolve, resolve_all
+from rowsmith.conditions import Condition, conjunction, disjunction, negation, resolve, whole
 from rowsmith.errors import (
     EmptyScope,
     ErrorFactory,
@@ -38,6 +37,7 @@ from rowsmith.errors import (
     ScopeMismatch,
     ScopeRequired,
 )
+from rowsmith.extent import Extent, extent
 from rowsmith.mapping import RowInfo, check_for_comparison
 from rowsmith.mapping.writes import storable
 
@@ -90,7 +90,7 @@ class Unscoped(SearchScope):
             raise EmptyScope("Unscoped needs a reason: write Unscoped(reason='nightly clean-up')")
 
     def to_conditions(self) -> Sequence[Condition]:
-        """Give no conditions; only this scope may."""
+        """Give no conditions; only this scope may, and a subclass may give none either."""
         return ()
 
 
@@ -130,7 +130,7 @@ class AnyOf(_Combined):
 
     def __call__(self) -> ColumnElement[bool]:
         """Give the parts joined by OR, each kept as a group."""
-        return or_(*map(_part, self.parts))
+        return disjunction(list(map(_part, self.parts)))
 
 
 class AllOf(_Combined):
@@ -138,7 +138,7 @@ class AllOf(_Combined):
 
     def __call__(self) -> ColumnElement[bool]:
         """Give the parts joined by AND."""
-        return and_(*map(_part, self.parts))
+        return conjunction(list(map(_part, self.parts)))
 
     def to_conditions(self) -> Sequence[Condition]:
         """Give the parts one by one, so that their equalities can be stamped onto new rows."""
@@ -157,11 +157,11 @@ class Not(_Combined):
 
 
 def _part(part: ScopePart) -> ColumnElement[bool]:
-    if isinstance(part, SearchScope) and not isinstance(part, _Combined):
+    if isinstance(part, SearchScope):
         conditions = part.to_conditions()
-        if not conditions:
+        if not conditions or isinstance(part, Unscoped):
             raise EmptyScope(f"{type(part).__name__} has no conditions and cannot be part of another scope")
-        return and_(*resolve_all(conditions))
+        return conjunction(conditions)
     return resolve(part)
 
 
@@ -214,7 +214,7 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     """Resolve a scope for one call; None limits nothing.
 
     Raises:
-        EmptyScope: it has no conditions and is not :class:`Unscoped`.
+        EmptyScope: it has no conditions that could tell rows apart and is not :class:`Unscoped`, or has some and is.
         ScopeError: it is no scope.
         InvalidFilter: a condition refers to another table outside of a subquery, which would multiply rows.
         InvalidValue: one of its values is none the database takes.
@@ -224,12 +224,32 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     if not isinstance(cast("Any", scope), SearchScope):
         raise ScopeError(f"a scope is an instance of a SearchScope, not {_kind(scope)}")
     if isinstance(scope, Unscoped):
-        logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
-        return NO_LIMITS
-    conditions = [part for condition in scope.to_conditions() for part in _conjuncts(resolve(condition))]
-    if not conditions:
-        raise EmptyScope(f"{type(scope).__name__}.to_conditions() gave nothing: write Unscoped(reason='...') if meant")
-    return _limits(conditions, scope.existence_checks(), info)
+        return _no_limits(scope, info)
+    return _limits(_limiting(scope, info), scope.existence_checks(), info)
+
+
+def _no_limits(scope: Unscoped, info: RowInfo[Any]) -> Limits:
+    if scope.to_conditions():
+        raise EmptyScope(f"{type(scope).__name__} is Unscoped, which limits nothing: derive it from SearchScope")
+    logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
+    return _limits([], scope.existence_checks(), info)
+
+
+def _limiting(scope: SearchScope, info: RowInfo[Any]) -> list[ColumnElement[bool]]:
+    """Give the conditions of a scope one by one, those left out that hold for every row."""
+    given = [condition for condition in scope.to_conditions() if not _is_constant_text(condition, info)]
+    parts = [part for condition in given for part in _conjuncts(resolve(condition))]
+    extents = [extent(part, info.table) for part in parts]
+    if not {Extent.SOME, Extent.NONE} & set(extents):
+        raise EmptyScope(
+            f"{type(scope).__name__}.to_conditions() gave nothing that tells one {info.row.__name__} from another: "
+            "compare its columns, or write Unscoped(reason='...') if all are meant"
+        )
+    return [part for part, found in zip(parts, extents, strict=True) if found is not Extent.ALL]
+
+
+def _is_constant_text(condition: Any, info: RowInfo[Any]) -> bool:
+    return isinstance(condition, TextClause) and extent(cast("Any", condition), info.table) is not Extent.SOME
 
 
 def _kind(thing: object) -> str:
@@ -305,28 +325,27 @@ def _limits(conditions: list[ColumnElement[bool]], checks: Sequence[ExistenceChe
 
 
 def _conjuncts(condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
-    """Take ANDs apart, so that each equality among them can be stamped; TRUE limits nothing and is left out."""
-    if _is_true(condition):
-        return
-    if isinstance(condition, Grouping):
-        yield from _conjuncts(cast("ColumnElement[bool]", condition.element))
-    elif isinstance(condition, BooleanClauseList) and condition.operator is operators.and_:
-        for clause in condition.clauses:
+    """Take ANDs apart, so that each equality among them can be stamped."""
+    bare = _bare(condition)
+    if isinstance(bare, BooleanClauseList) and bare.operator is operators.and_:
+        for clause in bare.clauses:
             yield from _conjuncts(clause)
     else:
-        yield condition
+        yield whole(bare)
 
 
-def _is_true(condition: ColumnElement[bool]) -> bool:
-    wrapped = isinstance(condition, AsBoolean) and condition.operator is operators.is_true
-    return isinstance(cast("Any", condition).element if wrapped else condition, True_)
+def _bare(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    while isinstance(condition, Grouping):
+        condition = cast("ColumnElement[bool]", condition.element)
+    return condition
 
 
 def _equality(condition: ColumnElement[bool], info: RowInfo[Any]) -> tuple[str, Any] | None:
     """Give (attribute name, value) of ``column = value``, either way round."""
-    if not isinstance(condition, BinaryExpression) or condition.operator is not operators.eq:
+    bare = _bare(condition)
+    if not isinstance(bare, BinaryExpression) or bare.operator is not operators.eq:
         return None
-    sides: tuple[Any, Any] = (condition.left, condition.right)
+    sides: tuple[Any, Any] = (bare.left, bare.right)
     column, value = reversed(sides) if isinstance(sides[1], Column) else sides
     name = _attribute_name(column, info)
     return None if name is None else _literal(name, value)
@@ -351,12 +370,47 @@ def _attribute_name(side: Any, info: RowInfo[Any]) -> str | None:
     return None if found is None or info.is_computed(found) else found
 
 
+# What is no more than its parts, which are looked at by themselves.
+_TRANSPARENT = (
+    BindParameter,
+    BinaryExpression,
+    BooleanClauseList,
+    ClauseList,
+    False_,
+    Grouping,
+    Null,
+    True_,
+    Tuple,
+    UnaryExpression,
+)
+_OF_THEIR_ARGUMENTS = {
+    "abs",
+    "char_length",
+    "coalesce",
+    "concat",
+    "current_timestamp",
+    "length",
+    "lower",
+    "now",
+    "upper",
+}
+
+
 def _reads(condition: ColumnElement[bool], names: set[str]) -> bool:
-    """Say whether a condition reads one of these columns; a subquery may read any, and so may SQL given as text."""
+    """Say whether a condition reads one of these columns, or cannot be seen not to.
+
+    A subquery may read any, and so may SQL given as text, a function or an operator of the database's own, a row
+    taken as a value.
+    """
     return any(_may_read(element, names) for element in visitors.iterate(condition))
 
 
 def _may_read(element: Any, names: set[str]) -> bool:
     if isinstance(element, Column):
         return str(element.name) in names
-    return isinstance(element, (SelectBase, TextClause, ColumnClause))
+    if isinstance(element, Function):
+        return element.name not in _OF_THEIR_ARGUMENTS or bool(element.packagenames)
+    if not isinstance(element, _TRANSPARENT):
+        return True
+    used = (getattr(element, "operator", None), getattr(element, "modifier", None))
+    return any(isinstance(operator, operators.custom_op) for operator in used)

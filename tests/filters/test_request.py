@@ -61,13 +61,35 @@ def test_modes(given: Any, expected: Any) -> None:
     [
         ("none", Count.NONE),
         ("exact", Count.EXACT),
-        ("estimated", Count.ESTIMATED),
         ({"capped": 100}, Count.capped(100)),
     ],
 )
 def test_counts(given: Any, expected: Count) -> None:
     """Each kind of count; a capped one says its cap."""
     assert ThingSearch(count=given).to_query().count == expected
+
+
+def test_an_estimate_is_given_where_the_class_allows_it() -> None:
+    """The planner's numbers are made of every tenant's rows: no client has them unasked, nor reads of them."""
+
+    class Estimating(SearchRequest[ThingFilter, ThingOrder]):
+        allow_estimated_count: ClassVar[bool] = True
+
+    class Below(Estimating):
+        pass
+
+    def kinds(cls: type[SearchRequest[Any, Any]]) -> list[str]:
+        return next(form["enum"] for form in cls.model_json_schema()["properties"]["count"]["anyOf"] if "enum" in form)
+
+    for cls in (Estimating, Below):
+        assert cls(count="estimated").to_query().count == Count.ESTIMATED
+        assert kinds(cls) == ["none", "exact", "estimated"]
+    for cls in (ThingSearch, SearchRequest[ThingFilter, ThingOrder]):
+        with pytest.raises(ValidationError, match="exact or capped"):
+            cls.model_validate_json('{"count": "estimated"}')
+        with pytest.raises(ValidationError, match="allow_estimated_count"):
+            cls.model_validate({"count": "estimated", "allow_estimated_count": True})
+        assert kinds(cls) == ["none", "exact"]
 
 
 @pytest.mark.parametrize(

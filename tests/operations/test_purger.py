@@ -28,7 +28,7 @@ from support import count_statements
 def test_a_statement_can_be_looked_at_without_a_database() -> None:
     """The DELETE has the key in its WHERE and gives back what was there."""
     sql = " ".join(str(Purger(GroupRow, into=GroupData).statement(1, NO_LIMITS)).split())
-    assert sql.startswith("DELETE FROM groups WHERE groups.id = :id_1 RETURNING groups.id")
+    assert sql.startswith("DELETE FROM groups WHERE (groups.id = :id_1) RETURNING groups.id")
 
 
 @pytest.fixture

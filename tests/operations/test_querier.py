@@ -36,7 +36,7 @@ class NameModel(pydantic.BaseModel):
 def test_a_statement_can_be_looked_at_without_a_database() -> None:
     """Only the columns that the data needs are selected."""
     sql = str(Querier(GroupRow, into=NameData).statement(1, NO_LIMITS))
-    assert " ".join(sql.split()) == "SELECT groups.name FROM groups WHERE groups.id = :id_1"
+    assert " ".join(sql.split()) == "SELECT groups.name FROM groups WHERE (groups.id = :id_1)"
     locked = Querier(GroupRow, into=NameData).statement(1, NO_LIMITS, for_update=True)
     assert str(locked).endswith("FOR UPDATE")
 

@@ -50,7 +50,7 @@ def test_a_statement_can_be_looked_at_without_a_database() -> None:
     updater = Updater(GroupRow, into=GroupData, soft_delete=GroupRepository.soft_delete)
     sql = " ".join(str(updater.statement(1, GroupPatch(name=OptionalState.update("x")), NO_LIMITS)).split())
     assert sql.startswith(
-        "UPDATE groups SET name=:name WHERE groups.id = :id_1 AND groups.deleted_at IS NULL RETURNING"
+        "UPDATE groups SET name=:name WHERE (groups.id = :id_1) AND (groups.deleted_at IS NULL) RETURNING"
     )
 
 

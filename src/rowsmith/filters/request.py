@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidFilter
@@ -57,7 +57,8 @@ class SearchRequest(BaseModel, Generic[F, O]):
             page = await groups.search(scope, request.to_query())
 
     One mode at most: ``first`` and ``after``, ``last`` and ``before``, or ``limit`` and ``offset``; none of
-    them is the first ``default_page_size`` rows. A subclass may set ``max_page_size`` and ``default_page_size``.
+    them is the first ``default_page_size`` rows. A subclass may set ``max_page_size`` and ``default_page_size``, and
+    ``allow_estimated_count``, without which ``count`` is no ``"estimated"``.
 
     Raises:
         pydantic.ValidationError: when it is made: an unknown field, mixed modes, a cursor or offset without
@@ -71,6 +72,9 @@ class SearchRequest(BaseModel, Generic[F, O]):
 
     default_page_size: ClassVar[int] = 50
     """How many rows a client gets that asks for no number."""
+
+    allow_estimated_count: ClassVar[bool] = False
+    """Whether a client may ask for the planner's estimate, which is made of the rows of all tenants."""
 
     filter: F | None = None
     order: Annotated[list[O], Field(max_length=MAX_TERMS, description="The most significant first.")] = []
@@ -93,6 +97,13 @@ class SearchRequest(BaseModel, Generic[F, O]):
         for size in used:
             self._check_size(size)
         return self
+
+    @field_validator("count", mode="after")
+    @classmethod
+    def _countable(cls, count: Any) -> Any:
+        if count == "estimated" and not cls.allow_estimated_count:
+            raise ValueError("no estimate is given here: ask for an exact or capped count")
+        return count
 
     @model_validator(mode="after")
     def _sorted_once(self) -> Self:
@@ -139,4 +150,12 @@ class SearchRequest(BaseModel, Generic[F, O]):
             for form in properties.get(name, {}).get("anyOf", ()):
                 if form.get("type") == "integer":
                     form["maximum"] = cls.max_page_size
+        if not cls.allow_estimated_count:
+            _leave_out_estimated(properties.get("count", {}))
         return described
+
+
+def _leave_out_estimated(count: dict[str, Any]) -> None:
+    for form in count.get("anyOf", ()):
+        if "enum" in form:
+            form["enum"] = [kind for kind in form["enum"] if kind != "estimated"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, TypeAlias, TypeGuard, cast
 
-from sqlalchemy import ColumnElement, and_, distinct, func
+from sqlalchemy import ColumnElement, Table, distinct, func
 from sqlalchemy.sql.functions import FunctionElement
 
-from rowsmith.conditions import Condition, resolve_all
+from rowsmith.conditions import Condition, conjunction
 from rowsmith.errors import MappingError
+from rowsmith.mapping.row import RowInfo
 
 Expression: TypeAlias = Any
 """A column, mapped attribute or SQL expression, or a callable without arguments that gives one."""
@@ -72,7 +73,7 @@ class Aggregate:
         over = [] if self.expression is None else [resolved(self.expression)]
         make: Any = getattr(func, self.kind)
         function: FunctionElement[Any] = make(*(map(distinct, over) if self.distinct else over))
-        return function.filter(and_(*resolve_all(self.conditions))) if self.conditions else function
+        return function.filter(conjunction(self.conditions)) if self.conditions else function
 
 
 def count(expression: Expression = None, *, distinct: bool = False) -> Aggregate:
@@ -121,6 +122,21 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
     if not _is_expression(given):
         raise MappingError(f"a computed field needs a SQL expression such as GroupRow.name, not {type(given).__name__}")
     return given
+
+
+def keep_to_row(expression: ColumnElement[Any], info: RowInfo[Any], where: str) -> None:
+    """Refuse what would bring another table into FROM: each row would be given once for each row of that one.
+
+    Raises:
+        MappingError: it does; the message says what to write.
+    """
+    own = {cast("Table", table).key for table in info.mapper.tables}
+    for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - there is no public name
+        if getattr(source, "key", None) not in own:
+            raise MappingError(
+                f"{where} is computed from another table than {info.row.__name__}'s: nest the related data class, or "
+                "write a scalar subquery that refers to the row"
+            )
 
 
 def _is_deferred(expression: Expression) -> bool:

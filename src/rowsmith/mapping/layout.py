@@ -19,9 +19,10 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.sql.util import ClauseAdapter
 
+from rowsmith.conditions import limited
 from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import builder
-from rowsmith.mapping.expr import Aggregate, Expr
+from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Nested, Stored, nested, sources
 from rowsmith.mapping.row import RowInfo, row_info
 
@@ -164,6 +165,7 @@ class _Draft:
             case Stored():
                 return _column(self.place(level, name))
             case Expr():
+                keep_to_row(source.resolve(), level.info, f"{into.__name__}.{name}")
                 return _column(self._append(_placed(level, source).label(f"{name}_{len(self.selects)}")))
             case Aggregate():
                 raise MappingError(f"{into.__name__}.{name} is an aggregate: give this class to aggregate(...)")
@@ -261,7 +263,7 @@ def _placed(level: _Level, source: Expr) -> ColumnElement[Any]:
     # A SELECT of its own, in which the row has its own name: subqueries find it as they were written.
     own = select(expression).select_from(level.info.row).correlate(level.entity)
     key = (level.info.attribute(name) == getattr(level.entity, name) for name in level.info.primary_key)
-    return own.where(*key).scalar_subquery()
+    return limited(own, *key).scalar_subquery()
 
 
 def _has_subquery(expression: Any) -> bool:

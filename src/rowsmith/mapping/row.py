@@ -114,7 +114,10 @@ class RowInfo(Generic[TRow]):
     def written_unasked(self) -> set[str]:
         """Give the columns, by their names in the table, that an UPDATE may change without naming them."""
         columns = self.columns.values()
-        return {column.name for column in columns if column.computed or column.onupdate or column.server_onupdate}
+        counted = None if self.version is None else self.columns[self.version]
+        return {
+            item.name for item in columns if item.computed or item.onupdate or item.server_onupdate or item is counted
+        }
 
 
 def row_info(row: type[TRow]) -> RowInfo[TRow]:

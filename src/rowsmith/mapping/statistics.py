@@ -15,7 +15,7 @@ from sqlalchemy.sql.selectable import SelectBase
 
 from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import builder
-from rowsmith.mapping.expr import Aggregate, Expr
+from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import annotation, computed, data_fields
 from rowsmith.mapping.generated import Build
 from rowsmith.mapping.row import RowInfo, nearest
@@ -66,6 +66,7 @@ class _Reader:
         if key is not None:
             return key  # the very same: a second parameter in its place would be another expression to PostgreSQL
         if isinstance(marker, Expr) and self._is_aggregated(expression):
+            keep_to_row(expression, self.info, self._where(name))
             return expression
         raise MappingError(
             f"{self._where(name)} is neither grouped by nor aggregated: add it to group_by, or write "
@@ -75,6 +76,7 @@ class _Reader:
     def _aggregate(self, name: str, marker: Aggregate) -> ColumnElement[Any]:
         kind, is_optional = _kind(self.into, name)
         expression = marker.resolve()
+        keep_to_row(expression, self.info, self._where(name))
         if marker.kind == "sum" and not is_optional:
             expression = func.coalesce(expression, 0, type_=expression.type)
         elif marker.kind != "count" and not is_optional and not self._is_certain(marker):

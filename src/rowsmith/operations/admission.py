@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import exists, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.conditions import resolve
+from rowsmith.conditions import limited, resolve
 from rowsmith.errors import ScopeMismatch
 from rowsmith.execution import execute, translated
 from rowsmith.operations.entity import Entity
@@ -37,7 +37,7 @@ async def admit(db_sess: AsyncSession, entity: Entity[Any, Any], scope: SearchSc
 
 def _presence(limits: Limits) -> Any:
     # Not exists().where(...): its SELECT * cannot stand around a condition that is an EXISTS itself.
-    return select(*(exists(select(literal(1)).where(resolve(check.exists))) for check in limits.checks))
+    return select(*(exists(limited(select(literal(1)), resolve(check.exists))) for check in limits.checks))
 
 
 async def confirm(
@@ -48,7 +48,7 @@ async def confirm(
     Raises:
         ScopeMismatch: the row is outside; the caller must undo the write.
     """
-    inside = select(exists().where(*entity.info.key_condition(key), *limits.others))
+    inside = select(limited(exists(), *entity.info.key_condition(key), *limits.others))
     if not (await execute(db_sess, inside, entity.origin(operation))).scalar_one():
         raise entity.located(ScopeMismatch(), operation)
 

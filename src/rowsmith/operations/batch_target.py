@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import ReturningDelete
 
+from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.entity import Entity, TData, TRow
@@ -83,16 +84,16 @@ class BatchTarget(Generic[TRow, TData]):
         info = self.entity.info
         values = by_column(info, {**changes.values, **next_version(info)})
         where = self._where(changes.parameters, again, lock_strength(info, changes.values))
-        return update(self._table).where(*where).values(values).returning(*self.keyed.selects)
+        return limited(update(self._table), *where).values(values).returning(*self.keyed.selects)
 
     def delete(self, *, again: bool = False) -> ReturningDelete[*tuple[Any, ...]]:
         """Give the DELETE ... RETURNING; ``again`` as for :meth:`update`."""
-        return delete(self._table).where(*self._where((), again, {})).returning(*self.keyed.selects)
+        return limited(delete(self._table), *self._where((), again, {})).returning(*self.keyed.selects)
 
     def select_keys(self, *, any_version: bool = False) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the keys that are there; ``any_version`` in another version than expected, too."""
         matched = [self._in_keys] if any_version else self._matched(())
-        return select(*self.entity.info.key_attributes).where(*matched, *self.conditions)
+        return limited(select(*self.entity.info.key_attributes), *matched, *self.conditions)
 
     @cached_property
     def keyed(self) -> Keyed[TData]:
@@ -211,7 +212,7 @@ def locked_in_key_order(
         skip_locked: leave out those that others have locked.
         key_share: a lock that lets other rows be made to refer to these meanwhile.
     """
-    chosen = select(ctid).select_from(info.table).where(*conditions)
+    chosen = limited(select(ctid).select_from(info.table), *conditions)
     locked = chosen.order_by(*info.key_attributes).with_for_update(skip_locked=skip_locked, key_share=key_share)
     return func.array(locked.correlate(None).scalar_subquery())
 

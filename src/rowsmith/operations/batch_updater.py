@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Update, update
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.conditions import limited
 from rowsmith.execution import execute_writing
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values
@@ -191,10 +192,11 @@ class BatchUpdater(Operation[TRow, TData]):
         """Give the UPDATE; on PostgreSQL it has all rows locked in key order before it touches the first."""
         info = self.entity.info
         keep_keys(info, values)
-        statement = update(info.row).where(*conditions).values(by_column(info, {**values, **next_version(info)}))
+        written = by_column(info, {**values, **next_version(info)})
+        statement = limited(update(info.row), *conditions).values(written)
         if dialect.name != "postgresql":
             return statement
-        return statement.where(locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
+        return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
 
     async def _count(self, db_sess: AsyncSession, statement: Update, verify: Limits) -> int:
         if not (verify.others or len(db_sess.identity_map)):

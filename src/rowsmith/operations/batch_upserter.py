@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, insert, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RepositoryError
 from rowsmith.execution import execute
 from rowsmith.execution.driver import has_driver, use_driver
@@ -154,7 +155,7 @@ class Upsertion(Operation[TRow, TData]):
         origin, found = self.entity.origin(self.operation), dict[Key, _Written]()
         for chunk in key_chunks(keys, dialect):
             wanted = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
-            statement = select(*(columns[name] for name in self.back)).where(wanted, *conditions)
+            statement = limited(select(*(columns[name] for name in self.back)), wanted, *conditions)
             records = [tuple(row) for row in (await execute(db_sess, statement, origin)).all()]
             found |= {key: (record, False) for key, record in zip(self._keys_in(records), records, strict=True)}
         return found

@@ -9,7 +9,7 @@ from typing import Any, Generic
 from sqlalchemy import ColumnElement, Executable, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.conditions import conjunction, negation
+from rowsmith.conditions import conjunction, limited, negation
 from rowsmith.errors import InvalidValue, ScopeMismatch, StaleVersion
 from rowsmith.execution import Origin, execute, execute_writing
 from rowsmith.execution.records import fetch_records
@@ -201,6 +201,6 @@ async def confirm_all(
     dialect = dialect_of(db_sess)
     for chunk in key_chunks(keys, dialect):
         written = keys_condition(entity.info, chunk, dialect)
-        outside = select(exists().where(written, negation(conjunction(limits.others))))
+        outside = select(limited(exists(), written, negation(conjunction(limits.others))))
         if (await execute(db_sess, outside, entity.origin(operation))).scalar_one():
             raise entity.located(ScopeMismatch(), operation)

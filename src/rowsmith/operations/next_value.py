@@ -10,6 +10,7 @@ from sqlalchemy import Column, ForeignKeyConstraint, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, InvalidValue, MappingError, ReferenceNotFound, RepositoryError
 from rowsmith.execution.execute import execute
 from rowsmith.mapping import RowInfo
@@ -92,7 +93,7 @@ class NextValue:
         dialect = dialect_of(db_sess)
         for chunk in key_chunks(parents, dialect):
             wanted = columns_condition(columns, chunk, dialect)
-            statement = select(*columns).where(wanted).order_by(*columns)
+            statement = limited(select(*columns), wanted).order_by(*columns)
             # NO KEY UPDATE: rows that merely refer to the parent are not kept waiting.
             statement = statement.with_for_update(key_share=True)
             found.update(map(tuple, (await execute(db_sess, statement, entity.origin(operation))).all()))
@@ -104,7 +105,7 @@ class NextValue:
         number, dialect = entity.info.columns[self.column.key], dialect_of(db_sess)
         for chunk in key_chunks(parents, dialect):
             wanted = columns_condition(columns, chunk, dialect)
-            statement = select(*columns, func.max(number)).where(wanted).group_by(*columns)
+            statement = limited(select(*columns, func.max(number)), wanted).group_by(*columns)
             rows = (await execute(db_sess, statement, entity.origin(operation))).all()
             last.update({tuple(row[:-1]): row[-1] for row in rows if row[-1] is not None})
         return last

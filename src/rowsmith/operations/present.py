@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.conditions import limited
 from rowsmith.execution import Origin, execute
 from rowsmith.mapping import Shape
 from rowsmith.mapping.layout import Collection, Groups, Layout, Record
@@ -56,12 +57,12 @@ async def present_keys(
     With ``lock`` the rows, not those related to them, stay as they are until the transaction ends.
     """
     attributes, dialect, origin = entity.info.key_attributes, dialect_of(db_sess), entity.origin(operation)
-    wanted, width = entity.shape.select(*attributes).where(*conditions), len(attributes)
+    wanted, width = limited(entity.shape.select(*attributes), *conditions), len(attributes)
     if lock:
         wanted = wanted.order_by(*attributes).with_for_update(of=entity.info.row)
     found = dict[Key, TData]()
     for chunk in key_chunks(keys, dialect):
-        statement = wanted.where(columns_condition([item.expression for item in attributes], chunk, dialect))
+        statement = limited(wanted, columns_condition([item.expression for item in attributes], chunk, dialect))
         rows = (await execute(db_sess, statement, origin)).all()
         data = await present(db_sess, entity.shape, [row[:-width] for row in rows], origin)
         found.update(zip((tuple(row[-width:]) for row in rows), data, strict=True))
@@ -79,7 +80,7 @@ async def _groups(db_sess: AsyncSession, collection: Collection, records: Sequen
     parents = dict.fromkeys(tuple(record[place] for place in collection.places) for record in records)
     rows: list[Sequence[Any]] = []
     for chunk in key_chunks([key for key in parents if None not in key], dialect):
-        statement = collection.statement.where(columns_condition(collection.keys, chunk, dialect))
+        statement = limited(collection.statement, columns_condition(collection.keys, chunk, dialect))
         rows.extend((await execute(db_sess, statement, origin)).all())
     data = await _made(db_sess, collection.layout, [row[:-width] for row in rows], origin)
     groups = dict[Key, list[Any]]()

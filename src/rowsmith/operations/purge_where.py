@@ -33,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RepositoryError
 from rowsmith.execution import execute
 from rowsmith.operations.admission import admit
@@ -164,18 +165,19 @@ class Doomed:
 
     def count(self) -> Select[Any]:
         """Give the SELECT of how many there are."""
-        return select(func.count()).select_from(self.info.table).where(*self.conditions)
+        return limited(select(func.count()).select_from(self.info.table), *self.conditions)
 
     def any(self) -> Select[Any]:
         """Give the SELECT of whether there is one."""
-        return select(exists(select(literal(1)).select_from(self.info.table).where(*self.conditions)))
+        return select(exists(limited(select(literal(1)).select_from(self.info.table), *self.conditions)))
 
     def keys(self, *, first: bool) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the next keys, in key order: the first ones, or those after a key. See :meth:`given`."""
         columns = [self.info.columns[name] for name in self.info.primary_key]
         last = [bindparam(f"{AFTER}{place}", type_=column.type) for place, column in enumerate(columns)]
         rest = [] if first else [tuple_(*columns) > tuple_(*last) if len(columns) > 1 else columns[0] > last[0]]
-        return select(*columns).where(*self.conditions, *rest).order_by(*columns).limit(bindparam(LIMIT, type_=Integer))
+        chosen = limited(select(*columns), *self.conditions, *rest)
+        return chosen.order_by(*columns).limit(bindparam(LIMIT, type_=Integer))
 
     @staticmethod
     def given(after: Key | None, limit: int) -> dict[str, Any]:
@@ -191,7 +193,7 @@ class Doomed:
         info = self.info
         locked = self.keys(first=first).add_columns(ctid).with_for_update(skip_locked=True).cte("locked")
         here = ctid == any_(func.array(select(locked.c.ctid).scalar_subquery()))
-        gone = delete(info.table).where(here, *self.conditions).returning(literal(1).label("one")).cte("gone")
+        gone = limited(delete(info.table), here, *self.conditions).returning(literal(1).label("one")).cte("gone")
         keys = [locked.c[info.columns[name].name] for name in info.primary_key]
         number = select(func.count()).select_from(gone).scalar_subquery()
         return select(number, *keys).order_by(*(key.desc() for key in keys)).limit(1)
@@ -203,7 +205,7 @@ class Doomed:
 
     def remove(self, keys: Sequence[Key], dialect: Dialect) -> Delete:
         """Give the DELETE of some keys."""
-        return delete(self.info.table).where(keys_condition(self.info, keys, dialect), *self.conditions)
+        return limited(delete(self.info.table), keys_condition(self.info, keys, dialect), *self.conditions)
 
 
 class _Run:

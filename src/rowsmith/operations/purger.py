@@ -8,6 +8,7 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningDelete
 
+from rowsmith.conditions import limited
 from rowsmith.execution import execute_writing
 from rowsmith.operations.admission import admit
 from rowsmith.operations.entity import Operation, TData, TRow, located
@@ -41,7 +42,7 @@ class Purger(Operation[TRow, TData]):
         """Give the DELETE ... RETURNING of a key under a scope, without sending it."""
         info = self.entity.info
         conditions = [*info.key_condition(info.key(pk)), *limits.conditions]
-        return delete(info.row).where(*conditions).returning(*self.entity.returning)
+        return limited(delete(info.row), *conditions).returning(*self.entity.returning)
 
     async def _nested(self, db_sess: AsyncSession, pk: Any, limits: Limits) -> list[TData] | None:
         """Read data that RETURNING cannot give, of the row locked and still there; None where it can."""

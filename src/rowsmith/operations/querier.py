@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.conditions import limited
 from rowsmith.execution import execute
 from rowsmith.mapping.layout import AnySelect
 from rowsmith.operations.admission import admit
@@ -65,6 +66,6 @@ class Querier(Operation[TRow, TData]):
         """Give the SELECT of a key under a scope, without sending it."""
         entity = self.entity
         key = entity.info.key_condition(entity.info.key(pk))
-        statement = entity.shape.select().where(*key, *limits.conditions, *entity.live(include_deleted))
+        statement = limited(entity.shape.select(), *key, *limits.conditions, *entity.live(include_deleted))
         # OF: the rows joined to it are not locked, and behind an outer join could not be.
         return statement.with_for_update(of=entity.info.row) if for_update else statement

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, cast
 
 from sqlalchemy import ColumnElement, Select, func, literal, select
 
-from rowsmith.conditions import Condition, resolve_all
+from rowsmith.conditions import Condition, limited, resolve_all
 from rowsmith.errors import InvalidFilter, InvalidPagination
 from rowsmith.filters import Filter
 from rowsmith.mapping.layout import AnySelect, Record
@@ -77,11 +77,11 @@ class Search(Generic[TRow, TData]):
     def selected(self, *expressions: Any) -> AnySelect:
         """Give the SELECT of some expressions over all rows that the search is about."""
         statement: AnySelect = select(*expressions).select_from(self.entity.info.row)
-        return statement.where(*self.conditions)
+        return limited(statement, *self.conditions)
 
     def records(self, *extra: Any) -> AnySelect:
         """Give the SELECT of the data, and of further expressions after it, over the same rows."""
-        return self.entity.shape.select(*extra).where(*self.conditions)
+        return limited(self.entity.shape.select(*extra), *self.conditions)
 
     def everything(self) -> AnySelect:
         """Give the SELECT of all rows in order, for a stream."""
@@ -98,7 +98,7 @@ class Search(Generic[TRow, TData]):
             statement = statement.offset(self.pagination.offset)
         values = self._position(codec)
         if values is not None:
-            statement = statement.where(after(self._direction, values))
+            statement = limited(statement, after(self._direction, values))
         return statement.order_by(*(term.clause() for term in self._direction)).limit(fetch_limit(self.pagination))
 
     def counted(self, cap: int | None = None) -> Select[int]:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningUpdate
 from typing_extensions import TypeVar
 
+from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, StaleVersion
 from rowsmith.execution import Origin, execute, execute_writing
 from rowsmith.mapping import Patch, RowInfo
@@ -131,7 +132,7 @@ class Target(Generic[T]):
         info = self.entity.info
         written = {**values, **next_version(info)}
         conditions = [*self.conditions, *self._in_version()]
-        statement = update(info.row).where(*conditions).values(written)
+        statement = limited(update(info.row), *conditions).values(written)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
     async def write(
@@ -147,7 +148,7 @@ class Target(Generic[T]):
 
     async def read(self, db_sess: AsyncSession, operation: str) -> T:
         """Give the row as it is, in the expected version."""
-        statement = self.entity.shape.select().where(*self.conditions, *self._in_version())
+        statement = limited(self.entity.shape.select(), *self.conditions, *self._in_version())
         origin = self.entity.origin(operation)
         record: Sequence[Any] | None = (await execute(db_sess, statement, origin)).one_or_none()
         if record is None:
@@ -171,7 +172,7 @@ class Target(Generic[T]):
         """Nothing matched: say whether the row is absent or in another version."""
         operation = origin.operation or ""
         if self.expected_version is not None:
-            there = select(*self.entity.info.key_attributes).where(*self.conditions)
+            there = limited(select(*self.entity.info.key_attributes), *self.conditions)
             if (await execute(db_sess, there, origin)).first() is not None:
                 raise self.entity.located(StaleVersion(), operation)
         raise self.entity.absent(operation, [self.key[0] if len(self.key) == 1 else self.key])

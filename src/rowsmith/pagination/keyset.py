@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, and_, false, literal, or_, tuple_
+from sqlalchemy import BigInteger, Column, ColumnElement, Integer, and_, false, literal, or_, tuple_
 from sqlalchemy.types import NullType
 
+from rowsmith.conditions import whole
 from rowsmith.orders import OrderTerm
 
 _BIGINT = BigInteger()
@@ -27,6 +28,7 @@ _BIGINT = BigInteger()
 
 class _Key(NamedTuple):
     term: OrderTerm
+    expression: ColumnElement[Any]  # whole, for it is to be compared
     is_null: bool
     bound: ColumnElement[Any]  # one parameter, however often it is compared
 
@@ -40,8 +42,15 @@ def after(terms: Sequence[OrderTerm], values: Sequence[Any]) -> ColumnElement[bo
         terms: a total order, as from :func:`rowsmith.orders.order_terms`.
         values: one value for each term, of the term's type, None for NULL.
     """
-    keys = [_Key(term, value is None, _bound(term, value)) for term, value in zip(terms, values, strict=True)]
-    return _after_runs(_runs(keys))
+    return _after_runs(_runs([_key(term, value) for term, value in zip(terms, values, strict=True)]))
+
+
+def _key(term: OrderTerm, value: Any) -> _Key:
+    return _Key(term, _operand(term.expression), value is None, _bound(term, value))
+
+
+def _operand(expression: ColumnElement[Any]) -> ColumnElement[Any]:
+    return expression if isinstance(expression, Column) else whole(expression)
 
 
 def _runs(keys: Sequence[_Key]) -> list[list[_Key]]:
@@ -78,10 +87,10 @@ def _is_two_ranges(run: Sequence[_Key]) -> bool:
 def _strictly_after(run: Sequence[_Key]) -> ColumnElement[bool]:
     key = run[0]
     if key.is_null:
-        return key.term.expression.is_not(None) if key.term.nulls_first else false()
+        return key.expression.is_not(None) if key.term.nulls_first else false()
     left, right = _operands(run)
     compared = left < right if key.term.descending else left > right
-    return or_(compared, key.term.expression.is_(None)) if _is_two_ranges(run) else compared
+    return or_(compared, key.expression.is_(None)) if _is_two_ranges(run) else compared
 
 
 def _not_before(run: Sequence[_Key]) -> ColumnElement[bool]:
@@ -91,7 +100,7 @@ def _not_before(run: Sequence[_Key]) -> ColumnElement[bool]:
 
 def _equal(run: Sequence[_Key]) -> ColumnElement[bool]:
     if run[0].is_null:
-        return run[0].term.expression.is_(None)
+        return run[0].expression.is_(None)
     left, right = _operands(run)
     return left == right
 
@@ -99,8 +108,8 @@ def _equal(run: Sequence[_Key]) -> ColumnElement[bool]:
 def _operands(run: Sequence[_Key]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """Both sides of a comparison: bare for one key, row values for several."""
     if len(run) == 1:
-        return run[0].term.expression, run[0].bound
-    return tuple_(*(key.term.expression for key in run)), tuple_(*(key.bound for key in run))
+        return run[0].expression, run[0].bound
+    return tuple_(*(key.expression for key in run)), tuple_(*(key.bound for key in run))
 
 
 def _bound(term: OrderTerm, value: Any) -> ColumnElement[Any]:

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, RepositoryError
 from rowsmith.execution import Origin, execute
 from rowsmith.execution.driver import has_driver, use_driver
@@ -106,7 +107,7 @@ async def _refused(
         return NOBODY
     given = Unnested(info, tuple(block.columns))
     rows = select(given.place, *(given[name].label(info.columns[name].name) for name in given.names)).subquery()
-    statement = select(rows.c[PLACE]).where(literal_column(f"NOT ({expression})"))
+    statement = limited(select(rows.c[PLACE]), literal_column(f"NOT ({expression})"))
     fetch = Fetch(statement, given.arrays(block.columns, dialect), dialect)
     try:
         async with savepoint(db_sess):
@@ -145,6 +146,6 @@ async def _present(
     wanted = list(dict.fromkeys(key for key in keys if None not in key))
     dialect = dialect_of(db_sess)
     for chunk in key_chunks(wanted, dialect):
-        statement = select(*columns).where(columns_condition(columns, chunk, dialect))
+        statement = limited(select(*columns), columns_condition(columns, chunk, dialect))
         found.update(map(tuple, (await execute(db_sess, statement, origin)).all()))
     return found

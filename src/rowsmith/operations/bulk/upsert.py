@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, literal_column, null
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
+from rowsmith.conditions import conjunction
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.bulk.block import Block
@@ -64,7 +65,7 @@ class UpsertStatement:
         target = [self.info.columns[name] for name in self.key.names]
         if not self.changes_rows:
             return statement.on_conflict_do_nothing(index_elements=target, index_where=self.key.inferred())
-        conditions = {"where": _all(self.conditions)} if self.conditions else {}
+        conditions = {"where": conjunction(self.conditions)} if self.conditions else {}
         return statement.on_conflict_do_update(
             index_elements=target,
             index_where=self.key.inferred(),
@@ -91,13 +92,6 @@ class UpsertStatement:
 
 def _on_update(update: Any, block: Block) -> Any:
     return update.arg(Context(block.columns)) if update.is_callable else update.arg
-
-
-def _all(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
-    first, *others = conditions
-    for other in others:
-        first = first & other
-    return first
 
 
 def _is_new(info: RowInfo[Any], dialect: Dialect) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.conditions import limited
 from rowsmith.errors import ScopeMismatch
 from rowsmith.execution import execute
 from rowsmith.operations.entity import Entity
@@ -28,7 +29,7 @@ async def confirm_all(
     dialect, inside = dialect_of(db_sess), set[Key]()
     for chunk in key_chunks(keys, dialect):
         wanted = keys_condition(entity.info, chunk, dialect)
-        statement = select(*entity.info.key_attributes).where(wanted, *limits.others)
+        statement = limited(select(*entity.info.key_attributes), wanted, *limits.others)
         inside.update(map(tuple, (await execute(db_sess, statement, entity.origin(operation))).all()))
     outside = next((index for index, key in enumerate(keys) if key not in inside), None)
     if outside is not None:

@@ -1,0 +1,146 @@
+"""What a condition leaves of a table's rows before any of them is looked at: all, none, or some.
+
+A scope must leave some or none. Taken apart is what can be known without the database: constants, what compares
+them, and AND, OR and NOT over both. Nothing here talks to a database.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final, cast
+
+from sqlalchemy import ColumnElement, Null, Table, UnaryExpression
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import (
+    AsBoolean,
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    ColumnClause,
+    False_,
+    Grouping,
+    Label,
+    TableValuedColumn,
+    TextClause,
+    True_,
+    TypeCoerce,
+)
+
+
+class Extent(Enum):
+    """How many rows a condition holds for: ``FIXED`` is all or none, and the database knows which."""
+
+    ALL = "all"
+    NONE = "none"
+    FIXED = "fixed"
+    SOME = "some"
+
+
+_OPPOSITE: Final = {Extent.ALL: Extent.NONE, Extent.NONE: Extent.ALL}
+_COMPARISONS: Final = {operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge}
+_REFLEXIVE: Final = {operators.eq, operators.le, operators.ge, operators.is_not_distinct_from}
+_UNKNOWN: Final = object()
+_CONSTANT_WORDS: Final = {"true", "false", "null", "and", "or", "not", "is", "in", "between", "distinct", "from"}
+
+
+def extent(condition: ColumnElement[bool], table: Table) -> Extent:
+    """Say how many rows of a table a condition holds for, as far as its form tells."""
+    given = cast("Any", condition)
+    match given:
+        case Grouping() | Label():
+            return extent(cast("Any", given).element, table)
+        case TypeCoerce():
+            return extent(cast("Any", given).clause, table)
+        case AsBoolean() | UnaryExpression() if given.operator in (
+            operators.is_true,
+            operators.is_false,
+            operators.inv,
+        ):
+            inside = extent(given.element, table)
+            return inside if given.operator is operators.is_true else _OPPOSITE.get(inside, inside)
+        case BooleanClauseList() if given.clauses:
+            return _joined(given.operator is operators.and_, [extent(clause, table) for clause in given.clauses])
+        case BinaryExpression():
+            return _compared(given, table)
+        case _:
+            return _known(_value(given), given, table)
+
+
+def _joined(is_and: bool, parts: Sequence[Extent]) -> Extent:
+    decides, yields = (Extent.NONE, Extent.ALL) if is_and else (Extent.ALL, Extent.NONE)
+    for found in (decides, Extent.SOME, Extent.FIXED):
+        if found in parts:
+            return found
+    return yields
+
+
+def _compared(given: Any, table: Table) -> Extent:
+    left, right, operator = given.left, given.right, given.operator
+    if operator in (operators.is_, operators.is_not) and isinstance(_bare(right), True_):
+        inside = extent(left, table)
+        return inside if operator is operators.is_ else _OPPOSITE.get(inside, inside)
+    if operator in (operators.in_op, operators.not_in_op) and _is_empty_list(right):
+        return Extent.NONE if operator is operators.in_op else Extent.ALL
+    values = _value(left), _value(right)
+    if operator in _COMPARISONS and not any(value is _UNKNOWN for value in values):
+        return _known(_evaluated(operator, *values), given, table)
+    found = _known(_UNKNOWN, given, table)
+    same = operator in _REFLEXIVE and found is Extent.SOME and _bare(left).compare(_bare(right))
+    return Extent.ALL if same else found
+
+
+def _known(value: Any, given: ColumnElement[Any], table: Table) -> Extent:
+    if value is None or isinstance(value, (bool, int)):
+        return Extent.ALL if value else Extent.NONE
+    return Extent.SOME if any(_reads(part, table) for part in visitors.iterate(given)) else Extent.FIXED
+
+
+def _evaluated(operator: Any, left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return None
+    try:
+        return operator(left, right)
+    except (TypeError, ValueError, ArithmeticError):
+        return _UNKNOWN
+
+
+def _value(given: Any) -> Any:
+    match _bare(given):
+        case True_():
+            return True
+        case False_():
+            return False
+        case Null():
+            return None
+        case BindParameter() as parameter if not parameter.expanding:
+            return cast("Any", parameter).effective_value
+        case _:
+            return _UNKNOWN
+
+
+def _is_empty_list(given: Any) -> bool:
+    bare = _bare(given)
+    return isinstance(bare, BindParameter) and bare.expanding and not bare.effective_value
+
+
+def _bare(given: Any) -> Any:
+    while isinstance(given, Grouping):
+        given = cast("Any", given).element
+    return given
+
+
+def _reads(part: Any, table: Table) -> bool:
+    """Say whether a part of a condition is, or may well be, something of a row of the table."""
+    if isinstance(part, TextClause):
+        return _names_something(part.text)
+    if isinstance(part, ColumnClause):
+        own = part.table is None or getattr(part.table, "key", None) == table.key
+        return _names_something(part.name) if part.is_literal else own
+    return isinstance(part, TableValuedColumn) or not type(part).__module__.startswith(("sqlalchemy.", "rowsmith."))
+
+
+def _names_something(text: str) -> bool:
+    words = re.findall(r"[^\W\d]\w*", re.sub(r"'[^']*'", "", text))
+    return not {word.lower() for word in words} <= _CONSTANT_WORDS
