@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Self, Unpack
 
@@ -234,9 +234,4 @@ _Written = tuple[tuple[Any, ...], bool]
 
 
 def _parts(block: Block, size: int) -> list[Block]:
-    starts = range(0, block.size, size)
-    return [_part(block.columns, block, start, min(size, block.size - start)) for start in starts]
-
-
-def _part(columns: Mapping[str, Sequence[Any]], block: Block, start: int, size: int) -> Block:
-    return Block({name: column[start : start + size] for name, column in columns.items()}, block.types, size)
+    return [block.part(start, size) for start in range(0, block.size, size)]

@@ -7,7 +7,7 @@ before, large enough that the work of a column is one call into C.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar, cast
@@ -34,15 +34,28 @@ Columns: TypeAlias = dict[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows to be written: ``columns`` by attribute name, ``types`` the exact types of each column's values."""
+    """Some rows to be written: ``columns`` by attribute name, ``types`` the exact types of each column's values.
+
+    ``first`` is the place of the first row in the caller's input.
+    """
 
     columns: Columns
     types: Mapping[str, set[type[Any]]]
     size: int
+    first: int = 0
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Give the rows, each value in the order of ``columns``; empty tuples where nothing is set."""
         return zip(*self.columns.values(), strict=True) if self.columns else repeat((), self.size)
+
+    def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, set[type[Any]]]) -> Block:
+        """Give the rows with further columns."""
+        return replace(self, columns={**self.columns, **columns}, types={**self.types, **types})
+
+    def part(self, start: int, size: int) -> Block:
+        """Give some of the rows that follow each other, as many as there are of ``size``."""
+        columns = {name: column[start : start + size] for name, column in self.columns.items()}
+        return Block(columns, self.types, min(size, self.size - start), self.first + start)
 
 
 class Reader:
@@ -82,7 +95,7 @@ class Reader:
         for name, column in fill_defaults(self.info, columns, len(specs)).items():
             columns[name], types[name] = column, set(map(type, column))
         self.done += len(specs)
-        return Block(columns, types, len(specs))
+        return Block(columns, types, len(specs), self.done - len(specs))
 
     def faults(self, specs: Sequence[Spec[Any]]) -> list[Failure]:
         """Read the next specs and give those that cannot be read, each with its own error."""
@@ -191,4 +204,5 @@ def joined(parts: Sequence[Block]) -> Block:
         {name: list(chain.from_iterable(part.columns[name] for part in parts)) for name in names},
         {name: set[type[Any]]().union(*(part.types[name] for part in parts)) for name in names},
         sum(part.size for part in parts),
+        parts[0].first if parts else 0,
     )
