@@ -12,7 +12,7 @@ from rowsmith.errors import ErrorFacts, RepositoryError
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import savepoint
 from rowsmith.operations.bulk.block import Block, Reader, blocks
-from rowsmith.operations.bulk.branches import Branch, branches_of
+from rowsmith.operations.bulk.branches import Branch, branches_of, fault_below
 from rowsmith.operations.bulk.diagnosis import diagnose
 from rowsmith.operations.bulk.insertion import Insertion
 from rowsmith.operations.bulk.written import confirm_all
@@ -69,6 +69,9 @@ class Creation(Operation[TRow, TData]):
         reader, failures = self._reader(), list[Failure]()
         for part in blocks(specs):
             failures += reader.faults(part)
+        bad = {failure.index for failure in failures}
+        below = ((index, fault_below(spec)) for index, spec in enumerate(specs) if index not in bad)
+        failures += [Failure(index, fault) for index, fault in below if fault is not None]
         for failure in failures:
             self.entity.located(failure.error, self.operation)
         bad = {failure.index for failure in failures}

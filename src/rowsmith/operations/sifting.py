@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import InvalidValue, MappingError, RepositoryError, ScopeMismatch, StaleVersion
+from rowsmith.errors import StaleVersion
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.partial import Diagnosis, run_partial
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success
@@ -16,7 +16,7 @@ TItem = TypeVar("TItem")
 TData = TypeVar("TData")
 
 Refuse = Callable[[int, TItem], None]
-"""Raises if an item, given with its index, could not be sent."""
+"""Raises if an item, given with its index, could not be sent: its own fault, whatever it is."""
 
 Write = Callable[[Sequence[TItem]], Awaitable[BatchResult[TData, Any]]]
 """Writes some items together, as the atomic form of the batch does."""
@@ -65,9 +65,9 @@ class Partial:
         return [self.entity.absent(self.operation, [pk]) if pk in missing else next(data) for pk in ids]
 
 
-def _fault(refuse: Refuse[TItem], index: int, item: TItem) -> RepositoryError | None:
+def _fault(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
     try:
         refuse(index, item)
-    except (InvalidValue, MappingError, ScopeMismatch) as exc:
+    except Exception as exc:  # noqa: BLE001 - what an application's own to_values raises is told as it is
         return exc
     return None

@@ -74,6 +74,7 @@ class Reader:
         self.fields: tuple[str, ...] | None = None
         self.done = 0
         self._known: set[type[Any]] = set()
+        self._own: Exception | None = None
 
     def read(self, specs: Sequence[Spec[Any]]) -> Block:
         """Read the next specs.
@@ -98,10 +99,15 @@ class Reader:
         return Block(columns, types, len(specs), self.done - len(specs))
 
     def faults(self, specs: Sequence[Spec[Any]]) -> list[Failure]:
-        """Read the next specs and give those that cannot be read, each with its own error."""
+        """Read the next specs and give those that cannot be read, each with its own error.
+
+        What a spec's own ``to_values`` raises is its own error too, and is given as it is.
+        """
         try:
             self.read(specs)
-        except (InvalidValue, ScopeMismatch) as exc:
+        except Exception as exc:
+            if not (isinstance(exc, (InvalidValue, ScopeMismatch)) or exc is self._own):
+                raise
             if len(specs) == 1:
                 self.done += 1
                 return [Failure(self.done - 1, exc)]
@@ -142,12 +148,19 @@ class Reader:
 
     def _rows(self, specs: Sequence[Spec[Any]]) -> Columns:
         """Read specs that make their own values, or are of several classes."""
-        rows = [dict(spec.to_values()) for spec in specs]
+        rows = list(map(self._values, specs))
         names = self.fields or tuple(rows[0])
         for index, row in enumerate(rows):
             if other := set(names).symmetric_difference(row) - set(self.given_too):
                 self._refuse_mixture(self.done + index, other)
         return {name: [row[name] for row in rows] for name in names if name in rows[0]}
+
+    def _values(self, spec: Spec[Any]) -> dict[str, Any]:
+        try:
+            return dict(spec.to_values())
+        except Exception as exc:
+            self._own = exc
+            raise
 
     def _same_fields(self, names: tuple[str, ...], index: int) -> None:
         if self.fields is None:
