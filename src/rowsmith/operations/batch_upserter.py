@@ -15,6 +15,7 @@ from rowsmith.execution.driver import has_driver, use_driver
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit, savepoint
 from rowsmith.operations.batch_creator import Many, gathered
+from rowsmith.operations.bulk.binding import naming, unbindable
 from rowsmith.operations.bulk.block import Block, Reader, blocks, joined
 from rowsmith.operations.bulk.branches import branches_of
 from rowsmith.operations.bulk.collector import collector_paused
@@ -169,12 +170,17 @@ class Upsertion(Operation[TRow, TData]):
         before = await self._there(db_sess, keys, [] if self.key.where is None else [self.key.where])
         found: dict[Key, _Written] = {}
         for part in _parts(block, SQLITE_PARAMETERS // (len(block.columns) + 1)):
-            rows = (await execute(db_sess, statement.from_values(part), self.entity.origin(self.operation))).all()
+            rows = await self._sent(db_sess, statement.from_values(part), part)
             records = [tuple(row) for row in rows]
             found |= {
                 key: (record, key not in before) for key, record in zip(self._keys_in(records), records, strict=True)
             }
         return found
+
+    async def _sent(self, db_sess: AsyncSession, statement: Any, block: Block) -> Sequence[Any]:
+        sending = execute(db_sess, statement, self.entity.origin(self.operation))
+        dialect = dialect_of(db_sess)
+        return (await naming(sending, lambda: unbindable(self.entity.info, block.columns, dialect, block.first))).all()
 
     async def _there(
         self, db_sess: AsyncSession, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]
@@ -198,7 +204,7 @@ class Upsertion(Operation[TRow, TData]):
         row = {name: column[place] for name, column in block.columns.items()}
         values = {info.columns[name].key: null() if value is None else value for name, value in row.items()}
         statement = insert(info.table).values(values).returning(*(info.columns[name] for name in self.back))
-        return tuple((await execute(db_sess, statement, self.entity.origin(self.operation))).one()), True
+        return tuple((await self._sent(db_sess, statement, block.part(place, 1)))[0]), True
 
     def _keys_of(self, columns: Sequence[Sequence[Any]]) -> list[Key]:
         return list(zip(*(columns[self.back.index(name)] for name in self.key.names), strict=True))

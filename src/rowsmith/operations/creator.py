@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import insert
@@ -14,7 +14,9 @@ from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.admission import admit, confirm, savepoint
+from rowsmith.operations.bulk.binding import naming, unbindable_value
 from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.keys import dialect_of
 from rowsmith.operations.present import present_written
 from rowsmith.scope import Limits, SearchScope
 
@@ -39,19 +41,28 @@ class Creator(Operation[TRow, TData]):
                 error declared for it in ``violations``.
         """
         limits = await admit(db_sess, self.entity, scope, "create")
-        statement = self.statement(spec, limits)
-        if not limits.others:
-            record = (await execute(db_sess, statement, self.entity.origin("create"))).one()
-            return (await present_written(db_sess, self.entity, [record], "create"))[0]
-        return await self._create_inside(db_sess, statement, limits)
+        values = self._values(spec, limits)
+        writing = self._create(db_sess, self._insert(values), limits)
+        return await naming(writing, lambda: unbindable_value(self.entity.info, values, dialect_of(db_sess)))
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
         """Give the INSERT ... RETURNING of a spec under a scope, without sending it."""
+        return self._insert(self._values(spec, limits))
+
+    def _values(self, spec: Spec[TRow], limits: Limits) -> dict[str, Any]:
         if children := getattr(type(spec), "__rowsmith_children__", ()):
             raise MappingError(f"{type(spec).__name__}.{children[0]} holds other rows: create makes one row only")
-        values = new_values(spec, limits, self.entity.info)
+        return new_values(spec, limits, self.entity.info)
+
+    def _insert(self, values: Mapping[str, Any]) -> ReturningInsert[*tuple[Any, ...]]:
         statement = insert(self.entity.info.row).values(values)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
+
+    async def _create(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
+        if limits.others:
+            return await self._create_inside(db_sess, statement, limits)
+        record = (await execute(db_sess, statement, self.entity.origin("create"))).one()
+        return (await present_written(db_sess, self.entity, [record], "create"))[0]
 
     async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
         entity, keys = self.entity, self.entity.info.key_attributes

@@ -16,7 +16,9 @@ from rowsmith.execution import Origin, execute, execute_writing
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.operations.admission import admit, confirm, savepoint
+from rowsmith.operations.bulk.binding import naming, unbindable_value
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.keys import dialect_of
 from rowsmith.operations.present import present, present_written
 from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.scope import Limits, SearchScope
@@ -61,7 +63,8 @@ class Updater(Operation[TRow, TData]):
         if not values:
             return await target.read(db_sess, "update")
         verify = limits if limits.must_verify(values, entity.info) else None
-        return await target.write(db_sess, values, "update", verify)
+        writing = target.write(db_sess, values, "update", verify)
+        return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess)))
 
     def statement(
         self, pk: Any, patch: Patch[TRow], limits: Limits, expected_version: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from rowsmith.execution import Origin, execute
 from rowsmith.execution.driver import use_driver
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.operations.admission import savepoint
+from rowsmith.operations.bulk.binding import naming, unbindable
 from rowsmith.operations.bulk.block import Block, Columns, Reader, blocks, joined
 from rowsmith.operations.bulk.copy import Copy
 from rowsmith.operations.bulk.echo import echo_of
@@ -87,7 +89,10 @@ class Insertion:
         nulls = [name for name in self.wanted if name not in first.columns]
         names = [*first.columns, *nulls]
         copy = Copy(self.info, dialect, names, (_with_nulls(part, nulls) for part in parts), self._echo)
-        if not await use_driver(db_sess, self.origin, copy.send):
+        sent = await use_driver(db_sess, self.origin, copy.send)
+        if isinstance(sent, Exception):
+            raise sent
+        if not sent:
             logger.debug("%s has row security, which takes no COPY: %s", self.info.row.__name__, Lane.UNNEST.value)
             await self._unnest(db_sess, dialect, parts)
 
@@ -112,7 +117,7 @@ class Insertion:
         if made is None and chunk.size > 1:
             await self._one_by_one(db_sess, dialect, chunk)
         elif count or chunk.size == 1 or is_exact(self.info, dialect):
-            returned = await self._returned(db_sess, dialect, columns)
+            returned = await self._returned(db_sess, dialect, columns, chunk.first)
             self.take(self._in_input_order(chunk, columns, returned, count), chunk.size)
         elif (found := await self._tried(db_sess, dialect, chunk, columns)) is None:
             await self._one_by_one(db_sess, dialect, chunk)
@@ -123,7 +128,7 @@ class Insertion:
         """Insert rows whose keys may be stored otherwise than they were given; None, all undone, if they are."""
         try:
             async with savepoint(db_sess):
-                returned = await self._returned(db_sess, dialect, columns)
+                returned = await self._returned(db_sess, dialect, columns, chunk.first)
                 return self._in_input_order(chunk, columns, returned, None)
         except MappingError:
             return None
@@ -132,13 +137,13 @@ class Insertion:
         for place in range(chunk.size):
             await self._insert_arrays(db_sess, dialect, chunk.part(place, 1))
 
-    async def _returned(self, db_sess: AsyncSession, dialect: Dialect, columns: Columns) -> Rows:
+    async def _returned(self, db_sess: AsyncSession, dialect: Dialect, columns: Columns, first: int) -> Rows:
         given = Unnested(self.info, tuple(columns))
         names = [self.info.columns[name].key for name in columns]
         back = tuple(dict.fromkeys((*self.wanted, *self.info.primary_key)))
         statement = insert(self.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.info.columns[name] for name in back))
-        fetch = Fetch(statement, given.arrays(columns, dialect), dialect)
+        fetch = Fetch(statement, given.arrays(columns, dialect, first), dialect)
         fetched = await use_driver(db_sess, self.origin, fetch.send)
         return dict(zip(back, fetched, strict=True))
 
@@ -178,9 +183,9 @@ class Insertion:
     async def _many(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
             back = self._back(chunk, dialect)
-            rows = many_parameters(self.info, chunk, dialect)
             statement = self._insert_many(tuple(chunk.columns), back, dialect)
-            result = await execute(db_sess, statement, self.origin, parameters=rows)
+            sending = self._sent(db_sess, dialect, statement, chunk)
+            result = await naming(sending, partial(unbindable, self.info, chunk.columns, dialect, chunk.first))
             columns = zip(*result.all(), strict=True) if back else ()
             returned = dict(zip(back, columns, strict=True))
             is_sorted = back == self.wanted
@@ -188,6 +193,10 @@ class Insertion:
             self.take(
                 returned if is_sorted else self._in_input_order(chunk, chunk.columns, returned, count), chunk.size
             )
+
+    async def _sent(self, db_sess: AsyncSession, dialect: Dialect, statement: Any, chunk: Block) -> Any:
+        rows = many_parameters(self.info, chunk, dialect)
+        return await execute(db_sess, statement, self.origin, parameters=rows)
 
     def _back(self, chunk: Block, dialect: Dialect) -> tuple[str, ...]:
         """Give what is to come back: on SQLite with the key, where that tells the order better than SQLAlchemy can.
