@@ -159,10 +159,10 @@ async def test_what_a_spec_raises_itself_passes_unchanged(any_tables: WithTables
     async with any_tables(BoxRow, PartRow) as db:
         parts = Parts(db)
         for write in (parts.batch_create, parts.load, parts.batch_upsert):
-            with pytest.raises(Mine, match="^mine$"):
+            with pytest.raises(Mine, match=r"^mine$"):
                 await write(specs)
         for single in (parts.create, parts.upsert):
-            with pytest.raises(Mine, match="^mine$"):
+            with pytest.raises(Mine, match=r"^mine$"):
                 await single(specs[1500])
         assert await parts.count() == 0
 

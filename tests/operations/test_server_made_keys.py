@@ -77,8 +77,8 @@ async def test_each_child_is_stored_under_its_own_parent(with_tables: WithTables
 
 COUNTED = "CREATE SEQUENCE tickets START 100 INCREMENT BY -1 MINVALUE 1 MAXVALUE 100"
 PICK = (
-    "CREATE FUNCTION pick() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-    " NEW.id := hashtext(NEW.name) % 1000000; RETURN NEW; END $$",
+    """CREATE FUNCTION pick() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN NEW.id := hashtext(NEW.name) % 1000000; RETURN NEW; END $$""",
     "CREATE TRIGGER pick BEFORE INSERT ON picked FOR EACH ROW EXECUTE FUNCTION pick()",
 )
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Self, Unpack
+from typing import Any, NoReturn, Self, Unpack
 
 from sqlalchemy import ColumnElement, insert, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import MappingError, RepositoryError
+from rowsmith.errors import MappingError, RefusedByTrigger, RepositoryError
 from rowsmith.execution import execute
-from rowsmith.execution.driver import has_driver, use_driver
+from rowsmith.execution.driver import give_up, has_driver, use_driver
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit, savepoint
 from rowsmith.operations.batch_creator import Many, gathered
@@ -143,10 +143,13 @@ class Upsertion(Operation[TRow, TData]):
                 f"the key ({', '.join(self.key.names)}) of {self.entity.info.row.__name__} is stored otherwise than "
                 "it was given, so rows cannot be told apart: upsert them one by one"
             )
-        if silent and not statement.changes_rows:
-            found |= await self._there(db_sess, [keys[place] for place in silent], conditions)
+        there = await self._there(db_sess, [keys[place] for place in silent], conditions) if silent else {}
         for place in silent:
-            if keys[place] not in found:
+            if keys[place] in there:
+                if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time
+                    await self._refuse(db_sess, place)
+                found[keys[place]] = there[keys[place]]
+            else:
                 found[keys[place]] = await self._insert(db_sess, block, place)
         return [found[key] for key in keys]
 
@@ -204,7 +207,14 @@ class Upsertion(Operation[TRow, TData]):
         row = {name: column[place] for name, column in block.columns.items()}
         values = {info.columns[name].key: null() if value is None else value for name, value in row.items()}
         statement = insert(info.table).values(values).returning(*(info.columns[name] for name in self.back))
-        return tuple((await self._sent(db_sess, statement, block.part(place, 1)))[0]), True
+        rows = await self._sent(db_sess, statement, block.part(place, 1))
+        if not rows:
+            await self._refuse(db_sess, place)
+        return tuple(rows[0]), True
+
+    async def _refuse(self, db_sess: AsyncSession, place: int) -> NoReturn:
+        await give_up(db_sess)
+        raise RefusedByTrigger.at(place)
 
     def _keys_of(self, columns: Sequence[Sequence[Any]]) -> list[Key]:
         return list(zip(*(columns[self.back.index(name)] for name in self.key.names), strict=True))

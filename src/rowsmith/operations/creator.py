@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
-from rowsmith.errors import MappingError
+from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
@@ -38,7 +38,7 @@ class Creator(Operation[TRow, TData]):
             ScopeMismatch: the spec says otherwise than the scope.
             InvalidValue: a value does not fit its column.
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
-                error declared for it in ``violations``.
+                error declared for it in ``violations``; RefusedByTrigger: a trigger did.
         """
         limits = await admit(db_sess, self.entity, scope, "create")
         values = self._values(spec, limits)
@@ -61,16 +61,22 @@ class Creator(Operation[TRow, TData]):
     async def _create(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
         if limits.others:
             return await self._create_inside(db_sess, statement, limits)
-        record = (await execute(db_sess, statement, self.entity.origin("create"))).one()
+        record = await self._record(db_sess, statement)
         return (await present_written(db_sess, self.entity, [record], "create"))[0]
 
     async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
         entity, keys = self.entity, self.entity.info.key_attributes
         async with savepoint(db_sess):
-            result = await execute(db_sess, statement.returning(*keys), entity.origin("create"))
-            record: Sequence[Any] = result.one()
+            record = await self._record(db_sess, statement.returning(*keys))
             await confirm(db_sess, entity, limits, tuple(record[-len(keys) :]), "create")
         return (await present_written(db_sess, entity, [record[: -len(keys)]], "create"))[0]
+
+    async def _record(self, db_sess: AsyncSession, statement: Any) -> Sequence[Any]:
+        record: Sequence[Any] | None
+        record = (await execute(db_sess, statement, self.entity.origin("create"))).one_or_none()
+        if record is None:
+            raise RefusedByTrigger
+        return record
 
 
 def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:

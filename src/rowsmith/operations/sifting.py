@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import StaleVersion
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.partial import Diagnosis, run_partial
-from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success
+from rowsmith.operations.partial import Diagnosis, failure, run_partial
+from rowsmith.operations.results import BatchResult, PartialResult, Success
 
 TItem = TypeVar("TItem")
 TData = TypeVar("TData")
@@ -52,10 +52,10 @@ class Partial:
             return Diagnosis(frozenset(place for place, item in enumerate(part) if self.id_of(item) in stale))
 
         written = await run_partial(self.db_sess, self.entity, [items[index] for index in fit], attempt, diagnose)
-        failed = {**faults, **{fit[failure.index]: failure.error for failure in written.failed}}
+        failed = {**faults, **{fit[item.index]: item.error for item in written.failed}}
         return PartialResult(
             [Success(fit[success.index], success.data) for success in written.succeeded],
-            [Failure(index, self.entity.located(failed[index], self.operation)) for index in sorted(failed)],
+            [failure(index, self.entity.located(failed[index], self.operation)) for index in sorted(failed)],
         )
 
     def _outcomes(self, part: Sequence[Any], result: BatchResult[Any, Any]) -> list[Any]:

@@ -65,14 +65,15 @@ class Reader:
         info: the row they are for.
         limits: the scope's; its equalities are stamped onto every row.
         given_too: columns that stand beside the specs (a parent's key), for all of them, in input order.
+        first: the index of the first spec in the caller's input.
     """
 
     def __init__(
-        self, info: RowInfo[Any], limits: Limits, given_too: Mapping[str, Sequence[Any]] | None = None
+        self, info: RowInfo[Any], limits: Limits, given_too: Mapping[str, Sequence[Any]] | None = None, first: int = 0
     ) -> None:
         self.info, self.limits, self.given_too = info, limits, given_too or {}
         self.fields: tuple[str, ...] | None = None
-        self.done = 0
+        self.done = first
         self._known: set[type[Any]] = set()
         self._own: Exception | None = None
 

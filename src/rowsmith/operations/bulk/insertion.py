@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
@@ -13,9 +13,9 @@ from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import MappingError
+from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import Origin, execute
-from rowsmith.execution.driver import use_driver
+from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.operations.admission import savepoint
 from rowsmith.operations.bulk.binding import naming, unbindable
@@ -24,10 +24,18 @@ from rowsmith.operations.bulk.copy import Copy
 from rowsmith.operations.bulk.echo import echo_of
 from rowsmith.operations.bulk.fetch import Fetch
 from rowsmith.operations.bulk.lanes import Lane, choose_lane
-from rowsmith.operations.bulk.matching import arranged, counted, is_exact, maker, places_by_count, places_by_key
+from rowsmith.operations.bulk.matching import (
+    arranged,
+    counted,
+    first_gap,
+    is_exact,
+    maker,
+    places_by_count,
+    places_by_key,
+)
 from rowsmith.operations.bulk.unnest import Unnested
 from rowsmith.operations.bulk.wire import BoundItem, bound, is_json
-from rowsmith.operations.keys import dialect_of
+from rowsmith.operations.keys import dialect_of, key_chunks, keys_condition
 
 logger = logging.getLogger("rowsmith.operations.batch_creator")
 
@@ -92,9 +100,17 @@ class Insertion:
         sent = await use_driver(db_sess, self.origin, copy.send)
         if isinstance(sent, Exception):
             raise sent
+        if sent is None:
+            await self._refuse_copied(db_sess, dialect, copy.sent)
         if not sent:
             logger.debug("%s has row security, which takes no COPY: %s", self.info.row.__name__, Lane.UNNEST.value)
             await self._unnest(db_sess, dialect, parts)
+
+    async def _refuse_copied(self, db_sess: AsyncSession, dialect: Dialect, sent: Sequence[Block]) -> None:
+        """Find out which row a trigger skipped, by sending them the other way; nothing of either stays."""
+        async with savepoint(db_sess):
+            await replace(self, take=_drop)._unnest(db_sess, dialect, iter(sent))
+            raise RefusedByTrigger.at(None)
 
     def _echo(self, block: Block) -> None:
         columns = {name: self._echoed(name, block) for name in self.wanted}
@@ -118,6 +134,7 @@ class Insertion:
             await self._one_by_one(db_sess, dialect, chunk)
         elif count or chunk.size == 1 or is_exact(self.info, dialect):
             returned = await self._returned(db_sess, dialect, columns, chunk.first)
+            await self._refuse_skipped(db_sess, chunk, columns, returned)
             self.take(self._in_input_order(chunk, columns, returned, count), chunk.size)
         elif (found := await self._tried(db_sess, dialect, chunk, columns)) is None:
             await self._one_by_one(db_sess, dialect, chunk)
@@ -130,7 +147,7 @@ class Insertion:
             async with savepoint(db_sess):
                 returned = await self._returned(db_sess, dialect, columns, chunk.first)
                 return self._in_input_order(chunk, columns, returned, None)
-        except MappingError:
+        except MappingError:  # or a trigger skipped one, which shows when they are sent alone
             return None
 
     async def _one_by_one(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block) -> None:
@@ -146,6 +163,43 @@ class Insertion:
         fetch = Fetch(statement, given.arrays(columns, dialect, first), dialect)
         fetched = await use_driver(db_sess, self.origin, fetch.send)
         return dict(zip(back, fetched, strict=True))
+
+    async def _refuse_skipped(self, db_sess: AsyncSession, chunk: Block, columns: Columns, returned: Rows) -> None:
+        """Refuse to go on where fewer rows were written than sent.
+
+        Raises:
+            RefusedByTrigger: with the index of the first one, where it can be told.
+        """
+        number = len(next(iter(returned.values()), ()))
+        if number == chunk.size or not returned:
+            return
+        place: int | None = 0
+        if chunk.size > 1 and not all(name in returned for name in self.info.primary_key):
+            place = None
+        elif chunk.size > 1 and all(name in columns for name in self.info.primary_key):
+            places = places_by_key(self.info, columns, returned)
+            place = places.index(None) if None in places and number + places.count(None) == chunk.size else None
+        elif chunk.size > 1:
+            place = await self._first_skipped(db_sess, chunk, returned)
+        await give_up(db_sess)
+        raise RefusedByTrigger.at(None if place is None else chunk.first + place)
+
+    async def _first_skipped(self, db_sess: AsyncSession, chunk: Block, returned: Rows) -> int | None:
+        """Look at what was written, in the order in which the server counted: it follows the input but for gaps."""
+        count = counted(self.info, chunk.columns)
+        names = [name for name in chunk.columns if echo_of(self.info.columns[name].type) is not None]
+        if count is None or not names:
+            return None
+        dialect = dialect_of(db_sess)
+        written = dict[Any, tuple[Any, ...]]()
+        for keys in key_chunks(list(zip(*(returned[name] for name in self.info.primary_key), strict=True)), dialect):
+            wanted = [self.info.columns[name] for name in (count, *names)]
+            statement = select(*wanted).where(keys_condition(self.info, keys, dialect))
+            rows = (await execute(db_sess, statement, self.origin)).all()
+            written |= {row[0]: tuple(row[1:]) for row in rows}
+        order = places_by_count(self.info, count, {count: list(written)})
+        held = [list(written.values())[place] for place in order]
+        return first_gap(list(zip(*(self._echoed(name, chunk) for name in names), strict=True)), held)
 
     def _in_input_order(self, chunk: Block, columns: Columns, returned: Rows, count: str | None) -> Rows:
         """Put returned rows into the order of the input.
@@ -186,8 +240,9 @@ class Insertion:
             statement = self._insert_many(tuple(chunk.columns), back, dialect)
             sending = self._sent(db_sess, dialect, statement, chunk)
             result = await naming(sending, partial(unbindable, self.info, chunk.columns, dialect, chunk.first))
-            columns = zip(*result.all(), strict=True) if back else ()
-            returned = dict(zip(back, columns, strict=True))
+            columns = list(zip(*result.all(), strict=True)) if back else []
+            returned: Rows = dict(zip(back, columns, strict=True)) if columns else dict.fromkeys(back, ())
+            await self._refuse_skipped(db_sess, chunk, chunk.columns, returned)
             is_sorted = back == self.wanted
             count = None if is_sorted else counted(self.info, chunk.columns)
             self.take(
@@ -205,7 +260,7 @@ class Insertion:
         """
         known = all(name in chunk.columns for name in self.info.primary_key) and is_exact(self.info, dialect)
         ordered = known or counted(self.info, chunk.columns) is not None
-        if not self.wanted or not ordered or dialect.name != "sqlite":
+        if not ordered or dialect.name != "sqlite":
             return self.wanted
         return (*self.wanted, *self.info.primary_key)
 
@@ -213,6 +268,10 @@ class Insertion:
         statement: Any = insert(self.info.table).values(json_marks(self.info, names, dialect))
         wanted = (self.info.columns[name] for name in back)
         return statement.returning(*wanted, sort_by_parameter_order=back == self.wanted) if back else statement
+
+
+def _drop(columns: Rows, size: int) -> None:
+    """Take rows and do nothing with them."""
 
 
 def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[str, Any]:

@@ -74,3 +74,15 @@ def arranged(returned: Mapping[str, Sequence[Any]], places: Sequence[int]) -> Ma
     if all(place == index for index, place in enumerate(places)):
         return returned
     return {name: [column[place] for place in places] for name, column in returned.items()}
+
+
+def first_gap(sent: Sequence[Any], held: Sequence[Any]) -> int | None:
+    """Give the first place of what was sent that is left out of what is held; None where they do not follow it."""
+    gaps, rest = list[int](), iter(held)
+    expected = next(rest, None)
+    for place, item in enumerate(sent):
+        if item == expected:
+            expected = next(rest, None)
+        else:
+            gaps.append(place)
+    return gaps[0] if gaps and len(gaps) + len(held) == len(sent) else None
