@@ -26,6 +26,7 @@ from rowsmith.operations.batch_target import (
 from rowsmith.operations.batch_writer import BatchWriter, confirm_all, to_confirm
 from rowsmith.operations.bulk.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import Key, dialect_of
 from rowsmith.operations.narrowing import narrowing
 from rowsmith.operations.patches import Patches
@@ -209,6 +210,7 @@ class BatchUpdater(Operation[TRow, TData]):
             keys = await self._keys(db_sess, statement)
             if verify.others:
                 await confirm_all(db_sess, self.entity, verify, keys, "update_where")
+        await keep_in_step(db_sess, self.entity, keys, "update_where", seen=True)
         return len(keys)
 
     async def _keys(self, db_sess: AsyncSession, statement: Update) -> list[Key]:

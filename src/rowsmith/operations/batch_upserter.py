@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, insert, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import MappingError, RefusedByTrigger, RepositoryError
-from rowsmith.execution import execute
+from rowsmith.execution import execute, flush_pending
 from rowsmith.execution.driver import give_up, has_driver, use_driver
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit, savepoint
@@ -25,6 +25,7 @@ from rowsmith.operations.bulk.upsert import UpsertStatement, conflict_keys
 from rowsmith.operations.bulk.written import confirm_all
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.entity import Entity, Operation, Rules, TData, TRow, located
+from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import SQLITE_PARAMETERS, Key, columns_condition, dialect_of, key_chunks
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult, Upserted
@@ -121,9 +122,11 @@ class Upsertion(Operation[TRow, TData]):
         try:
             block = joined([reader.read(part) for part in blocks(specs)])
             keys = conflict_keys(self.entity.info, self.key, block)
+            await flush_pending(db_sess, self.entity.origin(self.operation))
             async with self._guarded(db_sess):
                 rows = await self._rows(db_sess, reader.fields or (), block, keys)
                 await self._confirm(db_sess, rows)
+            await keep_in_step(db_sess, self.entity, self._primary_keys(rows), self.operation)
             return await self._results(db_sess, rows)
         except RepositoryError as exc:
             exc.locate(self.entity.domain, self.operation)

@@ -19,6 +19,7 @@ from rowsmith.operations.admission import savepoint
 from rowsmith.operations.batch_target import BatchTarget, Changes, keep_keys, plain_keys, versions_of
 from rowsmith.operations.bulk.collector import collector_paused
 from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition, unique_keys
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult
@@ -78,6 +79,7 @@ class BatchWriter(Generic[TRow, TData]):
                 await self._refuse_stale(target, done)
                 if verify.others:
                     await confirm_all(self.db_sess, self.entity, verify, self._keys_in(done), self.operation)
+            await keep_in_step(self.db_sess, self.entity, self._keys_in(done), self.operation, seen=True)
             return await self._report(done)
 
     async def delete(self, target: BatchTarget[TRow, TData]) -> BatchResult[TData, Any]:

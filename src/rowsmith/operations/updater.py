@@ -18,6 +18,7 @@ from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.operations.admission import admit, confirm, savepoint
 from rowsmith.operations.bulk.binding import naming, unbindable_value
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import dialect_of
 from rowsmith.operations.present import present, present_written
 from rowsmith.operations.soft_delete import SoftDelete
@@ -146,6 +147,8 @@ class Target(Generic[T]):
             record = await self._send(db_sess, self.statement(values), origin)
         else:
             record = await self._send_inside(db_sess, values, origin, verify)
+        if values.keys().isdisjoint(self.entity.info.primary_key):
+            await keep_in_step(db_sess, self.entity, [self.key], operation, seen=True)
         return (await present_written(db_sess, self.entity, [record], operation))[0]
 
     async def read(self, db_sess: AsyncSession, operation: str) -> T:
