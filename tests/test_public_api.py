@@ -72,6 +72,7 @@ NAMES = [
     "Query",
     "ReadOnlyViolation",
     "ReferenceNotFound",
+    "RefusedByTrigger",
     "Repository",
     "RepositoryError",
     "Rules",

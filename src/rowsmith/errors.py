@@ -10,7 +10,8 @@ The tree::
     │   ├── StillReferenced           foreign key, other rows still point here
     │   ├── CheckViolation
     │   ├── NotNullViolation
-    │   └── ExclusionViolation
+    │   ├── ExclusionViolation
+    │   └── RefusedByTrigger          a trigger let a row be neither written nor removed
     ├── StaleVersion              somebody else wrote first
     ├── ScopeError
     │   ├── EmptyScope                a scope that limits nothing
@@ -158,6 +159,29 @@ class ExclusionViolation(ConstraintViolation):
 
     detail = "exclusion_violated"
     default_message = "an exclusion constraint refused the row"
+
+
+class RefusedByTrigger(ConstraintViolation):
+    """A trigger of the database skipped the row (``RETURN NULL``; ``RAISE(IGNORE)`` on SQLite), as a rule may, too.
+
+    ``index`` is the row's place in the input of a batch, None where there is no batch or it cannot be told.
+    """
+
+    detail = "refused_by_trigger"
+    default_message = "a trigger refused the row: the database has not done what it was asked"
+    index: int | None = None
+
+    @classmethod
+    def at(cls, index: int | None, noun: str = "spec") -> RefusedByTrigger:
+        """Make the error for an item of a batch."""
+        error = cls()
+        error.move(index, noun)
+        return error
+
+    def move(self, index: int | None, noun: str = "item") -> None:
+        """Say which item of the input the row is."""
+        where = "of one of the items" if index is None else f"of the {noun} at index {index}"
+        self.index, self.args = index, (f"a trigger refused the row {where}",)
 
 
 class StaleVersion(RepositoryError):

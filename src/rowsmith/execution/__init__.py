@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rowsmith.execution.blame import blame
-from rowsmith.execution.execute import execute, execute_writing, translated
+from rowsmith.execution.execute import execute, execute_writing, flush_pending, translated
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.transactions import has_failed, mark_failed, watch_failures
 from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, scrub, translate
@@ -14,6 +14,7 @@ __all__ = [
     "blame",
     "execute",
     "execute_writing",
+    "flush_pending",
     "has_failed",
     "is_disconnect",
     "mark_failed",

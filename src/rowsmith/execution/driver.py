@@ -57,6 +57,13 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
     raise failure
 
 
+async def give_up(db_sess: AsyncSession) -> None:
+    """Have nothing of the innermost transaction committed: its statement did less than it was asked."""
+    sync = (await db_sess.connection()).sync_connection
+    if sync is not None:
+        mark_failed(sync)
+
+
 async def _begun(connection: AsyncConnection) -> Any:
     """Give the driver's connection once BEGIN was sent: SQLAlchemy leaves that to the first statement."""
     raw = await connection.get_raw_connection()

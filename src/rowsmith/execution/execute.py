@@ -40,12 +40,29 @@ async def execute(
     """
     if getattr(statement, "is_dml", False):
         remember(db_sess, origin)
+        await flush_pending(db_sess, origin)
     try:
         result = await db_sess.execute(statement, parameters, execution_options={**_FRESH, **(options or {})})
         # Every value is read here, because what a column's type raises for one it does not know quotes the value.
         return result.freeze()() if getattr(result, "returns_rows", True) else result
     except RepositoryError:
         raise
+    except (*DATABASE_ERRORS, *UNREADABLE) as exc:
+        failure = translate(exc, origin)
+    raise failure
+
+
+async def flush_pending(db_sess: AsyncSession, origin: Origin = UNKNOWN) -> None:
+    """Write what the session holds unflushed: SQLAlchemy does so itself only before statements on mapped classes.
+
+    Raises:
+        RepositoryError: what the database said to it.
+    """
+    if not (db_sess.new or db_sess.dirty or db_sess.deleted):
+        return
+    try:
+        await db_sess.flush()
+        return
     except (*DATABASE_ERRORS, *UNREADABLE) as exc:
         failure = translate(exc, origin)
     raise failure

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import RepositoryError
 from rowsmith.execution.blame import remember
+from rowsmith.execution.execute import flush_pending
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.translate import DATABASE_ERRORS, UNREADABLE, translate
 
@@ -23,6 +24,7 @@ async def fetch_records(db_sess: AsyncSession, statement: Executable, origin: Or
         RepositoryError: as :func:`rowsmith.execution.execute`.
     """
     remember(db_sess, origin)
+    await flush_pending(db_sess, origin)
     try:
         return _records(cast("CursorResult[Any]", await db_sess.execute(statement)))
     except RepositoryError:

@@ -15,7 +15,7 @@ from rowsmith.operations.bulk.block import blocks
 from rowsmith.operations.bulk.collector import collector_paused
 from rowsmith.operations.creation import Creation, Progress
 from rowsmith.operations.entity import Operation, TData, TRow, located
-from rowsmith.operations.partial import Diagnosis, run_partial
+from rowsmith.operations.partial import Diagnosis, failure, run_partial
 from rowsmith.operations.results import Failure, PartialResult, Success
 from rowsmith.scope import Limits, SearchScope
 
@@ -102,7 +102,7 @@ class BatchCreator(Operation[TRow, TData]):
         done = 0
         async with savepoint(db_sess):
             async for chunk in chunked(specs, chunk_size):
-                await loading.create(db_sess, chunk)
+                await loading.create(db_sess, chunk, first=done)
                 done += len(chunk)
                 if progress is not None:
                     progress(done)
@@ -138,8 +138,8 @@ class BatchCreator(Operation[TRow, TData]):
 def _merged(written: PartialResult[T], indexes: Sequence[int], failures: Sequence[Failure]) -> PartialResult[T]:
     """Give a result over some of the items as one over all."""
     succeeded = [Success(indexes[item.index], item.data) for item in written.succeeded]
-    failed = [*failures, *(Failure(indexes[item.index], item.error) for item in written.failed)]
-    return PartialResult(succeeded, sorted(failed, key=lambda failure: failure.index))
+    failed = [*failures, *(failure(indexes[item.index], item.error) for item in written.failed)]
+    return PartialResult(succeeded, sorted(failed, key=lambda item: item.index))
 
 
 async def gathered(items: Many[T]) -> Sequence[T]:

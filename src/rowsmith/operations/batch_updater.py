@@ -25,7 +25,9 @@ from rowsmith.operations.batch_target import (
     versions_of,
 )
 from rowsmith.operations.batch_writer import BatchWriter, confirm_all, to_confirm
+from rowsmith.operations.bulk.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import Key, dialect_of
 from rowsmith.operations.narrowing import narrowing
 from rowsmith.operations.patches import Patches
@@ -74,7 +76,8 @@ class BatchUpdater(Operation[TRow, TData]):
         limits.agree(values, entity.info)
         writer = BatchWriter(db_sess, entity, ids, "batch_update")
         target = writer.target([*limits.conditions, *entity.live()], expected_versions)
-        return await writer.update(target, Changes(values), to_confirm(limits, values, entity.info))
+        writing = writer.update(target, Changes(values), to_confirm(limits, values, entity.info))
+        return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess)))
 
     @located("batch_update_each")
     async def update_each(
@@ -148,7 +151,9 @@ class BatchUpdater(Operation[TRow, TData]):
         writer = BatchWriter(db_sess, entity, list(patches), "batch_update_each")
         target = writer.target([*limits.conditions, *entity.live()], expected_versions)
         changes = Changes(*read.assignments(dialect_of(db_sess)))
-        return await writer.update(target, changes, to_confirm(limits, changes.values, entity.info))
+        writing = writer.update(target, changes, to_confirm(limits, changes.values, entity.info))
+        dialect = dialect_of(db_sess)
+        return await naming(writing, lambda: unbindable(entity.info, read.columns, dialect, read.first, "patch"))
 
     @located("update_where")
     async def update_where(
@@ -184,7 +189,8 @@ class BatchUpdater(Operation[TRow, TData]):
         if not values:
             return 0
         statement = self._update_all([*limits.conditions, *conditions, *entity.live()], values, dialect_of(db_sess))
-        return await self._count(db_sess, statement, to_confirm(limits, values, entity.info))
+        writing = self._count(db_sess, statement, to_confirm(limits, values, entity.info))
+        return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess)))
 
     def _update_all(
         self, conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any], dialect: Dialect
@@ -206,6 +212,7 @@ class BatchUpdater(Operation[TRow, TData]):
             keys = await self._keys(db_sess, statement)
             if verify.others:
                 await confirm_all(db_sess, self.entity, verify, keys, "update_where")
+        await keep_in_step(db_sess, self.entity, keys, "update_where", seen=True)
         return len(keys)
 
     async def _keys(self, db_sess: AsyncSession, statement: Update) -> list[Key]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import ColumnElement, insert, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
-from rowsmith.errors import MappingError, RepositoryError
-from rowsmith.execution import execute
-from rowsmith.execution.driver import has_driver, use_driver
+from rowsmith.errors import MappingError, RefusedByTrigger, RepositoryError
+from rowsmith.execution import execute, flush_pending
+from rowsmith.execution.driver import give_up, has_driver, use_driver
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit, savepoint
 from rowsmith.operations.batch_creator import Many, gathered
+from rowsmith.operations.bulk.binding import naming, unbindable
 from rowsmith.operations.bulk.block import Block, Reader, blocks, joined
 from rowsmith.operations.bulk.branches import branches_of
 from rowsmith.operations.bulk.collector import collector_paused
@@ -25,6 +26,7 @@ from rowsmith.operations.bulk.upsert import UpsertStatement, conflict_keys
 from rowsmith.operations.bulk.written import confirm_all
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import SQLITE_PARAMETERS, Key, columns_condition, dialect_of, key_chunks
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult, Upserted
@@ -91,9 +93,11 @@ class Upsertion(Operation[TRow, TData]):
         try:
             block = joined([reader.read(part) for part in blocks(specs)])
             keys = conflict_keys(self.entity.info, self.key, block)
+            await flush_pending(db_sess, self.entity.origin(self.operation))
             async with self._guarded(db_sess):
                 rows = await self._rows(db_sess, reader.fields or (), block, keys)
                 await self._confirm(db_sess, rows)
+            await keep_in_step(db_sess, self.entity, self._primary_keys(rows), self.operation)
             return await self._results(db_sess, rows)
         except RepositoryError as exc:
             exc.locate(self.entity.domain, self.operation)
@@ -113,10 +117,13 @@ class Upsertion(Operation[TRow, TData]):
                 f"the key ({', '.join(self.key.names)}) of {self.entity.info.row.__name__} is stored otherwise than "
                 "it was given, so rows cannot be told apart: upsert them one by one"
             )
-        if silent and not statement.changes_rows:
-            found |= await self._there(db_sess, [keys[place] for place in silent], conditions)
+        there = await self._there(db_sess, [keys[place] for place in silent], conditions) if silent else {}
         for place in silent:
-            if keys[place] not in found:
+            if keys[place] in there:
+                if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time
+                    await self._refuse(db_sess, place)
+                found[keys[place]] = there[keys[place]]
+            else:
                 found[keys[place]] = await self._insert(db_sess, block, place)
         return [found[key] for key in keys]
 
@@ -140,12 +147,17 @@ class Upsertion(Operation[TRow, TData]):
         before = await self._there(db_sess, keys, [] if self.key.where is None else [self.key.where])
         found: dict[Key, _Written] = {}
         for part in _parts(block, SQLITE_PARAMETERS // (len(block.columns) + 1)):
-            rows = (await execute(db_sess, statement.from_values(part), self.entity.origin(self.operation))).all()
+            rows = await self._sent(db_sess, statement.from_values(part), part)
             records = [tuple(row) for row in rows]
             found |= {
                 key: (record, key not in before) for key, record in zip(self._keys_in(records), records, strict=True)
             }
         return found
+
+    async def _sent(self, db_sess: AsyncSession, statement: Any, block: Block) -> Sequence[Any]:
+        sending = execute(db_sess, statement, self.entity.origin(self.operation))
+        dialect = dialect_of(db_sess)
+        return (await naming(sending, lambda: unbindable(self.entity.info, block.columns, dialect, block.first))).all()
 
     async def _there(
         self, db_sess: AsyncSession, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]
@@ -169,7 +181,14 @@ class Upsertion(Operation[TRow, TData]):
         row = {name: column[place] for name, column in block.columns.items()}
         values = {info.columns[name].key: null() if value is None else value for name, value in row.items()}
         statement = insert(info.table).values(values).returning(*(info.columns[name] for name in self.back))
-        return tuple((await execute(db_sess, statement, self.entity.origin(self.operation))).one()), True
+        rows = await self._sent(db_sess, statement, block.part(place, 1))
+        if not rows:
+            await self._refuse(db_sess, place)
+        return tuple(rows[0]), True
+
+    async def _refuse(self, db_sess: AsyncSession, place: int) -> NoReturn:
+        await give_up(db_sess)
+        raise RefusedByTrigger.at(place)
 
     def _keys_of(self, columns: Sequence[Sequence[Any]]) -> list[Key]:
         return list(zip(*(columns[self.back.index(name)] for name in self.key.names), strict=True))
@@ -205,9 +224,4 @@ _Written = tuple[tuple[Any, ...], bool]
 
 
 def _parts(block: Block, size: int) -> list[Block]:
-    starts = range(0, block.size, size)
-    return [_part(block.columns, block, start, min(size, block.size - start)) for start in starts]
-
-
-def _part(columns: Mapping[str, Sequence[Any]], block: Block, start: int, size: int) -> Block:
-    return Block({name: column[start : start + size] for name, column in columns.items()}, block.types, size)
+    return [block.part(start, size) for start in range(0, block.size, size)]

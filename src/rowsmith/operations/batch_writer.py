@@ -10,14 +10,16 @@ from sqlalchemy import ColumnElement, Executable, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import conjunction, limited, negation
-from rowsmith.errors import InvalidValue, ScopeMismatch, StaleVersion
+from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, StaleVersion
 from rowsmith.execution import Origin, execute, execute_writing
+from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.admission import savepoint
 from rowsmith.operations.batch_target import BatchTarget, Changes, keep_keys, plain_keys, versions_of
 from rowsmith.operations.bulk.collector import collector_paused
 from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition, unique_keys
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult
@@ -77,6 +79,7 @@ class BatchWriter(Generic[TRow, TData]):
                 await self._refuse_stale(target, done)
                 if verify.others:
                     await confirm_all(self.db_sess, self.entity, verify, self._keys_in(done), self.operation)
+            await keep_in_step(self.db_sess, self.entity, self._keys_in(done), self.operation, seen=True)
             return await self._report(done)
 
     async def delete(self, target: BatchTarget[TRow, TData]) -> BatchResult[TData, Any]:
@@ -136,7 +139,23 @@ class BatchWriter(Generic[TRow, TData]):
             # the statement's snapshot did not see. The next one's does. It skips what others have locked since:
             # to wait out of key order could be a deadlock.
             await send(self._places_not_in(done), again=True)
+        if len(done) < len(self.keys) and (left := await self._left(target, done)):
+            # Rows that came meanwhile, or that a trigger refuses; locked now, so that the same write again tells which.
+            await send(left, again=True)
+            if refused := [place for place in left if self.plain[place] not in done]:
+                await give_up(self.db_sess)
+                raise self.entity.located(RefusedByTrigger.at(refused[0], "row"), self.operation)
         return done
+
+    async def _left(self, target: BatchTarget[TRow, TData], done: Mapping[Any, Any]) -> list[int]:
+        """Give the places of rows that were not written and are there, and lock those that nobody else has locked."""
+        rest, found = target.part(self._places_not_in(done)), set[Any]()
+        for places in rest.chunks():
+            there = rest.part(places).select_keys()
+            if self.dialect.name == "postgresql":
+                there = there.with_for_update(of=self.entity.info.row, skip_locked=True)
+            found.update(plain_keys(self.entity.info, await self._keys(there)))
+        return [place for place in self._places_not_in(done) if self.plain[place] in found]
 
     async def _refuse_stale(self, target: BatchTarget[TRow, TData], done: Mapping[Any, Any]) -> None:
         """Tell rows that are there in another version from absent ones."""

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import ErrorFacts, RepositoryError
+from rowsmith.errors import ErrorFacts, RefusedByTrigger, RepositoryError
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import savepoint
 from rowsmith.operations.bulk.block import Block, Reader, blocks
-from rowsmith.operations.bulk.branches import Branch, branches_of
+from rowsmith.operations.bulk.branches import Branch, branches_of, fault_below
 from rowsmith.operations.bulk.diagnosis import diagnose
 from rowsmith.operations.bulk.insertion import Insertion
 from rowsmith.operations.bulk.written import confirm_all
@@ -48,14 +48,14 @@ class Creation(Operation[TRow, TData]):
         self.next_value, self.given_too, self.wants_data = next_value, given_too, wants_data
 
     async def create(
-        self, db_sess: AsyncSession, specs: Sequence[Spec[TRow]], progress: Progress | None = None
+        self, db_sess: AsyncSession, specs: Sequence[Spec[TRow]], progress: Progress | None = None, *, first: int = 0
     ) -> list[TData]:
-        """Insert all, and the rows below them; empty where no data is wanted."""
+        """Insert all, and the rows below them; empty where no data is wanted. ``first`` is the first one's index."""
         try:
             branches = branches_of(self.entity.info, specs)
             harvest = Harvest(self.entity, self._kept(branches), progress, wants_data=self.wants_data)
             async with savepoint(db_sess) if branches or self.limits.others else nullcontext():
-                await self._insertion(harvest).send(db_sess, specs)
+                await self._insertion(harvest, first).send(db_sess, specs)
                 await self._confirm(db_sess, harvest)
                 for branch in branches:
                     await self._grow(db_sess, branch, specs, harvest)
@@ -69,6 +69,9 @@ class Creation(Operation[TRow, TData]):
         reader, failures = self._reader(), list[Failure]()
         for part in blocks(specs):
             failures += reader.faults(part)
+        bad = {failure.index for failure in failures}
+        below = ((index, fault_below(spec)) for index, spec in enumerate(specs) if index not in bad)
+        failures += [Failure(index, fault) for index, fault in below if fault is not None]
         for failure in failures:
             self.entity.located(failure.error, self.operation)
         bad = {failure.index for failure in failures}
@@ -76,19 +79,21 @@ class Creation(Operation[TRow, TData]):
 
     async def diagnose(self, db_sess: AsyncSession, error: Exception, specs: Sequence[Spec[TRow]]) -> Diagnosis:
         """Say which specs an error of :meth:`create` is due to, as far as its constraint tells."""
+        if isinstance(error, RefusedByTrigger) and error.index is not None and not branches_of(self.entity.info, specs):
+            return Diagnosis(frozenset({error.index}))
         facts = getattr(error, "facts", None)
         if not isinstance(facts, ErrorFacts) or facts.table != self.entity.info.table.name:
             return Diagnosis()
         block = self._reader().read(specs)
         return await diagnose(db_sess, self.entity.info, facts, block, self.entity.origin(self.operation))
 
-    def _reader(self) -> Reader:
-        return Reader(self.entity.info, self.limits, self.given_too)
+    def _reader(self, first: int = 0) -> Reader:
+        return Reader(self.entity.info, self.limits, self.given_too, first)
 
-    def _insertion(self, harvest: Harvest[TRow, TData]) -> Insertion:
+    def _insertion(self, harvest: Harvest[TRow, TData], first: int) -> Insertion:
         origin = self.entity.origin(self.operation)
         complete = None if self.next_value is None else self._number
-        return Insertion(self.entity.info, origin, self._reader(), harvest.wanted, harvest.take, complete)
+        return Insertion(self.entity.info, origin, self._reader(first), harvest.wanted, harvest.take, complete)
 
     async def _number(self, db_sess: AsyncSession, parts: Sequence[Block]) -> Sequence[Block]:
         return (

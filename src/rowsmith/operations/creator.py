@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
+from rowsmith.errors import RefusedByTrigger
 from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.admission import admit, confirm, savepoint
+from rowsmith.operations.bulk.binding import naming, unbindable_value
 from rowsmith.operations.creation import Creation
 from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.keys import dialect_of
 from rowsmith.operations.present import present_written
 from rowsmith.scope import Limits, SearchScope
 
@@ -40,31 +43,43 @@ class Creator(Operation[TRow, TData]):
             ScopeMismatch: the spec says otherwise than the scope.
             InvalidValue: a value does not fit its column.
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
-                error declared for it in ``violations``.
+                error declared for it in ``violations``; RefusedByTrigger: a trigger did.
         """
         limits = await admit(db_sess, self.entity, scope, "create")
         if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
             creation = Creation(self.entity, limits, "create", next_value=self.entity.next_value)
             return (await creation.create(db_sess, [spec]))[0]
-        statement = self.statement(spec, limits)
-        if not limits.others:
-            record = (await execute(db_sess, statement, self.entity.origin("create"))).one()
-            return (await present_written(db_sess, self.entity, [record], "create"))[0]
-        return await self._create_inside(db_sess, statement, limits)
+        values = new_values(spec, limits, self.entity.info)
+        writing = self._create(db_sess, self._insert(values), limits)
+        return await naming(writing, lambda: unbindable_value(self.entity.info, values, dialect_of(db_sess)))
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
         """Give the INSERT ... RETURNING of a spec under a scope, without sending it; of its own row only."""
-        values = new_values(spec, limits, self.entity.info)
+        return self._insert(new_values(spec, limits, self.entity.info))
+
+    def _insert(self, values: Mapping[str, Any]) -> ReturningInsert[*tuple[Any, ...]]:
         statement = insert(self.entity.info.row).values(values)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
+
+    async def _create(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
+        if limits.others:
+            return await self._create_inside(db_sess, statement, limits)
+        record = await self._record(db_sess, statement)
+        return (await present_written(db_sess, self.entity, [record], "create"))[0]
 
     async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
         entity, keys = self.entity, self.entity.info.key_attributes
         async with savepoint(db_sess):
-            result = await execute(db_sess, statement.returning(*keys), entity.origin("create"))
-            record: Sequence[Any] = result.one()
+            record = await self._record(db_sess, statement.returning(*keys))
             await confirm(db_sess, entity, limits, tuple(record[-len(keys) :]), "create")
         return (await present_written(db_sess, entity, [record[: -len(keys)]], "create"))[0]
+
+    async def _record(self, db_sess: AsyncSession, statement: Any) -> Sequence[Any]:
+        record: Sequence[Any] | None
+        record = (await execute(db_sess, statement, self.entity.origin("create"))).one_or_none()
+        if record is None:
+            raise RefusedByTrigger
+        return record
 
 
 def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:

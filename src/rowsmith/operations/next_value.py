@@ -116,7 +116,7 @@ class NextValue:
             last[parent] = last.get(parent, self.start - 1) + 1
             numbers.append(last[parent])
         name = self.column.key
-        return Block({**block.columns, name: numbers}, {**block.types, name: {int}}, block.size)
+        return block.beside({name: numbers}, {name: {int}})
 
 
 def _absent(entity: Any, foreign_key: ForeignKeyConstraint, operation: str) -> Any:

@@ -14,7 +14,14 @@ from typing import Any, Generic
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
-from rowsmith.errors import ConstraintViolation, EntityNotFound, InvalidValue, ScopeMismatch, StaleVersion
+from rowsmith.errors import (
+    ConstraintViolation,
+    EntityNotFound,
+    InvalidValue,
+    RefusedByTrigger,
+    ScopeMismatch,
+    StaleVersion,
+)
 from rowsmith.operations.admission import savepoint
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.results import Failure, PartialResult, Success
@@ -121,6 +128,13 @@ class _Run(Generic[TItem, TData]):
             else:
                 succeeded.append(Success(index, outcome))
         return PartialResult(succeeded, failed)
+
+
+def failure(index: int, error: Exception) -> Failure:
+    """Give the failure of an item, whose error may have named its place in a part of the batch."""
+    if isinstance(error, RefusedByTrigger):
+        error.move(index)
+    return Failure(index, error)
 
 
 def is_own_fault(error: Exception, entity: Entity[Any, Any]) -> bool:

@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningDelete
 
 from rowsmith.conditions import limited
+from rowsmith.errors import RefusedByTrigger
 from rowsmith.execution import execute_writing
 from rowsmith.operations.admission import admit
 from rowsmith.operations.entity import Operation, TData, TRow, located
 from rowsmith.operations.present import present_keys
+from rowsmith.operations.updater import is_there
 from rowsmith.scope import Limits, SearchScope
 
 
@@ -26,12 +28,19 @@ class Purger(Operation[TRow, TData]):
         Raises:
             EntityNotFound: absent or outside the scope, both alike.
             StillReferenced: other rows point at it.
+            RefusedByTrigger: a trigger let it not be removed.
             InvalidValue: the key is no value of its column.
         """
         limits = await admit(db_sess, self.entity, scope, "purge")
         before = await self._nested(db_sess, pk, limits)
         origin = self.entity.origin("purge", deletes=True)
-        record = (await execute_writing(db_sess, self.statement(pk, limits), origin)).one_or_none()
+        statement, info = self.statement(pk, limits), self.entity.info
+        record = (await execute_writing(db_sess, statement, origin)).one_or_none()
+        here = [*info.key_condition(info.key(pk)), *limits.conditions]
+        if record is None and await is_there(db_sess, self.entity, here, origin):
+            record = (await execute_writing(db_sess, statement, origin)).one_or_none()
+            if record is None:
+                raise RefusedByTrigger
         if record is None:
             raise self.entity.absent("purge", [pk])
         if self.entity.shape.is_row and record[0] in db_sess:

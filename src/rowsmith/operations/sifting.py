@@ -7,16 +7,16 @@ from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import InvalidValue, MappingError, RepositoryError, ScopeMismatch, StaleVersion
+from rowsmith.errors import StaleVersion
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.partial import Diagnosis, run_partial
-from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success
+from rowsmith.operations.partial import Diagnosis, failure, run_partial
+from rowsmith.operations.results import BatchResult, PartialResult, Success
 
 TItem = TypeVar("TItem")
 TData = TypeVar("TData")
 
 Refuse = Callable[[int, TItem], None]
-"""Raises if an item, given with its index, could not be sent."""
+"""Raises if an item, given with its index, could not be sent: its own fault, whatever it is."""
 
 Write = Callable[[Sequence[TItem]], Awaitable[BatchResult[TData, Any]]]
 """Writes some items together, as the atomic form of the batch does."""
@@ -52,10 +52,10 @@ class Partial:
             return Diagnosis(frozenset(place for place, item in enumerate(part) if self.id_of(item) in stale))
 
         written = await run_partial(self.db_sess, self.entity, [items[index] for index in fit], attempt, diagnose)
-        failed = {**faults, **{fit[failure.index]: failure.error for failure in written.failed}}
+        failed = {**faults, **{fit[item.index]: item.error for item in written.failed}}
         return PartialResult(
             [Success(fit[success.index], success.data) for success in written.succeeded],
-            [Failure(index, self.entity.located(failed[index], self.operation)) for index in sorted(failed)],
+            [failure(index, self.entity.located(failed[index], self.operation)) for index in sorted(failed)],
         )
 
     def _outcomes(self, part: Sequence[Any], result: BatchResult[Any, Any]) -> list[Any]:
@@ -65,9 +65,9 @@ class Partial:
         return [self.entity.absent(self.operation, [pk]) if pk in missing else next(data) for pk in ids]
 
 
-def _fault(refuse: Refuse[TItem], index: int, item: TItem) -> RepositoryError | None:
+def _fault(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
     try:
         refuse(index, item)
-    except (InvalidValue, MappingError, ScopeMismatch) as exc:
+    except Exception as exc:  # noqa: BLE001 - what an application's own to_values raises is told as it is
         return exc
     return None

@@ -12,12 +12,15 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited
-from rowsmith.errors import MappingError, StaleVersion
+from rowsmith.errors import MappingError, RefusedByTrigger, StaleVersion
 from rowsmith.execution import Origin, execute, execute_writing
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.operations.admission import admit, confirm, savepoint
+from rowsmith.operations.bulk.binding import naming, unbindable_value
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.in_step import keep_in_step
+from rowsmith.operations.keys import dialect_of
 from rowsmith.operations.present import present, present_written
 from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.scope import Limits, SearchScope
@@ -53,7 +56,7 @@ class Updater(Operation[TRow, TData]):
             EntityNotFound: absent, deleted or outside the scope, all alike.
             StaleVersion: the row is there in another version.
             ScopeMismatch: the patch would move the row out of the scope.
-            InvalidValue, ConstraintViolation: a value or constraint said no.
+            InvalidValue, ConstraintViolation: a value or constraint said no; RefusedByTrigger: a trigger did.
         """
         entity = self.entity
         limits = await admit(db_sess, entity, scope, "update")
@@ -62,7 +65,8 @@ class Updater(Operation[TRow, TData]):
         if not values:
             return await target.read(db_sess, "update")
         verify = limits if limits.must_verify(values, entity.info) else None
-        return await target.write(db_sess, values, "update", verify)
+        writing = target.write(db_sess, values, "update", verify)
+        return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess)))
 
     def statement(
         self, pk: Any, patch: Patch[TRow], limits: Limits, expected_version: Any = None
@@ -144,6 +148,8 @@ class Target(Generic[T]):
             record = await self._send(db_sess, self.statement(values), origin)
         else:
             record = await self._send_inside(db_sess, values, origin, verify)
+        if values.keys().isdisjoint(self.entity.info.primary_key):
+            await keep_in_step(db_sess, self.entity, [self.key], operation, seen=True)
         return (await present_written(db_sess, self.entity, [record], operation))[0]
 
     async def read(self, db_sess: AsyncSession, operation: str) -> T:
@@ -166,6 +172,10 @@ class Target(Generic[T]):
 
     async def _send(self, db_sess: AsyncSession, statement: Any, origin: Origin) -> Sequence[Any]:
         record: Sequence[Any] | None = (await execute_writing(db_sess, statement, origin)).one_or_none()
+        if record is None and await is_there(db_sess, self.entity, [*self.conditions, *self._in_version()], origin):
+            record = (await execute_writing(db_sess, statement, origin)).one_or_none()
+            if record is None:
+                raise RefusedByTrigger
         return record if record is not None else await self._fail(db_sess, origin)
 
     async def _fail(self, db_sess: AsyncSession, origin: Origin) -> NoReturn:
@@ -181,6 +191,17 @@ class Target(Generic[T]):
         if self.expected_version is None or self.entity.info.version is None:
             return []
         return [self.entity.info.attribute(self.entity.info.version) == self.expected_version]
+
+
+async def is_there(
+    db_sess: AsyncSession, entity: Entity[Any, Any], conditions: Sequence[ColumnElement[bool]], origin: Origin
+) -> bool:
+    """Say whether a row that a write did not reach is there after all; if it is, nobody else changes it from now on.
+
+    Then it came meanwhile, or a trigger refused the write: the same write again tells which.
+    """
+    there = select(*entity.info.key_attributes).where(*conditions).with_for_update(of=entity.info.row)
+    return (await execute(db_sess, there, origin)).first() is not None
 
 
 def live_target(entity: Entity[Any, T], pk: Any, limits: Limits, expected_version: Any = None) -> Target[T]:

@@ -7,7 +7,7 @@ before, large enough that the work of a column is one call into C.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar, cast
@@ -34,15 +34,28 @@ Columns: TypeAlias = dict[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows to be written: ``columns`` by attribute name, ``types`` the exact types of each column's values."""
+    """Some rows to be written: ``columns`` by attribute name, ``types`` the exact types of each column's values.
+
+    ``first`` is the place of the first row in the caller's input.
+    """
 
     columns: Columns
     types: Mapping[str, set[type[Any]]]
     size: int
+    first: int = 0
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Give the rows, each value in the order of ``columns``; empty tuples where nothing is set."""
         return zip(*self.columns.values(), strict=True) if self.columns else repeat((), self.size)
+
+    def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, set[type[Any]]]) -> Block:
+        """Give the rows with further columns."""
+        return replace(self, columns={**self.columns, **columns}, types={**self.types, **types})
+
+    def part(self, start: int, size: int) -> Block:
+        """Give some of the rows that follow each other, as many as there are of ``size``."""
+        columns = {name: column[start : start + size] for name, column in self.columns.items()}
+        return Block(columns, self.types, min(size, self.size - start), self.first + start)
 
 
 class Reader:
@@ -52,15 +65,17 @@ class Reader:
         info: the row they are for.
         limits: the scope's; its equalities are stamped onto every row.
         given_too: columns that stand beside the specs (a parent's key), for all of them, in input order.
+        first: the index of the first spec in the caller's input.
     """
 
     def __init__(
-        self, info: RowInfo[Any], limits: Limits, given_too: Mapping[str, Sequence[Any]] | None = None
+        self, info: RowInfo[Any], limits: Limits, given_too: Mapping[str, Sequence[Any]] | None = None, first: int = 0
     ) -> None:
         self.info, self.limits, self.given_too = info, limits, given_too or {}
         self.fields: tuple[str, ...] | None = None
-        self.done = 0
+        self.done = first
         self._known: set[type[Any]] = set()
+        self._own: Exception | None = None
 
     def read(self, specs: Sequence[Spec[Any]]) -> Block:
         """Read the next specs.
@@ -82,13 +97,18 @@ class Reader:
         for name, column in fill_defaults(self.info, columns, len(specs)).items():
             columns[name], types[name] = column, set(map(type, column))
         self.done += len(specs)
-        return Block(columns, types, len(specs))
+        return Block(columns, types, len(specs), self.done - len(specs))
 
     def faults(self, specs: Sequence[Spec[Any]]) -> list[Failure]:
-        """Read the next specs and give those that cannot be read, each with its own error."""
+        """Read the next specs and give those that cannot be read, each with its own error.
+
+        What a spec's own ``to_values`` raises is its own error too, and is given as it is.
+        """
         try:
             self.read(specs)
-        except (InvalidValue, ScopeMismatch) as exc:
+        except Exception as exc:
+            if not (isinstance(exc, (InvalidValue, ScopeMismatch)) or exc is self._own):
+                raise
             if len(specs) == 1:
                 self.done += 1
                 return [Failure(self.done - 1, exc)]
@@ -129,12 +149,19 @@ class Reader:
 
     def _rows(self, specs: Sequence[Spec[Any]]) -> Columns:
         """Read specs that make their own values, or are of several classes."""
-        rows = [dict(spec.to_values()) for spec in specs]
+        rows = list(map(self._values, specs))
         names = self.fields or tuple(rows[0])
         for index, row in enumerate(rows):
             if other := set(names).symmetric_difference(row) - set(self.given_too):
                 self._refuse_mixture(self.done + index, other)
         return {name: [row[name] for row in rows] for name in names if name in rows[0]}
+
+    def _values(self, spec: Spec[Any]) -> dict[str, Any]:
+        try:
+            return dict(spec.to_values())
+        except Exception as exc:
+            self._own = exc
+            raise
 
     def _same_fields(self, names: tuple[str, ...], index: int) -> None:
         if self.fields is None:
@@ -191,4 +218,5 @@ def joined(parts: Sequence[Block]) -> Block:
         {name: list(chain.from_iterable(part.columns[name] for part in parts)) for name in names},
         {name: set[type[Any]]().union(*(part.types[name] for part in parts)) for name in names},
         sum(part.size for part in parts),
+        parts[0].first if parts else 0,
     )

@@ -36,6 +36,19 @@ class Branch:
         return {below: [above[name][place] for place in owners] for name, below in self.links}
 
 
+def fault_below(spec: Spec[Any]) -> Exception | None:
+    """Give what the own ``to_values`` of a spec below raises, if one does."""
+    for name in type(spec).__rowsmith_children__:
+        for child in _as_many(getattr(spec, name, None)):
+            try:
+                child.to_values()
+            except Exception as exc:  # noqa: BLE001 - whatever an application raises is told as it is
+                return exc
+            if fault := fault_below(child):
+                return fault
+    return None
+
+
 def branches_of(info: RowInfo[Any], specs: Iterable[Spec[Any]]) -> list[Branch]:
     """Give the relationships that the classes of some specs name.
 

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Dialect
 
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.bulk.binding import unbindable
 from rowsmith.operations.bulk.block import Block
 from rowsmith.operations.bulk.wire import bound
 
@@ -34,24 +35,24 @@ class Copy:
     ) -> None:
         self.info, self.dialect, self.names = info, dialect, names
         self._blocks, self._take = blocks, take
-        self._fault: BaseException | None = None
+        self._fault: Exception | None = None
+        self.sent: list[Block] = []
 
-    async def send(self, driver: Any) -> bool:
+    async def send(self, driver: Any) -> bool | Exception | None:
         """Send all blocks on asyncpg's connection, in its transaction; ``take`` is called with each one sent.
 
         Returns:
-            False, nothing having been read or sent, where row security is active: it takes no COPY.
-
-        Raises:
-            Exception: what reading the blocks raised, nothing of them having been written then.
-            InvalidValue: asyncpg could not write a value in the type of its column.
+            False, nothing having been read or sent, where row security is active: it takes no COPY. An error that is
+            not the database's, nothing having been written then: what reading the blocks raised, which may be an
+            application's own, or InvalidValue where asyncpg could not write a value in the type of its column.
+            None, all undone, where fewer rows were written than sent.
         """
         table = self.info.table
         if await driver.fetchval(_IS_SECURED, self.dialect.identifier_preparer.format_table(table)):
             return False
         await driver.execute(f"SAVEPOINT {_SAVEPOINT}")
         try:
-            await driver.copy_records_to_table(
+            status = await driver.copy_records_to_table(
                 table.name,
                 schema_name=table.schema,
                 columns=[self.info.columns[name].name for name in self.names],
@@ -62,28 +63,39 @@ class Copy:
             if fault is None:
                 raise
         else:
-            await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
-            return True
+            fault = None
+            if status == f"COPY {sum(block.size for block in self.sent)}":
+                await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+                return True
         await self._undo(driver)
-        raise fault
+        return fault
 
     async def _undo(self, driver: Any) -> None:
         await driver.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
 
     async def _rows(self) -> AsyncGenerator[tuple[Any, ...]]:
-        types = [self.info.columns[name].type for name in self.names]
         try:
             for block in self._blocks:
-                columns = [block.columns[name] for name in self.names]
-                sent = [bound(kind, column, self.dialect) for kind, column in zip(types, columns, strict=True)]
+                sent = self._bound(block)
                 for row in zip(*sent, strict=True):
                     yield row
+                self.sent.append(block)
                 self._take(block)
                 await asyncio.sleep(0)  # lets the event loop send what PostgreSQL is ready for
         except Exception as exc:
             self._fault = exc
             raise
+
+    def _bound(self, block: Block) -> list[Sequence[Any]]:
+        columns = {name: block.columns[name] for name in self.names}
+        try:
+            return [bound(self.info.columns[name].type, column, self.dialect) for name, column in columns.items()]
+        except Exception:
+            fault = unbindable(self.info, columns, self.dialect, block.first)
+            if fault is None:
+                raise
+        raise fault
 
 
 def _encoding_fault(failure: Exception) -> Exception | None:

@@ -32,8 +32,10 @@ def echo_of(column_type: TypeEngine[Any]) -> Echo | None:
 
 
 def _is_inexact(column_type: Any) -> bool:
-    """CHAR pads with blanks; REAL and a given precision round."""
+    """CHAR pads with blanks; REAL and a given precision round; a UUID given as text may be in capitals."""
     if isinstance(column_type, (sqltypes.CHAR, sqltypes.REAL)):
+        return True
+    if isinstance(column_type, sqltypes.Uuid) and not column_type.as_uuid:
         return True
     return getattr(column_type, "precision", None) is not None
 

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias
 
-from sqlalchemy import bindparam, func, insert, literal, select, type_coerce
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import Origin, execute
-from rowsmith.execution.driver import use_driver
+from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.mapping import RowInfo, Spec
+from rowsmith.operations.admission import savepoint
+from rowsmith.operations.bulk.binding import naming, unbindable
 from rowsmith.operations.bulk.block import Block, Columns, Reader, blocks, joined
 from rowsmith.operations.bulk.copy import Copy
 from rowsmith.operations.bulk.echo import echo_of
 from rowsmith.operations.bulk.fetch import Fetch
 from rowsmith.operations.bulk.lanes import Lane, choose_lane
+from rowsmith.operations.bulk.matching import (
+    arranged,
+    counted,
+    first_gap,
+    is_exact,
+    maker,
+    places_by_count,
+    places_by_key,
+)
 from rowsmith.operations.bulk.unnest import Unnested
 from rowsmith.operations.bulk.wire import BoundItem, bound, is_json
-from rowsmith.operations.keys import dialect_of
+from rowsmith.operations.keys import dialect_of, key_chunks, keys_condition
 
 logger = logging.getLogger("rowsmith.operations.batch_creator")
 
@@ -32,6 +45,9 @@ CHUNK_BLOCKS = 10
 Take: TypeAlias = Callable[[Mapping[str, Sequence[Any]], int], None]
 """Is told of rows that were sent: what is wanted of them, as columns by attribute name, and how many they are."""
 
+
+Rows: TypeAlias = Mapping[str, Sequence[Any]]
+"""Returned rows, as columns by attribute name."""
 
 Complete: TypeAlias = Callable[[AsyncSession, Sequence[Block]], Awaitable[Sequence[Block]]]
 """Adds columns that have to be asked of the database first; is given all rows at once."""
@@ -81,9 +97,20 @@ class Insertion:
         nulls = [name for name in self.wanted if name not in first.columns]
         names = [*first.columns, *nulls]
         copy = Copy(self.info, dialect, names, (_with_nulls(part, nulls) for part in parts), self._echo)
-        if not await use_driver(db_sess, self.origin, copy.send):
+        sent = await use_driver(db_sess, self.origin, copy.send)
+        if isinstance(sent, Exception):
+            raise sent
+        if sent is None:
+            await self._refuse_copied(db_sess, dialect, copy.sent)
+        if not sent:
             logger.debug("%s has row security, which takes no COPY: %s", self.info.row.__name__, Lane.UNNEST.value)
             await self._unnest(db_sess, dialect, parts)
+
+    async def _refuse_copied(self, db_sess: AsyncSession, dialect: Dialect, sent: Sequence[Block]) -> None:
+        """Find out which row a trigger skipped, by sending them the other way; nothing of either stays."""
+        async with savepoint(db_sess):
+            await replace(self, take=_drop)._unnest(db_sess, dialect, iter(sent))
+            raise RefusedByTrigger.at(None)
 
     def _echo(self, block: Block) -> None:
         columns = {name: self._echoed(name, block) for name in self.wanted}
@@ -99,24 +126,109 @@ class Insertion:
             await self._insert_arrays(db_sess, dialect, chunk)
 
     async def _insert_arrays(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block) -> None:
-        columns = {**chunk.columns, **await self._made_keys(db_sess, chunk)}
+        """Insert rows and hand them on in input order; one by one where nothing else tells them apart."""
+        count = counted(self.info, chunk.columns)
+        made = {} if count else await self._made_keys(db_sess, chunk)
+        columns = {**chunk.columns, **(made or {})}
+        if made is None and chunk.size > 1:
+            await self._one_by_one(db_sess, dialect, chunk)
+        elif count or chunk.size == 1 or is_exact(self.info, dialect):
+            returned = await self._returned(db_sess, dialect, columns, chunk.first)
+            await self._refuse_skipped(db_sess, chunk, columns, returned)
+            self.take(self._in_input_order(chunk, columns, returned, count), chunk.size)
+        elif (found := await self._tried(db_sess, dialect, chunk, columns)) is None:
+            await self._one_by_one(db_sess, dialect, chunk)
+        else:
+            self.take(found, chunk.size)
+
+    async def _tried(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block, columns: Columns) -> Rows | None:
+        """Insert rows whose keys may be stored otherwise than they were given; None, all undone, if they are."""
+        try:
+            async with savepoint(db_sess):
+                returned = await self._returned(db_sess, dialect, columns, chunk.first)
+                return self._in_input_order(chunk, columns, returned, None)
+        except MappingError:  # or a trigger skipped one, which shows when they are sent alone
+            return None
+
+    async def _one_by_one(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block) -> None:
+        for place in range(chunk.size):
+            await self._insert_arrays(db_sess, dialect, chunk.part(place, 1))
+
+    async def _returned(self, db_sess: AsyncSession, dialect: Dialect, columns: Columns, first: int) -> Rows:
         given = Unnested(self.info, tuple(columns))
         names = [self.info.columns[name].key for name in columns]
         back = tuple(dict.fromkeys((*self.wanted, *self.info.primary_key)))
         statement = insert(self.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.info.columns[name] for name in back))
-        fetch = Fetch(statement, given.arrays(columns, dialect), dialect)
+        fetch = Fetch(statement, given.arrays(columns, dialect, first), dialect)
         fetched = await use_driver(db_sess, self.origin, fetch.send)
-        self.take(in_input_order(self.info, columns, dict(zip(back, fetched, strict=True))), chunk.size)
+        return dict(zip(back, fetched, strict=True))
 
-    async def _made_keys(self, db_sess: AsyncSession, chunk: Block) -> Columns:
-        """Have keys that the server makes by an expression (a random UUID) made first.
+    async def _refuse_skipped(self, db_sess: AsyncSession, chunk: Block, columns: Columns, returned: Rows) -> None:
+        """Refuse to go on where fewer rows were written than sent.
 
-        Rows come back in no order that PostgreSQL promises; by their keys they can be told apart.
+        Raises:
+            RefusedByTrigger: with the index of the first one, where it can be told.
+        """
+        number = len(next(iter(returned.values()), ()))
+        if number == chunk.size or not returned:
+            return
+        place: int | None = 0
+        if chunk.size > 1 and not all(name in returned for name in self.info.primary_key):
+            place = None
+        elif chunk.size > 1 and all(name in columns for name in self.info.primary_key):
+            places = places_by_key(self.info, columns, returned)
+            place = places.index(None) if None in places and number + places.count(None) == chunk.size else None
+        elif chunk.size > 1:
+            place = await self._first_skipped(db_sess, chunk, returned)
+        await give_up(db_sess)
+        raise RefusedByTrigger.at(None if place is None else chunk.first + place)
+
+    async def _first_skipped(self, db_sess: AsyncSession, chunk: Block, returned: Rows) -> int | None:
+        """Look at what was written, in the order in which the server counted: it follows the input but for gaps."""
+        count = counted(self.info, chunk.columns)
+        names = [name for name in chunk.columns if echo_of(self.info.columns[name].type) is not None]
+        if count is None or not names:
+            return None
+        dialect = dialect_of(db_sess)
+        written = dict[Any, tuple[Any, ...]]()
+        for keys in key_chunks(list(zip(*(returned[name] for name in self.info.primary_key), strict=True)), dialect):
+            wanted = [self.info.columns[name] for name in (count, *names)]
+            statement = select(*wanted).where(keys_condition(self.info, keys, dialect))
+            rows = (await execute(db_sess, statement, self.origin)).all()
+            written |= {row[0]: tuple(row[1:]) for row in rows}
+        order = places_by_count(self.info, count, {count: list(written)})
+        held = [list(written.values())[place] for place in order]
+        return first_gap(list(zip(*(self._echoed(name, chunk) for name in names), strict=True)), held)
+
+    def _in_input_order(self, chunk: Block, columns: Columns, returned: Rows, count: str | None) -> Rows:
+        """Put returned rows into the order of the input.
+
+        Raises:
+            MappingError: keys are stored otherwise than they were given.
+        """
+        if chunk.size == 1:
+            return returned
+        if count is not None:
+            return arranged(returned, places_by_count(self.info, count, returned))
+        places = [place for place in places_by_key(self.info, columns, returned) if place is not None]
+        if len(places) < chunk.size:
+            raise MappingError(
+                f"the key of {self.info.row.__name__} is stored otherwise than it was given, so rows cannot be told "
+                "apart: give a part that the database makes server_default=FetchedValue()"
+            )
+        return arranged(returned, places)
+
+    async def _made_keys(self, db_sess: AsyncSession, chunk: Block) -> Columns | None:
+        """Have parts of the key that the server makes by an expression (a random UUID) made first.
+
+        Gives None where a part is made nobody knows how, by a trigger perhaps.
         """
         missing = [name for name in self.info.primary_key if name not in chunk.columns]
-        makers = {name: _server_expression(self.info, name) for name in missing}
-        if not makers or any(maker is None for maker in makers.values()):
+        makers = {name: maker(self.info, name) for name in missing}
+        if any(maker is None for maker in makers.values()):
+            return None
+        if not makers or chunk.size == 1:
             return {}
         series = func.generate_series(1, chunk.size).table_valued("n")
         made = (await execute(db_sess, select(*makers.values()).select_from(series), self.origin)).all()
@@ -125,22 +237,30 @@ class Insertion:
     async def _many(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
             back = self._back(chunk, dialect)
-            rows = many_parameters(self.info, chunk, dialect)
             statement = self._insert_many(tuple(chunk.columns), back, dialect)
-            result = await execute(db_sess, statement, self.origin, parameters=rows)
-            columns = zip(*result.all(), strict=True) if back else ()
-            returned = dict(zip(back, columns, strict=True))
+            sending = self._sent(db_sess, dialect, statement, chunk)
+            result = await naming(sending, partial(unbindable, self.info, chunk.columns, dialect, chunk.first))
+            columns = list(zip(*result.all(), strict=True)) if back else []
+            returned: Rows = dict(zip(back, columns, strict=True)) if columns else dict.fromkeys(back, ())
+            await self._refuse_skipped(db_sess, chunk, chunk.columns, returned)
             is_sorted = back == self.wanted
-            self.take(returned if is_sorted else in_input_order(self.info, chunk.columns, returned), chunk.size)
+            count = None if is_sorted else counted(self.info, chunk.columns)
+            self.take(
+                returned if is_sorted else self._in_input_order(chunk, chunk.columns, returned, count), chunk.size
+            )
+
+    async def _sent(self, db_sess: AsyncSession, dialect: Dialect, statement: Any, chunk: Block) -> Any:
+        rows = many_parameters(self.info, chunk, dialect)
+        return await execute(db_sess, statement, self.origin, parameters=rows)
 
     def _back(self, chunk: Block, dialect: Dialect) -> tuple[str, ...]:
         """Give what is to come back: on SQLite with the key, where that tells the order better than SQLAlchemy can.
 
         SQLite numbers rows in the order of VALUES; SQLAlchemy does not rely on it and would send one row at a time.
         """
-        known = all(name in chunk.columns for name in self.info.primary_key)
-        ordered = known or self.info.table.autoincrement_column is not None
-        if not self.wanted or not ordered or dialect.name != "sqlite":
+        known = all(name in chunk.columns for name in self.info.primary_key) and is_exact(self.info, dialect)
+        ordered = known or counted(self.info, chunk.columns) is not None
+        if not ordered or dialect.name != "sqlite":
             return self.wanted
         return (*self.wanted, *self.info.primary_key)
 
@@ -148,6 +268,10 @@ class Insertion:
         statement: Any = insert(self.info.table).values(json_marks(self.info, names, dialect))
         wanted = (self.info.columns[name] for name in back)
         return statement.returning(*wanted, sort_by_parameter_order=back == self.wanted) if back else statement
+
+
+def _drop(columns: Rows, size: int) -> None:
+    """Take rows and do nothing with them."""
 
 
 def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[str, Any]:
@@ -163,38 +287,6 @@ def many_parameters(info: RowInfo[Any], block: Block, dialect: Dialect) -> list[
     values = {name: bound(info.columns[name].type, block.columns[name], dialect) for name in marked}
     rows = Block({**block.columns, **values}, block.types, block.size).rows()
     return [dict(zip(keys, row, strict=True)) for row in rows]
-
-
-def in_input_order(
-    info: RowInfo[Any], given: Mapping[str, Sequence[Any]], returned: Mapping[str, Sequence[Any]]
-) -> Mapping[str, Sequence[Any]]:
-    """Put returned rows into the order of the input, by key.
-
-    PostgreSQL promises no order for RETURNING, only that a sequence counts in the order of a SELECT's ORDER BY.
-    """
-    keys = list(zip(*(returned[name] for name in info.primary_key), strict=True))
-    if all(name in given for name in info.primary_key):
-        wanted = list(zip(*(given[name] for name in info.primary_key), strict=True))
-        places = None if wanted == keys else {key: place for place, key in enumerate(keys)}
-        order = None if places is None else [places[key] for key in wanted if key in places]
-    else:
-        ascending = all(a <= b for a, b in pairwise(keys))
-        order = None if ascending else sorted(range(len(keys)), key=keys.__getitem__)
-    if order is None or len(order) != len(keys):  # a key that is stored otherwise than it was given
-        return returned
-    return {name: [column[place] for place in order] for name, column in returned.items()}
-
-
-def _server_expression(info: RowInfo[Any], name: str) -> Any:
-    """Give the SQL that makes a key; None for one that counts up."""
-    column = info.columns[name]
-    default: Any = column.server_default
-    if column is info.table.autoincrement_column or column.identity is not None or default is None:
-        return None
-    arg = getattr(default, "arg", None)
-    if arg is None:
-        return None
-    return type_coerce(literal(arg) if isinstance(arg, str) else arg, column.type).label(column.key)
 
 
 def _with_nulls(block: Block, names: Sequence[str]) -> Block:

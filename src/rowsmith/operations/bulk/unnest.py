@@ -10,6 +10,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.bulk.binding import unbindable
 from rowsmith.operations.bulk.wire import array_type, array_values, unpacked
 
 PLACE = "rowsmith_place"
@@ -46,7 +47,19 @@ class Unnested:
         """Give the number of the row in the input, from one."""
         return column(PLACE, BigInteger)
 
-    def arrays(self, columns: Mapping[str, Sequence[Any]], dialect: Dialect) -> dict[str, list[Any]]:
-        """Give the parameters for these values."""
+    def arrays(self, columns: Mapping[str, Sequence[Any]], dialect: Dialect, first: int = 0) -> dict[str, list[Any]]:
+        """Give the parameters for these values; ``first`` is the index of the first ones, for messages.
+
+        Raises:
+            InvalidValue: a type refuses to bind one; the message names the index and the column.
+        """
         types = self.info.columns
-        return {self.parameters[name]: array_values(types[name].type, columns[name], dialect) for name in self.names}
+        try:
+            return {
+                self.parameters[name]: array_values(types[name].type, columns[name], dialect) for name in self.names
+            }
+        except Exception:
+            fault = unbindable(self.info, {name: columns[name] for name in self.names}, dialect, first)
+            if fault is None:
+                raise
+        raise fault

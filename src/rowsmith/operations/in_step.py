@@ -1,0 +1,40 @@
+"""Objects that a session holds, kept in step with what was written past it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import inspect, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import lazyload
+
+from rowsmith.execution import execute
+from rowsmith.operations.entity import Entity
+from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition
+
+
+async def keep_in_step(
+    db_sess: AsyncSession, entity: Entity[Any, Any], keys: Sequence[Key], operation: str, *, seen: bool = False
+) -> None:
+    """Read the columns of those objects again that the session holds of these rows; nothing where it holds none.
+
+    They are loaded at once and not only expired, for an attribute that loads itself cannot be read in asyncio.
+    What was loaded over relationships stays. ``seen`` says that the write went through the ORM, which has set what
+    it knows and expired the rest: only that is read.
+    """
+    if not len(db_sess.identity_map):
+        return
+    info, dialect = entity.info, dialect_of(db_sess)
+    found = list[Key]()
+    for key in keys:
+        item = db_sess.identity_map.get(info.mapper.identity_key_from_primary_key(key))
+        if item is None:
+            continue
+        if not seen:
+            db_sess.expire(item, [name for name in info.columns if name in item.__dict__])
+        if not info.columns.keys().isdisjoint(inspect(item).expired_attributes):
+            found.append(key)
+    for chunk in key_chunks(found, dialect):
+        wanted = select(info.row).options(lazyload("*")).where(keys_condition(info, chunk, dialect))
+        await execute(db_sess, wanted, entity.origin(operation), {"populate_existing": False})
