@@ -28,7 +28,7 @@ from sqlalchemy.sql.elements import (
 )
 from sqlalchemy.sql.selectable import SelectBase
 
-from rowsmith.conditions import Condition, negation, resolve, resolve_all
+from rowsmith.conditions import Condition, given_conditions, negation, resolve, resolve_all
 from rowsmith.errors import (
     EmptyScope,
     ErrorFactory,
@@ -37,6 +37,7 @@ from rowsmith.errors import (
     ScopeError,
     ScopeMismatch,
     ScopeRequired,
+    kind_of,
 )
 from rowsmith.mapping import RowInfo, check_for_comparison
 from rowsmith.mapping.writes import storable
@@ -158,7 +159,7 @@ class Not(_Combined):
 
 def _part(part: ScopePart) -> ColumnElement[bool]:
     if isinstance(part, SearchScope) and not isinstance(part, _Combined):
-        conditions = part.to_conditions()
+        conditions = given_conditions(part)
         if not conditions:
             raise EmptyScope(f"{type(part).__name__} has no conditions and cannot be part of another scope")
         return and_(*resolve_all(conditions))
@@ -222,18 +223,22 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     if scope is None:
         return NO_LIMITS
     if not isinstance(cast("Any", scope), SearchScope):
-        raise ScopeError(f"a scope is an instance of a SearchScope, not {_kind(scope)}")
+        raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_filters_hint(scope)}")
     if isinstance(scope, Unscoped):
         logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
         return NO_LIMITS
-    conditions = [part for condition in scope.to_conditions() for part in _conjuncts(resolve(condition))]
+    conditions = [part for condition in given_conditions(scope) for part in _conjuncts(resolve(condition))]
     if not conditions:
         raise EmptyScope(f"{type(scope).__name__}.to_conditions() gave nothing: write Unscoped(reason='...') if meant")
     return _limits(conditions, scope.existence_checks(), info)
 
 
-def _kind(thing: object) -> str:
-    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
+def _filters_hint(given: Any) -> str:
+    """Say where filters stand, if it is those that were given for a scope."""
+    is_code = isinstance(given, list | tuple | ColumnElement)
+    if isinstance(given, type) or not (is_code or hasattr(given, "to_conditions") or hasattr(given, "conditions")):
+        return ""
+    return ": filters come after the scope, as in search(scope, filters), or search(None, filters) without one"
 
 
 def require_scope(scope: SearchScope | None, row: type[Any]) -> None:

@@ -64,8 +64,8 @@ class BatchQuerier(Operation[TRow, TData]):
             InvalidCursor: the cursor is cut, changed, or of another order, filter or scope.
             InvalidFilter, InvalidPagination, ScopeError: what was given has no meaning.
         """
-        limits = await admit(db_sess, self.entity, scope, "search")
         query = as_query(filters, pagination, orders, count)
+        limits = await admit(db_sess, self.entity, scope, "search")
         search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         codec, origin = codec_of(db_sess), self.entity.origin("search")
         cut = search.cut((await execute(db_sess, search.statement(codec), origin)).all())
@@ -82,8 +82,9 @@ class BatchQuerier(Operation[TRow, TData]):
         include_deleted: bool = False,
     ) -> int:
         """Give how many rows scope and filters let through, exactly."""
+        query = as_query(filters)
         limits = await admit(db_sess, self.entity, scope, "count")
-        search = prepare(self.entity, limits, as_query(filters), include_deleted=include_deleted)
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         return int((await execute(db_sess, search.counted(), self.entity.origin("count"))).scalar_one())
 
     @located("exists")
@@ -96,8 +97,9 @@ class BatchQuerier(Operation[TRow, TData]):
         include_deleted: bool = False,
     ) -> bool:
         """Say whether scope and filters let any row through."""
+        query = as_query(filters)
         limits = await admit(db_sess, self.entity, scope, "exists")
-        search = prepare(self.entity, limits, as_query(filters), include_deleted=include_deleted)
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         found = select(exists(search.selected(*self.entity.info.key_attributes)))
         return bool((await execute(db_sess, found, self.entity.origin("exists"))).scalar_one())
 
@@ -137,8 +139,9 @@ class BatchQuerier(Operation[TRow, TData]):
         with locating(self.entity, "stream"):
             if chunk_size < 1:
                 raise InvalidPagination(f"chunk_size is {chunk_size}: give 1 or more")
+            query = as_query(filters, None, orders)
             limits = await admit(db_sess, self.entity, scope, "stream")
-            search = prepare(self.entity, limits, as_query(filters, None, orders), include_deleted=include_deleted)
+            search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         origin = self.entity.origin("stream")
         async with aclosing(_partitions(db_sess, search, chunk_size, origin)) as partitions:
             async for records in partitions:
