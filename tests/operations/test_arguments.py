@@ -13,6 +13,7 @@ from rowsmith import (
     CursorForwardPagination,
     InvalidFilter,
     InvalidPagination,
+    InvalidValue,
     Query,
     RepositoryError,
     ScopeError,
@@ -193,3 +194,37 @@ async def test_another_attribute_alone_is_none(any_tables: WithTables, column: A
     async with any_tables(WideRow) as db:
         with pytest.raises(InvalidFilter, match="compare it with something"):
             await WideRepository(db).search(None, [column])
+
+
+@pytest.mark.parametrize(
+    "size, words",
+    [
+        (0, "chunk_size is 0: give 1 or more"),
+        (-3, "chunk_size is -3: give 1 or more"),
+        (-(10**5000), "chunk_size is -2147483647: give 1 or more"),
+        (2**31, "chunk_size is too large: give 2147483647 or less"),
+        ("1", "chunk_size is str: give an int, 1 or more"),
+        (1.5, "chunk_size is float: give an int, 1 or more"),
+        (True, "chunk_size is bool: give an int, 1 or more"),
+        (None, "chunk_size is NoneType: give an int, 1 or more"),
+    ],
+    ids=["0", "-3", "low", "high", "str", "float", "bool", "None"],
+)
+async def test_a_chunk_has_one_size_and_one_error(any_tables: WithTables, size: Any, words: str) -> None:
+    """A stream, a load and a purge say the same."""
+    async with groups_in(any_tables) as groups:
+
+        async def stream() -> None:
+            async with groups.db.begin_readonly_session() as db_sess:
+                await anext(BatchQuerier(GroupRow).stream(db_sess, chunk_size=size))
+
+        for call in (
+            stream(),
+            groups.load([], chunk_size=size),
+            groups.purge_where([], all_rows=True, chunk_size=size),
+            groups.purge_where([], all_rows=True, chunk_size=size, dry_run=True),
+        ):
+            with pytest.raises(InvalidValue) as caught:
+                await cast("Awaitable[Any]", call)
+            assert str(caught.value) == words
+        assert await groups.count() == 3
