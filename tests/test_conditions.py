@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import rowsmith
 from rowsmith import Condition, InvalidFilter
 from rowsmith.conditions import conjunction, disjunction, limited, negation, resolve, resolve_all
-from sample import GroupRow
+from sample import GroupRow, WideRow
 
 ONE, TWO = GroupRow.size == 1, GroupRow.note == "x"
 
@@ -52,7 +52,9 @@ def test_what_is_no_condition(wrong: Any) -> None:
 def test_a_mapped_attribute_is_a_condition() -> None:
     """A boolean column stands for itself."""
     assert sql(resolve(sa.column("flag", sa.Boolean))) == "(flag)"
-    assert resolve(GroupRow.size) is not None  # type: ignore[arg-type]
+    assert sql(resolve(WideRow.flag)) == "(wide.flag)"
+    with pytest.raises(InvalidFilter, match="compare it"):
+        resolve(GroupRow.size)  # type: ignore[arg-type]
 
 
 def test_together() -> None:

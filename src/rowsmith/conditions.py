@@ -9,17 +9,95 @@ statement's WHERE. Nothing here talks to a database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from inspect import signature
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, cast
 
-from sqlalchemy import ColumnElement, UnaryExpression, and_, or_, true
+from sqlalchemy import Column, ColumnElement, SQLColumnExpression, UnaryExpression, and_, or_, true
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import AsBoolean, BooleanClauseList, Grouping
+from sqlalchemy.types import (
+    ARRAY,
+    JSON,
+    Date,
+    DateTime,
+    Integer,
+    LargeBinary,
+    Numeric,
+    String,
+    Time,
+    TypeDecorator,
+    TypeEngine,
+    Uuid,
+)
 
-from rowsmith.errors import InvalidFilter
+from rowsmith.errors import InvalidFilter, kind_of
 
-Condition: TypeAlias = ColumnElement[bool] | Callable[[], ColumnElement[bool]]
+# Not InstrumentedAttribute, which is a descriptor: a dataclass's field of its type would read as the bool.
+BooleanExpression: TypeAlias = SQLColumnExpression[bool] | SQLColumnExpression[bool | None]
+"""A boolean SQL expression, or a mapped attribute that is true or false itself (``GroupRow.is_alive``)."""
+
+Condition: TypeAlias = BooleanExpression | Callable[[], BooleanExpression]
 """A boolean SQL expression, or a callable without arguments that gives one when it is needed."""
+
+
+_NO_BUILDERS: Final[tuple[Any, ...]] = (ColumnElement, type)
+_NEVER_BOOLEAN: Final = (String, Integer, Numeric, Date, DateTime, Time, LargeBinary, Uuid, JSON, ARRAY)
+
+
+class GivesConditions(Protocol):
+    """A scope or a filter."""
+
+    def to_conditions(self) -> Sequence[Condition]:
+        """Give conditions that all hold together."""
+        ...
+
+
+def condition_list(given: Any, expected: str = "conditions are a list") -> tuple[Condition, ...]:
+    """Give what stands for a list of conditions as one.
+
+    Raises:
+        InvalidFilter: it is none; one condition alone stands in a list, too.
+    """
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes):
+        raise InvalidFilter(f"{expected}, not {kind_of(given)}: write [condition]")
+    return tuple(cast("Sequence[Condition]", given))
+
+
+def given_conditions(giver: GivesConditions) -> tuple[Condition, ...]:
+    """Give what a ``to_conditions()`` gives; it may be a generator.
+
+    Raises:
+        InvalidFilter: it gives no list.
+    """
+    given: Any = giver.to_conditions()
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        return tuple(cast("Iterable[Condition]", given))
+    return condition_list(given, f"{type(giver).__name__}.to_conditions() gives a list of conditions")
+
+
+def built(builder: Callable[[], Any], role: str) -> Any:
+    """Call what gives a condition or an order when it is needed.
+
+    Raises:
+        InvalidFilter: it takes arguments. A TypeError of its own passes unchanged.
+    """
+    try:
+        return builder()
+    except TypeError:
+        if _takes_nothing(builder):
+            raise
+    raise InvalidFilter(f"{role} that is a callable takes no arguments: write lambda: GroupRow.name ...")
+
+
+def _takes_nothing(builder: Callable[..., Any]) -> bool:
+    try:
+        signature(builder).bind()
+    except TypeError:
+        return False
+    except ValueError:  # nothing is known of it, as of some that are written in C
+        return True
+    return True
 
 
 T = TypeVar("T")
@@ -69,18 +147,35 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     """Give the SQL expression of one condition, whole, calling it if it is a callable.
 
     Raises:
-        InvalidFilter: it is neither; a Python ``bool`` is the usual slip (``is None`` for ``.is_(None)``).
+        InvalidFilter: it is neither; a Python ``bool`` is the usual slip (``is None`` for ``.is_(None)``), and so
+            is a column that is neither true nor false.
     """
-    given: Any = condition
-    expression: Any = given() if callable(given) and not isinstance(given, ColumnElement) else given  # pyright: ignore[reportUnknownVariableType]
-    if hasattr(expression, "__clause_element__"):
-        expression = expression.__clause_element__()
+    expression: Any = _expression_of(condition)
     if not isinstance(expression, ColumnElement):
         raise InvalidFilter(
-            f"a condition must be a SQL expression such as GroupRow.name == 'x', not {type(expression).__name__}; "
+            f"a condition must be a SQL expression such as GroupRow.name == 'x', not {kind_of(expression)}; "
             "compare with None by .is_(None), not by 'is None'"
         )
-    return whole(cast("ColumnElement[bool]", expression))
+    element = cast("ColumnElement[Any]", expression)  # type: ignore[redundant-cast]
+    if isinstance(element, Column) and _is_never_boolean(element.type):
+        raise InvalidFilter(
+            f"a column alone is a condition where it is true or false, and {element} is "
+            f"{type(element.type).__name__}: compare it with something, as in GroupRow.name == 'x'"
+        )
+    return whole(cast("ColumnElement[bool]", element))
+
+
+def _expression_of(given: Any) -> Any:
+    is_builder = callable(given) and not isinstance(given, _NO_BUILDERS)
+    expression: Any = built(given, "a condition") if is_builder else given
+    return expression.__clause_element__() if hasattr(expression, "__clause_element__") else expression
+
+
+def _is_never_boolean(declared: TypeEngine[Any]) -> bool:
+    """Say whether no database has true and false there; an operator's type says nothing, as it may be its operand's."""
+    while isinstance(declared, TypeDecorator):
+        declared = declared.impl_instance
+    return isinstance(declared, _NEVER_BOOLEAN)
 
 
 def resolve_all(conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:

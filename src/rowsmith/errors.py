@@ -97,6 +97,11 @@ class RepositoryError(Exception):
         )
 
 
+def kind_of(thing: object) -> str:
+    """Name what was given for a message, by its type and never by its value."""
+    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
+
+
 ErrorFactory: TypeAlias = Callable[[str], Exception]
 """Makes a domain's own error from a message without values; an exception class is one."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
 
 from sqlalchemy import Column, ColumnElement, Label, UnaryExpression
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty
@@ -20,7 +20,8 @@ from sqlalchemy.sql.elements import (
     _textual_label_reference,  # pyright: ignore[reportPrivateUsage]
 )
 
-from rowsmith.errors import InvalidFilter
+from rowsmith.conditions import built
+from rowsmith.errors import InvalidFilter, kind_of
 
 OrderExpression: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
 """A column, mapped attribute or SQL expression, with or without ``.asc()``, ``.desc()``, ``.nulls_last()``."""
@@ -58,6 +59,19 @@ class OrderTerm:
         return replace(self, descending=not self.descending, nulls_first=not self.nulls_first)
 
 
+def order_list(given: Any, name: str = "orders") -> tuple[Order, ...]:
+    """Give what stands for a list of orders as one.
+
+    Raises:
+        InvalidFilter: it is none; one order alone stands in a list, too.
+    """
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes):
+        raise InvalidFilter(
+            f"{name} are a list of columns or SQL expressions, not {kind_of(given)}: write {name}=[GroupRow.name]"
+        )
+    return tuple(cast("Sequence[Order]", given))
+
+
 def order_terms(orders: Sequence[Order], primary_key: Sequence[ColumnElement[Any]]) -> tuple[OrderTerm, ...]:
     """Take orders apart and make them total by appending the primary key.
 
@@ -93,7 +107,10 @@ def _expression_of(order: Any) -> ColumnElement[Any]:
     if hasattr(order, "__clause_element__"):
         return _expression_of(order.__clause_element__())
     if callable(order) and not isinstance(order, type):
-        return _expression_of(order())
+        given = built(order, "an order")
+        if not callable(given):
+            return _expression_of(given)
+        raise _not_an_order(given)
     raise _not_an_order(order)
 
 
@@ -157,5 +174,5 @@ def _same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:
 def _not_an_order(given: object) -> InvalidFilter:
     return InvalidFilter(
         f"an order must be a column or SQL expression such as GroupRow.name or GroupRow.name.desc(), "
-        f"not {type(given).__name__}; for names from outside, choose the column from a list of your own"
+        f"not {kind_of(given)}; for names from outside, choose the column from a list of your own"
     )

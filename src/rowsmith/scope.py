@@ -27,7 +27,15 @@ from sqlalchemy.sql.elements import (
 )
 from sqlalchemy.sql.functions import Function
 
-from rowsmith.conditions import Condition, conjunction, disjunction, negation, resolve, whole
+from rowsmith.conditions import (
+    Condition,
+    conjunction,
+    disjunction,
+    given_conditions,
+    negation,
+    resolve,
+    whole,
+)
 from rowsmith.errors import (
     EmptyScope,
     ErrorFactory,
@@ -36,6 +44,7 @@ from rowsmith.errors import (
     ScopeError,
     ScopeMismatch,
     ScopeRequired,
+    kind_of,
 )
 from rowsmith.extent import Extent, extent
 from rowsmith.mapping import RowInfo, check_for_comparison
@@ -158,7 +167,7 @@ class Not(_Combined):
 
 def _part(part: ScopePart) -> ColumnElement[bool]:
     if isinstance(part, SearchScope):
-        conditions = part.to_conditions()
+        conditions = given_conditions(part)
         if not conditions or isinstance(part, Unscoped):
             raise EmptyScope(f"{type(part).__name__} has no conditions and cannot be part of another scope")
         return conjunction(conditions)
@@ -222,14 +231,14 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     if scope is None:
         return NO_LIMITS
     if not isinstance(cast("Any", scope), SearchScope):
-        raise ScopeError(f"a scope is an instance of a SearchScope, not {_kind(scope)}")
+        raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_filters_hint(scope)}")
     if isinstance(scope, Unscoped):
         return _no_limits(scope, info)
     return _limits(_limiting(scope, info), scope.existence_checks(), info)
 
 
 def _no_limits(scope: Unscoped, info: RowInfo[Any]) -> Limits:
-    if scope.to_conditions():
+    if given_conditions(scope):
         raise EmptyScope(f"{type(scope).__name__} is Unscoped, which limits nothing: derive it from SearchScope")
     logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
     return _limits([], scope.existence_checks(), info)
@@ -237,7 +246,7 @@ def _no_limits(scope: Unscoped, info: RowInfo[Any]) -> Limits:
 
 def _limiting(scope: SearchScope, info: RowInfo[Any]) -> list[ColumnElement[bool]]:
     """Give the conditions of a scope one by one, those left out that hold for every row."""
-    given = [condition for condition in scope.to_conditions() if not _is_constant_text(condition, info)]
+    given = [condition for condition in given_conditions(scope) if not _is_constant_text(condition, info)]
     parts = [part for condition in given for part in _conjuncts(resolve(condition))]
     extents = [extent(part, info.table) for part in parts]
     if not {Extent.SOME, Extent.NONE} & set(extents):
@@ -252,8 +261,12 @@ def _is_constant_text(condition: Any, info: RowInfo[Any]) -> bool:
     return isinstance(condition, TextClause) and extent(cast("Any", condition), info.table) is not Extent.SOME
 
 
-def _kind(thing: object) -> str:
-    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
+def _filters_hint(given: Any) -> str:
+    """Say where filters stand, if it is those that were given for a scope."""
+    is_code = isinstance(given, list | tuple | ColumnElement)
+    if isinstance(given, type) or not (is_code or hasattr(given, "to_conditions") or hasattr(given, "conditions")):
+        return ""
+    return ": filters come after the scope, as in search(scope, filters), or search(None, filters) without one"
 
 
 def require_scope(scope: SearchScope | None, row: type[Any]) -> None:

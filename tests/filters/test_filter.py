@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import pytest
 from pydantic import ValidationError, create_model
-from sqlalchemy import ForeignKey, String, TypeDecorator, func
+from sqlalchemy import ForeignKey, Interval, String, TypeDecorator, func, type_coerce
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -37,6 +37,15 @@ from rowsmith.filters import (
 from rowsmith.filters.filter import MAX_DEPTH, MAX_GROUP, MAX_SIZE, expressions_of, is_empty
 
 TRow = TypeVar("TRow")
+
+
+class OwnSpan(TypeDecorator[Any]):
+    impl = Interval
+    cache_ok = True
+
+
+SPAN = type_coerce(ThingRow.small, Interval())
+OWN_SPAN = type_coerce(ThingRow.small, OwnSpan())
 
 
 class OtherColor(enum.Enum):
@@ -93,6 +102,14 @@ def test_on_says_what_a_field_compares_where_names_differ() -> None:
         ("text", DateFilter | None, "it compares dates"),
         ("moment", DateFilter | None, "it compares dates"),
         ("day", DateTimeFilter | None, "it compares points in time"),
+        ("span", Annotated[DateTimeFilter | None, On(SPAN)], "it compares points in time, and the column is Interval"),
+        ("span", Annotated[UUIDFilter | None, On(SPAN)], "it compares UUIDs, and the column is Interval"),
+        ("span", Annotated[NumberFilter | None, On(SPAN)], "it compares numbers, and the column is Interval"),
+        ("span", Annotated[EnumFilter[Color] | None, On(SPAN)], "it compares members of Color"),
+        ("span", Annotated[DateTimeFilter | None, On(OWN_SPAN)], "and the column is Interval"),
+        ("size", Annotated[NumberFilter | None, On(func.length(ThingRow.text))], r"no type: say it, .*type_=Integer"),
+        ("low", Annotated[StringFilter | None, On(func.lower(ThingRow.text))], "the expression has no type"),
+        ("low", Annotated[DateTimeFilter | None, On(func.lower(ThingRow.text))], "the expression has no type"),
         ("local", DateTimeFilter | None, r"the column has no time zone.*utc=True"),
         ("text", JSONFilter | None, "it compares JSON"),
         ("small", FullTextFilter | None, "it compares text or tsvector"),

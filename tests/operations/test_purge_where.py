@@ -98,7 +98,17 @@ async def test_a_purge_may_be_limited_and_goes_on_later(counters: CounterReposit
     assert await counters.count() == 30
 
 
-@pytest.mark.parametrize("arguments", [{"chunk_size": 0}, {"max_rows": -1}, {"pause": -0.1}, {"pause": float("nan")}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"chunk_size": 0},
+        {"max_rows": -1},
+        {"max_rows": "1"},
+        {"pause": -0.1},
+        {"pause": float("nan")},
+        {"pause": None},
+    ],
+)
 async def test_numbers_out_of_range_are_refused(counters: CounterRepository, arguments: dict[str, Any]) -> None:
     """Before anything is removed."""
     with pytest.raises(InvalidValue):

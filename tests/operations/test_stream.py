@@ -17,7 +17,6 @@ from rowsmith import (
     BatchQuerier,
     Database,
     DatabaseUnavailable,
-    InvalidPagination,
     InvalidValue,
     ScopeRequired,
     Stream,
@@ -260,7 +259,7 @@ async def test_chunks_are_as_large_as_asked_for(any_tables: WithTables) -> None:
         sizes = [len(chunk) async for chunk in querier.chunks(db_sess, chunk_size=3)]
         assert sizes == [3, 1]
         assert [item.id async for item in querier.stream(db_sess, chunk_size=1)] == [1, 2, 3, 4]
-        with pytest.raises(InvalidPagination):
+        with pytest.raises(InvalidValue, match="chunk_size is 0: give 1 or more"):
             await anext(querier.stream(db_sess, chunk_size=0))
 
 

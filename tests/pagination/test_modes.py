@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
@@ -12,8 +13,15 @@ from rowsmith.pagination import (
     MAX_PAGE_SIZE,
     CursorBackwardPagination,
     CursorForwardPagination,
+    NoPagination,
     OffsetPagination,
+    Page,
+    modes,
 )
+from rowsmith.pagination.modes import CLIENT_MODES, Around, Fetch, Mode, PageFields
+from rowsmith.query import Query
+from rowsmith.testing import WithTables
+from sample import GroupData, groups_in
 
 MODES: list[Callable[[Any], object]] = [
     lambda n: OffsetPagination(limit=n),
@@ -56,3 +64,54 @@ def test_a_cursor_is_a_string(cursor: Any) -> None:
         CursorForwardPagination(first=1, after=cursor)
     with pytest.raises(InvalidCursor, match="must be a cursor"):
         CursorBackwardPagination(last=1, before=cursor)
+
+
+@dataclass(frozen=True)
+class LatestPagination(Mode):
+    """A mode that rowsmith does not know: the newest rows, the newest first to be fetched."""
+
+    latest: int
+
+    def fetch(self) -> Fetch:
+        return Fetch(size=self.latest, offset=None, cursor=None, backward=True)
+
+    def around(self, *, more: bool) -> Around:
+        return Around(has_next_page=False, has_previous_page=more)
+
+
+async def test_a_new_mode_needs_nothing_but_its_own_answers(any_tables: WithTables) -> None:
+    """Limit, direction and what lies around the page are the mode's; nothing else asks which one it is."""
+    async with groups_in(any_tables) as groups:
+        page: Page[GroupData] = await groups.search(None, None, cast("Any", LatestPagination(2)))
+        assert [group.id for group in page] == [2, 3]
+        assert (page.has_next_page, page.has_previous_page) == (False, True)
+
+
+def test_a_mode_that_leaves_an_answer_out_cannot_be_made() -> None:
+    """A forgotten part fails at once; it never means every row."""
+
+    @dataclass(frozen=True)
+    class Forgetful(Mode):
+        def fetch(self) -> Fetch:
+            return Fetch(size=1, offset=None, backward=False)  # type: ignore[call-arg]
+
+    with pytest.raises(TypeError, match="around"):
+        Forgetful()  # type: ignore[abstract]
+    with pytest.raises(TypeError, match="cursor"):
+        Forgetful.fetch(cast("Any", None))
+
+
+def test_every_mode_stands_in_the_lists() -> None:
+    """The type, and what a client may say of a page, know each mode that the module has."""
+    assert set(modes.MODES) == {mode for mode in Mode.__subclasses__() if mode.__module__ == Mode.__module__}
+    assert {name for names in CLIENT_MODES.values() for name in names} == set(PageFields.model_fields)
+    assert set(modes.MODES) - set(CLIENT_MODES) == {NoPagination}
+
+
+@pytest.mark.parametrize("given", [{"first": 2}, 2, 0, "first", "", {}, [], False, CursorForwardPagination, object()])
+def test_what_is_no_mode_is_refused(given: Any) -> None:
+    """By its type, and with every form that there is."""
+    with pytest.raises(
+        InvalidPagination, match=r"CursorForwardPagination\(first=\.\.\.\), .* or NoPagination\(\), not"
+    ):
+        Query(pagination=given)

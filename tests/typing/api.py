@@ -68,6 +68,8 @@ class GroupRow(Base):
     name: Mapped[str]
     description: Mapped[str | None]
     size: Mapped[int]
+    is_alive: Mapped[bool]
+    is_open: Mapped[bool | None]
     deleted_at: Mapped[datetime | None] = mapped_column(DateTime(True))
 
 
@@ -229,6 +231,10 @@ async def search(groups: GroupRepository) -> None:
     assert_type(page.total_count, int | None)
     assert_type(page.map(lambda group: group.name), Page[str])
     await groups.search(None, [GroupRow.size == 1, lambda: GroupRow.name == "x"])
+    await groups.search(None, [GroupRow.is_alive, GroupRow.is_open, lambda: GroupRow.is_alive])
+    await groups.count(AllOf(DomainScope("a"), GroupRow.is_alive, Not(GroupRow.is_open)), [~GroupRow.is_alive])
+    conditions: list[Condition] = [GroupRow.is_alive, ExistenceCheck(GroupRow.is_alive, DomainNotFound).exists]
+    await groups.exists(None, conditions)
 
 
 async def project(groups: GroupRepository) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, Union, 
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 from sqlalchemy import ColumnElement
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
 
 from rowsmith.errors import MappingError
 from rowsmith.filters.targets import On, Prepare, Target, as_given, stored_type
@@ -35,6 +35,9 @@ FORMS: Final = ConfigDict(
     alias_generator=lambda name: name.removesuffix("_"),  # in_ is spelt "in" outside of Python
     json_schema_extra={"minProperties": 1},
 )
+
+
+_UNTYPED: Final = "the expression has no type: say it, as in func.length(..., type_=Integer)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +121,9 @@ class FieldFilter(BaseModel):
         Raises:
             MappingError: the expression's type is none that these operators compare.
         """
-        prepare = cls._prepare(expression.type, on, where)
+        prepare: Prepare | str = _UNTYPED
+        if not isinstance(expression.type, NullType):
+            prepare = cls._prepare(expression.type, on, where)
         if isinstance(prepare, str):
             raise MappingError(f"{where} cannot be a {cls.__name__}: {prepare}")
         return Target(expression, where, prepare)

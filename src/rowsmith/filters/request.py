@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidFilter
 from rowsmith.filters.filter import Filter
 from rowsmith.filters.order import OrderBy, refuse_duplicates, to_orders
-from rowsmith.pagination import (
-    MAX_CURSOR_LENGTH,
-    Count,
-    CursorBackwardPagination,
-    CursorForwardPagination,
-    OffsetPagination,
-    Pagination,
-)
+from rowsmith.pagination import Count, CursorForwardPagination, Pagination
 from rowsmith.pagination.count import MAX_CAP
-from rowsmith.pagination.modes import MAX_OFFSET
+from rowsmith.pagination.modes import CLIENT_MODES, PageFields
 from rowsmith.query import Query
 
 if TYPE_CHECKING:
@@ -33,11 +26,6 @@ O = TypeVar("O", bound=OrderBy[Any])  # noqa: E741 - Filter, Order
 MAX_TERMS: Final = 8
 """The most fields one request sorts by."""
 
-Size: TypeAlias = Annotated[int, Field(strict=True, ge=1)]
-CursorText: TypeAlias = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_CURSOR_LENGTH)]
-
-_MODES: Final = (("first", "after"), ("last", "before"), ("limit", "offset"))
-
 
 class CappedCount(BaseModel):
     """Count up to ``capped`` rows and stop there."""
@@ -47,7 +35,7 @@ class CappedCount(BaseModel):
     capped: Annotated[int, Field(strict=True, ge=1, le=MAX_CAP)]
 
 
-class SearchRequest(BaseModel, Generic[F, O]):
+class SearchRequest(PageFields, Generic[F, O]):
     """What a client asks of a search: a filter, an order, one mode of paging, and whether to count.
 
     ::
@@ -77,25 +65,17 @@ class SearchRequest(BaseModel, Generic[F, O]):
     """Whether a client may ask for the planner's estimate, which is made of the rows of all tenants."""
 
     filter: F | None = None
-    order: Annotated[list[O], Field(max_length=MAX_TERMS, description="The most significant first.")] = []
-    first: Annotated[Size | None, Field(description="This many rows from the start, or after a cursor.")] = None
-    after: Annotated[CursorText | None, Field(description="The cursor to start after; needs first.")] = None
-    last: Annotated[Size | None, Field(description="This many rows up to the end, or before a cursor.")] = None
-    before: Annotated[CursorText | None, Field(description="The cursor to end before; needs last.")] = None
-    limit: Annotated[Size | None, Field(description="This many rows, the offset skipped.")] = None
-    offset: Annotated[
-        Annotated[int, Field(strict=True, ge=0, le=MAX_OFFSET)] | None,
-        Field(description="How many rows to skip; needs limit. Cursors do not slow down with depth."),
-    ] = None
+    order: Annotated[list[O], Field(max_length=MAX_TERMS, description="The most significant first.")] = []  # noqa: RUF012 - pydantic copies it
     count: Literal["none", "exact", "estimated"] | CappedCount = "none"
 
     @model_validator(mode="after")
     def _one_page(self) -> Self:
-        used = [size for size, place in _MODES if not self._is_absent(size, place)]
+        used = self._asked()
         if len(used) > 1:
-            raise ValueError("give one of first/after, last/before and limit/offset, not several")
-        for size in used:
-            self._check_size(size)
+            *others, last = ("/".join(names) for names in CLIENT_MODES.values())
+            raise ValueError(f"give one of {', '.join(others)} and {last}, not several")
+        for mode, given in used.items():
+            self._check_size(mode, given)
         return self
 
     @field_validator("count", mode="after")
@@ -122,22 +102,23 @@ class SearchRequest(BaseModel, Generic[F, O]):
         conditions = () if self.filter is None else tuple(self.filter.to_conditions())
         return Query(conditions, to_orders(self.order), self._pagination(), self._count())
 
-    def _is_absent(self, size: str, place: str) -> bool:
-        return getattr(self, size) is None and getattr(self, place) is None
+    def _asked(self) -> dict[type[Pagination], dict[str, Any]]:
+        """Give the modes that anything is said of, and what is said."""
+        said = {mode: {name: getattr(self, name) for name in names} for mode, names in CLIENT_MODES.items()}
+        given = {mode: {name: v for name, v in values.items() if v is not None} for mode, values in said.items()}
+        return {mode: values for mode, values in given.items() if values}
 
-    def _check_size(self, name: str) -> None:
-        size = getattr(self, name)
-        if size is None:
-            raise ValueError(f"{dict(_MODES)[name]} needs {name}: say how many rows")
-        if size > self.max_page_size:
-            raise ValueError(f"{name} is at most {self.max_page_size}")
+    def _check_size(self, mode: type[Pagination], given: dict[str, Any]) -> None:
+        size, *places = CLIENT_MODES[mode]
+        if size not in given:
+            raise ValueError(f"{next(place for place in places if place in given)} needs {size}: say how many rows")
+        if given[size] > self.max_page_size:
+            raise ValueError(f"{size} is at most {self.max_page_size}")
 
     def _pagination(self) -> Pagination:
-        if self.last is not None:
-            return CursorBackwardPagination(last=self.last, before=self.before)
-        if self.limit is not None:
-            return OffsetPagination(limit=self.limit, offset=self.offset or 0)
-        return CursorForwardPagination(first=self.first or self.default_page_size, after=self.after)
+        for mode, given in self._asked().items():
+            return mode(**given)
+        return CursorForwardPagination(first=self.default_page_size)
 
     def _count(self) -> Count:
         return Count.capped(self.count.capped) if isinstance(self.count, CappedCount) else Count(self.count)
@@ -146,7 +127,7 @@ class SearchRequest(BaseModel, Generic[F, O]):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         described = handler(schema)
         properties = handler.resolve_ref_schema(described).get("properties", {})
-        for name, _ in _MODES:
+        for name, *_ in CLIENT_MODES.values():
             for form in properties.get(name, {}).get("anyOf", ()):
                 if form.get("type") == "integer":
                     form["maximum"] = cls.max_page_size

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast
 
 from pydantic import Field, PlainSerializer, PlainValidator, StrictBool, WithJsonSchema
-from sqlalchemy.types import Boolean, Enum, Float, Integer, Numeric, String, TypeDecorator, TypeEngine, Uuid
+from sqlalchemy.types import Boolean, Enum, Float, Integer, Numeric, String, TypeEngine, Uuid
 from typing_extensions import override
 
 from rowsmith.errors import InvalidValue
@@ -27,7 +27,7 @@ from rowsmith.filters.operators import (
     NOT_EQUALS,
     NOT_IN,
 )
-from rowsmith.filters.targets import On, Prepare, as_given, stored_type
+from rowsmith.filters.targets import On, Prepare, as_given, converts, stored_type
 from rowsmith.mapping.values import check_for
 
 MAX_MAGNITUDE: Final = 1_000
@@ -148,7 +148,7 @@ class UUIDFilter(FieldFilter):
     @override
     @classmethod
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
-        if isinstance(declared, TypeDecorator):
+        if converts(declared):
             return as_given
         if not isinstance(declared, Uuid):
             return f"it compares UUIDs, and the column is {type(declared).__name__}"
@@ -191,7 +191,7 @@ class EnumFilter(FieldFilter, Generic[E]):
         members = type_argument(cls)
         if members is None or not issubclass(members, enum.Enum):
             return "write EnumFilter[YourEnum]"
-        if isinstance(declared, TypeDecorator) or (isinstance(declared, Enum) and declared.enum_class is members):
+        if converts(declared) or (isinstance(declared, Enum) and declared.enum_class is members):
             return as_given
         if _keeps_values(declared, members):
             return lambda member: member.value

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool
-from sqlalchemy.types import Date, DateTime, TypeDecorator, TypeEngine
+from sqlalchemy.types import Date, DateTime, TypeEngine
 from typing_extensions import override
 
 from rowsmith.filters.fields import MAX_VALUES, FieldFilter
@@ -23,7 +23,7 @@ from rowsmith.filters.operators import (
     NOT_EQUALS,
     NOT_IN,
 )
-from rowsmith.filters.targets import On, Prepare, as_given
+from rowsmith.filters.targets import On, Prepare, as_given, converts, stored_type
 
 
 def _written(value: Any) -> Any:
@@ -69,10 +69,10 @@ class DateTimeFilter(FieldFilter):
     @override
     @classmethod
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
-        if isinstance(declared, TypeDecorator):
+        if converts(declared):
             return as_given
         if not isinstance(declared, DateTime):
-            return f"it compares points in time, and the column is {type(declared).__name__}"
+            return f"it compares points in time, and the column is {type(stored_type(declared)).__name__}"
         if declared.timezone:
             return as_given
         if on.utc:

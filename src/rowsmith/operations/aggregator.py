@@ -13,7 +13,7 @@ from rowsmith.mapping.statistics import Statistics, statistics
 from rowsmith.operations.admission import admit
 from rowsmith.operations.entity import Operation, TData, TOther, TRow, located
 from rowsmith.operations.search import Filters, Search, as_query, prepare
-from rowsmith.orders import Order, OrderTerm, order_terms
+from rowsmith.orders import Order, OrderTerm, order_list, order_terms
 from rowsmith.scope import SearchScope, keep_to_table
 
 
@@ -58,9 +58,9 @@ class Aggregator(Operation[TRow, TData]):
             MappingError: a field is neither grouped nor aggregated, or may be None and does not say so.
             InvalidValue: a sum does not fit the field's type (an int of 64 bits).
         """
+        query, terms = as_query(filters), order_terms(order_list(group_by, "group_by"), ())
         limits = await admit(db_sess, self.entity, scope, "aggregate")
-        search = prepare(self.entity, limits, as_query(filters), include_deleted=include_deleted)
-        terms = order_terms(group_by, ())
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         keep_to_table([term.expression for term in terms], self.entity.info)
         wanted = statistics(self.entity.info, into, [term.expression for term in terms])
         statement = grouped(search, wanted, terms)

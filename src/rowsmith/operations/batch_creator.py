@@ -8,13 +8,13 @@ from typing import TypeAlias
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
-from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit, savepoint
 from rowsmith.operations.bulk.block import blocks
 from rowsmith.operations.bulk.collector import collector_paused
 from rowsmith.operations.creation import Creation, Progress
 from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.keys import check_chunk_size
 from rowsmith.operations.partial import Diagnosis, failure, run_partial
 from rowsmith.operations.results import Failure, PartialResult, Success
 from rowsmith.scope import Limits, SearchScope
@@ -93,10 +93,10 @@ class BatchCreator(Operation[TRow, TData]):
             chunk_size: how many rows go in one statement.
 
         Raises:
+            InvalidValue: ``chunk_size`` is no int of 1 or more.
             RepositoryError: as :meth:`create`; nothing of this call stays in the transaction then.
         """
-        if chunk_size < 1:
-            raise InvalidValue(f"chunk_size is {chunk_size}: give 1 or more")
+        check_chunk_size(chunk_size)
         limits = await admit(db_sess, self.entity, scope, "load")
         loading = self._creation(limits, "load", wants_data=False)
         done = 0

@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
-from rowsmith.errors import InvalidPagination, InvalidValue
+from rowsmith.errors import InvalidValue
 from rowsmith.execution import DATABASE_ERRORS, Origin, execute, translate
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.admission import admit
 from rowsmith.operations.entity import Operation, TData, TRow, located, locating
 from rowsmith.operations.explain import estimated_rows
-from rowsmith.operations.keys import dialect_of
+from rowsmith.operations.keys import check_chunk_size, dialect_of
 from rowsmith.operations.present import present, present_keys
 from rowsmith.operations.search import Filters, Search, as_query, prepare
 from rowsmith.operations.stream import Stream
@@ -64,8 +64,8 @@ class BatchQuerier(Operation[TRow, TData]):
             InvalidCursor: the cursor is cut, changed, or of another order, filter or scope.
             InvalidFilter, InvalidPagination, ScopeError: what was given has no meaning.
         """
-        limits = await admit(db_sess, self.entity, scope, "search")
         query = as_query(filters, pagination, orders, count)
+        limits = await admit(db_sess, self.entity, scope, "search")
         search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         codec, origin = codec_of(db_sess), self.entity.origin("search")
         cut = search.cut((await execute(db_sess, search.statement(codec), origin)).all())
@@ -82,8 +82,9 @@ class BatchQuerier(Operation[TRow, TData]):
         include_deleted: bool = False,
     ) -> int:
         """Give how many rows scope and filters let through, exactly."""
+        query = as_query(filters)
         limits = await admit(db_sess, self.entity, scope, "count")
-        search = prepare(self.entity, limits, as_query(filters), include_deleted=include_deleted)
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         return int((await execute(db_sess, search.counted(), self.entity.origin("count"))).scalar_one())
 
     @located("exists")
@@ -96,8 +97,9 @@ class BatchQuerier(Operation[TRow, TData]):
         include_deleted: bool = False,
     ) -> bool:
         """Say whether scope and filters let any row through."""
+        query = as_query(filters)
         limits = await admit(db_sess, self.entity, scope, "exists")
-        search = prepare(self.entity, limits, as_query(filters), include_deleted=include_deleted)
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         found = select(exists(search.selected(*self.entity.info.key_attributes)))
         return bool((await execute(db_sess, found, self.entity.origin("exists"))).scalar_one())
 
@@ -116,7 +118,7 @@ class BatchQuerier(Operation[TRow, TData]):
         The session's transaction has to stay open as long as it is read.
 
         Raises:
-            InvalidPagination: ``chunk_size`` is less than 1.
+            InvalidValue: at the first row: ``chunk_size`` is no int of 1 or more.
             InvalidFilter, ScopeError: at the first row: what was given has no meaning.
         """
         return Stream(
@@ -135,10 +137,10 @@ class BatchQuerier(Operation[TRow, TData]):
     ) -> AsyncGenerator[Sequence[TData], None]:
         """Give every row as :meth:`stream` does, in lists of ``chunk_size``; close it, or read it to its end."""
         with locating(self.entity, "stream"):
-            if chunk_size < 1:
-                raise InvalidPagination(f"chunk_size is {chunk_size}: give 1 or more")
+            check_chunk_size(chunk_size)
+            query = as_query(filters, None, orders)
             limits = await admit(db_sess, self.entity, scope, "stream")
-            search = prepare(self.entity, limits, as_query(filters, None, orders), include_deleted=include_deleted)
+            search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         origin = self.entity.origin("stream")
         async with aclosing(_partitions(db_sess, search, chunk_size, origin)) as partitions:
             async for records in partitions:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ARRAY, ColumnElement, any_, bindparam, column, func, select, tuple_
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from rowsmith.errors import InvalidValue
+from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.bulk.checks import quick_check
 from rowsmith.operations.bulk.wire import uncut
@@ -18,7 +18,24 @@ from rowsmith.operations.bulk.wire import uncut
 SQLITE_PARAMETERS = 30_000
 """How many parameters one SQLite statement takes, a little under its limit of 32,766."""
 
+MAX_CHUNK: Final = 2**31 - 1
+"""The most rows of a chunk: what the driver's cursor and PostgreSQL's LIMIT both take."""
+
 Key = tuple[Any, ...]
+
+
+def check_chunk_size(size: object) -> None:
+    """Refuse what cannot be the number of rows that a stream, a load or a purge takes at a time.
+
+    Raises:
+        InvalidValue: it is no int from 1 to MAX_CHUNK.
+    """
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise InvalidValue(f"chunk_size is {kind_of(size)}: give an int, 1 or more")
+    if size < 1:
+        raise InvalidValue(f"chunk_size is {max(size, -MAX_CHUNK)}: give 1 or more")
+    if size > MAX_CHUNK:
+        raise InvalidValue(f"chunk_size is too large: give {MAX_CHUNK} or less")
 
 
 def dialect_of(db_sess: AsyncSession) -> Dialect:

@@ -39,7 +39,7 @@ from rowsmith.execution import execute
 from rowsmith.operations.admission import admit
 from rowsmith.operations.batch_target import ctid
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
-from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition
+from rowsmith.operations.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.narrowing import narrowing
 from rowsmith.operations.results import PurgeReport
 from rowsmith.operations.search import Filters
@@ -74,16 +74,20 @@ class Pace:
     patience: float = PATIENCE
 
     def __post_init__(self) -> None:
-        if self.chunk_size < 1:
-            raise InvalidValue("chunk_size is the number of rows in a transaction: at least 1")
-        if self.max_rows is not None and self.max_rows < 0:
+        check_chunk_size(self.chunk_size)
+        if self.max_rows is not None and not (_is_number(self.max_rows, int) and self.max_rows >= 0):
             raise InvalidValue("max_rows is a number of rows: 0 or more, or None for all of them")
-        if not self.pause >= 0:
-            raise InvalidValue("pause is a time in seconds: 0 or more")
+        for name, seconds in ("pause", self.pause), ("patience", self.patience):
+            if not (_is_number(seconds, int | float) and seconds >= 0):
+                raise InvalidValue(f"{name} is a time in seconds: 0 or more")
 
     def next_chunk(self, done: int) -> int:
         """Give how many rows the next chunk may have."""
         return self.chunk_size if self.max_rows is None else min(self.chunk_size, self.max_rows - done)
+
+
+def _is_number(given: object, kind: Any) -> bool:
+    return isinstance(given, kind) and not isinstance(given, bool)
 
 
 DEFAULT_PACE = Pace()

@@ -9,20 +9,17 @@ from typing import Any, Generic, TypeAlias, cast
 
 from sqlalchemy import ColumnElement, Select, func, literal, select
 
-from rowsmith.conditions import Condition, limited, resolve_all
-from rowsmith.errors import InvalidFilter, InvalidPagination
+from rowsmith.conditions import Condition, condition_list, given_conditions, limited, resolve_all
+from rowsmith.errors import InvalidPagination
 from rowsmith.filters import Filter
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.entity import Entity, TData, TRow
-from rowsmith.orders import Order, OrderTerm, order_terms
+from rowsmith.orders import Order, OrderTerm, order_list, order_terms
 from rowsmith.pagination import (
     Count,
-    CursorBackwardPagination,
     CursorCodec,
-    CursorForwardPagination,
     LazyCursors,
     NoPagination,
-    OffsetPagination,
     Page,
     Pagination,
     after,
@@ -30,6 +27,7 @@ from rowsmith.pagination import (
     fingerprint,
     window,
 )
+from rowsmith.pagination.modes import Fetch
 from rowsmith.pagination.page import Window
 from rowsmith.query import Query
 from rowsmith.scope import Limits, check_conditions, keep_to_table
@@ -44,25 +42,24 @@ def as_query(
     """Give one query of the separate arguments of a search.
 
     Raises:
-        InvalidPagination: ``filters`` is a Query already and something else is given beside it.
-        InvalidFilter: ``filters`` is neither a filter nor a list of conditions.
+        InvalidPagination: ``filters`` is a Query already and something else is given beside it; or the pagination
+            is no mode, or the count no count.
+        InvalidFilter: ``filters`` is neither a filter nor a list of conditions, or the orders are no list.
     """
+    sorted_by = order_list(orders)
     if isinstance(filters, Query):
-        if pagination is not None or orders or count != Count.NONE:
+        if pagination is not None or sorted_by or count is not Count.NONE:
             raise InvalidPagination("a Query carries its own pagination, orders and count: give them there only")
         return filters
-    return Query(_conditions(filters), tuple(orders), pagination or NoPagination(), count)
+    return Query(_conditions(filters), sorted_by, NoPagination() if pagination is None else pagination, count)
 
 
 def _conditions(filters: Any) -> tuple[Condition, ...]:
     if filters is None:
         return ()
     if isinstance(filters, Filter):
-        return tuple(filters.to_conditions())
-    if isinstance(filters, Sequence) and not isinstance(filters, str):
-        return tuple(cast("Sequence[Condition]", filters))
-    kind = type(filters).__name__
-    raise InvalidFilter(f"filters are a Filter, a Query or a list of conditions, not {kind}: write [condition]")
+        return given_conditions(cast("Any", filters))
+    return condition_list(filters, "filters are a Filter, a Query or a list of conditions")
 
 
 @dataclass(frozen=True)
@@ -94,8 +91,8 @@ class Search(Generic[TRow, TData]):
             InvalidCursor: the pagination's cursor was not made for this search.
         """
         statement = self.records(*self._extra_keys)
-        if isinstance(self.pagination, OffsetPagination):
-            statement = statement.offset(self.pagination.offset)
+        if self._wanted.offset is not None:
+            statement = statement.offset(self._wanted.offset)
         values = self._position(codec)
         if values is not None:
             statement = limited(statement, after(self._direction, values))
@@ -124,19 +121,18 @@ class Search(Generic[TRow, TData]):
     def _fingerprint(self) -> bytes:
         return fingerprint(self.terms, self.conditions)
 
+    @cached_property
+    def _wanted(self) -> Fetch:
+        return self.pagination.fetch()
+
     @property
     def _direction(self) -> tuple[OrderTerm, ...]:
         """The terms as fetched: a backward page is fetched in reversed order."""
-        if isinstance(self.pagination, CursorBackwardPagination):
-            return tuple(term.reversed() for term in self.terms)
-        return self.terms
+        return tuple(term.reversed() for term in self.terms) if self._wanted.backward else self.terms
 
     def _position(self, codec: CursorCodec) -> tuple[Any, ...] | None:
-        match self.pagination:
-            case CursorForwardPagination(after=str(cursor)) | CursorBackwardPagination(before=str(cursor)):
-                return codec.decode(cursor, self.terms, self._fingerprint)
-            case _:
-                return None
+        cursor = self._wanted.cursor
+        return None if cursor is None else codec.decode(cursor, self.terms, self._fingerprint)
 
     @cached_property
     def _key_places(self) -> tuple[int, ...]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
-from rowsmith.errors import InvalidPagination
+from rowsmith.errors import InvalidPagination, kind_of
 from rowsmith.pagination.modes import check_number
 
 MAX_CAP: Final = 2**63 - 2
 """The largest cap: counting past it by one must still fit PostgreSQL's bigint."""
+
+_FORMS: Final = "a count is Count.NONE, Count.EXACT, Count.ESTIMATED or Count.capped(n)"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Count:
         if self.kind == "capped":
             check_number("a capped count", self.cap, 1, MAX_CAP)
         elif self.kind not in ("none", "exact", "estimated") or self.cap is not None:
-            raise InvalidPagination("a count is Count.NONE, Count.EXACT, Count.ESTIMATED or Count.capped(n)")
+            raise InvalidPagination(_FORMS)
 
     @classmethod
     def capped(cls, cap: int) -> Count:
@@ -49,6 +51,16 @@ class Count:
 
     def __repr__(self) -> str:
         return f"Count.capped({self.cap})" if self.kind == "capped" else f"Count.{self.kind.upper()}"
+
+
+def check_count(given: object) -> None:
+    """Refuse anything but a count.
+
+    Raises:
+        InvalidPagination: it is something else; the message says what to write.
+    """
+    if not isinstance(given, Count):
+        raise InvalidPagination(f"{_FORMS}, not {kind_of(given)}")
 
 
 Count.NONE = Count("none")

@@ -1,11 +1,21 @@
-"""The modes of pagination: small frozen values that check their own numbers when they are made."""
+"""The modes of pagination: small frozen values that check their own numbers when they are made.
+
+Each answers for itself what is fetched and what lies around it, and nothing outside of this module asks which
+mode it has. A new one is a :class:`Mode` that stands in :data:`Pagination`, and in :class:`PageFields` what a
+client may say of it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Annotated, Final, NamedTuple, TypeAlias, get_args
 
-from rowsmith.errors import InvalidCursor, InvalidPagination
+from pydantic import BaseModel, Field, StringConstraints
+from typing_extensions import override
+
+from rowsmith.errors import InvalidCursor, InvalidPagination, kind_of
+from rowsmith.pagination.cursor import MAX_CURSOR_LENGTH
 
 MAX_PAGE_SIZE: Final = 10_000
 """The most rows one page may ask for; ``NoPagination()`` and ``stream()`` are for everything."""
@@ -14,8 +24,40 @@ MAX_OFFSET: Final = 2**63 - 1
 """The largest OFFSET that PostgreSQL and SQLite take (a signed 64-bit integer)."""
 
 
+class Fetch(NamedTuple):
+    """What a mode asks the database for; no part has a default, so that none can be forgotten.
+
+    ``size`` is the number of rows on the page, None for every row; ``offset`` of them are skipped. The rows are
+    those after the row that ``cursor`` names, in the order of the search or, ``backward``, in the reversed one.
+    """
+
+    size: int | None
+    offset: int | None
+    cursor: str | None
+    backward: bool
+
+
+class Around(NamedTuple):
+    """What lies around a page."""
+
+    has_next_page: bool
+    has_previous_page: bool
+
+
+class Mode(ABC):
+    """Base of the modes, each a frozen dataclass; a client says its fields by their names, the size first."""
+
+    @abstractmethod
+    def fetch(self) -> Fetch:
+        """Give what to ask the database for."""
+
+    @abstractmethod
+    def around(self, *, more: bool) -> Around:
+        """Give what lies around the page, where there were more rows to fetch than it holds, or not."""
+
+
 @dataclass(frozen=True)
-class OffsetPagination:
+class OffsetPagination(Mode):
     """``limit`` rows after skipping ``offset``; its cost grows with the offset.
 
     Raises:
@@ -29,9 +71,17 @@ class OffsetPagination:
         check_number("limit", self.limit, 1, MAX_PAGE_SIZE)
         check_number("offset", self.offset, 0, MAX_OFFSET)
 
+    @override
+    def fetch(self) -> Fetch:
+        return Fetch(size=self.limit, offset=self.offset, cursor=None, backward=False)
+
+    @override
+    def around(self, *, more: bool) -> Around:
+        return Around(has_next_page=more, has_previous_page=self.offset > 0)
+
 
 @dataclass(frozen=True)
-class CursorForwardPagination:
+class CursorForwardPagination(Mode):
     """The ``first`` rows after the row that the cursor ``after`` names, or from the start.
 
     Raises:
@@ -46,9 +96,17 @@ class CursorForwardPagination:
         check_number("first", self.first, 1, MAX_PAGE_SIZE)
         _check_cursor("after", self.after)
 
+    @override
+    def fetch(self) -> Fetch:
+        return Fetch(size=self.first, offset=None, cursor=self.after, backward=False)
+
+    @override
+    def around(self, *, more: bool) -> Around:
+        return Around(has_next_page=more, has_previous_page=self.after is not None)
+
 
 @dataclass(frozen=True)
-class CursorBackwardPagination:
+class CursorBackwardPagination(Mode):
     """The ``last`` rows before the row that the cursor ``before`` names, or up to the end, in display order.
 
     Raises:
@@ -63,17 +121,71 @@ class CursorBackwardPagination:
         check_number("last", self.last, 1, MAX_PAGE_SIZE)
         _check_cursor("before", self.before)
 
+    @override
+    def fetch(self) -> Fetch:
+        return Fetch(size=self.last, offset=None, cursor=self.before, backward=True)
+
+    @override
+    def around(self, *, more: bool) -> Around:
+        return Around(has_next_page=self.before is not None, has_previous_page=more)
+
 
 @dataclass(frozen=True)
-class NoPagination:
+class NoPagination(Mode):
     """Every row in one page: for tables known to be small; ``stream()`` is for the others."""
+
+    @override
+    def fetch(self) -> Fetch:
+        return Fetch(size=None, offset=None, cursor=None, backward=False)
+
+    @override
+    def around(self, *, more: bool) -> Around:
+        return Around(has_next_page=False, has_previous_page=False)
 
 
 CursorPagination: TypeAlias = CursorForwardPagination | CursorBackwardPagination
 """The modes whose cost does not grow with depth."""
 
-Pagination: TypeAlias = OffsetPagination | CursorPagination | NoPagination
+Pagination: TypeAlias = CursorPagination | OffsetPagination | NoPagination
 """Any mode."""
+
+MODES: Final[tuple[type[Pagination], ...]] = get_args(Pagination)
+"""Every mode there is."""
+
+CLIENT_MODES: Final[dict[type[Pagination], tuple[str, ...]]] = {
+    mode: names for mode in MODES if (names := tuple(field.name for field in fields(mode)))
+}
+"""The modes that a client may ask for, which are those with a size, and the names of their fields."""
+
+Size: TypeAlias = Annotated[int, Field(strict=True, ge=1)]
+Offset: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=MAX_OFFSET)]
+CursorText: TypeAlias = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_CURSOR_LENGTH)]
+
+
+class PageFields(BaseModel):
+    """What a client may say of a page: the fields of every mode in ``CLIENT_MODES``."""
+
+    first: Annotated[Size | None, Field(description="This many rows from the start, or after a cursor.")] = None
+    after: Annotated[CursorText | None, Field(description="The cursor to start after; needs first.")] = None
+    last: Annotated[Size | None, Field(description="This many rows up to the end, or before a cursor.")] = None
+    before: Annotated[CursorText | None, Field(description="The cursor to end before; needs last.")] = None
+    limit: Annotated[Size | None, Field(description="This many rows, the offset skipped.")] = None
+    offset: Annotated[
+        Offset | None,
+        Field(description="How many rows to skip; needs limit. Cursors do not slow down with depth."),
+    ] = None
+
+
+def check_mode(given: object) -> None:
+    """Refuse anything but a mode.
+
+    Raises:
+        InvalidPagination: it is something else; the message says what to write.
+    """
+    if not isinstance(given, Mode):
+        forms = [f"{mode.__name__}({CLIENT_MODES[mode][0]}=...)" for mode in CLIENT_MODES]
+        forms += [f"{mode.__name__}()" for mode in MODES if mode not in CLIENT_MODES]
+        raise InvalidPagination(f"pagination is {', '.join(forms[:-1])} or {forms[-1]}, not {kind_of(given)}")
 
 
 def check_number(name: str, value: object, least: int, most: int) -> None:

@@ -6,12 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
-from rowsmith.pagination.modes import (
-    CursorBackwardPagination,
-    CursorForwardPagination,
-    OffsetPagination,
-    Pagination,
-)
+from rowsmith.pagination.modes import Mode
 
 TData = TypeVar("TData")
 TRow = TypeVar("TRow")
@@ -104,38 +99,18 @@ class Window(NamedTuple, Generic[TRow]):
     has_previous_page: bool
 
 
-def fetch_limit(pagination: Pagination) -> int | None:
+def fetch_limit(pagination: Mode) -> int | None:
     """Give the LIMIT to send: one row more than the page holds, or None for everything."""
-    size = _size(pagination)
+    size = pagination.fetch().size
     return None if size is None else size + 1
 
 
-def window(pagination: Pagination, fetched: Sequence[TRow]) -> Window[TRow]:
+def window(pagination: Mode, fetched: Sequence[TRow]) -> Window[TRow]:
     """Cut the page out of the rows fetched with :func:`fetch_limit`, in the order they were fetched.
 
     A backward page is fetched in reversed order and turned round here.
     """
-    size = _size(pagination)
-    more = size is not None and len(fetched) > size
-    rows = fetched[:size] if more else fetched
-    match pagination:
-        case CursorForwardPagination():
-            return Window(rows, more, pagination.after is not None)
-        case CursorBackwardPagination():
-            return Window(rows[::-1], pagination.before is not None, more)
-        case OffsetPagination():
-            return Window(rows, more, pagination.offset > 0)
-        case _:
-            return Window(rows, False, False)
-
-
-def _size(pagination: Pagination) -> int | None:
-    match pagination:
-        case OffsetPagination():
-            return pagination.limit
-        case CursorForwardPagination():
-            return pagination.first
-        case CursorBackwardPagination():
-            return pagination.last
-        case _:
-            return None
+    wanted = pagination.fetch()
+    more = wanted.size is not None and len(fetched) > wanted.size
+    rows = fetched[: wanted.size] if more else fetched
+    return Window(rows[::-1] if wanted.backward else rows, *pagination.around(more=more))
