@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import Origin, execute
 from rowsmith.execution.driver import give_up, use_driver
@@ -194,7 +195,7 @@ class Insertion:
         written = dict[Any, tuple[Any, ...]]()
         for keys in key_chunks(list(zip(*(returned[name] for name in self.info.primary_key), strict=True)), dialect):
             wanted = [self.info.columns[name] for name in (count, *names)]
-            statement = select(*wanted).where(keys_condition(self.info, keys, dialect))
+            statement = limited(select(*wanted), keys_condition(self.info, keys, dialect))
             rows = (await execute(db_sess, statement, self.origin)).all()
             written |= {row[0]: tuple(row[1:]) for row in rows}
         order = places_by_count(self.info, count, {count: list(written)})
