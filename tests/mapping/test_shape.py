@@ -302,7 +302,7 @@ def test_a_computed_field_of_a_joined_row_is_over_that_row() -> None:
     nested = dataclasses.make_dataclass("nested", [("region", Sized)], frozen=True)
     sql = " ".join(str(data_shape(TEAM, nested).select()).split())
     assert "WHERE teams.region_code = regions.code" in sql
-    assert "FROM regions WHERE regions.code = regions_1.code" in sql
+    assert "FROM regions WHERE (regions.code = regions_1.code)" in sql
 
 
 def test_pydantic_is_asked_for_its_own_annotations() -> None:
