@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import rowsmith
 from rowsmith import Condition, InvalidFilter
-from rowsmith.conditions import conjunction, disjunction, limited, negation, resolve, resolve_all
+from rowsmith.conditions import check_boolean, conjunction, disjunction, limited, negation, resolve, resolve_all
 from sample import GroupRow, WideRow
 
 ONE, TWO = GroupRow.size == 1, GroupRow.note == "x"
@@ -54,7 +54,7 @@ def test_a_mapped_attribute_is_a_condition() -> None:
     assert sql(resolve(sa.column("flag", sa.Boolean))) == "(flag)"
     assert sql(resolve(WideRow.flag)) == "(wide.flag)"
     with pytest.raises(InvalidFilter, match="compare it"):
-        resolve(GroupRow.size)  # type: ignore[arg-type]
+        check_boolean(resolve(GroupRow.size))  # type: ignore[arg-type]
 
 
 def test_together() -> None:

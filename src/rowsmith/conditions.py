@@ -147,8 +147,7 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     """Give the SQL expression of one condition, whole, calling it if it is a callable.
 
     Raises:
-        InvalidFilter: it is neither; a Python ``bool`` is the usual slip (``is None`` for ``.is_(None)``), and so
-            is a column that is neither true nor false.
+        InvalidFilter: it is neither; a Python ``bool`` is the usual slip (``is None`` for ``.is_(None)``).
     """
     expression: Any = _expression_of(condition)
     if not isinstance(expression, ColumnElement):
@@ -156,13 +155,22 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {kind_of(expression)}; "
             "compare with None by .is_(None), not by 'is None'"
         )
-    element = cast("ColumnElement[Any]", expression)  # type: ignore[redundant-cast]
-    if isinstance(element, Column) and _is_never_boolean(element.type):
+    return whole(cast("ColumnElement[bool]", expression))
+
+
+def check_boolean(condition: ColumnElement[Any]) -> None:
+    """Refuse a column alone that is neither true nor false: SQLite would take a number for true, a text for false.
+
+    Raises:
+        InvalidFilter: it is one. An operator's type says nothing, as it may be its operand's.
+    """
+    while isinstance(condition, Grouping):
+        condition = cast("ColumnElement[Any]", condition.element)
+    if isinstance(condition, Column) and _is_never_boolean(condition.type):
         raise InvalidFilter(
-            f"a column alone is a condition where it is true or false, and {element} is "
-            f"{type(element.type).__name__}: compare it with something, as in GroupRow.name == 'x'"
+            f"a column alone is a condition where it is true or false, and {condition} is "
+            f"{type(condition.type).__name__}: compare it with something, as in GroupRow.name == 'x'"
         )
-    return whole(cast("ColumnElement[bool]", element))
 
 
 def _expression_of(given: Any) -> Any:
@@ -172,7 +180,7 @@ def _expression_of(given: Any) -> Any:
 
 
 def _is_never_boolean(declared: TypeEngine[Any]) -> bool:
-    """Say whether no database has true and false there; an operator's type says nothing, as it may be its operand's."""
+    """Say whether no database has true and false there."""
     while isinstance(declared, TypeDecorator):
         declared = declared.impl_instance
     return isinstance(declared, _NEVER_BOOLEAN)

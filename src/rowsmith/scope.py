@@ -29,6 +29,7 @@ from sqlalchemy.sql.functions import Function
 
 from rowsmith.conditions import (
     Condition,
+    check_boolean,
     conjunction,
     disjunction,
     given_conditions,
@@ -283,11 +284,13 @@ def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[An
     """Refuse conditions on a row that mean something else than they look like.
 
     Raises:
-        InvalidFilter: one brings another table into FROM, or holds an OR of nothing, which matches all rows.
+        InvalidFilter: one brings another table into FROM, is a column that is neither true nor false, or holds an OR of
+            nothing, which matches all rows.
         InvalidValue: one compares with a value that its column could not be compared with on every backend.
     """
     keep_to_table(conditions, info)
     for condition in conditions:
+        check_boolean(condition)
         check_values(condition, info)
 
 
