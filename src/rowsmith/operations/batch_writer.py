@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Generic
 
-from sqlalchemy import ColumnElement, Executable, exists, select
+from sqlalchemy import ColumnElement, Executable, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.conditions import conjunction, negation
 from rowsmith.errors import InvalidValue, ScopeMismatch, StaleVersion
 from rowsmith.execution import Origin, execute, execute_writing
 from rowsmith.execution.records import fetch_records
@@ -201,6 +200,7 @@ async def confirm_all(
     dialect = dialect_of(db_sess)
     for chunk in key_chunks(keys, dialect):
         written = keys_condition(entity.info, chunk, dialect)
-        outside = select(exists().where(written, negation(conjunction(limits.others))))
-        if (await execute(db_sess, outside, entity.origin(operation))).scalar_one():
+        # Those inside are counted: to a search for those outside SQLAlchemy would add the class's own condition.
+        inside = select(func.count()).select_from(entity.info.table).where(written, *limits.others)
+        if (await execute(db_sess, inside, entity.origin(operation))).scalar_one() != len(chunk):
             raise entity.located(ScopeMismatch(), operation)
