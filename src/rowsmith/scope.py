@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import Column, ColumnElement, Null, Tuple, UnaryExpression
@@ -221,7 +221,7 @@ NO_LIMITS = Limits()
 
 
 def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
-    """Resolve a scope for one call; None limits nothing.
+    """Resolve a scope for one call; None limits nothing but to the rows of the class.
 
     Raises:
         EmptyScope: it has no conditions that could tell rows apart and is not :class:`Unscoped`, or has some and is.
@@ -229,6 +229,15 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
         InvalidFilter: a condition refers to another table outside of a subquery, which would multiply rows.
         InvalidValue: one of its values is none the database takes.
     """
+    own, limits = info.own_rows, _resolved(scope, info)
+    if not own:
+        return limits
+    # Where no column can be stamped with the class, a written row must be held against it.
+    unseen = () if info.discriminator else own
+    return replace(limits, conditions=(*own, *limits.conditions), others=(*limits.others, *unseen))
+
+
+def _resolved(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     if scope is None:
         return NO_LIMITS
     if not isinstance(cast("Any", scope), SearchScope):

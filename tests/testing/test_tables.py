@@ -131,6 +131,12 @@ for ddl in (
     sa.event.listen(StampedRow.__table__, "after_create", sa.DDL(ddl))
 
 
+class SplitRow(Base):
+    __tablename__ = "split"
+    __table_args__ = {"postgresql_partition_by": "HASH (id)"}
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
 async def what_is_there(db: Database) -> Made:
     async with db.engine.connect() as connection:
         return await catalogue(connection)
@@ -239,6 +245,13 @@ async def test_what_ddl_events_make_goes_too(with_tables: WithTables) -> None:
     async with with_tables(StampedRow) as db:
         await run(db, "insert into stamped values (1)")
         assert await run(db, "select count(*) from stamps") == 1
+
+
+async def test_a_partitioned_table_goes_too(with_tables: WithTables) -> None:
+    """PostgreSQL has it depend on itself, on the columns of its partition key."""
+    async with with_tables(SplitRow) as db:
+        before = await what_is_there(db)
+    assert ("TABLE", "split") in before - await what_is_there(db)
 
 
 async def test_nothing_stays_when_the_block_fails(any_tables: WithTables) -> None:

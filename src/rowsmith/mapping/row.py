@@ -92,10 +92,44 @@ class RowInfo(Generic[TRow]):
 
     @cached_property
     def discriminator(self) -> dict[str, Any]:
-        """What tells this class from others that share its table: attribute name and value, or nothing."""
-        column, identity = self.mapper.polymorphic_on, self.mapper.polymorphic_identity
-        names = [name for name, own in self.columns.items() if own is column]
-        return {name: identity for name in names if identity is not None}
+        """What a new row says to be of this class and of no other one in its table: attribute name and value.
+
+        Nothing where no column says so that may be written: the classes are told apart by an expression.
+        """
+        identity = self.mapper.polymorphic_identity
+        return {name: identity for name in self._kinds if identity is not None}
+
+    @cached_property
+    def _kinds(self) -> tuple[str, ...]:
+        """The attributes of the column that says of which class a row is."""
+        column = self.mapper.polymorphic_on
+        return tuple(name for name, own in self.columns.items() if own is column and not self.is_computed(name))
+
+    @property
+    def own_rows(self) -> tuple[ColumnElement[bool], ...]:
+        """The condition of this class's rows, those of its subclasses included, where a table is shared; else nothing.
+
+        SQLAlchemy adds it to the ORM's statements alone, and there as an OR with the one of every other class
+        that is mentioned. Classes may be mapped later, so it is not kept.
+        """
+        identities, kind = self._identities, self.mapper.polymorphic_on
+        if identities is None or kind is None:
+            return ()
+        told: ColumnElement[Any] = self.attribute(self._kinds[0]).expression if self._kinds else kind
+        return (told == identities[0] if len(identities) == 1 else told.in_(identities),)
+
+    @property
+    def _identities(self) -> list[Any] | None:
+        """What marks the rows of a class that inherits its table from another one; None: all rows are its own."""
+        mapper = self.mapper
+        if not (mapper.single and mapper.inherits) or mapper.polymorphic_on is None:
+            return None
+        return [item.polymorphic_identity for item in mapper.self_and_descendants if not item.polymorphic_abstract]
+
+    def is_foreign(self, name: str, values: Iterable[Any]) -> bool:
+        """Say whether one of these values of an attribute would make a row another class's."""
+        identities = self._identities if name in self._kinds else None
+        return identities is not None and any(not _is_among(value, identities) for value in values)
 
     def is_json(self, name: str) -> bool:
         """Say whether the attribute is a JSON column, for which SQLAlchemy tells JSON null from SQL NULL."""
@@ -170,6 +204,10 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:
     """Give ``"; did you mean 'x'?"`` for the candidate most like a misspelt name, else an empty string."""
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=cutoff)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _is_among(value: Any, identities: list[Any]) -> bool:
+    return not hasattr(value, "__clause_element__") and not hasattr(value, "compile") and value in identities
 
 
 def _name(thing: Any) -> str:

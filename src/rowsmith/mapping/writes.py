@@ -130,14 +130,19 @@ def belongs_to(written: Any, info: RowInfo[Any]) -> None:
         raise MappingError(f"{kind.__name__} is for {own.row.__name__}, not for {info.row.__name__}")
 
 
+FOREIGN = "says that the row is of another class: leave it out"
+
+
 def storable(info: RowInfo[Any], name: str, value: Any) -> Any:
     """Give the value as it is sent, once it is known to fit.
 
     None is SQL NULL on every column: for JSON columns SQLAlchemy would store the JSON literal ``null``.
 
     Raises:
-        InvalidValue: the column cannot hold it.
+        InvalidValue: the column cannot hold it, or it would make the row another class's.
     """
+    if info.is_foreign(name, [value]):
+        raise InvalidValue(f"{info.row.__name__}.{name} {FOREIGN}")
     if value is None:
         return null() if info.is_json(name) else None
     if hasattr(value, "__clause_element__") or hasattr(value, "compile"):

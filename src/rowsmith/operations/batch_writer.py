@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Generic
 
-from sqlalchemy import ColumnElement, Executable, exists, select
+from sqlalchemy import ColumnElement, Executable, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.conditions import conjunction, limited, negation
+from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, StaleVersion
 from rowsmith.execution import Origin, execute, execute_writing
 from rowsmith.execution.driver import give_up
@@ -220,6 +220,7 @@ async def confirm_all(
     dialect = dialect_of(db_sess)
     for chunk in key_chunks(keys, dialect):
         written = keys_condition(entity.info, chunk, dialect)
-        outside = select(limited(exists(), written, negation(conjunction(limits.others))))
-        if (await execute(db_sess, outside, entity.origin(operation))).scalar_one():
+        # Those inside are counted: to a search for those outside SQLAlchemy would add the class's own condition.
+        inside = limited(select(func.count()).select_from(entity.info.table), written, *limits.others)
+        if (await execute(db_sess, inside, entity.origin(operation))).scalar_one() != len(chunk):
             raise entity.located(ScopeMismatch(), operation)

@@ -76,7 +76,7 @@ def _written_out(element: Any, **options: Any) -> Any:
 
 
 def _named(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
-    known = {str(item.name): item for item in _unique_keys(info.table) if item.name}
+    known = {str(item.name): item for item in unique_keys_of(info.table) if item.name}
     known.setdefault(f"{info.table.name}_pkey", info.table.primary_key)
     found = known.get(name)
     if found is None:
@@ -86,6 +86,7 @@ def _named(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> 
     return ConflictKey(tuple(names[column.name] for column in found.columns), where if where is not None else predicate)
 
 
-def _unique_keys(table: Table) -> list[Any]:
+def unique_keys_of(table: Table) -> list[Any]:
+    """Give a table's unique constraints and indexes, its primary key among them."""
     keys: list[Any] = [item for item in table.constraints if isinstance(item, (UniqueConstraint, PrimaryKeyConstraint))]
     return keys + [index for index in table.indexes if index.unique]

@@ -22,7 +22,7 @@ from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.partial import Diagnosis
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Failure
-from rowsmith.scope import NO_LIMITS, Limits
+from rowsmith.scope import Limits, resolve_scope
 
 Progress: TypeAlias = Callable[[int], None]
 """Is told, again and again, how many rows of the batch are done."""
@@ -118,7 +118,8 @@ class Creation(Operation[TRow, TData]):
         below, owners = branch.children(specs)
         keys = branch.keys(harvest.kept, owners)
         child: Entity[Any, Any] = make_entity(branch.row)
-        await Creation(child, NO_LIMITS, self.operation, given_too=keys, wants_data=False).create(db_sess, below)
+        limits = resolve_scope(None, child.info)
+        await Creation(child, limits, self.operation, given_too=keys, wants_data=False).create(db_sess, below)
 
 
 class Harvest(Operation[TRow, TData]):

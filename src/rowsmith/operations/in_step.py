@@ -9,6 +9,7 @@ from sqlalchemy import inspect, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import lazyload
 
+from rowsmith.conditions import limited
 from rowsmith.execution import execute
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition
@@ -36,5 +37,5 @@ async def keep_in_step(
         if not info.columns.keys().isdisjoint(inspect(item).expired_attributes):
             found.append(key)
     for chunk in key_chunks(found, dialect):
-        wanted = select(info.row).options(lazyload("*")).where(keys_condition(info, chunk, dialect))
+        wanted = limited(select(info.row), keys_condition(info, chunk, dialect)).options(lazyload("*"))
         await execute(db_sess, wanted, entity.origin(operation), {"populate_existing": False})

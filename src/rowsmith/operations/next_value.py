@@ -15,6 +15,7 @@ from rowsmith.errors import ErrorFacts, InvalidValue, MappingError, ReferenceNot
 from rowsmith.execution.execute import execute
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.bulk.block import Block
+from rowsmith.operations.conflict import unique_keys_of
 from rowsmith.operations.keys import Key, columns_condition, dialect_of, key_chunks
 
 
@@ -103,12 +104,18 @@ class NextValue:
     async def _last(self, db_sess: AsyncSession, entity: Any, parents: Sequence[Key], operation: str) -> dict[Key, int]:
         columns, last = [entity.info.columns[name] for name in self.parents], dict[Key, int]()
         number, dialect = entity.info.columns[self.column.key], dialect_of(db_sess)
+        counted = () if self._is_shared(entity.info) else entity.info.own_rows
         for chunk in key_chunks(parents, dialect):
             wanted = columns_condition(columns, chunk, dialect)
-            statement = limited(select(*columns, func.max(number)), wanted).group_by(*columns)
+            statement = limited(select(*columns, func.max(number)), wanted, *counted).group_by(*columns)
             rows = (await execute(db_sess, statement, entity.origin(operation))).all()
             last.update({tuple(row[:-1]): row[-1] for row in rows if row[-1] is not None})
         return last
+
+    def _is_shared(self, info: RowInfo[Any]) -> bool:
+        """Say whether rows of other classes in the table take numbers away: a unique key over it knows no classes."""
+        names = {info.columns[name] for name in (*self.parents, self.column.key)}
+        return any(set(key.columns) <= names for key in unique_keys_of(info.table))
 
     def _numbered(self, block: Block, parents: Sequence[Key], last: dict[Key, int]) -> Block:
         numbers: list[int] = []

@@ -15,7 +15,7 @@ from sqlalchemy.types import NullType
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import belongs_to, checked_values
-from rowsmith.operations.bulk.checks import check_column
+from rowsmith.operations.bulk.checks import check_column, keep_class
 from rowsmith.operations.wanted import Parameter
 from rowsmith.state import UNSET, Unset, settled
 
@@ -77,6 +77,7 @@ class Patches:
 
     def _checked(self, name: str, column: list[Any], kinds: set[type[Any]]) -> list[Any]:
         if any(hasattr(kind, "__clause_element__") or issubclass(kind, ClauseElement) for kind in kinds):
+            keep_class(self.info, name, column, self.first, noun="patch")
             return [_as_sql(value) for value in column]
         check_column(self.info, name, column, kinds, self.first, noun="patch")
         return column

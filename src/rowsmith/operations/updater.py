@@ -200,7 +200,7 @@ async def is_there(
 
     Then it came meanwhile, or a trigger refused the write: the same write again tells which.
     """
-    there = select(*entity.info.key_attributes).where(*conditions).with_for_update(of=entity.info.row)
+    there = limited(select(*entity.info.key_attributes), *conditions).with_for_update(of=entity.info.row)
     return (await execute(db_sess, there, origin)).first() is not None
 
 

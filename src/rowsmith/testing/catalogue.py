@@ -16,6 +16,7 @@ LOCK_WAIT = "2s"
 _KINDS = ("TABLE", "VIEW", "MATERIALIZED VIEW", "SEQUENCE", "ROUTINE", "TYPE", "SCHEMA", "EXTENSION", "TRIGGER")
 
 # Without what belongs to another object and goes with it: deptype a and i (a column's sequence), e (an extension's).
+# A partitioned table belongs to itself in that way: to the columns of its key.
 _POSTGRESQL = """
 with mine as (
   select 'pg_class'::regclass as class, oid, relnamespace as space, oid::regclass::text as name,
@@ -35,7 +36,7 @@ with mine as (
 select mine.kind, mine.name from mine join pg_namespace on pg_namespace.oid = mine.space
  where (mine.kind = 'EXTENSION' or nspname !~ '^(pg_|information_schema$)')
    and not exists (select from pg_depend where classid = mine.class and objid = mine.oid
-                      and deptype in ('a', 'i', 'e'))
+                      and refobjid <> mine.oid and deptype in ('a', 'i', 'e'))
 """
 
 _SQLITE = """

@@ -22,6 +22,7 @@ from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Check, RowInfo
+from rowsmith.mapping.writes import FOREIGN
 
 Fits: TypeAlias = Callable[[Sequence[Any]], bool]
 """Takes the values of a column that are not None, of one exact type; True: each of them surely fits."""
@@ -45,6 +46,7 @@ def check_column(
     Raises:
         InvalidValue: the message names the index and the column, never the value.
     """
+    keep_class(info, name, column, first, noun=noun)
     if any(hasattr(kind, "__clause_element__") or hasattr(kind, "compile") for kind in types):
         index = first + _expression(column)
         raise InvalidValue(
@@ -56,6 +58,13 @@ def check_column(
         return
     if (found := _first_complaint(info.checks[name], column)) is not None:
         raise InvalidValue(f"the {noun} at index {first + found[0]}: {info.row.__name__}.{name} {found[1]}")
+
+
+def keep_class(info: RowInfo[Any], name: str, column: Sequence[Any], first: int = 0, *, noun: str = "spec") -> None:
+    """Refuse a column that would make a row another class's; arguments as for :func:`check_column`."""
+    if info.is_foreign(name, column):
+        index = first + next(place for place, value in enumerate(column) if info.is_foreign(name, [value]))
+        raise InvalidValue(f"the {noun} at index {index}: {info.row.__name__}.{name} {FOREIGN}")
 
 
 def _first_complaint(check: Check, column: Sequence[Any]) -> tuple[int, str] | None:
