@@ -138,6 +138,15 @@ class Search(Generic[TRow, TData]):
             case _:
                 return None
 
+    @property
+    def has_cursor(self) -> bool:
+        """Whether the page starts at a place that the caller named by a cursor."""
+        match self.pagination:
+            case CursorForwardPagination(after=str()) | CursorBackwardPagination(before=str()):
+                return True
+            case _:
+                return False
+
     @cached_property
     def _key_places(self) -> tuple[int, ...]:
         """Where in a fetched row each term's value stands; data often selects it already."""
