@@ -178,7 +178,7 @@ class BatchQuerier(Operation[TRow, TData]):
 
 
 # What PostgreSQL says of a parameter that is no value of its type, or of a type that cannot be compared.
-_UNFIT = frozenset({None, "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"})
+_UNFIT = frozenset({None, "22000", "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"})
 
 
 async def _fetched(
