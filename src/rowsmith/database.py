@@ -24,6 +24,7 @@ from rowsmith.errors import (
 from rowsmith.execution import (
     DATABASE_ERRORS,
     blame,
+    flush,
     has_failed,
     is_disconnect,
     translate,
@@ -234,7 +235,7 @@ async def _commit(session: AsyncSession) -> None:
     """Commit, or say truthfully why nothing was."""
     if not session.in_transaction():  # ended by hand
         return
-    await session.flush()
+    await flush(session)
     _refuse_failed(await session.connection())
     try:
         await session.commit()
@@ -251,7 +252,7 @@ async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
     nested = await session.begin_nested()
     try:
         yield
-        await session.flush()
+        await flush(session)
         _refuse_failed(connection)
         await nested.commit()
     except BaseException:
@@ -263,7 +264,7 @@ async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
 @asynccontextmanager
 async def _read_only_savepoint(session: AsyncSession) -> AsyncGenerator[None]:
     """Refuse writes inside an open transaction: PostgreSQL ends READ ONLY with the savepoint, SQLite is told to."""
-    await session.flush()
+    await flush(session)
     if session.get_bind().dialect.name == "postgresql":
         async with _savepoint(session):
             await session.execute(text("SET TRANSACTION READ ONLY"))

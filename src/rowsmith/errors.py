@@ -234,10 +234,14 @@ class BadInput(RepositoryError):
 
 
 class InvalidValue(BadInput):
-    """A value that its column cannot hold (also SQLSTATE class 22)."""
+    """A value that its column cannot hold (also SQLSTATE class 22).
+
+    ``is_stored`` says that it stands in the database already, and that its column's type cannot read it.
+    """
 
     detail = "invalid_value"
     default_message = "a value does not fit its column"
+    is_stored: bool = False
 
 
 class InvalidFilter(BadInput):

@@ -8,14 +8,16 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from filters.filter_rows import LabelRow, PaperFilter, PaperRow, ThingFilter, ThingRow
 from rowsmith.database import Database
 from rowsmith.errors import InvalidFilter, InvalidValue
+from rowsmith.execution import execute
 from rowsmith.filters.filter import expressions_of
+from rowsmith.operations.admission import savepoint
 from rowsmith.pagination import fingerprint
 from rowsmith.testing import WithTables, tables
 
@@ -114,6 +116,31 @@ async def test_full_text(connection: AsyncConnection, operators: Any, expected: 
     """The words of a web search, stemmed by the language; its syntax cannot be made to fail."""
     papers = [{"body": body} for body in ("The cat sat", "A dog ran", None)]
     assert await found(connection, papers, {"words": operators}) == expected
+
+
+@pytest.mark.parametrize("words", ["-" * 64, "cat or " + "- " * 64, "-!(&|" * 40, "a -" + "-\u3000" * 40])
+def test_more_negations_than_postgresql_takes(words: str) -> None:
+    """PostgreSQL has no room for them and calls that an internal error; the filter says it before."""
+    with pytest.raises(InvalidFilter, match="dashes"):
+        PaperFilter.model_validate({"words": {"matches": words}}).to_conditions()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from([*'-"!&|():*<>\\ ', "--", "- ", " or ", "cat", "é", "1", "and", "-cat"]), max_size=200))
+async def test_any_full_text_query_has_a_meaning_or_none(connection: AsyncConnection, parts: list[str]) -> None:
+    """Whatever is typed, the database answers, or the filter says that it is none."""
+    try:
+        await found(connection, [{"body": "The cat sat"}], {"words": {"matches": "".join(parts)}})
+    except InvalidFilter:
+        assert "".join(parts).count("-") > 20
+
+
+async def test_a_query_of_an_applications_own(database: Database) -> None:
+    """What PostgreSQL's reader of queries refuses is InvalidFilter, whoever wrote the condition."""
+    async with database.begin_session() as db_sess:
+        with pytest.raises(InvalidFilter):
+            async with savepoint(db_sess):
+                await execute(db_sess, select(func.websearch_to_tsquery("-" * 64)))
 
 
 def test_a_language_is_one_of_a_list() -> None:

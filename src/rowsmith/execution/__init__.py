@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from rowsmith.execution.blame import blame
-from rowsmith.execution.execute import execute, execute_writing, flush_pending, translated
+from rowsmith.execution.execute import execute, execute_writing, flush, translated
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.transactions import has_failed, mark_failed, watch_failures
-from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, scrub, translate
+from rowsmith.execution.translate import (
+    DATABASE_ERRORS,
+    is_disconnect,
+    scrub,
+    translate,
+    translate_any,
+    unreadable,
+)
 
 __all__ = [
     "DATABASE_ERRORS",
@@ -14,12 +21,14 @@ __all__ = [
     "blame",
     "execute",
     "execute_writing",
-    "flush_pending",
+    "flush",
     "has_failed",
     "is_disconnect",
     "mark_failed",
     "scrub",
     "translate",
+    "translate_any",
     "translated",
+    "unreadable",
     "watch_failures",
 ]

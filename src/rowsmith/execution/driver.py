@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
 from rowsmith.execution.blame import remember
+from rowsmith.execution.execute import flush
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.transactions import mark_failed
 from rowsmith.execution.translate import DATABASE_ERRORS, translate
@@ -42,7 +43,7 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
     connection: AsyncConnection | None = None
     remember(db_sess, origin)
     try:
-        await db_sess.flush()
+        await flush(db_sess, origin)
         connection = await db_sess.connection()
         return await work(await _begun(connection))
     except DATABASE_ERRORS as exc:

@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy import Executable, Result
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import RepositoryError
 from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.transactions import came_from_database
-from rowsmith.execution.translate import DATABASE_ERRORS, STATEMENT_ERRORS, UNREADABLE, scrub, translate
+from rowsmith.execution.translate import STATEMENT_ERRORS, scrub, translate, translate_any, unreadable
 
 _FRESH = {"populate_existing": True}
 
@@ -38,33 +37,50 @@ async def execute(
         RepositoryError: what the database or driver said, translated; no cause attached.
         InvalidValue: a stored value is none of its column's type (an enum's member that was renamed).
     """
+    return read(await send(db_sess, statement, origin, options, parameters), origin)
+
+
+async def send(
+    db_sess: AsyncSession,
+    statement: Executable,
+    origin: Origin = UNKNOWN,
+    options: Mapping[str, Any] | None = None,
+    parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
+) -> Result[Any]:
+    """Do the first half of :func:`execute`: the statement is sent."""
     if getattr(statement, "is_dml", False):
         remember(db_sess, origin)
-        await flush_pending(db_sess, origin)
+        await flush(db_sess, origin)
     try:
-        result = await db_sess.execute(statement, parameters, execution_options={**_FRESH, **(options or {})})
-        # Every value is read here, because what a column's type raises for one it does not know quotes the value.
-        return result.freeze()() if getattr(result, "returns_rows", True) else result
-    except RepositoryError:
-        raise
-    except (*DATABASE_ERRORS, *UNREADABLE) as exc:
-        failure = translate(exc, origin)
+        return await db_sess.execute(statement, parameters, execution_options={**_FRESH, **(options or {})})
+    except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
+        failure = translate_any(exc, origin)
     raise failure
 
 
-async def flush_pending(db_sess: AsyncSession, origin: Origin = UNKNOWN) -> None:
+def read(result: Result[Any], origin: Origin = UNKNOWN) -> Result[Any]:
+    """Do the second half of :func:`execute`: every value is read here, where what its type raises can be told."""
+    if not getattr(result, "returns_rows", True):
+        return result
+    try:
+        return result.freeze()()
+    except Exception as exc:  # noqa: BLE001 - as above
+        failure = unreadable(exc, origin)
+    raise failure
+
+
+async def flush(db_sess: AsyncSession, origin: Origin = UNKNOWN) -> None:
     """Write what the session holds unflushed: SQLAlchemy does so itself only before statements on mapped classes.
 
     Raises:
-        RepositoryError: what the database said to it.
+        RepositoryError: as :func:`execute`.
     """
     if not (db_sess.new or db_sess.dirty or db_sess.deleted):
-        return
+        return None
     try:
-        await db_sess.flush()
-        return
-    except (*DATABASE_ERRORS, *UNREADABLE) as exc:
-        failure = translate(exc, origin)
+        return await db_sess.flush()
+    except Exception as exc:  # noqa: BLE001 - as above
+        failure = translate_any(exc, origin)
     raise failure
 
 

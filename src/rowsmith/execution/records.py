@@ -8,11 +8,10 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, Executable
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import RepositoryError
 from rowsmith.execution.blame import remember
-from rowsmith.execution.execute import flush_pending
+from rowsmith.execution.execute import flush, send
 from rowsmith.execution.origin import Origin
-from rowsmith.execution.translate import DATABASE_ERRORS, UNREADABLE, translate
+from rowsmith.execution.translate import unreadable
 
 
 async def fetch_records(db_sess: AsyncSession, statement: Executable, origin: Origin) -> Sequence[Sequence[Any]]:
@@ -24,13 +23,12 @@ async def fetch_records(db_sess: AsyncSession, statement: Executable, origin: Or
         RepositoryError: as :func:`rowsmith.execution.execute`.
     """
     remember(db_sess, origin)
-    await flush_pending(db_sess, origin)
+    await flush(db_sess, origin)
+    result = cast("CursorResult[Any]", await send(db_sess, statement, origin))
     try:
-        return _records(cast("CursorResult[Any]", await db_sess.execute(statement)))
-    except RepositoryError:
-        raise
-    except (*DATABASE_ERRORS, *UNREADABLE) as exc:
-        failure = translate(exc, origin)
+        return _records(result)
+    except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
+        failure = unreadable(exc, origin)
     raise failure
 
 

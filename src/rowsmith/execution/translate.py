@@ -2,8 +2,10 @@
 
 SQLSTATE (PostgreSQL's manual, appendix A) and the constraint's name decide, never the message's words.
 SQLite has extended result codes instead, and names a constraint only by its columns, after the code has
-decided the kind. Nothing of the driver's text goes on, for it quotes the row (``Key (email)=(...)``),
-except for SQLSTATE class 42, whose messages name only columns, tables and functions.
+decided the kind. Nothing of what the database, the driver or a column's type says goes on, for it quotes the row
+(``Key (email)=(...)``), unless it is known to name only what stands in the schema: where PostgreSQL's own code
+for constraints or for the analysis of a statement says it, as its source file tells, or where the mapping has the
+same name. A trigger may RAISE with any SQLSTATE, message and constraint, all of them made of the row.
 """
 
 from __future__ import annotations
@@ -11,15 +13,28 @@ from __future__ import annotations
 import re
 import sqlite3
 from dataclasses import replace
+from itertools import pairwise, starmap
+from traceback import walk_tb
+from types import CodeType
 from typing import Any
 
+import sqlalchemy
 from asyncpg import exceptions as pg
-from sqlalchemy import exc
+from sqlalchemy import engine, exc, orm
+from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.event import attr, legacy
 from sqlalchemy.orm import exc as orm_exc
 
 from rowsmith import errors
 from rowsmith.errors import ErrorFacts, RepositoryError
-from rowsmith.execution.constraints import columns_of, key_with, name_of, only_reference_from, only_reference_to
+from rowsmith.execution.constraints import (
+    columns_of,
+    key_with,
+    name_of,
+    names_around,
+    only_reference_from,
+    only_reference_to,
+)
 from rowsmith.execution.kinds import Kind, kind_of_class, kind_of_sqlite, kind_of_sqlstate
 from rowsmith.execution.origin import UNKNOWN, Origin
 
@@ -34,9 +49,6 @@ DATABASE_ERRORS = (
     UnicodeError,
 )
 """What a statement of ours can fail with, sockets and values included; anything else is a bug and passes through."""
-
-UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError)
-"""What a column's type raises for a stored value that it does not know."""
 
 # What an application's own statement fails with, and not its misuse of SQLAlchemy, which it should see as it is.
 STATEMENT_ERRORS = (
@@ -60,18 +72,62 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
         origin: whose statement it was.
 
     Returns:
-        A RepositoryError, or whatever the factory declared for the constraint in ``violations`` makes.
+        A RepositoryError, or whatever the factory declared for the constraint in ``violations`` makes, or what
+        a default or a listener of the application's raised, unchanged.
         It has no cause: raise it outside of the ``except`` block, so that the driver's error, which
         quotes values, is not attached to it.
     """
     if isinstance(failure, RepositoryError):
         return failure
+    if (own := _own_error(failure)) is not None:
+        return own
     driver = driver_error(failure)
     facts = _facts(driver, origin)
-    kind = _direction(_kind(failure, driver), facts, origin)
+    kind = _direction(_kind(failure, driver), getattr(driver, "table_name", facts.table), facts, origin)
     facts = _with_foreign_key(facts, kind, origin)
     factory = origin.violations.get(facts.constraint or "", kind)
     return _located(factory(_message(kind, driver, facts)), facts)
+
+
+def translate_any(failure: Exception, origin: Origin = UNKNOWN) -> Exception:
+    """Give the error for what sending a statement raised, where SQLAlchemy may have begun to read its rows."""
+    frames = (frame.f_code.co_filename for frame, _ in walk_tb(failure.__traceback__))
+    return unreadable(failure, origin) if orm.loading.__file__ in frames else translate(failure, origin)
+
+
+def unreadable(failure: Exception, origin: Origin = UNKNOWN) -> Exception:
+    """Give the error for what was raised while rows were being read: a column's type may raise anything.
+
+    Raise it outside of the ``except`` block, as with :func:`translate`.
+    """
+    if isinstance(failure, DATABASE_ERRORS) or _own_error(failure) is not None:
+        return translate(failure, origin)
+    error = errors.InvalidValue("a stored value is none of its column's type", facts=origin.facts())
+    error.is_stored = True
+    return error
+
+
+def _own_error(failure: BaseException) -> Exception | None:
+    """Give what a default or a listener of the application's raised; None where it was a type, driver or database."""
+    error = failure.orig if isinstance(failure, exc.StatementError) else failure
+    from_database = (exc.SQLAlchemyError, exc.EmulatedDBAPIException, *_DRIVER_ERRORS)
+    if not isinstance(error, Exception) or isinstance(error, from_database):
+        return None
+    calls = pairwise(frame.f_code for frame, _ in walk_tb(error.__traceback__))
+    return error if any(starmap(_hands_over, calls)) else None
+
+
+def _hands_over(caller: CodeType, called: CodeType) -> bool:
+    """Say whether SQLAlchemy calls a default or a listener here: types are called from elsewhere."""
+    if caller is DefaultExecutionContext._process_execute_defaults.__code__:
+        return called.co_name not in {"get_insert_default", "get_update_default"}  # of SQL, which has types
+    return caller.co_filename in _LISTENED_TO and not called.co_filename.startswith((_SQLALCHEMY, "<"))
+
+
+_LISTENED_TO = frozenset(
+    module.__file__ for module in (attr, legacy, engine.base, engine.events, orm.events, orm.session)
+)
+_SQLALCHEMY = sqlalchemy.__path__[0]
 
 
 def driver_error(failure: BaseException) -> BaseException:
@@ -90,7 +146,7 @@ def constraint_of(failure: BaseException) -> tuple[str | None, str | None]:
 
 
 def scrub(failure: BaseException) -> None:
-    """Take the values out of every driver error that stays reachable from this one as cause or context."""
+    """Take the values out of every driver error that stays reachable from this one: as cause, context or member."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [failure]
     while waiting:
@@ -99,6 +155,8 @@ def scrub(failure: BaseException) -> None:
             continue
         seen.add(id(error))
         waiting += [error.__cause__, error.__context__]
+        if isinstance(error, BaseExceptionGroup):
+            waiting += error.exceptions
         if isinstance(error, STATEMENT_ERRORS):
             _scrub_one(error)
 
@@ -108,10 +166,19 @@ def _scrub_one(failure: BaseException) -> None:
         if error is None:
             continue
         error.args = (f"{type(error).__name__}: details withheld, they may quote a row",)
-        for name in ("detail", "hint", "internal_query", "message", "params", "query", "statement", "where"):
+        for name in _TELLING:
             if hasattr(error, name):
                 setattr(error, name, [] if isinstance(getattr(error, name), list) else None)
+        error.__dict__.pop("__notes__", None)
         error.__cause__ = error.__context__ = None
+    if isinstance(failure, exc.StatementError) and not isinstance(failure, exc.DBAPIError):
+        failure.orig = None  # of any class, whose words may be made of anything
+
+
+_TELLING = (
+    *("message", "detail", "hint", "context", "where", "query", "internal_query", "statement", "params"),
+    *("constraint_name", "table_name", "column_name", "schema_name", "data_type_name"),
+)
 
 
 def is_disconnect(failure: BaseException) -> bool:
@@ -131,6 +198,8 @@ def _kind(failure: BaseException, driver: BaseException) -> Kind:
 
 def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
     if sqlstate := getattr(driver, "sqlstate", None):
+        if getattr(driver, "server_source_filename", None) in _QUERY_SOURCES:
+            return errors.InvalidFilter
         return kind_of_sqlstate(sqlstate) or errors.DatabaseFault
     if isinstance(failure, exc.DBAPIError) and failure.connection_invalidated:
         return errors.DatabaseUnavailable
@@ -139,6 +208,9 @@ def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
         return errors.ReferenceNotFound
     return None if code is None else kind_of_sqlite(code) or errors.DatabaseFault
 
+
+_QUERY_SOURCES = frozenset({"tsquery.c"})
+"""The file of PostgreSQL that reads a full text query: it calls what it cannot read an internal error (XX000)."""
 
 _RESTRICTED = "FOREIGN KEY constraint failed"
 """SQLite refuses by RESTRICT as a trigger would, and only its words tell it from a trigger of the application's."""
@@ -150,11 +222,11 @@ def _kind_by_class(failure: BaseException, driver: BaseException) -> Kind:
     return kind_of_class(type(driver)) or (errors.InvalidValue if wrapped else errors.DatabaseFault)
 
 
-def _direction(kind: Kind, facts: ErrorFacts, origin: Origin) -> Kind:
+def _direction(kind: Kind, table: str | None, facts: ErrorFacts, origin: Origin) -> Kind:
     """A foreign key fails from either end; the server reports the referencing table in both cases."""
     if kind is not errors.ReferenceNotFound or origin.table is None:
         return kind
-    from_elsewhere = facts.table is not None and facts.table != origin.table.name
+    from_elsewhere = table is not None and table != origin.table.name
     return errors.StillReferenced if origin.deletes or from_elsewhere or _writes_no_reference(facts, origin) else kind
 
 
@@ -171,14 +243,27 @@ def _facts(driver: Any, origin: Origin) -> ErrorFacts:
     facts = replace(origin.facts(), sqlstate=getattr(driver, "sqlstate", None))
     if isinstance(driver, sqlite3.Error):
         return _sqlite_facts(driver, facts, origin)
-    column = getattr(driver, "column_name", None)
-    constraint = getattr(driver, "constraint_name", None)
+    column, constraint = _name(driver, "column_name", origin), _name(driver, "constraint_name", origin)
     return replace(
         facts,
         constraint=constraint,
-        table=getattr(driver, "table_name", None),
+        table=_name(driver, "table_name", origin),
         columns=(column,) if column else columns_of(origin.table, constraint),
     )
+
+
+def _name(driver: Any, field: str, origin: Origin) -> str | None:
+    """Give a name from a field of PostgreSQL's error, where it is known to be one: RAISE can put anything there."""
+    name: str | None = getattr(driver, field, None)
+    if name is None or getattr(driver, "server_source_filename", None) in _CONSTRAINT_SOURCES:
+        return name
+    return name if name in origin.violations or name in names_around(origin.table) else None
+
+
+_CONSTRAINT_SOURCES = frozenset(
+    {"domains.c", "execExprInterp.c", "execIndexing.c", "execMain.c", "nbtinsert.c", "ri_triggers.c"}
+)
+"""The files of PostgreSQL 14 to 18 that report violated constraints."""
 
 
 _SQLITE_COLUMNS = re.compile(r"constraint failed: (?P<columns>\w+\.\w+(?:, \w+\.\w+)*)$")
@@ -186,6 +271,8 @@ _SQLITE_NAME = re.compile(r"constraint failed: (?:index ')?(?P<name>\w+)'?$")
 
 
 def _sqlite_facts(driver: sqlite3.Error, facts: ErrorFacts, origin: Origin) -> ErrorFacts:
+    if getattr(driver, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:  # the words of a RAISE
+        return facts
     text = str(driver)
     if match := _SQLITE_COLUMNS.search(text):
         pairs = [pair.split(".") for pair in match["columns"].split(", ")]
@@ -220,15 +307,26 @@ def _message(kind: type[RepositoryError], driver: Any, facts: ErrorFacts) -> str
 
 
 def _fault(driver: Any) -> str:
-    """Tell a fault apart for whoever mends it, in words that quote no value: names, codes, SQLSTATE class 42."""
+    """Tell a fault apart for whoever mends it, in words that quote no value: codes, classes, names in the schema."""
     sqlstate, code = getattr(driver, "sqlstate", None), getattr(driver, "sqlite_errorname", None)
-    if sqlstate == "42601" or (sqlstate is not None and not sqlstate.startswith("42")):  # 42601 quotes the SQL
-        return f"SQLSTATE {sqlstate}, {type(driver).__name__}"
     if code is not None:
         return str(code)
-    telling = isinstance(driver, (pg.PostgresError, pg.InterfaceError))
-    first_line = str(driver).partition("\n")[0]
-    return f"{type(driver).__name__}: {first_line}" if telling else type(driver).__name__
+    if sqlstate is None:
+        return type(driver).__name__
+    names = f": {driver.message}" if _names_only_schema(driver) else ""
+    return f"SQLSTATE {sqlstate}, {type(driver).__name__}{names}"
+
+
+def _names_only_schema(driver: Any) -> bool:
+    """Say whether PostgreSQL says this of the statement itself, whose text has names only, and of nothing inside it."""
+    source = getattr(driver, "server_source_filename", None)
+    return source in _ANALYSIS_SOURCES and getattr(driver, "context", None) is None
+
+
+_ANALYSIS_SOURCES = frozenset(
+    {"aclchk.c", "execMain.c", "parse_func.c", "parse_oper.c", "parse_relation.c", "parse_target.c"}
+)
+"""The files of PostgreSQL 14 to 18 that report a name or a privilege that is not there, and row security."""
 
 
 def _located(error: Exception, facts: ErrorFacts) -> Exception:

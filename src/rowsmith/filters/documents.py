@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictBool, StrictInt
 from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal_column, null, true
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
@@ -80,6 +80,7 @@ JSONMember: TypeAlias = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] | Search
 
 
 def _json_value(value: Any) -> Any:
+    # Before pydantic looks at it, who would name the place of what is wrong by the keys around it.
     if (complaint := json_complaint(value)) is not None:
         raise ValueError(f"a JSON column {complaint}")
     if _count(value) > MAX_VALUES:
@@ -91,6 +92,8 @@ def _count(value: Any) -> int:
     match value:
         case int() if value.bit_length() > MAX_BITS:
             raise ValueError("give smaller numbers")
+        case tuple():
+            raise ValueError("give lists, not tuples")
         case list():
             return 1 + sum(_count(member) for member in cast("Any", value))
         case dict():
@@ -99,8 +102,8 @@ def _count(value: Any) -> int:
             return 1
 
 
-JSONDocument: TypeAlias = Annotated[JsonValue, AfterValidator(_json_value)]
-JSONContainer: TypeAlias = Annotated[dict[str, JsonValue] | list[JsonValue], AfterValidator(_json_value)]
+JSONDocument: TypeAlias = Annotated[JsonValue, BeforeValidator(_json_value)]
+JSONContainer: TypeAlias = Annotated[dict[str, JsonValue] | list[JsonValue], BeforeValidator(_json_value)]
 
 
 class PathEquals(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, StrictBool, StringConstraints
@@ -11,6 +12,7 @@ from sqlalchemy.types import Enum, Text, TypeEngine
 from typing_extensions import override
 
 from rowsmith.conditions import negation
+from rowsmith.errors import InvalidFilter
 from rowsmith.filters.fields import MAX_VALUES, Compile, FieldFilter, Operator
 from rowsmith.filters.operators import EQUALS, IN, IS_NULL, NOT_EQUALS, NOT_IN, complement
 from rowsmith.filters.sql import Place, PostgresOnly, TextMatch
@@ -129,6 +131,10 @@ def _compiled_by_the_model(target: Target, value: Any) -> ColumnElement[bool]:
     raise NotImplementedError("the language is known only to the model")
 
 
+_MANY_NOTS: Final = re.compile(r"(?:-[^\w\"-]*){25}")
+"""More negations of one word than PostgreSQL has room for: 32, other operators included."""
+
+
 class FullTextFilter(FieldFilter):
     """PostgreSQL's full text search on a text or ``tsvector`` column.
 
@@ -152,6 +158,8 @@ class FullTextFilter(FieldFilter):
         return conditions
 
     def _match(self, target: Target, words: str) -> ColumnElement[bool]:
+        if _MANY_NOTS.search(words):
+            raise InvalidFilter(f"{target.where}: give a full text query with fewer dashes in a row")
         language = _CONFIGURATIONS[self.language]
         is_document = isinstance(stored_type(target.expression.type), TSVECTOR)
         document = target.expression if is_document else func.to_tsvector(language, target.expression)

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 from sqlalchemy.orm import RelationshipProperty
 
 from rowsmith.errors import MappingError
+from rowsmith.mapping.builders import checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import Source, sources
 from rowsmith.mapping.layout import AnySelect, Layout, Record, layout_of
@@ -85,7 +86,8 @@ def row_shape(info: RowInfo[TRow]) -> Shape[TRow, TRow]:
 
 def converted_shape(info: RowInfo[TRow], into: Any, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
     """Give the shape of what a function makes of the ORM object."""
-    layout = Layout((info.row,), lambda records, related: [to_data(record[0]) for record in records])
+    build = checked_builder(into, lambda records: [to_data(record[0]) for record in records])
+    layout = Layout((info.row,), lambda records, related: build(records))
     return Shape(info, into, lambda: layout, is_row=True)
 
 

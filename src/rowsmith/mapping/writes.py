@@ -241,7 +241,8 @@ def _state_kind(owner: type[Any], annotation: Any) -> type[Any] | None:
 
 
 def _forbid_extras(cls: type[Any]) -> None:
-    """A pydantic model ignores unknown fields by default; a spec says no to them instead."""
+    """A pydantic model ignores unknown fields by default, and its errors quote values; a spec's do neither."""
     config = getattr(cls, "model_config", None)
     if isinstance(config, dict):
-        cast("dict[str, Any]", config).setdefault("extra", "forbid")
+        for option, value in _Written.__pydantic_config__.items():
+            cast("dict[str, Any]", config).setdefault(option, value)

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
-from rowsmith.errors import InvalidValue
-from rowsmith.execution import DATABASE_ERRORS, Origin, execute, translate
+from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue
+from rowsmith.execution import DATABASE_ERRORS, Origin, execute, flush, translate_any, unreadable
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.admission import admit
 from rowsmith.operations.entity import Operation, TData, TRow, located, locating
@@ -68,7 +68,7 @@ class BatchQuerier(Operation[TRow, TData]):
         limits = await admit(db_sess, self.entity, scope, "search")
         search = prepare(self.entity, limits, query, include_deleted=include_deleted)
         codec, origin = codec_of(db_sess), self.entity.origin("search")
-        cut = search.cut((await execute(db_sess, search.statement(codec), origin)).all())
+        cut = search.cut(await _fetched(db_sess, search, codec, origin))
         items = await present(db_sess, self.entity.shape, search.without_keys(cut.rows), origin)
         return search.page(cut, items, codec, await self._total(db_sess, search, query.count))
 
@@ -179,12 +179,37 @@ class BatchQuerier(Operation[TRow, TData]):
         return int((await execute(db_sess, search.counted(count.cap), origin)).scalar_one())
 
 
-async def _opened(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
+# What PostgreSQL says of a parameter that is no value of its type, or of a type that cannot be compared.
+_UNFIT = frozenset({None, "22000", "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"})
+
+
+async def _fetched(
+    db_sess: AsyncSession, search: Search[Any, Any], codec: CursorCodec, origin: Origin
+) -> Sequence[Record]:
+    """Read the rows of a page; values that the database does not take are the cursor's fault, where there is one."""
+    statement = search.statement(codec)
+    try:
+        return (await execute(db_sess, statement, origin)).all()
+    except (DatabaseFault, InvalidValue) as exc:
+        if not search.has_cursor or getattr(exc, "is_stored", False) or exc.facts.sqlstate not in _UNFIT:
+            raise
+    raise InvalidCursor(facts=origin.facts())
+
+
+async def _opened(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int, origin: Origin) -> AsyncResult[Any]:
+    try:
+        return await _sent(db_sess, search, chunk_size)
+    except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
+        failure = translate_any(exc, origin)
+    raise failure
+
+
+async def _sent(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
     options = {"yield_per": chunk_size, "populate_existing": True}
     if search.entity.shape.is_row:
         return await db_sess.stream(search.everything(), execution_options=options)
     # Columns alone need none of what the session does to each row, which would double the time.
-    await db_sess.flush()
+    await flush(db_sess)
     return await (await db_sess.connection()).stream(search.everything(), execution_options=options)
 
 
@@ -192,18 +217,14 @@ async def _partitions(
     db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int, origin: Origin
 ) -> AsyncGenerator[Sequence[Record], None]:
     """Read the rows of a search in lists, through a cursor of the server."""
-    result: AsyncResult[Any] | None = None
+    result = await _opened(db_sess, search, chunk_size, origin)
     try:
-        result = await _opened(db_sess, search, chunk_size)
         async for records in result.partitions():
             yield records
         return
-    except DATABASE_ERRORS as exc:
-        failure = translate(exc, origin)
-    except Exception:  # noqa: BLE001 - what a column's type raises for a value it does not know quotes it
-        failure = InvalidValue("a stored value is none of its column's type", facts=origin.facts())
+    except Exception as exc:  # noqa: BLE001 - as above
+        failure = unreadable(exc, origin)
     finally:
-        if result is not None:
-            with suppress(*DATABASE_ERRORS):  # the connection may be gone; the first error says why
-                await result.close()
+        with suppress(*DATABASE_ERRORS):  # the connection may be gone; the first error says why
+            await result.close()
     raise failure

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger, RepositoryError
-from rowsmith.execution import execute, flush_pending
+from rowsmith.execution import execute, flush
 from rowsmith.execution.driver import give_up, has_driver, use_driver
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit, savepoint
@@ -93,7 +93,7 @@ class Upsertion(Operation[TRow, TData]):
         try:
             block = joined([reader.read(part) for part in blocks(specs)])
             keys = conflict_keys(self.entity.info, self.key, block)
-            await flush_pending(db_sess, self.entity.origin(self.operation))
+            await flush(db_sess, self.entity.origin(self.operation))
             async with self._guarded(db_sess):
                 rows = await self._rows(db_sess, reader.fields or (), block, keys)
                 await self._confirm(db_sess, rows)

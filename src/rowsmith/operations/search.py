@@ -134,6 +134,11 @@ class Search(Generic[TRow, TData]):
         cursor = self._wanted.cursor
         return None if cursor is None else codec.decode(cursor, self.terms, self._fingerprint)
 
+    @property
+    def has_cursor(self) -> bool:
+        """Whether the page starts at a place that the caller named by a cursor."""
+        return self._wanted.cursor is not None
+
     @cached_property
     def _key_places(self) -> tuple[int, ...]:
         """Where in a fetched row each term's value stands; data often selects it already."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -17,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.types import DateTime, Time, TypeDecorator, TypeEngine
+from sqlalchemy.types import DateTime, Time, TypeDecorator, TypeEngine, Uuid
 from sqlalchemy.types import Enum as EnumType
 
 from rowsmith.errors import InvalidCursor, MappingError
@@ -169,7 +170,7 @@ def stored_value(kind: TypeEngine[Any], value: Any) -> Any:
 
 
 def _pack_value(value: Any, expression: ColumnElement[Any]) -> bytes:
-    stored = stored_value(expression.type, value)
+    stored = _stored(value, expression)
     if stored is None:
         return _HEADER.pack(_NONE, 0)
     form = next((form for form in _FORMS if isinstance(stored, form.python)), None)
@@ -180,6 +181,12 @@ def _pack_value(value: Any, expression: ColumnElement[Any]) -> bytes:
         )
     body = form.write(stored)
     return _HEADER.pack(form.tag, len(body)) + body
+
+
+def _stored(value: Any, expression: ColumnElement[Any]) -> Any:
+    with suppress(Exception):  # a team's process_bind_param may raise anything, and quotes the value
+        return stored_value(expression.type, value)
+    raise MappingError(f"a cursor cannot carry {expression}: its type does not bind a value that it gave")
 
 
 def _split(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -198,10 +205,9 @@ def _split(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _unpack_value(tag: bytes, body: bytes, term: OrderTerm) -> Any:
     if tag == _NONE:
         return _null(body, term)
-    try:
+    with suppress(Exception):  # a team's process_result_value may raise what it likes at outside bytes
         return _read(tag, body, term.expression)
-    except Exception:  # noqa: BLE001 - a team's process_result_value may raise what it likes at outside bytes
-        raise InvalidCursor from None
+    raise InvalidCursor
 
 
 def _null(body: bytes, term: OrderTerm) -> None:
@@ -216,6 +222,8 @@ def _read(tag: bytes, body: bytes, expression: ColumnElement[Any]) -> Any:
         value = _member(bare, value)
     if not _fits(value, expression):
         raise InvalidCursor
+    if isinstance(bare, Uuid):
+        UUID(str(value))  # as text it may be anything
     for decorator in reversed(layers):
         if _overrides(decorator, "process_result_value"):
             value = decorator.process_result_value(value, _DIALECT)

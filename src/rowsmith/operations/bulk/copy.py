@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.engine import Dialect
 
 from rowsmith.errors import InvalidValue
+from rowsmith.execution import DATABASE_ERRORS
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.bulk.binding import unbindable
 from rowsmith.operations.bulk.block import Block
@@ -100,6 +101,7 @@ class Copy:
 
 def _encoding_fault(failure: Exception) -> Exception | None:
     """Give the error for what asyncpg's encoders raise, whose words quote the value."""
-    if isinstance(failure, (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)):
-        return InvalidValue("a value does not fit the type of its column in the database")
-    return None
+    of_values = isinstance(failure, (TypeError, ValueError, ArithmeticError, LookupError))
+    if isinstance(failure, DATABASE_ERRORS) and not of_values:
+        return None
+    return InvalidValue("a value does not fit the type of its column in the database")

@@ -14,6 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import InvalidValue
+from rowsmith.execution import DATABASE_ERRORS
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Fetch:
         expanded = compiled.construct_expanded_state(self.arrays)
         # Without a name, so that nothing of it stays behind on the server's side of a connection pooler.
         prepared = await driver.prepare(expanded.statement, name="")
-        records = await prepared.fetch(*_arguments(compiled, expanded, self.arrays))
+        records = await _fetched(prepared, _arguments(compiled, expanded, self.arrays))
         types = [item.type for item in self.statement.exported_columns]
         if not records:
             return [()] * len(types)
@@ -54,7 +55,23 @@ def _arguments(compiled: Any, expanded: ExpandedState, arrays: Mapping[str, list
 
 
 def _processed(processor: Any, value: Any) -> Any:
-    return value if processor is None else processor(value)
+    if processor is None:
+        return value
+    with suppress(Exception):  # a type may raise anything, and quotes the value
+        return processor(value)
+    raise InvalidValue
+
+
+async def _fetched(prepared: Any, arguments: Sequence[Any]) -> Sequence[Any]:
+    try:
+        records: Sequence[Any] = await prepared.fetch(*arguments)
+    except DATABASE_ERRORS:
+        raise
+    except Exception:  # noqa: BLE001, S110 - a codec's, and quotes the value
+        pass
+    else:
+        return records
+    raise InvalidValue("a value does not fit the type of its column in the database")
 
 
 def _read(kind: TypeEngine[Any], oid: int, column: Sequence[Any], dialect: Dialect) -> Sequence[Any]:

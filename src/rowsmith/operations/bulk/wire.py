@@ -7,6 +7,7 @@ whose type needs none is handed over untouched.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from sqlalchemy import ARRAY, VARCHAR, ColumnElement, String, Text
@@ -15,6 +16,8 @@ from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from rowsmith.errors import InvalidValue
 
 _COPYABLE = (
     sqltypes.String,
@@ -51,13 +54,19 @@ def is_copyable(column_type: TypeEngine[Any]) -> bool:
 
 
 def bound(column_type: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
-    """Give the values as asyncpg takes them; None is SQL NULL on every column."""
+    """Give the values as asyncpg takes them; None is SQL NULL on every column.
+
+    Raises:
+        InvalidValue: the type refuses one.
+    """
     process: Any = column_type.dialect_impl(dialect).bind_processor(dialect)
     if process is None or isinstance(column_type, sqltypes.LargeBinary):
         return values
-    if is_json(column_type, dialect):  # whose processor would make the JSON literal null of None
-        return [None if value is None else process(value) for value in values]
-    return list(map(process, values))
+    with suppress(Exception):  # a type may raise anything, and quotes the value
+        if is_json(column_type, dialect):  # whose processor would make the JSON literal null of None
+            return [None if value is None else process(value) for value in values]
+        return list(map(process, values))
+    raise InvalidValue
 
 
 def is_json(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> bool:
