@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
 from operator import itemgetter
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from sqlalchemy import ColumnElement, Update, update
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.errors import ScopeMismatch
 from rowsmith.execution import execute_writing
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values
@@ -25,6 +25,7 @@ from rowsmith.operations.batch_target import (
 )
 from rowsmith.operations.batch_writer import BatchWriter, confirm_all, to_confirm
 from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.keys import Key, dialect_of
 from rowsmith.operations.narrowing import narrowing
 from rowsmith.operations.patches import Patches
@@ -182,8 +183,16 @@ class BatchUpdater(Operation[TRow, TData]):
         limits.agree(values, entity.info)
         if not values:
             return 0
-        statement = self._update_all([*limits.conditions, *conditions, *entity.live()], values, dialect_of(db_sess))
-        return await self._count(db_sess, statement, to_confirm(limits, values, entity.info))
+        there = [*limits.conditions, *conditions, *entity.live()]
+        statement = self._update_all(there, values, dialect_of(db_sess))
+        verify = to_confirm(limits, values, entity.info)
+        if not verify.others:
+            return await self._count(db_sess, statement)
+
+        async def refused() -> ScopeMismatch | None:
+            return await refused_change(db_sess, entity, verify, values, there, "update_where")
+
+        return await scope_first(entity, lambda: self._count_inside(db_sess, statement, verify), refused)
 
     def _update_all(
         self, conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any], dialect: Dialect
@@ -196,14 +205,16 @@ class BatchUpdater(Operation[TRow, TData]):
             return statement
         return statement.where(locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
 
-    async def _count(self, db_sess: AsyncSession, statement: Update, verify: Limits) -> int:
-        if not (verify.others or len(db_sess.identity_map)):
-            result: Any = await execute_writing(db_sess, statement, self.entity.origin("update_where"))
-            return int(result.rowcount)
-        async with savepoint(db_sess) if verify.others else nullcontext():
+    async def _count(self, db_sess: AsyncSession, statement: Update) -> int:
+        if len(db_sess.identity_map):
+            return len(await self._keys(db_sess, statement))
+        result: Any = await execute_writing(db_sess, statement, self.entity.origin("update_where"))
+        return int(result.rowcount)
+
+    async def _count_inside(self, db_sess: AsyncSession, statement: Update, verify: Limits) -> int:
+        async with savepoint(db_sess):
             keys = await self._keys(db_sess, statement)
-            if verify.others:
-                await confirm_all(db_sess, self.entity, verify, keys, "update_where")
+            await confirm_all(db_sess, self.entity, verify, keys, "update_where")
         return len(keys)
 
     async def _keys(self, db_sess: AsyncSession, statement: Update) -> list[Key]:

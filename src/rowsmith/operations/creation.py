@@ -17,6 +17,7 @@ from rowsmith.operations.bulk.diagnosis import diagnose
 from rowsmith.operations.bulk.insertion import Insertion
 from rowsmith.operations.bulk.written import confirm_all
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, make_entity
+from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.keys import Key
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.partial import Diagnosis
@@ -54,9 +55,8 @@ class Creation(Operation[TRow, TData]):
         try:
             branches = branches_of(self.entity.info, specs)
             harvest = Harvest(self.entity, self._kept(branches), progress, wants_data=self.wants_data)
-            async with savepoint(db_sess) if branches or self.limits.others else nullcontext():
-                await self._insertion(harvest).send(db_sess, specs)
-                await self._confirm(db_sess, harvest)
+            async with savepoint(db_sess) if branches else nullcontext():
+                await self._insert(db_sess, specs, harvest)
                 for branch in branches:
                     await self._grow(db_sess, branch, specs, harvest)
         except RepositoryError as exc:
@@ -102,9 +102,19 @@ class Creation(Operation[TRow, TData]):
         keys = self.entity.info.primary_key if self.limits.others else ()
         return [*keys, *(name for branch in branches for name, _ in branch.links)]
 
-    async def _confirm(self, db_sess: AsyncSession, harvest: Harvest[TRow, TData]) -> None:
-        if self.limits.others:
-            await confirm_all(db_sess, self.entity, self.limits, harvest.keys, self.operation)
+    async def _insert(self, db_sess: AsyncSession, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData]) -> None:
+        """Insert the rows of one level, and see that they are inside the scope."""
+        if not self.limits.others:
+            await self._insertion(harvest).send(db_sess, specs)
+            return
+        new = NewRows(self.entity, self.limits, lambda: self._reader().read(specs), self.operation)
+
+        async def insert() -> None:
+            async with savepoint(db_sess):
+                await self._insertion(harvest).send(db_sess, specs)
+                await confirm_all(db_sess, new, harvest.keys)
+
+        await scope_first(self.entity, insert, lambda: new.refused(db_sess))
 
     async def _grow(
         self, db_sess: AsyncSession, branch: Branch, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData]

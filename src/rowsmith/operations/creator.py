@@ -9,12 +9,13 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
-from rowsmith.errors import MappingError
+from rowsmith.errors import MappingError, ScopeMismatch
 from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.admission import admit, confirm, savepoint
 from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.present import present_written
 from rowsmith.scope import Limits, SearchScope
 
@@ -41,9 +42,18 @@ class Creator(Operation[TRow, TData]):
         limits = await admit(db_sess, self.entity, scope, "create")
         statement = self.statement(spec, limits)
         if not limits.others:
-            record = (await execute(db_sess, statement, self.entity.origin("create"))).one()
-            return (await present_written(db_sess, self.entity, [record], "create"))[0]
-        return await self._create_inside(db_sess, statement, limits)
+            written = (await execute(db_sess, statement, self.entity.origin("create"))).one()
+            return (await present_written(db_sess, self.entity, [written], "create"))[0]
+
+        async def create() -> Sequence[Any]:
+            return await self._create_inside(db_sess, statement, limits)
+
+        async def refused() -> ScopeMismatch | None:
+            values = new_values(spec, limits, self.entity.info)
+            return await refused_row(db_sess, self.entity, limits, values, "create")
+
+        record = await scope_first(self.entity, create, refused)
+        return (await present_written(db_sess, self.entity, [record], "create"))[0]
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
         """Give the INSERT ... RETURNING of a spec under a scope, without sending it."""
@@ -53,13 +63,13 @@ class Creator(Operation[TRow, TData]):
         statement = insert(self.entity.info.row).values(values)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
-    async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
+    async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> Sequence[Any]:
         entity, keys = self.entity, self.entity.info.key_attributes
         async with savepoint(db_sess):
             result = await execute(db_sess, statement.returning(*keys), entity.origin("create"))
             record: Sequence[Any] = result.one()
             await confirm(db_sess, entity, limits, tuple(record[-len(keys) :]), "create")
-        return (await present_written(db_sess, entity, [record[: -len(keys)]], "create"))[0]
+        return record[: -len(keys)]
 
 
 def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
