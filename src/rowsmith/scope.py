@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import Column, ColumnElement, and_, or_
 from sqlalchemy.sql import operators, visitors
@@ -28,7 +28,7 @@ from sqlalchemy.sql.elements import (
 )
 from sqlalchemy.sql.selectable import SelectBase
 
-from rowsmith.conditions import Condition, negation, resolve, resolve_all
+from rowsmith.conditions import Condition, conjunction, negation, resolve, resolve_all
 from rowsmith.errors import (
     EmptyScope,
     ErrorFactory,
@@ -42,6 +42,19 @@ from rowsmith.mapping import RowInfo, check_for_comparison
 from rowsmith.mapping.writes import storable
 
 logger = logging.getLogger("rowsmith.scope")
+
+
+class _Public(tuple[Condition, ...]):
+    """The type of :data:`PUBLIC`; an empty sequence that is told apart from a forgotten one."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "PUBLIC"
+
+
+PUBLIC: Final[Sequence[Condition]] = _Public()
+"""What :meth:`SearchScope.to_related` gives for rows that are everybody's, such as tags or currencies."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,19 @@ class SearchScope(ABC):
     def existence_checks(self) -> Sequence[ExistenceCheck]:
         """Give what must be there for the scope to make sense; nothing by default."""
         return ()
+
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        """Give what holds for rows of other classes: those below in a tree, the parents within which is counted.
+
+        ::
+
+            def to_related(self) -> Mapping[type, Sequence[Condition]]:
+                return {ProjectRow: [ProjectRow.domain_name == self.domain_name], TagRow: PUBLIC}
+
+        What is said about a class holds for its subclasses too. By default nothing is said about any: a repository
+        with ``scope_required`` then refuses to write such rows.
+        """
+        return {}
 
 
 @dataclass(frozen=True)
@@ -117,6 +143,16 @@ class _Combined(SearchScope):
         """Give the one condition that the parts make together."""
         return [self()]
 
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        """Give what the scopes among the parts say together; one that says nothing about a class is left out there."""
+        said = [_related(part) for part in self.parts if isinstance(part, SearchScope)]
+        rows = dict.fromkeys(row for related in said for row in related)
+        return {row: self._together([related[row] for related in said if row in related]) for row in rows}
+
+    @abstractmethod
+    def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
+        """Put together what parts say about the rows of one class."""
+
     @abstractmethod
     def __call__(self) -> ColumnElement[bool]:
         """Give the condition as a SQL expression."""
@@ -132,6 +168,11 @@ class AnyOf(_Combined):
         """Give the parts joined by OR, each kept as a group."""
         return or_(*map(_part, self.parts))
 
+    def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
+        if any(isinstance(conditions, _Public) for conditions in said):
+            return PUBLIC
+        return [or_(*(conjunction(conditions) for conditions in said))]
+
 
 class AllOf(_Combined):
     """What every one of the parts allows."""
@@ -144,6 +185,9 @@ class AllOf(_Combined):
         """Give the parts one by one, so that their equalities can be stamped onto new rows."""
         return list(map(_part, self.parts))
 
+    def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
+        return [condition for conditions in said for condition in conditions] or PUBLIC
+
 
 class Not(_Combined):
     """What the one part does not allow: the exact complement, rows with NULL included."""
@@ -154,6 +198,10 @@ class Not(_Combined):
     def __call__(self) -> ColumnElement[bool]:
         """Give the complement of the part."""
         return negation(_part(self.parts[0]))
+
+    def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
+        (conditions,) = said
+        return PUBLIC if isinstance(conditions, _Public) else [negation(conjunction(conditions))]
 
 
 def _part(part: ScopePart) -> ColumnElement[bool]:
@@ -230,6 +278,78 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     if not conditions:
         raise EmptyScope(f"{type(scope).__name__}.to_conditions() gave nothing: write Unscoped(reason='...') if meant")
     return _limits(conditions, scope.existence_checks(), info)
+
+
+@dataclass(frozen=True)
+class Related:
+    """What the scope of a call says about rows of other classes than its own.
+
+    ``own`` is the row that the scope is on; ``required`` says that rows of which it says nothing are refused.
+    """
+
+    scope: SearchScope | None
+    own: RowInfo[Any]
+    required: bool = False
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the call is limited by nothing."""
+        return self.scope is None or isinstance(self.scope, Unscoped)
+
+    def limits(self, info: RowInfo[Any]) -> Limits | None:
+        """Resolve what is said about rows of a class; None where nothing is said.
+
+        Raises:
+            EmptyScope, ScopeError: ``to_related`` gives no conditions for a class, or what is none.
+            InvalidFilter, InvalidValue: as :func:`resolve_scope`.
+        """
+        if self.scope is None or self.is_free:
+            return NO_LIMITS
+        said = [conditions for row, conditions in _related(self.scope).items() if issubclass(info.row, row)]
+        if info.table is self.own.table:
+            said.append(self.scope.to_conditions())
+        if not said:
+            return None
+        given = (resolve(condition) for conditions in said for condition in conditions)
+        return _limits([part for condition in given for part in _conjuncts(condition)], (), info)
+
+    def require(self, info: RowInfo[Any]) -> Limits:
+        """Resolve what is said about rows of a class; where nothing is, they are free, or refused.
+
+        Raises:
+            ScopeRequired: nothing is said, and a scope is required.
+        """
+        limits = self.limits(info)
+        if limits is None and self.required:
+            raise self.silence(info.row.__name__)
+        return limits or NO_LIMITS
+
+    def silence(self, name: str) -> ScopeRequired:
+        """Give the error for rows that the scope says nothing about."""
+        kind = type(self.scope).__name__
+        return ScopeRequired(
+            f"{kind} says nothing about {name}: write {kind}.to_related() and give its conditions for {name}, "
+            "or PUBLIC if those rows are everybody's"
+        )
+
+
+def _related(scope: SearchScope) -> Mapping[type[Any], Sequence[Condition]]:
+    """Give what a scope says about other rows, once it is known to be of the right form."""
+    related, name = scope.to_related(), f"{type(scope).__name__}.to_related()"
+    if not isinstance(cast("Any", related), Mapping):
+        raise ScopeError(f"{name} gives a mapping of rows to conditions, not {_kind(related)}")
+    for row, conditions in related.items():
+        _check_related(name, row, conditions)
+    return related
+
+
+def _check_related(name: str, row: Any, conditions: Any) -> None:
+    if not isinstance(row, type):
+        raise ScopeError(f"{name} names rows by their classes, not by {_kind(row)}")
+    if not isinstance(conditions, Sequence) or isinstance(conditions, str):
+        raise ScopeError(f"{name} gives a list of conditions for {row.__name__}, not {_kind(conditions)}")
+    if not conditions and not isinstance(conditions, _Public):
+        raise EmptyScope(f"{name} gave nothing for {row.__name__}: write PUBLIC if its rows are everybody's")
 
 
 def _kind(thing: object) -> str:

@@ -18,7 +18,7 @@ from rowsmith.operations.entity import Entity, Operation, Rules, TData, TRow, lo
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.partial import Diagnosis, run_partial
 from rowsmith.operations.results import Failure, PartialResult, Success
-from rowsmith.scope import Limits, SearchScope
+from rowsmith.scope import Related, SearchScope
 
 T = TypeVar("T")
 
@@ -68,10 +68,17 @@ class BatchCreator(Operation[TRow, TData]):
         if next_value is not None:
             next_value.foreign_key(self.entity.info)
 
-    def _creation(
-        self, limits: Limits, operation: str = "batch_create", *, wants_data: bool = True
+    async def _creation(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None,
+        operation: str = "batch_create",
+        *,
+        wants_data: bool = True,
     ) -> Creation[TRow, TData]:
-        return Creation(self.entity, limits, operation, next_value=self.next_value, wants_data=wants_data)
+        limits = await admit(db_sess, self.entity, scope, operation)
+        related = Related(scope, self.entity.info, self.entity.scope_required)
+        return Creation(self.entity, limits, related, operation, next_value=self.next_value, wants_data=wants_data)
 
     @located("batch_create")
     async def create(
@@ -97,10 +104,10 @@ class BatchCreator(Operation[TRow, TData]):
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_create")
+        creation = await self._creation(db_sess, scope)
         items = await gathered(specs)
         with collector_paused():
-            return await self._creation(limits).create(db_sess, items, progress)
+            return await creation.create(db_sess, items, progress)
 
     @located("load")
     async def load(
@@ -125,8 +132,7 @@ class BatchCreator(Operation[TRow, TData]):
         """
         if chunk_size < 1:
             raise InvalidValue(f"chunk_size is {chunk_size}: give 1 or more")
-        limits = await admit(db_sess, self.entity, scope, "load")
-        loading = self._creation(limits, "load", wants_data=False)
+        loading = await self._creation(db_sess, scope, "load", wants_data=False)
         done = 0
         async with savepoint(db_sess):
             async for chunk in chunked(specs, chunk_size):
@@ -147,8 +153,7 @@ class BatchCreator(Operation[TRow, TData]):
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_create")
-        creation = self._creation(limits)
+        creation = await self._creation(db_sess, scope)
         items = await gathered(specs)
         readable, failures = creation.readable(items)
 

@@ -23,7 +23,7 @@ from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.partial import Diagnosis
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Failure
-from rowsmith.scope import NO_LIMITS, Limits
+from rowsmith.scope import Limits, Related
 
 Progress: TypeAlias = Callable[[int], None]
 """Is told, again and again, how many rows of the batch are done."""
@@ -32,20 +32,22 @@ Progress: TypeAlias = Callable[[int], None]
 class Creation(Operation[TRow, TData]):
     """Rows being created under one resolved scope.
 
-    ``next_value`` numbers them; ``given_too`` are columns that the rows above them in a tree bring.
+    ``related`` is what the scope says about the rows below; ``next_value`` numbers them; ``given_too`` are columns
+    that the rows above them in a tree bring.
     """
 
     def __init__(
         self,
         entity: Entity[TRow, TData],
         limits: Limits,
+        related: Related,
         operation: str = "batch_create",
         *,
         next_value: NextValue | None = None,
         given_too: Mapping[str, Sequence[Any]] | None = None,
         wants_data: bool = True,
     ) -> None:
-        self.entity, self.limits, self.operation = entity, limits, operation
+        self.entity, self.limits, self.related, self.operation = entity, limits, related, operation
         self.next_value, self.given_too, self.wants_data = next_value, given_too, wants_data
 
     async def create(
@@ -85,17 +87,21 @@ class Creation(Operation[TRow, TData]):
     def _reader(self) -> Reader:
         return Reader(self.entity.info, self.limits, self.given_too)
 
-    def _insertion(self, harvest: Harvest[TRow, TData]) -> Insertion:
+    def _insertion(self, harvest: Harvest[TRow, TData], new: NewRows) -> Insertion:
         origin = self.entity.origin(self.operation)
-        complete = None if self.next_value is None else self._number
-        return Insertion(self.entity.info, origin, self._reader(), harvest.wanted, harvest.take, complete)
 
-    async def _number(self, db_sess: AsyncSession, parts: Sequence[Block]) -> Sequence[Block]:
-        return (
-            parts
-            if self.next_value is None
-            else await self.next_value.number(db_sess, self.entity, parts, self.operation)
-        )
+        async def complete(db_sess: AsyncSession, parts: Sequence[Block]) -> Sequence[Block]:
+            return await self._number(db_sess, parts, new)
+
+        number = None if self.next_value is None else complete
+        return Insertion(self.entity.info, origin, self._reader(), harvest.wanted, harvest.take, number)
+
+    async def _number(self, db_sess: AsyncSession, parts: Sequence[Block], new: NewRows) -> Sequence[Block]:
+        if self.next_value is None:
+            return parts
+        if self.limits.others and (refusal := await new.refused_beforehand(db_sess)):
+            raise refusal
+        return await self.next_value.number(db_sess, self.entity, parts, self.related, self.operation)
 
     def _kept(self, branches: Sequence[Branch]) -> list[str]:
         """Give the attributes that are wanted besides the data: to confirm the scope, and for the rows below."""
@@ -104,14 +110,14 @@ class Creation(Operation[TRow, TData]):
 
     async def _insert(self, db_sess: AsyncSession, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData]) -> None:
         """Insert the rows of one level, and see that they are inside the scope."""
-        if not self.limits.others:
-            await self._insertion(harvest).send(db_sess, specs)
-            return
         new = NewRows(self.entity, self.limits, lambda: self._reader().read(specs), self.operation)
+        if not self.limits.others:
+            await self._insertion(harvest, new).send(db_sess, specs)
+            return
 
         async def insert() -> None:
             async with savepoint(db_sess):
-                await self._insertion(harvest).send(db_sess, specs)
+                await self._insertion(harvest, new).send(db_sess, specs)
                 await confirm_all(db_sess, new, harvest.keys)
 
         await scope_first(self.entity, insert, lambda: new.refused(db_sess))
@@ -121,9 +127,13 @@ class Creation(Operation[TRow, TData]):
     ) -> None:
         """Create the rows below, of all rows at once."""
         below, owners = branch.children(specs)
+        if not below:
+            return
         keys = branch.keys(harvest.kept, owners)
         child: Entity[Any, Any] = make_entity(branch.row)
-        await Creation(child, NO_LIMITS, self.operation, given_too=keys, wants_data=False).create(db_sess, below)
+        limits = self.related.require(child.info)
+        creation = Creation(child, limits, self.related, self.operation, given_too=keys, wants_data=False)
+        await creation.create(db_sess, below)
 
 
 class Harvest(Operation[TRow, TData]):

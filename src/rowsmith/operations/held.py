@@ -98,6 +98,10 @@ class NewRows:
                 return self.refusal(place)
         return None
 
+    async def refused_beforehand(self, db_sess: AsyncSession) -> ScopeMismatch | None:
+        """Give the refusal of the first row that would surely be outside."""
+        return await self.refused(db_sess) if self._is_told else None
+
     def refusal(self, index: int) -> ScopeMismatch:
         """Give the error for a row; its index is left out where it would say which rows a constraint met."""
         where = f"the spec at index {index}" if self._is_told or self._block.size == 1 else "a spec"
