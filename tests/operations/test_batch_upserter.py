@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
 
 from rowsmith import (
     AnyOf,
     BatchUpserter,
     Condition,
     Conflict,
+    Database,
     EntityAlreadyExists,
     InvalidValue,
     MappingError,
@@ -432,3 +433,60 @@ async def test_older_servers_tell_new_rows_by_xmax(with_tables: WithTables, vers
             assert [item.inserted for item in done.succeeded] == [False, True]
         finally:
             dialect.server_version_info = before
+
+
+class SchemaBase(DeclarativeBase):
+    metadata = sa.MetaData(schema="guild")
+
+
+class GuildRow(SchemaBase):
+    __tablename__ = "guilds"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+
+
+class SmithRow(SchemaBase):
+    __tablename__ = "smiths"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    guild_id: Mapped[int] = mapped_column(sa.ForeignKey("guild.guilds.id"))
+    guild: Mapped[GuildRow] = relationship(viewonly=True)
+
+
+@dataclass(frozen=True)
+class SmithCreate(Spec[SmithRow]):
+    id: int
+    guild_id: int
+
+
+@dataclass(frozen=True)
+class GuildScope(SearchScope):
+    owner: str
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [SmithRow.guild.has(GuildRow.owner == self.owner)]
+
+
+class Smiths(Repository[SmithRow, SmithRow, int]):
+    pass
+
+
+async def test_a_subquery_keeps_its_schema(with_tables: WithTables, database: Database) -> None:
+    """A scope over tables in a schema of their own reads those and no others, in the conflict branch as well."""
+    async with database.begin_session() as db_sess:
+        await db_sess.execute(sa.text("CREATE SCHEMA guild"))
+    try:
+        async with with_tables(GuildRow, SmithRow) as db:
+            async with db.begin_session() as db_sess:
+                await db_sess.execute(sa.insert(GuildRow), [{"id": 1, "owner": "a"}, {"id": 2, "owner": "b"}])
+            smiths = Smiths(db)
+            await smiths.batch_create([SmithCreate(1, 1), SmithCreate(2, 2)])
+            assert not (await smiths.upsert(SmithCreate(1, 1), scope=GuildScope("a"))).inserted
+            with pytest.raises(EntityAlreadyExists):
+                await smiths.upsert(SmithCreate(2, 1), scope=GuildScope("a"))
+            with pytest.raises(ScopeMismatch):
+                await smiths.create(SmithCreate(2, 2), scope=GuildScope("a"))
+            with pytest.raises(ScopeMismatch):
+                await smiths.create(SmithCreate(3, 99), scope=GuildScope("a"))
+    finally:
+        async with database.begin_session() as db_sess:
+            await db_sess.execute(sa.text("DROP SCHEMA guild CASCADE"))

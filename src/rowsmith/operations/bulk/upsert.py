@@ -67,7 +67,7 @@ class UpsertStatement:
         if not self.changes_rows:
             return statement.on_conflict_do_nothing(index_elements=target, index_where=self.key.inferred())
         where = [rebound(condition, self.info, self._of_the_row) for condition in self.conditions]
-        conditions = {"where": _all(where)} if where else {}
+        conditions = {"where": Qualified(_all(where))} if where else {}
         return statement.on_conflict_do_update(
             index_elements=target,
             index_where=self.key.inferred(),
@@ -106,6 +106,20 @@ class RowColumn(ColumnElement[Any]):
 
     def __init__(self, table_name: str, column: Column[Any]) -> None:
         self.table_name, self.column_name, self.type = table_name, column.name, column.type
+
+
+class Qualified(ColumnElement[bool]):
+    """A condition whose tables keep their schema: SQLAlchemy leaves it out in ON CONFLICT, in subqueries too."""
+
+    inherit_cache = False
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        self.condition, self.type = condition, condition.type
+
+
+@compiles(Qualified)
+def _qualified(element: Qualified, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.condition, **{**options, "use_schema": True}))
 
 
 @compiles(RowColumn)
