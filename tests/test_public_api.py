@@ -9,6 +9,7 @@ from rowsmith import errors
 
 # A name leaves this list only with a major version.
 NAMES = [
+    "PUBLIC",
     "UNSET",
     "AfterCommitFailed",
     "Aggregator",

@@ -87,11 +87,12 @@ from rowsmith.pagination import (
 )
 from rowsmith.query import Query
 from rowsmith.repository import Repository
-from rowsmith.scope import AllOf, AnyOf, ExistenceCheck, Not, SearchScope, Unscoped
+from rowsmith.scope import PUBLIC, AllOf, AnyOf, ExistenceCheck, Not, SearchScope, Unscoped
 from rowsmith.state import UNSET, OptionalState, TriState
 from rowsmith.unit_of_work import UnitOfWork
 
 __all__ = [
+    "PUBLIC",
     "UNSET",
     "AfterCommitFailed",
     "Aggregator",

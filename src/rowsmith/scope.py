@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import Column, ColumnElement, Null, Tuple, UnaryExpression
 from sqlalchemy.sql import operators, visitors
@@ -54,6 +54,19 @@ from rowsmith.mapping.writes import storable
 logger = logging.getLogger("rowsmith.scope")
 
 
+class _Public(tuple[Condition, ...]):
+    """The type of :data:`PUBLIC`; an empty sequence that is told apart from a forgotten one."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "PUBLIC"
+
+
+PUBLIC: Final[Sequence[Condition]] = _Public()
+"""What :meth:`SearchScope.to_related` gives for rows that are everybody's, such as tags or currencies."""
+
+
 @dataclass(frozen=True)
 class ExistenceCheck:
     """Something that must be there for a scope to make sense, such as the domain itself.
@@ -87,6 +100,19 @@ class SearchScope(ABC):
     def existence_checks(self) -> Sequence[ExistenceCheck]:
         """Give what must be there for the scope to make sense; nothing by default."""
         return ()
+
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        """Give what holds for rows of other classes: those below in a tree, the parents within which is counted.
+
+        ::
+
+            def to_related(self) -> Mapping[type, Sequence[Condition]]:
+                return {ProjectRow: [ProjectRow.domain_name == self.domain_name], TagRow: PUBLIC}
+
+        What is said about a class holds for its subclasses too. By default nothing is said about any: a repository
+        with ``scope_required`` then refuses to write such rows.
+        """
+        return {}
 
 
 @dataclass(frozen=True)
@@ -127,6 +153,16 @@ class _Combined(SearchScope):
         """Give the one condition that the parts make together."""
         return [self()]
 
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        """Give what the scopes among the parts say together; one that says nothing about a class is left out there."""
+        said = [_related(part) for part in self.parts if isinstance(part, SearchScope)]
+        rows = dict.fromkeys(row for related in said for row in related)
+        return {row: self._together([related[row] for related in said if row in related]) for row in rows}
+
+    @abstractmethod
+    def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
+        """Put together what parts say about the rows of one class."""
+
     @abstractmethod
     def __call__(self) -> ColumnElement[bool]:
         """Give the condition as a SQL expression."""
@@ -142,6 +178,11 @@ class AnyOf(_Combined):
         """Give the parts joined by OR, each kept as a group."""
         return disjunction(list(map(_part, self.parts)))
 
+    def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
+        if any(isinstance(conditions, _Public) for conditions in said):
+            return PUBLIC
+        return [disjunction([conjunction(conditions) for conditions in said])]
+
 
 class AllOf(_Combined):
     """What every one of the parts allows."""
@@ -154,6 +195,9 @@ class AllOf(_Combined):
         """Give the parts one by one, so that their equalities can be stamped onto new rows."""
         return list(map(_part, self.parts))
 
+    def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
+        return [condition for conditions in said for condition in conditions] or PUBLIC
+
 
 class Not(_Combined):
     """What the one part does not allow: the exact complement, rows with NULL included."""
@@ -164,6 +208,10 @@ class Not(_Combined):
     def __call__(self) -> ColumnElement[bool]:
         """Give the complement of the part."""
         return negation(_part(self.parts[0]))
+
+    def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
+        (conditions,) = said
+        return PUBLIC if isinstance(conditions, _Public) else [negation(conjunction(conditions))]
 
 
 def _part(part: ScopePart) -> ColumnElement[bool]:
@@ -229,7 +277,12 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
         InvalidFilter: a condition refers to another table outside of a subquery, which would multiply rows.
         InvalidValue: one of its values is none the database takes.
     """
-    own, limits = info.own_rows, _resolved(scope, info)
+    return _of_class(_resolved(scope, info), info)
+
+
+def _of_class(limits: Limits, info: RowInfo[Any]) -> Limits:
+    """Keep to the rows of a class that shares its table."""
+    own = info.own_rows
     if not own:
         return limits
     # Where no column can be stamped with the class, a written row must be held against it.
@@ -244,7 +297,11 @@ def _resolved(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
         raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_filters_hint(scope)}")
     if isinstance(scope, Unscoped):
         return _no_limits(scope, info)
-    return _limits(_limiting(scope, info), scope.existence_checks(), info)
+    return _limits(
+        _limiting(f"{type(scope).__name__}.to_conditions()", given_conditions(scope), info),
+        scope.existence_checks(),
+        info,
+    )
 
 
 def _no_limits(scope: Unscoped, info: RowInfo[Any]) -> Limits:
@@ -254,14 +311,14 @@ def _no_limits(scope: Unscoped, info: RowInfo[Any]) -> Limits:
     return _limits([], scope.existence_checks(), info)
 
 
-def _limiting(scope: SearchScope, info: RowInfo[Any]) -> list[ColumnElement[bool]]:
+def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) -> list[ColumnElement[bool]]:
     """Give the conditions of a scope one by one, those left out that hold for every row."""
-    given = [condition for condition in given_conditions(scope) if not _is_constant_text(condition, info)]
+    given = [condition for condition in conditions if not _is_constant_text(condition, info)]
     parts = [part for condition in given for part in _conjuncts(resolve(condition))]
     extents = [extent(part, info.table) for part in parts]
     if not {Extent.SOME, Extent.NONE} & set(extents):
         raise EmptyScope(
-            f"{type(scope).__name__}.to_conditions() gave nothing that tells one {info.row.__name__} from another: "
+            f"{name} gave nothing that tells one {info.row.__name__} from another: "
             "compare its columns, or write Unscoped(reason='...') if all are meant"
         )
     return [part for part, found in zip(parts, extents, strict=True) if found is not Extent.ALL]
@@ -277,6 +334,79 @@ def _filters_hint(given: Any) -> str:
     if isinstance(given, type) or not (is_code or hasattr(given, "to_conditions") or hasattr(given, "conditions")):
         return ""
     return ": filters come after the scope, as in search(scope, filters), or search(None, filters) without one"
+
+
+@dataclass(frozen=True)
+class Related:
+    """What the scope of a call says about rows of other classes than its own.
+
+    ``own`` is the row that the scope is on; ``required`` says that rows of which it says nothing are refused.
+    """
+
+    scope: SearchScope | None
+    own: RowInfo[Any]
+    required: bool = False
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the call is limited by nothing."""
+        return self.scope is None or isinstance(self.scope, Unscoped)
+
+    def limits(self, info: RowInfo[Any]) -> Limits | None:
+        """Resolve what is said about rows of a class; None where nothing is said.
+
+        Raises:
+            EmptyScope, ScopeError: ``to_related`` gives no conditions for a class, or what is none.
+            InvalidFilter, InvalidValue: as :func:`resolve_scope`.
+        """
+        if self.scope is None or self.is_free:
+            return _of_class(NO_LIMITS, info)
+        said = [conditions for row, conditions in _related(self.scope).items() if issubclass(info.row, row)]
+        if info.table is self.own.table:
+            said.append(given_conditions(self.scope))
+        if not said:
+            return None
+        name = f"{type(self.scope).__name__}.to_related()"
+        given = [part for conditions in said if conditions for part in _limiting(name, conditions, info)]
+        return _of_class(_limits(given, (), info), info)
+
+    def require(self, info: RowInfo[Any]) -> Limits:
+        """Resolve what is said about rows of a class; where nothing is, they are free, or refused.
+
+        Raises:
+            ScopeRequired: nothing is said, and a scope is required.
+        """
+        limits = self.limits(info)
+        if limits is None and self.required:
+            raise self.silence(info.row.__name__)
+        return _of_class(NO_LIMITS, info) if limits is None else limits
+
+    def silence(self, name: str) -> ScopeRequired:
+        """Give the error for rows that the scope says nothing about."""
+        kind = type(self.scope).__name__
+        return ScopeRequired(
+            f"{kind} says nothing about {name}: write {kind}.to_related() and give its conditions for {name}, "
+            "or PUBLIC if those rows are everybody's"
+        )
+
+
+def _related(scope: SearchScope) -> Mapping[type[Any], Sequence[Condition]]:
+    """Give what a scope says about other rows, once it is known to be of the right form."""
+    related, name = scope.to_related(), f"{type(scope).__name__}.to_related()"
+    if not isinstance(cast("Any", related), Mapping):
+        raise ScopeError(f"{name} gives a mapping of rows to conditions, not {kind_of(related)}")
+    for row, conditions in related.items():
+        _check_related(name, row, conditions)
+    return related
+
+
+def _check_related(name: str, row: Any, conditions: Any) -> None:
+    if not isinstance(row, type):
+        raise ScopeError(f"{name} names rows by their classes, not by {kind_of(row)}")
+    if not isinstance(conditions, Sequence) or isinstance(conditions, str):
+        raise ScopeError(f"{name} gives a list of conditions for {row.__name__}, not {kind_of(conditions)}")
+    if not conditions and not isinstance(conditions, _Public):
+        raise EmptyScope(f"{name} gave nothing for {row.__name__}: write PUBLIC if its rows are everybody's")
 
 
 def require_scope(scope: SearchScope | None, row: type[Any]) -> None:

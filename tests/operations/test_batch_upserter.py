@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
 
 from rowsmith import (
     AnyOf,
     BatchUpserter,
     Condition,
     Conflict,
+    Database,
     EntityAlreadyExists,
     InvalidValue,
     MappingError,
@@ -296,6 +297,66 @@ async def test_a_scope_is_stamped_and_verified(any_tables: WithTables) -> None:
         assert (await items.upsert(Sized("a", "x", 9), scope=small)).data.size == 9
 
 
+class OwnerRow(Base):
+    """A domain that somebody owns; items name theirs."""
+
+    __tablename__ = "owners"
+    domain: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+
+
+OWNED = sa.exists().where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == "me")
+OWNER = aliased(OwnerRow)
+OTHER = aliased(ItemRow)
+SUBQUERIES: dict[str, Any] = {
+    "exists": OWNED,
+    "an exists in an or": sa.or_(OWNED, ItemRow.size < 0),
+    "nested": sa.exists().where(
+        OWNER.owner == "me", sa.exists().where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == OWNER.owner)
+    ),
+    "correlated": sa.exists().where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == "me").correlate(ItemRow),
+    "an alias of its own table": sa.exists().where(OTHER.domain == "a", OTHER.domain == ItemRow.domain),
+}
+
+
+@pytest.mark.parametrize("condition", SUBQUERIES.values(), ids=SUBQUERIES)
+async def test_a_scope_with_a_subquery_holds_for_the_row_that_is_there(any_tables: WithTables, condition: Any) -> None:
+    """A subquery is asked about the row with the key, not whether any row at all is inside."""
+
+    class Wide(Items):
+        conflict = Conflict(columns=[ItemRow.id])
+
+    @dataclass(frozen=True)
+    class Scope(SearchScope):
+        def to_conditions(self) -> Sequence[Condition]:
+            return [condition]
+
+    async with any_tables(OwnerRow, ItemRow) as db:
+        items = Wide(db)
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(
+                sa.insert(OwnerRow), [{"domain": "a", "owner": "me"}, {"domain": "b", "owner": "you"}]
+            )
+        mine = (await items.create(Sized("a", "x", 1))).id
+        theirs = (await items.create(Sized("b", "x", 1))).id
+        before = await stored(db, sa.select(ItemRow.__table__).order_by(ItemRow.id))
+        for call in (
+            items.upsert(Placed(theirs, "a", "taken"), scope=Scope()),
+            items.batch_upsert([Placed(theirs, "a", "taken")], scope=Scope()),
+        ):
+            with pytest.raises(EntityAlreadyExists):
+                await call
+        assert await stored(db, sa.select(ItemRow.__table__).order_by(ItemRow.id)) == before
+        assert (await items.upsert(Placed(mine, "a", "new"), scope=Scope())).data.name == "new"
+
+
+@dataclass(frozen=True)
+class Placed(Spec[ItemRow]):
+    id: int
+    domain: str
+    name: str
+
+
 async def test_a_deleted_row_is_not_there_and_its_key_is_taken(any_tables: WithTables) -> None:
     """Deleted rows are unseen: an upsert neither changes nor revives one, nor gives it away."""
     async with any_tables(ItemRow) as db:
@@ -372,3 +433,60 @@ async def test_older_servers_tell_new_rows_by_xmax(with_tables: WithTables, vers
             assert [item.inserted for item in done.succeeded] == [False, True]
         finally:
             dialect.server_version_info = before
+
+
+class SchemaBase(DeclarativeBase):
+    metadata = sa.MetaData(schema="guild")
+
+
+class GuildRow(SchemaBase):
+    __tablename__ = "guilds"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+
+
+class SmithRow(SchemaBase):
+    __tablename__ = "smiths"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    guild_id: Mapped[int] = mapped_column(sa.ForeignKey("guild.guilds.id"))
+    guild: Mapped[GuildRow] = relationship(viewonly=True)
+
+
+@dataclass(frozen=True)
+class SmithCreate(Spec[SmithRow]):
+    id: int
+    guild_id: int
+
+
+@dataclass(frozen=True)
+class GuildScope(SearchScope):
+    owner: str
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [SmithRow.guild.has(GuildRow.owner == self.owner)]
+
+
+class Smiths(Repository[SmithRow, SmithRow, int]):
+    pass
+
+
+async def test_a_subquery_keeps_its_schema(with_tables: WithTables, database: Database) -> None:
+    """A scope over tables in a schema of their own reads those and no others, in the conflict branch as well."""
+    async with database.begin_session() as db_sess:
+        await db_sess.execute(sa.text("CREATE SCHEMA guild"))
+    try:
+        async with with_tables(GuildRow, SmithRow) as db:
+            async with db.begin_session() as db_sess:
+                await db_sess.execute(sa.insert(GuildRow), [{"id": 1, "owner": "a"}, {"id": 2, "owner": "b"}])
+            smiths = Smiths(db)
+            await smiths.batch_create([SmithCreate(1, 1), SmithCreate(2, 2)])
+            assert not (await smiths.upsert(SmithCreate(1, 1), scope=GuildScope("a"))).inserted
+            with pytest.raises(EntityAlreadyExists):
+                await smiths.upsert(SmithCreate(2, 1), scope=GuildScope("a"))
+            with pytest.raises(ScopeMismatch):
+                await smiths.create(SmithCreate(2, 2), scope=GuildScope("a"))
+            with pytest.raises(ScopeMismatch):
+                await smiths.create(SmithCreate(3, 99), scope=GuildScope("a"))
+    finally:
+        async with database.begin_session() as db_sess:
+            await db_sess.execute(sa.text("DROP SCHEMA guild CASCADE"))

@@ -17,7 +17,7 @@ from rowsmith.operations.entity import Operation, TData, TRow, located
 from rowsmith.operations.keys import check_chunk_size
 from rowsmith.operations.partial import Diagnosis, failure, run_partial
 from rowsmith.operations.results import Failure, PartialResult, Success
-from rowsmith.scope import Limits, SearchScope
+from rowsmith.scope import Related, SearchScope
 
 T = TypeVar("T")
 
@@ -40,10 +40,19 @@ class BatchCreator(Operation[TRow, TData]):
     level of such a tree is one statement. ``next_value`` numbers the rows within a parent.
     """
 
-    def _creation(
-        self, limits: Limits, operation: str = "batch_create", *, wants_data: bool = True
+    async def _creation(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None,
+        operation: str = "batch_create",
+        *,
+        wants_data: bool = True,
     ) -> Creation[TRow, TData]:
-        return Creation(self.entity, limits, operation, next_value=self.entity.next_value, wants_data=wants_data)
+        limits = await admit(db_sess, self.entity, scope, operation)
+        related = Related(scope, self.entity.info, self.entity.scope_required)
+        return Creation(
+            self.entity, limits, related, operation, next_value=self.entity.next_value, wants_data=wants_data
+        )
 
     @located("batch_create")
     async def create(
@@ -69,10 +78,10 @@ class BatchCreator(Operation[TRow, TData]):
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_create")
+        creation = await self._creation(db_sess, scope)
         items = await gathered(specs)
         with collector_paused():
-            return await self._creation(limits).create(db_sess, items, progress)
+            return await creation.create(db_sess, items, progress)
 
     @located("load")
     async def load(
@@ -97,8 +106,7 @@ class BatchCreator(Operation[TRow, TData]):
             RepositoryError: as :meth:`create`; nothing of this call stays in the transaction then.
         """
         check_chunk_size(chunk_size)
-        limits = await admit(db_sess, self.entity, scope, "load")
-        loading = self._creation(limits, "load", wants_data=False)
+        loading = await self._creation(db_sess, scope, "load", wants_data=False)
         done = 0
         async with savepoint(db_sess):
             async for chunk in chunked(specs, chunk_size):
@@ -119,8 +127,7 @@ class BatchCreator(Operation[TRow, TData]):
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_create")
-        creation = self._creation(limits)
+        creation = await self._creation(db_sess, scope)
         items = await gathered(specs)
         readable, failures = creation.readable(items)
 

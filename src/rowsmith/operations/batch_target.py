@@ -101,6 +101,10 @@ class BatchTarget(Generic[TRow, TData]):
         matched = [self._in_keys] if any_version else self._matched(())
         return limited(select(*self.entity.info.key_attributes), *matched, *self.conditions)
 
+    def matched(self, changes: Changes) -> list[ColumnElement[bool]]:
+        """Give the conditions on the rows, to be selected beside what is written to each."""
+        return [*self._matched(changes.parameters), *self.conditions]
+
     @cached_property
     def keyed(self) -> Keyed[TData]:
         """How the answer is read."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
 from operator import itemgetter
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
+from rowsmith.errors import ScopeMismatch
 from rowsmith.execution import execute_writing
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values
@@ -27,6 +27,7 @@ from rowsmith.operations.batch_target import (
 from rowsmith.operations.batch_writer import BatchWriter, confirm_all, to_confirm
 from rowsmith.operations.bulk.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import Key, dialect_of
 from rowsmith.operations.narrowing import narrowing
@@ -188,9 +189,22 @@ class BatchUpdater(Operation[TRow, TData]):
         limits.agree(values, entity.info)
         if not values:
             return 0
-        statement = self._update_all([*limits.conditions, *conditions, *entity.live()], values, dialect_of(db_sess))
-        writing = self._count(db_sess, statement, to_confirm(limits, values, entity.info))
+        there = [*limits.conditions, *conditions, *entity.live()]
+        verify = to_confirm(limits, values, entity.info)
+        writing = self._update_where(db_sess, there, values, verify)
         return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess)))
+
+    async def _update_where(
+        self, db_sess: AsyncSession, there: Sequence[ColumnElement[bool]], values: Mapping[str, Any], verify: Limits
+    ) -> int:
+        statement = self._update_all(there, values, dialect_of(db_sess))
+        if not verify.others:
+            return await self._count(db_sess, statement)
+
+        async def refused() -> ScopeMismatch | None:
+            return await refused_change(db_sess, self.entity, verify, values, there, "update_where")
+
+        return await scope_first(self.entity, lambda: self._count_inside(db_sess, statement, verify), refused)
 
     def _update_all(
         self, conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any], dialect: Dialect
@@ -204,14 +218,18 @@ class BatchUpdater(Operation[TRow, TData]):
             return statement
         return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
 
-    async def _count(self, db_sess: AsyncSession, statement: Update, verify: Limits) -> int:
-        if not (verify.others or len(db_sess.identity_map)):
-            result: Any = await execute_writing(db_sess, statement, self.entity.origin("update_where"))
-            return int(result.rowcount)
-        async with savepoint(db_sess) if verify.others else nullcontext():
+    async def _count(self, db_sess: AsyncSession, statement: Update) -> int:
+        if len(db_sess.identity_map):
             keys = await self._keys(db_sess, statement)
-            if verify.others:
-                await confirm_all(db_sess, self.entity, verify, keys, "update_where")
+            await keep_in_step(db_sess, self.entity, keys, "update_where", seen=True)
+            return len(keys)
+        result: Any = await execute_writing(db_sess, statement, self.entity.origin("update_where"))
+        return int(result.rowcount)
+
+    async def _count_inside(self, db_sess: AsyncSession, statement: Update, verify: Limits) -> int:
+        async with savepoint(db_sess):
+            keys = await self._keys(db_sess, statement)
+            await confirm_all(db_sess, self.entity, verify, keys, "update_where")
         await keep_in_step(db_sess, self.entity, keys, "update_where", seen=True)
         return len(keys)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, NoReturn
 
 from sqlalchemy import ColumnElement, insert, null, select
@@ -26,6 +25,7 @@ from rowsmith.operations.bulk.upsert import UpsertStatement, conflict_keys
 from rowsmith.operations.bulk.written import confirm_all
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import SQLITE_PARAMETERS, Key, columns_condition, dialect_of, key_chunks
 from rowsmith.operations.present import present_keys
@@ -94,14 +94,27 @@ class Upsertion(Operation[TRow, TData]):
             block = joined([reader.read(part) for part in blocks(specs)])
             keys = conflict_keys(self.entity.info, self.key, block)
             await flush(db_sess, self.entity.origin(self.operation))
-            async with self._guarded(db_sess):
-                rows = await self._rows(db_sess, reader.fields or (), block, keys)
-                await self._confirm(db_sess, rows)
+            rows = await self._write(db_sess, reader.fields or (), block, keys)
             await keep_in_step(db_sess, self.entity, self._primary_keys(rows), self.operation)
             return await self._results(db_sess, rows)
         except RepositoryError as exc:
             exc.locate(self.entity.domain, self.operation)
             raise
+
+    async def _write(
+        self, db_sess: AsyncSession, given: Sequence[str], block: Block, keys: Sequence[Key]
+    ) -> list[_Written]:
+        if not self.limits.others:
+            return await self._rows(db_sess, given, block, keys)
+        new = NewRows(self.entity, self.limits, lambda: block, self.operation)
+
+        async def write() -> list[_Written]:
+            async with savepoint(db_sess):
+                rows = await self._rows(db_sess, given, block, keys)
+                await confirm_all(db_sess, new, self._primary_keys(rows))
+            return rows
+
+        return await scope_first(self.entity, write, lambda: new.refused(db_sess))
 
     async def _rows(
         self, db_sess: AsyncSession, given: Sequence[str], block: Block, keys: Sequence[Key]
@@ -196,13 +209,6 @@ class Upsertion(Operation[TRow, TData]):
     def _keys_in(self, records: Sequence[tuple[Any, ...]]) -> list[Key]:
         places = [self.back.index(name) for name in self.key.names]
         return [tuple(record[place] for place in places) for record in records]
-
-    def _guarded(self, db_sess: AsyncSession) -> AbstractAsyncContextManager[None]:
-        return savepoint(db_sess) if self.limits.others else nullcontext()
-
-    async def _confirm(self, db_sess: AsyncSession, rows: Sequence[_Written]) -> None:
-        if self.limits.others:
-            await confirm_all(db_sess, self.entity, self.limits, self._primary_keys(rows), self.operation)
 
     def _primary_keys(self, rows: Sequence[_Written]) -> list[Key]:
         places = [self.back.index(name) for name in self.entity.info.primary_key]

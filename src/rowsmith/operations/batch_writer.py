@@ -19,6 +19,7 @@ from rowsmith.operations.admission import savepoint
 from rowsmith.operations.batch_target import BatchTarget, Changes, keep_keys, plain_keys, versions_of
 from rowsmith.operations.bulk.collector import collector_paused
 from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition, unique_keys
 from rowsmith.operations.present import present_keys
@@ -71,14 +72,27 @@ class BatchWriter(Generic[TRow, TData]):
         def statement(places: Sequence[int], again: bool) -> Executable:
             return target.part(places).update(changes.part(places), again=again)
 
-        if not changes.values:
-            return await self._read(target)
-        with collector_paused():
+        async def write() -> dict[Any, Any]:
+            chunks = target.chunks(len(changes.parameters))
             async with savepoint(self.db_sess) if target.versions or verify.others else nullcontext():
-                done = await self._write(target, statement, target.chunks(len(changes.parameters)), changes.values)
+                done = await self._write(target, statement, chunks, changes.values)
                 await self._refuse_stale(target, done)
                 if verify.others:
                     await confirm_all(self.db_sess, self.entity, verify, self._keys_in(done), self.operation)
+            return done
+
+        async def refused() -> ScopeMismatch | None:
+            for places in target.chunks(len(changes.parameters)):
+                there = target.part(places).matched(changes.part(places))
+                given = self.db_sess, self.entity, verify, changes.values
+                if error := await refused_change(*given, there, self.operation):
+                    return error
+            return None
+
+        if not changes.values:
+            return await self._read(target)
+        with collector_paused():
+            done = await (scope_first(self.entity, write, refused) if verify.others else write())
             await keep_in_step(self.db_sess, self.entity, self._keys_in(done), self.operation, seen=True)
             return await self._report(done)
 

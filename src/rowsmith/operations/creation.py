@@ -17,12 +17,13 @@ from rowsmith.operations.bulk.diagnosis import diagnose
 from rowsmith.operations.bulk.insertion import Insertion
 from rowsmith.operations.bulk.written import confirm_all
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, make_entity
+from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.keys import Key
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.partial import Diagnosis
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Failure
-from rowsmith.scope import Limits, resolve_scope
+from rowsmith.scope import Limits, Related
 
 Progress: TypeAlias = Callable[[int], None]
 """Is told, again and again, how many rows of the batch are done."""
@@ -31,20 +32,22 @@ Progress: TypeAlias = Callable[[int], None]
 class Creation(Operation[TRow, TData]):
     """Rows being created under one resolved scope.
 
-    ``next_value`` numbers them; ``given_too`` are columns that the rows above them in a tree bring.
+    ``related`` is what the scope says about the rows below; ``next_value`` numbers them; ``given_too`` are columns
+    that the rows above them in a tree bring.
     """
 
     def __init__(
         self,
         entity: Entity[TRow, TData],
         limits: Limits,
+        related: Related,
         operation: str = "batch_create",
         *,
         next_value: NextValue | None = None,
         given_too: Mapping[str, Sequence[Any]] | None = None,
         wants_data: bool = True,
     ) -> None:
-        self.entity, self.limits, self.operation = entity, limits, operation
+        self.entity, self.limits, self.related, self.operation = entity, limits, related, operation
         self.next_value, self.given_too, self.wants_data = next_value, given_too, wants_data
 
     async def create(
@@ -54,9 +57,8 @@ class Creation(Operation[TRow, TData]):
         try:
             branches = branches_of(self.entity.info, specs)
             harvest = Harvest(self.entity, self._kept(branches), progress, wants_data=self.wants_data)
-            async with savepoint(db_sess) if branches or self.limits.others else nullcontext():
-                await self._insertion(harvest, first).send(db_sess, specs)
-                await self._confirm(db_sess, harvest)
+            async with savepoint(db_sess) if branches else nullcontext():
+                await self._insert(db_sess, specs, harvest, first)
                 for branch in branches:
                     await self._grow(db_sess, branch, specs, harvest)
         except RepositoryError as exc:
@@ -90,36 +92,55 @@ class Creation(Operation[TRow, TData]):
     def _reader(self, first: int = 0) -> Reader:
         return Reader(self.entity.info, self.limits, self.given_too, first)
 
-    def _insertion(self, harvest: Harvest[TRow, TData], first: int) -> Insertion:
+    def _insertion(self, harvest: Harvest[TRow, TData], new: NewRows) -> Insertion:
         origin = self.entity.origin(self.operation)
-        complete = None if self.next_value is None else self._number
-        return Insertion(self.entity.info, origin, self._reader(first), harvest.wanted, harvest.take, complete)
 
-    async def _number(self, db_sess: AsyncSession, parts: Sequence[Block]) -> Sequence[Block]:
-        return (
-            parts
-            if self.next_value is None
-            else await self.next_value.number(db_sess, self.entity, parts, self.operation)
-        )
+        async def complete(db_sess: AsyncSession, parts: Sequence[Block]) -> Sequence[Block]:
+            return await self._number(db_sess, parts, new)
+
+        number = None if self.next_value is None else complete
+        return Insertion(self.entity.info, origin, self._reader(new.first), harvest.wanted, harvest.take, number)
+
+    async def _number(self, db_sess: AsyncSession, parts: Sequence[Block], new: NewRows) -> Sequence[Block]:
+        if self.next_value is None:
+            return parts
+        if self.limits.others and (refusal := await new.refused_beforehand(db_sess)):
+            raise refusal
+        return await self.next_value.number(db_sess, self.entity, parts, self.related, self.operation)
 
     def _kept(self, branches: Sequence[Branch]) -> list[str]:
         """Give the attributes that are wanted besides the data: to confirm the scope, and for the rows below."""
         keys = self.entity.info.primary_key if self.limits.others else ()
         return [*keys, *(name for branch in branches for name, _ in branch.links)]
 
-    async def _confirm(self, db_sess: AsyncSession, harvest: Harvest[TRow, TData]) -> None:
-        if self.limits.others:
-            await confirm_all(db_sess, self.entity, self.limits, harvest.keys, self.operation)
+    async def _insert(
+        self, db_sess: AsyncSession, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData], first: int
+    ) -> None:
+        """Insert the rows of one level, and see that they are inside the scope."""
+        new = NewRows(self.entity, self.limits, lambda: self._reader(first).read(specs), self.operation, first)
+        if not self.limits.others:
+            await self._insertion(harvest, new).send(db_sess, specs)
+            return
+
+        async def insert() -> None:
+            async with savepoint(db_sess):
+                await self._insertion(harvest, new).send(db_sess, specs)
+                await confirm_all(db_sess, new, harvest.keys)
+
+        await scope_first(self.entity, insert, lambda: new.refused(db_sess))
 
     async def _grow(
         self, db_sess: AsyncSession, branch: Branch, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData]
     ) -> None:
         """Create the rows below, of all rows at once."""
         below, owners = branch.children(specs)
+        if not below:
+            return
         keys = branch.keys(harvest.kept, owners)
         child: Entity[Any, Any] = make_entity(branch.row)
-        limits = resolve_scope(None, child.info)
-        await Creation(child, limits, self.operation, given_too=keys, wants_data=False).create(db_sess, below)
+        limits = self.related.require(child.info)
+        creation = Creation(child, limits, self.related, self.operation, given_too=keys, wants_data=False)
+        await creation.create(db_sess, below)
 
 
 class Harvest(Operation[TRow, TData]):

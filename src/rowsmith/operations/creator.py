@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
-from rowsmith.errors import RefusedByTrigger
+from rowsmith.errors import RefusedByTrigger, ScopeMismatch
 from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
@@ -17,9 +17,10 @@ from rowsmith.operations.admission import admit, confirm, savepoint
 from rowsmith.operations.bulk.binding import naming, unbindable_value
 from rowsmith.operations.creation import Creation
 from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.keys import dialect_of
 from rowsmith.operations.present import present_written
-from rowsmith.scope import Limits, SearchScope
+from rowsmith.scope import Limits, Related, SearchScope
 
 
 class Creator(Operation[TRow, TData]):
@@ -47,10 +48,11 @@ class Creator(Operation[TRow, TData]):
         """
         limits = await admit(db_sess, self.entity, scope, "create")
         if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
-            creation = Creation(self.entity, limits, "create", next_value=self.entity.next_value)
+            related = Related(scope, self.entity.info, self.entity.scope_required)
+            creation = Creation(self.entity, limits, related, "create", next_value=self.entity.next_value)
             return (await creation.create(db_sess, [spec]))[0]
         values = new_values(spec, limits, self.entity.info)
-        writing = self._create(db_sess, self._insert(values), limits)
+        writing = self._create(db_sess, values, limits)
         return await naming(writing, lambda: unbindable_value(self.entity.info, values, dialect_of(db_sess)))
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
@@ -61,18 +63,24 @@ class Creator(Operation[TRow, TData]):
         statement = insert(self.entity.info.row).values(values)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
-    async def _create(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
-        if limits.others:
-            return await self._create_inside(db_sess, statement, limits)
-        record = await self._record(db_sess, statement)
-        return (await present_written(db_sess, self.entity, [record], "create"))[0]
+    async def _create(self, db_sess: AsyncSession, values: Mapping[str, Any], limits: Limits) -> TData:
+        statement = self._insert(values)
 
-    async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> TData:
+        async def create() -> Sequence[Any]:
+            return await self._create_inside(db_sess, statement, limits)
+
+        async def refused() -> ScopeMismatch | None:
+            return await refused_row(db_sess, self.entity, limits, values, "create")
+
+        writing = scope_first(self.entity, create, refused) if limits.others else self._record(db_sess, statement)
+        return (await present_written(db_sess, self.entity, [await writing], "create"))[0]
+
+    async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> Sequence[Any]:
         entity, keys = self.entity, self.entity.info.key_attributes
         async with savepoint(db_sess):
             record = await self._record(db_sess, statement.returning(*keys))
             await confirm(db_sess, entity, limits, tuple(record[-len(keys) :]), "create")
-        return (await present_written(db_sess, entity, [record[: -len(keys)]], "create"))[0]
+        return record[: -len(keys)]
 
     async def _record(self, db_sess: AsyncSession, statement: Any) -> Sequence[Any]:
         record: Sequence[Any] | None

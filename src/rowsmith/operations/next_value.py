@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ForeignKeyConstraint, func, select
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql import visitors
 
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, InvalidValue, MappingError, ReferenceNotFound, RepositoryError
 from rowsmith.execution.execute import execute
-from rowsmith.mapping import RowInfo
+from rowsmith.mapping import RowInfo, check_for_comparison, row_info
 from rowsmith.operations.bulk.block import Block
 from rowsmith.operations.conflict import unique_keys_of
 from rowsmith.operations.keys import Key, columns_condition, dialect_of, key_chunks
+from rowsmith.scope import NO_LIMITS, Limits, Related, resolve_scope
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class NextValue:
     The parent's row is locked until the transaction ends, so numbers have no gaps and no two rows the same one; a
     rolled-back transaction gives its numbers back. A unique constraint over parent and number is still wise, for
     rows that are written past the repository and for transactions stricter than READ COMMITTED.
+
+    Under a scope the parent has to be inside as well, or it is an absent one: what ``to_related`` says about its class
+    holds for it. Where that says nothing, the scope's own conditions will do if they read the foreign key; else its
+    equalities hold for the parent's columns of the same names; without any such column the call is refused.
 
     Args:
         column: the number; specs leave it out (``class TicketCreate(Spec[TicketRow], filled={"number"})``).
@@ -66,18 +72,36 @@ class NextValue:
             raise MappingError(f"NextValue counts within ({names}), which is no foreign key of {info.row.__name__}")
         return foreign_key
 
-    async def number(self, db_sess: AsyncSession, entity: Any, blocks: Sequence[Block], operation: str) -> list[Block]:
+    async def number(
+        self, db_sess: AsyncSession, entity: Any, blocks: Sequence[Block], related: Related, operation: str
+    ) -> list[Block]:
         """Lock the parents and give the rows with their numbers; two statements.
 
         Raises:
-            ReferenceNotFound: a parent is absent; or the error declared for its foreign key.
+            ReferenceNotFound: a parent is absent or outside the scope; or the error declared for its foreign key.
             InvalidValue: a spec gives a number itself, or no parent.
+            ScopeRequired: the scope does not tell whose parents are meant.
         """
+        inside = self._inside(entity.info, related)
         parents = [self._parents_of(block, entity.info) for block in blocks]
         wanted = sorted({key for keys in parents for key in keys}, key=repr)
-        await self._lock(db_sess, entity, wanted, operation)
+        await self._lock(db_sess, entity, wanted, inside, operation)
         last = await self._last(db_sess, entity, wanted, operation)
         return [self._numbered(block, keys, last) for block, keys in zip(blocks, parents, strict=True)]
+
+    def _inside(self, info: RowInfo[Any], related: Related) -> Sequence[ColumnElement[bool]]:
+        """Give what must hold for a parent under the scope."""
+        foreign_key = self.foreign_key(info)
+        table, row = foreign_key.referred_table, _row_of(foreign_key.referred_table, info)
+        limits = NO_LIMITS if related.is_free else None if row is None else related.limits(row_info(row))
+        if limits is not None:
+            return limits.conditions
+        own = resolve_scope(related.scope, info)
+        if any(_reads(condition, foreign_key) for condition in own.conditions):
+            return ()
+        if same := _same_columns(own, info, table):
+            return same
+        raise related.silence(table.name if row is None else row.__name__)
 
     def _parents_of(self, block: Block, info: RowInfo[Any]) -> list[Key]:
         if self.column.key in block.columns:
@@ -87,14 +111,21 @@ class NextValue:
                 raise InvalidValue(f"{info.row.__name__}.{name} says within what is counted: give it")
         return list(zip(*(block.columns[name] for name in self.parents), strict=True))
 
-    async def _lock(self, db_sess: AsyncSession, entity: Any, parents: Sequence[Key], operation: str) -> None:
+    async def _lock(
+        self,
+        db_sess: AsyncSession,
+        entity: Any,
+        parents: Sequence[Key],
+        inside: Sequence[ColumnElement[bool]],
+        operation: str,
+    ) -> None:
         foreign_key, found = self.foreign_key(entity.info), set[Key]()
         places = {element.parent: element.column for element in foreign_key.elements}
         columns: list[Column[Any]] = [places[entity.info.columns[name]] for name in self.parents]
         dialect = dialect_of(db_sess)
         for chunk in key_chunks(parents, dialect):
             wanted = columns_condition(columns, chunk, dialect)
-            statement = limited(select(*columns), wanted).order_by(*columns)
+            statement = limited(select(*columns), wanted, *inside).order_by(*columns)
             # NO KEY UPDATE: rows that merely refer to the parent are not kept waiting.
             statement = statement.with_for_update(key_share=True)
             found.update(map(tuple, (await execute(db_sess, statement, entity.origin(operation))).all()))
@@ -124,6 +155,27 @@ class NextValue:
             numbers.append(last[parent])
         name = self.column.key
         return block.beside({name: numbers}, {name: {int}})
+
+
+def _row_of(table: FromClause, info: RowInfo[Any]) -> type[Any] | None:
+    """Give the class that a table is mapped to; of several the base."""
+    mappers = [mapper for mapper in info.mapper.registry.mappers if mapper.local_table is table]
+    bases = [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
+    return bases[0] if bases else None
+
+
+def _reads(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint) -> bool:
+    keys = {(column.table.key, column.name) for column in foreign_key.columns}
+    columns = (part for part in visitors.iterate(condition) if isinstance(part, Column))
+    return any((getattr(column.table, "key", None), column.name) in keys for column in columns)
+
+
+def _same_columns(own: Limits, info: RowInfo[Any], table: FromClause) -> list[ColumnElement[bool]]:
+    """Give the scope's equalities as those on a parent's columns of the same names, where their values fit."""
+    stamps = {info.columns[name].name: value for name, value in own.stamps.items()}
+    columns = [column for column in table.columns if column.name in stamps]
+    fitting = [column for column in columns if not check_for_comparison(column.type)(stamps[column.name])]
+    return [column == stamps[column.name] for column in fitting]
 
 
 def _absent(entity: Any, foreign_key: ForeignKeyConstraint, operation: str) -> Any:

@@ -12,13 +12,14 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited
-from rowsmith.errors import MappingError, RefusedByTrigger, StaleVersion
+from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch, StaleVersion
 from rowsmith.execution import Origin, execute, execute_writing
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.operations.admission import admit, confirm, savepoint
 from rowsmith.operations.bulk.binding import naming, unbindable_value
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.keys import dialect_of
 from rowsmith.operations.present import present, present_written
@@ -164,11 +165,19 @@ class Target(Generic[T]):
     async def _send_inside(
         self, db_sess: AsyncSession, values: Mapping[str, Any], origin: Origin, verify: Limits
     ) -> Sequence[Any]:
-        keys = self.entity.info.key_attributes
-        async with savepoint(db_sess):
-            record = await self._send(db_sess, self.statement(values).returning(*keys), origin)
-            await confirm(db_sess, self.entity, verify, tuple(record[-len(keys) :]), origin.operation or "")
-        return record[: -len(keys)]
+        keys, operation = self.entity.info.key_attributes, origin.operation or ""
+
+        async def write() -> Sequence[Any]:
+            async with savepoint(db_sess):
+                record = await self._send(db_sess, self.statement(values).returning(*keys), origin)
+                await confirm(db_sess, self.entity, verify, tuple(record[-len(keys) :]), operation)
+            return record[: -len(keys)]
+
+        async def refused() -> ScopeMismatch | None:
+            there = [*self.conditions, *self._in_version()]
+            return await refused_change(db_sess, self.entity, verify, values, there, operation)
+
+        return await scope_first(self.entity, write, refused)
 
     async def _send(self, db_sess: AsyncSession, statement: Any, origin: Origin) -> Sequence[Any]:
         record: Sequence[Any] | None = (await execute_writing(db_sess, statement, origin)).one_or_none()

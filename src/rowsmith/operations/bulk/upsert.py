@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, literal_column, null
+from sqlalchemy import Column, ColumnElement, literal_column, null
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
 
 from rowsmith.conditions import conjunction
 from rowsmith.errors import InvalidValue
@@ -18,6 +19,7 @@ from rowsmith.operations.bulk.defaults import Context, counts_versions
 from rowsmith.operations.bulk.unnest import Unnested
 from rowsmith.operations.conflict import ConflictKey
 from rowsmith.operations.keys import Key
+from rowsmith.operations.rebinding import rebound
 from rowsmith.operations.updater import next_version
 
 OLD_ROW_VERSION = (18,)
@@ -65,13 +67,21 @@ class UpsertStatement:
         target = [self.info.columns[name] for name in self.key.names]
         if not self.changes_rows:
             return statement.on_conflict_do_nothing(index_elements=target, index_where=self.key.inferred())
-        conditions = {"where": conjunction(self.conditions)} if self.conditions else {}
+        where = [rebound(condition, self.info, self._of_the_row) for condition in self.conditions]
+        conditions = {"where": Qualified(conjunction(where))} if where else {}
         return statement.on_conflict_do_update(
             index_elements=target,
             index_where=self.key.inferred(),
             set_=self._changes(statement.excluded, block),
             **conditions,
         )
+
+    def _of_the_row(self, column: Column[Any]) -> ColumnElement[Any]:
+        """Give a column of the row that is there without its table, which a subquery would take into its own FROM.
+
+        SQLAlchemy correlates subqueries to no INSERT; a scope with EXISTS would ask whether *any* row is inside.
+        """
+        return RowColumn(self.info.table.name, column)
 
     @property
     def changes_rows(self) -> bool:
@@ -88,6 +98,34 @@ class UpsertStatement:
         if counts_versions(self.info):
             changes |= {columns[name]: value for name, value in next_version(self.info).items()}
         return changes
+
+
+class RowColumn(ColumnElement[Any]):
+    """A column of a table, written with the table's bare name and bringing none into FROM."""
+
+    inherit_cache = False
+
+    def __init__(self, table_name: str, column: Column[Any]) -> None:
+        self.table_name, self.column_name, self.type = table_name, column.name, column.type
+
+
+class Qualified(ColumnElement[bool]):
+    """A condition whose tables keep their schema: SQLAlchemy leaves it out in ON CONFLICT, in subqueries too."""
+
+    inherit_cache = False
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        self.condition, self.type = condition, condition.type
+
+
+@compiles(Qualified)
+def _qualified(element: Qualified, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.condition, **{**options, "use_schema": True}))
+
+
+@compiles(RowColumn)
+def _row_column(element: RowColumn, compiler: Any, **_: Any) -> str:
+    return f"{compiler.preparer.quote(element.table_name)}.{compiler.preparer.quote(element.column_name)}"
 
 
 def _on_update(update: Any, block: Block) -> Any:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
-from rowsmith.errors import ScopeMismatch
 from rowsmith.execution import execute
-from rowsmith.operations.entity import Entity
+from rowsmith.operations.held import NewRows
 from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition
-from rowsmith.scope import Limits
 
 
-async def confirm_all(
-    db_sess: AsyncSession, entity: Entity[Any, Any], limits: Limits, keys: Sequence[Key], operation: str
-) -> None:
-    """Hold rows against the conditions of a scope that could not be stamped; one statement, none without such.
+async def confirm_all(db_sess: AsyncSession, new: NewRows, keys: Sequence[Key]) -> None:
+    """Hold rows, by their keys, against the conditions of their scope that could not be stamped.
 
     Raises:
         ScopeMismatch: one is outside, its index is named; the caller must undo the writes.
     """
-    if not limits.others:
-        return
+    entity, limits, operation = new.entity, new.limits, new.operation
     dialect, inside = dialect_of(db_sess), set[Key]()
     for chunk in key_chunks(keys, dialect):
         wanted = keys_condition(entity.info, chunk, dialect)
@@ -33,4 +27,4 @@ async def confirm_all(
         inside.update(map(tuple, (await execute(db_sess, statement, entity.origin(operation))).all()))
     outside = next((index for index, key in enumerate(keys) if key not in inside), None)
     if outside is not None:
-        raise ScopeMismatch(f"the spec at index {outside} would leave its scope")
+        raise new.refusal(outside)

@@ -1,0 +1,234 @@
+"""Rows that a constraint kept from being written, held against their scope all the same.
+
+What of a scope cannot be stamped is held against a row once it is written. A constraint may answer before that, and
+would say what there is outside the scope. So its answer is passed on only where the row would have been inside. What
+it would have been is put together in a subquery named like the table, which the scope's conditions then read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from sqlalchemy import Column, ColumnElement, FromClause, Integer, Select, exists, literal, null, select, type_coerce
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.schema import DefaultClause
+from sqlalchemy.sql.elements import ClauseElement, ColumnClause, Null, TableValuedColumn, TextClause
+from sqlalchemy.sql.selectable import Lateral
+
+from rowsmith.conditions import conjunction, limited, negation
+from rowsmith.errors import (
+    BadInput,
+    CheckViolation,
+    ConstraintViolation,
+    DatabaseFault,
+    NotNullViolation,
+    ScopeMismatch,
+)
+from rowsmith.execution import execute
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.admission import savepoint
+from rowsmith.operations.bulk.block import Block
+from rowsmith.operations.entity import Entity
+from rowsmith.operations.keys import SQLITE_PARAMETERS, dialect_of
+from rowsmith.operations.rebinding import is_table, parts, rebound
+from rowsmith.operations.wanted import Parameter, wanted
+from rowsmith.scope import Limits
+
+T = TypeVar("T")
+
+PLACE = "rowsmith_place"
+
+
+async def scope_first(
+    entity: Entity[Any, Any], work: Callable[[], Awaitable[T]], refused: Callable[[], Awaitable[ScopeMismatch | None]]
+) -> T:
+    """Do a write, and let its scope answer where a constraint did first.
+
+    Args:
+        entity: what is written.
+        work: the write; it has to be undone when it fails, by a savepoint of its own.
+        refused: gives what the scope says to the rows, had there been no constraint.
+
+    Raises:
+        ScopeMismatch: a row would have been outside, or that cannot be told.
+    """
+    try:
+        return await work()
+    except Exception as exc:
+        if not _tells_of_other_rows(exc, entity):
+            raise
+        failure = exc
+    # Out here, so that the constraint's error does not stay attached as context.
+    raise await refused() or failure
+
+
+def _tells_of_other_rows(error: Exception, entity: Entity[Any, Any]) -> bool:
+    own = tuple(type(factory("")) for factory in entity.violations.values())
+    return isinstance(error, (ConstraintViolation, *own)) and not isinstance(error, (CheckViolation, NotNullViolation))
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Rows to be created under a scope: ``read`` gives their values once more, ``first`` is the first one's index."""
+
+    entity: Entity[Any, Any]
+    limits: Limits
+    read: Callable[[], Block]
+    operation: str
+    first: int = 0
+
+    async def refused(self, db_sess: AsyncSession) -> ScopeMismatch | None:
+        """Give the refusal of the first row that would be outside, or of all where that cannot be told."""
+        if not self._is_told:
+            return self.refusal(0)
+        dialect, block = dialect_of(db_sess), self._block
+        size = block.size if dialect.name == "postgresql" else SQLITE_PARAMETERS // (len(block.columns) + 1)
+        for start in range(0, block.size, size):
+            statement = self._outside(range(start, min(start + size, block.size)), dialect)
+            try:
+                async with savepoint(db_sess):
+                    place = (await execute(db_sess, statement, self.entity.origin(self.operation))).scalar()
+            except (DatabaseFault, BadInput):
+                return self.refusal(0)
+            if place is not None:
+                return self.refusal(place)
+        return None
+
+    async def refused_beforehand(self, db_sess: AsyncSession) -> ScopeMismatch | None:
+        """Give the refusal of the first row that would surely be outside."""
+        return await self.refused(db_sess) if self._is_told else None
+
+    def refusal(self, index: int) -> ScopeMismatch:
+        """Give the error for a row; its index is left out where it would say which rows a constraint met."""
+        where = f"the spec at index {self.first + index}" if self._is_told or self._block.size == 1 else "a spec"
+        return ScopeMismatch(f"{where} would leave its scope")
+
+    @cached_property
+    def _block(self) -> Block:
+        return self.read()
+
+    @cached_property
+    def _is_told(self) -> bool:
+        info = self.entity.info
+        known = {info.columns[name].name for name in (*self._block.columns, *_defaults(info, self._block.columns))}
+        return all(_is_told(condition, info, known) for condition in self.limits.others)
+
+    def _outside(self, places: Sequence[int], dialect: Dialect) -> Select[Any]:
+        info, block = self.entity.info, self._block
+        given = {
+            name: Parameter(f"v{number}", info.columns[name].type, [values[place] for place in places])
+            for number, (name, values) in enumerate(block.columns.items())
+        }
+        number = Parameter(PLACE, Integer(), places)
+        row = {name: parameter.reference(dialect) for name, parameter in given.items()}
+        columns = _labelled(info, {**row, **_defaults(info, row)})
+        rows = select(number.reference(dialect).label(PLACE), *columns)
+        source = rows.select_from(wanted([number, *given.values()], dialect)).subquery(info.table.name)
+        place = source.c[PLACE]
+        return limited(select(place), _not_inside(self.limits, info, source)).order_by(place).limit(1)
+
+
+async def refused_row(
+    db_sess: AsyncSession, entity: Entity[Any, Any], limits: Limits, values: Mapping[str, Any], operation: str
+) -> ScopeMismatch | None:
+    """Give the refusal of a row with these values or expressions, if it would be outside or that cannot be told."""
+    info = entity.info
+    row = {**values, **_defaults(info, values)}
+    rows = select(*_labelled(info, row))
+    return await _refused(db_sess, entity, limits, rows, row, operation)
+
+
+async def refused_change(
+    db_sess: AsyncSession,
+    entity: Entity[Any, Any],
+    limits: Limits,
+    values: Mapping[str, Any],
+    conditions: Sequence[ColumnElement[bool]],
+    operation: str,
+) -> ScopeMismatch | None:
+    """Give the refusal of what some rows would become, if one would be outside or that cannot be told."""
+    info = entity.info
+    unknown = {name for name in info.columns if info.changes_unasked(name) or name == info.version} - values.keys()
+    row = {name: values.get(name, column) for name, column in info.columns.items() if name not in unknown}
+    rows = limited(select(*_labelled(info, row)), *conditions)
+    return await _refused(db_sess, entity, limits, rows, row, operation)
+
+
+async def _refused(
+    db_sess: AsyncSession,
+    entity: Entity[Any, Any],
+    limits: Limits,
+    rows: Select[Any],
+    row: Mapping[str, Any],
+    operation: str,
+) -> ScopeMismatch | None:
+    # Located here, as the error of a row that was written: a partial form has another operation's name.
+    info, error = entity.info, ScopeMismatch()
+    entity.located(error, operation)
+    known = {info.columns[name].name for name in row}
+    if not all(_is_told(condition, info, known) for condition in limits.others):
+        return error
+    source = rows.subquery(info.table.name)
+    outside = select(exists(limited(select(literal(1)).select_from(source), _not_inside(limits, info, source))))
+    try:
+        async with savepoint(db_sess):
+            found = (await execute(db_sess, outside, entity.origin(operation))).scalar_one()
+    except (DatabaseFault, BadInput):
+        return error
+    return error if found else None
+
+
+def _defaults(info: RowInfo[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the database puts into the columns that are not given, as far as the mapping tells."""
+    found = {name: _default(info, column) for name, column in info.columns.items() if name not in given}
+    return {name: default for name, default in found.items() if default is not None}
+
+
+def _default(info: RowInfo[Any], column: Column[Any]) -> Any:
+    if column is info.table.autoincrement_column or column.identity or column.computed:
+        return None
+    default: Any = column.default
+    if default is not None:
+        return _typed(column, default.arg) if default.is_scalar or default.is_clause_element else None
+    server_default = column.server_default
+    if isinstance(server_default, DefaultClause):
+        given: Any = server_default.arg
+        return sql_cast(literal(given) if isinstance(given, str) else given, column.type)
+    return _typed(column, null()) if server_default is None else None
+
+
+def _labelled(info: RowInfo[Any], row: Mapping[str, Any]) -> list[Any]:
+    return [_typed(info.columns[name], value).label(info.columns[name].name) for name, value in row.items()]
+
+
+def _typed(column: Column[Any], value: Any) -> Any:
+    expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
+    if expression is None or isinstance(expression, Null):
+        return sql_cast(null(), column.type)
+    sql: Any = expression if isinstance(expression, ClauseElement) else literal(value, column.type)
+    return type_coerce(sql, column.type)
+
+
+def _not_inside(limits: Limits, info: RowInfo[Any], source: FromClause) -> ColumnElement[bool]:
+    def reading(column: Column[Any]) -> ColumnElement[Any]:
+        return source.c[column.name]
+
+    return negation(conjunction([rebound(condition, info, reading, source) for condition in limits.others]))
+
+
+def _is_told(condition: ColumnElement[bool], info: RowInfo[Any], known: set[str]) -> bool:
+    """Say whether a condition can be put to values of these columns, named as in the table."""
+    return all(_can_be_told(part, info, known) for part in parts(condition, info))
+
+
+def _can_be_told(part: Any, info: RowInfo[Any], known: set[str]) -> bool:
+    if isinstance(part, Column):
+        return part.name in known or not is_table(part.table, info)
+    if isinstance(part, TextClause) or (isinstance(part, ColumnClause) and part.name not in ("1", "*")):
+        return {column.name for column in info.columns.values()} <= known  # it may read any
+    return not isinstance(part, (TableValuedColumn, Lateral))

@@ -1,0 +1,349 @@
+"""What a scope says about rows of other classes: the rows below in a tree, the parents within which is counted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from rowsmith import (
+    PUBLIC,
+    AllOf,
+    AnyOf,
+    Condition,
+    EmptyScope,
+    NextValue,
+    Not,
+    ReferenceNotFound,
+    Repository,
+    RepositoryError,
+    ScopeError,
+    ScopeMismatch,
+    ScopeRequired,
+    SearchScope,
+    Spec,
+    Unscoped,
+)
+from rowsmith.testing import WithTables
+from sample import stored
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class BoardRow(Base):
+    __tablename__ = "boards"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    parent_id: Mapped[int | None] = mapped_column(sa.ForeignKey("boards.id"))
+    cards: Mapped[list[CardRow]] = relationship()
+    boards: Mapped[list[BoardRow]] = relationship()
+
+
+class CardRow(Base):
+    __tablename__ = "cards"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    author: Mapped[str] = mapped_column(server_default="me")
+    board_id: Mapped[int] = mapped_column(sa.ForeignKey("boards.id", name="fk_cards_board"))
+    number: Mapped[int] = mapped_column(server_default="0")
+    board: Mapped[BoardRow] = relationship(viewonly=True)
+    labels: Mapped[list[LabelRow]] = relationship()
+
+
+class LabelRow(Base):
+    __tablename__ = "labels"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    card_id: Mapped[int] = mapped_column(sa.ForeignKey("cards.id"))
+    word: Mapped[str]
+
+
+@dataclass(frozen=True)
+class LabelCreate(Spec[LabelRow], filled={"card_id"}):
+    word: str
+
+
+@dataclass(frozen=True)
+class CardBelow(Spec[CardRow], filled={"board_id"}):
+    owner: str
+    labels: tuple[LabelCreate, ...] = ()
+
+
+@dataclass(frozen=True)
+class BareCard(Spec[CardRow], filled={"board_id", "owner"}):
+    """A card whose owner the scope supplies."""
+
+
+@dataclass(frozen=True)
+class BoardCreate(Spec[BoardRow]):
+    tenant: str
+    cards: tuple[Any, ...] = ()
+    boards: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class CardCreate(Spec[CardRow], filled={"number"}):
+    owner: str
+    board_id: int
+
+
+class Boards(Repository[BoardRow, BoardRow, int]):
+    pass
+
+
+class StrictBoards(Boards):
+    scope_required = True
+
+
+class Cards(Repository[CardRow, CardRow, int]):
+    next_value = NextValue(CardRow.number, within=CardRow.board_id)
+
+
+Related = Mapping[type, Sequence[Condition]]
+
+
+@dataclass(frozen=True)
+class Scope(SearchScope):
+    """Conditions on the row itself, and what is said about others."""
+
+    conditions: tuple[Condition, ...]
+    related: Any
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return self.conditions
+
+    def to_related(self) -> Related:
+        given: Related = self.related
+        return given
+
+
+def boards_of(tenant: str, related: Any = None) -> Scope:
+    owned = {CardRow: [CardRow.owner == tenant]}
+    return Scope((BoardRow.tenant == tenant,), owned if related is None else related)
+
+
+def wide(related: Any = None) -> Scope:
+    return boards_of("a", {CardRow: [CardRow.owner.in_(["a", "c"])], LabelRow: PUBLIC} if related is None else related)
+
+
+A, B = boards_of("a"), boards_of("b")
+
+
+@pytest.fixture
+async def boards(any_tables: WithTables) -> AsyncIterator[Boards]:
+    """Board 1 is a's, board 2 b's."""
+    async with any_tables(BoardRow, CardRow, LabelRow) as db:
+        made = Boards(db)
+        await made.batch_create([BoardCreate("a"), BoardCreate("b")])
+        yield made
+
+
+async def below(boards: Boards) -> list[tuple[Any, ...]]:
+    return await stored(boards.db, sa.select(CardRow.owner).order_by(CardRow.id))
+
+
+async def answer(call: Awaitable[Any]) -> tuple[Any, ...]:
+    with pytest.raises(RepositoryError) as caught:
+        await call
+    error = caught.value
+    return type(error), str(error), repr(error), error.facts, error.__cause__, error.__context__
+
+
+async def test_what_is_said_about_a_child_is_stamped_and_held(boards: Boards) -> None:
+    """Equalities are stamped, what cannot be is verified; a row that says otherwise undoes the whole tree."""
+    await boards.create(BoardCreate("a", (BareCard(),)), scope=A)
+    await boards.create(BoardCreate("a", (CardBelow("c", (LabelCreate("x"),)),)), scope=wide())
+    assert await below(boards) == [("a",), ("c",)]
+    for scope in (A, wide(), AllOf(wide(), A), AllOf(A, boards_of("a", {CardRow: PUBLIC}))):
+        for specs in ([BoardCreate("a", (CardBelow("b"),))], [BoardCreate("a"), BoardCreate("a", (CardBelow("b"),))]):
+            with pytest.raises(ScopeMismatch):
+                await boards.batch_create(specs, scope=scope)
+            (failure,) = (await boards.batch_create_partial(specs[-1:], scope=scope)).failed
+            assert isinstance(failure.error, ScopeMismatch)
+            with pytest.raises(ScopeMismatch):
+                await boards.load(specs, scope=scope)
+    assert await boards.count() == 4
+    assert await below(boards) == [("a",), ("c",)]
+
+
+async def test_children_of_the_same_class_are_under_the_scope_itself(boards: Boards) -> None:
+    """A tree of one class needs no word more."""
+    nested = (BoardCreate("a", boards=(BoardCreate("b"),)),)
+    for scope in (boards_of("a", {}), boards_of("a", {BoardRow: PUBLIC})):
+        with pytest.raises(ScopeMismatch):
+            await boards.create(BoardCreate("a", boards=(BoardCreate("b"),)), scope=scope)
+        with pytest.raises(ScopeMismatch):
+            await boards.create(BoardCreate("a", boards=nested), scope=scope)
+        await boards.create(BoardCreate("a", boards=(BoardCreate("a"),)), scope=scope)
+
+
+async def test_silence_is_refused_where_a_scope_is_required(boards: Boards) -> None:
+    """The message says what to write; PUBLIC rows are free, and so is a call that says it is unscoped."""
+    strict = StrictBoards(boards.db)
+    spec = BoardCreate("a", (CardBelow("b"),))
+    with pytest.raises(ScopeRequired, match=r"Scope says nothing about CardRow: write Scope\.to_related\(\)"):
+        await strict.create(spec, scope=boards_of("a", {}))
+    deep = BoardCreate("a", (CardBelow("a", (LabelCreate("x"),)),))
+    with pytest.raises(ScopeRequired, match="nothing about LabelRow"):
+        await strict.batch_create([deep], scope=A)
+    assert await below(boards) == []
+    await strict.create(BoardCreate("a"), scope=boards_of("a", {}))
+    await strict.create(deep, scope=wide())
+    await strict.create(spec, scope=boards_of("a", {CardRow: PUBLIC}))
+    await strict.create(spec, scope=Unscoped(reason="test"))
+    await boards.create(spec, scope=boards_of("a", {}))
+    await boards.create(spec)
+    assert [owner for (owner,) in await below(boards)] == ["a", "b", "b", "b", "b"]
+
+
+COMBINED: dict[str, tuple[SearchScope, set[str]]] = {
+    "any of": (AnyOf(A, B), {"a", "b"}),
+    "any of, one silent": (AnyOf(A, boards_of("c", {})), {"a"}),
+    "any of, a condition": (AnyOf(A, BoardRow.tenant == "c"), {"a"}),
+    "any of, one public": (AnyOf(A, boards_of("c", {CardRow: PUBLIC})), {"a", "b", "c"}),
+    "all of": (AllOf(wide(), boards_of("a", {CardRow: [CardRow.owner > "a"]})), {"c"}),
+    "all of, one public": (AllOf(A, boards_of("a", {CardRow: PUBLIC})), {"a"}),
+    "all of, all public": (AllOf(boards_of("a", {CardRow: PUBLIC}), BoardRow.tenant == "a"), {"a", "b", "c"}),
+    "not": (Not(B), {"a", "c"}),
+    "not public": (Not(boards_of("b", {CardRow: PUBLIC})), {"a", "b", "c"}),
+    "nested": (AllOf(AnyOf(A, B), Not(B)), {"a"}),
+}
+
+
+@pytest.mark.parametrize("scope, owners", COMBINED.values(), ids=COMBINED)
+async def test_scopes_are_combined_for_children_too(boards: Boards, scope: SearchScope, owners: set[str]) -> None:
+    """Any, all and the complement; a scope that is silent on a class adds nothing to what others say."""
+    strict, made = StrictBoards(boards.db), set[str]()
+    for owner in ("a", "b", "c"):
+        try:
+            await strict.create(BoardCreate("a", (CardBelow(owner),)), scope=scope)
+        except ScopeMismatch:
+            continue
+        made.add(owner)
+    assert made == owners
+
+
+@pytest.mark.parametrize(
+    "related, kind",
+    [
+        ({CardRow: []}, EmptyScope),
+        ({CardRow: CardRow.owner == "a"}, ScopeError),
+        ({CardRow: "owner"}, ScopeError),
+        ({"CardRow": PUBLIC}, ScopeError),
+        ([CardRow.owner == "a"], ScopeError),
+    ],
+)
+async def test_what_says_nothing_is_refused(boards: Boards, related: Any, kind: type[ScopeError]) -> None:
+    """An empty list is no PUBLIC, and what is no mapping of classes to conditions is said to be so."""
+    for scope in (boards_of("a", related), AnyOf(boards_of("a", related), B)):
+        with pytest.raises(kind, match=r"to_related\(\) (gave|gives|names)"):
+            await boards.create(BoardCreate("a", (CardBelow("b"),)), scope=scope)
+    assert await below(boards) == []
+
+
+def cards_of(*conditions: Condition, related: Any = None) -> Scope:
+    return Scope(conditions, {} if related is None else related)
+
+
+OWNED = CardRow.owner == "a"
+PARENTS: dict[str, SearchScope] = {
+    "said": cards_of(OWNED, related={BoardRow: [BoardRow.tenant == "a"]}),
+    "said, verified": cards_of(CardRow.owner.in_(["a"]), related={BoardRow: [BoardRow.tenant.in_(["a", "c"])]}),
+    "any of": AnyOf(
+        cards_of(OWNED, related={BoardRow: [BoardRow.tenant == "a"]}),
+        cards_of(CardRow.owner == "c", related={BoardRow: [BoardRow.tenant == "c"]}),
+    ),
+    "decided by a relationship": cards_of(CardRow.board.has(BoardRow.tenant == "a")),
+    "decided by a subquery": cards_of(
+        CardRow.board_id.in_(sa.select(BoardRow.id).where(BoardRow.tenant == "a")), CardRow.id > 0
+    ),
+    "decided by a value": cards_of(CardRow.board_id == 1),
+}
+Create = Callable[[Cards, CardCreate, SearchScope], Awaitable[Any]]
+
+
+async def one_failure(call: Awaitable[Any]) -> None:
+    raise (await call).failed[0].error
+
+
+CREATES: dict[str, Create] = {
+    "create": lambda cards, spec, scope: cards.create(spec, scope=scope),
+    "batch_create": lambda cards, spec, scope: cards.batch_create([CardCreate("a", 1), spec], scope=scope),
+    "load": lambda cards, spec, scope: cards.load([spec], scope=scope),
+    "partial": lambda cards, spec, scope: one_failure(cards.batch_create_partial([spec], scope=scope)),
+}
+
+
+@pytest.mark.parametrize("create", CREATES.values(), ids=CREATES)
+@pytest.mark.parametrize("scope", PARENTS.values(), ids=PARENTS)
+async def test_a_foreign_parent_is_an_absent_one(boards: Boards, scope: SearchScope, create: Create) -> None:
+    """Neither is counted within, and the answers are the same; the own parent is."""
+    cards = Cards(boards.db)
+    await cards.batch_create([CardCreate("b", 2)] * 3)
+    absent = await answer(create(cards, CardCreate("a", 99), scope))
+    assert absent[0] in (ReferenceNotFound, ScopeMismatch)
+    assert await answer(create(cards, CardCreate("a", 2), scope)) == absent
+    assert (await cards.create(CardCreate("a", 1), scope=scope)).number == 1
+    assert await cards.count() == 4
+
+
+class ShelfRow(Base):
+    __tablename__ = "shelves"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+
+
+class BookRow(Base):
+    __tablename__ = "books"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    shelf_id: Mapped[int] = mapped_column(sa.ForeignKey("shelves.id"))
+    number: Mapped[int]
+
+
+@dataclass(frozen=True)
+class ShelfCreate(Spec[ShelfRow]):
+    tenant: str
+
+
+@dataclass(frozen=True)
+class BookCreate(Spec[BookRow], filled={"number"}):
+    tenant: str
+    shelf_id: int
+
+
+class Shelves(Repository[ShelfRow, ShelfRow, int]):
+    pass
+
+
+class Books(Repository[BookRow, BookRow, int]):
+    next_value = NextValue(BookRow.number, within=BookRow.shelf_id)
+
+
+async def test_equalities_hold_for_a_parents_columns_of_the_same_names(any_tables: WithTables) -> None:
+    """A scope that says nothing about the parent's class still keeps to its tenant."""
+    async with any_tables(ShelfRow, BookRow) as db:
+        await Shelves(db).batch_create([ShelfCreate("a"), ShelfCreate("b")])
+        books, scope = Books(db), Scope((BookRow.tenant == "a",), {})
+        absent = await answer(books.create(BookCreate("a", 99), scope=scope))
+        assert absent[0] is ReferenceNotFound
+        assert await answer(books.create(BookCreate("a", 2), scope=scope)) == absent
+        assert (await books.create(BookCreate("a", 1), scope=scope)).number == 1
+        free = Scope((BookRow.tenant == "a",), {ShelfRow: PUBLIC})
+        assert (await books.create(BookCreate("a", 2), scope=free)).number == 1
+        assert (await books.create(BookCreate("b", 2), scope=Unscoped(reason="test"))).number == 2
+
+
+async def test_a_scope_that_does_not_tell_whose_parents_are_meant_is_refused(boards: Boards) -> None:
+    """Absent, foreign and own parents alike; the message says what to write."""
+    cards = Cards(boards.db)
+    answers = {(await answer(cards.create(CardCreate("a", board), scope=cards_of(OWNED))))[:3] for board in (1, 2, 99)}
+    assert len(answers) == 1
+    with pytest.raises(ScopeRequired, match="Scope says nothing about BoardRow"):
+        await cards.create(CardCreate("a", 1), scope=cards_of(OWNED))
+    assert (await cards.create(CardCreate("a", 1), scope=cards_of(OWNED, related={BoardRow: PUBLIC}))).number == 1
