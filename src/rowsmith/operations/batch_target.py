@@ -1,9 +1,14 @@
 """Many rows to be changed or removed by one statement: the statement, and how its answer is read. Pure.
 
-On PostgreSQL it is ``UPDATE ... WHERE ctid = ANY (ARRAY(SELECT ctid ... ORDER BY key FOR UPDATE))``: the inner
-SELECT locks the rows in key order, so that batches which overlap queue up instead of deadlocking (PostgreSQL's
-manual, "Deadlocks"), and hands their physical places on, so that the outer statement need not look the keys up
-again. All conditions stand in both. SQLite has one writer at a time and needs no locks.
+On PostgreSQL it is ``WITH wanted AS (SELECT ... FOR UPDATE) UPDATE ... WHERE ctid = wanted.place AND tableoid =
+wanted.part``: the inner SELECT locks the rows in key order, so that batches which overlap queue up instead of
+deadlocking (PostgreSQL's manual, "Deadlocks"), and hands their physical places on, so that the outer statement need
+not look the keys up again. All conditions stand in the inner one, which alone says which rows are meant; a row that
+it has locked cannot change any more. SQLite has one writer at a time and needs no locks.
+
+The planner is left no choice that would cost the square of the batch, whatever it takes the table to be: each key is
+looked up by itself, by nothing but the key, and of an outer statement without conditions of its own it cannot think
+that it reaches a single row.
 """
 
 from __future__ import annotations
@@ -15,34 +20,37 @@ from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
+    FromClause,
     Select,
+    Table,
     UniqueConstraint,
     Update,
-    any_,
+    collate,
     column,
     delete,
     func,
-    literal_column,
     select,
+    true,
     update,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import ReturningDelete
 
+from rowsmith.conditions import conjunction
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.entity import Entity, TData, TRow
 from rowsmith.operations.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
 from rowsmith.operations.updater import next_version
-from rowsmith.operations.wanted import Parameter, wanted
+from rowsmith.operations.wanted import NAME, Parameter, wanted
 
 TMade = TypeVar("TMade")
 
 VERSION = "version"
 
-ctid: ColumnElement[Any] = column("ctid")
-"""Where a row physically is: the fastest way to it within a statement, and of no meaning after it."""
+PLACE, PART = "place", "part"
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,7 @@ class BatchTarget(Generic[TRow, TData]):
     def update(self, changes: Changes, *, again: bool = False) -> Update:
         """Give the UPDATE ... RETURNING; versions go up with it.
 
-        ``again`` is for rows that the first statement did not find: it waits for no locks, and takes
-        partitions and child tables into account.
+        ``again`` is for rows that the first statement did not find: it waits for no locks.
         """
         info = self.entity.info
         values = by_column(info, {**changes.values, **next_version(info)})
@@ -122,11 +129,33 @@ class BatchTarget(Generic[TRow, TData]):
     ) -> list[ColumnElement[bool]]:
         if self.dialect.name != "postgresql":
             return [*self._matched(parameters), *self.conditions]
-        places = locked_in_key_order(self.entity.info, [self._in_keys, *self.conditions], skip_locked=again, **lock)
-        # Places are unique within one table, so where there is no need of values it will do to name it, at first.
-        bare = not (parameters or self.versions or again)
-        matched = [_in_table(self.entity.info, self.dialect)] if bare else self._matched(parameters)
-        return [*matched, *self.conditions, ctid == any_(places)]
+        looked_up = parameters or self.versions or len(self.entity.info.primary_key) > 1
+        locks = {"skip_locked": again, **lock}
+        places = (self._looked_up(parameters, locks) if looked_up else self._listed(locks)).cte(NAME)
+        place, part = place_and_part(self.entity.info.table)
+        return [place == places.c[PLACE], part == places.c[PART]]
+
+    def _listed(self, locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT that locks rows by keys of one column, in their order."""
+        found = self._found(self._in_keys).order_by(*self.entity.info.key_attributes)
+        return found.with_for_update(**locks)
+
+    def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT that takes key after key, in their order, and locks its row."""
+        table = wanted([*self._version_parameter(), *parameters], self.dialect, self._key_arrays)
+        order = [
+            _collated(table.c[name], item.type) for name, item in zip(self._key_arrays, self._key_columns, strict=True)
+        ]
+        given = select(*table.c).order_by(*order).subquery("given")
+        row = self._found(*self._same(given)).with_for_update(**locks).correlate(given).lateral("found")
+        values = [given.c[parameter.name] for parameter in parameters]
+        return select(row.c[PLACE], row.c[PART], *values).select_from(given.join(row, true()))
+
+    def _found(self, *matched: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of places; that the conditions be TRUE is a form which no index could be chosen for."""
+        hidden = [conjunction(self.conditions).is_(true())] if self.conditions else []
+        place, part = place_and_part(self.entity.info.table)
+        return select(place.label(PLACE), part.label(PART)).where(*matched, *hidden)
 
     @cached_property
     def _in_keys(self) -> ColumnElement[bool]:
@@ -134,6 +163,10 @@ class BatchTarget(Generic[TRow, TData]):
             return keys_condition(self.entity.info, self.keys, self.dialect)
         columns = [attribute.expression for attribute in self.entity.info.key_attributes]
         return in_arrays(columns, list(self._key_arrays.values()))
+
+    @property
+    def _key_columns(self) -> list[Column[Any]]:
+        return [self.entity.info.columns[name] for name in self.entity.info.primary_key]
 
     @cached_property
     def _key_arrays(self) -> Mapping[str, Any]:
@@ -144,13 +177,18 @@ class BatchTarget(Generic[TRow, TData]):
 
     def _matched(self, parameters: Sequence[Parameter]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the rows, by a table of keys where values come with them."""
-        info, given = self.entity.info, [*self._version_parameter(), *parameters]
+        given = [*self._version_parameter(), *parameters]
         if self.dialect.name == "postgresql":
             table = wanted(given, self.dialect, self._key_arrays)
         elif given:
             table = wanted([*self._key_parameters(), *given], self.dialect)
         else:
             return [self._in_keys]
+        return self._same(table)
+
+    def _same(self, table: FromClause) -> list[ColumnElement[bool]]:
+        """Give the conditions that a row has the key, and the version, of a row of ``table``."""
+        info = self.entity.info
         same = [attribute == table.c[f"k{place}"] for place, attribute in enumerate(info.key_attributes)]
         if self.versions and info.version is not None:
             same.append(info.attribute(info.version) == table.c[VERSION])
@@ -170,9 +208,10 @@ class BatchTarget(Generic[TRow, TData]):
         return [Parameter(VERSION, info.columns[info.version].type, self.versions)]
 
 
-def _in_table(info: RowInfo[Any], dialect: Dialect) -> ColumnElement[bool]:
-    name = dialect.identifier_preparer.format_table(info.table).replace("'", "''")
-    return column("tableoid") == literal_column(f"'{name}'::regclass")
+def _collated(key: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+    """Have keys in the order that the column itself is in, so that all lock in the same one."""
+    collation = getattr(kind, "collation", None)
+    return key if collation is None else collate(key, collation)
 
 
 class Keyed(Generic[TMade]):
@@ -200,6 +239,14 @@ class Keyed(Generic[TMade]):
         return dict(zip(keys, self._build_all(records), strict=True))
 
 
+def place_and_part(table: Table) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Give the system columns that say where a row is: the fastest way to it, and of no meaning after the statement.
+
+    ``ctid`` is unique within one table, so ``tableoid`` names the partition or child table that it is in.
+    """
+    return column("ctid", _selectable=table), column("tableoid", _selectable=table)
+
+
 def locked_in_key_order(
     info: RowInfo[Any], conditions: Sequence[ColumnElement[bool]], *, skip_locked: bool = False, key_share: bool = False
 ) -> Any:
@@ -211,7 +258,8 @@ def locked_in_key_order(
         skip_locked: leave out those that others have locked.
         key_share: a lock that lets other rows be made to refer to these meanwhile.
     """
-    chosen = select(ctid).select_from(info.table).where(*conditions)
+    place, _ = place_and_part(info.table)
+    chosen = select(place).where(*conditions)
     locked = chosen.order_by(*info.key_attributes).with_for_update(skip_locked=skip_locked, key_share=key_share)
     return func.array(locked.correlate(None).scalar_subquery())
 

@@ -28,6 +28,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.engine import Dialect
@@ -36,7 +37,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rowsmith.errors import InvalidValue, LockNotAvailable, RepositoryError
 from rowsmith.execution import execute
 from rowsmith.operations.admission import admit
-from rowsmith.operations.batch_target import ctid
+from rowsmith.operations.batch_target import place_and_part
 from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
 from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.narrowing import narrowing
@@ -51,6 +52,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 """Seconds between two passes that met nothing but locked rows: doubled from the one up to the other."""
 
 LIMIT, AFTER = "rowsmith_limit", "rowsmith_after_"
+
+PLACE, PART = "rowsmith_place", "rowsmith_part"
 
 PATIENCE = 30.0
 """Seconds without any progress, all that is left being locked by others, after which a purge gives up."""
@@ -199,16 +202,18 @@ class Doomed:
     def chunk(self, *, first: bool) -> Select[*tuple[Any, ...]]:
         """Give PostgreSQL's statement that removes the next chunk: how many were, and the last key locked.
 
-        It gives no row where there is nothing more. All conditions stand in the DELETE, too: places are unique
-        within a partition only.
+        It gives no row where there is nothing more. The places alone lead to the rows, for the planner could take
+        conditions to be the better way; those of another partition are told apart by a look into a hash table.
         """
-        info = self.info
-        locked = self.keys(first=first).add_columns(ctid).with_for_update(skip_locked=True).cte("locked")
-        here = ctid == any_(func.array(select(locked.c.ctid).scalar_subquery()))
-        gone = delete(info.table).where(here, *self.conditions).returning(literal(1).label("one")).cte("gone")
-        keys = [locked.c[info.columns[name].name] for name in info.primary_key]
+        info, (place, part) = self.info, place_and_part(self.info.table)
+        keys = self.keys(first=first).add_columns(place.label(PLACE), part.label(PART))
+        locked = keys.with_for_update(skip_locked=True).cte("locked")
+        here = place == any_(func.array(select(locked.c[PLACE]).scalar_subquery()))
+        these = tuple_(place, part).in_(select(locked.c[PLACE], locked.c[PART])).is_(true())
+        gone = delete(info.table).where(here, these).returning(literal(1).label("one")).cte("gone")
+        last = [locked.c[info.columns[name].name] for name in info.primary_key]
         number = select(func.count()).select_from(gone).scalar_subquery()
-        return select(number, *keys).order_by(*(key.desc() for key in keys)).limit(1)
+        return select(number, *last).order_by(*(key.desc() for key in last)).limit(1)
 
     @cached_property
     def chunks(self) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
