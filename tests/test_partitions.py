@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import BatchResult, Database, OptionalState, Patch, Repository, SoftDelete, Spec
@@ -63,16 +63,19 @@ async def parts(with_tables: WithTables) -> AsyncIterator[PartRepository]:
     async with with_tables(PartRow) as db:
         made = PartRepository(db)
         await made.batch_create([PartCreate(pk, "a") for pk in range(60)])
+        async with db.begin_session() as db_sess:  # so small that PostgreSQL reads them whole, place or no place
+            await db_sess.execute(sa.text("ANALYZE parts"))
         yield made
 
 
-@asynccontextmanager
-async def locked(db: Database, pk: int) -> AsyncIterator[None]:
-    """Another transaction changes a row meanwhile, and commits a little later than the block has begun."""
-    async with db.begin_session() as db_sess:
-        await db_sess.execute(sa.text("UPDATE parts SET name = name WHERE id = :pk"), {"pk": pk})
-        yield
-        await asyncio.sleep(0.2)
+async def is_waited_for(db_sess: AsyncSession, sent: asyncio.Future[Any]) -> bool:
+    """Look until somebody waits for this transaction; False where the call that was sent ends before."""
+    waiting = sa.text("SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))")
+    while not sent.done():
+        if (await db_sess.execute(waiting)).scalar_one():
+            return True
+        await asyncio.sleep(0.01)
+    return False
 
 
 RENAMED = PartPatch(name=OptionalState.update("x"))
@@ -92,10 +95,10 @@ Call: TypeAlias = Callable[[PartRepository], Awaitable[BatchResult[PartData, Any
 )
 async def test_a_batch_waits_for_a_locked_row(parts: PartRepository, database: Database, call: Call) -> None:
     """And changes or removes it then: it is there."""
-    async with locked(database, 5):
+    async with database.begin_session() as db_sess:
+        await db_sess.execute(sa.text("UPDATE parts SET name = name WHERE id = 5"))
         sent = asyncio.ensure_future(call(parts))
-        await asyncio.sleep(0.1)
-        assert not sent.done()
+        assert await is_waited_for(db_sess, sent)
     result = await sent
     assert (sorted(item.id for item in result.succeeded), result.missing) == (IDS, [])
     assert await parts.count(None, [PartRow.name == "a"]) in (56, 60 - len(IDS))

@@ -134,28 +134,24 @@ class BatchTarget(Generic[TRow, TData]):
         if self.dialect.name != "postgresql":
             return [*self._matched(parameters), *self.conditions]
         looked_up = parameters or self.versions or len(self.entity.info.primary_key) > 1
-        found = self._looked_up(parameters, again, lock) if looked_up else self._listed(again, lock)
-        places = found.cte(NAME)
+        locks = {"skip_locked": again, **lock}
+        places = (self._looked_up(parameters, locks) if looked_up else self._listed(locks)).cte(NAME)
         place, part = place_and_part(self.entity.info.table)
         return [place == places.c[PLACE], part == places.c[PART]]
 
-    def _listed(self, again: bool, lock: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
+    def _listed(self, locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that locks rows by keys of one column, in their order."""
         found = self._found(self._in_keys).order_by(*self.entity.info.key_attributes)
-        return found.with_for_update(skip_locked=again, **lock)
+        return found.with_for_update(**locks)
 
-    def _looked_up(
-        self, parameters: Sequence[Parameter], again: bool, lock: Mapping[str, Any]
-    ) -> Select[*tuple[Any, ...]]:
+    def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that takes key after key, in their order, and locks its row."""
         table = wanted([*self._version_parameter(), *parameters], self.dialect, self._key_arrays)
         order = [
             _collated(table.c[name], item.type) for name, item in zip(self._key_arrays, self._key_columns, strict=True)
         ]
         given = select(*table.c).order_by(*order).subquery("given")
-        row = (
-            self._found(*self._same(given)).with_for_update(skip_locked=again, **lock).correlate(given).lateral("found")
-        )
+        row = self._found(*self._same(given)).with_for_update(**locks).correlate(given).lateral("found")
         values = [given.c[parameter.name] for parameter in parameters]
         return select(row.c[PLACE], row.c[PART], *values).select_from(given.join(row, true()))
 
