@@ -57,14 +57,14 @@ async def test_another_tenants_rows_stay(counters: CounterRepository) -> None:
 
 @pytest.mark.parametrize("size", [1, 3000])
 async def test_a_purge_is_one_statement(any_tables: WithTables, size: int) -> None:
-    """However many rows; one more where some are not there, on PostgreSQL."""
+    """However many rows; one more where some are not there."""
     async with counters_in(any_tables, size) as counters:
         with count_statements(counters.db) as sent:
             assert len((await counters.batch_purge([("a", place) for place in range(size)])).succeeded) == size
         assert len(sent) == 1
         with count_statements(counters.db) as sent:
             await counters.batch_purge([("a", 0), ("b", 0)])
-        assert len(sent) == (2 if counters.db.engine.dialect.name == "postgresql" else 1)
+        assert len(sent) == 2
 
 
 async def test_a_referenced_row_keeps_the_whole_batch(groups: GroupRepository) -> None:

@@ -50,7 +50,7 @@ async def test_another_tenants_rows_are_absent(counters: CounterRepository) -> N
 
 @pytest.mark.parametrize("size", [1, 500])
 async def test_each_is_one_statement(any_tables: WithTables, size: int) -> None:
-    """However many rows; one more where some are not there, on PostgreSQL."""
+    """However many rows; one more where some are not there."""
     async with counters_in(any_tables, size) as counters:
         ids = [("a", place) for place in range(size)]
         with count_statements(counters.db) as sent:
@@ -59,7 +59,7 @@ async def test_each_is_one_statement(any_tables: WithTables, size: int) -> None:
         assert len(sent) == 2
         with count_statements(counters.db) as sent:
             await counters.batch_delete([*ids, ("x", 1)])
-        assert len(sent) == (2 if counters.db.engine.dialect.name == "postgresql" else 1)
+        assert len(sent) == 2
 
 
 async def test_a_place_taken_meanwhile_undoes_the_whole_restoration(any_tables: WithTables) -> None:

@@ -16,7 +16,7 @@ from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.admission import savepoint
-from rowsmith.operations.batch_target import BatchTarget, Changes, keep_keys, plain_keys, versions_of
+from rowsmith.operations.batch_target import BatchTarget, Changes, keep_keys, lock_strength, plain_keys, versions_of
 from rowsmith.operations.bulk.collector import collector_paused
 from rowsmith.operations.entity import Entity, TData, TRow
 from rowsmith.operations.held import refused_change, scope_first
@@ -148,26 +148,26 @@ class BatchWriter(Generic[TRow, TData]):
 
         for places in chunks:
             await send(places)
-        if self.dialect.name == "postgresql" and len(done) < len(self.keys):
+        if len(done) < len(self.keys) and (left := await self._left(target, done, writes)):
             # A row that another transaction changed while we waited for its lock is ours now, but in a version that
-            # the statement's snapshot did not see. The next one's does. It skips what others have locked since:
-            # to wait out of key order could be a deadlock.
-            await send(self._places_not_in(done), again=True)
-        if len(done) < len(self.keys) and (left := await self._left(target, done)):
-            # Rows that came meanwhile, or that a trigger refuses; locked now, so that the same write again tells which.
+            # the statement's snapshot did not see. The next one's does. What it does not reach a trigger refuses.
             await send(left, again=True)
             if refused := [place for place in left if self.plain[place] not in done]:
                 await give_up(self.db_sess)
                 raise self.entity.located(RefusedByTrigger.at(refused[0], "row"), self.operation)
         return done
 
-    async def _left(self, target: BatchTarget[TRow, TData], done: Mapping[Any, Any]) -> list[int]:
-        """Give the places of rows that were not written and are there, and lock those that nobody else has locked."""
+    async def _left(
+        self, target: BatchTarget[TRow, TData], done: Mapping[Any, Any], writes: Mapping[str, Any] | None
+    ) -> list[int]:
+        """Give the places of rows that were not reached and are there all the same, locked from now on.
+
+        Those that others have locked since are left out: to wait out of key order could be a deadlock.
+        """
+        lock = {} if writes is None else lock_strength(self.entity.info, writes)
         rest, found = target.part(self._places_not_in(done)), set[Any]()
         for places in rest.chunks():
-            there = rest.part(places).select_keys()
-            if self.dialect.name == "postgresql":
-                there = there.with_for_update(of=self.entity.info.row, skip_locked=True)
+            there = rest.part(places).select_keys().with_for_update(of=self.entity.info.row, skip_locked=True, **lock)
             found.update(plain_keys(self.entity.info, await self._keys(there)))
         return [place for place in self._places_not_in(done) if self.plain[place] in found]
 
