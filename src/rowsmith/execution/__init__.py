@@ -5,7 +5,7 @@ from __future__ import annotations
 from rowsmith.execution.blame import blame
 from rowsmith.execution.execute import execute, execute_writing, translated
 from rowsmith.execution.origin import Origin
-from rowsmith.execution.transactions import has_failed, mark_failed, watch_failures
+from rowsmith.execution.transactions import has_failed, is_watched_by_others, mark_failed, watch_failures
 from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, scrub, translate
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "execute_writing",
     "has_failed",
     "is_disconnect",
+    "is_watched_by_others",
     "mark_failed",
     "scrub",
     "translate",

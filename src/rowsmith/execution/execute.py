@@ -41,7 +41,8 @@ async def execute(
     if getattr(statement, "is_dml", False):
         remember(db_sess, origin)
     try:
-        result = await db_sess.execute(statement, parameters, execution_options={**_FRESH, **(options or {})})
+        told: Any = {"execution_options": {**_FRESH, **(options or {})}, "bind_arguments": origin.binds}
+        result = await db_sess.execute(statement, parameters, **told)
         # Every value is read here, because what a column's type raises for one it does not know quotes the value.
         return result.freeze()() if getattr(result, "returns_rows", True) else result
     except RepositoryError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, Executable
@@ -14,7 +14,9 @@ from rowsmith.execution.origin import Origin
 from rowsmith.execution.translate import DATABASE_ERRORS, UNREADABLE, translate
 
 
-async def fetch_records(db_sess: AsyncSession, statement: Executable, origin: Origin) -> Sequence[Sequence[Any]]:
+async def fetch_records(
+    db_sess: AsyncSession, statement: Executable, origin: Origin, parameters: Mapping[str, Any] | None = None
+) -> Sequence[Sequence[Any]]:
     """Send a write on a table, not on its mapped class, and give the records that it returns.
 
     Values are what their columns' types make of them, as in any result.
@@ -23,8 +25,9 @@ async def fetch_records(db_sess: AsyncSession, statement: Executable, origin: Or
         RepositoryError: as :func:`rowsmith.execution.execute`.
     """
     remember(db_sess, origin)
+    told: Any = {"bind_arguments": origin.binds}
     try:
-        return _records(cast("CursorResult[Any]", await db_sess.execute(statement)))
+        return _records(cast("CursorResult[Any]", await db_sess.execute(statement, parameters, **told)))
     except RepositoryError:
         raise
     except (*DATABASE_ERRORS, *UNREADABLE) as exc:

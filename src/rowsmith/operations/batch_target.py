@@ -32,10 +32,11 @@ from sqlalchemy.sql.dml import ReturningDelete
 
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.bulk.gate import Gate
 from rowsmith.operations.entity import Entity, TData, TRow
 from rowsmith.operations.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
 from rowsmith.operations.updater import next_version
-from rowsmith.operations.wanted import Parameter, wanted
+from rowsmith.operations.wanted import Parameter, wanted, wanted_values
 
 TMade = TypeVar("TMade")
 
@@ -64,7 +65,8 @@ class BatchTarget(Generic[TRow, TData]):
     """The rows with some keys, and every condition that they must satisfy in the same statement.
 
     ``keys`` stand each once; ``versions`` are the ones expected, in the order of the keys, or empty;
-    ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step.
+    ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step; ``gate`` says
+    what the session, the engine and the types of what is sent ask, where anything is sent.
     """
 
     entity: Entity[TRow, TData]
@@ -73,6 +75,7 @@ class BatchTarget(Generic[TRow, TData]):
     conditions: Sequence[ColumnElement[bool]]
     versions: Sequence[Any] = ()
     writes_objects: bool = False
+    gate: Gate | None = None
 
     def update(self, changes: Changes, *, again: bool = False) -> Update:
         """Give the UPDATE ... RETURNING; versions go up with it.
@@ -100,9 +103,10 @@ class BatchTarget(Generic[TRow, TData]):
         return Keyed(self.entity, through_orm=self.writes_objects)
 
     def chunks(self, parameters: int = 0) -> Iterator[Sequence[int]]:
-        """Cut the keys' places into what one statement takes: all on PostgreSQL, whose parameters are arrays."""
+        """Cut the keys' places into what one statement takes: all where its parameters are arrays."""
         width = len(self.entity.info.primary_key) + bool(self.versions) + parameters
-        size = len(self.keys) if self.dialect.name == "postgresql" else SQLITE_PARAMETERS // width
+        keys_stand = 2 if self.dialect.name == "postgresql" else 1  # where rows are locked, and where they are written
+        size = len(self.keys) if self.by_arrays else SQLITE_PARAMETERS // (keys_stand * width)
         for start in range(0, len(self.keys), max(size, 1)):
             yield range(start, min(start + size, len(self.keys)))
 
@@ -112,6 +116,11 @@ class BatchTarget(Generic[TRow, TData]):
             return self
         versions = [self.versions[place] for place in places] if self.versions else ()
         return replace(self, keys=[self.keys[place] for place in places], versions=versions)
+
+    @property
+    def by_arrays(self) -> bool:
+        """Whether keys and values are sent as arrays."""
+        return self.dialect.name == "postgresql" if self.gate is None else self.gate.arrays
 
     @property
     def _table(self) -> Any:
@@ -124,13 +133,13 @@ class BatchTarget(Generic[TRow, TData]):
             return [*self._matched(parameters), *self.conditions]
         places = locked_in_key_order(self.entity.info, [self._in_keys, *self.conditions], skip_locked=again, **lock)
         # Places are unique within one table, so where there is no need of values it will do to name it, at first.
-        bare = not (parameters or self.versions or again)
+        bare = not (parameters or self.versions or again or (self.gate is not None and self.gate.translated))
         matched = [_in_table(self.entity.info, self.dialect)] if bare else self._matched(parameters)
         return [*matched, *self.conditions, ctid == any_(places)]
 
     @cached_property
     def _in_keys(self) -> ColumnElement[bool]:
-        if self.dialect.name != "postgresql":
+        if not self.by_arrays:
             return keys_condition(self.entity.info, self.keys, self.dialect)
         columns = [attribute.expression for attribute in self.entity.info.key_attributes]
         return in_arrays(columns, list(self._key_arrays.values()))
@@ -145,10 +154,10 @@ class BatchTarget(Generic[TRow, TData]):
     def _matched(self, parameters: Sequence[Parameter]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the rows, by a table of keys where values come with them."""
         info, given = self.entity.info, [*self._version_parameter(), *parameters]
-        if self.dialect.name == "postgresql":
+        if self.by_arrays:
             table = wanted(given, self.dialect, self._key_arrays)
         elif given:
-            table = wanted([*self._key_parameters(), *given], self.dialect)
+            table = wanted_values([*self._key_parameters(), *given], self.dialect)
         else:
             return [self._in_keys]
         same = [attribute == table.c[f"k{place}"] for place, attribute in enumerate(info.key_attributes)]

@@ -72,7 +72,7 @@ class BatchUpdater(Operation[TRow, TData]):
         values = checked_values(patch, entity.info)
         limits.agree(values, entity.info)
         writer = BatchWriter(db_sess, entity, ids, "batch_update")
-        target = writer.target([*limits.conditions, *entity.live()], expected_versions)
+        target = await writer.target([*limits.conditions, *entity.live()], expected_versions)
         return await writer.update(target, Changes(values), to_confirm(limits, values, entity.info))
 
     @located("batch_update_each")
@@ -145,8 +145,8 @@ class BatchUpdater(Operation[TRow, TData]):
         entity = self.entity
         read = _read(entity.info, limits, list(patches.values()))
         writer = BatchWriter(db_sess, entity, list(patches), "batch_update_each")
-        target = writer.target([*limits.conditions, *entity.live()], expected_versions)
-        changes = Changes(*read.assignments(dialect_of(db_sess)))
+        target = await writer.target([*limits.conditions, *entity.live()], expected_versions, read.columns)
+        changes = Changes(*read.assignments(arrays=target.by_arrays))
         return await writer.update(target, changes, to_confirm(limits, changes.values, entity.info))
 
     @located("update_where")
@@ -182,7 +182,9 @@ class BatchUpdater(Operation[TRow, TData]):
         limits.agree(values, entity.info)
         if not values:
             return 0
-        statement = self._update_all([*limits.conditions, *conditions, *entity.live()], values, dialect_of(db_sess))
+        statement = self._update_all(
+            [*limits.conditions, *conditions, *entity.live()], values, dialect_of(db_sess, entity.info)
+        )
         return await self._count(db_sess, statement, to_confirm(limits, values, entity.info))
 
     def _update_all(

@@ -14,7 +14,6 @@ from rowsmith.operations.bulk.block import Block
 from rowsmith.operations.bulk.wire import bound
 
 _SAVEPOINT = "rowsmith_copy"
-_IS_SECURED = "SELECT row_security_active($1::text)"
 
 
 class Copy:
@@ -36,19 +35,14 @@ class Copy:
         self._blocks, self._take = blocks, take
         self._fault: BaseException | None = None
 
-    async def send(self, driver: Any) -> bool:
+    async def send(self, driver: Any) -> None:
         """Send all blocks on asyncpg's connection, in its transaction; ``take`` is called with each one sent.
-
-        Returns:
-            False, nothing having been read or sent, where row security is active: it takes no COPY.
 
         Raises:
             Exception: what reading the blocks raised, nothing of them having been written then.
             InvalidValue: asyncpg could not write a value in the type of its column.
         """
         table = self.info.table
-        if await driver.fetchval(_IS_SECURED, self.dialect.identifier_preparer.format_table(table)):
-            return False
         await driver.execute(f"SAVEPOINT {_SAVEPOINT}")
         try:
             await driver.copy_records_to_table(
@@ -63,7 +57,7 @@ class Copy:
                 raise
         else:
             await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
-            return True
+            return
         await self._undo(driver)
         raise fault
 

@@ -18,13 +18,16 @@ from rowsmith.mapping import RowInfo, Spec
 from rowsmith.operations.bulk.block import Block, Columns, Reader, blocks, joined
 from rowsmith.operations.bulk.copy import Copy
 from rowsmith.operations.bulk.echo import echo_of
-from rowsmith.operations.bulk.fetch import Fetch
-from rowsmith.operations.bulk.lanes import Lane, choose_lane
+from rowsmith.operations.bulk.fetch import Fetch, Fetching, fetch_columns, fetch_underneath
+from rowsmith.operations.bulk.gate import pass_gate
+from rowsmith.operations.bulk.lanes import Lane
 from rowsmith.operations.bulk.unnest import Unnested
 from rowsmith.operations.bulk.wire import BoundItem, bound, is_json
-from rowsmith.operations.keys import dialect_of
 
 logger = logging.getLogger("rowsmith.operations.batch_creator")
+
+RAW = {"dml_strategy": "raw"}
+"""Has an INSERT that names the mapped class sent as it is, its columns by their own keys."""
 
 CHUNK_BLOCKS = 10
 """How many blocks stand in one statement of the UNNEST lane: ten thousand rows, a few megabytes."""
@@ -64,26 +67,23 @@ class Insertion:
         if self.complete is not None:
             parts = iter(await self.complete(db_sess, list(parts)))
         first = next(parts)
-        dialect = dialect_of(db_sess)
-        lane = choose_lane(dialect, self.info, first.columns, self.wanted)
-        logger.debug("%d new %s go by %s", len(specs), self.info.row.__name__, lane.value)
-        await self._lanes[lane](db_sess, dialect, chain([first], parts))
-        return lane
+        gate = await pass_gate(db_sess, self.info, self.origin, first.columns, self.wanted)
+        because = f": {gate.why}" if gate.why else ""
+        logger.debug("%d new %s go by %s%s", len(specs), self.info.row.__name__, gate.lane.value, because)
+        await self._lanes[gate.lane](db_sess, gate.dialect, chain([first], parts))
+        return gate.lane
 
     @property
     def _lanes(self) -> Mapping[Lane, Callable[..., Any]]:
-        return {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.MANY: self._many}
+        return {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
 
     async def _copy(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
         first = next(parts)
-        parts = chain([first], parts)
         # A column that stays NULL is said to be NULL, so that what is handed on is what is stored.
         nulls = [name for name in self.wanted if name not in first.columns]
         names = [*first.columns, *nulls]
-        copy = Copy(self.info, dialect, names, (_with_nulls(part, nulls) for part in parts), self._echo)
-        if not await use_driver(db_sess, self.origin, copy.send):
-            logger.debug("%s has row security, which takes no COPY: %s", self.info.row.__name__, Lane.UNNEST.value)
-            await self._unnest(db_sess, dialect, parts)
+        sent = (_with_nulls(part, nulls) for part in chain([first], parts))
+        await use_driver(db_sess, self.origin, Copy(self.info, dialect, names, sent, self._echo).send)
 
     def _echo(self, block: Block) -> None:
         columns = {name: self._echoed(name, block) for name in self.wanted}
@@ -96,17 +96,20 @@ class Insertion:
 
     async def _unnest(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
-            await self._insert_arrays(db_sess, dialect, chunk)
+            await self._insert_arrays(db_sess, dialect, chunk, fetch_underneath)
 
-    async def _insert_arrays(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block) -> None:
+    async def _sent(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
+        for chunk in _chunks(parts):
+            await self._insert_arrays(db_sess, dialect, chunk, fetch_columns)
+
+    async def _insert_arrays(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block, fetch: Fetching) -> None:
         columns = {**chunk.columns, **await self._made_keys(db_sess, chunk)}
         given = Unnested(self.info, tuple(columns))
         names = [self.info.columns[name].key for name in columns]
         back = tuple(dict.fromkeys((*self.wanted, *self.info.primary_key)))
         statement = insert(self.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.info.columns[name] for name in back))
-        fetch = Fetch(statement, given.arrays(columns, dialect), dialect)
-        fetched = await use_driver(db_sess, self.origin, fetch.send)
+        fetched = await fetch(db_sess, self.origin, Fetch(statement, given.arrays(columns, dialect), dialect))
         self.take(in_input_order(self.info, columns, dict(zip(back, fetched, strict=True))), chunk.size)
 
     async def _made_keys(self, db_sess: AsyncSession, chunk: Block) -> Columns:
@@ -127,7 +130,7 @@ class Insertion:
             back = self._back(chunk, dialect)
             rows = many_parameters(self.info, chunk, dialect)
             statement = self._insert_many(tuple(chunk.columns), back, dialect)
-            result = await execute(db_sess, statement, self.origin, parameters=rows)
+            result = await execute(db_sess, statement, self.origin, RAW, rows)
             columns = zip(*result.all(), strict=True) if back else ()
             returned = dict(zip(back, columns, strict=True))
             is_sorted = back == self.wanted
@@ -145,15 +148,15 @@ class Insertion:
         return (*self.wanted, *self.info.primary_key)
 
     def _insert_many(self, names: tuple[str, ...], back: tuple[str, ...], dialect: Dialect) -> Any:
-        statement: Any = insert(self.info.table).values(json_marks(self.info, names, dialect))
+        statement: Any = insert(self.info.row).values(json_marks(self.info, names, dialect))
         wanted = (self.info.columns[name] for name in back)
         return statement.returning(*wanted, sort_by_parameter_order=back == self.wanted) if back else statement
 
 
-def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[str, Any]:
+def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[Any, Any]:
     """Give parameters for the JSON columns, whose None SQLAlchemy would take for the JSON literal ``null``."""
     columns = (info.columns[name] for name in names)
-    return {c.key: bindparam(f"{c.key}_", type_=BoundItem(c.type)) for c in columns if is_json(c.type, dialect)}
+    return {c: bindparam(f"{c.key}_", type_=BoundItem(c.type)) for c in columns if is_json(c.type, dialect)}
 
 
 def many_parameters(info: RowInfo[Any], block: Block, dialect: Dialect) -> list[dict[str, Any]]:

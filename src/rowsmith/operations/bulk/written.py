@@ -25,8 +25,8 @@ async def confirm_all(
     """
     if not limits.others:
         return
-    dialect, inside = dialect_of(db_sess), set[Key]()
-    for chunk in key_chunks(keys, dialect):
+    dialect, inside = dialect_of(db_sess, entity.info), set[Key]()
+    for chunk in key_chunks(keys, dialect, entity.info.key_columns):
         wanted = keys_condition(entity.info, chunk, dialect)
         statement = select(*entity.info.key_attributes).where(wanted, *limits.others)
         inside.update(map(tuple, (await execute(db_sess, statement, entity.origin(operation))).all()))
