@@ -29,6 +29,7 @@ from rowsmith import (
     Database,
     EntityNotFound,
     ExistenceCheck,
+    InvalidValue,
     OptionalState,
     Patch,
     SearchScope,
@@ -458,6 +459,44 @@ async def test_values_that_can_be_walked_through_are_no_arrays(with_tables: With
         assert [(odd.rights, odd.spans, odd.ranges) for odd in each.succeeded] == [
             (1, MultiRange([Range(7, 8)]), [Range(8, 9)])
         ] * 2
+
+
+class BitsRow(Vaults):
+    __tablename__ = "gate_bits"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    flags: Mapped[Any] = mapped_column(sa.ARRAY(sa.Integer))
+    uses: Mapped[int] = mapped_column(server_default="7")
+
+
+@dataclass(frozen=True)
+class Bits:
+    id: int
+    flags: Any
+
+
+@dataclass(frozen=True)
+class MadeBits(Bits):
+    uses: int
+
+
+@dataclass(frozen=True)
+class BitsCreate(Spec[BitsRow]):
+    id: int
+    flags: Any
+
+
+async def test_an_array_of_flags_is_refused_in_every_lane(with_tables: WithTables) -> None:
+    """As ``create`` refuses it."""
+    async with with_tables(BitsRow) as db:
+        for name, verb in verbs(BitsRow, Bits, MadeBits).items():
+            async with db.begin_session() as db_sess:
+                if name == "batch_create_partial":
+                    made = await verb(db_sess, [BitsCreate(1, [Flags.READ])])
+                    assert [type(item.error) for item in made.failed] == [InvalidValue]
+                    continue
+                with pytest.raises(InvalidValue):
+                    async with db_sess.begin_nested():
+                        await verb(db_sess, [BitsCreate(1, [Flags.READ])])
 
 
 # What the table does

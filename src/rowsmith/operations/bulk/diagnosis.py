@@ -20,11 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import ErrorFacts, RepositoryError
 from rowsmith.execution import Origin, execute
-from rowsmith.execution.driver import use_driver
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.admission import savepoint
 from rowsmith.operations.bulk.block import Block
-from rowsmith.operations.bulk.fetch import Fetch
+from rowsmith.operations.bulk.fetch import Fetch, fetch_columns, fetch_underneath
 from rowsmith.operations.bulk.gate import pass_gate
 from rowsmith.operations.bulk.unnest import PLACE, Unnested
 from rowsmith.operations.keys import Key, columns_condition, dialect_of, key_chunks
@@ -99,7 +98,7 @@ async def _refused(
 ) -> Diagnosis:
     """Have PostgreSQL evaluate a CHECK, as its catalogue has it, for all rows at once."""
     gate = await pass_gate(db_sess, info, origin, block.columns)
-    if not (gate.driver and gate.arrays):
+    if gate.translated or not gate.arrays:
         return NOBODY
     dialect = gate.dialect
     table = dialect.identifier_preparer.format_table(info.table)
@@ -110,9 +109,10 @@ async def _refused(
     rows = select(given.place, *(given[name].label(info.columns[name].name) for name in given.names)).subquery()
     statement = select(rows.c[PLACE]).where(literal_column(f"NOT ({expression})"))
     fetch = Fetch(statement, given.arrays(block.columns, dialect), dialect)
+    send = fetch_underneath if gate.driver else fetch_columns
     try:
         async with savepoint(db_sess):
-            (places,) = await use_driver(db_sess, origin, fetch.send)
+            (places,) = await send(db_sess, origin, fetch)
     except RepositoryError:  # it reads a column that the server fills
         return NOBODY
     return Diagnosis(certain=frozenset(place - 1 for place in places))

@@ -6,7 +6,7 @@ whose type needs none is handed over untouched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any, cast
 
 from sqlalchemy import ARRAY, VARCHAR, ColumnElement, String, Text
@@ -16,6 +16,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from rowsmith.errors import InvalidValue
 
 _COPYABLE = (
     sqltypes.String,
@@ -165,5 +167,7 @@ def _array_item(item: Any) -> str:
         return array_literal(cast("Sequence[Any]", item))
     if isinstance(item, (bytes, bytearray, memoryview)):
         item = "\\x" + bytes(cast("Any", item)).hex()
+    if isinstance(item, Sized) and isinstance(item, Iterable) and not isinstance(item, str):
+        raise InvalidValue("a member of an array is taken for an array itself by asyncpg: give a plain value")
     text = str(item).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
