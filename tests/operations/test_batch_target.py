@@ -96,7 +96,7 @@ def test_versions_stand_in_the_statement_and_go_up() -> None:
 def test_each_key_is_sent_once() -> None:
     """However often the statement needs it: one array for each key column and for each value."""
     patches = Patches(INFO, [used(1), used(2)])
-    values, parameters = patches.assignments(PG)
+    values, parameters = patches.assignments(arrays=True)
     compiled = target(PG).update(Changes(values, parameters)).compile(dialect=PG)
     lists = [value for value in compiled.params.values() if isinstance(value, list)]
     assert lists == [["a", "b"], [1, 2], [1, 2]]
@@ -119,10 +119,10 @@ def test_a_lock_is_no_harder_than_the_update() -> None:
 
 def test_literals_of_expressions_become_columns() -> None:
     """Where they are the same for all they stay in the statement."""
-    values, parameters = Patches(INFO, [used(1), used(1)]).assignments(PG)
+    values, parameters = Patches(INFO, [used(1), used(1)]).assignments(arrays=True)
     assert parameters == []
     assert text(values["uses"], PG).startswith("counters.uses + ")
-    values, parameters = Patches(INFO, [used(1), used(2)]).assignments(PG)
+    values, parameters = Patches(INFO, [used(1), used(2)]).assignments(arrays=True)
     assert [parameter.values for parameter in parameters] == [[1, 2]]
     assert text(values["uses"], PG) == "counters.uses + wanted.v0"
 
@@ -136,15 +136,15 @@ def test_lists_of_different_lengths_are_different_forms() -> None:
         )
 
     same = Patches(INFO, [chosen("x", "y"), chosen("x", "y")])
-    assert len(same.assignments(PG)[1]) == 0
+    assert len(same.assignments(arrays=True)[1]) == 0
     with pytest.raises(InvalidValue, match="index 1"):
-        Patches(INFO, [chosen("x"), chosen("y")]).assignments(PG)
+        Patches(INFO, [chosen("x"), chosen("y")]).assignments(arrays=True)
 
 
 def test_an_expression_may_be_null_or_an_attribute() -> None:
     """Whatever SQLAlchemy takes as an expression."""
     label = CounterPatch(label=TriState.expression(lambda: CounterRow.touched))
-    values, parameters = Patches(INFO, [label, label]).assignments(PG)
+    values, parameters = Patches(INFO, [label, label]).assignments(arrays=True)
     assert (text(values["label"], PG), parameters) == ("counters.touched", [])
     nothing = CounterPatch(label=TriState.expression(sa.null))
     assert Patches(INFO, [nothing]).columns == {"label": [None]}

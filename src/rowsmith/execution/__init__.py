@@ -5,7 +5,7 @@ from __future__ import annotations
 from rowsmith.execution.blame import blame
 from rowsmith.execution.execute import execute, execute_writing, flush, translated
 from rowsmith.execution.origin import Origin
-from rowsmith.execution.transactions import has_failed, mark_failed, watch_failures
+from rowsmith.execution.transactions import has_failed, is_watched_by_others, mark_failed, watch_failures
 from rowsmith.execution.translate import (
     DATABASE_ERRORS,
     is_disconnect,
@@ -24,6 +24,7 @@ __all__ = [
     "flush",
     "has_failed",
     "is_disconnect",
+    "is_watched_by_others",
     "mark_failed",
     "scrub",
     "translate",

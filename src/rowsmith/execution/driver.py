@@ -1,14 +1,14 @@
 """The way to asyncpg underneath a session: for COPY and whole arrays, where SQLAlchemy's rows would be the cost.
 
 The driver's connection is used inside the session's own transaction, so commit, rollback and savepoints stay
-where they are. What SQLAlchemy does around a statement is done here as well: pending objects are flushed, BEGIN
+where they are. What a session does before a statement is done here as well: pending objects are flushed, BEGIN
 is sent, a failure is remembered, a connection in an unknown state is thrown away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -44,7 +44,7 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
     remember(db_sess, origin)
     try:
         await flush(db_sess, origin)
-        connection = await db_sess.connection()
+        connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
         return await work(await _begun(connection))
     except DATABASE_ERRORS as exc:
         failure = translate(exc, origin)

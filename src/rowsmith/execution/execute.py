@@ -52,7 +52,8 @@ async def send(
         remember(db_sess, origin)
         await flush(db_sess, origin)
     try:
-        return await db_sess.execute(statement, parameters, execution_options={**_FRESH, **(options or {})})
+        told: Any = {"execution_options": {**_FRESH, **(options or {})}, "bind_arguments": origin.binds}
+        return await db_sess.execute(statement, parameters, **told)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
         failure = translate_any(exc, origin)
     raise failure
@@ -72,10 +73,12 @@ def read(result: Result[Any], origin: Origin = UNKNOWN) -> Result[Any]:
 async def flush(db_sess: AsyncSession, origin: Origin = UNKNOWN) -> None:
     """Write what the session holds unflushed: SQLAlchemy does so itself only before statements on mapped classes.
 
+    A session without ``autoflush`` is left as it is.
+
     Raises:
         RepositoryError: as :func:`execute`.
     """
-    if not (db_sess.new or db_sess.dirty or db_sess.deleted):
+    if not (db_sess.autoflush and (db_sess.new or db_sess.dirty or db_sess.deleted)):
         return None
     try:
         return await db_sess.flush()

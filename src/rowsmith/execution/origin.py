@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Table
+from sqlalchemy.orm import Mapper
 
 from rowsmith.errors import ErrorFactory, ErrorFacts
 
@@ -16,7 +18,8 @@ class Origin:
 
     ``domain`` and ``operation`` go into error codes; ``table`` tells from which end a foreign key failed;
     ``violations`` gives constraint names their domain errors; ``deletes`` says that a foreign key can
-    only have failed because others still point here; ``writes`` are the columns an UPDATE writes, where known.
+    only have failed because others still point here; ``writes`` are the columns an UPDATE writes, where known;
+    ``mapper`` is the row's, by which a session that has several databases chooses.
     """
 
     domain: str | None = None
@@ -25,10 +28,16 @@ class Origin:
     violations: Mapping[str, ErrorFactory] = field(default_factory=dict[str, ErrorFactory])
     deletes: bool = False
     writes: frozenset[str] | None = None
+    mapper: Mapper[Any] | None = field(default=None, repr=False)
 
     def facts(self) -> ErrorFacts:
         """Give what is known of an error of this call before anything is known of the error."""
         return ErrorFacts(domain=self.domain, operation=self.operation)
+
+    @property
+    def binds(self) -> dict[str, Any]:
+        """What a session is told, so that a statement on the bare table goes where those on the class go."""
+        return {} if self.mapper is None else {"mapper": self.mapper}
 
 
 UNKNOWN = Origin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, Executable
@@ -14,7 +14,9 @@ from rowsmith.execution.origin import Origin
 from rowsmith.execution.translate import unreadable
 
 
-async def fetch_records(db_sess: AsyncSession, statement: Executable, origin: Origin) -> Sequence[Sequence[Any]]:
+async def fetch_records(
+    db_sess: AsyncSession, statement: Executable, origin: Origin, parameters: Mapping[str, Any] | None = None
+) -> Sequence[Sequence[Any]]:
     """Send a write on a table, not on its mapped class, and give the records that it returns.
 
     Values are what their columns' types make of them, as in any result.
@@ -24,7 +26,7 @@ async def fetch_records(db_sess: AsyncSession, statement: Executable, origin: Or
     """
     remember(db_sess, origin)
     await flush(db_sess, origin)
-    result = cast("CursorResult[Any]", await send(db_sess, statement, origin))
+    result = cast("CursorResult[Any]", await send(db_sess, statement, origin, parameters=parameters))
     try:
         return _records(result)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value

@@ -26,6 +26,11 @@ def watch_failures(engine: Engine) -> None:
         event.listen(engine, "release_savepoint", _release)
 
 
+def is_watched_by_others(engine: Engine) -> bool:
+    """Say whether an application listens to the failures of this engine's statements, too."""
+    return any(listener is not _remember for listener in engine.dialect.dispatch.handle_error)
+
+
 def mark_failed(connection: Connection) -> None:
     """Remember that the connection's innermost transaction failed; for statements SQLAlchemy does not see."""
     innermost = connection.get_nested_transaction() or connection.get_transaction()

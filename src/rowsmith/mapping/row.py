@@ -49,6 +49,11 @@ class RowInfo(Generic[TRow]):
         """The attributes of the primary key, in its order."""
         return tuple(self.attribute(name) for name in self.primary_key)
 
+    @property
+    def key_columns(self) -> list[Column[Any]]:
+        """The columns of the primary key, in its order."""
+        return [self.columns[name] for name in self.primary_key]
+
     def key(self, pk: Any) -> tuple[Any, ...]:
         """Give a primary key as a tuple of values, one a column.
 

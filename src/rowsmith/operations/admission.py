@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import exists, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import visitors
 
 from rowsmith.conditions import limited, resolve
 from rowsmith.errors import ScopeMismatch
-from rowsmith.execution import execute, translated
+from rowsmith.execution import Origin, execute, translated
 from rowsmith.operations.entity import Entity
 from rowsmith.scope import Limits, SearchScope, require_scope, resolve_scope
 
@@ -28,11 +30,19 @@ async def admit(db_sess: AsyncSession, entity: Entity[Any, Any], scope: SearchSc
     limits = resolve_scope(scope, entity.info)
     if not limits.checks:
         return limits
-    found = (await execute(db_sess, _presence(limits), entity.origin(operation))).one()
+    found = (await execute(db_sess, _presence(limits), _origin(entity, limits, operation))).one()
     for check, present in zip(limits.checks, found, strict=True):
         if not present:
             raise entity.located(check.error(check.message), operation)
     return limits
+
+
+def _origin(entity: Entity[Any, Any], limits: Limits, operation: str) -> Origin:
+    """Say whose call the checks are, and that they are about other rows, which may be in another database."""
+    elements: Iterator[Any] = (each for check in limits.checks for each in visitors.iterate(resolve(check.exists)))
+    subjects = (each._annotations.get("parententity") for each in elements)  # pyright: ignore[reportPrivateUsage]
+    subject = next((subject for subject in subjects if subject is not None), entity.info)
+    return replace(entity.origin(operation), mapper=subject.mapper)
 
 
 def _presence(limits: Limits) -> Any:

@@ -31,10 +31,10 @@ LOAD_CHUNK = 20_000
 class BatchCreator(Operation[TRow, TData]):
     """Creates many rows from specs that set the same fields; one statement, or a few for many thousand rows.
 
-    How rows travel is chosen by :func:`rowsmith.operations.bulk.lanes.choose_lane` and logged (DEBUG): COPY where
+    How rows travel is chosen by :func:`rowsmith.operations.bulk.gate.pass_gate` and logged (DEBUG): COPY where
     nothing has to come back from the database but what is known already, arrays and RETURNING where the server
-    makes values, SQLAlchemy's ``insertmanyvalues`` on other drivers. A trigger that changes a column which the
-    spec sets is unknown to Python: give that column ``server_default=FetchedValue()``.
+    makes values or row triggers may change them, SQLAlchemy's own way where somebody listens to it, and on other
+    drivers.
 
     A field of a spec that names a relationship holds the specs of rows below, which get the key of their row; each
     level of such a tree is one statement. ``next_value`` numbers the rows within a parent.

@@ -39,7 +39,7 @@ class BatchPurger(Operation[TRow, TData]):
         """
         limits = await admit(db_sess, self.entity, scope, "batch_purge")
         writer = BatchWriter(db_sess, self.entity, ids, "batch_purge")
-        return await writer.delete(writer.target(limits.conditions))
+        return await writer.delete(await writer.target(limits.conditions))
 
     @located("batch_purge_partial")
     async def purge_partial(
@@ -63,6 +63,6 @@ class BatchPurger(Operation[TRow, TData]):
 
         async def write(part: Sequence[Any]) -> BatchResult[TData, Any]:
             writer = BatchWriter(db_sess, self.entity, part, "batch_purge_partial")
-            return await writer.delete(writer.target(limits.conditions))
+            return await writer.delete(await writer.target(limits.conditions))
 
         return await Partial(db_sess, self.entity, "batch_purge_partial", lambda pk: pk).run(list(ids), refuse, write)

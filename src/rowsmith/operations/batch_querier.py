@@ -13,6 +13,7 @@ from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue
 from rowsmith.execution import DATABASE_ERRORS, Origin, execute, flush, translate_any, unreadable
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.admission import admit
+from rowsmith.operations.bulk.gate import asked_by_session
 from rowsmith.operations.entity import Operation, TData, TRow, located, locating
 from rowsmith.operations.explain import estimated_rows
 from rowsmith.operations.keys import check_chunk_size, dialect_of
@@ -174,7 +175,7 @@ class BatchQuerier(Operation[TRow, TData]):
         if count == Count.NONE:
             return None
         origin = self.entity.origin("search")
-        if count == Count.ESTIMATED and dialect_of(db_sess).name == "postgresql":
+        if count == Count.ESTIMATED and dialect_of(db_sess, self.entity.info).name == "postgresql":
             return await estimated_rows(db_sess, search.selected(*self.entity.info.key_attributes), origin)
         return int((await execute(db_sess, search.counted(count.cap), origin)).scalar_one())
 
@@ -206,11 +207,12 @@ async def _opened(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: i
 
 async def _sent(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
     options = {"yield_per": chunk_size, "populate_existing": True}
-    if search.entity.shape.is_row:
+    if search.entity.shape.is_row or any(asked_by_session(db_sess)):
         return await db_sess.stream(search.everything(), execution_options=options)
     # Columns alone need none of what the session does to each row, which would double the time.
     await flush(db_sess)
-    return await (await db_sess.connection()).stream(search.everything(), execution_options=options)
+    binds: Any = search.entity.origin("stream").binds
+    return await (await db_sess.connection(bind_arguments=binds)).stream(search.everything(), execution_options=options)
 
 
 async def _partitions(

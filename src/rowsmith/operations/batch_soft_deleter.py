@@ -38,7 +38,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         limits = await admit(db_sess, self.entity, scope, "batch_delete")
         soft_delete = declared_soft_delete(self.entity)
         writer = BatchWriter(db_sess, self.entity, ids, "batch_delete")
-        target = writer.target([*limits.conditions, soft_delete.is_live()])
+        target = await writer.target([*limits.conditions, soft_delete.is_live()])
         return await writer.update(target, Changes(soft_delete.marking()))
 
     @located("batch_restore")
@@ -57,5 +57,5 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         limits = await admit(db_sess, self.entity, scope, "batch_restore")
         soft_delete = declared_soft_delete(self.entity)
         writer = BatchWriter(db_sess, self.entity, ids, "batch_restore")
-        target = writer.target([*limits.conditions, soft_delete.is_deleted()])
+        target = await writer.target([*limits.conditions, soft_delete.is_deleted()])
         return await writer.update(target, Changes(soft_delete.unmarking()))

@@ -41,10 +41,11 @@ from sqlalchemy.sql.dml import ReturningDelete
 from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.bulk.gate import Gate
 from rowsmith.operations.entity import Entity, TData, TRow
 from rowsmith.operations.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
 from rowsmith.operations.updater import next_version
-from rowsmith.operations.wanted import NAME, Parameter, wanted
+from rowsmith.operations.wanted import NAME, Parameter, wanted, wanted_values
 
 TMade = TypeVar("TMade")
 
@@ -72,7 +73,8 @@ class BatchTarget(Generic[TRow, TData]):
     """The rows with some keys, and every condition that they must satisfy in the same statement.
 
     ``keys`` stand each once; ``versions`` are the ones expected, in the order of the keys, or empty;
-    ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step.
+    ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step; ``gate`` says
+    what the session, the engine and the types of what is sent ask, where anything is sent.
     """
 
     entity: Entity[TRow, TData]
@@ -81,6 +83,7 @@ class BatchTarget(Generic[TRow, TData]):
     conditions: Sequence[ColumnElement[bool]]
     versions: Sequence[Any] = ()
     writes_objects: bool = False
+    gate: Gate | None = None
 
     def update(self, changes: Changes, *, again: bool = False) -> Update:
         """Give the UPDATE ... RETURNING; versions go up with it.
@@ -111,9 +114,10 @@ class BatchTarget(Generic[TRow, TData]):
         return Keyed(self.entity, through_orm=self.writes_objects)
 
     def chunks(self, parameters: int = 0) -> Iterator[Sequence[int]]:
-        """Cut the keys' places into what one statement takes: all on PostgreSQL, whose parameters are arrays."""
+        """Cut the keys' places into what one statement takes: all where its parameters are arrays."""
         width = len(self.entity.info.primary_key) + bool(self.versions) + parameters
-        size = len(self.keys) if self.dialect.name == "postgresql" else SQLITE_PARAMETERS // width
+        keys_stand = 2 if self.dialect.name == "postgresql" else 1  # where rows are locked, and where they are written
+        size = len(self.keys) if self.by_arrays else SQLITE_PARAMETERS // (keys_stand * width)
         for start in range(0, len(self.keys), max(size, 1)):
             yield range(start, min(start + size, len(self.keys)))
 
@@ -123,6 +127,11 @@ class BatchTarget(Generic[TRow, TData]):
             return self
         versions = [self.versions[place] for place in places] if self.versions else ()
         return replace(self, keys=[self.keys[place] for place in places], versions=versions)
+
+    @property
+    def by_arrays(self) -> bool:
+        """Whether keys and values are sent as arrays."""
+        return self.dialect.name == "postgresql" if self.gate is None else self.gate.arrays
 
     @property
     def _table(self) -> Any:
@@ -146,10 +155,8 @@ class BatchTarget(Generic[TRow, TData]):
 
     def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that takes key after key, in their order, and locks its row."""
-        table = wanted([*self._version_parameter(), *parameters], self.dialect, self._key_arrays)
-        order = [
-            _collated(table.c[name], item.type) for name, item in zip(self._key_arrays, self._key_columns, strict=True)
-        ]
+        table = self._given([*self._version_parameter(), *parameters])
+        order = [_collated(table.c[f"k{place}"], item.type) for place, item in enumerate(self._key_columns)]
         given = select(*table.c).order_by(*order).subquery("given")
         row = self._found(*self._same(given)).with_for_update(**locks).correlate(given).lateral("found")
         values = [given.c[parameter.name] for parameter in parameters]
@@ -163,7 +170,7 @@ class BatchTarget(Generic[TRow, TData]):
 
     @cached_property
     def _in_keys(self) -> ColumnElement[bool]:
-        if self.dialect.name != "postgresql":
+        if not self.by_arrays:
             return keys_condition(self.entity.info, self.keys, self.dialect)
         columns = [attribute.expression for attribute in self.entity.info.key_attributes]
         return in_arrays(columns, list(self._key_arrays.values()))
@@ -182,13 +189,13 @@ class BatchTarget(Generic[TRow, TData]):
     def _matched(self, parameters: Sequence[Parameter]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the rows, by a table of keys where values come with them."""
         given = [*self._version_parameter(), *parameters]
-        if self.dialect.name == "postgresql":
-            table = wanted(given, self.dialect, self._key_arrays)
-        elif given:
-            table = wanted([*self._key_parameters(), *given], self.dialect)
-        else:
-            return [self._in_keys]
-        return self._same(table)
+        return self._same(self._given(given)) if given or self.by_arrays else [self._in_keys]
+
+    def _given(self, parameters: Sequence[Parameter]) -> FromClause:
+        """Give the table of the keys, and of what comes with each."""
+        if self.by_arrays:
+            return wanted(parameters, self.dialect, self._key_arrays)
+        return wanted_values([*self._key_parameters(), *parameters], self.dialect)
 
     def _same(self, table: FromClause) -> list[ColumnElement[bool]]:
         """Give the conditions that a row has the key, and the version, of a row of ``table``."""

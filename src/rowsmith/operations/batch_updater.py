@@ -76,9 +76,9 @@ class BatchUpdater(Operation[TRow, TData]):
         values = checked_values(patch, entity.info)
         limits.agree(values, entity.info)
         writer = BatchWriter(db_sess, entity, ids, "batch_update")
-        target = writer.target([*limits.conditions, *entity.live()], expected_versions)
+        target = await writer.target([*limits.conditions, *entity.live()], expected_versions)
         writing = writer.update(target, Changes(values), to_confirm(limits, values, entity.info))
-        return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess)))
+        return await naming(writing, lambda: unbindable_value(entity.info, values, target.dialect))
 
     @located("batch_update_each")
     async def update_each(
@@ -150,11 +150,10 @@ class BatchUpdater(Operation[TRow, TData]):
         entity = self.entity
         read = _read(entity.info, limits, list(patches.values()))
         writer = BatchWriter(db_sess, entity, list(patches), "batch_update_each")
-        target = writer.target([*limits.conditions, *entity.live()], expected_versions)
-        changes = Changes(*read.assignments(dialect_of(db_sess)))
+        target = await writer.target([*limits.conditions, *entity.live()], expected_versions, read.columns)
+        changes = Changes(*read.assignments(arrays=target.by_arrays))
         writing = writer.update(target, changes, to_confirm(limits, changes.values, entity.info))
-        dialect = dialect_of(db_sess)
-        return await naming(writing, lambda: unbindable(entity.info, read.columns, dialect, read.first, "patch"))
+        return await naming(writing, lambda: unbindable(entity.info, read.columns, target.dialect, read.first, "patch"))
 
     @located("update_where")
     async def update_where(
@@ -192,12 +191,14 @@ class BatchUpdater(Operation[TRow, TData]):
         there = [*limits.conditions, *conditions, *entity.live()]
         verify = to_confirm(limits, values, entity.info)
         writing = self._update_where(db_sess, there, values, verify)
-        return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess)))
+        return await naming(
+            writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess, self.entity.info))
+        )
 
     async def _update_where(
         self, db_sess: AsyncSession, there: Sequence[ColumnElement[bool]], values: Mapping[str, Any], verify: Limits
     ) -> int:
-        statement = self._update_all(there, values, dialect_of(db_sess))
+        statement = self._update_all(there, values, dialect_of(db_sess, self.entity.info))
         if not verify.others:
             return await self._count(db_sess, statement)
 

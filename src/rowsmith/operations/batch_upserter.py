@@ -11,15 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger, RepositoryError
 from rowsmith.execution import execute, flush
-from rowsmith.execution.driver import give_up, has_driver, use_driver
+from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
 from rowsmith.operations.admission import admit, savepoint
 from rowsmith.operations.batch_creator import Many, gathered
 from rowsmith.operations.bulk.binding import naming, unbindable
-from rowsmith.operations.bulk.block import Block, Reader, blocks, joined
+from rowsmith.operations.bulk.block import Block, Columns, Reader, blocks, joined
 from rowsmith.operations.bulk.branches import branches_of
 from rowsmith.operations.bulk.collector import collector_paused
-from rowsmith.operations.bulk.fetch import Fetch
+from rowsmith.operations.bulk.fetch import Fetch, fetch_columns, fetch_underneath
+from rowsmith.operations.bulk.gate import Gate, pass_gate
+from rowsmith.operations.bulk.insertion import RAW
 from rowsmith.operations.bulk.unnest import Unnested
 from rowsmith.operations.bulk.upsert import UpsertStatement, conflict_keys
 from rowsmith.operations.bulk.written import confirm_all
@@ -122,8 +124,7 @@ class Upsertion(Operation[TRow, TData]):
         """Send the upsert, then see to the rows that it gave no answer for."""
         conditions = [*self.limits.conditions, *self.entity.live()]
         statement = UpsertStatement(self.entity.info, self.key, given, conditions, self.back, self.conflict.update)
-        send = self._arrays if has_driver(dialect_of(db_sess)) else self._values
-        found = await send(db_sess, statement, block, keys)
+        found = await self._sent(db_sess, statement, block, keys)
         silent = [place for place, key in enumerate(keys) if key not in found]
         if len(keys) - len(silent) != len(found):
             raise MappingError(
@@ -140,14 +141,23 @@ class Upsertion(Operation[TRow, TData]):
                 found[keys[place]] = await self._insert(db_sess, block, place)
         return [found[key] for key in keys]
 
-    async def _arrays(
+    async def _sent(
         self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key]
     ) -> dict[Key, _Written]:
-        dialect = dialect_of(db_sess)
+        gate = await pass_gate(db_sess, self.entity.info, self.entity.origin(self.operation), block.columns)
+        if gate.inserts_arrays:
+            return await self._arrays(db_sess, statement, block, keys, gate)
+        send = self._values if gate.dialect.name == "postgresql" else self._values_after_a_look
+        return await send(db_sess, statement, block, keys)
+
+    async def _arrays(
+        self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key], gate: Gate
+    ) -> dict[Key, _Written]:
         source = Unnested(self.entity.info, tuple(block.columns))
-        arrays = source.arrays(block.columns, dialect)
-        fetch = Fetch(statement.from_arrays(source, block, dialect), arrays, dialect)
-        *columns, news = await use_driver(db_sess, self.entity.origin(self.operation), fetch.send)
+        arrays = source.arrays(block.columns, gate.dialect)
+        fetch = Fetch(statement.from_arrays(source, block, gate.dialect), arrays, gate.dialect)
+        send = fetch_underneath if gate.driver else fetch_columns
+        *columns, news = await send(db_sess, self.entity.origin(self.operation), fetch)
         records = list(zip(*columns, strict=True))
         if len(keys) == 1 and records:
             return {keys[0]: (records[0], news[0])}
@@ -156,29 +166,46 @@ class Upsertion(Operation[TRow, TData]):
     async def _values(
         self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key]
     ) -> dict[Key, _Written]:
+        """Send each value by itself, the rows in the order of their keys."""
+        dialect, found = dialect_of(db_sess, self.entity.info), dict[Key, _Written]()
+        order = sorted(range(block.size), key=keys.__getitem__ if _are_sortable(keys) else lambda at: repr(keys[at]))
+        ordered: Columns = {name: [column[place] for place in order] for name, column in block.columns.items()}
+        for part in _parts(Block(ordered, block.types, block.size), SQLITE_PARAMETERS // (len(block.columns) + 1)):
+            made = statement.from_values(part, dialect)
+            rows = (await execute(db_sess, made, self.entity.origin(self.operation), RAW)).all()
+            written: list[_Written] = [(tuple(row[:-1]), row[-1]) for row in rows]
+            if len(keys) == 1 and written:
+                return {keys[0]: written[0]}
+            found |= dict(zip(self._keys_in([record for record, _ in written]), written, strict=True))
+        return found
+
+    async def _values_after_a_look(
+        self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key]
+    ) -> dict[Key, _Written]:
         """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
         before = await self._there(db_sess, keys, [] if self.key.where is None else [self.key.where])
         found: dict[Key, _Written] = {}
         for part in _parts(block, SQLITE_PARAMETERS // (len(block.columns) + 1)):
-            rows = await self._sent(db_sess, statement.from_values(part), part)
+            made = statement.from_values(part, dialect_of(db_sess, self.entity.info))
+            rows = await self._rows_of(db_sess, made, part)
             records = [tuple(row) for row in rows]
             found |= {
                 key: (record, key not in before) for key, record in zip(self._keys_in(records), records, strict=True)
             }
         return found
 
-    async def _sent(self, db_sess: AsyncSession, statement: Any, block: Block) -> Sequence[Any]:
-        sending = execute(db_sess, statement, self.entity.origin(self.operation))
-        dialect = dialect_of(db_sess)
+    async def _rows_of(self, db_sess: AsyncSession, statement: Any, block: Block) -> Sequence[Any]:
+        sending = execute(db_sess, statement, self.entity.origin(self.operation), RAW)
+        dialect = dialect_of(db_sess, self.entity.info)
         return (await naming(sending, lambda: unbindable(self.entity.info, block.columns, dialect, block.first))).all()
 
     async def _there(
         self, db_sess: AsyncSession, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]
     ) -> dict[Key, _Written]:
         """Give the rows that are there under some conditions."""
-        columns, dialect = self.entity.info.columns, dialect_of(db_sess)
+        columns, dialect = self.entity.info.columns, dialect_of(db_sess, self.entity.info)
         origin, found = self.entity.origin(self.operation), dict[Key, _Written]()
-        for chunk in key_chunks(keys, dialect):
+        for chunk in key_chunks(keys, dialect, [columns[name] for name in self.key.names]):
             wanted = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
             statement = limited(select(*(columns[name] for name in self.back)), wanted, *conditions)
             records = [tuple(row) for row in (await execute(db_sess, statement, origin)).all()]
@@ -193,8 +220,8 @@ class Upsertion(Operation[TRow, TData]):
         info = self.entity.info
         row = {name: column[place] for name, column in block.columns.items()}
         values = {info.columns[name].key: null() if value is None else value for name, value in row.items()}
-        statement = insert(info.table).values(values).returning(*(info.columns[name] for name in self.back))
-        rows = await self._sent(db_sess, statement, block.part(place, 1))
+        statement = insert(info.row).values(values).returning(*(info.columns[name] for name in self.back))
+        rows = await self._rows_of(db_sess, statement, block.part(place, 1))
         if not rows:
             await self._refuse(db_sess, place)
         return tuple(rows[0]), True
@@ -227,6 +254,14 @@ class Upsertion(Operation[TRow, TData]):
 
 _Written = tuple[tuple[Any, ...], bool]
 """What came back of a row, and whether it is new."""
+
+
+def _are_sortable(keys: Sequence[Key]) -> bool:
+    try:
+        sorted(keys)
+    except TypeError:
+        return False
+    return True
 
 
 def _parts(block: Block, size: int) -> list[Block]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Generic
 
@@ -18,6 +18,7 @@ from rowsmith.mapping import RowInfo
 from rowsmith.operations.admission import savepoint
 from rowsmith.operations.batch_target import BatchTarget, Changes, keep_keys, lock_strength, plain_keys, versions_of
 from rowsmith.operations.bulk.collector import collector_paused
+from rowsmith.operations.bulk.gate import pass_gate
 from rowsmith.operations.entity import Entity, TData, TRow
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
@@ -42,17 +43,23 @@ class BatchWriter(Generic[TRow, TData]):
 
     def __init__(self, db_sess: AsyncSession, entity: Entity[TRow, TData], ids: Sequence[Any], operation: str) -> None:
         self.db_sess, self.entity, self.ids, self.operation = db_sess, entity, list(ids), operation
-        self.dialect, self.keys = dialect_of(db_sess), unique_keys(entity.info, self.ids)
+        self.dialect, self.keys = dialect_of(db_sess, entity.info), unique_keys(entity.info, self.ids)
         # A key as Keyed.data has it: the value itself, or for a composite key the tuple.
         self.plain: Sequence[Any] = self.ids if len(entity.info.primary_key) == 1 else self.keys
 
-    def target(
-        self, conditions: Sequence[ColumnElement[bool]], expected_versions: Mapping[Any, Any] | None = None
+    async def target(
+        self,
+        conditions: Sequence[ColumnElement[bool]],
+        expected_versions: Mapping[Any, Any] | None = None,
+        written: Collection[str] = (),
     ) -> BatchTarget[TRow, TData]:
-        """Give the target of these ids under some conditions."""
-        versions = versions_of(self.entity.info, self.ids, expected_versions)
-        holds_objects = len(self.db_sess.identity_map) > 0
-        return BatchTarget(self.entity, self.dialect, self.keys, conditions, versions, holds_objects)
+        """Give the target of these ids under some conditions; ``written`` are the attributes whose values differ."""
+        info = self.entity.info
+        versions = versions_of(info, self.ids, expected_versions)
+        sent = dict.fromkeys((*info.primary_key, *written, *([info.version] if versions and info.version else [])))
+        gate = await pass_gate(self.db_sess, info, self.entity.origin(self.operation), sent)
+        through_orm = gate.mapped or len(self.db_sess.identity_map) > 0
+        return BatchTarget(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate)
 
     async def update(
         self, target: BatchTarget[TRow, TData], changes: Changes, verify: Limits = NO_LIMITS
@@ -231,8 +238,8 @@ async def confirm_all(
     Raises:
         ScopeMismatch: one is outside; the caller must undo the write.
     """
-    dialect = dialect_of(db_sess)
-    for chunk in key_chunks(keys, dialect):
+    dialect = dialect_of(db_sess, entity.info)
+    for chunk in key_chunks(keys, dialect, entity.info.key_columns):
         written = keys_condition(entity.info, chunk, dialect)
         # Those inside are counted: to a search for those outside SQLAlchemy would add the class's own condition.
         inside = limited(select(func.count()).select_from(entity.info.table), written, *limits.others)

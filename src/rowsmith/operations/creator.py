@@ -53,7 +53,9 @@ class Creator(Operation[TRow, TData]):
             return (await creation.create(db_sess, [spec]))[0]
         values = new_values(spec, limits, self.entity.info)
         writing = self._create(db_sess, values, limits)
-        return await naming(writing, lambda: unbindable_value(self.entity.info, values, dialect_of(db_sess)))
+        return await naming(
+            writing, lambda: unbindable_value(self.entity.info, values, dialect_of(db_sess, self.entity.info))
+        )
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
         """Give the INSERT ... RETURNING of a spec under a scope, without sending it; of its own row only."""

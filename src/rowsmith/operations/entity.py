@@ -59,7 +59,7 @@ class Entity(Generic[TRow, TData]):
     def origin(self, operation: str, *, deletes: bool = False, writes: Collection[str] | None = None) -> Origin:
         """Say whose call a statement is; ``writes`` are the attributes that an UPDATE changes."""
         columns = None if writes is None else frozenset(self.info.columns[name].name for name in writes)
-        return Origin(self.domain, operation, self.info.table, self.violations, deletes, columns)
+        return Origin(self.domain, operation, self.info.table, self.violations, deletes, columns, self.info.mapper)
 
     @property
     def returning(self) -> tuple[Any, ...]:

@@ -33,10 +33,11 @@ from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.admission import savepoint
 from rowsmith.operations.bulk.block import Block
+from rowsmith.operations.bulk.wire import fits_array
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.keys import SQLITE_PARAMETERS, dialect_of
 from rowsmith.operations.rebinding import is_table, parts, rebound
-from rowsmith.operations.wanted import Parameter, wanted
+from rowsmith.operations.wanted import Parameter, wanted, wanted_values
 from rowsmith.scope import Limits
 
 T = TypeVar("T")
@@ -86,8 +87,8 @@ class NewRows:
         """Give the refusal of the first row that would be outside, or of all where that cannot be told."""
         if not self._is_told:
             return self.refusal(0)
-        dialect, block = dialect_of(db_sess), self._block
-        size = block.size if dialect.name == "postgresql" else SQLITE_PARAMETERS // (len(block.columns) + 1)
+        dialect, block = dialect_of(db_sess, self.entity.info), self._block
+        size = block.size if self._fits_arrays(dialect) else SQLITE_PARAMETERS // (len(block.columns) + 1)
         for start in range(0, block.size, size):
             statement = self._outside(range(start, min(start + size, block.size)), dialect)
             try:
@@ -118,17 +119,22 @@ class NewRows:
         known = {info.columns[name].name for name in (*self._block.columns, *_defaults(info, self._block.columns))}
         return all(_is_told(condition, info, known) for condition in self.limits.others)
 
+    def _fits_arrays(self, dialect: Dialect) -> bool:
+        types = [self.entity.info.columns[name].type for name in self._block.columns]
+        return dialect.name == "postgresql" and all(fits_array(kind, dialect) for kind in types)
+
     def _outside(self, places: Sequence[int], dialect: Dialect) -> Select[Any]:
         info, block = self.entity.info, self._block
         given = {
             name: Parameter(f"v{number}", info.columns[name].type, [values[place] for place in places])
             for number, (name, values) in enumerate(block.columns.items())
         }
-        number = Parameter(PLACE, Integer(), places)
-        row = {name: parameter.reference(dialect) for name, parameter in given.items()}
+        number, arrays = Parameter(PLACE, Integer(), places), self._fits_arrays(dialect)
+        row = {name: parameter.reference(arrays=arrays) for name, parameter in given.items()}
         columns = _labelled(info, {**row, **_defaults(info, row)})
-        rows = select(number.reference(dialect).label(PLACE), *columns)
-        source = rows.select_from(wanted([number, *given.values()], dialect)).subquery(info.table.name)
+        rows = select(number.reference(arrays=arrays).label(PLACE), *columns)
+        table = (wanted if arrays else wanted_values)([number, *given.values()], dialect)
+        source = rows.select_from(table).subquery(info.table.name)
         place = source.c[PLACE]
         return limited(select(place), _not_inside(self.limits, info, source)).order_by(place).limit(1)
 

@@ -26,7 +26,7 @@ async def keep_in_step(
     """
     if not len(db_sess.identity_map):
         return
-    info, dialect = entity.info, dialect_of(db_sess)
+    info, dialect = entity.info, dialect_of(db_sess, entity.info)
     found = list[Key]()
     for key in keys:
         item = db_sess.identity_map.get(info.mapper.identity_key_from_primary_key(key))
@@ -36,6 +36,6 @@ async def keep_in_step(
             db_sess.expire(item, [name for name in info.columns if name in item.__dict__])
         if not info.columns.keys().isdisjoint(inspect(item).expired_attributes):
             found.append(key)
-    for chunk in key_chunks(found, dialect):
+    for chunk in key_chunks(found, dialect, info.key_columns):
         wanted = limited(select(info.row), keys_condition(info, chunk, dialect)).options(lazyload("*"))
         await execute(db_sess, wanted, entity.origin(operation), {"populate_existing": False})

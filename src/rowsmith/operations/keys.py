@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, ColumnElement, any_, bindparam, column, func, select, tuple_
+from sqlalchemy import ARRAY, ColumnElement, any_, bindparam, column, func, select, tuple_, values
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import InvalidValue, kind_of
+from rowsmith.execution import Origin
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.bulk.checks import quick_check
-from rowsmith.operations.bulk.wire import uncut
+from rowsmith.operations.bulk.wire import fits_array, has_sql, plain_numbers, uncut
 
 SQLITE_PARAMETERS = 30_000
-"""How many parameters one SQLite statement takes, a little under its limit of 32,766."""
+"""How many parameters one statement takes: a little under SQLite's limit of 32,766, and PostgreSQL's."""
 
 MAX_CHUNK: Final = 2**31 - 1
 """The most rows of a chunk: what the driver's cursor and PostgreSQL's LIMIT both take."""
@@ -38,9 +39,9 @@ def check_chunk_size(size: object) -> None:
         raise InvalidValue(f"chunk_size is too large: give {MAX_CHUNK} or less")
 
 
-def dialect_of(db_sess: AsyncSession) -> Dialect:
-    """Give the dialect of the database that a session talks to."""
-    return db_sess.get_bind().dialect
+def dialect_of(db_sess: AsyncSession, info: RowInfo[Any] | Origin) -> Dialect:
+    """Give the dialect of the database that a session has a kind of row in, or that a call is about."""
+    return db_sess.get_bind(info.mapper).dialect
 
 
 def unique_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
@@ -67,9 +68,12 @@ def _are_plain(info: RowInfo[Any], ids: Sequence[Any]) -> bool:
     return fits(ids) and len(set(ids)) == len(ids)
 
 
-def key_chunks(keys: Sequence[Key], dialect: Dialect) -> Iterator[Sequence[Key]]:
-    """Cut keys into what one statement takes: all of them on PostgreSQL, whose parameters are arrays."""
-    size = len(keys) if dialect.name == "postgresql" else SQLITE_PARAMETERS // max(len(keys[0]) if keys else 1, 1)
+def key_chunks(
+    keys: Sequence[Key], dialect: Dialect, columns: Sequence[ColumnElement[Any]] = ()
+) -> Iterator[Sequence[Key]]:
+    """Cut keys of some columns into what one statement takes: all of them where its parameters are arrays."""
+    arrays = dialect.name == "postgresql" and _fit_arrays(columns, dialect)
+    size = len(keys) if arrays else SQLITE_PARAMETERS // max(len(keys[0]) if keys else 1, 1)
     for start in range(0, len(keys), max(size, 1)):
         yield keys[start : start + size]
 
@@ -83,11 +87,18 @@ def columns_condition(
     columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], dialect: Dialect
 ) -> ColumnElement[bool]:
     """Give the condition that the values of some columns, together, are one of these keys."""
-    if dialect.name == "postgresql":
+    if dialect.name == "postgresql" and _fit_arrays(columns, dialect):
         return _in_arrays(columns, keys)
     if len(columns) == 1:
         return columns[0].in_([key[0] for key in keys])
+    if any(has_sql(one.type, dialect) for one in columns):  # which SQLAlchemy leaves out of a list of tuples
+        given = values(*(column(f"k{place}", one.type) for place, one in enumerate(columns)), name="wanted")
+        return tuple_(*columns).in_(select(given.data(list(keys)).cte("wanted")))
     return tuple_(*columns).in_([tuple(key) for key in keys])
+
+
+def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:
+    return all(fits_array(one.type, dialect) for one in columns)
 
 
 def array_of(info: RowInfo[Any], name: str, values: Sequence[Any]) -> Any:
@@ -96,7 +107,7 @@ def array_of(info: RowInfo[Any], name: str, values: Sequence[Any]) -> Any:
 
 
 def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> Any:
-    return bindparam(None, list(values), type_=ARRAY(uncut(kind)), unique=True)
+    return bindparam(None, list(plain_numbers(values)), type_=ARRAY(uncut(kind)), unique=True)
 
 
 def _in_arrays(columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> ColumnElement[bool]:

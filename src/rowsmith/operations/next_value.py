@@ -122,8 +122,8 @@ class NextValue:
         foreign_key, found = self.foreign_key(entity.info), set[Key]()
         places = {element.parent: element.column for element in foreign_key.elements}
         columns: list[Column[Any]] = [places[entity.info.columns[name]] for name in self.parents]
-        dialect = dialect_of(db_sess)
-        for chunk in key_chunks(parents, dialect):
+        dialect = dialect_of(db_sess, entity.info)
+        for chunk in key_chunks(parents, dialect, columns):
             wanted = columns_condition(columns, chunk, dialect)
             statement = limited(select(*columns), wanted, *inside).order_by(*columns)
             # NO KEY UPDATE: rows that merely refer to the parent are not kept waiting.
@@ -134,9 +134,9 @@ class NextValue:
 
     async def _last(self, db_sess: AsyncSession, entity: Any, parents: Sequence[Key], operation: str) -> dict[Key, int]:
         columns, last = [entity.info.columns[name] for name in self.parents], dict[Key, int]()
-        number, dialect = entity.info.columns[self.column.key], dialect_of(db_sess)
+        number, dialect = entity.info.columns[self.column.key], dialect_of(db_sess, entity.info)
         counted = () if self._is_shared(entity.info) else entity.info.own_rows
-        for chunk in key_chunks(parents, dialect):
+        for chunk in key_chunks(parents, dialect, columns):
             wanted = columns_condition(columns, chunk, dialect)
             statement = limited(select(*columns, func.max(number)), wanted, *counted).group_by(*columns)
             rows = (await execute(db_sess, statement, entity.origin(operation))).all()

@@ -7,7 +7,6 @@ from operator import attrgetter
 from typing import Any, NoReturn, cast
 
 from sqlalchemy import ColumnElement
-from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import coercions, roles, visitors
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, Null
 from sqlalchemy.types import NullType
@@ -35,8 +34,10 @@ class Patches:
         self.info, self.size, self.first = info, len(patches), first
         self.columns = self._read(patches)
 
-    def assignments(self, dialect: Dialect) -> tuple[dict[str, Any], list[Parameter]]:
+    def assignments(self, *, arrays: bool) -> tuple[dict[str, Any], list[Parameter]]:
         """Give what each attribute is set to, and the columns of ``wanted`` that this refers to.
+
+        ``arrays`` says that those are sent as arrays.
 
         Raises:
             InvalidValue: expressions for one column are of different forms, or mixed with values.
@@ -44,10 +45,10 @@ class Patches:
         assigned, parameters = dict[str, Any](), list[Parameter]()
         for name, column in self.columns.items():
             if any(issubclass(kind, ClauseElement) for kind in set(map(type, column))):
-                assigned[name] = self._expression(name, column, parameters, dialect)
+                assigned[name] = self._expression(name, column, parameters, arrays=arrays)
             else:
                 parameters.append(Parameter(f"v{len(parameters)}", self.info.columns[name].type, column))
-                assigned[name] = parameters[-1].reference(dialect)
+                assigned[name] = parameters[-1].reference(arrays=arrays)
         return assigned, parameters
 
     def _read(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
@@ -95,7 +96,7 @@ class Patches:
         )
 
     def _expression(
-        self, name: str, column: Sequence[Any], parameters: list[Parameter], dialect: Dialect
+        self, name: str, column: Sequence[Any], parameters: list[Parameter], *, arrays: bool
     ) -> ColumnElement[Any]:
         """Give one expression for all rows: where only its literals differ, they become columns of ``wanted``."""
         binds = [_binds(value) for value in column]
@@ -107,7 +108,7 @@ class Patches:
                 self._same_forms(name, list(map(tuple, literals)) if bind.expanding else [])  # IN (...)
                 kind = self.info.columns[name].type if isinstance(bind.type, NullType) else bind.type
                 parameters.append(Parameter(f"v{len(parameters)}", kind, literals))
-                lifted[id(bind)] = parameters[-1].reference(dialect)
+                lifted[id(bind)] = parameters[-1].reference(arrays=arrays)
         traverse: Callable[..., ColumnElement[Any]] = cast("Any", visitors).replacement_traverse
         return traverse(column[0], {}, _replacing(lifted))
 

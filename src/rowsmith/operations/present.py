@@ -56,12 +56,12 @@ async def present_keys(
 
     With ``lock`` the rows, not those related to them, stay as they are until the transaction ends.
     """
-    attributes, dialect, origin = entity.info.key_attributes, dialect_of(db_sess), entity.origin(operation)
+    attributes, dialect, origin = entity.info.key_attributes, dialect_of(db_sess, entity.info), entity.origin(operation)
     wanted, width = limited(entity.shape.select(*attributes), *conditions), len(attributes)
     if lock:
         wanted = wanted.order_by(*attributes).with_for_update(of=entity.info.row)
     found = dict[Key, TData]()
-    for chunk in key_chunks(keys, dialect):
+    for chunk in key_chunks(keys, dialect, [item.expression for item in attributes]):
         statement = limited(wanted, columns_condition([item.expression for item in attributes], chunk, dialect))
         rows = (await execute(db_sess, statement, origin)).all()
         data = await present(db_sess, entity.shape, [row[:-width] for row in rows], origin)
@@ -76,10 +76,10 @@ async def _made(db_sess: AsyncSession, layout: Layout, records: Sequence[Record]
 
 async def _groups(db_sess: AsyncSession, collection: Collection, records: Sequence[Record], origin: Origin) -> Groups:
     """Read a collection for all parents, and sort it by the parents' keys."""
-    dialect, width = dialect_of(db_sess), len(collection.keys)
+    dialect, width = dialect_of(db_sess, origin), len(collection.keys)
     parents = dict.fromkeys(tuple(record[place] for place in collection.places) for record in records)
     rows: list[Sequence[Any]] = []
-    for chunk in key_chunks([key for key in parents if None not in key], dialect):
+    for chunk in key_chunks([key for key in parents if None not in key], dialect, collection.keys):
         statement = limited(collection.statement, columns_condition(collection.keys, chunk, dialect))
         rows.extend((await execute(db_sess, statement, origin)).all())
     data = await _made(db_sess, collection.layout, [row[:-width] for row in rows], origin)

@@ -272,13 +272,13 @@ async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeRepo
 
 async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, Key | None]:
     """Remove the next chunk; give how many rows were, and the key to go on after, None at the end."""
-    dialect, given = dialect_of(db_sess), doomed.given(after, limit)
+    dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
     if dialect.name == "postgresql":
         statement = doomed.chunks[after is not None]
         found = (await execute(db_sess, statement, doomed.origin, parameters=given)).one_or_none()
         return (0, None) if found is None else (found[0], tuple(found[1:]))
     rows = await execute(db_sess, doomed.keys(first=after is None), doomed.origin, parameters=given)
     keys = [tuple(row) for row in rows.all()]
-    for part in key_chunks(keys, dialect):
+    for part in key_chunks(keys, dialect, doomed.info.key_columns):
         await execute(db_sess, doomed.remove(part, dialect), doomed.origin)
     return len(keys), keys[-1] if keys else None

@@ -67,7 +67,7 @@ class Updater(Operation[TRow, TData]):
             return await target.read(db_sess, "update")
         verify = limits if limits.must_verify(values, entity.info) else None
         writing = target.write(db_sess, values, "update", verify)
-        return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess)))
+        return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess, entity.info)))
 
     def statement(
         self, pk: Any, patch: Patch[TRow], limits: Limits, expected_version: Any = None

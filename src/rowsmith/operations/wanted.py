@@ -35,24 +35,21 @@ class Parameter:
         """Give the column for some of the rows."""
         return replace(self, values=[self.values[place] for place in places])
 
-    def reference(self, dialect: Dialect) -> ColumnElement[Any]:
+    def reference(self, *, arrays: bool) -> ColumnElement[Any]:
         """Give the expression that stands for the row's value in a statement that has the table in FROM."""
         name = f"{NAME}.{self.name}"
-        if dialect.name != "postgresql":
+        if not arrays:
             return literal_column(name, self.type)
         return unpacked(literal_column(name, Text() if travels_as_text(self.type) else self.type), self.type)
 
 
 def wanted(parameters: Sequence[Parameter], dialect: Dialect, arrays: Mapping[str, Any] | None = None) -> FromClause:
-    """Give the table: on PostgreSQL one array a column, taken apart by ``unnest``; elsewhere ``VALUES``.
+    """Give the table on PostgreSQL: one array a column, taken apart by ``unnest``.
 
-    ``arrays`` are further columns on PostgreSQL, by name: array parameters that stand elsewhere in the
-    statement too.
+    ``arrays`` are further columns, by name: array parameters that stand elsewhere in the statement too.
 
     Source: PostgreSQL's manual, "Array Functions", on ``unnest`` of several arrays.
     """
-    if dialect.name != "postgresql":
-        return _values(parameters, dialect)
     made = {**(arrays or {}), **{parameter.name: _array(parameter, dialect) for parameter in parameters}}
     return func.unnest(*made.values()).table_valued(*map(column, made)).render_derived(name=NAME)
 
@@ -62,7 +59,8 @@ def _array(parameter: Parameter, dialect: Dialect) -> Any:
     return bindparam(None, items, type_=array_type(parameter.type), unique=True)
 
 
-def _values(parameters: Sequence[Parameter], dialect: Dialect) -> FromClause:
+def wanted_values(parameters: Sequence[Parameter], dialect: Dialect) -> FromClause:
+    """Give the table as ``VALUES``, each value bound by itself."""
     made = [_plain_json(parameter, dialect) for parameter in parameters]
     rows = list(zip(*(parameter.values for parameter in made), strict=True))
     return values(*(column(parameter.name, parameter.type) for parameter in made), name=NAME).data(rows).cte(NAME)

@@ -20,6 +20,10 @@ class Upper(TypeDecorator[str]):
     cache_ok = True
 
 
+class Own(sa.String):
+    """A class derived from SQLAlchemy's, which may bind and read in any way."""
+
+
 class Base(DeclarativeBase):
     pass
 
@@ -34,6 +38,10 @@ class LaneRow(Base):
     document: Mapped[Any] = mapped_column(sa.JSON)
     tags: Mapped[Any] = mapped_column(sa.JSON().with_variant(postgresql.ARRAY(sa.Text), "postgresql"))
     shout: Mapped[str] = mapped_column(Upper)
+    own: Mapped[str] = mapped_column(Own)
+    told: Mapped[str] = mapped_column(sa.Uuid(as_uuid=False))
+    spans: Mapped[Any] = mapped_column(postgresql.INT4MULTIRANGE)
+    ranges: Mapped[Any] = mapped_column(postgresql.ARRAY(postgresql.INT4RANGE))
     address: Mapped[Any] = mapped_column(INET)
     mail: Mapped[Any] = mapped_column(CITEXT)
     triggered: Mapped[str] = mapped_column(server_default=sa.FetchedValue())
@@ -64,8 +72,15 @@ KEYED = ("id", "name")
         (KEYED, ("made_at",), Lane.UNNEST),
         ((*KEYED, "made_at"), ("made_at",), Lane.COPY),
         (KEYED, ("computed",), Lane.UNNEST),
-        *(((*KEYED, name), (), Lane.COPY) for name in ("price", "code", "document", "tags", "shout", "rough", "mail")),
-        *(((*KEYED, name), (name,), Lane.UNNEST) for name in ("price", "code", "document", "tags", "shout", "rough")),
+        *(
+            ((*KEYED, name), (), Lane.COPY)
+            for name in ("price", "code", "document", "tags", "shout", "rough", "mail", "own", "told")
+        ),
+        *(((*KEYED, name), (name,), Lane.UNNEST) for name in ("price", "code", "document", "tags", "shout")),
+        *(((*KEYED, name), (name,), Lane.UNNEST) for name in ("rough", "own", "told")),
+        *(((*KEYED, name), (name,), Lane.MANY) for name in ("spans", "ranges")),
+        ((*KEYED, "spans"), (), Lane.MANY),
+        ((*KEYED, "ranges"), (), Lane.COPY),
         ((*KEYED, "mail"), ("mail",), Lane.COPY),
         ((*KEYED, "triggered"), ("triggered",), Lane.UNNEST),
         ((*KEYED, "address"), (), Lane.UNNEST),

@@ -16,7 +16,6 @@ from rowsmith.operations.bulk.block import Block
 from rowsmith.operations.bulk.wire import bound
 
 _SAVEPOINT = "rowsmith_copy"
-_IS_SECURED = "SELECT row_security_active($1::text)"
 
 
 class Copy:
@@ -39,18 +38,15 @@ class Copy:
         self._fault: Exception | None = None
         self.sent: list[Block] = []
 
-    async def send(self, driver: Any) -> bool | Exception | None:
+    async def send(self, driver: Any) -> bool | Exception:
         """Send all blocks on asyncpg's connection, in its transaction; ``take`` is called with each one sent.
 
         Returns:
-            False, nothing having been read or sent, where row security is active: it takes no COPY. An error that is
-            not the database's, nothing having been written then: what reading the blocks raised, which may be an
-            application's own, or InvalidValue where asyncpg could not write a value in the type of its column.
-            None, all undone, where fewer rows were written than sent.
+            False, all undone, where fewer rows were written than sent. An error that is not the database's, nothing
+            having been written then: what reading the blocks raised, which may be an application's own, or
+            InvalidValue where asyncpg could not write a value in the type of its column.
         """
         table = self.info.table
-        if await driver.fetchval(_IS_SECURED, self.dialect.identifier_preparer.format_table(table)):
-            return False
         await driver.execute(f"SAVEPOINT {_SAVEPOINT}")
         try:
             status = await driver.copy_records_to_table(
@@ -69,7 +65,7 @@ class Copy:
                 await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
                 return True
         await self._undo(driver)
-        return fault
+        return fault or False
 
     async def _undo(self, driver: Any) -> None:
         await driver.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")

@@ -21,11 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, RepositoryError
 from rowsmith.execution import Origin, execute
-from rowsmith.execution.driver import has_driver, use_driver
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.admission import savepoint
 from rowsmith.operations.bulk.block import Block
-from rowsmith.operations.bulk.fetch import Fetch
+from rowsmith.operations.bulk.fetch import Fetch, fetch_columns, fetch_underneath
+from rowsmith.operations.bulk.gate import pass_gate
 from rowsmith.operations.bulk.unnest import PLACE, Unnested
 from rowsmith.operations.keys import Key, columns_condition, dialect_of, key_chunks
 from rowsmith.operations.partial import Diagnosis
@@ -98,9 +98,10 @@ async def _refused(
     db_sess: AsyncSession, info: RowInfo[Any], constraint: str, block: Block, origin: Origin
 ) -> Diagnosis:
     """Have PostgreSQL evaluate a CHECK, as its catalogue has it, for all rows at once."""
-    dialect = dialect_of(db_sess)
-    if not has_driver(dialect):
+    gate = await pass_gate(db_sess, info, origin, block.columns)
+    if gate.translated or not gate.arrays:
         return NOBODY
+    dialect = gate.dialect
     table = dialect.identifier_preparer.format_table(info.table)
     expression = (await execute(db_sess, _DEFINITION, origin, parameters=[{"name": constraint, "on": table}])).scalar()
     if expression is None:
@@ -109,9 +110,10 @@ async def _refused(
     rows = select(given.place, *(given[name].label(info.columns[name].name) for name in given.names)).subquery()
     statement = limited(select(rows.c[PLACE]), literal_column(f"NOT ({expression})"))
     fetch = Fetch(statement, given.arrays(block.columns, dialect), dialect)
+    send = fetch_underneath if gate.driver else fetch_columns
     try:
         async with savepoint(db_sess):
-            (places,) = await use_driver(db_sess, origin, fetch.send)
+            (places,) = await send(db_sess, origin, fetch)
     except RepositoryError:  # it reads a column that the server fills
         return NOBODY
     return Diagnosis(certain=frozenset(place - 1 for place in places))
@@ -144,8 +146,8 @@ async def _present(
     """Give those of the keys that stand in a table."""
     found = set[Key]()
     wanted = list(dict.fromkeys(key for key in keys if None not in key))
-    dialect = dialect_of(db_sess)
-    for chunk in key_chunks(wanted, dialect):
+    dialect = dialect_of(db_sess, origin)
+    for chunk in key_chunks(wanted, dialect, columns):
         statement = limited(select(*columns), columns_condition(columns, chunk, dialect))
         found.update(map(tuple, (await execute(db_sess, statement, origin)).all()))
     return found

@@ -26,7 +26,7 @@ Echo: TypeAlias = Callable[[Sequence[Any], set[type[Any]]], Sequence[Any]]
 @lru_cache(maxsize=1024)
 def echo_of(column_type: TypeEngine[Any]) -> Echo | None:
     """Give the echo of a column type; None where only the database knows."""
-    if isinstance(column_type, sqltypes.TypeDecorator) or _is_inexact(column_type):
+    if isinstance(column_type, sqltypes.TypeDecorator) or _is_inexact(column_type) or _is_foreign(column_type):
         return None
     return next((echo for kind, echo in _ECHOES if isinstance(column_type, kind)), None)
 
@@ -38,6 +38,11 @@ def _is_inexact(column_type: Any) -> bool:
     if isinstance(column_type, sqltypes.Uuid) and not column_type.as_uuid:
         return True
     return getattr(column_type, "precision", None) is not None
+
+
+def _is_foreign(column_type: TypeEngine[Any]) -> bool:
+    """A class of somebody else's may bind, read or wrap its values in any way."""
+    return not type(column_type).__module__.startswith("sqlalchemy.")
 
 
 def _converted(exact: type[Any], convert: Callable[[Any], Any]) -> Echo:

@@ -1,20 +1,23 @@
-"""Sending a compiled statement straight to asyncpg, its results made by SQLAlchemy's own processors, column-wise."""
+"""Sending a statement whose parameters are arrays, its results column-wise: straight to asyncpg, or by SQLAlchemy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Select
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.compiler import ExpandedState
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import InvalidValue
-from rowsmith.execution import DATABASE_ERRORS
+from rowsmith.execution import DATABASE_ERRORS, Origin
+from rowsmith.execution.driver import use_driver
+from rowsmith.execution.records import fetch_records
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,21 @@ class Fetch:
         oids = [attribute.type.oid for attribute in prepared.get_attributes()]
         columns = zip(*records, strict=True)
         return [_read(*column, self.dialect) for column in zip(types, oids, columns, strict=True)]
+
+
+Fetching: TypeAlias = Callable[[AsyncSession, Origin, Fetch], Awaitable[Sequence[Sequence[Any]]]]
+"""Sends a statement and gives its results, column by column."""
+
+
+async def fetch_underneath(db_sess: AsyncSession, origin: Origin, fetch: Fetch) -> Sequence[Sequence[Any]]:
+    """Send a statement on asyncpg's own connection."""
+    return await use_driver(db_sess, origin, fetch.send)
+
+
+async def fetch_columns(db_sess: AsyncSession, origin: Origin, fetch: Fetch) -> Sequence[Sequence[Any]]:
+    """Have SQLAlchemy send it: what listens to the session and the engine sees it."""
+    records = await fetch_records(db_sess, fetch.statement, origin, fetch.arrays)
+    return list(zip(*records, strict=True)) or [()] * len(list(fetch.statement.exported_columns))
 
 
 def _arguments(compiled: Any, expanded: ExpandedState, arrays: Mapping[str, list[Any]]) -> list[Any]:

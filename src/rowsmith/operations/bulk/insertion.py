@@ -23,8 +23,9 @@ from rowsmith.operations.bulk.binding import naming, unbindable
 from rowsmith.operations.bulk.block import Block, Columns, Reader, blocks, joined
 from rowsmith.operations.bulk.copy import Copy
 from rowsmith.operations.bulk.echo import echo_of
-from rowsmith.operations.bulk.fetch import Fetch
-from rowsmith.operations.bulk.lanes import Lane, choose_lane
+from rowsmith.operations.bulk.fetch import Fetch, Fetching, fetch_columns, fetch_underneath
+from rowsmith.operations.bulk.gate import pass_gate
+from rowsmith.operations.bulk.lanes import Lane
 from rowsmith.operations.bulk.matching import (
     arranged,
     counted,
@@ -39,6 +40,9 @@ from rowsmith.operations.bulk.wire import BoundItem, bound, is_json
 from rowsmith.operations.keys import dialect_of, key_chunks, keys_condition
 
 logger = logging.getLogger("rowsmith.operations.batch_creator")
+
+RAW = {"dml_strategy": "raw"}
+"""Has an INSERT that names the mapped class sent as it is, its columns by their own keys."""
 
 CHUNK_BLOCKS = 10
 """How many blocks stand in one statement of the UNNEST lane: ten thousand rows, a few megabytes."""
@@ -81,31 +85,28 @@ class Insertion:
         if self.complete is not None:
             parts = iter(await self.complete(db_sess, list(parts)))
         first = next(parts)
-        dialect = dialect_of(db_sess)
-        lane = choose_lane(dialect, self.info, first.columns, self.wanted)
-        logger.debug("%d new %s go by %s", len(specs), self.info.row.__name__, lane.value)
-        await self._lanes[lane](db_sess, dialect, chain([first], parts))
-        return lane
+        gate = await pass_gate(db_sess, self.info, self.origin, first.columns, self.wanted)
+        because = f": {gate.why}" if gate.why else ""
+        logger.debug("%d new %s go by %s%s", len(specs), self.info.row.__name__, gate.lane.value, because)
+        await self._lanes[gate.lane](db_sess, gate.dialect, chain([first], parts))
+        return gate.lane
 
     @property
     def _lanes(self) -> Mapping[Lane, Callable[..., Any]]:
-        return {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.MANY: self._many}
+        return {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
 
     async def _copy(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
         first = next(parts)
-        parts = chain([first], parts)
         # A column that stays NULL is said to be NULL, so that what is handed on is what is stored.
         nulls = [name for name in self.wanted if name not in first.columns]
         names = [*first.columns, *nulls]
-        copy = Copy(self.info, dialect, names, (_with_nulls(part, nulls) for part in parts), self._echo)
-        sent = await use_driver(db_sess, self.origin, copy.send)
-        if isinstance(sent, Exception):
-            raise sent
-        if sent is None:
+        sent = (_with_nulls(part, nulls) for part in chain([first], parts))
+        copy = Copy(self.info, dialect, names, sent, self._echo)
+        done = await use_driver(db_sess, self.origin, copy.send)
+        if isinstance(done, Exception):
+            raise done
+        if not done:
             await self._refuse_copied(db_sess, dialect, copy.sent)
-        if not sent:
-            logger.debug("%s has row security, which takes no COPY: %s", self.info.row.__name__, Lane.UNNEST.value)
-            await self._unnest(db_sess, dialect, parts)
 
     async def _refuse_copied(self, db_sess: AsyncSession, dialect: Dialect, sent: Sequence[Block]) -> None:
         """Find out which row a trigger skipped, by sending them the other way; nothing of either stays."""
@@ -124,46 +125,53 @@ class Insertion:
 
     async def _unnest(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
-            await self._insert_arrays(db_sess, dialect, chunk)
+            await self._insert_arrays(db_sess, dialect, chunk, fetch_underneath)
 
-    async def _insert_arrays(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block) -> None:
+    async def _sent(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
+        for chunk in _chunks(parts):
+            await self._insert_arrays(db_sess, dialect, chunk, fetch_columns)
+
+    async def _insert_arrays(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block, fetch: Fetching) -> None:
         """Insert rows and hand them on in input order; one by one where nothing else tells them apart."""
         count = counted(self.info, chunk.columns)
         made = {} if count else await self._made_keys(db_sess, chunk)
         columns = {**chunk.columns, **(made or {})}
         if made is None and chunk.size > 1:
-            await self._one_by_one(db_sess, dialect, chunk)
+            await self._one_by_one(db_sess, dialect, chunk, fetch)
         elif count or chunk.size == 1 or is_exact(self.info, dialect):
-            returned = await self._returned(db_sess, dialect, columns, chunk.first)
+            returned = await self._returned(db_sess, dialect, columns, chunk.first, fetch)
             await self._refuse_skipped(db_sess, chunk, columns, returned)
             self.take(self._in_input_order(chunk, columns, returned, count), chunk.size)
-        elif (found := await self._tried(db_sess, dialect, chunk, columns)) is None:
-            await self._one_by_one(db_sess, dialect, chunk)
+        elif (found := await self._tried(db_sess, dialect, chunk, columns, fetch)) is None:
+            await self._one_by_one(db_sess, dialect, chunk, fetch)
         else:
             self.take(found, chunk.size)
 
-    async def _tried(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block, columns: Columns) -> Rows | None:
+    async def _tried(
+        self, db_sess: AsyncSession, dialect: Dialect, chunk: Block, columns: Columns, fetch: Fetching
+    ) -> Rows | None:
         """Insert rows whose keys may be stored otherwise than they were given; None, all undone, if they are."""
         try:
             async with savepoint(db_sess):
-                returned = await self._returned(db_sess, dialect, columns, chunk.first)
+                returned = await self._returned(db_sess, dialect, columns, chunk.first, fetch)
                 return self._in_input_order(chunk, columns, returned, None)
         except MappingError:  # or a trigger skipped one, which shows when they are sent alone
             return None
 
-    async def _one_by_one(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block) -> None:
+    async def _one_by_one(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block, fetch: Fetching) -> None:
         for place in range(chunk.size):
-            await self._insert_arrays(db_sess, dialect, chunk.part(place, 1))
+            await self._insert_arrays(db_sess, dialect, chunk.part(place, 1), fetch)
 
-    async def _returned(self, db_sess: AsyncSession, dialect: Dialect, columns: Columns, first: int) -> Rows:
+    async def _returned(
+        self, db_sess: AsyncSession, dialect: Dialect, columns: Columns, first: int, fetch: Fetching
+    ) -> Rows:
         given = Unnested(self.info, tuple(columns))
         names = [self.info.columns[name].key for name in columns]
         back = tuple(dict.fromkeys((*self.wanted, *self.info.primary_key)))
         statement = insert(self.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.info.columns[name] for name in back))
-        fetch = Fetch(statement, given.arrays(columns, dialect, first), dialect)
-        fetched = await use_driver(db_sess, self.origin, fetch.send)
-        return dict(zip(back, fetched, strict=True))
+        sent = Fetch(statement, given.arrays(columns, dialect, first), dialect)
+        return dict(zip(back, await fetch(db_sess, self.origin, sent), strict=True))
 
     async def _refuse_skipped(self, db_sess: AsyncSession, chunk: Block, columns: Columns, returned: Rows) -> None:
         """Refuse to go on where fewer rows were written than sent.
@@ -191,9 +199,10 @@ class Insertion:
         names = [name for name in chunk.columns if echo_of(self.info.columns[name].type) is not None]
         if count is None or not names:
             return None
-        dialect = dialect_of(db_sess)
+        dialect = dialect_of(db_sess, self.info)
         written = dict[Any, tuple[Any, ...]]()
-        for keys in key_chunks(list(zip(*(returned[name] for name in self.info.primary_key), strict=True)), dialect):
+        there = list(zip(*(returned[name] for name in self.info.primary_key), strict=True))
+        for keys in key_chunks(there, dialect, self.info.key_columns):
             wanted = [self.info.columns[name] for name in (count, *names)]
             statement = limited(select(*wanted), keys_condition(self.info, keys, dialect))
             rows = (await execute(db_sess, statement, self.origin)).all()
@@ -239,7 +248,7 @@ class Insertion:
         for chunk in _chunks(parts):
             back = self._back(chunk, dialect)
             statement = self._insert_many(tuple(chunk.columns), back, dialect)
-            sending = self._sent(db_sess, dialect, statement, chunk)
+            sending = self._sent_many(db_sess, dialect, statement, chunk)
             result = await naming(sending, partial(unbindable, self.info, chunk.columns, dialect, chunk.first))
             columns = list(zip(*result.all(), strict=True)) if back else []
             returned: Rows = dict(zip(back, columns, strict=True)) if columns else dict.fromkeys(back, ())
@@ -250,9 +259,9 @@ class Insertion:
                 returned if is_sorted else self._in_input_order(chunk, chunk.columns, returned, count), chunk.size
             )
 
-    async def _sent(self, db_sess: AsyncSession, dialect: Dialect, statement: Any, chunk: Block) -> Any:
+    async def _sent_many(self, db_sess: AsyncSession, dialect: Dialect, statement: Any, chunk: Block) -> Any:
         rows = many_parameters(self.info, chunk, dialect)
-        return await execute(db_sess, statement, self.origin, parameters=rows)
+        return await execute(db_sess, statement, self.origin, RAW, rows)
 
     def _back(self, chunk: Block, dialect: Dialect) -> tuple[str, ...]:
         """Give what is to come back: on SQLite with the key, where that tells the order better than SQLAlchemy can.
@@ -266,7 +275,7 @@ class Insertion:
         return (*self.wanted, *self.info.primary_key)
 
     def _insert_many(self, names: tuple[str, ...], back: tuple[str, ...], dialect: Dialect) -> Any:
-        statement: Any = insert(self.info.table).values(json_marks(self.info, names, dialect))
+        statement: Any = insert(self.info.row).values(json_marks(self.info, names, dialect))
         wanted = (self.info.columns[name] for name in back)
         return statement.returning(*wanted, sort_by_parameter_order=back == self.wanted) if back else statement
 
@@ -275,10 +284,10 @@ def _drop(columns: Rows, size: int) -> None:
     """Take rows and do nothing with them."""
 
 
-def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[str, Any]:
+def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[Any, Any]:
     """Give parameters for the JSON columns, whose None SQLAlchemy would take for the JSON literal ``null``."""
     columns = (info.columns[name] for name in names)
-    return {c.key: bindparam(f"{c.key}_", type_=BoundItem(c.type)) for c in columns if is_json(c.type, dialect)}
+    return {c: bindparam(f"{c.key}_", type_=BoundItem(c.type)) for c in columns if is_json(c.type, dialect)}
 
 
 def many_parameters(info: RowInfo[Any], block: Block, dialect: Dialect) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Which way a batch of new rows goes to the database: one pure decision.
+"""Which way a batch of new rows goes to the database, as far as types and columns decide: pure.
 
 ===========  ======================================================================  =============================
 lane         what is sent                                                            taken when
@@ -6,7 +6,9 @@ lane         what is sent                                                       
 ``COPY``     one ``COPY ... FROM STDIN`` in binary                                   nothing must come back but what
                                                                                      Python knows already
 ``UNNEST``   ``INSERT ... SELECT ... FROM unnest($1::type[], ...) RETURNING``        the server makes some of it
-``MANY``     SQLAlchemy's ``insertmanyvalues``                                       any other driver
+``SENT``     the same, by SQLAlchemy                                                 somebody listens to it
+``MANY``     SQLAlchemy's ``insertmanyvalues``                                       any other driver; values that are
+                                                                                     no members of an array
 ===========  ======================================================================  =============================
 """
 
@@ -23,7 +25,7 @@ from rowsmith.execution.driver import has_driver
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.bulk.defaults import server_expressions
 from rowsmith.operations.bulk.echo import echo_of
-from rowsmith.operations.bulk.wire import is_copyable
+from rowsmith.operations.bulk.wire import fits_array, has_sql, is_copyable
 
 
 class Lane(enum.Enum):
@@ -31,6 +33,7 @@ class Lane(enum.Enum):
 
     COPY = "COPY"
     UNNEST = "INSERT FROM unnest"
+    SENT = "INSERT FROM unnest, sent by SQLAlchemy"
     MANY = "insertmanyvalues"
 
 
@@ -45,10 +48,12 @@ def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], 
     """
     if not has_driver(dialect) or not written:
         return Lane.MANY
-    if server_expressions(info, list(written)) or not all(is_copyable(info.columns[name].type) for name in written):
-        return Lane.UNNEST
+    types = [info.columns[name].type for name in written]
+    arrays = Lane.UNNEST if all(fits_array(kind, dialect) for kind in types) else Lane.MANY
+    if server_expressions(info, list(written)) or not all(is_copyable(kind) for kind in types):
+        return arrays
     known = all(is_known(dialect, info, name, written) for name in wanted)
-    return Lane.COPY if known else Lane.UNNEST
+    return Lane.COPY if known and not any(has_sql(kind, dialect) for kind in types) else arrays
 
 
 def is_known(dialect: Dialect, info: RowInfo[Any], name: str, written: Collection[str]) -> bool:

@@ -51,11 +51,18 @@ class UpsertStatement:
         statement = postgresql.insert(self.info.table).from_select(names, rows, include_defaults=True)
         return self._resolved(statement, block).returning(*self._back(), _is_new(self.info, dialect))
 
-    def from_values(self, block: Block) -> Any:
-        """Give SQLite's statement for a few rows; which of them are new has to be asked before."""
+    def from_values(self, block: Block, dialect: Dialect) -> Any:
+        """Give the statement for a few rows, each value bound by itself.
+
+        On PostgreSQL the last expression that comes back says whether the row is new; on SQLite that has to be
+        asked before.
+        """
         rows = [dict(zip(block.columns, row, strict=True)) for row in block.rows()]
-        values = [{self.info.columns[name].key: self._value(name, row[name]) for name in row} for row in rows]
-        return self._resolved(sqlite.insert(self.info.table).values(values), block).returning(*self._back())
+        values = [{self.info.columns[name]: self._value(name, row[name]) for name in row} for row in rows]
+        if dialect.name != "postgresql":
+            return self._resolved(sqlite.insert(self.info.row).values(values), block).returning(*self._back())
+        statement = self._resolved(postgresql.insert(self.info.row).values(values), block)
+        return statement.returning(*self._back(), _is_new(self.info, dialect))
 
     def _value(self, name: str, value: Any) -> Any:
         return null() if value is None and self.info.is_json(name) else value

@@ -6,13 +6,14 @@ whose type needs none is handed over untouched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from contextlib import suppress
 from typing import Any, cast
 
 from sqlalchemy import ARRAY, VARCHAR, ColumnElement, String, Text
 from sqlalchemy import cast as sql_cast
 from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -74,6 +75,30 @@ def is_json(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> bool:
     return isinstance(storage_type(column_type, dialect), sqltypes.JSON)
 
 
+_ITEMS = tuple(kind for kind in _COPYABLE if kind is not sqltypes.ARRAY)
+_IN_ARRAYS = (*_ITEMS, postgresql.INET, postgresql.CIDR, postgresql.MACADDR, postgresql.ranges.AbstractSingleRange)
+
+
+def fits_array(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> bool:
+    """Say whether values can be members of an array that travels as one parameter.
+
+    Not where SQL of the type's own stands around each value, nor where asyncpg would take a value for an array in
+    the array, as it does with anything that has a length and can be walked through: a multirange, a composite.
+    """
+    if has_sql(column_type, dialect):
+        return False
+    stored: Any = storage_type(column_type, dialect)
+    if isinstance(stored, sqltypes.ARRAY):
+        item: Any = stored.item_type
+        return isinstance(storage_type(item, dialect), _ITEMS)
+    return isinstance(stored, _IN_ARRAYS)
+
+
+def has_sql(column_type: TypeEngine[Any], dialect: Dialect) -> bool:
+    """Say whether a type puts SQL around its values when they are written (``bind_expression``)."""
+    return bool(column_type.dialect_impl(dialect)._has_bind_expression)  # pyright: ignore[reportPrivateUsage]
+
+
 def travels_as_text(column_type: TypeEngine[Any]) -> bool:
     """Say whether values go as text in an array: ``unnest`` would take arrays of arrays apart, JSON is text anyway."""
     return isinstance(storage_type(column_type), (sqltypes.JSON, sqltypes.ARRAY))
@@ -120,10 +145,16 @@ def uncut(column_type: TypeEngine[Any]) -> TypeEngine[Any]:
 
 def array_values(column_type: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> list[Any]:
     """Give the array parameter that carries a column."""
-    items = bound(column_type, values, dialect)
+    items = plain_numbers(bound(column_type, values, dialect))
     if isinstance(storage_type(column_type), sqltypes.ARRAY):
         return [None if item is None else array_literal(item) for item in items]
     return list(items)
+
+
+def plain_numbers(values: Sequence[Any]) -> Sequence[Any]:
+    """Give numbers of classes derived from ``int`` as such: asyncpg would take an IntFlag for an array of its bits."""
+    derived = tuple(kind for kind in set(map(type, values)) if issubclass(kind, int) and kind not in (int, bool))
+    return [int(value) if isinstance(value, derived) else value for value in values] if derived else values
 
 
 def unpacked(column: ColumnElement[Any], column_type: TypeEngine[Any]) -> ColumnElement[Any]:
@@ -143,5 +174,7 @@ def _array_item(item: Any) -> str:
         return array_literal(cast("Sequence[Any]", item))
     if isinstance(item, (bytes, bytearray, memoryview)):
         item = "\\x" + bytes(cast("Any", item)).hex()
+    if isinstance(item, Sized) and isinstance(item, Iterable) and not isinstance(item, str):
+        raise InvalidValue("a member of an array is taken for an array itself by asyncpg: give a plain value")
     text = str(item).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

@@ -20,8 +20,8 @@ async def confirm_all(db_sess: AsyncSession, new: NewRows, keys: Sequence[Key]) 
         ScopeMismatch: one is outside, its index is named; the caller must undo the writes.
     """
     entity, limits, operation = new.entity, new.limits, new.operation
-    dialect, inside = dialect_of(db_sess), set[Key]()
-    for chunk in key_chunks(keys, dialect):
+    dialect, inside = dialect_of(db_sess, entity.info), set[Key]()
+    for chunk in key_chunks(keys, dialect, entity.info.key_columns):
         wanted = keys_condition(entity.info, chunk, dialect)
         statement = limited(select(*entity.info.key_attributes), wanted, *limits.others)
         inside.update(map(tuple, (await execute(db_sess, statement, entity.origin(operation))).all()))
