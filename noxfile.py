@@ -88,7 +88,7 @@ def deadlocks(session: nox.Session) -> None:
 @nox.session
 def depth(session: nox.Session) -> None:
     """Read keyset pages deep in a large table and show what PostgreSQL read for them; takes the rows."""
-    prove(session, "tests/operations/test_depth.py", {"ROWSMITH_DEPTH": "1000000"})
+    prove(session, "tests/operations/reads/test_depth.py", {"ROWSMITH_DEPTH": "1000000"})
 
 
 @nox.session

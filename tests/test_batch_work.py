@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from counters import CounterData, CounterRepository, CounterRow, used
 from rowsmith import Database
 from rowsmith.operations import make_entity
-from rowsmith.operations.batch_target import BatchTarget, Changes
-from rowsmith.operations.patches import Patches
+from rowsmith.operations.updates.patches import Patches
+from rowsmith.operations.updates.statement import BatchTarget, Changes
 from rowsmith.testing import WithTables
 
 IDS = 800

@@ -32,7 +32,7 @@ from rowsmith.execution import (
     watch_failures,
 )
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
-from rowsmith.operations.batch_querier import CODEC
+from rowsmith.operations.reads.many import CODEC
 from rowsmith.pagination import CursorCodec
 from rowsmith.unit_of_work import UnitOfWork
 

@@ -31,8 +31,8 @@ from rowsmith.operations import (
     Upserter,
     WherePurger,
 )
+from rowsmith.operations.deletes.where import BeginSession
 from rowsmith.operations.entity import locating
-from rowsmith.operations.purge_where import BeginSession
 from rowsmith.pagination import Count
 from rowsmith.query import Query
 

@@ -24,10 +24,10 @@ from rowsmith.operations import (
     Upserted,
     make_entity,
 )
-from rowsmith.operations.batch_creator import LOAD_CHUNK, Many
-from rowsmith.operations.creation import Progress
-from rowsmith.operations.purge_where import Pace
-from rowsmith.operations.search import Filters
+from rowsmith.operations.deletes.where import Pace
+from rowsmith.operations.inserts.many import LOAD_CHUNK, Many
+from rowsmith.operations.inserts.tree import Progress
+from rowsmith.operations.reads.search import Filters
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, Page, Pagination
 from rowsmith.scope import SearchScope

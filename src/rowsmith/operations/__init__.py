@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from rowsmith.operations.aggregator import Aggregator
-from rowsmith.operations.batch_creator import BatchCreator
-from rowsmith.operations.batch_purger import BatchPurger
-from rowsmith.operations.batch_querier import BatchQuerier
-from rowsmith.operations.batch_soft_deleter import BatchSoftDeleter
-from rowsmith.operations.batch_updater import BatchUpdater
-from rowsmith.operations.batch_upserter import BatchUpserter
 from rowsmith.operations.conflict import Conflict
-from rowsmith.operations.creator import Creator
+from rowsmith.operations.deletes.many import BatchPurger
+from rowsmith.operations.deletes.one import Purger
+from rowsmith.operations.deletes.where import WherePurger
 from rowsmith.operations.entity import Entity, Operation, Rules, make_entity
+from rowsmith.operations.inserts.many import BatchCreator
+from rowsmith.operations.inserts.one import Creator
 from rowsmith.operations.next_value import NextValue
-from rowsmith.operations.purge_where import WherePurger
-from rowsmith.operations.purger import Purger
-from rowsmith.operations.querier import Querier
+from rowsmith.operations.reads.aggregate import Aggregator
+from rowsmith.operations.reads.many import BatchQuerier
+from rowsmith.operations.reads.one import Querier
+from rowsmith.operations.reads.stream import Stream
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, PurgeReport, Success, Upserted
 from rowsmith.operations.soft_delete import SoftDelete
-from rowsmith.operations.stream import Stream
-from rowsmith.operations.updater import SoftDeleter, Updater
-from rowsmith.operations.upserter import Upserter
+from rowsmith.operations.updates.many import BatchUpdater
+from rowsmith.operations.updates.one import SoftDeleter, Updater
+from rowsmith.operations.updates.soft_delete import BatchSoftDeleter
+from rowsmith.operations.upserts.many import BatchUpserter
+from rowsmith.operations.upserts.one import Upserter
 
 __all__ = [
     "Aggregator",

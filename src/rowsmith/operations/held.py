@@ -32,12 +32,12 @@ from rowsmith.errors import (
 from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.admission import savepoint
-from rowsmith.operations.bulk.block import Block
-from rowsmith.operations.bulk.wire import fits_array
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, dialect_of
+from rowsmith.operations.arrays.wanted import Parameter, wanted, wanted_values
+from rowsmith.operations.arrays.wire import fits_array
+from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.keys import SQLITE_PARAMETERS, dialect_of
 from rowsmith.operations.rebinding import is_table, parts, rebound
-from rowsmith.operations.wanted import Parameter, wanted, wanted_values
 from rowsmith.scope import Limits
 
 T = TypeVar("T")

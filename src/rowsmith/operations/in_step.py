@@ -11,8 +11,8 @@ from sqlalchemy.orm import lazyload
 
 from rowsmith.conditions import limited
 from rowsmith.execution import execute
+from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.keys import Key, dialect_of, key_chunks, keys_condition
 
 
 async def keep_in_step(

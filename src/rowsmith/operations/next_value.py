@@ -15,9 +15,9 @@ from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, InvalidValue, MappingError, ReferenceNotFound, RepositoryError
 from rowsmith.execution.execute import execute
 from rowsmith.mapping import RowInfo, check_for_comparison, row_info
-from rowsmith.operations.bulk.block import Block
+from rowsmith.operations.arrays.keys import Key, columns_condition, dialect_of, key_chunks
+from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.conflict import unique_keys_of
-from rowsmith.operations.keys import Key, columns_condition, dialect_of, key_chunks
 from rowsmith.scope import NO_LIMITS, Limits, Related, resolve_scope
 
 

@@ -12,8 +12,8 @@ from rowsmith.conditions import limited
 from rowsmith.execution import Origin, execute
 from rowsmith.mapping import Shape
 from rowsmith.mapping.layout import Collection, Groups, Layout, Record
+from rowsmith.operations.arrays.keys import Key, columns_condition, dialect_of, key_chunks
 from rowsmith.operations.entity import Entity, TData, TRow
-from rowsmith.operations.keys import Key, columns_condition, dialect_of, key_chunks
 
 
 async def present(

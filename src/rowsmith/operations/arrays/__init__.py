@@ -1,0 +1,3 @@
+"""Keys and columns as arrays on the wire."""
+
+from __future__ import annotations

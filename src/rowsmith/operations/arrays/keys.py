@@ -1,0 +1,124 @@
+"""Many keys in one statement: one array parameter for each key column, however many keys there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, ColumnElement, any_, bindparam, column, func, select, tuple_, values
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeEngine
+
+from rowsmith.errors import InvalidValue, kind_of
+from rowsmith.execution import Origin
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.wire import fits_array, has_sql, plain_numbers, uncut
+from rowsmith.operations.blocks.checks import quick_check
+
+SQLITE_PARAMETERS = 30_000
+"""How many parameters one statement takes: a little under SQLite's limit of 32,766, and PostgreSQL's."""
+
+MAX_CHUNK: Final = 2**31 - 1
+"""The most rows of a chunk: what the driver's cursor and PostgreSQL's LIMIT both take."""
+
+Key = tuple[Any, ...]
+
+
+def check_chunk_size(size: object) -> None:
+    """Refuse what cannot be the number of rows that a stream, a load or a purge takes at a time.
+
+    Raises:
+        InvalidValue: it is no int from 1 to MAX_CHUNK.
+    """
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise InvalidValue(f"chunk_size is {kind_of(size)}: give an int, 1 or more")
+    if size < 1:
+        raise InvalidValue(f"chunk_size is {max(size, -MAX_CHUNK)}: give 1 or more")
+    if size > MAX_CHUNK:
+        raise InvalidValue(f"chunk_size is too large: give {MAX_CHUNK} or less")
+
+
+def dialect_of(db_sess: AsyncSession, info: RowInfo[Any] | Origin) -> Dialect:
+    """Give the dialect of the database that a session has a kind of row in, or that a call is about."""
+    return db_sess.get_bind(info.mapper).dialect
+
+
+def unique_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
+    """Give ids as key tuples.
+
+    Raises:
+        InvalidValue: one is no key of the row, or stands twice; the message gives the places.
+    """
+    if _are_plain(info, ids):
+        return list(zip(ids, strict=True))
+    places: dict[Key, int] = {}
+    for place, pk in enumerate(ids):
+        first = places.setdefault(info.key(pk), place)
+        if first != place:
+            raise InvalidValue(f"the id at index {place} stands at index {first} already: give each id once")
+    return list(places)
+
+
+def _are_plain(info: RowInfo[Any], ids: Sequence[Any]) -> bool:
+    """Say whether these surely are keys, each there once: one look at all together, for keys of one column."""
+    exact, fits = quick_check(info.columns[info.primary_key[0]].type)
+    if len(info.primary_key) > 1 or fits is None or set(map(type, ids)) != {exact}:
+        return False
+    return fits(ids) and len(set(ids)) == len(ids)
+
+
+def key_chunks(
+    keys: Sequence[Key], dialect: Dialect, columns: Sequence[ColumnElement[Any]] = ()
+) -> Iterator[Sequence[Key]]:
+    """Cut keys of some columns into what one statement takes: all of them where its parameters are arrays."""
+    arrays = dialect.name == "postgresql" and _fit_arrays(columns, dialect)
+    size = len(keys) if arrays else SQLITE_PARAMETERS // max(len(keys[0]) if keys else 1, 1)
+    for start in range(0, len(keys), max(size, 1)):
+        yield keys[start : start + size]
+
+
+def keys_condition(info: RowInfo[Any], keys: Sequence[Key], dialect: Dialect) -> ColumnElement[bool]:
+    """Give the condition that a row's key is one of these."""
+    return columns_condition([attribute.expression for attribute in info.key_attributes], keys, dialect)
+
+
+def columns_condition(
+    columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], dialect: Dialect
+) -> ColumnElement[bool]:
+    """Give the condition that the values of some columns, together, are one of these keys."""
+    if dialect.name == "postgresql" and _fit_arrays(columns, dialect):
+        return _in_arrays(columns, keys)
+    if len(columns) == 1:
+        return columns[0].in_([key[0] for key in keys])
+    if any(has_sql(one.type, dialect) for one in columns):  # which SQLAlchemy leaves out of a list of tuples
+        given = values(*(column(f"k{place}", one.type) for place, one in enumerate(columns)), name="wanted")
+        return tuple_(*columns).in_(select(given.data(list(keys)).cte("wanted")))
+    return tuple_(*columns).in_([tuple(key) for key in keys])
+
+
+def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:
+    return all(fits_array(one.type, dialect) for one in columns)
+
+
+def array_of(info: RowInfo[Any], name: str, values: Sequence[Any]) -> Any:
+    """Give the values of one column as a single array parameter of the column's type."""
+    return _array(info.columns[name].type, values)
+
+
+def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> Any:
+    return bindparam(None, list(plain_numbers(values)), type_=ARRAY(uncut(kind)), unique=True)
+
+
+def _in_arrays(columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> ColumnElement[bool]:
+    return in_arrays(columns, [_array(one.type, [key[i] for key in keys]) for i, one in enumerate(columns)])
+
+
+def in_arrays(columns: Sequence[ColumnElement[Any]], arrays: Sequence[Any]) -> ColumnElement[bool]:
+    """Give the condition that the values of some columns, together, stand at one place of as many arrays."""
+    if len(arrays) == 1:
+        return columns[0] == any_(arrays[0])
+    names = [f"k{i}" for i in range(len(arrays))]
+    parts: list[Any] = [column(name) for name in names]
+    wanted = func.unnest(*arrays).table_valued(*parts).render_derived(name="wanted")
+    return tuple_(*columns).in_(select(*(wanted.c[name] for name in names)))

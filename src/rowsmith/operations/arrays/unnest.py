@@ -1,0 +1,65 @@
+"""The UNNEST lane: a block of rows as one array parameter for each column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, ColumnElement, Select, bindparam, column, func, select
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.wire import array_type, array_values, unpacked
+from rowsmith.operations.blocks.binding import unbindable
+
+PLACE = "rowsmith_place"
+"""The column of ``unnest ... WITH ORDINALITY`` that numbers the rows of the input, from one."""
+
+
+class Unnested:
+    """Columns of values as a table of PostgreSQL's: ``unnest($1::type[], ...) WITH ORDINALITY``."""
+
+    def __init__(self, info: RowInfo[Any], names: Sequence[str]) -> None:
+        self.info, self.names = info, tuple(names)
+        self.parameters = {name: f"rowsmith_{place}" for place, name in enumerate(self.names)}
+        self.table = self._table()
+
+    def _table(self) -> TableValuedAlias:
+        arrays = [
+            bindparam(self.parameters[name], None, array_type(self.info.columns[name].type)) for name in self.names
+        ]
+        columns: list[Any] = [column(self.info.columns[name].name) for name in self.names]
+        rows = func.unnest(*arrays).table_valued(*columns, with_ordinality=PLACE)
+        return rows.render_derived(name="given")
+
+    def __getitem__(self, name: str) -> ColumnElement[Any]:
+        """Give the expression of one attribute's values, in the type of its column."""
+        item: Column[Any] = self.info.columns[name]
+        return unpacked(self.table.c[item.name], item.type)
+
+    def select(self) -> Select[Any]:
+        """Give the SELECT of all columns, in input order: sequences then count in that order too."""
+        return select(*(self[name] for name in self.names)).order_by(self.place)
+
+    @property
+    def place(self) -> ColumnElement[int]:
+        """Give the number of the row in the input, from one."""
+        return column(PLACE, BigInteger)
+
+    def arrays(self, columns: Mapping[str, Sequence[Any]], dialect: Dialect, first: int = 0) -> dict[str, list[Any]]:
+        """Give the parameters for these values; ``first`` is the index of the first ones, for messages.
+
+        Raises:
+            InvalidValue: a type refuses to bind one; the message names the index and the column.
+        """
+        types = self.info.columns
+        try:
+            return {
+                self.parameters[name]: array_values(types[name].type, columns[name], dialect) for name in self.names
+            }
+        except Exception:
+            fault = unbindable(self.info, {name: columns[name] for name in self.names}, dialect, first)
+            if fault is None:
+                raise
+        raise fault

@@ -1,0 +1,73 @@
+"""Values that differ from row to row, sent as a table of their own: ``UPDATE ... FROM wanted``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Text, bindparam, column, func, literal_column, values
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
+
+from rowsmith.operations.arrays.wire import (
+    BoundItem,
+    array_type,
+    array_values,
+    bound,
+    is_json,
+    travels_as_text,
+    unpacked,
+)
+
+NAME = "wanted"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One column of the table: its name there, the type of its values, and one value for each row."""
+
+    name: str
+    type: TypeEngine[Any]
+    values: Sequence[Any]
+
+    def part(self, places: Sequence[int]) -> Parameter:
+        """Give the column for some of the rows."""
+        return replace(self, values=[self.values[place] for place in places])
+
+    def reference(self, *, arrays: bool) -> ColumnElement[Any]:
+        """Give the expression that stands for the row's value in a statement that has the table in FROM."""
+        name = f"{NAME}.{self.name}"
+        if not arrays:
+            return literal_column(name, self.type)
+        return unpacked(literal_column(name, Text() if travels_as_text(self.type) else self.type), self.type)
+
+
+def wanted(parameters: Sequence[Parameter], dialect: Dialect, arrays: Mapping[str, Any] | None = None) -> FromClause:
+    """Give the table on PostgreSQL: one array a column, taken apart by ``unnest``.
+
+    ``arrays`` are further columns, by name: array parameters that stand elsewhere in the statement too.
+
+    Source: PostgreSQL's manual, "Array Functions", on ``unnest`` of several arrays.
+    """
+    made = {**(arrays or {}), **{parameter.name: _array(parameter, dialect) for parameter in parameters}}
+    return func.unnest(*made.values()).table_valued(*map(column, made)).render_derived(name=NAME)
+
+
+def _array(parameter: Parameter, dialect: Dialect) -> Any:
+    items = array_values(parameter.type, parameter.values, dialect)
+    return bindparam(None, items, type_=array_type(parameter.type), unique=True)
+
+
+def wanted_values(parameters: Sequence[Parameter], dialect: Dialect) -> FromClause:
+    """Give the table as ``VALUES``, each value bound by itself."""
+    made = [_plain_json(parameter, dialect) for parameter in parameters]
+    rows = list(zip(*(parameter.values for parameter in made), strict=True))
+    return values(*(column(parameter.name, parameter.type) for parameter in made), name=NAME).data(rows).cte(NAME)
+
+
+def _plain_json(parameter: Parameter, dialect: Dialect) -> Parameter:
+    """Bind JSON beforehand: SQLAlchemy would make the JSON literal ``null`` of None."""
+    if not is_json(parameter.type, dialect):
+        return parameter
+    return replace(parameter, type=BoundItem(), values=bound(parameter.type, parameter.values, dialect))

@@ -1,0 +1,3 @@
+"""Many rows as columns of values."""
+
+from __future__ import annotations

@@ -1,0 +1,180 @@
+"""The gate before the fast lanes: what a session, its engine, the types and the table ask of a statement.
+
+Underneath SQLAlchemy nothing of what an application hung on it is seen or done. So the lanes there are taken only
+where nobody asks for anything; otherwise SQLAlchemy itself sends the statement:
+
+=================================================================  ======================================
+asked for                                                          then
+=================================================================  ======================================
+engine events around statements, ``handle_error``, ``echo``,       the same statement, sent by SQLAlchemy
+events that stand in for the driver (``do_execute`` ...), a
+``schema_translate_map``, a session class with its own ``execute``
+``do_orm_execute`` of the session                                  also: statements name the mapped class
+types that wrap values in SQL (``bind_expression``), or whose      SQLAlchemy binds each value by itself
+values are none of an array's members for asyncpg
+row triggers, rules, row security, a view or foreign table         no COPY, whose answer is what was sent
+=================================================================  ======================================
+
+Events of mappers (``before_insert``) and of flushes belong to objects of a session. No operation makes any, so no
+lane fires them, as SQLAlchemy's own INSERT, UPDATE and DELETE statements do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Insert
+from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from rowsmith.execution import DATABASE_ERRORS, Origin, is_watched_by_others, translate
+from rowsmith.execution.driver import has_driver, use_driver
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.wire import fits_array
+from rowsmith.operations.blocks.lanes import Lane, choose_lane
+
+AROUND_STATEMENTS: Final = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
+"""SQLAlchemy's events of engines and connections that see or change a statement."""
+
+INSTEAD_OF_THE_DRIVER: Final = ("do_execute", "do_executemany", "do_execute_no_params", "do_setinputsizes")
+"""SQLAlchemy's events of dialects, and the methods of a dialect that they stand in for."""
+
+_SENDING: Final = ("execute", "stream", "connection")
+"""The methods of a session through which statements go."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a call may do, decided once.
+
+    ``lane`` is for new rows; ``driver`` lets statements go to asyncpg past SQLAlchemy; ``arrays`` lets values travel
+    as arrays; ``mapped`` has statements name the mapped class; ``translated`` says that tables are in other schemas
+    than the metadata says; ``why`` is what closed the way to the driver, for the log.
+    """
+
+    dialect: Dialect
+    lane: Lane
+    driver: bool
+    arrays: bool
+    mapped: bool
+    translated: bool
+    why: str | None = None
+
+    @property
+    def inserts_arrays(self) -> bool:
+        """Say whether an INSERT may carry arrays: not where it has to name the mapped class."""
+        return self.arrays and not self.mapped
+
+
+async def pass_gate(
+    db_sess: AsyncSession,
+    info: RowInfo[Any],
+    origin: Origin,
+    written: Collection[str],
+    wanted: Collection[str] | None = None,
+) -> Gate:
+    """Decide for one call.
+
+    Args:
+        db_sess: the session to write in.
+        info: the row.
+        origin: whose call it is, for errors.
+        written: the attributes whose values Python has.
+        wanted: the attributes that must come back of new rows; None where COPY is out of the question.
+
+    Raises:
+        RepositoryError: there is no connection to be had.
+    """
+    connection = await _connection(db_sess, origin)
+    dialect, why = connection.dialect, next(_askers(db_sess, connection), None)
+    types = [info.columns[name].type for name in written]
+    arrays = dialect.name == "postgresql" and all(fits_array(kind, dialect) for kind in types)
+    mapped = bool(db_sess.sync_session.dispatch.do_orm_execute)
+    driver = has_driver(dialect) and why is None
+    lane = Lane.MANY if mapped or wanted is None else choose_lane(dialect, info, written, wanted)
+    if lane is not Lane.MANY and not driver:
+        lane = Lane.SENT if arrays else Lane.MANY
+    if lane is Lane.COPY and not await use_driver(db_sess, origin, _Plain(info, dialect).ask):
+        lane = Lane.UNNEST if arrays else Lane.MANY
+    return Gate(dialect, lane, driver, arrays, mapped, _translates(db_sess, connection), why)
+
+
+async def _connection(db_sess: AsyncSession, origin: Origin) -> Connection:
+    binds: Any = origin.binds
+    try:
+        connection = await db_sess.connection(bind_arguments=binds)
+    except DATABASE_ERRORS as exc:
+        failure = translate(exc, origin)
+    else:
+        return connection.sync_connection  # type: ignore[return-value]
+    raise failure
+
+
+def _askers(db_sess: AsyncSession, connection: Connection) -> Iterator[str]:
+    """Give what has to be seen or done around a statement and is not underneath SQLAlchemy."""
+    dialect = connection.dialect
+    yield from (name for name in AROUND_STATEMENTS if getattr(connection.dispatch, name))
+    yield from (name for name in INSTEAD_OF_THE_DRIVER if getattr(dialect.dispatch, name))
+    yield from asked_by_session(db_sess)
+    if is_watched_by_others(connection.engine):
+        yield "handle_error"
+    if connection._echo:  # pyright: ignore[reportPrivateUsage]
+        yield "echo"
+    if _translates(db_sess, connection):
+        yield "schema_translate_map"
+    yield from _overrides(dialect)
+
+
+def asked_by_session(db_sess: AsyncSession) -> Iterator[str]:
+    """Give what a session itself does around statements."""
+    if db_sess.sync_session.dispatch.do_orm_execute:
+        yield "do_orm_execute"
+    for kind, own in ((type(db_sess), AsyncSession), (type(db_sess.sync_session), Session)):
+        yield from (
+            f"{kind.__name__}.{name}" for name in _SENDING if getattr(kind, name, None) != getattr(own, name, None)
+        )
+
+
+def _overrides(dialect: Dialect) -> Iterator[str]:
+    """Give what a dialect, or a compiler of the application's, does otherwise than SQLAlchemy."""
+    own: Any = asyncpg.dialect
+    yield from (
+        name for name in INSTEAD_OF_THE_DRIVER if getattr(type(dialect), name, None) != getattr(own, name, None)
+    )
+    if "_compiler_dispatcher" in vars(Insert):
+        yield "compiles(Insert)"
+
+
+def _translates(db_sess: AsyncSession, connection: Connection) -> bool:
+    options = {**connection.get_execution_options(), **db_sess.sync_session.execution_options}
+    return bool(options.get("schema_translate_map"))
+
+
+_IS_PLAIN = """
+SELECT NOT row_security_active(c.oid) AND NOT EXISTS (
+    SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type = '3' AND r.ev_enabled <> 'D'
+) AND NOT EXISTS (
+    SELECT FROM (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) part (oid) JOIN pg_class p USING (oid)
+    WHERE p.relkind NOT IN ('r', 'p') OR EXISTS (
+        SELECT FROM pg_trigger t WHERE t.tgrelid = p.oid AND t.tgenabled <> 'D' AND NOT t.tgisinternal
+        AND t.tgtype & 7 = 7
+    )
+) FROM pg_class c WHERE c.oid = $1::text::regclass
+"""
+# tgtype has bits (PostgreSQL's pg_trigger.h): 1 for each row, 2 before, 4 insert.
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """Asks PostgreSQL whether a table takes rows as they are, those of its partitions included."""
+
+    info: RowInfo[Any]
+    dialect: Dialect
+
+    async def ask(self, driver: Any) -> bool:
+        """Ask on asyncpg's connection."""
+        return bool(await driver.fetchval(_IS_PLAIN, self.dialect.identifier_preparer.format_table(self.info.table)))

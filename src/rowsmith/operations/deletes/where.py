@@ -1,0 +1,284 @@
+"""Removing every row that matches, chunk by chunk, each chunk its own transaction.
+
+A chunk takes the next rows in key order that nobody has locked (PostgreSQL's ``FOR UPDATE SKIP LOCKED``), so it
+waits for no writer and no writer waits for more than a chunk. A pass walks the key once, from chunk to chunk. Passes
+follow each other until a look without locks finds no row that matches: what was locked, or written meanwhile, is
+not left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Integer,
+    Select,
+    any_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.conditions import limited
+from rowsmith.errors import InvalidValue, LockNotAvailable, RepositoryError
+from rowsmith.execution import execute
+from rowsmith.operations.admission import admit
+from rowsmith.operations.arrays.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
+from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.reads.narrowing import narrowing
+from rowsmith.operations.reads.search import Filters
+from rowsmith.operations.results import PurgeReport
+from rowsmith.operations.updates.statement import place_and_part
+from rowsmith.scope import SearchScope
+
+BeginSession: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncSession]]
+"""Opens a session that commits on a clean exit, such as ``Database.begin_session``."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
+"""Seconds between two passes that met nothing but locked rows: doubled from the one up to the other."""
+
+LIMIT, AFTER = "rowsmith_limit", "rowsmith_after_"
+
+PLACE, PART = "rowsmith_place", "rowsmith_part"
+
+PATIENCE = 30.0
+"""Seconds without any progress, all that is left being locked by others, after which a purge gives up."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a purge over conditions goes about it.
+
+    ``chunk_size`` rows a transaction; ``max_rows`` at most in all; ``pause`` seconds between chunks;
+    ``patience`` seconds without progress, for locked rows.
+
+    Raises:
+        InvalidValue: a number is out of range.
+    """
+
+    chunk_size: int = 1000
+    max_rows: int | None = None
+    pause: float = 0.005
+    patience: float = PATIENCE
+
+    def __post_init__(self) -> None:
+        check_chunk_size(self.chunk_size)
+        if self.max_rows is not None and not (_is_number(self.max_rows, int) and self.max_rows >= 0):
+            raise InvalidValue("max_rows is a number of rows: 0 or more, or None for all of them")
+        for name, seconds in ("pause", self.pause), ("patience", self.patience):
+            if not (_is_number(seconds, int | float) and seconds >= 0):
+                raise InvalidValue(f"{name} is a time in seconds: 0 or more")
+
+    def next_chunk(self, done: int) -> int:
+        """Give how many rows the next chunk may have."""
+        return self.chunk_size if self.max_rows is None else min(self.chunk_size, self.max_rows - done)
+
+
+def _is_number(given: object, kind: Any) -> bool:
+    return isinstance(given, kind) and not isinstance(given, bool)
+
+
+DEFAULT_PACE = Pace()
+
+
+@dataclass
+class Tally:
+    """What was done so far; the clock runs from its making."""
+
+    rows: int = 0
+    chunks: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def report(self, *, complete: bool) -> PurgeReport:
+        """Give it as a report."""
+        return PurgeReport(self.rows, self.chunks, time.monotonic() - self.started, complete)
+
+    def tell(self, error: Exception) -> None:
+        """Have an error say what was done and committed before it."""
+        error.add_note(f"{self.rows} rows were removed before, in {self.chunks} chunks: they stay removed")
+        if isinstance(error, RepositoryError):
+            error.report = self.report(complete=False)
+
+
+class WherePurger(Operation[TRow, TData]):
+    """Removes all rows that match, soft-deleted or not, in chunks that are transactions of their own."""
+
+    @located("purge_where")
+    async def purge(
+        self,
+        begin: BeginSession,
+        filters: Filters[TRow],
+        *,
+        scope: SearchScope | None = None,
+        all_rows: bool = False,
+        pace: Pace = DEFAULT_PACE,
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> PurgeReport:
+        """Remove the rows, until a look finds none that is left or ``max_rows`` are gone.
+
+        It may be cancelled or fail after any chunk: what is committed stays committed, and another call goes on.
+
+        Args:
+            begin: opens the session of each chunk.
+            filters: which rows: a filter model, or conditions in code.
+            scope: who removes. It says who asks, not which rows are meant: it does not stand in for filters.
+            all_rows: no filters, and all rows that the scope reaches are meant.
+            pace: sizes and pauses.
+            dry_run: only count what would be removed.
+            progress: is told after each chunk how many rows are gone.
+
+        Raises:
+            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            StillReferenced: other rows point at one; the chunks before it are gone.
+            LockNotAvailable: others kept all that is left locked for ``pace.patience`` seconds.
+            RepositoryError: any error carries in ``report`` what was removed before it.
+        """
+        conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
+        async with begin() as db_sess:
+            limits = await admit(db_sess, self.entity, scope, "purge_where")
+            doomed = Doomed(self.entity, [*limits.conditions, *conditions])
+            if dry_run:
+                return await _count(db_sess, doomed, pace)
+        run = _Run(begin, doomed, pace, progress)
+        try:
+            return await run.purge()
+        except Exception as exc:
+            run.tally.tell(exc)
+            raise
+
+
+class Doomed:
+    """The statements about rows that are to be removed: count, look, and remove a chunk. Pure."""
+
+    def __init__(self, entity: Entity[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> None:
+        self.info, self.conditions = entity.info, list(conditions)
+        self.origin = entity.origin("purge_where", deletes=True)
+
+    def count(self) -> Select[Any]:
+        """Give the SELECT of how many there are."""
+        return limited(select(func.count()).select_from(self.info.table), *self.conditions)
+
+    def any(self) -> Select[Any]:
+        """Give the SELECT of whether there is one."""
+        return select(exists(limited(select(literal(1)).select_from(self.info.table), *self.conditions)))
+
+    def keys(self, *, first: bool) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the next keys, in key order: the first ones, or those after a key. See :meth:`given`."""
+        columns = [self.info.columns[name] for name in self.info.primary_key]
+        last = [bindparam(f"{AFTER}{place}", type_=column.type) for place, column in enumerate(columns)]
+        rest = [] if first else [tuple_(*columns) > tuple_(*last) if len(columns) > 1 else columns[0] > last[0]]
+        chosen = limited(select(*columns), *self.conditions, *rest)
+        return chosen.order_by(*columns).limit(bindparam(LIMIT, type_=Integer))
+
+    @staticmethod
+    def given(after: Key | None, limit: int) -> dict[str, Any]:
+        """Give the parameters of :meth:`keys` and :meth:`chunk`."""
+        return {LIMIT: limit, **{f"{AFTER}{place}": part for place, part in enumerate(after or ())}}
+
+    def chunk(self, *, first: bool) -> Select[*tuple[Any, ...]]:
+        """Give PostgreSQL's statement that removes the next chunk: how many were, and the last key locked.
+
+        It gives no row where there is nothing more. The places alone lead to the rows, for the planner could take
+        conditions to be the better way; those of another partition are told apart by a look into a hash table.
+        """
+        info, (place, part) = self.info, place_and_part(self.info.table)
+        keys = self.keys(first=first).add_columns(place.label(PLACE), part.label(PART))
+        locked = keys.with_for_update(skip_locked=True).cte("locked")
+        here = place == any_(func.array(select(locked.c[PLACE]).scalar_subquery()))
+        these = tuple_(place, part).in_(select(locked.c[PLACE], locked.c[PART])).is_(true())
+        gone = limited(delete(info.table), here, these).returning(literal(1).label("one")).cte("gone")
+        last = [locked.c[info.columns[name].name] for name in info.primary_key]
+        number = select(func.count()).select_from(gone).scalar_subquery()
+        return select(number, *last).order_by(*(key.desc() for key in last)).limit(1)
+
+    @cached_property
+    def chunks(self) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
+        """The statements of the first chunk and of the next ones: made once, as making them takes time."""
+        return self.chunk(first=True), self.chunk(first=False)
+
+    def remove(self, keys: Sequence[Key], dialect: Dialect) -> Delete:
+        """Give the DELETE of some keys."""
+        return limited(delete(self.info.table), keys_condition(self.info, keys, dialect), *self.conditions)
+
+
+class _Run:
+    """One purge on its way: passes of chunks, and the waits between them."""
+
+    def __init__(self, begin: BeginSession, doomed: Doomed, pace: Pace, progress: Callable[[int], None] | None) -> None:
+        self.begin, self.doomed, self.pace, self.progress = begin, doomed, pace, progress
+        self.tally = Tally()
+
+    async def purge(self) -> PurgeReport:
+        """Make passes until nothing is left, or no more rows may go."""
+        wait, moved = FIRST_WAIT, time.monotonic()
+        while True:
+            before = self.tally.rows
+            await self._pass()
+            left = await self._any_left()
+            if not left or self.pace.next_chunk(self.tally.rows) == 0:
+                return self.tally.report(complete=not left)
+            if self.tally.rows > before:
+                wait, moved = FIRST_WAIT, time.monotonic()
+            elif time.monotonic() - moved > self.pace.patience:
+                raise LockNotAvailable("others hold the rows that are left: call purge_where again later to go on")
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    async def _pass(self) -> None:
+        """Walk the keys once, a transaction for each chunk."""
+        after: Key | None = None
+        while limit := self.pace.next_chunk(self.tally.rows):
+            async with self.begin() as db_sess:
+                rows, after = await _remove(db_sess, self.doomed, after, limit)
+            if after is None:
+                return
+            self._note(rows)
+            await asyncio.sleep(self.pace.pause)
+
+    def _note(self, rows: int) -> None:
+        self.tally.rows += rows
+        self.tally.chunks += 1
+        if self.progress is not None:
+            self.progress(self.tally.rows)
+
+    async def _any_left(self) -> bool:
+        async with self.begin() as db_sess:
+            return bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
+
+
+async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeReport:
+    """Count what would be removed, and remove nothing."""
+    tally = Tally()
+    found = int((await execute(db_sess, doomed.count(), doomed.origin)).scalar_one())
+    tally.rows = found if pace.max_rows is None else min(found, pace.max_rows)
+    return replace(tally.report(complete=tally.rows == found), dry_run=True)
+
+
+async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, Key | None]:
+    """Remove the next chunk; give how many rows were, and the key to go on after, None at the end."""
+    dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
+    if dialect.name == "postgresql":
+        statement = doomed.chunks[after is not None]
+        found = (await execute(db_sess, statement, doomed.origin, parameters=given)).one_or_none()
+        return (0, None) if found is None else (found[0], tuple(found[1:]))
+    rows = await execute(db_sess, doomed.keys(first=after is None), doomed.origin, parameters=given)
+    keys = [tuple(row) for row in rows.all()]
+    for part in key_chunks(keys, dialect, doomed.info.key_columns):
+        await execute(db_sess, doomed.remove(part, dialect), doomed.origin)
+    return len(keys), keys[-1] if keys else None

@@ -1,0 +1,172 @@
+"""Creating many rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from typing import TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from typing_extensions import TypeVar
+
+from rowsmith.mapping import Spec
+from rowsmith.operations.admission import admit, savepoint
+from rowsmith.operations.arrays.keys import check_chunk_size
+from rowsmith.operations.blocks.block import blocks
+from rowsmith.operations.blocks.collector import collector_paused
+from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.inserts.tree import Creation, Progress
+from rowsmith.operations.partial import Diagnosis, failure, run_partial
+from rowsmith.operations.results import Failure, PartialResult, Success
+from rowsmith.scope import Related, SearchScope
+
+T = TypeVar("T")
+
+Many: TypeAlias = Iterable[T] | AsyncIterable[T]
+"""What a batch takes: a list, any iterable, or an asynchronous one."""
+
+LOAD_CHUNK = 20_000
+"""How many specs of an endless iterator are in memory at a time."""
+
+
+class BatchCreator(Operation[TRow, TData]):
+    """Creates many rows from specs that set the same fields; one statement, or a few for many thousand rows.
+
+    How rows travel is chosen by :func:`rowsmith.operations.blocks.gate.pass_gate` and logged (DEBUG): COPY where
+    nothing has to come back from the database but what is known already, arrays and RETURNING where the server
+    makes values or row triggers may change them, SQLAlchemy's own way where somebody listens to it, and on other
+    drivers.
+
+    A field of a spec that names a relationship holds the specs of rows below, which get the key of their row; each
+    level of such a tree is one statement. ``next_value`` numbers the rows within a parent.
+    """
+
+    async def _creation(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None,
+        operation: str = "batch_create",
+        *,
+        wants_data: bool = True,
+    ) -> Creation[TRow, TData]:
+        limits = await admit(db_sess, self.entity, scope, operation)
+        related = Related(scope, self.entity.info, self.entity.scope_required)
+        return Creation(
+            self.entity, limits, related, operation, next_value=self.entity.next_value, wants_data=wants_data
+        )
+
+    @located("batch_create")
+    async def create(
+        self,
+        db_sess: AsyncSession,
+        specs: Many[Spec[TRow]],
+        *,
+        scope: SearchScope | None = None,
+        progress: Progress | None = None,
+    ) -> list[TData]:
+        """Insert all rows or none, and give what the database holds, in input order.
+
+        Args:
+            db_sess: the session whose transaction is written in.
+            specs: the new rows' values, in any number. All must set the same fields.
+            scope: who creates; its equality conditions are stamped onto every row, and all rows are undone
+                if one is outside the other conditions.
+            progress: is told how many rows are sent.
+
+        Raises:
+            InvalidValue: a value does not fit its column, or specs set different fields; with the index.
+            ScopeMismatch: a spec says otherwise than the scope; with the index.
+            EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
+                error declared for it in ``violations``.
+        """
+        creation = await self._creation(db_sess, scope)
+        items = await gathered(specs)
+        with collector_paused():
+            return await creation.create(db_sess, items, progress)
+
+    @located("load")
+    async def load(
+        self,
+        db_sess: AsyncSession,
+        specs: Many[Spec[TRow]],
+        *,
+        scope: SearchScope | None = None,
+        progress: Progress | None = None,
+        chunk_size: int = LOAD_CHUNK,
+    ) -> int:
+        """Insert all rows of an iterator or none, in flat memory, and give only their number.
+
+        Args:
+            db_sess: the session whose transaction is written in.
+            specs: the new rows' values; ``chunk_size`` of them are in memory at a time.
+            scope, progress: as for :meth:`create`.
+            chunk_size: how many rows go in one statement.
+
+        Raises:
+            InvalidValue: ``chunk_size`` is no int of 1 or more.
+            RepositoryError: as :meth:`create`; nothing of this call stays in the transaction then.
+        """
+        check_chunk_size(chunk_size)
+        loading = await self._creation(db_sess, scope, "load", wants_data=False)
+        done = 0
+        async with savepoint(db_sess):
+            async for chunk in chunked(specs, chunk_size):
+                await loading.create(db_sess, chunk, first=done)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done)
+        return done
+
+    @located("batch_create")
+    async def create_partial(
+        self, db_sess: AsyncSession, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None
+    ) -> PartialResult[TData]:
+        """Insert the rows that can be, and say of each other one why not.
+
+        All are tried together inside a savepoint; only where that fails are the culprits looked for.
+
+        Raises:
+            RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
+        """
+        creation = await self._creation(db_sess, scope)
+        items = await gathered(specs)
+        readable, failures = creation.readable(items)
+
+        async def attempt(part: Sequence[Spec[TRow]], first: int) -> list[TData]:
+            return await creation.create(db_sess, part)
+
+        async def find(error: Exception, part: Sequence[Spec[TRow]]) -> Diagnosis:
+            return await creation.diagnose(db_sess, error, part)
+
+        with collector_paused():
+            written = await run_partial(db_sess, self.entity, [items[index] for index in readable], attempt, find)
+        return _merged(written, readable, failures)
+
+
+def _merged(written: PartialResult[T], indexes: Sequence[int], failures: Sequence[Failure]) -> PartialResult[T]:
+    """Give a result over some of the items as one over all."""
+    succeeded = [Success(indexes[item.index], item.data) for item in written.succeeded]
+    failed = [*failures, *(failure(indexes[item.index], item.error) for item in written.failed)]
+    return PartialResult(succeeded, sorted(failed, key=lambda item: item.index))
+
+
+async def gathered(items: Many[T]) -> Sequence[T]:
+    """Give all items as a sequence."""
+    if isinstance(items, AsyncIterable):
+        return [item async for item in items]
+    return items if isinstance(items, Sequence) else list(items)
+
+
+async def chunked(items: Many[T], size: int) -> AsyncIterator[list[T]]:
+    """Give the items in lists of at most this size, no more than one of which exists at a time."""
+    if not isinstance(items, AsyncIterable):
+        for chunk in blocks(items, size):
+            yield chunk
+        return
+    chunk = list[T]()
+    async for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

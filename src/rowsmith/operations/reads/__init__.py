@@ -1,0 +1,3 @@
+"""Reads: one row, many rows, streams, aggregates."""
+
+from __future__ import annotations

@@ -1,0 +1,73 @@
+"""Computing over many rows in the database: counts, sums, means, least and greatest values, by group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.execution import execute
+from rowsmith.mapping.layout import AnySelect
+from rowsmith.mapping.statistics import Statistics, statistics
+from rowsmith.operations.admission import admit
+from rowsmith.operations.entity import Operation, TData, TOther, TRow, located
+from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
+from rowsmith.orders import Order, OrderTerm, order_list, order_terms
+from rowsmith.scope import SearchScope, keep_to_table
+
+
+class Aggregator(Operation[TRow, TData]):
+    """Computes over many rows; one statement.
+
+    ::
+
+        @dataclass(frozen=True)
+        class StatusStats:
+            status: Status
+            executions: Annotated[int, count()]
+            failed: Annotated[int, count().filter(TaskRow.error.is_not(None))]
+            mean: Annotated[float | None, avg(TaskRow.duration)]
+
+        await aggregator.aggregate(db_sess, scope, group_by=[TaskRow.status], into=StatusStats)
+    """
+
+    @located("aggregate")
+    async def aggregate(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        into: type[TOther],
+        group_by: Sequence[Order] = (),
+        include_deleted: bool = False,
+    ) -> list[TOther]:
+        """Give one object a group, in the order of the groups' keys; without ``group_by``, exactly one.
+
+        Args:
+            db_sess: the session to read in.
+            scope: who asks.
+            filters: which rows are computed over.
+            into: the data class: each field names a column grouped by, has an expression grouped by as
+                ``Annotated[..., Expr(...)]``, or aggregates (``Annotated[int, count()]``).
+            group_by: columns or expressions; NULLs are a group of their own, the last one.
+            include_deleted: also compute over soft-deleted rows.
+
+        Raises:
+            MappingError: a field is neither grouped nor aggregated, or may be None and does not say so.
+            InvalidValue: a sum does not fit the field's type (an int of 64 bits).
+        """
+        query, terms = as_query(filters), order_terms(order_list(group_by, "group_by"), ())
+        limits = await admit(db_sess, self.entity, scope, "aggregate")
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
+        keep_to_table([term.expression for term in terms], self.entity.info)
+        wanted = statistics(self.entity.info, into, [term.expression for term in terms])
+        statement = grouped(search, wanted, terms)
+        return wanted.build((await execute(db_sess, statement, self.entity.origin("aggregate"))).all())
+
+
+def grouped(search: Search[Any, Any], wanted: Statistics[Any], terms: Sequence[OrderTerm]) -> AnySelect:
+    """Give the SELECT of statistics over the rows of a search."""
+    statement = search.selected(*wanted.selects).group_by(*(term.expression for term in terms))
+    return statement.order_by(*(term.clause() for term in terms))

@@ -1,0 +1,232 @@
+"""Reading many rows: search, count, exists, stream, and by a list of keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from typing import Any
+
+from sqlalchemy import exists, select
+from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
+
+from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue
+from rowsmith.execution import DATABASE_ERRORS, Origin, execute, flush, translate_any, unreadable
+from rowsmith.mapping.layout import Record
+from rowsmith.operations.admission import admit
+from rowsmith.operations.arrays.keys import check_chunk_size, dialect_of
+from rowsmith.operations.blocks.gate import asked_by_session
+from rowsmith.operations.entity import Operation, TData, TRow, located, locating
+from rowsmith.operations.present import present, present_keys
+from rowsmith.operations.reads.estimate import estimated_rows
+from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
+from rowsmith.operations.reads.stream import Stream
+from rowsmith.orders import Order
+from rowsmith.pagination import Count, CursorCodec, Page, Pagination
+from rowsmith.scope import SearchScope
+
+CODEC = "rowsmith_cursor_codec"
+"""Where a session made by a Database carries the codec for its cursors (``AsyncSession.info``)."""
+
+
+def codec_of(db_sess: AsyncSession) -> CursorCodec:
+    """Give the session's cursor codec; a session of nobody's has one without keys, which signs nothing."""
+    codec = db_sess.info.get(CODEC)
+    return codec if isinstance(codec, CursorCodec) else CursorCodec()
+
+
+class BatchQuerier(Operation[TRow, TData]):
+    """Reads many rows; one statement each, one more for a count, and one for each collection in the data."""
+
+    @located("search")
+    async def search(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        pagination: Pagination | None = None,
+        *,
+        orders: Sequence[Order] = (),
+        count: Count = Count.NONE,
+        include_deleted: bool = False,
+    ) -> Page[TData]:
+        """Give a page of the rows that scope and filters let through.
+
+        Args:
+            db_sess: the session to read in.
+            scope: who asks.
+            filters: a filter model, conditions in code, or a whole :class:`Query`.
+            pagination: the page; without one, every row.
+            orders: what to sort by; the primary key always follows.
+            count: whether ``total_count`` is wanted, and how exactly. Count, page and collections agree where
+                the session's isolation is REPEATABLE READ or stricter, as a repository's own is then.
+            include_deleted: also give soft-deleted rows.
+
+        Raises:
+            InvalidCursor: the cursor is cut, changed, or of another order, filter or scope.
+            InvalidFilter, InvalidPagination, ScopeError: what was given has no meaning.
+        """
+        query = as_query(filters, pagination, orders, count)
+        limits = await admit(db_sess, self.entity, scope, "search")
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
+        codec, origin = codec_of(db_sess), self.entity.origin("search")
+        cut = search.cut(await _fetched(db_sess, search, codec, origin))
+        items = await present(db_sess, self.entity.shape, search.without_keys(cut.rows), origin)
+        return search.page(cut, items, codec, await self._total(db_sess, search, query.count))
+
+    @located("count")
+    async def count(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+    ) -> int:
+        """Give how many rows scope and filters let through, exactly."""
+        query = as_query(filters)
+        limits = await admit(db_sess, self.entity, scope, "count")
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
+        return int((await execute(db_sess, search.counted(), self.entity.origin("count"))).scalar_one())
+
+    @located("exists")
+    async def exists(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+    ) -> bool:
+        """Say whether scope and filters let any row through."""
+        query = as_query(filters)
+        limits = await admit(db_sess, self.entity, scope, "exists")
+        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
+        found = select(exists(search.selected(*self.entity.info.key_attributes)))
+        return bool((await execute(db_sess, found, self.entity.origin("exists"))).scalar_one())
+
+    def stream(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        chunk_size: int = 1000,
+        include_deleted: bool = False,
+    ) -> Stream[TData]:
+        """Give every row, through a cursor of the server: ``chunk_size`` of them in memory at a time.
+
+        The session's transaction has to stay open as long as it is read.
+
+        Raises:
+            InvalidValue: at the first row: ``chunk_size`` is no int of 1 or more.
+            InvalidFilter, ScopeError: at the first row: what was given has no meaning.
+        """
+        return Stream(
+            self.chunks(db_sess, scope, filters, orders=orders, chunk_size=chunk_size, include_deleted=include_deleted)
+        )
+
+    async def chunks(
+        self,
+        db_sess: AsyncSession,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        chunk_size: int = 1000,
+        include_deleted: bool = False,
+    ) -> AsyncGenerator[Sequence[TData], None]:
+        """Give every row as :meth:`stream` does, in lists of ``chunk_size``; close it, or read it to its end."""
+        with locating(self.entity, "stream"):
+            check_chunk_size(chunk_size)
+            query = as_query(filters, None, orders)
+            limits = await admit(db_sess, self.entity, scope, "stream")
+            search = prepare(self.entity, limits, query, include_deleted=include_deleted)
+        origin = self.entity.origin("stream")
+        async with aclosing(_partitions(db_sess, search, chunk_size, origin)) as partitions:
+            async for records in partitions:
+                yield await present(db_sess, self.entity.shape, records, origin)
+
+    @located("batch_get")
+    async def query(
+        self,
+        db_sess: AsyncSession,
+        pks: Sequence[Any],
+        *,
+        scope: SearchScope | None = None,
+        include_deleted: bool = False,
+    ) -> list[TData]:
+        """Give the rows with these keys, in the order of the keys.
+
+        Raises:
+            EntityNotFound: some are absent, deleted or outside the scope; ``missing`` holds their keys.
+            InvalidValue: one is no key of the row.
+        """
+        limits = await admit(db_sess, self.entity, scope, "batch_get")
+        keys = [self.entity.info.key(pk) for pk in pks]
+        conditions = [*limits.conditions, *self.entity.live(include_deleted)]
+        found = await present_keys(db_sess, self.entity, list(dict.fromkeys(keys)), "batch_get", conditions)
+        missing = [pk for pk, key in zip(pks, keys, strict=True) if key not in found]
+        if missing:
+            raise self.entity.absent("batch_get", missing)
+        return [found[key] for key in keys]
+
+    async def _total(self, db_sess: AsyncSession, search: Search[TRow, TData], count: Count) -> int | None:
+        if count == Count.NONE:
+            return None
+        origin = self.entity.origin("search")
+        if count == Count.ESTIMATED and dialect_of(db_sess, self.entity.info).name == "postgresql":
+            return await estimated_rows(db_sess, search.selected(*self.entity.info.key_attributes), origin)
+        return int((await execute(db_sess, search.counted(count.cap), origin)).scalar_one())
+
+
+# What PostgreSQL says of a parameter that is no value of its type, or of a type that cannot be compared.
+_UNFIT = frozenset({None, "22000", "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"})
+
+
+async def _fetched(
+    db_sess: AsyncSession, search: Search[Any, Any], codec: CursorCodec, origin: Origin
+) -> Sequence[Record]:
+    """Read the rows of a page; values that the database does not take are the cursor's fault, where there is one."""
+    statement = search.statement(codec)
+    try:
+        return (await execute(db_sess, statement, origin)).all()
+    except (DatabaseFault, InvalidValue) as exc:
+        if not search.has_cursor or getattr(exc, "is_stored", False) or exc.facts.sqlstate not in _UNFIT:
+            raise
+    raise InvalidCursor(facts=origin.facts())
+
+
+async def _opened(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int, origin: Origin) -> AsyncResult[Any]:
+    try:
+        return await _sent(db_sess, search, chunk_size)
+    except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
+        failure = translate_any(exc, origin)
+    raise failure
+
+
+async def _sent(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
+    options = {"yield_per": chunk_size, "populate_existing": True}
+    if search.entity.shape.is_row or any(asked_by_session(db_sess)):
+        return await db_sess.stream(search.everything(), execution_options=options)
+    # Columns alone need none of what the session does to each row, which would double the time.
+    await flush(db_sess)
+    binds: Any = search.entity.origin("stream").binds
+    return await (await db_sess.connection(bind_arguments=binds)).stream(search.everything(), execution_options=options)
+
+
+async def _partitions(
+    db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int, origin: Origin
+) -> AsyncGenerator[Sequence[Record], None]:
+    """Read the rows of a search in lists, through a cursor of the server."""
+    result = await _opened(db_sess, search, chunk_size, origin)
+    try:
+        async for records in result.partitions():
+            yield records
+        return
+    except Exception as exc:  # noqa: BLE001 - as above
+        failure = unreadable(exc, origin)
+    finally:
+        with suppress(*DATABASE_ERRORS):  # the connection may be gone; the first error says why
+            await result.close()
+    raise failure

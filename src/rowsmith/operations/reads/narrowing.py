@@ -1,0 +1,38 @@
+"""Which rows a write over conditions is about: said outright, for all rows is never the default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement
+
+from rowsmith.conditions import resolve_all
+from rowsmith.errors import InvalidFilter
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.reads.search import as_query
+from rowsmith.pagination import NoPagination
+from rowsmith.scope import check_conditions
+
+
+def narrowing(info: RowInfo[Any], filters: Any, *, all_rows: bool) -> list[ColumnElement[bool]]:
+    """Give the conditions of a write over many rows.
+
+    Args:
+        info: the row.
+        filters: a filter model, conditions in code, or a Query of nothing but conditions.
+        all_rows: no condition at all is meant, should there be none.
+
+    Raises:
+        InvalidFilter: there is none, and ``all_rows`` was not said; or there are pages and orders too.
+    """
+    query = as_query(filters)
+    if query.orders or query.pagination != NoPagination():
+        raise InvalidFilter("a write over conditions has no pages and no order: give conditions alone")
+    conditions = resolve_all(query.conditions)
+    check_conditions(conditions, info)
+    if not (conditions or all_rows):
+        raise InvalidFilter(
+            f"no condition says which of {info.row.__name__} are meant: give one, or all_rows=True "
+            "(a scope says who asks, and does not count)"
+        )
+    return conditions

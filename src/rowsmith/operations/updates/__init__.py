@@ -1,0 +1,3 @@
+"""Updates: one row, many rows, soft deletion."""
+
+from __future__ import annotations

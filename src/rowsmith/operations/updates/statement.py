@@ -1,0 +1,320 @@
+"""Many rows to be changed or removed by one statement: the statement, and how its answer is read. Pure.
+
+On PostgreSQL it is ``WITH wanted AS (SELECT ... FOR UPDATE) UPDATE ... WHERE ctid = wanted.place AND tableoid =
+wanted.part``: the inner SELECT locks the rows in key order, so that batches which overlap queue up instead of
+deadlocking (PostgreSQL's manual, "Deadlocks"), and hands their physical places on, so that the outer statement need
+not look the keys up again. All conditions stand in the inner one, which alone says which rows are meant; a row that
+it has locked cannot change any more. SQLite has one writer at a time and needs no locks.
+
+The planner is left no choice that would cost the square of the batch, whatever it takes the table to be: each key is
+looked up by itself, by nothing but the key, and of an outer statement without conditions of its own it cannot think
+that it reaches a single row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import itemgetter
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    FromClause,
+    Select,
+    Table,
+    UniqueConstraint,
+    Update,
+    collate,
+    column,
+    delete,
+    func,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.dml import ReturningDelete
+
+from rowsmith.conditions import conjunction, limited
+from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
+from rowsmith.operations.arrays.wanted import NAME, Parameter, wanted, wanted_values
+from rowsmith.operations.blocks.gate import Gate
+from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.operations.updates.one import next_version
+
+TMade = TypeVar("TMade")
+
+VERSION = "version"
+
+PLACE, PART = "place", "part"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is written: ``values`` by attribute name, which may refer to ``parameters``, one value for each key."""
+
+    values: Mapping[str, Any]
+    parameters: Sequence[Parameter] = ()
+
+    def part(self, places: Sequence[int]) -> Changes:
+        """Give what is written to some of the rows."""
+        if all(len(places) == len(parameter.values) for parameter in self.parameters):
+            return self
+        return replace(self, parameters=[parameter.part(places) for parameter in self.parameters])
+
+
+@dataclass(frozen=True)
+class BatchTarget(Generic[TRow, TData]):
+    """The rows with some keys, and every condition that they must satisfy in the same statement.
+
+    ``keys`` stand each once; ``versions`` are the ones expected, in the order of the keys, or empty;
+    ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step; ``gate`` says
+    what the session, the engine and the types of what is sent ask, where anything is sent.
+    """
+
+    entity: Entity[TRow, TData]
+    dialect: Dialect
+    keys: Sequence[Key]
+    conditions: Sequence[ColumnElement[bool]]
+    versions: Sequence[Any] = ()
+    writes_objects: bool = False
+    gate: Gate | None = None
+
+    def update(self, changes: Changes, *, again: bool = False) -> Update:
+        """Give the UPDATE ... RETURNING; versions go up with it.
+
+        ``again`` is for rows that the first statement did not find: it waits for no locks.
+        """
+        info = self.entity.info
+        values = by_column(info, {**changes.values, **next_version(info)})
+        where = self._where(changes.parameters, again, lock_strength(info, changes.values))
+        return limited(update(self._table), *where).values(values).returning(*self.keyed.selects)
+
+    def delete(self, *, again: bool = False) -> ReturningDelete[*tuple[Any, ...]]:
+        """Give the DELETE ... RETURNING; ``again`` as for :meth:`update`."""
+        return limited(delete(self._table), *self._where((), again, {})).returning(*self.keyed.selects)
+
+    def select_keys(self, *, any_version: bool = False) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the keys that are there; ``any_version`` in another version than expected, too."""
+        matched = [self._in_keys] if any_version else self._matched(())
+        return limited(select(*self.entity.info.key_attributes), *matched, *self.conditions)
+
+    def matched(self, changes: Changes) -> list[ColumnElement[bool]]:
+        """Give the conditions on the rows, to be selected beside what is written to each."""
+        return [*self._matched(changes.parameters), *self.conditions]
+
+    @cached_property
+    def keyed(self) -> Keyed[TData]:
+        """How the answer is read."""
+        return Keyed(self.entity, through_orm=self.writes_objects)
+
+    def chunks(self, parameters: int = 0) -> Iterator[Sequence[int]]:
+        """Cut the keys' places into what one statement takes: all where its parameters are arrays."""
+        width = len(self.entity.info.primary_key) + bool(self.versions) + parameters
+        keys_stand = 2 if self.dialect.name == "postgresql" else 1  # where rows are locked, and where they are written
+        size = len(self.keys) if self.by_arrays else SQLITE_PARAMETERS // (keys_stand * width)
+        for start in range(0, len(self.keys), max(size, 1)):
+            yield range(start, min(start + size, len(self.keys)))
+
+    def part(self, places: Sequence[int]) -> BatchTarget[TRow, TData]:
+        """Give the target of some of the keys."""
+        if len(places) == len(self.keys):
+            return self
+        versions = [self.versions[place] for place in places] if self.versions else ()
+        return replace(self, keys=[self.keys[place] for place in places], versions=versions)
+
+    @property
+    def by_arrays(self) -> bool:
+        """Whether keys and values are sent as arrays."""
+        return self.dialect.name == "postgresql" if self.gate is None else self.gate.arrays
+
+    @property
+    def _table(self) -> Any:
+        return self.entity.info.row if self.keyed.through_orm else self.entity.info.table
+
+    def _where(
+        self, parameters: Sequence[Parameter], again: bool, lock: Mapping[str, Any]
+    ) -> list[ColumnElement[bool]]:
+        if self.dialect.name != "postgresql":
+            return [*self._matched(parameters), *self.conditions]
+        looked_up = parameters or self.versions or len(self.entity.info.primary_key) > 1
+        locks = {"skip_locked": again, **lock}
+        places = (self._looked_up(parameters, locks) if looked_up else self._listed(locks)).cte(NAME)
+        place, part = place_and_part(self.entity.info.table)
+        return [place == places.c[PLACE], part == places.c[PART]]
+
+    def _listed(self, locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT that locks rows by keys of one column, in their order."""
+        found = self._found(self._in_keys).order_by(*self.entity.info.key_attributes)
+        return found.with_for_update(**locks)
+
+    def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT that takes key after key, in their order, and locks its row."""
+        table = self._given([*self._version_parameter(), *parameters])
+        order = [_collated(table.c[f"k{place}"], item.type) for place, item in enumerate(self._key_columns)]
+        given = select(*table.c).order_by(*order).subquery("given")
+        row = self._found(*self._same(given)).with_for_update(**locks).correlate(given).lateral("found")
+        values = [given.c[parameter.name] for parameter in parameters]
+        return select(row.c[PLACE], row.c[PART], *values).select_from(given.join(row, true()))
+
+    def _found(self, *matched: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of places; that the conditions be TRUE is a form which no index could be chosen for."""
+        hidden = [conjunction(self.conditions).is_(true())] if self.conditions else []
+        place, part = place_and_part(self.entity.info.table)
+        return limited(select(place.label(PLACE), part.label(PART)), *matched, *hidden)
+
+    @cached_property
+    def _in_keys(self) -> ColumnElement[bool]:
+        if not self.by_arrays:
+            return keys_condition(self.entity.info, self.keys, self.dialect)
+        columns = [attribute.expression for attribute in self.entity.info.key_attributes]
+        return in_arrays(columns, list(self._key_arrays.values()))
+
+    @property
+    def _key_columns(self) -> list[Column[Any]]:
+        return [self.entity.info.columns[name] for name in self.entity.info.primary_key]
+
+    @cached_property
+    def _key_arrays(self) -> Mapping[str, Any]:
+        """The parameters of the keys, each sent once however often it stands in the statement."""
+        info = self.entity.info
+        named = enumerate(info.primary_key)
+        return {f"k{place}": array_of(info, name, [key[place] for key in self.keys]) for place, name in named}
+
+    def _matched(self, parameters: Sequence[Parameter]) -> list[ColumnElement[bool]]:
+        """Give the conditions that single out the rows, by a table of keys where values come with them."""
+        given = [*self._version_parameter(), *parameters]
+        return self._same(self._given(given)) if given or self.by_arrays else [self._in_keys]
+
+    def _given(self, parameters: Sequence[Parameter]) -> FromClause:
+        """Give the table of the keys, and of what comes with each."""
+        if self.by_arrays:
+            return wanted(parameters, self.dialect, self._key_arrays)
+        return wanted_values([*self._key_parameters(), *parameters], self.dialect)
+
+    def _same(self, table: FromClause) -> list[ColumnElement[bool]]:
+        """Give the conditions that a row has the key, and the version, of a row of ``table``."""
+        info = self.entity.info
+        same = [attribute == table.c[f"k{place}"] for place, attribute in enumerate(info.key_attributes)]
+        if self.versions and info.version is not None:
+            same.append(info.attribute(info.version) == table.c[VERSION])
+        return same
+
+    def _key_parameters(self) -> list[Parameter]:
+        info = self.entity.info
+        return [
+            Parameter(f"k{place}", info.columns[name].type, [key[place] for key in self.keys])
+            for place, name in enumerate(info.primary_key)
+        ]
+
+    def _version_parameter(self) -> list[Parameter]:
+        info = self.entity.info
+        if not self.versions or info.version is None:
+            return []
+        return [Parameter(VERSION, info.columns[info.version].type, self.versions)]
+
+
+def _collated(key: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+    """Have keys in the order that the column itself is in, so that all lock in the same one."""
+    collation = getattr(kind, "collation", None)
+    return key if collation is None else collate(key, collation)
+
+
+class Keyed(Generic[TMade]):
+    """What is returned of each row, its key included, and how data by key is made of it.
+
+    ``through_orm`` says that the statement is on the mapped class and not on its table, which is faster.
+    """
+
+    def __init__(self, entity: Entity[Any, TMade], *, through_orm: bool) -> None:
+        info, names = entity.info, list(entity.shape.names if entity.shape.returnable else entity.info.primary_key)
+        self.through_orm = through_orm or not names
+        selects = entity.returning if self.through_orm else tuple(info.columns[name] for name in names)
+        extra = [name for name in info.primary_key if name not in names]
+        places = [names.index(name) if name in names else len(selects) + extra.index(name) for name in info.primary_key]
+        self.selects = (*selects, *(info.attribute(name) if self.through_orm else info.columns[name] for name in extra))
+        self._width, self._key = len(selects), itemgetter(*places)
+        self._build_all = entity.shape.build_all if entity.shape.returnable else None
+
+    def data(self, rows: Sequence[Any]) -> dict[Any, Any]:
+        """Give the data by key (the value itself, or for a composite key a tuple); None where it must be read."""
+        keys = map(self._key, rows)
+        if self._build_all is None:
+            return dict.fromkeys(keys)
+        records = rows if len(self.selects) == self._width else [row[: self._width] for row in rows]
+        return dict(zip(keys, self._build_all(records), strict=True))
+
+
+def place_and_part(table: Table) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Give the system columns that say where a row is: the fastest way to it, and of no meaning after the statement.
+
+    ``ctid`` is unique within one table, so ``tableoid`` names the partition or child table that it is in.
+    """
+    return column("ctid", _selectable=table), column("tableoid", _selectable=table)
+
+
+def locked_in_key_order(
+    info: RowInfo[Any], conditions: Sequence[ColumnElement[bool]], *, skip_locked: bool = False, key_share: bool = False
+) -> Any:
+    """Give the array of the places of some rows, locked one after the other in the order of their keys.
+
+    Args:
+        info: what they are.
+        conditions: which they are.
+        skip_locked: leave out those that others have locked.
+        key_share: a lock that lets other rows be made to refer to these meanwhile.
+    """
+    place, _ = place_and_part(info.table)
+    chosen = limited(select(place), *conditions)
+    locked = chosen.order_by(*info.key_attributes).with_for_update(skip_locked=skip_locked, key_share=key_share)
+    return func.array(locked.correlate(None).scalar_subquery())
+
+
+def by_column(info: RowInfo[Any], values: Mapping[str, Any]) -> dict[Any, Any]:
+    """Give values by column, which statements on the table and on the class take alike."""
+    return {info.columns[name]: value for name, value in values.items()}
+
+
+def plain_keys(info: RowInfo[Any], keys: Sequence[Key]) -> Sequence[Any]:
+    """Give keys as :meth:`Keyed.data` has them."""
+    return [key[0] for key in keys] if len(info.primary_key) == 1 else keys
+
+
+def keep_keys(info: RowInfo[Any], names: Mapping[str, Any]) -> None:
+    """Refuse to write key columns, for the rows could not be told apart afterwards.
+
+    Raises:
+        InvalidValue: one is among the names.
+    """
+    for name in info.primary_key:
+        if name in names:
+            raise InvalidValue(f"a batch cannot change the key ({info.row.__name__}.{name}): update those rows singly")
+
+
+def versions_of(info: RowInfo[Any], ids: Sequence[Any], expected: Mapping[Any, Any] | None) -> Sequence[Any]:
+    """Give the versions expected of some ids, in their order.
+
+    Raises:
+        MappingError: the row keeps no version.
+        InvalidValue: some id has none, or some version no id.
+    """
+    if expected is None:
+        return ()
+    if info.version is None:
+        raise MappingError(f"{info.row.__name__} keeps no version: map one with version_id_col")
+    if set(expected) != set(ids):
+        raise InvalidValue("expected_versions must name the ids of the batch, all of them and no others")
+    return [expected[pk] for pk in ids]
+
+
+def lock_strength(info: RowInfo[Any], names: Mapping[str, Any]) -> dict[str, bool]:
+    """Give the lock for an update: it lets others refer to a row meanwhile, unless a unique column changes."""
+    unique = [item.columns for item in info.table.constraints if isinstance(item, UniqueConstraint)]
+    indexes = [index.columns for index in info.table.indexes if index.unique]
+    columns = {column for item in (*unique, *indexes) for column in item}
+    return {"key_share": columns.isdisjoint(info.columns[name] for name in names)}

@@ -1,0 +1,254 @@
+"""Sending a batch's statements and reporting its rows id by id: the awaited part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Generic
+
+from sqlalchemy import ColumnElement, Executable, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.conditions import limited
+from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, StaleVersion
+from rowsmith.execution import Origin, execute, execute_writing
+from rowsmith.execution.driver import give_up
+from rowsmith.execution.records import fetch_records
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.admission import savepoint
+from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition, unique_keys
+from rowsmith.operations.blocks.collector import collector_paused
+from rowsmith.operations.blocks.gate import pass_gate
+from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.operations.held import refused_change, scope_first
+from rowsmith.operations.in_step import keep_in_step
+from rowsmith.operations.present import present_keys
+from rowsmith.operations.results import BatchResult
+from rowsmith.operations.updates.statement import (
+    BatchTarget,
+    Changes,
+    keep_keys,
+    lock_strength,
+    plain_keys,
+    versions_of,
+)
+from rowsmith.scope import NO_LIMITS, Limits
+
+
+class BatchWriter(Generic[TRow, TData]):
+    """One batch over ids in one session.
+
+    Args:
+        db_sess: the session to write in.
+        entity: what the rows are.
+        ids: their keys, each once.
+        operation: for error codes.
+
+    Raises:
+        InvalidValue: an id is no key, or stands twice.
+    """
+
+    def __init__(self, db_sess: AsyncSession, entity: Entity[TRow, TData], ids: Sequence[Any], operation: str) -> None:
+        self.db_sess, self.entity, self.ids, self.operation = db_sess, entity, list(ids), operation
+        self.dialect, self.keys = dialect_of(db_sess, entity.info), unique_keys(entity.info, self.ids)
+        # A key as Keyed.data has it: the value itself, or for a composite key the tuple.
+        self.plain: Sequence[Any] = self.ids if len(entity.info.primary_key) == 1 else self.keys
+
+    async def target(
+        self,
+        conditions: Sequence[ColumnElement[bool]],
+        expected_versions: Mapping[Any, Any] | None = None,
+        written: Collection[str] = (),
+    ) -> BatchTarget[TRow, TData]:
+        """Give the target of these ids under some conditions; ``written`` are the attributes whose values differ."""
+        info = self.entity.info
+        versions = versions_of(info, self.ids, expected_versions)
+        sent = dict.fromkeys((*info.primary_key, *written, *([info.version] if versions and info.version else [])))
+        gate = await pass_gate(self.db_sess, info, self.entity.origin(self.operation), sent)
+        through_orm = gate.mapped or len(self.db_sess.identity_map) > 0
+        return BatchTarget(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate)
+
+    async def update(
+        self, target: BatchTarget[TRow, TData], changes: Changes, verify: Limits = NO_LIMITS
+    ) -> BatchResult[TData, Any]:
+        """Update the rows and report them.
+
+        Args:
+            target: which rows.
+            changes: what to write; where it is nothing, the rows are only read.
+            verify: the scope to hold the written rows against, if its conditions read what is written.
+
+        Raises:
+            StaleVersion, ScopeMismatch: nothing at all is written then.
+        """
+        keep_keys(self.entity.info, changes.values)
+
+        def statement(places: Sequence[int], again: bool) -> Executable:
+            return target.part(places).update(changes.part(places), again=again)
+
+        async def write() -> dict[Any, Any]:
+            chunks = target.chunks(len(changes.parameters))
+            async with savepoint(self.db_sess) if target.versions or verify.others else nullcontext():
+                done = await self._write(target, statement, chunks, changes.values)
+                await self._refuse_stale(target, done)
+                if verify.others:
+                    await confirm_all(self.db_sess, self.entity, verify, self._keys_in(done), self.operation)
+            return done
+
+        async def refused() -> ScopeMismatch | None:
+            for places in target.chunks(len(changes.parameters)):
+                there = target.part(places).matched(changes.part(places))
+                given = self.db_sess, self.entity, verify, changes.values
+                if error := await refused_change(*given, there, self.operation):
+                    return error
+            return None
+
+        if not changes.values:
+            return await self._read(target)
+        with collector_paused():
+            done = await (scope_first(self.entity, write, refused) if verify.others else write())
+            await keep_in_step(self.db_sess, self.entity, self._keys_in(done), self.operation, seen=True)
+            return await self._report(done)
+
+    async def delete(self, target: BatchTarget[TRow, TData]) -> BatchResult[TData, Any]:
+        """Remove the rows and report what they were."""
+        before = await self._nested(target)
+
+        def statement(places: Sequence[int], again: bool) -> Executable:
+            return target.part(places).delete(again=again)
+
+        with collector_paused():
+            done = await self._write(target, statement, target.chunks())
+            self._forget(done)
+            return await self._report(done, before)
+
+    def _forget(self, done: Mapping[Any, Any]) -> None:
+        """Take objects out of the session again that RETURNING put there: their rows are gone."""
+        for item in done.values() if self.entity.shape.is_row else ():
+            if isinstance(item, self.entity.info.row) and item in self.db_sess:
+                self.db_sess.expunge(item)
+
+    async def _nested(self, target: BatchTarget[TRow, TData]) -> dict[Key, TData] | None:
+        """Read data that RETURNING cannot give, of rows that are still there and locked from now on."""
+        if self.entity.shape.returnable:
+            return None
+        return await present_keys(self.db_sess, self.entity, self.keys, self.operation, target.conditions, lock=True)
+
+    async def _read(self, target: BatchTarget[TRow, TData]) -> BatchResult[TData, Any]:
+        """Report the rows as they are: for a patch with nothing set."""
+        found = await present_keys(self.db_sess, self.entity, self.keys, self.operation, target.conditions)
+        if not target.versions:
+            return await self._report(dict.fromkeys(plain_keys(self.entity.info, list(found))), found)
+        expected = list[Key]()
+        for places in target.chunks():
+            expected += await self._keys(target.part(places).select_keys())
+        done = dict.fromkeys(plain_keys(self.entity.info, expected))
+        await self._refuse_stale(target, done)
+        return await self._report(done, found)
+
+    async def _write(
+        self,
+        target: BatchTarget[TRow, TData],
+        statement: Callable[[Sequence[int], bool], Executable],
+        chunks: Iterable[Sequence[int]],
+        writes: Mapping[str, Any] | None = None,
+    ) -> dict[Any, Any]:
+        """Send the statement for every chunk and give data by key."""
+        origin = self.entity.origin(self.operation, deletes=writes is None, writes=writes)
+        done = dict[Any, Any]()
+
+        async def send(places: Sequence[int], *, again: bool = False) -> None:
+            done.update(target.keyed.data(await self._records(target, statement(places, again), origin)))
+
+        for places in chunks:
+            await send(places)
+        if len(done) < len(self.keys) and (left := await self._left(target, done, writes)):
+            # A row that another transaction changed while we waited for its lock is ours now, but in a version that
+            # the statement's snapshot did not see. The next one's does. What it does not reach a trigger refuses.
+            await send(left, again=True)
+            if refused := [place for place in left if self.plain[place] not in done]:
+                await give_up(self.db_sess)
+                raise self.entity.located(RefusedByTrigger.at(refused[0], "row"), self.operation)
+        return done
+
+    async def _left(
+        self, target: BatchTarget[TRow, TData], done: Mapping[Any, Any], writes: Mapping[str, Any] | None
+    ) -> list[int]:
+        """Give the places of rows that were not reached and are there all the same, locked from now on.
+
+        Those that others have locked since are left out: to wait out of key order could be a deadlock.
+        """
+        lock = {} if writes is None else lock_strength(self.entity.info, writes)
+        rest, found = target.part(self._places_not_in(done)), set[Any]()
+        for places in rest.chunks():
+            there = rest.part(places).select_keys().with_for_update(of=self.entity.info.row, skip_locked=True, **lock)
+            found.update(plain_keys(self.entity.info, await self._keys(there)))
+        return [place for place in self._places_not_in(done) if self.plain[place] in found]
+
+    async def _refuse_stale(self, target: BatchTarget[TRow, TData], done: Mapping[Any, Any]) -> None:
+        """Tell rows that are there in another version from absent ones."""
+        if not target.versions or len(done) == len(self.keys):
+            return
+        rest = target.part(self._places_not_in(done))
+        for places in rest.chunks():
+            if there := await self._keys(rest.part(places).select_keys(any_version=True)):
+                error = StaleVersion()
+                error.stale = tuple(plain_keys(self.entity.info, there))
+                raise error
+
+    async def _report(
+        self, done: Mapping[Any, Any], found: Mapping[Key, TData] | None = None
+    ) -> BatchResult[TData, Any]:
+        """Give every id its place; data that the write could not return is ``found``, or read by its keys."""
+        there, missing = self._there(done), list[Any]()
+        if len(there) < len(self.plain):
+            missing = [self.ids[place] for place in self._places_not_in(done)]
+        if len(there) < len(done):
+            raise InvalidValue("the database holds ids to be equal that Python does not: give them as they are stored")
+        if found is None and self.entity.shape.returnable:
+            return BatchResult([done[key] for key in there], missing)
+        keys = self._keys_in(done)
+        found = found or await present_keys(self.db_sess, self.entity, keys, self.operation)
+        return BatchResult([found[key] for key in keys], missing)
+
+    def _there(self, done: Mapping[Any, Any]) -> Sequence[Any]:
+        return self.plain if set(self.plain) <= done.keys() else [key for key in self.plain if key in done]
+
+    async def _records(
+        self, target: BatchTarget[TRow, TData], statement: Executable, origin: Origin
+    ) -> Sequence[Sequence[Any]]:
+        if target.keyed.through_orm:
+            return (await execute_writing(self.db_sess, statement, origin)).all()
+        return await fetch_records(self.db_sess, statement, origin)
+
+    async def _keys(self, statement: Executable) -> list[Key]:
+        rows = await execute(self.db_sess, statement, self.entity.origin(self.operation))
+        return [tuple(row) for row in rows.all()]
+
+    def _keys_in(self, done: Mapping[Any, Any]) -> Sequence[Key]:
+        return [key for key, plain in zip(self.keys, self.plain, strict=True) if plain in done]
+
+    def _places_not_in(self, done: Mapping[Any, Any]) -> list[int]:
+        return [place for place, plain in enumerate(self.plain) if plain not in done]
+
+
+def to_confirm(limits: Limits, written: Iterable[str], info: RowInfo[Any]) -> Limits:
+    """Give what rows must be held against once these attributes are written; mostly nothing."""
+    return limits if limits.must_verify(written, info) else NO_LIMITS
+
+
+async def confirm_all(
+    db_sess: AsyncSession, entity: Entity[Any, Any], limits: Limits, keys: Sequence[Key], operation: str
+) -> None:
+    """Hold rows just written against the conditions of their scope that could not be stamped.
+
+    Raises:
+        ScopeMismatch: one is outside; the caller must undo the write.
+    """
+    dialect = dialect_of(db_sess, entity.info)
+    for chunk in key_chunks(keys, dialect, entity.info.key_columns):
+        written = keys_condition(entity.info, chunk, dialect)
+        # Those inside are counted: to a search for those outside SQLAlchemy would add the class's own condition.
+        inside = limited(select(func.count()).select_from(entity.info.table), written, *limits.others)
+        if (await execute(db_sess, inside, entity.origin(operation))).scalar_one() != len(chunk):
+            raise entity.located(ScopeMismatch(), operation)

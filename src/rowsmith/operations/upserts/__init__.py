@@ -1,0 +1,3 @@
+"""Upserts: creating or changing rows by a unique key."""
+
+from __future__ import annotations

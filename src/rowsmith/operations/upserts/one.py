@@ -1,0 +1,44 @@
+"""Creating or changing one row, told apart by a unique key."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.mapping import Spec
+from rowsmith.operations.admission import admit
+from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.results import Upserted
+from rowsmith.operations.upserts.many import Upsertion
+from rowsmith.scope import SearchScope
+
+
+class Upserter(Operation[TRow, TData]):
+    """Creates one row, or changes the one with its key; otherwise as :class:`BatchUpserter`; one statement."""
+
+    @located("upsert")
+    async def upsert(
+        self,
+        db_sess: AsyncSession,
+        spec: Spec[TRow],
+        *,
+        scope: SearchScope | None = None,
+        conflict: Conflict | None = None,
+    ) -> Upserted[TData]:
+        """Create or change the row, and say which it was.
+
+        Args:
+            db_sess: the session whose transaction is written in.
+            spec: the row's values; a row that is there takes over those and keeps all others.
+            scope: who writes; stamped onto a new row, and a row that is there must be inside.
+            conflict: another key than the declared one, for this call.
+
+        Raises:
+            EntityAlreadyExists: the key, or another one, is taken by a row that this caller does not see.
+            InvalidValue: a value does not fit its column, or the key is NULL.
+            ScopeMismatch: the spec says otherwise than the scope.
+            ReferenceNotFound, ConstraintViolation: a constraint said no.
+        """
+        limits = await admit(db_sess, self.entity, scope, "upsert")
+        upsertion = Upsertion(self.entity, limits, conflict or self.entity.conflict, "upsert")
+        return (await upsertion.write(db_sess, [spec]))[0]

@@ -1,0 +1,190 @@
+"""The statement of an upsert, and how its rows find back to their specs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Column, ColumnElement, literal_column, null
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+
+from rowsmith.conditions import conjunction
+from rowsmith.errors import InvalidValue
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.keys import Key
+from rowsmith.operations.arrays.unnest import Unnested
+from rowsmith.operations.blocks.block import Block
+from rowsmith.operations.blocks.defaults import Context, counts_versions
+from rowsmith.operations.conflict import ConflictKey
+from rowsmith.operations.rebinding import rebound
+from rowsmith.operations.updates.one import next_version
+
+OLD_ROW_VERSION = (18,)
+"""From this version on, PostgreSQL's RETURNING knows the old row."""
+
+
+@dataclass(frozen=True)
+class UpsertStatement:
+    """What an upsert of some rows sends.
+
+    ``given`` are the attributes that the specs set, which a row that is there takes over; ``conditions`` must
+    hold for such a row or it is left alone; ``back`` are the attributes that come back.
+    """
+
+    info: RowInfo[Any]
+    key: ConflictKey
+    given: Sequence[str]
+    conditions: Sequence[ColumnElement[bool]]
+    back: Sequence[str]
+    update: bool
+
+    def from_arrays(self, source: Unnested, block: Block, dialect: Dialect) -> Any:
+        """Give PostgreSQL's statement for many rows, in the order of their keys, so that batches cannot deadlock.
+
+        The last expression that comes back says whether the row is new.
+        """
+        names = [self.info.columns[name].key for name in source.names]
+        rows = source.select().order_by(None).order_by(*(source[name] for name in self.key.names))
+        statement = postgresql.insert(self.info.table).from_select(names, rows, include_defaults=True)
+        return self._resolved(statement, block).returning(*self._back(), _is_new(self.info, dialect))
+
+    def from_values(self, block: Block, dialect: Dialect) -> Any:
+        """Give the statement for a few rows, each value bound by itself.
+
+        On PostgreSQL the last expression that comes back says whether the row is new; on SQLite that has to be
+        asked before.
+        """
+        rows = [dict(zip(block.columns, row, strict=True)) for row in block.rows()]
+        values = [{self.info.columns[name]: self._value(name, row[name]) for name in row} for row in rows]
+        if dialect.name != "postgresql":
+            return self._resolved(sqlite.insert(self.info.row).values(values), block).returning(*self._back())
+        statement = self._resolved(postgresql.insert(self.info.row).values(values), block)
+        return statement.returning(*self._back(), _is_new(self.info, dialect))
+
+    def _value(self, name: str, value: Any) -> Any:
+        return null() if value is None and self.info.is_json(name) else value
+
+    def _back(self) -> list[Any]:
+        return [self.info.columns[name] for name in self.back]
+
+    def _resolved(self, statement: Any, block: Block) -> Any:
+        target = [self.info.columns[name] for name in self.key.names]
+        if not self.changes_rows:
+            return statement.on_conflict_do_nothing(index_elements=target, index_where=self.key.inferred())
+        where = [rebound(condition, self.info, self._of_the_row) for condition in self.conditions]
+        conditions = {"where": Qualified(conjunction(where))} if where else {}
+        return statement.on_conflict_do_update(
+            index_elements=target,
+            index_where=self.key.inferred(),
+            set_=self._changes(statement.excluded, block),
+            **conditions,
+        )
+
+    def _of_the_row(self, column: Column[Any]) -> ColumnElement[Any]:
+        """Give a column of the row that is there without its table, which a subquery would take into its own FROM.
+
+        SQLAlchemy correlates subqueries to no INSERT; a scope with EXISTS would ask whether *any* row is inside.
+        """
+        return RowColumn(self.info.table.name, column)
+
+    @property
+    def changes_rows(self) -> bool:
+        """Say whether a row that is there is written: not where the specs set nothing but its key."""
+        return self.update and not set(self.given) <= {*self.info.primary_key, *self.key.names}
+
+    def _changes(self, excluded: Any, block: Block) -> dict[Any, Any]:
+        """Give what is written into a row that is there. The primary key stays: other rows may point at it."""
+        columns = self.info.columns
+        written = [name for name in self.given if name not in self.info.primary_key]
+        changes: dict[Any, Any] = {columns[name]: excluded[columns[name].key] for name in written}
+        updates = {name: item.onupdate for name, item in columns.items() if item.onupdate is not None}
+        changes |= {columns[name]: _on_update(update, block) for name, update in updates.items() if name not in written}
+        if counts_versions(self.info):
+            changes |= {columns[name]: value for name, value in next_version(self.info).items()}
+        return changes
+
+
+class RowColumn(ColumnElement[Any]):
+    """A column of a table, written with the table's bare name and bringing none into FROM."""
+
+    inherit_cache = False
+
+    def __init__(self, table_name: str, column: Column[Any]) -> None:
+        self.table_name, self.column_name, self.type = table_name, column.name, column.type
+
+
+class Qualified(ColumnElement[bool]):
+    """A condition whose tables keep their schema: SQLAlchemy leaves it out in ON CONFLICT, in subqueries too."""
+
+    inherit_cache = False
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        self.condition, self.type = condition, condition.type
+
+
+@compiles(Qualified)
+def _qualified(element: Qualified, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.condition, **{**options, "use_schema": True}))
+
+
+@compiles(RowColumn)
+def _row_column(element: RowColumn, compiler: Any, **_: Any) -> str:
+    return f"{compiler.preparer.quote(element.table_name)}.{compiler.preparer.quote(element.column_name)}"
+
+
+def _on_update(update: Any, block: Block) -> Any:
+    return update.arg(Context(block.columns)) if update.is_callable else update.arg
+
+
+def _is_new(info: RowInfo[Any], dialect: Dialect) -> Any:
+    """Give the expression that tells an inserted row from an updated one.
+
+    PostgreSQL 18 has the old row in RETURNING. Before, ``xmax`` tells: it is zero in a new row, and in an updated
+    one the lock that ON CONFLICT took on the old version before it was changed.
+    """
+    version = getattr(dialect, "server_version_info", None) or ()
+    if version >= OLD_ROW_VERSION and info.table.name != "old":
+        name = dialect.identifier_preparer.quote(info.columns[info.primary_key[0]].name)
+        return cast("Any", literal_column(f"old.{name} IS NULL"))
+    return cast("Any", literal_column("xmax = 0"))
+
+
+def conflict_keys(info: RowInfo[Any], key: ConflictKey, block: Block) -> list[Key]:
+    """Give the key of each row.
+
+    Raises:
+        InvalidValue: a part of it is missing or NULL, which equals nothing; or two rows have the same key.
+    """
+    for name in key.names:
+        _refuse_keyless(info, name, block)
+    keys = list(zip(*(block.columns[name] for name in key.names), strict=True))
+    if len(set(keys)) != len(keys):
+        _refuse_twice(keys)
+    return keys
+
+
+def _refuse_keyless(info: RowInfo[Any], name: str, block: Block) -> None:
+    where = f"{info.row.__name__}.{name} is part of the key that the upsert goes by"
+    if name not in block.columns:
+        raise InvalidValue(f"{where}: give it, or name another key with Conflict(columns=[...])")
+    if type(None) in block.types[name]:
+        index = list(block.columns[name]).index(None)
+        raise InvalidValue(f"the spec at index {index}: {where}: NULL equals no other NULL, so create the row instead")
+
+
+def _refuse_twice(keys: Sequence[Key]) -> None:
+    first: dict[Key, int] = {}
+    for index, key in enumerate(keys):
+        if first.setdefault(key, index) != index:
+            raise InvalidValue(
+                f"the spec at index {index} has the key of the one at index {first[key]}: give each key once"
+            )
+
+
+def by_key(names: Sequence[str], back: Sequence[str], columns: Sequence[Sequence[Any]]) -> Mapping[Key, int]:
+    """Give the place of each returned row by its key."""
+    places = [list(back).index(name) for name in names]
+    return {key: row for row, key in enumerate(zip(*(columns[place] for place in places), strict=True))}

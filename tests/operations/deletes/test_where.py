@@ -1,0 +1,244 @@
+"""Removing every row that matches, chunk by chunk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from counters import CounterRepository, CounterRow, TenantScope, UsedScope, counters_in, uses
+from rowsmith import (
+    DatabaseUnavailable,
+    InvalidFilter,
+    InvalidValue,
+    LockNotAvailable,
+    StillReferenced,
+    TransactionError,
+)
+from rowsmith.operations.deletes import where as purge_where
+from rowsmith.operations.deletes.where import Doomed, Pace, WherePurger
+from rowsmith.testing import WithTables
+from sample import GroupId, GroupRow, MemberCreate, MemberRepository, MemberRow, groups_in
+from support import count_statements
+
+A, B = TenantScope("a"), TenantScope("b")
+
+
+@pytest.fixture
+async def counters(any_tables: WithTables) -> AsyncIterator[CounterRepository]:
+    async with counters_in(any_tables, 25) as made:
+        yield made
+
+
+@pytest.fixture
+async def many(with_tables: WithTables) -> AsyncIterator[CounterRepository]:
+    async with counters_in(with_tables, 25) as made:
+        yield made
+
+
+def test_a_chunk_is_one_statement_of_postgresql() -> None:
+    """It locks what nobody else has, in key order, and tells how many rows went and where to go on."""
+    doomed = Doomed(CounterRepository.entity, [CounterRow.uses > 3])
+    sql = " ".join(str(doomed.chunk(first=False).compile(dialect=sa.dialects.postgresql.dialect())).split())
+    assert "ORDER BY counters.tenant, counters.place LIMIT" in sql
+    assert "FOR UPDATE SKIP LOCKED" in sql
+    assert "(counters.tenant, counters.place) > (" in sql
+
+
+async def test_all_that_match_go_in_chunks(counters: CounterRepository) -> None:
+    """Deleted rows too; the report counts, and progress is told after each chunk."""
+    await counters.batch_delete([("a", 3), ("b", 3)])
+    told: list[int] = []
+    report = await counters.purge_where([CounterRow.place < 11], chunk_size=7, progress=told.append)
+    assert (report.rows, report.chunks, report.complete, report.dry_run) == (22, 4, True, False)
+    assert told == [7, 14, 21, 22]
+    assert report.seconds > 0
+    assert await counters.count(include_deleted=True) == 28
+    again = await counters.purge_where([CounterRow.place < 11])
+    assert (again.rows, again.chunks, again.complete) == (0, 0, True)
+
+
+async def test_a_purge_stays_in_its_scope(counters: CounterRepository) -> None:
+    """Another tenant's rows are neither removed nor counted."""
+    assert (await counters.purge_where([CounterRow.place < 5], scope=A, dry_run=True)).rows == 5
+    assert (await counters.purge_where([], scope=A, all_rows=True, chunk_size=10)).rows == 25
+    assert await counters.count() == await counters.count(B) == 25
+
+
+async def test_a_purge_needs_a_condition(counters: CounterRepository) -> None:
+    """Or all_rows=True; a scope does not count, nor does a Query with a page."""
+    for filters in (None, []):
+        for dry_run in (False, True):
+            with pytest.raises(InvalidFilter, match="all_rows=True"):
+                await counters.purge_where(filters, scope=A, dry_run=dry_run)
+    assert await counters.count() == 50
+
+
+async def test_a_dry_run_only_counts(counters: CounterRepository) -> None:
+    """And says what a purge with the same arguments would do."""
+    report = await counters.purge_where([CounterRow.place < 10], dry_run=True)
+    assert (report.rows, report.chunks, report.complete, report.dry_run) == (20, 0, True, True)
+    capped = await counters.purge_where([CounterRow.place < 10], max_rows=15, dry_run=True)
+    assert (capped.rows, capped.complete) == (15, False)
+    assert await counters.count() == 50
+
+
+async def test_a_purge_may_be_limited_and_goes_on_later(counters: CounterRepository) -> None:
+    """``complete`` says whether rows are left over."""
+    reports = [await counters.purge_where([CounterRow.place < 10], chunk_size=4, max_rows=9) for _ in range(3)]
+    assert [(report.rows, report.chunks, report.complete) for report in reports] == [
+        (9, 3, False),
+        (9, 3, False),
+        (2, 1, True),
+    ]
+    assert not (await counters.purge_where([CounterRow.place < 20], max_rows=0)).complete
+    assert await counters.count() == 30
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"chunk_size": 0},
+        {"max_rows": -1},
+        {"max_rows": "1"},
+        {"pause": -0.1},
+        {"pause": float("nan")},
+        {"pause": None},
+    ],
+)
+async def test_numbers_out_of_range_are_refused(counters: CounterRepository, arguments: dict[str, Any]) -> None:
+    """Before anything is removed."""
+    with pytest.raises(InvalidValue):
+        await counters.purge_where([], all_rows=True, **arguments)
+    assert await counters.count() == 50
+
+
+async def test_it_does_not_run_inside_a_unit_of_work(counters: CounterRepository) -> None:
+    """A single transaction is just what it avoids."""
+    async with counters.db.unit_of_work():
+        with pytest.raises(TransactionError, match="unit of work") as caught:
+            await counters.purge_where([CounterRow.place < 10])
+    assert caught.value.error_code == "counter_purge_where_transaction_error"
+    assert await counters.count() == 50
+
+
+async def test_each_chunk_is_committed(counters: CounterRepository) -> None:
+    """What is gone stays gone when the purge is cancelled between chunks, and the next call goes on."""
+
+    def stop(done: int) -> None:
+        if done >= 12:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await counters.purge_where([CounterRow.place < 10], chunk_size=6, progress=stop)
+    assert await counters.count() == 38
+    assert (await counters.purge_where([CounterRow.place < 10])).rows == 8
+
+
+async def test_a_blocking_reference_is_a_typed_error(any_tables: WithTables) -> None:
+    """It carries what was removed before; the chunk it stopped is whole."""
+    async with groups_in(any_tables) as groups:
+        await MemberRepository(groups.db).create(MemberCreate(3, "x@example.org"))
+        with pytest.raises(StillReferenced) as caught:
+            await groups.purge_where([], all_rows=True, chunk_size=2)
+        error = caught.value
+        assert (error.report.rows, error.report.chunks, error.report.complete) == (2, 1, False)
+        assert error.error_code == "group_purge_where_still_referenced"
+        assert "2 rows were removed before" in error.__notes__[0]
+        assert await groups.count(include_deleted=True) == 2
+        unblocked = [~sa.exists().where(MemberRow.group_id == GroupRow.id)]
+        assert (await groups.purge_where(unblocked)).rows == 1
+        assert await groups.get(GroupId(3))
+
+
+async def test_the_number_of_statements_goes_by_chunks(many: CounterRepository) -> None:
+    """One a chunk, one that finds no more, and the look at the end."""
+    with count_statements(many.db) as sent:
+        await many.purge_where([CounterRow.place < 20], chunk_size=10)
+    assert len(sent) == 4 + 1 + 1
+    with count_statements(many.db) as sent:
+        await many.purge_where([CounterRow.place < 25], chunk_size=10)
+    assert len(sent) == 1 + 1 + 1
+
+
+async def test_rows_that_are_locked_are_not_left_behind(many: CounterRepository) -> None:
+    """The purge goes round them and comes back when they are free."""
+    async with many.db.begin_session() as other:
+        await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=1))
+        purge = asyncio.create_task(many.purge_where([CounterRow.place < 20], chunk_size=6))
+        await asyncio.sleep(0.5)
+        assert await many.count() == 12
+        assert not purge.done()
+    report = await purge
+    assert (report.rows, report.complete, await many.count()) == (40, True, 10)
+
+
+async def test_rows_that_come_to_match_meanwhile_go_too(many: CounterRepository) -> None:
+    """The end is a look that finds nothing, not the end of a walk."""
+    added = 0
+
+    async def add(_: int) -> None:
+        nonlocal added
+        if added < 5:
+            added += 1
+            async with many.db.begin_session() as other:
+                row = {"tenant": "a", "place": -added, "uses": 9, "version": 1}
+                await other.execute(sa.insert(CounterRow), [row])
+
+    tasks: list[asyncio.Task[None]] = []
+    await many.update_where([CounterRow.place < 20], uses(9))
+    report = await many.purge_where(
+        [CounterRow.uses == 9], chunk_size=6, pause=0.05, progress=lambda n: tasks.append(asyncio.create_task(add(n)))
+    )
+    await asyncio.gather(*tasks)
+    assert report.rows == 40 + added
+    assert await many.count(UsedScope(9), [CounterRow.uses == 9]) == 0
+
+
+async def test_a_row_that_no_longer_matches_stays(many: CounterRepository) -> None:
+    """What another transaction changes while it has the row locked decides."""
+    async with many.db.begin_session() as other:
+        await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=50))
+        purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10], chunk_size=6))
+        await asyncio.sleep(0.2)
+    assert (await purge).rows == 48
+    assert await many.count() == 2
+
+
+async def test_patience_ends(many: CounterRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that stay locked end the purge with an error that says what was done."""
+    monkeypatch.setattr(purge_where, "LONGEST_WAIT", 0.05)
+    purger = WherePurger[Any, Any](many.db_source.entity)
+    async with many.db.begin_session() as other:
+        await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=1))
+        with pytest.raises(LockNotAvailable) as caught:
+            await purger.purge(many.db.begin_session, [CounterRow.place < 20], pace=Pace(patience=0.2))
+    assert caught.value.report.rows == 38
+
+
+async def test_two_purges_share_the_work(many: CounterRepository) -> None:
+    """They do not wait for each other, and each row is counted once."""
+    reports = await asyncio.gather(*(many.purge_where([CounterRow.place < 20], chunk_size=3) for _ in range(4)))
+    assert sum(report.rows for report in reports) == 40
+    assert all(report.complete for report in reports)
+
+
+async def test_a_killed_connection_ends_it_and_the_next_call_goes_on(many: CounterRepository) -> None:
+    """The error carries the report of the chunks before."""
+    reached = asyncio.Event()
+    purge = asyncio.create_task(
+        many.purge_where([CounterRow.place < 20], chunk_size=10, pause=0.3, progress=lambda _: reached.set())
+    )
+    await reached.wait()
+    async with many.db.begin_session() as other:
+        await other.execute(sa.text("LOCK TABLE counters"))
+        await asyncio.sleep(0.5)
+        waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        await other.execute(sa.text(waiting))
+        with pytest.raises(DatabaseUnavailable) as caught:
+            await purge
+    assert caught.value.report.rows == 10
+    assert (await many.purge_where([CounterRow.place < 20])).rows == 30

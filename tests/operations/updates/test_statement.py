@@ -1,0 +1,166 @@
+"""The statements of batches, looked at without a database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase
+
+from counters import CounterData, CounterPatch, CounterRepository, CounterRow, used, uses
+from rowsmith import InvalidValue, OptionalState, TriState
+from rowsmith.mapping import row_info
+from rowsmith.operations import make_entity
+from rowsmith.operations.arrays.wanted import Parameter
+from rowsmith.operations.updates.patches import Patches
+from rowsmith.operations.updates.statement import BatchTarget, Changes, lock_strength
+from sample import GroupRow
+
+PG, SQLITE = postgresql.asyncpg.dialect(), sqlite.dialect()
+INFO = row_info(CounterRow)
+
+
+def target(dialect: Dialect, **more: Any) -> BatchTarget[Any, Any]:
+    entity = make_entity(CounterRow, CounterData, soft_delete=CounterRepository.soft_delete)
+    return BatchTarget(entity, dialect, [("a", 1), ("b", 2)], [*entity.live(), CounterRow.uses > 3], **more)
+
+
+def text(statement: Any, dialect: Dialect) -> str:
+    return " ".join(str(statement.compile(dialect=dialect)).split())
+
+
+@pytest.mark.parametrize("verb", ["update", "delete"])
+def test_rows_are_locked_in_key_order_under_all_conditions(verb: str) -> None:
+    """On PostgreSQL; the outer statement takes the places of what is locked, each in its own partition."""
+    made = target(PG)
+    sql = text(made.update(Changes({"uses": 1})) if verb == "update" else made.delete(), PG)
+    given, locking = (
+        sql[: sql.index(" AS given")],
+        sql[sql.index("LATERAL (SELECT counters.ctid") : sql.index(" AS found ON")],
+    )
+    assert given.endswith("ORDER BY wanted.k0, wanted.k1)")
+    assert "WHERE counters.tenant = given.k0 AND counters.place = given.k1 AND (" in locking
+    assert "(counters.deleted_at IS NULL AND counters.uses > $" in locking
+    assert " IS true FOR " in locking
+    assert sql.count("WHERE counters.ctid = wanted.place AND counters.tableoid = wanted.part RETURNING") == 1
+
+
+def test_keys_of_one_column_are_one_array() -> None:
+    """Where nothing comes with them, PostgreSQL's own look-up of an array is the fastest."""
+    entity = make_entity(GroupRow)
+    sql = text(BatchTarget(entity, PG, [(1,), (2,)], [GroupRow.size > 3]).delete(), PG)
+    assert "WHERE groups.id = ANY ($1" in sql
+    assert "(groups.size > $2::INTEGER) IS true ORDER BY groups.id FOR UPDATE" in sql
+
+
+def test_keys_are_in_the_order_of_their_column() -> None:
+    """Its collation says in which one rows are locked by every other statement."""
+    metadata = sa.MetaData()
+
+    class Base(DeclarativeBase):
+        pass
+
+    class WordRow(Base):
+        __table__ = sa.Table("words", metadata, sa.Column("word", sa.String(collation="C"), primary_key=True))
+
+    changes = Changes({}, [Parameter("v0", sa.Integer(), [1])])
+    sql = text(BatchTarget(make_entity(WordRow), PG, [("a",)], []).update(changes), PG)
+    assert 'ORDER BY wanted.k0 COLLATE "C"' in sql
+
+
+def test_the_second_statement_waits_for_nobody() -> None:
+    """It skips what others have locked."""
+    for statement in (target(PG).update(Changes({"uses": 1}), again=True), target(PG).delete(again=True)):
+        sql = text(statement, PG)
+        assert "SKIP LOCKED" in sql
+        assert "(counters.tenant = given.k0) AND (counters.place = given.k1)" in sql
+
+
+def test_sqlite_needs_no_locks() -> None:
+    """It has one writer at a time."""
+    sql = text(target(SQLITE).delete(), SQLITE)
+    assert sql.startswith("DELETE FROM counters WHERE ((counters.tenant, counters.place) IN")
+    assert "ctid" not in sql
+
+
+def test_versions_stand_in_the_statement_and_go_up() -> None:
+    """Expected ones are compared row by row."""
+    sql = text(target(PG, versions=[4, 5]).update(Changes({"uses": 1})), PG)
+    assert "version=(counters.version + " in sql
+    assert "counters.version = given.version" in sql
+
+
+def test_each_key_is_sent_once() -> None:
+    """However often the statement needs it: one array for each key column and for each value."""
+    patches = Patches(INFO, [used(1), used(2)])
+    values, parameters = patches.assignments(arrays=True)
+    compiled = target(PG).update(Changes(values, parameters)).compile(dialect=PG)
+    lists = [value for value in compiled.params.values() if isinstance(value, list)]
+    assert lists == [["a", "b"], [1, 2], [1, 2]]
+
+
+def test_chunks_are_what_one_statement_takes() -> None:
+    """All on PostgreSQL; on SQLite as many as there are parameters for."""
+    assert [len(chunk) for chunk in target(PG).chunks()] == [2]
+    many = BatchTarget(target(SQLITE).entity, SQLITE, [("a", place) for place in range(40_000)], [])
+    assert [len(chunk) for chunk in many.chunks()] == [15_000, 15_000, 10_000]
+    assert [len(chunk) for chunk in many.chunks(1)] == [10_000] * 4
+
+
+def test_a_lock_is_no_harder_than_the_update() -> None:
+    """Rows may be referred to meanwhile, unless a column of a unique key changes."""
+    info = row_info(GroupRow)
+    assert lock_strength(info, {"size": 1}) == {"key_share": True}
+    assert lock_strength(info, {"size": 1, "name": "x"}) == {"key_share": False}
+
+
+def test_literals_of_expressions_become_columns() -> None:
+    """Where they are the same for all they stay in the statement."""
+    values, parameters = Patches(INFO, [used(1), used(1)]).assignments(arrays=True)
+    assert parameters == []
+    assert text(values["uses"], PG).startswith("counters.uses + ")
+    values, parameters = Patches(INFO, [used(1), used(2)]).assignments(arrays=True)
+    assert [parameter.values for parameter in parameters] == [[1, 2]]
+    assert text(values["uses"], PG) == "counters.uses + wanted.v0"
+
+
+def test_lists_of_different_lengths_are_different_forms() -> None:
+    """``IN`` has as many parameters as its list has items, which cannot become columns."""
+
+    def chosen(*labels: str) -> CounterPatch:
+        return CounterPatch(
+            uses=OptionalState.expression(lambda: sa.case((CounterRow.label.in_(labels), 1), else_=CounterRow.uses))
+        )
+
+    same = Patches(INFO, [chosen("x", "y"), chosen("x", "y")])
+    assert len(same.assignments(arrays=True)[1]) == 0
+    with pytest.raises(InvalidValue, match="index 1"):
+        Patches(INFO, [chosen("x"), chosen("y")]).assignments(arrays=True)
+
+
+def test_an_expression_may_be_null_or_an_attribute() -> None:
+    """Whatever SQLAlchemy takes as an expression."""
+    label = CounterPatch(label=TriState.expression(lambda: CounterRow.touched))
+    values, parameters = Patches(INFO, [label, label]).assignments(arrays=True)
+    assert (text(values["label"], PG), parameters) == ("counters.touched", [])
+    nothing = CounterPatch(label=TriState.expression(sa.null))
+    assert Patches(INFO, [nothing]).columns == {"label": [None]}
+
+
+class Doubled(CounterPatch):
+    """A patch that makes its own values."""
+
+    def to_values(self) -> dict[str, Any]:
+        values = dict(super().to_values())
+        return {"uses": 2 * values["uses"]}
+
+
+def test_patches_that_make_their_own_values_are_asked_one_by_one() -> None:
+    """And may stand beside plain ones that set the same fields."""
+    twice = Doubled(uses=OptionalState.update(4))
+    assert Patches(INFO, [twice, uses(3)]).columns == {"uses": [8, 3]}
+    with pytest.raises(InvalidValue, match="the patch at index 1"):
+        Patches(INFO, [uses(3), Doubled(uses=OptionalState.update(2**31 - 1))])

@@ -1,0 +1,492 @@
+"""Upserts: rows created or changed by a unique key, one or many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
+
+from rowsmith import (
+    AnyOf,
+    BatchUpserter,
+    Condition,
+    Conflict,
+    Database,
+    EntityAlreadyExists,
+    InvalidValue,
+    MappingError,
+    Repository,
+    ScopeMismatch,
+    SearchScope,
+    SoftDelete,
+    Spec,
+    Upserted,
+    Upserter,
+)
+from rowsmith.mapping import row_info
+from rowsmith.operations.upserts.statement import _is_new  # pyright: ignore[reportPrivateUsage]
+from rowsmith.testing import WithTables
+from sample import stored
+from support import count_statements
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class ItemRow(Base):
+    __tablename__ = "items"
+    __table_args__ = (
+        sa.UniqueConstraint("domain", "name", name="uq_items"),
+        sa.Index(
+            "ix_items_slug",
+            "slug",
+            unique=True,
+            postgresql_where=sa.text("deleted_at IS NULL"),
+            sqlite_where=sa.text("deleted_at IS NULL"),
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    domain: Mapped[str]
+    name: Mapped[str]
+    slug: Mapped[str | None]
+    note: Mapped[str | None]
+    doc: Mapped[Any | None] = mapped_column(sa.JSON)
+    size: Mapped[int] = mapped_column(default=0)
+    touched: Mapped[int] = mapped_column(default=0, onupdate=lambda: 7)
+    version: Mapped[int] = mapped_column()
+    deleted_at: Mapped[Any | None] = mapped_column(sa.DateTime(True))
+    __mapper_args__ = {"version_id_col": version}
+
+
+@dataclass(frozen=True)
+class Item:
+    id: int
+    domain: str
+    name: str
+    note: str | None
+    size: int
+    touched: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Sized(Spec[ItemRow]):
+    domain: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Bare(Spec[ItemRow], filled={"domain"}):
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Named(Spec[ItemRow]):
+    domain: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Slugged(Spec[ItemRow]):
+    domain: str
+    name: str
+    slug: str | None
+
+
+@dataclass(frozen=True)
+class Full(Spec[ItemRow]):
+    domain: str
+    name: str
+    note: str | None
+    doc: Any
+
+
+@dataclass(frozen=True)
+class DomainScope(SearchScope):
+    domain: str
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [ItemRow.domain == self.domain]
+
+
+class NameTaken(EntityAlreadyExists):
+    pass
+
+
+class Items(Repository[ItemRow, Item, int]):
+    conflict = Conflict(columns=[ItemRow.domain, ItemRow.name])
+    soft_delete = SoftDelete(ItemRow.deleted_at)
+    violations = {"uq_items": NameTaken}
+
+
+async def seeded(items: Items) -> None:
+    """Items 1 and 2 in domain a, with notes; item 3 in b."""
+    await items.batch_create([Full("a", "x", "kept", {"k": 1}), Full("a", "y", "kept", None)])
+    await items.create(Full("b", "x", "theirs", None))
+
+
+async def test_a_row_is_created_or_changed_and_it_is_said_which(any_tables: WithTables) -> None:
+    """Only the given fields are written, with onupdate and the version; all else stays. Input order is kept."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await seeded(items)
+        result = await items.batch_upsert([Sized("a", "new", 5), Sized("a", "x", 6), Sized("a", "also", 7)])
+        assert result.missing == []
+        assert [(item.data.name, item.inserted) for item in result.succeeded] == [
+            ("new", True),
+            ("x", False),
+            ("also", True),
+        ]
+        changed = result.succeeded[1].data
+        assert changed == Item(1, "a", "x", "kept", 6, 7, 2)
+        assert result.succeeded[0].data.version == 1
+        assert await items.get(1) == changed
+        assert await stored(db, sa.select(ItemRow.doc["k"].as_integer()).where(ItemRow.id == 1)) == [(1,)]
+
+
+async def test_a_single_upsert(any_tables: WithTables) -> None:
+    """One spec gives one answer; an object of the session is refreshed."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await seeded(items)
+        assert await items.upsert(Sized("a", "x", 9)) == Upserted(Item(1, "a", "x", "kept", 9, 7, 2), inserted=False)
+        made = await items.upsert(Sized("a", "z", 9))
+        assert made.inserted
+        async with db.begin_session() as db_sess:
+            row = await db_sess.get_one(ItemRow, 1)
+            found = await Upserter(ItemRow, conflict=Items.conflict).upsert(db_sess, Sized("a", "x", 10))
+            assert found.data is row
+            assert row.size == 10
+
+
+async def test_none_is_written_where_it_is_given(any_tables: WithTables) -> None:
+    """A field given as None becomes NULL, a JSON one too."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await seeded(items)
+        await items.batch_upsert([Full("a", "x", None, None), Full("a", "y", None, {"z": 1})])
+        rows = await stored(db, sa.select(ItemRow.note, ItemRow.doc.is_(None)).order_by(ItemRow.id).limit(2))
+        assert rows == [(None, True), (None, False)]
+
+
+async def test_the_key_is_declared_in_many_ways(any_tables: WithTables) -> None:
+    """By columns, by a constraint's or index's name, by columns and a predicate; by default the primary key."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await seeded(items)
+        by_slug = Conflict(constraint="ix_items_slug")
+        by_predicate = Conflict(columns=[ItemRow.slug], where=lambda: ItemRow.deleted_at.is_(None))
+        assert (await items.upsert(Slugged("s", "one", "s"), conflict=by_slug)).inserted
+        for name, conflict in (("two", by_slug), ("three", by_predicate)):
+            done = await items.upsert(Slugged("s", name, "s"), conflict=conflict)
+            assert (done.inserted, done.data.name) == (False, name)
+        assert not (await items.upsert(Sized("a", "x", 3), conflict=Conflict(constraint="uq_items"))).inserted
+
+        @dataclass(frozen=True)
+        class Numbered(Spec[ItemRow]):
+            id: int
+            domain: str
+            name: str
+
+        renamed = await items.upsert(Numbered(1, "a", "renamed"), conflict=Conflict())
+        assert (renamed.inserted, renamed.data.id, renamed.data.name) == (False, 1, "renamed")
+
+
+def declared_with(**attributes: Any) -> None:
+    types.new_class("Wrong", (Repository[ItemRow, Item, int],), {}, lambda body: body.update(attributes))
+
+
+def test_a_key_that_is_none_fails_when_it_is_declared() -> None:
+    """A misspelt constraint, a stranger's column, or both ways at once are errors of the class."""
+    for conflict, words in (
+        (Conflict(constraint="uq_item"), "did you mean 'uq_items'"),
+        (Conflict(columns=[ItemRow.name], constraint="uq_items"), "not both"),
+    ):
+        with pytest.raises(MappingError, match=words):
+            BatchUpserter(ItemRow, conflict=conflict)
+        with pytest.raises(MappingError, match=words):
+            types.new_class(
+                "Wrong", (Repository[ItemRow, Item, int],), {}, lambda body, c=conflict: body.update(conflict=c)
+            )
+
+
+async def test_a_row_that_is_there_may_be_left_as_it_is(any_tables: WithTables) -> None:
+    """``update=False`` writes nothing into it, and gives it all the same; so does a spec of the key alone."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await seeded(items)
+        keep = Conflict(columns=[ItemRow.domain, ItemRow.name], update=False)
+        result = await items.batch_upsert([Sized("a", "x", 99), Sized("a", "new", 99)], conflict=keep)
+        assert [(item.data.size, item.data.version, item.inserted) for item in result.succeeded] == [
+            (0, 1, False),
+            (99, 1, True),
+        ]
+        kept = (await items.batch_upsert([Named("a", "x"), Named("a", "y")])).succeeded
+        assert [(item.data.note, item.data.version, item.inserted) for item in kept] == [("kept", 1, False)] * 2
+
+
+async def test_a_key_that_stands_twice_is_refused_with_both_indexes(any_tables: WithTables) -> None:
+    """So is a key with NULL in it, a missing one, and specs that set different fields."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        with pytest.raises(InvalidValue, match=r"index 2 has the key of the one at index 0"):
+            await items.batch_upsert([Sized("a", "x", 1), Sized("a", "y", 1), Sized("a", "x", 2)])
+        by_slug = Conflict(constraint="ix_items_slug")
+        with pytest.raises(InvalidValue, match=r"index 1: ItemRow.slug is part of the key .* NULL"):
+            await items.batch_upsert([Slugged("a", "x", "s"), Slugged("a", "y", None)], conflict=by_slug)
+        with pytest.raises(InvalidValue, match=r"ItemRow.slug is part of the key .*: give it"):
+            await items.batch_upsert([Sized("a", "x", 1)], conflict=by_slug)
+        with pytest.raises(InvalidValue, match=r"index 1 does not set the same fields .* \(size\)"):
+            await items.batch_upsert([Sized("a", "x", 1), Named("a", "y")])
+        assert await items.count() == 0
+
+
+async def test_another_tenants_row_is_never_touched(any_tables: WithTables) -> None:
+    """Its key is taken: the error is word for word that of a create, and the row is as it was."""
+
+    @dataclass(frozen=True)
+    class Global(Spec[ItemRow], filled={"domain"}):
+        name: str
+        slug: str
+
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await items.create(Slugged("b", "theirs", "s"))
+        before = await stored(db, sa.select(ItemRow.__table__))
+        by_slug, scope = Conflict(constraint="ix_items_slug"), DomainScope("a")
+        with pytest.raises(EntityAlreadyExists) as upserted:
+            await items.upsert(Global("mine", "s"), scope=scope, conflict=by_slug)
+        with pytest.raises(EntityAlreadyExists) as batched:
+            await items.batch_upsert([Global("new", "t"), Global("mine", "s")], scope=scope, conflict=by_slug)
+        keep = Conflict(columns=[ItemRow.slug], where=ItemRow.deleted_at.is_(None), update=False)
+        with pytest.raises(EntityAlreadyExists) as kept:
+            await items.upsert(Global("mine", "s"), scope=scope, conflict=keep)
+        with pytest.raises(EntityAlreadyExists) as created:
+            await items.batch_create([Global("mine", "s")], scope=scope)
+        for caught in (upserted, batched, kept):
+            assert str(caught.value) == str(created.value)
+            assert caught.value.facts.constraint == created.value.facts.constraint == "ix_items_slug"
+            assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+        assert await stored(db, sa.select(ItemRow.__table__)) == before
+
+
+async def test_a_scope_is_stamped_and_verified(any_tables: WithTables) -> None:
+    """New rows take its values; a spec that says otherwise, or a row that would leave it, is refused."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await seeded(items)
+        done = await items.batch_upsert([Bare("x", 5), Bare("z", 5)], scope=DomainScope("a"))
+        assert [(item.data.domain, item.inserted) for item in done.succeeded] == [("a", False), ("a", True)]
+        with pytest.raises(ScopeMismatch, match=r"index 1"):
+            await items.batch_upsert([Sized("a", "x", 1), Sized("b", "x", 1)], scope=DomainScope("a"))
+        small = AnyOf(lambda: ItemRow.size < 10, lambda: ItemRow.size.in_([100]))
+        before = await stored(db, sa.select(ItemRow.__table__))
+        with pytest.raises(ScopeMismatch, match=r"index 1 would leave its scope"):
+            await items.batch_upsert([Sized("a", "x", 9), Sized("a", "y", 50)], scope=small)
+        assert await stored(db, sa.select(ItemRow.__table__)) == before
+        assert (await items.upsert(Sized("a", "x", 9), scope=small)).data.size == 9
+
+
+class OwnerRow(Base):
+    """A domain that somebody owns; items name theirs."""
+
+    __tablename__ = "owners"
+    domain: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+
+
+OWNED = sa.exists().where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == "me")
+OWNER = aliased(OwnerRow)
+OTHER = aliased(ItemRow)
+SUBQUERIES: dict[str, Any] = {
+    "exists": OWNED,
+    "an exists in an or": sa.or_(OWNED, ItemRow.size < 0),
+    "nested": sa.exists().where(
+        OWNER.owner == "me", sa.exists().where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == OWNER.owner)
+    ),
+    "correlated": sa.exists().where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == "me").correlate(ItemRow),
+    "an alias of its own table": sa.exists().where(OTHER.domain == "a", OTHER.domain == ItemRow.domain),
+}
+
+
+@pytest.mark.parametrize("condition", SUBQUERIES.values(), ids=SUBQUERIES)
+async def test_a_scope_with_a_subquery_holds_for_the_row_that_is_there(any_tables: WithTables, condition: Any) -> None:
+    """A subquery is asked about the row with the key, not whether any row at all is inside."""
+
+    class Wide(Items):
+        conflict = Conflict(columns=[ItemRow.id])
+
+    @dataclass(frozen=True)
+    class Scope(SearchScope):
+        def to_conditions(self) -> Sequence[Condition]:
+            return [condition]
+
+    async with any_tables(OwnerRow, ItemRow) as db:
+        items = Wide(db)
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(
+                sa.insert(OwnerRow), [{"domain": "a", "owner": "me"}, {"domain": "b", "owner": "you"}]
+            )
+        mine = (await items.create(Sized("a", "x", 1))).id
+        theirs = (await items.create(Sized("b", "x", 1))).id
+        before = await stored(db, sa.select(ItemRow.__table__).order_by(ItemRow.id))
+        for call in (
+            items.upsert(Placed(theirs, "a", "taken"), scope=Scope()),
+            items.batch_upsert([Placed(theirs, "a", "taken")], scope=Scope()),
+        ):
+            with pytest.raises(EntityAlreadyExists):
+                await call
+        assert await stored(db, sa.select(ItemRow.__table__).order_by(ItemRow.id)) == before
+        assert (await items.upsert(Placed(mine, "a", "new"), scope=Scope())).data.name == "new"
+
+
+@dataclass(frozen=True)
+class Placed(Spec[ItemRow]):
+    id: int
+    domain: str
+    name: str
+
+
+async def test_a_deleted_row_is_not_there_and_its_key_is_taken(any_tables: WithTables) -> None:
+    """Deleted rows are unseen: an upsert neither changes nor revives one, nor gives it away."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await seeded(items)
+        await items.delete(1)
+        for conflict in (None, Conflict(constraint="uq_items", update=False)):
+            with pytest.raises(NameTaken):
+                await items.batch_upsert([Sized("a", "x", 99)], conflict=conflict)
+        await items.restore(1)
+        assert (await items.get(1)).size == 0
+
+
+async def test_statements_do_not_depend_on_the_number_of_rows(any_tables: WithTables) -> None:
+    """Ten rows and a thousand take as many statements."""
+    async with any_tables(ItemRow) as db:
+        items, counts = Items(db), list[int]()
+        for number in (10, 1000, 1000):
+            with count_statements(db) as sent:
+                await items.batch_upsert([Sized("a", f"{place}", place) for place in range(number)])
+            counts.append(len(sent))
+        assert counts[0] == counts[1] == counts[2] <= 2
+
+
+async def test_forty_thousand_specs_in_one_call(any_tables: WithTables) -> None:
+    """Half of them there, half of them new, in shuffled order."""
+    async with any_tables(ItemRow) as db:
+        items, places = Items(db), list(range(40_000))
+        random.Random(1).shuffle(places)
+        await items.load(Sized("a", f"{place}", 0) for place in places if place % 2)
+        done = await items.batch_upsert([Sized("a", f"{place}", place) for place in places])
+        assert [item.data.size for item in done.succeeded] == places
+        assert [item.inserted for item in done.succeeded] == [place % 2 == 0 for place in places]
+
+
+async def test_overlapping_upserts_never_deadlock(with_tables: WithTables) -> None:
+    """Rows are locked in the order of their keys, however the specs are ordered; each row is inserted once."""
+    async with with_tables(ItemRow) as db:
+        items = Items(db)
+
+        async def writer(seed: int) -> int:
+            chance, made = random.Random(seed), 0
+            for _ in range(25):
+                names = chance.sample(range(60), 30)
+                done = await items.batch_upsert([Sized("a", f"{name}", seed) for name in names])
+                made += sum(item.inserted for item in done.succeeded)
+            return made
+
+        assert sum(await asyncio.gather(*map(writer, range(8)))) == 60
+        assert await items.count() == 60
+
+
+async def test_concurrent_upserts_of_one_key_insert_it_once(any_tables: WithTables) -> None:
+    """Of many tasks that upsert the same key, one is told that it made the row."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        done = await asyncio.gather(*(items.upsert(Sized("a", "x", place)) for place in range(8)))
+        assert sum(item.inserted for item in done) == 1
+        assert (await items.search()).items[0].version == 8
+
+
+@pytest.mark.parametrize("version", [(17, 0), (18, 0)])
+async def test_older_servers_tell_new_rows_by_xmax(with_tables: WithTables, version: tuple[int, ...]) -> None:
+    """Both expressions give the same answer, on this server too."""
+    async with with_tables(ItemRow) as db:
+        dialect = db.engine.dialect
+        before = dialect.server_version_info
+        dialect.server_version_info = version
+        try:
+            assert ("xmax" in str(_is_new(row_info(ItemRow), dialect))) == (version < (18,))
+            items = Items(db)
+            assert (await items.upsert(Sized("a", "x", 1))).inserted
+            done = await items.batch_upsert([Sized("a", "x", 2), Sized("a", "y", 2)])
+            assert [item.inserted for item in done.succeeded] == [False, True]
+        finally:
+            dialect.server_version_info = before
+
+
+class SchemaBase(DeclarativeBase):
+    metadata = sa.MetaData(schema="guild")
+
+
+class GuildRow(SchemaBase):
+    __tablename__ = "guilds"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+
+
+class SmithRow(SchemaBase):
+    __tablename__ = "smiths"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    guild_id: Mapped[int] = mapped_column(sa.ForeignKey("guild.guilds.id"))
+    guild: Mapped[GuildRow] = relationship(viewonly=True)
+
+
+@dataclass(frozen=True)
+class SmithCreate(Spec[SmithRow]):
+    id: int
+    guild_id: int
+
+
+@dataclass(frozen=True)
+class GuildScope(SearchScope):
+    owner: str
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [SmithRow.guild.has(GuildRow.owner == self.owner)]
+
+
+class Smiths(Repository[SmithRow, SmithRow, int]):
+    pass
+
+
+async def test_a_subquery_keeps_its_schema(with_tables: WithTables, database: Database) -> None:
+    """A scope over tables in a schema of their own reads those and no others, in the conflict branch as well."""
+    async with database.begin_session() as db_sess:
+        await db_sess.execute(sa.text("CREATE SCHEMA guild"))
+    try:
+        async with with_tables(GuildRow, SmithRow) as db:
+            async with db.begin_session() as db_sess:
+                await db_sess.execute(sa.insert(GuildRow), [{"id": 1, "owner": "a"}, {"id": 2, "owner": "b"}])
+            smiths = Smiths(db)
+            await smiths.batch_create([SmithCreate(1, 1), SmithCreate(2, 2)])
+            assert not (await smiths.upsert(SmithCreate(1, 1), scope=GuildScope("a"))).inserted
+            with pytest.raises(EntityAlreadyExists):
+                await smiths.upsert(SmithCreate(2, 1), scope=GuildScope("a"))
+            with pytest.raises(ScopeMismatch):
+                await smiths.create(SmithCreate(2, 2), scope=GuildScope("a"))
+            with pytest.raises(ScopeMismatch):
+                await smiths.create(SmithCreate(3, 99), scope=GuildScope("a"))
+    finally:
+        async with database.begin_session() as db_sess:
+            await db_sess.execute(sa.text("DROP SCHEMA guild CASCADE"))
