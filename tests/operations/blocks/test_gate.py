@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.dialects.postgresql import INT4MULTIRANGE, INT4RANGE, MultiRange, Range
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql import INT4MULTIRANGE, INT4RANGE, Range
+from sqlalchemy.dialects.postgresql.ranges import MultiRange
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, with_loader_criteria
 from sqlalchemy.types import TypeDecorator, UserDefinedType
@@ -140,7 +140,8 @@ async def tenant_schema(db: Database) -> AsyncIterator[None]:
 
 
 async def cards_in(db: Database, schema: str) -> list[Any]:
-    return await stored(db, sa.text(f"SELECT id, pin FROM {schema}.gate_cards ORDER BY id"))
+    cards = sa.table("gate_cards", sa.column("id"), sa.column("pin"), schema=schema)
+    return await stored(db, sa.select(cards).order_by("id"))
 
 
 MAP = {"schema_translate_map": {None: "gate_acme"}}
@@ -249,8 +250,8 @@ class Shouting(UserDefinedType[str]):
     def get_col_spec(self, **options: Any) -> str:
         return "varchar(99)"
 
-    def bind_expression(self, bindparam: Any) -> Any:
-        return sa.func.upper(bindparam)
+    def bind_expression(self, bindvalue: Any) -> Any:
+        return sa.func.upper(bindvalue)
 
 
 class Vaults(DeclarativeBase):
@@ -811,8 +812,8 @@ HANDLED = {
 def test_every_event_that_sqlalchemy_has_is_thought_of() -> None:
     """A hook that is new in SQLAlchemy has to be put into one of the kinds."""
     from sqlalchemy.engine.events import ConnectionEvents, DialectEvents
-    from sqlalchemy.events import PoolEvents
     from sqlalchemy.orm.events import MapperEvents, SessionEvents
+    from sqlalchemy.pool.events import PoolEvents
 
     families: Any = (ConnectionEvents, DialectEvents, PoolEvents, SessionEvents, MapperEvents)
     assert {name for family in families for name in family.dispatch._event_names} == set(HANDLED)
@@ -824,4 +825,3 @@ def test_what_the_gate_asks_for_is_what_the_list_says() -> None:
 
     asked = {*gate.AROUND_STATEMENTS, *gate.INSTEAD_OF_THE_DRIVER, "do_orm_execute", "handle_error"}
     assert asked == {name for name, kind in HANDLED.items() if kind == "gate"}
-    assert PGDialect_asyncpg.driver == "asyncpg"

@@ -59,11 +59,11 @@ def _array(parameter: Parameter, dialect: Dialect) -> Any:
     return bindparam(None, items, type_=array_type(parameter.type), unique=True)
 
 
-def wanted_values(parameters: Sequence[Parameter], dialect: Dialect) -> FromClause:
+def wanted_values(parameters: Sequence[Parameter], dialect: Dialect, name: str = NAME) -> FromClause:
     """Give the table as ``VALUES``, each value bound by itself."""
     made = [_plain_json(parameter, dialect) for parameter in parameters]
     rows = list(zip(*(parameter.values for parameter in made), strict=True))
-    return values(*(column(parameter.name, parameter.type) for parameter in made), name=NAME).data(rows).cte(NAME)
+    return values(*(column(parameter.name, parameter.type) for parameter in made), name=name).data(rows).cte(name)
 
 
 def _plain_json(parameter: Parameter, dialect: Dialect) -> Parameter:

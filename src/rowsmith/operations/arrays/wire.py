@@ -89,8 +89,7 @@ def fits_array(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> boo
         return False
     stored: Any = storage_type(column_type, dialect)
     if isinstance(stored, sqltypes.ARRAY):
-        item: Any = stored.item_type
-        return isinstance(storage_type(item, dialect), _ITEMS)
+        return isinstance(storage_type(cast("Any", stored).item_type, dialect), _ITEMS)
     return isinstance(stored, _IN_ARRAYS)
 
 

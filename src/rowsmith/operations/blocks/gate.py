@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, Insert
 from sqlalchemy.dialects.postgresql import asyncpg
@@ -110,7 +110,7 @@ async def _connection(db_sess: AsyncSession, origin: Origin) -> Connection:
     except DATABASE_ERRORS as exc:
         failure = translate(exc, origin)
     else:
-        return connection.sync_connection  # type: ignore[return-value]
+        return cast("Connection", connection.sync_connection)
     raise failure
 
 

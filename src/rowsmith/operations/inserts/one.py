@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
-from rowsmith.errors import RefusedByTrigger, ScopeMismatch
+from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch
 from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
@@ -58,7 +58,11 @@ class Creator(Operation[TRow, TData]):
         )
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
-        """Give the INSERT ... RETURNING of a spec under a scope, without sending it; of its own row only."""
+        """Give the INSERT ... RETURNING of a spec under a scope, without sending it."""
+        if children := getattr(type(spec), "__rowsmith_children__", ()):
+            raise MappingError(
+                f"{type(spec).__name__}.{children[0]} holds other rows, which take statements of their own"
+            )
         return self._insert(new_values(spec, limits, self.entity.info))
 
     def _insert(self, values: Mapping[str, Any]) -> ReturningInsert[*tuple[Any, ...]]:

@@ -155,7 +155,7 @@ class BatchTarget(Generic[TRow, TData]):
 
     def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that takes key after key, in their order, and locks its row."""
-        table = self._given([*self._version_parameter(), *parameters])
+        table = self._given([*self._version_parameter(), *parameters], "sent")
         order = [_collated(table.c[f"k{place}"], item.type) for place, item in enumerate(self._key_columns)]
         given = select(*table.c).order_by(*order).subquery("given")
         row = self._found(*self._same(given)).with_for_update(**locks).correlate(given).lateral("found")
@@ -191,11 +191,11 @@ class BatchTarget(Generic[TRow, TData]):
         given = [*self._version_parameter(), *parameters]
         return self._same(self._given(given)) if given or self.by_arrays else [self._in_keys]
 
-    def _given(self, parameters: Sequence[Parameter]) -> FromClause:
+    def _given(self, parameters: Sequence[Parameter], name: str = NAME) -> FromClause:
         """Give the table of the keys, and of what comes with each."""
         if self.by_arrays:
             return wanted(parameters, self.dialect, self._key_arrays)
-        return wanted_values([*self._key_parameters(), *parameters], self.dialect)
+        return wanted_values([*self._key_parameters(), *parameters], self.dialect, name)
 
     def _same(self, table: FromClause) -> list[ColumnElement[bool]]:
         """Give the conditions that a row has the key, and the version, of a row of ``table``."""

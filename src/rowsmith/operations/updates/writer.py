@@ -63,7 +63,7 @@ class BatchWriter(Generic[TRow, TData]):
         """Give the target of these ids under some conditions; ``written`` are the attributes whose values differ."""
         info = self.entity.info
         versions = versions_of(info, self.ids, expected_versions)
-        sent = dict.fromkeys((*info.primary_key, *written, *([info.version] if versions and info.version else [])))
+        sent = {*info.primary_key, *written, *([info.version] if versions and info.version else [])}
         gate = await pass_gate(self.db_sess, info, self.entity.origin(self.operation), sent)
         through_orm = gate.mapped or len(self.db_sess.identity_map) > 0
         return BatchTarget(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate)
