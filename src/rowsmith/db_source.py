@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, Concatenate, Generic, ParamSpec, Unpack, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
 from rowsmith.database import Database
-from rowsmith.errors import TransactionError
+from rowsmith.errors import RepositoryError, TransactionError
 from rowsmith.operations import (
     Aggregator,
     BatchCreator,
@@ -32,7 +32,6 @@ from rowsmith.operations import (
     WherePurger,
 )
 from rowsmith.operations.deletes.where import BeginSession
-from rowsmith.operations.entity import locating
 from rowsmith.pagination import Count
 from rowsmith.query import Query
 
@@ -116,7 +115,7 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; and those of :meth:`Database.begin_session`.
         """
-        with locating(self.entity, operation_of(verb)):
+        with self._naming(operation_of(verb)):
             async with self.db.begin_session() as db_sess:
                 return await verb(db_sess, *args, **kwargs)
 
@@ -128,7 +127,7 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; ``ReadOnlyViolation`` where it writes.
         """
-        with locating(self.entity, operation_of(verb)):
+        with self._naming(operation_of(verb)):
             async with self.db.reading(snapshot=_is_several(verb, args, kwargs)) as db_sess:
                 return await verb(db_sess, *args, **kwargs)
 
@@ -156,7 +155,7 @@ class DBSource(Generic[TRow, TData, TId]):
             RepositoryError: the verb's own.
         """
         operation = operation_of(verb)
-        with locating(self.entity, operation):
+        with self._naming(operation):
             if self.db.in_unit_of_work:
                 raise TransactionError(
                     f"{operation} commits chunk by chunk and cannot join a unit of work: call it outside, "
@@ -170,13 +169,22 @@ class DBSource(Generic[TRow, TData, TId]):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> AsyncGenerator[Sequence[R], None]:
-        with locating(self.entity, operation_of(verb)):
+        with self._naming(operation_of(verb)):
             async with (
                 self.db.reading(snapshot=_is_several(verb, args, kwargs)) as db_sess,
                 aclosing(verb(db_sess, *args, **kwargs)) as chunks,
             ):
                 async for chunk in chunks:
                     yield chunk
+
+    @contextmanager
+    def _naming(self, operation: str) -> Generator[None]:
+        """Have every error that leaves the block say whose it is and what was done: those of the transaction too."""
+        try:
+            yield
+        except RepositoryError as exc:
+            exc.locate(self.entity.domain, operation)
+            raise
 
 
 def operation_of(verb: Any) -> str:

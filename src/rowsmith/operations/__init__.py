@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from rowsmith.operations.call import Call, Operation, verb
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.deletes.many import BatchPurger
 from rowsmith.operations.deletes.one import Purger
 from rowsmith.operations.deletes.where import WherePurger
-from rowsmith.operations.entity import Entity, Operation, Rules, make_entity
+from rowsmith.operations.entity import Entity, Rules, make_entity
 from rowsmith.operations.inserts.many import BatchCreator
 from rowsmith.operations.inserts.one import Creator
 from rowsmith.operations.next_value import NextValue
@@ -17,8 +18,8 @@ from rowsmith.operations.reads.stream import Stream
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, PurgeReport, Success, Upserted
 from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.operations.updates.many import BatchUpdater
-from rowsmith.operations.updates.one import SoftDeleter, Updater
-from rowsmith.operations.updates.soft_delete import BatchSoftDeleter
+from rowsmith.operations.updates.one import Updater
+from rowsmith.operations.updates.soft_delete import BatchSoftDeleter, SoftDeleter
 from rowsmith.operations.upserts.many import BatchUpserter
 from rowsmith.operations.upserts.one import Upserter
 
@@ -31,6 +32,7 @@ __all__ = [
     "BatchSoftDeleter",
     "BatchUpdater",
     "BatchUpserter",
+    "Call",
     "Conflict",
     "Creator",
     "Entity",
@@ -51,4 +53,5 @@ __all__ = [
     "Upserter",
     "WherePurger",
     "make_entity",
+    "verb",
 ]

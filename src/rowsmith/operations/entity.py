@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, Unpack, cast
+from typing import Any, Generic, TypedDict, Unpack, cast
 
 from sqlalchemy import ColumnElement, Table
 from typing_extensions import TypeVar
 
-from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, RepositoryError
+from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError
 from rowsmith.execution import Origin
 from rowsmith.mapping import RowInfo, Shape, data_shape, nearest, row_info, row_shape
 from rowsmith.operations.conflict import Conflict
@@ -73,18 +71,12 @@ class Entity(Generic[TRow, TData]):
         """Give the conditions that hide deleted rows."""
         return [] if include_deleted or self.soft_delete is None else [self.soft_delete.is_live()]
 
-    def absent(self, operation: str, missing: Sequence[Any] = ()) -> Exception:
+    def absent(self, missing: Sequence[Any] = ()) -> Exception:
         """Give the domain's error for rows that are not there for this caller."""
         count = f"{len(missing)} of the requested entities were" if len(missing) > 1 else "the entity was"
         error = self.not_found(f"{count} not found")
         if isinstance(error, EntityNotFound):
             error.missing = tuple(missing)
-        return self.located(error, operation)
-
-    def located(self, error: Exception, operation: str) -> Exception:
-        """Give the error with this domain and operation in its code."""
-        if isinstance(error, RepositoryError):
-            error.locate(self.domain, operation)
         return error
 
     def into(self, into: type[TOther] | None) -> Entity[TRow, TOther]:
@@ -160,59 +152,3 @@ def _check_constraints(info: RowInfo[Any], violations: Mapping[str, ErrorFactory
 def _constraint_names(table: Table) -> set[str]:
     items: list[Any] = [*table.constraints, *table.indexes]
     return {str(item.name) for item in items if item.name}
-
-
-TOperation = TypeVar("TOperation", bound="HasEntity")
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-@contextmanager
-def locating(entity: Entity[Any, Any], operation: str) -> Generator[None]:
-    """Have every error that leaves the block say whose it is and what was done, in its code."""
-    try:
-        yield
-    except RepositoryError as exc:
-        exc.locate(entity.domain, operation)
-        raise
-
-
-class HasEntity(Protocol):
-    """What :func:`located` decorates the methods of."""
-
-    entity: Any
-
-
-def located(
-    operation: str,
-) -> Callable[
-    [Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]],
-    Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]],
-]:
-    """Do what :func:`locating` does, for a whole method."""
-
-    def decorate(
-        method: Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]],
-    ) -> Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]:
-        @wraps(method)
-        async def call(self: TOperation, *args: P.args, **kwargs: P.kwargs) -> R:
-            with locating(self.entity, operation):
-                return await method(self, *args, **kwargs)
-
-        call.operation = operation  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
-        return cast("Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]", call)
-
-    return decorate
-
-
-class Operation(Generic[TRow, TData]):
-    """Base of the operation objects: stateless, made once, usable with any AsyncSession.
-
-    ``Querier(GroupRow)`` gives rows, for private methods; ``Querier(GroupRow, into=GroupData)`` gives data.
-    An entity that was read already, such as a DBSource's, may stand in for the row.
-    """
-
-    def __init__(
-        self, row: type[TRow] | Entity[TRow, TData], *, into: type[TData] | None = None, **rules: Unpack[Rules]
-    ) -> None:
-        self.entity: Entity[TRow, TData] = row if isinstance(row, Entity) else make_entity(row, into, **rules)

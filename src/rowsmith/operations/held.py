@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, ColumnElement, FromClause, Integer, Select, exists, literal, null, select, type_coerce
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DefaultClause
 from sqlalchemy.sql.elements import ClauseElement, ColumnClause, Null, TableValuedColumn, TextClause
 from sqlalchemy.sql.selectable import Lateral
@@ -29,13 +28,12 @@ from rowsmith.errors import (
     NotNullViolation,
     ScopeMismatch,
 )
-from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo
-from rowsmith.operations.admission import savepoint
-from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, dialect_of
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS
 from rowsmith.operations.arrays.wanted import Parameter, wanted, wanted_values
 from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.block import Block
+from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.rebinding import is_table, parts, rebound
 from rowsmith.scope import Limits
@@ -46,12 +44,12 @@ PLACE = "rowsmith_place"
 
 
 async def scope_first(
-    entity: Entity[Any, Any], work: Callable[[], Awaitable[T]], refused: Callable[[], Awaitable[ScopeMismatch | None]]
+    call: Call[Any, Any], work: Callable[[], Awaitable[T]], refused: Callable[[], Awaitable[ScopeMismatch | None]]
 ) -> T:
     """Do a write, and let its scope answer where a constraint did first.
 
     Args:
-        entity: what is written.
+        call: whose write it is.
         work: the write; it has to be undone when it fails, by a savepoint of its own.
         refused: gives what the scope says to the rows, had there been no constraint.
 
@@ -61,7 +59,7 @@ async def scope_first(
     try:
         return await work()
     except Exception as exc:
-        if not _tells_of_other_rows(exc, entity):
+        if not _tells_of_other_rows(exc, call.entity):
             raise
         failure = exc
     # Out here, so that the constraint's error does not stay attached as context.
@@ -77,32 +75,30 @@ def _tells_of_other_rows(error: Exception, entity: Entity[Any, Any]) -> bool:
 class NewRows:
     """Rows to be created under a scope: ``read`` gives their values once more, ``first`` is the first one's index."""
 
-    entity: Entity[Any, Any]
-    limits: Limits
+    call: Call[Any, Any]
     read: Callable[[], Block]
-    operation: str
     first: int = 0
 
-    async def refused(self, db_sess: AsyncSession) -> ScopeMismatch | None:
+    async def refused(self) -> ScopeMismatch | None:
         """Give the refusal of the first row that would be outside, or of all where that cannot be told."""
         if not self._is_told:
             return self.refusal(0)
-        dialect, block = dialect_of(db_sess, self.entity.info), self._block
+        dialect, block = self.call.dialect, self._block
         size = block.size if self._fits_arrays(dialect) else SQLITE_PARAMETERS // (len(block.columns) + 1)
         for start in range(0, block.size, size):
             statement = self._outside(range(start, min(start + size, block.size)), dialect)
             try:
-                async with savepoint(db_sess):
-                    place = (await execute(db_sess, statement, self.entity.origin(self.operation))).scalar()
+                async with self.call.savepoint():
+                    place = (await self.call.execute(statement)).scalar()
             except (DatabaseFault, BadInput):
                 return self.refusal(0)
             if place is not None:
                 return self.refusal(place)
         return None
 
-    async def refused_beforehand(self, db_sess: AsyncSession) -> ScopeMismatch | None:
+    async def refused_beforehand(self) -> ScopeMismatch | None:
         """Give the refusal of the first row that would surely be outside."""
-        return await self.refused(db_sess) if self._is_told else None
+        return await self.refused() if self._is_told else None
 
     def refusal(self, index: int) -> ScopeMismatch:
         """Give the error for a row; its index is left out where it would say which rows a constraint met."""
@@ -115,16 +111,16 @@ class NewRows:
 
     @cached_property
     def _is_told(self) -> bool:
-        info = self.entity.info
+        info = self.call.info
         known = {info.columns[name].name for name in (*self._block.columns, *_defaults(info, self._block.columns))}
-        return all(_is_told(condition, info, known) for condition in self.limits.others)
+        return all(_is_told(condition, info, known) for condition in self.call.limits.others)
 
     def _fits_arrays(self, dialect: Dialect) -> bool:
-        types = [self.entity.info.columns[name].type for name in self._block.columns]
+        types = [self.call.info.columns[name].type for name in self._block.columns]
         return dialect.name == "postgresql" and all(fits_array(kind, dialect) for kind in types)
 
     def _outside(self, places: Sequence[int], dialect: Dialect) -> Select[Any]:
-        info, block = self.entity.info, self._block
+        info, block = self.call.info, self._block
         given = {
             name: Parameter(f"v{number}", info.columns[name].type, [values[place] for place in places])
             for number, (name, values) in enumerate(block.columns.items())
@@ -136,54 +132,40 @@ class NewRows:
         table = (wanted if arrays else wanted_values)([number, *given.values()], dialect)
         source = rows.select_from(table).subquery(info.table.name)
         place = source.c[PLACE]
-        return limited(select(place), _not_inside(self.limits, info, source)).order_by(place).limit(1)
+        return limited(select(place), _not_inside(self.call.limits, info, source)).order_by(place).limit(1)
 
 
-async def refused_row(
-    db_sess: AsyncSession, entity: Entity[Any, Any], limits: Limits, values: Mapping[str, Any], operation: str
-) -> ScopeMismatch | None:
+async def refused_row(call: Call[Any, Any], values: Mapping[str, Any]) -> ScopeMismatch | None:
     """Give the refusal of a row with these values or expressions, if it would be outside or that cannot be told."""
-    info = entity.info
+    info = call.info
     row = {**values, **_defaults(info, values)}
     rows = select(*_labelled(info, row))
-    return await _refused(db_sess, entity, limits, rows, row, operation)
+    return await _refused(call, rows, row)
 
 
 async def refused_change(
-    db_sess: AsyncSession,
-    entity: Entity[Any, Any],
-    limits: Limits,
-    values: Mapping[str, Any],
-    conditions: Sequence[ColumnElement[bool]],
-    operation: str,
+    call: Call[Any, Any], values: Mapping[str, Any], conditions: Sequence[ColumnElement[bool]]
 ) -> ScopeMismatch | None:
     """Give the refusal of what some rows would become, if one would be outside or that cannot be told."""
-    info = entity.info
+    info = call.info
     unknown = {name for name in info.columns if info.changes_unasked(name) or name == info.version} - values.keys()
     row = {name: values.get(name, column) for name, column in info.columns.items() if name not in unknown}
     rows = limited(select(*_labelled(info, row)), *conditions)
-    return await _refused(db_sess, entity, limits, rows, row, operation)
+    return await _refused(call, rows, row)
 
 
-async def _refused(
-    db_sess: AsyncSession,
-    entity: Entity[Any, Any],
-    limits: Limits,
-    rows: Select[Any],
-    row: Mapping[str, Any],
-    operation: str,
-) -> ScopeMismatch | None:
+async def _refused(call: Call[Any, Any], rows: Select[Any], row: Mapping[str, Any]) -> ScopeMismatch | None:
     # Located here, as the error of a row that was written: a partial form has another operation's name.
-    info, error = entity.info, ScopeMismatch()
-    entity.located(error, operation)
+    info, limits, error = call.info, call.limits, ScopeMismatch()
+    call.located(error)
     known = {info.columns[name].name for name in row}
     if not all(_is_told(condition, info, known) for condition in limits.others):
         return error
     source = rows.subquery(info.table.name)
     outside = select(exists(limited(select(literal(1)).select_from(source), _not_inside(limits, info, source))))
     try:
-        async with savepoint(db_sess):
-            found = (await execute(db_sess, outside, entity.origin(operation))).scalar_one()
+        async with call.savepoint():
+            found = (await call.execute(outside)).scalar_one()
     except (DatabaseFault, BadInput):
         return error
     return error if found else None

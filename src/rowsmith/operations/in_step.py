@@ -6,27 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import inspect, select
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import lazyload
 
 from rowsmith.conditions import limited
-from rowsmith.execution import execute
-from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
-from rowsmith.operations.entity import Entity
+from rowsmith.operations.arrays.keys import Key, key_chunks, keys_condition
+from rowsmith.operations.call import Call
 
 
-async def keep_in_step(
-    db_sess: AsyncSession, entity: Entity[Any, Any], keys: Sequence[Key], operation: str, *, seen: bool = False
-) -> None:
+async def keep_in_step(call: Call[Any, Any], keys: Sequence[Key], *, seen: bool = False) -> None:
     """Read the columns of those objects again that the session holds of these rows; nothing where it holds none.
 
     They are loaded at once and not only expired, for an attribute that loads itself cannot be read in asyncio.
     What was loaded over relationships stays. ``seen`` says that the write went through the ORM, which has set what
     it knows and expired the rest: only that is read.
     """
+    db_sess, info, dialect = call.db_sess, call.info, call.dialect
     if not len(db_sess.identity_map):
         return
-    info, dialect = entity.info, dialect_of(db_sess, entity.info)
     found = list[Key]()
     for key in keys:
         item = db_sess.identity_map.get(info.mapper.identity_key_from_primary_key(key))
@@ -37,5 +33,5 @@ async def keep_in_step(
         if not info.columns.keys().isdisjoint(inspect(item).expired_attributes):
             found.append(key)
     for chunk in key_chunks(found, dialect, info.key_columns):
-        wanted = limited(select(info.row), keys_condition(info, chunk, dialect)).options(lazyload("*"))
-        await execute(db_sess, wanted, entity.origin(operation), {"populate_existing": False})
+        again = limited(select(info.row), keys_condition(info, chunk, dialect)).options(lazyload("*"))
+        await call.execute(again, {"populate_existing": False})

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
-from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
 from rowsmith.errors import (
@@ -22,9 +21,9 @@ from rowsmith.errors import (
     ScopeMismatch,
     StaleVersion,
 )
-from rowsmith.operations.admission import savepoint
+from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.results import Failure, PartialResult, Success
+from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success
 
 TItem = TypeVar("TItem")
 TData = TypeVar("TData", default=Any)
@@ -50,8 +49,7 @@ Diagnose = Callable[[Exception, Sequence[TItem]], Awaitable[Diagnosis]]
 
 
 async def run_partial(
-    db_sess: AsyncSession,
-    entity: Entity[Any, Any],
+    call: Call[Any, Any],
     items: Sequence[TItem],
     attempt: Attempt[TItem, TData],
     diagnose: Diagnose[TItem] | None = None,
@@ -61,16 +59,15 @@ async def run_partial(
     Raises:
         Exception: no item's own fault: a lost connection, a deadlock, a statement that the database does not take.
     """
-    run = _Run(db_sess, entity, items, attempt, diagnose)
-    async with savepoint(db_sess):
-        await run.solve(range(len(items)))
-    return run.result()
+    search = _Culprits(call, items, attempt, diagnose)
+    async with call.savepoint():
+        await search.solve(range(len(items)))
+    return search.result()
 
 
 @dataclass
-class _Run(Generic[TItem, TData]):
-    db_sess: AsyncSession
-    entity: Entity[Any, Any]
+class _Culprits(Generic[TItem, TData]):
+    call: Call[Any, Any]
     items: Sequence[TItem]
     attempt: Attempt[TItem, TData]
     diagnose: Diagnose[TItem] | None
@@ -92,10 +89,10 @@ class _Run(Generic[TItem, TData]):
     async def _try(self, indexes: Sequence[int]) -> Exception | None:
         """Write these items in a savepoint; gives the error if that is the fault of one of them."""
         try:
-            async with savepoint(self.db_sess):
+            async with self.call.savepoint():
                 data = await self.attempt([self.items[index] for index in indexes], indexes[0])
         except Exception as exc:
-            if not is_own_fault(exc, self.entity):
+            if not is_own_fault(exc, self.call.entity):
                 raise
             return exc
         self.outcomes.update(zip(indexes, data, strict=True))
@@ -141,3 +138,57 @@ def is_own_fault(error: Exception, entity: Entity[Any, Any]) -> bool:
     """Say whether an error can be the fault of a single item, a domain's own errors included."""
     own = tuple(type(factory("")) for factory in (entity.not_found, *entity.violations.values()))
     return isinstance(error, (*OWN_FAULTS, *own))
+
+
+Refuse = Callable[[int, TItem], None]
+"""Raises if an item, given with its index, could not be sent: its own fault, whatever it is."""
+
+Write = Callable[[Sequence[TItem]], Awaitable[BatchResult[TData, Any]]]
+"""Writes some items together, as the atomic form of the batch does."""
+
+
+async def run_over_ids(
+    call: Call[Any, Any],
+    items: Sequence[TItem],
+    id_of: Callable[[TItem], Any],
+    refuse: Refuse[TItem],
+    write: Write[TItem, TData],
+) -> PartialResult[TData]:
+    """Write the items that can be written, and say of each other one why not.
+
+    Args:
+        call: whose batch it is.
+        items: what is to be written, each with an id.
+        id_of: gives the id of an item.
+        refuse, write: the two halves of the batch's atomic form.
+    """
+    faults = {index: fault for index, item in enumerate(items) if (fault := _fault(refuse, index, item))}
+    fit = [index for index in range(len(items)) if index not in faults]
+
+    async def attempt(part: Sequence[TItem], first: int) -> Sequence[TData | Exception]:
+        return _outcomes(call, [id_of(item) for item in part], await write(part)) if part else ()
+
+    async def diagnose(error: Exception, part: Sequence[TItem]) -> Diagnosis:
+        stale = set(error.stale) if isinstance(error, StaleVersion) else set[Any]()
+        return Diagnosis(frozenset(place for place, item in enumerate(part) if id_of(item) in stale))
+
+    written = await run_partial(call, [items[index] for index in fit], attempt, diagnose)
+    failed = {**faults, **{fit[item.index]: item.error for item in written.failed}}
+    return PartialResult(
+        [Success(fit[success.index], success.data) for success in written.succeeded],
+        [failure(index, call.located(failed[index])) for index in sorted(failed)],
+    )
+
+
+def _outcomes(call: Call[Any, Any], ids: Sequence[Any], result: BatchResult[Any, Any]) -> list[Any]:
+    """Give each item its data, or the error of an absent row."""
+    missing, data = set(result.missing), iter(result.succeeded)
+    return [call.absent([id_]) if id_ in missing else next(data) for id_ in ids]
+
+
+def _fault(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
+    try:
+        refuse(index, item)
+    except Exception as exc:  # noqa: BLE001 - what an application's own to_values raises is told as it is
+        return exc
+    return None

@@ -58,7 +58,7 @@ class Block:
         return Block(columns, self.types, min(size, self.size - start), self.first + start)
 
 
-class Reader:
+class SpecReader:
     """Reads the specs of one batch, all of which must set the same fields.
 
     Args:

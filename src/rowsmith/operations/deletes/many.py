@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from rowsmith.errors import InvalidValue
-from rowsmith.operations.admission import admit
-from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
-from rowsmith.operations.sifting import Partial
 from rowsmith.operations.updates.writer import BatchWriter
 from rowsmith.scope import SearchScope
 
@@ -19,9 +16,9 @@ from rowsmith.scope import SearchScope
 class BatchPurger(Operation[TRow, TData]):
     """Removes many rows, soft-deleted or not; one statement, and one more where some rows are not there."""
 
-    @located("batch_purge")
+    @verb("batch_purge")
     async def purge(
-        self, db_sess: AsyncSession, ids: Sequence[Any], *, scope: SearchScope | None = None
+        self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:
         """Remove the rows, locked in the order of their keys, and report what they were.
 
@@ -37,13 +34,13 @@ class BatchPurger(Operation[TRow, TData]):
             StillReferenced: other rows point at one of them; nothing is removed.
             InvalidValue: an id is no key, or stands twice.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_purge")
-        writer = BatchWriter(db_sess, self.entity, ids, "batch_purge")
-        return await writer.delete(await writer.target(limits.conditions))
+        call = await call.under(scope)
+        writer = BatchWriter(call, ids)
+        return await writer.delete(await writer.targets(call.limits.conditions))
 
-    @located("batch_purge_partial")
+    @verb("batch_purge_partial")
     async def purge_partial(
-        self, db_sess: AsyncSession, ids: Sequence[Any], *, scope: SearchScope | None = None
+        self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:
         """Remove the rows that can be removed, and say of each other one why not.
 
@@ -53,7 +50,7 @@ class BatchPurger(Operation[TRow, TData]):
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is removed then.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_purge_partial")
+        call = await call.under(scope)
         places: dict[Any, int] = {}
 
         def refuse(index: int, pk: Any) -> None:
@@ -62,7 +59,7 @@ class BatchPurger(Operation[TRow, TData]):
                 raise InvalidValue(f"the id at index {index} stands at index {first} already: give each id once")
 
         async def write(part: Sequence[Any]) -> BatchResult[TData, Any]:
-            writer = BatchWriter(db_sess, self.entity, part, "batch_purge_partial")
-            return await writer.delete(await writer.target(limits.conditions))
+            writer = BatchWriter(call, part)
+            return await writer.delete(await writer.targets(call.limits.conditions))
 
-        return await Partial(db_sess, self.entity, "batch_purge_partial", lambda pk: pk).run(list(ids), refuse, write)
+        return await run_over_ids(call, list(ids), lambda pk: pk, refuse, write)

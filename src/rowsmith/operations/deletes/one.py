@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import delete
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningDelete
 
 from rowsmith.conditions import limited
 from rowsmith.errors import RefusedByTrigger
-from rowsmith.execution import execute_writing
-from rowsmith.operations.admission import admit
-from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.updates.one import is_there
 from rowsmith.scope import Limits, SearchScope
@@ -21,8 +18,8 @@ from rowsmith.scope import Limits, SearchScope
 class Purger(Operation[TRow, TData]):
     """Removes one row, soft-deleted or not; one statement."""
 
-    @located("purge")
-    async def purge(self, db_sess: AsyncSession, pk: Any, *, scope: SearchScope | None = None) -> TData:
+    @verb("purge")
+    async def purge(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Remove the row and give what it was.
 
         Raises:
@@ -31,20 +28,19 @@ class Purger(Operation[TRow, TData]):
             RefusedByTrigger: a trigger let it not be removed.
             InvalidValue: the key is no value of its column.
         """
-        limits = await admit(db_sess, self.entity, scope, "purge")
-        before = await self._nested(db_sess, pk, limits)
-        origin = self.entity.origin("purge", deletes=True)
-        statement, info = self.statement(pk, limits), self.entity.info
-        record = (await execute_writing(db_sess, statement, origin)).one_or_none()
-        here = [*info.key_condition(info.key(pk)), *limits.conditions]
-        if record is None and await is_there(db_sess, self.entity, here, origin):
-            record = (await execute_writing(db_sess, statement, origin)).one_or_none()
+        call = await call.under(scope)
+        before = await self._nested(call, pk)
+        statement, origin = self.statement(pk, call.limits), call.origin(deletes=True)
+        record = (await call.execute_writing(statement, origin)).one_or_none()
+        here = [*call.info.key_condition(call.info.key(pk)), *call.limits.conditions]
+        if record is None and await is_there(call, here):
+            record = (await call.execute_writing(statement, origin)).one_or_none()
             if record is None:
                 raise RefusedByTrigger
         if record is None:
-            raise self.entity.absent("purge", [pk])
-        if self.entity.shape.is_row and record[0] in db_sess:
-            db_sess.expunge(record[0])  # RETURNING put the object there, but its row is gone
+            raise call.absent([pk])
+        if self.entity.shape.is_row and record[0] in call.db_sess:
+            call.db_sess.expunge(record[0])  # RETURNING put the object there, but its row is gone
         return self.entity.shape.build(record) if before is None else before[0]
 
     def statement(self, pk: Any, limits: Limits) -> ReturningDelete[*tuple[Any, ...]]:
@@ -53,12 +49,12 @@ class Purger(Operation[TRow, TData]):
         conditions = [*info.key_condition(info.key(pk)), *limits.conditions]
         return limited(delete(info.row), *conditions).returning(*self.entity.returning)
 
-    async def _nested(self, db_sess: AsyncSession, pk: Any, limits: Limits) -> list[TData] | None:
+    async def _nested(self, call: Call[TRow, TData], pk: Any) -> list[TData] | None:
         """Read data that RETURNING cannot give, of the row locked and still there; None where it can."""
         if self.entity.shape.returnable:
             return None
-        key = self.entity.info.key(pk)
-        found = await present_keys(db_sess, self.entity, [key], "purge", limits.conditions, lock=True)
+        key = call.info.key(pk)
+        found = await present_keys(call, [key], call.limits.conditions, lock=True)
         if not found:
-            raise self.entity.absent("purge", [pk])
+            raise call.absent([pk])
         return [found[key]]

@@ -37,9 +37,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RepositoryError
 from rowsmith.execution import execute
-from rowsmith.operations.admission import admit
 from rowsmith.operations.arrays.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
-from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb
+from rowsmith.operations.entity import Entity
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import PurgeReport
@@ -48,6 +48,8 @@ from rowsmith.scope import SearchScope
 
 BeginSession: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 """Opens a session that commits on a clean exit, such as ``Database.begin_session``."""
+
+PURGE_WHERE = "purge_where"
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 """Seconds between two passes that met nothing but locked rows: doubled from the one up to the other."""
@@ -118,7 +120,7 @@ class Tally:
 class WherePurger(Operation[TRow, TData]):
     """Removes all rows that match, soft-deleted or not, in chunks that are transactions of their own."""
 
-    @located("purge_where")
+    @chunked_verb(PURGE_WHERE)
     async def purge(
         self,
         begin: BeginSession,
@@ -151,11 +153,11 @@ class WherePurger(Operation[TRow, TData]):
         """
         conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
         async with begin() as db_sess:
-            limits = await admit(db_sess, self.entity, scope, "purge_where")
-            doomed = Doomed(self.entity, [*limits.conditions, *conditions])
+            call = await Call(self.entity, PURGE_WHERE, db_sess).under(scope)
+            doomed = Doomed(self.entity, [*call.limits.conditions, *conditions])
             if dry_run:
                 return await _count(db_sess, doomed, pace)
-        run = _Run(begin, doomed, pace, progress)
+        run = _Purge(begin, doomed, pace, progress)
         try:
             return await run.purge()
         except Exception as exc:
@@ -168,7 +170,7 @@ class Doomed:
 
     def __init__(self, entity: Entity[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> None:
         self.info, self.conditions = entity.info, list(conditions)
-        self.origin = entity.origin("purge_where", deletes=True)
+        self.origin = entity.origin(PURGE_WHERE, deletes=True)
 
     def count(self) -> Select[Any]:
         """Give the SELECT of how many there are."""
@@ -217,7 +219,7 @@ class Doomed:
         return limited(delete(self.info.table), keys_condition(self.info, keys, dialect), *self.conditions)
 
 
-class _Run:
+class _Purge:
     """One purge on its way: passes of chunks, and the waits between them."""
 
     def __init__(self, begin: BeginSession, doomed: Doomed, pace: Pace, progress: Callable[[int], None] | None) -> None:

@@ -16,35 +16,31 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, RepositoryError
-from rowsmith.execution import Origin, execute
 from rowsmith.mapping import RowInfo
-from rowsmith.operations.admission import savepoint
 from rowsmith.operations.arrays.fetch import Fetch, fetch_columns, fetch_underneath
-from rowsmith.operations.arrays.keys import Key, columns_condition, dialect_of, key_chunks
+from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.gate import pass_gate
+from rowsmith.operations.call import Call
 from rowsmith.operations.partial import Diagnosis
 
 NOBODY = Diagnosis()
 
 
-async def diagnose(
-    db_sess: AsyncSession, info: RowInfo[Any], facts: ErrorFacts, block: Block, origin: Origin
-) -> Diagnosis:
+async def diagnose(call: Call[Any, Any], facts: ErrorFacts, block: Block) -> Diagnosis:
     """Find the rows of a block that an error's constraint refuses; nobody where names alone don't tell."""
-    broken = _constraint(info.table, facts.constraint)
+    broken = _constraint(call.info.table, facts.constraint)
     if isinstance(broken, ForeignKeyConstraint):
-        return await _dangling(db_sess, info, broken, block, origin)
+        return await _dangling(call, broken, block)
     if broken is not None:
-        return await _taken(db_sess, info, list(broken.columns), block, origin)
+        return await _taken(call, list(broken.columns), block)
     if facts.constraint is None:
-        return _null(info, facts, block)
-    return await _refused(db_sess, info, facts.constraint, block, origin)
+        return _null(call.info, facts, block)
+    return await _refused(call, facts.constraint, block)
 
 
 def _constraint(table: Table, name: str | None) -> Any:
@@ -67,43 +63,38 @@ def _implicit(item: Any) -> str:
     return "_".join([item.table.name, *(column.name for column in item.columns), kind])
 
 
-async def _taken(
-    db_sess: AsyncSession, info: RowInfo[Any], columns: Sequence[Column[Any]], block: Block, origin: Origin
-) -> Diagnosis:
-    keys = _values(info, columns, block)
+async def _taken(call: Call[Any, Any], columns: Sequence[Column[Any]], block: Block) -> Diagnosis:
+    keys = _values(call.info, columns, block)
     if keys is None:
         return NOBODY
-    taken = await _present(db_sess, columns, keys, origin)
+    taken = await _standing(call, columns, keys)
     certain = frozenset(place for place, key in enumerate(keys) if key in taken)
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
     again = frozenset(place for place, key in enumerate(keys) if None not in key and first[key] != place)
     return Diagnosis(certain, again - certain)
 
 
-async def _dangling(
-    db_sess: AsyncSession, info: RowInfo[Any], constraint: ForeignKeyConstraint, block: Block, origin: Origin
-) -> Diagnosis:
-    keys = _values(info, list(constraint.columns), block)
+async def _dangling(call: Call[Any, Any], constraint: ForeignKeyConstraint, block: Block) -> Diagnosis:
+    keys = _values(call.info, list(constraint.columns), block)
     if keys is None:
         return NOBODY
     referred = [element.column for element in constraint.elements]
-    there = await _present(db_sess, referred, keys, origin)
+    there = await _standing(call, referred, keys)
     lost = frozenset(place for place, key in enumerate(keys) if None not in key and key not in there)
     # A row of the same batch may be what another one refers to.
-    inside = constraint.referred_table is info.table
+    inside = constraint.referred_table is call.info.table
     return Diagnosis(suspects=lost) if inside else Diagnosis(certain=lost)
 
 
-async def _refused(
-    db_sess: AsyncSession, info: RowInfo[Any], constraint: str, block: Block, origin: Origin
-) -> Diagnosis:
+async def _refused(call: Call[Any, Any], constraint: str, block: Block) -> Diagnosis:
     """Have PostgreSQL evaluate a CHECK, as its catalogue has it, for all rows at once."""
-    gate = await pass_gate(db_sess, info, origin, block.columns)
+    info, origin = call.info, call.origin()
+    gate = await pass_gate(call.db_sess, info, origin, block.columns)
     if gate.translated or not gate.arrays:
         return NOBODY
     dialect = gate.dialect
     table = dialect.identifier_preparer.format_table(info.table)
-    expression = (await execute(db_sess, _DEFINITION, origin, parameters=[{"name": constraint, "on": table}])).scalar()
+    expression = (await call.execute(_DEFINITION, parameters=[{"name": constraint, "on": table}])).scalar()
     if expression is None:
         return NOBODY
     given = Unnested(info, tuple(block.columns))
@@ -112,8 +103,8 @@ async def _refused(
     fetch = Fetch(statement, given.arrays(block.columns, dialect), dialect)
     send = fetch_underneath if gate.driver else fetch_columns
     try:
-        async with savepoint(db_sess):
-            (places,) = await send(db_sess, origin, fetch)
+        async with call.savepoint():
+            (places,) = await send(call.db_sess, origin, fetch)
     except RepositoryError:  # it reads a column that the server fills
         return NOBODY
     return Diagnosis(certain=frozenset(place - 1 for place in places))
@@ -134,20 +125,17 @@ def _null(info: RowInfo[Any], facts: ErrorFacts, block: Block) -> Diagnosis:
 def _values(info: RowInfo[Any], columns: Iterable[Column[Any]], block: Block) -> list[Key] | None:
     """Give the values of some columns, row by row; None where the database makes one of them."""
     names = {item.name: name for name, item in info.columns.items()}
-    wanted = [names.get(item.name, "") for item in columns]
-    if not all(name in block.columns for name in wanted):
+    given = [names.get(item.name, "") for item in columns]
+    if not all(name in block.columns for name in given):
         return None
-    return list(zip(*(block.columns[name] for name in wanted), strict=True))
+    return list(zip(*(block.columns[name] for name in given), strict=True))
 
 
-async def _present(
-    db_sess: AsyncSession, columns: Sequence[Column[Any]], keys: Iterable[Key], origin: Origin
-) -> set[Key]:
+async def _standing(call: Call[Any, Any], columns: Sequence[Column[Any]], keys: Iterable[Key]) -> set[Key]:
     """Give those of the keys that stand in a table."""
-    found = set[Key]()
-    wanted = list(dict.fromkeys(key for key in keys if None not in key))
-    dialect = dialect_of(db_sess, origin)
-    for chunk in key_chunks(wanted, dialect, columns):
+    found, dialect = set[Key](), call.dialect
+    asked = list(dict.fromkeys(key for key in keys if None not in key))
+    for chunk in key_chunks(asked, dialect, columns):
         statement = limited(select(*columns), columns_condition(columns, chunk, dialect))
-        found.update(map(tuple, (await execute(db_sess, statement, origin)).all()))
+        found.update(map(tuple, (await call.execute(statement)).all()))
     return found

@@ -11,23 +11,21 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
-from rowsmith.execution import Origin, execute
 from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.mapping import RowInfo, Spec
-from rowsmith.operations.admission import savepoint
 from rowsmith.operations.arrays.fetch import Fetch, Fetching, fetch_columns, fetch_underneath
-from rowsmith.operations.arrays.keys import dialect_of, key_chunks, keys_condition
+from rowsmith.operations.arrays.keys import key_chunks, keys_condition
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.arrays.wire import BoundItem, bound, is_json
 from rowsmith.operations.blocks.binding import naming, unbindable
-from rowsmith.operations.blocks.block import Block, Columns, Reader, blocks, joined
+from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
 from rowsmith.operations.blocks.echo import echo_of
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.blocks.lanes import Lane
+from rowsmith.operations.call import Call
 from rowsmith.operations.inserts.copy import Copy
 from rowsmith.operations.inserts.matching import (
     arranged,
@@ -54,26 +52,25 @@ Take: TypeAlias = Callable[[Mapping[str, Sequence[Any]], int], None]
 Rows: TypeAlias = Mapping[str, Sequence[Any]]
 """Returned rows, as columns by attribute name."""
 
-Complete: TypeAlias = Callable[[AsyncSession, Sequence[Block]], Awaitable[Sequence[Block]]]
+Complete: TypeAlias = Callable[[Sequence[Block]], Awaitable[Sequence[Block]]]
 """Adds columns that have to be asked of the database first; is given all rows at once."""
 
 
 @dataclass(frozen=True)
 class Insertion:
-    """What to insert and what is wanted back.
+    """What to insert and what comes back.
 
-    ``wanted`` are attribute names; ``reader`` reads the specs; ``take`` gets the wanted columns of rows sent, in
-    input order; ``complete`` adds columns before anything is sent.
+    ``back`` are attribute names; ``reader`` reads the specs; ``take`` gets those columns of rows sent, in input
+    order; ``complete`` adds columns before anything is sent.
     """
 
-    info: RowInfo[Any]
-    origin: Origin
-    reader: Reader
-    wanted: tuple[str, ...]
+    call: Call[Any, Any]
+    reader: SpecReader
+    back: tuple[str, ...]
     take: Take = field(repr=False)
     complete: Complete | None = None
 
-    async def send(self, db_sess: AsyncSession, specs: Sequence[Spec[Any]]) -> Lane | None:
+    async def send(self, specs: Sequence[Spec[Any]]) -> Lane | None:
         """Insert a row for each spec; gives the lane taken, None where there are no specs.
 
         Raises:
@@ -83,97 +80,93 @@ class Insertion:
             return None
         parts: Iterator[Block] = map(self.reader.read, blocks(specs))
         if self.complete is not None:
-            parts = iter(await self.complete(db_sess, list(parts)))
+            parts = iter(await self.complete(list(parts)))
         first = next(parts)
-        gate = await pass_gate(db_sess, self.info, self.origin, first.columns, self.wanted)
+        gate = await pass_gate(self.call.db_sess, self.call.info, self.call.origin(), first.columns, self.back)
         because = f": {gate.why}" if gate.why else ""
-        logger.debug("%d new %s go by %s%s", len(specs), self.info.row.__name__, gate.lane.value, because)
-        await self._lanes[gate.lane](db_sess, gate.dialect, chain([first], parts))
+        logger.debug("%d new %s go by %s%s", len(specs), self.call.info.row.__name__, gate.lane.value, because)
+        await self._lanes[gate.lane](gate.dialect, chain([first], parts))
         return gate.lane
 
     @property
     def _lanes(self) -> Mapping[Lane, Callable[..., Any]]:
         return {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
 
-    async def _copy(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
+    async def _copy(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         first = next(parts)
         # A column that stays NULL is said to be NULL, so that what is handed on is what is stored.
-        nulls = [name for name in self.wanted if name not in first.columns]
+        nulls = [name for name in self.back if name not in first.columns]
         names = [*first.columns, *nulls]
         sent = (_with_nulls(part, nulls) for part in chain([first], parts))
-        copy = Copy(self.info, dialect, names, sent, self._echo)
-        done = await use_driver(db_sess, self.origin, copy.send)
+        copy = Copy(self.call.info, dialect, names, sent, self._echo)
+        done = await use_driver(self.call.db_sess, self.call.origin(), copy.send)
         if isinstance(done, Exception):
             raise done
         if not done:
-            await self._refuse_copied(db_sess, dialect, copy.sent)
+            await self._refuse_copied(dialect, copy.sent)
 
-    async def _refuse_copied(self, db_sess: AsyncSession, dialect: Dialect, sent: Sequence[Block]) -> None:
+    async def _refuse_copied(self, dialect: Dialect, sent: Sequence[Block]) -> None:
         """Find out which row a trigger skipped, by sending them the other way; nothing of either stays."""
-        async with savepoint(db_sess):
-            await replace(self, take=_drop)._unnest(db_sess, dialect, iter(sent))
+        async with self.call.savepoint():
+            await replace(self, take=_drop)._unnest(dialect, iter(sent))
             raise RefusedByTrigger.at(None)
 
     def _echo(self, block: Block) -> None:
-        columns = {name: self._echoed(name, block) for name in self.wanted}
+        columns = {name: self._echoed(name, block) for name in self.back}
         self.take(columns, block.size)
 
     def _echoed(self, name: str, block: Block) -> Sequence[Any]:
-        echo = echo_of(self.info.columns[name].type)
+        echo = echo_of(self.call.info.columns[name].type)
         values = block.columns[name]
         return values if echo is None else echo(values, block.types[name])
 
-    async def _unnest(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
+    async def _unnest(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
-            await self._insert_arrays(db_sess, dialect, chunk, fetch_underneath)
+            await self._insert_arrays(dialect, chunk, fetch_underneath)
 
-    async def _sent(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
+    async def _sent(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
-            await self._insert_arrays(db_sess, dialect, chunk, fetch_columns)
+            await self._insert_arrays(dialect, chunk, fetch_columns)
 
-    async def _insert_arrays(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block, fetch: Fetching) -> None:
+    async def _insert_arrays(self, dialect: Dialect, chunk: Block, fetch: Fetching) -> None:
         """Insert rows and hand them on in input order; one by one where nothing else tells them apart."""
-        count = counted(self.info, chunk.columns)
-        made = {} if count else await self._made_keys(db_sess, chunk)
+        count = counted(self.call.info, chunk.columns)
+        made = {} if count else await self._made_keys(chunk)
         columns = {**chunk.columns, **(made or {})}
         if made is None and chunk.size > 1:
-            await self._one_by_one(db_sess, dialect, chunk, fetch)
-        elif count or chunk.size == 1 or is_exact(self.info, dialect):
-            returned = await self._returned(db_sess, dialect, columns, chunk.first, fetch)
-            await self._refuse_skipped(db_sess, chunk, columns, returned)
+            await self._one_by_one(dialect, chunk, fetch)
+        elif count or chunk.size == 1 or is_exact(self.call.info, dialect):
+            returned = await self._returned(dialect, columns, chunk.first, fetch)
+            await self._refuse_skipped(chunk, columns, returned)
             self.take(self._in_input_order(chunk, columns, returned, count), chunk.size)
-        elif (found := await self._tried(db_sess, dialect, chunk, columns, fetch)) is None:
-            await self._one_by_one(db_sess, dialect, chunk, fetch)
+        elif (found := await self._tried(dialect, chunk, columns, fetch)) is None:
+            await self._one_by_one(dialect, chunk, fetch)
         else:
             self.take(found, chunk.size)
 
-    async def _tried(
-        self, db_sess: AsyncSession, dialect: Dialect, chunk: Block, columns: Columns, fetch: Fetching
-    ) -> Rows | None:
+    async def _tried(self, dialect: Dialect, chunk: Block, columns: Columns, fetch: Fetching) -> Rows | None:
         """Insert rows whose keys may be stored otherwise than they were given; None, all undone, if they are."""
         try:
-            async with savepoint(db_sess):
-                returned = await self._returned(db_sess, dialect, columns, chunk.first, fetch)
+            async with self.call.savepoint():
+                returned = await self._returned(dialect, columns, chunk.first, fetch)
                 return self._in_input_order(chunk, columns, returned, None)
         except MappingError:  # or a trigger skipped one, which shows when they are sent alone
             return None
 
-    async def _one_by_one(self, db_sess: AsyncSession, dialect: Dialect, chunk: Block, fetch: Fetching) -> None:
+    async def _one_by_one(self, dialect: Dialect, chunk: Block, fetch: Fetching) -> None:
         for place in range(chunk.size):
-            await self._insert_arrays(db_sess, dialect, chunk.part(place, 1), fetch)
+            await self._insert_arrays(dialect, chunk.part(place, 1), fetch)
 
-    async def _returned(
-        self, db_sess: AsyncSession, dialect: Dialect, columns: Columns, first: int, fetch: Fetching
-    ) -> Rows:
-        given = Unnested(self.info, tuple(columns))
-        names = [self.info.columns[name].key for name in columns]
-        back = tuple(dict.fromkeys((*self.wanted, *self.info.primary_key)))
-        statement = insert(self.info.table).from_select(names, given.select(), include_defaults=True)
-        statement = statement.returning(*(self.info.columns[name] for name in back))
+    async def _returned(self, dialect: Dialect, columns: Columns, first: int, fetch: Fetching) -> Rows:
+        given = Unnested(self.call.info, tuple(columns))
+        names = [self.call.info.columns[name].key for name in columns]
+        back = tuple(dict.fromkeys((*self.back, *self.call.info.primary_key)))
+        statement = insert(self.call.info.table).from_select(names, given.select(), include_defaults=True)
+        statement = statement.returning(*(self.call.info.columns[name] for name in back))
         sent = Fetch(statement, given.arrays(columns, dialect, first), dialect)
-        return dict(zip(back, await fetch(db_sess, self.origin, sent), strict=True))
+        return dict(zip(back, await fetch(self.call.db_sess, self.call.origin(), sent), strict=True))
 
-    async def _refuse_skipped(self, db_sess: AsyncSession, chunk: Block, columns: Columns, returned: Rows) -> None:
+    async def _refuse_skipped(self, chunk: Block, columns: Columns, returned: Rows) -> None:
         """Refuse to go on where fewer rows were written than sent.
 
         Raises:
@@ -183,31 +176,31 @@ class Insertion:
         if number == chunk.size or not returned:
             return
         place: int | None = 0
-        if chunk.size > 1 and not all(name in returned for name in self.info.primary_key):
+        if chunk.size > 1 and not all(name in returned for name in self.call.info.primary_key):
             place = None
-        elif chunk.size > 1 and all(name in columns for name in self.info.primary_key):
-            places = places_by_key(self.info, columns, returned)
+        elif chunk.size > 1 and all(name in columns for name in self.call.info.primary_key):
+            places = places_by_key(self.call.info, columns, returned)
             place = places.index(None) if None in places and number + places.count(None) == chunk.size else None
         elif chunk.size > 1:
-            place = await self._first_skipped(db_sess, chunk, returned)
-        await give_up(db_sess)
+            place = await self._first_skipped(chunk, returned)
+        await give_up(self.call.db_sess)
         raise RefusedByTrigger.at(None if place is None else chunk.first + place)
 
-    async def _first_skipped(self, db_sess: AsyncSession, chunk: Block, returned: Rows) -> int | None:
+    async def _first_skipped(self, chunk: Block, returned: Rows) -> int | None:
         """Look at what was written, in the order in which the server counted: it follows the input but for gaps."""
-        count = counted(self.info, chunk.columns)
-        names = [name for name in chunk.columns if echo_of(self.info.columns[name].type) is not None]
+        count = counted(self.call.info, chunk.columns)
+        names = [name for name in chunk.columns if echo_of(self.call.info.columns[name].type) is not None]
         if count is None or not names:
             return None
-        dialect = dialect_of(db_sess, self.info)
+        dialect = self.call.dialect
         written = dict[Any, tuple[Any, ...]]()
-        there = list(zip(*(returned[name] for name in self.info.primary_key), strict=True))
-        for keys in key_chunks(there, dialect, self.info.key_columns):
-            wanted = [self.info.columns[name] for name in (count, *names)]
-            statement = limited(select(*wanted), keys_condition(self.info, keys, dialect))
-            rows = (await execute(db_sess, statement, self.origin)).all()
+        there = list(zip(*(returned[name] for name in self.call.info.primary_key), strict=True))
+        for keys in key_chunks(there, dialect, self.call.info.key_columns):
+            wanted = [self.call.info.columns[name] for name in (count, *names)]
+            statement = limited(select(*wanted), keys_condition(self.call.info, keys, dialect))
+            rows = (await self.call.execute(statement)).all()
             written |= {row[0]: tuple(row[1:]) for row in rows}
-        order = places_by_count(self.info, count, {count: list(written)})
+        order = places_by_count(self.call.info, count, {count: list(written)})
         held = [list(written.values())[place] for place in order]
         return first_gap(list(zip(*(self._echoed(name, chunk) for name in names), strict=True)), held)
 
@@ -220,64 +213,64 @@ class Insertion:
         if chunk.size == 1:
             return returned
         if count is not None:
-            return arranged(returned, places_by_count(self.info, count, returned))
-        places = [place for place in places_by_key(self.info, columns, returned) if place is not None]
+            return arranged(returned, places_by_count(self.call.info, count, returned))
+        places = [place for place in places_by_key(self.call.info, columns, returned) if place is not None]
         if len(places) < chunk.size:
             raise MappingError(
-                f"the key of {self.info.row.__name__} is stored otherwise than it was given, so rows cannot be told "
-                "apart: give a part that the database makes server_default=FetchedValue()"
+                f"the key of {self.call.info.row.__name__} is stored otherwise than it was given, so rows cannot "
+                "be told apart: give a part that the database makes server_default=FetchedValue()"
             )
         return arranged(returned, places)
 
-    async def _made_keys(self, db_sess: AsyncSession, chunk: Block) -> Columns | None:
+    async def _made_keys(self, chunk: Block) -> Columns | None:
         """Have parts of the key that the server makes by an expression (a random UUID) made first.
 
         Gives None where a part is made nobody knows how, by a trigger perhaps.
         """
-        missing = [name for name in self.info.primary_key if name not in chunk.columns]
-        makers = {name: maker(self.info, name) for name in missing}
+        missing = [name for name in self.call.info.primary_key if name not in chunk.columns]
+        makers = {name: maker(self.call.info, name) for name in missing}
         if any(maker is None for maker in makers.values()):
             return None
         if not makers or chunk.size == 1:
             return {}
         series = func.generate_series(1, chunk.size).table_valued("n")
-        made = (await execute(db_sess, select(*makers.values()).select_from(series), self.origin)).all()
+        made = (await self.call.execute(select(*makers.values()).select_from(series))).all()
         return dict(zip(makers, zip(*made, strict=True), strict=True))
 
-    async def _many(self, db_sess: AsyncSession, dialect: Dialect, parts: Iterator[Block]) -> None:
+    async def _many(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
             back = self._back(chunk, dialect)
             statement = self._insert_many(tuple(chunk.columns), back, dialect)
-            sending = self._sent_many(db_sess, dialect, statement, chunk)
-            result = await naming(sending, partial(unbindable, self.info, chunk.columns, dialect, chunk.first))
+            sending = self._sent_many(dialect, statement, chunk)
+            result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.first))
             columns = list(zip(*result.all(), strict=True)) if back else []
             returned: Rows = dict(zip(back, columns, strict=True)) if columns else dict.fromkeys(back, ())
-            await self._refuse_skipped(db_sess, chunk, chunk.columns, returned)
-            is_sorted = back == self.wanted
-            count = None if is_sorted else counted(self.info, chunk.columns)
+            await self._refuse_skipped(chunk, chunk.columns, returned)
+            is_sorted = back == self.back
+            count = None if is_sorted else counted(self.call.info, chunk.columns)
             self.take(
                 returned if is_sorted else self._in_input_order(chunk, chunk.columns, returned, count), chunk.size
             )
 
-    async def _sent_many(self, db_sess: AsyncSession, dialect: Dialect, statement: Any, chunk: Block) -> Any:
-        rows = many_parameters(self.info, chunk, dialect)
-        return await execute(db_sess, statement, self.origin, RAW, rows)
+    async def _sent_many(self, dialect: Dialect, statement: Any, chunk: Block) -> Any:
+        rows = many_parameters(self.call.info, chunk, dialect)
+        return await self.call.execute(statement, RAW, rows)
 
     def _back(self, chunk: Block, dialect: Dialect) -> tuple[str, ...]:
         """Give what is to come back: on SQLite with the key, where that tells the order better than SQLAlchemy can.
 
         SQLite numbers rows in the order of VALUES; SQLAlchemy does not rely on it and would send one row at a time.
         """
-        known = all(name in chunk.columns for name in self.info.primary_key) and is_exact(self.info, dialect)
-        ordered = known or counted(self.info, chunk.columns) is not None
+        known = all(name in chunk.columns for name in self.call.info.primary_key) and is_exact(self.call.info, dialect)
+        ordered = known or counted(self.call.info, chunk.columns) is not None
         if not ordered or dialect.name != "sqlite":
-            return self.wanted
-        return (*self.wanted, *self.info.primary_key)
+            return self.back
+        return (*self.back, *self.call.info.primary_key)
 
     def _insert_many(self, names: tuple[str, ...], back: tuple[str, ...], dialect: Dialect) -> Any:
-        statement: Any = insert(self.info.row).values(json_marks(self.info, names, dialect))
-        wanted = (self.info.columns[name] for name in back)
-        return statement.returning(*wanted, sort_by_parameter_order=back == self.wanted) if back else statement
+        statement: Any = insert(self.call.info.row).values(json_marks(self.call.info, names, dialect))
+        wanted = (self.call.info.columns[name] for name in back)
+        return statement.returning(*wanted, sort_by_parameter_order=back == self.back) if back else statement
 
 
 def _drop(columns: Rows, size: int) -> None:

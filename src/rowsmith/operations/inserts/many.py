@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import TypeAlias
 
-from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
 from rowsmith.mapping import Spec
-from rowsmith.operations.admission import admit, savepoint
 from rowsmith.operations.arrays.keys import check_chunk_size
 from rowsmith.operations.blocks.block import blocks
 from rowsmith.operations.blocks.collector import collector_paused
-from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.inserts.tree import Creation, Progress
 from rowsmith.operations.partial import Diagnosis, failure, run_partial
 from rowsmith.operations.results import Failure, PartialResult, Success
-from rowsmith.scope import Related, SearchScope
+from rowsmith.scope import SearchScope
 
 T = TypeVar("T")
 
@@ -40,24 +38,10 @@ class BatchCreator(Operation[TRow, TData]):
     level of such a tree is one statement. ``next_value`` numbers the rows within a parent.
     """
 
-    async def _creation(
-        self,
-        db_sess: AsyncSession,
-        scope: SearchScope | None,
-        operation: str = "batch_create",
-        *,
-        wants_data: bool = True,
-    ) -> Creation[TRow, TData]:
-        limits = await admit(db_sess, self.entity, scope, operation)
-        related = Related(scope, self.entity.info, self.entity.scope_required)
-        return Creation(
-            self.entity, limits, related, operation, next_value=self.entity.next_value, wants_data=wants_data
-        )
-
-    @located("batch_create")
+    @verb("batch_create")
     async def create(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         specs: Many[Spec[TRow]],
         *,
         scope: SearchScope | None = None,
@@ -78,15 +62,15 @@ class BatchCreator(Operation[TRow, TData]):
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``.
         """
-        creation = await self._creation(db_sess, scope)
+        creation = Creation(await call.under(scope))
         items = await gathered(specs)
         with collector_paused():
-            return await creation.create(db_sess, items, progress)
+            return await creation.create(items, progress)
 
-    @located("load")
+    @verb("load")
     async def load(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         specs: Many[Spec[TRow]],
         *,
         scope: SearchScope | None = None,
@@ -106,19 +90,18 @@ class BatchCreator(Operation[TRow, TData]):
             RepositoryError: as :meth:`create`; nothing of this call stays in the transaction then.
         """
         check_chunk_size(chunk_size)
-        loading = await self._creation(db_sess, scope, "load", wants_data=False)
-        done = 0
-        async with savepoint(db_sess):
+        loading, done = Creation(await call.under(scope), wants_data=False), 0
+        async with call.savepoint():
             async for chunk in chunked(specs, chunk_size):
-                await loading.create(db_sess, chunk, first=done)
+                await loading.create(chunk, first=done)
                 done += len(chunk)
                 if progress is not None:
                     progress(done)
         return done
 
-    @located("batch_create")
+    @verb("batch_create_partial")
     async def create_partial(
-        self, db_sess: AsyncSession, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None
+        self, call: Call[TRow, TData], specs: Many[Spec[TRow]], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:
         """Insert the rows that can be, and say of each other one why not.
 
@@ -127,18 +110,18 @@ class BatchCreator(Operation[TRow, TData]):
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
-        creation = await self._creation(db_sess, scope)
+        creation = Creation(await call.under(scope))
         items = await gathered(specs)
         readable, failures = creation.readable(items)
 
         async def attempt(part: Sequence[Spec[TRow]], first: int) -> list[TData]:
-            return await creation.create(db_sess, part)
+            return await creation.create(part)
 
         async def find(error: Exception, part: Sequence[Spec[TRow]]) -> Diagnosis:
-            return await creation.diagnose(db_sess, error, part)
+            return await creation.diagnose(error, part)
 
         with collector_paused():
-            written = await run_partial(db_sess, self.entity, [items[index] for index in readable], attempt, find)
+            written = await run_partial(call, [items[index] for index in readable], attempt, find)
         return _merged(written, readable, failures)
 
 

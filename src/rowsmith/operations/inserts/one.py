@@ -6,21 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
 from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch
-from rowsmith.execution import execute
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
-from rowsmith.operations.admission import admit, confirm, savepoint
-from rowsmith.operations.arrays.keys import dialect_of
 from rowsmith.operations.blocks.binding import naming, unbindable_value
-from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.present import present_written
-from rowsmith.scope import Limits, Related, SearchScope
+from rowsmith.scope import Limits, SearchScope
 
 
 class Creator(Operation[TRow, TData]):
@@ -30,8 +26,8 @@ class Creator(Operation[TRow, TData]):
     ``next_value`` the row is numbered within its parent.
     """
 
-    @located("create")
-    async def create(self, db_sess: AsyncSession, spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
+    @verb("create")
+    async def create(self, call: Call[TRow, TData], spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
         """Insert the row and give what the database holds, its defaults included.
 
         Args:
@@ -46,16 +42,12 @@ class Creator(Operation[TRow, TData]):
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``; RefusedByTrigger: a trigger did.
         """
-        limits = await admit(db_sess, self.entity, scope, "create")
+        call = await call.under(scope)
         if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
-            related = Related(scope, self.entity.info, self.entity.scope_required)
-            creation = Creation(self.entity, limits, related, "create", next_value=self.entity.next_value)
-            return (await creation.create(db_sess, [spec]))[0]
-        values = new_values(spec, limits, self.entity.info)
-        writing = self._create(db_sess, values, limits)
-        return await naming(
-            writing, lambda: unbindable_value(self.entity.info, values, dialect_of(db_sess, self.entity.info))
-        )
+            return (await Creation(call).create([spec]))[0]
+        values, dialect = new_values(spec, call.limits, call.info), call.dialect
+        writing = self._create(call, values)
+        return await naming(writing, lambda: unbindable_value(call.info, values, dialect))
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
         """Give the INSERT ... RETURNING of a spec under a scope, without sending it."""
@@ -69,28 +61,27 @@ class Creator(Operation[TRow, TData]):
         statement = insert(self.entity.info.row).values(values)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
-    async def _create(self, db_sess: AsyncSession, values: Mapping[str, Any], limits: Limits) -> TData:
+    async def _create(self, call: Call[TRow, TData], values: Mapping[str, Any]) -> TData:
         statement = self._insert(values)
 
         async def create() -> Sequence[Any]:
-            return await self._create_inside(db_sess, statement, limits)
+            return await self._create_inside(call, statement)
 
         async def refused() -> ScopeMismatch | None:
-            return await refused_row(db_sess, self.entity, limits, values, "create")
+            return await refused_row(call, values)
 
-        writing = scope_first(self.entity, create, refused) if limits.others else self._record(db_sess, statement)
-        return (await present_written(db_sess, self.entity, [await writing], "create"))[0]
+        writing = scope_first(call, create, refused) if call.limits.others else self._record(call, statement)
+        return (await present_written(call, [await writing]))[0]
 
-    async def _create_inside(self, db_sess: AsyncSession, statement: Any, limits: Limits) -> Sequence[Any]:
-        entity, keys = self.entity, self.entity.info.key_attributes
-        async with savepoint(db_sess):
-            record = await self._record(db_sess, statement.returning(*keys))
-            await confirm(db_sess, entity, limits, tuple(record[-len(keys) :]), "create")
+    async def _create_inside(self, call: Call[TRow, TData], statement: Any) -> Sequence[Any]:
+        keys = call.info.key_attributes
+        async with call.savepoint():
+            record = await self._record(call, statement.returning(*keys))
+            await call.confirm([tuple(record[-len(keys) :])])
         return record[: -len(keys)]
 
-    async def _record(self, db_sess: AsyncSession, statement: Any) -> Sequence[Any]:
-        record: Sequence[Any] | None
-        record = (await execute(db_sess, statement, self.entity.origin("create"))).one_or_none()
+    async def _record(self, call: Call[TRow, TData], statement: Any) -> Sequence[Any]:
+        record: Sequence[Any] | None = (await call.execute(statement)).one_or_none()
         if record is None:
             raise RefusedByTrigger
         return record

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from rowsmith.execution import execute
 from rowsmith.mapping.layout import AnySelect
 from rowsmith.mapping.statistics import Statistics, statistics
-from rowsmith.operations.admission import admit
-from rowsmith.operations.entity import Operation, TData, TOther, TRow, located
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.entity import TOther
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.orders import Order, OrderTerm, order_list, order_terms
 from rowsmith.scope import SearchScope, keep_to_table
@@ -32,10 +29,10 @@ class Aggregator(Operation[TRow, TData]):
         await aggregator.aggregate(db_sess, scope, group_by=[TaskRow.status], into=StatusStats)
     """
 
-    @located("aggregate")
+    @verb("aggregate")
     async def aggregate(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         scope: SearchScope | None = None,
         filters: Filters[TRow] = None,
         *,
@@ -59,12 +56,12 @@ class Aggregator(Operation[TRow, TData]):
             InvalidValue: a sum does not fit the field's type (an int of 64 bits).
         """
         query, terms = as_query(filters), order_terms(order_list(group_by, "group_by"), ())
-        limits = await admit(db_sess, self.entity, scope, "aggregate")
-        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
+        call = await call.under(scope)
+        search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
         keep_to_table([term.expression for term in terms], self.entity.info)
         wanted = statistics(self.entity.info, into, [term.expression for term in terms])
         statement = grouped(search, wanted, terms)
-        return wanted.build((await execute(db_sess, statement, self.entity.origin("aggregate"))).all())
+        return wanted.build((await call.execute(statement)).all())
 
 
 def grouped(search: Search[Any, Any], wanted: Statistics[Any], terms: Sequence[OrderTerm]) -> AnySelect:

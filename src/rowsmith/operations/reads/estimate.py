@@ -6,11 +6,10 @@ import json
 from typing import Any, cast
 
 from sqlalchemy import ClauseElement, Executable
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
 
-from rowsmith.execution import Origin, execute
 from rowsmith.mapping.layout import AnySelect
+from rowsmith.operations.call import Call
 
 
 class Explain(Executable, ClauseElement):
@@ -34,12 +33,12 @@ def _compile(element: Explain, compiler: Any, **kw: Any) -> str:
 compiles(Explain, "postgresql")(_compile)
 
 
-async def explain(db_sess: AsyncSession, statement: AnySelect, origin: Origin, *, analyze: bool = False) -> Any:
+async def explain(call: Call[Any, Any], statement: AnySelect, *, analyze: bool = False) -> Any:
     """Give the plan of a statement, as PostgreSQL's JSON parsed: ``{"Plan": {...}, ...}``."""
-    plan: Any = (await execute(db_sess, Explain(statement, analyze=analyze), origin)).scalar_one()
+    plan: Any = (await call.execute(Explain(statement, analyze=analyze))).scalar_one()
     return cast("list[Any]", json.loads(plan) if isinstance(plan, str) else plan)[0]
 
 
-async def estimated_rows(db_sess: AsyncSession, statement: AnySelect, origin: Origin) -> int:
+async def estimated_rows(call: Call[Any, Any], statement: AnySelect) -> int:
     """Give the planner's estimate of how many rows a statement gives; as good as the last ANALYZE."""
-    return int((await explain(db_sess, statement, origin))["Plan"]["Plan Rows"])
+    return int((await explain(call, statement))["Plan"]["Plan Rows"])

@@ -10,12 +10,11 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
 from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue
-from rowsmith.execution import DATABASE_ERRORS, Origin, execute, flush, translate_any, unreadable
+from rowsmith.execution import DATABASE_ERRORS, flush, translate_any, unreadable
 from rowsmith.mapping.layout import Record
-from rowsmith.operations.admission import admit
-from rowsmith.operations.arrays.keys import check_chunk_size, dialect_of
+from rowsmith.operations.arrays.keys import check_chunk_size
 from rowsmith.operations.blocks.gate import asked_by_session
-from rowsmith.operations.entity import Operation, TData, TRow, located, locating
+from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
 from rowsmith.operations.present import present, present_keys
 from rowsmith.operations.reads.estimate import estimated_rows
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
@@ -37,10 +36,10 @@ def codec_of(db_sess: AsyncSession) -> CursorCodec:
 class BatchQuerier(Operation[TRow, TData]):
     """Reads many rows; one statement each, one more for a count, and one for each collection in the data."""
 
-    @located("search")
+    @verb("search")
     async def search(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         scope: SearchScope | None = None,
         filters: Filters[TRow] = None,
         pagination: Pagination | None = None,
@@ -66,17 +65,17 @@ class BatchQuerier(Operation[TRow, TData]):
             InvalidFilter, InvalidPagination, ScopeError: what was given has no meaning.
         """
         query = as_query(filters, pagination, orders, count)
-        limits = await admit(db_sess, self.entity, scope, "search")
-        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
-        codec, origin = codec_of(db_sess), self.entity.origin("search")
-        cut = search.cut(await _fetched(db_sess, search, codec, origin))
-        items = await present(db_sess, self.entity.shape, search.without_keys(cut.rows), origin)
-        return search.page(cut, items, codec, await self._total(db_sess, search, query.count))
+        call = await call.under(scope)
+        search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
+        codec = codec_of(call.db_sess)
+        cut = search.cut(await _fetched(call, search, codec))
+        items = await present(call, search.without_keys(cut.rows))
+        return search.page(cut, items, codec, await _total(call, search, query.count))
 
-    @located("count")
+    @verb("count")
     async def count(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         scope: SearchScope | None = None,
         filters: Filters[TRow] = None,
         *,
@@ -84,14 +83,14 @@ class BatchQuerier(Operation[TRow, TData]):
     ) -> int:
         """Give how many rows scope and filters let through, exactly."""
         query = as_query(filters)
-        limits = await admit(db_sess, self.entity, scope, "count")
-        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
-        return int((await execute(db_sess, search.counted(), self.entity.origin("count"))).scalar_one())
+        call = await call.under(scope)
+        search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
+        return int((await call.execute(search.counted())).scalar_one())
 
-    @located("exists")
+    @verb("exists")
     async def exists(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         scope: SearchScope | None = None,
         filters: Filters[TRow] = None,
         *,
@@ -99,10 +98,10 @@ class BatchQuerier(Operation[TRow, TData]):
     ) -> bool:
         """Say whether scope and filters let any row through."""
         query = as_query(filters)
-        limits = await admit(db_sess, self.entity, scope, "exists")
-        search = prepare(self.entity, limits, query, include_deleted=include_deleted)
+        call = await call.under(scope)
+        search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
         found = select(exists(search.selected(*self.entity.info.key_attributes)))
-        return bool((await execute(db_sess, found, self.entity.origin("exists"))).scalar_one())
+        return bool((await call.execute(found)).scalar_one())
 
     def stream(
         self,
@@ -126,9 +125,10 @@ class BatchQuerier(Operation[TRow, TData]):
             self.chunks(db_sess, scope, filters, orders=orders, chunk_size=chunk_size, include_deleted=include_deleted)
         )
 
+    @stream_verb("stream")
     async def chunks(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         scope: SearchScope | None = None,
         filters: Filters[TRow] = None,
         *,
@@ -137,20 +137,19 @@ class BatchQuerier(Operation[TRow, TData]):
         include_deleted: bool = False,
     ) -> AsyncGenerator[Sequence[TData], None]:
         """Give every row as :meth:`stream` does, in lists of ``chunk_size``; close it, or read it to its end."""
-        with locating(self.entity, "stream"):
+        with call.locating():
             check_chunk_size(chunk_size)
             query = as_query(filters, None, orders)
-            limits = await admit(db_sess, self.entity, scope, "stream")
-            search = prepare(self.entity, limits, query, include_deleted=include_deleted)
-        origin = self.entity.origin("stream")
-        async with aclosing(_partitions(db_sess, search, chunk_size, origin)) as partitions:
+            call = await call.under(scope)
+            search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
+        async with aclosing(_partitions(call, search, chunk_size)) as partitions:
             async for records in partitions:
-                yield await present(db_sess, self.entity.shape, records, origin)
+                yield await present(call, records)
 
-    @located("batch_get")
+    @verb("batch_get")
     async def query(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         pks: Sequence[Any],
         *,
         scope: SearchScope | None = None,
@@ -162,70 +161,68 @@ class BatchQuerier(Operation[TRow, TData]):
             EntityNotFound: some are absent, deleted or outside the scope; ``missing`` holds their keys.
             InvalidValue: one is no key of the row.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_get")
-        keys = [self.entity.info.key(pk) for pk in pks]
-        conditions = [*limits.conditions, *self.entity.live(include_deleted)]
-        found = await present_keys(db_sess, self.entity, list(dict.fromkeys(keys)), "batch_get", conditions)
+        call = await call.under(scope)
+        keys = [call.info.key(pk) for pk in pks]
+        found = await present_keys(call, list(dict.fromkeys(keys)), call.conditions(include_deleted))
         missing = [pk for pk, key in zip(pks, keys, strict=True) if key not in found]
         if missing:
-            raise self.entity.absent("batch_get", missing)
+            raise call.absent(missing)
         return [found[key] for key in keys]
-
-    async def _total(self, db_sess: AsyncSession, search: Search[TRow, TData], count: Count) -> int | None:
-        if count == Count.NONE:
-            return None
-        origin = self.entity.origin("search")
-        if count == Count.ESTIMATED and dialect_of(db_sess, self.entity.info).name == "postgresql":
-            return await estimated_rows(db_sess, search.selected(*self.entity.info.key_attributes), origin)
-        return int((await execute(db_sess, search.counted(count.cap), origin)).scalar_one())
 
 
 # What PostgreSQL says of a parameter that is no value of its type, or of a type that cannot be compared.
 _UNFIT = frozenset({None, "22000", "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"})
 
 
-async def _fetched(
-    db_sess: AsyncSession, search: Search[Any, Any], codec: CursorCodec, origin: Origin
-) -> Sequence[Record]:
+async def _total(call: Call[Any, Any], search: Search[Any, Any], count: Count) -> int | None:
+    if count == Count.NONE:
+        return None
+    if count == Count.ESTIMATED and call.dialect.name == "postgresql":
+        return await estimated_rows(call, search.selected(*call.info.key_attributes))
+    return int((await call.execute(search.counted(count.cap))).scalar_one())
+
+
+async def _fetched(call: Call[Any, Any], search: Search[Any, Any], codec: CursorCodec) -> Sequence[Record]:
     """Read the rows of a page; values that the database does not take are the cursor's fault, where there is one."""
     statement = search.statement(codec)
     try:
-        return (await execute(db_sess, statement, origin)).all()
+        return (await call.execute(statement)).all()
     except (DatabaseFault, InvalidValue) as exc:
         if not search.has_cursor or getattr(exc, "is_stored", False) or exc.facts.sqlstate not in _UNFIT:
             raise
-    raise InvalidCursor(facts=origin.facts())
+    raise InvalidCursor(facts=call.origin().facts())
 
 
-async def _opened(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int, origin: Origin) -> AsyncResult[Any]:
+async def _opened(call: Call[Any, Any], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
     try:
-        return await _sent(db_sess, search, chunk_size)
+        return await _sent(call, search, chunk_size)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
-        failure = translate_any(exc, origin)
+        failure = translate_any(exc, call.origin())
     raise failure
 
 
-async def _sent(db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
+async def _sent(call: Call[Any, Any], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
+    db_sess = call.db_sess
     options = {"yield_per": chunk_size, "populate_existing": True}
     if search.entity.shape.is_row or any(asked_by_session(db_sess)):
         return await db_sess.stream(search.everything(), execution_options=options)
     # Columns alone need none of what the session does to each row, which would double the time.
     await flush(db_sess)
-    binds: Any = search.entity.origin("stream").binds
+    binds: Any = call.origin().binds
     return await (await db_sess.connection(bind_arguments=binds)).stream(search.everything(), execution_options=options)
 
 
 async def _partitions(
-    db_sess: AsyncSession, search: Search[Any, Any], chunk_size: int, origin: Origin
+    call: Call[Any, Any], search: Search[Any, Any], chunk_size: int
 ) -> AsyncGenerator[Sequence[Record], None]:
     """Read the rows of a search in lists, through a cursor of the server."""
-    result = await _opened(db_sess, search, chunk_size, origin)
+    result = await _opened(call, search, chunk_size)
     try:
         async for records in result.partitions():
             yield records
         return
     except Exception as exc:  # noqa: BLE001 - as above
-        failure = unreadable(exc, origin)
+        failure = unreadable(exc, call.origin())
     finally:
         with suppress(*DATABASE_ERRORS):  # the connection may be gone; the first error says why
             await result.close()

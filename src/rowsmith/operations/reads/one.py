@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from rowsmith.conditions import limited
-from rowsmith.execution import execute
 from rowsmith.mapping.layout import AnySelect
-from rowsmith.operations.admission import admit
-from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.present import present
 from rowsmith.scope import Limits, SearchScope
 
@@ -18,10 +14,10 @@ from rowsmith.scope import Limits, SearchScope
 class Querier(Operation[TRow, TData]):
     """Reads one row by its primary key; one statement, and one more for each collection in the data."""
 
-    @located("get")
+    @verb("get")
     async def query(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         pk: Any,
         *,
         scope: SearchScope | None = None,
@@ -41,24 +37,21 @@ class Querier(Operation[TRow, TData]):
             EntityNotFound: absent, deleted or outside the scope, all alike; or ``not_found``'s error.
             InvalidValue: the key is no value of its column.
         """
-        limits = await admit(db_sess, self.entity, scope, "get")
-        statement = self.statement(pk, limits, for_update=for_update, include_deleted=include_deleted)
-        record = (await execute(db_sess, statement, self.entity.origin("get"))).one_or_none()
+        call = await call.under(scope)
+        statement = self.statement(pk, call.limits, for_update=for_update, include_deleted=include_deleted)
+        record = (await call.execute(statement)).one_or_none()
         if record is None:
-            raise self.entity.absent("get", [pk])
-        return (await present(db_sess, self.entity.shape, [record], self.entity.origin("get")))[0]
+            raise call.absent([pk])
+        return (await present(call, [record]))[0]
 
-    @located("find")
+    @verb("find")
     async def find(
-        self, db_sess: AsyncSession, pk: Any, *, scope: SearchScope | None = None, include_deleted: bool = False
+        self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None, include_deleted: bool = False
     ) -> TData | None:
         """Give the row with this key, or None; otherwise as :meth:`query`."""
-        limits = await admit(db_sess, self.entity, scope, "find")
-        statement = self.statement(pk, limits, include_deleted=include_deleted)
-        record = (await execute(db_sess, statement, self.entity.origin("find"))).one_or_none()
-        if record is None:
-            return None
-        return (await present(db_sess, self.entity.shape, [record], self.entity.origin("find")))[0]
+        call = await call.under(scope)
+        record = (await call.execute(self.statement(pk, call.limits, include_deleted=include_deleted))).one_or_none()
+        return None if record is None else (await present(call, [record]))[0]
 
     def statement(
         self, pk: Any, limits: Limits, *, for_update: bool = False, include_deleted: bool = False

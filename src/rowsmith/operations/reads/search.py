@@ -13,7 +13,8 @@ from rowsmith.conditions import Condition, condition_list, given_conditions, lim
 from rowsmith.errors import InvalidPagination
 from rowsmith.filters import Filter
 from rowsmith.mapping.layout import AnySelect, Record
-from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.operations.call import TData, TRow
+from rowsmith.operations.entity import Entity
 from rowsmith.orders import Order, OrderTerm, order_list, order_terms
 from rowsmith.pagination import (
     Count,

@@ -7,24 +7,20 @@ from operator import itemgetter
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Update, update
-from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
 from rowsmith.errors import ScopeMismatch
-from rowsmith.execution import execute_writing
-from rowsmith.mapping import Patch, RowInfo
+from rowsmith.mapping import Patch
 from rowsmith.mapping.writes import checked_values
-from rowsmith.operations.admission import admit, savepoint
-from rowsmith.operations.arrays.keys import Key, dialect_of
+from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.binding import naming, unbindable, unbindable_value
-from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
+from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult, PartialResult
-from rowsmith.operations.sifting import Partial
 from rowsmith.operations.updates.one import next_version
 from rowsmith.operations.updates.patches import Patches
 from rowsmith.operations.updates.statement import (
@@ -35,17 +31,17 @@ from rowsmith.operations.updates.statement import (
     locked_in_key_order,
     versions_of,
 )
-from rowsmith.operations.updates.writer import BatchWriter, confirm_all, to_confirm
-from rowsmith.scope import Limits, SearchScope
+from rowsmith.operations.updates.writer import BatchWriter
+from rowsmith.scope import SearchScope
 
 
 class BatchUpdater(Operation[TRow, TData]):
     """Changes many rows; one statement each, and one more where some rows are not there."""
 
-    @located("batch_update")
+    @verb("batch_update")
     async def update(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         ids: Sequence[Any],
         patch: Patch[TRow],
         *,
@@ -71,19 +67,17 @@ class BatchUpdater(Operation[TRow, TData]):
             ScopeMismatch: the patch would move a row out of the scope.
             InvalidValue, ConstraintViolation: an id, value or constraint said no.
         """
-        entity = self.entity
-        limits = await admit(db_sess, entity, scope, "batch_update")
-        values = checked_values(patch, entity.info)
-        limits.agree(values, entity.info)
-        writer = BatchWriter(db_sess, entity, ids, "batch_update")
-        target = await writer.target([*limits.conditions, *entity.live()], expected_versions)
-        writing = writer.update(target, Changes(values), to_confirm(limits, values, entity.info))
-        return await naming(writing, lambda: unbindable_value(entity.info, values, target.dialect))
+        call = await call.under(scope)
+        values = _new_values(patch, call)
+        writer = BatchWriter(call, ids)
+        targets = await writer.targets(call.conditions(), expected_versions)
+        writing = writer.update(targets, Changes(values))
+        return await naming(writing, lambda: unbindable_value(call.info, values, targets.dialect))
 
-    @located("batch_update_each")
+    @verb("batch_update_each")
     async def update_each(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         patches: Mapping[Any, Patch[TRow]],
         *,
         scope: SearchScope | None = None,
@@ -107,13 +101,12 @@ class BatchUpdater(Operation[TRow, TData]):
             InvalidValue: patches set different fields, or a value does not fit; the message gives the index.
             StaleVersion, ScopeMismatch, ConstraintViolation: as :meth:`update`.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_update_each")
-        return await self._each(db_sess, patches, limits, expected_versions)
+        return await _update_each(await call.under(scope), patches, expected_versions)
 
-    @located("batch_update_partial")
+    @verb("batch_update_partial")
     async def update_partial(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         patches: Mapping[Any, Patch[TRow]],
         *,
         scope: SearchScope | None = None,
@@ -128,37 +121,20 @@ class BatchUpdater(Operation[TRow, TData]):
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
-        info = self.entity.info
-        limits = await admit(db_sess, self.entity, scope, "batch_update_partial")
-        versions_of(info, list(patches), expected_versions)
-        sieve = _Sieve(info, limits)
+        call = await call.under(scope)
+        versions_of(call.info, list(patches), expected_versions)
+        sieve = _Sieve(call)
 
         async def write(part: Sequence[tuple[Any, Patch[TRow]]]) -> BatchResult[TData, Any]:
             versions = None if expected_versions is None else {pk: expected_versions[pk] for pk, _ in part}
-            return await self._each(db_sess, dict(part), limits, versions)
+            return await _update_each(call, dict(part), versions)
 
-        partial = Partial(db_sess, self.entity, "batch_update_partial", itemgetter(0))
-        return await partial.run(list(patches.items()), sieve.refuse, write)
+        return await run_over_ids(call, list(patches.items()), itemgetter(0), sieve.refuse, write)
 
-    async def _each(
-        self,
-        db_sess: AsyncSession,
-        patches: Mapping[Any, Patch[TRow]],
-        limits: Limits,
-        expected_versions: Mapping[Any, Any] | None,
-    ) -> BatchResult[TData, Any]:
-        entity = self.entity
-        read = _read(entity.info, limits, list(patches.values()))
-        writer = BatchWriter(db_sess, entity, list(patches), "batch_update_each")
-        target = await writer.target([*limits.conditions, *entity.live()], expected_versions, read.columns)
-        changes = Changes(*read.assignments(arrays=target.by_arrays))
-        writing = writer.update(target, changes, to_confirm(limits, changes.values, entity.info))
-        return await naming(writing, lambda: unbindable(entity.info, read.columns, target.dialect, read.first, "patch"))
-
-    @located("update_where")
+    @verb("update_where")
     async def update_where(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         filters: Filters[TRow],
         patch: Patch[TRow],
         *,
@@ -181,76 +157,87 @@ class BatchUpdater(Operation[TRow, TData]):
             InvalidFilter: no filter is given, nor ``all_rows=True``.
             ScopeMismatch, InvalidValue, ConstraintViolation: as :meth:`update`.
         """
-        entity = self.entity
-        conditions = narrowing(entity.info, filters, all_rows=all_rows)
-        limits = await admit(db_sess, entity, scope, "update_where")
-        values = checked_values(patch, entity.info)
-        limits.agree(values, entity.info)
+        narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
+        call = await call.under(scope)
+        values = _new_values(patch, call)
         if not values:
             return 0
-        there = [*limits.conditions, *conditions, *entity.live()]
-        verify = to_confirm(limits, values, entity.info)
-        writing = self._update_where(db_sess, there, values, verify)
-        return await naming(
-            writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess, self.entity.info))
-        )
+        writing = _update_where(call, [*call.limits.conditions, *narrowed, *self.entity.live()], values)
+        return await naming(writing, lambda: unbindable_value(call.info, values, call.dialect))
 
-    async def _update_where(
-        self, db_sess: AsyncSession, there: Sequence[ColumnElement[bool]], values: Mapping[str, Any], verify: Limits
-    ) -> int:
-        statement = self._update_all(there, values, dialect_of(db_sess, self.entity.info))
-        if not verify.others:
-            return await self._count(db_sess, statement)
 
-        async def refused() -> ScopeMismatch | None:
-            return await refused_change(db_sess, self.entity, verify, values, there, "update_where")
+def _new_values(patch: Patch[TRow], call: Call[TRow, Any]) -> dict[str, Any]:
+    values = checked_values(patch, call.info)
+    call.limits.agree(values, call.info)
+    return values
 
-        return await scope_first(self.entity, lambda: self._count_inside(db_sess, statement, verify), refused)
 
-    def _update_all(
-        self, conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any], dialect: Dialect
-    ) -> Update:
-        """Give the UPDATE; on PostgreSQL it has all rows locked in key order before it touches the first."""
-        info = self.entity.info
-        keep_keys(info, values)
-        written = by_column(info, {**values, **next_version(info)})
-        statement = limited(update(info.row), *conditions).values(written)
-        if dialect.name != "postgresql":
-            return statement
-        return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
+async def _update_each(
+    call: Call[TRow, TData], patches: Mapping[Any, Patch[TRow]], expected_versions: Mapping[Any, Any] | None
+) -> BatchResult[TData, Any]:
+    read = _read(call, list(patches.values()))
+    writer = BatchWriter(call, list(patches))
+    targets = await writer.targets(call.conditions(), expected_versions, read.columns)
+    writing = writer.update(targets, Changes(*read.assignments(arrays=targets.by_arrays)))
+    return await naming(writing, lambda: unbindable(call.info, read.columns, targets.dialect, read.first, "patch"))
 
-    async def _count(self, db_sess: AsyncSession, statement: Update) -> int:
-        if len(db_sess.identity_map):
-            keys = await self._keys(db_sess, statement)
-            await keep_in_step(db_sess, self.entity, keys, "update_where", seen=True)
-            return len(keys)
-        result: Any = await execute_writing(db_sess, statement, self.entity.origin("update_where"))
-        return int(result.rowcount)
 
-    async def _count_inside(self, db_sess: AsyncSession, statement: Update, verify: Limits) -> int:
-        async with savepoint(db_sess):
-            keys = await self._keys(db_sess, statement)
-            await confirm_all(db_sess, self.entity, verify, keys, "update_where")
-        await keep_in_step(db_sess, self.entity, keys, "update_where", seen=True)
+async def _update_where(
+    call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
+) -> int:
+    statement = _update_all(call, conditions, values)
+    if not call.limits.must_verify(values, call.info):
+        return await _count(call, statement)
+
+    async def write() -> int:
+        async with call.savepoint():
+            keys = await _keys(call, statement)
+            await call.confirm(keys)
+        await keep_in_step(call, keys, seen=True)
         return len(keys)
 
-    async def _keys(self, db_sess: AsyncSession, statement: Update) -> list[Key]:
-        returning: Any = cast("Any", statement).returning(*self.entity.info.key_attributes)
-        rows = await execute_writing(db_sess, returning, self.entity.origin("update_where"))
-        return [tuple(row) for row in rows.all()]
+    async def refused() -> ScopeMismatch | None:
+        return await refused_change(call, values, conditions)
+
+    return await scope_first(call, write, refused)
+
+
+def _update_all(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> Update:
+    """Give the UPDATE; on PostgreSQL it has all rows locked in key order before it touches the first."""
+    info = call.info
+    keep_keys(info, values)
+    written = by_column(info, {**values, **next_version(info)})
+    statement = limited(update(info.row), *conditions).values(written)
+    if call.dialect.name != "postgresql":
+        return statement
+    return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
+
+
+async def _count(call: Call[Any, Any], statement: Update) -> int:
+    if len(call.db_sess.identity_map):
+        keys = await _keys(call, statement)
+        await keep_in_step(call, keys, seen=True)
+        return len(keys)
+    result: Any = await call.execute_writing(statement, call.origin())
+    return int(result.rowcount)
+
+
+async def _keys(call: Call[Any, Any], statement: Update) -> list[Key]:
+    returning: Any = cast("Any", statement).returning(*call.info.key_attributes)
+    return [tuple(row) for row in (await call.execute_writing(returning, call.origin())).all()]
 
 
 class _Sieve:
     """Refuses patches that could not be sent, alone or beside the first one that could."""
 
-    def __init__(self, info: RowInfo[Any], limits: Limits) -> None:
-        self.info, self.limits = info, limits
+    def __init__(self, call: Call[Any, Any]) -> None:
+        self.call, self.info = call, call.info
         self.first: tuple[Patch[Any], Collection[str]] | None = None
 
     def refuse(self, index: int, item: tuple[Any, Patch[Any]]) -> None:
         pk, patch = item
         self.info.key(pk)
-        fields = _read(self.info, self.limits, [patch], index).columns
+        fields = _read(self.call, [patch], index).columns
         keep_keys(self.info, fields)
         if self.first is None:
             self.first = patch, fields.keys()
@@ -258,10 +245,10 @@ class _Sieve:
             Patches(self.info, [self.first[0], patch], index - 1)
 
 
-def _read(info: RowInfo[Any], limits: Limits, patches: Sequence[Patch[Any]], first: int = 0) -> Patches:
+def _read(call: Call[Any, Any], patches: Sequence[Patch[Any]], first: int = 0) -> Patches:
     """Read patches and hold them against the scope."""
-    read = Patches(info, patches, first)
-    for name in limits.stamps.keys() & read.columns.keys():
+    read = Patches(call.info, patches, first)
+    for name in call.limits.stamps.keys() & read.columns.keys():
         for value in read.columns[name]:
-            limits.agree({name: value}, info)
+            call.limits.agree({name: value}, call.info)
     return read

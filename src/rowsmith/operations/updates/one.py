@@ -1,4 +1,4 @@
-"""Changing one row: by a patch, by soft deletion, by restoring it."""
+"""Changing one row."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ from typing import Any, Generic, NoReturn
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy import types as sqltypes
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningUpdate
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch, StaleVersion
-from rowsmith.execution import Origin, execute, execute_writing
+from rowsmith.execution import Origin
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values, storable
-from rowsmith.operations.admission import admit, confirm, savepoint
-from rowsmith.operations.arrays.keys import dialect_of
 from rowsmith.operations.blocks.binding import naming, unbindable_value
-from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.entity import Entity
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.present import present, present_written
-from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.scope import Limits, SearchScope
 
 T = TypeVar("T")
@@ -32,10 +29,10 @@ T = TypeVar("T")
 class Updater(Operation[TRow, TData]):
     """Changes one row; one statement."""
 
-    @located("update")
+    @verb("update")
     async def update(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         pk: Any,
         patch: Patch[TRow],
         *,
@@ -59,15 +56,12 @@ class Updater(Operation[TRow, TData]):
             ScopeMismatch: the patch would move the row out of the scope.
             InvalidValue, ConstraintViolation: a value or constraint said no; RefusedByTrigger: a trigger did.
         """
-        entity = self.entity
-        limits = await admit(db_sess, entity, scope, "update")
-        values = _new_values(patch, limits, entity.info)
-        target = live_target(entity, pk, limits, expected_version)
+        call = await call.under(scope)
+        values = _new_values(patch, call.limits, call.info)
+        target = live_target(self.entity, pk, call.limits, expected_version)
         if not values:
-            return await target.read(db_sess, "update")
-        verify = limits if limits.must_verify(values, entity.info) else None
-        writing = target.write(db_sess, values, "update", verify)
-        return await naming(writing, lambda: unbindable_value(entity.info, values, dialect_of(db_sess, entity.info)))
+            return await target.read(call)
+        return await naming(target.write(call, values), lambda: unbindable_value(call.info, values, call.dialect))
 
     def statement(
         self, pk: Any, patch: Patch[TRow], limits: Limits, expected_version: Any = None
@@ -81,40 +75,6 @@ def _new_values(patch: Patch[TRow], limits: Limits, info: RowInfo[TRow]) -> dict
     values = checked_values(patch, info)
     limits.agree(values, info)
     return values
-
-
-class SoftDeleter(Operation[TRow, TData]):
-    """Marks one row as deleted, or unmarks it; one statement each.
-
-    Raises:
-        MappingError: on use, where no ``soft_delete`` is declared.
-    """
-
-    @located("delete")
-    async def delete(self, db_sess: AsyncSession, pk: Any, *, scope: SearchScope | None = None) -> TData:
-        """Mark a live row as deleted and give it.
-
-        Raises:
-            EntityNotFound: absent, already deleted or outside the scope, all alike.
-        """
-        limits = await admit(db_sess, self.entity, scope, "delete")
-        soft_delete = declared_soft_delete(self.entity)
-        target = live_target(self.entity, pk, limits)
-        return await target.write(db_sess, soft_delete.marking(), "delete")
-
-    @located("restore")
-    async def restore(self, db_sess: AsyncSession, pk: Any, *, scope: SearchScope | None = None) -> TData:
-        """Make a deleted row live again and give it.
-
-        Raises:
-            EntityNotFound: absent, not deleted or outside the scope, all alike.
-            EntityAlreadyExists: its place was taken meanwhile (a unique index over live rows).
-        """
-        limits = await admit(db_sess, self.entity, scope, "restore")
-        soft_delete = declared_soft_delete(self.entity)
-        conditions = [*limits.conditions, soft_delete.is_deleted()]
-        target = Target(self.entity, self.entity.info.key(pk), conditions)
-        return await target.write(db_sess, soft_delete.unmarking(), "restore")
 
 
 class Target(Generic[T]):
@@ -140,61 +100,54 @@ class Target(Generic[T]):
         statement = limited(update(info.row), *conditions).values(written)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
-    async def write(
-        self, db_sess: AsyncSession, values: Mapping[str, Any], operation: str, verify: Limits | None = None
-    ) -> T:
+    async def write(self, call: Call[Any, T], values: Mapping[str, Any]) -> T:
         """Send the UPDATE and give the row as it is afterwards; one that left its scope is undone."""
-        origin = self.entity.origin(operation, writes=values)
-        if verify is None:
-            record = await self._send(db_sess, self.statement(values), origin)
+        origin = call.origin(writes=values)
+        if call.limits.must_verify(values, call.info):
+            record = await self._send_inside(call, values, origin)
         else:
-            record = await self._send_inside(db_sess, values, origin, verify)
-        if values.keys().isdisjoint(self.entity.info.primary_key):
-            await keep_in_step(db_sess, self.entity, [self.key], operation, seen=True)
-        return (await present_written(db_sess, self.entity, [record], operation))[0]
+            record = await self._send(call, self.statement(values), origin)
+        if values.keys().isdisjoint(call.info.primary_key):
+            await keep_in_step(call, [self.key], seen=True)
+        return (await present_written(call, [record]))[0]
 
-    async def read(self, db_sess: AsyncSession, operation: str) -> T:
+    async def read(self, call: Call[Any, T]) -> T:
         """Give the row as it is, in the expected version."""
         statement = limited(self.entity.shape.select(), *self.conditions, *self._in_version())
-        origin = self.entity.origin(operation)
-        record: Sequence[Any] | None = (await execute(db_sess, statement, origin)).one_or_none()
+        record: Sequence[Any] | None = (await call.execute(statement)).one_or_none()
         if record is None:
-            await self._fail(db_sess, origin)
-        return (await present(db_sess, self.entity.shape, [record], origin))[0]
+            await self._fail(call)
+        return (await present(call, [record]))[0]
 
-    async def _send_inside(
-        self, db_sess: AsyncSession, values: Mapping[str, Any], origin: Origin, verify: Limits
-    ) -> Sequence[Any]:
-        keys, operation = self.entity.info.key_attributes, origin.operation or ""
+    async def _send_inside(self, call: Call[Any, T], values: Mapping[str, Any], origin: Origin) -> Sequence[Any]:
+        keys = call.info.key_attributes
 
         async def write() -> Sequence[Any]:
-            async with savepoint(db_sess):
-                record = await self._send(db_sess, self.statement(values).returning(*keys), origin)
-                await confirm(db_sess, self.entity, verify, tuple(record[-len(keys) :]), operation)
+            async with call.savepoint():
+                record = await self._send(call, self.statement(values).returning(*keys), origin)
+                await call.confirm([tuple(record[-len(keys) :])])
             return record[: -len(keys)]
 
         async def refused() -> ScopeMismatch | None:
-            there = [*self.conditions, *self._in_version()]
-            return await refused_change(db_sess, self.entity, verify, values, there, operation)
+            return await refused_change(call, values, [*self.conditions, *self._in_version()])
 
-        return await scope_first(self.entity, write, refused)
+        return await scope_first(call, write, refused)
 
-    async def _send(self, db_sess: AsyncSession, statement: Any, origin: Origin) -> Sequence[Any]:
-        record: Sequence[Any] | None = (await execute_writing(db_sess, statement, origin)).one_or_none()
-        if record is None and await is_there(db_sess, self.entity, [*self.conditions, *self._in_version()], origin):
-            record = (await execute_writing(db_sess, statement, origin)).one_or_none()
+    async def _send(self, call: Call[Any, T], statement: Any, origin: Origin) -> Sequence[Any]:
+        record: Sequence[Any] | None = (await call.execute_writing(statement, origin)).one_or_none()
+        if record is None and await is_there(call, [*self.conditions, *self._in_version()]):
+            record = (await call.execute_writing(statement, origin)).one_or_none()
             if record is None:
                 raise RefusedByTrigger
-        return record if record is not None else await self._fail(db_sess, origin)
+        return record if record is not None else await self._fail(call)
 
-    async def _fail(self, db_sess: AsyncSession, origin: Origin) -> NoReturn:
+    async def _fail(self, call: Call[Any, T]) -> NoReturn:
         """Nothing matched: say whether the row is absent or in another version."""
-        operation = origin.operation or ""
         if self.expected_version is not None:
-            there = limited(select(*self.entity.info.key_attributes), *self.conditions)
-            if (await execute(db_sess, there, origin)).first() is not None:
-                raise self.entity.located(StaleVersion(), operation)
-        raise self.entity.absent(operation, [self.key[0] if len(self.key) == 1 else self.key])
+            there = limited(select(*call.info.key_attributes), *self.conditions)
+            if (await call.execute(there)).first() is not None:
+                raise StaleVersion
+        raise call.absent([self.key[0] if len(self.key) == 1 else self.key])
 
     def _in_version(self) -> list[ColumnElement[bool]]:
         if self.expected_version is None or self.entity.info.version is None:
@@ -202,15 +155,13 @@ class Target(Generic[T]):
         return [self.entity.info.attribute(self.entity.info.version) == self.expected_version]
 
 
-async def is_there(
-    db_sess: AsyncSession, entity: Entity[Any, Any], conditions: Sequence[ColumnElement[bool]], origin: Origin
-) -> bool:
+async def is_there(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> bool:
     """Say whether a row that a write did not reach is there after all; if it is, nobody else changes it from now on.
 
     Then it came meanwhile, or a trigger refused the write: the same write again tells which.
     """
-    there = limited(select(*entity.info.key_attributes), *conditions).with_for_update(of=entity.info.row)
-    return (await execute(db_sess, there, origin)).first() is not None
+    there = limited(select(*call.info.key_attributes), *conditions).with_for_update(of=call.info.row)
+    return (await call.execute(there)).first() is not None
 
 
 def live_target(entity: Entity[Any, T], pk: Any, limits: Limits, expected_version: Any = None) -> Target[T]:
@@ -235,17 +186,3 @@ def next_version(info: RowInfo[Any]) -> dict[str, Any]:
     if isinstance(info.columns[info.version].type, sqltypes.Integer):
         return {info.version: info.attribute(info.version) + 1}
     return {info.version: generate(None)}
-
-
-def declared_soft_delete(entity: Entity[Any, Any]) -> SoftDelete:
-    """Give the entity's soft deletion.
-
-    Raises:
-        MappingError: there is none; the message says what to declare.
-    """
-    if entity.soft_delete is None:
-        name = entity.info.row.__name__
-        raise MappingError(
-            f"{name} has no soft deletion: declare soft_delete = SoftDelete({name}.deleted_at), or purge"
-        )
-    return entity.soft_delete

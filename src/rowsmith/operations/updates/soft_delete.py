@@ -1,19 +1,51 @@
-"""Marking many rows as deleted, or bringing them back."""
+"""Marking rows as deleted, or bringing them back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from rowsmith.operations.admission import admit
-from rowsmith.operations.entity import Operation, TData, TRow, located
+from rowsmith.errors import MappingError
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.entity import Entity
 from rowsmith.operations.results import BatchResult
-from rowsmith.operations.updates.one import declared_soft_delete
+from rowsmith.operations.soft_delete import SoftDelete
+from rowsmith.operations.updates.one import Target, live_target
 from rowsmith.operations.updates.statement import Changes
 from rowsmith.operations.updates.writer import BatchWriter
 from rowsmith.scope import SearchScope
+
+
+class SoftDeleter(Operation[TRow, TData]):
+    """Marks one row as deleted, or unmarks it; one statement each.
+
+    Raises:
+        MappingError: on use, where no ``soft_delete`` is declared.
+    """
+
+    @verb("delete")
+    async def delete(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
+        """Mark a live row as deleted and give it.
+
+        Raises:
+            EntityNotFound: absent, already deleted or outside the scope, all alike.
+        """
+        call = await call.under(scope)
+        soft_delete = declared_soft_delete(self.entity)
+        return await live_target(self.entity, pk, call.limits).write(call, soft_delete.marking())
+
+    @verb("restore")
+    async def restore(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
+        """Make a deleted row live again and give it.
+
+        Raises:
+            EntityNotFound: absent, not deleted or outside the scope, all alike.
+            EntityAlreadyExists: its place was taken meanwhile (a unique index over live rows).
+        """
+        call = await call.under(scope)
+        soft_delete = declared_soft_delete(self.entity)
+        conditions = [*call.limits.conditions, soft_delete.is_deleted()]
+        return await Target(self.entity, call.info.key(pk), conditions).write(call, soft_delete.unmarking())
 
 
 class BatchSoftDeleter(Operation[TRow, TData]):
@@ -23,9 +55,9 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         MappingError: on use, where no ``soft_delete`` is declared.
     """
 
-    @located("batch_delete")
+    @verb("batch_delete")
     async def delete(
-        self, db_sess: AsyncSession, ids: Sequence[Any], *, scope: SearchScope | None = None
+        self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:
         """Mark live rows as deleted, locked in the order of their keys, and report them.
 
@@ -35,15 +67,15 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         Raises:
             InvalidValue: an id is no key, or stands twice.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_delete")
+        call = await call.under(scope)
         soft_delete = declared_soft_delete(self.entity)
-        writer = BatchWriter(db_sess, self.entity, ids, "batch_delete")
-        target = await writer.target([*limits.conditions, soft_delete.is_live()])
-        return await writer.update(target, Changes(soft_delete.marking()))
+        writer = BatchWriter(call, ids)
+        targets = await writer.targets([*call.limits.conditions, soft_delete.is_live()])
+        return await writer.update(targets, Changes(soft_delete.marking()))
 
-    @located("batch_restore")
+    @verb("batch_restore")
     async def restore(
-        self, db_sess: AsyncSession, ids: Sequence[Any], *, scope: SearchScope | None = None
+        self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:
         """Make deleted rows live again, locked in the order of their keys, and report them.
 
@@ -54,8 +86,22 @@ class BatchSoftDeleter(Operation[TRow, TData]):
             EntityAlreadyExists: the place of one was taken meanwhile (a unique index over live rows).
             InvalidValue: an id is no key, or stands twice.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_restore")
+        call = await call.under(scope)
         soft_delete = declared_soft_delete(self.entity)
-        writer = BatchWriter(db_sess, self.entity, ids, "batch_restore")
-        target = await writer.target([*limits.conditions, soft_delete.is_deleted()])
-        return await writer.update(target, Changes(soft_delete.unmarking()))
+        writer = BatchWriter(call, ids)
+        targets = await writer.targets([*call.limits.conditions, soft_delete.is_deleted()])
+        return await writer.update(targets, Changes(soft_delete.unmarking()))
+
+
+def declared_soft_delete(entity: Entity[Any, Any]) -> SoftDelete:
+    """Give the entity's soft deletion.
+
+    Raises:
+        MappingError: there is none; the message says what to declare.
+    """
+    if entity.soft_delete is None:
+        name = entity.info.row.__name__
+        raise MappingError(
+            f"{name} has no soft deletion: declare soft_delete = SoftDelete({name}.deleted_at), or purge"
+        )
+    return entity.soft_delete

@@ -44,7 +44,8 @@ from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
 from rowsmith.operations.arrays.wanted import NAME, Parameter, wanted, wanted_values
 from rowsmith.operations.blocks.gate import Gate
-from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.operations.call import TData, TRow
+from rowsmith.operations.entity import Entity
 from rowsmith.operations.updates.one import next_version
 
 TMade = TypeVar("TMade")
@@ -69,7 +70,7 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class BatchTarget(Generic[TRow, TData]):
+class Targets(Generic[TRow, TData]):
     """The rows with some keys, and every condition that they must satisfy in the same statement.
 
     ``keys`` stand each once; ``versions`` are the ones expected, in the order of the keys, or empty;
@@ -121,7 +122,7 @@ class BatchTarget(Generic[TRow, TData]):
         for start in range(0, len(self.keys), max(size, 1)):
             yield range(start, min(start + size, len(self.keys)))
 
-    def part(self, places: Sequence[int]) -> BatchTarget[TRow, TData]:
+    def part(self, places: Sequence[int]) -> Targets[TRow, TData]:
         """Give the target of some of the keys."""
         if len(places) == len(self.keys):
             return self

@@ -6,111 +6,101 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Generic
 
-from sqlalchemy import ColumnElement, Executable, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import ColumnElement, Executable
 
-from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, StaleVersion
-from rowsmith.execution import Origin, execute, execute_writing
+from rowsmith.execution import Origin
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
-from rowsmith.mapping import RowInfo
-from rowsmith.operations.admission import savepoint
-from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition, unique_keys
+from rowsmith.operations.arrays.keys import Key, unique_keys
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.blocks.gate import pass_gate
-from rowsmith.operations.entity import Entity, TData, TRow
+from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.updates.statement import (
-    BatchTarget,
     Changes,
+    Targets,
     keep_keys,
     lock_strength,
     plain_keys,
     versions_of,
 )
-from rowsmith.scope import NO_LIMITS, Limits
 
 
 class BatchWriter(Generic[TRow, TData]):
-    """One batch over ids in one session.
+    """One batch over ids.
 
     Args:
-        db_sess: the session to write in.
-        entity: what the rows are.
-        ids: their keys, each once.
-        operation: for error codes.
+        call: whose batch it is.
+        ids: the rows' keys, each once.
 
     Raises:
         InvalidValue: an id is no key, or stands twice.
     """
 
-    def __init__(self, db_sess: AsyncSession, entity: Entity[TRow, TData], ids: Sequence[Any], operation: str) -> None:
-        self.db_sess, self.entity, self.ids, self.operation = db_sess, entity, list(ids), operation
-        self.dialect, self.keys = dialect_of(db_sess, entity.info), unique_keys(entity.info, self.ids)
+    def __init__(self, call: Call[TRow, TData], ids: Sequence[Any]) -> None:
+        self.call, self.entity, self.ids = call, call.entity, list(ids)
+        self.keys = unique_keys(call.info, self.ids)
         # A key as Keyed.data has it: the value itself, or for a composite key the tuple.
-        self.plain: Sequence[Any] = self.ids if len(entity.info.primary_key) == 1 else self.keys
+        self.plain: Sequence[Any] = self.ids if len(call.info.primary_key) == 1 else self.keys
 
-    async def target(
+    async def targets(
         self,
         conditions: Sequence[ColumnElement[bool]],
         expected_versions: Mapping[Any, Any] | None = None,
         written: Collection[str] = (),
-    ) -> BatchTarget[TRow, TData]:
-        """Give the target of these ids under some conditions; ``written`` are the attributes whose values differ."""
+    ) -> Targets[TRow, TData]:
+        """Give these ids as targets under some conditions; ``written`` are the attributes whose values differ."""
         info = self.entity.info
         versions = versions_of(info, self.ids, expected_versions)
         sent = {*info.primary_key, *written, *([info.version] if versions and info.version else [])}
-        gate = await pass_gate(self.db_sess, info, self.entity.origin(self.operation), sent)
-        through_orm = gate.mapped or len(self.db_sess.identity_map) > 0
-        return BatchTarget(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate)
+        gate = await pass_gate(self.call.db_sess, info, self.call.origin(), sent)
+        through_orm = gate.mapped or len(self.call.db_sess.identity_map) > 0
+        return Targets(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate)
 
-    async def update(
-        self, target: BatchTarget[TRow, TData], changes: Changes, verify: Limits = NO_LIMITS
-    ) -> BatchResult[TData, Any]:
+    async def update(self, target: Targets[TRow, TData], changes: Changes) -> BatchResult[TData, Any]:
         """Update the rows and report them.
 
         Args:
             target: which rows.
             changes: what to write; where it is nothing, the rows are only read.
-            verify: the scope to hold the written rows against, if its conditions read what is written.
 
         Raises:
             StaleVersion, ScopeMismatch: nothing at all is written then.
         """
         keep_keys(self.entity.info, changes.values)
+        verifies = self.call.limits.must_verify(changes.values, self.entity.info)
 
         def statement(places: Sequence[int], again: bool) -> Executable:
             return target.part(places).update(changes.part(places), again=again)
 
         async def write() -> dict[Any, Any]:
             chunks = target.chunks(len(changes.parameters))
-            async with savepoint(self.db_sess) if target.versions or verify.others else nullcontext():
+            async with self.call.savepoint() if target.versions or verifies else nullcontext():
                 done = await self._write(target, statement, chunks, changes.values)
                 await self._refuse_stale(target, done)
-                if verify.others:
-                    await confirm_all(self.db_sess, self.entity, verify, self._keys_in(done), self.operation)
+                if verifies:
+                    await self.call.confirm(self._keys_in(done))
             return done
 
         async def refused() -> ScopeMismatch | None:
             for places in target.chunks(len(changes.parameters)):
                 there = target.part(places).matched(changes.part(places))
-                given = self.db_sess, self.entity, verify, changes.values
-                if error := await refused_change(*given, there, self.operation):
+                if error := await refused_change(self.call, changes.values, there):
                     return error
             return None
 
         if not changes.values:
             return await self._read(target)
         with collector_paused():
-            done = await (scope_first(self.entity, write, refused) if verify.others else write())
-            await keep_in_step(self.db_sess, self.entity, self._keys_in(done), self.operation, seen=True)
+            done = await (scope_first(self.call, write, refused) if verifies else write())
+            await keep_in_step(self.call, self._keys_in(done), seen=True)
             return await self._report(done)
 
-    async def delete(self, target: BatchTarget[TRow, TData]) -> BatchResult[TData, Any]:
+    async def delete(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Remove the rows and report what they were."""
         before = await self._nested(target)
 
@@ -125,18 +115,18 @@ class BatchWriter(Generic[TRow, TData]):
     def _forget(self, done: Mapping[Any, Any]) -> None:
         """Take objects out of the session again that RETURNING put there: their rows are gone."""
         for item in done.values() if self.entity.shape.is_row else ():
-            if isinstance(item, self.entity.info.row) and item in self.db_sess:
-                self.db_sess.expunge(item)
+            if isinstance(item, self.entity.info.row) and item in self.call.db_sess:
+                self.call.db_sess.expunge(item)
 
-    async def _nested(self, target: BatchTarget[TRow, TData]) -> dict[Key, TData] | None:
+    async def _nested(self, target: Targets[TRow, TData]) -> dict[Key, TData] | None:
         """Read data that RETURNING cannot give, of rows that are still there and locked from now on."""
         if self.entity.shape.returnable:
             return None
-        return await present_keys(self.db_sess, self.entity, self.keys, self.operation, target.conditions, lock=True)
+        return await present_keys(self.call, self.keys, target.conditions, lock=True)
 
-    async def _read(self, target: BatchTarget[TRow, TData]) -> BatchResult[TData, Any]:
+    async def _read(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Report the rows as they are: for a patch with nothing set."""
-        found = await present_keys(self.db_sess, self.entity, self.keys, self.operation, target.conditions)
+        found = await present_keys(self.call, self.keys, target.conditions)
         if not target.versions:
             return await self._report(dict.fromkeys(plain_keys(self.entity.info, list(found))), found)
         expected = list[Key]()
@@ -148,13 +138,13 @@ class BatchWriter(Generic[TRow, TData]):
 
     async def _write(
         self,
-        target: BatchTarget[TRow, TData],
+        target: Targets[TRow, TData],
         statement: Callable[[Sequence[int], bool], Executable],
         chunks: Iterable[Sequence[int]],
         writes: Mapping[str, Any] | None = None,
     ) -> dict[Any, Any]:
         """Send the statement for every chunk and give data by key."""
-        origin = self.entity.origin(self.operation, deletes=writes is None, writes=writes)
+        origin = self.call.origin(deletes=writes is None, writes=writes)
         done = dict[Any, Any]()
 
         async def send(places: Sequence[int], *, again: bool = False) -> None:
@@ -167,12 +157,12 @@ class BatchWriter(Generic[TRow, TData]):
             # the statement's snapshot did not see. The next one's does. What it does not reach a trigger refuses.
             await send(left, again=True)
             if refused := [place for place in left if self.plain[place] not in done]:
-                await give_up(self.db_sess)
-                raise self.entity.located(RefusedByTrigger.at(refused[0], "row"), self.operation)
+                await give_up(self.call.db_sess)
+                raise RefusedByTrigger.at(refused[0], "row")
         return done
 
     async def _left(
-        self, target: BatchTarget[TRow, TData], done: Mapping[Any, Any], writes: Mapping[str, Any] | None
+        self, target: Targets[TRow, TData], done: Mapping[Any, Any], writes: Mapping[str, Any] | None
     ) -> list[int]:
         """Give the places of rows that were not reached and are there all the same, locked from now on.
 
@@ -185,7 +175,7 @@ class BatchWriter(Generic[TRow, TData]):
             found.update(plain_keys(self.entity.info, await self._keys(there)))
         return [place for place in self._places_not_in(done) if self.plain[place] in found]
 
-    async def _refuse_stale(self, target: BatchTarget[TRow, TData], done: Mapping[Any, Any]) -> None:
+    async def _refuse_stale(self, target: Targets[TRow, TData], done: Mapping[Any, Any]) -> None:
         """Tell rows that are there in another version from absent ones."""
         if not target.versions or len(done) == len(self.keys):
             return
@@ -208,47 +198,24 @@ class BatchWriter(Generic[TRow, TData]):
         if found is None and self.entity.shape.returnable:
             return BatchResult([done[key] for key in there], missing)
         keys = self._keys_in(done)
-        found = found or await present_keys(self.db_sess, self.entity, keys, self.operation)
+        found = found or await present_keys(self.call, keys)
         return BatchResult([found[key] for key in keys], missing)
 
     def _there(self, done: Mapping[Any, Any]) -> Sequence[Any]:
         return self.plain if set(self.plain) <= done.keys() else [key for key in self.plain if key in done]
 
     async def _records(
-        self, target: BatchTarget[TRow, TData], statement: Executable, origin: Origin
+        self, target: Targets[TRow, TData], statement: Executable, origin: Origin
     ) -> Sequence[Sequence[Any]]:
         if target.keyed.through_orm:
-            return (await execute_writing(self.db_sess, statement, origin)).all()
-        return await fetch_records(self.db_sess, statement, origin)
+            return (await self.call.execute_writing(statement, origin)).all()
+        return await fetch_records(self.call.db_sess, statement, origin)
 
     async def _keys(self, statement: Executable) -> list[Key]:
-        rows = await execute(self.db_sess, statement, self.entity.origin(self.operation))
-        return [tuple(row) for row in rows.all()]
+        return [tuple(row) for row in (await self.call.execute(statement)).all()]
 
     def _keys_in(self, done: Mapping[Any, Any]) -> Sequence[Key]:
         return [key for key, plain in zip(self.keys, self.plain, strict=True) if plain in done]
 
     def _places_not_in(self, done: Mapping[Any, Any]) -> list[int]:
         return [place for place, plain in enumerate(self.plain) if plain not in done]
-
-
-def to_confirm(limits: Limits, written: Iterable[str], info: RowInfo[Any]) -> Limits:
-    """Give what rows must be held against once these attributes are written; mostly nothing."""
-    return limits if limits.must_verify(written, info) else NO_LIMITS
-
-
-async def confirm_all(
-    db_sess: AsyncSession, entity: Entity[Any, Any], limits: Limits, keys: Sequence[Key], operation: str
-) -> None:
-    """Hold rows just written against the conditions of their scope that could not be stamped.
-
-    Raises:
-        ScopeMismatch: one is outside; the caller must undo the write.
-    """
-    dialect = dialect_of(db_sess, entity.info)
-    for chunk in key_chunks(keys, dialect, entity.info.key_columns):
-        written = keys_condition(entity.info, chunk, dialect)
-        # Those inside are counted: to a search for those outside SQLAlchemy would add the class's own condition.
-        inside = limited(select(func.count()).select_from(entity.info.table), written, *limits.others)
-        if (await execute(db_sess, inside, entity.origin(operation))).scalar_one() != len(chunk):
-            raise entity.located(ScopeMismatch(), operation)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn
 
 from sqlalchemy import ColumnElement, insert, null, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
-from rowsmith.errors import MappingError, RefusedByTrigger, RepositoryError
-from rowsmith.execution import execute, flush
+from rowsmith.errors import MappingError, RefusedByTrigger
+from rowsmith.execution import flush
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
-from rowsmith.operations.admission import admit, savepoint
 from rowsmith.operations.arrays.fetch import Fetch, fetch_columns, fetch_underneath
-from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, dialect_of, key_chunks
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.blocks.binding import naming, unbindable
-from rowsmith.operations.blocks.block import Block, Columns, Reader, blocks, joined
+from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.blocks.gate import Gate, pass_gate
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
-from rowsmith.operations.entity import Entity, Operation, TData, TRow, located
 from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.inserts.branches import branches_of
@@ -31,8 +29,7 @@ from rowsmith.operations.inserts.many import Many, gathered
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult, Upserted
 from rowsmith.operations.upserts.statement import UpsertStatement, conflict_keys
-from rowsmith.operations.written import confirm_all
-from rowsmith.scope import Limits, SearchScope
+from rowsmith.scope import SearchScope
 
 
 class BatchUpserter(Operation[TRow, TData]):
@@ -43,10 +40,10 @@ class BatchUpserter(Operation[TRow, TData]):
     one outside the scope, is not there for the caller: its key is merely taken.
     """
 
-    @located("batch_upsert")
+    @verb("batch_upsert")
     async def upsert(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         specs: Many[Spec[TRow]],
         *,
         scope: SearchScope | None = None,
@@ -69,110 +66,96 @@ class BatchUpserter(Operation[TRow, TData]):
             ScopeMismatch: a spec says otherwise than the scope.
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
-        limits = await admit(db_sess, self.entity, scope, "batch_upsert")
-        upsertion = Upsertion(self.entity, limits, conflict or self.entity.conflict, "batch_upsert")
+        upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict)
         with collector_paused():
-            return BatchResult(await upsertion.write(db_sess, await gathered(specs)), [])
+            return BatchResult(await upsertion.write(await gathered(specs)), [])
 
 
-class Upsertion(Operation[TRow, TData]):
-    """Rows being upserted under one resolved scope."""
+class Upsertion(Generic[TRow, TData]):
+    """Rows being upserted by one call."""
 
-    def __init__(self, entity: Entity[TRow, TData], limits: Limits, conflict: Conflict, operation: str) -> None:
-        self.entity, self.limits, self.operation = entity, limits, operation
-        self.conflict, self.key = conflict, conflict.resolve(entity.info)
-        shape, info = entity.shape, entity.info
-        names = (*shape.names, *info.primary_key, *self.key.names)
+    def __init__(self, call: Call[TRow, TData], conflict: Conflict) -> None:
+        self.call, self.info = call, call.info
+        self.conflict, self.key = conflict, conflict.resolve(call.info)
+        names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names)
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
 
-    async def write(self, db_sess: AsyncSession, specs: Sequence[Spec[TRow]]) -> list[Upserted[TData]]:
+    async def write(self, specs: Sequence[Spec[TRow]]) -> list[Upserted[TData]]:
         """Upsert all; results in input order."""
         if not specs:
             return []
-        if branches := branches_of(self.entity.info, specs):
+        if branches := branches_of(self.info, specs):
             raise MappingError(f"an upsert writes one row for each spec: create the {branches[0].name} by themselves")
-        reader = Reader(self.entity.info, self.limits)
-        try:
-            block = joined([reader.read(part) for part in blocks(specs)])
-            keys = conflict_keys(self.entity.info, self.key, block)
-            await flush(db_sess, self.entity.origin(self.operation))
-            rows = await self._write(db_sess, reader.fields or (), block, keys)
-            await keep_in_step(db_sess, self.entity, self._primary_keys(rows), self.operation)
-            return await self._results(db_sess, rows)
-        except RepositoryError as exc:
-            exc.locate(self.entity.domain, self.operation)
-            raise
+        reader = SpecReader(self.info, self.call.limits)
+        block = joined([reader.read(part) for part in blocks(specs)])
+        keys = conflict_keys(self.info, self.key, block)
+        await flush(self.call.db_sess, self.call.origin())
+        rows = await self._write(reader.fields or (), block, keys)
+        await keep_in_step(self.call, self._primary_keys(rows))
+        return await self._results(rows)
 
-    async def _write(
-        self, db_sess: AsyncSession, given: Sequence[str], block: Block, keys: Sequence[Key]
-    ) -> list[_Written]:
-        if not self.limits.others:
-            return await self._rows(db_sess, given, block, keys)
-        new = NewRows(self.entity, self.limits, lambda: block, self.operation)
+    async def _write(self, given: Sequence[str], block: Block, keys: Sequence[Key]) -> list[_Written]:
+        if not self.call.limits.others:
+            return await self._rows(given, block, keys)
+        new = NewRows(self.call, lambda: block)
 
         async def write() -> list[_Written]:
-            async with savepoint(db_sess):
-                rows = await self._rows(db_sess, given, block, keys)
-                await confirm_all(db_sess, new, self._primary_keys(rows))
+            async with self.call.savepoint():
+                rows = await self._rows(given, block, keys)
+                await self.call.confirm(self._primary_keys(rows), new.refusal)
             return rows
 
-        return await scope_first(self.entity, write, lambda: new.refused(db_sess))
+        return await scope_first(self.call, write, new.refused)
 
-    async def _rows(
-        self, db_sess: AsyncSession, given: Sequence[str], block: Block, keys: Sequence[Key]
-    ) -> list[_Written]:
+    async def _rows(self, given: Sequence[str], block: Block, keys: Sequence[Key]) -> list[_Written]:
         """Send the upsert, then see to the rows that it gave no answer for."""
-        conditions = [*self.limits.conditions, *self.entity.live()]
-        statement = UpsertStatement(self.entity.info, self.key, given, conditions, self.back, self.conflict.update)
-        found = await self._sent(db_sess, statement, block, keys)
+        conditions = self.call.conditions()
+        statement = UpsertStatement(self.info, self.key, given, conditions, self.back, self.conflict.update)
+        found = await self._sent(statement, block, keys)
         silent = [place for place, key in enumerate(keys) if key not in found]
         if len(keys) - len(silent) != len(found):
             raise MappingError(
-                f"the key ({', '.join(self.key.names)}) of {self.entity.info.row.__name__} is stored otherwise than "
+                f"the key ({', '.join(self.key.names)}) of {self.info.row.__name__} is stored otherwise than "
                 "it was given, so rows cannot be told apart: upsert them one by one"
             )
-        there = await self._there(db_sess, [keys[place] for place in silent], conditions) if silent else {}
+        there = await self._there([keys[place] for place in silent], conditions) if silent else {}
         for place in silent:
             if keys[place] in there:
                 if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time
-                    await self._refuse(db_sess, place)
+                    await self._refuse(place)
                 found[keys[place]] = there[keys[place]]
             else:
-                found[keys[place]] = await self._insert(db_sess, block, place)
+                found[keys[place]] = await self._insert(block, place)
         return [found[key] for key in keys]
 
-    async def _sent(
-        self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key]
-    ) -> dict[Key, _Written]:
-        gate = await pass_gate(db_sess, self.entity.info, self.entity.origin(self.operation), block.columns)
+    async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Written]:
+        gate = await pass_gate(self.call.db_sess, self.info, self.call.origin(), block.columns)
         if gate.inserts_arrays:
-            return await self._arrays(db_sess, statement, block, keys, gate)
+            return await self._arrays(statement, block, keys, gate)
         send = self._values if gate.dialect.name == "postgresql" else self._values_after_a_look
-        return await send(db_sess, statement, block, keys)
+        return await send(statement, block, keys)
 
     async def _arrays(
-        self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key], gate: Gate
+        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], gate: Gate
     ) -> dict[Key, _Written]:
-        source = Unnested(self.entity.info, tuple(block.columns))
+        source = Unnested(self.info, tuple(block.columns))
         arrays = source.arrays(block.columns, gate.dialect)
         fetch = Fetch(statement.from_arrays(source, block, gate.dialect), arrays, gate.dialect)
         send = fetch_underneath if gate.driver else fetch_columns
-        *columns, news = await send(db_sess, self.entity.origin(self.operation), fetch)
+        *columns, news = await send(self.call.db_sess, self.call.origin(), fetch)
         records = list(zip(*columns, strict=True))
         if len(keys) == 1 and records:
             return {keys[0]: (records[0], news[0])}
         return dict(zip(self._keys_of(columns), zip(records, news, strict=True), strict=True))
 
-    async def _values(
-        self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key]
-    ) -> dict[Key, _Written]:
+    async def _values(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Written]:
         """Send each value by itself, the rows in the order of their keys."""
-        dialect, found = dialect_of(db_sess, self.entity.info), dict[Key, _Written]()
+        dialect, found = self.call.dialect, dict[Key, _Written]()
         order = sorted(range(block.size), key=keys.__getitem__ if _are_sortable(keys) else lambda at: repr(keys[at]))
         ordered: Columns = {name: [column[place] for place in order] for name, column in block.columns.items()}
         for part in _parts(Block(ordered, block.types, block.size), SQLITE_PARAMETERS // (len(block.columns) + 1)):
             made = statement.from_values(part, dialect)
-            rows = (await execute(db_sess, made, self.entity.origin(self.operation), RAW)).all()
+            rows = (await self.call.execute(made, RAW)).all()
             written: list[_Written] = [(tuple(row[:-1]), row[-1]) for row in rows]
             if len(keys) == 1 and written:
                 return {keys[0]: written[0]}
@@ -180,54 +163,52 @@ class Upsertion(Operation[TRow, TData]):
         return found
 
     async def _values_after_a_look(
-        self, db_sess: AsyncSession, statement: UpsertStatement, block: Block, keys: Sequence[Key]
+        self, statement: UpsertStatement, block: Block, keys: Sequence[Key]
     ) -> dict[Key, _Written]:
         """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
-        before = await self._there(db_sess, keys, [] if self.key.where is None else [self.key.where])
+        before = await self._there(keys, [] if self.key.where is None else [self.key.where])
         found: dict[Key, _Written] = {}
         for part in _parts(block, SQLITE_PARAMETERS // (len(block.columns) + 1)):
-            made = statement.from_values(part, dialect_of(db_sess, self.entity.info))
-            rows = await self._rows_of(db_sess, made, part)
+            made = statement.from_values(part, self.call.dialect)
+            rows = await self._rows_of(made, part)
             records = [tuple(row) for row in rows]
             found |= {
                 key: (record, key not in before) for key, record in zip(self._keys_in(records), records, strict=True)
             }
         return found
 
-    async def _rows_of(self, db_sess: AsyncSession, statement: Any, block: Block) -> Sequence[Any]:
-        sending = execute(db_sess, statement, self.entity.origin(self.operation), RAW)
-        dialect = dialect_of(db_sess, self.entity.info)
-        return (await naming(sending, lambda: unbindable(self.entity.info, block.columns, dialect, block.first))).all()
+    async def _rows_of(self, statement: Any, block: Block) -> Sequence[Any]:
+        sending = self.call.execute(statement, RAW)
+        dialect = self.call.dialect
+        return (await naming(sending, lambda: unbindable(self.info, block.columns, dialect, block.first))).all()
 
-    async def _there(
-        self, db_sess: AsyncSession, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]
-    ) -> dict[Key, _Written]:
+    async def _there(self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]) -> dict[Key, _Written]:
         """Give the rows that are there under some conditions."""
-        columns, dialect = self.entity.info.columns, dialect_of(db_sess, self.entity.info)
-        origin, found = self.entity.origin(self.operation), dict[Key, _Written]()
+        columns, dialect = self.info.columns, self.call.dialect
+        found = dict[Key, _Written]()
         for chunk in key_chunks(keys, dialect, [columns[name] for name in self.key.names]):
             wanted = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
             statement = limited(select(*(columns[name] for name in self.back)), wanted, *conditions)
-            records = [tuple(row) for row in (await execute(db_sess, statement, origin)).all()]
+            records = [tuple(row) for row in (await self.call.execute(statement)).all()]
             found |= {key: (record, False) for key, record in zip(self._keys_in(records), records, strict=True)}
         return found
 
-    async def _insert(self, db_sess: AsyncSession, block: Block, place: int) -> _Written:
+    async def _insert(self, block: Block, place: int) -> _Written:
         """Insert a row whose key is taken by one that this caller does not see: the database says so in its own words.
 
         If it does not, that row is gone meanwhile, and this one is created.
         """
-        info = self.entity.info
+        info = self.info
         row = {name: column[place] for name, column in block.columns.items()}
         values = {info.columns[name].key: null() if value is None else value for name, value in row.items()}
         statement = insert(info.row).values(values).returning(*(info.columns[name] for name in self.back))
-        rows = await self._rows_of(db_sess, statement, block.part(place, 1))
+        rows = await self._rows_of(statement, block.part(place, 1))
         if not rows:
-            await self._refuse(db_sess, place)
+            await self._refuse(place)
         return tuple(rows[0]), True
 
-    async def _refuse(self, db_sess: AsyncSession, place: int) -> NoReturn:
-        await give_up(db_sess)
+    async def _refuse(self, place: int) -> NoReturn:
+        await give_up(self.call.db_sess)
         raise RefusedByTrigger.at(place)
 
     def _keys_of(self, columns: Sequence[Sequence[Any]]) -> list[Key]:
@@ -238,16 +219,16 @@ class Upsertion(Operation[TRow, TData]):
         return [tuple(record[place] for place in places) for record in records]
 
     def _primary_keys(self, rows: Sequence[_Written]) -> list[Key]:
-        places = [self.back.index(name) for name in self.entity.info.primary_key]
+        places = [self.back.index(name) for name in self.info.primary_key]
         return [tuple(record[place] for place in places) for record, _ in rows]
 
-    async def _results(self, db_sess: AsyncSession, rows: Sequence[_Written]) -> list[Upserted[TData]]:
-        shape = self.entity.shape
+    async def _results(self, rows: Sequence[_Written]) -> list[Upserted[TData]]:
+        shape = self.call.entity.shape
         if shape.names:
             data = shape.build_all([record[: len(shape.names)] for record, _ in rows])
         else:
             keys = self._primary_keys(rows)
-            found = await present_keys(db_sess, self.entity, keys, self.operation)
+            found = await present_keys(self.call, keys)
             data = [found[key] for key in keys]
         return [Upserted(item, new) for item, (_, new) in zip(data, rows, strict=True)]
 

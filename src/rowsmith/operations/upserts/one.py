@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from rowsmith.mapping import Spec
-from rowsmith.operations.admission import admit
+from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
-from rowsmith.operations.entity import Operation, TData, TRow, located
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.many import Upsertion
 from rowsmith.scope import SearchScope
@@ -16,10 +13,10 @@ from rowsmith.scope import SearchScope
 class Upserter(Operation[TRow, TData]):
     """Creates one row, or changes the one with its key; otherwise as :class:`BatchUpserter`; one statement."""
 
-    @located("upsert")
+    @verb("upsert")
     async def upsert(
         self,
-        db_sess: AsyncSession,
+        call: Call[TRow, TData],
         spec: Spec[TRow],
         *,
         scope: SearchScope | None = None,
@@ -39,6 +36,5 @@ class Upserter(Operation[TRow, TData]):
             ScopeMismatch: the spec says otherwise than the scope.
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
-        limits = await admit(db_sess, self.entity, scope, "upsert")
-        upsertion = Upsertion(self.entity, limits, conflict or self.entity.conflict, "upsert")
-        return (await upsertion.write(db_sess, [spec]))[0]
+        call = await call.under(scope)
+        return (await Upsertion(call, conflict or self.entity.conflict).write([spec]))[0]

@@ -1,0 +1,257 @@
+"""One call of a verb: whose it is, in which session, under which limits. What every verb shares stands here, once.
+
+A verb is a method of an operation object, named by :func:`verb`. Its callers hand it a session; what it gets is a
+:class:`Call` in that session, on which it admits the scope, sends its statements, and confirms what it wrote.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Unpack, cast
+
+from sqlalchemy import ColumnElement, Executable, Result, exists, literal, select
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import visitors
+from typing_extensions import TypeVar
+
+from rowsmith.conditions import limited, resolve
+from rowsmith.errors import RepositoryError, ScopeMismatch
+from rowsmith.execution import Origin, execute, execute_writing, translated
+from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
+from rowsmith.operations.entity import Entity, Rules, make_entity
+from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, Related, SearchScope, require_scope, resolve_scope
+
+TRow = TypeVar("TRow")
+TData = TypeVar("TData", default=TRow)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Call(Generic[TRow, TData]):
+    """One call of a verb.
+
+    ``entity`` is what it is about, ``operation`` the verb's name in error codes, ``db_sess`` the session whose
+    transaction it works in; ``limits`` is what the scope says about the entity's rows, and ``related`` what it says
+    about others: nothing before :meth:`under` has admitted a scope.
+    """
+
+    entity: Entity[TRow, TData]
+    operation: str
+    db_sess: AsyncSession
+    limits: Limits = NO_LIMITS
+    related: Related | None = None
+
+    async def under(self, scope: SearchScope | None) -> Call[TRow, TData]:
+        """Admit a scope: resolve it, and run its existence checks, all in one statement.
+
+        Raises:
+            ScopeError: the scope is used wrongly.
+            Exception: the error declared by the first check that fails.
+        """
+        if self.entity.scope_required:
+            require_scope(scope, self.info.row)
+        limits = resolve_scope(scope, self.info)
+        if limits.checks:
+            await self._run(limits.checks)
+        return replace(self, limits=limits, related=Related(scope, self.info, self.entity.scope_required))
+
+    def below(self, row: type[Any]) -> Call[Any, Any]:
+        """Give the call for rows below those it is about, under what its scope says of them.
+
+        Raises:
+            ScopeRequired: it says nothing, and a scope is required.
+        """
+        entity: Entity[Any, Any] = make_entity(row)
+        limits = resolve_scope(None, entity.info) if self.related is None else self.related.require(entity.info)
+        return Call(entity, self.operation, self.db_sess, limits, self.related)
+
+    @property
+    def info(self) -> RowInfo[TRow]:
+        """What is known of the mapped class."""
+        return self.entity.info
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of the database that the session has these rows in."""
+        return dialect_of(self.db_sess, self.entity.info)
+
+    def conditions(self, include_deleted: bool = False) -> list[ColumnElement[bool]]:
+        """Give what holds of every row that the call may see: the scope's conditions, and that it is not deleted."""
+        return [*self.limits.conditions, *self.entity.live(include_deleted)]
+
+    def origin(self, *, deletes: bool = False, writes: Collection[str] | None = None) -> Origin:
+        """Say whose call a statement is; ``writes`` are the attributes that an UPDATE changes."""
+        return self.entity.origin(self.operation, deletes=deletes, writes=writes)
+
+    async def execute(
+        self,
+        statement: Executable,
+        options: Mapping[str, Any] | None = None,
+        parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
+    ) -> Result[Any]:
+        """Send a statement; see :func:`rowsmith.execution.execute`."""
+        return await execute(self.db_sess, statement, self.origin(), options, parameters)
+
+    async def execute_writing(self, statement: Executable, origin: Origin) -> Result[Any]:
+        """Send an UPDATE or DELETE; see :func:`rowsmith.execution.execute_writing`."""
+        return await execute_writing(self.db_sess, statement, origin)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncGenerator[None]:
+        """Undo the block if it fails, without giving up the transaction around it."""
+        async with translated(), self.db_sess.begin_nested():
+            yield
+
+    def absent(self, ids: Sequence[Any]) -> Exception:
+        """Give the domain's error for rows that are not there for this caller."""
+        return self.located(self.entity.absent(ids))
+
+    def located(self, error: Exception) -> Exception:
+        """Give the error with this call's domain and operation in its code."""
+        if isinstance(error, RepositoryError):
+            error.locate(self.entity.domain, self.operation)
+        return error
+
+    @contextmanager
+    def locating(self) -> Generator[None]:
+        """Do what :meth:`located` does to every error that leaves the block."""
+        try:
+            yield
+        except RepositoryError as exc:
+            self.located(exc)
+            raise
+
+    async def confirm(self, keys: Sequence[Key], refusal: Callable[[int], Exception] | None = None) -> None:
+        """Hold rows just written against the conditions of the scope that could not be stamped.
+
+        Args:
+            keys: the rows', as the database has them.
+            refusal: makes the error for the row at a place among the keys.
+
+        Raises:
+            ScopeMismatch: one is outside; the caller must undo the write.
+        """
+        inside, dialect = set[Key](), self.dialect
+        for chunk in key_chunks(keys, dialect, self.info.key_columns):
+            written = keys_condition(self.info, chunk, dialect)
+            there = limited(select(*self.info.key_attributes), written, *self.limits.others)
+            inside.update(map(tuple, (await self.execute(there)).all()))
+        place = next((place for place, key in enumerate(keys) if key not in inside), None)
+        if place is not None:
+            raise self.located(ScopeMismatch() if refusal is None else refusal(place))
+
+    async def _run(self, checks: Sequence[ExistenceCheck]) -> None:
+        found = (await execute(self.db_sess, _existence(checks), self._of_others(checks))).one()
+        for check, exists_ in zip(checks, found, strict=True):
+            if not exists_:
+                raise self.located(check.error(check.message))
+
+    def _of_others(self, checks: Sequence[ExistenceCheck]) -> Origin:
+        """Say that the checks are about other rows, which may be in another database."""
+        elements: Iterator[Any] = (each for check in checks for each in visitors.iterate(resolve(check.exists)))
+        subjects = (each._annotations.get("parententity") for each in elements)  # pyright: ignore[reportPrivateUsage]
+        subject = next((subject for subject in subjects if subject is not None), self.info)
+        return replace(self.origin(), mapper=subject.mapper)
+
+
+def _existence(checks: Sequence[ExistenceCheck]) -> Any:
+    # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
+    return select(*(exists(limited(select(literal(1)), resolve(check.exists))) for check in checks))
+
+
+class Operation(Generic[TRow, TData]):
+    """Base of the operation objects: stateless, made once, usable with any AsyncSession.
+
+    ``Querier(GroupRow)`` gives rows, for private methods; ``Querier(GroupRow, into=GroupData)`` gives data.
+    An entity that was read already, such as a DBSource's, may stand in for the row.
+    """
+
+    def __init__(
+        self, row: type[TRow] | Entity[TRow, TData], *, into: type[TData] | None = None, **rules: Unpack[Rules]
+    ) -> None:
+        self.entity: Entity[TRow, TData] = row if isinstance(row, Entity) else make_entity(row, into, **rules)
+
+
+class HasEntity(Protocol):
+    """What :func:`verb` and its like decorate the methods of."""
+
+    entity: Any
+
+
+TOperation = TypeVar("TOperation", bound=HasEntity)
+TCall = TypeVar("TCall")
+_Method = Callable[Concatenate[TOperation, TCall, P], Coroutine[Any, Any, R]]
+_Verb = Callable[Concatenate[TOperation, AsyncSession, P], Coroutine[Any, Any, R]]
+_Stream = Callable[Concatenate[TOperation, TCall, P], AsyncGenerator[R, None]]
+_StreamVerb = Callable[Concatenate[TOperation, AsyncSession, P], AsyncGenerator[R, None]]
+_Chunked = Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]
+
+
+def verb(operation: str) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
+    """Make a verb of a coroutine method: its callers give a session, and it gets the :class:`Call` in that session.
+
+    ``operation`` is the verb's name in error codes, said here and nowhere else.
+    """
+
+    def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
+        @wraps(method)
+        async def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> R:
+            call: Any = Call(self.entity, operation, db_sess)
+            try:
+                return await method(self, call, *args, **kwargs)
+            except RepositoryError as exc:
+                call.located(exc)
+                raise
+
+        return cast("_Verb[TOperation, P, R]", _named(run, operation, method))
+
+    return decorate
+
+
+def stream_verb(operation: str) -> Callable[[_Stream[TOperation, TCall, P, R]], _StreamVerb[TOperation, P, R]]:
+    """Do what :func:`verb` does, for a method that is an asynchronous generator."""
+
+    def decorate(method: _Stream[TOperation, TCall, P, R]) -> _StreamVerb[TOperation, P, R]:
+        @wraps(method)
+        def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
+            call: Any = Call(self.entity, operation, db_sess)
+            return method(self, call, *args, **kwargs)
+
+        return cast("_StreamVerb[TOperation, P, R]", _named(run, operation, method))
+
+    return decorate
+
+
+def chunked_verb(operation: str) -> Callable[[_Chunked[TOperation, P, R]], _Chunked[TOperation, P, R]]:
+    """Name a method that opens sessions itself, one after the other, and makes a :class:`Call` in each."""
+
+    def decorate(method: _Chunked[TOperation, P, R]) -> _Chunked[TOperation, P, R]:
+        @wraps(method)
+        async def run(self: TOperation, *args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return await method(self, *args, **kwargs)
+            except RepositoryError as exc:
+                exc.locate(self.entity.domain, operation)
+                raise
+
+        return cast("_Chunked[TOperation, P, R]", _named(run, operation, method))
+
+    return decorate
+
+
+def _named(run: Any, operation: str, method: Any) -> Any:
+    """Give the verb its name, and the signature that its callers see."""
+    given = inspect.signature(method)
+    seen = [
+        parameter.replace(name="db_sess", annotation="AsyncSession") if parameter.name == "call" else parameter
+        for parameter in given.parameters.values()
+    ]
+    run.operation, run.__signature__ = operation, given.replace(parameters=seen)
+    return run

@@ -1,0 +1,148 @@
+"""Numbering rows within their parents: the parents are locked, and the highest numbers looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, func, select
+from sqlalchemy.sql import visitors
+
+from rowsmith.conditions import limited
+from rowsmith.errors import ErrorFacts, InvalidValue, ReferenceNotFound, RepositoryError
+from rowsmith.mapping import RowInfo, check_for_comparison, row_info
+from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
+from rowsmith.operations.blocks.block import Block
+from rowsmith.operations.call import Call
+from rowsmith.operations.conflict import unique_keys_of
+from rowsmith.operations.entity import Entity
+from rowsmith.operations.next_value import NextValue
+from rowsmith.scope import NO_LIMITS, Limits, Related, resolve_scope
+
+
+async def number_within(call: Call[Any, Any], blocks: Sequence[Block]) -> list[Block]:
+    """Lock the parents of some rows and give the rows with their numbers; two statements.
+
+    Raises:
+        ReferenceNotFound: a parent is absent or outside the scope; or the error declared for its foreign key.
+        InvalidValue: a spec gives a number itself, or no parent.
+        ScopeRequired: the scope does not tell whose parents are meant.
+    """
+    numbering = _Numbering(call)
+    parents = [numbering.parents_of(block) for block in blocks]
+    keys = sorted({key for found in parents for key in found}, key=repr)
+    await numbering.lock(keys)
+    last = await numbering.last(keys)
+    return [numbering.numbered(block, found, last) for block, found in zip(blocks, parents, strict=True)]
+
+
+class _Numbering:
+    """The statements about the parents of one call's rows."""
+
+    def __init__(self, call: Call[Any, Any]) -> None:
+        number: NextValue | None = call.entity.next_value
+        assert number is not None  # noqa: S101 - only asked for where rows are numbered
+        self.call, self.info, self.number = call, call.info, number
+        self.foreign_key = number.foreign_key(call.info)
+
+    def parents_of(self, block: Block) -> list[Key]:
+        """Give the key of each row's parent."""
+        number, row = self.number, self.info.row.__name__
+        if number.column.key in block.columns:
+            raise InvalidValue(f"{row}.{number.column.key} is numbered here: leave it out of the spec")
+        for name in number.parents:
+            if name not in block.columns or type(None) in block.types[name]:
+                raise InvalidValue(f"{row}.{name} says within what is counted: give it")
+        return list(zip(*(block.columns[name] for name in number.parents), strict=True))
+
+    async def lock(self, parents: Sequence[Key]) -> None:
+        """Lock the parents until the transaction ends."""
+        inside, found, dialect = self._inside(), set[Key](), self.call.dialect
+        places = {element.parent: element.column for element in self.foreign_key.elements}
+        columns: list[Column[Any]] = [places[self.info.columns[name]] for name in self.number.parents]
+        for chunk in key_chunks(parents, dialect, columns):
+            these = columns_condition(columns, chunk, dialect)
+            statement = limited(select(*columns), these, *inside).order_by(*columns)
+            # NO KEY UPDATE: rows that merely refer to the parent are not kept waiting.
+            found.update(map(tuple, (await self.call.execute(statement.with_for_update(key_share=True))).all()))
+        if len(found) != len(parents):
+            raise _absent(self.call, self.foreign_key)
+
+    async def last(self, parents: Sequence[Key]) -> dict[Key, int]:
+        """Give the highest number within each parent that has one."""
+        columns, found = [self.info.columns[name] for name in self.number.parents], dict[Key, int]()
+        number, dialect = self.info.columns[self.number.column.key], self.call.dialect
+        counted = () if self._is_shared() else self.info.own_rows
+        for chunk in key_chunks(parents, dialect, columns):
+            these = columns_condition(columns, chunk, dialect)
+            statement = limited(select(*columns, func.max(number)), these, *counted).group_by(*columns)
+            rows = (await self.call.execute(statement)).all()
+            found.update({tuple(row[:-1]): row[-1] for row in rows if row[-1] is not None})
+        return found
+
+    def numbered(self, block: Block, parents: Sequence[Key], last: dict[Key, int]) -> Block:
+        """Give the rows with their numbers; ``last`` counts on with them."""
+        numbers: list[int] = []
+        for parent in parents:
+            last[parent] = last.get(parent, self.number.start - 1) + 1
+            numbers.append(last[parent])
+        name = self.number.column.key
+        return block.beside({name: numbers}, {name: {int}})
+
+    def _inside(self) -> Sequence[ColumnElement[bool]]:
+        """Give what must hold for a parent under the scope."""
+        related = self.call.related or Related(None, self.info)
+        table = self.foreign_key.referred_table
+        row = _row_of(table, self.info)
+        limits = NO_LIMITS if related.is_free else None if row is None else related.limits(row_info(row))
+        if limits is not None:
+            return limits.conditions
+        own = resolve_scope(related.scope, self.info)
+        if any(_reads(condition, self.foreign_key) for condition in own.conditions):
+            return ()
+        if same := _same_columns(own, self.info, table):
+            return same
+        raise related.silence(table.name if row is None else row.__name__)
+
+    def _is_shared(self) -> bool:
+        """Say whether rows of other classes in the table take numbers away: a unique key over it knows no classes."""
+        names = {self.info.columns[name] for name in (*self.number.parents, self.number.column.key)}
+        return any(set(key.columns) <= names for key in unique_keys_of(self.info.table))
+
+
+def _row_of(table: FromClause, info: RowInfo[Any]) -> type[Any] | None:
+    """Give the class that a table is mapped to; of several the base."""
+    mappers = [mapper for mapper in info.mapper.registry.mappers if mapper.local_table is table]
+    bases = [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
+    return bases[0] if bases else None
+
+
+def _reads(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint) -> bool:
+    keys = {(column.table.key, column.name) for column in foreign_key.columns}
+    columns = (part for part in visitors.iterate(condition) if isinstance(part, Column))
+    return any((getattr(column.table, "key", None), column.name) in keys for column in columns)
+
+
+def _same_columns(own: Limits, info: RowInfo[Any], table: FromClause) -> list[ColumnElement[bool]]:
+    """Give the scope's equalities as those on a parent's columns of the same names, where their values fit."""
+    stamps = {info.columns[name].name: value for name, value in own.stamps.items()}
+    columns = [column for column in table.columns if column.name in stamps]
+    fitting = [column for column in columns if not check_for_comparison(column.type)(stamps[column.name])]
+    return [column == stamps[column.name] for column in fitting]
+
+
+def _absent(call: Call[Any, Any], foreign_key: ForeignKeyConstraint) -> Exception:
+    entity: Entity[Any, Any] = call.entity
+    name = None if foreign_key.name is None else str(foreign_key.name)
+    kind = entity.violations.get(name or "", ReferenceNotFound)
+    error = kind(f"the {foreign_key.referred_table.name} row to count within does not exist")
+    if isinstance(error, RepositoryError):
+        columns = tuple(column.name for column in foreign_key.columns)
+        error.facts = ErrorFacts(
+            domain=entity.domain,
+            operation=call.operation,
+            constraint=name,
+            table=entity.info.table.name,
+            columns=columns,
+        )
+    return error
