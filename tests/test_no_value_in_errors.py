@@ -406,12 +406,14 @@ async def test_a_group_of_errors(any_tables: WithTables) -> None:
                         sa.insert(CanaryRow), [{**vars(Canary(2)), "document": {CANARY: 1}, "amount": 1}]
                     )
                 except sa.exc.DBAPIError as exc:
-                    exc.add_note(f"while writing {exc}")
-                    raise ExceptionGroup("several", [ValueError("mine"), ExceptionGroup("inner", [exc])]) from None
+                    exc.add_note(f"while writing {CANARY}")
+                    errors = [exc]
+                raise ExceptionGroup("several", [ValueError("mine"), ExceptionGroup("inner", errors)])
 
         with pytest.raises(ExceptionGroup) as caught:
             await broken()
         assert traces(caught.value) == []
+        assert "withheld" in "".join(everything(caught.value))
         assert "mine" in repr(caught.value)
 
 

@@ -16,12 +16,11 @@ from dataclasses import replace
 from itertools import pairwise, starmap
 from traceback import walk_tb
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy
 from asyncpg import exceptions as pg
 from sqlalchemy import engine, exc, orm
-from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.event import attr, legacy
 from sqlalchemy.orm import exc as orm_exc
 
@@ -119,7 +118,7 @@ def _own_error(failure: BaseException) -> Exception | None:
 
 def _hands_over(caller: CodeType, called: CodeType) -> bool:
     """Say whether SQLAlchemy calls a default or a listener here: types are called from elsewhere."""
-    if caller is DefaultExecutionContext._process_execute_defaults.__code__:
+    if caller.co_name == "_process_execute_defaults":
         return called.co_name not in {"get_insert_default", "get_update_default"}  # of SQL, which has types
     return caller.co_filename in _LISTENED_TO and not called.co_filename.startswith((_SQLALCHEMY, "<"))
 
@@ -156,7 +155,7 @@ def scrub(failure: BaseException) -> None:
         seen.add(id(error))
         waiting += [error.__cause__, error.__context__]
         if isinstance(error, BaseExceptionGroup):
-            waiting += error.exceptions
+            waiting += cast("BaseExceptionGroup[BaseException]", error).exceptions
         if isinstance(error, STATEMENT_ERRORS):
             _scrub_one(error)
 
