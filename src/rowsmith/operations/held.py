@@ -162,7 +162,7 @@ async def _refused(
     db_sess: AsyncSession,
     entity: Entity[Any, Any],
     limits: Limits,
-    rows: Select[Any],
+    rows: Select[*tuple[Any, ...]],
     row: Mapping[str, Any],
     operation: str,
 ) -> ScopeMismatch | None:

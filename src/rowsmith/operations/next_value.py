@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,8 +161,8 @@ def _row_of(table: FromClause, info: RowInfo[Any]) -> type[Any] | None:
 
 def _reads(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint) -> bool:
     keys = {(column.table.key, column.name) for column in foreign_key.columns}
-    columns = (part for part in visitors.iterate(condition) if isinstance(part, Column))
-    return any((getattr(column.table, "key", None), column.name) in keys for column in columns)
+    parts: Iterator[Any] = visitors.iterate(condition)
+    return any(isinstance(part, Column) and (getattr(part.table, "key", None), part.name) in keys for part in parts)
 
 
 def _same_columns(own: Limits, info: RowInfo[Any], table: FromClause) -> list[ColumnElement[bool]]:
