@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from rowsmith import (
     AnyOf,
@@ -73,7 +73,7 @@ def scope_of(*conditions: Condition) -> SearchScope:
     return Conditions(conditions)
 
 
-other = sa.orm.aliased(DeskRow)
+other = aliased(DeskRow)
 IN_A = DeskRow.tenant == "a"
 TOLD: dict[str, SearchScope] = {
     "any of": AnyOf(scope_of(IN_A), scope_of(DeskRow.tenant == "c")),

@@ -154,7 +154,9 @@ async def refused_change(
     return await _refused(call, rows, row)
 
 
-async def _refused(call: Call[Any, Any], rows: Select[Any], row: Mapping[str, Any]) -> ScopeMismatch | None:
+async def _refused(
+    call: Call[Any, Any], rows: Select[*tuple[Any, ...]], row: Mapping[str, Any]
+) -> ScopeMismatch | None:
     # Located here, as the error of a row that was written: a partial form has another operation's name.
     info, limits, error = call.info, call.limits, ScopeMismatch()
     call.located(error)

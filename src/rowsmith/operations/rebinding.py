@@ -28,7 +28,7 @@ def rebound(
         if is_of_others(element, info):
             return element
         if isinstance(element, Column) and is_table(element.table, info):
-            return instead(element)
+            return instead(element)  # pyright: ignore[reportUnknownArgumentType]
         return source if is_table(element, info) else None
 
     traverse: Callable[..., ColumnElement[bool]] = cast("Any", visitors).replacement_traverse
