@@ -2,9 +2,9 @@
 
 All combinators here have the meaning of ordinary two-valued logic on top of SQL's three-valued one:
 a condition that is NULL for a row does not hold for it, and :func:`negation` is the exact complement,
-rows with NULL included. Each stands in parentheses of its own, whatever it is made of: SQLAlchemy gives none to
-SQL written as text, so that an OR in it would open what stands beside it. :func:`limited` is the one way to a
-statement's WHERE. Nothing here talks to a database.
+rows with NULL included. Where they are joined each stands in parentheses of its own, whatever it is made of:
+SQLAlchemy gives none to SQL written as text, so that an OR in it would open what stands beside it. :func:`limited`
+is the one way to a statement's WHERE. Nothing here talks to a database.
 """
 
 from __future__ import annotations
@@ -122,20 +122,18 @@ def whole(expression: ColumnElement[T]) -> ColumnElement[T]:
     return expression if isinstance(expression, Whole) else Whole(_of_wholes(expression))
 
 
-def _of_wholes(given: Any) -> Any:
-    match given:
-        case Grouping():
-            return _of_wholes(given.element)
-        case BooleanClauseList() if given.clauses:
-            join = and_ if given.operator is operators.and_ else or_
-            return join(*map(whole, given.clauses))
-        case AsBoolean():
-            make: Any = AsBoolean
-            return make(whole(given.element), given.operator, given.negate)
-        case UnaryExpression() if given.operator is operators.inv:
-            return UnaryExpression(whole(given.element), operator=operators.inv, type_=given.type)
-        case _:
-            return given
+def _of_wholes(expression: Any) -> Any:
+    given, make_as_boolean = expression, cast("Any", AsBoolean)
+    if isinstance(expression, Grouping):
+        return _of_wholes(given.element)
+    if isinstance(expression, BooleanClauseList) and expression.clauses:
+        join = and_ if expression.operator is operators.and_ else or_
+        return join(*map(whole, expression.clauses))
+    if isinstance(expression, AsBoolean):
+        return make_as_boolean(whole(given.element), given.operator, given.negate)
+    if isinstance(expression, UnaryExpression) and given.operator is operators.inv:
+        return cast("Any", UnaryExpression)(whole(given.element), operator=operators.inv, type_=given.type)
+    return given
 
 
 def limited(statement: TStatement, *conditions: ColumnElement[bool]) -> TStatement:
@@ -144,7 +142,7 @@ def limited(statement: TStatement, *conditions: ColumnElement[bool]) -> TStateme
 
 
 def resolve(condition: Condition) -> ColumnElement[bool]:
-    """Give the SQL expression of one condition, whole, calling it if it is a callable.
+    """Give the SQL expression of one condition, calling it if it is a callable.
 
     Raises:
         InvalidFilter: it is neither; a Python ``bool`` is the usual slip (``is None`` for ``.is_(None)``).
@@ -155,7 +153,7 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {kind_of(expression)}; "
             "compare with None by .is_(None), not by 'is None'"
         )
-    return whole(cast("ColumnElement[bool]", expression))
+    return cast("ColumnElement[bool]", expression)
 
 
 def check_boolean(condition: ColumnElement[Any]) -> None:
@@ -193,7 +191,7 @@ def resolve_all(conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:
 
 def conjunction(conditions: Sequence[Condition]) -> ColumnElement[bool]:
     """All conditions together; of nothing it is true, as in logic."""
-    return and_(true(), *resolve_all(conditions))
+    return and_(true(), *map(whole, resolve_all(conditions)))
 
 
 def disjunction(conditions: Sequence[Condition]) -> ColumnElement[bool]:
@@ -204,9 +202,9 @@ def disjunction(conditions: Sequence[Condition]) -> ColumnElement[bool]:
     """
     if not conditions:
         raise InvalidFilter("an OR needs at least one condition: leave it out if nothing is to be limited")
-    return or_(*resolve_all(conditions))
+    return or_(*map(whole, resolve_all(conditions)))
 
 
 def negation(condition: Condition) -> ColumnElement[bool]:
     """The exact complement: holds where the condition is false or NULL."""
-    return resolve(condition).is_not(true())
+    return whole(resolve(condition)).is_not(true())

@@ -81,8 +81,6 @@ def _compared(given: Any, table: Table) -> Extent:
     if operator in (operators.is_, operators.is_not) and isinstance(_bare(right), True_):
         inside = extent(left, table)
         return inside if operator is operators.is_ else _OPPOSITE.get(inside, inside)
-    if operator in (operators.in_op, operators.not_in_op) and _is_empty_list(right):
-        return Extent.NONE if operator is operators.in_op else Extent.ALL
     values = _value(left), _value(right)
     if operator in _COMPARISONS and not any(value is _UNKNOWN for value in values):
         return _known(_evaluated(operator, *values), given, table)
@@ -107,22 +105,16 @@ def _evaluated(operator: Any, left: Any, right: Any) -> Any:
 
 
 def _value(given: Any) -> Any:
-    match _bare(given):
-        case True_():
-            return True
-        case False_():
-            return False
-        case Null():
-            return None
-        case BindParameter() as parameter if not parameter.expanding:
-            return cast("Any", parameter).effective_value
-        case _:
-            return _UNKNOWN
+    bare: Any = _bare(given)
+    if isinstance(bare, (True_, False_)):
+        return isinstance(bare, True_)
+    if isinstance(bare, BindParameter):
+        return _bound(bare)
+    return None if isinstance(bare, Null) else _UNKNOWN
 
 
-def _is_empty_list(given: Any) -> bool:
-    bare = _bare(given)
-    return isinstance(bare, BindParameter) and bare.expanding and not bare.effective_value
+def _bound(parameter: Any) -> Any:
+    return _UNKNOWN if parameter.expanding else parameter.effective_value
 
 
 def _bare(given: Any) -> Any:

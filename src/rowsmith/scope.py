@@ -565,7 +565,9 @@ def _may_read(element: Any, names: set[str]) -> bool:
         return str(element.name) in names
     if isinstance(element, Function):
         return element.name not in _OF_THEIR_ARGUMENTS or bool(element.packagenames)
-    if not isinstance(element, _TRANSPARENT):
-        return True
+    return not isinstance(element, _TRANSPARENT) or _has_own_operator(element)
+
+
+def _has_own_operator(element: Any) -> bool:
     used = (getattr(element, "operator", None), getattr(element, "modifier", None))
     return any(isinstance(operator, operators.custom_op) for operator in used)

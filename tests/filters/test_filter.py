@@ -221,7 +221,7 @@ class OnlyOdd(Filter[ThingRow]):
 def test_a_filter_may_compile_fields_of_its_own() -> None:
     """An overridden `to_conditions` adds to what is generated, in groups too."""
     given = OnlyOdd(odd=True, OR=[OnlyOdd(odd=False), OnlyOdd(small=NumberFilter(equals=1))])
-    assert sql(given) == ["filter_things.id % 2 = 0 OR filter_things.small = 1", "filter_things.id % 2 = 1"]
+    assert sql(given) == ["(filter_things.id % 2 = 0) OR (filter_things.small = 1)", "filter_things.id % 2 = 1"]
 
 
 class Upper(TypeDecorator[str]):
@@ -265,7 +265,7 @@ def test_everything_given_holds_together_and_groups_stay_groups() -> None:
         "filter_things.small < 5",
         "filter_things.flag = true",
         "filter_things.big = 1",
-        "filter_things.id = 3 AND filter_things.big = 2 OR filter_things.big = 4",
+        "((filter_things.id = 3) AND (filter_things.big = 2)) OR (filter_things.big = 4)",
         "(filter_things.id = 5) IS NOT true",
     ]
 

@@ -66,11 +66,11 @@ def test_in_is_spelt_in_in_json_and_in_underscore_in_python() -> None:
     [
         ({"text": {"contains": "a"}}, "(filter_things.the_text LIKE $1::VARCHAR)"),
         ({"text": {"i_contains": "a"}}, "(lower(filter_things.the_text) LIKE lower($1::VARCHAR))"),
-        ({"text": {"not_contains": "a"}}, "(filter_things.the_text LIKE $1::VARCHAR) IS NOT true"),
+        ({"text": {"not_contains": "a"}}, "((filter_things.the_text LIKE $1::VARCHAR)) IS NOT true"),
         ({"text": {"not_equals": "a"}}, "filter_things.the_text IS DISTINCT FROM $1::VARCHAR"),
         ({"text": {"i_equals": "a"}}, "lower(filter_things.the_text) = lower($1::VARCHAR)"),
         ({"text": {"in": []}}, "false"),
-        ({"text": {"not_in": []}}, "false IS NOT true"),
+        ({"text": {"not_in": []}}, "(false) IS NOT true"),
         ({"small": {"between": [1, 2]}}, "filter_things.small BETWEEN $1::INTEGER AND $2::INTEGER"),
         ({"moment": {"is_null": False}}, "filter_things.moment IS NOT NULL"),
     ],

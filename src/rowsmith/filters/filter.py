@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, Generic, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement
 from typing_extensions import TypeVar
 
-from rowsmith.conditions import Condition, negation, resolve_all
+from rowsmith.conditions import Condition, conjunction, disjunction, negation, resolve_all
 from rowsmith.errors import InvalidFilter, MappingError
 from rowsmith.filters.bindings import Binding, bind, row_of
 from rowsmith.filters.fields import FieldFilter
@@ -136,7 +136,7 @@ class Filter(BaseModel, Generic[TRow]):
         if self.AND is not None:
             yield from (together(group) for group in self.AND)
         if self.OR is not None:
-            yield or_(*(together(group) for group in self.OR))
+            yield disjunction([together(group) for group in self.OR])
         if self.NOT is not None:
             yield negation(together(self.NOT))
 
@@ -188,7 +188,7 @@ def together(group: Filter[Any]) -> ColumnElement[bool]:
     conditions = expressions_of(group)
     if not conditions:
         raise InvalidFilter(f"an empty {type(group).__name__} matches everything, so it cannot stand in a group")
-    return conditions[0] if len(conditions) == 1 else and_(*conditions)
+    return conditions[0] if len(conditions) == 1 else conjunction(conditions)
 
 
 def _bindings(cls: type[Filter[Any]], info: RowInfo[Any]) -> Iterator[Binding]:

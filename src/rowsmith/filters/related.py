@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Generic, cast
 
 from pydantic import ConfigDict
-from sqlalchemy import ColumnElement, and_, not_
+from sqlalchemy import ColumnElement, not_
 from sqlalchemy.orm import InstrumentedAttribute
 from typing_extensions import TypeVar, override
 
+from rowsmith.conditions import conjunction
 from rowsmith.errors import MappingError
 from rowsmith.filters.fields import FieldFilter, Operator
 from rowsmith.filters.filter import Filter, expressions_of, info_of
@@ -21,7 +22,7 @@ def _exists(target: Target, wanted: Filter[Any]) -> ColumnElement[bool]:
     relationship = cast("InstrumentedAttribute[Any]", target.expression)
     _same_row(target, relationship, wanted)
     conditions = expressions_of(wanted)
-    criterion = and_(*conditions) if conditions else None
+    criterion = conjunction(conditions) if conditions else None
     exists = relationship.any if relationship.property.uselist else relationship.has
     return exists(criterion)
 
