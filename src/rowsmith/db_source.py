@@ -194,8 +194,8 @@ def operation_of(verb: Any) -> str:
 
 def _is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:
     """Say whether a read is several statements, which must see the same: it counts too, or its data has collections."""
-    operation = getattr(verb, "__self__", None)
-    if isinstance(operation, Operation) and operation.entity.shape.layout.collections:
+    operation: Any = getattr(verb, "__self__", None)
+    if isinstance(operation, Operation) and cast("Any", operation).entity.shape.layout.collections:
         return True
     return any(_counts(given) for given in (*args, *kwargs.values()))
 

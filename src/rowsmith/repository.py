@@ -569,7 +569,7 @@ def _own_source(cls: type[Any], db_source: Any) -> Any:
     """Give the source that a repository was made with, once it is known to be one for its row."""
     if not isinstance(db_source, DBSource):
         raise MappingError(f"write {cls.__name__}(Database(engine)), or {cls.__name__}(db_source=DBSource(...))")
-    own, given = getattr(cls, "entity", None), db_source.entity
+    own, given = getattr(cls, "entity", None), cast("Any", db_source).entity
     if own is not None and (own.info.row, own.shape.into) != (given.info.row, given.shape.into):
         raise MappingError(f"{cls.__name__} is for {_classes(own)}, and its source for {_classes(given)}")
     return cast("Any", db_source)

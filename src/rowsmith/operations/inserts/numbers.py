@@ -119,14 +119,15 @@ def _row_of(table: FromClause, info: RowInfo[Any]) -> type[Any] | None:
 
 def _reads(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint) -> bool:
     keys = {(column.table.key, column.name) for column in foreign_key.columns}
-    columns = (part for part in visitors.iterate(condition) if isinstance(part, Column))
+    parts: list[Any] = list(visitors.iterate(condition))
+    columns: list[Column[Any]] = [part for part in parts if isinstance(part, Column)]
     return any((getattr(column.table, "key", None), column.name) in keys for column in columns)
 
 
 def _same_columns(own: Limits, info: RowInfo[Any], table: FromClause) -> list[ColumnElement[bool]]:
     """Give the scope's equalities as those on a parent's columns of the same names, where their values fit."""
     stamps = {info.columns[name].name: value for name, value in own.stamps.items()}
-    columns = [column for column in table.columns if column.name in stamps]
+    columns: list[Column[Any]] = [column for column in table.columns if column.name in stamps]
     fitting = [column for column in columns if not check_for_comparison(column.type)(stamps[column.name])]
     return [column == stamps[column.name] for column in fitting]
 
