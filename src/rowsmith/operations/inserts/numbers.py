@@ -127,7 +127,7 @@ def _reads(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint) ->
 def _same_columns(own: Limits, info: RowInfo[Any], table: FromClause) -> list[ColumnElement[bool]]:
     """Give the scope's equalities as those on a parent's columns of the same names, where their values fit."""
     stamps = {info.columns[name].name: value for name, value in own.stamps.items()}
-    columns: list[Column[Any]] = [column for column in table.columns if column.name in stamps]
+    columns: list[Any] = [column for column in table.columns if column.name in stamps]
     fitting = [column for column in columns if not check_for_comparison(column.type)(stamps[column.name])]
     return [column == stamps[column.name] for column in fitting]
 
