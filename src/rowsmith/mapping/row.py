@@ -40,6 +40,10 @@ class RowInfo(Generic[TRow]):
         name = re.sub(r"(Row|Model|Record)$", "", self.row.__name__) or self.row.__name__
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
+    def has(self, attribute: InstrumentedAttribute[Any]) -> bool:
+        """Say whether an attribute is a column of this class, and not merely called like one."""
+        return attribute.key in self.columns and issubclass(self.row, cast("type[Any]", attribute.class_))
+
     def attribute(self, name: str) -> InstrumentedAttribute[Any]:
         """Give the class's attribute, ready to be compared or selected."""
         return cast("InstrumentedAttribute[Any]", getattr(self.row, name))

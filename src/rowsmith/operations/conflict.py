@@ -50,11 +50,10 @@ class Conflict:
         where = None if self.where is None else resolve(self.where)
         if self.constraint is not None:
             return _named(info, self.constraint, where)
-        names = tuple(attribute.key for attribute in self.columns) or info.primary_key
-        for name in names:
-            if name not in info.columns:
-                raise MappingError(f"Conflict names {name!r}, no column of {info.row.__name__}")
-        return ConflictKey(names, where)
+        for attribute in self.columns:
+            if not info.has(attribute):
+                raise MappingError(f"Conflict names {attribute}, no column of {info.row.__name__}")
+        return ConflictKey(tuple(attribute.key for attribute in self.columns) or info.primary_key, where)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def _own_soft_delete(info: RowInfo[Any], soft_delete: SoftDelete | None) -> Soft
     if soft_delete is None:
         return None
     column = soft_delete.column
-    if column.key not in info.columns or not issubclass(info.row, cast("type[Any]", column.class_)):
+    if not info.has(column):
         raise MappingError(f"SoftDelete names {column}, which is no column of {info.row.__name__}")
     if complaint := soft_delete.complaint(info.columns[column.key], info.checks[column.key]):
         raise MappingError(f"{info.row.__name__}.{column.key} {complaint}")

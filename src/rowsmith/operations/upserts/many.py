@@ -118,7 +118,7 @@ class Upsertion(Generic[TRow, TData]):
                 f"the key ({', '.join(self.key.names)}) of {self.info.row.__name__} is stored otherwise than "
                 "it was given, so rows cannot be told apart: upsert them one by one"
             )
-        there = await self._there([keys[place] for place in silent], conditions) if silent else {}
+        there = await self._there([keys[place] for place in silent], statement.in_reach) if silent else {}
         for place in silent:
             if keys[place] in there:
                 if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time

@@ -74,14 +74,19 @@ class UpsertStatement:
         target = [self.info.columns[name] for name in self.key.names]
         if not self.changes_rows:
             return statement.on_conflict_do_nothing(index_elements=target, index_where=self.key.inferred())
-        where = [rebound(condition, self.info, self._of_the_row) for condition in self.conditions]
-        conditions = {"where": Qualified(conjunction(where))} if where else {}
+        conditions = {"where": self.in_reach[0]} if self.in_reach else {}
         return statement.on_conflict_do_update(
             index_elements=target,
             index_where=self.key.inferred(),
             set_=self._changes(statement.excluded, block),
             **conditions,
         )
+
+    @property
+    def in_reach(self) -> list[ColumnElement[bool]]:
+        """The condition that a row that is there must satisfy, in one; asked of the row itself in subqueries too."""
+        where = [rebound(condition, self.info, self._of_the_row) for condition in self.conditions]
+        return [Qualified(conjunction(where))] if where else []
 
     def _of_the_row(self, column: Column[Any]) -> ColumnElement[Any]:
         """Give a column of the row that is there without its table, which a subquery would take into its own FROM.
