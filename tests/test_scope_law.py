@@ -27,7 +27,7 @@ from rowsmith import (
     TriState,
 )
 from rowsmith.testing import WithTables
-from sample import Base
+from tenants import Base
 
 
 class ThingRow(Base):
