@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_colu
 
 from rowsmith import InvalidValue, MappingError
 from rowsmith.mapping import columns_of, nearest, row_info
-from sample import Base, GroupRow, MemberRow, WideRow
+from tenants import Base, GroupRow, MemberRow, WideRow
 
 
 def test_attribute_names_are_the_keys() -> None:

@@ -19,8 +19,8 @@ from rowsmith import InvalidValue, Repository
 from rowsmith.mapping import check_for, check_for_comparison, check_value, row_info
 from rowsmith.mapping.writes import storable
 from rowsmith.testing import WithTables
-from sample import WIDE_VALUES, Colour, WideCreate, WideRepository, WideRow
 from support import count_statements
+from tenants import WIDE_VALUES, Colour, WideCreate, WideRepository, WideRow
 
 SECRET = 987654321987654321
 UTC = dt.UTC

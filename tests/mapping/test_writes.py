@@ -21,7 +21,7 @@ from rowsmith import InvalidValue, MappingError, OptionalState, Patch, Repositor
 from rowsmith.mapping import row_info
 from rowsmith.mapping.writes import checked_values
 from rowsmith.testing import WithTables
-from sample import Base, GroupCreate, GroupPatch, GroupRow, MemberCreate, WideCreate, WideRow
+from tenants import Base, GroupCreate, GroupPatch, GroupRow, MemberCreate, WideCreate, WideRow
 
 INFO = row_info(GroupRow)
 
@@ -133,7 +133,7 @@ def test_real_annotations_work_as_well() -> None:
 from dataclasses import dataclass
 from typing import Annotated
 from rowsmith import OptionalState, Patch, Spec
-from sample import GroupRow
+from tenants import GroupRow
 
 @dataclass(frozen=True)
 class RealCreate(Spec[GroupRow]):

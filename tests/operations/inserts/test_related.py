@@ -29,7 +29,7 @@ from rowsmith import (
     Unscoped,
 )
 from rowsmith.testing import WithTables
-from sample import stored
+from tenants import stored
 
 
 class Base(DeclarativeBase):

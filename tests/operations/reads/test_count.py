@@ -21,7 +21,8 @@ from rowsmith import (
     Query,
 )
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     DomainScope,
     GroupCreate,
     GroupId,
@@ -30,7 +31,6 @@ from sample import (
     MemberRow,
     groups_in,
 )
-from support import count_statements
 
 PAGES: list[Pagination | None] = [
     None,

@@ -23,7 +23,8 @@ from rowsmith import (
     Spec,
 )
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     Base,
     DomainScope,
     GroupCreate,
@@ -37,7 +38,6 @@ from sample import (
     groups_in,
     stored,
 )
-from support import count_statements
 
 GONE = GroupId(4)
 

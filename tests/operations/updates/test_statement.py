@@ -10,14 +10,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase
 
-from counters import CounterData, CounterPatch, CounterRepository, CounterRow, used, uses
 from rowsmith import InvalidValue, OptionalState, TriState
 from rowsmith.mapping import row_info
 from rowsmith.operations import make_entity
 from rowsmith.operations.arrays.wanted import Parameter
 from rowsmith.operations.updates.patches import Patches
 from rowsmith.operations.updates.statement import BatchTarget, Changes, lock_strength
-from sample import GroupRow
+from tenants import CounterData, CounterPatch, CounterRepository, CounterRow, GroupRow, used, uses
 
 PG, SQLITE = postgresql.asyncpg.dialect(), sqlite.dialect()
 INFO = row_info(CounterRow)
