@@ -27,7 +27,8 @@ from rowsmith import (
     Upserter,
 )
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     DomainRow,
     GroupCreate,
     GroupData,
@@ -38,7 +39,6 @@ from sample import (
     MemberRow,
     groups_in,
 )
-from support import count_statements
 
 
 @dataclass(frozen=True)

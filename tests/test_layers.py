@@ -53,8 +53,6 @@ FLOORS = [
     "inserts updates",
     "deletes upserts",
 ]
-# Modules on their way out, and the room that takes them in.
-LEAVING = {"admission": "call", "written": "call", "sifting": "partial"}
 
 spec = find_spec("rowsmith")
 assert spec is not None
@@ -66,11 +64,7 @@ MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path !
 def names_of(module: Path) -> tuple[str, str]:
     """The layer that a module stands in, and the room inside of that; a package's front is in none."""
     layer, *inner = module.with_suffix("").parts
-    return layer, room_of(inner[0]) if inner else "__init__"
-
-
-def room_of(name: str) -> str:
-    return LEAVING.get(name, name)
+    return layer, inner[0] if inner else "__init__"
 
 
 def imports_of(source: str) -> Iterator[tuple[str, str]]:
@@ -81,7 +75,7 @@ def imports_of(source: str) -> Iterator[tuple[str, str]]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for package, layer, room in ([*name.split("."), "", ""][:3] for name in names):
             if package == "rowsmith":
-                yield layer, room_of(room)
+                yield layer, room
 
 
 def reach(floors: list[str], own: str) -> set[str]:

@@ -11,8 +11,8 @@ from sqlalchemy.engine import Dialect
 from rowsmith.errors import InvalidValue
 from rowsmith.execution import DATABASE_ERRORS
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.binding import unbindable
 from rowsmith.operations.arrays.wire import bound
-from rowsmith.operations.blocks.binding import unbindable
 from rowsmith.operations.blocks.block import Block
 
 _SAVEPOINT = "rowsmith_copy"

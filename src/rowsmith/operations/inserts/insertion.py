@@ -16,11 +16,11 @@ from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.mapping import RowInfo, Spec
+from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import Fetch, Fetching, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import key_chunks, keys_condition
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.arrays.wire import BoundItem, bound, is_json
-from rowsmith.operations.blocks.binding import naming, unbindable
 from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
 from rowsmith.operations.blocks.echo import echo_of
 from rowsmith.operations.blocks.gate import pass_gate

@@ -11,7 +11,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
-from rowsmith.operations.blocks.binding import naming, unbindable_value
+from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.inserts.tree import Creation

@@ -12,8 +12,8 @@ from rowsmith.conditions import limited
 from rowsmith.errors import ScopeMismatch
 from rowsmith.mapping import Patch
 from rowsmith.mapping.writes import checked_values
+from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.arrays.keys import Key
-from rowsmith.operations.blocks.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step

@@ -12,10 +12,10 @@ from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import flush
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
+from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import Fetch, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks
 from rowsmith.operations.arrays.unnest import Unnested
-from rowsmith.operations.blocks.binding import naming, unbindable
 from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.blocks.gate import Gate, pass_gate
