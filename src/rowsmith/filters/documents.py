@@ -10,16 +10,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, S
 from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal_column, null, true
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
-from sqlalchemy.types import ARRAY, JSON, TypeEngine
+from sqlalchemy.types import TypeEngine
 from typing_extensions import override
 
 from rowsmith.filters.fields import MAX_VALUES, FieldFilter, Operator, type_argument
 from rowsmith.filters.operators import IS_NULL, complement
 from rowsmith.filters.scalars import MAX_BITS, checked
 from rowsmith.filters.sql import PerBackend, PostgresOnly
-from rowsmith.filters.targets import On, Prepare, Target, as_given, stored_type
+from rowsmith.filters.targets import On, Prepare, Target, as_given, stored, stored_name
 from rowsmith.filters.text import SearchText
-from rowsmith.mapping.values import json_complaint
+from rowsmith.mapping.types import Comparison, json_complaint, stored_form
 
 T = TypeVar("T")
 _ARRAYS: Final = "an array operator"
@@ -61,17 +61,18 @@ class ArrayFilter(FieldFilter, Generic[T]):
     @override
     @classmethod
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
-        stored: Any = stored_type(declared)
-        if not isinstance(cast("object", stored), ARRAY):
-            return f"it compares arrays, and the column is {type(stored).__name__}"
-        if not _holds(stored, type_argument(cls)):
-            return f"the column is an array of {type(stored.item_type).__name__}: write ArrayFilter[...] of its type"
-        return checked(as_given, stored, where)
+        kind = stored(declared)
+        if kind.compared is not Comparison.ARRAY:
+            return f"it compares arrays, and the column is {stored_name(declared)}"
+        item: TypeEngine[Any] = cast("Any", stored_form(declared)).item_type
+        if not _holds(item, type_argument(cls)):
+            return f"the column is an array of {type(item).__name__}: write ArrayFilter[...] of its type"
+        return checked(as_given, kind.check, where)
 
 
-def _holds(stored: Any, member: type[Any] | None) -> bool:
+def _holds(item: TypeEngine[Any], member: type[Any] | None) -> bool:
     try:
-        return member is not None and issubclass(member, stored.item_type.python_type)
+        return member is not None and issubclass(member, item.python_type)
     except NotImplementedError:
         return member is not None
 
@@ -223,8 +224,4 @@ class JSONFilter(FieldFilter):
     is_null: Annotated[StrictBool | None, IS_NULL] = None
 
     _kind: ClassVar[str] = "JSON documents"
-
-    @override
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return isinstance(stored, JSON)
+    _comparisons: ClassVar[tuple[Comparison, ...]] = (Comparison.DOCUMENT,)

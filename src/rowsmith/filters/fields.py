@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
 from rowsmith.errors import MappingError
-from rowsmith.filters.targets import On, Prepare, Target, as_given, stored_type
+from rowsmith.filters.targets import On, Prepare, Target, as_given, stored, stored_name
+from rowsmith.mapping.types import Comparison
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -131,14 +132,12 @@ class FieldFilter(BaseModel):
     @classmethod
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
         """Give how values are bound against the declared type, or why they cannot be."""
-        stored = stored_type(declared)
-        return as_given if cls._fits(stored) else f"it compares {cls._kind}, and the column is {_name(stored)}"
+        if stored(declared).compared in cls._comparisons:
+            return as_given
+        return f"it compares {cls._kind}, and the column is {stored_name(declared)}"
 
     _kind: ClassVar[str] = "nothing"
-
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return False
+    _comparisons: ClassVar[tuple[Comparison, ...]] = ()
 
 
 def type_argument(cls: type[Any]) -> type[Any] | None:
@@ -148,10 +147,6 @@ def type_argument(cls: type[Any]) -> type[Any] | None:
             if isinstance(argument, type):
                 return cast("type[Any]", argument)
     return None
-
-
-def _name(stored: TypeEngine[Any]) -> str:
-    return type(stored).__name__
 
 
 def _weight(value: Any) -> int:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, StrictBool, StringConstraints
 from sqlalchemy import ColumnElement, String, bindparam, false, func, literal_column, type_coerce
-from sqlalchemy.dialects.postgresql import REGCONFIG, TSVECTOR
-from sqlalchemy.types import Enum, Text, TypeEngine
+from sqlalchemy.dialects.postgresql import REGCONFIG
+from sqlalchemy.types import Text
 from typing_extensions import override
 
 from rowsmith.conditions import negation
@@ -16,8 +16,8 @@ from rowsmith.errors import InvalidFilter
 from rowsmith.filters.fields import MAX_VALUES, Compile, FieldFilter, Operator
 from rowsmith.filters.operators import EQUALS, IN, IS_NULL, NOT_EQUALS, NOT_IN, complement
 from rowsmith.filters.sql import Place, PostgresOnly, TextMatch
-from rowsmith.filters.targets import Target, stored_type
-from rowsmith.mapping.values import text_complaint
+from rowsmith.filters.targets import Target, stored
+from rowsmith.mapping.types import Comparison, text_complaint
 
 MAX_TEXT: Final = 10_000
 """The most characters of one searched text."""
@@ -106,11 +106,7 @@ class StringFilter(FieldFilter):
     is_null: Annotated[StrictBool | None, IS_NULL] = None
 
     _kind: ClassVar[str] = "text"
-
-    @override
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return isinstance(stored, String) and not isinstance(stored, Enum)
+    _comparisons: ClassVar[tuple[Comparison, ...]] = (Comparison.TEXT,)
 
 
 Language: TypeAlias = Literal[
@@ -147,6 +143,7 @@ class FullTextFilter(FieldFilter):
     language: Language = "english"
 
     _kind: ClassVar[str] = "text or tsvector"
+    _comparisons: ClassVar[tuple[Comparison, ...]] = (Comparison.TEXT, Comparison.LEXEMES)
 
     @override
     def to_conditions(self, target: Target) -> list[ColumnElement[bool]]:
@@ -161,12 +158,7 @@ class FullTextFilter(FieldFilter):
         if _MANY_NOTS.search(words):
             raise InvalidFilter(f"{target.where}: give a full text query with fewer dashes in a row")
         language = _CONFIGURATIONS[self.language]
-        is_document = isinstance(stored_type(target.expression.type), TSVECTOR)
+        is_document = stored(target.expression.type).compared is Comparison.LEXEMES
         document = target.expression if is_document else func.to_tsvector(language, target.expression)
         query = func.websearch_to_tsquery(language, type_coerce(words, Text()))
         return PostgresOnly(document.bool_op("@@")(query), "full text search")
-
-    @override
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return isinstance(stored, TSVECTOR) or (isinstance(stored, String) and not isinstance(stored, Enum))

@@ -11,13 +11,12 @@ from types import MappingProxyType
 from typing import Any, Generic, cast
 
 from sqlalchemy import Column, ColumnElement, Table, inspect
-from sqlalchemy import types as sqltypes
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import InstrumentedAttribute, Mapper
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError
-from rowsmith.mapping.values import Check, check_for
+from rowsmith.mapping.types import Check, Travel, column_type, stored_form
 
 TRow = TypeVar("TRow")
 
@@ -142,8 +141,7 @@ class RowInfo(Generic[TRow]):
 
     def is_json(self, name: str) -> bool:
         """Say whether the attribute is a JSON column, for which SQLAlchemy tells JSON null from SQL NULL."""
-        kind: Any = self.columns[name].type
-        return isinstance(kind.impl if isinstance(kind, sqltypes.TypeDecorator) else kind, sqltypes.JSON)
+        return column_type(stored_form(self.columns[name].type)).travel is Travel.JSON
 
     def is_computed(self, name: str) -> bool:
         """Say whether the database works the attribute out itself, so that nobody may write it."""
@@ -195,7 +193,7 @@ def _read(row: type[Any], mapper: Mapper[Any], table: Table) -> RowInfo[Any]:
         columns=MappingProxyType(columns),
         primary_key=tuple(names[cast("Column[Any]", column)] for column in mapper.primary_key),
         version=None if mapper.version_id_col is None else names[cast("Column[Any]", mapper.version_id_col)],
-        checks=MappingProxyType({name: check_for(column.type) for name, column in columns.items()}),
+        checks=MappingProxyType({name: column_type(column.type).check for name, column in columns.items()}),
     )
 
 

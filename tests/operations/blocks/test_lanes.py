@@ -41,6 +41,7 @@ class LaneRow(Base):
     own: Mapped[str] = mapped_column(Own)
     told: Mapped[str] = mapped_column(sa.Uuid(as_uuid=False))
     spans: Mapped[Any] = mapped_column(postgresql.INT4MULTIRANGE)
+    lasts: Mapped[Any] = mapped_column(sa.Interval)
     ranges: Mapped[Any] = mapped_column(postgresql.ARRAY(postgresql.INT4RANGE))
     address: Mapped[Any] = mapped_column(INET)
     mail: Mapped[Any] = mapped_column(CITEXT)
@@ -74,10 +75,10 @@ KEYED = ("id", "name")
         (KEYED, ("computed",), Lane.UNNEST),
         *(
             ((*KEYED, name), (), Lane.COPY)
-            for name in ("price", "code", "document", "tags", "shout", "rough", "mail", "own", "told")
+            for name in ("price", "code", "document", "tags", "shout", "rough", "mail", "own", "told", "lasts")
         ),
         *(((*KEYED, name), (name,), Lane.UNNEST) for name in ("price", "code", "document", "tags", "shout")),
-        *(((*KEYED, name), (name,), Lane.UNNEST) for name in ("rough", "own", "told")),
+        *(((*KEYED, name), (name,), Lane.UNNEST) for name in ("rough", "own", "told", "lasts")),
         *(((*KEYED, name), (name,), Lane.MANY) for name in ("spans", "ranges")),
         ((*KEYED, "spans"), (), Lane.MANY),
         ((*KEYED, "ranges"), (), Lane.COPY),

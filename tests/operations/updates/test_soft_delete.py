@@ -181,3 +181,5 @@ def test_wrong_declarations() -> None:
         Querier(GroupRow, soft_delete=SoftDelete(GroupRow.created_at))
     with pytest.raises(MappingError, match="no column of WideRow"):
         Querier(WideRow, soft_delete=SoftDelete(GroupRow.id, deleted=1, restored=0))
+    with pytest.raises(MappingError, match="holds no time"):
+        Querier(WideRow, soft_delete=SoftDelete(WideRow.span))

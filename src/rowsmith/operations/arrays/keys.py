@@ -13,8 +13,8 @@ from sqlalchemy.types import TypeEngine
 from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.execution import Origin
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.wire import fits_array, has_sql, plain_numbers, uncut
-from rowsmith.operations.blocks.checks import quick_check
 
 SQLITE_PARAMETERS = 30_000
 """How many parameters one statement takes: a little under SQLite's limit of 32,766, and PostgreSQL's."""
@@ -62,10 +62,10 @@ def unique_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
 
 def _are_plain(info: RowInfo[Any], ids: Sequence[Any]) -> bool:
     """Say whether these surely are keys, each there once: one look at all together, for keys of one column."""
-    exact, fits = quick_check(info.columns[info.primary_key[0]].type)
-    if len(info.primary_key) > 1 or fits is None or set(map(type, ids)) != {exact}:
+    quick = column_type(info.columns[info.primary_key[0]].type).quick
+    if len(info.primary_key) > 1 or quick.fits is None or set(map(type, ids)) != {quick.exact}:
         return False
-    return fits(ids) and len(set(ids)) == len(ids)
+    return quick.fits(ids) and len(set(ids)) == len(ids)
 
 
 def key_chunks(

@@ -6,12 +6,12 @@ SQLAlchemy fills them in while it makes an INSERT of its own; COPY and arrays ha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Column
-from sqlalchemy import types as sqltypes
 
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.types import Travel, column_type
 
 
 def fill_defaults(info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size: int) -> dict[str, Sequence[Any]]:
@@ -92,10 +92,10 @@ class Context:
         return self.current_parameters
 
 
-def without_json_null(column_type: Any) -> Any:
+def without_json_null(declared: Any) -> Any:
     """Give a JSON type for which None is SQL NULL and not the JSON literal ``null``; any other type as it is."""
-    if not isinstance(column_type, sqltypes.JSON):
-        return column_type
-    twin = cast("Any", column_type).copy()
+    if column_type(declared).travel is not Travel.JSON:
+        return declared
+    twin = declared.copy()
     twin.none_as_null = True
     return twin
