@@ -121,3 +121,31 @@ def test_nearest() -> None:
     """A misspelt name gets a suggestion, a strange one none."""
     assert nearest("nmae", ["name", "size"]) == "; did you mean 'name'?"
     assert nearest("zzz", ["name", "size"]) == ""
+
+
+def test_a_foreign_key_has_the_type_of_a_target_that_is_mapped_later() -> None:
+    """A class that refers to one yet to come is read before; its values are checked all the same."""
+
+    class LateBase(DeclarativeBase):
+        pass
+
+    class BelowRow(LateBase):
+        __tablename__ = "late_below"
+        above_id: Mapped[int] = mapped_column(sa.ForeignKey("late_above.id"), primary_key=True)
+
+    class NoTypeRow(LateBase):
+        __tablename__ = "late_no_type"
+        above_id: Mapped[Any] = mapped_column(None, sa.ForeignKey("late_above.id"), primary_key=True)
+
+    infos = row_info(BelowRow), row_info(NoTypeRow)
+
+    class AboveRow(LateBase):
+        __tablename__ = "late_above"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    for info in infos:
+        assert info.key(1) == (1,)
+        for wrong in ("x", 2**31):
+            with pytest.raises(InvalidValue):
+                info.key(wrong)
+    assert AboveRow.__tablename__ == "late_above"

@@ -31,7 +31,6 @@ class RowInfo(Generic[TRow]):
     columns: Mapping[str, Column[Any]] = field(repr=False)
     primary_key: tuple[str, ...]
     version: str | None
-    checks: Mapping[str, Check] = field(repr=False)
 
     @property
     def domain(self) -> str:
@@ -46,6 +45,13 @@ class RowInfo(Generic[TRow]):
     def attribute(self, name: str) -> InstrumentedAttribute[Any]:
         """Give the class's attribute, ready to be compared or selected."""
         return cast("InstrumentedAttribute[Any]", getattr(self.row, name))
+
+    def check(self, name: str) -> Check:
+        """Give what says why an attribute cannot hold a value.
+
+        Asked when it is needed, for a foreign key without a type of its own has none before its target is mapped.
+        """
+        return column_type(self.columns[name].type).check
 
     @property
     def key_attributes(self) -> tuple[InstrumentedAttribute[Any], ...]:
@@ -80,7 +86,7 @@ class RowInfo(Generic[TRow]):
         )
 
     def _check_key_part(self, name: str, part: Any) -> None:
-        complaint = "is part of the key: None names no row" if part is None else self.checks[name](part)
+        complaint = "is part of the key: None names no row" if part is None else self.check(name)(part)
         if complaint:
             raise InvalidValue(f"{self.row.__name__}.{name} {complaint}")
 
@@ -193,7 +199,6 @@ def _read(row: type[Any], mapper: Mapper[Any], table: Table) -> RowInfo[Any]:
         columns=MappingProxyType(columns),
         primary_key=tuple(names[cast("Column[Any]", column)] for column in mapper.primary_key),
         version=None if mapper.version_id_col is None else names[cast("Column[Any]", mapper.version_id_col)],
-        checks=MappingProxyType({name: column_type(column.type).check for name, column in columns.items()}),
     )
 
 

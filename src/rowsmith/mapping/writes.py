@@ -147,7 +147,7 @@ def storable(info: RowInfo[Any], name: str, value: Any) -> Any:
         return null() if info.is_json(name) else None
     if hasattr(value, "__clause_element__") or hasattr(value, "compile"):
         return value
-    if (complaint := info.checks[name](value)) is not None:
+    if (complaint := info.check(name)(value)) is not None:
         raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
     return value
 

@@ -125,7 +125,7 @@ def _own_soft_delete(info: RowInfo[Any], soft_delete: SoftDelete | None) -> Soft
     column = soft_delete.column
     if not info.has(column):
         raise MappingError(f"SoftDelete names {column}, which is no column of {info.row.__name__}")
-    if complaint := soft_delete.complaint(info.columns[column.key], info.checks[column.key]):
+    if complaint := soft_delete.complaint(info.columns[column.key], info.check(column.key)):
         raise MappingError(f"{info.row.__name__}.{column.key} {complaint}")
     return soft_delete
 

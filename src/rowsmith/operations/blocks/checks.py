@@ -42,7 +42,7 @@ def check_column(
     present = column if NONE not in types else [value for value in column if value is not None]
     if quick.fits is None or (types <= {quick.exact, NONE} and quick.fits(present)):
         return
-    if (found := _first_complaint(info.checks[name], column)) is not None:
+    if (found := _first_complaint(info.check(name), column)) is not None:
         raise InvalidValue(f"the {noun} at index {first + found[0]}: {info.row.__name__}.{name} {found[1]}")
 
 
