@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Index, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import ColumnElement, Index
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BindParameter
@@ -14,6 +14,7 @@ from sqlalchemy.sql.elements import BindParameter
 from rowsmith.conditions import Condition, resolve
 from rowsmith.errors import MappingError
 from rowsmith.mapping import RowInfo, nearest
+from rowsmith.mapping.constraints import name_of, unique_keys_of
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,10 @@ def _written_out(element: Any, **options: Any) -> Any:
 
 
 def _named(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
-    known = {str(item.name): item for item in unique_keys_of(info.table) if item.name}
-    known.setdefault(f"{info.table.name}_pkey", info.table.primary_key)
+    known = {known: key for key in unique_keys_of(info.table) if (known := name_of(key))}
     found = known.get(name)
     if found is None:
         raise MappingError(f"Conflict names {name!r}, no unique constraint of {info.table.name}{nearest(name, known)}")
     names = {column.name: attribute for attribute, column in info.columns.items()}
     predicate = found.dialect_options["postgresql"].get("where") if isinstance(found, Index) else None
     return ConflictKey(tuple(names[column.name] for column in found.columns), where if where is not None else predicate)
-
-
-def unique_keys_of(table: Table) -> list[Any]:
-    """Give a table's unique constraints and indexes, its primary key among them."""
-    keys: list[Any] = [item for item in table.constraints if isinstance(item, (UniqueConstraint, PrimaryKeyConstraint))]
-    return keys + [index for index in table.indexes if index.unique]

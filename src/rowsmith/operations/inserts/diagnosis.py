@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    ForeignKeyConstraint,
-    Index,
-    PrimaryKeyConstraint,
-    Table,
-    UniqueConstraint,
-    literal_column,
-    select,
-    text,
-)
+from sqlalchemy import Column, ForeignKeyConstraint, literal_column, select, text
 
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, RepositoryError
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.constraints import key_named
 from rowsmith.operations.arrays.fetch import Fetch, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
@@ -33,7 +24,7 @@ NOBODY = Diagnosis()
 
 async def diagnose(call: Call[Any, Any], facts: ErrorFacts, block: Block) -> Diagnosis:
     """Find the rows of a block that an error's constraint refuses; nobody where names alone don't tell."""
-    broken = _constraint(call.info.table, facts.constraint)
+    broken = key_named(call.info.table, facts.constraint)
     if isinstance(broken, ForeignKeyConstraint):
         return await _dangling(call, broken, block)
     if broken is not None:
@@ -41,26 +32,6 @@ async def diagnose(call: Call[Any, Any], facts: ErrorFacts, block: Block) -> Dia
     if facts.constraint is None:
         return _null(call.info, facts, block)
     return await _refused(call, facts.constraint, block)
-
-
-def _constraint(table: Table, name: str | None) -> Any:
-    """Give a key or foreign key by its name, or by the one that PostgreSQL gives to the nameless."""
-    kinds = (UniqueConstraint, PrimaryKeyConstraint, ForeignKeyConstraint)
-    known: list[Any] = [item for item in table.constraints if isinstance(item, kinds)]
-    known += [index for index in table.indexes if index.unique and _is_plain(index)]
-    return next((item for item in known if name is not None and name == (item.name or _implicit(item))), None)
-
-
-def _is_plain(index: Index) -> bool:
-    options: Any = index.dialect_options
-    return len(index.columns) == len(index.expressions) and options["postgresql"].get("where") is None
-
-
-def _implicit(item: Any) -> str:
-    if isinstance(item, PrimaryKeyConstraint):
-        return f"{item.table.name}_pkey"
-    kind = "fkey" if isinstance(item, ForeignKeyConstraint) else "key"
-    return "_".join([item.table.name, *(column.name for column in item.columns), kind])
 
 
 async def _taken(call: Call[Any, Any], columns: Sequence[Column[Any]], block: Block) -> Diagnosis:

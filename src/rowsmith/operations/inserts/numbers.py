@@ -11,10 +11,10 @@ from sqlalchemy.sql import visitors
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, InvalidValue, ReferenceNotFound, RepositoryError
 from rowsmith.mapping import RowInfo, check_for_comparison, row_info
+from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call
-from rowsmith.operations.conflict import unique_keys_of
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.next_value import NextValue
 from rowsmith.scope import NO_LIMITS, Limits, Related, resolve_scope

@@ -25,7 +25,6 @@ from sqlalchemy import (
     FromClause,
     Select,
     Table,
-    UniqueConstraint,
     Update,
     collate,
     column,
@@ -41,6 +40,7 @@ from sqlalchemy.sql.dml import ReturningDelete
 from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
 from rowsmith.operations.arrays.wanted import NAME, Parameter, wanted, wanted_values
 from rowsmith.operations.blocks.gate import Gate
@@ -315,7 +315,5 @@ def versions_of(info: RowInfo[Any], ids: Sequence[Any], expected: Mapping[Any, A
 
 def lock_strength(info: RowInfo[Any], names: Mapping[str, Any]) -> dict[str, bool]:
     """Give the lock for an update: it lets others refer to a row meanwhile, unless a unique column changes."""
-    unique = [item.columns for item in info.table.constraints if isinstance(item, UniqueConstraint)]
-    indexes = [index.columns for index in info.table.indexes if index.unique]
-    columns = {column for item in (*unique, *indexes) for column in item}
-    return {"key_share": columns.isdisjoint(info.columns[name] for name in names)}
+    unique = {column for key in unique_keys_of(info.table) for column in key.columns}
+    return {"key_share": unique.isdisjoint(info.columns[name] for name in names)}
