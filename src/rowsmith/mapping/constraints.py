@@ -42,7 +42,7 @@ def key_with(table: Table | None, columns: tuple[str, ...]) -> str | None:
 def key_named(table: Table, name: str | None) -> UniqueKey | ForeignKeyConstraint | None:
     """Give the unique or foreign key of this name, if equal values of its columns alone are what it goes by."""
     keys: list[UniqueKey | ForeignKeyConstraint] = [
-        *(key for key in unique_keys_of(table) if not isinstance(key, Index) or _is_plain(key)),
+        *(key for key in unique_keys_of(table) if not isinstance(key, Index) or _is_of_columns(key)),
         *table.foreign_key_constraints,
     ]
     return None if name is None else next((key for key in keys if name_of(key) == name), None)
@@ -58,13 +58,13 @@ def columns_behind(table: Table | None, name: str | None) -> tuple[str, ...]:
 def only_reference_from(table: Table, writes: Collection[str] | None) -> ForeignKeyConstraint | None:
     """Give the one foreign key of a table that a write of these columns (None: of all) can break."""
     keys = table.foreign_key_constraints
-    return _only([key for key in keys if writes is None or not set(writes).isdisjoint(_column_names(key))])
+    return _sole([key for key in keys if writes is None or not set(writes).isdisjoint(_column_names(key))])
 
 
 def only_reference_to(table: Table) -> ForeignKeyConstraint | None:
     """Give the one foreign key that can keep a row of a table from being removed."""
     others = table.metadata.tables.values()
-    return _only([key for other in others for key in other.foreign_key_constraints if _keeps(key, table)])
+    return _sole([key for other in others for key in other.foreign_key_constraints if _keeps(key, table)])
 
 
 def name_of(item: Constraint | Index) -> str | None:
@@ -96,10 +96,10 @@ def declared_names(table: Table) -> frozenset[str]:
 def names_around(table: Table | None) -> frozenset[str]:
     """Give the names of all that the mapping knows around a table: tables, columns, constraints, indexes."""
     tables = () if table is None else table.metadata.tables.values()
-    return frozenset(name for each in tables for name in _names(each))
+    return frozenset(name for each in tables for name in _names_in(each))
 
 
-def _names(table: Table) -> Iterator[str]:
+def _names_in(table: Table) -> Iterator[str]:
     yield table.name
     yield from (column.name for column in table.columns)
     yield from (name for name in map(name_of, _all_of(table)) if name)
@@ -115,7 +115,7 @@ def _column_names(item: Constraint | Index) -> tuple[str, ...]:
     return tuple(column.name for column in item.columns)
 
 
-def _is_plain(index: Index) -> bool:
+def _is_of_columns(index: Index) -> bool:
     """Say whether an index covers all rows, and nothing but columns."""
     return len(index.columns) == len(index.expressions) and index.dialect_options["postgresql"].get("where") is None
 
@@ -128,5 +128,5 @@ def _keeps(key: ForeignKeyConstraint, table: Table) -> bool:
     return refers and (key.ondelete or "").upper() not in {"CASCADE", "SET NULL", "SET DEFAULT"}
 
 
-def _only(keys: list[ForeignKeyConstraint]) -> ForeignKeyConstraint | None:
+def _sole(keys: list[ForeignKeyConstraint]) -> ForeignKeyConstraint | None:
     return keys[0] if len(keys) == 1 else None

@@ -50,7 +50,7 @@ class Conflict:
             raise MappingError("Conflict takes columns or a constraint's name, not both")
         where = None if self.where is None else resolve(self.where)
         if self.constraint is not None:
-            return _named(info, self.constraint, where)
+            return _by_name(info, self.constraint, where)
         for attribute in self.columns:
             if not info.has(attribute):
                 raise MappingError(f"Conflict names {attribute}, no column of {info.row.__name__}")
@@ -75,7 +75,7 @@ def _written_out(element: Any, **options: Any) -> Any:
     return cast("Any", element).render_literal_execute() if isinstance(element, BindParameter) else None
 
 
-def _named(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
+def _by_name(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
     known = {known: key for key in unique_keys_of(info.table) if (known := name_of(key))}
     found = known.get(name)
     if found is None:

@@ -162,7 +162,7 @@ async def run_over_ids(
         id_of: gives the id of an item.
         refuse, write: the two halves of the batch's atomic form.
     """
-    faults = {index: fault for index, item in enumerate(items) if (fault := _fault(refuse, index, item))}
+    faults = {index: fault for index, item in enumerate(items) if (fault := _unsendable(refuse, index, item))}
     fit = [index for index in range(len(items)) if index not in faults]
 
     async def attempt(part: Sequence[TItem], first: int) -> Sequence[TData | Exception]:
@@ -186,7 +186,7 @@ def _outcomes(call: Call[Any, Any], ids: Sequence[Any], result: BatchResult[Any,
     return [call.absent([id_]) if id_ in missing else next(data) for id_ in ids]
 
 
-def _fault(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
+def _unsendable(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
     try:
         refuse(index, item)
     except Exception as exc:  # noqa: BLE001 - what an application's own to_values raises is told as it is

@@ -39,7 +39,7 @@ class Creation(Generic[TRow, TData]):
     async def create(
         self, specs: Sequence[Spec[TRow]], progress: Progress | None = None, *, first: int = 0
     ) -> list[TData]:
-        """Insert all, and the rows below them; empty where no data is wanted. ``first`` is the first one's index."""
+        """Insert all, and the rows below them; empty where no data is asked for. ``first`` is the first one's index."""
         with self.call.locating():
             branches = branches_of(self.call.info, specs)
             harvest = Harvest(self.call, self._kept(branches), progress, wants_data=self.wants_data)
