@@ -148,7 +148,9 @@ class Call(Generic[TRow, TData]):
             raise self.located(ScopeMismatch() if refusal is None else refusal(place))
 
     async def _run(self, checks: Sequence[ExistenceCheck]) -> None:
-        found = (await execute(self.db_sess, _existence(checks), self._of_others(checks))).one()
+        # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
+        asked = (exists(limited(select(literal(1)), resolve(check.exists))) for check in checks)
+        found = (await execute(self.db_sess, select(*asked), self._of_others(checks))).one()
         for check, exists_ in zip(checks, found, strict=True):
             if not exists_:
                 raise self.located(check.error(check.message))
@@ -159,11 +161,6 @@ class Call(Generic[TRow, TData]):
         subjects = (each._annotations.get("parententity") for each in elements)  # pyright: ignore[reportPrivateUsage]
         subject = next((subject for subject in subjects if subject is not None), self.info)
         return replace(self.origin(), mapper=subject.mapper)
-
-
-def _existence(checks: Sequence[ExistenceCheck]) -> Any:
-    # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
-    return select(*(exists(limited(select(literal(1)), resolve(check.exists))) for check in checks))
 
 
 class Operation(Generic[TRow, TData]):

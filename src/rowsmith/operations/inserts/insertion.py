@@ -85,12 +85,9 @@ class Insertion:
         gate = await pass_gate(self.call.db_sess, self.call.info, self.call.origin(), first.columns, self.back)
         because = f": {gate.why}" if gate.why else ""
         logger.debug("%d new %s go by %s%s", len(specs), self.call.info.row.__name__, gate.lane.value, because)
-        await self._lanes[gate.lane](gate.dialect, chain([first], parts))
+        lanes = {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
+        await lanes[gate.lane](gate.dialect, chain([first], parts))
         return gate.lane
-
-    @property
-    def _lanes(self) -> Mapping[Lane, Callable[..., Any]]:
-        return {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
 
     async def _copy(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         first = next(parts)
@@ -240,7 +237,11 @@ class Insertion:
     async def _many(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
             back = self._back(chunk, dialect)
-            statement = self._insert_many(tuple(chunk.columns), back, dialect)
+            marks = json_marks(self.call.info, chunk.columns, dialect)
+            statement: Any = insert(self.call.info.row).values(marks)
+            if back:
+                selects = (self.call.info.columns[name] for name in back)
+                statement = statement.returning(*selects, sort_by_parameter_order=back == self.back)
             sending = self._sent_many(dialect, statement, chunk)
             result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.first))
             columns = list(zip(*result.all(), strict=True)) if back else []
@@ -266,11 +267,6 @@ class Insertion:
         if not ordered or dialect.name != "sqlite":
             return self.back
         return (*self.back, *self.call.info.primary_key)
-
-    def _insert_many(self, names: tuple[str, ...], back: tuple[str, ...], dialect: Dialect) -> Any:
-        statement: Any = insert(self.call.info.row).values(json_marks(self.call.info, names, dialect))
-        returned = (self.call.info.columns[name] for name in back)
-        return statement.returning(*returned, sort_by_parameter_order=back == self.back) if back else statement
 
 
 def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[Any, Any]:

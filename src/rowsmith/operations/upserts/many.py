@@ -146,7 +146,7 @@ class Upsertion(Generic[TRow, TData]):
         records = list(zip(*columns, strict=True))
         if len(keys) == 1 and records:
             return {keys[0]: (records[0], news[0])}
-        return dict(zip(self._keys_of(columns), zip(records, news, strict=True), strict=True))
+        return dict(zip(self._keys_in(records), zip(records, news, strict=True), strict=True))
 
     async def _values(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
         """Send each value by itself, the rows in the order of their keys."""
@@ -210,9 +210,6 @@ class Upsertion(Generic[TRow, TData]):
     async def _refuse(self, place: int) -> NoReturn:
         await give_up(self.call.db_sess)
         raise RefusedByTrigger.at(place)
-
-    def _keys_of(self, columns: Sequence[Sequence[Any]]) -> list[Key]:
-        return list(zip(*(columns[self.back.index(name)] for name in self.key.names), strict=True))
 
     def _keys_in(self, records: Sequence[tuple[Any, ...]]) -> list[Key]:
         places = [self.back.index(name) for name in self.key.names]
