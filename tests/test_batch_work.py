@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rowsmith import Database
 from rowsmith.operations import make_entity
 from rowsmith.operations.updates.patches import Patches
-from rowsmith.operations.updates.statement import BatchTarget, Changes
+from rowsmith.operations.updates.statement import Changes, Targets
 from rowsmith.testing import WithTables
 from tenants import CounterData, CounterRepository, CounterRow, used
 
@@ -38,10 +38,10 @@ async def db(request: pytest.FixtureRequest, with_tables: WithTables) -> AsyncIt
         yield made
 
 
-def target(db: Database) -> BatchTarget[Any, Any]:
+def target(db: Database) -> Targets[Any, Any]:
     entity = make_entity(CounterRow, CounterData, soft_delete=CounterRepository.soft_delete)
     conditions = [CounterRow.tenant == "a", CounterRow.uses >= 0, *entity.live()]
-    return BatchTarget(entity, db.engine.dialect, [("a", place) for place in range(IDS)], conditions)
+    return Targets(entity, db.engine.dialect, [("a", place) for place in range(IDS)], conditions)
 
 
 def update_each(db: Database) -> Any:

@@ -337,7 +337,7 @@ def _filters_hint(given: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Related:
+class RelatedScope:
     """What the scope of a call says about rows of other classes than its own.
 
     ``own`` is the row that the scope is on; ``required`` says that rows of which it says nothing are refused.

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
 from rowsmith.errors import MappingError
-from rowsmith.filters.targets import On, Prepare, Target, as_given, stored, stored_name
+from rowsmith.filters.operands import On, Operand, Prepare, as_given, stored, stored_name
 from rowsmith.mapping.types import Comparison
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ from rowsmith.state import absent_by_default
 MAX_VALUES: Final = 1_000
 """The most values one list operator (``in``, ``contains`` of an array, ...) takes."""
 
-Compile: TypeAlias = Callable[[Target, Any], ColumnElement[bool]]
+Compile: TypeAlias = Callable[[Operand, Any], ColumnElement[bool]]
 """Makes an operator's condition from what it compares and the value given."""
 
 FORMS: Final = ConfigDict(
@@ -110,14 +110,14 @@ class FieldFilter(BaseModel):
         values = self.__dict__
         return sum(_weight(values[name]) for name in self.model_fields_set)
 
-    def to_conditions(self, target: Target) -> list[ColumnElement[bool]]:
+    def to_conditions(self, operand: Operand) -> list[ColumnElement[bool]]:
         """Give one condition an operator, in a fixed order whatever the order they were given in."""
         given, values = self.model_fields_set, self.__dict__
-        return [mark.compile(target, values[name]) for name, mark in self.operators.items() if name in given]
+        return [mark.compile(operand, values[name]) for name, mark in self.operators.items() if name in given]
 
     @classmethod
-    def aim(cls, expression: ColumnElement[Any], on: On, where: str) -> Target:
-        """Give the target for an expression.
+    def aim(cls, expression: ColumnElement[Any], on: On, where: str) -> Operand:
+        """Give the operand for an expression.
 
         Raises:
             MappingError: the expression's type is none that these operators compare.
@@ -127,7 +127,7 @@ class FieldFilter(BaseModel):
             prepare = cls._prepare(expression.type, on, where)
         if isinstance(prepare, str):
             raise MappingError(f"{where} cannot be a {cls.__name__}: {prepare}")
-        return Target(expression, where, prepare)
+        return Operand(expression, where, prepare)
 
     @classmethod
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:

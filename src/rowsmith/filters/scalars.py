@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from rowsmith.errors import InvalidValue
 from rowsmith.filters.fields import MAX_VALUES, FieldFilter, type_argument
+from rowsmith.filters.operands import On, Prepare, as_given, converts, stored, stored_name
 from rowsmith.filters.operators import (
     AT_LEAST,
     AT_MOST,
@@ -27,7 +28,6 @@ from rowsmith.filters.operators import (
     NOT_EQUALS,
     NOT_IN,
 )
-from rowsmith.filters.targets import On, Prepare, as_given, converts, stored, stored_name
 from rowsmith.mapping.types import Check, Comparison
 
 MAX_MAGNITUDE: Final = 1_000

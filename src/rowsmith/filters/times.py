@@ -10,6 +10,7 @@ from sqlalchemy.types import TypeEngine
 from typing_extensions import override
 
 from rowsmith.filters.fields import MAX_VALUES, FieldFilter
+from rowsmith.filters.operands import On, Prepare, as_given, converts, stored, stored_name
 from rowsmith.filters.operators import (
     AFTER,
     AT_OR_AFTER,
@@ -23,7 +24,6 @@ from rowsmith.filters.operators import (
     NOT_EQUALS,
     NOT_IN,
 )
-from rowsmith.filters.targets import On, Prepare, as_given, converts, stored, stored_name
 from rowsmith.mapping.types import Comparison
 
 

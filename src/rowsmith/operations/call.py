@@ -25,7 +25,7 @@ from rowsmith.execution import Origin, execute, execute_writing, translated
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.entity import Entity, Rules, make_entity
-from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, Related, SearchScope, require_scope, resolve_scope
+from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -46,7 +46,7 @@ class Call(Generic[TRow, TData]):
     operation: str
     db_sess: AsyncSession
     limits: Limits = NO_LIMITS
-    related: Related | None = None
+    related: RelatedScope | None = None
 
     async def under(self, scope: SearchScope | None) -> Call[TRow, TData]:
         """Admit a scope: resolve it, and run its existence checks, all in one statement.
@@ -60,7 +60,7 @@ class Call(Generic[TRow, TData]):
         limits = resolve_scope(scope, self.info)
         if limits.checks:
             await self._run(limits.checks)
-        return replace(self, limits=limits, related=Related(scope, self.info, self.entity.scope_required))
+        return replace(self, limits=limits, related=RelatedScope(scope, self.info, self.entity.scope_required))
 
     def below(self, row: type[Any]) -> Call[Any, Any]:
         """Give the call for rows below those it is about, under what its scope says of them.
@@ -148,7 +148,9 @@ class Call(Generic[TRow, TData]):
             raise self.located(ScopeMismatch() if refusal is None else refusal(place))
 
     async def _run(self, checks: Sequence[ExistenceCheck]) -> None:
-        found = (await execute(self.db_sess, _existence(checks), self._of_others(checks))).one()
+        # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
+        asked = (exists(limited(select(literal(1)), resolve(check.exists))) for check in checks)
+        found = (await execute(self.db_sess, select(*asked), self._of_others(checks))).one()
         for check, exists_ in zip(checks, found, strict=True):
             if not exists_:
                 raise self.located(check.error(check.message))
@@ -159,11 +161,6 @@ class Call(Generic[TRow, TData]):
         subjects = (each._annotations.get("parententity") for each in elements)  # pyright: ignore[reportPrivateUsage]
         subject = next((subject for subject in subjects if subject is not None), self.info)
         return replace(self.origin(), mapper=subject.mapper)
-
-
-def _existence(checks: Sequence[ExistenceCheck]) -> Any:
-    # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
-    return select(*(exists(limited(select(literal(1)), resolve(check.exists))) for check in checks))
 
 
 class Operation(Generic[TRow, TData]):
@@ -210,7 +207,7 @@ def verb(operation: str) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[T
                 call.located(exc)
                 raise
 
-        return cast("_Verb[TOperation, P, R]", _named(run, operation, method))
+        return cast("_Verb[TOperation, P, R]", _signed(run, operation, method))
 
     return decorate
 
@@ -224,7 +221,7 @@ def stream_verb(operation: str) -> Callable[[_Stream[TOperation, TCall, P, R]], 
             call: Any = Call(self.entity, operation, db_sess)
             return method(self, call, *args, **kwargs)
 
-        return cast("_StreamVerb[TOperation, P, R]", _named(run, operation, method))
+        return cast("_StreamVerb[TOperation, P, R]", _signed(run, operation, method))
 
     return decorate
 
@@ -241,12 +238,12 @@ def chunked_verb(operation: str) -> Callable[[_Chunked[TOperation, P, R]], _Chun
                 exc.locate(self.entity.domain, operation)
                 raise
 
-        return cast("_Chunked[TOperation, P, R]", _named(run, operation, method))
+        return cast("_Chunked[TOperation, P, R]", _signed(run, operation, method))
 
     return decorate
 
 
-def _named(run: Any, operation: str, method: Any) -> Any:
+def _signed(run: Any, operation: str, method: Any) -> Any:
     """Give the verb its name, and the signature that its callers see."""
     given = inspect.signature(method)
     seen = [

@@ -59,8 +59,8 @@ class NextValue:
         for attribute in (self.column, *self._within):
             if not info.has(attribute):
                 raise MappingError(f"NextValue names {attribute}, no column of {info.row.__name__}")
-        wanted = {info.columns[name] for name in self.parents}
-        found = (item for item in info.table.foreign_key_constraints if set(item.columns) == wanted)
+        within = {info.columns[name] for name in self.parents}
+        found = (item for item in info.table.foreign_key_constraints if set(item.columns) == within)
         foreign_key = next(found, None)
         if foreign_key is None:
             names = ", ".join(self.parents)

@@ -63,7 +63,7 @@ KEYED = ("id", "name")
 
 
 @pytest.mark.parametrize(
-    "written, wanted, lane",
+    "written, back, lane",
     [
         (KEYED, (), Lane.COPY),
         (KEYED, ("id", "name"), Lane.COPY),
@@ -88,11 +88,11 @@ KEYED = ("id", "name")
         ((), (), Lane.MANY),
     ],
 )
-def test_copy_is_taken_where_everything_wanted_is_known(
-    written: tuple[str, ...], wanted: tuple[str, ...], lane: Lane
+def test_copy_is_taken_where_all_that_comes_back_is_known(
+    written: tuple[str, ...], back: tuple[str, ...], lane: Lane
 ) -> None:
     """COPY where nothing has to come back; arrays where the server makes, rounds, pads or changes some of it."""
-    assert choose_lane(ASYNCPG(), INFO, written, wanted) is lane
+    assert choose_lane(ASYNCPG(), INFO, written, back) is lane
 
 
 def test_a_default_in_sql_needs_an_insert() -> None:

@@ -39,8 +39,8 @@ def check_column(
             f"the {noun} at index {index}: {info.row.__name__}.{name} is a SQL expression: write it alone"
         )
     quick = column_type(info.columns[name].type).quick
-    present = column if NONE not in types else [value for value in column if value is not None]
-    if quick.fits is None or (types <= {quick.exact, NONE} and quick.fits(present)):
+    filled = column if NONE not in types else [value for value in column if value is not None]
+    if quick.fits is None or (types <= {quick.exact, NONE} and quick.fits(filled)):
         return
     if (found := _first_complaint(info.check(name), column)) is not None:
         raise InvalidValue(f"the {noun} at index {first + found[0]}: {info.row.__name__}.{name} {found[1]}")

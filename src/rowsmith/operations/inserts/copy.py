@@ -64,12 +64,9 @@ class Copy:
             if status == f"COPY {sum(block.size for block in self.sent)}":
                 await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
                 return True
-        await self._undo(driver)
-        return fault or False
-
-    async def _undo(self, driver: Any) -> None:
         await driver.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        return fault or False
 
     async def _rows(self) -> AsyncGenerator[tuple[Any, ...]]:
         try:

@@ -14,7 +14,7 @@ from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.inserts.tree import Creation, Progress
 from rowsmith.operations.partial import Diagnosis, failure, run_partial
-from rowsmith.operations.results import Failure, PartialResult, Success
+from rowsmith.operations.results import PartialResult, Success
 from rowsmith.scope import SearchScope
 
 T = TypeVar("T")
@@ -122,14 +122,9 @@ class BatchCreator(Operation[TRow, TData]):
 
         with collector_paused():
             written = await run_partial(call, [items[index] for index in readable], attempt, find)
-        return _merged(written, readable, failures)
-
-
-def _merged(written: PartialResult[T], indexes: Sequence[int], failures: Sequence[Failure]) -> PartialResult[T]:
-    """Give a result over some of the items as one over all."""
-    succeeded = [Success(indexes[item.index], item.data) for item in written.succeeded]
-    failed = [*failures, *(failure(indexes[item.index], item.error) for item in written.failed)]
-    return PartialResult(succeeded, sorted(failed, key=lambda item: item.index))
+        succeeded = [Success(readable[item.index], item.data) for item in written.succeeded]
+        failures += [failure(readable[item.index], item.error) for item in written.failed]
+        return PartialResult(succeeded, sorted(failures, key=lambda item: item.index))
 
 
 async def gathered(items: Many[T]) -> Sequence[T]:

@@ -62,23 +62,19 @@ class Creator(Operation[TRow, TData]):
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
     async def _create(self, call: Call[TRow, TData], values: Mapping[str, Any]) -> TData:
-        statement = self._insert(values)
+        statement, keys = self._insert(values), call.info.key_attributes
 
         async def create() -> Sequence[Any]:
-            return await self._create_inside(call, statement)
+            async with call.savepoint():
+                record = await self._record(call, statement.returning(*keys))
+                await call.confirm([tuple(record[-len(keys) :])])
+            return record[: -len(keys)]
 
         async def refused() -> ScopeMismatch | None:
             return await refused_row(call, values)
 
         writing = scope_first(call, create, refused) if call.limits.others else self._record(call, statement)
         return (await present_written(call, [await writing]))[0]
-
-    async def _create_inside(self, call: Call[TRow, TData], statement: Any) -> Sequence[Any]:
-        keys = call.info.key_attributes
-        async with call.savepoint():
-            record = await self._record(call, statement.returning(*keys))
-            await call.confirm([tuple(record[-len(keys) :])])
-        return record[: -len(keys)]
 
     async def _record(self, call: Call[TRow, TData], statement: Any) -> Sequence[Any]:
         record: Sequence[Any] | None = (await call.execute(statement)).one_or_none()

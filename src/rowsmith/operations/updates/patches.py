@@ -14,7 +14,7 @@ from sqlalchemy.types import NullType
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import belongs_to, checked_values
-from rowsmith.operations.arrays.wanted import Parameter
+from rowsmith.operations.arrays.given import Parameter
 from rowsmith.operations.blocks.checks import check_column, keep_class
 from rowsmith.state import UNSET, Unset, settled
 
@@ -35,7 +35,7 @@ class Patches:
         self.columns = self._read(patches)
 
     def assignments(self, *, arrays: bool) -> tuple[dict[str, Any], list[Parameter]]:
-        """Give what each attribute is set to, and the columns of ``wanted`` that this refers to.
+        """Give what each attribute is set to, and the columns of ``given`` that this refers to.
 
         ``arrays`` says that those are sent as arrays.
 
@@ -98,7 +98,7 @@ class Patches:
     def _expression(
         self, name: str, column: Sequence[Any], parameters: list[Parameter], *, arrays: bool
     ) -> ColumnElement[Any]:
-        """Give one expression for all rows: where only its literals differ, they become columns of ``wanted``."""
+        """Give one expression for all rows: where only its literals differ, they become columns of ``given``."""
         binds = [_binds(value) for value in column]
         lifted = dict[int, ColumnElement[Any]]()
         self._same_forms(name, [form for form, _ in binds])

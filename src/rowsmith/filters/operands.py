@@ -1,4 +1,4 @@
-"""Targets: what a field of a filter compares, found on the row when the filter class is made."""
+"""Operands: what a field of a filter compares, found on the row when the filter class is made."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class On:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Target:
+class Operand:
     """One side of every comparison: the SQL expression, its name for messages, and how values are bound."""
 
     expression: ColumnElement[Any]
