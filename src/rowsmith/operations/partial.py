@@ -17,6 +17,7 @@ from rowsmith.errors import (
     ConstraintViolation,
     EntityNotFound,
     InvalidValue,
+    MappingError,
     RefusedByTrigger,
     ScopeMismatch,
     StaleVersion,
@@ -189,6 +190,8 @@ def _outcomes(call: Call[Any, Any], ids: Sequence[Any], result: BatchResult[Any,
 def _fault(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
     try:
         refuse(index, item)
+    except MappingError:  # a class is wrong, not an item
+        raise
     except Exception as exc:  # noqa: BLE001 - what an application's own to_values raises is told as it is
         return exc
     return None
