@@ -43,6 +43,7 @@ FLOORS = [
     "entity",
     "arrays",
     "blocks",
+    "arguments",
     "call",
     "present",
     "in_step",

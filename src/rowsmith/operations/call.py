@@ -23,6 +23,7 @@ from rowsmith.conditions import limited, resolve
 from rowsmith.errors import RepositoryError, ScopeMismatch
 from rowsmith.execution import Origin, execute, execute_writing, translated
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.arguments import check_arguments
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.entity import Entity, Rules, make_entity
 from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
@@ -198,10 +199,13 @@ def verb(operation: str) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[T
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
+        names = _parameters(method)
+
         @wraps(method)
         async def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> R:
             call: Any = Call(self.entity, operation, db_sess)
             try:
+                check_arguments(names, args, kwargs, self.entity.info)
                 return await method(self, call, *args, **kwargs)
             except RepositoryError as exc:
                 call.located(exc)
@@ -216,9 +220,13 @@ def stream_verb(operation: str) -> Callable[[_Stream[TOperation, TCall, P, R]], 
     """Do what :func:`verb` does, for a method that is an asynchronous generator."""
 
     def decorate(method: _Stream[TOperation, TCall, P, R]) -> _StreamVerb[TOperation, P, R]:
+        names = _parameters(method)
+
         @wraps(method)
         def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
             call: Any = Call(self.entity, operation, db_sess)
+            with call.locating():
+                check_arguments(names, args, kwargs, self.entity.info)
             return method(self, call, *args, **kwargs)
 
         return cast("_StreamVerb[TOperation, P, R]", _signed(run, operation, method))
@@ -230,9 +238,12 @@ def chunked_verb(operation: str) -> Callable[[_Chunked[TOperation, P, R]], _Chun
     """Name a method that opens sessions itself, one after the other, and makes a :class:`Call` in each."""
 
     def decorate(method: _Chunked[TOperation, P, R]) -> _Chunked[TOperation, P, R]:
+        names = _parameters(method)
+
         @wraps(method)
         async def run(self: TOperation, *args: P.args, **kwargs: P.kwargs) -> R:
             try:
+                check_arguments(names, args[1:], kwargs, self.entity.info)
                 return await method(self, *args, **kwargs)
             except RepositoryError as exc:
                 exc.locate(self.entity.domain, operation)
@@ -241,6 +252,11 @@ def chunked_verb(operation: str) -> Callable[[_Chunked[TOperation, P, R]], _Chun
         return cast("_Chunked[TOperation, P, R]", _signed(run, operation, method))
 
     return decorate
+
+
+def _parameters(method: Any) -> tuple[str, ...]:
+    """Give the names of what a verb takes, after itself and what its session is in."""
+    return tuple(inspect.signature(method).parameters)[2:]
 
 
 def _signed(run: Any, operation: str, method: Any) -> Any:

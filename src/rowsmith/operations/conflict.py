@@ -12,7 +12,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BindParameter
 
 from rowsmith.conditions import Condition, resolve
-from rowsmith.errors import MappingError
+from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping import RowInfo, nearest
 from rowsmith.mapping.constraints import name_of, unique_keys_of
 
@@ -46,6 +46,7 @@ class Conflict:
         Raises:
             MappingError: it names columns and a constraint, no column of the row, or no constraint of its table.
         """
+        self._check_kinds()
         if self.columns and self.constraint is not None:
             raise MappingError("Conflict takes columns or a constraint's name, not both")
         where = None if self.where is None else resolve(self.where)
@@ -55,6 +56,20 @@ class Conflict:
             if not info.has(attribute):
                 raise MappingError(f"Conflict names {attribute}, no column of {info.row.__name__}")
         return ConflictKey(tuple(attribute.key for attribute in self.columns) or info.primary_key, where)
+
+    def _check_kinds(self) -> None:
+        columns: Any = self.columns
+        if not isinstance(columns, Sequence) or isinstance(columns, str | bytes):
+            raise MappingError(f"Conflict(columns=...) is a list, not {kind_of(columns)}: write [GroupRow.name]")
+        for column in cast("Any", columns):
+            if not isinstance(column, InstrumentedAttribute):
+                raise MappingError(
+                    f"Conflict(columns=...) lists attributes such as GroupRow.name, not {kind_of(column)}"
+                )
+        if not isinstance(cast("Any", self.constraint), str | None):
+            raise MappingError(f"Conflict(constraint=...) is a constraint's name, not {kind_of(self.constraint)}")
+        if not isinstance(cast("Any", self.update), bool):
+            raise MappingError(f"Conflict(update=...) is True or False, not {kind_of(self.update)}")
 
 
 @dataclass(frozen=True)

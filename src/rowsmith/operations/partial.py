@@ -17,6 +17,7 @@ from rowsmith.errors import (
     ConstraintViolation,
     EntityNotFound,
     InvalidValue,
+    MappingError,
     RefusedByTrigger,
     ScopeMismatch,
     StaleVersion,
@@ -183,6 +184,8 @@ async def run_over_ids(
 def _unsendable(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
     try:
         refuse(index, item)
+    except MappingError:  # a class is wrong, not an item
+        raise
     except Exception as exc:  # noqa: BLE001 - what an application's own to_values raises is told as it is
         return exc
     return None

@@ -14,6 +14,7 @@ from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.held import refused_row, scope_first
+from rowsmith.operations.inserts.branches import check_specs
 from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.present import present_written
 from rowsmith.scope import Limits, SearchScope
@@ -42,6 +43,7 @@ class Creator(Operation[TRow, TData]):
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``; RefusedByTrigger: a trigger did.
         """
+        check_specs(call.info, [spec])
         call = await call.under(scope)
         if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
             return (await Creation(call).create([spec]))[0]
@@ -89,7 +91,7 @@ def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[st
     Raises:
         MappingError, InvalidValue, ScopeMismatch: as :meth:`Creator.create`.
     """
-    values = {**info.discriminator, **limits.stamp(checked_values(spec, info), info)}
+    values = {**info.discriminator, **limits.stamp(checked_values(spec, info, Spec), info)}
     generate = info.mapper.version_id_generator
     if info.version is not None and callable(generate):
         values.setdefault(info.version, generate(None))

@@ -167,7 +167,7 @@ class BatchUpdater(Operation[TRow, TData]):
 
 
 def _new_values(patch: Patch[TRow], call: Call[TRow, Any]) -> dict[str, Any]:
-    values = checked_values(patch, call.info)
+    values = checked_values(patch, call.info, Patch)
     call.limits.agree(values, call.info)
     return values
 

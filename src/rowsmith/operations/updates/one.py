@@ -72,7 +72,7 @@ class Updater(Operation[TRow, TData]):
 
 
 def _new_values(patch: Patch[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
-    values = checked_values(patch, info)
+    values = checked_values(patch, info, Patch)
     limits.agree(values, info)
     return values
 

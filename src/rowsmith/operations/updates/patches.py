@@ -54,13 +54,13 @@ class Patches:
     def _read(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         kinds: set[Any] = set(map(type, patches))
         if len(kinds) == 1 and next(iter(kinds)).to_values is cast("Any", Patch).to_values:
-            belongs_to(patches[0], self.info)
+            belongs_to(patches[0], self.info, Patch)
             return self._fields(patches)
         return self._rows([self._checked_row(place, patch) for place, patch in enumerate(patches)])
 
     def _checked_row(self, place: int, patch: Patch[Any]) -> dict[str, Any]:
         try:
-            return checked_values(patch, self.info)
+            return checked_values(patch, self.info, Patch)
         except InvalidValue as exc:
             raise InvalidValue(f"the patch at index {self.first + place}: {exc}") from None
 

@@ -66,9 +66,10 @@ class BatchUpserter(Operation[TRow, TData]):
             ScopeMismatch: a spec says otherwise than the scope.
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
+        items = await gathered(specs, call.info)
         upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict)
         with collector_paused():
-            return BatchResult(await upsertion.write(await gathered(specs)), [])
+            return BatchResult(await upsertion.write(items), [])
 
 
 class Upsertion(Generic[TRow, TData]):
