@@ -27,7 +27,6 @@ from sqlalchemy.types import (
     String,
     Time,
     TypeDecorator,
-    TypeEngine,
     Uuid,
 )
 
@@ -117,23 +116,26 @@ class Whole(Grouping[T]):
     operator = None  # where SQLAlchemy looks for what it may dissolve
 
 
+def bare(expression: Any) -> Any:
+    """Give an expression without the parentheses around it."""
+    while isinstance(expression, Grouping):
+        expression = cast("Any", expression).element
+    return expression
+
+
 def whole(expression: ColumnElement[T]) -> ColumnElement[T]:
     """Give an expression that nothing beside it can take apart, nor one part of it another."""
-    return expression if isinstance(expression, Whole) else Whole(_of_wholes(expression))
-
-
-def _of_wholes(expression: Any) -> Any:
-    given, make_as_boolean = expression, cast("Any", AsBoolean)
-    if isinstance(expression, Grouping):
-        return _of_wholes(given.element)
-    if isinstance(expression, BooleanClauseList) and expression.clauses:
-        join = and_ if expression.operator is operators.and_ else or_
-        return join(*map(whole, expression.clauses))
-    if isinstance(expression, AsBoolean):
-        return make_as_boolean(whole(given.element), given.operator, given.negate)
-    if isinstance(expression, UnaryExpression) and given.operator is operators.inv:
-        return cast("Any", UnaryExpression)(whole(given.element), operator=operators.inv, type_=given.type)
-    return given
+    if isinstance(expression, Whole):
+        return expression
+    given: Any = bare(expression)
+    if isinstance(given, BooleanClauseList) and given.clauses:
+        join = and_ if given.operator is operators.and_ else or_
+        given = join(*map(whole, given.clauses))
+    elif isinstance(given, AsBoolean):
+        given = cast("Any", AsBoolean)(whole(given.element), given.operator, given.negate)
+    elif isinstance(given, UnaryExpression) and given.operator is operators.inv:
+        given = cast("Any", UnaryExpression)(whole(given.element), operator=operators.inv, type_=given.type)
+    return Whole(given)
 
 
 def limited(statement: TStatement, *conditions: ColumnElement[bool]) -> TStatement:
@@ -147,7 +149,10 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     Raises:
         InvalidFilter: it is neither; a Python ``bool`` is the usual slip (``is None`` for ``.is_(None)``).
     """
-    expression: Any = _expression_of(condition)
+    given: Any = condition
+    if callable(given) and not isinstance(given, _NO_BUILDERS):
+        given = built(given, "a condition")
+    expression: Any = given.__clause_element__() if hasattr(given, "__clause_element__") else given
     if not isinstance(expression, ColumnElement):
         raise InvalidFilter(
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {kind_of(expression)}; "
@@ -162,26 +167,15 @@ def check_boolean(condition: ColumnElement[Any]) -> None:
     Raises:
         InvalidFilter: it is one. An operator's type says nothing, as it may be its operand's.
     """
-    while isinstance(condition, Grouping):
-        condition = cast("ColumnElement[Any]", condition.element)
-    if isinstance(condition, Column) and _is_never_boolean(condition.type):
+    alone = bare(condition)
+    stored = alone.type if isinstance(alone, Column) else None
+    while isinstance(stored, TypeDecorator):
+        stored = stored.impl_instance
+    if isinstance(stored, _NEVER_BOOLEAN):
         raise InvalidFilter(
-            f"a column alone is a condition where it is true or false, and {condition} is "
-            f"{type(condition.type).__name__}: compare it with something, as in GroupRow.name == 'x'"
+            f"a column alone is a condition where it is true or false, and {alone} is "
+            f"{type(alone.type).__name__}: compare it with something, as in GroupRow.name == 'x'"
         )
-
-
-def _expression_of(given: Any) -> Any:
-    is_builder = callable(given) and not isinstance(given, _NO_BUILDERS)
-    expression: Any = built(given, "a condition") if is_builder else given
-    return expression.__clause_element__() if hasattr(expression, "__clause_element__") else expression
-
-
-def _is_never_boolean(declared: TypeEngine[Any]) -> bool:
-    """Say whether no database has true and false there."""
-    while isinstance(declared, TypeDecorator):
-        declared = declared.impl_instance
-    return isinstance(declared, _NEVER_BOOLEAN)
 
 
 def resolve_all(conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +35,11 @@ from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.operations.reads.many import CODEC
 from rowsmith.pagination import CursorCodec
 from rowsmith.unit_of_work import UnitOfWork
+
+_DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+
+# An in-memory SQLite database lives in one connection; its sessions must wait for each other.
+_ONE_CONNECTION = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0}
 
 _units: ContextVar[Mapping[int, UnitOfWork]] = ContextVar("rowsmith_units", default=MappingProxyType({}))
 """The innermost unit of work of each database (by its identity) that this task is inside of."""
@@ -72,14 +77,18 @@ class Database:
         Raises:
             MissingExtra: the driver that the URL asks for is not installed.
         """
-        target = _with_driver(make_url(url))
-        options = {"hide_parameters": True, **_pool_options(target), **engine_options}
+        asked = make_url(url)
+        target = asked.set(drivername=_DRIVERS.get(asked.drivername, asked.drivername))
+        options = {"hide_parameters": True, **engine_options}
+        if target.get_backend_name() == "sqlite" and target.database in (None, "", ":memory:"):
+            options = {**_ONE_CONNECTION, **options}
         try:
             return cls(create_async_engine(target, **options), cursor_keys=cursor_keys)
         except ModuleNotFoundError as exc:
             raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
 
-    def begin_session(self) -> AbstractAsyncContextManager[AsyncSession]:
+    @asynccontextmanager
+    async def begin_session(self) -> AsyncGenerator[AsyncSession]:
         """Open a session that commits on a clean exit; inside a unit of work, join that one instead.
 
         Raises:
@@ -87,23 +96,36 @@ class Database:
             CommitOutcomeUnknown: the connection was lost while the answer to COMMIT was due.
             RepositoryError: any database error that leaves the block, translated.
         """
-        return self._writing()
+        unit = self._current_unit()
+        async with self._transaction() if unit is None else unit.joined() as session:
+            yield session
 
-    def begin_readonly_session(self) -> AbstractAsyncContextManager[AsyncSession]:
+    @asynccontextmanager
+    async def begin_readonly_session(self) -> AsyncGenerator[AsyncSession]:
         """Open a session in which the database itself refuses writes.
 
         Raises:
             ReadOnlyViolation: a write was tried, or ORM changes were left unflushed at the end.
         """
-        return self._reading_only()
+        unit = self._current_unit()
+        if unit is not None:
+            async with unit.joined() as session, _read_only_savepoint(session):
+                yield session
+            return
+        async with self._session(self._read_only, guarded=True) as session:
+            yield session
+            _refuse_pending(session)
 
-    def reading(self, *, snapshot: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
+    @asynccontextmanager
+    async def reading(self, *, snapshot: bool = False) -> AsyncGenerator[AsyncSession]:
         """Open a session for the reads of a repository, in one snapshot where several statements must agree.
 
         Cheaper than :meth:`begin_readonly_session`, which also guards against statements of the
         application's own.
         """
-        return self._reading(snapshot)
+        unit, engine = self._current_unit(), self._snapshot if snapshot else self._read_only
+        async with self._session(engine) if unit is None else unit.joined() as session:
+            yield session
 
     @asynccontextmanager
     async def unit_of_work(self) -> AsyncGenerator[UnitOfWork]:
@@ -116,12 +138,15 @@ class Database:
         """
         outer = self._current_unit()
         if outer is not None:
-            async with self._nested_unit(outer) as inner:
-                yield inner
+            with outer.nested() as inner:
+                async with translated(), _savepoint(outer.session):
+                    with _Entered(id(self), inner):
+                        yield inner
+            outer.adopt(inner)
             return
         async with self._transaction(in_unit=True) as session:
             unit = UnitOfWork(session)
-            with self._entered(unit):
+            with _Entered(id(self), unit):
                 yield unit
         await unit.run_after_commit()
 
@@ -140,69 +165,30 @@ class Database:
         return unit if unit is not None and unit.is_open else None
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncGenerator[AsyncSession]:
-        unit = self._current_unit()
-        if unit is None:
-            async with self._transaction() as session:
-                yield session
-            return
-        with unit.use() as session:
-            async with translated():
-                yield session
-
-    @asynccontextmanager
-    async def _reading(self, snapshot: bool) -> AsyncGenerator[AsyncSession]:
-        unit = self._current_unit()
-        if unit is None:
-            async with self._read_transaction(self._snapshot if snapshot else self._read_only) as session:
-                yield session
-            return
-        with unit.use() as session:
-            async with translated():
-                yield session
-
-    @asynccontextmanager
-    async def _reading_only(self) -> AsyncGenerator[AsyncSession]:
-        unit = self._current_unit()
-        if unit is not None:
-            with unit.use() as session:
-                async with translated(), _read_only_savepoint(session):
-                    yield session
-            return
-        async with self._read_transaction(self._read_only, guarded=True) as session:
-            yield session
-            _refuse_pending(session)
-
-    @asynccontextmanager
     async def _transaction(self, *, in_unit: bool = False) -> AsyncGenerator[AsyncSession]:
-        async with translated(), self._session(self.engine) as session:
-            connection = await _connect(session)
+        async with self._session(self.engine) as session:
+            connection = await session.connection() if in_unit else None
             yield session
-            if in_unit and connection.closed:
+            if connection is not None and connection.closed:
                 raise TransactionError("commit() or rollback() was called in a unit of work, which ends by itself")
             await _commit(session)
 
     @asynccontextmanager
-    async def _read_transaction(self, engine: AsyncEngine, *, guarded: bool = False) -> AsyncGenerator[AsyncSession]:
-        async with translated(), self._session(engine) as session:
+    async def _session(self, engine: AsyncEngine, *, guarded: bool = False) -> AsyncGenerator[AsyncSession]:
+        """Open a session that has a connection from the pool and has begun its transaction."""
+        async with translated(), AsyncSession(engine, expire_on_commit=False, info={CODEC: self._codec}) as session:
             if guarded:
                 event.listen(session.sync_session, "after_begin", _take_snapshot)
-            await _connect(session)
-            yield session
-
-    def _session(self, engine: AsyncEngine) -> AsyncSession:
-        return AsyncSession(engine, expire_on_commit=False, info={CODEC: self._codec})
-
-    @asynccontextmanager
-    async def _nested_unit(self, outer: UnitOfWork) -> AsyncGenerator[UnitOfWork]:
-        with outer.nested() as inner:
-            async with translated(), _savepoint(outer.session):
-                with self._entered(inner):
-                    yield inner
-        outer.adopt(inner)
-
-    def _entered(self, unit: UnitOfWork) -> _Entered:
-        return _Entered(id(self), unit)
+            try:
+                await session.connection()
+            except TimeoutError:
+                failure: Exception = DatabaseUnavailable()
+            except DATABASE_ERRORS as exc:
+                failure = translate(exc)
+            else:
+                yield session
+                return
+            raise failure
 
 
 class _Entered:
@@ -218,17 +204,6 @@ class _Entered:
         self._unit.is_open = False
         with suppress(ValueError):  # left in another context than entered, as a fixture's teardown may be
             _units.reset(self._token)
-
-
-async def _connect(session: AsyncSession) -> AsyncConnection:
-    """Take a connection from the pool and begin the transaction."""
-    try:
-        return await session.connection()
-    except TimeoutError:
-        failure: Exception = DatabaseUnavailable()
-    except DATABASE_ERRORS as exc:
-        failure = translate(exc)
-    raise failure
 
 
 async def _commit(session: AsyncSession) -> None:
@@ -300,14 +275,3 @@ def _refuse_pending(session: AsyncSession) -> None:
     changed = [row for row in session.dirty if session.is_modified(row)]
     if session.new or session.deleted or changed:
         raise ReadOnlyViolation("ORM objects were changed in a read-only session: make the change in begin_session()")
-
-
-def _with_driver(url: URL) -> URL:
-    drivers = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
-    return url.set(drivername=drivers.get(url.drivername, url.drivername))
-
-
-def _pool_options(url: URL) -> dict[str, Any]:
-    """An in-memory SQLite database lives in one connection; its sessions must wait for each other."""
-    in_memory = url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
-    return {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0} if in_memory else {}

@@ -28,6 +28,8 @@ from sqlalchemy.sql.elements import (
     TypeCoerce,
 )
 
+from rowsmith.conditions import bare
+
 
 class Extent(Enum):
     """How many rows a condition holds for: ``FIXED`` is all or none, and the database knows which."""
@@ -78,14 +80,14 @@ def _joined(is_and: bool, parts: Sequence[Extent]) -> Extent:
 
 def _compared(given: Any, table: Table) -> Extent:
     left, right, operator = given.left, given.right, given.operator
-    if operator in (operators.is_, operators.is_not) and isinstance(_bare(right), True_):
+    if operator in (operators.is_, operators.is_not) and isinstance(bare(right), True_):
         inside = extent(left, table)
         return inside if operator is operators.is_ else _OPPOSITE.get(inside, inside)
     values = _value(left), _value(right)
     if operator in _COMPARISONS and not any(value is _UNKNOWN for value in values):
         return _known(_evaluated(operator, *values), given, table)
     found = _known(_UNKNOWN, given, table)
-    same = operator in _REFLEXIVE and found is Extent.SOME and _bare(left).compare(_bare(right))
+    same = operator in _REFLEXIVE and found is Extent.SOME and bare(left).compare(bare(right))
     return Extent.ALL if same else found
 
 
@@ -105,22 +107,12 @@ def _evaluated(operator: Any, left: Any, right: Any) -> Any:
 
 
 def _value(given: Any) -> Any:
-    bare: Any = _bare(given)
-    if isinstance(bare, (True_, False_)):
-        return isinstance(bare, True_)
-    if isinstance(bare, BindParameter):
-        return _bound(bare)
-    return None if isinstance(bare, Null) else _UNKNOWN
-
-
-def _bound(parameter: Any) -> Any:
-    return _UNKNOWN if parameter.expanding else parameter.effective_value
-
-
-def _bare(given: Any) -> Any:
-    while isinstance(given, Grouping):
-        given = cast("Any", given).element
-    return given
+    alone: Any = bare(given)
+    if isinstance(alone, (True_, False_)):
+        return isinstance(alone, True_)
+    if isinstance(alone, BindParameter):
+        return _UNKNOWN if alone.expanding else cast("Any", alone).effective_value
+    return None if isinstance(alone, Null) else _UNKNOWN
 
 
 def _reads(part: Any, table: Table) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import Column, ColumnElement, Null, Tuple, UnaryExpression
@@ -29,6 +29,7 @@ from sqlalchemy.sql.functions import Function
 
 from rowsmith.conditions import (
     Condition,
+    bare,
     check_boolean,
     conjunction,
     disjunction,
@@ -277,38 +278,17 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
         InvalidFilter: a condition refers to another table outside of a subquery, which would multiply rows.
         InvalidValue: one of its values is none the database takes.
     """
-    return _of_class(_resolved(scope, info), info)
-
-
-def _of_class(limits: Limits, info: RowInfo[Any]) -> Limits:
-    """Keep to the rows of a class that shares its table."""
-    own = info.own_rows
-    if not own:
-        return limits
-    # Where no column can be stamped with the class, a written row must be held against it.
-    unseen = () if info.discriminator else own
-    return replace(limits, conditions=(*own, *limits.conditions), others=(*limits.others, *unseen))
-
-
-def _resolved(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     if scope is None:
-        return NO_LIMITS
+        return _limits((), (), info)
     if not isinstance(cast("Any", scope), SearchScope):
         raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_filters_hint(scope)}")
-    if isinstance(scope, Unscoped):
-        return _no_limits(scope, info)
-    return _limits(
-        _limiting(f"{type(scope).__name__}.to_conditions()", given_conditions(scope), info),
-        _checks_of(scope),
-        info,
-    )
-
-
-def _no_limits(scope: Unscoped, info: RowInfo[Any]) -> Limits:
-    if given_conditions(scope):
-        raise EmptyScope(f"{type(scope).__name__} is Unscoped, which limits nothing: derive it from SearchScope")
+    given, name = given_conditions(scope), type(scope).__name__
+    if not isinstance(scope, Unscoped):
+        return _limits(_limiting(f"{name}.to_conditions()", given, info), _checks_of(scope), info)
+    if given:
+        raise EmptyScope(f"{name} is Unscoped, which limits nothing: derive it from SearchScope")
     logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
-    return _limits([], _checks_of(scope), info)
+    return _limits((), _checks_of(scope), info)
 
 
 def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
@@ -326,8 +306,11 @@ def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
 
 def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) -> list[ColumnElement[bool]]:
     """Give the conditions of a scope one by one, those left out that hold for every row."""
-    given = [condition for condition in conditions if not _is_constant_text(condition, info)]
-    parts = [part for condition in given for part in _conjuncts(resolve(condition))]
+    parts: list[ColumnElement[bool]] = []
+    for condition in cast("Sequence[Any]", conditions):
+        if isinstance(condition, TextClause) and extent(cast("Any", condition), info.table) is not Extent.SOME:
+            continue  # it names no column: as good as not given
+        parts.extend(_conjuncts(resolve(condition)))
     extents = [extent(part, info.table) for part in parts]
     if not {Extent.SOME, Extent.NONE} & set(extents):
         raise EmptyScope(
@@ -335,10 +318,6 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) ->
             "compare its columns, or write Unscoped(reason='...') if all are meant"
         )
     return [part for part, found in zip(parts, extents, strict=True) if found is not Extent.ALL]
-
-
-def _is_constant_text(condition: Any, info: RowInfo[Any]) -> bool:
-    return isinstance(condition, TextClause) and extent(cast("Any", condition), info.table) is not Extent.SOME
 
 
 def _filters_hint(given: Any) -> str:
@@ -373,7 +352,7 @@ class RelatedScope:
             InvalidFilter, InvalidValue: as :func:`resolve_scope`.
         """
         if self.scope is None or self.is_free:
-            return _of_class(NO_LIMITS, info)
+            return _limits((), (), info)
         said = [conditions for row, conditions in _related(self.scope).items() if issubclass(info.row, row)]
         if info.table is self.own.table:
             said.append(given_conditions(self.scope))
@@ -381,7 +360,7 @@ class RelatedScope:
             return None
         name = f"{type(self.scope).__name__}.to_related()"
         given = [part for conditions in said if conditions for part in _limiting(name, conditions, info)]
-        return _of_class(_limits(given, (), info), info)
+        return _limits(given, (), info)
 
     def require(self, info: RowInfo[Any]) -> Limits:
         """Resolve what is said about rows of a class; where nothing is, they are free, or refused.
@@ -392,7 +371,7 @@ class RelatedScope:
         limits = self.limits(info)
         if limits is None and self.required:
             raise self.silence(info.row.__name__)
-        return _of_class(NO_LIMITS, info) if limits is None else limits
+        return _limits((), (), info) if limits is None else limits
 
     def silence(self, name: str) -> ScopeRequired:
         """Give the error for rows that the scope says nothing about."""
@@ -408,18 +387,14 @@ def _related(scope: SearchScope) -> Mapping[type[Any], Sequence[Condition]]:
     related, name = scope.to_related(), f"{type(scope).__name__}.to_related()"
     if not isinstance(cast("Any", related), Mapping):
         raise ScopeError(f"{name} gives a mapping of rows to conditions, not {kind_of(related)}")
-    for row, conditions in related.items():
-        _check_related(name, row, conditions)
+    for row, conditions in cast("Mapping[Any, Any]", related).items():
+        if not isinstance(row, type):
+            raise ScopeError(f"{name} names rows by their classes, not by {kind_of(row)}")
+        if not isinstance(conditions, Sequence) or isinstance(conditions, str):
+            raise ScopeError(f"{name} gives a list of conditions for {row.__name__}, not {kind_of(conditions)}")
+        if not conditions and not isinstance(conditions, _Public):
+            raise EmptyScope(f"{name} gave nothing for {row.__name__}: write PUBLIC if its rows are everybody's")
     return related
-
-
-def _check_related(name: str, row: Any, conditions: Any) -> None:
-    if not isinstance(row, type):
-        raise ScopeError(f"{name} names rows by their classes, not by {kind_of(row)}")
-    if not isinstance(conditions, Sequence) or isinstance(conditions, str):
-        raise ScopeError(f"{name} gives a list of conditions for {row.__name__}, not {kind_of(conditions)}")
-    if not conditions and not isinstance(conditions, _Public):
-        raise EmptyScope(f"{name} gave nothing for {row.__name__}: write PUBLIC if its rows are everybody's")
 
 
 def require_scope(scope: SearchScope | None, row: type[Any]) -> None:
@@ -451,15 +426,12 @@ def check_values(condition: ColumnElement[bool], info: RowInfo[Any]) -> None:
     for element in visitors.iterate(condition):
         if isinstance(element, BooleanClauseList) and not element.clauses:
             raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
-        if isinstance(element, BindParameter):
-            _check_parameter(element, info)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _check_parameter(parameter: BindParameter[Any], info: RowInfo[Any]) -> None:
-    check, given = check_for_comparison(parameter.type), cast("Any", parameter.effective_value)
-    for value in given or () if parameter.expanding else (given,):
-        if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
-            raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")
+        if not isinstance(element, BindParameter):
+            continue
+        check, given = check_for_comparison(element.type), cast("Any", element).effective_value
+        for value in given or () if element.expanding else (given,):
+            if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
+                raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")
 
 
 def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any]) -> None:
@@ -477,7 +449,8 @@ def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any])
                 )
 
 
-def _limits(conditions: list[ColumnElement[bool]], checks: Sequence[ExistenceCheck], info: RowInfo[Any]) -> Limits:
+def _limits(conditions: Sequence[ColumnElement[bool]], checks: Sequence[ExistenceCheck], info: RowInfo[Any]) -> Limits:
+    """Give what these conditions limit, and keep to the rows of a class that shares its table."""
     check_conditions(conditions, info)
     for check in checks:
         check_values(resolve(check.exists), info)
@@ -489,53 +462,37 @@ def _limits(conditions: list[ColumnElement[bool]], checks: Sequence[ExistenceChe
                 pass
             case _:
                 others.append(condition)
-    return Limits(tuple(conditions), stamps, tuple(others), tuple(checks))
+    own = info.own_rows
+    # Where no column can be stamped with the class, a written row must be held against it.
+    unseen = own if own and not info.discriminator else ()
+    return Limits((*own, *conditions), stamps, (*others, *unseen), tuple(checks))
 
 
 def _conjuncts(condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
     """Take ANDs apart, so that each equality among them can be stamped."""
-    bare = _bare(condition)
-    if isinstance(bare, BooleanClauseList) and bare.operator is operators.and_:
-        for clause in bare.clauses:
+    given = bare(condition)
+    if isinstance(given, BooleanClauseList) and given.operator is operators.and_:
+        for clause in given.clauses:
             yield from _conjuncts(clause)
     else:
-        yield whole(bare)
-
-
-def _bare(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    while isinstance(condition, Grouping):
-        condition = cast("ColumnElement[bool]", condition.element)
-    return condition
+        yield whole(given)
 
 
 def _equality(condition: ColumnElement[bool], info: RowInfo[Any]) -> tuple[str, Any] | None:
     """Give (attribute name, value) of ``column = value``, either way round."""
-    bare = _bare(condition)
-    if not isinstance(bare, BinaryExpression) or bare.operator is not operators.eq:
+    given: Any = bare(condition)
+    if not isinstance(given, BinaryExpression) or given.operator is not operators.eq:
         return None
-    sides: tuple[Any, Any] = (bare.left, bare.right)
+    sides: tuple[Any, Any] = (given.left, given.right)
     column, value = reversed(sides) if isinstance(sides[1], Column) else sides
-    name = _attribute_name(column, info)
-    return None if name is None else _literal(name, value)
-
-
-def _literal(name: str, side: Any) -> tuple[str, Any] | None:
-    match side:
-        case BindParameter():
-            return name, cast("Any", side).effective_value
-        case True_():
-            return name, True
-        case False_():
-            return name, False
-        case _:
-            return None
-
-
-def _attribute_name(side: Any, info: RowInfo[Any]) -> str | None:
-    if not isinstance(side, Column) or getattr(side.table, "key", None) != info.table.key:
+    if not isinstance(column, Column) or getattr(column.table, "key", None) != info.table.key:
         return None
-    found = next((name for name, column in info.columns.items() if column.name == side.name), None)
-    return None if found is None or info.is_computed(found) else found
+    name = next((name for name, own in info.columns.items() if own.name == column.name), None)
+    if name is None or info.is_computed(name):
+        return None
+    if isinstance(value, BindParameter):
+        return name, cast("Any", value).effective_value
+    return (name, isinstance(value, True_)) if isinstance(value, (True_, False_)) else None
 
 
 # What is no more than its parts, which are looked at by themselves.
@@ -578,9 +535,6 @@ def _may_read(element: Any, names: set[str]) -> bool:
         return str(element.name) in names
     if isinstance(element, Function):
         return element.name not in _OF_THEIR_ARGUMENTS or bool(element.packagenames)
-    return not isinstance(element, _TRANSPARENT) or _has_own_operator(element)
-
-
-def _has_own_operator(element: Any) -> bool:
     used = (getattr(element, "operator", None), getattr(element, "modifier", None))
-    return any(isinstance(operator, operators.custom_op) for operator in used)
+    has_own_operator = any(isinstance(operator, operators.custom_op) for operator in used)
+    return has_own_operator or not isinstance(element, _TRANSPARENT)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import AfterCommitFailed, ConcurrentUse, TransactionError
-from rowsmith.execution import scrub
+from rowsmith.execution import scrub, translated
 
 AfterCommit: TypeAlias = Callable[[], Awaitable[Any] | None]
 """Work without arguments, a coroutine function or a plain one."""
@@ -58,6 +58,13 @@ class UnitOfWork:
             yield self.session
         finally:
             self._user = before
+
+    @asynccontextmanager
+    async def joined(self) -> AsyncGenerator[AsyncSession]:
+        """Give the session to a call that joins this unit: as :meth:`use`, and errors that leave are translated."""
+        with self.use():
+            async with translated():
+                yield self.session
 
     @contextmanager
     def nested(self) -> Iterator[UnitOfWork]:
