@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
 
 from rowsmith import InvalidValue, MappingError
 from rowsmith.mapping import nearest, row_info
@@ -123,6 +124,7 @@ def test_nearest() -> None:
     assert nearest("zzz", ["name", "size"]) == ""
 
 
+<<<<<<< HEAD
 def test_a_foreign_key_has_the_type_of_a_target_that_is_mapped_later() -> None:
     """A class that refers to one yet to come is read before; its values are checked all the same."""
 
@@ -149,3 +151,32 @@ def test_a_foreign_key_has_the_type_of_a_target_that_is_mapped_later() -> None:
             with pytest.raises(InvalidValue):
                 info.key(wrong)
     assert AboveRow.__tablename__ == "late_above"
+=======
+class Document(TypeDecorator[Any]):
+    impl = sa.JSON
+    cache_ok = True
+
+
+class Sealed(TypeDecorator[Any]):
+    impl = Document
+    cache_ok = True
+
+
+class DocumentsBase(DeclarativeBase):
+    pass
+
+
+class DocumentsRow(DocumentsBase):
+    __tablename__ = "row_documents"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    plain: Mapped[Any] = mapped_column(sa.JSON)
+    wrapped: Mapped[Any] = mapped_column(Document)
+    twice: Mapped[Any] = mapped_column(Sealed)
+    text: Mapped[str]
+
+
+def test_json_is_seen_below_any_number_of_decorators() -> None:
+    """So that None is SQL NULL there, and not the JSON literal that SQLAlchemy would make of it."""
+    info = row_info(DocumentsRow)
+    assert [name for name in info.columns if info.is_json(name)] == ["plain", "wrapped", "twice"]
+>>>>>>> w-types
