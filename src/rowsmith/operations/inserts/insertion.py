@@ -104,8 +104,12 @@ class Insertion:
 
     async def _refuse_copied(self, dialect: Dialect, sent: Sequence[Block]) -> None:
         """Find out which row a trigger skipped, by sending them the other way; nothing of either stays."""
+
+        def keep_nothing(columns: Rows, size: int) -> None:
+            return
+
         async with self.call.savepoint():
-            await replace(self, take=lambda columns, size: None)._unnest(dialect, iter(sent))
+            await replace(self, take=keep_nothing)._unnest(dialect, iter(sent))
             raise RefusedByTrigger.at(None)
 
     def _echo(self, block: Block) -> None:
