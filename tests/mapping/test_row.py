@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 
 from rowsmith import InvalidValue, MappingError
-from rowsmith.mapping import columns_of, nearest, row_info
+from rowsmith.mapping import nearest, row_info
 from tenants import Base, GroupRow, MemberRow, WideRow
 
 
@@ -20,7 +20,7 @@ def test_attribute_names_are_the_keys() -> None:
     assert "label" in info.columns
     assert "label_text" not in info.columns
     assert info.attribute("label").expression.name == "label_text"
-    assert list(columns_of(GroupRow)) == [column.key for column in GroupRow.__table__.columns]
+    assert list(row_info(GroupRow).columns) == [column.key for column in GroupRow.__table__.columns]
 
 
 def test_it_is_read_once() -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from rowsmith.mapping.expr import Aggregate, Expr, avg, count, max_, min_, sum_
 from rowsmith.mapping.generics import type_arguments
-from rowsmith.mapping.row import RowInfo, columns_of, nearest, row_info
+from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.shape import Shape, converted_shape, data_shape, row_shape
 from rowsmith.mapping.types import Check
-from rowsmith.mapping.values import check_for, check_for_comparison, check_value
+from rowsmith.mapping.values import check_for_comparison
 from rowsmith.mapping.writes import Patch, Spec
 
 __all__ = [
@@ -24,10 +24,7 @@ __all__ = [
     "Shape",
     "Spec",
     "avg",
-    "check_for",
     "check_for_comparison",
-    "check_value",
-    "columns_of",
     "converted_shape",
     "count",
     "data_shape",

@@ -202,16 +202,6 @@ def _read(row: type[Any], mapper: Mapper[Any], table: Table) -> RowInfo[Any]:
     )
 
 
-def columns_of(row: type[Any]) -> dict[str, InstrumentedAttribute[Any]]:
-    """Give the column attributes of a mapped class by attribute name.
-
-    Raises:
-        MappingError: the class is not mapped.
-    """
-    info = row_info(row)
-    return {name: info.attribute(name) for name in info.columns}
-
-
 def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:
     """Give ``"; did you mean 'x'?"`` for the candidate most like a misspelt name, else an empty string."""
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=cutoff)

@@ -9,33 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-from rowsmith.errors import InvalidValue
 from rowsmith.mapping.types import Check, column_type
-
-
-def check_value(declared: TypeEngine[Any], value: Any, where: str) -> None:
-    """Refuse a value that a column of this type cannot hold.
-
-    Args:
-        declared: the SQLAlchemy type of the column.
-        value: anything; None and SQL expressions pass, the database judges them.
-        where: what the message calls the column, for example ``"GroupRow.name"``.
-
-    Raises:
-        InvalidValue: the column cannot hold it; the message says what it holds.
-    """
-    if value is None or isinstance(value, ClauseElement):
-        return
-    if (complaint := check_for(declared)(value)) is not None:
-        raise InvalidValue(f"{where} {complaint}")
-
-
-def check_for(declared: TypeEngine[Any]) -> Check:
-    """Give the check of a column type; types of unknown kind (a ``TypeDecorator``) accept everything."""
-    return column_type(declared).check
 
 
 def check_for_comparison(declared: TypeEngine[Any]) -> Check:

@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Column
 
 from rowsmith.mapping import RowInfo
-from rowsmith.mapping.types import Travel, column_type
 
 
 def fill_defaults(info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size: int) -> dict[str, Sequence[Any]]:
@@ -90,12 +89,3 @@ class Context:
     def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:
         """Give the values of the row, as SQLAlchemy's own context does."""
         return self.current_parameters
-
-
-def without_json_null(declared: Any) -> Any:
-    """Give a JSON type for which None is SQL NULL and not the JSON literal ``null``; any other type as it is."""
-    if column_type(declared).travel is not Travel.JSON:
-        return declared
-    twin = declared.copy()
-    twin.none_as_null = True
-    return twin

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -184,9 +184,3 @@ def _refuse_twice(keys: Sequence[Key]) -> None:
             raise InvalidValue(
                 f"the spec at index {index} has the key of the one at index {first[key]}: give each key once"
             )
-
-
-def by_key(names: Sequence[str], back: Sequence[str], columns: Sequence[Sequence[Any]]) -> Mapping[Key, int]:
-    """Give the place of each returned row by its key."""
-    places = [list(back).index(name) for name in names]
-    return {key: row for row, key in enumerate(zip(*(columns[place] for place in places), strict=True))}
