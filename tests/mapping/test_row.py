@@ -124,7 +124,6 @@ def test_nearest() -> None:
     assert nearest("zzz", ["name", "size"]) == ""
 
 
-<<<<<<< HEAD
 def test_a_foreign_key_has_the_type_of_a_target_that_is_mapped_later() -> None:
     """A class that refers to one yet to come is read before; its values are checked all the same."""
 
@@ -151,7 +150,8 @@ def test_a_foreign_key_has_the_type_of_a_target_that_is_mapped_later() -> None:
             with pytest.raises(InvalidValue):
                 info.key(wrong)
     assert AboveRow.__tablename__ == "late_above"
-=======
+
+
 class Document(TypeDecorator[Any]):
     impl = sa.JSON
     cache_ok = True
@@ -179,4 +179,3 @@ def test_json_is_seen_below_any_number_of_decorators() -> None:
     """So that None is SQL NULL there, and not the JSON literal that SQLAlchemy would make of it."""
     info = row_info(DocumentsRow)
     assert [name for name in info.columns if info.is_json(name)] == ["plain", "wrapped", "twice"]
->>>>>>> w-types
