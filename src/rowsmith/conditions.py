@@ -132,10 +132,12 @@ def whole(expression: ColumnElement[T]) -> ColumnElement[T]:
         join = and_ if given.operator is operators.and_ else or_
         given = join(*map(whole, given.clauses))
     elif isinstance(given, AsBoolean):
-        given = cast("Any", AsBoolean)(whole(given.element), given.operator, given.negate)
+        flag = cast("Any", given)
+        given = cast("Any", AsBoolean)(whole(flag.element), flag.operator, flag.negate)
     elif isinstance(given, UnaryExpression) and given.operator is operators.inv:
-        given = cast("Any", UnaryExpression)(whole(given.element), operator=operators.inv, type_=given.type)
-    return Whole(given)
+        inverted = cast("Any", given)
+        given = cast("Any", UnaryExpression)(whole(inverted.element), operator=operators.inv, type_=inverted.type)
+    return Whole[T](cast("Any", given))
 
 
 def limited(statement: TStatement, *conditions: ColumnElement[bool]) -> TStatement:
@@ -152,7 +154,8 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     given: Any = condition
     if callable(given) and not isinstance(given, _NO_BUILDERS):
         given = built(given, "a condition")
-    expression: Any = given.__clause_element__() if hasattr(given, "__clause_element__") else given
+    as_sql: Any = getattr(given, "__clause_element__", None)
+    expression: Any = given if as_sql is None else as_sql()
     if not isinstance(expression, ColumnElement):
         raise InvalidFilter(
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {kind_of(expression)}; "
@@ -167,14 +170,14 @@ def check_boolean(condition: ColumnElement[Any]) -> None:
     Raises:
         InvalidFilter: it is one. An operator's type says nothing, as it may be its operand's.
     """
-    alone = bare(condition)
-    stored = alone.type if isinstance(alone, Column) else None
+    alone = cast("Any", bare(condition))
+    stored = cast("Any", alone.type if isinstance(alone, Column) else None)
     while isinstance(stored, TypeDecorator):
-        stored = stored.impl_instance
+        stored = cast("Any", stored).impl_instance
     if isinstance(stored, _NEVER_BOOLEAN):
         raise InvalidFilter(
             f"a column alone is a condition where it is true or false, and {alone} is "
-            f"{type(alone.type).__name__}: compare it with something, as in GroupRow.name == 'x'"
+            f"{type(cast('Any', alone).type).__name__}: compare it with something, as in GroupRow.name == 'x'"
         )
 
 

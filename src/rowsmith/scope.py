@@ -296,7 +296,7 @@ def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
     given: Any = scope.existence_checks()
     name = f"{type(scope).__name__}.existence_checks() gives a list of ExistenceCheck"
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
-        raise ScopeError(f"{name}, not {kind_of(given)}: write [ExistenceCheck(...)]")
+        raise ScopeError(f"{name}, not {kind_of(cast('Any', given))}: write [ExistenceCheck(...)]")
     checks = list(cast("Iterable[ExistenceCheck]", given))
     for check in checks:
         if not (isinstance(cast("Any", check), ExistenceCheck) and callable(check.error)):
@@ -310,7 +310,7 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) ->
     for condition in cast("Sequence[Any]", conditions):
         if isinstance(condition, TextClause) and extent(cast("Any", condition), info.table) is not Extent.SOME:
             continue  # it names no column: as good as not given
-        parts.extend(_conjuncts(resolve(condition)))
+        parts.extend(_conjuncts(resolve(cast("Any", condition))))
     extents = [extent(part, info.table) for part in parts]
     if not {Extent.SOME, Extent.NONE} & set(extents):
         raise EmptyScope(
@@ -428,8 +428,9 @@ def check_values(condition: ColumnElement[bool], info: RowInfo[Any]) -> None:
             raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
         if not isinstance(element, BindParameter):
             continue
-        check, given = check_for_comparison(element.type), cast("Any", element).effective_value
-        for value in given or () if element.expanding else (given,):
+        bind = cast("Any", element)
+        check, given = check_for_comparison(bind.type), bind.effective_value
+        for value in given or () if bind.expanding else (given,):
             if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
                 raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")
 

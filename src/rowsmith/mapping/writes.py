@@ -127,10 +127,10 @@ def belongs_to(written: Any, info: RowInfo[Any], base: type[Spec[Any] | Patch[An
     Raises:
         MappingError: it is of another class; the message says of which.
     """
-    kind: type[Any] = type(written)
+    kind = cast("Any", type(written))
     wanted = f"{base.__name__}[{info.row.__name__}]"
-    if issubclass(kind, _Written) and not issubclass(kind, base):
-        what = "creates a row" if issubclass(kind, Spec) else "changes one"
+    if issubclass(type(written), _Written) and not issubclass(type(written), base):
+        what = "creates a row" if isinstance(written, Spec) else "changes one"
         raise MappingError(f"{kind.__name__} is a {_base_of(kind).__name__}, which {what}: give a {wanted} here")
     own: RowInfo[Any] | None = getattr(kind, "__rowsmith_info__", None)
     if own is None:

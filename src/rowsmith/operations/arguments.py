@@ -45,7 +45,7 @@ def _pk(given: Any, info: RowInfo[Any]) -> None:
 
 def _ids(given: Any, info: RowInfo[Any]) -> None:
     if not isinstance(given, Sequence) or isinstance(given, _NO_LISTS):
-        raise InvalidValue(f"ids are a list of keys, not {kind_of(given)}: write [id], or list(ids)")
+        raise InvalidValue(f"ids are a list of keys, not {kind_of(cast('Any', given))}: write [id], or list(ids)")
 
 
 def _spec(given: Any, info: RowInfo[Any]) -> None:
@@ -55,7 +55,9 @@ def _spec(given: Any, info: RowInfo[Any]) -> None:
 def _specs(given: Any, info: RowInfo[Any]) -> None:
     is_many = isinstance(given, Iterable | AsyncIterable) and not isinstance(given, (*_NO_LISTS, Mapping, Spec, Patch))
     if not is_many or isinstance(given, type):
-        raise InvalidValue(f"specs are a list or any iterable, also an asynchronous one, not {kind_of(given)}: [spec]")
+        raise InvalidValue(
+            f"specs are a list or any iterable, also an asynchronous one, not {kind_of(cast('Any', given))}: [spec]"
+        )
     if isinstance(given, Sequence):
         _each(cast("Any", given), info, Spec)
 

@@ -103,5 +103,5 @@ def _below(spec: Spec[Any], name: str) -> Sequence[Spec[Any]]:
     if isinstance(given, Spec):
         return [cast("Any", given)]
     if not isinstance(given, Collection) or isinstance(given, str | bytes | Mapping):
-        raise InvalidValue(f"{type(spec).__name__}.{name} holds a list of specs, not {kind_of(given)}")
+        raise InvalidValue(f"{type(spec).__name__}.{name} holds a list of specs, not {kind_of(cast('Any', given))}")
     return list(cast("Any", given))
