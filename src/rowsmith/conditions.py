@@ -127,13 +127,13 @@ def whole(expression: ColumnElement[T]) -> ColumnElement[T]:
     """Give an expression that nothing beside it can take apart, nor one part of it another."""
     if isinstance(expression, Whole):
         return expression
-    given: Any = bare(expression)
-    if isinstance(given, BooleanClauseList) and given.clauses:
-        join = and_ if given.operator is operators.and_ else or_
+    given = inner = bare(expression)
+    if isinstance(inner, BooleanClauseList) and given.clauses:
+        join: Any = and_ if given.operator is operators.and_ else or_
         given = join(*map(whole, given.clauses))
-    elif isinstance(given, AsBoolean):
+    elif isinstance(inner, AsBoolean):
         given = cast("Any", AsBoolean)(whole(given.element), given.operator, given.negate)
-    elif isinstance(given, UnaryExpression) and given.operator is operators.inv:
+    elif isinstance(inner, UnaryExpression) and given.operator is operators.inv:
         given = cast("Any", UnaryExpression)(whole(given.element), operator=operators.inv, type_=given.type)
     return Whole(given)
 
@@ -149,9 +149,8 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     Raises:
         InvalidFilter: it is neither; a Python ``bool`` is the usual slip (``is None`` for ``.is_(None)``).
     """
-    given: Any = condition
-    if callable(given) and not isinstance(given, _NO_BUILDERS):
-        given = built(given, "a condition")
+    is_builder = callable(condition) and not isinstance(condition, _NO_BUILDERS)
+    given: Any = built(cast("Any", condition), "a condition") if is_builder else condition
     expression: Any = given.__clause_element__() if hasattr(given, "__clause_element__") else given
     if not isinstance(expression, ColumnElement):
         raise InvalidFilter(
@@ -168,13 +167,13 @@ def check_boolean(condition: ColumnElement[Any]) -> None:
         InvalidFilter: it is one. An operator's type says nothing, as it may be its operand's.
     """
     alone = bare(condition)
-    stored = alone.type if isinstance(alone, Column) else None
+    declared = stored = cast("Any", alone).type if isinstance(alone, Column) else None
     while isinstance(stored, TypeDecorator):
         stored = stored.impl_instance
     if isinstance(stored, _NEVER_BOOLEAN):
         raise InvalidFilter(
             f"a column alone is a condition where it is true or false, and {alone} is "
-            f"{type(alone.type).__name__}: compare it with something, as in GroupRow.name == 'x'"
+            f"{type(declared).__name__}: compare it with something, as in GroupRow.name == 'x'"
         )
 
 

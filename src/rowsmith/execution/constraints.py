@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import ForeignKeyConstraint, PrimaryKeyConstraint, Table, UniqueConstraint
@@ -28,15 +28,11 @@ def key_with(table: Table | None, columns: tuple[str, ...]) -> str | None:
 
 def names_around(table: Table | None) -> frozenset[str]:
     """Give the names of all that the mapping knows around a table: tables, columns, constraints, indexes."""
-    tables = () if table is None else table.metadata.tables.values()
-    return frozenset(name for each in tables for name in _names(each))
-
-
-def _names(table: Table) -> Iterator[str]:
-    items: list[Any] = [*table.constraints, *table.indexes]
-    yield table.name
-    yield from (column.name for column in table.columns)
-    yield from (name for name in map(name_of, items) if name)
+    names: set[str] = set()
+    for each in () if table is None else table.metadata.tables.values():
+        names.update((each.name, *(column.name for column in each.columns)))
+        names.update(name for name in map(name_of, (*each.constraints, *each.indexes)) if name)
+    return frozenset(names)
 
 
 def only_reference_from(table: Table, writes: Collection[str] | None) -> ForeignKeyConstraint | None:
