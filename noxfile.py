@@ -80,6 +80,12 @@ def laws(session: nox.Session) -> None:
 
 
 @nox.session
+def arguments(session: nox.Session) -> None:
+    """Call random verbs with random arguments, right and wrong; takes the calls on each backend, and the seed."""
+    prove(session, "tests/test_arguments.py", {"ROWSMITH_ARGUMENTS": "20000", "ROWSMITH_SEED": "1"})
+
+
+@nox.session
 def deadlocks(session: nox.Session) -> None:
     """Send overlapping, shuffled batches from eight tasks; takes how many."""
     prove(session, "tests/test_batch_deadlocks.py", {"ROWSMITH_DEADLOCK_BATCHES": "10000"})

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from rowsmith import OptionalState
 from rowsmith.testing import WithTables
-from things import OwnedBy, ThingCreate, ThingPatch, ThingRepository, ThingRow
+from tenants import OwnedBy, ThingCreate, ThingPatch, ThingRepository, ThingRow
 
 BATCHES = int(os.environ.get("ROWSMITH_DEADLOCK_BATCHES", "400"))
 """How many batches are sent in all; the full number is 10,000."""

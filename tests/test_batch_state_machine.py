@@ -18,7 +18,7 @@ from sqlalchemy import URL
 
 from rowsmith import BatchResult, Database, EntityAlreadyExists, EntityNotFound, OptionalState, StaleVersion, TriState
 from rowsmith.testing import tables
-from things import Model, NameTaken, OwnedBy, Thing, ThingCreate, ThingPatch, ThingRepository, ThingRow, changed
+from tenants import Model, NameTaken, OwnedBy, Thing, ThingCreate, ThingPatch, ThingRepository, ThingRow, changed
 
 T = TypeVar("T")
 

@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from counters import CounterData, CounterRepository, CounterRow, used
 from rowsmith import Database
 from rowsmith.operations import make_entity
 from rowsmith.operations.updates.patches import Patches
-from rowsmith.operations.updates.statement import BatchTarget, Changes
+from rowsmith.operations.updates.statement import Changes, Targets
 from rowsmith.testing import WithTables
+from tenants import CounterData, CounterRepository, CounterRow, used
 
 IDS = 800
 
@@ -38,15 +38,16 @@ async def db(request: pytest.FixtureRequest, with_tables: WithTables) -> AsyncIt
         yield made
 
 
-def target(db: Database) -> BatchTarget[Any, Any]:
+def target(db: Database) -> Targets[Any, Any]:
     entity = make_entity(CounterRow, CounterData, soft_delete=CounterRepository.soft_delete)
     conditions = [CounterRow.tenant == "a", CounterRow.uses >= 0, *entity.live()]
-    return BatchTarget(entity, db.engine.dialect, [("a", place) for place in range(IDS)], conditions)
+    return Targets(entity, db.engine.dialect, [("a", place) for place in range(IDS)], conditions)
 
 
 def update_each(db: Database) -> Any:
-    values, parameters = Patches(target(db).entity.info, [used(n) for n in range(IDS)]).assignments(db.engine.dialect)
-    return target(db).update(Changes(values, parameters))
+    rows = target(db)
+    patches = Patches(rows.entity.info, [used(n) for n in range(IDS)])
+    return rows.update(Changes(*patches.assignments(arrays=rows.by_arrays)))
 
 
 @pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])

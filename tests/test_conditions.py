@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import rowsmith
 from rowsmith import Condition, InvalidFilter
 from rowsmith.conditions import check_boolean, conjunction, disjunction, limited, negation, resolve, resolve_all
-from sample import GroupRow, WideRow
+from tenants import GroupRow, WideRow
 
 ONE, TWO = GroupRow.size == 1, GroupRow.note == "x"
 

@@ -29,7 +29,7 @@ from rowsmith import (
     TransactionAborted,
 )
 from rowsmith.testing import WithTables, tables
-from sample import DomainRow, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow, MemberRow, groups_in, stored
+from tenants import DomainRow, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow, MemberRow, groups_in, stored
 
 COUNT = sa.select(sa.func.count()).select_from(GroupRow)
 

@@ -9,21 +9,7 @@ from typing import Annotated, Any
 import pytest
 import sqlalchemy as sa
 
-from rowsmith import (
-    Conflict,
-    Database,
-    EntityAlreadyExists,
-    EntityNotFound,
-    InvalidValue,
-    NextValue,
-    OptionalState,
-    Repository,
-    ScopeMismatch,
-    Spec,
-    count,
-)
-from rowsmith.testing import WithTables
-from staff import (
+from company import (
     EngineerRow,
     ExecutiveRepository,
     ExecutiveRow,
@@ -46,6 +32,20 @@ from staff import (
     StaffRow,
     staff_in,
 )
+from rowsmith import (
+    Conflict,
+    Database,
+    EntityAlreadyExists,
+    EntityNotFound,
+    InvalidValue,
+    NextValue,
+    OptionalState,
+    Repository,
+    ScopeMismatch,
+    Spec,
+    count,
+)
+from rowsmith.testing import WithTables
 
 RENAMED = ManagerPatch(name=OptionalState.update("x"))
 

@@ -1,10 +1,11 @@
-"""Imports point down: a module knows only the modules that stand before it in the list."""
+"""Imports point down: a module knows its own room and the floors below it, in the package and inside its operations."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,27 @@ ORDER = [
     "testing",
 ]
 
+# The floors inside operations, lowest first. Rooms that share a line do not know each other.
+FLOORS = [
+    "results",
+    "soft_delete",
+    "conflict",
+    "next_value",
+    "entity",
+    "arrays",
+    "blocks",
+    "arguments",
+    "call",
+    "present",
+    "in_step",
+    "rebinding",
+    "held",
+    "partial",
+    "reads",
+    "inserts updates",
+    "deletes upserts",
+]
+
 spec = find_spec("rowsmith")
 assert spec is not None
 assert spec.origin is not None
@@ -40,32 +62,49 @@ ROOT = Path(spec.origin).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
-def layer_of(module: Path) -> str:
-    return module.parts[0].removesuffix(".py")
+def names_of(module: Path) -> tuple[str, str]:
+    """The layer that a module stands in, and the room inside of that; a package's front is in none."""
+    layer, *inner = module.with_suffix("").parts
+    return layer, inner[0] if inner else "__init__"
 
 
-def imports_of(source: str) -> Iterator[str]:
-    """Names of rowsmith's layers that the source imports; ``""`` for the package itself."""
+def imports_of(source: str) -> Iterator[tuple[str, str]]:
+    """The layer and the room of everything of rowsmith that the source imports; ``""`` where it names none."""
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module == "rowsmith":
-            names = [f"rowsmith.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        yield from (name.split(".")[1] if "." in name else "" for name in names if name.split(".")[0] == "rowsmith")
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for package, layer, room in ([*name.split("."), "", ""][:3] for name in names):
+            if package == "rowsmith":
+                yield layer, room
+
+
+def reach(floors: list[str], own: str) -> set[str]:
+    """What a module may import from: its own room, and every room of the floors below."""
+    below = takewhile(lambda floor: own not in floor.split(), floors)
+    return {own, *" ".join(below).split()}
 
 
 def upward_imports(module: Path, source: str) -> list[str]:
     """The imports that a module must not have."""
-    allowed = ORDER[: ORDER.index(layer_of(module)) + 1]
-    return [name for name in imports_of(source) if name not in allowed]
+    own_layer, own_room = names_of(module)
+    layers, rooms = reach(ORDER, own_layer), reach(FLOORS, own_room)
+    is_inside = own_layer == "operations" and own_room != "__init__"
+    return [
+        f"{layer}.{room}"
+        for layer, room in imports_of(source)
+        if layer not in layers or (is_inside and layer == "operations" and room not in rooms)
+    ]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_a_module_imports_only_from_layers_below_it(module: Path) -> None:
-    """No module knows a layer above its own, nor the package's front."""
-    assert layer_of(module) in ORDER or layer_of(module).startswith("_"), f"say in ORDER where {module} stands"
-    if layer_of(module) in ORDER:
+    """No module knows a layer above its own, nor the package's front; inside operations, nor a room beside its own."""
+    layer, room = names_of(module)
+    assert layer in ORDER or layer.startswith("_"), f"say in ORDER where {module} stands"
+    if layer == "operations":
+        assert room in {"__init__", *" ".join(FLOORS).split()}, f"say in FLOORS where {module} stands"
+    if layer in ORDER:
         assert upward_imports(module, (ROOT / module).read_text()) == []
 
 
@@ -81,3 +120,36 @@ def test_a_module_imports_only_from_layers_below_it(module: Path) -> None:
 def test_the_rule_itself_is_able_to_fail(source: str) -> None:
     """An import that points up, in whatever form, is found."""
     assert upward_imports(Path("errors.py"), f"def late():\n    {source}\n") != []
+
+
+@pytest.mark.parametrize(
+    "module, source",
+    [
+        ("operations/arrays/keys.py", "from rowsmith.operations.blocks.checks import quick_check"),
+        ("operations/arrays/keys.py", "from rowsmith.operations import blocks"),
+        ("operations/inserts/one.py", "from rowsmith.operations.updates.one import Updater"),
+        ("operations/upserts/one.py", "import rowsmith.operations.deletes"),
+        ("operations/held.py", "from rowsmith.operations.reads.one import Querier"),
+        ("operations/deletes/one.py", "from rowsmith.operations import Purger"),
+        ("operations/deletes/one.py", "import rowsmith.operations"),
+        ("operations/results.py", "from rowsmith.database import Database"),
+    ],
+)
+def test_the_rule_is_able_to_fail_inside_operations(module: str, source: str) -> None:
+    """An import of a higher floor, of a room on the same floor or of the front of operations is found."""
+    assert upward_imports(Path(module), f"def late():\n    {source}\n") != []
+
+
+@pytest.mark.parametrize(
+    "module, source",
+    [
+        ("operations/inserts/one.py", "from rowsmith.operations.inserts.tree import Creation"),
+        ("operations/upserts/many.py", "from rowsmith.operations.inserts.many import gathered"),
+        ("operations/held.py", "import rowsmith.operations.blocks.block, rowsmith.mapping"),
+        ("operations/__init__.py", "from rowsmith.operations.upserts.one import Upserter"),
+        ("repository.py", "from rowsmith.operations import Upserter"),
+    ],
+)
+def test_the_rule_lets_pass_what_points_down(module: str, source: str) -> None:
+    """A room knows itself and the floors below; the front, and the layers above, know every room."""
+    assert upward_imports(Path(module), source) == []

@@ -31,7 +31,7 @@ from rowsmith import (
     Unscoped,
 )
 from rowsmith.testing import WithTables
-from sample import (
+from tenants import (
     Base,
     DomainScope,
     GroupCreate,

@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
-from counters import CounterPatch, CounterRow
 from rowsmith import (
     AllOf,
     AnyOf,
@@ -38,9 +37,12 @@ from rowsmith import (
 from rowsmith.mapping import row_info
 from rowsmith.scope import resolve_scope
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     Base,
     CheckedScope,
+    CounterPatch,
+    CounterRow,
     DomainNotFound,
     DomainRow,
     DomainScope,
@@ -55,7 +57,6 @@ from sample import (
     groups_in,
     stored,
 )
-from support import count_statements
 
 INFO = row_info(GroupRow)
 A, B = DomainScope("a"), DomainScope("b")

@@ -9,8 +9,8 @@ import pytest
 
 from rowsmith import AnyOf, Count, CursorForwardPagination, OffsetPagination, OptionalState
 from rowsmith.testing import WithTables
-from sample import CheckedScope, DomainScope, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow, groups_in
 from support import count_statements
+from tenants import CheckedScope, DomainScope, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow, groups_in
 
 
 @pytest.fixture

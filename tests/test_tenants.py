@@ -30,7 +30,7 @@ from rowsmith import (
     count,
 )
 from rowsmith.testing import WithTables
-from sample import DomainRow, GroupId, GroupPatch, GroupRepository, GroupRow, groups_in, stored
+from tenants import DomainRow, GroupId, GroupPatch, GroupRepository, GroupRow, groups_in, stored
 
 FOREIGN = GroupId(3)
 RENAMED = GroupPatch(name=OptionalState.update("new"))

@@ -18,8 +18,8 @@ from rowsmith import (
     TransactionError,
 )
 from rowsmith.testing import WithTables, tables
-from sample import GroupCreate, GroupId, GroupNameTaken, GroupPatch, GroupRepository, GroupRow, groups_in
 from support import count_statements
+from tenants import GroupCreate, GroupId, GroupNameTaken, GroupPatch, GroupRepository, GroupRow, groups_in
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from rowsmith import ScopeError, SearchScope
 from rowsmith.testing import WithTables
 from support import count_statements
-from things import OwnedBy, ThingData, ThingPatch, ThingRepository
+from tenants import OwnedBy, ThingData, ThingPatch, ThingRepository
 from verbs import VERBS, Verb, outcome, public_methods, stored, things_in
 
 EACH = pytest.mark.parametrize("name", VERBS)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from rowsmith import OptionalState, PurgeReport, Repository, RepositoryError, SearchScope, count
 from rowsmith.testing import WithTables
-from things import OwnedBy, ThingCreate, ThingPatch, ThingRepository, ThingRow
+from tenants import OwnedBy, ThingCreate, ThingPatch, ThingRepository, ThingRow
 
 VerbCall = Callable[[ThingRepository, int, SearchScope | None], Awaitable[Any]]
 

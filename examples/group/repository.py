@@ -24,6 +24,7 @@ class GroupRepository(Repository[GroupRow, GroupData, GroupId]):
 
     async def add_member(self, id: GroupId, user_id: UserId, *, scope: SearchScope) -> None:
         """Put a user into a group that the scope reaches."""
-        async with self.db.unit_of_work() as unit:
-            await self.get(id, scope)
-            await self._members.create(unit.session, MemberCreate(id, user_id))
+        async with self.db.begin_session() as db_sess:
+            # Locked, so that the group is still there and in the scope when its member is.
+            await self.db_source.querier.query(db_sess, id, scope=scope, for_update=True)
+            await self._members.create(db_sess, MemberCreate(id, user_id))

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
 from rowsmith.database import Database
-from rowsmith.errors import RepositoryError, TransactionError
+from rowsmith.errors import MappingError, RepositoryError, TransactionError, kind_of
 from rowsmith.operations import (
     Aggregator,
     BatchCreator,
@@ -101,6 +101,8 @@ class DBSource(Generic[TRow, TData, TId]):
         """
         if into is None:
             return cast("DBSource[TRow, TOther, TId]", self)
+        if not isinstance(cast("Any", into), type):
+            raise MappingError(f"into is a data class, not {kind_of(into)}: write into=GroupSummary")
         if into not in self._others:
             if len(self._others) == MOST_SHAPES:  # classes made while running must not pile up
                 self._others.clear()

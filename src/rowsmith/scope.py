@@ -123,7 +123,7 @@ class Unscoped(SearchScope):
     reason: str
 
     def __post_init__(self) -> None:
-        if not self.reason.strip():
+        if not (isinstance(cast("Any", self.reason), str) and self.reason.strip()):
             raise EmptyScope("Unscoped needs a reason: write Unscoped(reason='nightly clean-up')")
 
     def to_conditions(self) -> Sequence[Condition]:
@@ -148,7 +148,7 @@ class _Combined(SearchScope):
     def existence_checks(self) -> Sequence[ExistenceCheck]:
         """Give the checks of every scope among the parts."""
         scopes = [part for part in self.parts if isinstance(part, SearchScope)]
-        return [check for scope in scopes for check in scope.existence_checks()]
+        return [check for scope in scopes for check in _checks_of(scope)]
 
     def to_conditions(self) -> Sequence[Condition]:
         """Give the one condition that the parts make together."""
@@ -284,11 +284,24 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
         raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_filters_hint(scope)}")
     given, name = given_conditions(scope), type(scope).__name__
     if not isinstance(scope, Unscoped):
-        return _limits(_limiting(f"{name}.to_conditions()", given, info), scope.existence_checks(), info)
+        return _limits(_limiting(f"{name}.to_conditions()", given, info), _checks_of(scope), info)
     if given:
         raise EmptyScope(f"{name} is Unscoped, which limits nothing: derive it from SearchScope")
     logger.info("unscoped access to %s: %s", info.row.__name__, scope.reason)
-    return _limits((), scope.existence_checks(), info)
+    return _limits((), _checks_of(scope), info)
+
+
+def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
+    """Give what a scope wants to be there, once it is known to be a list of checks."""
+    given: Any = scope.existence_checks()
+    name = f"{type(scope).__name__}.existence_checks() gives a list of ExistenceCheck"
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+        raise ScopeError(f"{name}, not {kind_of(given)}: write [ExistenceCheck(...)]")
+    checks = list(cast("Iterable[ExistenceCheck]", given))
+    for check in checks:
+        if not (isinstance(cast("Any", check), ExistenceCheck) and callable(check.error)):
+            raise ScopeError(f"{name}, each with a condition and an error class: write [ExistenceCheck(...)]")
+    return checks
 
 
 def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) -> list[ColumnElement[bool]]:
@@ -316,7 +329,7 @@ def _filters_hint(given: object) -> str:
 
 
 @dataclass(frozen=True)
-class Related:
+class RelatedScope:
     """What the scope of a call says about rows of other classes than its own.
 
     ``own`` is the row that the scope is on; ``required`` says that rows of which it says nothing are refused.

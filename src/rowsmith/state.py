@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Generic, Never, Self, TypeAlias, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, Self, TypeVar, cast, get_args
 
 from pydantic_core import PydanticSerializationError, core_schema
 from typing_extensions import override
@@ -284,10 +284,6 @@ class TriState(_State[T_co]):
     @classmethod
     def _inner(cls, schema: core_schema.CoreSchema) -> core_schema.CoreSchema:
         return core_schema.nullable_schema(schema)
-
-
-State: TypeAlias = OptionalState[T_co] | TriState[T_co]
-"""Either state."""
 
 
 def settled(states: Iterable[Any]) -> list[Any]:

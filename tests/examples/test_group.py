@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from pydantic import ValidationError
 
 from examples.domain.repository import DomainRepository
@@ -111,6 +113,22 @@ async def test_a_user_sees_the_groups_they_are_in(groups) -> None:
     ]
     with pytest.raises(GroupNotFound):
         await groups.add_member(paris, ADA, scope=UserScope(ADA))
+
+
+async def test_nobody_gets_into_a_group_that_is_deleted_meanwhile(with_tables) -> None:
+    """The group stays locked from the look at it until the member is in it; so the other one's delete is waited for."""
+    async with with_tables(GroupMemberRow, GroupRow, DomainRow) as db:
+        await DomainRepository(db).create(DomainCreate(DE, "Germany", Continent.EUROPE))
+        groups = GroupRepository(db)
+        bonn = (await groups.create(GroupCreate(DE, "Bonn"), scope=DomainScope(DE))).id
+        async with db.engine.begin() as other:
+            await other.execute(sa.update(GroupRow).values(deleted_at=sa.func.now()))
+            adding = asyncio.create_task(groups.add_member(bonn, ADA, scope=DomainScope(DE)))
+            await asyncio.wait([adding], timeout=0.5)
+        with pytest.raises(GroupNotFound):
+            await adding
+        async with db.begin_readonly_session() as db_sess:
+            assert (await db_sess.execute(sa.select(GroupMemberRow))).all() == []
 
 
 async def test_a_member_may_change_a_group_but_not_make_one(groups) -> None:

@@ -39,7 +39,7 @@ from rowsmith import (
     TriState,
 )
 from rowsmith.testing import WithTables, tables
-from sample import (
+from tenants import (
     Base,
     GroupCreate,
     GroupHasMembers,

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from filters.filter_rows import Color
+from company import Color
 
 Strategy = st.SearchStrategy[Any]
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from filters.filter_rows import LabelRow, PaperFilter, PaperRow, ThingFilter, ThingRow
+from company import LabelRow, PaperFilter, PaperRow, ThingFilter, ThingRow
 from rowsmith.database import Database
 from rowsmith.errors import InvalidFilter, InvalidValue
 from rowsmith.execution import execute

@@ -16,7 +16,7 @@ from sqlalchemy import ForeignKey, Interval, String, TypeDecorator, func, type_c
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from filters.filter_rows import Color, LabelFilter, LabelRow, PaperRow, ThingFilter, ThingRow
+from company import Color, LabelFilter, LabelRow, PaperRow, ThingFilter, ThingRow
 from rowsmith.conditions import Condition
 from rowsmith.errors import InvalidFilter, MappingError
 from rowsmith.filters import (
@@ -177,7 +177,7 @@ def test_filters_that_name_each_other_lose_no_field() -> None:
 
 SELF_REFERENCE = """
 from __future__ import annotations
-from filters.filter_rows import ThingRow
+from company import ThingRow
 from rowsmith.filters import Filter, NumberFilter, Related
 
 class NodeFilter(Filter[ThingRow]):

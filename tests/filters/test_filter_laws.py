@@ -15,8 +15,8 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from company import LabelRow, ThingFilter, ThingRow
 from filters.filter_model import Model
-from filters.filter_rows import LabelRow, ThingFilter, ThingRow
 from filters.filter_strategies import LETTERS, labels, things, trees
 from rowsmith.filters.filter import MAX_DEPTH, expressions_of
 from rowsmith.testing import WithTables

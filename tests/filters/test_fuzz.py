@@ -19,7 +19,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from filters.filter_rows import LabelRow, ThingFilter, ThingRow, ThingSearch
+from company import LabelRow, ThingFilter, ThingRow, ThingSearch
 from rowsmith.errors import RepositoryError
 from rowsmith.orders import order_terms
 from rowsmith.query import Query

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import visitors
 
-from filters.filter_rows import Base, Color, ThingFilter
+from company import Base, Color, ThingFilter
 from rowsmith.errors import InvalidValue
 from rowsmith.filters import (
     BoolFilter,

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError, create_model
 from sqlalchemy import insert, select
 
-from filters.filter_rows import LabelRow, ThingOrder, ThingRow
+from company import LabelRow, ThingOrder, ThingRow
 from rowsmith.errors import InvalidFilter, MappingError
 from rowsmith.filters import OrderBy, to_orders
 from rowsmith.orders import order_terms

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import func, insert, select
 
-from filters.filter_rows import LabelFilter, LabelRow, ThingFilter, ThingRow
+from company import LabelFilter, LabelRow, ThingFilter, ThingRow
 from rowsmith.errors import MappingError
 from rowsmith.filters import Filter, Related
 from rowsmith.filters.filter import expressions_of

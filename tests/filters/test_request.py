@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import ValidationError
 
-from filters.filter_rows import ThingFilter, ThingOrder, ThingSearch
+from company import ThingFilter, ThingOrder, ThingSearch
 from rowsmith.errors import InvalidValue
 from rowsmith.filters import SearchRequest
 from rowsmith.pagination import (

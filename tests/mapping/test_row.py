@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
 
 from rowsmith import InvalidValue, MappingError
-from rowsmith.mapping import columns_of, nearest, row_info
-from sample import Base, GroupRow, MemberRow, WideRow
+from rowsmith.mapping import nearest, row_info
+from tenants import Base, GroupRow, MemberRow, WideRow
 
 
 def test_attribute_names_are_the_keys() -> None:
@@ -20,7 +21,7 @@ def test_attribute_names_are_the_keys() -> None:
     assert "label" in info.columns
     assert "label_text" not in info.columns
     assert info.attribute("label").expression.name == "label_text"
-    assert list(columns_of(GroupRow)) == [column.key for column in GroupRow.__table__.columns]
+    assert list(row_info(GroupRow).columns) == [column.key for column in GroupRow.__table__.columns]
 
 
 def test_it_is_read_once() -> None:
@@ -121,3 +122,60 @@ def test_nearest() -> None:
     """A misspelt name gets a suggestion, a strange one none."""
     assert nearest("nmae", ["name", "size"]) == "; did you mean 'name'?"
     assert nearest("zzz", ["name", "size"]) == ""
+
+
+def test_a_foreign_key_has_the_type_of_a_target_that_is_mapped_later() -> None:
+    """A class that refers to one yet to come is read before; its values are checked all the same."""
+
+    class LateBase(DeclarativeBase):
+        pass
+
+    class BelowRow(LateBase):
+        __tablename__ = "late_below"
+        above_id: Mapped[int] = mapped_column(sa.ForeignKey("late_above.id"), primary_key=True)
+
+    class NoTypeRow(LateBase):
+        __tablename__ = "late_no_type"
+        above_id: Mapped[Any] = mapped_column(None, sa.ForeignKey("late_above.id"), primary_key=True)
+
+    infos = row_info(BelowRow), row_info(NoTypeRow)
+
+    class AboveRow(LateBase):
+        __tablename__ = "late_above"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    for info in infos:
+        assert info.key(1) == (1,)
+        for wrong in ("x", 2**31):
+            with pytest.raises(InvalidValue):
+                info.key(wrong)
+    assert AboveRow.__tablename__ == "late_above"
+
+
+class Document(TypeDecorator[Any]):
+    impl = sa.JSON
+    cache_ok = True
+
+
+class Sealed(TypeDecorator[Any]):
+    impl = Document
+    cache_ok = True
+
+
+class DocumentsBase(DeclarativeBase):
+    pass
+
+
+class DocumentsRow(DocumentsBase):
+    __tablename__ = "row_documents"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    plain: Mapped[Any] = mapped_column(sa.JSON)
+    wrapped: Mapped[Any] = mapped_column(Document)
+    twice: Mapped[Any] = mapped_column(Sealed)
+    text: Mapped[str]
+
+
+def test_json_is_seen_below_any_number_of_decorators() -> None:
+    """So that None is SQL NULL there, and not the JSON literal that SQLAlchemy would make of it."""
+    info = row_info(DocumentsRow)
+    assert [name for name in info.columns if info.is_json(name)] == ["plain", "wrapped", "twice"]

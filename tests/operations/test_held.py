@@ -24,7 +24,7 @@ from rowsmith import (
     Spec,
 )
 from rowsmith.testing import WithTables
-from sample import Base, DomainRow, stored
+from tenants import Base, DomainRow, stored
 
 
 class DeskRow(Base):

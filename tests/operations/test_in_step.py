@@ -9,7 +9,7 @@ import pytest
 
 from rowsmith import OptionalState
 from rowsmith.testing import WithTables
-from things import OwnedBy, ThingCreate, ThingPatch, ThingRepository, ThingRow
+from tenants import OwnedBy, ThingCreate, ThingPatch, ThingRepository, ThingRow
 
 A = OwnedBy("a")
 NEW = ThingPatch(name=OptionalState.update("new"))

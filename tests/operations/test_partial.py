@@ -27,8 +27,8 @@ from rowsmith import (
     Spec,
 )
 from rowsmith.testing import WithTables
-from sample import DomainScope, GroupCreate, GroupData, GroupNameTaken, GroupRow, groups_in, stored
 from support import count_statements
+from tenants import DomainScope, GroupCreate, GroupData, GroupNameTaken, GroupRow, groups_in, stored
 
 
 class Base(DeclarativeBase):

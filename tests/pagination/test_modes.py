@@ -21,7 +21,7 @@ from rowsmith.pagination import (
 from rowsmith.pagination.modes import CLIENT_MODES, Around, Fetch, Mode, PageFields
 from rowsmith.query import Query
 from rowsmith.testing import WithTables
-from sample import GroupData, groups_in
+from tenants import GroupData, groups_in
 
 MODES: list[Callable[[Any], object]] = [
     lambda n: OffsetPagination(limit=n),

@@ -26,16 +26,16 @@ from sqlalchemy.orm import exc as orm_exc
 
 from rowsmith import errors
 from rowsmith.errors import ErrorFacts, RepositoryError
-from rowsmith.execution.constraints import (
-    columns_of,
+from rowsmith.execution.kinds import Kind, kind_of_class, kind_of_sqlite, kind_of_sqlstate
+from rowsmith.execution.origin import UNKNOWN, Origin
+from rowsmith.mapping.constraints import (
+    columns_behind,
     key_with,
     name_of,
     names_around,
     only_reference_from,
     only_reference_to,
 )
-from rowsmith.execution.kinds import Kind, kind_of_class, kind_of_sqlite, kind_of_sqlstate
-from rowsmith.execution.origin import UNKNOWN, Origin
 
 _DRIVER_ERRORS = (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, sqlite3.Error)
 
@@ -245,7 +245,7 @@ def _facts(driver: BaseException, origin: Origin) -> ErrorFacts:
         facts,
         constraint=constraint,
         table=_name(driver, "table_name", origin),
-        columns=(column,) if column else columns_of(origin.table, constraint),
+        columns=(column,) if column else columns_behind(origin.table, constraint),
     )
 
 
@@ -278,7 +278,7 @@ def _sqlite_facts(driver: sqlite3.Error, facts: ErrorFacts, origin: Origin) -> E
         constraint = key_with(origin.table, columns) if taken else None
         return replace(facts, table=pairs[0][0], columns=columns, constraint=constraint)
     if match := _SQLITE_NAME.search(text):
-        return replace(facts, constraint=match["name"], columns=columns_of(origin.table, match["name"]))
+        return replace(facts, constraint=match["name"], columns=columns_behind(origin.table, match["name"]))
     return facts
 
 

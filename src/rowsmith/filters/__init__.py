@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from rowsmith.filters.documents import ArrayFilter, JSONFilter, PathEquals
 from rowsmith.filters.filter import Filter
+from rowsmith.filters.operands import On
 from rowsmith.filters.order import OrderBy, to_orders
 from rowsmith.filters.related import Related
 from rowsmith.filters.request import CappedCount, SearchRequest
 from rowsmith.filters.scalars import BoolFilter, EnumFilter, NumberFilter, UUIDFilter
-from rowsmith.filters.targets import On
 from rowsmith.filters.text import FullTextFilter, StringFilter
 from rowsmith.filters.times import DateFilter, DateTimeFilter
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapper, RelationshipProperty
 
 from rowsmith.errors import MappingError
 from rowsmith.filters.fields import FieldFilter
-from rowsmith.filters.targets import On, Target
+from rowsmith.filters.operands import On, Operand
 from rowsmith.mapping import RowInfo, nearest
 
 
@@ -22,7 +22,7 @@ class Binding:
     """One field of a filter class and what it compares."""
 
     name: str
-    target: Target
+    operand: Operand
 
 
 def bind(owner: type[Any], name: str, field: FieldInfo, info: RowInfo[Any]) -> Binding:

@@ -10,25 +10,25 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, S
 from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal_column, null, true
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
-from sqlalchemy.types import ARRAY, JSON, TypeEngine
+from sqlalchemy.types import TypeEngine
 from typing_extensions import override
 
 from rowsmith.filters.fields import MAX_VALUES, FieldFilter, Operator, type_argument
+from rowsmith.filters.operands import On, Operand, Prepare, as_given, stored, stored_name
 from rowsmith.filters.operators import IS_NULL, complement
 from rowsmith.filters.scalars import MAX_BITS, checked
 from rowsmith.filters.sql import PerBackend, PostgresOnly
-from rowsmith.filters.targets import On, Prepare, Target, as_given, stored_type
 from rowsmith.filters.text import SearchText
-from rowsmith.mapping.values import json_complaint
+from rowsmith.mapping.types import Comparison, json_complaint, stored_form
 
 T = TypeVar("T")
 _ARRAYS: Final = "an array operator"
 
 
 def _array(symbol: str) -> Any:
-    def compile_(target: Target, values: list[Any]) -> ColumnElement[bool]:
-        given = bindparam(None, target.prepare(values), target.expression.type, unique=True)
-        return PostgresOnly(target.expression.bool_op(symbol)(given), _ARRAYS)
+    def compile_(operand: Operand, values: list[Any]) -> ColumnElement[bool]:
+        given = bindparam(None, operand.prepare(values), operand.expression.type, unique=True)
+        return PostgresOnly(operand.expression.bool_op(symbol)(given), _ARRAYS)
 
     return compile_
 
@@ -61,17 +61,18 @@ class ArrayFilter(FieldFilter, Generic[T]):
     @override
     @classmethod
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
-        stored: Any = stored_type(declared)
-        if not isinstance(cast("object", stored), ARRAY):
-            return f"it compares arrays, and the column is {type(stored).__name__}"
-        if not _holds(stored, type_argument(cls)):
-            return f"the column is an array of {type(stored.item_type).__name__}: write ArrayFilter[...] of its type"
-        return checked(as_given, stored, where)
+        kind = stored(declared)
+        if kind.compared is not Comparison.ARRAY:
+            return f"it compares arrays, and the column is {stored_name(declared)}"
+        item: TypeEngine[Any] = cast("Any", stored_form(declared)).item_type
+        if not _holds(item, type_argument(cls)):
+            return f"the column is an array of {type(item).__name__}: write ArrayFilter[...] of its type"
+        return checked(as_given, kind.check, where)
 
 
-def _holds(stored: Any, member: type[Any] | None) -> bool:
+def _holds(item: TypeEngine[Any], member: type[Any] | None) -> bool:
     try:
-        return member is not None and issubclass(member, stored.item_type.python_type)
+        return member is not None and issubclass(member, item.python_type)
     except NotImplementedError:
         return member is not None
 
@@ -121,33 +122,33 @@ class PathEquals(BaseModel):
     value: Annotated[JSONDocument, Field(description="Any JSON value; null is JSON's null.")]
 
 
-def _contains(target: Target, value: Any) -> ColumnElement[bool]:
-    return PostgresOnly(_jsonb(target).bool_op("@>")(_bound_json(value)), "containment of JSON")
+def _contains(operand: Operand, value: Any) -> ColumnElement[bool]:
+    return PostgresOnly(_jsonb(operand).bool_op("@>")(_bound_json(value)), "containment of JSON")
 
 
-def _has_key(target: Target, key: str) -> ColumnElement[bool]:
-    document = _jsonb(target)
+def _has_key(operand: Operand, key: str) -> ColumnElement[bool]:
+    document = _jsonb(operand)
     # PostgreSQL's ? finds a text in an array, too.
     has_key = and_(document.bool_op("?")(_text(key)), func.jsonb_typeof(document) == "object")
     if not _is_plain(key):
         return PostgresOnly(has_key, _KEYS)
-    kind = func.json_type(target.expression, _text(_sqlite_path([key])))
-    return PerBackend(has_key, case((target.expression.is_(None), null()), else_=kind.is_not(None)))
+    kind = func.json_type(operand.expression, _text(_sqlite_path([key])))
+    return PerBackend(has_key, case((operand.expression.is_(None), null()), else_=kind.is_not(None)))
 
 
-def _path_equals(target: Target, expected: PathEquals) -> ColumnElement[bool]:
+def _path_equals(operand: Operand, expected: PathEquals) -> ColumnElement[bool]:
     place = sql_cast(_text(_jsonpath(expected.path)), JSONPATH())
     # Silent: a place that is not there is NULL, not an error.
-    found = func.jsonb_path_query_first(_jsonb(target), place, literal_column("'{}'::jsonb"), true())
+    found = func.jsonb_path_query_first(_jsonb(operand), place, literal_column("'{}'::jsonb"), true())
     equal = found.bool_op("=")(_bound_json(expected.value))
     if not all(isinstance(member, int) or _is_plain(member) for member in expected.path):
         return PostgresOnly(equal, _KEYS)
-    on_sqlite = _sqlite_equals(target, expected)
+    on_sqlite = _sqlite_equals(operand, expected)
     return PostgresOnly(equal, "equality of JSON documents") if on_sqlite is None else PerBackend(equal, on_sqlite)
 
 
-def _jsonb(target: Target) -> ColumnElement[Any]:
-    return sql_cast(target.expression, JSONB())
+def _jsonb(operand: Operand) -> ColumnElement[Any]:
+    return sql_cast(operand.expression, JSONB())
 
 
 def _bound_json(value: Any) -> ColumnElement[Any]:
@@ -181,9 +182,9 @@ def _sqlite_path(path: Sequence[int | str]) -> str:
     return "$" + "".join(f"[{member}]" if isinstance(member, int) else f'."{member}"' for member in path)
 
 
-def _sqlite_equals(target: Target, expected: PathEquals) -> ColumnElement[bool] | None:
+def _sqlite_equals(operand: Operand, expected: PathEquals) -> ColumnElement[bool] | None:
     place = _text(_sqlite_path(expected.path))
-    kind, value = func.json_type(target.expression, place), func.json_extract(target.expression, place)
+    kind, value = func.json_type(operand.expression, place), func.json_extract(operand.expression, place)
     match expected.value:
         case None:
             return kind == "null"
@@ -223,8 +224,4 @@ class JSONFilter(FieldFilter):
     is_null: Annotated[StrictBool | None, IS_NULL] = None
 
     _kind: ClassVar[str] = "JSON documents"
-
-    @override
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return isinstance(stored, JSON)
+    _comparisons: ClassVar[tuple[Comparison, ...]] = (Comparison.DOCUMENT,)

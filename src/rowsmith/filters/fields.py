@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
 from rowsmith.errors import MappingError
-from rowsmith.filters.targets import On, Prepare, Target, as_given, stored_type
+from rowsmith.filters.operands import On, Operand, Prepare, as_given, stored, stored_name
+from rowsmith.mapping.types import Comparison
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -24,7 +25,7 @@ from rowsmith.state import absent_by_default
 MAX_VALUES: Final = 1_000
 """The most values one list operator (``in``, ``contains`` of an array, ...) takes."""
 
-Compile: TypeAlias = Callable[[Target, Any], ColumnElement[bool]]
+Compile: TypeAlias = Callable[[Operand, Any], ColumnElement[bool]]
 """Makes an operator's condition from what it compares and the value given."""
 
 FORMS: Final = ConfigDict(
@@ -109,14 +110,14 @@ class FieldFilter(BaseModel):
         values = self.__dict__
         return sum(_weight(values[name]) for name in self.model_fields_set)
 
-    def to_conditions(self, target: Target) -> list[ColumnElement[bool]]:
+    def to_conditions(self, operand: Operand) -> list[ColumnElement[bool]]:
         """Give one condition an operator, in a fixed order whatever the order they were given in."""
         given, values = self.model_fields_set, self.__dict__
-        return [mark.compile(target, values[name]) for name, mark in self.operators.items() if name in given]
+        return [mark.compile(operand, values[name]) for name, mark in self.operators.items() if name in given]
 
     @classmethod
-    def aim(cls, expression: ColumnElement[Any], on: On, where: str) -> Target:
-        """Give the target for an expression.
+    def aim(cls, expression: ColumnElement[Any], on: On, where: str) -> Operand:
+        """Give the operand for an expression.
 
         Raises:
             MappingError: the expression's type is none that these operators compare.
@@ -126,19 +127,17 @@ class FieldFilter(BaseModel):
             prepare = cls._prepare(expression.type, on, where)
         if isinstance(prepare, str):
             raise MappingError(f"{where} cannot be a {cls.__name__}: {prepare}")
-        return Target(expression, where, prepare)
+        return Operand(expression, where, prepare)
 
     @classmethod
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
         """Give how values are bound against the declared type, or why they cannot be."""
-        stored = stored_type(declared)
-        return as_given if cls._fits(stored) else f"it compares {cls._kind}, and the column is {_name(stored)}"
+        if stored(declared).compared in cls._comparisons:
+            return as_given
+        return f"it compares {cls._kind}, and the column is {stored_name(declared)}"
 
     _kind: ClassVar[str] = "nothing"
-
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return False
+    _comparisons: ClassVar[tuple[Comparison, ...]] = ()
 
 
 def type_argument(cls: type[Any]) -> type[Any] | None:
@@ -148,10 +147,6 @@ def type_argument(cls: type[Any]) -> type[Any] | None:
             if isinstance(argument, type):
                 return cast("type[Any]", argument)
     return None
-
-
-def _name(stored: TypeEngine[Any]) -> str:
-    return type(stored).__name__
 
 
 def _weight(value: Any) -> int:

@@ -130,7 +130,7 @@ class Filter(BaseModel, Generic[TRow]):
         values = self.__dict__
         for binding in self._bound():
             if (field := values[binding.name]) is not None:
-                yield from field.to_conditions(binding.target)
+                yield from field.to_conditions(binding.operand)
 
     def _group_conditions(self) -> Iterator[ColumnElement[bool]]:
         if self.AND is not None:

@@ -1,4 +1,4 @@
-"""The operators that several kinds of filter share, as functions of a target and a value."""
+"""The operators that several kinds of filter share, as functions of an operand and a value."""
 
 from __future__ import annotations
 
@@ -8,58 +8,58 @@ from sqlalchemy import ColumnElement, false
 
 from rowsmith.conditions import negation
 from rowsmith.filters.fields import Compile, Operator
-from rowsmith.filters.targets import Target
+from rowsmith.filters.operands import Operand
 
 
-def equals(target: Target, value: Any) -> ColumnElement[bool]:
+def equals(operand: Operand, value: Any) -> ColumnElement[bool]:
     """The field is this value."""
-    return cast("ColumnElement[bool]", target.expression == target.prepare(value))
+    return cast("ColumnElement[bool]", operand.expression == operand.prepare(value))
 
 
-def not_equals(target: Target, value: Any) -> ColumnElement[bool]:
+def not_equals(operand: Operand, value: Any) -> ColumnElement[bool]:
     """The field is another value, or NULL."""
-    return target.expression.is_distinct_from(target.prepare(value))
+    return operand.expression.is_distinct_from(operand.prepare(value))
 
 
-def greater(target: Target, value: Any) -> ColumnElement[bool]:
+def greater(operand: Operand, value: Any) -> ColumnElement[bool]:
     """The field is above the value."""
-    return cast("ColumnElement[bool]", target.expression > target.prepare(value))
+    return cast("ColumnElement[bool]", operand.expression > operand.prepare(value))
 
 
-def at_least(target: Target, value: Any) -> ColumnElement[bool]:
+def at_least(operand: Operand, value: Any) -> ColumnElement[bool]:
     """The field is the value or above."""
-    return cast("ColumnElement[bool]", target.expression >= target.prepare(value))
+    return cast("ColumnElement[bool]", operand.expression >= operand.prepare(value))
 
 
-def less(target: Target, value: Any) -> ColumnElement[bool]:
+def less(operand: Operand, value: Any) -> ColumnElement[bool]:
     """The field is below the value."""
-    return cast("ColumnElement[bool]", target.expression < target.prepare(value))
+    return cast("ColumnElement[bool]", operand.expression < operand.prepare(value))
 
 
-def at_most(target: Target, value: Any) -> ColumnElement[bool]:
+def at_most(operand: Operand, value: Any) -> ColumnElement[bool]:
     """The field is the value or below."""
-    return cast("ColumnElement[bool]", target.expression <= target.prepare(value))
+    return cast("ColumnElement[bool]", operand.expression <= operand.prepare(value))
 
 
-def between(target: Target, value: Any) -> ColumnElement[bool]:
+def between(operand: Operand, value: Any) -> ColumnElement[bool]:
     """The field lies between two values, both included."""
     low, high = value
-    return target.expression.between(target.prepare(low), target.prepare(high))
+    return operand.expression.between(operand.prepare(low), operand.prepare(high))
 
 
-def is_in(target: Target, values: Any) -> ColumnElement[bool]:
+def is_in(operand: Operand, values: Any) -> ColumnElement[bool]:
     """The field is one of the values; of none it never is."""
-    return target.expression.in_([target.prepare(value) for value in values]) if values else false()
+    return operand.expression.in_([operand.prepare(value) for value in values]) if values else false()
 
 
-def is_null(target: Target, value: Any) -> ColumnElement[bool]:
+def is_null(operand: Operand, value: Any) -> ColumnElement[bool]:
     """The field is NULL, or with False, is not."""
-    return target.expression.is_(None) if value else target.expression.is_not(None)
+    return operand.expression.is_(None) if value else operand.expression.is_not(None)
 
 
 def complement(of: Compile) -> Compile:
     """Give the negated operator: holds for exactly the rows where the plain one does not, NULL included."""
-    return lambda target, value: negation(of(target, value))
+    return lambda operand, value: negation(of(operand, value))
 
 
 EQUALS = Operator(equals, "The field is exactly this value.")

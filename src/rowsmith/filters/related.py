@@ -13,29 +13,29 @@ from rowsmith.conditions import conjunction
 from rowsmith.errors import MappingError
 from rowsmith.filters.fields import FieldFilter, Operator
 from rowsmith.filters.filter import Filter, expressions_of, info_of
-from rowsmith.filters.targets import On, Target, as_given
+from rowsmith.filters.operands import On, Operand, as_given
 
 F = TypeVar("F", bound=Filter[Any])
 
 
-def _exists(target: Target, wanted: Filter[Any]) -> ColumnElement[bool]:
-    relationship = cast("InstrumentedAttribute[Any]", target.expression)
-    _same_row(target, relationship, wanted)
+def _exists(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
+    relationship = cast("InstrumentedAttribute[Any]", operand.expression)
+    _same_row(operand, relationship, wanted)
     conditions = expressions_of(wanted)
     criterion = conjunction(conditions) if conditions else None
     exists = relationship.any if relationship.property.uselist else relationship.has
     return exists(criterion)
 
 
-def _none(target: Target, wanted: Filter[Any]) -> ColumnElement[bool]:
-    return not_(_exists(target, wanted))
+def _none(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
+    return not_(_exists(operand, wanted))
 
 
-def _same_row(target: Target, relationship: InstrumentedAttribute[Any], wanted: Filter[Any]) -> None:
+def _same_row(operand: Operand, relationship: InstrumentedAttribute[Any], wanted: Filter[Any]) -> None:
     related, kind = relationship.property.mapper.class_, type(wanted)
     row = info_of(kind).row
     if not issubclass(related, row):
-        raise MappingError(f"{target.where} leads to {related.__name__}, and {kind.__name__} is for {row.__name__}")
+        raise MappingError(f"{operand.where} leads to {related.__name__}, and {kind.__name__} is for {row.__name__}")
 
 
 class Related(FieldFilter, Generic[F]):
@@ -65,5 +65,5 @@ class Related(FieldFilter, Generic[F]):
 
     @override
     @classmethod
-    def aim(cls, expression: Any, on: On, where: str) -> Target:
-        return Target(expression, where, as_given)
+    def aim(cls, expression: Any, on: On, where: str) -> Operand:
+        return Operand(expression, where, as_given)

@@ -9,11 +9,12 @@ from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeAlias, TypeVar, cast
 
 from pydantic import Field, PlainSerializer, PlainValidator, StrictBool, WithJsonSchema
-from sqlalchemy.types import Boolean, Enum, Float, Integer, Numeric, String, TypeEngine, Uuid
+from sqlalchemy.types import TypeEngine
 from typing_extensions import override
 
 from rowsmith.errors import InvalidValue
 from rowsmith.filters.fields import MAX_VALUES, FieldFilter, type_argument
+from rowsmith.filters.operands import On, Prepare, as_given, converts, stored, stored_name
 from rowsmith.filters.operators import (
     AT_LEAST,
     AT_MOST,
@@ -27,8 +28,7 @@ from rowsmith.filters.operators import (
     NOT_EQUALS,
     NOT_IN,
 )
-from rowsmith.filters.targets import On, Prepare, as_given, converts, stored_type
-from rowsmith.mapping.values import check_for
+from rowsmith.mapping.types import Check, Comparison
 
 MAX_MAGNITUDE: Final = 1_000
 """Numbers from outside lie between 10**-1000 and 10**1000; no column needs more, and arithmetic stays cheap."""
@@ -95,16 +95,14 @@ class NumberFilter(FieldFilter):
     @override
     @classmethod
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
-        stored = stored_type(declared)
-        for kind, convert in _CONVERSIONS:
-            if isinstance(stored, kind):
-                return checked(convert, stored, where)
-        return f"it compares numbers, and the column is {type(stored).__name__}"
+        kind = stored(declared)
+        if (convert := _CONVERSIONS.get(kind.compared)) is None:
+            return f"it compares numbers, and the column is {stored_name(declared)}"
+        return checked(convert, kind.check, where)
 
 
-def checked(convert: Prepare, stored: TypeEngine[Any], where: str) -> Prepare:
+def checked(convert: Prepare, check: Check, where: str) -> Prepare:
     """Give how a value is converted and then held against the column, which may refuse it with InvalidValue."""
-    check = check_for(stored)
 
     def prepare(value: Any) -> Any:
         converted = convert(value)
@@ -126,11 +124,11 @@ def _float(value: int | Decimal) -> float | Decimal:
         return Decimal("inf") if value > 0 else Decimal("-inf")
 
 
-_CONVERSIONS: Final[tuple[tuple[type[TypeEngine[Any]], Prepare], ...]] = (
-    (Integer, _integral),
-    (Float, _float),
-    (Numeric, Decimal),
-)
+_CONVERSIONS: Final[dict[Comparison, Prepare]] = {
+    Comparison.INTEGER: _integral,
+    Comparison.FLOAT: _float,
+    Comparison.DECIMAL: Decimal,
+}
 
 
 Uuids: TypeAlias = Annotated[list[uuid.UUID], Field(max_length=MAX_VALUES)]
@@ -150,9 +148,13 @@ class UUIDFilter(FieldFilter):
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
         if converts(declared):
             return as_given
-        if not isinstance(declared, Uuid):
-            return f"it compares UUIDs, and the column is {type(declared).__name__}"
-        return as_given if declared.as_uuid else str
+        match stored(declared).compared:
+            case Comparison.UUID:
+                return as_given
+            case Comparison.UUID_TEXT:
+                return str
+            case _:
+                return f"it compares UUIDs, and the column is {type(declared).__name__}"
 
 
 class BoolFilter(FieldFilter):
@@ -163,11 +165,7 @@ class BoolFilter(FieldFilter):
     is_null: Annotated[StrictBool | None, IS_NULL] = None
 
     _kind: ClassVar[str] = "booleans"
-
-    @override
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return isinstance(stored, Boolean)
+    _comparisons: ClassVar[tuple[Comparison, ...]] = (Comparison.BOOLEAN,)
 
 
 E = TypeVar("E", bound=enum.Enum)
@@ -191,15 +189,12 @@ class EnumFilter(FieldFilter, Generic[E]):
         members = type_argument(cls)
         if members is None or not issubclass(members, enum.Enum):
             return "write EnumFilter[YourEnum]"
-        if converts(declared) or (isinstance(declared, Enum) and declared.enum_class is members):
+        kind = stored(declared)
+        if converts(declared) or (kind.compared is Comparison.MEMBERS and kind.cursor.python is members):
             return as_given
-        if _keeps_values(declared, members):
+        if kind.compared in _OF_VALUES and all(kind.check(member.value) is None for member in members):
             return lambda member: member.value
         return f"it compares members of {members.__name__}, and the column is {declared!r}"
 
 
-def _keeps_values(declared: TypeEngine[Any], members: type[enum.Enum]) -> bool:
-    values = [member.value for member in members]
-    if isinstance(declared, Enum):
-        return declared.enum_class is None and set(values) <= set(declared.enums)
-    return isinstance(declared, String | Integer) and all(check_for(declared)(value) is None for value in values)
+_OF_VALUES: Final = (Comparison.NAMES, Comparison.TEXT, Comparison.INTEGER)

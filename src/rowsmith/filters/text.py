@@ -7,17 +7,17 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, StrictBool, StringConstraints
 from sqlalchemy import ColumnElement, String, bindparam, false, func, literal_column, type_coerce
-from sqlalchemy.dialects.postgresql import REGCONFIG, TSVECTOR
-from sqlalchemy.types import Enum, Text, TypeEngine
+from sqlalchemy.dialects.postgresql import REGCONFIG
+from sqlalchemy.types import Text
 from typing_extensions import override
 
 from rowsmith.conditions import negation
 from rowsmith.errors import InvalidFilter
 from rowsmith.filters.fields import MAX_VALUES, Compile, FieldFilter, Operator
+from rowsmith.filters.operands import Operand, stored
 from rowsmith.filters.operators import EQUALS, IN, IS_NULL, NOT_EQUALS, NOT_IN, complement
 from rowsmith.filters.sql import Place, PostgresOnly, TextMatch
-from rowsmith.filters.targets import Target, stored_type
-from rowsmith.mapping.values import text_complaint
+from rowsmith.mapping.types import Comparison, text_complaint
 
 MAX_TEXT: Final = 10_000
 """The most characters of one searched text."""
@@ -34,15 +34,15 @@ SearchTexts: TypeAlias = Annotated[list[SearchText], Field(max_length=MAX_VALUES
 
 
 def _matches(place: Place, *, folded: bool = False) -> Compile:
-    return lambda target, text: TextMatch(target.expression, text, place, folded=folded)
+    return lambda operand, text: TextMatch(operand.expression, text, place, folded=folded)
 
 
-def _i_equals(target: Target, text: str) -> ColumnElement[bool]:
-    return func.lower(target.expression) == func.lower(_bound(text))
+def _i_equals(operand: Operand, text: str) -> ColumnElement[bool]:
+    return func.lower(operand.expression) == func.lower(_bound(text))
 
 
-def _i_in(target: Target, texts: list[str]) -> ColumnElement[bool]:
-    return func.lower(target.expression).in_([func.lower(_bound(text)) for text in texts]) if texts else false()
+def _i_in(operand: Operand, texts: list[str]) -> ColumnElement[bool]:
+    return func.lower(operand.expression).in_([func.lower(_bound(text)) for text in texts]) if texts else false()
 
 
 def _bound(text: str) -> ColumnElement[str]:
@@ -106,11 +106,7 @@ class StringFilter(FieldFilter):
     is_null: Annotated[StrictBool | None, IS_NULL] = None
 
     _kind: ClassVar[str] = "text"
-
-    @override
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return isinstance(stored, String) and not isinstance(stored, Enum)
+    _comparisons: ClassVar[tuple[Comparison, ...]] = (Comparison.TEXT,)
 
 
 Language: TypeAlias = Literal[
@@ -127,7 +123,7 @@ _CONFIGURATIONS: Final[dict[str, Any]] = {
 }
 
 
-def _compiled_by_the_model(target: Target, value: Any) -> ColumnElement[bool]:
+def _compiled_by_the_model(operand: Operand, value: Any) -> ColumnElement[bool]:
     raise NotImplementedError("the language is known only to the model")
 
 
@@ -147,26 +143,22 @@ class FullTextFilter(FieldFilter):
     language: Language = "english"
 
     _kind: ClassVar[str] = "text or tsvector"
+    _comparisons: ClassVar[tuple[Comparison, ...]] = (Comparison.TEXT, Comparison.LEXEMES)
 
     @override
-    def to_conditions(self, target: Target) -> list[ColumnElement[bool]]:
+    def to_conditions(self, operand: Operand) -> list[ColumnElement[bool]]:
         conditions: list[ColumnElement[bool]] = []
         if self.matches is not None:
-            conditions.append(self._match(target, self.matches))
+            conditions.append(self._match(operand, self.matches))
         if self.not_matches is not None:
-            conditions.append(negation(self._match(target, self.not_matches)))
+            conditions.append(negation(self._match(operand, self.not_matches)))
         return conditions
 
-    def _match(self, target: Target, words: str) -> ColumnElement[bool]:
+    def _match(self, operand: Operand, words: str) -> ColumnElement[bool]:
         if _MANY_NOTS.search(words):
-            raise InvalidFilter(f"{target.where}: give a full text query with fewer dashes in a row")
+            raise InvalidFilter(f"{operand.where}: give a full text query with fewer dashes in a row")
         language = _CONFIGURATIONS[self.language]
-        is_document = isinstance(stored_type(target.expression.type), TSVECTOR)
-        document = target.expression if is_document else func.to_tsvector(language, target.expression)
+        is_document = stored(operand.expression.type).compared is Comparison.LEXEMES
+        document = operand.expression if is_document else func.to_tsvector(language, operand.expression)
         query = func.websearch_to_tsquery(language, type_coerce(words, Text()))
         return PostgresOnly(document.bool_op("@@")(query), "full text search")
-
-    @override
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return isinstance(stored, TSVECTOR) or (isinstance(stored, String) and not isinstance(stored, Enum))

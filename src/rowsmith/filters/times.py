@@ -6,10 +6,11 @@ import datetime as dt
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool
-from sqlalchemy.types import Date, DateTime, TypeEngine
+from sqlalchemy.types import TypeEngine
 from typing_extensions import override
 
 from rowsmith.filters.fields import MAX_VALUES, FieldFilter
+from rowsmith.filters.operands import On, Prepare, as_given, converts, stored, stored_name
 from rowsmith.filters.operators import (
     AFTER,
     AT_OR_AFTER,
@@ -23,7 +24,7 @@ from rowsmith.filters.operators import (
     NOT_EQUALS,
     NOT_IN,
 )
-from rowsmith.filters.targets import On, Prepare, as_given, converts, stored_type
+from rowsmith.mapping.types import Comparison
 
 
 def _written(value: Any) -> Any:
@@ -71,10 +72,11 @@ class DateTimeFilter(FieldFilter):
     def _prepare(cls, declared: TypeEngine[Any], on: On, where: str) -> Prepare | str:
         if converts(declared):
             return as_given
-        if not isinstance(declared, DateTime):
-            return f"it compares points in time, and the column is {type(stored_type(declared)).__name__}"
-        if declared.timezone:
+        compared = stored(declared).compared
+        if compared is Comparison.MOMENT:
             return as_given
+        if compared is not Comparison.LOCAL_TIME:
+            return f"it compares points in time, and the column is {stored_name(declared)}"
         if on.utc:
             return lambda moment: moment.replace(tzinfo=None)
         return "the column has no time zone: declare DateTime(timezone=True), or say On(..., utc=True) if it holds UTC"
@@ -96,8 +98,4 @@ class DateFilter(FieldFilter):
     is_null: Annotated[StrictBool | None, IS_NULL] = None
 
     _kind: ClassVar[str] = "dates"
-
-    @override
-    @classmethod
-    def _fits(cls, stored: TypeEngine[Any]) -> bool:
-        return isinstance(stored, Date)
+    _comparisons: ClassVar[tuple[Comparison, ...]] = (Comparison.DATE,)

@@ -1,17 +1,18 @@
 """Mapping: row to data, spec to row, patch to values, each worked out once when its class is made.
 
-``row`` knows a mapped class (columns, key, version), ``values`` what each column can hold, ``writes``
-the bases ``Spec`` and ``Patch``, ``expr`` and ``fields`` what fills each field of a data class, ``layout`` and
-``shape`` what is selected for it and how a record becomes data.
+``row`` knows a mapped class (columns, key, version), ``types`` all that is to know of each SQL type, ``values``
+what each column can hold, ``writes`` the bases ``Spec`` and ``Patch``, ``expr`` and ``fields`` what fills each field
+of a data class, ``layout`` and ``shape`` what is selected for it and how a record becomes data.
 """
 
 from __future__ import annotations
 
 from rowsmith.mapping.expr import Aggregate, Expr, avg, count, max_, min_, sum_
 from rowsmith.mapping.generics import type_arguments
-from rowsmith.mapping.row import RowInfo, columns_of, nearest, row_info
+from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.shape import Shape, converted_shape, data_shape, row_shape
-from rowsmith.mapping.values import Check, check_for, check_for_comparison, check_value
+from rowsmith.mapping.types import Check
+from rowsmith.mapping.values import check_for_comparison
 from rowsmith.mapping.writes import Patch, Spec
 
 __all__ = [
@@ -23,10 +24,7 @@ __all__ = [
     "Shape",
     "Spec",
     "avg",
-    "check_for",
     "check_for_comparison",
-    "check_value",
-    "columns_of",
     "converted_shape",
     "count",
     "data_shape",

@@ -11,13 +11,12 @@ from types import MappingProxyType
 from typing import Any, Generic, cast
 
 from sqlalchemy import Column, ColumnElement, Table, inspect
-from sqlalchemy import types as sqltypes
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import InstrumentedAttribute, Mapper
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError
-from rowsmith.mapping.values import Check, check_for
+from rowsmith.mapping.types import Check, Travel, column_type, stored_form
 
 TRow = TypeVar("TRow")
 
@@ -32,7 +31,6 @@ class RowInfo(Generic[TRow]):
     columns: Mapping[str, Column[Any]] = field(repr=False)
     primary_key: tuple[str, ...]
     version: str | None
-    checks: Mapping[str, Check] = field(repr=False)
 
     @property
     def domain(self) -> str:
@@ -40,9 +38,20 @@ class RowInfo(Generic[TRow]):
         name = re.sub(r"(Row|Model|Record)$", "", self.row.__name__) or self.row.__name__
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
+    def has(self, attribute: InstrumentedAttribute[Any]) -> bool:
+        """Say whether an attribute is a column of this class, and not merely called like one."""
+        return attribute.key in self.columns and issubclass(self.row, cast("type[Any]", attribute.class_))
+
     def attribute(self, name: str) -> InstrumentedAttribute[Any]:
         """Give the class's attribute, ready to be compared or selected."""
         return cast("InstrumentedAttribute[Any]", getattr(self.row, name))
+
+    def check(self, name: str) -> Check:
+        """Give what says why an attribute cannot hold a value.
+
+        Asked when it is needed, for a foreign key without a type of its own has none before its target is mapped.
+        """
+        return column_type(self.columns[name].type).check
 
     @property
     def key_attributes(self) -> tuple[InstrumentedAttribute[Any], ...]:
@@ -68,7 +77,7 @@ class RowInfo(Generic[TRow]):
         if not isinstance(cast("Any", parts), tuple) or len(parts) != len(names):
             raise InvalidValue(f"the key of {self.row.__name__} is a tuple of {len(names)}: ({', '.join(names)})")
         for name, part in zip(names, parts, strict=True):
-            complaint = "is part of the key: None names no row" if part is None else self.checks[name](part)
+            complaint = "is part of the key: None names no row" if part is None else self.check(name)(part)
             if complaint:
                 raise InvalidValue(f"{self.row.__name__}.{name} {complaint}")
         return parts
@@ -130,8 +139,7 @@ class RowInfo(Generic[TRow]):
 
     def is_json(self, name: str) -> bool:
         """Say whether the attribute is a JSON column, for which SQLAlchemy tells JSON null from SQL NULL."""
-        kind: Any = self.columns[name].type
-        return isinstance(kind.impl if isinstance(kind, sqltypes.TypeDecorator) else kind, sqltypes.JSON)
+        return column_type(stored_form(self.columns[name].type)).travel is Travel.JSON
 
     def is_computed(self, name: str) -> bool:
         """Say whether the database works the attribute out itself, so that nobody may write it."""
@@ -183,18 +191,7 @@ def _read(row: type[Any], mapper: Mapper[Any], table: Table) -> RowInfo[Any]:
         columns=MappingProxyType(columns),
         primary_key=tuple(names[cast("Column[Any]", column)] for column in mapper.primary_key),
         version=None if mapper.version_id_col is None else names[cast("Column[Any]", mapper.version_id_col)],
-        checks=MappingProxyType({name: check_for(column.type) for name, column in columns.items()}),
     )
-
-
-def columns_of(row: type[Any]) -> dict[str, InstrumentedAttribute[Any]]:
-    """Give the column attributes of a mapped class by attribute name.
-
-    Raises:
-        MappingError: the class is not mapped.
-    """
-    info = row_info(row)
-    return {name: info.attribute(name) for name in info.columns}
 
 
 def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:

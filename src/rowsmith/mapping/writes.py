@@ -17,7 +17,7 @@ from sqlalchemy import null
 from sqlalchemy.orm import RelationshipProperty
 from typing_extensions import TypeVar
 
-from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.errors import InvalidValue, MappingError, kind_of
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.state import UNSET, OptionalState, TriState
@@ -118,14 +118,16 @@ class Patch(_Written[TRow]):
                 raise MappingError(f"{cls.__name__}.{name} is a TriState, but {where} is NOT NULL: use OptionalState")
 
 
-def checked_values(written: Spec[TRow] | Patch[TRow], info: RowInfo[TRow]) -> dict[str, Any]:
+def checked_values(
+    written: Spec[TRow] | Patch[TRow], info: RowInfo[TRow], base: type[Spec[Any] | Patch[Any]]
+) -> dict[str, Any]:
     """Give the values of a spec or patch, each known to fit its column.
 
     Raises:
-        MappingError: it is no spec or patch of this row, or ``to_values`` names no column.
+        MappingError: it is no ``base`` (a Spec or a Patch) of this row, or ``to_values`` names no column.
         InvalidValue: a value does not fit its column.
     """
-    belongs_to(written, info)
+    belongs_to(written, info, base)
     values = dict(written.to_values())
     _refuse_strangers(type(written), info, values)
     for name, value in values.items():
@@ -133,15 +135,26 @@ def checked_values(written: Spec[TRow] | Patch[TRow], info: RowInfo[TRow]) -> di
     return values
 
 
-def belongs_to(written: Any, info: RowInfo[Any]) -> None:
-    """Refuse what is no spec or patch of this row."""
-    kind: type[Any] = written.__class__
+def belongs_to(written: Any, info: RowInfo[Any], base: type[Spec[Any] | Patch[Any]]) -> None:
+    """Refuse what is no spec of this row where a spec is written, and no patch where a patch is.
+
+    Raises:
+        MappingError: it is of another class; the message says of which.
+    """
+    kind: type[Any] = type(written)
+    wanted = f"{base.__name__}[{info.row.__name__}]"
+    if issubclass(kind, _Written) and not issubclass(kind, base):
+        what = "creates a row" if issubclass(kind, Spec) else "changes one"
+        raise MappingError(f"{kind.__name__} is a {_base_of(kind).__name__}, which {what}: give a {wanted} here")
     own: RowInfo[Any] | None = getattr(kind, "__rowsmith_info__", None)
     if own is None:
-        kinds = f"Spec[{info.row.__name__}] or Patch[{info.row.__name__}]"
-        raise MappingError(f"{kind.__name__} cannot be written: let it inherit {kinds}")
+        raise MappingError(f"{kind_of(written)} cannot be written: give an instance of a class that inherits {wanted}")
     if not issubclass(info.row, own.row):
         raise MappingError(f"{kind.__name__} is for {own.row.__name__}, not for {info.row.__name__}")
+
+
+def _base_of(kind: type[Any]) -> type[Any]:
+    return Spec if issubclass(kind, Spec) else Patch
 
 
 FOREIGN = "says that the row is of another class: leave it out"
@@ -161,7 +174,7 @@ def storable(info: RowInfo[Any], name: str, value: Any) -> Any:
         return null() if info.is_json(name) else None
     if hasattr(value, "__clause_element__") or hasattr(value, "compile"):
         return value
-    if (complaint := info.checks[name](value)) is not None:
+    if (complaint := info.check(name)(value)) is not None:
         raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
     return value
 

@@ -23,9 +23,10 @@ from rowsmith.conditions import limited, resolve
 from rowsmith.errors import RepositoryError, ScopeMismatch
 from rowsmith.execution import Origin, execute, execute_writing, translated
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.arguments import check_arguments
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.entity import Entity, Rules, make_entity
-from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, Related, SearchScope, require_scope, resolve_scope
+from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -46,7 +47,7 @@ class Call(Generic[TRow, TData]):
     operation: str
     db_sess: AsyncSession
     limits: Limits = NO_LIMITS
-    related: Related | None = None
+    related: RelatedScope | None = None
 
     async def under(self, scope: SearchScope | None) -> Call[TRow, TData]:
         """Admit a scope: resolve it, and run its existence checks, all in one statement.
@@ -60,7 +61,7 @@ class Call(Generic[TRow, TData]):
         limits = resolve_scope(scope, self.info)
         if limits.checks:
             await self._run(limits.checks)
-        return replace(self, limits=limits, related=Related(scope, self.info, self.entity.scope_required))
+        return replace(self, limits=limits, related=RelatedScope(scope, self.info, self.entity.scope_required))
 
     def below(self, row: type[Any]) -> Call[Any, Any]:
         """Give the call for rows below those it is about, under what its scope says of them.
@@ -148,7 +149,9 @@ class Call(Generic[TRow, TData]):
             raise self.located(ScopeMismatch() if refusal is None else refusal(place))
 
     async def _run(self, checks: Sequence[ExistenceCheck]) -> None:
-        found = (await execute(self.db_sess, _existence(checks), self._of_others(checks))).one()
+        # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
+        asked = (exists(limited(select(literal(1)), resolve(check.exists))) for check in checks)
+        found = (await execute(self.db_sess, select(*asked), self._of_others(checks))).one()
         for check, exists_ in zip(checks, found, strict=True):
             if not exists_:
                 raise self.located(check.error(check.message))
@@ -159,11 +162,6 @@ class Call(Generic[TRow, TData]):
         subjects = (each._annotations.get("parententity") for each in elements)  # pyright: ignore[reportPrivateUsage]
         subject = next((subject for subject in subjects if subject is not None), self.info)
         return replace(self.origin(), mapper=subject.mapper)
-
-
-def _existence(checks: Sequence[ExistenceCheck]) -> Any:
-    # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
-    return select(*(exists(limited(select(literal(1)), resolve(check.exists))) for check in checks))
 
 
 class Operation(Generic[TRow, TData]):
@@ -201,16 +199,19 @@ def verb(operation: str) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[T
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
+        names = _parameters(method)
+
         @wraps(method)
         async def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> R:
             call: Any = Call(self.entity, operation, db_sess)
             try:
+                check_arguments(names, args, kwargs, self.entity.info)
                 return await method(self, call, *args, **kwargs)
             except RepositoryError as exc:
                 call.located(exc)
                 raise
 
-        return cast("_Verb[TOperation, P, R]", _named(run, operation, method))
+        return cast("_Verb[TOperation, P, R]", _signed(run, operation, method))
 
     return decorate
 
@@ -219,12 +220,16 @@ def stream_verb(operation: str) -> Callable[[_Stream[TOperation, TCall, P, R]], 
     """Do what :func:`verb` does, for a method that is an asynchronous generator."""
 
     def decorate(method: _Stream[TOperation, TCall, P, R]) -> _StreamVerb[TOperation, P, R]:
+        names = _parameters(method)
+
         @wraps(method)
         def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
             call: Any = Call(self.entity, operation, db_sess)
+            with call.locating():
+                check_arguments(names, args, kwargs, self.entity.info)
             return method(self, call, *args, **kwargs)
 
-        return cast("_StreamVerb[TOperation, P, R]", _named(run, operation, method))
+        return cast("_StreamVerb[TOperation, P, R]", _signed(run, operation, method))
 
     return decorate
 
@@ -233,20 +238,28 @@ def chunked_verb(operation: str) -> Callable[[_Chunked[TOperation, P, R]], _Chun
     """Name a method that opens sessions itself, one after the other, and makes a :class:`Call` in each."""
 
     def decorate(method: _Chunked[TOperation, P, R]) -> _Chunked[TOperation, P, R]:
+        names = _parameters(method)
+
         @wraps(method)
         async def run(self: TOperation, *args: P.args, **kwargs: P.kwargs) -> R:
             try:
+                check_arguments(names, args[1:], kwargs, self.entity.info)
                 return await method(self, *args, **kwargs)
             except RepositoryError as exc:
                 exc.locate(self.entity.domain, operation)
                 raise
 
-        return cast("_Chunked[TOperation, P, R]", _named(run, operation, method))
+        return cast("_Chunked[TOperation, P, R]", _signed(run, operation, method))
 
     return decorate
 
 
-def _named(run: Any, operation: str, method: Any) -> Any:
+def _parameters(method: Any) -> tuple[str, ...]:
+    """Give the names of what a verb takes, after itself and what its session is in."""
+    return tuple(inspect.signature(method).parameters)[2:]
+
+
+def _signed(run: Any, operation: str, method: Any) -> Any:
     """Give the verb its name, and the signature that its callers see."""
     given = inspect.signature(method)
     seen = [

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Index, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import ColumnElement, Index
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BindParameter
 
 from rowsmith.conditions import Condition, resolve
-from rowsmith.errors import MappingError
+from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping import RowInfo, nearest
+from rowsmith.mapping.constraints import name_of, unique_keys_of
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,30 @@ class Conflict:
         Raises:
             MappingError: it names columns and a constraint, no column of the row, or no constraint of its table.
         """
+        self._check_kinds()
         if self.columns and self.constraint is not None:
             raise MappingError("Conflict takes columns or a constraint's name, not both")
         where = None if self.where is None else resolve(self.where)
         if self.constraint is not None:
-            return _named(info, self.constraint, where)
-        names = tuple(attribute.key for attribute in self.columns) or info.primary_key
-        for name in names:
-            if name not in info.columns:
-                raise MappingError(f"Conflict names {name!r}, no column of {info.row.__name__}")
-        return ConflictKey(names, where)
+            return _by_name(info, self.constraint, where)
+        for attribute in self.columns:
+            if not info.has(attribute):
+                raise MappingError(f"Conflict names {attribute}, no column of {info.row.__name__}")
+        return ConflictKey(tuple(attribute.key for attribute in self.columns) or info.primary_key, where)
+
+    def _check_kinds(self) -> None:
+        columns: Any = self.columns
+        if not isinstance(columns, Sequence) or isinstance(columns, str | bytes):
+            raise MappingError(f"Conflict(columns=...) is a list, not {kind_of(columns)}: write [GroupRow.name]")
+        for column in cast("Any", columns):
+            if not isinstance(column, InstrumentedAttribute):
+                raise MappingError(
+                    f"Conflict(columns=...) lists attributes such as GroupRow.name, not {kind_of(column)}"
+                )
+        if not isinstance(cast("Any", self.constraint), str | None):
+            raise MappingError(f"Conflict(constraint=...) is a constraint's name, not {kind_of(self.constraint)}")
+        if not isinstance(cast("Any", self.update), bool):
+            raise MappingError(f"Conflict(update=...) is True or False, not {kind_of(self.update)}")
 
 
 @dataclass(frozen=True)
@@ -75,18 +90,11 @@ def _written_out(element: Any, **options: Any) -> Any:
     return cast("Any", element).render_literal_execute() if isinstance(element, BindParameter) else None
 
 
-def _named(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
-    known = {str(item.name): item for item in unique_keys_of(info.table) if item.name}
-    known.setdefault(f"{info.table.name}_pkey", info.table.primary_key)
+def _by_name(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
+    known = {known: key for key in unique_keys_of(info.table) if (known := name_of(key))}
     found = known.get(name)
     if found is None:
         raise MappingError(f"Conflict names {name!r}, no unique constraint of {info.table.name}{nearest(name, known)}")
     names = {column.name: attribute for attribute, column in info.columns.items()}
     predicate = found.dialect_options["postgresql"].get("where") if isinstance(found, Index) else None
     return ConflictKey(tuple(names[column.name] for column in found.columns), where if where is not None else predicate)
-
-
-def unique_keys_of(table: Table) -> list[Any]:
-    """Give a table's unique constraints and indexes, its primary key among them."""
-    keys: list[Any] = [item for item in table.constraints if isinstance(item, (UniqueConstraint, PrimaryKeyConstraint))]
-    return keys + [index for index in table.indexes if index.unique]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypedDict, Unpack, cast
 
-from sqlalchemy import ColumnElement, Table
+from sqlalchemy import ColumnElement
 from typing_extensions import TypeVar
 
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError
 from rowsmith.execution import Origin
 from rowsmith.mapping import RowInfo, Shape, data_shape, nearest, row_info, row_shape
+from rowsmith.mapping.constraints import declared_names, is_implicit
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.soft_delete import SoftDelete
@@ -123,15 +123,11 @@ def _own_soft_delete(info: RowInfo[Any], soft_delete: SoftDelete | None) -> Soft
     if soft_delete is None:
         return None
     column = soft_delete.column
-    if column.key not in info.columns or not issubclass(info.row, cast("type[Any]", column.class_)):
+    if not info.has(column):
         raise MappingError(f"SoftDelete names {column}, which is no column of {info.row.__name__}")
-    if complaint := soft_delete.complaint(info.columns[column.key], info.checks[column.key]):
+    if complaint := soft_delete.complaint(info.columns[column.key], info.check(column.key)):
         raise MappingError(f"{info.row.__name__}.{column.key} {complaint}")
     return soft_delete
-
-
-# What PostgreSQL calls a constraint that was given no name.
-_IMPLICIT = re.compile(r"_(pkey|key\d*|fkey\d*|check\d*|excl\d*|idx\d*)$")
 
 
 def _check_constraints(info: RowInfo[Any], violations: Mapping[str, ErrorFactory]) -> None:
@@ -140,15 +136,9 @@ def _check_constraints(info: RowInfo[Any], violations: Mapping[str, ErrorFactory
     A foreign key that points here stands on another table, perhaps one that is not imported yet, so a name
     is refused only where one of the table's own is so like it that it must be meant.
     """
-    tables = info.table.metadata.tables.values()
-    known = {name for table in tables for name in _constraint_names(table)}
+    known = frozenset[str]().union(*map(declared_names, info.table.metadata.tables.values()))
     for name in violations:
-        if name in known or _IMPLICIT.search(name):
+        if name in known or is_implicit(name):
             continue
-        if meant := nearest(name, _constraint_names(info.table), cutoff=0.85):
+        if meant := nearest(name, declared_names(info.table), cutoff=0.85):
             raise MappingError(f"violations names {name!r}, no constraint of {info.table.name}{meant}")
-
-
-def _constraint_names(table: Table) -> set[str]:
-    items: list[Any] = [*table.constraints, *table.indexes]
-    return {str(item.name) for item in items if item.name}

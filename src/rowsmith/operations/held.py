@@ -29,8 +29,9 @@ from rowsmith.errors import (
     ScopeMismatch,
 )
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.given import Parameter, given_arrays, given_values
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS
-from rowsmith.operations.arrays.wanted import Parameter, wanted, wanted_values
+from rowsmith.operations.arrays.unnest import PLACE
 from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call
@@ -39,8 +40,6 @@ from rowsmith.operations.rebinding import is_table, parts, rebound
 from rowsmith.scope import Limits
 
 T = TypeVar("T")
-
-PLACE = "rowsmith_place"
 
 
 async def scope_first(
@@ -127,9 +126,9 @@ class NewRows:
         }
         number, arrays = Parameter(PLACE, Integer(), places), self._fits_arrays(dialect)
         row = {name: parameter.reference(arrays=arrays) for name, parameter in given.items()}
-        columns = _labelled(info, {**row, **_defaults(info, row)})
+        columns = _as_columns(info, {**row, **_defaults(info, row)})
         rows = select(number.reference(arrays=arrays).label(PLACE), *columns)
-        table = (wanted if arrays else wanted_values)([number, *given.values()], dialect)
+        table = (given_arrays if arrays else given_values)([number, *given.values()], dialect)
         source = rows.select_from(table).subquery(info.table.name)
         place = source.c[PLACE]
         return limited(select(place), _not_inside(self.call.limits, info, source)).order_by(place).limit(1)
@@ -139,7 +138,7 @@ async def refused_row(call: Call[Any, Any], values: Mapping[str, Any]) -> ScopeM
     """Give the refusal of a row with these values or expressions, if it would be outside or that cannot be told."""
     info = call.info
     row = {**values, **_defaults(info, values)}
-    rows = select(*_labelled(info, row))
+    rows = select(*_as_columns(info, row))
     return await _refused(call, rows, row)
 
 
@@ -150,7 +149,7 @@ async def refused_change(
     info = call.info
     unknown = {name for name in info.columns if info.changes_unasked(name) or name == info.version} - values.keys()
     row = {name: values.get(name, column) for name, column in info.columns.items() if name not in unknown}
-    rows = limited(select(*_labelled(info, row)), *conditions)
+    rows = limited(select(*_as_columns(info, row)), *conditions)
     return await _refused(call, rows, row)
 
 
@@ -184,19 +183,19 @@ def _default(info: RowInfo[Any], column: Column[Any]) -> Any:
         return None
     default: Any = column.default
     if default is not None:
-        return _typed(column, default.arg) if default.is_scalar or default.is_clause_element else None
+        return _in_type(column, default.arg) if default.is_scalar or default.is_clause_element else None
     server_default = column.server_default
     if isinstance(server_default, DefaultClause):
         given: Any = server_default.arg
         return sql_cast(literal(given) if isinstance(given, str) else given, column.type)
-    return _typed(column, null()) if server_default is None else None
+    return _in_type(column, null()) if server_default is None else None
 
 
-def _labelled(info: RowInfo[Any], row: Mapping[str, Any]) -> list[Any]:
-    return [_typed(info.columns[name], value).label(info.columns[name].name) for name, value in row.items()]
+def _as_columns(info: RowInfo[Any], row: Mapping[str, Any]) -> list[Any]:
+    return [_in_type(info.columns[name], value).label(info.columns[name].name) for name, value in row.items()]
 
 
-def _typed(column: Column[Any], value: Any) -> Any:
+def _in_type(column: Column[Any], value: Any) -> Any:
     expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
     if expression is None or isinstance(expression, Null):
         return sql_cast(null(), column.type)

@@ -43,9 +43,12 @@ class NextValue:
     @property
     def parents(self) -> tuple[str, ...]:
         """The attributes of the foreign key."""
+        return tuple(attribute.key for attribute in self._within)
+
+    @property
+    def _within(self) -> list[InstrumentedAttribute[Any]]:
         within: Any = self.within
-        items: list[Any] = [within] if isinstance(within, InstrumentedAttribute) else list(within)
-        return tuple(item.key for item in items)
+        return [within] if isinstance(within, InstrumentedAttribute) else list(within)
 
     def foreign_key(self, info: RowInfo[Any]) -> ForeignKeyConstraint:
         """Give the foreign key to the parent.
@@ -53,11 +56,11 @@ class NextValue:
         Raises:
             MappingError: a column is none of the row, or they make no foreign key.
         """
-        for name in (self.column.key, *self.parents):
-            if name not in info.columns:
-                raise MappingError(f"NextValue names {name!r}, no column of {info.row.__name__}")
-        wanted = {info.columns[name] for name in self.parents}
-        found = (item for item in info.table.foreign_key_constraints if set(item.columns) == wanted)
+        for attribute in (self.column, *self._within):
+            if not info.has(attribute):
+                raise MappingError(f"NextValue names {attribute}, no column of {info.row.__name__}")
+        within = {info.columns[name] for name in self.parents}
+        found = (item for item in info.table.foreign_key_constraints if set(item.columns) == within)
         foreign_key = next(found, None)
         if foreign_key is None:
             names = ", ".join(self.parents)

@@ -17,6 +17,7 @@ from rowsmith.errors import (
     ConstraintViolation,
     EntityNotFound,
     InvalidValue,
+    MappingError,
     RefusedByTrigger,
     ScopeMismatch,
     StaleVersion,
@@ -100,7 +101,8 @@ class _Culprits(Generic[TItem, TData]):
 
     async def _groups(self, error: Exception, indexes: Sequence[int]) -> list[Sequence[int]]:
         """Give what is to be tried next: all without the culprits, then each suspect; without a diagnosis, halves."""
-        found = await self._diagnosis(error, indexes)
+        items = [self.items[index] for index in indexes]
+        found = Diagnosis() if self.diagnose is None else await self.diagnose(error, items)
         culprits = found.certain | found.suspects
         if not culprits:
             middle = len(indexes) // 2
@@ -108,11 +110,6 @@ class _Culprits(Generic[TItem, TData]):
         self.outcomes.update((indexes[place], error) for place in found.certain)
         rest = [index for place, index in enumerate(indexes) if place not in culprits]
         return [rest, *([indexes[place]] for place in sorted(found.suspects))]
-
-    async def _diagnosis(self, error: Exception, indexes: Sequence[int]) -> Diagnosis:
-        if self.diagnose is None:
-            return Diagnosis()
-        return await self.diagnose(error, [self.items[index] for index in indexes])
 
     def result(self) -> PartialResult[TData]:
         """Give what became of every item, in input order."""
@@ -162,11 +159,15 @@ async def run_over_ids(
         id_of: gives the id of an item.
         refuse, write: the two halves of the batch's atomic form.
     """
-    faults = {index: fault for index, item in enumerate(items) if (fault := _fault(refuse, index, item))}
+    faults = {index: fault for index, item in enumerate(items) if (fault := _unsendable(refuse, index, item))}
     fit = [index for index in range(len(items)) if index not in faults]
 
     async def attempt(part: Sequence[TItem], first: int) -> Sequence[TData | Exception]:
-        return _outcomes(call, [id_of(item) for item in part], await write(part)) if part else ()
+        if not part:
+            return ()
+        result = await write(part)
+        missing, data = set(result.missing), iter(result.succeeded)
+        return [call.absent([id_]) if id_ in missing else next(data) for id_ in map(id_of, part)]
 
     async def diagnose(error: Exception, part: Sequence[TItem]) -> Diagnosis:
         stale = set(error.stale) if isinstance(error, StaleVersion) else set[Any]()
@@ -180,15 +181,11 @@ async def run_over_ids(
     )
 
 
-def _outcomes(call: Call[Any, Any], ids: Sequence[Any], result: BatchResult[Any, Any]) -> list[Any]:
-    """Give each item its data, or the error of an absent row."""
-    missing, data = set(result.missing), iter(result.succeeded)
-    return [call.absent([id_]) if id_ in missing else next(data) for id_ in ids]
-
-
-def _fault(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
+def _unsendable(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
     try:
         refuse(index, item)
+    except MappingError:  # a class is wrong, not an item
+        raise
     except Exception as exc:  # noqa: BLE001 - what an application's own to_values raises is told as it is
         return exc
     return None

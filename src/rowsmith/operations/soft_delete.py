@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, func
-from sqlalchemy import types as sqltypes
 from sqlalchemy.orm import InstrumentedAttribute
 
 from rowsmith.errors import MappingError
 from rowsmith.mapping import Check
+from rowsmith.mapping.types import Comparison, column_type
 from rowsmith.state import UNSET
+
+_TIMES = (Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE)
 
 
 @dataclass(frozen=True, init=False)
@@ -48,7 +50,8 @@ class SoftDelete:
             return check(self.deleted) or check(self.restored)
         if not column.nullable:
             return "is NOT NULL: soft deletion by time keeps NULL in live rows; or write deleted=..., restored=..."
-        if not isinstance(column.type, (sqltypes.DateTime, sqltypes.Date, sqltypes.TypeDecorator)):
+        kind = column_type(column.type)
+        if kind.wraps is None and kind.compared not in _TIMES:
             return "holds no time: write SoftDelete(..., deleted=..., restored=...)"
         return None
 

@@ -13,15 +13,15 @@ from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.types import DateTime, Time, TypeDecorator, TypeEngine, Uuid
-from sqlalchemy.types import Enum as EnumType
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.errors import InvalidCursor, MappingError
+from rowsmith.mapping.types import NUMBERS, column_type, is_number
 from rowsmith.orders import OrderTerm
 
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -31,7 +31,6 @@ _BIGINT_BYTES: Final = 8
 _DIALECT: Final = DefaultDialect()
 _NONE: Final = b"n"
 _ENUM: Final = b"e"
-_NUMBERS: Final = (int, float, Decimal)
 _MAX_EXPONENT: Final = 131_072  # the most digits before the point in PostgreSQL's numeric (its manual, 8.1.2)
 
 
@@ -219,47 +218,38 @@ def _read(tag: bytes, body: bytes, expression: ColumnElement[Any]) -> Any:
     layers, bare = _layers(expression.type)
     value = _BY_TAG[tag].read(body)
     if tag == _ENUM:
-        value = _member(bare, value)
+        value = _member(column_type(bare).cursor.python, value)
     if not _fits(value, expression):
         raise InvalidCursor
-    if isinstance(bare, Uuid):
-        UUID(str(value))  # as text it may be anything
     for decorator in reversed(layers):
         if _overrides(decorator, "process_result_value"):
             value = decorator.process_result_value(value, _DIALECT)
     return value
 
 
-def _member(kind: TypeEngine[Any], name: str) -> Enum:
-    if not isinstance(kind, EnumType) or kind.enum_class is None:
+def _member(python: type[Any], name: str) -> Enum:
+    if not issubclass(python, Enum):
         raise InvalidCursor
-    member: Enum = kind.enum_class[name]
-    return member
+    return python[name]
 
 
 def _fits(value: Any, expression: ColumnElement[Any]) -> bool:
     """Whether a stored value is one that the expression's type has."""
-    bare = _layers(expression.type)[1]
-    expected = bare.python_type
-    if expected is object:  # func.lower(...) and the like: SQLAlchemy does not know, the database does
-        return not isinstance(value, Enum)
-    if expected in _NUMBERS:
-        # What SQLAlchemy infers for sums and averages is a guess: only a column's int is surely one.
-        allowed = int if expected is int and isinstance(expression, Column) else _NUMBERS
-        return isinstance(value, allowed) and not isinstance(value, bool)
-    if isinstance(value, datetime | time) and isinstance(bare, DateTime | Time) and value.tzinfo is not None:
-        return isinstance(value, expected) and bare.timezone
-    if isinstance(bare, EnumType) and bare.enum_class is None:
-        return value in bare.enums
-    return isinstance(value, expected) and isinstance(value, datetime) == (expected is datetime)
+    form = column_type(_layers(expression.type)[1]).cursor
+    if form.python in NUMBERS and not isinstance(expression, Column):
+        return is_number(value)  # what SQLAlchemy infers for sums and averages is a guess
+    return form.holds(value)
 
 
 def _layers(kind: TypeEngine[Any]) -> tuple[list[TypeDecorator[Any]], TypeEngine[Any]]:
     """Give a type's decorators, the outermost first, and the type that the database sees."""
     layers: list[TypeDecorator[Any]] = []
-    while isinstance(kind, TypeDecorator) and (kind.python_type is object or _overrides(kind, "process_bind_param")):
-        layers.append(kind)
-        kind = kind.impl_instance
+    while (wrapped := column_type(kind).wraps) is not None:
+        decorator = cast("TypeDecorator[Any]", kind)
+        if decorator.python_type is not object and not _overrides(decorator, "process_bind_param"):
+            break
+        layers.append(decorator)
+        kind = wrapped
     return layers, kind
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import BatchPurger, BatchQuerier, InvalidValue
 from rowsmith.mapping import row_info
-from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, key_chunks, keys_condition, unique_keys
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, distinct_keys, key_chunks, keys_condition
 from rowsmith.testing import WithTables
 
 PG, SQLITE = postgresql.dialect(), sqlite.dialect()
@@ -62,17 +62,17 @@ def test_ids_are_keys_each_once_or_refused(ids: list[Any]) -> None:
     """Looking at all together says the same as looking at one after the other."""
     fits = all(type(id_) is int and -(2**31) <= id_ < 2**31 for id_ in ids) and len(set(ids)) == len(ids)
     if fits:
-        assert unique_keys(row_info(SingleRow), ids) == [(id_,) for id_ in ids]
+        assert distinct_keys(row_info(SingleRow), ids) == [(id_,) for id_ in ids]
     else:
         with pytest.raises(InvalidValue):
-            unique_keys(row_info(SingleRow), ids)
+            distinct_keys(row_info(SingleRow), ids)
 
 
 @pytest.mark.parametrize("make", [lambda: [1, 2, 3, 2], lambda: [1, 2, 3, 2.0]])
 def test_a_duplicate_is_named_by_its_places(make: Callable[[], list[Any]]) -> None:
     """By index, not by value; something that only equals an id is no id."""
     with pytest.raises(InvalidValue, match=r"index 3 stands at index 1|holds integers"):
-        unique_keys(row_info(SingleRow), make())
+        distinct_keys(row_info(SingleRow), make())
 
 
 def test_keys_are_one_parameter_a_column() -> None:

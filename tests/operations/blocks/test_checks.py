@@ -17,7 +17,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from rowsmith import InvalidValue
-from rowsmith.mapping import check_value, row_info
+from rowsmith.mapping import row_info
+from rowsmith.mapping.types import column_type
 from rowsmith.operations.blocks.checks import check_column
 
 
@@ -84,12 +85,9 @@ values = st.one_of(st.none(), st.sampled_from(ODD), st.integers(), st.text(max_s
 
 
 def first_refused(name: str, column: Sequence[Any]) -> int | None:
-    for index, value in enumerate(column):
-        try:
-            check_value(INFO.columns[name].type, value, name)
-        except InvalidValue:
-            return index
-    return None
+    check = column_type(INFO.columns[name].type).check
+    refused = (index for index, value in enumerate(column) if value is not None and check(value) is not None)
+    return next(refused, None)
 
 
 @given(st.sampled_from(sorted(INFO.columns)), st.lists(values, max_size=6), st.integers(0, 5))

@@ -37,7 +37,7 @@ from rowsmith import (
     Upserter,
 )
 from rowsmith.testing import WithTables
-from sample import stored
+from tenants import stored
 
 
 class Base(DeclarativeBase):

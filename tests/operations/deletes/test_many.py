@@ -6,18 +6,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from counters import CounterRepository, CounterRow, TenantScope, counters_in
 from rowsmith import BatchPurger, InvalidValue, StillReferenced
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
+    CounterRepository,
+    CounterRow,
     GroupId,
     GroupRepository,
     MemberCreate,
     MemberRepository,
+    TenantScope,
+    counters_in,
     groups_in,
     stored,
 )
-from support import count_statements
 
 A = TenantScope("a")
 

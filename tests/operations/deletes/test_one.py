@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from rowsmith import Purger, Querier, StillReferenced
 from rowsmith.scope import NO_LIMITS
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     DomainScope,
     GroupData,
     GroupId,
@@ -22,7 +23,6 @@ from sample import (
     groups_in,
     stored,
 )
-from support import count_statements
 
 
 def test_a_statement_can_be_looked_at_without_a_database() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from counters import CounterRepository, CounterRow, TenantScope, UsedScope, counters_in, uses
 from rowsmith import (
     DatabaseUnavailable,
     InvalidFilter,
@@ -21,8 +20,21 @@ from rowsmith import (
 from rowsmith.operations.deletes import where as purge_where
 from rowsmith.operations.deletes.where import Doomed, Pace, WherePurger
 from rowsmith.testing import WithTables
-from sample import GroupId, GroupRow, MemberCreate, MemberRepository, MemberRow, groups_in
 from support import count_statements
+from tenants import (
+    CounterRepository,
+    CounterRow,
+    GroupId,
+    GroupRow,
+    MemberCreate,
+    MemberRepository,
+    MemberRow,
+    TenantScope,
+    UsedScope,
+    counters_in,
+    groups_in,
+    uses,
+)
 
 A, B = TenantScope("a"), TenantScope("b")
 

@@ -35,7 +35,8 @@ from rowsmith import (
     TransactionError,
 )
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     WIDE_VALUES,
     CheckedScope,
     DomainNotFound,
@@ -52,7 +53,6 @@ from sample import (
     groups_in,
     stored,
 )
-from support import count_statements
 
 
 def named(count: int, domain: str = "a") -> list[GroupCreate]:

@@ -23,8 +23,8 @@ from rowsmith import (
     Spec,
 )
 from rowsmith.testing import WithTables
-from sample import stored
 from support import count_statements
+from tenants import stored
 
 
 class Base(DeclarativeBase):

@@ -15,7 +15,8 @@ from rowsmith import AnyOf, Creator, MappingError, Querier, Repository, Spec
 from rowsmith.mapping import row_info
 from rowsmith.scope import NO_LIMITS, resolve_scope
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     Base,
     DomainScope,
     GroupCreate,
@@ -27,7 +28,6 @@ from sample import (
     MemberRow,
     groups_in,
 )
-from support import count_statements
 
 
 def test_a_statement_can_be_looked_at_without_a_database() -> None:

@@ -16,8 +16,12 @@ from rowsmith import (
     AnyOf,
     Condition,
     EmptyScope,
+    InvalidValue,
+    MappingError,
     NextValue,
     Not,
+    OptionalState,
+    Patch,
     ReferenceNotFound,
     Repository,
     RepositoryError,
@@ -29,7 +33,8 @@ from rowsmith import (
     Unscoped,
 )
 from rowsmith.testing import WithTables
-from sample import stored
+from support import count_statements
+from tenants import stored
 
 
 class Base(DeclarativeBase):
@@ -84,6 +89,11 @@ class BoardCreate(Spec[BoardRow]):
     tenant: str
     cards: tuple[Any, ...] = ()
     boards: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class CardPatch(Patch[CardRow]):
+    owner: OptionalState[str] = OptionalState.nop()
 
 
 @dataclass(frozen=True)
@@ -180,6 +190,24 @@ async def test_children_of_the_same_class_are_under_the_scope_itself(boards: Boa
         with pytest.raises(ScopeMismatch):
             await boards.create(BoardCreate("a", boards=nested), scope=scope)
         await boards.create(BoardCreate("a", boards=(BoardCreate("a"),)), scope=scope)
+
+
+@pytest.mark.parametrize(
+    "given", [3, "ab", {}, (CardPatch(),), (CardBelow("a"), CardPatch()), (3,), iter(()), CardPatch]
+)
+async def test_what_is_below_is_known_to_be_specs_before_anything_is_sent(boards: Boards, given: Any) -> None:
+    """A list of specs of the rows below, and not what changes one, however deep; nor what can be read only once."""
+    spec = BoardCreate("a", given)
+    calls = [boards.create, boards.batch_create, boards.batch_create_partial, boards.load]
+    for place, verb in enumerate(calls):
+        for specs in ([spec], [BoardCreate("a"), BoardCreate("a", boards=(spec,))]):
+            made: Any = verb
+            with count_statements(boards.db) as sent, pytest.raises((MappingError, InvalidValue)):
+                await made(specs if place else specs[-1])
+            assert [statement for statement in sent if "SAVEPOINT" not in statement] == []
+    with pytest.raises((MappingError, InvalidValue)):
+        await boards.load(iter([spec]))
+    assert await boards.count() == 2
 
 
 async def test_silence_is_refused_where_a_scope_is_required(boards: Boards) -> None:

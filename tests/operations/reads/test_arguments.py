@@ -22,7 +22,8 @@ from rowsmith.conditions import resolve
 from rowsmith.filters import Filter, StringFilter
 from rowsmith.orders import order_terms
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     CheckedScope,
     DomainScope,
     GroupCreate,
@@ -31,7 +32,6 @@ from sample import (
     WideRow,
     groups_in,
 )
-from support import count_statements
 
 
 class GroupFilter(Filter[GroupRow]):

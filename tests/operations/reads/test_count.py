@@ -22,7 +22,8 @@ from rowsmith import (
 )
 from rowsmith.operations.reads import many
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     DomainScope,
     GroupCreate,
     GroupId,
@@ -31,7 +32,6 @@ from sample import (
     MemberRow,
     groups_in,
 )
-from support import count_statements
 
 PAGES: list[Pagination | None] = [
     None,

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from rowsmith import EntityNotFound, InvalidValue, OptionalState, Querier
 from rowsmith.scope import NO_LIMITS
 from rowsmith.testing import WithTables
-from sample import GroupData, GroupId, GroupPatch, GroupRepository, GroupRow, groups_in
 from support import count_statements
+from tenants import GroupData, GroupId, GroupPatch, GroupRepository, GroupRow, groups_in
 
 
 @pytest.fixture

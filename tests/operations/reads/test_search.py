@@ -27,7 +27,8 @@ from rowsmith.operations.reads.search import as_query, prepare
 from rowsmith.pagination import CursorCodec
 from rowsmith.scope import NO_LIMITS, resolve_scope
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     DomainRow,
     DomainScope,
     GroupData,
@@ -37,7 +38,6 @@ from sample import (
     WideRow,
     groups_in,
 )
-from support import count_statements
 
 ENTITY = make_entity(GroupRow, GroupData)
 

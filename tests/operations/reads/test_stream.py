@@ -22,7 +22,8 @@ from rowsmith import (
     Stream,
 )
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     DomainScope,
     GroupCreate,
     GroupRepository,
@@ -31,7 +32,6 @@ from sample import (
     WideRow,
     groups_in,
 )
-from support import count_statements
 
 MANY = 200_000
 

@@ -12,18 +12,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from company import RegionRow, TeamRepository, TeamRow, UserRow, company
-from counters import (
-    Base,
-    CounterPatch,
-    CounterRepository,
-    CounterRow,
-    TenantScope,
-    TokenRow,
-    UsedScope,
-    counters_in,
-    used,
-    uses,
-)
 from rowsmith import (
     AnyOf,
     BatchUpdater,
@@ -41,8 +29,13 @@ from rowsmith import (
     TriState,
 )
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
+    Base,
     CheckedScope,
+    CounterPatch,
+    CounterRepository,
+    CounterRow,
     DomainNotFound,
     DomainScope,
     GroupId,
@@ -51,10 +44,16 @@ from sample import (
     GroupRow,
     MemberCreate,
     MemberRepository,
+    TenantScope,
+    TokenPatch,
+    TokenRow,
+    UsedScope,
+    counters_in,
     groups_in,
     stored,
+    used,
+    uses,
 )
-from support import count_statements
 
 A, B = TenantScope("a"), TenantScope("b")
 
@@ -289,11 +288,6 @@ async def test_versions_of_a_row_without_any_are_refused(any_tables: WithTables)
     async with groups_in(any_tables) as groups:
         with pytest.raises(MappingError, match="version_id_col"):
             await groups.batch_update([GroupId(1)], GroupPatch(), expected_versions={GroupId(1): 1})
-
-
-@dataclass(frozen=True)
-class TokenPatch(Patch[TokenRow]):
-    label: OptionalState[str] = OptionalState.nop()
 
 
 async def test_a_version_may_be_a_token(any_tables: WithTables) -> None:

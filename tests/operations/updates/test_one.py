@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,8 @@ from rowsmith import (
 )
 from rowsmith.scope import NO_LIMITS
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     Base,
     DomainScope,
     GroupData,
@@ -39,10 +39,13 @@ from sample import (
     MemberCreate,
     MemberPatch,
     MemberRepository,
+    TokenCreate,
+    TokenPatch,
+    TokenRepository,
+    TokenRow,
     groups_in,
     stored,
 )
-from support import count_statements
 
 
 def test_a_statement_can_be_looked_at_without_a_database() -> None:
@@ -148,15 +151,6 @@ class VersionedRow(Base):
     __mapper_args__ = {"version_id_col": version}
 
 
-class TokenRow(Base):
-    __tablename__ = "tokens"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    version: Mapped[str] = mapped_column()
-    __mapper_args__ = {"version_id_col": version, "version_id_generator": lambda _: uuid.uuid4().hex}
-
-
 @dataclass(frozen=True)
 class VersionedCreate(Spec[VersionedRow]):
     name: str
@@ -167,21 +161,7 @@ class VersionedPatch(Patch[VersionedRow]):
     name: OptionalState[str] = OptionalState.nop()
 
 
-@dataclass(frozen=True)
-class TokenCreate(Spec[TokenRow]):
-    name: str
-
-
-@dataclass(frozen=True)
-class TokenPatch(Patch[TokenRow]):
-    name: OptionalState[str] = OptionalState.nop()
-
-
 class VersionedRepository(Repository[VersionedRow]):
-    pass
-
-
-class TokenRepository(Repository[TokenRow]):
     pass
 
 
@@ -219,11 +199,11 @@ async def test_versions_of_another_kind(any_tables: WithTables) -> None:
     """A generator of the mapper's own makes the versions."""
     async with any_tables(TokenRow) as db:
         rows = TokenRepository(db)
-        first = (await rows.create(TokenCreate("old"))).version
-        second = (await rows.update(1, TokenPatch(name=OptionalState.update("new")), expected_version=first)).version
+        first = (await rows.create(TokenCreate("old"))).token
+        second = (await rows.update(1, TokenPatch(label=OptionalState.update("new")), expected_version=first)).token
         assert first != second
         with pytest.raises(StaleVersion):
-            await rows.update(1, TokenPatch(name=OptionalState.update("x")), expected_version=first)
+            await rows.update(1, TokenPatch(label=OptionalState.update("x")), expected_version=first)
 
 
 async def test_a_row_without_versions(groups: GroupRepository) -> None:

@@ -23,7 +23,8 @@ from rowsmith import (
     Spec,
 )
 from rowsmith.testing import WithTables
-from sample import (
+from support import count_statements
+from tenants import (
     Base,
     DomainScope,
     GroupCreate,
@@ -37,7 +38,6 @@ from sample import (
     groups_in,
     stored,
 )
-from support import count_statements
 
 GONE = GroupId(4)
 
@@ -181,3 +181,5 @@ def test_wrong_declarations() -> None:
         Querier(GroupRow, soft_delete=SoftDelete(GroupRow.created_at))
     with pytest.raises(MappingError, match="no column of WideRow"):
         Querier(WideRow, soft_delete=SoftDelete(GroupRow.id, deleted=1, restored=0))
+    with pytest.raises(MappingError, match="holds no time"):
+        Querier(WideRow, soft_delete=SoftDelete(WideRow.span))

@@ -6,11 +6,22 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from counters import CounterPatch, CounterRepository, TenantScope, counters_in, uses
 from rowsmith import MappingError
 from rowsmith.testing import WithTables
-from sample import GroupCreate, GroupId, GroupNameTaken, MemberRepository, groups_in, stored
 from support import count_statements
+from tenants import (
+    CounterPatch,
+    CounterRepository,
+    GroupCreate,
+    GroupId,
+    GroupNameTaken,
+    MemberRepository,
+    TenantScope,
+    counters_in,
+    groups_in,
+    stored,
+    uses,
+)
 
 A = TenantScope("a")
 

@@ -10,22 +10,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase
 
-from counters import CounterData, CounterPatch, CounterRepository, CounterRow, used, uses
 from rowsmith import InvalidValue, OptionalState, TriState
 from rowsmith.mapping import row_info
 from rowsmith.operations import make_entity
-from rowsmith.operations.arrays.wanted import Parameter
+from rowsmith.operations.arrays.given import Parameter
 from rowsmith.operations.updates.patches import Patches
-from rowsmith.operations.updates.statement import BatchTarget, Changes, lock_strength
-from sample import GroupRow
+from rowsmith.operations.updates.statement import Changes, Targets, lock_strength
+from tenants import CounterData, CounterPatch, CounterRepository, CounterRow, GroupRow, used, uses
 
 PG, SQLITE = postgresql.asyncpg.dialect(), sqlite.dialect()
 INFO = row_info(CounterRow)
 
 
-def target(dialect: Dialect, **more: Any) -> BatchTarget[Any, Any]:
+def target(dialect: Dialect, **more: Any) -> Targets[Any, Any]:
     entity = make_entity(CounterRow, CounterData, soft_delete=CounterRepository.soft_delete)
-    return BatchTarget(entity, dialect, [("a", 1), ("b", 2)], [*entity.live(), CounterRow.uses > 3], **more)
+    return Targets(entity, dialect, [("a", 1), ("b", 2)], [*entity.live(), CounterRow.uses > 3], **more)
 
 
 def text(statement: Any, dialect: Dialect) -> str:
@@ -38,22 +37,22 @@ def test_rows_are_locked_in_key_order_under_all_conditions(verb: str) -> None:
     made = target(PG)
     sql = text(made.update(Changes({"uses": 1})) if verb == "update" else made.delete(), PG)
     given, locking = (
-        sql[: sql.index(" AS given")],
+        sql[: sql.index(" AS ordered")],
         sql[sql.index("LATERAL (SELECT counters.ctid") : sql.index(" AS found ON")],
     )
-    assert given.endswith("ORDER BY wanted.k0, wanted.k1)")
-    assert "WHERE counters.tenant = given.k0 AND counters.place = given.k1 AND (" in locking
-    assert "(counters.deleted_at IS NULL AND counters.uses > $" in locking
-    assert " IS true FOR " in locking
-    assert sql.count("WHERE counters.ctid = wanted.place AND counters.tableoid = wanted.part RETURNING") == 1
+    assert given.endswith("ORDER BY sent.k0, sent.k1)")
+    assert "WHERE (counters.tenant = ordered.k0) AND (counters.place = ordered.k1) AND (" in locking
+    assert "((counters.deleted_at IS NULL) AND (counters.uses > $" in locking
+    assert " IS true) FOR " in locking
+    assert sql.count("WHERE (counters.ctid = given.place) AND (counters.tableoid = given.part) RETURNING") == 1
 
 
 def test_keys_of_one_column_are_one_array() -> None:
     """Where nothing comes with them, PostgreSQL's own look-up of an array is the fastest."""
     entity = make_entity(GroupRow)
-    sql = text(BatchTarget(entity, PG, [(1,), (2,)], [GroupRow.size > 3]).delete(), PG)
-    assert "WHERE groups.id = ANY ($1" in sql
-    assert "(groups.size > $2::INTEGER) IS true ORDER BY groups.id FOR UPDATE" in sql
+    sql = text(Targets(entity, PG, [(1,), (2,)], [GroupRow.size > 3]).delete(), PG)
+    assert "WHERE (groups.id = ANY ($1" in sql
+    assert "((groups.size > $2::INTEGER) IS true) ORDER BY groups.id FOR UPDATE" in sql
 
 
 def test_keys_are_in_the_order_of_their_column() -> None:
@@ -67,8 +66,8 @@ def test_keys_are_in_the_order_of_their_column() -> None:
         __table__ = sa.Table("words", metadata, sa.Column("word", sa.String(collation="C"), primary_key=True))
 
     changes = Changes({}, [Parameter("v0", sa.Integer(), [1])])
-    sql = text(BatchTarget(make_entity(WordRow), PG, [("a",)], []).update(changes), PG)
-    assert 'ORDER BY wanted.k0 COLLATE "C"' in sql
+    sql = text(Targets(make_entity(WordRow), PG, [("a",)], []).update(changes), PG)
+    assert 'ORDER BY sent.k0 COLLATE "C"' in sql
 
 
 def test_the_second_statement_waits_for_nobody() -> None:
@@ -76,7 +75,7 @@ def test_the_second_statement_waits_for_nobody() -> None:
     for statement in (target(PG).update(Changes({"uses": 1}), again=True), target(PG).delete(again=True)):
         sql = text(statement, PG)
         assert "SKIP LOCKED" in sql
-        assert "(counters.tenant = given.k0) AND (counters.place = given.k1)" in sql
+        assert "(counters.tenant = ordered.k0) AND (counters.place = ordered.k1)" in sql
 
 
 def test_sqlite_needs_no_locks() -> None:
@@ -90,7 +89,7 @@ def test_versions_stand_in_the_statement_and_go_up() -> None:
     """Expected ones are compared row by row."""
     sql = text(target(PG, versions=[4, 5]).update(Changes({"uses": 1})), PG)
     assert "version=(counters.version + " in sql
-    assert "counters.version = given.version" in sql
+    assert "counters.version = ordered.version" in sql
 
 
 def test_each_key_is_sent_once() -> None:
@@ -105,7 +104,7 @@ def test_each_key_is_sent_once() -> None:
 def test_chunks_are_what_one_statement_takes() -> None:
     """All on PostgreSQL; on SQLite as many as there are parameters for."""
     assert [len(chunk) for chunk in target(PG).chunks()] == [2]
-    many = BatchTarget(target(SQLITE).entity, SQLITE, [("a", place) for place in range(40_000)], [])
+    many = Targets(target(SQLITE).entity, SQLITE, [("a", place) for place in range(40_000)], [])
     assert [len(chunk) for chunk in many.chunks()] == [15_000, 15_000, 10_000]
     assert [len(chunk) for chunk in many.chunks(1)] == [10_000] * 4
 
@@ -124,7 +123,7 @@ def test_literals_of_expressions_become_columns() -> None:
     assert text(values["uses"], PG).startswith("counters.uses + ")
     values, parameters = Patches(INFO, [used(1), used(2)]).assignments(arrays=True)
     assert [parameter.values for parameter in parameters] == [[1, 2]]
-    assert text(values["uses"], PG) == "counters.uses + wanted.v0"
+    assert text(values["uses"], PG) == "counters.uses + given.v0"
 
 
 def test_lists_of_different_lengths_are_different_forms() -> None:

@@ -33,8 +33,8 @@ from rowsmith import (
 from rowsmith.mapping import row_info
 from rowsmith.operations.upserts.statement import _is_new  # pyright: ignore[reportPrivateUsage]
 from rowsmith.testing import WithTables
-from sample import stored
 from support import count_statements
+from tenants import stored
 
 
 class Base(DeclarativeBase):

@@ -21,7 +21,7 @@ from rowsmith.execution.records import fetch_records
 
 
 @dataclass(frozen=True)
-class Fetch:
+class ArrayStatement:
     """A statement that gives rows, and whose large parameters are arrays, bound already, by parameter name."""
 
     statement: UpdateBase | Select[Any]
@@ -38,28 +38,28 @@ class Fetch:
         expanded = compiled.construct_expanded_state(self.arrays)
         # Without a name, so that nothing of it stays behind on the server's side of a connection pooler.
         prepared = await driver.prepare(expanded.statement, name="")
-        records = await _fetched(prepared, _arguments(compiled, expanded, self.arrays))
+        records = await _fetched_from(prepared, _arguments(compiled, expanded, self.arrays))
         types = [item.type for item in self.statement.exported_columns]
         if not records:
             return [()] * len(types)
         oids = [attribute.type.oid for attribute in prepared.get_attributes()]
         columns = zip(*records, strict=True)
-        return [_read(*column, self.dialect) for column in zip(types, oids, columns, strict=True)]
+        return [_read_as(*column, self.dialect) for column in zip(types, oids, columns, strict=True)]
 
 
-Fetching: TypeAlias = Callable[[AsyncSession, Origin, Fetch], Awaitable[Sequence[Sequence[Any]]]]
+Fetching: TypeAlias = Callable[[AsyncSession, Origin, ArrayStatement], Awaitable[Sequence[Sequence[Any]]]]
 """Sends a statement and gives its results, column by column."""
 
 
-async def fetch_underneath(db_sess: AsyncSession, origin: Origin, fetch: Fetch) -> Sequence[Sequence[Any]]:
+async def fetch_underneath(db_sess: AsyncSession, origin: Origin, sent: ArrayStatement) -> Sequence[Sequence[Any]]:
     """Send a statement on asyncpg's own connection."""
-    return await use_driver(db_sess, origin, fetch.send)
+    return await use_driver(db_sess, origin, sent.send)
 
 
-async def fetch_columns(db_sess: AsyncSession, origin: Origin, fetch: Fetch) -> Sequence[Sequence[Any]]:
+async def fetch_columns(db_sess: AsyncSession, origin: Origin, sent: ArrayStatement) -> Sequence[Sequence[Any]]:
     """Have SQLAlchemy send it: what listens to the session and the engine sees it."""
-    records = await fetch_records(db_sess, fetch.statement, origin, fetch.arrays)
-    return list(zip(*records, strict=True)) or [()] * len(list(fetch.statement.exported_columns))
+    records = await fetch_records(db_sess, sent.statement, origin, sent.arrays)
+    return list(zip(*records, strict=True)) or [()] * len(list(sent.statement.exported_columns))
 
 
 def _arguments(compiled: Any, expanded: ExpandedState, arrays: Mapping[str, list[Any]]) -> list[Any]:
@@ -80,7 +80,7 @@ def _processed(processor: Any, value: Any) -> Any:
     raise InvalidValue
 
 
-async def _fetched(prepared: Any, arguments: Sequence[Any]) -> Sequence[Any]:
+async def _fetched_from(prepared: Any, arguments: Sequence[Any]) -> Sequence[Any]:
     try:
         records: Sequence[Any] = await prepared.fetch(*arguments)
     except DATABASE_ERRORS:
@@ -92,7 +92,7 @@ async def _fetched(prepared: Any, arguments: Sequence[Any]) -> Sequence[Any]:
     raise InvalidValue("a value does not fit the type of its column in the database")
 
 
-def _read(kind: TypeEngine[Any], oid: int, column: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+def _read_as(kind: TypeEngine[Any], oid: int, column: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
     process: Any = kind.dialect_impl(dialect).result_processor(dialect, oid)
     if process is None:
         return column

@@ -13,8 +13,8 @@ from sqlalchemy.types import TypeEngine
 from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.execution import Origin
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.wire import fits_array, has_sql, plain_numbers, uncut
-from rowsmith.operations.blocks.checks import quick_check
 
 SQLITE_PARAMETERS = 30_000
 """How many parameters one statement takes: a little under SQLite's limit of 32,766, and PostgreSQL's."""
@@ -44,7 +44,7 @@ def dialect_of(db_sess: AsyncSession, info: RowInfo[Any] | Origin) -> Dialect:
     return db_sess.get_bind(info.mapper).dialect
 
 
-def unique_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
+def distinct_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
     """Give ids as key tuples.
 
     Raises:
@@ -53,8 +53,8 @@ def unique_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
     if _are_plain(info, ids):
         return list(zip(ids, strict=True))
     places: dict[Key, int] = {}
-    for place, pk in enumerate(ids):
-        first = places.setdefault(info.key(pk), place)
+    for place, id_ in enumerate(ids):
+        first = places.setdefault(info.key(id_), place)
         if first != place:
             raise InvalidValue(f"the id at index {place} stands at index {first} already: give each id once")
     return list(places)
@@ -62,10 +62,10 @@ def unique_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
 
 def _are_plain(info: RowInfo[Any], ids: Sequence[Any]) -> bool:
     """Say whether these surely are keys, each there once: one look at all together, for keys of one column."""
-    exact, fits = quick_check(info.columns[info.primary_key[0]].type)
-    if len(info.primary_key) > 1 or fits is None or set(map(type, ids)) != {exact}:
+    quick = column_type(info.columns[info.primary_key[0]].type).quick
+    if len(info.primary_key) > 1 or quick.fits is None or set(map(type, ids)) != {quick.exact}:
         return False
-    return fits(ids) and len(set(ids)) == len(ids)
+    return quick.fits(ids) and len(set(ids)) == len(ids)
 
 
 def key_chunks(
@@ -88,12 +88,13 @@ def columns_condition(
 ) -> ColumnElement[bool]:
     """Give the condition that the values of some columns, together, are one of these keys."""
     if dialect.name == "postgresql" and _fit_arrays(columns, dialect):
-        return _in_arrays(columns, keys)
+        arrays = (_array_parameter(one.type, [key[place] for key in keys]) for place, one in enumerate(columns))
+        return in_arrays(columns, list(arrays))
     if len(columns) == 1:
         return columns[0].in_([key[0] for key in keys])
     if any(has_sql(one.type, dialect) for one in columns):  # which SQLAlchemy leaves out of a list of tuples
-        given = values(*(column(f"k{place}", one.type) for place, one in enumerate(columns)), name="wanted")
-        return tuple_(*columns).in_(select(given.data(list(keys)).cte("wanted")))
+        given = values(*(column(f"k{place}", one.type) for place, one in enumerate(columns)), name="given")
+        return tuple_(*columns).in_(select(given.data(list(keys)).cte("given")))
     return tuple_(*columns).in_([tuple(key) for key in keys])
 
 
@@ -103,15 +104,11 @@ def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool
 
 def array_of(info: RowInfo[Any], name: str, values: Sequence[Any]) -> Any:
     """Give the values of one column as a single array parameter of the column's type."""
-    return _array(info.columns[name].type, values)
+    return _array_parameter(info.columns[name].type, values)
 
 
-def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> Any:
+def _array_parameter(kind: TypeEngine[Any], values: Sequence[Any]) -> Any:
     return bindparam(None, list(plain_numbers(values)), type_=ARRAY(uncut(kind)), unique=True)
-
-
-def _in_arrays(columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> ColumnElement[bool]:
-    return in_arrays(columns, [_array(one.type, [key[i] for key in keys]) for i, one in enumerate(columns)])
 
 
 def in_arrays(columns: Sequence[ColumnElement[Any]], arrays: Sequence[Any]) -> ColumnElement[bool]:
@@ -120,5 +117,5 @@ def in_arrays(columns: Sequence[ColumnElement[Any]], arrays: Sequence[Any]) -> C
         return columns[0] == any_(arrays[0])
     names = [f"k{i}" for i in range(len(arrays))]
     parts: list[Any] = [column(name) for name in names]
-    wanted = func.unnest(*arrays).table_valued(*parts).render_derived(name="wanted")
-    return tuple_(*columns).in_(select(*(wanted.c[name] for name in names)))
+    given = func.unnest(*arrays).table_valued(*parts).render_derived(name="given")
+    return tuple_(*columns).in_(select(*(given.c[name] for name in names)))

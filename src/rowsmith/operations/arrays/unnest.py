@@ -10,8 +10,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.binding import unbindable
 from rowsmith.operations.arrays.wire import array_type, array_values, unpacked
-from rowsmith.operations.blocks.binding import unbindable
 
 PLACE = "rowsmith_place"
 """The column of ``unnest ... WITH ORDINALITY`` that numbers the rows of the input, from one."""

@@ -13,94 +13,71 @@ from typing import Any, cast
 from sqlalchemy import ARRAY, VARCHAR, ColumnElement, String, Text
 from sqlalchemy import cast as sql_cast
 from sqlalchemy import types as sqltypes
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.errors import InvalidValue
-
-_COPYABLE = (
-    sqltypes.String,
-    sqltypes.Integer,
-    sqltypes.Float,
-    sqltypes.Numeric,
-    sqltypes.Boolean,
-    sqltypes.DateTime,
-    sqltypes.Date,
-    sqltypes.Time,
-    sqltypes.Interval,
-    sqltypes.Uuid,
-    sqltypes.LargeBinary,
-    sqltypes.JSON,
-    sqltypes.ARRAY,
-)
-"""The types that asyncpg writes in binary, without which COPY cannot be."""
-
+from rowsmith.mapping.types import Travel, column_type, stored_form
 
 _ASYNCPG: Dialect = cast("Any", asyncpg.dialect)()
+_ITEMS = (Travel.PLAIN, Travel.BYTES, Travel.JSON)
+_COPYABLE = (*_ITEMS, Travel.ARRAY)
+_AS_TEXT = (Travel.JSON, Travel.ARRAY)
 
 
-def storage_type(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> TypeEngine[Any]:
-    """Give the type that values are stored as: what a TypeDecorator wraps, and the variant for the dialect."""
-    stored: Any = column_type.dialect_impl(dialect)
-    while isinstance(stored, TypeDecorator) and not isinstance(stored, sqltypes.Interval):
-        stored = stored.impl_instance.dialect_impl(dialect)
-    return cast("TypeEngine[Any]", stored)
-
-
-def is_copyable(column_type: TypeEngine[Any]) -> bool:
+def is_copyable(declared: TypeEngine[Any]) -> bool:
     """Say whether COPY can carry values of this type."""
-    return isinstance(storage_type(column_type), _COPYABLE)
+    return _travel(declared) in _COPYABLE
 
 
-def bound(column_type: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+def _travel(declared: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> Travel:
+    return column_type(stored_form(declared, dialect)).travel
+
+
+def bound(declared: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
     """Give the values as asyncpg takes them; None is SQL NULL on every column.
 
     Raises:
         InvalidValue: the type refuses one.
     """
-    process: Any = column_type.dialect_impl(dialect).bind_processor(dialect)
-    if process is None or isinstance(column_type, sqltypes.LargeBinary):
+    process: Any = declared.dialect_impl(dialect).bind_processor(dialect)
+    if process is None or column_type(declared).travel is Travel.BYTES:
         return values
     with suppress(Exception):  # a type may raise anything, and quotes the value
-        if is_json(column_type, dialect):  # whose processor would make the JSON literal null of None
+        if is_json(declared, dialect):  # whose processor would make the JSON literal null of None
             return [None if value is None else process(value) for value in values]
         return list(map(process, values))
     raise InvalidValue
 
 
-def is_json(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> bool:
+def is_json(declared: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> bool:
     """Say whether values are stored as JSON."""
-    return isinstance(storage_type(column_type, dialect), sqltypes.JSON)
+    return _travel(declared, dialect) is Travel.JSON
 
 
-_ITEMS = tuple(kind for kind in _COPYABLE if kind is not sqltypes.ARRAY)
-_IN_ARRAYS = (*_ITEMS, postgresql.INET, postgresql.CIDR, postgresql.MACADDR, postgresql.ranges.AbstractSingleRange)
-
-
-def fits_array(column_type: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> bool:
+def fits_array(declared: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> bool:
     """Say whether values can be members of an array that travels as one parameter.
 
     Not where SQL of the type's own stands around each value, nor where asyncpg would take a value for an array in
     the array, as it does with anything that has a length and can be walked through: a multirange, a composite.
     """
-    if has_sql(column_type, dialect):
+    if has_sql(declared, dialect):
         return False
-    stored: Any = storage_type(column_type, dialect)
-    if isinstance(stored, sqltypes.ARRAY):
-        return isinstance(storage_type(cast("Any", stored).item_type, dialect), _ITEMS)
-    return isinstance(stored, _IN_ARRAYS)
+    travel = _travel(declared, dialect)
+    if travel is Travel.ARRAY:
+        return _travel(cast("Any", stored_form(declared, dialect)).item_type, dialect) in _ITEMS
+    return travel is not Travel.SINGLY
 
 
-def has_sql(column_type: TypeEngine[Any], dialect: Dialect) -> bool:
+def has_sql(declared: TypeEngine[Any], dialect: Dialect) -> bool:
     """Say whether a type puts SQL around its values when they are written (``bind_expression``)."""
-    return bool(column_type.dialect_impl(dialect)._has_bind_expression)  # pyright: ignore[reportPrivateUsage]
+    return bool(declared.dialect_impl(dialect)._has_bind_expression)  # pyright: ignore[reportPrivateUsage]
 
 
-def travels_as_text(column_type: TypeEngine[Any]) -> bool:
+def travels_as_text(declared: TypeEngine[Any]) -> bool:
     """Say whether values go as text in an array: ``unnest`` would take arrays of arrays apart, JSON is text anyway."""
-    return isinstance(storage_type(column_type), (sqltypes.JSON, sqltypes.ARRAY))
+    return _travel(declared) in _AS_TEXT
 
 
 class BoundItem(TypeDecorator[Any]):
@@ -125,27 +102,27 @@ class Bound(TypeDecorator[Any]):
         return
 
 
-def array_type(column_type: TypeEngine[Any]) -> Bound:
+def array_type(declared: TypeEngine[Any]) -> Bound:
     """Give the type of the array parameter that carries a column."""
-    return Bound(Text() if travels_as_text(column_type) else uncut(column_type), dimensions=1)
+    return Bound(Text() if travels_as_text(declared) else uncut(declared), dimensions=1)
 
 
-def uncut(column_type: TypeEngine[Any]) -> TypeEngine[Any]:
+def uncut(declared: TypeEngine[Any]) -> TypeEngine[Any]:
     """Give the type without the limit of its text: the cast of an array to VARCHAR(n)[] cuts longer items, silently.
 
     Only what a TypeDecorator makes can be too long for its column; other text is checked before.
     """
-    if not isinstance(column_type, TypeDecorator) or type(column_type.impl_instance) not in (String, VARCHAR):
-        return column_type
-    twin = column_type.copy()
+    if type(column_type(declared).wraps) not in (String, VARCHAR):
+        return declared
+    twin = cast("TypeDecorator[Any]", declared).copy()
     twin.impl = twin.impl_instance = String()
     return twin
 
 
-def array_values(column_type: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> list[Any]:
+def array_values(declared: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> list[Any]:
     """Give the array parameter that carries a column."""
-    items = plain_numbers(bound(column_type, values, dialect))
-    if isinstance(storage_type(column_type), sqltypes.ARRAY):
+    items = plain_numbers(bound(declared, values, dialect))
+    if _travel(declared) is Travel.ARRAY:
         return [None if item is None else array_literal(item) for item in items]
     return list(items)
 
@@ -156,9 +133,9 @@ def plain_numbers(values: Sequence[Any]) -> Sequence[Any]:
     return [int(value) if isinstance(value, derived) else value for value in values] if derived else values
 
 
-def unpacked(column: ColumnElement[Any], column_type: TypeEngine[Any]) -> ColumnElement[Any]:
+def unpacked(column: ColumnElement[Any], declared: TypeEngine[Any]) -> ColumnElement[Any]:
     """Give the expression for a column of ``unnest`` in its own type again."""
-    return sql_cast(column, storage_type(column_type)) if travels_as_text(column_type) else column
+    return sql_cast(column, stored_form(declared, _ASYNCPG)) if travels_as_text(declared) else column
 
 
 def array_literal(items: Sequence[Any]) -> str:

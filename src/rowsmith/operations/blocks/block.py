@@ -120,7 +120,7 @@ class SpecReader:
     def _fields(self, specs: Sequence[Spec[Any]]) -> Columns:
         kinds = set(map(type, specs))
         for kind in kinds - self._known:
-            belongs_to(next(spec for spec in specs if type(spec) is kind), self.info)
+            belongs_to(next(spec for spec in specs if type(spec) is kind), self.info, Spec)
         self._known |= kinds
         plain = len(kinds) == 1 and cast("Any", next(iter(kinds))).to_values is cast("Any", Spec).to_values
         names = type(specs[0]).__rowsmith_fields__ if plain else ()

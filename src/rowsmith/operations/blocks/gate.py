@@ -75,7 +75,7 @@ async def pass_gate(
     info: RowInfo[Any],
     origin: Origin,
     written: Collection[str],
-    wanted: Collection[str] | None = None,
+    back: Collection[str] | None = None,
 ) -> Gate:
     """Decide for one call.
 
@@ -84,7 +84,7 @@ async def pass_gate(
         info: the row.
         origin: whose call it is, for errors.
         written: the attributes whose values Python has.
-        wanted: the attributes that must come back of new rows; None where COPY is out of the question.
+        back: the attributes that must come back of new rows; None where COPY is out of the question.
 
     Raises:
         RepositoryError: there is no connection to be had.
@@ -95,7 +95,7 @@ async def pass_gate(
     arrays = dialect.name == "postgresql" and all(fits_array(kind, dialect) for kind in types)
     mapped = bool(db_sess.sync_session.dispatch.do_orm_execute)
     driver = has_driver(dialect) and why is None
-    lane = Lane.MANY if mapped or wanted is None else choose_lane(dialect, info, written, wanted)
+    lane = Lane.MANY if mapped or back is None else choose_lane(dialect, info, written, back)
     if lane is not Lane.MANY and not driver:
         lane = Lane.SENT if arrays else Lane.MANY
     if lane is Lane.COPY and not await use_driver(db_sess, origin, _Plain(info, dialect).ask):

@@ -37,14 +37,14 @@ class Lane(enum.Enum):
     MANY = "insertmanyvalues"
 
 
-def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], wanted: Collection[str]) -> Lane:
+def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], back: Collection[str]) -> Lane:
     """Choose the fastest lane that is exact.
 
     Args:
         dialect: of the database.
         info: the row.
         written: the attributes whose values Python has.
-        wanted: the attributes that must come back.
+        back: the attributes that must come back.
     """
     if not has_driver(dialect) or not written:
         return Lane.MANY
@@ -52,7 +52,7 @@ def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], 
     arrays = Lane.UNNEST if all(fits_array(kind, dialect) for kind in types) else Lane.MANY
     if server_expressions(info, list(written)) or not all(is_copyable(kind) for kind in types):
         return arrays
-    known = all(is_known(dialect, info, name, written) for name in wanted)
+    known = all(is_known(dialect, info, name, written) for name in back)
     return Lane.COPY if known and not any(has_sql(kind, dialect) for kind in types) else arrays
 
 

@@ -35,7 +35,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
-from rowsmith.errors import InvalidValue, LockNotAvailable, RepositoryError
+from rowsmith.errors import InvalidValue, LockNotAvailable, RepositoryError, kind_of
 from rowsmith.execution import execute
 from rowsmith.operations.arrays.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb
@@ -58,6 +58,9 @@ LIMIT, AFTER = "rowsmith_limit", "rowsmith_after_"
 
 PLACE, PART = "rowsmith_place", "rowsmith_part"
 
+LONGEST_PAUSE = 86_400
+"""Seconds between two chunks at most: a day."""
+
 PATIENCE = 30.0
 """Seconds without any progress, all that is left being locked by others, after which a purge gives up."""
 
@@ -68,9 +71,6 @@ class Pace:
 
     ``chunk_size`` rows a transaction; ``max_rows`` at most in all; ``pause`` seconds between chunks;
     ``patience`` seconds without progress, for locked rows.
-
-    Raises:
-        InvalidValue: a number is out of range.
     """
 
     chunk_size: int = 1000
@@ -78,13 +78,19 @@ class Pace:
     pause: float = 0.005
     patience: float = PATIENCE
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse numbers that have no meaning here.
+
+        Raises:
+            InvalidValue: one is out of range, or no number.
+        """
         check_chunk_size(self.chunk_size)
         if self.max_rows is not None and not (_is_number(self.max_rows, int) and self.max_rows >= 0):
-            raise InvalidValue("max_rows is a number of rows: 0 or more, or None for all of them")
-        for name, seconds in ("pause", self.pause), ("patience", self.patience):
-            if not (_is_number(seconds, int | float) and seconds >= 0):
-                raise InvalidValue(f"{name} is a time in seconds: 0 or more")
+            raise InvalidValue(f"max_rows is {kind_of(self.max_rows)}: give a number of rows, 0 or more, or None")
+        if not (_is_number(self.pause, int | float) and 0 <= self.pause <= LONGEST_PAUSE):
+            raise InvalidValue(f"pause is {kind_of(self.pause)}: give seconds, from 0 to {LONGEST_PAUSE}")
+        if not (_is_number(self.patience, int | float) and self.patience >= 0):
+            raise InvalidValue(f"patience is {kind_of(self.patience)}: give seconds, 0 or more")
 
     def next_chunk(self, done: int) -> int:
         """Give how many rows the next chunk may have."""
@@ -147,10 +153,12 @@ class WherePurger(Operation[TRow, TData]):
 
         Raises:
             InvalidFilter: no filter is given, nor ``all_rows=True``.
+            InvalidValue: a number in ``pace`` is out of range.
             StillReferenced: other rows point at one; the chunks before it are gone.
             LockNotAvailable: others kept all that is left locked for ``pace.patience`` seconds.
             RepositoryError: any error carries in ``report`` what was removed before it.
         """
+        pace.check()
         conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
         async with begin() as db_sess:
             call = await Call(self.entity, PURGE_WHERE, db_sess).under(scope)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
 from sqlalchemy.orm import RelationshipDirection
 
-from rowsmith.errors import MappingError
+from rowsmith.errors import InvalidValue, MappingError, kind_of
 from rowsmith.mapping import RowInfo, Spec, row_info
+from rowsmith.mapping.writes import belongs_to
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Branch:
         below: list[Spec[Any]] = []
         owners: list[int] = []
         for place, spec in enumerate(specs):
-            given = _as_many(getattr(spec, self.name, None))
+            given = _below(spec, self.name)
             below += given
             owners += [place] * len(given)
         return below, owners
@@ -36,10 +37,24 @@ class Branch:
         return {below: [above[name][place] for place in owners] for name, below in self.links}
 
 
+def check_specs(info: RowInfo[Any], specs: Sequence[Spec[Any]]) -> None:
+    """Refuse what is no spec of a row, in the rows below it too.
+
+    Raises:
+        MappingError: one is of another class, or a relationship cannot be written.
+        InvalidValue: a field for rows below holds no list.
+    """
+    for spec in dict(zip(map(type, specs), specs, strict=True)).values():  # one of each class
+        belongs_to(spec, info, Spec)
+    for branch in branches_of(info, specs):
+        if below := branch.children(specs)[0]:
+            check_specs(row_info(branch.row), below)
+
+
 def fault_below(spec: Spec[Any]) -> Exception | None:
     """Give what the own ``to_values`` of a spec below raises, if one does."""
     for name in type(spec).__rowsmith_children__:
-        for child in _as_many(getattr(spec, name, None)):
+        for child in _below(spec, name):
             try:
                 child.to_values()
             except Exception as exc:  # noqa: BLE001 - whatever an application raises is told as it is
@@ -80,7 +95,13 @@ def _attribute(mapper: Any, column: Any) -> str:
     return str(mapper.get_property_by_column(column).key)
 
 
-def _as_many(given: Any) -> list[Spec[Any]]:
+def _below(spec: Spec[Any], name: str) -> Sequence[Spec[Any]]:
+    """Give the specs in a field of a spec: none, one, or a list, which may be read more than once."""
+    given: Any = getattr(spec, name, None)
     if given is None:
-        return []
-    return [given] if isinstance(given, Spec) else list(given)
+        return ()
+    if isinstance(given, Spec):
+        return [cast("Any", given)]
+    if not isinstance(given, Collection) or isinstance(given, str | bytes | Mapping):
+        raise InvalidValue(f"{type(spec).__name__}.{name} holds a list of specs, not {kind_of(given)}")
+    return list(cast("Any", given))

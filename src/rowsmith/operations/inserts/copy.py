@@ -11,8 +11,8 @@ from sqlalchemy.engine import Dialect
 from rowsmith.errors import InvalidValue
 from rowsmith.execution import DATABASE_ERRORS
 from rowsmith.mapping import RowInfo
+from rowsmith.operations.arrays.binding import unbindable
 from rowsmith.operations.arrays.wire import bound
-from rowsmith.operations.blocks.binding import unbindable
 from rowsmith.operations.blocks.block import Block
 
 _SAVEPOINT = "rowsmith_copy"
@@ -64,12 +64,9 @@ class Copy:
             if status == f"COPY {sum(block.size for block in self.sent)}":
                 await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
                 return True
-        await self._undo(driver)
-        return fault or False
-
-    async def _undo(self, driver: Any) -> None:
         await driver.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        return fault or False
 
     async def _rows(self) -> AsyncGenerator[tuple[Any, ...]]:
         try:

@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    ForeignKeyConstraint,
-    Index,
-    PrimaryKeyConstraint,
-    Table,
-    UniqueConstraint,
-    literal_column,
-    select,
-    text,
-)
+from sqlalchemy import Column, ForeignKeyConstraint, literal_column, select, text
 
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, RepositoryError
 from rowsmith.mapping import RowInfo
-from rowsmith.operations.arrays.fetch import Fetch, fetch_columns, fetch_underneath
+from rowsmith.mapping.constraints import key_named
+from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.blocks.block import Block
@@ -33,34 +24,14 @@ NOBODY = Diagnosis()
 
 async def diagnose(call: Call[Any, Any], facts: ErrorFacts, block: Block) -> Diagnosis:
     """Find the rows of a block that an error's constraint refuses; nobody where names alone don't tell."""
-    broken = _constraint(call.info.table, facts.constraint)
+    broken = key_named(call.info.table, facts.constraint)
     if isinstance(broken, ForeignKeyConstraint):
         return await _dangling(call, broken, block)
     if broken is not None:
         return await _taken(call, list(broken.columns), block)
     if facts.constraint is None:
-        return _null(call.info, facts, block)
-    return await _refused(call, facts.constraint, block)
-
-
-def _constraint(table: Table, name: str | None) -> Any:
-    """Give a key or foreign key by its name, or by the one that PostgreSQL gives to the nameless."""
-    kinds = (UniqueConstraint, PrimaryKeyConstraint, ForeignKeyConstraint)
-    known: list[Any] = [item for item in table.constraints if isinstance(item, kinds)]
-    known += [index for index in table.indexes if index.unique and _is_plain(index)]
-    return next((item for item in known if name is not None and name == (item.name or _implicit(item))), None)
-
-
-def _is_plain(index: Index) -> bool:
-    options: Any = index.dialect_options
-    return len(index.columns) == len(index.expressions) and options["postgresql"].get("where") is None
-
-
-def _implicit(item: Any) -> str:
-    if isinstance(item, PrimaryKeyConstraint):
-        return f"{item.table.name}_pkey"
-    kind = "fkey" if isinstance(item, ForeignKeyConstraint) else "key"
-    return "_".join([item.table.name, *(column.name for column in item.columns), kind])
+        return _empty(call.info, facts, block)
+    return await _failing_check(call, facts.constraint, block)
 
 
 async def _taken(call: Call[Any, Any], columns: Sequence[Column[Any]], block: Block) -> Diagnosis:
@@ -86,7 +57,7 @@ async def _dangling(call: Call[Any, Any], constraint: ForeignKeyConstraint, bloc
     return Diagnosis(suspects=lost) if inside else Diagnosis(certain=lost)
 
 
-async def _refused(call: Call[Any, Any], constraint: str, block: Block) -> Diagnosis:
+async def _failing_check(call: Call[Any, Any], constraint: str, block: Block) -> Diagnosis:
     """Have PostgreSQL evaluate a CHECK, as its catalogue has it, for all rows at once."""
     info, origin = call.info, call.origin()
     gate = await pass_gate(call.db_sess, info, origin, block.columns)
@@ -100,11 +71,11 @@ async def _refused(call: Call[Any, Any], constraint: str, block: Block) -> Diagn
     given = Unnested(info, tuple(block.columns))
     rows = select(given.place, *(given[name].label(info.columns[name].name) for name in given.names)).subquery()
     statement = limited(select(rows.c[PLACE]), literal_column(f"NOT ({expression})"))
-    fetch = Fetch(statement, given.arrays(block.columns, dialect), dialect)
+    sent = ArrayStatement(statement, given.arrays(block.columns, dialect), dialect)
     send = fetch_underneath if gate.driver else fetch_columns
     try:
         async with call.savepoint():
-            (places,) = await send(call.db_sess, origin, fetch)
+            (places,) = await send(call.db_sess, origin, sent)
     except RepositoryError:  # it reads a column that the server fills
         return NOBODY
     return Diagnosis(certain=frozenset(place - 1 for place in places))
@@ -116,7 +87,7 @@ _DEFINITION = text(
 )
 
 
-def _null(info: RowInfo[Any], facts: ErrorFacts, block: Block) -> Diagnosis:
+def _empty(info: RowInfo[Any], facts: ErrorFacts, block: Block) -> Diagnosis:
     names = [name for name, item in info.columns.items() if item.name in facts.columns and name in block.columns]
     empty = (place for name in names for place, value in enumerate(block.columns[name]) if value is None)
     return Diagnosis(certain=frozenset(empty))

@@ -1,4 +1,4 @@
-"""New rows on their way: read in blocks, sent in one lane, what is wanted of them handed on."""
+"""New rows on their way: read in blocks, sent in one lane, what comes back of them handed on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.mapping import RowInfo, Spec
-from rowsmith.operations.arrays.fetch import Fetch, Fetching, fetch_columns, fetch_underneath
+from rowsmith.operations.arrays.binding import naming, unbindable
+from rowsmith.operations.arrays.fetch import ArrayStatement, Fetching, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import key_chunks, keys_condition
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.arrays.wire import BoundItem, bound, is_json
-from rowsmith.operations.blocks.binding import naming, unbindable
 from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
 from rowsmith.operations.blocks.echo import echo_of
 from rowsmith.operations.blocks.gate import pass_gate
@@ -46,7 +46,7 @@ CHUNK_BLOCKS = 10
 """How many blocks stand in one statement of the UNNEST lane: ten thousand rows, a few megabytes."""
 
 Take: TypeAlias = Callable[[Mapping[str, Sequence[Any]], int], None]
-"""Is told of rows that were sent: what is wanted of them, as columns by attribute name, and how many they are."""
+"""Is told of rows that were sent: what comes back of them, as columns by attribute name, and how many they are."""
 
 
 Rows: TypeAlias = Mapping[str, Sequence[Any]]
@@ -85,12 +85,9 @@ class Insertion:
         gate = await pass_gate(self.call.db_sess, self.call.info, self.call.origin(), first.columns, self.back)
         because = f": {gate.why}" if gate.why else ""
         logger.debug("%d new %s go by %s%s", len(specs), self.call.info.row.__name__, gate.lane.value, because)
-        await self._lanes[gate.lane](gate.dialect, chain([first], parts))
+        lanes = {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
+        await lanes[gate.lane](gate.dialect, chain([first], parts))
         return gate.lane
-
-    @property
-    def _lanes(self) -> Mapping[Lane, Callable[..., Any]]:
-        return {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
 
     async def _copy(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         first = next(parts)
@@ -107,8 +104,12 @@ class Insertion:
 
     async def _refuse_copied(self, dialect: Dialect, sent: Sequence[Block]) -> None:
         """Find out which row a trigger skipped, by sending them the other way; nothing of either stays."""
+
+        def keep_nothing(columns: Rows, size: int) -> None:
+            return
+
         async with self.call.savepoint():
-            await replace(self, take=_drop)._unnest(dialect, iter(sent))
+            await replace(self, take=keep_nothing)._unnest(dialect, iter(sent))
             raise RefusedByTrigger.at(None)
 
     def _echo(self, block: Block) -> None:
@@ -163,7 +164,7 @@ class Insertion:
         back = tuple(dict.fromkeys((*self.back, *self.call.info.primary_key)))
         statement = insert(self.call.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.call.info.columns[name] for name in back))
-        sent = Fetch(statement, given.arrays(columns, dialect, first), dialect)
+        sent = ArrayStatement(statement, given.arrays(columns, dialect, first), dialect)
         return dict(zip(back, await fetch(self.call.db_sess, self.call.origin(), sent), strict=True))
 
     async def _refuse_skipped(self, chunk: Block, columns: Columns, returned: Rows) -> None:
@@ -196,8 +197,8 @@ class Insertion:
         written = dict[Any, tuple[Any, ...]]()
         there = list(zip(*(returned[name] for name in self.call.info.primary_key), strict=True))
         for keys in key_chunks(there, dialect, self.call.info.key_columns):
-            wanted = [self.call.info.columns[name] for name in (count, *names)]
-            statement = limited(select(*wanted), keys_condition(self.call.info, keys, dialect))
+            columns = [self.call.info.columns[name] for name in (count, *names)]
+            statement = limited(select(*columns), keys_condition(self.call.info, keys, dialect))
             rows = (await self.call.execute(statement)).all()
             written |= {row[0]: tuple(row[1:]) for row in rows}
         order = places_by_count(self.call.info, count, {count: list(written)})
@@ -240,7 +241,11 @@ class Insertion:
     async def _many(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
             back = self._back(chunk, dialect)
-            statement = self._insert_many(tuple(chunk.columns), back, dialect)
+            marks = json_marks(self.call.info, chunk.columns, dialect)
+            statement: Any = insert(self.call.info.row).values(marks)
+            if back:
+                selects = (self.call.info.columns[name] for name in back)
+                statement = statement.returning(*selects, sort_by_parameter_order=back == self.back)
             sending = self._sent_many(dialect, statement, chunk)
             result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.first))
             columns = list(zip(*result.all(), strict=True)) if back else []
@@ -266,15 +271,6 @@ class Insertion:
         if not ordered or dialect.name != "sqlite":
             return self.back
         return (*self.back, *self.call.info.primary_key)
-
-    def _insert_many(self, names: tuple[str, ...], back: tuple[str, ...], dialect: Dialect) -> Any:
-        statement: Any = insert(self.call.info.row).values(json_marks(self.call.info, names, dialect))
-        wanted = (self.call.info.columns[name] for name in back)
-        return statement.returning(*wanted, sort_by_parameter_order=back == self.back) if back else statement
-
-
-def _drop(columns: Rows, size: int) -> None:
-    """Take rows and do nothing with them."""
 
 
 def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[Any, Any]:

@@ -7,14 +7,15 @@ from typing import TypeAlias
 
 from typing_extensions import TypeVar
 
-from rowsmith.mapping import Spec
+from rowsmith.mapping import RowInfo, Spec
 from rowsmith.operations.arrays.keys import check_chunk_size
 from rowsmith.operations.blocks.block import blocks
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.inserts.branches import check_specs
 from rowsmith.operations.inserts.tree import Creation, Progress
 from rowsmith.operations.partial import Diagnosis, failure, run_partial
-from rowsmith.operations.results import Failure, PartialResult, Success
+from rowsmith.operations.results import PartialResult, Success
 from rowsmith.scope import SearchScope
 
 T = TypeVar("T")
@@ -62,8 +63,8 @@ class BatchCreator(Operation[TRow, TData]):
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``.
         """
+        items = await gathered(specs, call.info)
         creation = Creation(await call.under(scope))
-        items = await gathered(specs)
         with collector_paused():
             return await creation.create(items, progress)
 
@@ -93,6 +94,7 @@ class BatchCreator(Operation[TRow, TData]):
         loading, done = Creation(await call.under(scope), wants_data=False), 0
         async with call.savepoint():
             async for chunk in chunked(specs, chunk_size):
+                check_specs(call.info, chunk)
                 await loading.create(chunk, first=done)
                 done += len(chunk)
                 if progress is not None:
@@ -110,8 +112,8 @@ class BatchCreator(Operation[TRow, TData]):
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
+        items = await gathered(specs, call.info)
         creation = Creation(await call.under(scope))
-        items = await gathered(specs)
         readable, failures = creation.readable(items)
 
         async def attempt(part: Sequence[Spec[TRow]], first: int) -> list[TData]:
@@ -122,21 +124,21 @@ class BatchCreator(Operation[TRow, TData]):
 
         with collector_paused():
             written = await run_partial(call, [items[index] for index in readable], attempt, find)
-        return _merged(written, readable, failures)
+        succeeded = [Success(readable[item.index], item.data) for item in written.succeeded]
+        failures += [failure(readable[item.index], item.error) for item in written.failed]
+        return PartialResult(succeeded, sorted(failures, key=lambda item: item.index))
 
 
-def _merged(written: PartialResult[T], indexes: Sequence[int], failures: Sequence[Failure]) -> PartialResult[T]:
-    """Give a result over some of the items as one over all."""
-    succeeded = [Success(indexes[item.index], item.data) for item in written.succeeded]
-    failed = [*failures, *(failure(indexes[item.index], item.error) for item in written.failed)]
-    return PartialResult(succeeded, sorted(failed, key=lambda item: item.index))
+async def gathered(specs: Many[Spec[TRow]], info: RowInfo[TRow]) -> Sequence[Spec[TRow]]:
+    """Give all specs as a sequence, once they are known to be a row's.
 
-
-async def gathered(items: Many[T]) -> Sequence[T]:
-    """Give all items as a sequence."""
-    if isinstance(items, AsyncIterable):
-        return [item async for item in items]
-    return items if isinstance(items, Sequence) else list(items)
+    Raises:
+        MappingError, InvalidValue: as :func:`check_specs`.
+    """
+    found = [spec async for spec in specs] if isinstance(specs, AsyncIterable) else specs
+    listed = found if isinstance(found, Sequence) else list(found)
+    check_specs(info, listed)
+    return listed
 
 
 async def chunked(items: Many[T], size: int) -> AsyncIterator[list[T]]:

@@ -11,13 +11,13 @@ from sqlalchemy.sql import visitors
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, InvalidValue, ReferenceNotFound, RepositoryError
 from rowsmith.mapping import RowInfo, check_for_comparison, row_info
+from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call
-from rowsmith.operations.conflict import unique_keys_of
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.next_value import NextValue
-from rowsmith.scope import NO_LIMITS, Limits, Related, resolve_scope
+from rowsmith.scope import NO_LIMITS, Limits, RelatedScope, resolve_scope
 
 
 async def number_within(call: Call[Any, Any], blocks: Sequence[Block]) -> list[Block]:
@@ -91,14 +91,14 @@ class _Numbering:
 
     def _inside(self) -> Sequence[ColumnElement[bool]]:
         """Give what must hold for a parent under the scope."""
-        related = self.call.related or Related(None, self.info)
+        related = self.call.related or RelatedScope(None, self.info)
         table = self.foreign_key.referred_table
         row = _row_of(table, self.info)
         limits = NO_LIMITS if related.is_free else None if row is None else related.limits(row_info(row))
         if limits is not None:
             return limits.conditions
         own = resolve_scope(related.scope, self.info)
-        if any(_reads(condition, self.foreign_key) for condition in own.conditions):
+        if any(_reads_key(condition, self.foreign_key) for condition in own.conditions):
             return ()
         if same := _same_columns(own, self.info, table):
             return same
@@ -117,7 +117,7 @@ def _row_of(table: FromClause, info: RowInfo[Any]) -> type[Any] | None:
     return bases[0] if bases else None
 
 
-def _reads(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint) -> bool:
+def _reads_key(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint) -> bool:
     keys = {(column.table.key, column.name) for column in foreign_key.columns}
     parts: list[Any] = list(visitors.iterate(condition))
     columns: list[Column[Any]] = [part for part in parts if isinstance(part, Column)]
@@ -127,7 +127,7 @@ def _reads(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint) ->
 def _same_columns(own: Limits, info: RowInfo[Any], table: FromClause) -> list[ColumnElement[bool]]:
     """Give the scope's equalities as those on a parent's columns of the same names, where their values fit."""
     stamps = {info.columns[name].name: value for name, value in own.stamps.items()}
-    columns: list[Column[Any]] = [column for column in table.columns if column.name in stamps]
+    columns: list[Any] = [column for column in table.columns if column.name in stamps]
     fitting = [column for column in columns if not check_for_comparison(column.type)(stamps[column.name])]
     return [column == stamps[column.name] for column in fitting]
 

@@ -11,9 +11,10 @@ from sqlalchemy.sql.dml import ReturningInsert
 from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import checked_values
-from rowsmith.operations.blocks.binding import naming, unbindable_value
+from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.held import refused_row, scope_first
+from rowsmith.operations.inserts.branches import check_specs
 from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.present import present_written
 from rowsmith.scope import Limits, SearchScope
@@ -42,6 +43,7 @@ class Creator(Operation[TRow, TData]):
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``; RefusedByTrigger: a trigger did.
         """
+        check_specs(call.info, [spec])
         call = await call.under(scope)
         if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
             return (await Creation(call).create([spec]))[0]
@@ -62,23 +64,19 @@ class Creator(Operation[TRow, TData]):
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
     async def _create(self, call: Call[TRow, TData], values: Mapping[str, Any]) -> TData:
-        statement = self._insert(values)
+        statement, keys = self._insert(values), call.info.key_attributes
 
         async def create() -> Sequence[Any]:
-            return await self._create_inside(call, statement)
+            async with call.savepoint():
+                record = await self._record(call, statement.returning(*keys))
+                await call.confirm([tuple(record[-len(keys) :])])
+            return record[: -len(keys)]
 
         async def refused() -> ScopeMismatch | None:
             return await refused_row(call, values)
 
         writing = scope_first(call, create, refused) if call.limits.others else self._record(call, statement)
         return (await present_written(call, [await writing]))[0]
-
-    async def _create_inside(self, call: Call[TRow, TData], statement: Any) -> Sequence[Any]:
-        keys = call.info.key_attributes
-        async with call.savepoint():
-            record = await self._record(call, statement.returning(*keys))
-            await call.confirm([tuple(record[-len(keys) :])])
-        return record[: -len(keys)]
 
     async def _record(self, call: Call[TRow, TData], statement: Any) -> Sequence[Any]:
         record: Sequence[Any] | None = (await call.execute(statement)).one_or_none()
@@ -93,7 +91,7 @@ def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[st
     Raises:
         MappingError, InvalidValue, ScopeMismatch: as :meth:`Creator.create`.
     """
-    values = {**info.discriminator, **limits.stamp(checked_values(spec, info), info)}
+    values = {**info.discriminator, **limits.stamp(checked_values(spec, info, Spec), info)}
     generate = info.mapper.version_id_generator
     if info.version is not None and callable(generate):
         values.setdefault(info.version, generate(None))

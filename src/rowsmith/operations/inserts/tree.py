@@ -39,10 +39,13 @@ class Creation(Generic[TRow, TData]):
     async def create(
         self, specs: Sequence[Spec[TRow]], progress: Progress | None = None, *, first: int = 0
     ) -> list[TData]:
-        """Insert all, and the rows below them; empty where no data is wanted. ``first`` is the first one's index."""
+        """Insert all, and the rows below them; empty where no data is asked for. ``first`` is the first one's index."""
         with self.call.locating():
             branches = branches_of(self.call.info, specs)
-            harvest = Harvest(self.call, self._kept(branches), progress, wants_data=self.wants_data)
+            # What comes back besides the data: keys, to confirm the scope, and what the rows below refer to.
+            keys = self.call.info.primary_key if self.call.limits.others else ()
+            kept = [*keys, *(name for branch in branches for name, _ in branch.links)]
+            harvest = Harvest(self.call, kept, progress, wants_data=self.wants_data)
             async with self.call.savepoint() if branches else nullcontext():
                 await self._insert(specs, harvest, first)
                 for branch in branches:
@@ -85,11 +88,6 @@ class Creation(Generic[TRow, TData]):
         if self.call.limits.others and (refusal := await new.refused_beforehand()):
             raise refusal
         return await number_within(self.call, parts)
-
-    def _kept(self, branches: Sequence[Branch]) -> list[str]:
-        """Give the attributes that come back besides the data: to confirm the scope, and for the rows below."""
-        keys = self.call.info.primary_key if self.call.limits.others else ()
-        return [*keys, *(name for branch in branches for name, _ in branch.links)]
 
     async def _insert(self, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData], first: int) -> None:
         """Insert the rows of one level, and see that they are inside the scope."""

@@ -150,7 +150,7 @@ class BatchQuerier(Operation[TRow, TData]):
     async def query(
         self,
         call: Call[TRow, TData],
-        pks: Sequence[Any],
+        ids: Sequence[Any],
         *,
         scope: SearchScope | None = None,
         include_deleted: bool = False,
@@ -162,9 +162,9 @@ class BatchQuerier(Operation[TRow, TData]):
             InvalidValue: one is no key of the row.
         """
         call = await call.under(scope)
-        keys = [call.info.key(pk) for pk in pks]
+        keys = [call.info.key(pk) for pk in ids]
         found = await present_keys(call, list(dict.fromkeys(keys)), call.conditions(include_deleted))
-        missing = [pk for pk, key in zip(pks, keys, strict=True) if key not in found]
+        missing = [pk for pk, key in zip(ids, keys, strict=True) if key not in found]
         if missing:
             raise call.absent(missing)
         return [found[key] for key in keys]

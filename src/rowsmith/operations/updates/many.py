@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Update, update
 from rowsmith.conditions import limited
 from rowsmith.errors import ScopeMismatch
 from rowsmith.mapping import Patch
+from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.arrays.keys import Key
-from rowsmith.operations.blocks.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step

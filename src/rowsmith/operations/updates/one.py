@@ -15,7 +15,7 @@ from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch, Stale
 from rowsmith.execution import Origin
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values, storable
-from rowsmith.operations.blocks.binding import naming, unbindable_value
+from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.held import refused_change, scope_first
@@ -73,7 +73,7 @@ class Updater(Operation[TRow, TData]):
 
 def new_values(patch: Patch[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
     """Give what a patch sets, once it is known to fit its columns and to say what the scope says."""
-    values = checked_values(patch, info)
+    values = checked_values(patch, info, Patch)
     limits.agree(values, info)
     return values
 

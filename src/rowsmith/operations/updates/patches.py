@@ -14,7 +14,7 @@ from sqlalchemy.types import NullType
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import belongs_to, checked_values
-from rowsmith.operations.arrays.wanted import Parameter
+from rowsmith.operations.arrays.given import Parameter
 from rowsmith.operations.blocks.checks import check_column, keep_class
 from rowsmith.state import UNSET, Unset, settled
 
@@ -35,7 +35,7 @@ class Patches:
         self.columns = self._read(patches)
 
     def assignments(self, *, arrays: bool) -> tuple[dict[str, Any], list[Parameter]]:
-        """Give what each attribute is set to, and the columns of ``wanted`` that this refers to.
+        """Give what each attribute is set to, and the columns of ``given`` that this refers to.
 
         ``arrays`` says that those are sent as arrays.
 
@@ -54,13 +54,13 @@ class Patches:
     def _read(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         kinds: set[Any] = set(map(type, patches))
         if len(kinds) == 1 and next(iter(kinds)).to_values is cast("Any", Patch).to_values:
-            belongs_to(patches[0], self.info)
+            belongs_to(patches[0], self.info, Patch)
             return self._fields(patches)
         return self._rows([self._checked_row(place, patch) for place, patch in enumerate(patches)])
 
     def _checked_row(self, place: int, patch: Patch[Any]) -> dict[str, Any]:
         try:
-            return checked_values(patch, self.info)
+            return checked_values(patch, self.info, Patch)
         except InvalidValue as exc:
             raise InvalidValue(f"the patch at index {self.first + place}: {exc}") from None
 
@@ -97,7 +97,7 @@ class Patches:
     def _expression(
         self, name: str, column: Sequence[Any], parameters: list[Parameter], *, arrays: bool
     ) -> ColumnElement[Any]:
-        """Give one expression for all rows: where only its literals differ, they become columns of ``wanted``."""
+        """Give one expression for all rows: where only its literals differ, they become columns of ``given``."""
         binds = [_binds(value) for value in column]
         lifted = dict[int, ColumnElement[Any]]()
         self._same_forms(name, [form for form, _ in binds])

@@ -1,7 +1,7 @@
 """Many rows to be changed or removed by one statement: the statement, and how its answer is read. Pure.
 
-On PostgreSQL it is ``WITH wanted AS (SELECT ... FOR UPDATE) UPDATE ... WHERE ctid = wanted.place AND tableoid =
-wanted.part``: the inner SELECT locks the rows in key order, so that batches which overlap queue up instead of
+On PostgreSQL it is ``WITH given AS (SELECT ... FOR UPDATE) UPDATE ... WHERE ctid = given.place AND tableoid =
+given.part``: the inner SELECT locks the rows in key order, so that batches which overlap queue up instead of
 deadlocking (PostgreSQL's manual, "Deadlocks"), and hands their physical places on, so that the outer statement need
 not look the keys up again. All conditions stand in the inner one, which alone says which rows are meant; a row that
 it has locked cannot change any more. SQLite has one writer at a time and needs no locks.
@@ -24,7 +24,6 @@ from sqlalchemy import (
     FromClause,
     Select,
     Table,
-    UniqueConstraint,
     Update,
     collate,
     column,
@@ -41,8 +40,9 @@ from sqlalchemy.types import TypeEngine
 from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.constraints import unique_keys_of
+from rowsmith.operations.arrays.given import NAME, Parameter, given_arrays, given_values
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
-from rowsmith.operations.arrays.wanted import NAME, Parameter, wanted, wanted_values
 from rowsmith.operations.blocks.gate import Gate
 from rowsmith.operations.call import TData, TRow
 from rowsmith.operations.entity import Entity
@@ -157,10 +157,10 @@ class Targets(Generic[TRow, TData]):
         """Give the SELECT that takes key after key, in their order, and locks its row."""
         table = self._given([*self._version_parameter(), *parameters], "sent")
         order = [_collated(table.c[f"k{place}"], item.type) for place, item in enumerate(self.entity.info.key_columns)]
-        given = select(*table.c).order_by(*order).subquery("given")
-        row = self._found(*self._same(given)).with_for_update(**locks).correlate(given).lateral("found")
-        values = [given.c[parameter.name] for parameter in parameters]
-        return select(row.c[PLACE], row.c[PART], *values).select_from(given.join(row, true()))
+        ordered = select(*table.c).order_by(*order).subquery("ordered")
+        row = self._found(*self._same(ordered)).with_for_update(**locks).correlate(ordered).lateral("found")
+        values = [ordered.c[parameter.name] for parameter in parameters]
+        return select(row.c[PLACE], row.c[PART], *values).select_from(ordered.join(row, true()))
 
     def _found(self, *matched: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of places; that the conditions be TRUE is a form which no index could be chosen for."""
@@ -190,12 +190,12 @@ class Targets(Generic[TRow, TData]):
     def _given(self, parameters: Sequence[Parameter], name: str = NAME) -> FromClause:
         """Give the table of the keys, and of what comes with each."""
         if self.by_arrays:
-            return wanted(parameters, self.dialect, self._key_arrays)
+            return given_arrays(parameters, self.dialect, self._key_arrays, name)
         keys = [
             Parameter(f"k{place}", column.type, [key[place] for key in self.keys])
             for place, column in enumerate(self.entity.info.key_columns)
         ]
-        return wanted_values([*keys, *parameters], self.dialect, name)
+        return given_values([*keys, *parameters], self.dialect, name)
 
     def _same(self, table: FromClause) -> list[ColumnElement[bool]]:
         """Give the conditions that a row has the key, and the version, of a row of ``table``."""
@@ -307,7 +307,5 @@ def versions_of(info: RowInfo[Any], ids: Sequence[Any], expected: Mapping[Any, A
 
 def lock_strength(info: RowInfo[Any], names: Mapping[str, Any]) -> dict[str, bool]:
     """Give the lock for an update: it lets others refer to a row meanwhile, unless a unique column changes."""
-    unique = [item.columns for item in info.table.constraints if isinstance(item, UniqueConstraint)]
-    indexes = [index.columns for index in info.table.indexes if index.unique]
-    columns = {column for item in (*unique, *indexes) for column in item}
-    return {"key_share": columns.isdisjoint(info.columns[name] for name in names)}
+    unique = {column for key in unique_keys_of(info.table) for column in key.columns}
+    return {"key_share": unique.isdisjoint(info.columns[name] for name in names)}

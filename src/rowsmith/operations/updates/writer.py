@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Executable
 from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, StaleVersion
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
-from rowsmith.operations.arrays.keys import Key, unique_keys
+from rowsmith.operations.arrays.keys import Key, distinct_keys
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.call import Call, TData, TRow
@@ -42,7 +42,7 @@ class BatchWriter(Generic[TRow, TData]):
 
     def __init__(self, call: Call[TRow, TData], ids: Sequence[Any]) -> None:
         self.call, self.entity, self.ids = call, call.entity, list(ids)
-        self.keys = unique_keys(call.info, self.ids)
+        self.keys = distinct_keys(call.info, self.ids)
         # A key as Keyed.data has it: the value itself, or for a composite key the tuple.
         self.plain: Sequence[Any] = self.ids if len(call.info.primary_key) == 1 else self.keys
 

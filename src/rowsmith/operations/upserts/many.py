@@ -12,10 +12,10 @@ from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import flush
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
-from rowsmith.operations.arrays.fetch import Fetch, fetch_columns, fetch_underneath
+from rowsmith.operations.arrays.binding import naming, unbindable
+from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks
 from rowsmith.operations.arrays.unnest import Unnested
-from rowsmith.operations.blocks.binding import naming, unbindable
 from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.blocks.gate import Gate, pass_gate
@@ -66,9 +66,10 @@ class BatchUpserter(Operation[TRow, TData]):
             ScopeMismatch: a spec says otherwise than the scope.
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
+        items = await gathered(specs, call.info)
         upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict)
         with collector_paused():
-            return BatchResult(await upsertion.write(await gathered(specs)), [])
+            return BatchResult(await upsertion.write(items), [])
 
 
 class Upsertion(Generic[TRow, TData]):
@@ -94,12 +95,12 @@ class Upsertion(Generic[TRow, TData]):
         await keep_in_step(self.call, self._primary_keys(rows))
         return await self._results(rows)
 
-    async def _write(self, given: Sequence[str], block: Block, keys: Sequence[Key]) -> list[_Written]:
+    async def _write(self, given: Sequence[str], block: Block, keys: Sequence[Key]) -> list[_Returned]:
         if not self.call.limits.others:
             return await self._rows(given, block, keys)
         new = NewRows(self.call, lambda: block)
 
-        async def write() -> list[_Written]:
+        async def write() -> list[_Returned]:
             async with self.call.savepoint():
                 rows = await self._rows(given, block, keys)
                 await self.call.confirm(self._primary_keys(rows), new.refusal)
@@ -107,7 +108,7 @@ class Upsertion(Generic[TRow, TData]):
 
         return await scope_first(self.call, write, new.refused)
 
-    async def _rows(self, given: Sequence[str], block: Block, keys: Sequence[Key]) -> list[_Written]:
+    async def _rows(self, given: Sequence[str], block: Block, keys: Sequence[Key]) -> list[_Returned]:
         """Send the upsert, then see to the rows that it gave no answer for."""
         conditions = self.call.conditions()
         statement = UpsertStatement(self.info, self.key, given, conditions, self.back, self.conflict.update)
@@ -118,7 +119,7 @@ class Upsertion(Generic[TRow, TData]):
                 f"the key ({', '.join(self.key.names)}) of {self.info.row.__name__} is stored otherwise than "
                 "it was given, so rows cannot be told apart: upsert them one by one"
             )
-        there = await self._there([keys[place] for place in silent], conditions) if silent else {}
+        there = await self._there([keys[place] for place in silent], statement.in_reach) if silent else {}
         for place in silent:
             if keys[place] in there:
                 if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time
@@ -128,7 +129,7 @@ class Upsertion(Generic[TRow, TData]):
                 found[keys[place]] = await self._insert(block, place)
         return [found[key] for key in keys]
 
-    async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Written]:
+    async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
         gate = await pass_gate(self.call.db_sess, self.info, self.call.origin(), block.columns)
         if gate.inserts_arrays:
             return await self._arrays(statement, block, keys, gate)
@@ -137,26 +138,26 @@ class Upsertion(Generic[TRow, TData]):
 
     async def _arrays(
         self, statement: UpsertStatement, block: Block, keys: Sequence[Key], gate: Gate
-    ) -> dict[Key, _Written]:
+    ) -> dict[Key, _Returned]:
         source = Unnested(self.info, tuple(block.columns))
         arrays = source.arrays(block.columns, gate.dialect)
-        fetch = Fetch(statement.from_arrays(source, block, gate.dialect), arrays, gate.dialect)
+        sent = ArrayStatement(statement.from_arrays(source, block, gate.dialect), arrays, gate.dialect)
         send = fetch_underneath if gate.driver else fetch_columns
-        *columns, news = await send(self.call.db_sess, self.call.origin(), fetch)
+        *columns, news = await send(self.call.db_sess, self.call.origin(), sent)
         records = list(zip(*columns, strict=True))
         if len(keys) == 1 and records:
             return {keys[0]: (records[0], news[0])}
-        return dict(zip(self._keys_of(columns), zip(records, news, strict=True), strict=True))
+        return dict(zip(self._keys_in(records), zip(records, news, strict=True), strict=True))
 
-    async def _values(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Written]:
+    async def _values(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
         """Send each value by itself, the rows in the order of their keys."""
-        dialect, found = self.call.dialect, dict[Key, _Written]()
+        dialect, found = self.call.dialect, dict[Key, _Returned]()
         order = sorted(range(block.size), key=keys.__getitem__ if _are_sortable(keys) else lambda at: repr(keys[at]))
         ordered: Columns = {name: [column[place] for place in order] for name, column in block.columns.items()}
-        for part in _parts(Block(ordered, block.types, block.size), SQLITE_PARAMETERS // (len(block.columns) + 1)):
+        for part in _in_parts(Block(ordered, block.types, block.size), SQLITE_PARAMETERS // (len(block.columns) + 1)):
             made = statement.from_values(part, dialect)
             rows = (await self.call.execute(made, RAW)).all()
-            written: list[_Written] = [(tuple(row[:-1]), row[-1]) for row in rows]
+            written: list[_Returned] = [(tuple(row[:-1]), row[-1]) for row in rows]
             if len(keys) == 1 and written:
                 return {keys[0]: written[0]}
             found |= dict(zip(self._keys_in([record for record, _ in written]), written, strict=True))
@@ -164,11 +165,11 @@ class Upsertion(Generic[TRow, TData]):
 
     async def _values_after_a_look(
         self, statement: UpsertStatement, block: Block, keys: Sequence[Key]
-    ) -> dict[Key, _Written]:
+    ) -> dict[Key, _Returned]:
         """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
         before = await self._there(keys, [] if self.key.where is None else [self.key.where])
-        found: dict[Key, _Written] = {}
-        for part in _parts(block, SQLITE_PARAMETERS // (len(block.columns) + 1)):
+        found: dict[Key, _Returned] = {}
+        for part in _in_parts(block, SQLITE_PARAMETERS // (len(block.columns) + 1)):
             made = statement.from_values(part, self.call.dialect)
             rows = await self._rows_of(made, part)
             records = [tuple(row) for row in rows]
@@ -182,18 +183,18 @@ class Upsertion(Generic[TRow, TData]):
         dialect = self.call.dialect
         return (await naming(sending, lambda: unbindable(self.info, block.columns, dialect, block.first))).all()
 
-    async def _there(self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]) -> dict[Key, _Written]:
+    async def _there(self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]) -> dict[Key, _Returned]:
         """Give the rows that are there under some conditions."""
         columns, dialect = self.info.columns, self.call.dialect
-        found = dict[Key, _Written]()
+        found = dict[Key, _Returned]()
         for chunk in key_chunks(keys, dialect, [columns[name] for name in self.key.names]):
-            wanted = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
-            statement = limited(select(*(columns[name] for name in self.back)), wanted, *conditions)
+            these = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
+            statement = limited(select(*(columns[name] for name in self.back)), these, *conditions)
             records = [tuple(row) for row in (await self.call.execute(statement)).all()]
             found |= {key: (record, False) for key, record in zip(self._keys_in(records), records, strict=True)}
         return found
 
-    async def _insert(self, block: Block, place: int) -> _Written:
+    async def _insert(self, block: Block, place: int) -> _Returned:
         """Insert a row whose key is taken by one that this caller does not see: the database says so in its own words.
 
         If it does not, that row is gone meanwhile, and this one is created.
@@ -211,18 +212,15 @@ class Upsertion(Generic[TRow, TData]):
         await give_up(self.call.db_sess)
         raise RefusedByTrigger.at(place)
 
-    def _keys_of(self, columns: Sequence[Sequence[Any]]) -> list[Key]:
-        return list(zip(*(columns[self.back.index(name)] for name in self.key.names), strict=True))
-
     def _keys_in(self, records: Sequence[tuple[Any, ...]]) -> list[Key]:
         places = [self.back.index(name) for name in self.key.names]
         return [tuple(record[place] for place in places) for record in records]
 
-    def _primary_keys(self, rows: Sequence[_Written]) -> list[Key]:
+    def _primary_keys(self, rows: Sequence[_Returned]) -> list[Key]:
         places = [self.back.index(name) for name in self.info.primary_key]
         return [tuple(record[place] for place in places) for record, _ in rows]
 
-    async def _results(self, rows: Sequence[_Written]) -> list[Upserted[TData]]:
+    async def _results(self, rows: Sequence[_Returned]) -> list[Upserted[TData]]:
         shape = self.call.entity.shape
         if shape.names:
             data = shape.build_all([record[: len(shape.names)] for record, _ in rows])
@@ -233,7 +231,7 @@ class Upsertion(Generic[TRow, TData]):
         return [Upserted(item, new) for item, (_, new) in zip(data, rows, strict=True)]
 
 
-_Written = tuple[tuple[Any, ...], bool]
+_Returned = tuple[tuple[Any, ...], bool]
 """What came back of a row, and whether it is new."""
 
 
@@ -245,5 +243,5 @@ def _are_sortable(keys: Sequence[Key]) -> bool:
     return True
 
 
-def _parts(block: Block, size: int) -> list[Block]:
+def _in_parts(block: Block, size: int) -> list[Block]:
     return [block.part(start, size) for start in range(0, block.size, size)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -74,8 +74,7 @@ class UpsertStatement:
         target = [self.info.columns[name] for name in self.key.names]
         if not self.changes_rows:
             return statement.on_conflict_do_nothing(index_elements=target, index_where=self.key.inferred())
-        where = [rebound(condition, self.info, self._of_the_row) for condition in self.conditions]
-        conditions = {"where": Qualified(conjunction(where))} if where else {}
+        conditions = {"where": self.in_reach[0]} if self.in_reach else {}
         return statement.on_conflict_do_update(
             index_elements=target,
             index_where=self.key.inferred(),
@@ -83,12 +82,17 @@ class UpsertStatement:
             **conditions,
         )
 
-    def _of_the_row(self, column: Column[Any]) -> ColumnElement[Any]:
-        """Give a column of the row that is there without its table, which a subquery would take into its own FROM.
+    @property
+    def in_reach(self) -> list[ColumnElement[bool]]:
+        """The condition that a row that is there must satisfy, in one; asked of the row itself in subqueries too."""
 
-        SQLAlchemy correlates subqueries to no INSERT; a scope with EXISTS would ask whether *any* row is inside.
-        """
-        return RowColumn(self.info.table.name, column)
+        def of_the_row(column: Column[Any]) -> ColumnElement[Any]:
+            # Without its table, which a subquery would take into its own FROM: SQLAlchemy correlates subqueries to
+            # no INSERT, and a scope with EXISTS would ask whether *any* row is inside.
+            return RowColumn(self.info.table.name, column)
+
+        where = [rebound(condition, self.info, of_the_row) for condition in self.conditions]
+        return [Qualified(conjunction(where))] if where else []
 
     @property
     def changes_rows(self) -> bool:
@@ -100,8 +104,10 @@ class UpsertStatement:
         columns = self.info.columns
         written = [name for name in self.given if name not in self.info.primary_key]
         changes: dict[Any, Any] = {columns[name]: excluded[columns[name].key] for name in written}
-        updates = {name: item.onupdate for name, item in columns.items() if item.onupdate is not None}
-        changes |= {columns[name]: _on_update(update, block) for name, update in updates.items() if name not in written}
+        for name, column in columns.items():
+            update: Any = column.onupdate
+            if update is not None and name not in written:
+                changes[column] = update.arg(Context(block.columns)) if update.is_callable else update.arg
         if counts_versions(self.info):
             changes |= {columns[name]: value for name, value in next_version(self.info).items()}
         return changes
@@ -133,10 +139,6 @@ def _qualified(element: Qualified, compiler: Any, **options: Any) -> str:
 @compiles(RowColumn)
 def _row_column(element: RowColumn, compiler: Any, **_: Any) -> str:
     return f"{compiler.preparer.quote(element.table_name)}.{compiler.preparer.quote(element.column_name)}"
-
-
-def _on_update(update: Any, block: Block) -> Any:
-    return update.arg(Context(block.columns)) if update.is_callable else update.arg
 
 
 def _is_new(info: RowInfo[Any], dialect: Dialect) -> Any:
@@ -182,9 +184,3 @@ def _refuse_twice(keys: Sequence[Key]) -> None:
             raise InvalidValue(
                 f"the spec at index {index} has the key of the one at index {first[key]}: give each key once"
             )
-
-
-def by_key(names: Sequence[str], back: Sequence[str], columns: Sequence[Sequence[Any]]) -> Mapping[Key, int]:
-    """Give the place of each returned row by its key."""
-    places = [list(back).index(name) for name in names]
-    return {key: row for row, key in enumerate(zip(*(columns[place] for place in places), strict=True))}

@@ -1,4 +1,4 @@
-"""Values that differ from row to row, sent as a table of their own: ``UPDATE ... FROM wanted``."""
+"""Values that differ from row to row, sent as a table of their own: ``UPDATE ... FROM given``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rowsmith.operations.arrays.wire import (
     unpacked,
 )
 
-NAME = "wanted"
+NAME = "given"
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,23 @@ class Parameter:
         return unpacked(literal_column(name, Text() if travels_as_text(self.type) else self.type), self.type)
 
 
-def wanted(parameters: Sequence[Parameter], dialect: Dialect, arrays: Mapping[str, Any] | None = None) -> FromClause:
+def given_arrays(
+    parameters: Sequence[Parameter], dialect: Dialect, arrays: Mapping[str, Any] | None = None, name: str = NAME
+) -> FromClause:
     """Give the table on PostgreSQL: one array a column, taken apart by ``unnest``.
 
     ``arrays`` are further columns, by name: array parameters that stand elsewhere in the statement too.
 
     Source: PostgreSQL's manual, "Array Functions", on ``unnest`` of several arrays.
     """
-    made = {**(arrays or {}), **{parameter.name: _array(parameter, dialect) for parameter in parameters}}
-    return func.unnest(*made.values()).table_valued(*map(column, made)).render_derived(name=NAME)
+    made = dict(arrays or {})
+    for parameter in parameters:
+        items = array_values(parameter.type, parameter.values, dialect)
+        made[parameter.name] = bindparam(None, items, type_=array_type(parameter.type), unique=True)
+    return func.unnest(*made.values()).table_valued(*map(column, made)).render_derived(name=name)
 
 
-def _array(parameter: Parameter, dialect: Dialect) -> Any:
-    items = array_values(parameter.type, parameter.values, dialect)
-    return bindparam(None, items, type_=array_type(parameter.type), unique=True)
-
-
-def wanted_values(parameters: Sequence[Parameter], dialect: Dialect, name: str = NAME) -> FromClause:
+def given_values(parameters: Sequence[Parameter], dialect: Dialect, name: str = NAME) -> FromClause:
     """Give the table as ``VALUES``, each value bound by itself."""
     made = [_plain_json(parameter, dialect) for parameter in parameters]
     rows = list(zip(*(parameter.values for parameter in made), strict=True))

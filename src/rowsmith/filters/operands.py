@@ -1,17 +1,16 @@
-"""Targets: what a field of a filter compares, found on the row when the filter class is made."""
+"""Operands: what a field of a filter compares, found on the row when the filter class is made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement
-from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.orm import InstrumentedAttribute
-from sqlalchemy.types import Interval, PickleType, TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeEngine
 
-_NO_DECORATORS: Final = (Interval, PickleType)  # they are TypeDecorators, of known values that no filter compares
+from rowsmith.mapping.types import ColumnType, Comparison, column_type, stored_form
 
 Prepare: TypeAlias = Callable[[Any], Any]
 """Turns an operator's value into what is bound against the column; raises InvalidValue if none fits."""
@@ -37,7 +36,7 @@ class On:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Target:
+class Operand:
     """One side of every comparison: the SQL expression, its name for messages, and how values are bound."""
 
     expression: ColumnElement[Any]
@@ -45,16 +44,19 @@ class Target:
     prepare: Prepare
 
 
-def stored_type(declared: TypeEngine[Any]) -> TypeEngine[Any]:
-    """Give the type below any ``TypeDecorator``: what the database sees."""
-    while isinstance(declared, TypeDecorator) and not isinstance(declared, _NO_DECORATORS):
-        declared = declared.impl_instance
-    return declared
+def stored(declared: TypeEngine[Any]) -> ColumnType:
+    """Give what is known of the type that the database sees, below any ``TypeDecorator``."""
+    return column_type(stored_form(declared))
+
+
+def stored_name(declared: TypeEngine[Any]) -> str:
+    """Give the name of that type, for messages."""
+    return type(stored_form(declared)).__name__
 
 
 def converts(declared: TypeEngine[Any]) -> bool:
     """Say whether a type makes values of its own kind out of stored ones, which nobody else can know."""
-    return isinstance(declared, TypeDecorator) and not isinstance(stored_type(declared), (*_NO_DECORATORS, INTERVAL))
+    return column_type(declared).wraps is not None and stored(declared).compared is not Comparison.NEVER
 
 
 def as_given(value: Any) -> Any:

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from sqlalchemy import JSON, BigInteger, Boolean, Date, DateTime, Enum, ForeignKey, Integer, Numeric, String, Uuid, func
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from company.base import Base
 from rowsmith.filters import (
     ArrayFilter,
     BoolFilter,
@@ -29,10 +30,6 @@ from rowsmith.filters import (
     StringFilter,
     UUIDFilter,
 )
-
-
-class Base(DeclarativeBase):
-    pass
 
 
 class Color(enum.Enum):

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from rowsmith import Condition, OptionalState, Patch, Repository, SearchScope, SoftDelete, TriState
 from rowsmith.testing import WithTables
-
-
-class Base(DeclarativeBase):
-    pass
+from tenants.base import Base
 
 
 class CounterRow(Base):
@@ -32,17 +28,6 @@ class CounterRow(Base):
     deleted_at: Mapped[dt.datetime | None] = mapped_column(sa.DateTime(True))
     version: Mapped[int] = mapped_column()
     __mapper_args__ = {"version_id_col": version}
-
-
-class TokenRow(Base):
-    """A row whose version is a token and no number."""
-
-    __tablename__ = "tokens"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    label: Mapped[str]
-    token: Mapped[uuid.UUID] = mapped_column()
-    __mapper_args__ = {"version_id_col": token, "version_id_generator": lambda _: uuid.uuid4()}
 
 
 @dataclass(frozen=True)

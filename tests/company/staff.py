@@ -7,14 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from company.base import Base
 from rowsmith import Database, OptionalState, Patch, Repository, Spec
 from rowsmith.testing import WithTables
-
-
-class Base(DeclarativeBase):
-    pass
 
 
 class HouseRow(Base):

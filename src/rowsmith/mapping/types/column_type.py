@@ -1,0 +1,137 @@
+"""The record of a column type: each thing that some part of rowsmith has to know of it, and none by default."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy.types import TypeEngine
+
+Check: TypeAlias = Callable[[Any], str | None]
+"""Takes a value that is not None; gives the complaint, or None if the column can hold it."""
+
+Fits: TypeAlias = Callable[[Sequence[Any]], bool]
+"""Takes the values of a column that are not None, of one exact type; True: each of them surely fits."""
+
+Echo: TypeAlias = Callable[[Sequence[Any], set[type[Any]]], Sequence[Any]]
+"""Takes the values written to a column and their exact types; gives what a SELECT would."""
+
+NONE: Final[type[Any]] = type(None)
+NUMBERS: Final = (int, float, Decimal)
+
+
+@dataclass(frozen=True, slots=True)
+class Quick:
+    """The check of a whole column at once: the exact type that it is for, and the check."""
+
+    exact: type[Any]
+    fits: Fits | None
+    """None: the column takes everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class InCursor:
+    """How values stand in a cursor: the Python type that they are of, and whether a value is one of them."""
+
+    python: type[Any]
+    """``object``: only the database knows."""
+    holds: Callable[[Any], bool]
+
+
+class Travel(enum.Enum):
+    """How values go to asyncpg many at a time; COPY needs types that it writes in binary."""
+
+    PLAIN = "by COPY, and as members of an array"
+    BYTES = "as PLAIN, without SQLAlchemy's wrapping of bytes for other drivers"
+    JSON = "by COPY, and as text in an array; None is no value but NULL"
+    ARRAY = "by COPY, and as text in an array, which unnest would take apart"
+    MEMBERS = "as members of an array, not by COPY"
+    SINGLY = "each value by itself"
+
+
+class Comparison(enum.Enum):
+    """What the filters compare: each filter says which of these it takes."""
+
+    TEXT = "text"
+    LEXEMES = "tsvector"
+    NAMES = "an enum of texts"
+    MEMBERS = "an enum of Python's"
+    INTEGER = "integers"
+    FLOAT = "floats"
+    DECIMAL = "decimals"
+    BOOLEAN = "booleans"
+    MOMENT = "points in time"
+    LOCAL_TIME = "local times"
+    DATE = "dates"
+    UUID = "UUIDs"
+    UUID_TEXT = "UUIDs as text"
+    ARRAY = "arrays"
+    DOCUMENT = "JSON documents"
+    NONE = "nothing, unless a TypeDecorator makes something else of it"
+    NEVER = "nothing, whatever a TypeDecorator makes of it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnType:
+    """What is known of one SQL type. No part has a default, so a new type cannot be without one."""
+
+    wraps: TypeEngine[Any] | None
+    """What values are stored as, where a TypeDecorator makes something else of them; None: as they are."""
+    check: Check
+    """Whether the column can hold a value."""
+    operand: Check
+    """Whether the database takes a value that is compared with the column."""
+    quick: Quick
+    echo: Echo | None
+    """What the database gives back for what was written; None where only it knows."""
+    travel: Travel
+    cursor: InCursor
+    compared: Comparison
+
+
+Row: TypeAlias = tuple[type[Any], Callable[[Any], ColumnType]]
+"""A line of the table: a class of types, and what makes the record of one of them."""
+
+
+def anything(value: Any) -> str | None:
+    """Complain of nothing: the check of types that nobody here knows."""
+    return None
+
+
+def never(values: Sequence[Any]) -> bool:
+    """Be sure of no value: each is checked by itself."""
+    return not values
+
+
+def always(values: Sequence[Any]) -> bool:
+    """Be sure of every value of the exact type."""
+    return True
+
+
+def unchanged(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
+    """Echo values as they are."""
+    return values
+
+
+def converted(exact: type[Any], convert: Callable[[Any], Any]) -> Echo:
+    """Give the echo of values of derived classes: an IntEnum goes in as its number, a str subclass as its text."""
+
+    def echo(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
+        if types <= {exact, NONE}:
+            return values
+        return [None if value is None else convert(value) for value in values]
+
+    return echo
+
+
+def instances(python: type[Any]) -> InCursor:
+    """Give the form in a cursor of types whose values are of one class."""
+    return InCursor(python, lambda value: isinstance(value, python))
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a number; a bool is none."""
+    return isinstance(value, NUMBERS) and not isinstance(value, bool)

@@ -1,0 +1,159 @@
+"""Numbers and booleans."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Context, Decimal
+from typing import Any, Final
+
+from sqlalchemy import types as sqltypes
+
+from rowsmith.mapping.types.column_type import (
+    Check,
+    ColumnType,
+    Comparison,
+    Fits,
+    InCursor,
+    Quick,
+    Row,
+    Travel,
+    always,
+    converted,
+    instances,
+    is_number,
+    unchanged,
+)
+
+
+def finite_complaint(value: float | Decimal) -> str | None:
+    """Say that a number is none that every database holds: NaN, or infinite."""
+    try:
+        finite = math.isfinite(value)
+    except (ValueError, OverflowError):  # a signalling NaN, or an int past the largest float
+        finite = False
+    return None if finite else "holds finite numbers: not NaN, not infinity"
+
+
+def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
+    end = 2 ** (bits - 1)
+    check = _integer_check(-end, end - 1)
+    return lambda _: ColumnType(
+        wraps=None,
+        check=check,
+        operand=check,
+        quick=Quick(int, lambda values: not values or (min(values) >= -end and max(values) < end)),
+        echo=converted(int, int),
+        travel=Travel.PLAIN,
+        cursor=InCursor(int, lambda value: isinstance(value, int) and not isinstance(value, bool)),
+        compared=Comparison.INTEGER,
+    )
+
+
+def _integer_check(low: int, high: int) -> Check:
+    complaint = f"holds integers from {low} to {high}"
+
+    def check(value: Any) -> str | None:
+        fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        return None if fits else complaint
+
+    return check
+
+
+def _float(declared: sqltypes.Float[Any]) -> ColumnType:
+    return ColumnType(
+        wraps=None,
+        check=_check_float,
+        operand=_check_float,
+        # NaN and infinity stay what they are in a sum; a sum that overflows only costs the slower check.
+        quick=Quick(float, lambda values: math.isfinite(sum(map(abs, values)))),
+        echo=converted(float, float) if declared.precision is None else None,  # a precision rounds
+        travel=Travel.PLAIN,
+        cursor=InCursor(float, is_number),
+        compared=Comparison.FLOAT,
+    )
+
+
+def _real(declared: sqltypes.REAL[Any]) -> ColumnType:
+    return replace(_float(declared), echo=None)  # it rounds
+
+
+def _check_float(value: Any) -> str | None:
+    return finite_complaint(value) if is_number(value) else "holds numbers: give a float"
+
+
+def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
+    check = _numeric_check(declared.precision, declared.scale or 0)
+    return ColumnType(
+        wraps=None,
+        check=check,
+        operand=check,  # PostgreSQL is sent a parameter of the column's own NUMERIC type
+        quick=Quick(Decimal, _numeric_fits(declared.precision, declared.scale or 0)),
+        echo=None,  # it rounds to its scale
+        travel=Travel.PLAIN,
+        cursor=InCursor(Decimal, is_number),
+        compared=Comparison.DECIMAL,
+    )
+
+
+def _numeric_check(precision: int | None, scale: int) -> Check:
+    bound = None if precision is None else _first_too_big(precision, scale)
+
+    def check(value: Any) -> str | None:
+        if not is_number(value):
+            return "holds numbers: give a Decimal"
+        if complaint := finite_complaint(value):
+            return complaint
+        too_big = bound is not None and Decimal(value).copy_abs() >= bound
+        return f"holds at most {precision} digits, {scale} of them after the point" if too_big else None
+
+    return check
+
+
+def _first_too_big(precision: int, scale: int) -> Decimal:
+    """Give the least number that NUMERIC(precision, scale) would round out of its digits, in exact arithmetic."""
+    exact = Context(prec=precision + abs(scale) + 5)
+    return exact.subtract(Decimal((0, (1,), precision - scale)), Decimal((0, (5,), -scale - 1)))
+
+
+_LARGE: Final = Decimal("1E300")
+"""More than this a float cannot hold, which SQLite keeps numbers as."""
+
+
+def _numeric_fits(precision: int | None, scale: int) -> Fits:
+    # Nine tenths of what fits: who comes near the limit is looked at alone.
+    bound = min(_LARGE, Decimal((0, (9,), (precision or 400) - scale - 1)))
+
+    def fits(values: Any) -> bool:
+        return all(map(Decimal.is_finite, values)) and (not values or (max(values) < bound and min(values) > -bound))
+
+    return fits
+
+
+def _boolean(_: sqltypes.Boolean) -> ColumnType:
+    return ColumnType(
+        wraps=None,
+        check=_check_boolean,
+        operand=_check_boolean,
+        quick=Quick(bool, always),
+        echo=unchanged,
+        travel=Travel.PLAIN,
+        cursor=instances(bool),
+        compared=Comparison.BOOLEAN,
+    )
+
+
+def _check_boolean(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "holds booleans: give True or False"
+
+
+ROWS: Final[tuple[Row, ...]] = (
+    (sqltypes.SmallInteger, _integer(16)),
+    (sqltypes.BigInteger, _integer(64)),
+    (sqltypes.Integer, _integer(32)),
+    (sqltypes.REAL, _real),
+    (sqltypes.Float, _float),
+    (sqltypes.Numeric, _numeric),
+    (sqltypes.Boolean, _boolean),
+)

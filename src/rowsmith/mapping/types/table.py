@@ -1,0 +1,48 @@
+"""The table itself: which record a SQL type has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
+
+from rowsmith.mapping.types import binary, documents, numbers, text, times, unknown
+from rowsmith.mapping.types.column_type import ColumnType, Row
+
+
+@lru_cache(maxsize=1024)
+def column_type(declared: TypeEngine[Any]) -> ColumnType:
+    """Give what is known of a SQL type.
+
+    A class of somebody else's may bind, read or wrap its values in any way, so it has no echo.
+    """
+    make = next((make for kind, make in TABLE if isinstance(declared, kind)), unknown.unknown)
+    record = make(declared)
+    return record if type(declared).__module__.startswith("sqlalchemy.") else replace(record, echo=None)
+
+
+def stored_form(declared: TypeEngine[Any], dialect: Dialect | None = None) -> TypeEngine[Any]:
+    """Give the type that values are stored as: what TypeDecorators wrap, and the variant for the dialect, if given."""
+    form = _on(declared, dialect)
+    while (wrapped := column_type(form).wraps) is not None:
+        form = _on(wrapped, dialect)
+    return form
+
+
+def _on(declared: TypeEngine[Any], dialect: Dialect | None) -> TypeEngine[Any]:
+    return declared if dialect is None else declared.dialect_impl(dialect)
+
+
+# The first class that fits decides, so one stands before its bases; Interval and PickleType before TypeDecorator.
+TABLE: Final[tuple[Row, ...]] = (
+    *text.ROWS,
+    *numbers.ROWS,
+    *times.ROWS,
+    *binary.ROWS,
+    *documents.ROWS,
+    documents.array_row(column_type),
+    *unknown.ROWS,
+)

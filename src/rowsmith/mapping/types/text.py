@@ -1,0 +1,136 @@
+"""Text, and enums, which are text to SQLAlchemy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects import postgresql
+
+from rowsmith.mapping.types.column_type import (
+    NONE,
+    Check,
+    ColumnType,
+    Comparison,
+    Fits,
+    InCursor,
+    Quick,
+    Row,
+    Travel,
+    always,
+    anything,
+    converted,
+    instances,
+    unchanged,
+)
+from rowsmith.mapping.types.unknown import by_python_type
+
+
+def text_complaint(value: str) -> str | None:
+    """Say why PostgreSQL's ``text`` cannot hold this string: a NUL byte, or a lone surrogate (not UTF-8)."""
+    if "\x00" in value:
+        return "cannot hold a NUL character: remove it"
+    return None if is_unicode(value) else "cannot hold a lone surrogate: the text is not valid Unicode"
+
+
+def is_unicode(text: str) -> bool:
+    """Say whether UTF-8 has a form of this text, which it has for all but lone surrogates."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _string(declared: sqltypes.String) -> ColumnType:
+    return ColumnType(
+        wraps=None,
+        check=_text_check(declared.length),
+        operand=_text_check(None),  # a longer text is a fair question with the answer "none"
+        quick=Quick(str, _text_fits(declared.length)),
+        echo=converted(str, str.__str__),
+        travel=Travel.PLAIN,
+        cursor=instances(str),
+        compared=Comparison.TEXT,
+    )
+
+
+def _char(declared: sqltypes.CHAR) -> ColumnType:
+    return replace(_string(declared), echo=None)  # it pads with blanks
+
+
+def _text_check(limit: int | None) -> Check:
+    def check(value: Any) -> str | None:
+        if not isinstance(value, str):
+            return "holds text: give a str"
+        if limit is not None and len(value) > limit:
+            return f"holds at most {limit} characters"
+        return text_complaint(value)
+
+    return check
+
+
+def _text_fits(limit: int | None) -> Fits:
+    def fits(values: Any) -> bool:
+        if limit is not None and max(map(len, values), default=0) > limit:
+            return False
+        text = "".join(values)
+        return "\x00" not in text and is_unicode(text)
+
+    return fits
+
+
+def _enum(declared: sqltypes.Enum) -> ColumnType:
+    return _names(declared) if declared.enum_class is None else _members(declared.enum_class)
+
+
+def _names(declared: sqltypes.Enum) -> ColumnType:
+    names = frozenset(declared.enums)
+    complaint = f"holds one of {sorted(names)}"
+    return ColumnType(
+        wraps=None,
+        check=lambda value: None if isinstance(value, str) and value in names else complaint,
+        operand=anything,  # SQLAlchemy refuses the rest on every backend
+        quick=Quick(str, lambda values: names.issuperset(values)),
+        echo=unchanged,
+        travel=Travel.PLAIN,
+        cursor=InCursor(str, lambda value: isinstance(value, str) and value in names),
+        compared=Comparison.NAMES,
+    )
+
+
+def _members(members: type[Any]) -> ColumnType:
+    return ColumnType(
+        wraps=None,
+        check=lambda value: None if isinstance(value, members) else f"holds members of {members.__name__}",
+        operand=anything,  # SQLAlchemy also takes a member's name here, and refuses the rest on every backend
+        quick=Quick(members, always),
+        echo=unchanged,
+        travel=Travel.PLAIN,
+        cursor=instances(members),
+        compared=Comparison.MEMBERS,
+    )
+
+
+def _lexemes(declared: postgresql.TSVECTOR) -> ColumnType:
+    return ColumnType(
+        wraps=None,
+        check=anything,
+        operand=anything,
+        quick=Quick(NONE, None),
+        echo=None,
+        travel=Travel.SINGLY,
+        cursor=by_python_type(declared),
+        compared=Comparison.LEXEMES,
+    )
+
+
+ROWS: Final[tuple[Row, ...]] = (
+    (sqltypes.Enum, _enum),
+    (sqltypes.CHAR, _char),
+    (sqltypes.String, _string),
+    (postgresql.TSVECTOR, _lexemes),
+)

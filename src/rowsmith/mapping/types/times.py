@@ -1,0 +1,136 @@
+"""Points in time, dates, times of day and durations."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, Final, cast
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects import postgresql
+
+from rowsmith.mapping.types.column_type import (
+    NONE,
+    ColumnType,
+    Comparison,
+    InCursor,
+    Quick,
+    Row,
+    Travel,
+    always,
+    instances,
+    never,
+    unchanged,
+)
+
+_ZONE: Final = attrgetter("tzinfo")
+
+
+def _datetime(declared: sqltypes.DateTime) -> ColumnType:
+    check = _check_moment if declared.timezone else _check_local
+    # Of these zones it is known that utcoffset() is never None.
+    kinds: set[type[Any]] = {dt.timezone, ZoneInfo} if declared.timezone else {NONE}
+    is_exact = getattr(declared, "precision", None) is None  # PostgreSQL's TIMESTAMP may round
+    return ColumnType(
+        wraps=None,
+        check=check,
+        operand=check,
+        quick=Quick(dt.datetime, lambda values: set(map(type, map(_ZONE, values))) <= kinds),
+        echo=_datetimes if is_exact else None,
+        travel=Travel.PLAIN,
+        cursor=_zoned(dt.datetime, declared.timezone),
+        compared=Comparison.MOMENT if declared.timezone else Comparison.LOCAL_TIME,
+    )
+
+
+def _check_moment(value: Any) -> str | None:
+    fits = isinstance(value, dt.datetime) and value.utcoffset() is not None
+    return None if fits else "holds points in time: give a datetime with a time zone (tzinfo)"
+
+
+def _check_local(value: Any) -> str | None:
+    fits = isinstance(value, dt.datetime) and value.utcoffset() is None
+    return None if fits else "holds local times: give a datetime without a time zone"
+
+
+def _datetimes(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
+    """PostgreSQL keeps the point in time and gives it in UTC."""
+    present = values if NONE not in types else [value for value in values if value is not None]
+    zones = set(map(_ZONE, present))
+    if zones <= {dt.UTC} or zones == {None}:
+        return values
+    return [None if value is None else cast("dt.datetime", value).astimezone(dt.UTC) for value in values]
+
+
+def _zoned(python: type[Any], timezone: bool) -> InCursor:
+    """Give the form of times: none has a zone where the column keeps none."""
+    return InCursor(python, lambda value: isinstance(value, python) and (timezone or _ZONE(value) is None))
+
+
+def _date(_: sqltypes.Date) -> ColumnType:
+    return ColumnType(
+        wraps=None,
+        check=_check_date,
+        operand=_check_date,
+        quick=Quick(dt.date, always),
+        echo=unchanged,
+        travel=Travel.PLAIN,
+        cursor=InCursor(dt.date, _is_date),
+        compared=Comparison.DATE,
+    )
+
+
+def _is_date(value: Any) -> bool:
+    return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+
+
+def _check_date(value: Any) -> str | None:
+    return None if _is_date(value) else "holds dates: give a date, not a datetime"
+
+
+def _time(declared: sqltypes.Time) -> ColumnType:
+    zoned = declared.timezone
+    complaint = f"holds times of day: give a time with{'' if zoned else 'out'} a time zone"
+
+    def check(value: Any) -> str | None:
+        fits = isinstance(value, dt.time) and (value.tzinfo is not None) == zoned
+        return None if fits else complaint
+
+    return ColumnType(
+        wraps=None,
+        check=check,
+        operand=check,
+        quick=Quick(dt.time, never if zoned else lambda values: set(map(_ZONE, values)) <= {None}),
+        echo=None,
+        travel=Travel.PLAIN,
+        cursor=_zoned(dt.time, zoned),
+        compared=Comparison.NONE,
+    )
+
+
+def _interval(_: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
+    return ColumnType(
+        wraps=None,  # Interval is a TypeDecorator, but SQLAlchemy's own
+        check=_check_interval,
+        operand=_check_interval,
+        quick=Quick(dt.timedelta, always),
+        echo=None,
+        travel=Travel.PLAIN,
+        cursor=instances(dt.timedelta),
+        compared=Comparison.NEVER,
+    )
+
+
+def _check_interval(value: Any) -> str | None:
+    return None if isinstance(value, dt.timedelta) else "holds durations: give a timedelta"
+
+
+ROWS: Final[tuple[Row, ...]] = (
+    (sqltypes.Interval, _interval),
+    (postgresql.INTERVAL, _interval),
+    (sqltypes.DateTime, _datetime),
+    (sqltypes.Date, _date),
+    (sqltypes.Time, _time),
+)

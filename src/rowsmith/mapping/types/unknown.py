@@ -1,0 +1,71 @@
+"""Types of which only the database or a team knows what they hold."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from rowsmith.mapping.types.column_type import (
+    NONE,
+    NUMBERS,
+    ColumnType,
+    Comparison,
+    InCursor,
+    Quick,
+    Row,
+    Travel,
+    anything,
+    is_number,
+)
+
+
+def unknown(declared: TypeEngine[Any]) -> ColumnType:
+    """Give the record of a type that has no row in the table: its values are the database's matter."""
+    return ColumnType(
+        wraps=None,
+        check=anything,
+        operand=anything,
+        quick=Quick(NONE, None),
+        echo=None,
+        travel=Travel.SINGLY,
+        cursor=by_python_type(declared),
+        compared=Comparison.NONE,
+    )
+
+
+def by_python_type(declared: TypeEngine[Any]) -> InCursor:
+    """Give the form in a cursor of a type of which nothing is known but what Python type it says it has."""
+    python: type[Any] = declared.python_type
+    if python is object:  # func.lower(...) and the like: SQLAlchemy does not know, the database does
+        return InCursor(python, lambda value: not isinstance(value, enum.Enum))
+    if python in NUMBERS:
+        return InCursor(python, _is_int if python is int else is_number)
+    is_datetime = python is dt.datetime
+    return InCursor(python, lambda value: isinstance(value, python) and isinstance(value, dt.datetime) == is_datetime)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _decorated(declared: TypeDecorator[Any]) -> ColumnType:
+    return replace(unknown(declared), wraps=declared.impl_instance)
+
+
+def _member(declared: TypeEngine[Any]) -> ColumnType:
+    return replace(unknown(declared), travel=Travel.MEMBERS)
+
+
+ROWS: Final[tuple[Row, ...]] = (
+    (TypeDecorator, _decorated),
+    (postgresql.INET, _member),
+    (postgresql.CIDR, _member),
+    (postgresql.MACADDR, _member),
+    (postgresql.ranges.AbstractSingleRange, _member),
+)
+"""Not multiranges and composites: asyncpg would take what can be walked through for an array in the array."""

@@ -1,0 +1,156 @@
+"""What the verbs take, held against what they can use: by the names of their parameters, once for all verbs.
+
+It is done before a scope is admitted, so that nothing is sent for a call that could not be made. What stands in
+``READ_LATER`` is held where it is read, before any row is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from inspect import iscoroutinefunction, signature
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, cast
+
+from rowsmith.errors import InvalidValue, MappingError, kind_of
+from rowsmith.mapping import Patch, RowInfo, Spec
+from rowsmith.mapping.writes import belongs_to
+from rowsmith.operations.blocks.checks import check_column
+from rowsmith.operations.conflict import Conflict
+
+Argument: TypeAlias = Callable[[Any, RowInfo[Any]], None]
+"""Refuses what a parameter cannot be; takes it and the row that the call is about."""
+
+_NO_LISTS: Final = (str, bytes, bytearray, memoryview)
+
+
+def check_arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any], info: RowInfo[Any]) -> None:
+    """Refuse arguments that a verb cannot use.
+
+    Args:
+        names: the verb's parameters, in their order.
+        args, kwargs: what is given for them.
+        info: the row that the call is about.
+
+    Raises:
+        InvalidValue, MappingError: one is of a wrong kind; the message names it, and what to write.
+    """
+    for name, given in (*zip(names, args, strict=False), *kwargs.items()):
+        if name in ARGUMENTS:
+            ARGUMENTS[name](given, info)
+
+
+def _pk(given: Any, info: RowInfo[Any]) -> None:
+    info.key(given)
+
+
+def _ids(given: Any, info: RowInfo[Any]) -> None:
+    if not isinstance(given, Sequence) or isinstance(given, _NO_LISTS):
+        raise InvalidValue(f"ids are a list of keys, not {kind_of(given)}: write [id], or list(ids)")
+
+
+def _spec(given: Any, info: RowInfo[Any]) -> None:
+    belongs_to(given, info, Spec)
+
+
+def _specs(given: Any, info: RowInfo[Any]) -> None:
+    is_many = isinstance(given, Iterable | AsyncIterable) and not isinstance(given, (*_NO_LISTS, Mapping, Spec, Patch))
+    if not is_many or isinstance(given, type):
+        raise InvalidValue(f"specs are a list or any iterable, also an asynchronous one, not {kind_of(given)}: [spec]")
+    if isinstance(given, Sequence):
+        _each(cast("Any", given), info, Spec)
+
+
+def _patch(given: Any, info: RowInfo[Any]) -> None:
+    belongs_to(given, info, Patch)
+
+
+def _patches(given: Any, info: RowInfo[Any]) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"patches are a mapping of ids to patches, not {kind_of(given)}: write {{id: patch}}")
+    _each(list(cast("Any", given).values()), info, Patch)
+
+
+def _each(given: Sequence[Any], info: RowInfo[Any], base: type[Spec[Any] | Patch[Any]]) -> None:
+    for item in dict(zip(map(type, given), given, strict=True)).values():  # one of each class
+        belongs_to(item, info, base)
+
+
+def _versions(given: Any, info: RowInfo[Any]) -> None:
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise InvalidValue(
+            f"expected_versions are a mapping of ids to versions, not {kind_of(given)}: write {{id: version}}"
+        )
+    if info.version is None:
+        raise MappingError(f"{info.row.__name__} keeps no version: map one with version_id_col")
+    versions = list(cast("Any", given).values())
+    kinds = set(map(type, versions))
+    if type(None) in kinds:
+        raise InvalidValue("expected_versions has None for an id: give the version last seen")
+    check_column(info, info.version, versions, kinds, 0, noun="version")
+
+
+def _conflict(given: Any, info: RowInfo[Any]) -> None:
+    if given is None:
+        return
+    if not isinstance(given, Conflict):
+        raise MappingError(
+            f"conflict is a Conflict, not {kind_of(given)}: write Conflict(columns=[...]) or Conflict(constraint='...')"
+        )
+    given.resolve(info)
+
+
+def _progress(given: Any, info: RowInfo[Any]) -> None:
+    if given is not None and not _takes_a_number(given):
+        raise InvalidValue(
+            f"progress is a plain function of one number, not {kind_of(given)}: write lambda done: print(done)"
+        )
+
+
+def _takes_a_number(function: Any) -> bool:
+    if not callable(function) or iscoroutinefunction(function):
+        return False
+    try:
+        signature(function).bind(0)
+    except TypeError:
+        return False
+    except ValueError:  # nothing is known of it, as of some that are written in C
+        return True
+    return True
+
+
+def _into(given: Any, info: RowInfo[Any]) -> None:
+    if not isinstance(given, type):
+        raise MappingError(f"into is a data class, not {kind_of(given)}: write into=GroupSummary")
+
+
+def _flag(name: str) -> Argument:
+    def check(given: Any, info: RowInfo[Any]) -> None:
+        if not isinstance(given, bool):
+            raise InvalidValue(f"{name} is True or False, not {kind_of(given)}")
+
+    return check
+
+
+ARGUMENTS: Final[Mapping[str, Argument]] = MappingProxyType(
+    {
+        "pk": _pk,
+        "ids": _ids,
+        "spec": _spec,
+        "specs": _specs,
+        "patch": _patch,
+        "patches": _patches,
+        "expected_versions": _versions,
+        "conflict": _conflict,
+        "progress": _progress,
+        "into": _into,
+        **{name: _flag(name) for name in ("include_deleted", "for_update", "all_rows", "dry_run")},
+    }
+)
+"""How each parameter is held, by its name, whatever the verb."""
+
+READ_LATER: Final = frozenset(
+    {"scope", "filters", "pagination", "orders", "group_by", "count", "chunk_size", "expected_version", "pace"}
+)
+"""The parameters that are held where they are read."""

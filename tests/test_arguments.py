@@ -1,0 +1,291 @@
+"""Whatever a verb is given, it answers with a result or an error of rowsmith's, and what it cannot use is not sent."""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import os
+import random
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from rowsmith import (
+    AllOf,
+    Conflict,
+    Count,
+    ExistenceCheck,
+    InvalidValue,
+    MappingError,
+    NoPagination,
+    OffsetPagination,
+    OptionalState,
+    Query,
+    Repository,
+    RepositoryError,
+    ScopeError,
+    TriState,
+    Unscoped,
+    operations,
+)
+from rowsmith.errors import kind_of
+from rowsmith.filters import Filter, NumberFilter
+from rowsmith.operations.arguments import ARGUMENTS, READ_LATER
+from rowsmith.testing import WithTables
+from support import count_statements
+from tenants import CounterPatch, CounterRow, OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
+from verbs import Number, public_methods, read, spec, things_in
+
+CALLS = int(os.environ.get("ROWSMITH_ARGUMENTS", "150"))
+SEED = int(os.environ.get("ROWSMITH_SEED", "1"))
+
+
+class ThingFilter(Filter[ThingRow]):
+    uses: NumberFilter | None = None
+
+
+@dataclass(frozen=True)
+class Checked(OwnedBy):
+    """A scope whose check is a statement of its own."""
+
+    def existence_checks(self) -> Sequence[ExistenceCheck]:
+        return [ExistenceCheck(sa.literal(1) == 1, ScopeError)]
+
+
+@dataclass(frozen=True)
+class Single(OwnedBy):
+    """A scope that forgets the list."""
+
+    given: Any
+
+    def existence_checks(self) -> Any:
+        return self.given
+
+
+PATCH = ThingPatch(uses=OptionalState.update(7))
+SCOPE = Checked("a")
+
+
+def generator() -> Any:
+    yield 1
+
+
+async def told_later(done: int) -> None: ...
+
+
+RIGHT: dict[str, list[Any]] = {
+    "id": [1, 2, 4, 99],
+    "ids": [[1], [1, 2, 99], (2,), []],
+    "spec": [spec(1), spec(7), spec(8)],
+    "specs": [[spec(9)], [], (spec(1), spec(10))],
+    "patch": [PATCH, ThingPatch(), ThingPatch(note=TriState.nullify())],
+    "patches": [{1: PATCH}, {}, {2: PATCH, 99: PATCH}],
+    "scope": [SCOPE, OwnedBy("b"), Unscoped(reason="a test")],
+    "filters": [[ThingRow.id < 3], ThingFilter(uses=NumberFilter(gte=1)), Query(pagination=NoPagination()), None],
+    "pagination": [OffsetPagination(limit=2), NoPagination(), None],
+    "orders": [[ThingRow.name], [lambda: ThingRow.uses.desc()], ()],
+    "group_by": [()],
+    "count": [Count.EXACT, Count.ESTIMATED, Count.capped(2), Count.NONE],
+    "include_deleted": [True, False],
+    "all_rows": [True, False],
+    "dry_run": [True, False],
+    "into": [Number],
+    "expected_version": [1, 2, None],
+    "expected_versions": [{1: 1}, {1: 1, 2: 1, 99: 1}, None],
+    "conflict": [Conflict(), Conflict([ThingRow.id], update=False), None],
+    "progress": [lambda done: None, [].append, int, None],
+    "chunk_size": [1, 2, 1000],
+    "max_rows": [0, 1, None],
+    "pause": [0, 0.0],
+}
+
+WRONG: dict[str, list[Any]] = {
+    "id": ["1", 1.0, True, None, [1], bytearray(b"1"), {}, ThingRow, 2**40],
+    "ids": [3, None, generator(), "12", b"12", bytearray(b"12"), {1}, {1: 2}, int, spec(1)],
+    "spec": [PATCH, None, {"id": 1}, ThingCreate, [spec(1)], CounterPatch(), ThingData(1, "a", "x", 1, None, 1)],
+    "specs": [3, None, "ab", b"ab", spec(1), {1: spec(1)}, ThingCreate, [PATCH], [None], [spec(7), PATCH], ["ab"]],
+    "patch": [spec(1), None, {"uses": 1}, ThingPatch, [PATCH], CounterPatch(), OptionalState.update(1)],
+    "patches": [3, None, "ab", [PATCH], PATCH, dict, {1: spec(1)}, {1: None}, {1: PATCH, 2: spec(2)}, {1: {"uses": 1}}],
+    "scope": [3, "a", OwnedBy, [ThingRow.id == 1], ThingFilter(), Single("a", SCOPE.existence_checks()[0])],
+    "filters": [3, "x", {"id": 1}, ThingRow.id == 1, ThingFilter, ["x"], [lambda x: x], [ThingRow]],
+    "pagination": [2, "first", {"first": 2}, OffsetPagination, Count.EXACT],
+    "orders": [ThingRow.name, "name", 3, ["name"], [lambda row: row], [ThingRow], {"name": 1}],
+    "group_by": [ThingRow.name, "name", 3, ["name"]],
+    "count": [5, "exact", True, Count],
+    "include_deleted": [1, "no", None],
+    "all_rows": [1, "yes", None],
+    "dry_run": [1, "no", None],
+    "into": [3, "ThingData", ThingData(1, "a", "x", 1, None, 1), [Number]],
+    "expected_version": ["1", 1.0, [1], {}],
+    "expected_versions": [3, "ab", [1], [(1, 1)], dict, {1: "1"}, {1: [1]}, {1: None}],
+    "conflict": ["id", 3, [ThingRow.id], Conflict, Conflict(["id"]), Conflict(ThingRow.id), Conflict(constraint=3)],  # type: ignore[list-item, arg-type]
+    "progress": [3, "x", lambda: None, told_later, lambda done, more: None],
+    "chunk_size": [0, -1, "1", 1.5, True, None],
+    "max_rows": [-1, "1", True, 1.5],
+    "pause": [-1, "0", None, True, float("nan"), float("inf"), 10**400],
+}
+
+ODD: list[Any] = [
+    *(None, 3, -1, 2**70, True, 1.5, float("nan"), Decimal("1.5"), "x", "\x00", "\ud800", b"x", memoryview(b"x")),
+    *(bytearray(b"x"), [], [1], [None], [[1]], {}, {1: 2}, {1}, frozenset({1}), (), (1, 2), object(), int, Exception()),
+    *(ThingRow, ThingRow.id, ThingRow.id == 1, sa.text("x"), sa.func.now(), sa.select(ThingRow), sa.null(), sa.true()),
+    *(lambda: None, lambda given: given, spec(1), PATCH, CounterPatch(), SCOPE, Conflict(), Query(), ThingFilter()),
+    *(Count.EXACT, NoPagination(), dt.datetime(2020, 1, 1), dt.timedelta(1), uuid.UUID(int=1), range(3)),
+    *([PATCH], [spec(1)], {1: PATCH}, {1: spec(1)}, {None: PATCH}, {"1": PATCH}, {(1,): PATCH}, {1.5: 1}, Number),
+    *(CounterRow.uses == 1, [CounterRow.uses == 1], [ThingRow.name == 3], [ThingRow.id == "x"], [ThingRow.deleted_at]),
+    *([1, 1], [1, "1"], [bytearray(b"x")], [{}], [2**70], [True], [float("nan")], ["\x00"], ["\ud800"], [[]]),
+]
+
+VERBS = sorted(public_methods())
+
+
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    """Give what a verb takes."""
+    given = inspect.signature(inspect.unwrap(getattr(Repository, name))).parameters
+    return {name: parameter for name, parameter in given.items() if name != "self"}
+
+
+def arguments(name: str, choose: Callable[[str], Any] = lambda name: RIGHT[name][0]) -> dict[str, Any]:
+    """Give a right call of a verb: what it needs, the scope, and no pauses."""
+    needed = {"scope", "pause"}
+    return {
+        name: choose(name)
+        for name, parameter in parameters(name).items()
+        if parameter.default is parameter.empty or name in needed
+    }
+
+
+async def call(things: ThingRepository, name: str, given: dict[str, Any]) -> Any:
+    """Call a verb, and read what it streams."""
+    made = getattr(things, name)(**given)
+    return await (read(made) if name == "stream" else made)
+
+
+WRONG_CALLS = [
+    pytest.param(name, parameter, wrong, id=f"{name}-{parameter}-{place}")
+    for name in VERBS
+    for parameter in parameters(name)
+    if parameter != "into" or name == "aggregate"
+    for place, wrong in enumerate(WRONG[parameter])
+]
+
+
+@pytest.fixture
+async def things(any_tables: WithTables) -> AsyncIterator[ThingRepository]:
+    async with things_in(any_tables) as made:
+        yield made
+
+
+def test_every_parameter_of_every_verb_is_held() -> None:
+    """A new parameter fails here until it says how it is held, in the verbs and in the tests below."""
+    verbs = [
+        verb
+        for operation in map(partial(getattr, operations), operations.__all__)
+        if inspect.isclass(operation)
+        for _, verb in inspect.getmembers(operation, inspect.isfunction)
+        if hasattr(verb, "operation")
+    ]
+    names = {name for verb in verbs for name in list(inspect.signature(verb).parameters)[2:]}
+    assert names == ARGUMENTS.keys() | READ_LATER
+    assert {name for verb in VERBS for name in parameters(verb)} == RIGHT.keys() == WRONG.keys()
+
+
+async def test_the_right_calls_are_right(things: ThingRepository) -> None:
+    """Of calls that fail anyway, the tests below would say nothing."""
+    for id, name in enumerate(sorted(VERBS, key=lambda name: ("delete" in name, "purge" in name)), 100):
+        right = {name: given[0] for name, given in RIGHT.items()} | {"id": 2, "spec": spec(id), "specs": [spec(id)]}
+        if name not in ("restore", "delete", "purge"):
+            await call(things, name, arguments(name, right.__getitem__))
+
+
+async def test_wrong_arguments_are_told_by_their_kinds_and_nothing_is_sent(things: ThingRepository) -> None:
+    """Before a scope's check even; the message never has the value itself."""
+    for parameter in WRONG_CALLS:
+        name, wrong_name, wrong = parameter.values
+        assert isinstance(name, str)
+        assert isinstance(wrong_name, str)
+        with count_statements(things.db) as sent, pytest.raises(RepositoryError) as caught:
+            await call(things, name, {**arguments(name), wrong_name: wrong})
+        if {"id": "pk"}.get(wrong_name, wrong_name) in ARGUMENTS:
+            assert sent == [], (name, wrong_name, kind_of(wrong))
+        assert caught.value.error_code.startswith(f"thing_{name}_"), (name, wrong_name)
+
+
+async def test_ids_are_a_list(things: ThingRepository) -> None:
+    """The message says what was given, and what to write."""
+    for name in ("batch_get", "batch_update", "batch_delete", "batch_restore", "batch_purge", "batch_purge_partial"):
+        for wrong in (3, generator(), "12", {1}, {1: 2}, None, int):
+            with pytest.raises(InvalidValue) as caught:
+                await call(things, name, {**arguments(name), "ids": wrong})
+            assert str(caught.value) == f"ids are a list of keys, not {kind_of(wrong)}: write [id], or list(ids)"
+
+
+async def test_a_patch_creates_nothing_and_a_spec_changes_nothing(things: ThingRepository) -> None:
+    """Whatever form the verb has; another row's patch is refused likewise."""
+    calls = [
+        *(things.create(PATCH, scope=SCOPE), things.upsert(PATCH, scope=SCOPE)),  # type: ignore[arg-type]
+        *(verb([spec(7), PATCH], scope=SCOPE) for verb in (things.batch_create, things.load, things.batch_upsert)),  # type: ignore[operator]
+        things.batch_create_partial([spec(7), PATCH], scope=SCOPE),  # type: ignore[list-item]
+        things.load(iter([spec(7), PATCH]), scope=SCOPE, chunk_size=1),  # type: ignore[list-item]
+    ]
+    for made in calls:
+        with pytest.raises(
+            MappingError, match=r"ThingPatch is a Patch, which changes one: give a Spec\[ThingRow\] here"
+        ):
+            await made
+    changes = [
+        things.update(1, spec(1), scope=SCOPE),  # type: ignore[arg-type]
+        things.batch_update([1], spec(1), scope=SCOPE),  # type: ignore[arg-type]
+        things.batch_update_each({1: PATCH, 2: spec(2)}, scope=SCOPE),  # type: ignore[dict-item]
+        things.batch_update_partial({1: PATCH, 2: spec(2)}, scope=SCOPE),  # type: ignore[dict-item]
+        things.update_where([ThingRow.id == 1], spec(1), scope=SCOPE),  # type: ignore[arg-type]
+    ]
+    for made in changes:
+        with pytest.raises(
+            MappingError, match=r"ThingCreate is a Spec, which creates a row: give a Patch\[ThingRow\] here"
+        ):
+            await made
+    assert [thing.id for thing in await things.search(Unscoped(reason="a test"))] == [1, 2, 3]
+
+
+async def test_existence_checks_are_a_list(things: ThingRepository) -> None:
+    """One check alone stands in a list, too; in a scope that is part of another one likewise."""
+    for given in (SCOPE.existence_checks()[0], 3, None, "x", [3], {}):
+        for scope in (Single("a", given), AllOf(Single("a", given), ThingRow.id == 1)):
+            with pytest.raises(ScopeError, match=r"Single.existence_checks\(\) gives a list of ExistenceCheck"):
+                await things.get(1, scope)
+
+
+def odd_call(chance: random.Random) -> tuple[str, dict[str, Any]]:
+    """Give a verb and arguments of any kind for it, most of them right."""
+    name = chance.choice(VERBS)
+    given = dict[str, Any]()
+    for parameter, declared in parameters(name).items():
+        if declared.default is declared.empty or chance.random() < 0.4 or parameter in ("scope", "pause"):
+            pool = chance.choices([RIGHT[parameter], WRONG[parameter], ODD], [8, 2, 2])[0]
+            given[parameter] = chance.choice(pool)
+    if isinstance(given.get("pause"), int | float) and given["pause"] > 1:
+        del given["pause"]
+    return name, given
+
+
+async def test_any_call_has_a_result_or_an_error_of_rowsmiths(things: ThingRepository) -> None:
+    """Nothing raw reaches the caller, and no connection is left behind."""
+    chance, raw = random.Random(SEED), Counter[str]()
+    for _ in range(CALLS):
+        name, given = odd_call(chance)
+        try:
+            await call(things, name, given)
+        except RepositoryError:
+            pass
+        except Exception as exc:  # noqa: BLE001 - all of them are collected
+            raw[f"{name}: {type(exc).__name__} {exc} of {given}"] += 1
+    assert not raw, "\n".join(raw)
+    assert things.db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
