@@ -127,17 +127,15 @@ def whole(expression: ColumnElement[T]) -> ColumnElement[T]:
     """Give an expression that nothing beside it can take apart, nor one part of it another."""
     if isinstance(expression, Whole):
         return expression
-    given: Any = bare(expression)
-    if isinstance(given, BooleanClauseList) and given.clauses:
-        join = and_ if given.operator is operators.and_ else or_
+    given = inner = bare(expression)
+    if isinstance(inner, BooleanClauseList) and given.clauses:
+        join: Any = and_ if given.operator is operators.and_ else or_
         given = join(*map(whole, given.clauses))
-    elif isinstance(given, AsBoolean):
-        flag = cast("Any", given)
-        given = cast("Any", AsBoolean)(whole(flag.element), flag.operator, flag.negate)
-    elif isinstance(given, UnaryExpression) and given.operator is operators.inv:
-        inverted = cast("Any", given)
-        given = cast("Any", UnaryExpression)(whole(inverted.element), operator=operators.inv, type_=inverted.type)
-    return Whole[T](cast("Any", given))
+    elif isinstance(inner, AsBoolean):
+        given = cast("Any", AsBoolean)(whole(given.element), given.operator, given.negate)
+    elif isinstance(inner, UnaryExpression) and given.operator is operators.inv:
+        given = cast("Any", UnaryExpression)(whole(given.element), operator=operators.inv, type_=given.type)
+    return Whole(given)
 
 
 def limited(statement: TStatement, *conditions: ColumnElement[bool]) -> TStatement:
@@ -151,11 +149,9 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     Raises:
         InvalidFilter: it is neither; a Python ``bool`` is the usual slip (``is None`` for ``.is_(None)``).
     """
-    given: Any = condition
-    if callable(given) and not isinstance(given, _NO_BUILDERS):
-        given = built(given, "a condition")
-    as_sql: Any = getattr(given, "__clause_element__", None)
-    expression: Any = given if as_sql is None else as_sql()
+    is_builder = callable(condition) and not isinstance(condition, _NO_BUILDERS)
+    given: Any = built(cast("Any", condition), "a condition") if is_builder else condition
+    expression: Any = given.__clause_element__() if hasattr(given, "__clause_element__") else given
     if not isinstance(expression, ColumnElement):
         raise InvalidFilter(
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {kind_of(expression)}; "
@@ -170,14 +166,14 @@ def check_boolean(condition: ColumnElement[Any]) -> None:
     Raises:
         InvalidFilter: it is one. An operator's type says nothing, as it may be its operand's.
     """
-    alone = cast("Any", bare(condition))
-    stored = cast("Any", alone.type if isinstance(alone, Column) else None)
+    alone = bare(condition)
+    declared = stored = cast("Any", alone).type if isinstance(alone, Column) else None
     while isinstance(stored, TypeDecorator):
-        stored = cast("Any", stored).impl_instance
+        stored = stored.impl_instance
     if isinstance(stored, _NEVER_BOOLEAN):
         raise InvalidFilter(
             f"a column alone is a condition where it is true or false, and {alone} is "
-            f"{type(cast('Any', alone).type).__name__}: compare it with something, as in GroupRow.name == 'x'"
+            f"{type(declared).__name__}: compare it with something, as in GroupRow.name == 'x'"
         )
 
 

@@ -199,9 +199,5 @@ def _is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:
     operation: Any = getattr(verb, "__self__", None)
     if isinstance(operation, Operation) and cast("Any", operation).entity.shape.layout.collections:
         return True
-    return any(_counts(given) for given in (*args, *kwargs.values()))
-
-
-def _counts(given: Any) -> bool:
-    count = given.count if isinstance(given, Query) else given
-    return isinstance(count, Count) and count != Count.NONE
+    counts = (given.count if isinstance(given, Query) else given for given in (*args, *kwargs.values()))
+    return any(isinstance(count, Count) and count != Count.NONE for count in counts)

@@ -151,9 +151,14 @@ class EmbeddedPostgres:
         if self._data_dir is None or self._starter != os.getpid():
             return  # never started, or this is a fork of the process that did
         if self._guard is not None:
-            self._stop_guard(self._guard)
-            self._call("pg_ctl", "-D", str(self._data_dir), "-m", self._stop_mode(), "-w", "stop")
-        self._remove_files(self._data_dir)
+            self._guard.kill()
+            self._guard.communicate()
+            mode = "immediate" if self.is_throw_away else "fast"
+            self._call("pg_ctl", "-D", str(self._data_dir), "-m", mode, "-w", "stop")
+            if self._socket_dir not in (None, self._data_dir):
+                shutil.rmtree(self.socket_dir, ignore_errors=True)
+        if self.is_throw_away:
+            shutil.rmtree(self._data_dir, ignore_errors=True)
         self._data_dir = self._socket_dir = self._guard = None
         atexit.unregister(self.stop)
 
@@ -185,14 +190,11 @@ class EmbeddedPostgres:
         if self._is_up() and self._owner_lives():
             return
         if not (data_dir / "PG_VERSION").exists():
-            self._initialise()
+            locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
+            self._run("initdb", "-D", str(data_dir), "-U", SUPERUSER, "--auth=trust", "--no-sync", *locale)
+            with (data_dir / "postgresql.conf").open("a") as config:
+                config.write(f"\ninclude_if_exists = '{CONFIG_FILE}'\n")
         self._launch()
-
-    def _initialise(self) -> None:
-        locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
-        self._run("initdb", "-D", str(self.data_dir), "-U", SUPERUSER, "--auth=trust", "--no-sync", *locale)
-        with (self.data_dir / "postgresql.conf").open("a") as config:
-            config.write(f"\ninclude_if_exists = '{CONFIG_FILE}'\n")
 
     def _launch(self) -> None:
         if self._is_up():  # left over from an owner that was killed: it may have other settings
@@ -237,20 +239,6 @@ class EmbeddedPostgres:
             user=_system_user(),
             start_new_session=True,  # Ctrl-C in the terminal is for us, not for it
         )
-
-    @staticmethod
-    def _stop_guard(guard: subprocess.Popen[bytes]) -> None:
-        guard.kill()
-        guard.communicate()
-
-    def _stop_mode(self) -> str:
-        return "immediate" if self.is_throw_away else "fast"
-
-    def _remove_files(self, data_dir: Path) -> None:
-        if self._socket_dir not in (None, data_dir) and self._guard is not None:
-            shutil.rmtree(self.socket_dir, ignore_errors=True)
-        if self.is_throw_away:
-            shutil.rmtree(data_dir, ignore_errors=True)
 
     def _give_to_system_user(self) -> None:
         """Let the user that root's servers run as own the data and reach the programs."""

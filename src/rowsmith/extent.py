@@ -7,7 +7,7 @@ them, and AND, OR and NOT over both. Nothing here talks to a database.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, cast
 
@@ -91,13 +91,13 @@ def _compared(given: Any, table: Table) -> Extent:
     return Extent.ALL if same else found
 
 
-def _known(value: Any, given: ColumnElement[Any], table: Table) -> Extent:
+def _known(value: object, given: ColumnElement[Any], table: Table) -> Extent:
     if value is None or isinstance(value, (bool, int)):
         return Extent.ALL if value else Extent.NONE
     return Extent.SOME if any(_reads(part, table) for part in visitors.iterate(given)) else Extent.FIXED
 
 
-def _evaluated(operator: Any, left: Any, right: Any) -> Any:
+def _evaluated(operator: Callable[[Any, Any], Any], left: object, right: object) -> Any:
     if left is None or right is None:
         return None
     try:
@@ -106,7 +106,7 @@ def _evaluated(operator: Any, left: Any, right: Any) -> Any:
         return _UNKNOWN
 
 
-def _value(given: Any) -> Any:
+def _value(given: ColumnElement[Any]) -> Any:
     alone: Any = bare(given)
     if isinstance(alone, (True_, False_)):
         return isinstance(alone, True_)

@@ -88,10 +88,12 @@ def order_terms(orders: Sequence[Order], primary_key: Sequence[ColumnElement[Any
     """
     terms: list[OrderTerm] = []
     for order in orders:
-        term = _parse(_expression_of(order), primary_key)
-        if _holds(terms, term.expression):
-            raise InvalidFilter(f"the order {term.expression} is given twice: name each expression once")
-        terms.append(term)
+        bare, direction, nulls = _unwrap(_expression_of(order))
+        if _holds(terms, bare):
+            raise InvalidFilter(f"the order {bare} is given twice: name each expression once")
+        descending = direction is True
+        nulls_first = descending if nulls is None else nulls
+        terms.append(OrderTerm(bare, descending, nulls_first, _is_nullable(bare, primary_key)))
     descending = bool(terms) and terms[-1].descending
     for column in primary_key:
         if not _holds(terms, column):
@@ -116,13 +118,6 @@ def _expression_of(order: Any) -> ColumnElement[Any]:
 
 def _is_expression(order: object) -> TypeGuard[ColumnElement[Any]]:
     return isinstance(order, ColumnElement)
-
-
-def _parse(expression: ColumnElement[Any], primary_key: Sequence[ColumnElement[Any]]) -> OrderTerm:
-    bare, direction, nulls = _unwrap(expression)
-    descending = direction is True
-    nulls_first = descending if nulls is None else nulls
-    return OrderTerm(bare, descending, nulls_first, _is_nullable(bare, primary_key))
 
 
 def _unwrap(given: ColumnElement[Any]) -> tuple[ColumnElement[Any], bool | None, bool | None]:

@@ -296,7 +296,7 @@ def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
     given: Any = scope.existence_checks()
     name = f"{type(scope).__name__}.existence_checks() gives a list of ExistenceCheck"
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
-        raise ScopeError(f"{name}, not {kind_of(cast('Any', given))}: write [ExistenceCheck(...)]")
+        raise ScopeError(f"{name}, not {kind_of(given)}: write [ExistenceCheck(...)]")
     checks = list(cast("Iterable[ExistenceCheck]", given))
     for check in checks:
         if not (isinstance(cast("Any", check), ExistenceCheck) and callable(check.error)):
@@ -307,10 +307,10 @@ def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
 def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) -> list[ColumnElement[bool]]:
     """Give the conditions of a scope one by one, those left out that hold for every row."""
     parts: list[ColumnElement[bool]] = []
-    for condition in cast("Sequence[Any]", conditions):
-        if isinstance(condition, TextClause) and extent(cast("Any", condition), info.table) is not Extent.SOME:
-            continue  # it names no column: as good as not given
-        parts.extend(_conjuncts(resolve(cast("Any", condition))))
+    for condition in conditions:
+        given = cast("Any", condition)
+        if not isinstance(given, TextClause) or extent(cast("Any", given), info.table) is Extent.SOME:
+            parts.extend(_conjuncts(resolve(condition)))
     extents = [extent(part, info.table) for part in parts]
     if not {Extent.SOME, Extent.NONE} & set(extents):
         raise EmptyScope(
@@ -320,7 +320,7 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) ->
     return [part for part, found in zip(parts, extents, strict=True) if found is not Extent.ALL]
 
 
-def _filters_hint(given: Any) -> str:
+def _filters_hint(given: object) -> str:
     """Say where filters stand, if it is those that were given for a scope."""
     is_code = isinstance(given, list | tuple | ColumnElement)
     if isinstance(given, type) or not (is_code or hasattr(given, "to_conditions") or hasattr(given, "conditions")):
@@ -428,9 +428,9 @@ def check_values(condition: ColumnElement[bool], info: RowInfo[Any]) -> None:
             raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
         if not isinstance(element, BindParameter):
             continue
-        bind = cast("Any", element)
-        check, given = check_for_comparison(bind.type), bind.effective_value
-        for value in given or () if bind.expanding else (given,):
+        kind, given = cast("Any", element).type, cast("Any", element).effective_value
+        check = check_for_comparison(kind)
+        for value in given or () if element.expanding else (given,):
             if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
                 raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")
 

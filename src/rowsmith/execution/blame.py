@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,16 +23,12 @@ def blame(db_sess: AsyncSession, failure: BaseException) -> Origin:
     constraint, table = constraint_of(failure)
     owners = (origin for origin in origins if _owns(origin.table, constraint, table))
     declared = (origin for origin in origins if constraint in origin.violations)
-    return next(owners, None) or next(declared, None) or _only(origins)
+    # Of several that no name tells apart, one that deletes if all do.
+    is_one = len(origins) == 1 or all(origin.deletes for origin in origins)
+    return next(owners, None) or next(declared, None) or (origins[0] if origins and is_one else UNKNOWN)
 
 
 def _owns(table: Table | None, constraint: str | None, name: str | None) -> bool:
     if table is None:
         return False
     return table.name == name or any(item.name == constraint for item in table.constraints if constraint)
-
-
-def _only(origins: Iterable[Origin]) -> Origin:
-    """Give the one call there was; of several, one that deletes if all do."""
-    found = list(origins)
-    return found[0] if found and (len(found) == 1 or all(origin.deletes for origin in found)) else UNKNOWN

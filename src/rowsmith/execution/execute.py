@@ -37,7 +37,14 @@ async def execute(
         RepositoryError: what the database or driver said, translated; no cause attached.
         InvalidValue: a stored value is none of its column's type (an enum's member that was renamed).
     """
-    return read(await send(db_sess, statement, origin, options, parameters), origin)
+    result = await send(db_sess, statement, origin, options, parameters)
+    if not getattr(result, "returns_rows", True):
+        return result
+    try:
+        return result.freeze()()  # every value is read here, where what its type raises can be told
+    except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
+        failure = unreadable(exc, origin)
+    raise failure
 
 
 async def send(
@@ -47,26 +54,15 @@ async def send(
     options: Mapping[str, Any] | None = None,
     parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
 ) -> Result[Any]:
-    """Do the first half of :func:`execute`: the statement is sent."""
+    """Do the first half of :func:`execute`: the statement is sent, and no row is read yet."""
     if getattr(statement, "is_dml", False):
         remember(db_sess, origin)
         await flush(db_sess, origin)
     try:
         told: Any = {"execution_options": {**_FRESH, **(options or {})}, "bind_arguments": origin.binds}
         return await db_sess.execute(statement, parameters, **told)
-    except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
-        failure = translate_any(exc, origin)
-    raise failure
-
-
-def read(result: Result[Any], origin: Origin = UNKNOWN) -> Result[Any]:
-    """Do the second half of :func:`execute`: every value is read here, where what its type raises can be told."""
-    if not getattr(result, "returns_rows", True):
-        return result
-    try:
-        return result.freeze()()
     except Exception as exc:  # noqa: BLE001 - as above
-        failure = unreadable(exc, origin)
+        failure = translate_any(exc, origin)
     raise failure
 
 

@@ -29,10 +29,11 @@ class UtcDateTime(sqlite.DATETIME):
 
     def bind_processor(self, dialect: Dialect) -> Any:
         """Give the function that stores a value."""
-        settle = _to_utc if self.timezone else _unchanged
 
         def store(value: dt.datetime | None) -> str | None:
-            return None if value is None else settle(value).isoformat(" ")
+            if value is not None and value.tzinfo is not None and self.timezone:
+                value = value.astimezone(dt.UTC).replace(tzinfo=None)
+            return None if value is None else value.isoformat(" ")
 
         return store
 
@@ -41,21 +42,10 @@ class UtcDateTime(sqlite.DATETIME):
         read: Any = super().result_processor(dialect, coltype)
 
         def aware(value: Any) -> dt.datetime | None:
-            return _from_utc(read(value))
+            stored: dt.datetime | None = read(value)
+            return None if stored is None else stored.replace(tzinfo=dt.UTC)
 
         return aware if self.timezone else read
-
-
-def _to_utc(value: dt.datetime) -> dt.datetime:
-    return value if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
-
-
-def _unchanged(value: dt.datetime) -> dt.datetime:
-    return value
-
-
-def _from_utc(value: dt.datetime | None) -> dt.datetime | None:
-    return None if value is None else value.replace(tzinfo=dt.UTC)
 
 
 def prepare_sqlite(engine: Engine) -> None:

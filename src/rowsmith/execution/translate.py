@@ -84,8 +84,10 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
     facts = _facts(driver, origin)
     kind = _direction(_kind(failure, driver), getattr(driver, "table_name", facts.table), facts, origin)
     facts = _with_foreign_key(facts, kind, origin)
-    factory = origin.violations.get(facts.constraint or "", kind)
-    return _located(factory(_message(kind, driver, facts)), facts)
+    error = origin.violations.get(facts.constraint or "", kind)(_message(kind, driver, facts))
+    if isinstance(error, RepositoryError):
+        error.facts = facts
+    return error
 
 
 def translate_any(failure: Exception, origin: Origin = UNKNOWN) -> Exception:
@@ -192,7 +194,9 @@ def is_disconnect(failure: BaseException) -> bool:
 
 
 def _kind(failure: BaseException, driver: BaseException) -> Kind:
-    return _kind_by_code(failure, driver) or _kind_by_class(failure, driver)
+    # SQLAlchemy wraps what its bind processors raise, whatever that is, in a StatementError.
+    unknown = errors.InvalidValue if isinstance(failure, exc.StatementError) else errors.DatabaseFault
+    return _kind_by_code(failure, driver) or kind_of_class(type(driver)) or unknown
 
 
 def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
@@ -215,12 +219,6 @@ _RESTRICTED = "FOREIGN KEY constraint failed"
 """SQLite refuses by RESTRICT as a trigger would, and only its words tell it from a trigger of the application's."""
 
 
-def _kind_by_class(failure: BaseException, driver: BaseException) -> Kind:
-    # SQLAlchemy wraps what its bind processors raise, whatever that is, in a StatementError.
-    wrapped = isinstance(failure, exc.StatementError)
-    return kind_of_class(type(driver)) or (errors.InvalidValue if wrapped else errors.DatabaseFault)
-
-
 def _direction(kind: Kind, table: str | None, facts: ErrorFacts, origin: Origin) -> Kind:
     """A foreign key fails from either end; the server reports the referencing table in both cases."""
     if kind is not errors.ReferenceNotFound or origin.table is None:
@@ -238,7 +236,7 @@ def _writes_no_reference(facts: ErrorFacts, origin: Origin) -> bool:
     return not any(column.name in origin.writes for key in named or keys for column in key.columns)
 
 
-def _facts(driver: Any, origin: Origin) -> ErrorFacts:
+def _facts(driver: BaseException, origin: Origin) -> ErrorFacts:
     facts = replace(origin.facts(), sqlstate=getattr(driver, "sqlstate", None))
     if isinstance(driver, sqlite3.Error):
         return _sqlite_facts(driver, facts, origin)
@@ -251,7 +249,7 @@ def _facts(driver: Any, origin: Origin) -> ErrorFacts:
     )
 
 
-def _name(driver: Any, field: str, origin: Origin) -> str | None:
+def _name(driver: BaseException, field: str, origin: Origin) -> str | None:
     """Give a name from a field of PostgreSQL's error, where it is known to be one: RAISE can put anything there."""
     name: str | None = getattr(driver, field, None)
     if name is None or getattr(driver, "server_source_filename", None) in _CONSTRAINT_SOURCES:
@@ -297,7 +295,7 @@ def _with_foreign_key(facts: ErrorFacts, kind: Kind, origin: Origin) -> ErrorFac
     return replace(facts, constraint=name_of(key), table=key.table.name, columns=tuple(key.column_keys))
 
 
-def _message(kind: type[RepositoryError], driver: Any, facts: ErrorFacts) -> str:
+def _message(kind: type[RepositoryError], driver: BaseException, facts: ErrorFacts) -> str:
     if kind is errors.DatabaseFault:
         return f"{kind.default_message}: {_fault(driver)}"
     names = {"constraint": facts.constraint, "table": facts.table, "columns": ", ".join(facts.columns)}
@@ -305,30 +303,20 @@ def _message(kind: type[RepositoryError], driver: Any, facts: ErrorFacts) -> str
     return f"{kind.default_message} ({known})" if known else kind.default_message
 
 
-def _fault(driver: Any) -> str:
+def _fault(driver: BaseException) -> str:
     """Tell a fault apart for whoever mends it, in words that quote no value: codes, classes, names in the schema."""
     sqlstate, code = getattr(driver, "sqlstate", None), getattr(driver, "sqlite_errorname", None)
     if code is not None:
         return str(code)
     if sqlstate is None:
         return type(driver).__name__
-    names = f": {driver.message}" if _names_only_schema(driver) else ""
+    source, context = getattr(driver, "server_source_filename", None), getattr(driver, "context", None)
+    # Said of the statement itself, whose text has names only, and of nothing inside it.
+    names = f": {cast('Any', driver).message}" if source in _ANALYSIS_SOURCES and context is None else ""
     return f"SQLSTATE {sqlstate}, {type(driver).__name__}{names}"
-
-
-def _names_only_schema(driver: Any) -> bool:
-    """Say whether PostgreSQL says this of the statement itself, whose text has names only, and of nothing inside it."""
-    source = getattr(driver, "server_source_filename", None)
-    return source in _ANALYSIS_SOURCES and getattr(driver, "context", None) is None
 
 
 _ANALYSIS_SOURCES = frozenset(
     {"aclchk.c", "execMain.c", "parse_func.c", "parse_oper.c", "parse_relation.c", "parse_target.c"}
 )
 """The files of PostgreSQL 14 to 18 that report a name or a privilege that is not there, and row security."""
-
-
-def _located(error: Exception, facts: ErrorFacts) -> Exception:
-    if isinstance(error, RepositoryError):
-        error.facts = facts
-    return error

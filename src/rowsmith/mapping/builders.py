@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, starmap
 from typing import Any, get_args
 
@@ -66,13 +66,10 @@ def _field(place: tuple[int | str, ...], into: Any, names: Sequence[str]) -> str
     first = place[0] if place else ""
     if isinstance(first, int):  # the place of an argument
         return names[first] if first < len(names) else "a field"
-    return first if first in {*names, *_field_names(into)} else into.__name__
-
-
-def _field_names(into: Any) -> Iterator[str]:
     fields: dict[str, Any] = getattr(into, "__pydantic_fields__", {})
     known = ((name, info.alias, info.validation_alias) for name, info in fields.items())
-    return (name for name in chain.from_iterable(known) if isinstance(name, str))
+    aliases = {name for name in chain.from_iterable(known) if isinstance(name, str)}
+    return first if first in {*names, *aliases} else into.__name__
 
 
 def _kind(given: str) -> str:

@@ -99,7 +99,10 @@ def annotation(into: type[Any], name: str) -> tuple[Any, Sequence[Any]]:
         NameError: it names a class that is not there (yet).
     """
     if not dataclasses.is_dataclass(into) and issubclass(into, BaseModel):
-        return _of_model(into, name)
+        if not into.__pydantic_complete__ and not into.model_rebuild(raise_errors=False):
+            raise NameError(f"an annotation of {into.__name__} cannot be resolved")
+        entry = into.model_fields[name]
+        return entry.annotation, entry.metadata
     owner, given = field_annotations(into).get(name, (into, Any))
     module = sys.modules.get(owner.__module__)
     holder = types.SimpleNamespace(__annotations__={name: given})
@@ -110,13 +113,6 @@ def annotation(into: type[Any], name: str) -> tuple[Any, Sequence[Any]]:
 
 
 _UNRESOLVED = (NameError, AttributeError, TypeError)
-
-
-def _of_model(into: type[BaseModel], name: str) -> tuple[Any, Sequence[Any]]:
-    if not into.__pydantic_complete__ and not into.model_rebuild(raise_errors=False):
-        raise NameError(f"an annotation of {into.__name__} cannot be resolved")
-    entry = into.model_fields[name]
-    return entry.annotation, entry.metadata
 
 
 def nested(into: type[Any], name: str) -> Nested:

@@ -59,8 +59,4 @@ def _same_layout(twin: type[Any], into: type[Any]) -> bool:
         twin().__class__ = into
     except TypeError:
         return False
-    return not any(_is_data_descriptor(into, entry.name) for entry in dataclasses.fields(into))
-
-
-def _is_data_descriptor(into: type[Any], name: str) -> bool:
-    return hasattr(getattr(into, name, None), "__set__")
+    return not any(hasattr(getattr(into, entry.name, None), "__set__") for entry in dataclasses.fields(into))

@@ -23,7 +23,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
-from rowsmith.mapping.fields import Nested, Stored, nested, sources
+from rowsmith.mapping.fields import Nested, Source, Stored, nested, sources
 from rowsmith.mapping.row import RowInfo, row_info
 
 Record: TypeAlias = Sequence[Any]
@@ -53,7 +53,7 @@ class Layout:
     collections: tuple[Collection, ...] = ()
     returnable: bool = True
 
-    def select_from(self, row: Any, *extra: Any) -> AnySelect:
+    def select_from(self, row: type[Any], *extra: Any) -> AnySelect:
         """Give the SELECT of this layout, and of further expressions after it."""
         statement: AnySelect = select(*self.selects, *extra).select_from(row)
         return self.joined(statement)
@@ -160,7 +160,7 @@ class _Draft:
         self.selects.append(expression)
         return len(self.selects) - 1
 
-    def _field(self, level: _Level, into: type[Any], name: str, source: Any) -> Make:
+    def _field(self, level: _Level, into: type[Any], name: str, source: Source) -> Make:
         match source:
             case Stored():
                 return _column(self.place(level, name))
@@ -196,7 +196,9 @@ class _Draft:
     ) -> _Grouped:
         target = row_info(relationship.mapper.class_)
         layout = _layout(_Level(target, target.row, path), into)
-        pairs = _direct_pairs(relationship)
+        # Where the child itself says whose it is: the parent's column, and the child's.
+        is_direct = relationship.direction is RelationshipDirection.ONETOMANY and _is_plain(relationship)
+        pairs = _pairs(relationship) if is_direct else None
         if pairs is None:
             parent = aliased(level.info.row)
             names = level.info.primary_key
@@ -296,13 +298,6 @@ def is_certain(relationship: RelationshipProperty[Any]) -> bool:
         not local.nullable and any(key.column is remote for key in local.foreign_keys)
         for local, remote in _pairs(relationship)
     )
-
-
-def _direct_pairs(relationship: RelationshipProperty[Any]) -> list[tuple[Column[Any], Column[Any]]] | None:
-    """Give (parent's column, child's column) where the child itself says whose it is."""
-    if relationship.direction is RelationshipDirection.ONETOMANY and _is_plain(relationship):
-        return _pairs(relationship)
-    return None
 
 
 def _pairs(relationship: RelationshipProperty[Any]) -> list[tuple[Column[Any], Column[Any]]]:

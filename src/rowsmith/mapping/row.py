@@ -72,23 +72,15 @@ class RowInfo(Generic[TRow]):
         Raises:
             InvalidValue: it has the wrong number of parts, or a part its column cannot hold.
         """
-        parts: tuple[Any, ...] = (pk,) if len(self.primary_key) == 1 else self._composite(pk)
-        for name, part in zip(self.primary_key, parts, strict=True):
-            self._check_key_part(name, part)
+        names = self.primary_key
+        parts: tuple[Any, ...] = (pk,) if len(names) == 1 else pk
+        if not isinstance(cast("Any", parts), tuple) or len(parts) != len(names):
+            raise InvalidValue(f"the key of {self.row.__name__} is a tuple of {len(names)}: ({', '.join(names)})")
+        for name, part in zip(names, parts, strict=True):
+            complaint = "is part of the key: None names no row" if part is None else self.check(name)(part)
+            if complaint:
+                raise InvalidValue(f"{self.row.__name__}.{name} {complaint}")
         return parts
-
-    def _composite(self, pk: Any) -> tuple[Any, ...]:
-        parts = cast("tuple[Any, ...]", pk) if isinstance(pk, tuple) else ()  # type: ignore[redundant-cast]
-        if len(parts) == len(self.primary_key):
-            return parts
-        raise InvalidValue(
-            f"the key of {self.row.__name__} is a tuple of {len(self.primary_key)}: ({', '.join(self.primary_key)})"
-        )
-
-    def _check_key_part(self, name: str, part: Any) -> None:
-        complaint = "is part of the key: None names no row" if part is None else self.check(name)(part)
-        if complaint:
-            raise InvalidValue(f"{self.row.__name__}.{name} {complaint}")
 
     def key_condition(self, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the row with this key."""
@@ -99,10 +91,7 @@ class RowInfo(Generic[TRow]):
         column = self.columns[name]
         filled = column.default or column.server_default or column.computed or column.identity
         ours = name == self.version or name in self.discriminator
-        return not (column.nullable or filled or ours or self._is_autoincrement(column))
-
-    def _is_autoincrement(self, column: Column[Any]) -> bool:
-        return column is self.table.autoincrement_column
+        return not (column.nullable or filled or ours or column is self.table.autoincrement_column)
 
     @cached_property
     def discriminator(self) -> dict[str, Any]:
@@ -143,7 +132,10 @@ class RowInfo(Generic[TRow]):
     def is_foreign(self, name: str, values: Iterable[Any]) -> bool:
         """Say whether one of these values of an attribute would make a row another class's."""
         identities = self._identities if name in self._kinds else None
-        return identities is not None and any(not _is_among(value, identities) for value in values)
+        if identities is None:
+            return False
+        # Of a SQL expression nobody knows.
+        return any(hasattr(v, "__clause_element__") or hasattr(v, "compile") or v not in identities for v in values)
 
     def is_json(self, name: str) -> bool:
         """Say whether the attribute is a JSON column, for which SQLAlchemy tells JSON null from SQL NULL."""
@@ -208,9 +200,5 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _is_among(value: Any, identities: list[Any]) -> bool:
-    return not hasattr(value, "__clause_element__") and not hasattr(value, "compile") and value in identities
-
-
-def _name(thing: Any) -> str:
+def _name(thing: object) -> str:
     return getattr(thing, "__name__", None) or type(thing).__name__

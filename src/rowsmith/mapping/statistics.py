@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
@@ -59,9 +59,9 @@ class _Reader:
         if isinstance(marker, Aggregate):
             return self._aggregate(name, marker)
         if marker is None and name not in self.info.columns:
-            meant = nearest(name, self._names())
+            meant = nearest(name, (key.key for key in self.keys if isinstance(key, Column) and key.key))
             raise MappingError(f"{self._where(name)} is neither grouped by nor aggregated{meant}")
-        expression = self._column(name) if marker is None else marker.resolve()
+        expression = self.info.attribute(name).expression if marker is None else marker.resolve()
         key = next((key for key in self.keys if _same(key, expression)), None)
         if key is not None:
             return key  # the very same: a second parameter in its place would be another expression to PostgreSQL
@@ -80,16 +80,14 @@ class _Reader:
         if marker.kind == "sum" and not is_optional:
             expression = func.coalesce(expression, 0, type_=expression.type)
         elif marker.kind != "count" and not is_optional and not self._is_certain(marker):
-            raise MappingError(f"{self._where(name)} is None where there is no value: write {_named(kind)} | None")
+            named = getattr(kind, "__name__", str(kind))
+            raise MappingError(f"{self._where(name)} is None where there is no value: write {named} | None")
         return expression if marker.kind == "count" else _typed(expression, kind)
 
     def _is_certain(self, marker: Aggregate) -> bool:
         """Say whether there is a value in every group: one is never empty, and its column holds no NULL."""
         over = None if marker.expression is None else Expr(marker.expression).resolve()
         return bool(self.keys) and not marker.conditions and isinstance(over, Column) and over.nullable is False
-
-    def _column(self, name: str) -> ColumnElement[Any]:
-        return self.info.attribute(name).expression
 
     def _is_aggregated(self, expression: Any) -> bool:
         """Say whether each column in an expression stands inside of a function, or is a key."""
@@ -98,9 +96,6 @@ class _Reader:
         if isinstance(expression, FunctionElement | FunctionFilter | WithinGroup | SelectBase):
             return True
         return not isinstance(expression, Column) and all(map(self._is_aggregated, expression.get_children()))
-
-    def _names(self) -> Iterator[str]:
-        return (key.key for key in self.keys if isinstance(key, Column) and key.key)
 
     def _where(self, name: str) -> str:
         return f"{self.into.__name__}.{name} (of {self.info.row.__name__})"
@@ -121,14 +116,10 @@ def _kind(into: type[Any], name: str) -> tuple[Any, bool]:
     return (parts[0] if len(parts) == 1 else Any), len(parts) < len(get_args(given))
 
 
-def _typed(expression: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+def _typed(expression: ColumnElement[Any], kind: object) -> ColumnElement[Any]:
     """Have a number come as the field's own type: PostgreSQL's sums and means are wider than what they are of."""
     if kind is int:
         return cast(expression, BigInteger)
     if kind is float:
         return cast(expression, Float(53))
     return type_coerce(expression, Numeric()) if kind is Decimal else expression
-
-
-def _named(kind: Any) -> str:
-    return getattr(kind, "__name__", str(kind))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from inspect import get_annotations
 from typing import Annotated, Any, ClassVar, Generic, cast, get_args, get_origin
 
@@ -41,20 +41,25 @@ class _Written(Generic[TRow]):
         Returns:
             Attribute name to value. Fields left at ``nop`` are absent.
         """
-        values = ((name, _settled(getattr(self, name))) for name in self.__rowsmith_fields__)
-        return {name: value for name, value in values if value is not UNSET}
+        values: dict[str, Any] = {}
+        for name in self.__rowsmith_fields__:
+            value: Any = getattr(self, name)
+            if isinstance(value, (OptionalState, TriState)):
+                value = cast("Any", value).to_value()
+            if value is not UNSET:
+                values[name] = value
+        return values
 
     @classmethod
     def _bind(cls) -> bool:
         """Find the row among the type arguments and hold the fields against it; False for a generic base."""
         row = row_argument(cls)
-        return row is not None and cls._hold(row_info(row))
-
-    @classmethod
-    def _hold(cls, info: RowInfo[Any]) -> bool:
+        if row is None:
+            return False
+        info, names = row_info(row), tuple(field_annotations(cls))
         _forbid_extras(cls)
-        names = tuple(field_annotations(cls))
-        children = tuple(name for name in names if _is_relationship(info, name))
+        known = {name: info.mapper.get_property(name) for name in names if info.mapper.has_property(name)}
+        children = tuple(name for name in known if isinstance(known[name], RelationshipProperty))
         fields = tuple(name for name in names if name not in children)
         if _is_plain(cls):
             _refuse_strangers(cls, info, fields)
@@ -100,8 +105,17 @@ class Patch(_Written[TRow]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls._bind():
-            _require_states(cls, cast("RowInfo[Any]", cls.__rowsmith_info__))
+        if not cls._bind():
+            return
+        info = cast("RowInfo[Any]", cls.__rowsmith_info__)
+        for name, (owner, annotation) in field_annotations(cls).items():
+            kind = _state_kind(owner, annotation)
+            if kind is None:
+                raise MappingError(f"{cls.__name__}.{name} must be OptionalState[...] or TriState[...]")
+            column = info.columns.get(name)
+            if kind is TriState and column is not None and not column.nullable:
+                where = f"{info.row.__name__}.{name}"
+                raise MappingError(f"{cls.__name__}.{name} is a TriState, but {where} is NOT NULL: use OptionalState")
 
 
 def checked_values(
@@ -181,31 +195,18 @@ def field_annotations(cls: type[Any]) -> dict[str, tuple[type[Any], Any]]:
     """
     found: dict[str, tuple[type[Any], Any]] = {}
     for base in reversed(cls.__mro__):
-        for name, annotation in _own_annotations(base):
-            found[name] = (base, annotation)
+        if base.__module__.partition(".")[0] in ("builtins", "typing", "typing_extensions", "pydantic"):
+            continue
+        for name, annotation in get_annotations(base).items():
+            text = annotation if isinstance(annotation, str) else repr(annotation)
+            if not name.startswith("_") and not _NO_FIELD.match(text):
+                found[name] = (base, annotation)
     return found
-
-
-def _own_annotations(base: type[Any]) -> Iterator[tuple[str, Any]]:
-    if base.__module__.partition(".")[0] in ("builtins", "typing", "typing_extensions", "pydantic"):
-        return
-    for name, annotation in get_annotations(base).items():
-        text = annotation if isinstance(annotation, str) else repr(annotation)
-        if not name.startswith("_") and not _NO_FIELD.match(text):
-            yield name, annotation
 
 
 def _is_plain(cls: Any) -> bool:
     """Say whether fields are written by their names, and so can be checked when the class is made."""
     return cls.to_values is cast("Any", _Written).to_values
-
-
-def _settled(value: Any) -> Any:
-    return cast("Any", value).to_value() if isinstance(value, (OptionalState, TriState)) else value
-
-
-def _is_relationship(info: RowInfo[Any], name: str) -> bool:
-    return info.mapper.has_property(name) and isinstance(info.mapper.get_property(name), RelationshipProperty)
 
 
 def _refuse_strangers(cls: type[Any], info: RowInfo[Any], names: Collection[str]) -> None:
@@ -224,18 +225,6 @@ def _require_columns(cls: type[Any], info: RowInfo[Any], given: Collection[str])
             f"add the field, or write filled={{{missing[0]!r}}} if a scope or parent supplies it"
             f"{nearest(missing[0], [name for name in given if name not in info.columns])}"
         )
-
-
-def _require_states(cls: type[Any], info: RowInfo[Any]) -> None:
-    for name, (owner, annotation) in field_annotations(cls).items():
-        kind = _state_kind(owner, annotation)
-        if kind is None:
-            raise MappingError(f"{cls.__name__}.{name} must be OptionalState[...] or TriState[...]")
-        column = info.columns.get(name)
-        if kind is TriState and column is not None and not column.nullable:
-            raise MappingError(
-                f"{cls.__name__}.{name} is a TriState, but {info.row.__name__}.{name} is NOT NULL: use OptionalState"
-            )
 
 
 _STATE = re.compile(r"^(?:\w+\.)*(?:Annotated\[\s*(?:\w+\.)*)?(OptionalState|TriState)\b")

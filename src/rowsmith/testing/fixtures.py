@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -67,8 +66,9 @@ class Server:
         return value if isinstance(value, str) or value is None else value[0]
 
 
-@contextmanager
-def _server() -> Iterator[Server]:
+@pytest.fixture(scope="session")
+def rowsmith_server() -> Iterator[Server]:
+    """Give the server under test: embedded, or the one that ``ROWSMITH_TEST_URL`` names."""
     if given := os.environ.get(TEST_URL):
         url = make_url(given)
         if url.get_backend_name() != "postgresql":
@@ -77,13 +77,6 @@ def _server() -> Iterator[Server]:
         return
     with EmbeddedPostgres() as embedded:
         yield Server(embedded.url())
-
-
-@pytest.fixture(scope="session")
-def rowsmith_server() -> Iterator[Server]:
-    """Give the server under test: embedded, or the one that ``ROWSMITH_TEST_URL`` names."""
-    with _server() as server:
-        yield server
 
 
 # The name is new in each process, so that test runs on one server do not meet.

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, NoReferencedTableError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Mapper
 
 from rowsmith.database import Database
@@ -99,14 +99,10 @@ def _cut_outside(table: sa.Table) -> None:
         try:
             key.referred_table  # noqa: B018 (looks the table up)
         except NoReferencedTableError:
-            _cut(table, key)
-
-
-def _cut(table: sa.Table, key: sa.ForeignKeyConstraint) -> None:
-    table.constraints.discard(key)
-    for element in key.elements:
-        table.foreign_keys.discard(element)
-        element.parent.foreign_keys.discard(element)
+            table.constraints.discard(key)
+            for element in key.elements:
+                table.foreign_keys.discard(element)
+                element.parent.foreign_keys.discard(element)
 
 
 async def _create(engine: AsyncEngine, subset: sa.MetaData) -> Made:
@@ -115,7 +111,9 @@ async def _create(engine: AsyncEngine, subset: sa.MetaData) -> Made:
         try:
             async with door.begin() as connection:
                 before = await catalogue(connection)
-                await _create_schemas(connection, subset)
+                schemas = {table.schema for table in subset.tables.values() if table.schema}
+                for schema in sorted(schemas) if door.dialect.name == "postgresql" else ():
+                    await connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
                 await connection.run_sync(subset.create_all)
                 return await catalogue(connection) - before
         except BaseException:
@@ -129,13 +127,6 @@ async def _drop_left_over(door: AsyncEngine, before: Made) -> None:
         return
     async with door.begin() as connection:
         await drop(connection, await catalogue(connection) - before)
-
-
-async def _create_schemas(connection: AsyncConnection, subset: sa.MetaData) -> None:
-    if connection.dialect.name != "postgresql":
-        return
-    for schema in sorted({table.schema for table in subset.tables.values() if table.schema}):
-        await connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
 
 
 async def _drop(engine: AsyncEngine, made: Made) -> None:

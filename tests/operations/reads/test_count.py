@@ -20,6 +20,7 @@ from rowsmith import (
     Pagination,
     Query,
 )
+from rowsmith.operations.reads import many
 from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import (
@@ -125,14 +126,13 @@ async def test_an_estimate_is_exact_where_the_database_has_none(sqlite_database:
 async def test_page_and_count_are_one_snapshot(with_tables: WithTables, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row committed between the two statements is in neither."""
     async with groups_in(with_tables) as groups:
-        querier: Any = groups.db_source.batch_querier
-        total: Callable[..., Any] = querier._total
+        total: Callable[..., Any] = many._total
 
         async def write_then_count(*args: Any) -> Any:
             await asyncio.create_task(GroupRepository(groups.db).create(GroupCreate("a", "between")))
             return await total(*args)
 
-        monkeypatch.setattr(querier, "_total", write_then_count)
+        monkeypatch.setattr(many, "_total", write_then_count)
         page = await groups.search(count=Count.EXACT)
         assert (len(page.items), page.total_count) == (3, 3)
         monkeypatch.undo()

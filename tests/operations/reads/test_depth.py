@@ -24,7 +24,7 @@ from rowsmith import (
     Repository,
     SearchScope,
 )
-from rowsmith.execution.origin import UNKNOWN
+from rowsmith.operations.call import Call
 from rowsmith.operations.reads.estimate import explain
 from rowsmith.operations.reads.search import as_query, prepare
 from rowsmith.pagination import CursorCodec
@@ -105,7 +105,8 @@ async def plan_of(
     limits = resolve_scope(scope, events.entity.info)
     search = prepare(events.entity, limits, as_query(None, pagination, orders))
     async with events.db.begin_readonly_session() as db_sess:
-        plan: dict[str, Any] = await explain(db_sess, search.statement(CursorCodec()), UNKNOWN, analyze=True)
+        call = Call(events.entity, "search", db_sess)
+        plan: dict[str, Any] = await explain(call, search.statement(CursorCodec()), analyze=True)
     return plan
 
 

@@ -123,17 +123,13 @@ class SpecReader:
             belongs_to(next(spec for spec in specs if type(spec) is kind), self.info, Spec)
         self._known |= kinds
         plain = len(kinds) == 1 and cast("Any", next(iter(kinds))).to_values is cast("Any", Spec).to_values
-        columns = self._plain_fields(specs) if plain else self._rows(specs)
+        names = type(specs[0]).__rowsmith_fields__ if plain else ()
+        columns = dict(zip(names, _attributes(specs, names), strict=True)) if plain else self._rows(specs)
         for name, column in self.given_too.items():
             given, columns[name] = columns.get(name), column[self.done : self.done + len(specs)]
             if given is not None and list(given) != list(columns[name]):
                 raise InvalidValue(f"{self.info.row.__name__}.{name} is given by the row above: leave it out")
         return columns
-
-    def _plain_fields(self, specs: Sequence[Spec[Any]]) -> Columns:
-        """Read the fields as they are, all of a spec in one call."""
-        names = type(specs[0]).__rowsmith_fields__
-        return dict(zip(names, _attributes(specs, names), strict=True))
 
     def _settle(self, columns: Columns, types: dict[str, set[type[Any]]]) -> None:
         """Take values out of their states, and hold the fields that are set against those of the specs before."""
@@ -145,7 +141,14 @@ class SpecReader:
             elif len(kinds) > 1:
                 unset = [value is UNSET for value in values]
                 self._refuse_mixture(self.done + unset.index(not unset[0]), {name})
-        self._same_fields(tuple(columns), self.done)
+        if self.fields is None:
+            for name in columns:
+                if name not in self.info.columns:
+                    meant = nearest(name, self.info.columns)
+                    raise MappingError(f"{name!r} is no column of {self.info.row.__name__}{meant}")
+            self.fields = tuple(columns)
+        elif other := set(self.fields) ^ columns.keys():
+            self._refuse_mixture(self.done, other)
 
     def _rows(self, specs: Sequence[Spec[Any]]) -> Columns:
         """Read specs that make their own values, or are of several classes."""
@@ -162,20 +165,6 @@ class SpecReader:
         except Exception as exc:
             self._own = exc
             raise
-
-    def _same_fields(self, names: tuple[str, ...], index: int) -> None:
-        if self.fields is None:
-            self._refuse_strangers(names)
-            self.fields = names
-        elif self.fields != names and (other := set(self.fields) ^ set(names)):
-            self._refuse_mixture(index, other)
-
-    def _refuse_strangers(self, names: Iterable[str]) -> None:
-        for name in names:
-            if name not in self.info.columns:
-                raise MappingError(
-                    f"{name!r} is no column of {self.info.row.__name__}{nearest(name, self.info.columns)}"
-                )
 
     def _refuse_mixture(self, index: int, other: set[str]) -> None:
         raise InvalidValue(
@@ -197,6 +186,7 @@ class SpecReader:
 
 
 def _attributes(specs: Sequence[Any], names: tuple[str, ...]) -> Iterator[Sequence[Any]]:
+    """Read the fields as they are, all of a spec in one call."""
     if len(names) <= 1:  # an attrgetter of one name gives no tuples
         return iter([[getattr(spec, name) for spec in specs] for name in names])
     return zip(*map(attrgetter(*names), specs), strict=True)

@@ -25,18 +25,21 @@ def fill_defaults(info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size
     for name in client_defaults(info, columns):
         default: Any = info.columns[name].default
         if default is None:
-            filled[name] = [_first_version(info)] * size
+            generate: Any = info.mapper.version_id_generator
+            filled[name] = [generate(None)] * size  # the first version
         elif default.is_scalar:
             filled[name] = [default.arg] * size
         else:
-            filled[name] = _called(default.arg, {**columns, **filled}, size)
+            context = Context({**columns, **filled})
+            filled[name] = [default.arg(context) for context.index in range(size)]
     return filled
 
 
 def client_defaults(info: RowInfo[Any], written: Mapping[str, Any] | Sequence[str]) -> Iterator[str]:
     """Give the names, among those not written, whose value Python makes."""
     for name, column in info.columns.items():
-        if name not in written and (_is_python(column) or (name == info.version and counts_versions(info))):
+        by_default = column.default is not None and (column.default.is_scalar or column.default.is_callable)
+        if name not in written and (by_default or (name == info.version and counts_versions(info))):
             yield name
 
 
@@ -50,29 +53,12 @@ def counts_versions(info: RowInfo[Any]) -> bool:
     return info.version is not None and callable(info.mapper.version_id_generator)
 
 
-def _first_version(info: RowInfo[Any]) -> Any:
-    generate: Any = info.mapper.version_id_generator
-    return generate(None)
-
-
-def _is_python(column: Column[Any]) -> bool:
-    return column.default is not None and (column.default.is_scalar or column.default.is_callable)
-
-
 def _is_sql(column: Column[Any]) -> bool:
     """An optional sequence is none on a database that numbers rows itself."""
     default: Any = column.default
     if default is None or default.is_scalar or default.is_callable:
         return False
     return not (default.is_sequence and getattr(default, "optional", False))
-
-
-def _called(function: Any, columns: Mapping[str, Sequence[Any]], size: int) -> list[Any]:
-    context = Context(columns)
-    values: list[Any] = []
-    for context.index in range(size):
-        values.append(function(context))
-    return values
 
 
 class Context:

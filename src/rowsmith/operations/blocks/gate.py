@@ -126,7 +126,11 @@ def _askers(db_sess: AsyncSession, connection: Connection) -> Iterator[str]:
         yield "echo"
     if _translates(db_sess, connection):
         yield "schema_translate_map"
-    yield from _overrides(dialect)
+    for name in INSTEAD_OF_THE_DRIVER:  # a dialect of the application's may do otherwise than SQLAlchemy's
+        if getattr(type(dialect), name, None) != getattr(cast("Any", asyncpg.dialect), name, None):
+            yield name
+    if "_compiler_dispatcher" in vars(Insert):
+        yield "compiles(Insert)"
 
 
 def asked_by_session(db_sess: AsyncSession) -> Iterator[str]:
@@ -137,16 +141,6 @@ def asked_by_session(db_sess: AsyncSession) -> Iterator[str]:
         yield from (
             f"{kind.__name__}.{name}" for name in _SENDING if getattr(kind, name, None) != getattr(own, name, None)
         )
-
-
-def _overrides(dialect: Dialect) -> Iterator[str]:
-    """Give what a dialect, or a compiler of the application's, does otherwise than SQLAlchemy."""
-    own: Any = asyncpg.dialect
-    yield from (
-        name for name in INSTEAD_OF_THE_DRIVER if getattr(type(dialect), name, None) != getattr(own, name, None)
-    )
-    if "_compiler_dispatcher" in vars(Insert):
-        yield "compiles(Insert)"
 
 
 def _translates(db_sess: AsyncSession, connection: Connection) -> bool:

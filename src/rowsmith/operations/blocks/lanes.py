@@ -18,7 +18,7 @@ import enum
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Column, FetchedValue
+from sqlalchemy import FetchedValue
 from sqlalchemy.engine import Dialect
 
 from rowsmith.execution.driver import has_driver
@@ -66,9 +66,5 @@ def is_known(dialect: Dialect, info: RowInfo[Any], name: str, written: Collectio
         triggered = type(column.server_default) is FetchedValue
         kinds = (column.type, column.type.dialect_impl(dialect))
         return not triggered and None not in map(echo_of, kinds)
-    return _stays_null(column) and column is not info.table.autoincrement_column
-
-
-def _stays_null(column: Column[Any]) -> bool:
     filled = column.default or column.server_default or column.computed or column.identity
-    return bool(column.nullable) and not filled
+    return bool(column.nullable) and not filled and column is not info.table.autoincrement_column

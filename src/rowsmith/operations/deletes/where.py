@@ -240,7 +240,8 @@ class _Purge:
         while True:
             before = self.tally.rows
             await self._pass()
-            left = await self._any_left()
+            async with self.begin() as db_sess:
+                left = bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
             if not left or self.pace.next_chunk(self.tally.rows) == 0:
                 return self.tally.report(complete=not left)
             if self.tally.rows > before:
@@ -258,18 +259,11 @@ class _Purge:
                 rows, after = await _remove(db_sess, self.doomed, after, limit)
             if after is None:
                 return
-            self._note(rows)
+            self.tally.rows += rows
+            self.tally.chunks += 1
+            if self.progress is not None:
+                self.progress(self.tally.rows)
             await asyncio.sleep(self.pace.pause)
-
-    def _note(self, rows: int) -> None:
-        self.tally.rows += rows
-        self.tally.chunks += 1
-        if self.progress is not None:
-            self.progress(self.tally.rows)
-
-    async def _any_left(self) -> bool:
-        async with self.begin() as db_sess:
-            return bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
 
 
 async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
@@ -194,22 +194,18 @@ async def _fetched(call: Call[Any, Any], search: Search[Any, Any], codec: Cursor
 
 
 async def _opened(call: Call[Any, Any], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
-    try:
-        return await _sent(call, search, chunk_size)
-    except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
-        failure = translate_any(exc, call.origin())
-    raise failure
-
-
-async def _sent(call: Call[Any, Any], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
-    db_sess = call.db_sess
+    db_sess, origin = call.db_sess, call.origin()
     options = {"yield_per": chunk_size, "populate_existing": True}
-    if search.entity.shape.is_row or any(asked_by_session(db_sess)):
-        return await db_sess.stream(search.everything(), execution_options=options)
-    # Columns alone need none of what the session does to each row, which would double the time.
-    await flush(db_sess)
-    binds: Any = call.origin().binds
-    return await (await db_sess.connection(bind_arguments=binds)).stream(search.everything(), execution_options=options)
+    try:
+        if search.entity.shape.is_row or any(asked_by_session(db_sess)):
+            return await db_sess.stream(search.everything(), execution_options=options)
+        # Columns alone need none of what the session does to each row, which would double the time.
+        await flush(db_sess)
+        connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
+        return await connection.stream(search.everything(), execution_options=options)
+    except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
+        failure = translate_any(exc, origin)
+    raise failure
 
 
 async def _partitions(

@@ -9,12 +9,12 @@ from sqlalchemy import ColumnElement
 from rowsmith.conditions import resolve_all
 from rowsmith.errors import InvalidFilter
 from rowsmith.mapping import RowInfo
-from rowsmith.operations.reads.search import as_query
+from rowsmith.operations.reads.search import Filters, as_query
 from rowsmith.pagination import NoPagination
 from rowsmith.scope import check_conditions
 
 
-def narrowing(info: RowInfo[Any], filters: Any, *, all_rows: bool) -> list[ColumnElement[bool]]:
+def narrowing(info: RowInfo[Any], filters: Filters[Any], *, all_rows: bool) -> list[ColumnElement[bool]]:
     """Give the conditions of a write over many rows.
 
     Args:

@@ -38,7 +38,7 @@ Filters: TypeAlias = Filter[TRow] | Sequence[Condition] | Query | None
 
 
 def as_query(
-    filters: Any, pagination: Pagination | None = None, orders: Sequence[Order] = (), count: Count = Count.NONE
+    filters: Filters[Any], pagination: Pagination | None = None, orders: Sequence[Order] = (), count: Count = Count.NONE
 ) -> Query:
     """Give one query of the separate arguments of a search.
 
@@ -52,15 +52,12 @@ def as_query(
         if pagination is not None or sorted_by or count is not Count.NONE:
             raise InvalidPagination("a Query carries its own pagination, orders and count: give them there only")
         return filters
-    return Query(_conditions(filters), sorted_by, NoPagination() if pagination is None else pagination, count)
-
-
-def _conditions(filters: Any) -> tuple[Condition, ...]:
-    if filters is None:
-        return ()
+    conditions: tuple[Condition, ...] = ()
     if isinstance(filters, Filter):
-        return given_conditions(cast("Any", filters))
-    return condition_list(filters, "filters are a Filter, a Query or a list of conditions")
+        conditions = given_conditions(cast("Any", filters))
+    elif filters is not None:
+        conditions = condition_list(filters, "filters are a Filter, a Query or a list of conditions")
+    return Query(conditions, sorted_by, NoPagination() if pagination is None else pagination, count)
 
 
 @dataclass(frozen=True)
@@ -94,8 +91,8 @@ class Search(Generic[TRow, TData]):
         statement = self.records(*self._extra_keys)
         if self._wanted.offset is not None:
             statement = statement.offset(self._wanted.offset)
-        values = self._position(codec)
-        if values is not None:
+        if self._wanted.cursor is not None:
+            values = codec.decode(self._wanted.cursor, self.terms, self._fingerprint)
             statement = limited(statement, after(self._direction, values))
         return statement.order_by(*(term.clause() for term in self._direction)).limit(fetch_limit(self.pagination))
 
@@ -114,7 +111,8 @@ class Search(Generic[TRow, TData]):
 
     def page(self, cut: Window[Record], items: Sequence[TData], codec: CursorCodec, total: int | None) -> Page[TData]:
         """Make the page of the rows cut out and of the data made of them."""
-        keys = [tuple(row[place] for place in self._key_places) for row in cut.rows]
+        places, _ = self._placed
+        keys = [tuple(row[place] for place in places) for row in cut.rows]
         cursors = LazyCursors(keys, lambda key: codec.encode(key, self.terms, self._fingerprint))
         return Page(tuple(items), cut.has_next_page, cut.has_previous_page, total, cursors)
 
@@ -131,26 +129,18 @@ class Search(Generic[TRow, TData]):
         """The terms as fetched: a backward page is fetched in reversed order."""
         return tuple(term.reversed() for term in self.terms) if self._wanted.backward else self.terms
 
-    def _position(self, codec: CursorCodec) -> tuple[Any, ...] | None:
-        cursor = self._wanted.cursor
-        return None if cursor is None else codec.decode(cursor, self.terms, self._fingerprint)
-
     @property
     def has_cursor(self) -> bool:
         """Whether the page starts at a place that the caller named by a cursor."""
         return self._wanted.cursor is not None
 
-    @cached_property
-    def _key_places(self) -> tuple[int, ...]:
-        """Where in a fetched row each term's value stands; data often selects it already."""
-        return self._placed[0]
-
-    @cached_property
+    @property
     def _extra_keys(self) -> tuple[Any, ...]:
         return self._placed[1]
 
     @cached_property
     def _placed(self) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+        """Where in a fetched row each term's value stands, and what is selected for it: data often has it already."""
         selects = () if self.entity.shape.is_row else self.entity.shape.selects
         # By hash: an attribute's column and the table's, whatever annotations are around them, have the same one.
         own = {hash(chosen.expression): place for place, chosen in enumerate(selects)}

@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Update, update
 from rowsmith.conditions import limited
 from rowsmith.errors import ScopeMismatch
 from rowsmith.mapping import Patch
-from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
@@ -21,7 +20,7 @@ from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult, PartialResult
-from rowsmith.operations.updates.one import next_version
+from rowsmith.operations.updates.one import new_values, next_version
 from rowsmith.operations.updates.patches import Patches
 from rowsmith.operations.updates.statement import (
     Changes,
@@ -68,7 +67,7 @@ class BatchUpdater(Operation[TRow, TData]):
             InvalidValue, ConstraintViolation: an id, value or constraint said no.
         """
         call = await call.under(scope)
-        values = _new_values(patch, call)
+        values = new_values(patch, call.limits, call.info)
         writer = BatchWriter(call, ids)
         targets = await writer.targets(call.conditions(), expected_versions)
         writing = writer.update(targets, Changes(values))
@@ -159,17 +158,11 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.under(scope)
-        values = _new_values(patch, call)
+        values = new_values(patch, call.limits, call.info)
         if not values:
             return 0
         writing = _update_where(call, [*call.limits.conditions, *narrowed, *self.entity.live()], values)
         return await naming(writing, lambda: unbindable_value(call.info, values, call.dialect))
-
-
-def _new_values(patch: Patch[TRow], call: Call[TRow, Any]) -> dict[str, Any]:
-    values = checked_values(patch, call.info, Patch)
-    call.limits.agree(values, call.info)
-    return values
 
 
 async def _update_each(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, NoReturn
+from typing import Any, Generic, NoReturn, cast
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, Executable, select, update
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql.dml import ReturningUpdate
 from typing_extensions import TypeVar
@@ -57,7 +57,7 @@ class Updater(Operation[TRow, TData]):
             InvalidValue, ConstraintViolation: a value or constraint said no; RefusedByTrigger: a trigger did.
         """
         call = await call.under(scope)
-        values = _new_values(patch, call.limits, call.info)
+        values = new_values(patch, call.limits, call.info)
         target = live_target(self.entity, pk, call.limits, expected_version)
         if not values:
             return await target.read(call)
@@ -67,11 +67,12 @@ class Updater(Operation[TRow, TData]):
         self, pk: Any, patch: Patch[TRow], limits: Limits, expected_version: Any = None
     ) -> ReturningUpdate[*tuple[Any, ...]]:
         """Give the UPDATE ... RETURNING of a patch under a scope, without sending it."""
-        values = _new_values(patch, limits, self.entity.info)
+        values = new_values(patch, limits, self.entity.info)
         return live_target(self.entity, pk, limits, expected_version).statement(values)
 
 
-def _new_values(patch: Patch[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
+def new_values(patch: Patch[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
+    """Give what a patch sets, once it is known to fit its columns and to say what the scope says."""
     values = checked_values(patch, info, Patch)
     limits.agree(values, info)
     return values
@@ -89,8 +90,11 @@ class Target(Generic[T]):
     ) -> None:
         self.entity, self.key, self.expected_version = entity, key, expected_version
         self.conditions = [*entity.info.key_condition(key), *conditions]
-        if expected_version is not None:
-            _check_version(entity.info, expected_version)
+        if expected_version is None:
+            return
+        if entity.info.version is None:
+            raise MappingError(f"{entity.info.row.__name__} keeps no version: map one with version_id_col")
+        storable(entity.info, entity.info.version, expected_version)
 
     def statement(self, values: Mapping[str, Any]) -> ReturningUpdate[*tuple[Any, ...]]:
         """Give the UPDATE ... RETURNING; the version goes up with it."""
@@ -124,7 +128,8 @@ class Target(Generic[T]):
 
         async def write() -> Sequence[Any]:
             async with call.savepoint():
-                record = await self._send(call, self.statement(values).returning(*keys), origin)
+                statement: Executable = cast("Any", self.statement(values)).returning(*keys)
+                record = await self._send(call, statement, origin)
                 await call.confirm([tuple(record[-len(keys) :])])
             return record[: -len(keys)]
 
@@ -133,7 +138,7 @@ class Target(Generic[T]):
 
         return await scope_first(call, write, refused)
 
-    async def _send(self, call: Call[Any, T], statement: Any, origin: Origin) -> Sequence[Any]:
+    async def _send(self, call: Call[Any, T], statement: Executable, origin: Origin) -> Sequence[Any]:
         record: Sequence[Any] | None = (await call.execute_writing(statement, origin)).one_or_none()
         if record is None and await is_there(call, [*self.conditions, *self._in_version()]):
             record = (await call.execute_writing(statement, origin)).one_or_none()
@@ -167,12 +172,6 @@ async def is_there(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool
 def live_target(entity: Entity[Any, T], pk: Any, limits: Limits, expected_version: Any = None) -> Target[T]:
     """Give the live row with this key under a scope."""
     return Target(entity, entity.info.key(pk), [*limits.conditions, *entity.live()], expected_version)
-
-
-def _check_version(info: RowInfo[Any], expected: Any) -> None:
-    if info.version is None:
-        raise MappingError(f"{info.row.__name__} keeps no version: map one with version_id_col")
-    storable(info, info.version, expected)
 
 
 def next_version(info: RowInfo[Any]) -> dict[str, Any]:

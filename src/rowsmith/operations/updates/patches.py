@@ -69,19 +69,18 @@ class Patches:
         for name in type(patches[0]).__rowsmith_fields__:
             column = settled(map(attrgetter(name), patches))
             kinds = set(map(type, column))
-            if kinds != {Unset}:
-                if Unset in kinds:
-                    unset = [value is UNSET for value in column]
-                    self._refuse_mixture(unset.index(not unset[0]), {name})
-                columns[name] = self._checked(name, column, kinds)
+            if kinds == {Unset}:
+                continue
+            if Unset in kinds:
+                unset = [value is UNSET for value in column]
+                self._refuse_mixture(unset.index(not unset[0]), {name})
+            if any(hasattr(kind, "__clause_element__") or issubclass(kind, ClauseElement) for kind in kinds):
+                keep_class(self.info, name, column, self.first, noun="patch")
+                column = [_as_sql(value) for value in column]
+            else:
+                check_column(self.info, name, column, kinds, self.first, noun="patch")
+            columns[name] = column
         return columns
-
-    def _checked(self, name: str, column: list[Any], kinds: set[type[Any]]) -> list[Any]:
-        if any(hasattr(kind, "__clause_element__") or issubclass(kind, ClauseElement) for kind in kinds):
-            keep_class(self.info, name, column, self.first, noun="patch")
-            return [_as_sql(value) for value in column]
-        check_column(self.info, name, column, kinds, self.first, noun="patch")
-        return column
 
     def _rows(self, rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
         for index, row in enumerate(rows):
@@ -110,7 +109,11 @@ class Patches:
                 parameters.append(Parameter(f"v{len(parameters)}", kind, literals))
                 lifted[id(bind)] = parameters[-1].reference(arrays=arrays)
         traverse: Callable[..., ColumnElement[Any]] = cast("Any", visitors).replacement_traverse
-        return traverse(column[0], {}, _replacing(lifted))
+
+        def replace(element: object, **_: object) -> ColumnElement[Any] | None:
+            return lifted.get(id(element))
+
+        return traverse(column[0], {}, replace)
 
     def _same_forms(self, name: str, forms: Sequence[Any]) -> None:
         for index, form in enumerate(forms):
@@ -126,13 +129,6 @@ def _as_sql(value: Any) -> Any:
     if isinstance(value, Null):
         return None
     return coercions.expect(roles.ExpressionElementRole, value) if hasattr(value, "__clause_element__") else value
-
-
-def _replacing(lifted: dict[int, ColumnElement[Any]]) -> Callable[..., ColumnElement[Any] | None]:
-    def replace(element: object, **_: object) -> ColumnElement[Any] | None:
-        return lifted.get(id(element))
-
-    return replace
 
 
 def _binds(expression: Any) -> tuple[Any, Sequence[BindParameter[Any]]]:

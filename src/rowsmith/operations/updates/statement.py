@@ -20,7 +20,6 @@ from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     FromClause,
     Select,
@@ -36,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import ReturningDelete
+from sqlalchemy.types import TypeEngine
 
 from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue, MappingError
@@ -144,20 +144,19 @@ class Targets(Generic[TRow, TData]):
         if self.dialect.name != "postgresql":
             return [*self._matched(parameters), *self.conditions]
         looked_up = parameters or self.versions or len(self.entity.info.primary_key) > 1
-        locks = {"skip_locked": again, **lock}
-        places = (self._looked_up(parameters, locks) if looked_up else self._listed(locks)).cte(NAME)
+        locks: dict[str, Any] = {"skip_locked": again, **lock}
+        if looked_up:
+            locking = self._looked_up(parameters, locks)
+        else:  # by keys of one column, in their order
+            locking = self._found(self._in_keys).order_by(*self.entity.info.key_attributes).with_for_update(**locks)
+        places = locking.cte(NAME)
         place, part = place_and_part(self.entity.info.table)
         return [place == places.c[PLACE], part == places.c[PART]]
-
-    def _listed(self, locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT that locks rows by keys of one column, in their order."""
-        found = self._found(self._in_keys).order_by(*self.entity.info.key_attributes)
-        return found.with_for_update(**locks)
 
     def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that takes key after key, in their order, and locks its row."""
         table = self._given([*self._version_parameter(), *parameters], "sent")
-        order = [_collated(table.c[f"k{place}"], item.type) for place, item in enumerate(self._key_columns)]
+        order = [_collated(table.c[f"k{place}"], item.type) for place, item in enumerate(self.entity.info.key_columns)]
         ordered = select(*table.c).order_by(*order).subquery("ordered")
         row = self._found(*self._same(ordered)).with_for_update(**locks).correlate(ordered).lateral("found")
         values = [ordered.c[parameter.name] for parameter in parameters]
@@ -176,10 +175,6 @@ class Targets(Generic[TRow, TData]):
         columns = [attribute.expression for attribute in self.entity.info.key_attributes]
         return in_arrays(columns, list(self._key_arrays.values()))
 
-    @property
-    def _key_columns(self) -> list[Column[Any]]:
-        return [self.entity.info.columns[name] for name in self.entity.info.primary_key]
-
     @cached_property
     def _key_arrays(self) -> Mapping[str, Any]:
         """The parameters of the keys, each sent once however often it stands in the statement."""
@@ -196,7 +191,11 @@ class Targets(Generic[TRow, TData]):
         """Give the table of the keys, and of what comes with each."""
         if self.by_arrays:
             return given_arrays(parameters, self.dialect, self._key_arrays, name)
-        return given_values([*self._key_parameters(), *parameters], self.dialect, name)
+        keys = [
+            Parameter(f"k{place}", column.type, [key[place] for key in self.keys])
+            for place, column in enumerate(self.entity.info.key_columns)
+        ]
+        return given_values([*keys, *parameters], self.dialect, name)
 
     def _same(self, table: FromClause) -> list[ColumnElement[bool]]:
         """Give the conditions that a row has the key, and the version, of a row of ``table``."""
@@ -206,13 +205,6 @@ class Targets(Generic[TRow, TData]):
             same.append(info.attribute(info.version) == table.c[VERSION])
         return same
 
-    def _key_parameters(self) -> list[Parameter]:
-        info = self.entity.info
-        return [
-            Parameter(f"k{place}", info.columns[name].type, [key[place] for key in self.keys])
-            for place, name in enumerate(info.primary_key)
-        ]
-
     def _version_parameter(self) -> list[Parameter]:
         info = self.entity.info
         if not self.versions or info.version is None:
@@ -220,7 +212,7 @@ class Targets(Generic[TRow, TData]):
         return [Parameter(VERSION, info.columns[info.version].type, self.versions)]
 
 
-def _collated(key: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+def _collated(key: ColumnElement[Any], kind: TypeEngine[Any]) -> ColumnElement[Any]:
     """Have keys in the order that the column itself is in, so that all lock in the same one."""
     collation = getattr(kind, "collation", None)
     return key if collation is None else collate(key, collation)

@@ -9,7 +9,6 @@ from typing import Any, Generic
 from sqlalchemy import ColumnElement, Executable
 
 from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, StaleVersion
-from rowsmith.execution import Origin
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
 from rowsmith.operations.arrays.keys import Key, distinct_keys
@@ -109,14 +108,10 @@ class BatchWriter(Generic[TRow, TData]):
 
         with collector_paused():
             done = await self._write(target, statement, target.chunks())
-            self._forget(done)
+            for item in done.values() if self.entity.shape.is_row else ():
+                if isinstance(item, self.entity.info.row) and item in self.call.db_sess:
+                    self.call.db_sess.expunge(item)  # RETURNING put the object there, but its row is gone
             return await self._report(done, before)
-
-    def _forget(self, done: Mapping[Any, Any]) -> None:
-        """Take objects out of the session again that RETURNING put there: their rows are gone."""
-        for item in done.values() if self.entity.shape.is_row else ():
-            if isinstance(item, self.entity.info.row) and item in self.call.db_sess:
-                self.call.db_sess.expunge(item)
 
     async def _nested(self, target: Targets[TRow, TData]) -> dict[Key, TData] | None:
         """Read data that RETURNING cannot give, of rows that are still there and locked from now on."""
@@ -148,7 +143,13 @@ class BatchWriter(Generic[TRow, TData]):
         done = dict[Any, Any]()
 
         async def send(places: Sequence[int], *, again: bool = False) -> None:
-            done.update(target.keyed.data(await self._records(target, statement(places, again), origin)))
+            sent = statement(places, again)
+            records: Sequence[Sequence[Any]]
+            if target.keyed.through_orm:
+                records = (await self.call.execute_writing(sent, origin)).all()
+            else:
+                records = await fetch_records(self.call.db_sess, sent, origin)
+            done.update(target.keyed.data(records))
 
         for places in chunks:
             await send(places)
@@ -190,7 +191,8 @@ class BatchWriter(Generic[TRow, TData]):
         self, done: Mapping[Any, Any], found: Mapping[Key, TData] | None = None
     ) -> BatchResult[TData, Any]:
         """Give every id its place; data that the write could not return is ``found``, or read by its keys."""
-        there, missing = self._there(done), list[Any]()
+        there = self.plain if set(self.plain) <= done.keys() else [key for key in self.plain if key in done]
+        missing = list[Any]()
         if len(there) < len(self.plain):
             missing = [self.ids[place] for place in self._places_not_in(done)]
         if len(there) < len(done):
@@ -200,16 +202,6 @@ class BatchWriter(Generic[TRow, TData]):
         keys = self._keys_in(done)
         found = found or await present_keys(self.call, keys)
         return BatchResult([found[key] for key in keys], missing)
-
-    def _there(self, done: Mapping[Any, Any]) -> Sequence[Any]:
-        return self.plain if set(self.plain) <= done.keys() else [key for key in self.plain if key in done]
-
-    async def _records(
-        self, target: Targets[TRow, TData], statement: Executable, origin: Origin
-    ) -> Sequence[Sequence[Any]]:
-        if target.keyed.through_orm:
-            return (await self.call.execute_writing(statement, origin)).all()
-        return await fetch_records(self.call.db_sess, statement, origin)
 
     async def _keys(self, statement: Executable) -> list[Key]:
         return [tuple(row) for row in (await self.call.execute(statement)).all()]
