@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -11,6 +14,15 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "tests"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def runs(version: str) -> bool:
+    """Say whether this Python is on the machine and starts; a stand-in for one that is not installed does not."""
+    found = shutil.which(f"python{version}")
+    return found is not None and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0
+
+
+PYTHONS = [version for version in nox.project.python_versions(PYPROJECT) if runs(version)]
 
 
 def install(session: nox.Session, *groups: str, extras: str = "") -> None:
@@ -31,6 +43,20 @@ def tests(session: nox.Session) -> None:
     """Run all tests against the built wheel, on every core."""
     install(session, "tests", extras="testing")
     session.run("pytest", *(session.posargs or ["-q", "-n", "auto"]))
+
+
+@nox.session(python=PYTHONS or None)
+def tests_everywhere(session: nox.Session) -> None:
+    """Run all tests on every Python of the classifiers that is on the machine; ``tests`` takes one, to be quick."""
+    tests(session)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run all tests and say which branches they do not reach; fails under 95 %."""
+    install(session, "tests", "coverage", extras="testing")
+    measured = ("--cov=rowsmith", "--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=95")
+    session.run("pytest", "-q", "-n", "auto", *measured, *session.posargs)
 
 
 @nox.session
