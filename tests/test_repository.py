@@ -348,5 +348,5 @@ async def test_a_repository_of_rows(any_tables: WithTables) -> None:
 async def test_what_is_no_spec_is_refused(any_tables: WithTables, given: Any) -> None:
     """A dict or a stranger's object is no allow-list: create says what to write instead."""
     async with groups_in(any_tables) as groups:
-        with pytest.raises(MappingError, match=r"let it inherit Spec\[GroupRow\]"):
+        with pytest.raises(MappingError, match=r"a class that inherits Spec\[GroupRow\]"):
             await groups.create(given)

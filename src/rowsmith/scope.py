@@ -296,7 +296,7 @@ def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
     given: Any = scope.existence_checks()
     name = f"{type(scope).__name__}.existence_checks() gives a list of ExistenceCheck"
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
-        raise ScopeError(f"{name}, not {kind_of(given)}: write [ExistenceCheck(...)]")
+        raise ScopeError(f"{name}, not {kind_of(cast('Any', given))}: write [ExistenceCheck(...)]")
     checks = list(cast("Iterable[ExistenceCheck]", given))
     for check in checks:
         if not (isinstance(cast("Any", check), ExistenceCheck) and callable(check.error)):

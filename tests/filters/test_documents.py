@@ -17,7 +17,6 @@ from rowsmith.database import Database
 from rowsmith.errors import InvalidFilter, InvalidValue
 from rowsmith.execution import execute
 from rowsmith.filters.filter import expressions_of
-from rowsmith.operations.admission import savepoint
 from rowsmith.pagination import fingerprint
 from rowsmith.testing import WithTables, tables
 
@@ -139,7 +138,7 @@ async def test_a_query_of_an_applications_own(database: Database) -> None:
     """What PostgreSQL's reader of queries refuses is InvalidFilter, whoever wrote the condition."""
     async with database.begin_session() as db_sess:
         with pytest.raises(InvalidFilter):
-            async with savepoint(db_sess):
+            async with db_sess.begin_nested():
                 await execute(db_sess, select(func.websearch_to_tsquery("-" * 64)))
 
 
