@@ -160,7 +160,7 @@ READERS = [
     "rowsmith.mapping.row",
     "rowsmith.mapping.values",
     "rowsmith.pagination.key_values",
-    *(f"rowsmith.filters.{name}" for name in ("documents", "fields", "scalars", "targets", "text", "times")),
+    *(f"rowsmith.filters.{name}" for name in ("documents", "fields", "operands", "scalars", "text", "times")),
     *(f"rowsmith.operations.blocks.{name}" for name in ("checks", "defaults", "echo", "lanes")),
     "rowsmith.operations.arrays.keys",
     "rowsmith.operations.arrays.wire",
