@@ -19,14 +19,15 @@ from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping.types import Check, Travel, column_type, stored_form
 
 TRow = TypeVar("TRow")
+TRow_co = TypeVar("TRow_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class RowInfo(Generic[TRow]):
+class RowInfo(Generic[TRow_co]):
     """A mapped class, read once: attribute names are the keys everywhere, never column names."""
 
-    row: type[TRow]
-    mapper: Mapper[TRow] = field(repr=False)
+    row: type[TRow_co]
+    mapper: Mapper[TRow_co] = field(repr=False)
     table: Table = field(repr=False)
     columns: Mapping[str, Column[Any]] = field(repr=False)
     primary_key: tuple[str, ...]

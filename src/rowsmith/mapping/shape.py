@@ -22,17 +22,19 @@ from rowsmith.mapping.row import RowInfo, row_info
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData")
+TRow_co = TypeVar("TRow_co", covariant=True)
+TData_co = TypeVar("TData_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class Shape(Generic[TRow, TData]):
+class Shape(Generic[TRow_co, TData_co]):
     """What is selected of a row, and what is made of it.
 
     ``plan`` works out the layout, at the first use where data nests the data of related rows; ``is_row``
     says that what is selected is the mapped class itself.
     """
 
-    info: RowInfo[TRow]
+    info: RowInfo[TRow_co]
     into: Any
     plan: Callable[[], Layout] = field(repr=False, compare=False)
     is_row: bool = False
@@ -62,14 +64,14 @@ class Shape(Generic[TRow, TData]):
         return self.layout.returnable
 
     @cached_property
-    def build_all(self) -> Callable[[Sequence[Record]], list[TData]]:
+    def build_all(self) -> Callable[[Sequence[Record]], list[TData_co]]:
         """The function that makes data of many records; for a shape without collections."""
         make = self.layout.make
         if self.layout.collections:
             raise MappingError(f"{self.into.__name__} has collections, which take statements of their own: present()")
         return lambda records: make(records, ())
 
-    def build(self, record: Record) -> TData:
+    def build(self, record: Record) -> TData_co:
         """Make the data of one record."""
         return self.build_all([record])[0]
 

@@ -30,12 +30,14 @@ from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, Sear
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
+TRow_co = TypeVar("TRow_co", covariant=True)
+TData_co = TypeVar("TData_co", covariant=True, default=TRow_co)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Call(Generic[TRow, TData]):
+class Call(Generic[TRow_co, TData_co]):
     """One call of a verb.
 
     ``entity`` is what it is about, ``operation`` the verb's name in error codes, ``db_sess`` the session whose
@@ -43,13 +45,13 @@ class Call(Generic[TRow, TData]):
     about others: nothing before :meth:`under` has admitted a scope.
     """
 
-    entity: Entity[TRow, TData]
+    entity: Entity[TRow_co, TData_co]
     operation: str
     db_sess: AsyncSession
     limits: Limits = NO_LIMITS
     related: RelatedScope | None = None
 
-    async def under(self, scope: SearchScope | None) -> Call[TRow, TData]:
+    async def under(self, scope: SearchScope | None) -> Call[TRow_co, TData_co]:
         """Admit a scope: resolve it, and run its existence checks, all in one statement.
 
         Raises:
@@ -63,7 +65,7 @@ class Call(Generic[TRow, TData]):
             await self._run(limits.checks)
         return replace(self, limits=limits, related=RelatedScope(scope, self.info, self.entity.scope_required))
 
-    def below(self, row: type[Any]) -> Call[Any, Any]:
+    def below(self, row: type[object]) -> Call[Any, Any]:
         """Give the call for rows below those it is about, under what its scope says of them.
 
         Raises:
@@ -74,7 +76,7 @@ class Call(Generic[TRow, TData]):
         return Call(entity, self.operation, self.db_sess, limits, self.related)
 
     @property
-    def info(self) -> RowInfo[TRow]:
+    def info(self) -> RowInfo[TRow_co]:
         """What is known of the mapped class."""
         return self.entity.info
 
@@ -110,7 +112,7 @@ class Call(Generic[TRow, TData]):
         async with translated(), self.db_sess.begin_nested():
             yield
 
-    def absent(self, ids: Sequence[Any]) -> Exception:
+    def absent(self, ids: Sequence[object]) -> Exception:
         """Give the domain's error for rows that are not there for this caller."""
         return self.located(self.entity.absent(ids))
 

@@ -40,7 +40,7 @@ class Conflict:
     where: Condition | None = None
     update: bool = True
 
-    def resolve(self, info: RowInfo[Any]) -> ConflictKey:
+    def resolve(self, info: RowInfo[object]) -> ConflictKey:
         """Give the key in terms of a row.
 
         Raises:
@@ -86,11 +86,11 @@ class ConflictKey:
         return visitors.replacement_traverse(self.where, {}, _written_out)
 
 
-def _written_out(element: Any, **options: Any) -> Any:
+def _written_out(element: object, **options: Any) -> Any:
     return cast("Any", element).render_literal_execute() if isinstance(element, BindParameter) else None
 
 
-def _by_name(info: RowInfo[Any], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
+def _by_name(info: RowInfo[object], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
     known = {known: key for key in unique_keys_of(info.table) if (known := name_of(key))}
     found = known.get(name)
     if found is None:

@@ -19,6 +19,8 @@ from rowsmith.operations.soft_delete import SoftDelete
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
+TRow_co = TypeVar("TRow_co", covariant=True)
+TData_co = TypeVar("TData_co", covariant=True, default=TRow_co)
 TOther = TypeVar("TOther")
 
 
@@ -41,11 +43,11 @@ class Rules(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Entity(Generic[TRow, TData]):
+class Entity(Generic[TRow_co, TData_co]):
     """One kind of row as its operations see it."""
 
-    info: RowInfo[TRow]
-    shape: Shape[TRow, TData]
+    info: RowInfo[TRow_co]
+    shape: Shape[TRow_co, TData_co]
     not_found: ErrorFactory
     violations: Mapping[str, ErrorFactory]
     soft_delete: SoftDelete | None
@@ -71,7 +73,7 @@ class Entity(Generic[TRow, TData]):
         """Give the conditions that hide deleted rows."""
         return [] if include_deleted or self.soft_delete is None else [self.soft_delete.is_live()]
 
-    def absent(self, missing: Sequence[Any] = ()) -> Exception:
+    def absent(self, missing: Sequence[object] = ()) -> Exception:
         """Give the domain's error for rows that are not there for this caller."""
         count = f"{len(missing)} of the requested entities were" if len(missing) > 1 else "the entity was"
         error = self.not_found(f"{count} not found")
@@ -79,11 +81,11 @@ class Entity(Generic[TRow, TData]):
             error.missing = tuple(missing)
         return error
 
-    def into(self, into: type[TOther] | None) -> Entity[TRow, TOther]:
+    def into(self, into: type[TOther] | None) -> Entity[TRow_co, TOther]:
         """Give the same entity with another shape of data; None keeps this one."""
         if into is None:
-            return cast("Entity[TRow, TOther]", self)
-        return cast("Entity[TRow, TOther]", replace(cast("Any", self), shape=shape_for(self.info, into)))
+            return cast("Entity[TRow_co, TOther]", self)
+        return cast("Entity[TRow_co, TOther]", replace(cast("Any", self), shape=shape_for(self.info, into)))
 
 
 def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpack[Rules]) -> Entity[TRow, TData]:
@@ -119,7 +121,7 @@ def shape_for(info: RowInfo[TRow], into: type[TData] | None) -> Shape[TRow, TDat
     return data_shape(info, into)
 
 
-def _own_soft_delete(info: RowInfo[Any], soft_delete: SoftDelete | None) -> SoftDelete | None:
+def _own_soft_delete(info: RowInfo[object], soft_delete: SoftDelete | None) -> SoftDelete | None:
     if soft_delete is None:
         return None
     column = soft_delete.column
@@ -130,7 +132,7 @@ def _own_soft_delete(info: RowInfo[Any], soft_delete: SoftDelete | None) -> Soft
     return soft_delete
 
 
-def _check_constraints(info: RowInfo[Any], violations: Mapping[str, ErrorFactory]) -> None:
+def _check_constraints(info: RowInfo[object], violations: Mapping[str, ErrorFactory]) -> None:
     """A misspelt constraint name would silently give the general error instead of the domain's.
 
     A foreign key that points here stands on another table, perhaps one that is not imported yet, so a name

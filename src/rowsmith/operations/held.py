@@ -7,7 +7,7 @@ it would have been is put together in a subquery named like the table, which the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 async def scope_first(
-    call: Call[Any, Any], work: Callable[[], Awaitable[T]], refused: Callable[[], Awaitable[ScopeMismatch | None]]
+    call: Call[object, object], work: Callable[[], Awaitable[T]], refused: Callable[[], Awaitable[ScopeMismatch | None]]
 ) -> T:
     """Do a write, and let its scope answer where a constraint did first.
 
@@ -65,7 +65,7 @@ async def scope_first(
     raise await refused() or failure
 
 
-def _tells_of_other_rows(error: Exception, entity: Entity[Any, Any]) -> bool:
+def _tells_of_other_rows(error: Exception, entity: Entity[object, object]) -> bool:
     own = tuple(type(factory("")) for factory in entity.violations.values())
     return isinstance(error, (ConstraintViolation, *own)) and not isinstance(error, (CheckViolation, NotNullViolation))
 
@@ -74,7 +74,7 @@ def _tells_of_other_rows(error: Exception, entity: Entity[Any, Any]) -> bool:
 class NewRows:
     """Rows to be created under a scope: ``read`` gives their values once more, ``first`` is the first one's index."""
 
-    call: Call[Any, Any]
+    call: Call[object, object]
     read: Callable[[], Block]
     first: int = 0
 
@@ -134,7 +134,7 @@ class NewRows:
         return limited(select(place), _not_inside(self.call.limits, info, source)).order_by(place).limit(1)
 
 
-async def refused_row(call: Call[Any, Any], values: Mapping[str, Any]) -> ScopeMismatch | None:
+async def refused_row(call: Call[object, object], values: Mapping[str, object]) -> ScopeMismatch | None:
     """Give the refusal of a row with these values or expressions, if it would be outside or that cannot be told."""
     info = call.info
     row = {**values, **_defaults(info, values)}
@@ -143,7 +143,7 @@ async def refused_row(call: Call[Any, Any], values: Mapping[str, Any]) -> ScopeM
 
 
 async def refused_change(
-    call: Call[Any, Any], values: Mapping[str, Any], conditions: Sequence[ColumnElement[bool]]
+    call: Call[object, object], values: Mapping[str, object], conditions: Sequence[ColumnElement[bool]]
 ) -> ScopeMismatch | None:
     """Give the refusal of what some rows would become, if one would be outside or that cannot be told."""
     info = call.info
@@ -154,7 +154,7 @@ async def refused_change(
 
 
 async def _refused(
-    call: Call[Any, Any], rows: Select[*tuple[Any, ...]], row: Mapping[str, Any]
+    call: Call[object, object], rows: Select[*tuple[Any, ...]], row: Mapping[str, object]
 ) -> ScopeMismatch | None:
     # Located here, as the error of a row that was written: a partial form has another operation's name.
     info, limits, error = call.info, call.limits, ScopeMismatch()
@@ -172,13 +172,13 @@ async def _refused(
     return error if found else None
 
 
-def _defaults(info: RowInfo[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _defaults(info: RowInfo[object], given: Collection[str]) -> dict[str, Any]:
     """Give what the database puts into the columns that are not given, as far as the mapping tells."""
     found = {name: _default(info, column) for name, column in info.columns.items() if name not in given}
     return {name: default for name, default in found.items() if default is not None}
 
 
-def _default(info: RowInfo[Any], column: Column[Any]) -> Any:
+def _default(info: RowInfo[object], column: Column[Any]) -> Any:
     if column is info.table.autoincrement_column or column.identity or column.computed:
         return None
     default: Any = column.default
@@ -191,7 +191,7 @@ def _default(info: RowInfo[Any], column: Column[Any]) -> Any:
     return _in_type(column, null()) if server_default is None else None
 
 
-def _as_columns(info: RowInfo[Any], row: Mapping[str, Any]) -> list[Any]:
+def _as_columns(info: RowInfo[object], row: Mapping[str, object]) -> list[Any]:
     return [_in_type(info.columns[name], value).label(info.columns[name].name) for name, value in row.items()]
 
 
@@ -203,19 +203,19 @@ def _in_type(column: Column[Any], value: Any) -> Any:
     return type_coerce(sql, column.type)
 
 
-def _not_inside(limits: Limits, info: RowInfo[Any], source: FromClause) -> ColumnElement[bool]:
+def _not_inside(limits: Limits, info: RowInfo[object], source: FromClause) -> ColumnElement[bool]:
     def reading(column: Column[Any]) -> ColumnElement[Any]:
         return source.c[column.name]
 
     return negation(conjunction([rebound(condition, info, reading, source) for condition in limits.others]))
 
 
-def _is_told(condition: ColumnElement[bool], info: RowInfo[Any], known: set[str]) -> bool:
+def _is_told(condition: ColumnElement[bool], info: RowInfo[object], known: set[str]) -> bool:
     """Say whether a condition can be put to values of these columns, named as in the table."""
     return all(_can_be_told(part, info, known) for part in parts(condition, info))
 
 
-def _can_be_told(part: Any, info: RowInfo[Any], known: set[str]) -> bool:
+def _can_be_told(part: object, info: RowInfo[object], known: set[str]) -> bool:
     if isinstance(part, Column):
         return part.name in known or not is_table(part.table, info)
     if isinstance(part, TextClause) or (isinstance(part, ColumnClause) and part.name not in ("1", "*")):

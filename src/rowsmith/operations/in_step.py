@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import lazyload
@@ -13,7 +12,7 @@ from rowsmith.operations.arrays.keys import Key, key_chunks, keys_condition
 from rowsmith.operations.call import Call
 
 
-async def keep_in_step(call: Call[Any, Any], keys: Sequence[Key], *, seen: bool = False) -> None:
+async def keep_in_step(call: Call[object, object], keys: Sequence[Key], *, seen: bool = False) -> None:
     """Read the columns of those objects again that the session holds of these rows; nothing where it holds none.
 
     They are loaded at once and not only expired, for an attribute that loads itself cannot be read in asyncio.

@@ -50,7 +50,7 @@ class NextValue:
         within: Any = self.within
         return [within] if isinstance(within, InstrumentedAttribute) else list(within)
 
-    def foreign_key(self, info: RowInfo[Any]) -> ForeignKeyConstraint:
+    def foreign_key(self, info: RowInfo[object]) -> ForeignKeyConstraint:
         """Give the foreign key to the parent.
 
         Raises:

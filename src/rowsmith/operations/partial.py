@@ -50,7 +50,7 @@ Diagnose = Callable[[Exception, Sequence[TItem]], Awaitable[Diagnosis]]
 
 
 async def run_partial(
-    call: Call[Any, Any],
+    call: Call[object, object],
     items: Sequence[TItem],
     attempt: Attempt[TItem, TData],
     diagnose: Diagnose[TItem] | None = None,
@@ -68,7 +68,7 @@ async def run_partial(
 
 @dataclass
 class _Culprits(Generic[TItem, TData]):
-    call: Call[Any, Any]
+    call: Call[object, object]
     items: Sequence[TItem]
     attempt: Attempt[TItem, TData]
     diagnose: Diagnose[TItem] | None
@@ -131,7 +131,7 @@ def failure(index: int, error: Exception) -> Failure:
     return Failure(index, error)
 
 
-def is_own_fault(error: Exception, entity: Entity[Any, Any]) -> bool:
+def is_own_fault(error: Exception, entity: Entity[object, object]) -> bool:
     """Say whether an error can be the fault of a single item, a domain's own errors included."""
     own = tuple(type(factory("")) for factory in (entity.not_found, *entity.violations.values()))
     return isinstance(error, (*OWN_FAULTS, *own))
@@ -145,9 +145,9 @@ Write = Callable[[Sequence[TItem]], Awaitable[BatchResult[TData, Any]]]
 
 
 async def run_over_ids(
-    call: Call[Any, Any],
+    call: Call[object, object],
     items: Sequence[TItem],
-    id_of: Callable[[TItem], Any],
+    id_of: Callable[[TItem], object],
     refuse: Refuse[TItem],
     write: Write[TItem, TData],
 ) -> PartialResult[TData]:

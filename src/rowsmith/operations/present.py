@@ -57,12 +57,12 @@ async def present_keys(
     return found
 
 
-async def _made(call: Call[Any, Any], layout: Layout, records: Sequence[Record]) -> list[Any]:
+async def _made(call: Call[object, object], layout: Layout, records: Sequence[Record]) -> list[Any]:
     related = [await _groups(call, collection, records) for collection in layout.collections]
     return layout.make(records, related)
 
 
-async def _groups(call: Call[Any, Any], collection: Collection, records: Sequence[Record]) -> Groups:
+async def _groups(call: Call[object, object], collection: Collection, records: Sequence[Record]) -> Groups:
     """Read a collection for all parents, and sort it by the parents' keys."""
     dialect, width = call.dialect, len(collection.keys)
     parents = dict.fromkeys(tuple(record[place] for place in collection.places) for record in records)

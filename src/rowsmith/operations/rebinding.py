@@ -18,7 +18,7 @@ from rowsmith.mapping import RowInfo
 
 def rebound(
     condition: ColumnElement[bool],
-    info: RowInfo[Any],
+    info: RowInfo[object],
     instead: Callable[[Column[Any]], ColumnElement[Any]],
     source: FromClause | None = None,
 ) -> ColumnElement[bool]:
@@ -36,7 +36,7 @@ def rebound(
     return traverse(cast("Any", sql_util)._deep_deannotate(condition, ["no_replacement_traverse"]), {}, replace)
 
 
-def parts(element: Any, info: RowInfo[Any]) -> Iterator[Any]:
+def parts(element: Any, info: RowInfo[object]) -> Iterator[Any]:
     """Give the parts of a condition, without those of what reads other rows of the table."""
     yield element
     if not is_of_others(element, info):
@@ -44,12 +44,12 @@ def parts(element: Any, info: RowInfo[Any]) -> Iterator[Any]:
             yield from parts(child, info)
 
 
-def is_of_others(element: Any, info: RowInfo[Any]) -> bool:
+def is_of_others(element: object, info: RowInfo[object]) -> bool:
     """Say whether columns of the table in here are other rows': an alias, or a subquery with a FROM of its own."""
     return isinstance(element, AliasedReturnsRows) or (isinstance(element, Select) and _reads_itself(element, info))
 
 
-def _reads_itself(statement: Any, info: RowInfo[Any]) -> bool:
+def _reads_itself(statement: Any, info: RowInfo[object]) -> bool:
     """Decide as SQLAlchemy does whether the table is correlated to the statement around."""
     sources = statement.get_final_froms()
     if not any(is_table(part, info) for source in sources for part in source._from_objects):
@@ -61,6 +61,6 @@ def _reads_itself(statement: Any, info: RowInfo[Any]) -> bool:
     return len(sources) == 1
 
 
-def is_table(element: Any, info: RowInfo[Any]) -> bool:
+def is_table(element: Any, info: RowInfo[object]) -> bool:
     """Say whether something is the row's own table."""
     return isinstance(element, Table) and element.key == info.table.key

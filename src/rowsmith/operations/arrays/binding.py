@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def unbindable(
-    info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], dialect: Dialect, first: int = 0, noun: str = "spec"
+    info: RowInfo[object], columns: Mapping[str, Sequence[Any]], dialect: Dialect, first: int = 0, noun: str = "spec"
 ) -> InvalidValue | None:
     """Give the error for the first value that its column's type refuses to bind; None where all are taken.
 
@@ -57,7 +57,7 @@ def _may_be_unbindable(failure: Exception) -> bool:
     return not isinstance(failure, RepositoryError)
 
 
-def unbindable_value(info: RowInfo[Any], values: Mapping[str, Any], dialect: Dialect) -> InvalidValue | None:
+def unbindable_value(info: RowInfo[object], values: Mapping[str, Any], dialect: Dialect) -> InvalidValue | None:
     """Give the error for one row's values, as :func:`unbindable` for many."""
     for name, value in values.items():
         if _first_refused(info.columns[name].type, [value], dialect) is not None:

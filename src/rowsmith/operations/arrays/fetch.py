@@ -72,7 +72,7 @@ def _arguments(compiled: Any, expanded: ExpandedState, arrays: Mapping[str, list
     ]
 
 
-def _processed(processor: Any, value: Any) -> Any:
+def _processed(processor: Any, value: object) -> Any:
     if processor is None:
         return value
     with suppress(Exception):  # a type may raise anything, and quotes the value
@@ -80,7 +80,7 @@ def _processed(processor: Any, value: Any) -> Any:
     raise InvalidValue
 
 
-async def _fetched_from(prepared: Any, arguments: Sequence[Any]) -> Sequence[Any]:
+async def _fetched_from(prepared: Any, arguments: Sequence[object]) -> Sequence[Any]:
     try:
         records: Sequence[Any] = await prepared.fetch(*arguments)
     except DATABASE_ERRORS:

@@ -39,12 +39,12 @@ def check_chunk_size(size: object) -> None:
         raise InvalidValue(f"chunk_size is too large: give {MAX_CHUNK} or less")
 
 
-def dialect_of(db_sess: AsyncSession, info: RowInfo[Any] | Origin) -> Dialect:
+def dialect_of(db_sess: AsyncSession, info: RowInfo[object] | Origin) -> Dialect:
     """Give the dialect of the database that a session has a kind of row in, or that a call is about."""
     return db_sess.get_bind(info.mapper).dialect
 
 
-def distinct_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
+def distinct_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
     """Give ids as key tuples.
 
     Raises:
@@ -60,7 +60,7 @@ def distinct_keys(info: RowInfo[Any], ids: Sequence[Any]) -> list[Key]:
     return list(places)
 
 
-def _are_plain(info: RowInfo[Any], ids: Sequence[Any]) -> bool:
+def _are_plain(info: RowInfo[object], ids: Sequence[object]) -> bool:
     """Say whether these surely are keys, each there once: one look at all together, for keys of one column."""
     quick = column_type(info.columns[info.primary_key[0]].type).quick
     if len(info.primary_key) > 1 or quick.fits is None or set(map(type, ids)) != {quick.exact}:
@@ -78,7 +78,7 @@ def key_chunks(
         yield keys[start : start + size]
 
 
-def keys_condition(info: RowInfo[Any], keys: Sequence[Key], dialect: Dialect) -> ColumnElement[bool]:
+def keys_condition(info: RowInfo[object], keys: Sequence[Key], dialect: Dialect) -> ColumnElement[bool]:
     """Give the condition that a row's key is one of these."""
     return columns_condition([attribute.expression for attribute in info.key_attributes], keys, dialect)
 
@@ -102,12 +102,12 @@ def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool
     return all(fits_array(one.type, dialect) for one in columns)
 
 
-def array_of(info: RowInfo[Any], name: str, values: Sequence[Any]) -> Any:
+def array_of(info: RowInfo[object], name: str, values: Sequence[object]) -> Any:
     """Give the values of one column as a single array parameter of the column's type."""
     return _array_parameter(info.columns[name].type, values)
 
 
-def _array_parameter(kind: TypeEngine[Any], values: Sequence[Any]) -> Any:
+def _array_parameter(kind: TypeEngine[Any], values: Sequence[object]) -> Any:
     return bindparam(None, list(plain_numbers(values)), type_=ARRAY(uncut(kind)), unique=True)
 
 

@@ -20,7 +20,7 @@ PLACE = "rowsmith_place"
 class Unnested:
     """Columns of values as a table of PostgreSQL's: ``unnest($1::type[], ...) WITH ORDINALITY``."""
 
-    def __init__(self, info: RowInfo[Any], names: Sequence[str]) -> None:
+    def __init__(self, info: RowInfo[object], names: Sequence[str]) -> None:
         self.info, self.names = info, tuple(names)
         self.parameters = {name: f"rowsmith_{place}" for place, name in enumerate(self.names)}
         self.table = self._table()

@@ -35,7 +35,7 @@ def _travel(declared: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> Travel:
     return column_type(stored_form(declared, dialect)).travel
 
 
-def bound(declared: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
+def bound(declared: TypeEngine[Any], values: Sequence[object], dialect: Dialect) -> Sequence[Any]:
     """Give the values as asyncpg takes them; None is SQL NULL on every column.
 
     Raises:
@@ -119,7 +119,7 @@ def uncut(declared: TypeEngine[Any]) -> TypeEngine[Any]:
     return twin
 
 
-def array_values(declared: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> list[Any]:
+def array_values(declared: TypeEngine[Any], values: Sequence[object], dialect: Dialect) -> list[Any]:
     """Give the array parameter that carries a column."""
     items = plain_numbers(bound(declared, values, dialect))
     if _travel(declared) is Travel.ARRAY:
@@ -127,7 +127,7 @@ def array_values(declared: TypeEngine[Any], values: Sequence[Any], dialect: Dial
     return list(items)
 
 
-def plain_numbers(values: Sequence[Any]) -> Sequence[Any]:
+def plain_numbers(values: Sequence[object]) -> Sequence[Any]:
     """Give numbers of classes derived from ``int`` as such: asyncpg would take an IntFlag for an array of its bits."""
     derived = tuple(kind for kind in set(map(type, values)) if issubclass(kind, int) and kind not in (int, bool))
     return [int(value) if isinstance(value, derived) else value for value in values] if derived else values
@@ -138,7 +138,7 @@ def unpacked(column: ColumnElement[Any], declared: TypeEngine[Any]) -> ColumnEle
     return sql_cast(column, stored_form(declared, _ASYNCPG)) if travels_as_text(declared) else column
 
 
-def array_literal(items: Sequence[Any]) -> str:
+def array_literal(items: Sequence[object]) -> str:
     """Give an array as PostgreSQL reads it from text (its manual: "Array Value Input")."""
     return "{" + ",".join(map(_array_item, items)) + "}"
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import RelationshipDirection
 from rowsmith.errors import InvalidValue, MappingError, kind_of
 from rowsmith.mapping import RowInfo, Spec, row_info
 from rowsmith.mapping.writes import belongs_to
+from rowsmith.operations.inserts.matching import Rows
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class Branch:
             owners += [place] * len(given)
         return below, owners
 
-    def keys(self, above: Mapping[str, Sequence[Any]], owners: Sequence[int]) -> dict[str, list[Any]]:
+    def keys(self, above: Rows, owners: Sequence[int]) -> dict[str, list[Any]]:
         """Give the attributes of the rows below that refer to the rows above."""
         return {below: [above[name][place] for place in owners] for name, below in self.links}
 
 
-def check_specs(info: RowInfo[Any], specs: Sequence[Spec[Any]]) -> None:
+def check_specs(info: RowInfo[object], specs: Sequence[Spec[Any]]) -> None:
     """Refuse what is no spec of a row, in the rows below it too.
 
     Raises:
@@ -64,7 +65,7 @@ def fault_below(spec: Spec[Any]) -> Exception | None:
     return None
 
 
-def branches_of(info: RowInfo[Any], specs: Iterable[Spec[Any]]) -> list[Branch]:
+def branches_of(info: RowInfo[object], specs: Iterable[Spec[Any]]) -> list[Branch]:
     """Give the relationships that the classes of some specs name.
 
     Raises:
@@ -76,7 +77,7 @@ def branches_of(info: RowInfo[Any], specs: Iterable[Spec[Any]]) -> list[Branch]:
 
 
 @cache
-def _branch(row: type[Any], name: str) -> Branch:
+def _branch(row: type[object], name: str) -> Branch:
     info = row_info(row)
     relationship = info.mapper.relationships[name]
     if relationship.direction is not RelationshipDirection.ONETOMANY or relationship.secondary is not None:

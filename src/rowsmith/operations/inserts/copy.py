@@ -27,7 +27,7 @@ class Copy:
 
     def __init__(
         self,
-        info: RowInfo[Any],
+        info: RowInfo[object],
         dialect: Dialect,
         names: Sequence[str],
         blocks: Iterator[Block],

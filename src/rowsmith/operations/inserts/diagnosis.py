@@ -22,7 +22,7 @@ from rowsmith.operations.partial import Diagnosis
 NOBODY = Diagnosis()
 
 
-async def diagnose(call: Call[Any, Any], facts: ErrorFacts, block: Block) -> Diagnosis:
+async def diagnose(call: Call[object, object], facts: ErrorFacts, block: Block) -> Diagnosis:
     """Find the rows of a block that an error's constraint refuses; nobody where names alone don't tell."""
     broken = key_named(call.info.table, facts.constraint)
     if isinstance(broken, ForeignKeyConstraint):
@@ -34,7 +34,7 @@ async def diagnose(call: Call[Any, Any], facts: ErrorFacts, block: Block) -> Dia
     return await _failing_check(call, facts.constraint, block)
 
 
-async def _taken(call: Call[Any, Any], columns: Sequence[Column[Any]], block: Block) -> Diagnosis:
+async def _taken(call: Call[object, object], columns: Sequence[Column[Any]], block: Block) -> Diagnosis:
     keys = _values(call.info, columns, block)
     if keys is None:
         return NOBODY
@@ -45,7 +45,7 @@ async def _taken(call: Call[Any, Any], columns: Sequence[Column[Any]], block: Bl
     return Diagnosis(certain, again - certain)
 
 
-async def _dangling(call: Call[Any, Any], constraint: ForeignKeyConstraint, block: Block) -> Diagnosis:
+async def _dangling(call: Call[object, object], constraint: ForeignKeyConstraint, block: Block) -> Diagnosis:
     keys = _values(call.info, list(constraint.columns), block)
     if keys is None:
         return NOBODY
@@ -57,7 +57,7 @@ async def _dangling(call: Call[Any, Any], constraint: ForeignKeyConstraint, bloc
     return Diagnosis(suspects=lost) if inside else Diagnosis(certain=lost)
 
 
-async def _failing_check(call: Call[Any, Any], constraint: str, block: Block) -> Diagnosis:
+async def _failing_check(call: Call[object, object], constraint: str, block: Block) -> Diagnosis:
     """Have PostgreSQL evaluate a CHECK, as its catalogue has it, for all rows at once."""
     info, origin = call.info, call.origin()
     gate = await pass_gate(call.db_sess, info, origin, block.columns)
@@ -87,13 +87,13 @@ _DEFINITION = text(
 )
 
 
-def _empty(info: RowInfo[Any], facts: ErrorFacts, block: Block) -> Diagnosis:
+def _empty(info: RowInfo[object], facts: ErrorFacts, block: Block) -> Diagnosis:
     names = [name for name, item in info.columns.items() if item.name in facts.columns and name in block.columns]
     empty = (place for name in names for place, value in enumerate(block.columns[name]) if value is None)
     return Diagnosis(certain=frozenset(empty))
 
 
-def _values(info: RowInfo[Any], columns: Iterable[Column[Any]], block: Block) -> list[Key] | None:
+def _values(info: RowInfo[object], columns: Iterable[Column[Any]], block: Block) -> list[Key] | None:
     """Give the values of some columns, row by row; None where the database makes one of them."""
     names = {item.name: name for name, item in info.columns.items()}
     given = [names.get(item.name, "") for item in columns]
@@ -102,7 +102,7 @@ def _values(info: RowInfo[Any], columns: Iterable[Column[Any]], block: Block) ->
     return list(zip(*(block.columns[name] for name in given), strict=True))
 
 
-async def _standing(call: Call[Any, Any], columns: Sequence[Column[Any]], keys: Iterable[Key]) -> set[Key]:
+async def _standing(call: Call[object, object], columns: Sequence[Column[Any]], keys: Iterable[Key]) -> set[Key]:
     """Give those of the keys that stand in a table."""
     found, dialect = set[Key](), call.dialect
     asked = list(dict.fromkeys(key for key in keys if None not in key))

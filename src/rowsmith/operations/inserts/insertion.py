@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import Executable, bindparam, func, insert, select
 from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import limited
@@ -28,6 +28,7 @@ from rowsmith.operations.blocks.lanes import Lane
 from rowsmith.operations.call import Call
 from rowsmith.operations.inserts.copy import Copy
 from rowsmith.operations.inserts.matching import (
+    Rows,
     arranged,
     counted,
     first_gap,
@@ -45,12 +46,8 @@ RAW = {"dml_strategy": "raw"}
 CHUNK_BLOCKS = 10
 """How many blocks stand in one statement of the UNNEST lane: ten thousand rows, a few megabytes."""
 
-Take: TypeAlias = Callable[[Mapping[str, Sequence[Any]], int], None]
+Take: TypeAlias = Callable[[Rows, int], None]
 """Is told of rows that were sent: what comes back of them, as columns by attribute name, and how many they are."""
-
-
-Rows: TypeAlias = Mapping[str, Sequence[Any]]
-"""Returned rows, as columns by attribute name."""
 
 Complete: TypeAlias = Callable[[Sequence[Block]], Awaitable[Sequence[Block]]]
 """Adds columns that have to be asked of the database first; is given all rows at once."""
@@ -64,7 +61,7 @@ class Insertion:
     order; ``complete`` adds columns before anything is sent.
     """
 
-    call: Call[Any, Any]
+    call: Call[object, object]
     reader: SpecReader
     back: tuple[str, ...]
     take: Take = field(repr=False)
@@ -257,7 +254,7 @@ class Insertion:
                 returned if is_sorted else self._in_input_order(chunk, chunk.columns, returned, count), chunk.size
             )
 
-    async def _sent_many(self, dialect: Dialect, statement: Any, chunk: Block) -> Any:
+    async def _sent_many(self, dialect: Dialect, statement: Executable, chunk: Block) -> Any:
         rows = many_parameters(self.call.info, chunk, dialect)
         return await self.call.execute(statement, RAW, rows)
 
@@ -273,13 +270,13 @@ class Insertion:
         return (*self.back, *self.call.info.primary_key)
 
 
-def json_marks(info: RowInfo[Any], names: Iterable[str], dialect: Dialect) -> dict[Any, Any]:
+def json_marks(info: RowInfo[object], names: Iterable[str], dialect: Dialect) -> dict[Any, Any]:
     """Give parameters for the JSON columns, whose None SQLAlchemy would take for the JSON literal ``null``."""
     columns = (info.columns[name] for name in names)
     return {c: bindparam(f"{c.key}_", type_=BoundItem(c.type)) for c in columns if is_json(c.type, dialect)}
 
 
-def many_parameters(info: RowInfo[Any], block: Block, dialect: Dialect) -> list[dict[str, Any]]:
+def many_parameters(info: RowInfo[object], block: Block, dialect: Dialect) -> list[dict[str, Any]]:
     """Give one mapping a row, for an INSERT of SQLAlchemy's with :func:`json_marks` among its values."""
     marked = [name for name in block.columns if is_json(info.columns[name].type, dialect)]
     keys = [f"{info.columns[name].key}{'_' if name in marked else ''}" for name in block.columns]

@@ -8,7 +8,7 @@ one part that the server counts up, for it counts in the order of the SELECT tha
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import literal, type_coerce
 from sqlalchemy.engine import Dialect
@@ -16,14 +16,17 @@ from sqlalchemy.engine import Dialect
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.blocks.echo import echo_of
 
+Rows: TypeAlias = Mapping[str, Sequence[Any]]
+"""Rows, as columns by attribute name."""
 
-def counted(info: RowInfo[Any], written: Collection[str]) -> str | None:
+
+def counted(info: RowInfo[object], written: Collection[str]) -> str | None:
     """Give the part of the key that the server counts, if it makes one so."""
     missing = (name for name in info.primary_key if name not in written)
     return next((name for name in missing if _is_counted(info, name)), None)
 
 
-def _is_counted(info: RowInfo[Any], name: str) -> bool:
+def _is_counted(info: RowInfo[object], name: str) -> bool:
     column = info.columns[name]
     if column.identity is not None:
         return not column.identity.cycle
@@ -35,7 +38,7 @@ def _is_sequence(column: Any) -> bool:
     return default is not None and not (default.is_sequence and default.optional)
 
 
-def maker(info: RowInfo[Any], name: str) -> Any:
+def maker(info: RowInfo[object], name: str) -> Any:
     """Give the SQL that makes a part of the key; None where it isn't known."""
     column = info.columns[name]
     default: Any = column.default if _is_sequence(column) else column.server_default
@@ -47,36 +50,34 @@ def maker(info: RowInfo[Any], name: str) -> Any:
     return type_coerce(literal(arg) if isinstance(arg, str) else arg, column.type).label(column.key)
 
 
-def is_exact(info: RowInfo[Any], dialect: Dialect) -> bool:
+def is_exact(info: RowInfo[object], dialect: Dialect) -> bool:
     """Say whether keys surely come back as they were given."""
     types = [info.columns[name].type for name in info.primary_key]
     return all(echo_of(kind) and echo_of(kind.dialect_impl(dialect)) for kind in types)
 
 
-def places_by_key(
-    info: RowInfo[Any], given: Mapping[str, Sequence[Any]], returned: Mapping[str, Sequence[Any]]
-) -> list[int | None]:
+def places_by_key(info: RowInfo[object], given: Rows, returned: Rows) -> list[int | None]:
     """Give for each row of the input its place among the returned ones; None where it is not among them."""
     keys = list(zip(*(returned[name] for name in info.primary_key), strict=True))
     places = {key: place for place, key in enumerate(keys)}
     return [places.get(key) for key in zip(*(given[name] for name in info.primary_key), strict=True)]
 
 
-def places_by_count(info: RowInfo[Any], name: str, returned: Mapping[str, Sequence[Any]]) -> list[int]:
+def places_by_count(info: RowInfo[object], name: str, returned: Rows) -> list[int]:
     """Give the places of the returned rows, in the order in which the server counted this column."""
     identity, numbers = info.columns[name].identity, returned[name]
     falls = identity is not None and (identity.increment or 1) < 0
     return sorted(range(len(numbers)), key=numbers.__getitem__, reverse=falls)
 
 
-def arranged(returned: Mapping[str, Sequence[Any]], places: Sequence[int]) -> Mapping[str, Sequence[Any]]:
+def arranged(returned: Rows, places: Sequence[int]) -> Rows:
     """Give the returned rows in another order."""
     if all(place == index for index, place in enumerate(places)):
         return returned
     return {name: [column[place] for place in places] for name, column in returned.items()}
 
 
-def first_gap(sent: Sequence[Any], held: Sequence[Any]) -> int | None:
+def first_gap(sent: Sequence[object], held: Sequence[object]) -> int | None:
     """Give the first place of what was sent that is left out of what is held; None where they do not follow it."""
     gaps, rest = list[int](), iter(held)
     expected = next(rest, None)

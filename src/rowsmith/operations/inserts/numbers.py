@@ -20,7 +20,7 @@ from rowsmith.operations.next_value import NextValue
 from rowsmith.scope import NO_LIMITS, Limits, RelatedScope, resolve_scope
 
 
-async def number_within(call: Call[Any, Any], blocks: Sequence[Block]) -> list[Block]:
+async def number_within(call: Call[object, object], blocks: Sequence[Block]) -> list[Block]:
     """Lock the parents of some rows and give the rows with their numbers; two statements.
 
     Raises:
@@ -39,7 +39,7 @@ async def number_within(call: Call[Any, Any], blocks: Sequence[Block]) -> list[B
 class _Numbering:
     """The statements about the parents of one call's rows."""
 
-    def __init__(self, call: Call[Any, Any]) -> None:
+    def __init__(self, call: Call[object, object]) -> None:
         number: NextValue | None = call.entity.next_value
         assert number is not None  # noqa: S101 - only asked for where rows are numbered
         self.call, self.info, self.number = call, call.info, number
@@ -110,7 +110,7 @@ class _Numbering:
         return any(set(key.columns) <= names for key in unique_keys_of(self.info.table))
 
 
-def _row_of(table: FromClause, info: RowInfo[Any]) -> type[Any] | None:
+def _row_of(table: FromClause, info: RowInfo[object]) -> type[Any] | None:
     """Give the class that a table is mapped to; of several the base."""
     mappers = [mapper for mapper in info.mapper.registry.mappers if mapper.local_table is table]
     bases = [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
@@ -124,7 +124,7 @@ def _reads_key(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint
     return any((getattr(column.table, "key", None), column.name) in keys for column in columns)
 
 
-def _same_columns(own: Limits, info: RowInfo[Any], table: FromClause) -> list[ColumnElement[bool]]:
+def _same_columns(own: Limits, info: RowInfo[object], table: FromClause) -> list[ColumnElement[bool]]:
     """Give the scope's equalities as those on a parent's columns of the same names, where their values fit."""
     stamps = {info.columns[name].name: value for name, value in own.stamps.items()}
     columns: list[Any] = [column for column in table.columns if column.name in stamps]
@@ -132,7 +132,7 @@ def _same_columns(own: Limits, info: RowInfo[Any], table: FromClause) -> list[Co
     return [column == stamps[column.name] for column in fitting]
 
 
-def _absent(call: Call[Any, Any], foreign_key: ForeignKeyConstraint) -> Exception:
+def _absent(call: Call[object, object], foreign_key: ForeignKeyConstraint) -> Exception:
     entity: Entity[Any, Any] = call.entity
     name = None if foreign_key.name is None else str(foreign_key.name)
     kind = entity.violations.get(name or "", ReferenceNotFound)

@@ -59,11 +59,11 @@ class Creator(Operation[TRow, TData]):
             )
         return self._insert(new_values(spec, limits, self.entity.info))
 
-    def _insert(self, values: Mapping[str, Any]) -> ReturningInsert[*tuple[Any, ...]]:
+    def _insert(self, values: Mapping[str, object]) -> ReturningInsert[*tuple[Any, ...]]:
         statement = insert(self.entity.info.row).values(values)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
-    async def _create(self, call: Call[TRow, TData], values: Mapping[str, Any]) -> TData:
+    async def _create(self, call: Call[TRow, TData], values: Mapping[str, object]) -> TData:
         statement, keys = self._insert(values), call.info.key_attributes
 
         async def create() -> Sequence[Any]:

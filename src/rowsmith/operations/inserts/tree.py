@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, cast
@@ -16,6 +16,7 @@ from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.inserts.branches import Branch, branches_of, fault_below
 from rowsmith.operations.inserts.diagnosis import diagnose
 from rowsmith.operations.inserts.insertion import Insertion
+from rowsmith.operations.inserts.matching import Rows
 from rowsmith.operations.inserts.numbers import number_within
 from rowsmith.operations.partial import Diagnosis
 from rowsmith.operations.present import present_keys
@@ -33,7 +34,7 @@ class Creation(Generic[TRow, TData]):
     """
 
     call: Call[TRow, TData]
-    given_too: Mapping[str, Sequence[Any]] | None = None
+    given_too: Rows | None = None
     wants_data: bool = True
 
     async def create(
@@ -132,7 +133,7 @@ class Harvest(Generic[TRow, TData]):
         """The primary keys, where they were to be kept."""
         return list(zip(*(self.kept[name] for name in self.call.info.primary_key), strict=True))
 
-    def take(self, columns: Mapping[str, Sequence[Any]], size: int) -> None:
+    def take(self, columns: Rows, size: int) -> None:
         """Take the columns of the next rows that come back."""
         if self._direct:
             shape = self.call.entity.shape

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic, NoReturn
 
-from sqlalchemy import ColumnElement, insert, null, select
+from sqlalchemy import ColumnElement, Executable, insert, null, select
 
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import flush
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
+from rowsmith.mapping.layout import Record
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks
@@ -178,7 +179,7 @@ class Upsertion(Generic[TRow, TData]):
             }
         return found
 
-    async def _rows_of(self, statement: Any, block: Block) -> Sequence[Any]:
+    async def _rows_of(self, statement: Executable, block: Block) -> Sequence[Any]:
         sending = self.call.execute(statement, RAW)
         dialect = self.call.dialect
         return (await naming(sending, lambda: unbindable(self.info, block.columns, dialect, block.first))).all()
@@ -212,7 +213,7 @@ class Upsertion(Generic[TRow, TData]):
         await give_up(self.call.db_sess)
         raise RefusedByTrigger.at(place)
 
-    def _keys_in(self, records: Sequence[tuple[Any, ...]]) -> list[Key]:
+    def _keys_in(self, records: Sequence[Record]) -> list[Key]:
         places = [self.back.index(name) for name in self.key.names]
         return [tuple(record[place] for place in places) for record in records]
 

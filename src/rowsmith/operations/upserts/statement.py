@@ -10,6 +10,7 @@ from sqlalchemy import Column, ColumnElement, literal_column, null
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from rowsmith.conditions import conjunction
 from rowsmith.errors import InvalidValue
@@ -34,7 +35,7 @@ class UpsertStatement:
     hold for such a row or it is left alone; ``back`` are the attributes that come back.
     """
 
-    info: RowInfo[Any]
+    info: RowInfo[object]
     key: ConflictKey
     given: Sequence[str]
     conditions: Sequence[ColumnElement[bool]]
@@ -64,7 +65,7 @@ class UpsertStatement:
         statement = self._resolved(postgresql.insert(self.info.row).values(values), block)
         return statement.returning(*self._back(), _is_new(self.info, dialect))
 
-    def _value(self, name: str, value: Any) -> Any:
+    def _value(self, name: str, value: object) -> Any:
         return null() if value is None and self.info.is_json(name) else value
 
     def _back(self) -> list[Any]:
@@ -132,16 +133,16 @@ class Qualified(ColumnElement[bool]):
 
 
 @compiles(Qualified)
-def _qualified(element: Qualified, compiler: Any, **options: Any) -> str:
+def _qualified(element: Qualified, compiler: SQLCompiler, **options: Any) -> str:
     return str(compiler.process(element.condition, **{**options, "use_schema": True}))
 
 
 @compiles(RowColumn)
-def _row_column(element: RowColumn, compiler: Any, **_: Any) -> str:
+def _row_column(element: RowColumn, compiler: SQLCompiler, **_: Any) -> str:
     return f"{compiler.preparer.quote(element.table_name)}.{compiler.preparer.quote(element.column_name)}"
 
 
-def _is_new(info: RowInfo[Any], dialect: Dialect) -> Any:
+def _is_new(info: RowInfo[object], dialect: Dialect) -> Any:
     """Give the expression that tells an inserted row from an updated one.
 
     PostgreSQL 18 has the old row in RETURNING. Before, ``xmax`` tells: it is zero in a new row, and in an updated
@@ -154,7 +155,7 @@ def _is_new(info: RowInfo[Any], dialect: Dialect) -> Any:
     return cast("Any", literal_column("xmax = 0"))
 
 
-def conflict_keys(info: RowInfo[Any], key: ConflictKey, block: Block) -> list[Key]:
+def conflict_keys(info: RowInfo[object], key: ConflictKey, block: Block) -> list[Key]:
     """Give the key of each row.
 
     Raises:
@@ -168,7 +169,7 @@ def conflict_keys(info: RowInfo[Any], key: ConflictKey, block: Block) -> list[Ke
     return keys
 
 
-def _refuse_keyless(info: RowInfo[Any], name: str, block: Block) -> None:
+def _refuse_keyless(info: RowInfo[object], name: str, block: Block) -> None:
     where = f"{info.row.__name__}.{name} is part of the key that the upsert goes by"
     if name not in block.columns:
         raise InvalidValue(f"{where}: give it, or name another key with Conflict(columns=[...])")
