@@ -92,10 +92,18 @@ def test_what_is_no_row() -> None:
     with pytest.raises(MappingError, match="int is no mapped class"):
         row_info(int)
 
-    class JoinedRow(GroupRow):
-        __tablename__ = "joined_groups"
+    class JoinedBase(DeclarativeBase):  # a foreign key to the world's own tables would stay in its metadata for good
+        pass
 
-        id: Mapped[int] = mapped_column(sa.ForeignKey("groups.id"), primary_key=True)
+    class AboveRow(JoinedBase):
+        __tablename__ = "above"
+
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class JoinedRow(AboveRow):
+        __tablename__ = "joined"
+
+        id: Mapped[int] = mapped_column(sa.ForeignKey("above.id"), primary_key=True)
 
     with pytest.raises(MappingError, match="JoinedRow is mapped to 2 tables"):
         row_info(JoinedRow)
