@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from rowsmith import (
     Conflict,
+    Creator,
     EntityAlreadyExists,
     InvalidValue,
     MappingError,
@@ -259,3 +260,33 @@ async def test_a_tree_does_not_grow_upwards(any_tables: WithTables) -> None:
 
         with pytest.raises(MappingError, match="not rows that it refers to"):
             await Plain(db).batch_create([Upwards(1, "t", ProjectTree("p"))])
+
+
+async def test_an_absent_parent_is_the_declared_error_of_a_nameless_foreign_key(any_tables: WithTables) -> None:
+    """A foreign key without a name goes by the one that PostgreSQL gives to it, here as everywhere."""
+
+    class NamelessBase(DeclarativeBase):
+        pass
+
+    class ShelfRow(NamelessBase):
+        __tablename__ = "nameless_shelves"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class BookRow(NamelessBase):
+        __tablename__ = "nameless_books"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        shelf_id: Mapped[int] = mapped_column(sa.ForeignKey("nameless_shelves.id"))
+        number: Mapped[int]
+
+    class NoShelf(ReferenceNotFound):
+        pass
+
+    @dataclass(frozen=True)
+    class BookCreate(Spec[BookRow], filled={"number"}):
+        shelf_id: int
+
+    async with any_tables(ShelfRow, BookRow) as db, db.begin_session() as db_sess:
+        rules = {"nameless_books_shelf_id_fkey": NoShelf}
+        books = Creator(BookRow, violations=rules, next_value=NextValue(BookRow.number, within=BookRow.shelf_id))
+        with pytest.raises(NoShelf):
+            await books.create(db_sess, BookCreate(7))

@@ -12,12 +12,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from rowsmith import (
+    Condition,
     Count,
     CursorForwardPagination,
     MappingError,
     OptionalState,
     Querier,
     Repository,
+    ScopeMismatch,
+    SearchScope,
     SoftDelete,
     SoftDeleter,
     Spec,
@@ -26,6 +29,7 @@ from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import (
     Base,
+    CounterRow,
     DomainScope,
     GroupCreate,
     GroupId,
@@ -35,6 +39,7 @@ from tenants import (
     GroupRow,
     MemberRow,
     WideRow,
+    counters_in,
     groups_in,
     stored,
 )
@@ -183,3 +188,21 @@ def test_wrong_declarations() -> None:
         Querier(WideRow, soft_delete=SoftDelete(GroupRow.id, deleted=1, restored=0))
     with pytest.raises(MappingError, match="holds no time"):
         Querier(WideRow, soft_delete=SoftDelete(WideRow.span))
+
+
+async def test_a_mark_that_moves_a_row_out_of_its_scope_is_undone(any_tables: WithTables) -> None:
+    """What an UPDATE writes unasked counts: deleting and restoring are held to the scope as an update is."""
+
+    @dataclass(frozen=True)
+    class Untouched(SearchScope):
+        def to_conditions(self) -> list[Condition]:
+            return [CounterRow.touched == "no"]
+
+    async with counters_in(any_tables) as counters:
+        for call in (
+            counters.delete(("a", 0), scope=Untouched()),
+            counters.batch_delete([("a", 0)], scope=Untouched()),
+        ):
+            with pytest.raises(ScopeMismatch):
+                await call
+        assert (await counters.get(("a", 0))).touched == "no"

@@ -11,7 +11,7 @@ from sqlalchemy.sql import visitors
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, InvalidValue, ReferenceNotFound, RepositoryError
 from rowsmith.mapping import RowInfo, check_for_comparison, row_info
-from rowsmith.mapping.constraints import unique_keys_of
+from rowsmith.mapping.constraints import name_of, unique_keys_of
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call
@@ -134,7 +134,7 @@ def _same_columns(own: Limits, info: RowInfo[object], table: FromClause) -> list
 
 def _absent(call: Call[object, object], foreign_key: ForeignKeyConstraint) -> Exception:
     entity: Entity[Any, Any] = call.entity
-    name = None if foreign_key.name is None else str(foreign_key.name)
+    name = name_of(foreign_key)
     kind = entity.violations.get(name or "", ReferenceNotFound)
     error = kind(f"the {foreign_key.referred_table.name} row to count within does not exist")
     if isinstance(error, RepositoryError):
