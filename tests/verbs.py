@@ -77,6 +77,8 @@ VERBS: dict[str, Verb] = {
     "update_where": Verb(lambda things, id, scope: things.update_where([ThingRow.id == id], PATCH, scope=scope), 1),
     "batch_delete": Verb(lambda things, id, scope: things.batch_delete([id], scope=scope), 1),
     "batch_restore": Verb(lambda things, id, scope: things.batch_restore([id], scope=scope), 1),
+    "delete_where": Verb(lambda things, id, scope: things.delete_where([ThingRow.id == id], scope=scope), 1),
+    "restore_where": Verb(lambda things, id, scope: things.restore_where([ThingRow.id == id], scope=scope), 1),
     "batch_purge": Verb(lambda things, id, scope: things.batch_purge([id], scope=scope), 1),
     "batch_purge_partial": Verb(lambda things, id, scope: things.batch_purge_partial([id], scope=scope), 1),
     "purge_where": Verb(lambda things, id, scope: things.purge_where([ThingRow.id == id], scope=scope, pause=0), 4),

@@ -161,7 +161,7 @@ class DBSource(Generic[TRow, TData, TId]):
             if self.db.in_unit_of_work:
                 raise TransactionError(
                     f"{operation} commits chunk by chunk and cannot join a unit of work: call it outside, "
-                    "or use the form over ids"
+                    "or with chunk_size=None"
                 )
             return await verb(self.db.begin_session, *args, **kwargs)
 

@@ -487,6 +487,31 @@ class Repository(Generic[TRow, TData, TId]):
         """
         return await self.db_source.write(self.db_source.batch_soft_deleter.restore, ids, scope=scope)
 
+    async def delete_where(
+        self, filters: Filters[TRow], *, scope: SearchScope | None = None, all_rows: bool = False
+    ) -> int:
+        """Mark every live row that matches as deleted, and give their number; needs ``soft_delete``.
+
+        Raises:
+            InvalidFilter: no filter is given, nor ``all_rows=True``; a scope is none.
+        """
+        return await self.db_source.write(
+            self.db_source.batch_soft_deleter.delete_where, filters, scope=scope, all_rows=all_rows
+        )
+
+    async def restore_where(
+        self, filters: Filters[TRow], *, scope: SearchScope | None = None, all_rows: bool = False
+    ) -> int:
+        """Bring every deleted row that matches back, and give their number; needs ``soft_delete``.
+
+        Raises:
+            InvalidFilter: no filter is given, nor ``all_rows=True``; a scope is none.
+            EntityAlreadyExists: the place of one was taken meanwhile.
+        """
+        return await self.db_source.write(
+            self.db_source.batch_soft_deleter.restore_where, filters, scope=scope, all_rows=all_rows
+        )
+
     async def batch_purge(self, ids: Sequence[TId], *, scope: SearchScope | None = None) -> BatchResult[TData, TId]:
         """Remove many rows for good, deleted or not, all or none, and give what they were.
 
@@ -512,7 +537,7 @@ class Repository(Generic[TRow, TData, TId]):
         *,
         scope: SearchScope | None = None,
         all_rows: bool = False,
-        chunk_size: int = 1000,
+        chunk_size: int | None = 1000,
         max_rows: int | None = None,
         dry_run: bool = False,
         pause: float = 0.005,
@@ -528,7 +553,8 @@ class Repository(Generic[TRow, TData, TId]):
             filters: which rows: a filter model, or conditions in code.
             scope: who removes; it does not stand in for filters.
             all_rows: no filters, and all rows that the scope reaches are meant.
-            chunk_size: how many rows a transaction removes.
+            chunk_size: how many rows a transaction removes. None removes all in one, which may be a unit of work
+                around the call, and waits for rows that others have locked.
             max_rows: how many rows go at most.
             dry_run: only count.
             pause: seconds between chunks, so that others hardly notice; 0 removes faster, at their cost.
@@ -536,19 +562,25 @@ class Repository(Generic[TRow, TData, TId]):
 
         Raises:
             InvalidFilter: no filter is given, nor ``all_rows=True``.
-            TransactionError: inside a unit of work, whose single transaction this would break up.
+            TransactionError: inside a unit of work, whose single transaction chunks would break up.
             StillReferenced: other rows point at one; what was removed before is in the error's ``report``.
             LockNotAvailable: others kept all rows that are left locked for half a minute.
         """
+        purger = self.db_source.where_purger
+        if chunk_size is None:
+            pace = Pace(max_rows=max_rows, pause=pause)
+            return await self.db_source.write(
+                purger.purge_at_once,
+                filters,
+                scope=scope,
+                all_rows=all_rows,
+                pace=pace,
+                dry_run=dry_run,
+                progress=progress,
+            )
         pace = Pace(chunk_size, max_rows, pause)
         return await self.db_source.in_chunks(
-            self.db_source.where_purger.purge,
-            filters,
-            scope=scope,
-            all_rows=all_rows,
-            pace=pace,
-            dry_run=dry_run,
-            progress=progress,
+            purger.purge, filters, scope=scope, all_rows=all_rows, pace=pace, dry_run=dry_run, progress=progress
         )
 
 

@@ -254,3 +254,46 @@ async def test_a_killed_connection_ends_it_and_the_next_call_goes_on(many: Count
             await purge
     assert caught.value.report.rows == 10
     assert (await many.purge_where([CounterRow.place < 20])).rows == 30
+
+
+async def test_a_purge_in_one_transaction(counters: CounterRepository) -> None:
+    """``chunk_size=None``: deleted rows too, in the scope, and nothing without a condition."""
+    await counters.batch_delete([("a", 3)])
+    told: list[int] = []
+    with pytest.raises(InvalidFilter, match="all_rows=True"):
+        await counters.purge_where([], scope=A, chunk_size=None)
+    assert (await counters.purge_where([CounterRow.place < 5], scope=A, chunk_size=None, dry_run=True)).rows == 5
+    report = await counters.purge_where([CounterRow.place < 5], scope=A, chunk_size=None, progress=told.append)
+    assert (report.rows, report.chunks, report.complete, told) == (5, 1, True, [5])
+    report = await counters.purge_where([], all_rows=True, chunk_size=None, max_rows=22)
+    assert (report.rows, report.complete) == (22, False)
+    assert [data.place for data in (await counters.search(B)).items] == list(range(2, 25))
+    assert (await counters.purge_where([CounterRow.uses == 99], chunk_size=None)).chunks == 0
+
+
+@pytest.mark.parametrize("max_rows", [None, 3])
+async def test_a_purge_in_one_transaction_joins_a_unit_of_work(
+    counters: CounterRepository, max_rows: int | None
+) -> None:
+    """It is undone with it, and objects that the unit holds of its rows go."""
+    with pytest.raises(ZeroDivisionError):
+        async with counters.db.unit_of_work() as unit:
+            held = await unit.session.get(CounterRow, ("a", 1))
+            report = await counters.purge_where([CounterRow.place < 2], scope=A, chunk_size=None, max_rows=max_rows)
+            assert (report.rows, report.complete) == (2, True)
+            assert held not in unit.session
+            assert await counters.count(A) == 23
+            raise ZeroDivisionError
+    assert await counters.count() == 50
+
+
+async def test_a_purge_in_one_transaction_waits_and_looks_again(many: CounterRepository) -> None:
+    """A row that another transaction has locked is waited for; what it is afterwards decides."""
+    async with many.db.begin_session() as other:
+        await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=50))
+        await other.execute(sa.update(CounterRow).where(CounterRow.place == 4).values(uses=5))
+        purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10], chunk_size=None))
+        await asyncio.sleep(0.2)
+        assert not purge.done()
+    assert (await purge).rows == 48
+    assert [data.place for data in (await many.search()).items] == [3, 3]

@@ -218,13 +218,12 @@ async def test_a_chunk_has_one_size_and_one_error(any_tables: WithTables, size: 
             async with groups.db.begin_readonly_session() as db_sess:
                 await anext(BatchQuerier(GroupRow).stream(db_sess, chunk_size=size))
 
-        for call in (
-            stream(),
-            groups.load([], chunk_size=size),
-            groups.purge_where([], all_rows=True, chunk_size=size),
-            groups.purge_where([], all_rows=True, chunk_size=size, dry_run=True),
-        ):
+        calls: list[Any] = [stream(), groups.load([], chunk_size=size)]
+        if size is not None:  # which has a purge go in one transaction
+            calls.append(groups.purge_where([], all_rows=True, chunk_size=size))
+            calls.append(groups.purge_where([], all_rows=True, chunk_size=size, dry_run=True))
+        for call in calls:
             with pytest.raises(InvalidValue) as caught:
-                await cast("Awaitable[Any]", call)
+                await call
             assert str(caught.value) == words
         assert await groups.count() == 3

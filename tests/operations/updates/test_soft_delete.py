@@ -15,6 +15,7 @@ from rowsmith import (
     Condition,
     Count,
     CursorForwardPagination,
+    InvalidFilter,
     MappingError,
     OptionalState,
     Querier,
@@ -38,6 +39,7 @@ from tenants import (
     GroupRepository,
     GroupRow,
     MemberRow,
+    TenantScope,
     WideRow,
     counters_in,
     groups_in,
@@ -206,3 +208,42 @@ async def test_a_mark_that_moves_a_row_out_of_its_scope_is_undone(any_tables: Wi
             with pytest.raises(ScopeMismatch):
                 await call
         assert (await counters.get(("a", 0))).touched == "no"
+
+
+async def test_all_rows_that_match_are_deleted_and_restored(groups: GroupRepository) -> None:
+    """In their scope; those deleted already are not counted, nor those live; versions and marks are as ever."""
+    scope = DomainScope("a")
+    with count_statements(groups.db) as sent:
+        assert await groups.delete_where([GroupRow.size >= 0], scope=scope) == 2
+    assert len(sent) == 1
+    assert await groups.delete_where([], scope=scope, all_rows=True) == 0
+    assert [item.domain_name for item in (await groups.search()).items] == ["b"]
+    assert await groups.restore_where([GroupRow.name == "one"], scope=scope) == 1
+    assert await groups.restore_where([GroupRow.name == "one"], scope=scope) == 0
+    assert await groups.find(GroupId(1)) is not None
+    for call in (groups.delete_where([], scope=scope), groups.restore_where([], scope=scope)):
+        with pytest.raises(InvalidFilter, match="all_rows=True"):
+            await call
+
+
+async def test_a_version_goes_up_with_the_mark(any_tables: WithTables) -> None:
+    """An old one is stale after ``delete_where`` and ``restore_where``; objects of a unit are in step."""
+    async with counters_in(any_tables) as counters, counters.db.unit_of_work() as unit:
+        held = await unit.session.get_one(CounterRow, ("a", 1))
+        assert await counters.delete_where([CounterRow.place == 1], scope=TenantScope("a")) == 1
+        assert (held.version, held.deleted_at is None) == (2, False)
+        assert await counters.restore_where([CounterRow.place == 1]) == 1
+        assert (held.version, held.deleted_at) == (3, None)
+
+
+async def test_without_soft_deletion_no_row_is_marked(any_tables: WithTables) -> None:
+    """The message says what to declare."""
+
+    class Plain(Repository[MemberRow, MemberRow, int]):
+        pass
+
+    async with any_tables(GroupRow, MemberRow) as db:
+        members = Plain(db)
+        for call in (members.delete_where([], all_rows=True), members.restore_where([], all_rows=True)):
+            with pytest.raises(MappingError, match="declare soft_delete"):
+                await call

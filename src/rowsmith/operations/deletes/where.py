@@ -1,4 +1,4 @@
-"""Removing every row that matches, chunk by chunk, each chunk its own transaction.
+"""Removing every row that matches, chunk by chunk, each chunk its own transaction; or all in one, if so asked.
 
 A chunk takes the next rows in key order that nobody has locked (PostgreSQL's ``FOR UPDATE SKIP LOCKED``), so it
 waits for no writer and no writer waits for more than a chunk. A pass walks the key once, from chunk to chunk. Passes
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -36,14 +36,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RepositoryError, kind_of
-from rowsmith.execution import execute
+from rowsmith.execution import execute, execute_writing
 from rowsmith.operations.arrays.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
-from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb
+from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import PurgeReport
-from rowsmith.operations.updates.statement import place_and_part
+from rowsmith.operations.updates.statement import locked_in_key_order, place_and_part
 from rowsmith.scope import SearchScope
 
 BeginSession: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncSession]]
@@ -124,7 +124,7 @@ class Tally:
 
 
 class WherePurger(Operation[TRow, TData]):
-    """Removes all rows that match, soft-deleted or not, in chunks that are transactions of their own."""
+    """Removes all rows that match, soft-deleted or not: in chunks that are transactions of their own, or at once."""
 
     @chunked_verb(PURGE_WHERE)
     async def purge(
@@ -172,6 +172,43 @@ class WherePurger(Operation[TRow, TData]):
             run.tally.tell(exc)
             raise
 
+    @verb(PURGE_WHERE)
+    async def purge_at_once(
+        self,
+        call: Call[TRow, TData],
+        filters: Filters[TRow],
+        *,
+        scope: SearchScope | None = None,
+        all_rows: bool = False,
+        pace: Pace = DEFAULT_PACE,
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> PurgeReport:
+        """Remove the rows in the one transaction of a session, locked in the order of their keys.
+
+        Rows that others have locked are waited for.
+
+        Args:
+            db_sess: the session whose transaction is written in.
+            filters, scope, all_rows, dry_run, progress: as for :meth:`purge`.
+            pace: of it ``max_rows`` alone counts: the first ones go, in the order of their keys.
+
+        Raises:
+            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            InvalidValue: a number in ``pace`` is out of range.
+            StillReferenced: other rows point at one; nothing is removed.
+        """
+        pace.check()
+        conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
+        call = await call.under(scope)
+        doomed = Doomed(self.entity, [*call.limits.conditions, *conditions])
+        if dry_run:
+            return await _count(call.db_sess, doomed, pace)
+        report = await _remove_at_once(call, doomed, pace.max_rows)
+        if progress is not None:
+            progress(report.rows)
+        return report
+
 
 class Doomed:
     """The statements about rows that are to be removed: count, look, and remove a chunk. Pure."""
@@ -201,6 +238,18 @@ class Doomed:
         """Give the parameters of :meth:`keys` and :meth:`chunk`."""
         return {LIMIT: limit, **{f"{AFTER}{place}": part for place, part in enumerate(after or ())}}
 
+    def everything(self, dialect: Dialect) -> Delete:
+        """Give the DELETE of all; on PostgreSQL it has them locked in key order before it touches the first."""
+        statement = limited(delete(self.info.row), *self.conditions)
+        if dialect.name != "postgresql":
+            return statement
+        return limited(statement, locked_in_key_order(self.info, self.conditions).is_not(None))
+
+    def first(self, limit: int) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the first keys, locked in their order."""
+        columns = self.info.key_attributes
+        return limited(select(*columns), *self.conditions).order_by(*columns).limit(limit).with_for_update()
+
     def chunk(self, *, first: bool) -> Select[*tuple[Any, ...]]:
         """Give PostgreSQL's statement that removes the next chunk: how many were, and the last key locked.
 
@@ -224,7 +273,7 @@ class Doomed:
 
     def remove(self, keys: Sequence[Key], dialect: Dialect) -> Delete:
         """Give the DELETE of some keys."""
-        return limited(delete(self.info.table), keys_condition(self.info, keys, dialect), *self.conditions)
+        return limited(delete(self.info.row), keys_condition(self.info, keys, dialect), *self.conditions)
 
 
 class _Purge:
@@ -274,6 +323,29 @@ async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeRepo
     return replace(tally.report(complete=tally.rows == found), dry_run=True)
 
 
+async def _remove_at_once(call: Call[Any, Any], doomed: Doomed, max_rows: int | None) -> PurgeReport:
+    """Remove all rows, or the first ones, by statements of one transaction."""
+    tally, removing = Tally(), [doomed.everything(call.dialect)]
+    if max_rows is not None:
+        keys = [tuple(row) for row in (await call.execute(doomed.first(max_rows))).all()]
+        parts = key_chunks(keys, call.dialect, call.info.key_columns)
+        removing = [doomed.remove(part, call.dialect) for part in parts if part]
+    for statement in removing:
+        tally.rows += await _number_of(call, statement, doomed)
+    tally.chunks = 1 if tally.rows else 0
+    left = max_rows is not None and bool((await call.execute(doomed.any())).scalar_one())
+    return tally.report(complete=not left)
+
+
+async def _number_of(call: Call[Any, Any], statement: Delete, doomed: Doomed) -> int:
+    """Send a DELETE and give how many rows went; objects that the session holds of them go too."""
+    if len(call.db_sess.identity_map):
+        returning: Any = cast("Any", statement).returning(*call.info.key_attributes)
+        return len((await call.execute_writing(returning, doomed.origin)).all())
+    result: Any = await call.execute_writing(statement, doomed.origin)
+    return int(result.rowcount)
+
+
 async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, Key | None]:
     """Remove the next chunk; give how many rows were, and the key to go on after, None at the end."""
     dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
@@ -284,5 +356,5 @@ async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limi
     rows = await execute(db_sess, doomed.keys(first=after is None), doomed.origin, parameters=given)
     keys = [tuple(row) for row in rows.all()]
     for part in key_chunks(keys, dialect, doomed.info.key_columns):
-        await execute(db_sess, doomed.remove(part, dialect), doomed.origin)
+        await execute_writing(db_sess, doomed.remove(part, dialect), doomed.origin)
     return len(keys), keys[-1] if keys else None

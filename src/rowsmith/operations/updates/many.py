@@ -4,32 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, Update, update
-
-from rowsmith.conditions import limited
-from rowsmith.errors import ScopeMismatch
 from rowsmith.mapping import Patch
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
-from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
-from rowsmith.operations.held import refused_change, scope_first
-from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult, PartialResult
-from rowsmith.operations.updates.one import new_values, next_version
+from rowsmith.operations.updates.one import new_values
 from rowsmith.operations.updates.patches import Patches
 from rowsmith.operations.updates.statement import (
     Changes,
-    by_column,
     keep_keys,
-    lock_strength,
-    locked_in_key_order,
     versions_of,
 )
+from rowsmith.operations.updates.where import write_where
 from rowsmith.operations.updates.writer import BatchWriter
 from rowsmith.scope import SearchScope
 
@@ -159,10 +150,7 @@ class BatchUpdater(Operation[TRow, TData]):
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.under(scope)
         values = new_values(patch, call.limits, call.info)
-        if not values:
-            return 0
-        writing = _update_where(call, [*call.limits.conditions, *narrowed, *self.entity.live()], values)
-        return await naming(writing, lambda: unbindable_value(call.info, values, call.dialect))
+        return await write_where(call, [*narrowed, *self.entity.live()], values) if values else 0
 
 
 async def _update_each(
@@ -173,51 +161,6 @@ async def _update_each(
     targets = await writer.targets(call.conditions(), expected_versions, read.columns)
     writing = writer.update(targets, Changes(*read.assignments(arrays=targets.by_arrays)))
     return await naming(writing, lambda: unbindable(call.info, read.columns, targets.dialect, read.first, "patch"))
-
-
-async def _update_where(
-    call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
-) -> int:
-    statement = _update_all(call, conditions, values)
-    if not call.limits.must_verify(values, call.info):
-        return await _count(call, statement)
-
-    async def write() -> int:
-        async with call.savepoint():
-            keys = await _keys(call, statement)
-            await call.confirm(keys)
-        await keep_in_step(call, keys, seen=True)
-        return len(keys)
-
-    async def refused() -> ScopeMismatch | None:
-        return await refused_change(call, values, conditions)
-
-    return await scope_first(call, write, refused)
-
-
-def _update_all(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> Update:
-    """Give the UPDATE; on PostgreSQL it has all rows locked in key order before it touches the first."""
-    info = call.info
-    keep_keys(info, values)
-    written = by_column(info, {**values, **next_version(info)})
-    statement = limited(update(info.row), *conditions).values(written)
-    if call.dialect.name != "postgresql":
-        return statement
-    return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
-
-
-async def _count(call: Call[Any, Any], statement: Update) -> int:
-    if len(call.db_sess.identity_map):
-        keys = await _keys(call, statement)
-        await keep_in_step(call, keys, seen=True)
-        return len(keys)
-    result: Any = await call.execute_writing(statement, call.origin())
-    return int(result.rowcount)
-
-
-async def _keys(call: Call[Any, Any], statement: Update) -> list[Key]:
-    returning: Any = cast("Any", statement).returning(*call.info.key_attributes)
-    return [tuple(row) for row in (await call.execute_writing(returning, call.origin())).all()]
 
 
 class _Sieve:

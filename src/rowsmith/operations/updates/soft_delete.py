@@ -8,10 +8,13 @@ from typing import Any
 from rowsmith.errors import MappingError
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity
+from rowsmith.operations.reads.narrowing import narrowing
+from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.operations.updates.one import Target, live_target
 from rowsmith.operations.updates.statement import Changes
+from rowsmith.operations.updates.where import write_where
 from rowsmith.operations.updates.writer import BatchWriter
 from rowsmith.scope import SearchScope
 
@@ -49,7 +52,7 @@ class SoftDeleter(Operation[TRow, TData]):
 
 
 class BatchSoftDeleter(Operation[TRow, TData]):
-    """Marks many rows as deleted, or unmarks them; one statement each, and one more where some are not there.
+    """Marks many rows as deleted, or unmarks them; one statement each, and one more where some ids are not there.
 
     Raises:
         MappingError: on use, where no ``soft_delete`` is declared.
@@ -91,6 +94,60 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         writer = BatchWriter(call, ids)
         targets = await writer.targets([*call.limits.conditions, soft_delete.is_deleted()])
         return await writer.update(targets, Changes(soft_delete.unmarking()))
+
+    @verb("delete_where")
+    async def delete_where(
+        self,
+        call: Call[TRow, TData],
+        filters: Filters[TRow],
+        *,
+        scope: SearchScope | None = None,
+        all_rows: bool = False,
+    ) -> int:
+        """Mark every live row that matches as deleted, locked in the order of their keys.
+
+        Args:
+            db_sess: the session whose transaction is written in.
+            filters: which rows: a filter model, or conditions in code.
+            scope: who deletes. It says who asks, not which rows are meant: it does not stand in for filters.
+            all_rows: no filters, and all rows that the scope reaches are meant.
+
+        Returns:
+            How many rows were marked.
+
+        Raises:
+            InvalidFilter: no filter is given, nor ``all_rows=True``.
+        """
+        narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
+        soft_delete = declared_soft_delete(self.entity)
+        return await write_where(await call.under(scope), [*narrowed, soft_delete.is_live()], soft_delete.marking())
+
+    @verb("restore_where")
+    async def restore_where(
+        self,
+        call: Call[TRow, TData],
+        filters: Filters[TRow],
+        *,
+        scope: SearchScope | None = None,
+        all_rows: bool = False,
+    ) -> int:
+        """Make every deleted row that matches live again, locked in the order of their keys.
+
+        Args:
+            db_sess, filters, scope, all_rows: as for :meth:`delete_where`.
+
+        Returns:
+            How many rows were restored.
+
+        Raises:
+            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            EntityAlreadyExists: the place of one was taken meanwhile (a unique index over live rows).
+        """
+        narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
+        soft_delete = declared_soft_delete(self.entity)
+        return await write_where(
+            await call.under(scope), [*narrowed, soft_delete.is_deleted()], soft_delete.unmarking()
+        )
 
 
 def declared_soft_delete(entity: Entity[Any, Any]) -> SoftDelete:

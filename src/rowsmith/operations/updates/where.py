@@ -1,0 +1,74 @@
+"""Changing every row that matches: one statement, whose rows are locked in the order of their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Update, update
+
+from rowsmith.conditions import limited
+from rowsmith.errors import ScopeMismatch
+from rowsmith.operations.arrays.binding import naming, unbindable_value
+from rowsmith.operations.arrays.keys import Key
+from rowsmith.operations.call import Call
+from rowsmith.operations.held import refused_change, scope_first
+from rowsmith.operations.in_step import keep_in_step
+from rowsmith.operations.updates.one import next_version
+from rowsmith.operations.updates.statement import by_column, keep_keys, lock_strength, locked_in_key_order
+
+
+async def write_where(
+    call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
+) -> int:
+    """Write the same values into all rows under some conditions and the scope's; gives their number.
+
+    Raises:
+        ScopeMismatch: a row would leave the scope; nothing is written then.
+        InvalidValue, ConstraintViolation: a value or constraint said no.
+    """
+    writing = _write(call, [*call.limits.conditions, *conditions], values)
+    return await naming(writing, lambda: unbindable_value(call.info, values, call.dialect))
+
+
+async def _write(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> int:
+    statement = _statement(call, conditions, values)
+    if not call.limits.must_verify(values, call.info):
+        return await _count(call, statement)
+
+    async def write() -> int:
+        async with call.savepoint():
+            keys = await _keys(call, statement)
+            await call.confirm(keys)
+        await keep_in_step(call, keys, seen=True)
+        return len(keys)
+
+    async def refused() -> ScopeMismatch | None:
+        return await refused_change(call, values, conditions)
+
+    return await scope_first(call, write, refused)
+
+
+def _statement(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> Update:
+    """Give the UPDATE; on PostgreSQL it has all rows locked in key order before it touches the first."""
+    info = call.info
+    keep_keys(info, values)
+    written = by_column(info, {**values, **next_version(info)})
+    statement = limited(update(info.row), *conditions).values(written)
+    if call.dialect.name != "postgresql":
+        return statement
+    return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
+
+
+async def _count(call: Call[Any, Any], statement: Update) -> int:
+    if len(call.db_sess.identity_map):
+        keys = await _keys(call, statement)
+        await keep_in_step(call, keys, seen=True)
+        return len(keys)
+    result: Any = await call.execute_writing(statement, call.origin())
+    return int(result.rowcount)
+
+
+async def _keys(call: Call[Any, Any], statement: Update) -> list[Key]:
+    returning: Any = cast("Any", statement).returning(*call.info.key_attributes)
+    return [tuple(row) for row in (await call.execute_writing(returning, call.origin())).all()]
