@@ -257,14 +257,21 @@ def test_a_column_property_is_read_and_not_returned() -> None:
     assert not data_shape(row_info(ItemRow), Others).returnable
 
 
-def test_annotations_that_only_type_checkers_know_are_no_obstacle() -> None:
-    """A plain column's annotation need not exist at run time."""
+def test_an_annotation_that_only_type_checkers_know_is_refused() -> None:
+    """Behind a name that is not there may stand an ``Expr``: the plain column would be another value, in silence."""
 
     @dataclass(frozen=True)
     class Odd:
         size: Hidden  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
 
-    assert data_shape(TEAM, Odd).build((1,)) == Odd(1)
+    @dataclass(frozen=True)
+    class Computed:
+        size: Annotated[Hidden, Expr(TeamRow.size * 100)]  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+
+    for into in (Odd, Computed):
+        shape = data_shape(TEAM, into)  # it may be there later
+        with pytest.raises(MappingError, match=r"\.size cannot be resolved \(name 'Hidden' is not defined\): import"):
+            _ = shape.layout
 
 
 def test_nested_pydantic_models() -> None:
@@ -306,11 +313,19 @@ def test_a_computed_field_of_a_joined_row_is_over_that_row() -> None:
 
 
 def test_pydantic_is_asked_for_its_own_annotations() -> None:
-    """A model whose annotations cannot be resolved yet is no reason to refuse its plain fields."""
+    """A model whose annotations cannot be resolved yet is refused once it is used, and not before."""
 
     class Waiting(BaseModel):
         size: int
         name: Later  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
 
-    assert not Waiting.__pydantic_complete__
-    assert data_shape(TEAM, Waiting).names == ("size", "name")
+    shape = data_shape(TEAM, Waiting)
+    with pytest.raises(MappingError, match=r"Waiting\.size cannot be resolved"):
+        _ = shape.layout
+
+    class Soon(BaseModel):
+        name: Sooner  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+
+    soon = data_shape(TEAM, Soon)
+    Soon.model_rebuild(_types_namespace={"Sooner": Annotated[str, Expr(sa.func.upper(TeamRow.name))]})
+    assert "upper(teams.name)" in str(soon.select())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 from pydantic.fields import FieldInfo
 from sqlalchemy import ColumnElement
@@ -15,6 +15,7 @@ from rowsmith.errors import MappingError
 from rowsmith.filters.fields import FieldFilter
 from rowsmith.filters.operands import On, Operand
 from rowsmith.mapping import RowInfo, nearest
+from rowsmith.mapping.annotations import marks, options, private_annotations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,20 @@ def bind(owner: type[Any], name: str, field: FieldInfo, info: RowInfo[Any]) -> B
     on = on or On(getattr(info.row, name))
     place = f"{where} ({info.row.__name__}{_key(on)})"
     return Binding(name, kind.aim(_comparable(on.expression, kind, info, place), on, place))
+
+
+def refuse_private(owner: type[Any], info: RowInfo[Any], own: Collection[str]) -> None:
+    """Refuse a field that pydantic would take for none, because its name begins with an underscore.
+
+    Raises:
+        MappingError: it is called like an attribute of the row, and is not in ``own``.
+    """
+    for name in private_annotations(owner):
+        if info.mapper.has_property(name) and name not in own:
+            raise MappingError(
+                f"{owner.__name__}.{name} is no field, for pydantic takes an underscore for private: write "
+                f"{name.lstrip('_')}: Annotated[..., On({info.row.__name__}.{name})]"
+            )
 
 
 def _comparable(given: Any, kind: type[FieldFilter], info: RowInfo[Any], place: str) -> Any:
@@ -100,22 +115,10 @@ def _key(on: On) -> str:
 
 
 def _on_of(field: FieldInfo) -> On | None:
-    marks = (*field.metadata, *(mark for part in _parts(field.annotation) for mark in _marks(part)))
-    return next((mark for mark in marks if isinstance(mark, On)), None)
+    found = (*field.metadata, *marks(field.annotation))
+    return next((mark for mark in found if isinstance(mark, On)), None)
 
 
 def _kind_of(field: FieldInfo) -> type[FieldFilter] | None:
-    kinds = (get_args(part)[0] if get_origin(part) is Annotated else part for part in _parts(field.annotation))
+    kinds = options(field.annotation)
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, FieldFilter)), None)
-
-
-def _parts(annotation: Any) -> Iterator[Any]:
-    """Give the members of a union, or the annotation itself."""
-    if annotation is None or isinstance(annotation, type) or get_origin(annotation) is Annotated:
-        yield annotation
-    else:
-        yield from get_args(annotation) or (annotation,)
-
-
-def _marks(part: Any) -> tuple[Any, ...]:
-    return get_args(part)[1:] if get_origin(part) is Annotated else ()

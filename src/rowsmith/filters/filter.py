@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from rowsmith.conditions import Condition, conjunction, disjunction, negation, resolve_all
 from rowsmith.errors import InvalidFilter, MappingError
-from rowsmith.filters.bindings import Binding, bind, row_of
+from rowsmith.filters.bindings import Binding, bind, refuse_private, row_of
 from rowsmith.filters.fields import FieldFilter
 from rowsmith.mapping import RowInfo, row_info
 
@@ -85,6 +85,8 @@ class Filter(BaseModel, Generic[TRow]):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         row = row_of(cls)
+        if row is not None:
+            refuse_private(cls, row_info(row), _PRIVATE)
         bound = None if row is None else tuple(_bindings(cls, row_info(row)))
         cls.__rowsmith_bindings__ = bound if cls.__pydantic_fields_complete__ else None
         # Whoever reads the fields one by one, as FastAPI does for its document, cannot know what Self is there.
@@ -151,10 +153,16 @@ class Filter(BaseModel, Generic[TRow]):
         if cls.__rowsmith_bindings__ is not None:
             return cls.__rowsmith_bindings__
         # A class built inside of another one's schema is usable before its own annotations are settled.
-        if not cls.__pydantic_fields_complete__:
-            cls.model_rebuild(force=True)
+        if not cls.__pydantic_fields_complete__ and not cls.model_rebuild(force=True, raise_errors=False):
+            raise MappingError(
+                f"an annotation of {cls.__name__} cannot be resolved: import what it names outside of TYPE_CHECKING"
+            )
         cls.__rowsmith_bindings__ = tuple(_bindings(cls, info_of(cls)))
         return cls.__rowsmith_bindings__
+
+
+_PRIVATE: Final = frozenset(Filter.__private_attributes__)
+"""What every filter keeps for itself."""
 
 
 def expressions_of(wanted: Filter[Any]) -> list[ColumnElement[bool]]:

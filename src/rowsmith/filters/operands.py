@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import InstrumentedAttribute
@@ -30,6 +30,8 @@ class On:
     ``func``'s functions have no type unless ``type_=`` says it.
     ``utc`` says that a column of local times (``DateTime`` without time zone) holds UTC.
     """
+
+    __rowsmith_mark__: ClassVar[bool] = True
 
     expression: ColumnElement[Any] | InstrumentedAttribute[Any] | Any
     utc: bool = False

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from rowsmith.errors import InvalidFilter, MappingError
 from rowsmith.filters.bindings import expression_over, row_of
 from rowsmith.mapping import RowInfo, nearest, row_info
+from rowsmith.mapping.annotations import bare
 
 TRow = TypeVar("TRow")
 
@@ -90,7 +91,8 @@ def refuse_duplicates(order: Sequence[OrderBy[Any]]) -> None:
 
 def _allowed(cls: type[OrderBy[Any]]) -> tuple[str, ...]:
     field = cls.__pydantic_fields__.get("field")
-    names = get_args(field.annotation) if field is not None and get_origin(field.annotation) is Literal else ()
+    given = None if field is None else bare(field.annotation)
+    names = get_args(given) if get_origin(given) is Literal else ()
     if not names or not all(isinstance(name, str) for name in names):
         raise MappingError(f'{cls.__name__} must list what it sorts by: field: Literal["name", "created_at"]')
     return cast("tuple[str, ...]", names)

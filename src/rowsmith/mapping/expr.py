@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, TypeGuard, cast
+from typing import Any, ClassVar, Literal, TypeAlias, TypeGuard, cast
 
 from sqlalchemy import ColumnElement, Table, distinct, func
 from sqlalchemy.sql.functions import FunctionElement
@@ -32,6 +32,8 @@ class Expr:
     one over a row declared further down.
     """
 
+    __rowsmith_mark__: ClassVar[bool] = True
+
     expression: Expression
 
     @property
@@ -54,6 +56,8 @@ class Aggregate:
 
     It belongs into the data class of ``aggregate``, not into one of rows.
     """
+
+    __rowsmith_mark__: ClassVar[bool] = True
 
     kind: Literal["count", "sum", "avg", "min", "max"]
     expression: Expression = None

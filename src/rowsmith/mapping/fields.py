@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import types
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from sqlalchemy.orm import RelationshipProperty
 
 from rowsmith.errors import MappingError
+from rowsmith.mapping.annotations import annotation, bare, options, private_annotations
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.row import RowInfo, nearest
-from rowsmith.mapping.writes import field_annotations
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,16 @@ class Nested:
     is_optional: bool
 
 
-Source: TypeAlias = Stored | Expr | Aggregate | RelationshipProperty[Any]
+class Untold(enum.Enum):
+    """The type of :data:`UNTOLD`."""
+
+    UNTOLD = "UNTOLD"
+
+
+UNTOLD: Final = Untold.UNTOLD
+"""A field whose annotation names what is not there yet."""
+
+Source: TypeAlias = Stored | Expr | Aggregate | RelationshipProperty[Any] | Literal[Untold.UNTOLD]
 """What a field is filled from; how a relationship's rows are given is read when mappers are complete."""
 
 
@@ -55,18 +63,29 @@ def data_fields(into: type[Any]) -> tuple[str, ...]:
     return names
 
 
-def sources(info: RowInfo[Any], into: type[Any]) -> Mapping[str, Source]:
+def sources(info: RowInfo[Any], into: type[Any], *, settled: bool = True) -> Mapping[str, Source]:
     """Give what each field of a data class is filled from, without configuring mappers.
 
+    Args:
+        info: the row.
+        into: the data class.
+        settled: every annotation must be told by now; else one may name what is declared further down.
+
     Raises:
-        MappingError: a field is no attribute of the row and not computed either; the message names both
-            classes, the field and the nearest column.
+        MappingError: a field is no attribute of the row and not computed either, or nobody can tell what it is;
+            the message names both classes, the field and the nearest column.
     """
-    return {name: _source(info, into, name) for name in data_fields(into)}
+    _refuse_private(info, into)
+    return {name: _source(info, into, name, settled=settled) for name in data_fields(into)}
 
 
-def _source(info: RowInfo[Any], into: type[Any], name: str) -> Source:
-    marker = computed(into, name)
+def _source(info: RowInfo[Any], into: type[Any], name: str, *, settled: bool) -> Source:
+    try:
+        marker = _marker(into, name)
+    except NameError as exc:
+        if settled:
+            raise unresolvable(into, name, exc) from None
+        return UNTOLD
     if marker is not None:
         return marker
     if name in info.columns:
@@ -81,38 +100,40 @@ def _source(info: RowInfo[Any], into: type[Any], name: str) -> Source:
     return cast("RelationshipProperty[Any]", found) if is_related else Stored(is_column=False)
 
 
+def _refuse_private(info: RowInfo[Any], into: type[Any]) -> None:
+    for name in private_annotations(into):
+        if info.mapper.has_property(name):
+            raise MappingError(
+                f"{into.__name__}.{name} is no field, for pydantic takes an underscore for private: write "
+                f"{name.lstrip('_')}: Annotated[..., Expr({info.row.__name__}.{name})], or a dataclass"
+            )
+
+
 def computed(into: type[Any], name: str) -> Expr | Aggregate | None:
-    """Give the ``Expr`` or aggregate in a field's annotation; None where the field has none."""
-    try:
-        _, markers = annotation(into, name)
-    except MappingError:
-        raise
-    except _UNRESOLVED:  # names a class yet to come, or one imported for type checkers only: no marker of ours
-        return None
-    return next((marker for marker in markers if isinstance(marker, (Expr, Aggregate))), None)
-
-
-def annotation(into: type[Any], name: str) -> tuple[Any, Sequence[Any]]:
-    """Give a field's type and the metadata of its ``Annotated``.
+    """Give the ``Expr`` or aggregate in a field's annotation; None where the field has none.
 
     Raises:
-        NameError: it names a class that is not there (yet).
+        MappingError: the annotation cannot be resolved, so that nobody knows; or it has several.
     """
-    if not dataclasses.is_dataclass(into) and issubclass(into, BaseModel):
-        if not into.__pydantic_complete__ and not into.model_rebuild(raise_errors=False):
-            raise NameError(f"an annotation of {into.__name__} cannot be resolved")
-        entry = into.model_fields[name]
-        return entry.annotation, entry.metadata
-    owner, given = field_annotations(into).get(name, (into, Any))
-    module = sys.modules.get(owner.__module__)
-    holder = types.SimpleNamespace(__annotations__={name: given})
-    found: Any = get_type_hints(holder, vars(module) if module else {}, dict(vars(owner)), include_extras=True)[name]
-    if get_origin(found) is Annotated:
-        return get_args(found)[0], found.__metadata__
-    return found, ()
+    try:
+        return _marker(into, name)
+    except NameError as exc:
+        raise unresolvable(into, name, exc) from None
 
 
-_UNRESOLVED = (NameError, AttributeError, TypeError)
+def _marker(into: type[Any], name: str) -> Expr | Aggregate | None:
+    found = [mark for mark in annotation(into, name)[1] if isinstance(mark, (Expr, Aggregate))]
+    if len(found) > 1:
+        raise MappingError(f"{into.__name__}.{name} is computed in {len(found)} ways: write one Expr or aggregate")
+    return found[0] if found else None
+
+
+def unresolvable(into: type[Any], name: str, failure: NameError) -> MappingError:
+    """Give the error for an annotation that names what is not there."""
+    return MappingError(
+        f"the annotation of {into.__name__}.{name} cannot be resolved ({failure}): import what it names outside of "
+        "TYPE_CHECKING, and declare what it names and data classes that nest others at the top of a module"
+    )
 
 
 def nested(into: type[Any], name: str) -> Nested:
@@ -122,16 +143,13 @@ def nested(into: type[Any], name: str) -> Nested:
         MappingError: its annotation cannot be resolved, or is none of these.
     """
     try:
-        given, _ = annotation(into, name)
-    except _UNRESOLVED as exc:
-        raise MappingError(
-            f"the annotation of {into.__name__}.{name} cannot be resolved ({exc}): declare data classes that nest "
-            "others at the top of a module"
-        ) from None
-    options = [part for part in get_args(given) if part is not type(None)] if _is_union(given) else [given]
-    is_optional = type(None) in get_args(given) if _is_union(given) else False
-    item, container = _item(options[0])
-    if len(options) != 1 or not isinstance(item, type) or (is_optional and container):
+        found = options(annotation(into, name)[0])
+    except NameError as exc:
+        raise unresolvable(into, name, exc) from None
+    is_optional = type(None) in found
+    wanted = [part for part in found if part is not type(None)]
+    item, container = _item(wanted[0]) if wanted else (None, None)
+    if len(wanted) != 1 or not isinstance(item, type) or (is_optional and container):
         raise MappingError(
             f"{into.__name__}.{name} names a relationship: annotate it with the data class of its rows, "
             "as UserData, UserData | None or tuple[UserData, ...]"
@@ -139,15 +157,11 @@ def nested(into: type[Any], name: str) -> Nested:
     return Nested(item, container, is_optional)
 
 
-def _is_union(given: Any) -> bool:
-    return get_origin(given) in (Union, types.UnionType)
-
-
 def _item(given: Any) -> tuple[Any, type[Any] | None]:
     """Give the type of the items and the container; no container for a single one."""
     origin, arguments = get_origin(given), get_args(given)
     if origin is tuple and arguments[1:] == (Ellipsis,):
-        return arguments[0], tuple
+        return bare(arguments[0]), tuple
     if origin in (list, Sequence) and len(arguments) == 1:
-        return arguments[0], list if origin is list else tuple
+        return bare(arguments[0]), list if origin is list else tuple
     return given, None

@@ -12,7 +12,7 @@ from typing import Any, Generic, cast
 
 from sqlalchemy import Column, ColumnElement, Table, inspect
 from sqlalchemy.exc import NoInspectionAvailable
-from sqlalchemy.orm import InstrumentedAttribute, Mapper
+from sqlalchemy.orm import InstrumentedAttribute, Mapper, SynonymProperty
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError
@@ -145,6 +145,20 @@ class RowInfo(Generic[TRow_co]):
     def is_computed(self, name: str) -> bool:
         """Say whether the database works the attribute out itself, so that nobody may write it."""
         return self.columns[name].computed is not None
+
+    def is_always_numbered(self, name: str) -> bool:
+        """Say whether the database numbers the attribute itself and takes no number (``GENERATED ALWAYS``)."""
+        identity = self.columns[name].identity
+        return identity is not None and bool(identity.always)
+
+    def synonym(self, name: str) -> str | None:
+        """Give the attribute of a column that a name is another name for; None where it is none."""
+        while self.mapper.has_property(name):
+            found = self.mapper.get_property(name)
+            if not isinstance(found, SynonymProperty):
+                return name if name in self.columns else None
+            name = found.name
+        return None
 
     def changes_unasked(self, name: str) -> bool:
         """Say whether an UPDATE may change the attribute without naming it."""

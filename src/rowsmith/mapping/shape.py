@@ -16,7 +16,7 @@ from sqlalchemy.orm import RelationshipProperty
 from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr
-from rowsmith.mapping.fields import Source, sources
+from rowsmith.mapping.fields import UNTOLD, Source, sources
 from rowsmith.mapping.layout import AnySelect, Layout, Record, layout_of
 from rowsmith.mapping.row import RowInfo, row_info
 
@@ -106,7 +106,7 @@ def data_shape(info: RowInfo[TRow], into: type[TData]) -> Shape[TRow, TData]:
 @cache
 def _data_shape(row: type[Any], into: type[Any]) -> Shape[Any, Any]:
     info = row_info(row)
-    given = sources(info, into)
+    given = sources(info, into, settled=False)
     for name, source in given.items():
         if isinstance(source, Aggregate):
             raise MappingError(f"{into.__name__}.{name} is an aggregate: give {into.__name__} to aggregate(...)")
@@ -120,4 +120,4 @@ def _must_wait(info: RowInfo[Any], source: Source) -> bool:
     """Say whether other classes may have to be declared first."""
     if isinstance(source, Expr):
         return source.is_deferred
-    return isinstance(source, RelationshipProperty) and not info.mapper.configured
+    return source is UNTOLD or (isinstance(source, RelationshipProperty) and not info.mapper.configured)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Float, Numeric, cast, func, type_coerce
 from sqlalchemy.sql.elements import FunctionFilter, WithinGroup
@@ -14,9 +13,10 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import SelectBase
 
 from rowsmith.errors import MappingError
+from rowsmith.mapping.annotations import annotation, options
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
-from rowsmith.mapping.fields import annotation, computed, data_fields
+from rowsmith.mapping.fields import computed, data_fields
 from rowsmith.mapping.generated import Build
 from rowsmith.mapping.row import RowInfo, nearest
 
@@ -109,11 +109,9 @@ def _same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:
 
 def _kind(into: type[Any], name: str) -> tuple[Any, bool]:
     """Give a field's type without ``| None``, and whether it may be None."""
-    given, _ = annotation(into, name)
-    if get_origin(given) not in (Union, types.UnionType):
-        return given, given is Any
-    parts = [part for part in get_args(given) if part is not type(None)]
-    return (parts[0] if len(parts) == 1 else Any), len(parts) < len(get_args(given))
+    found = options(annotation(into, name)[0])
+    parts = [part for part in found if part is not type(None)]
+    return (parts[0] if len(parts) == 1 else Any), len(parts) < len(found) or found == [Any]
 
 
 def _typed(expression: ColumnElement[Any], kind: object) -> ColumnElement[Any]:

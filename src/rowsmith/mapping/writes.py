@@ -7,10 +7,9 @@ that is no column, or a required column without a field, never reaches a request
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection, Mapping
-from inspect import get_annotations
-from typing import Annotated, Any, ClassVar, Generic, cast, get_args, get_origin
+from contextlib import suppress
+from typing import Any, ClassVar, Generic, cast, get_origin
 
 from pydantic import ConfigDict
 from sqlalchemy import null
@@ -18,6 +17,7 @@ from sqlalchemy.orm import RelationshipProperty
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError, kind_of
+from rowsmith.mapping.annotations import bare, field_annotations, private_annotations, resolved
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.state import UNSET, OptionalState, TriState
@@ -56,8 +56,10 @@ class _Written(Generic[TRow]):
         row = row_argument(cls)
         if row is None:
             return False
-        info, names = row_info(row), tuple(field_annotations(cls))
+        info = row_info(row)
+        names = tuple(name for name in field_annotations(cls) if not _is_private(name, info))
         _forbid_extras(cls)
+        _refuse_private(cls, info)
         known = {name: info.mapper.get_property(name) for name in names if info.mapper.has_property(name)}
         children = tuple(name for name in known if isinstance(known[name], RelationshipProperty))
         fields = tuple(name for name in names if name not in children)
@@ -108,8 +110,9 @@ class Patch(_Written[TRow]):
         if not cls._bind():
             return
         info = cast("RowInfo[Any]", cls.__rowsmith_info__)
-        for name, (owner, annotation) in field_annotations(cls).items():
-            kind = _state_kind(owner, annotation)
+        for name in (*cls.__rowsmith_fields__, *cls.__rowsmith_children__):
+            owner, annotation = field_annotations(cls)[name]
+            kind = _state_kind(owner, name, annotation)
             if kind is None:
                 raise MappingError(f"{cls.__name__}.{name} must be OptionalState[...] or TriState[...]")
             column = info.columns.get(name)
@@ -185,25 +188,6 @@ def row_argument(cls: type[Any]) -> type[Any] | None:
     return argument if isinstance(argument, type) else None
 
 
-_NO_FIELD = re.compile(r"^(typing\.|t\.|dataclasses\.)?(ClassVar|InitVar|KW_ONLY)\b")
-
-
-def field_annotations(cls: type[Any]) -> dict[str, tuple[type[Any], Any]]:
-    """Give the declared fields: name to (class that declares it, annotation), bases first.
-
-    Works before a dataclass decorator or pydantic has run, which is when ``__init_subclass__`` is called.
-    """
-    found: dict[str, tuple[type[Any], Any]] = {}
-    for base in reversed(cls.__mro__):
-        if base.__module__.partition(".")[0] in ("builtins", "typing", "typing_extensions", "pydantic"):
-            continue
-        for name, annotation in get_annotations(base).items():
-            text = annotation if isinstance(annotation, str) else repr(annotation)
-            if not name.startswith("_") and not _NO_FIELD.match(text):
-                found[name] = (base, annotation)
-    return found
-
-
 def _is_plain(cls: Any) -> bool:
     """Say whether fields are written by their names, and so can be checked when the class is made."""
     return cls.to_values is cast("Any", _Written).to_values
@@ -211,9 +195,43 @@ def _is_plain(cls: Any) -> bool:
 
 def _refuse_strangers(cls: type[Any], info: RowInfo[Any], names: Collection[str]) -> None:
     for name in names:
-        if name not in info.columns:
+        check_writable(info, name, f"{cls.__name__}.{name}")
+
+
+def check_writable(info: RowInfo[Any], name: str, where: str) -> None:
+    """Refuse what is no column of a row, or one that the database alone writes.
+
+    Raises:
+        MappingError: the message begins with ``where``.
+    """
+    if name not in info.columns:
+        meant = info.synonym(name)
+        also = f"; it is a synonym: name it {meant!r}" if meant else nearest(name, info.columns)
+        raise MappingError(f"{where} is no column of {info.row.__name__}{also}")
+    if info.is_computed(name):
+        raise MappingError(f"{where} cannot be written: the database computes {info.row.__name__}.{name}: leave it out")
+    if info.is_always_numbered(name):
+        raise MappingError(
+            f"{where} cannot be written: {info.row.__name__}.{name} is an Identity(always=True): leave it out, or "
+            "declare Identity(always=False)"
+        )
+
+
+def _is_private(name: str, info: RowInfo[Any]) -> bool:
+    """Say whether a field is the class's own matter: it begins with an underscore, and no column is called like it."""
+    return name.startswith("_") and not info.mapper.has_property(name) and not nearest(name, _underscored(info), 0.7)
+
+
+def _underscored(info: RowInfo[Any]) -> list[str]:
+    return [name for name in info.columns if name.startswith("_")]
+
+
+def _refuse_private(cls: type[Any], info: RowInfo[Any]) -> None:
+    for name in private_annotations(cls):
+        if info.mapper.has_property(name):
             raise MappingError(
-                f"{cls.__name__}.{name} is no column of {info.row.__name__}{nearest(name, info.columns)}"
+                f"{cls.__name__}.{name} would not be written, for pydantic takes an underscore for private: make "
+                f"{cls.__name__} a dataclass, or name the field otherwise and override to_values()"
             )
 
 
@@ -230,15 +248,21 @@ def _require_columns(cls: type[Any], info: RowInfo[Any], given: Collection[str])
 _STATE = re.compile(r"^(?:\w+\.)*(?:Annotated\[\s*(?:\w+\.)*)?(OptionalState|TriState)\b")
 
 
-def _state_kind(owner: type[Any], annotation: Any) -> type[Any] | None:
-    """Give OptionalState or TriState; an annotation kept as text is told by its words, or looked up as an alias."""
-    if isinstance(annotation, str):
-        if match := _STATE.match(annotation.strip("'\" ")):
-            return OptionalState if match[1] == "OptionalState" else TriState
-        annotation = getattr(sys.modules.get(owner.__module__), annotation.partition("[")[0].strip(), None)
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    origin = get_origin(annotation) or annotation
+def _state_kind(owner: type[Any], name: str, annotation: Any) -> type[Any] | None:
+    """Give OptionalState or TriState; where what it is of is not there yet, the annotation's words tell."""
+    with suppress(NameError):
+        kind = bare(resolved(owner, name, annotation))
+        return _state_of(kind)
+    text = annotation.strip("'\" ") if isinstance(annotation, str) else ""
+    if match := _STATE.match(text):
+        return OptionalState if match[1] == "OptionalState" else TriState
+    with suppress(NameError):
+        return _state_of(bare(resolved(owner, name, text.partition("[")[0])))
+    return None
+
+
+def _state_of(kind: Any) -> type[Any] | None:
+    origin = get_origin(kind) or kind
     return origin if origin in (OptionalState, TriState) else None
 
 

@@ -12,9 +12,9 @@ from itertools import chain, islice, repeat
 from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar, cast
 
-from rowsmith.errors import InvalidValue, MappingError, ScopeMismatch
-from rowsmith.mapping import RowInfo, Spec, nearest
-from rowsmith.mapping.writes import belongs_to, storable
+from rowsmith.errors import InvalidValue, ScopeMismatch
+from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping.writes import belongs_to, check_writable, storable
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.blocks.defaults import fill_defaults
 from rowsmith.operations.results import Failure
@@ -143,9 +143,7 @@ class SpecReader:
                 self._refuse_mixture(self.done + unset.index(not unset[0]), {name})
         if self.fields is None:
             for name in columns:
-                if name not in self.info.columns:
-                    meant = nearest(name, self.info.columns)
-                    raise MappingError(f"{name!r} is no column of {self.info.row.__name__}{meant}")
+                check_writable(self.info, name, repr(name))
             self.fields = tuple(columns)
         elif other := set(self.fields) ^ columns.keys():
             self._refuse_mixture(self.done, other)
