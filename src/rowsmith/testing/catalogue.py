@@ -16,22 +16,24 @@ LOCK_WAIT = "2s"
 _KINDS = ("TABLE", "VIEW", "MATERIALIZED VIEW", "SEQUENCE", "ROUTINE", "TYPE", "SCHEMA", "EXTENSION", "TRIGGER")
 
 # Without what belongs to another object and goes with it: deptype a and i (a column's sequence), e (an extension's).
-# A partitioned table belongs to itself in that way: to the columns of its key.
+# A partitioned table belongs to itself in that way: to the columns of its key. What PostgreSQL brings itself, thousands
+# of functions, has an oid below 16384 (its manual: "System Catalog Initial Data", on FirstNormalObjectId).
 _POSTGRESQL = """
 with mine as (
   select 'pg_class'::regclass as class, oid, relnamespace as space, oid::regclass::text as name,
          case relkind when 'v' then 'VIEW' when 'm' then 'MATERIALIZED VIEW' when 'S' then 'SEQUENCE'
                       else 'TABLE' end as kind
-    from pg_class where relkind in ('r', 'p', 'v', 'm', 'S')
+    from pg_class where oid >= 16384 and relkind in ('r', 'p', 'v', 'm', 'S')
   union all
   select 'pg_type'::regclass, oid, typnamespace, oid::regtype::text, 'TYPE'
-    from pg_type where typtype in ('e', 'd', 'r')
+    from pg_type where oid >= 16384 and typtype in ('e', 'd', 'r')
   union all
-  select 'pg_proc'::regclass, oid, pronamespace, oid::regprocedure::text, 'ROUTINE' from pg_proc
+  select 'pg_proc'::regclass, oid, pronamespace, oid::regprocedure::text, 'ROUTINE' from pg_proc where oid >= 16384
   union all
-  select 'pg_namespace'::regclass, oid, oid, quote_ident(nspname), 'SCHEMA' from pg_namespace
+  select 'pg_namespace'::regclass, oid, oid, quote_ident(nspname), 'SCHEMA' from pg_namespace where oid >= 16384
   union all
-  select 'pg_extension'::regclass, oid, extnamespace, quote_ident(extname), 'EXTENSION' from pg_extension
+  select 'pg_extension'::regclass, oid, extnamespace, quote_ident(extname), 'EXTENSION'
+    from pg_extension where oid >= 16384
 )
 select mine.kind, mine.name from mine join pg_namespace on pg_namespace.oid = mine.space
  where (mine.kind = 'EXTENSION' or nspname !~ '^(pg_|information_schema$)')
