@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -68,10 +69,19 @@ def labels(draw: st.DrawFn, count: int) -> list[dict[str, Any]]:
     return [{"id": n, "name": draw(names), "thing_id": draw(owners)} for n in range(1, amount + 1)]
 
 
+@st.composite
+def _some(draw: st.DrawFn, strategies: dict[str, Strategy], names: st.SearchStrategy[list[str]]) -> dict[str, Any]:
+    """Draw a value for each of some names; a strategy made for them anew would cost more than all that it draws."""
+    return {name: draw(strategies[name]) for name in draw(names)}
+
+
+def _up_to(most: int, strategies: dict[str, Strategy]) -> Strategy:
+    return _some(strategies, st.lists(st.sampled_from(sorted(strategies)), min_size=1, max_size=most, unique=True))
+
+
 def _either(operators: dict[str, Strategy]) -> Strategy:
     """Draw one to three of the operators."""
-    names = st.lists(st.sampled_from(sorted(operators)), min_size=1, max_size=3, unique=True)
-    return names.flatmap(lambda chosen: st.fixed_dictionaries({name: operators[name] for name in chosen}))
+    return _up_to(3, operators)
 
 
 def _pairs(values: Strategy) -> Strategy:
@@ -131,8 +141,7 @@ FIELDS: dict[str, Strategy] = {
 
 
 def _fields(fields: dict[str, Strategy]) -> Strategy:
-    names = st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=2, unique=True)
-    return names.flatmap(lambda chosen: st.fixed_dictionaries({name: fields[name] for name in chosen}))
+    return _up_to(2, fields)
 
 
 def _related(trees: Strategy) -> Strategy:
@@ -158,6 +167,7 @@ def _groups(trees: Strategy) -> Strategy:
     )
 
 
+@cache
 def trees() -> Strategy:
     """Draw a filter: fields, groups and relationships, up to the depth that is allowed."""
     return st.recursive(_fields(FIELDS), _groups, max_leaves=6)
