@@ -55,10 +55,15 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     return pytester
 
 
+OTHERS = ("anyio", "hypothesispytest", "schemathesis")
+"""Plugins that are here for rowsmith's own tests; to import them takes longer than a project's tests."""
+
+
 def run(project: pytest.Pytester, *options: str) -> pytest.RunResult:
     # pytest-asyncio warns of its own default, which is what most projects have
-    quiet = ("-p", "no:cacheprovider", "-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning")
-    return project.runpytest_subprocess(*quiet, *options, timeout=120)
+    quiet = ("-p", "no:cacheprovider", "-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning", "--assert=plain")
+    absent = [part for name in OTHERS for part in ("-p", f"no:{name}")]
+    return project.runpytest_subprocess(*quiet, *absent, *options, timeout=120)
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
