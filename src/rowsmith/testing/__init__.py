@@ -3,13 +3,16 @@
 With the extra ``testing`` installed, pytest finds these fixtures by itself:
 
 - ``database``: a :class:`~rowsmith.database.Database` on a PostgreSQL database of this test run's own;
-- ``with_tables``: ``async with with_tables(DomainRow, GroupRow) as db:`` makes just those tables there.
+- ``with_tables``: ``async with with_tables(DomainRow, GroupRow) as db:`` makes just those tables there;
+- ``with_faults``: ``async with with_faults(DomainRow, GroupRow) as (db, proxy):`` as well, behind a proxy that drops,
+  delays, freezes and cuts.
 
 :func:`tables` is the same as a plain context manager, for an engine of your own and for SQLite.
 """
 
 from __future__ import annotations
 
+from rowsmith.testing.faults import FaultProxy, WithFaults, kill_backend, through_proxy
 from rowsmith.testing.tables import LeftOpenWarning, WithTables, tables
 
-__all__ = ["LeftOpenWarning", "WithTables", "tables"]
+__all__ = ["FaultProxy", "LeftOpenWarning", "WithFaults", "WithTables", "kill_backend", "tables", "through_proxy"]

@@ -9,7 +9,8 @@ be allowed to create databases), each with a database of its own.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ from sqlalchemy import URL, NullPool, make_url
 
 from rowsmith.database import Database
 from rowsmith.embedded import EmbeddedPostgres
+from rowsmith.testing.faults import FaultProxy, WithFaults, through_proxy
 from rowsmith.testing.tables import WithTables, tables
 
 TEST_URL = "ROWSMITH_TEST_URL"
@@ -130,5 +132,21 @@ def with_tables(database: Database) -> WithTables:
 
     def made(*rows: type[Any]) -> Any:
         return tables(database, *rows)
+
+    return made
+
+
+@pytest.fixture
+def with_faults(database: Database) -> WithFaults:
+    """Give what makes tables, and a Database that reaches them through a :class:`FaultProxy`.
+
+    ``async with with_faults(DomainRow, GroupRow) as (db, proxy):``; keyword arguments are the engine's, such as
+    ``pool_size=2``.
+    """
+
+    @asynccontextmanager
+    async def made(*rows: type[Any], **engine_options: Any) -> AsyncGenerator[tuple[Database, FaultProxy]]:
+        async with tables(database, *rows) as db, through_proxy(db, **engine_options) as pair:
+            yield pair
 
     return made
