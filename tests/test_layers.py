@@ -13,6 +13,7 @@ import pytest
 # Lowest first. A package and its modules are one entry and may know each other.
 ORDER = [
     "errors",
+    "attempts",
     "state",
     "conditions",
     "extent",
@@ -26,9 +27,9 @@ ORDER = [
     "operations",
     "unit_of_work",
     "database",
+    "resilience",
     "db_source",
     "cache",
-    "resilience",
     "repository",
     "embedded",
     "testing",

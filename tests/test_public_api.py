@@ -97,6 +97,7 @@ NAMES = [
     "TriState",
     "UnitOfWork",
     "Unscoped",
+    "Unset",
     "Updater",
     "Upserted",
     "Upserter",

@@ -88,7 +88,7 @@ from rowsmith.pagination import (
 from rowsmith.query import Query
 from rowsmith.repository import Repository
 from rowsmith.scope import PUBLIC, AllOf, AnyOf, ExistenceCheck, Not, SearchScope, Unscoped
-from rowsmith.state import UNSET, OptionalState, TriState
+from rowsmith.state import UNSET, OptionalState, TriState, Unset
 from rowsmith.unit_of_work import UnitOfWork
 
 __all__ = [
@@ -177,6 +177,7 @@ __all__ = [
     "TriState",
     "UnitOfWork",
     "Unscoped",
+    "Unset",
     "Updater",
     "Upserted",
     "Upserter",

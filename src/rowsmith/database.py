@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from rowsmith.attempts import note_commit
 from rowsmith.errors import (
     CommitOutcomeUnknown,
     DatabaseUnavailable,
@@ -191,6 +192,11 @@ class Database:
             raise failure
 
 
+def in_transaction() -> bool:
+    """Say whether the calling task is inside a transaction that it or its caller began, of any database."""
+    return any(unit.is_open for unit in _units.get().values())
+
+
 class _Entered:
     """Makes a unit of work the current one of its database for the length of a block."""
 
@@ -215,8 +221,11 @@ async def _commit(session: AsyncSession) -> None:
     try:
         await session.commit()
     except DATABASE_ERRORS as exc:
+        if is_disconnect(exc):
+            note_commit()
         failure = CommitOutcomeUnknown() if is_disconnect(exc) else translate(exc, blame(session, exc))
     else:
+        note_commit()
         return
     raise failure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, Unpack, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +35,7 @@ from rowsmith.operations import (
 from rowsmith.operations.deletes.where import BeginSession
 from rowsmith.pagination import Count
 from rowsmith.query import Query
+from rowsmith.resilience import Resilience, is_repeatable
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -61,6 +63,7 @@ class DBSource(Generic[TRow, TData, TId]):
         db: where sessions come from.
         row: the mapped class; or an entity that was read already.
         into: the data class; without it, rows are given.
+        resilience: policies around every verb; without any, a verb is called as it is.
         rules: see :class:`Rules`.
 
     Raises:
@@ -73,9 +76,11 @@ class DBSource(Generic[TRow, TData, TId]):
         row: type[TRow] | Entity[TRow, TData],
         *,
         into: type[TData] | None = None,
+        resilience: Resilience | None = None,
         **rules: Unpack[Rules],
     ) -> None:
         self.db = db
+        self.resilience = resilience
         self.entity: Entity[TRow, TData] = Operation[TRow, TData](row, into=into, **rules).entity
         self._others: dict[type[Any], DBSource[Any, Any, Any]] = {}
         self.creator = Creator[TRow, TData](self.entity)
@@ -106,7 +111,7 @@ class DBSource(Generic[TRow, TData, TId]):
         if into not in self._others:
             if len(self._others) == MOST_SHAPES:  # classes made while running must not pile up
                 self._others.clear()
-            self._others[into] = DBSource[Any, Any, Any](self.db, self.entity.into(into))
+            self._others[into] = DBSource[Any, Any, Any](self.db, self.entity.into(into), resilience=self.resilience)
         return self._others[into]
 
     async def write(
@@ -117,9 +122,7 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; and those of :meth:`Database.begin_session`.
         """
-        with self._naming(operation_of(verb)):
-            async with self.db.begin_session() as db_sess:
-                return await verb(db_sess, *args, **kwargs)
+        return await self._resilient(verb, partial(self._write, verb, *args, **kwargs), args, kwargs)
 
     async def read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -129,9 +132,7 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; ``ReadOnlyViolation`` where it writes.
         """
-        with self._naming(operation_of(verb)):
-            async with self.db.reading(snapshot=_is_several(verb, args, kwargs)) as db_sess:
-                return await verb(db_sess, *args, **kwargs)
+        return await self._resilient(verb, partial(self._read, verb, *args, **kwargs), args, kwargs)
 
     def stream(
         self,
@@ -145,7 +146,10 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: while it is read: the verb's own.
         """
-        return Stream(self._chunks(verb, *args, **kwargs))
+        opening = partial(self._chunks, verb, *args, **kwargs)
+        if self.resilience is None:
+            return Stream(opening())
+        return Stream(self.resilience.stream(operation_of(verb), opening, is_repeatable=is_repeatable(args, kwargs)))
 
     async def in_chunks(
         self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -156,6 +160,30 @@ class DBSource(Generic[TRow, TData, TId]):
             TransactionError: inside a unit of work, whose single transaction this would break up.
             RepositoryError: the verb's own.
         """
+        return await self._resilient(verb, partial(self._in_chunks, verb, *args, **kwargs), args, kwargs)
+
+    async def _resilient(self, verb: Any, work: Callable[[], Awaitable[R]], args: Any, kwargs: Any) -> R:
+        if self.resilience is None:
+            return await work()
+        return await self.resilience.call(operation_of(verb), work, is_repeatable=is_repeatable(args, kwargs))
+
+    async def _write(
+        self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        with self._naming(operation_of(verb)):
+            async with self.db.begin_session() as db_sess:
+                return await verb(db_sess, *args, **kwargs)
+
+    async def _read(
+        self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        with self._naming(operation_of(verb)):
+            async with self.db.reading(snapshot=_is_several(verb, args, kwargs)) as db_sess:
+                return await verb(db_sess, *args, **kwargs)
+
+    async def _in_chunks(
+        self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         operation = operation_of(verb)
         with self._naming(operation):
             if self.db.in_unit_of_work:

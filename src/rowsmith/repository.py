@@ -10,7 +10,7 @@ from typing_extensions import TypeVar
 
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
-from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError
+from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, kind_of
 from rowsmith.mapping import Patch, Spec, converted_shape, type_arguments
 from rowsmith.operations import (
     BatchResult,
@@ -30,7 +30,9 @@ from rowsmith.operations.inserts.tree import Progress
 from rowsmith.operations.reads.search import Filters
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, Page, Pagination
+from rowsmith.resilience import Resilience, default_resilience
 from rowsmith.scope import SearchScope
+from rowsmith.state import UNSET, Unset
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -51,7 +53,8 @@ class Repository(Generic[TRow, TData, TId]):
     Class attributes: ``not_found`` and the values of ``violations`` (by constraint name) make the domain's
     own errors; ``soft_delete`` says what marks a deleted row; ``scope_required`` refuses calls without a
     scope; ``domain`` is the noun in error codes; ``conflict`` is the unique key that upserts go by (the primary
-    key without it); ``next_value`` numbers rows within a parent. Everything is checked when the class is made.
+    key without it); ``next_value`` numbers rows within a parent; ``resilience`` holds the policies around every
+    method, by default :func:`~rowsmith.resilience.default_resilience`. Everything is checked when the class is made.
 
     Each method is one transaction, or joins the unit of work around it. ``db_source`` and the operation
     objects on it are there for what the methods don't do.
@@ -66,11 +69,12 @@ class Repository(Generic[TRow, TData, TId]):
 
     Args:
         db: where sessions come from.
-        db_source: instead of it, a source of one's own for this row, whose rules then hold.
+        db_source: instead of it, a source of one's own for this row, whose rules and resilience then hold.
+        resilience: the policies around every method; None for no policies, left out for the class's own.
 
     Raises:
         MappingError: when the class is made: row, data and rules do not fit; when an instance is made: it is given
-            neither ``db`` nor ``db_source``, or both, or a source of another row.
+            neither ``db`` nor ``db_source``, or both, or a source of another row, or ``resilience`` beside a source.
     """
 
     not_found: ClassVar[ErrorFactory] = EntityNotFound
@@ -80,6 +84,7 @@ class Repository(Generic[TRow, TData, TId]):
     domain: ClassVar[str | None] = None
     conflict: ClassVar[Conflict | None] = None
     next_value: ClassVar[NextValue | None] = None
+    resilience: ClassVar[Resilience | Unset | None] = UNSET
 
     entity: ClassVar[Entity[Any, Any]]
 
@@ -89,17 +94,26 @@ class Repository(Generic[TRow, TData, TId]):
         if found is not None:
             cls.entity = _read_entity(cls, *found)
 
-    def __init__(self, db: Database | None = None, *, db_source: DBSource[TRow, TData, TId] | None = None) -> None:
-        self.db_source = _own_source(type(self), db_source) if db is None else self._source(db, db_source)
+    def __init__(
+        self,
+        db: Database | None = None,
+        *,
+        db_source: DBSource[TRow, TData, TId] | None = None,
+        resilience: Resilience | Unset | None = UNSET,
+    ) -> None:
+        policies = _policies(type(self), resilience, db_source)
+        self.db_source = _own_source(type(self), db_source) if db is None else self._source(db, db_source, policies)
         self.db = self.db_source.db
         _ = self.db_source.entity.shape.layout  # what only complete mappers can tell is told now, not at the first call
 
-    def _source(self, db: Database, other: DBSource[Any, Any, Any] | None) -> DBSource[TRow, TData, TId]:
+    def _source(
+        self, db: Database, other: DBSource[Any, Any, Any] | None, resilience: Resilience | None
+    ) -> DBSource[TRow, TData, TId]:
         _check_made(type(self), db, other)
         entity = cast("Entity[TRow, TData]", type(self).entity)
         if _is_converted(type(self)):
             entity = replace(entity, shape=converted_shape(entity.info, entity.shape.into, self.to_data))
-        return DBSource[TRow, TData, TId](db, entity)
+        return DBSource[TRow, TData, TId](db, entity, resilience=resilience)
 
     def to_data(self, row: TRow) -> TData:
         """Make data of a whole row; override where field names alone don't do, and every operation uses it."""
@@ -617,6 +631,21 @@ def _row_and_data(cls: type[Any]) -> tuple[Any, Any] | None:
     if data in (None, Any, TRow):  # left out: Python fills in the default as it is written, the parameter TRow
         data = row
     return (row, data) if isinstance(row, type) and isinstance(data, type) and row is not Any else None
+
+
+def _policies(cls: type[Any], given: Any, source: object) -> Resilience | None:
+    """Give the policies of a repository: those given, its class's own, or the default ones."""
+    if source is not None and given is not UNSET:
+        raise MappingError(f"{cls.__name__}: give resilience to the DBSource: DBSource(db, row, resilience=...)")
+    chosen = cls.resilience if given is UNSET else given
+    if chosen is UNSET:
+        return default_resilience(cls)
+    if chosen is not None and not isinstance(chosen, Resilience):
+        raise MappingError(
+            f"{cls.__name__}: resilience is a Resilience or None, not {kind_of(chosen)}: "
+            "write Resilience(policies=[RetryPolicy(RetryArgs())])"
+        )
+    return chosen
 
 
 def _is_converted(cls: type[Any]) -> bool:

@@ -1,0 +1,25 @@
+"""Policies around calls: metrics, retries, deadlines. They hang on one seam of a repository, and on any function."""
+
+from __future__ import annotations
+
+from rowsmith.resilience.default import default_resilience
+from rowsmith.resilience.metrics import MetricArgs, MetricPolicy
+from rowsmith.resilience.policy import Operation, Policy
+from rowsmith.resilience.resilience import Resilience, is_repeatable
+from rowsmith.resilience.retry import BackoffStrategy, RetryArgs, RetryBudget, RetryPolicy
+from rowsmith.resilience.tracing import TracePolicy
+
+__all__ = [
+    "BackoffStrategy",
+    "MetricArgs",
+    "MetricPolicy",
+    "Operation",
+    "Policy",
+    "Resilience",
+    "RetryArgs",
+    "RetryBudget",
+    "RetryPolicy",
+    "TracePolicy",
+    "default_resilience",
+    "is_repeatable",
+]

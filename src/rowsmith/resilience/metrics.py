@@ -1,0 +1,175 @@
+"""Metrics of calls, in Prometheus's form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from rowsmith.errors import MissingExtra, RepositoryError
+from rowsmith.resilience.policy import Operation, Policy, Work
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+T = TypeVar("T")
+
+MOST_VALUES = 200
+"""How many operations and error codes a policy tells apart, since a label must not grow; the rest are ``other``."""
+
+
+@dataclass(frozen=True)
+class MetricArgs:
+    """Whose calls are measured: the labels ``domain`` (``"repository"``) and ``layer`` (``"group_repository"``)."""
+
+    domain: str
+    layer: str
+
+
+class MetricPolicy(Policy):
+    """Counts and times calls.
+
+    ===================================================  =========================================================
+    gauge ``<ns>_layer_operation_triggered_count``       calls under way: up at the start, down at the end
+    counter ``<ns>_layer_operation_count``               calls ended, by ``success``: ``"true"`` or ``"false"``
+    counter ``<ns>_layer_operation_error_count``         calls failed, by ``error_code``
+    counter ``<ns>_layer_retry_count``                   tries after the first
+    histogram ``<ns>_layer_operation_duration_sec``      seconds from start to end
+    ===================================================  =========================================================
+
+    Each has the labels ``domain``, ``layer`` and ``operation``. A call that is cancelled ends without success, and
+    counts under its exception's class name, as every error that is not rowsmith's own does.
+
+    Args:
+        args: whose calls.
+        namespace: the ``<ns>`` above.
+        registry: where the metrics are registered, by default Prometheus's own; policies that share it and the
+            namespace share the metrics.
+
+    Raises:
+        MissingExtra: prometheus-client is not installed.
+    """
+
+    def __init__(
+        self, args: MetricArgs, *, namespace: str = "rowsmith", registry: CollectorRegistry | None = None
+    ) -> None:
+        self._labels = (args.domain, args.layer)
+        self._families = _families(namespace, registry)
+        self._measured: dict[str, _Measured] = {}
+        self._codes: set[str] = set()
+
+    @asynccontextmanager
+    async def around(self, operation: Operation) -> AsyncGenerator[None]:
+        """Measure what happens inside."""
+        measured = self._of(operation)
+        started = measured.begin()
+        try:
+            yield
+        except BaseException as exc:
+            measured.fail(started, self._code(exc))
+            raise
+        measured.succeed(started)
+
+    async def run(self, operation: Operation, work: Work[T]) -> T:
+        """Measure a call; as :meth:`around` does, without a generator for each."""
+        measured = self._of(operation)
+        started = measured.begin()
+        try:
+            result = await work()
+        except BaseException as exc:
+            measured.fail(started, self._code(exc))
+            raise
+        measured.succeed(started)
+        return result
+
+    def retried(self, operation: Operation) -> None:
+        """Count a try after the first."""
+        self._families.retries.labels(*self._of(operation).labels).inc()
+
+    def _of(self, operation: Operation) -> _Measured:
+        """Give what measures an operation; made once for each name."""
+        found = self._measured.get(operation.name)
+        if found is None:
+            name = _bounded(operation.name, self._measured)
+            found = self._measured[name] = _Measured(self._families, (*self._labels, name))
+        return found
+
+    def _code(self, failure: BaseException) -> str:
+        code = _bounded(error_code(failure), self._codes)
+        self._codes.add(code)
+        return code
+
+
+class _Measured:
+    """What measures one operation: its labels are looked up once."""
+
+    def __init__(self, families: _Families, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self._families = families
+        self._under_way = families.triggered.labels(*labels)
+        self._succeeded = families.ended.labels(*labels, "true")
+        self._failed = families.ended.labels(*labels, "false")
+        self._duration = families.duration.labels(*labels)
+
+    def begin(self) -> float:
+        """Take note of a call that starts, and give the time."""
+        self._under_way.inc()
+        return time.perf_counter()
+
+    def succeed(self, started: float) -> None:
+        """Take note of a call that ended well."""
+        self._succeeded.inc()
+        self._duration.observe(time.perf_counter() - started)
+        self._under_way.dec()
+
+    def fail(self, started: float, code: str) -> None:
+        """Take note of a call that failed."""
+        self._families.errors.labels(*self.labels, code).inc()
+        self._failed.inc()
+        self._duration.observe(time.perf_counter() - started)
+        self._under_way.dec()
+
+
+def _bounded(value: str, known: Collection[str]) -> str:
+    return value if value in known or len(known) < MOST_VALUES else "other"
+
+
+def error_code(failure: BaseException) -> str:
+    """Give the code that a failure is counted under: rowsmith's own, or a stranger's class name."""
+    return failure.error_code if isinstance(failure, RepositoryError) else type(failure).__name__
+
+
+@dataclass(frozen=True)
+class _Families:
+    triggered: Any
+    ended: Any
+    errors: Any
+    retries: Any
+    duration: Any
+
+
+_made: WeakKeyDictionary[Any, dict[str, _Families]] = WeakKeyDictionary()
+
+
+def _families(namespace: str, registry: CollectorRegistry | None) -> _Families:
+    """Make the metrics of a registry and namespace once: a name can be registered only once."""
+    try:
+        from prometheus_client import REGISTRY, Counter, Gauge, Histogram  # noqa: PLC0415 - an extra, found at the edge
+    except ImportError:
+        raise MissingExtra("metrics need prometheus-client: pip install 'rowsmith[metrics]'") from None
+    owner = REGISTRY if registry is None else registry
+    made = _made.setdefault(owner, {})
+    if namespace not in made:
+        labels = ("domain", "layer", "operation")
+        place: Any = {"namespace": namespace, "registry": owner}
+        made[namespace] = _Families(
+            Gauge("layer_operation_triggered_count", "Calls under way", labels, **place),
+            Counter("layer_operation_count", "Calls ended", (*labels, "success"), **place),
+            Counter("layer_operation_error_count", "Calls failed", (*labels, "error_code"), **place),
+            Counter("layer_retry_count", "Tries after the first", labels, **place),
+            Histogram("layer_operation_duration_sec", "Seconds that calls took", labels, **place),
+        )
+    return made[namespace]

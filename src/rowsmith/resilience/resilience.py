@@ -1,0 +1,111 @@
+"""Policies put together, and put around functions, streams and blocks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial, wraps
+from typing import Any, TypeVar, cast
+
+from rowsmith.errors import MappingError, kind_of
+from rowsmith.resilience.policy import Opening, Operation, Policy, Work
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Resilience:
+    """Policies around calls; the first is outermost.
+
+    ::
+
+        resilience = Resilience(policies=[
+            MetricPolicy(MetricArgs(domain="repository", layer="group_repository")),
+            RetryPolicy(RetryArgs(max_retries=10, retry_delay=0.1)),
+        ])
+
+        @resilience.apply()
+        async def rename(self, id: GroupId, name: str) -> GroupData: ...
+
+    Args:
+        policies: instances of :class:`Policy`; none leaves every call as it is.
+
+    Raises:
+        MappingError: one is no policy.
+    """
+
+    def __init__(self, policies: Sequence[Policy] = ()) -> None:
+        for policy in policies:
+            if not isinstance(cast("Any", policy), Policy):
+                raise MappingError(f"policies are made, such as RetryPolicy(RetryArgs()), not {kind_of(policy)}")
+        self.policies = tuple(policies)
+
+    def apply(self) -> Callable[[F], F]:
+        """Decorate a coroutine function or an asynchronous generator; its name is the operation's.
+
+        Raises:
+            MappingError: at the function, where it is neither.
+        """
+        return self._decorate
+
+    @asynccontextmanager
+    async def run(self, operation: str) -> AsyncGenerator[None]:
+        """Measure and time a block. A block cannot be begun again, so it is never retried."""
+        told = Operation(operation, self.policies, is_repeatable=False)
+        async with AsyncExitStack() as entered:
+            for policy in self.policies:
+                await entered.enter_async_context(policy.around(told))
+            yield
+
+    async def call(self, operation: str, work: Work[T], *, is_repeatable: bool = True) -> T:
+        """Do the work of one call.
+
+        Args:
+            operation: its name.
+            work: begins the work; called once for each try.
+            is_repeatable: whether it can be begun again.
+        """
+        return await _run(self.policies, Operation(operation, self.policies, is_repeatable), work)
+
+    def stream(self, operation: str, opening: Opening[T], *, is_repeatable: bool = True) -> AsyncGenerator[T, None]:
+        """Give what a stream yields; it is opened again only before its first item."""
+        return _stream(self.policies, Operation(operation, self.policies, is_repeatable), opening)
+
+    def _decorate(self, function: F) -> F:
+        name = getattr(function, "__name__", type(function).__name__)
+
+        @wraps(function)
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            return await self.call(name, partial(function, *args, **kwargs), is_repeatable=is_repeatable(args, kwargs))
+
+        @wraps(function)
+        def stream(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+            opening = partial(function, *args, **kwargs)
+            return self.stream(name, opening, is_repeatable=is_repeatable(args, kwargs))
+
+        if inspect.iscoroutinefunction(function):
+            return cast("F", run)
+        if inspect.isasyncgenfunction(function):
+            return cast("F", stream)
+        raise MappingError(
+            f"apply() decorates a coroutine function or an asynchronous generator, not {kind_of(function)}: "
+            "write async def, and apply() below @staticmethod"
+        )
+
+
+def is_repeatable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Say whether a call with these arguments can be made again: an iterator would be used up."""
+    return not any(isinstance(given, (Iterator, AsyncIterator)) for given in (*args, *kwargs.values()))
+
+
+async def _run(policies: Sequence[Policy], operation: Operation, work: Work[T]) -> T:
+    if not policies:
+        return await work()
+    return await policies[0].run(operation, partial(_run, policies[1:], operation, work))
+
+
+def _stream(policies: Sequence[Policy], operation: Operation, opening: Opening[T]) -> AsyncGenerator[T, None]:
+    if not policies:
+        return opening()
+    return policies[0].stream(operation, partial(_stream, policies[1:], operation, opening))
