@@ -17,6 +17,7 @@ ORDER = [
     "state",
     "conditions",
     "extent",
+    "ties",
     "orders",
     "mapping",
     "scope",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
 
-from sqlalchemy import Column, ColumnElement, Null, Tuple, UnaryExpression
+from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, Tuple, UnaryExpression
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -51,6 +51,7 @@ from rowsmith.errors import (
 from rowsmith.extent import Extent, extent
 from rowsmith.mapping import RowInfo, check_for_comparison
 from rowsmith.mapping.writes import storable
+from rowsmith.ties import loose_ties
 
 logger = logging.getLogger("rowsmith.scope")
 
@@ -411,28 +412,52 @@ def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[An
     """Refuse conditions on a row that mean something else than they look like.
 
     Raises:
-        InvalidFilter: one brings another table into FROM, is a column that is neither true nor false, or holds an OR of
-            nothing, which matches all rows.
+        InvalidFilter: one brings another table into FROM, is a column that is neither true nor false, holds an OR of
+            nothing, which matches all rows, or a subquery that asks about any row where this one may be meant.
         InvalidValue: one compares with a value that its column could not be compared with on every backend.
     """
     keep_to_table(conditions, info)
     for condition in conditions:
         check_boolean(condition)
-        check_values(condition, info)
+        check_parts(condition, info, [info.table])
 
 
-def check_values(condition: ColumnElement[bool], info: RowInfo[Any]) -> None:
-    """Refuse a condition that holds an OR of nothing, or a value that no database takes; any table's."""
+def check_parts(condition: ColumnElement[bool], info: RowInfo[Any], sources: Sequence[FromClause]) -> None:
+    """Refuse a condition on rows of some sources for what it is made of; as :func:`check_conditions`, any table's."""
+    is_nested = False
     for element in visitors.iterate(condition):
-        if isinstance(element, BooleanClauseList) and not element.clauses:
-            raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
-        if not isinstance(element, BindParameter):
+        if not isinstance(element, _LOOKED_AT):
             continue
-        kind, given = cast("Any", element).type, cast("Any", element).effective_value
-        check = check_for_comparison(kind)
-        for value in given or () if element.expanding else (given,):
-            if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
-                raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")
+        if isinstance(element, SelectBase):
+            is_nested = True
+        elif isinstance(element, BooleanClauseList):
+            if not element.clauses:
+                raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
+        else:
+            _check_value(cast("Any", element), info)
+    if is_nested and (complaint := loose_ties(condition, sources)):
+        raise InvalidFilter(f"a condition on {info.row.__name__} {complaint}")
+
+
+_LOOKED_AT: Final = (BindParameter, BooleanClauseList, SelectBase)
+
+
+def _check_value(bind: BindParameter[Any], info: RowInfo[Any]) -> None:
+    check, given = check_for_comparison(bind.type), bind.effective_value
+    for value in given or () if bind.expanding else (given,):
+        if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
+            raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")
+
+
+def check_order(expression: ColumnElement[Any], info: RowInfo[Any]) -> None:
+    """Refuse what rows are sorted or grouped by, if it means something else than it looks like.
+
+    Raises:
+        InvalidFilter: it brings another table into FROM, or asks about any row where this one may be meant.
+    """
+    keep_to_table([expression], info)
+    if not isinstance(expression, Column) and (complaint := loose_ties(expression, [info.table])):
+        raise InvalidFilter(f"an order of {info.row.__name__} {complaint}")
 
 
 def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any]) -> None:
@@ -454,7 +479,8 @@ def _limits(conditions: Sequence[ColumnElement[bool]], checks: Sequence[Existenc
     """Give what these conditions limit, and keep to the rows of a class that shares its table."""
     check_conditions(conditions, info)
     for check in checks:
-        check_values(resolve(check.exists), info)
+        there = resolve(check.exists)
+        check_parts(there, info, there._from_objects)  # pyright: ignore[reportPrivateUsage] - as keep_to_table
     stamps: dict[str, Any] = {}
     others: list[ColumnElement[bool]] = []
     for condition in conditions:

@@ -73,7 +73,7 @@ def scope_of(*conditions: Condition) -> SearchScope:
     return Conditions(conditions)
 
 
-other = aliased(DeskRow)
+other, domain = aliased(DeskRow), aliased(DomainRow)
 IN_A = DeskRow.tenant == "a"
 TOLD: dict[str, SearchScope] = {
     "any of": AnyOf(scope_of(IN_A), scope_of(DeskRow.tenant == "c")),
@@ -82,6 +82,14 @@ TOLD: dict[str, SearchScope] = {
     "in a subquery": scope_of(DeskRow.tenant.in_(sa.select(DomainRow.name).where(DomainRow.name == "a"))),
     "in its own table": scope_of(
         DeskRow.tenant.in_(sa.select(DeskRow.tenant).where(DeskRow.code == "mine")), DeskRow.tenant < "z"
+    ),
+    "in a subquery of a subquery": scope_of(
+        sa.exists().where(
+            domain.name == "a",
+            sa.exists()
+            .where(DomainRow.name == domain.name, DomainRow.name == DeskRow.tenant)
+            .correlate(DeskRow, domain),
+        )
     ),
     "an alias": scope_of(sa.exists().where(other.code == "mine", other.tenant == DeskRow.tenant)),
     "a server default": scope_of(sa.or_(sa.and_(IN_A, DeskRow.level <= 2), DeskRow.note == "x")),

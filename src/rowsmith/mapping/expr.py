@@ -11,6 +11,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from rowsmith.conditions import Condition, conjunction
 from rowsmith.errors import MappingError
 from rowsmith.mapping.row import RowInfo
+from rowsmith.ties import loose_ties
 
 Expression: TypeAlias = Any
 """A column, mapped attribute or SQL expression, or a callable without arguments that gives one."""
@@ -131,6 +132,8 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
 def keep_to_row(expression: ColumnElement[Any], info: RowInfo[Any], where: str) -> None:
     """Refuse what would bring another table into FROM: each row would be given once for each row of that one.
 
+    Nor may a subquery be about any row where this one may be meant.
+
     Raises:
         MappingError: it does; the message says what to write.
     """
@@ -141,6 +144,8 @@ def keep_to_row(expression: ColumnElement[Any], info: RowInfo[Any], where: str) 
                 f"{where} is computed from another table than {info.row.__name__}'s: nest the related data class, or "
                 "write a scalar subquery that refers to the row"
             )
+    if complaint := loose_ties(expression, info.mapper.tables):
+        raise MappingError(f"{where} {complaint}")
 
 
 def _is_deferred(expression: Expression) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, cast, get_origin
 from pydantic import ConfigDict
 from sqlalchemy import null
 from sqlalchemy.orm import RelationshipProperty
+from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError, kind_of
@@ -21,6 +22,7 @@ from rowsmith.mapping.annotations import bare, field_annotations, private_annota
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.state import UNSET, OptionalState, TriState
+from rowsmith.ties import loose_ties
 
 TRow = TypeVar("TRow")
 
@@ -169,15 +171,27 @@ def storable(info: RowInfo[Any], name: str, value: Any) -> Any:
     None is SQL NULL on every column: for JSON columns SQLAlchemy would store the JSON literal ``null``.
 
     Raises:
-        InvalidValue: the column cannot hold it, or it would make the row another class's.
+        InvalidValue: the column cannot hold it, it would make the row another class's, or :func:`tied` refuses it.
     """
     if info.is_foreign(name, [value]):
         raise InvalidValue(f"{info.row.__name__}.{name} {FOREIGN}")
     if value is None:
         return null() if info.is_json(name) else None
     if hasattr(value, "__clause_element__") or hasattr(value, "compile"):
-        return value
+        return tied(info, name, value)
     if (complaint := info.check(name)(value)) is not None:
+        raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
+    return value
+
+
+def tied(info: RowInfo[Any], name: str, value: Any) -> Any:
+    """Give a SQL expression that is written, once it is known which rows its subqueries are about.
+
+    Raises:
+        InvalidValue: one asks about any row where the one that is written may be meant.
+    """
+    expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
+    if isinstance(expression, ClauseElement) and (complaint := loose_ties(expression, [info.table])):
         raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
     return value
 

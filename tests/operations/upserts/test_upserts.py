@@ -312,7 +312,16 @@ SUBQUERIES: dict[str, Any] = {
     "exists": OWNED,
     "an exists in an or": sa.or_(OWNED, ItemRow.size < 0),
     "nested": sa.exists().where(
-        OWNER.owner == "me", sa.exists().where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == OWNER.owner)
+        OWNER.owner == "me",
+        sa.exists().where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == OWNER.owner).correlate(ItemRow, OWNER),
+    ),
+    "in a from": sa.exists(
+        sa.select(sa.literal(1)).select_from(
+            sa.select(OwnerRow.owner)
+            .where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == "me")
+            .correlate(ItemRow)
+            .subquery()
+        )
     ),
     "correlated": sa.exists().where(OwnerRow.domain == ItemRow.domain, OwnerRow.owner == "me").correlate(ItemRow),
     "an alias of its own table": sa.exists().where(OTHER.domain == "a", OTHER.domain == ItemRow.domain),

@@ -11,7 +11,7 @@ from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import TOther
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.orders import Order, OrderTerm, order_list, order_terms
-from rowsmith.scope import SearchScope, keep_to_table
+from rowsmith.scope import SearchScope, check_order
 
 
 class Aggregator(Operation[TRow, TData]):
@@ -58,7 +58,8 @@ class Aggregator(Operation[TRow, TData]):
         query, terms = as_query(filters), order_terms(order_list(group_by, "group_by"), ())
         call = await call.under(scope)
         search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
-        keep_to_table([term.expression for term in terms], self.entity.info)
+        for term in terms:
+            check_order(term.expression, self.entity.info)
         wanted = statistics(self.entity.info, into, [term.expression for term in terms])
         statement = grouped(search, wanted, terms)
         return wanted.build((await call.execute(statement)).all())

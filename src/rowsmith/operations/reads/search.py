@@ -31,7 +31,7 @@ from rowsmith.pagination import (
 from rowsmith.pagination.modes import Fetch
 from rowsmith.pagination.page import Window
 from rowsmith.query import Query
-from rowsmith.scope import Limits, check_conditions, keep_to_table
+from rowsmith.scope import Limits, check_conditions, check_order
 
 Filters: TypeAlias = Filter[TRow] | Sequence[Condition] | Query | None
 """What narrows a search: a filter model, conditions in code, or a whole prepared query."""
@@ -166,5 +166,6 @@ def prepare(
     conditions = (*limits.conditions, *own, *entity.live(include_deleted))
     keys = [attribute.expression for attribute in entity.info.key_attributes]
     terms = order_terms(query.orders, keys)
-    keep_to_table([term.expression for term in terms], entity.info)
+    for term in terms:
+        check_order(term.expression, entity.info)
     return Search(entity, conditions, terms, query.pagination)

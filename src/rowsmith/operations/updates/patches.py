@@ -13,7 +13,7 @@ from sqlalchemy.types import NullType
 
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Patch, RowInfo
-from rowsmith.mapping.writes import belongs_to, checked_values
+from rowsmith.mapping.writes import belongs_to, checked_values, tied
 from rowsmith.operations.arrays.given import Parameter
 from rowsmith.operations.blocks.checks import check_column, keep_class
 from rowsmith.state import UNSET, Unset, settled
@@ -76,7 +76,7 @@ class Patches:
                 self._refuse_mixture(unset.index(not unset[0]), {name})
             if any(hasattr(kind, "__clause_element__") or issubclass(kind, ClauseElement) for kind in kinds):
                 keep_class(self.info, name, column, self.first, noun="patch")
-                column = [_as_sql(value) for value in column]
+                column = [tied(self.info, name, _as_sql(value)) for value in column]
             else:
                 check_column(self.info, name, column, kinds, self.first, noun="patch")
             columns[name] = column

@@ -1,0 +1,135 @@
+"""What a subquery reads: rows of the statements around it, or rows of its own.
+
+SQLAlchemy ties a subquery to the statement right around it, and no further. One that is deeper inside and names the
+row, or anything else that is read outside, gets a FROM of its own: it asks about any row, where its author may well
+have meant the one. That is refused unless it is said: ``.correlate(...)`` ties it; ``aliased(Row)``,
+``.select_from(Row)``, a join and ``.correlate(None)`` say that other rows are meant. Nothing here talks to a database.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any, Final
+
+from sqlalchemy import Exists, FromClause, ScalarSelect, Select, SelectBase
+from sqlalchemy.sql.selectable import AliasedReturnsRows, FromGrouping, Lateral, SelectState
+
+
+class _Place(enum.Enum):
+    """Where a SELECT stands: as a value, inside an EXISTS, or in a FROM, where only a LATERAL is tied by itself."""
+
+    VALUE = enum.auto()
+    EXISTS = enum.auto()
+    FROM = enum.auto()
+    LATERAL = enum.auto()
+
+
+@dataclass(frozen=True)
+class Subquery:
+    """A SELECT inside an expression; ``around`` is what the statements around it read, the nearest one last."""
+
+    select: Any
+    around: Sequence[Sequence[FromClause]]
+    place: _Place
+
+    @cached_property
+    def shown(self) -> list[FromClause]:
+        """What stands in its FROM, decided as SQLAlchemy does; a join as one."""
+        given, is_derived = self.select, self.place is _Place.FROM
+        reached = list(chain.from_iterable(self.around[:-1] if is_derived else self.around))
+        sources = _sources(given)
+        if given._correlate:
+            sources = [one for one in sources if not (_among(one, reached) and _among(one, given._correlate))]
+        if given._correlate_except is not None:
+            kept = given._correlate_except
+            sources = [one for one in sources if not _among(one, reached) or _among(one, kept)]
+        if given._auto_correlate and not is_derived and len(sources) > 1:
+            sources = [one for one in sources if not _among(one, self.around[-1])]
+        return sources
+
+    @property
+    def read(self) -> list[FromClause]:
+        """What it reads by itself, joined tables one by one."""
+        return [part for source in self.shown for part in source._from_objects]  # pyright: ignore[reportPrivateUsage]
+
+    def untied(self) -> FromClause | None:
+        """Give something that is read outside, and that it reads by itself without saying so."""
+        outside = list(chain.from_iterable(self.around))
+        return next((one for one in self.shown if _among(one, outside) and not self._means(one)), None)
+
+    def _means(self, source: FromClause) -> bool:
+        """Say whether it is plain that rows of its own are meant."""
+        given = self.select
+        if not (given._auto_correlate or given._correlate or given._correlate_except):
+            return True
+        if _among(source, given._from_obj) or _among(source, given._correlate_except or ()):
+            return True
+        is_near = _among(source, self.around[-1]) and not given._correlate and self.place is not _Place.EXISTS
+        return (is_near or self.place is _Place.FROM) and _among(source, _selected(given))
+
+
+def loose_ties(expression: Any, sources: Iterable[FromClause]) -> str | None:
+    """Say what is wrong with an expression whose subquery may be meant to be about a row of the statement it stands in.
+
+    Args:
+        expression: what stands in a statement.
+        sources: what the statement reads.
+
+    Returns:
+        What to write instead; None where every subquery says which rows it is about.
+    """
+    for subquery in subqueries(expression, sources):
+        source: Any = subquery.untied()
+        if source is not None:
+            table = getattr(source, "name", "a table")
+            return (
+                f"has a subquery that reads any row of {table}, and not the one that is read around it, as SQLAlchemy "
+                "ties a subquery only to the statement right around it: write .correlate(...) with all that it takes "
+                f"from outside, or aliased(...) if any row of {table} is meant"
+            )
+    return None
+
+
+def subqueries(expression: Any, sources: Iterable[FromClause]) -> Iterator[Subquery]:
+    """Give each SELECT inside an expression that stands in a statement over some sources, outer ones first."""
+    yield from _inside(expression, [list(sources)], _Place.VALUE)
+
+
+_WRAPPINGS: Final = (SelectBase, ScalarSelect, FromGrouping)
+
+
+def _inside(element: Any, around: Sequence[Sequence[FromClause]], place: _Place) -> Iterator[Subquery]:
+    if isinstance(element, Select):
+        subquery = Subquery(element, around, place)
+        yield subquery
+        around, place = [*around, subquery.read], _Place.VALUE
+    elif isinstance(element, Lateral):
+        place = _Place.LATERAL
+    elif isinstance(element, AliasedReturnsRows):
+        place = _Place.LATERAL if place is _Place.LATERAL else _Place.FROM
+    elif not isinstance(element, _WRAPPINGS):
+        place = _Place.EXISTS if isinstance(element, Exists) else _Place.VALUE
+    for child in {id(child): child for child in element.get_children()}.values():
+        yield from _inside(child, around, place)
+
+
+def _sources(given: Any) -> list[FromClause]:
+    """Give what would stand in the FROM of a SELECT that stood alone."""
+    if given._setup_joins or given._memoized_select_entities:
+        return list(given.get_final_froms())
+    named = (part._from_objects for part in given._where_criteria)
+    return SelectState._normalize_froms([*given._from_obj, *_selected(given), *chain.from_iterable(named)])  # pyright: ignore[reportPrivateUsage]
+
+
+def _selected(given: Any) -> list[FromClause]:
+    """Give what the columns of a SELECT are of."""
+    return [source for part in given._raw_columns for source in part._from_objects]
+
+
+def _among(source: Any, sources: Iterable[Any]) -> bool:
+    """Say whether SQLAlchemy takes a source for one of these."""
+    return any(not source._cloned_set.isdisjoint(one._cloned_set) for one in sources)
