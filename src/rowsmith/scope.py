@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
 
-from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, Tuple, UnaryExpression
+from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, Tuple, UnaryExpression, true
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -258,6 +258,15 @@ class Limits:
                 raise ScopeMismatch(
                     f"{info.row.__name__}.{name} is fixed by the scope: leave it out, or give its value"
                 )
+
+    def guard(self, written: Iterable[str], info: RowInfo[Any]) -> ColumnElement[bool] | None:
+        """Give what stays true of a row when these attributes are written, unless the database itself changes more.
+
+        The conditions that may read what is written are left out: :meth:`must_verify` and :meth:`agree` see to them.
+        """
+        names = {info.columns[name].name for name in written} | info.written_unasked
+        kept = [condition for condition in self.conditions if not _reads(condition, names)]
+        return conjunction(kept).is_(true()).label("rowsmith_inside") if kept else None
 
     def must_verify(self, written: Iterable[str], info: RowInfo[Any]) -> bool:
         """Say whether writing these attributes could take a row out of the scope unseen."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Unpack, cast
 
-from sqlalchemy import ColumnElement, Executable, Result, exists, literal, select
+from sqlalchemy import ColumnElement, Executable, Result, exists, false, func, literal, select
+from sqlalchemy import cast as cast_to
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import visitors
@@ -22,6 +23,7 @@ from typing_extensions import TypeVar
 from rowsmith.conditions import limited, resolve
 from rowsmith.errors import RepositoryError, ScopeMismatch
 from rowsmith.execution import Origin, execute, execute_writing, translated
+from rowsmith.execution.driver import give_up
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arguments import check_arguments
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
@@ -149,6 +151,37 @@ class Call(Generic[TRow_co, TData_co]):
         place = next((place for place, key in enumerate(keys) if key not in inside), None)
         if place is not None:
             raise self.located(ScopeMismatch() if refusal is None else refusal(place))
+
+    async def keep_stamps(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Hold what the database has of rows just written against what the scope fixed: a trigger may have changed it.
+
+        Args:
+            columns: by attribute name, at least those of ``limits.stamps``, one value for each row.
+
+        Raises:
+            ScopeMismatch: a row is outside; the transaction cannot be committed then.
+        """
+        for name, value in self.limits.stamps.items():
+            stored = columns[name]
+            if stored.count(value) < len(stored) and not await self._are_same(name, stored, value):
+                raise await self.left()
+
+    async def left(self) -> Exception:
+        """Give the error for a row that the database itself took out of the scope, and have nothing of it committed."""
+        await give_up(self.db_sess)
+        return self.located(ScopeMismatch("a trigger of the database took a row out of its scope"))
+
+    async def _are_same(self, name: str, stored: Sequence[Any], value: object) -> bool:
+        """Ask the database about values that Python tells apart: a CHAR's blanks, letters that a type folds."""
+        kind, others = self.info.columns[name].type, list[Any]()
+        for other in stored:
+            if other != value and other not in others:
+                others.append(other)
+        for other in others:
+            same = func.coalesce(cast_to(literal(other, kind), kind) == cast_to(literal(value, kind), kind), false())
+            if not (await self.execute(select(same))).scalar_one():
+                return False
+        return True
 
     async def _run(self, checks: Sequence[ExistenceCheck]) -> None:
         # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.

@@ -158,11 +158,13 @@ class Insertion:
     async def _returned(self, dialect: Dialect, columns: Columns, first: int, fetch: Fetching) -> Rows:
         given = Unnested(self.call.info, tuple(columns))
         names = [self.call.info.columns[name].key for name in columns]
-        back = tuple(dict.fromkeys((*self.back, *self.call.info.primary_key)))
+        back = tuple(dict.fromkeys((*self.back, *self.call.info.primary_key, *self.call.limits.stamps)))
         statement = insert(self.call.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.call.info.columns[name] for name in back))
         sent = ArrayStatement(statement, given.arrays(columns, dialect, first), dialect)
-        return dict(zip(back, await fetch(self.call.db_sess, self.call.origin(), sent), strict=True))
+        returned = dict(zip(back, await fetch(self.call.db_sess, self.call.origin(), sent), strict=True))
+        await self.call.keep_stamps(returned)
+        return returned
 
     async def _refuse_skipped(self, chunk: Block, columns: Columns, returned: Rows) -> None:
         """Refuse to go on where fewer rows were written than sent.
@@ -238,21 +240,25 @@ class Insertion:
     async def _many(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
             back = self._back(chunk, dialect)
+            # No trigger of SQLite's changes a row before it is there.
+            stamps = self.call.limits.stamps if dialect.name == "postgresql" else ()
+            named = tuple(dict.fromkeys((*back, *stamps)))
             marks = json_marks(self.call.info, chunk.columns, dialect)
             statement: Any = insert(self.call.info.row).values(marks)
-            if back:
-                selects = (self.call.info.columns[name] for name in back)
-                statement = statement.returning(*selects, sort_by_parameter_order=back == self.back)
+            is_sorted = bool(back) and back == self.back
+            if named:
+                selects = (self.call.info.columns[name] for name in named)
+                statement = statement.returning(*selects, sort_by_parameter_order=is_sorted)
             sending = self._sent_many(dialect, statement, chunk)
             result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.first))
-            columns = list(zip(*result.all(), strict=True)) if back else []
-            returned: Rows = dict(zip(back, columns, strict=True)) if columns else dict.fromkeys(back, ())
+            columns = list(zip(*result.all(), strict=True)) if named else []
+            returned: Rows = dict(zip(named, columns, strict=True)) if columns else dict.fromkeys(named, ())
             await self._refuse_skipped(chunk, chunk.columns, returned)
-            is_sorted = back == self.back
+            if stamps:
+                await self.call.keep_stamps(returned)
             count = None if is_sorted else counted(self.call.info, chunk.columns)
-            self.take(
-                returned if is_sorted else self._in_input_order(chunk, chunk.columns, returned, count), chunk.size
-            )
+            is_ready = is_sorted or not back
+            self.take(returned if is_ready else self._in_input_order(chunk, chunk.columns, returned, count), chunk.size)
 
     async def _sent_many(self, dialect: Dialect, statement: Executable, chunk: Block) -> Any:
         rows = many_parameters(self.call.info, chunk, dialect)

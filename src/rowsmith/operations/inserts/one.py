@@ -79,10 +79,17 @@ class Creator(Operation[TRow, TData]):
         return (await present_written(call, [await writing]))[0]
 
     async def _record(self, call: Call[TRow, TData], statement: Any) -> Sequence[Any]:
+        stamps = call.limits.stamps
+        if stamps:
+            statement = statement.returning(*map(call.info.attribute, stamps))
         record: Sequence[Any] | None = (await call.execute(statement)).one_or_none()
         if record is None:
             raise RefusedByTrigger
-        return record
+        if not stamps:
+            return record
+        width = len(record) - len(stamps)
+        await call.keep_stamps({name: [value] for name, value in zip(stamps, record[width:], strict=True)})
+        return record[:width]
 
 
 def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:

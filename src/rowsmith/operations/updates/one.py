@@ -107,10 +107,11 @@ class Target(Generic[T]):
     async def write(self, call: Call[Any, T], values: Mapping[str, Any]) -> T:
         """Send the UPDATE and give the row as it is afterwards; one that left its scope is undone."""
         origin = call.origin(writes=values)
+        guard = call.limits.guard(values, call.info)
         if call.limits.must_verify(values, call.info):
-            record = await self._send_inside(call, values, origin)
+            record = await self._send_inside(call, values, origin, guard)
         else:
-            record = await self._send(call, self.statement(values), origin)
+            record = await self._send(call, self.statement(values), origin, guard)
         if values.keys().isdisjoint(call.info.primary_key):
             await keep_in_step(call, [self.key], seen=True)
         return (await present_written(call, [record]))[0]
@@ -123,13 +124,15 @@ class Target(Generic[T]):
             await self._fail(call)
         return (await present(call, [record]))[0]
 
-    async def _send_inside(self, call: Call[Any, T], values: Mapping[str, Any], origin: Origin) -> Sequence[Any]:
+    async def _send_inside(
+        self, call: Call[Any, T], values: Mapping[str, Any], origin: Origin, guard: ColumnElement[bool] | None
+    ) -> Sequence[Any]:
         keys = call.info.key_attributes
 
         async def write() -> Sequence[Any]:
             async with call.savepoint():
                 statement: Executable = cast("Any", self.statement(values)).returning(*keys)
-                record = await self._send(call, statement, origin)
+                record = await self._send(call, statement, origin, guard)
                 await call.confirm([tuple(record[-len(keys) :])])
             return record[: -len(keys)]
 
@@ -138,13 +141,23 @@ class Target(Generic[T]):
 
         return await scope_first(call, write, refused)
 
-    async def _send(self, call: Call[Any, T], statement: Executable, origin: Origin) -> Sequence[Any]:
+    async def _send(
+        self, call: Call[Any, T], statement: Executable, origin: Origin, guard: ColumnElement[bool] | None
+    ) -> Sequence[Any]:
+        if guard is not None:
+            statement = cast("Any", statement).returning(guard)
         record: Sequence[Any] | None = (await call.execute_writing(statement, origin)).one_or_none()
         if record is None and await is_there(call, [*self.conditions, *self._in_version()]):
             record = (await call.execute_writing(statement, origin)).one_or_none()
             if record is None:
                 raise RefusedByTrigger
-        return record if record is not None else await self._fail(call)
+        if record is None:
+            await self._fail(call)
+        if guard is None:
+            return record
+        if not record[-1]:
+            raise await call.left()
+        return record[:-1]
 
     async def _fail(self, call: Call[Any, T]) -> NoReturn:
         """Nothing matched: say whether the row is absent or in another version."""

@@ -75,7 +75,8 @@ class Targets(Generic[TRow, TData]):
 
     ``keys`` stand each once; ``versions`` are the ones expected, in the order of the keys, or empty;
     ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step; ``gate`` says
-    what the session, the engine and the types of what is sent ask, where anything is sent.
+    what the session, the engine and the types of what is sent ask, where anything is sent; ``guard`` comes back last of
+    each row that is changed, and is true of those that nothing took out of the scope.
     """
 
     entity: Entity[TRow, TData]
@@ -85,6 +86,7 @@ class Targets(Generic[TRow, TData]):
     versions: Sequence[Any] = ()
     writes_objects: bool = False
     gate: Gate | None = None
+    guard: ColumnElement[bool] | None = None
 
     def update(self, changes: Changes, *, again: bool = False) -> Update:
         """Give the UPDATE ... RETURNING; versions go up with it.
@@ -94,7 +96,8 @@ class Targets(Generic[TRow, TData]):
         info = self.entity.info
         values = by_column(info, {**changes.values, **next_version(info)})
         where = self._where(changes.parameters, again, lock_strength(info, changes.values))
-        return limited(update(self._table), *where).values(values).returning(*self.keyed.selects)
+        guard = () if self.guard is None else (self.guard,)
+        return limited(update(self._table), *where).values(values).returning(*self.keyed.selects, *guard)
 
     def delete(self, *, again: bool = False) -> ReturningDelete[*tuple[Any, ...]]:
         """Give the DELETE ... RETURNING; ``again`` as for :meth:`update`."""
@@ -239,7 +242,7 @@ class Keyed(Generic[TMade]):
         keys = map(self._key, rows)
         if self._build_all is None:
             return dict.fromkeys(keys)
-        records = rows if len(self.selects) == self._width else [row[: self._width] for row in rows]
+        records = rows if not rows or len(rows[0]) == self._width else [row[: self._width] for row in rows]
         return dict(zip(keys, self._build_all(records), strict=True))
 
 

@@ -32,13 +32,13 @@ async def write_where(
 
 
 async def _write(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> int:
-    statement = _statement(call, conditions, values)
+    statement, guard = _statement(call, conditions, values), call.limits.guard(values, call.info)
     if not call.limits.must_verify(values, call.info):
-        return await _count(call, statement)
+        return await _count(call, statement, guard)
 
     async def write() -> int:
         async with call.savepoint():
-            keys = await _keys(call, statement)
+            keys = await _keys(call, statement, guard)
             await call.confirm(keys)
         await keep_in_step(call, keys, seen=True)
         return len(keys)
@@ -60,15 +60,19 @@ def _statement(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], 
     return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
 
 
-async def _count(call: Call[Any, Any], statement: Update) -> int:
-    if len(call.db_sess.identity_map):
-        keys = await _keys(call, statement)
+async def _count(call: Call[Any, Any], statement: Update, guard: ColumnElement[bool] | None) -> int:
+    if guard is not None or len(call.db_sess.identity_map):
+        keys = await _keys(call, statement, guard)
         await keep_in_step(call, keys, seen=True)
         return len(keys)
     result: Any = await call.execute_writing(statement, call.origin())
     return int(result.rowcount)
 
 
-async def _keys(call: Call[Any, Any], statement: Update) -> list[Key]:
-    returning: Any = cast("Any", statement).returning(*call.info.key_attributes)
-    return [tuple(row) for row in (await call.execute_writing(returning, call.origin())).all()]
+async def _keys(call: Call[Any, Any], statement: Update, guard: ColumnElement[bool] | None) -> list[Key]:
+    keys = call.info.key_attributes
+    returning: Any = cast("Any", statement).returning(*keys, *(() if guard is None else (guard,)))
+    rows = (await call.execute_writing(returning, call.origin())).all()
+    if guard is not None and not all(row[-1] for row in rows):
+        raise await call.left()
+    return [tuple(row[: len(keys)]) for row in rows]

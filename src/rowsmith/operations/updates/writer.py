@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
+from operator import itemgetter
 from typing import Any, Generic
 
 from sqlalchemy import ColumnElement, Executable
@@ -72,6 +74,7 @@ class BatchWriter(Generic[TRow, TData]):
         """
         keep_keys(self.entity.info, changes.values)
         verifies = self.call.limits.must_verify(changes.values, self.entity.info)
+        target = replace(target, guard=self.call.limits.guard(changes.values, self.entity.info))
 
         def statement(places: Sequence[int], again: bool) -> Executable:
             return target.part(places).update(changes.part(places), again=again)
@@ -149,6 +152,8 @@ class BatchWriter(Generic[TRow, TData]):
                 records = (await self.call.execute_writing(sent, origin)).all()
             else:
                 records = await fetch_records(self.call.db_sess, sent, origin)
+            if target.guard is not None and writes is not None and not all(map(itemgetter(-1), records)):
+                raise await self.call.left()
             done.update(target.keyed.data(records))
 
         for places in chunks:

@@ -79,7 +79,7 @@ class Upsertion(Generic[TRow, TData]):
     def __init__(self, call: Call[TRow, TData], conflict: Conflict) -> None:
         self.call, self.info = call, call.info
         self.conflict, self.key = conflict, conflict.resolve(call.info)
-        names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names)
+        names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names, *call.limits.stamps)
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
 
     async def write(self, specs: Sequence[Spec[TRow]]) -> list[Upserted[TData]]:
@@ -128,7 +128,10 @@ class Upsertion(Generic[TRow, TData]):
                 found[keys[place]] = there[keys[place]]
             else:
                 found[keys[place]] = await self._insert(block, place)
-        return [found[key] for key in keys]
+        rows = [found[key] for key in keys]
+        columns = dict(zip(self.back, zip(*(record for record, _ in rows), strict=True), strict=True))
+        await self.call.keep_stamps(columns)
+        return rows
 
     async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
         gate = await pass_gate(self.call.db_sess, self.info, self.call.origin(), block.columns)
