@@ -67,7 +67,7 @@ class DBSource(Generic[TRow, TData, TId]):
         rules: see :class:`Rules`.
 
     Raises:
-        MappingError: row, data and rules do not fit.
+        MappingError: row, data and rules do not fit; or ``violations`` names a constraint that is not there.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class DBSource(Generic[TRow, TData, TId]):
         self.db = db
         self.resilience = resilience
         self.entity: Entity[TRow, TData] = Operation[TRow, TData](row, into=into, **rules).entity
+        _ = self.entity.known_violations
         self._others: dict[type[Any], DBSource[Any, Any, Any]] = {}
         self.creator = Creator[TRow, TData](self.entity)
         self.querier = Querier[TRow, TData](self.entity)

@@ -45,9 +45,9 @@ table and columns, the SQLSTATE) stands in :class:`ErrorFacts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,12 @@ class RepositoryError(Exception):
         super().__init__(message or self.default_message)
         self.facts = facts or ErrorFacts()
 
+    @classmethod
+    def is_worded(cls) -> bool:
+        """Say whether an application's class has a ``default_message`` of its own, or has it from another such."""
+        worded = next(kind for kind in cls.__mro__ if "default_message" in vars(kind))
+        return worded.__module__ != __name__
+
     @property
     def error_code(self) -> str:
         """``{domain}_{operation}_{detail}``; ``repository`` and ``call`` stand in for what is unknown."""
@@ -104,6 +110,25 @@ def kind_of(thing: object) -> str:
 
 ErrorFactory: TypeAlias = Callable[[str], Exception]
 """Makes a domain's own error from a message without values; an exception class is one."""
+
+Violations: TypeAlias = (
+    Mapping[str, ErrorFactory]
+    | Mapping["type[RepositoryError]", ErrorFactory]
+    | Mapping["str | type[RepositoryError]", ErrorFactory]
+)
+"""A domain's own errors for what its database refuses: by constraint, by SQLSTATE, or by kind of error.
+
+``{"uq_groups_name": GroupNameTaken, "P0001": NotAllowed, EntityAlreadyExists: GroupExists}``: a constraint goes before
+a SQLSTATE, and that before a kind, of which the nearest counts. A constraint is named as its table has it, so that a
+foreign key of another table that leads here may be meant too; ``"members.fk_members_group"`` names the table as well,
+where it is not imported or several have the name.
+"""
+
+
+def made(factory: ErrorFactory, message: str) -> Exception:
+    """Make an error; of a class that has a ``default_message`` of its own, with that one."""
+    own = isinstance(factory, type) and issubclass(factory, RepositoryError) and factory.is_worded()
+    return cast("Any", factory)() if own else factory(message)
 
 
 class EntityNotFound(RepositoryError):

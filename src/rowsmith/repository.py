@@ -10,7 +10,7 @@ from typing_extensions import TypeVar
 
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
-from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, kind_of
+from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, Violations, kind_of
 from rowsmith.mapping import Patch, Spec, converted_shape, type_arguments
 from rowsmith.operations import (
     BatchResult,
@@ -78,7 +78,7 @@ class Repository(Generic[TRow, TData, TId]):
     """
 
     not_found: ClassVar[ErrorFactory] = EntityNotFound
-    violations: ClassVar[Mapping[str, ErrorFactory]] = {}
+    violations: ClassVar[Violations] = {}
     soft_delete: ClassVar[SoftDelete | None] = None
     scope_required: ClassVar[bool] = False
     domain: ClassVar[str | None] = None

@@ -175,6 +175,7 @@ def violation(constraint: str, table: str, sqlstate: str = "23503") -> pg.Postgr
 
 
 metadata = sa.MetaData()
+leaves = sa.Table("leaves", metadata, sa.Column("node_id", sa.ForeignKey("nodes.id", name="fk_parent")))
 nodes = sa.Table(
     "nodes",
     metadata,

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import Conflict, MappingError
+from rowsmith import Conflict, MappingError, Repository
 from rowsmith.mapping import row_info
-from rowsmith.mapping.constraints import columns_behind, is_implicit, key_named, key_with, name_of
+from rowsmith.mapping.constraints import column_names, item_named, key_named, key_with, name_of, names_of
 from rowsmith.testing import WithTables
 
 
@@ -44,7 +44,6 @@ async def test_a_constraint_without_a_name_has_the_one_that_postgresql_gives(wit
     async with with_tables(SeatRow) as db, db.begin_session() as db_sess:
         standing = set((await db_sess.execute(asked)).scalars())
     assert {name_of(item) for item in TABLE.constraints} == standing
-    assert all(map(is_implicit, standing))
 
 
 def test_a_key_is_found_by_its_name_if_its_columns_alone_are_what_it_goes_by() -> None:
@@ -62,9 +61,11 @@ def test_a_key_is_found_by_its_name_if_its_columns_alone_are_what_it_goes_by() -
 
 def test_columns_and_names_are_found_by_one_another() -> None:
     """Of a unique key both ways; of what the mapping does not know nothing is said."""
-    assert columns_behind(TABLE, "seats_hall_number_key") == ("hall", "number")
-    assert key_with(TABLE, ("hall", "number")) == "seats_hall_number_key"
-    assert (columns_behind(TABLE, "seats_x_key"), columns_behind(None, "seats_pkey")) == ((), ())
+    key = key_with(TABLE, ("hall", "number"))
+    assert key is not None
+    assert (name_of(key), column_names(key)) == ("seats_hall_number_key", ("hall", "number"))
+    assert item_named(TABLE, "seats_hall_number_key") is key
+    assert item_named(TABLE, "seats_x_key") is None
     assert (key_with(TABLE, ("number", "hall")), key_with(None, ("id",))) == (None, None)
 
 
@@ -75,3 +76,112 @@ def test_a_conflict_names_a_constraint_as_the_database_does() -> None:
         assert Conflict(constraint=name).resolve(info).names == columns
     with pytest.raises(MappingError, match="did you mean 'seats_hall_number_key'"):
         Conflict(constraint="seats_hal_number_key").resolve(info)
+
+
+LONG = "a_table_with_a_name_that_is_about_as_long_as_they_get_in_real_1"
+
+
+class LongBase(DeclarativeBase):
+    metadata = sa.MetaData(
+        naming_convention={"uq": "uq_%(table_name)s_%(column_0_N_name)s", "fk": "fk_%(table_name)s_%(column_0_N_name)s"}
+    )
+
+
+class LongRow(LongBase):
+    """Names that a convention makes too long, and one of its own, in two bytes a letter."""
+
+    __tablename__ = LONG
+    __table_args__ = (
+        sa.UniqueConstraint("hall", "number_of_the_seat"),
+        sa.Index("ix_" + "ü" * 40, "hall", "label", unique=True),
+        sa.CheckConstraint("hall > 0 AND label > ''"),
+        sa.CheckConstraint("hall < 99"),
+        sa.CheckConstraint(sa.column("hall") != 7),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hall: Mapped[int]
+    number_of_the_seat: Mapped[int]
+    label: Mapped[str]
+    next_id: Mapped[int | None] = mapped_column(sa.ForeignKey(f"{LONG}.id"))
+
+
+async def test_a_name_that_is_too_long_is_known_by_what_is_left_of_it(with_tables: WithTables) -> None:
+    """Every name in PostgreSQL's catalogue leads to the constraint or index that it was made of."""
+    asked = sa.text(
+        "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid"
+        " WHERE indrelid = CAST(:name AS regclass)"
+        " UNION SELECT conname FROM pg_constraint WHERE conrelid = CAST(:name AS regclass) AND contype <> 'n'"
+    )
+    table = row_info(LongRow).table
+    async with with_tables(LongRow) as db, db.begin_session() as db_sess:
+        standing = set((await db_sess.execute(asked, {"name": LONG})).scalars())
+    assert len(standing) == 7
+    found = {name: item_named(table, name) for name in standing}
+    assert None not in found.values()
+    assert {type(item) for item in found.values()} == {
+        sa.PrimaryKeyConstraint,
+        sa.UniqueConstraint,
+        sa.ForeignKeyConstraint,
+        sa.CheckConstraint,
+        sa.Index,
+    }
+    unique = next(item for item in table.constraints if isinstance(item, sa.UniqueConstraint))
+    assert name_of(unique) == f"uq_{LONG}_hall_number_of_the_seat"
+    assert item_named(table, f"uq_{LONG}_hall_number_of_the_seat") is unique
+
+
+class EmailBase(DeclarativeBase):
+    pass
+
+
+class MailRow(EmailBase):
+    __tablename__ = "mails"
+    __table_args__ = (
+        sa.UniqueConstraint("place", name="uq_mails_place", deferrable=True, initially="DEFERRED"),
+        sa.Index("uq_mails_lower", sa.text("lower(email)"), unique=True),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    place: Mapped[int]
+    email: Mapped[str]
+    serial: Mapped[int]
+
+
+sa.Index("uq_mails_upper", sa.func.upper(MailRow.email), unique=True)
+sa.Index("uq_mails_serial", MailRow.serial.desc(), unique=True)
+
+
+def test_a_conflict_that_no_upsert_can_go_by_is_refused() -> None:
+    """A deferrable constraint, by name or by columns, and an index over expressions; a direction does no harm."""
+    info = row_info(MailRow)
+    for conflict in (Conflict(constraint="uq_mails_place"), Conflict(columns=[MailRow.place])):
+        with pytest.raises(MappingError, match="uq_mails_place of mails is deferrable"):
+            conflict.resolve(info)
+    for name in ("uq_mails_lower", "uq_mails_upper"):
+        with pytest.raises(MappingError, match="over expressions"):
+            Conflict(constraint=name).resolve(info)
+    assert Conflict(constraint="uq_mails_serial").resolve(info).names == ("serial",)
+
+
+def test_a_conflict_goes_by_a_long_name_either_way() -> None:
+    """As the mapping has it, and as PostgreSQL has kept it."""
+    info = row_info(LongRow)
+    whole = f"uq_{LONG}_hall_number_of_the_seat"
+    kept = names_of(next(item for item in info.table.constraints if isinstance(item, sa.UniqueConstraint)))[-1]
+    assert len(kept) <= 63
+    for name in (whole, kept):
+        assert Conflict(constraint=name).resolve(info).names == ("hall", "number_of_the_seat")
+
+
+def test_a_deferrable_primary_key_is_refused_by_upserts_only() -> None:
+    """A repository that never upserts does not care."""
+
+    class LateRow(EmailBase):
+        __tablename__ = "lates"
+        __table_args__ = (sa.PrimaryKeyConstraint("id", deferrable=True),)
+        id: Mapped[int]
+
+    class LateRepository(Repository[LateRow]):
+        pass
+
+    with pytest.raises(MappingError, match="lates_pkey of lates is deferrable"):
+        LateRepository.entity.conflict.resolve(row_info(LateRow))

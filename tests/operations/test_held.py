@@ -58,7 +58,7 @@ class Desks(Repository[DeskRow, DeskRow, int]):
 
 
 class StrangeDesks(Desks):
-    violations = {"uq_desks_code": CodeTaken, "desks_code_key": CodeTaken}
+    violations = {"desks_code_key": CodeTaken}
 
 
 @dataclass(frozen=True)

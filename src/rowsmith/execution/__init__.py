@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rowsmith.execution.blame import blame
+from rowsmith.execution.broken import Broken
 from rowsmith.execution.execute import execute, execute_writing, flush, translated
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.transactions import has_failed, is_watched_by_others, mark_failed, watch_failures
@@ -13,10 +14,12 @@ from rowsmith.execution.translate import (
     translate,
     translate_any,
     unreadable,
+    violation,
 )
 
 __all__ = [
     "DATABASE_ERRORS",
+    "Broken",
     "Origin",
     "blame",
     "execute",
@@ -31,5 +34,6 @@ __all__ = [
     "translate_any",
     "translated",
     "unreadable",
+    "violation",
     "watch_failures",
 ]

@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Table
+from collections.abc import Collection
+
+from sqlalchemy import ForeignKeyConstraint
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.execution.translate import constraint_of
+from rowsmith.execution.translate import driver_error
+from rowsmith.mapping.constraints import column_names, refers_to
 
 _ORIGINS = "rowsmith_origins"
 
 
 def remember(db_sess: AsyncSession, origin: Origin) -> None:
-    """Note in the session that this call writes; once for each kind of call."""
+    """Note in the session that this call writes; once for each kind of call and what it writes."""
     if origin is not UNKNOWN:
-        db_sess.info.setdefault(_ORIGINS, {})[origin.domain, origin.operation] = origin
+        db_sess.info.setdefault(_ORIGINS, {})[origin.domain, origin.operation, origin.writes] = origin
 
 
 def blame(db_sess: AsyncSession, failure: BaseException) -> Origin:
     """Give the call that an error at COMMIT is due to, as far as the names in it tell; else an unknown one."""
     origins: list[Origin] = list(db_sess.info.get(_ORIGINS, {}).values())
-    constraint, table = constraint_of(failure)
-    owners = (origin for origin in origins if _owns(origin.table, constraint, table))
-    declared = (origin for origin in origins if constraint in origin.violations)
+    driver = driver_error(failure)
+    found = [(origin, broken_by(driver, origin)) for origin in origins]
+    owners = (origin for origin, broken in found if _broke_its_own(origin, broken))
+    others = (origin for origin, broken in found if _broke_anothers(origin, broken))
+    declared = (origin for origin, broken in found if _is_declared(origin, broken))
     # Of several that no name tells apart, one that deletes if all do.
     is_one = len(origins) == 1 or all(origin.deletes for origin in origins)
-    return next(owners, None) or next(declared, None) or (origins[0] if origins and is_one else UNKNOWN)
+    rest = origins[0] if origins and is_one else UNKNOWN
+    return next(owners, None) or next(others, None) or next(declared, None) or rest
 
 
-def _owns(table: Table | None, constraint: str | None, name: str | None) -> bool:
-    if table is None:
+def _broke_its_own(origin: Origin, broken: Broken) -> bool:
+    """Say whether a call can have broken a constraint of its table by what it wrote."""
+    return broken.is_of(origin.table) and not origin.deletes and _writes(origin, column_names(broken.item))
+
+
+def _broke_anothers(origin: Origin, broken: Broken) -> bool:
+    """Say whether a call can have broken a foreign key by taking away what it refers to."""
+    key = broken.item
+    if not isinstance(key, ForeignKeyConstraint) or not refers_to(key, origin.table):
         return False
-    return table.name == name or any(item.name == constraint for item in table.constraints if constraint)
+    return origin.deletes or (origin.writes is not None and _writes(origin, [e.column.name for e in key.elements]))
+
+
+def _is_declared(origin: Origin, broken: Broken) -> bool:
+    return not origin.violations.keys().isdisjoint(broken.names_for(origin.table))
+
+
+def _writes(origin: Origin, columns: Collection[str]) -> bool:
+    return origin.writes is None or not columns or not origin.writes.isdisjoint(columns)

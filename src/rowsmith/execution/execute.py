@@ -55,7 +55,7 @@ async def send(
     parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
 ) -> Result[Any]:
     """Do the first half of :func:`execute`: the statement is sent, and no row is read yet."""
-    if getattr(statement, "is_dml", False):
+    if getattr(statement, "is_dml", False) or origin.deletes:  # in a SELECT around it, where rows are purged
         remember(db_sess, origin)
         await flush(db_sess, origin)
     try:

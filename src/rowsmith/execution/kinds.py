@@ -7,9 +7,10 @@ Error Codes".
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from asyncpg import exceptions as pg
 from asyncpg.exceptions import _base as pg_client
@@ -19,6 +20,9 @@ from sqlalchemy.orm import exc as orm_exc
 from rowsmith import errors
 
 Kind: TypeAlias = type[errors.RepositoryError]
+
+RAISED = "P0001"
+"""The SQLSTATE of RAISE EXCEPTION, where it names no other."""
 
 _SQLSTATES: Mapping[str, Kind] = {
     "08007": errors.CommitOutcomeUnknown,
@@ -173,6 +177,28 @@ def kind_of_sqlstate(sqlstate: str) -> Kind | None:
     """Give the error of a SQLSTATE; None where neither it nor its class is listed, as with an application's own."""
     fault = errors.DatabaseFault if sqlstate[:2] in _FAULT_CLASSES else None
     return _SQLSTATES.get(sqlstate) or _SQLSTATE_CLASSES.get(sqlstate[:2]) or fault
+
+
+def is_sqlstate(key: str) -> bool:
+    """Say whether this is a SQLSTATE, and no constraint's name."""
+    return _SQLSTATE.match(key) is not None
+
+
+def is_of_application(sqlstate: str | None) -> bool:
+    """Say whether a SQLSTATE is RAISE's own, or in no class of PostgreSQL's: a trigger of the application's has it."""
+    return sqlstate is not None and (sqlstate == RAISED or kind_of_sqlstate(sqlstate) is None)
+
+
+def kind_of_key(key: Any) -> Kind:
+    """Give the kind of error that a key of ``violations`` stands for; RAISE refuses a row as a constraint does."""
+    if not isinstance(key, str):
+        return cast("Kind", key)
+    if not is_sqlstate(key) or is_of_application(key):
+        return errors.ConstraintViolation
+    return kind_of_sqlstate(key) or errors.DatabaseFault
+
+
+_SQLSTATE = re.compile(r"[0-9A-Z]{5}\Z")
 
 
 def kind_of_sqlite(code: int) -> Kind | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.orm import Mapper
 
-from rowsmith.errors import ErrorFactory, ErrorFacts
+from rowsmith.errors import ErrorFactory, ErrorFacts, RepositoryError
 
 
 @dataclass(frozen=True)
@@ -17,15 +17,15 @@ class Origin:
     """The call behind a statement.
 
     ``domain`` and ``operation`` go into error codes; ``table`` tells from which end a foreign key failed;
-    ``violations`` gives constraint names their domain errors; ``deletes`` says that a foreign key can
-    only have failed because others still point here; ``writes`` are the columns an UPDATE writes, where known;
-    ``mapper`` is the row's, by which a session that has several databases chooses.
+    ``violations`` has the domain's errors, see :data:`rowsmith.errors.Violations`; ``deletes`` says that a foreign key
+    can only have failed because others still point here; ``writes`` are the columns an UPDATE writes, None for new
+    rows; ``mapper`` is the row's, by which a session that has several databases chooses.
     """
 
     domain: str | None = None
     operation: str | None = None
     table: Table | None = None
-    violations: Mapping[str, ErrorFactory] = field(default_factory=dict[str, ErrorFactory])
+    violations: Mapping[Any, ErrorFactory] = field(default_factory=dict[Any, ErrorFactory])
     deletes: bool = False
     writes: frozenset[str] | None = None
     mapper: Mapper[Any] | None = field(default=None, repr=False)
@@ -33,6 +33,10 @@ class Origin:
     def facts(self) -> ErrorFacts:
         """Give what is known of an error of this call before anything is known of the error."""
         return ErrorFacts(domain=self.domain, operation=self.operation)
+
+    def declared(self, keys: Iterable[object], kind: type[RepositoryError]) -> ErrorFactory:
+        """Give what makes an error that goes by one of these keys, the first that is declared; else its kind."""
+        return next((self.violations[key] for key in keys if key in self.violations), kind)
 
     @property
     def binds(self) -> dict[str, Any]:

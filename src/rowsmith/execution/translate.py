@@ -10,8 +10,8 @@ same name. A trigger may RAISE with any SQLSTATE, message and constraint, all of
 
 from __future__ import annotations
 
-import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise, starmap
 from traceback import walk_tb
@@ -25,17 +25,11 @@ from sqlalchemy.event import attr, legacy
 from sqlalchemy.orm import exc as orm_exc
 
 from rowsmith import errors
-from rowsmith.errors import ErrorFacts, RepositoryError
-from rowsmith.execution.kinds import Kind, kind_of_class, kind_of_sqlite, kind_of_sqlstate
+from rowsmith.errors import RepositoryError, made
+from rowsmith.execution.broken import Broken, broken_by
+from rowsmith.execution.kinds import RAISED, Kind, kind_of_class, kind_of_sqlite, kind_of_sqlstate
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.mapping.constraints import (
-    columns_behind,
-    key_with,
-    name_of,
-    names_around,
-    only_reference_from,
-    only_reference_to,
-)
+from rowsmith.mapping.constraints import column_names, only_reference_from, only_reference_to, refers_to
 
 _DRIVER_ERRORS = (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, sqlite3.Error)
 
@@ -81,13 +75,38 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
     if (own := _own_error(failure)) is not None:
         return own
     driver = driver_error(failure)
-    facts = _facts(driver, origin)
-    kind = _direction(_kind(failure, driver), getattr(driver, "table_name", facts.table), facts, origin)
-    facts = _with_foreign_key(facts, kind, origin)
-    error = origin.violations.get(facts.constraint or "", kind)(_message(kind, driver, facts))
+    broken = broken_by(driver, origin)
+    kind = _direction(_kind(failure, driver), broken, origin)
+    broken = _without_name(broken, kind, origin)
+    error = violation(kind, _message(kind, driver, broken), broken, origin, _codes(driver))
     if isinstance(error, RepositoryError):
-        error.facts = facts
+        error.facts = replace(error.facts, sqlstate=getattr(driver, "sqlstate", None))
     return error
+
+
+def violation(kind: Kind, message: str, broken: Broken, origin: Origin, codes: Sequence[str] = ()) -> Exception:
+    """Give the error that a call's ``violations`` declare, by constraint, SQLSTATE or kind; else one of its kind.
+
+    Args:
+        kind: which of rowsmith's errors it is.
+        message: says what happened, in no value's words.
+        broken: the constraint that it is about, if any.
+        origin: whose call it is.
+        codes: the SQLSTATE, where there is one.
+    """
+    error = made(origin.declared([*broken.names_for(origin.table), *codes, *kind.__mro__], kind), message)
+    if isinstance(error, RepositoryError):
+        facts = origin.facts()
+        error.facts = replace(facts, constraint=broken.name, table=broken.owner, columns=broken.columns)
+    return error
+
+
+def _codes(driver: BaseException) -> list[str]:
+    """Give the SQLSTATE; SQLite has none, but that of a trigger's RAISE is known."""
+    if getattr(driver, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+        return [RAISED]
+    sqlstate: str | None = getattr(driver, "sqlstate", None)
+    return [sqlstate] if sqlstate else []
 
 
 def translate_any(failure: Exception, origin: Origin = UNKNOWN) -> Exception:
@@ -138,12 +157,6 @@ def driver_error(failure: BaseException) -> BaseException:
     else:
         wrapped = failure.orig if isinstance(failure, exc.StatementError) else None
     return failure if wrapped is None else wrapped
-
-
-def constraint_of(failure: BaseException) -> tuple[str | None, str | None]:
-    """Give the names of the constraint and its table that an error is about, where the driver tells."""
-    driver = driver_error(failure)
-    return getattr(driver, "constraint_name", None), getattr(driver, "table_name", None)
 
 
 def scrub(failure: BaseException) -> None:
@@ -219,86 +232,46 @@ _RESTRICTED = "FOREIGN KEY constraint failed"
 """SQLite refuses by RESTRICT as a trigger would, and only its words tell it from a trigger of the application's."""
 
 
-def _direction(kind: Kind, table: str | None, facts: ErrorFacts, origin: Origin) -> Kind:
+def _direction(kind: Kind, broken: Broken, origin: Origin) -> Kind:
     """A foreign key fails from either end; the server reports the referencing table in both cases."""
     if kind is not errors.ReferenceNotFound or origin.table is None:
         return kind
-    from_elsewhere = table is not None and table != origin.table.name
-    return errors.StillReferenced if origin.deletes or from_elsewhere or _writes_no_reference(facts, origin) else kind
+    is_elsewhere = origin.deletes or _stands_elsewhere(broken, origin) or _writes_no_reference(broken, origin)
+    return errors.StillReferenced if is_elsewhere else kind
 
 
-def _writes_no_reference(facts: ErrorFacts, origin: Origin) -> bool:
+def _stands_elsewhere(broken: Broken, origin: Origin) -> bool:
+    """Say whether a foreign key is another table's, and not merely of rows that a trigger of a new row made."""
+    if broken.owner is None or broken.is_of(origin.table):
+        return False
+    is_written_too = broken.item is not None and origin.writes is None
+    return not is_written_too or refers_to(broken.item, origin.table)
+
+
+def _writes_no_reference(broken: Broken, origin: Origin) -> bool:
     """Say that an UPDATE wrote no column of the key that failed, so that others must point at its row."""
     if origin.writes is None or origin.table is None:
         return False
-    keys = origin.table.foreign_key_constraints
-    named = [key for key in keys if facts.constraint is not None and name_of(key) == facts.constraint]
-    return not any(column.name in origin.writes for key in named or keys for column in key.columns)
+    own = [broken.item] if broken.is_of(origin.table) and broken.item is not None else []
+    keys = own or origin.table.foreign_key_constraints
+    return not any(column in origin.writes for key in keys for column in column_names(key))
 
 
-def _facts(driver: BaseException, origin: Origin) -> ErrorFacts:
-    facts = replace(origin.facts(), sqlstate=getattr(driver, "sqlstate", None))
-    if isinstance(driver, sqlite3.Error):
-        return _sqlite_facts(driver, facts, origin)
-    column, constraint = _name(driver, "column_name", origin), _name(driver, "constraint_name", origin)
-    return replace(
-        facts,
-        constraint=constraint,
-        table=_name(driver, "table_name", origin),
-        columns=(column,) if column else columns_behind(origin.table, constraint),
-    )
-
-
-def _name(driver: BaseException, field: str, origin: Origin) -> str | None:
-    """Give a name from a field of PostgreSQL's error, where it is known to be one: RAISE can put anything there."""
-    name: str | None = getattr(driver, field, None)
-    if name is None or getattr(driver, "server_source_filename", None) in _CONSTRAINT_SOURCES:
-        return name
-    return name if name in origin.violations or name in names_around(origin.table) else None
-
-
-_CONSTRAINT_SOURCES = frozenset(
-    {"domains.c", "execExprInterp.c", "execIndexing.c", "execMain.c", "nbtinsert.c", "ri_triggers.c"}
-)
-"""The files of PostgreSQL 14 to 18 that report violated constraints."""
-
-
-_SQLITE_COLUMNS = re.compile(r"constraint failed: (?P<columns>\w+\.\w+(?:, \w+\.\w+)*)$")
-_SQLITE_NAME = re.compile(r"constraint failed: (?:index ')?(?P<name>\w+)'?$")
-
-
-def _sqlite_facts(driver: sqlite3.Error, facts: ErrorFacts, origin: Origin) -> ErrorFacts:
-    if getattr(driver, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:  # the words of a RAISE
-        return facts
-    text = str(driver)
-    if match := _SQLITE_COLUMNS.search(text):
-        pairs = [pair.split(".") for pair in match["columns"].split(", ")]
-        columns = tuple(column for _, column in pairs)
-        taken = kind_of_sqlite(driver.sqlite_errorcode) is errors.EntityAlreadyExists
-        constraint = key_with(origin.table, columns) if taken else None
-        return replace(facts, table=pairs[0][0], columns=columns, constraint=constraint)
-    if match := _SQLITE_NAME.search(text):
-        return replace(facts, constraint=match["name"], columns=columns_behind(origin.table, match["name"]))
-    return facts
-
-
-def _with_foreign_key(facts: ErrorFacts, kind: Kind, origin: Origin) -> ErrorFacts:
+def _without_name(broken: Broken, kind: Kind, origin: Origin) -> Broken:
     """Name a foreign key where SQLite says only that one failed, and by the mapping it can be but one."""
-    if origin.table is None or facts.constraint is not None:
-        return facts
+    if origin.table is None or broken.name is not None:
+        return broken
     if kind is errors.ReferenceNotFound:
         key = only_reference_from(origin.table, origin.writes)
     else:
         key = only_reference_to(origin.table) if kind is errors.StillReferenced else None
-    if key is None:
-        return facts
-    return replace(facts, constraint=name_of(key), table=key.table.name, columns=tuple(key.column_keys))
+    return broken if key is None else Broken.of(key)
 
 
-def _message(kind: type[RepositoryError], driver: BaseException, facts: ErrorFacts) -> str:
+def _message(kind: Kind, driver: BaseException, broken: Broken) -> str:
     if kind is errors.DatabaseFault:
         return f"{kind.default_message}: {_fault(driver)}"
-    names = {"constraint": facts.constraint, "table": facts.table, "columns": ", ".join(facts.columns)}
+    names = {"constraint": broken.name, "table": broken.owner, "columns": ", ".join(broken.columns)}
     known = ", ".join(f"{noun} {name}" for noun, name in names.items() if name)
     return f"{kind.default_message} ({known})" if known else kind.default_message
 

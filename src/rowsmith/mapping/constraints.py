@@ -1,30 +1,45 @@
 """The keys, foreign keys and indexes of a table, by name and by column, as far as its mapping tells.
 
-A constraint that was declared without a name has the one that PostgreSQL gives to it; that is worked out here alone.
+A constraint that was declared without a name has the one that PostgreSQL gives to it, and one with a name that is too
+long the one that is left of it; both are worked out here alone. Names tell constraints apart within a table only.
 Source: PostgreSQL's manual, "CREATE TABLE", and ``ChooseConstraintName`` in ``pg_constraint.c``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from typing import TypeAlias
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
+    CheckConstraint,
+    Column,
     Constraint,
     ForeignKeyConstraint,
     Index,
     PrimaryKeyConstraint,
     Table,
+    UnaryExpression,
     UniqueConstraint,
 )
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer
 from sqlalchemy.exc import NoReferencedTableError
-from sqlalchemy.schema import ColumnCollectionConstraint
+from sqlalchemy.schema import ColumnCollectionConstraint, conv
+from sqlalchemy.sql import operators
 
 UniqueKey: TypeAlias = PrimaryKeyConstraint | UniqueConstraint | Index
 """What keeps rows apart: the primary key, a unique constraint, or a unique index."""
 
-_IMPLICIT = re.compile(r"_(pkey|key\d*|fkey\d*|check\d*|excl\d*|idx\d*)$")
+T = TypeVar("T")
+
+MOST_BYTES = 63
+"""How much of a name PostgreSQL keeps, in UTF-8."""
+
+_NUMBERS = ("", *map(str, range(1, 10)))
+_PART = re.compile(r"(_\d+)+$")
+_PREPARER: Any = PGIdentifierPreparer(cast("Any", PGDialect)())
 
 
 def unique_keys_of(table: Table) -> list[UniqueKey]:
@@ -33,100 +48,196 @@ def unique_keys_of(table: Table) -> list[UniqueKey]:
     return [*constraints, *(index for index in table.indexes if index.unique)]
 
 
-def key_with(table: Table | None, columns: tuple[str, ...]) -> str | None:
-    """Give the name of the unique key over these columns."""
+def key_with(table: Table | None, columns: tuple[str, ...]) -> UniqueKey | None:
+    """Give the unique key over these columns."""
     keys = [] if table is None else unique_keys_of(table)
-    return next((name_of(key) for key in keys if _column_names(key) == columns), None)
+    return next((key for key in keys if column_names(key) == columns), None)
 
 
 def key_named(table: Table, name: str | None) -> UniqueKey | ForeignKeyConstraint | None:
     """Give the unique or foreign key of this name, if equal values of its columns alone are what it goes by."""
-    keys: list[UniqueKey | ForeignKeyConstraint] = [
-        *(key for key in unique_keys_of(table) if not isinstance(key, Index) or _is_of_columns(key)),
-        *table.foreign_key_constraints,
+    found = None if name is None else item_named(table, name)
+    if isinstance(found, Index) and not (found.unique and _is_of_columns(found)):
+        return None
+    return found if isinstance(found, PrimaryKeyConstraint | UniqueConstraint | Index | ForeignKeyConstraint) else None
+
+
+def item_named(table: Table, name: str) -> Constraint | Index | None:
+    """Give the constraint or index of a table that a name means, to the mapping or to the database."""
+    items = all_of(table)
+    exact = (item for item in items if name in names_of(item))
+    numbered = (item for item in items if name in _numbered(item))
+    parts = (key for key in table.foreign_key_constraints if _PART.sub("", name) in names_of(key))
+    return _first(chain(exact, numbered, parts))  # not by "or": a constraint without columns is false
+
+
+def table_named(near: Table | None, name: str | None, schema: str | None = None) -> Table | None:
+    """Give the table that a database means, among those that are mapped together with one.
+
+    Of several in different schemas the one of this schema, else one without, else ``near`` itself: schemas may be
+    translated.
+    """
+    if near is None or name is None:
+        return None
+    tables = [table for table in near.metadata.tables.values() if name in (table.name, _cut(table.name))]
+    tables.sort(key=lambda table: (table.schema != schema, table.schema is not None, table is not near))
+    return _first(tables)
+
+
+def key_listed(table: Table, detail: str | None) -> Constraint | Index | None:
+    """Give the key whose columns PostgreSQL lists first in a DETAIL; None where that may be several.
+
+    For an index of a partition, whose name the mapping cannot know: its columns are those of the table's own.
+    """
+    listed = None if detail is None else detail[detail.find("(") :]
+    if listed is None:
+        return None
+    keys: list[Constraint | Index] = [
+        *unique_keys_of(table),
+        *(item for item in table.constraints if isinstance(item, ExcludeConstraint)),
     ]
-    return None if name is None else next((key for key in keys if name_of(key) == name), None)
-
-
-def columns_behind(table: Table | None, name: str | None) -> tuple[str, ...]:
-    """Give the columns of a constraint or index; empty where the mapping knows none of this name."""
-    if table is None or name is None:
-        return ()
-    return next((_column_names(item) for item in _all_of(table) if name_of(item) == name), ())
+    plain = [key for key in keys if not isinstance(key, Index) or is_over_columns(key)]
+    same = [key for key in plain if listed.startswith(f"({_listed(key)})=(")]
+    return _sole(same or [key for key in keys if key not in plain])
 
 
 def only_reference_from(table: Table, writes: Collection[str] | None) -> ForeignKeyConstraint | None:
     """Give the one foreign key of a table that a write of these columns (None: of all) can break."""
     keys = table.foreign_key_constraints
-    return _sole([key for key in keys if writes is None or not set(writes).isdisjoint(_column_names(key))])
+    return _sole([key for key in keys if writes is None or not set(writes).isdisjoint(column_names(key))])
 
 
-def only_reference_to(table: Table) -> ForeignKeyConstraint | None:
+def only_reference_to(table: Table, among: Iterable[Table] | None = None) -> ForeignKeyConstraint | None:
     """Give the one foreign key that can keep a row of a table from being removed."""
-    others = table.metadata.tables.values()
-    return _sole([key for other in others for key in other.foreign_key_constraints if _keeps(key, table)])
+    others = table.metadata.tables.values() if among is None else among
+    return _sole([key for other in others for key in other.foreign_key_constraints if keeps(key, table)])
+
+
+def keeps(key: ForeignKeyConstraint, table: Table) -> bool:
+    """Say whether a foreign key can keep a row of a table from being removed."""
+    return refers_to(key, table) and (key.ondelete or "").upper() not in {"CASCADE", "SET NULL", "SET DEFAULT"}
+
+
+def refers_to(item: Constraint | Index | None, table: Table | None) -> bool:
+    """Say whether this is a foreign key that leads to a table."""
+    try:
+        return isinstance(item, ForeignKeyConstraint) and item.referred_table is table
+    except NoReferencedTableError:  # to a table that is not imported yet
+        return False
 
 
 def name_of(item: Constraint | Index) -> str | None:
     """Give the name of a constraint or index; one without has PostgreSQL's own for it."""
-    if item.name:
-        return str(item.name)
-    columns = "_".join(_column_names(item))
-    match item:
-        case PrimaryKeyConstraint():
-            return f"{item.table.name}_pkey"
-        case UniqueConstraint():
-            return f"{item.table.name}_{columns}_key"
-        case ForeignKeyConstraint():
-            return f"{item.table.name}_{columns}_fkey"
-        case _:
-            return None
+    return _first(names_of(item))
 
 
-def is_implicit(name: str) -> bool:
-    """Say whether a name is such as PostgreSQL gives to a constraint or index that was declared without one."""
-    return _IMPLICIT.search(name) is not None
+def names_of(item: Constraint | Index) -> tuple[str, ...]:
+    """Give every name that a constraint or index may go by: the mapping's first, then what databases keep of it."""
+    name = item.name
+    if not isinstance(name, str):
+        implicit = _implicit(item)
+        return () if implicit is None else (implicit,)
+    rendered = _PREPARER.truncate_and_render_constraint_name(name, False) if isinstance(name, conv) else name
+    return tuple(dict.fromkeys([str(name), _cut(str(name)), _cut(rendered)]))
 
 
-def declared_names(table: Table) -> frozenset[str]:
-    """Give the names that a table's constraints and indexes were declared with."""
-    return frozenset(str(item.name) for item in _all_of(table) if item.name)
+def names_in(table: Table) -> frozenset[str]:
+    """Give the names of all constraints and indexes of a table."""
+    return frozenset(name for item in all_of(table) for name in names_of(item))
 
 
 def names_around(table: Table | None) -> frozenset[str]:
     """Give the names of all that the mapping knows around a table: tables, columns, constraints, indexes."""
     tables = () if table is None else table.metadata.tables.values()
-    return frozenset(name for each in tables for name in _names_in(each))
+    return frozenset(name for each in tables for name in _all_names(each))
 
 
-def _names_in(table: Table) -> Iterator[str]:
-    yield table.name
-    yield from (column.name for column in table.columns)
-    yield from (name for name in map(name_of, _all_of(table)) if name)
-
-
-def _all_of(table: Table) -> list[Constraint | Index]:
-    return [*table.constraints, *table.indexes]
-
-
-def _column_names(item: Constraint | Index) -> tuple[str, ...]:
+def column_names(item: Constraint | Index | None) -> tuple[str, ...]:
+    """Give the names of a constraint's or index's columns, as far as it is made of columns."""
     if not isinstance(item, (ColumnCollectionConstraint, Index)):
         return ()
     return tuple(column.name for column in item.columns)
 
 
+def all_of(table: Table) -> list[Constraint | Index]:
+    """Give all constraints and indexes of a table."""
+    return [*table.constraints, *table.indexes]
+
+
+def _all_names(table: Table) -> Iterator[str]:
+    yield table.name
+    yield from (column.name for column in table.columns)
+    yield from names_in(table)
+
+
+def _numbered(item: Constraint | Index) -> list[str]:
+    """Give the names that PostgreSQL makes up where the first is taken: a foreign key to partitions has several."""
+    if isinstance(item.name, str) and not isinstance(item, ForeignKeyConstraint):
+        return []
+    if isinstance(item, CheckConstraint) and not len(item.columns):  # SQL in words may be about any of the columns
+        columns = ("", *(column.name for column in item.table.columns))
+        return [_object_name(item.table.name, name, f"check{number}") for number in _NUMBERS for name in columns]
+    return [name for number in _NUMBERS if (name := _implicit(item, number))]
+
+
+def _implicit(item: Constraint | Index, number: str = "") -> str | None:
+    columns = "_".join(column_names(item))
+    match item:
+        case PrimaryKeyConstraint():
+            return _object_name(item.table.name, "", f"pkey{number}")
+        case UniqueConstraint():
+            return _object_name(item.table.name, columns, f"key{number}")
+        case ForeignKeyConstraint():
+            return _object_name(item.table.name, columns, f"fkey{number}")
+        case ExcludeConstraint():
+            return _object_name(item.table.name, columns, f"excl{number}")
+        case CheckConstraint() if len(item.columns):  # of SQL in words nobody knows the columns
+            return _object_name(item.table.name, columns if len(item.columns) == 1 else "", f"check{number}")
+        case _:
+            return None
+
+
+def _object_name(table: str, columns: str, label: str) -> str:
+    """Put a name together as ``makeObjectName`` does: the longer part is cut, a byte at a time."""
+    label = f"_{label}"
+    first, second = table.encode(), columns.encode()
+    room = MOST_BYTES - len(label) - bool(second)
+    while len(first) + len(second) > room:
+        first, second = (first[:-1], second) if len(first) > len(second) else (first, second[:-1])
+    return "_".join(part.decode(errors="ignore") for part in (first, second) if part) + label
+
+
+def _cut(name: str) -> str:
+    return name.encode()[:MOST_BYTES].decode(errors="ignore")
+
+
+def _listed(item: Constraint | Index) -> str:
+    return ", ".join(map(_PREPARER.quote, column_names(item)))
+
+
+def is_over_columns(index: Index) -> bool:
+    """Say whether an index is over columns alone, in any direction, and no other expressions."""
+    return all(isinstance(_undirected(expression), Column) for expression in index.expressions)
+
+
+def _undirected(expression: Any) -> Any:
+    if not isinstance(expression, UnaryExpression):
+        return expression
+    unary = cast("Any", expression)
+    return _undirected(unary.element) if unary.modifier in _DIRECTIONS else unary
+
+
+_DIRECTIONS = (operators.asc_op, operators.desc_op, operators.nulls_first_op, operators.nulls_last_op)
+
+
 def _is_of_columns(index: Index) -> bool:
     """Say whether an index covers all rows, and nothing but columns."""
-    return len(index.columns) == len(index.expressions) and index.dialect_options["postgresql"].get("where") is None
+    return is_over_columns(index) and index.dialect_options["postgresql"].get("where") is None
 
 
-def _keeps(key: ForeignKeyConstraint, table: Table) -> bool:
-    try:
-        refers = key.referred_table is table
-    except NoReferencedTableError:  # to a table that is not imported yet
-        return False
-    return refers and (key.ondelete or "").upper() not in {"CASCADE", "SET NULL", "SET DEFAULT"}
+def _first(items: Iterable[T]) -> T | None:
+    return next(iter(items), None)
 
 
-def _sole(keys: list[ForeignKeyConstraint]) -> ForeignKeyConstraint | None:
-    return keys[0] if len(keys) == 1 else None
+def _sole(items: list[T]) -> T | None:
+    return items[0] if len(items) == 1 else None

@@ -21,7 +21,7 @@ from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited, resolve
-from rowsmith.errors import RepositoryError, ScopeMismatch
+from rowsmith.errors import RepositoryError, ScopeMismatch, made
 from rowsmith.execution import Origin, execute, execute_writing, translated
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import RowInfo
@@ -189,7 +189,7 @@ class Call(Generic[TRow_co, TData_co]):
         found = (await execute(self.db_sess, select(*asked), self._of_others(checks))).one()
         for check, exists_ in zip(checks, found, strict=True):
             if not exists_:
-                raise self.located(check.error(check.message))
+                raise self.located(made(check.error, check.message))
 
     def _of_others(self, checks: Sequence[ExistenceCheck]) -> Origin:
         """Say that the checks are about other rows, which may be in another database."""

@@ -14,7 +14,7 @@ from sqlalchemy.sql.elements import BindParameter
 from rowsmith.conditions import Condition, resolve
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping import RowInfo, nearest
-from rowsmith.mapping.constraints import name_of, unique_keys_of
+from rowsmith.mapping.constraints import UniqueKey, is_over_columns, name_of, names_of, unique_keys_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Conflict:
         for attribute in self.columns:
             if not info.has(attribute):
                 raise MappingError(f"Conflict names {attribute}, no column of {info.row.__name__}")
-        return ConflictKey(tuple(attribute.key for attribute in self.columns) or info.primary_key, where)
+        names = tuple(attribute.key for attribute in self.columns) or info.primary_key
+        return _immediate(info, ConflictKey(names, where))
 
     def _check_kinds(self) -> None:
         columns: Any = self.columns
@@ -91,10 +92,35 @@ def _written_out(element: object, **options: Any) -> Any:
 
 
 def _by_name(info: RowInfo[object], name: str, where: ColumnElement[bool] | None) -> ConflictKey:
-    known = {known: key for key in unique_keys_of(info.table) if (known := name_of(key))}
-    found = known.get(name)
+    keys = unique_keys_of(info.table)
+    found = next((key for key in keys if name in names_of(key)), None)
     if found is None:
+        known = filter(None, map(name_of, keys))
         raise MappingError(f"Conflict names {name!r}, no unique constraint of {info.table.name}{nearest(name, known)}")
+    if isinstance(found, Index) and not is_over_columns(found):
+        raise MappingError(
+            f"Conflict names {name!r}, which is over expressions: an upsert goes by columns, whose values it is given; "
+            "map a generated column (Computed) and make that unique"
+        )
     names = {column.name: attribute for attribute, column in info.columns.items()}
+    if unmapped := [column.name for column in found.columns if column.name not in names]:
+        raise MappingError(f"Conflict names {name!r}, over {unmapped[0]}, no attribute of {info.row.__name__}")
     predicate = found.dialect_options["postgresql"].get("where") if isinstance(found, Index) else None
-    return ConflictKey(tuple(names[column.name] for column in found.columns), where if where is not None else predicate)
+    key = ConflictKey(tuple(names[column.name] for column in found.columns), where if where is not None else predicate)
+    return _immediate(info, key)
+
+
+def _immediate(info: RowInfo[object], key: ConflictKey) -> ConflictKey:
+    """Refuse a key that is checked later: PostgreSQL takes no deferrable constraint for ON CONFLICT."""
+    columns = {info.columns[name] for name in key.names}
+    late = (item for item in unique_keys_of(info.table) if _is_deferrable(item) and set(item.columns) == columns)
+    if (found := next(late, None)) is not None:
+        raise MappingError(
+            f"{name_of(found)} of {info.table.name} is deferrable, and an upsert cannot go by it: "
+            "name another key with Conflict(...), or declare it without deferrable"
+        )
+    return key
+
+
+def _is_deferrable(item: UniqueKey) -> bool:
+    return not isinstance(item, Index) and bool(item.deferrable)

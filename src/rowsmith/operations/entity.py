@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Generic, TypedDict, Unpack, cast
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Table
+from sqlalchemy.dialects import postgresql
 from typing_extensions import TypeVar
 
-from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError
+from rowsmith.errors import (
+    EntityNotFound,
+    ErrorFactory,
+    MappingError,
+    RepositoryError,
+    Violations,
+    kind_of,
+    made,
+)
 from rowsmith.execution import Origin
+from rowsmith.execution.kinds import is_sqlstate
 from rowsmith.mapping import RowInfo, Shape, data_shape, nearest, row_info, row_shape
-from rowsmith.mapping.constraints import declared_names, is_implicit
+from rowsmith.mapping.constraints import item_named, names_in, table_named
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.soft_delete import SoftDelete
@@ -27,14 +38,14 @@ TOther = TypeVar("TOther")
 class Rules(TypedDict, total=False):
     """The keyword arguments that every operation object takes.
 
-    ``not_found`` and the values of ``violations`` (by constraint name) make a domain's own errors from a
-    message; ``soft_delete`` hides deleted rows; ``scope_required`` refuses calls without a scope;
+    ``not_found`` and the values of ``violations`` make a domain's own errors from a message, see :data:`Violations`;
+    ``soft_delete`` hides deleted rows; ``scope_required`` refuses calls without a scope;
     ``domain`` is the noun in error codes, by default the row's; ``conflict`` is the unique key that upserts go by,
     the primary key without it; ``next_value`` numbers rows within a parent.
     """
 
     not_found: ErrorFactory
-    violations: Mapping[str, ErrorFactory]
+    violations: Violations
     soft_delete: SoftDelete | None
     scope_required: bool
     domain: str | None
@@ -49,7 +60,7 @@ class Entity(Generic[TRow_co, TData_co]):
     info: RowInfo[TRow_co]
     shape: Shape[TRow_co, TData_co]
     not_found: ErrorFactory
-    violations: Mapping[str, ErrorFactory]
+    violations: Mapping[Any, ErrorFactory]
     soft_delete: SoftDelete | None
     scope_required: bool
     domain: str
@@ -73,10 +84,22 @@ class Entity(Generic[TRow_co, TData_co]):
         """Give the conditions that hide deleted rows."""
         return [] if include_deleted or self.soft_delete is None else [self.soft_delete.is_live()]
 
+    @cached_property
+    def known_violations(self) -> Mapping[Any, ErrorFactory]:
+        """The declared violations, once each of them names a constraint; asked when all rows are imported.
+
+        Raises:
+            MappingError: the mapping has no constraint of a name.
+        """
+        for name in self.violations:
+            if isinstance(name, str) and not is_sqlstate(name) and not _is_known(self.info.table, name):
+                raise _unknown(self.info, name, nearest(name, names_in(self.info.table)))
+        return self.violations
+
     def absent(self, missing: Sequence[object] = ()) -> Exception:
         """Give the domain's error for rows that are not there for this caller."""
         count = f"{len(missing)} of the requested entities were" if len(missing) > 1 else "the entity was"
-        error = self.not_found(f"{count} not found")
+        error = made(self.not_found, f"{count} not found")
         if isinstance(error, EntityNotFound):
             error.missing = tuple(missing)
         return error
@@ -95,10 +118,11 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
         MappingError: they do not fit; or a rule names a constraint, column or key that the table does not have.
     """
     info = row_info(row)
-    violations = dict(rules.get("violations") or {})
-    _check_constraints(info, violations)
-    conflict, next_value = rules.get("conflict") or Conflict(), rules.get("next_value")
-    conflict.resolve(info)
+    violations: dict[Any, ErrorFactory] = dict(rules.get("violations") or {})
+    _check_violations(info, violations)
+    conflict, next_value = rules.get("conflict"), rules.get("next_value")
+    if conflict is not None:
+        conflict.resolve(info)
     if next_value is not None:
         next_value.foreign_key(info)
     return Entity(
@@ -109,7 +133,7 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
         soft_delete=_own_soft_delete(info, rules.get("soft_delete")),
         scope_required=rules.get("scope_required", False),
         domain=rules.get("domain") or info.domain,
-        conflict=conflict,
+        conflict=conflict or Conflict(),
         next_value=next_value,
     )
 
@@ -132,15 +156,39 @@ def _own_soft_delete(info: RowInfo[object], soft_delete: SoftDelete | None) -> S
     return soft_delete
 
 
-def _check_constraints(info: RowInfo[object], violations: Mapping[str, ErrorFactory]) -> None:
+def _check_violations(info: RowInfo[object], violations: Mapping[Any, ErrorFactory]) -> None:
     """A misspelt constraint name would silently give the general error instead of the domain's.
 
-    A foreign key that points here stands on another table, perhaps one that is not imported yet, so a name
-    is refused only where one of the table's own is so like it that it must be meant.
+    A foreign key that points here stands on another table, perhaps one that is not imported yet, so here a
+    name is refused only where one of the table's own is so like it that it must be meant; all others are by
+    :attr:`Entity.known_violations`.
     """
-    known = frozenset[str]().union(*map(declared_names, info.table.metadata.tables.values()))
-    for name in violations:
-        if name in known or is_implicit(name):
+    for key in violations:
+        if isinstance(key, type) and issubclass(key, RepositoryError) and key is not RepositoryError:
             continue
-        if meant := nearest(name, declared_names(info.table), cutoff=0.85):
-            raise MappingError(f"violations names {name!r}, no constraint of {info.table.name}{meant}")
+        if not isinstance(key, str):
+            raise MappingError(
+                f"violations is by constraint, SQLSTATE or kind of error, not by {kind_of(cast('Any', key))}"
+            )
+        meant = nearest(key, names_in(info.table), cutoff=0.65)
+        if meant and not is_sqlstate(key) and not _is_known(info.table, key):
+            raise _unknown(info, key, meant)
+
+
+def _unknown(info: RowInfo[object], name: str, meant: str) -> MappingError:
+    return MappingError(
+        f"violations names {name!r}, no constraint of {info.table.name}{meant}; "
+        "where it stands on a table that is not imported, name that too: 'members.fk_members_group'"
+    )
+
+
+def _is_known(table: Table, name: str) -> bool:
+    """Say whether the mapping has a constraint of this name, or cannot have it: its table is not imported."""
+    owner, _, bare = name.rpartition(".")
+    named = table_named(table, owner) if owner else None
+    if named is not None:
+        return item_named(named, bare) is not None or not nearest(bare, names_in(named), cutoff=0.85)
+    domains = [column.type for column in table.columns if isinstance(column.type, postgresql.DOMAIN)]
+    if any(name in (domain.constraint_name, f"{domain.name}_check") for domain in domains):
+        return True
+    return bool(owner) or any(item_named(each, name) is not None for each in table.metadata.tables.values())

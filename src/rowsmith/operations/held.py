@@ -28,6 +28,7 @@ from rowsmith.errors import (
     NotNullViolation,
     ScopeMismatch,
 )
+from rowsmith.execution.kinds import kind_of_key
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.given import Parameter, given_arrays, given_values
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS
@@ -66,7 +67,8 @@ async def scope_first(
 
 
 def _tells_of_other_rows(error: Exception, entity: Entity[object, object]) -> bool:
-    own = tuple(type(factory("")) for factory in entity.violations.values())
+    told = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), ConstraintViolation)]
+    own = tuple(type(factory("")) for factory in told)
     return isinstance(error, (ConstraintViolation, *own)) and not isinstance(error, (CheckViolation, NotNullViolation))
 
 

@@ -15,6 +15,7 @@ from typing_extensions import TypeVar
 
 from rowsmith.errors import (
     ConstraintViolation,
+    DatabaseFault,
     EntityNotFound,
     InvalidValue,
     MappingError,
@@ -22,6 +23,7 @@ from rowsmith.errors import (
     ScopeMismatch,
     StaleVersion,
 )
+from rowsmith.execution.kinds import is_of_application, kind_of_key
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success
@@ -133,8 +135,14 @@ def failure(index: int, error: Exception) -> Failure:
 
 def is_own_fault(error: Exception, entity: Entity[object, object]) -> bool:
     """Say whether an error can be the fault of a single item, a domain's own errors included."""
-    own = tuple(type(factory("")) for factory in (entity.not_found, *entity.violations.values()))
-    return isinstance(error, (*OWN_FAULTS, *own))
+    own = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), OWN_FAULTS)]
+    kinds = tuple(type(factory("")) for factory in (entity.not_found, *own))
+    return isinstance(error, (*OWN_FAULTS, *kinds)) or _was_raised(error)
+
+
+def _was_raised(error: Exception) -> bool:
+    """Say whether a trigger refused an item in words of its own, by RAISE."""
+    return isinstance(error, DatabaseFault) and is_of_application(error.facts.sqlstate)
 
 
 Refuse = Callable[[int, TItem], None]

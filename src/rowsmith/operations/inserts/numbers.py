@@ -9,13 +9,13 @@ from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, 
 from sqlalchemy.sql import visitors
 
 from rowsmith.conditions import limited
-from rowsmith.errors import ErrorFacts, InvalidValue, ReferenceNotFound, RepositoryError
+from rowsmith.errors import InvalidValue, ReferenceNotFound
+from rowsmith.execution import Broken, violation
 from rowsmith.mapping import RowInfo, check_for_comparison, row_info
-from rowsmith.mapping.constraints import name_of, unique_keys_of
+from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call
-from rowsmith.operations.entity import Entity
 from rowsmith.operations.next_value import NextValue
 from rowsmith.scope import NO_LIMITS, Limits, RelatedScope, resolve_scope
 
@@ -133,17 +133,5 @@ def _same_columns(own: Limits, info: RowInfo[object], table: FromClause) -> list
 
 
 def _absent(call: Call[object, object], foreign_key: ForeignKeyConstraint) -> Exception:
-    entity: Entity[Any, Any] = call.entity
-    name = name_of(foreign_key)
-    kind = entity.violations.get(name or "", ReferenceNotFound)
-    error = kind(f"the {foreign_key.referred_table.name} row to count within does not exist")
-    if isinstance(error, RepositoryError):
-        columns = tuple(column.name for column in foreign_key.columns)
-        error.facts = ErrorFacts(
-            domain=entity.domain,
-            operation=call.operation,
-            constraint=name,
-            table=entity.info.table.name,
-            columns=columns,
-        )
-    return error
+    message = f"the {foreign_key.referred_table.name} row to count within does not exist"
+    return violation(ReferenceNotFound, message, Broken.of(foreign_key), call.origin())

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Update, update
 
 from rowsmith.conditions import limited
 from rowsmith.errors import ScopeMismatch
+from rowsmith.execution import Origin
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call
@@ -33,12 +34,13 @@ async def write_where(
 
 async def _write(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> int:
     statement, guard = _statement(call, conditions, values), call.limits.guard(values, call.info)
+    origin = call.origin(writes=values)
     if not call.limits.must_verify(values, call.info):
-        return await _count(call, statement, guard)
+        return await _count(call, statement, origin, guard)
 
     async def write() -> int:
         async with call.savepoint():
-            keys = await _keys(call, statement, guard)
+            keys = await _keys(call, statement, origin, guard)
             await call.confirm(keys)
         await keep_in_step(call, keys, seen=True)
         return len(keys)
@@ -60,19 +62,21 @@ def _statement(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], 
     return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
 
 
-async def _count(call: Call[Any, Any], statement: Update, guard: ColumnElement[bool] | None) -> int:
+async def _count(call: Call[Any, Any], statement: Update, origin: Origin, guard: ColumnElement[bool] | None) -> int:
     if guard is not None or len(call.db_sess.identity_map):
-        keys = await _keys(call, statement, guard)
+        keys = await _keys(call, statement, origin, guard)
         await keep_in_step(call, keys, seen=True)
         return len(keys)
-    result: Any = await call.execute_writing(statement, call.origin())
+    result: Any = await call.execute_writing(statement, origin)
     return int(result.rowcount)
 
 
-async def _keys(call: Call[Any, Any], statement: Update, guard: ColumnElement[bool] | None) -> list[Key]:
+async def _keys(
+    call: Call[Any, Any], statement: Update, origin: Origin, guard: ColumnElement[bool] | None
+) -> list[Key]:
     keys = call.info.key_attributes
     returning: Any = cast("Any", statement).returning(*keys, *(() if guard is None else (guard,)))
-    rows = (await call.execute_writing(returning, call.origin())).all()
+    rows = (await call.execute_writing(returning, origin)).all()
     if guard is not None and not all(row[-1] for row in rows):
         raise await call.left()
     return [tuple(row[: len(keys)]) for row in rows]

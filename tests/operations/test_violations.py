@@ -1,0 +1,232 @@
+"""A domain's own errors: by constraint, by SQLSTATE, by kind of error; and its own words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowsmith import (
+    ConstraintViolation,
+    DatabaseFault,
+    DatabaseUnavailable,
+    EntityAlreadyExists,
+    EntityNotFound,
+    ExistenceCheck,
+    MappingError,
+    NotNullViolation,
+    OptionalState,
+    Patch,
+    Repository,
+    RepositoryError,
+    Spec,
+)
+from rowsmith.operations.partial import is_own_fault
+from rowsmith.testing import WithTables
+from tenants import DomainScope, GroupNameTaken, GroupRow, groups_in
+
+
+class OwnBase(DeclarativeBase):
+    pass
+
+
+class PenRow(OwnBase):
+    """Pens, of which a trigger takes no red one."""
+
+    __tablename__ = "pens"
+    __table_args__ = (sa.UniqueConstraint("label", name="uq_pens_label"), sa.UniqueConstraint("code"))
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    label: Mapped[str]
+    code: Mapped[int | None]
+    color: Mapped[str]
+
+
+for statement, backend in (
+    (
+        (
+            "CREATE FUNCTION refuse_red() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN IF NEW.color = 'red' THEN RAISE EXCEPTION 'no %%', NEW.label; END IF; RETURN NEW; END $$"
+        ),
+        "postgresql",
+    ),
+    ("CREATE TRIGGER no_red BEFORE INSERT OR UPDATE ON pens FOR EACH ROW EXECUTE FUNCTION refuse_red()", "postgresql"),
+    (
+        "CREATE TRIGGER no_red BEFORE INSERT ON pens WHEN NEW.color = 'red' BEGIN SELECT RAISE(ABORT, 'secret'); END",
+        "sqlite",
+    ),
+):
+    sa.event.listen(PenRow.__table__, "after_create", sa.DDL(statement).execute_if(dialect=backend))
+
+
+@dataclass(frozen=True)
+class PenCreate(Spec[PenRow]):
+    id: int
+    label: Any
+    color: str = "blue"
+    code: int | None = None
+
+
+@dataclass(frozen=True)
+class PenPatch(Patch[PenRow]):
+    color: OptionalState[str] = OptionalState.nop()
+
+
+class LabelTaken(EntityAlreadyExists):
+    default_message = "another pen has this label"
+
+
+class PenExists(EntityAlreadyExists):
+    pass
+
+
+class NoRed(Exception):
+    """None of rowsmith's errors."""
+
+
+class PenRefused(ConstraintViolation):
+    pass
+
+
+class NoPen(EntityNotFound):
+    default_message = "no such pen"
+
+
+class Pens(Repository[PenRow, PenRow, int]):
+    not_found = NoPen
+    violations = {
+        "uq_pens_label": LabelTaken,
+        EntityAlreadyExists: PenExists,
+        "P0001": NoRed,
+        ConstraintViolation: PenRefused,
+    }
+
+
+class PlainPens(Repository[PenRow, PenRow, int]):
+    domain = "pen"
+
+
+@pytest.fixture
+async def pens(any_tables: WithTables) -> AsyncIterator[Pens]:
+    async with any_tables(PenRow) as db:
+        made = Pens(db)
+        await made.create(PenCreate(1, "a", code=1))
+        yield made
+
+
+async def failure_of(call: Any) -> Exception:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - of any class
+        await call
+    return caught.value
+
+
+async def test_the_nearest_that_is_declared_counts(pens: Pens) -> None:
+    """A constraint before a SQLSTATE, that before a kind, and of kinds the nearest."""
+    for spec, kind in (
+        (PenCreate(2, "a"), LabelTaken),
+        (PenCreate(2, "b", code=1), PenExists),
+        (PenCreate(1, "b"), PenExists),
+        (PenCreate(2, None), PenRefused),
+        (PenCreate(2, "b", "red"), NoRed),
+    ):
+        for call in (pens.create(spec), pens.batch_create([spec])):
+            error = await failure_of(call)
+            assert type(error) is kind
+            assert "secret" not in str(error)
+        assert type((await pens.batch_create_partial([spec])).failed[0].error) is kind
+
+
+async def test_what_a_trigger_raises_is_the_items_fault(pens: Pens) -> None:
+    """Declared or not, a partial batch goes on without that item."""
+    specs = [PenCreate(n, f"p{n}", "red" if n in (3, 7) else "blue") for n in range(2, 10)]
+    result = await pens.batch_create_partial(specs)
+    assert [(item.index, type(item.error)) for item in result.failed] == [(1, NoRed), (5, NoRed)]
+    assert len(result.succeeded) == 6
+    plain = PlainPens(pens.db)
+    made = await plain.batch_create_partial([PenCreate(20, "x", "red"), PenCreate(21, "y")])
+    kind = DatabaseFault if pens.db.engine.dialect.name == "postgresql" else ConstraintViolation
+    assert [type(item.error) for item in made.failed] == [kind]
+    if kind is DatabaseFault:
+        red = PenPatch(color=OptionalState.update("red"))
+        assert type(await failure_of(pens.update(1, red))) is NoRed
+        changed = await pens.batch_update_partial({1: red, 2: red})
+        assert [type(item.error) for item in changed.failed] == [NoRed, NoRed]
+
+
+def test_what_is_no_items_fault_stays_so_under_another_name() -> None:
+    """A kind of error that ends a batch ends it as a domain's own error too."""
+
+    class Away(Exception):
+        pass
+
+    class AwayPens(Repository[PenRow]):
+        violations = {DatabaseUnavailable: Away, "40001": Away, NotNullViolation: NoRed}
+
+    assert not is_own_fault(Away(), AwayPens.entity)
+    assert is_own_fault(NoRed(), AwayPens.entity)
+
+
+async def test_an_errors_own_words_are_used(pens: Pens) -> None:
+    """Of one that is not found and of a constraint; without words of its own, an error says what it is about."""
+    assert str(await failure_of(pens.get(9))) == "no such pen"
+    assert str(await failure_of(pens.batch_get([8, 9]))) == "no such pen"
+    assert str(await failure_of(pens.create(PenCreate(2, "a")))) == "another pen has this label"
+    error = await failure_of(pens.create(PenCreate(1, "b")))
+    assert str(error) == "an entity with this key already exists (constraint pens_pkey, table pens, columns id)"
+    error = await failure_of(PlainPens(pens.db).batch_get([8, 9]))
+    assert str(error) == "2 of the requested entities were not found"
+
+
+async def test_words_are_inherited_and_a_check_of_a_scope_has_its_own(any_tables: WithTables) -> None:
+    """A subclass of a worded error has its words; ``ExistenceCheck`` says what it was told unless the error does."""
+
+    class NoDomain(NoPen):
+        pass
+
+    class Checked(DomainScope):
+        def existence_checks(self) -> list[ExistenceCheck]:
+            return [ExistenceCheck(GroupRow.id == 77, NoDomain)]
+
+    async with groups_in(any_tables) as groups:
+        assert str(await failure_of(groups.search(Checked("a")))) == "no such pen"
+
+
+@pytest.mark.parametrize(
+    "name", ["uq_group_live", "uq_groups_liv", "nonsense", "groups_pkay", "groups.uq_groups_liev", "fk_member_group"]
+)
+def test_a_name_that_no_constraint_has_is_refused(name: str, any_database: Any) -> None:
+    """When the class is made where it is clear what is meant, and at the latest when the repository is."""
+    with pytest.raises(MappingError, match=f"violations names {name!r}"):
+
+        class Wrong(Repository[GroupRow]):
+            violations = {name: GroupNameTaken}
+
+        Wrong(any_database)
+
+
+def test_names_that_are_understood(any_database: Any) -> None:
+    """Of the table, of one that refers to it, of one that is not imported; PostgreSQL's own for nameless ones."""
+
+    class Right(Repository[GroupRow]):
+        violations = {
+            "uq_groups_live": GroupNameTaken,
+            "groups_pkey": GroupNameTaken,
+            "groups.groups_pkey": GroupNameTaken,
+            "fk_members_group": GroupNameTaken,
+            "members.fk_members_group": GroupNameTaken,
+            "not_imported.fk_groups": GroupNameTaken,
+        }
+
+    Right(any_database)
+
+
+@pytest.mark.parametrize("key", [RepositoryError, 23505, ValueError, None])
+def test_a_key_of_another_kind_is_refused(key: Any) -> None:
+    """All errors at once are no kind either: they say nothing of whose fault it is."""
+    with pytest.raises(MappingError, match="by constraint, SQLSTATE or kind"):
+
+        class Wrong(Repository[GroupRow]):
+            violations = {key: GroupNameTaken}
