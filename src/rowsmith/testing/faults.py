@@ -23,7 +23,8 @@ from rowsmith.database import Database
 from rowsmith.errors import InvalidValue, kind_of
 
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
-_CHUNK = 65_536
+_PATIENCE = 60_000
+"""For how many milliseconds a process that was killed is waited for."""
 
 
 class Kind(Enum):
@@ -263,13 +264,13 @@ def _statement(link: _Link, kind: bytes, body: bytes) -> str | None:
 
 
 async def kill_backend(db: Database, pid: int) -> None:
-    """End a connection of the server's by its process id, as an administrator may (``pg_terminate_backend``).
+    """End a connection by its server process's id, as an administrator may (``pg_terminate_backend``), and wait for it.
 
     Raises:
         RepositoryError: the role of ``db`` may not.
     """
     async with db.begin_session() as session:
-        await session.execute(select(func.pg_terminate_backend(pid)))
+        await session.execute(select(func.pg_terminate_backend(pid, _PATIENCE)))
 
 
 Faulty: TypeAlias = tuple[Database, FaultProxy]

@@ -1,0 +1,147 @@
+"""A pool made to keep the promises: no dead connection is handed out, nobody waits for a server that is away.
+
+What is wrong with SQLAlchemy's pool of asyncpg connections, and what is done about it here:
+
+- A connection that died while idle is found out by its first statement. Its socket tells at once, so it is looked at
+  when it is taken; no round trip is made for that.
+- When connecting fails, those who wait for a connection are not woken, and wait out ``pool_timeout``. Here the place of
+  the connection that failed goes to the next who waits, who finds out for himself.
+- A connection of which nobody knows what is on the wire is closed politely, for up to two seconds, during which a
+  cancelled task does not go on. Here that is done behind its back.
+- Settings, locks, listeners and temporary tables of a session pass to the next who takes the connection. Here they are
+  reset, where an application could have left any: one round trip (PostgreSQL's manual, DISCARD).
+- A server that was demoted goes on refusing writes on connections that were made before. Here they are given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolResetState
+from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
+from sqlalchemy.util import await_
+
+POLITE: Final = 2.0
+"""For how many seconds a connection is closed politely, so that the server ends what it was doing for it."""
+
+_USED: Final = "rowsmith_used_by_application"
+_BASELINE: Final = "rowsmith_baseline"
+
+
+class WakingPool(AsyncAdaptedQueuePool):
+    """Wakes those who wait when connecting fails: the place in the pool is given back like a connection."""
+
+    def _create_connection(self) -> ConnectionPoolEntry:
+        # It connects when it is taken, and returns to the queue where that fails.
+        return _ConnectionRecord(self, connect=False)
+
+
+def prepare_pool(engine: Engine) -> None:
+    """Set up the pool of an engine on asyncpg; does nothing to any other, and nothing the second time."""
+    if engine.dialect.driver != "asyncpg" or event.contains(engine, "checkout", _look):
+        return
+    if type(engine.pool) is AsyncAdaptedQueuePool:
+        engine.pool.__class__ = WakingPool  # what recreates itself by its class, when it is disposed of
+    engine.dialect.do_terminate = _terminate  # type: ignore[method-assign]
+    event.listen(engine, "checkout", _look)
+    event.listen(engine, "reset", _reset)
+
+
+def note_application(connection: Connection) -> None:
+    """Say that statements of the application's own may be sent: what they leave is reset before others come."""
+    if not connection.closed and not connection.invalidated:
+        connection.info[_USED] = True
+
+
+def is_demoted(context: ExceptionContext) -> bool:
+    """Say whether a write was refused (25006) because the server takes none, from whomever."""
+    if getattr(context.original_exception, "sqlstate", None) != "25006" or context.connection is None:
+        return False
+    driver: Any = getattr(context.connection.connection, "driver_connection", None)
+    if driver is None or driver.is_closed():
+        return False
+    settings = driver.get_settings()  # as the server reports them, unasked
+    return "on" in (getattr(settings, name, None) for name in ("in_hot_standby", "default_transaction_read_only"))
+
+
+def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+    driver = dbapi_connection.driver_connection
+    for _ in range(3):  # the server's last words, and that it hung up, are read one after the other
+        if driver.is_closed():
+            raise DisconnectionError
+        if not _has_word(driver):
+            break
+        await_(asyncio.sleep(0))
+    if _BASELINE not in record.info and any(_own_listeners(record)):
+        record.info[_BASELINE] = await_(driver.fetch(_CURRENT))
+
+
+def _has_word(driver: Any) -> bool:
+    """Say whether there is something to be read on an idle connection, which mostly is that it has ended."""
+    socket = driver._transport.get_extra_info("socket")
+    if socket is None or socket.fileno() < 0:
+        return True
+    waiting = select.poll()
+    waiting.register(socket.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
+
+
+def _own_listeners(record: Any) -> Iterator[Any]:
+    """Give the application's listeners that set up each new connection: what they have set is to stay."""
+    listeners = record._ConnectionRecord__pool.dispatch.connect
+    return (one for one in listeners if not str(getattr(one, "__module__", "")).startswith(("sqlalchemy", "rowsmith")))
+
+
+_CURRENT: Final = """
+SELECT name, setting FROM pg_settings WHERE source = 'session' UNION ALL SELECT 'role', current_setting('role')
+"""
+_CLEAN: Final = """
+SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL;
+DISCARD SEQUENCES; DISCARD TEMP
+"""
+_RESTORE: Final = "SELECT set_config(name, setting, false) FROM unnest($1::text[], $2::text[]) given (name, setting)"
+
+
+def _reset(dbapi_connection: Any, record: ConnectionPoolEntry, state: PoolResetState) -> None:
+    """Take away what an application may have left, after its transaction and before anybody else comes."""
+    if not getattr(record, "info", {}).pop(_USED, False):  # a connection that was detached has no record
+        return
+    if state.terminate_only or not state.asyncio_safe or dbapi_connection.driver_connection.is_closed():
+        return
+    dbapi_connection.rollback()
+    await_(_clean(dbapi_connection.driver_connection, record.info.get(_BASELINE)))
+
+
+async def _clean(driver: Any, baseline: Any) -> None:
+    if driver._listeners:  # asyncpg keeps a list of its own, which only this empties
+        await driver.reset()
+    await driver.execute(_CLEAN)
+    if baseline:
+        await driver.fetch(_RESTORE, [row[0] for row in baseline], [row[1] for row in baseline])
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _terminate(dbapi_connection: Any) -> None:
+    """Give a connection up at once; that the server ends what it does for it is seen to meanwhile."""
+    driver, dbapi_connection._transaction = dbapi_connection.driver_connection, None
+    try:
+        task = asyncio.get_running_loop().create_task(_close(driver))
+    except RuntimeError:  # collected when no loop is running any more
+        driver.terminate()
+        return
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+async def _close(driver: Any) -> None:
+    with suppress(Exception):
+        await driver.close(timeout=POLITE)

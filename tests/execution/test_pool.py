@@ -1,0 +1,100 @@
+"""What a pool hands out works, and whoever waits for a connection is told as soon as there is something to tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+
+from rowsmith import Database, DatabaseUnavailable
+from rowsmith.testing import FaultProxy, WithFaults, WithTables, kill_backend
+from tenants import DomainRow
+
+PID = sa.text("SELECT pg_backend_pid()")
+
+
+@pytest.fixture
+async def db(with_tables: WithTables) -> AsyncIterator[Database]:
+    async with with_tables(DomainRow) as made:
+        own = Database.from_url(made.engine.url, pool_size=5, max_overflow=0)
+        yield own
+        await own.dispose()
+
+
+async def pid(db: Database) -> int:
+    async with db.begin_session() as session:
+        return int((await session.execute(PID)).scalar_one())
+
+
+async def warm(db: Database, connections: int = 5) -> set[int]:
+    """Have the pool full of connections, and give their backends."""
+    barrier = asyncio.Barrier(connections)
+
+    async def hold() -> int:
+        async with db.begin_session() as session:
+            await barrier.wait()
+            return int((await session.execute(PID)).scalar_one())
+
+    return set(await asyncio.gather(*(hold() for _ in range(connections))))
+
+
+async def test_connections_that_died_while_idle_are_not_handed_out(db: Database, database: Database) -> None:
+    """Five dead ones: every next call succeeds, and no round trip was made to find out."""
+    dead = await warm(db)
+    for backend in dead:
+        await kill_backend(database, backend)
+    assert not await warm(db) & dead
+
+
+async def test_a_live_connection_is_taken_again(db: Database) -> None:
+    """What is alive stays: the same backend answers again."""
+    first = await pid(db)
+    assert [await pid(db) for _ in range(3)] == [first] * 3
+
+
+async def test_those_who_wait_are_woken_when_connecting_fails(with_faults: WithFaults) -> None:
+    """A hundred readers of a pool of two, the server away: all are told by themselves, none waits out the pool."""
+    async with with_faults(DomainRow, pool_size=2, max_overflow=0, pool_timeout=3600) as (db, proxy):
+        await proxy.refuse()
+        told = await asyncio.gather(*(pid(db) for _ in range(100)), return_exceptions=True)
+        assert {type(one) for one in told} == {DatabaseUnavailable}
+        await proxy.accept()
+        assert await pid(db)
+
+
+async def test_a_cancelled_task_goes_on_at_once_and_its_statement_ends(with_faults: WithFaults) -> None:
+    """With the network frozen nothing is waited for; with it alive the server is told, and its locks are free."""
+    async with with_faults(DomainRow) as (db, proxy):
+        await asyncio.wait_for(_cancelled(db, proxy, frozen=False), 60)
+        await asyncio.wait_for(_cancelled(db, proxy, frozen=True), 60)
+
+
+async def _cancelled(db: Database, proxy: FaultProxy, *, frozen: bool) -> None:
+    order: list[str] = []
+
+    async def sleep() -> None:
+        try:
+            async with db.begin_session() as session:
+                await session.execute(sa.text("SELECT pg_advisory_xact_lock(7), pg_sleep(3600)"))
+        finally:
+            order.append("left")
+
+    task = asyncio.create_task(sleep())
+    while not any("pg_sleep" in statement for statement in proxy.seen):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    proxy.seen.clear()
+    await asyncio.sleep(0.1)
+    if frozen:
+        proxy.freeze()
+    task.cancel()
+    later = asyncio.get_running_loop().call_later(1.5, order.append, "polite close would be waiting still")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    later.cancel()
+    assert order == ["left"]
+    proxy.thaw()
+    if not frozen:
+        async with db.begin_session() as session:  # would wait an hour
+            await session.execute(sa.text("SELECT pg_advisory_xact_lock(7)"))
