@@ -16,6 +16,7 @@ ORDER = [
     "attempts",
     "state",
     "conditions",
+    "relations",
     "extent",
     "ties",
     "orders",

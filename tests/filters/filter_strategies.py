@@ -154,8 +154,7 @@ def _related(trees: Strategy) -> Strategy:
 
 def _groups(trees: Strategy) -> Strategy:
     lists = st.lists(trees, min_size=1, max_size=3)
-    label = st.fixed_dictionaries({"name": _texts(st.sampled_from(["a", "A", "b"]))})
-    label_trees = label | st.just({}) | st.fixed_dictionaries({"thing": _related(trees)})
+    label_trees = LABELS | st.just({}) | st.fixed_dictionaries({"thing": _related(trees)})
     return st.one_of(
         st.fixed_dictionaries({"AND": lists}),
         st.fixed_dictionaries({"OR": lists}),
@@ -167,7 +166,38 @@ def _groups(trees: Strategy) -> Strategy:
     )
 
 
+LABELS = st.fixed_dictionaries({"name": _texts(st.sampled_from(["a", "A", "b"]))})
+
+LOOPS = [
+    ["children", "labels", "thing"],
+    ["parent", "labels", "thing"],
+    ["labels", "thing", "children"],
+    ["labels", "thing", "parent"],
+    ["labels", "thing", "labels"],
+    ["children", "parent", "children"],
+    ["parent", "children", "labels"],
+]
+"""Paths from a thing that come back to a table they left, as long as the cap on depth lets them be."""
+
+
+def journeys() -> Strategy:
+    """Draw a filter along a path that comes back to a table it left, with something to say of things on the way."""
+    things = _fields({name: FIELDS[name] for name in ("id", "small", "big", "flag", "length")})
+
+    def along(path: list[str]) -> Strategy:
+        name, rest = path[0], path[1:]
+        last = along(rest) if rest else things
+        if name == "labels":
+            last = last if rest else LABELS
+        elif rest:
+            last = st.builds(lambda here, on: {**here, **on}, things, last) | last
+        return st.fixed_dictionaries({name: _related(last)})
+
+    return st.one_of([along(path) for path in LOOPS])
+
+
 @cache
 def trees() -> Strategy:
-    """Draw a filter: fields, groups and relationships, up to the depth that is allowed."""
-    return st.recursive(_fields(FIELDS), _groups, max_leaves=6)
+    """Draw a filter: fields, groups and relationships, up to the depth that is allowed; one in four is a journey."""
+    anything = st.recursive(_fields(FIELDS), _groups, max_leaves=6)
+    return st.one_of(anything, anything, anything, journeys())

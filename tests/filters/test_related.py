@@ -46,6 +46,28 @@ async def test_related_rows_decide_and_never_multiply(any_tables: WithTables, tr
         assert await connection.scalar(select(func.count()).select_from(statement.subquery())) == len(expected)
 
 
+@pytest.mark.parametrize(
+    "tree, expected",
+    [
+        ({"exists": {"length": {"lte": 4}}, "none": {"big": {"gte": 0}}}, [1, 2, 3]),
+        ({"exists": {"length": {"lte": 4}}}, [1, 2, 3]),
+        ({"none": {"small": {"equals": 2}}}, [3]),
+    ],
+)
+async def test_a_path_may_come_back_to_the_table_it_left(
+    any_tables: WithTables, tree: dict[str, Any], expected: list[int]
+) -> None:
+    """Each step speaks of its own row, though the path leads from things over labels to things again."""
+    looping = {"none": {"labels": {"exists": {"thing": tree}}}}
+    async with any_tables(ThingRow, LabelRow) as db, db.engine.begin() as connection:
+        for n, parent in ((1, 1), (2, None), (3, 2)):
+            await connection.execute(insert(ThingRow), {"id": n, "small": n, "big": n - 3, "parent_id": parent})
+        await connection.execute(insert(LabelRow), [{"id": 1, "name": "a", "thing_id": 1}])
+        await connection.execute(insert(LabelRow), [{"id": 2, "name": "a", "thing_id": 3}])
+        conditions = expressions_of(ThingFilter.model_validate({"children": looping}))
+        assert sorted(await connection.scalars(select(ThingRow.id).where(*conditions))) == expected
+
+
 def test_nothing_but_exists_and_none() -> None:
     """A relationship's filter says one of the two."""
     for wrong in ({}, {"any": {}}, {"exists": None}, {"exists": {"name": {}}}):

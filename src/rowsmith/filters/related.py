@@ -1,4 +1,4 @@
-"""Filters over a relationship, as EXISTS: rows are never multiplied."""
+"""Filters over a relationship, as EXISTS: rows are never multiplied, and each step is to an alias of its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sqlalchemy import ColumnElement, not_
 from sqlalchemy.orm import InstrumentedAttribute
 from typing_extensions import TypeVar, override
 
-from rowsmith.conditions import conjunction
 from rowsmith.errors import MappingError
 from rowsmith.filters.fields import FieldFilter, Operator
 from rowsmith.filters.filter import Filter, expressions_of, info_of
 from rowsmith.filters.operands import On, Operand, as_given
+from rowsmith.relations import related
 
 F = TypeVar("F", bound=Filter[Any])
 
@@ -21,10 +21,7 @@ F = TypeVar("F", bound=Filter[Any])
 def _exists(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
     relationship = cast("InstrumentedAttribute[Any]", operand.expression)
     _same_row(operand, relationship, wanted)
-    conditions = expressions_of(wanted)
-    criterion = conjunction(conditions) if conditions else None
-    exists = relationship.any if relationship.property.uselist else relationship.has
-    return exists(criterion)
+    return related(relationship, *expressions_of(wanted))
 
 
 def _none(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
@@ -32,10 +29,10 @@ def _none(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
 
 
 def _same_row(operand: Operand, relationship: InstrumentedAttribute[Any], wanted: Filter[Any]) -> None:
-    related, kind = relationship.property.mapper.class_, type(wanted)
+    other, kind = relationship.property.mapper.class_, type(wanted)
     row = info_of(kind).row
-    if not issubclass(related, row):
-        raise MappingError(f"{operand.where} leads to {related.__name__}, and {kind.__name__} is for {row.__name__}")
+    if not issubclass(other, row):
+        raise MappingError(f"{operand.where} leads to {other.__name__}, and {kind.__name__} is for {row.__name__}")
 
 
 class Related(FieldFilter, Generic[F]):

@@ -1,0 +1,96 @@
+"""Steps over a relationship: what is said of related rows, each step with an alias of its own.
+
+SQLAlchemy's ``any()`` and ``has()`` know the related table by its own name, or adapt everything that is said of it
+where a row refers to its own table. A path that comes back to a table it left then speaks of the wrong row.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import ColumnClause, ColumnElement, TextClause, exists, inspect, null, select
+from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, aliased
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.util import ClauseAdapter
+
+from rowsmith.conditions import Condition, conjunction, limited
+from rowsmith.errors import InvalidFilter, kind_of
+
+T = TypeVar("T")
+
+
+def related(relationship: InstrumentedAttribute[Any], *conditions: Condition) -> ColumnElement[bool]:
+    """Give the condition that at least one related row satisfies all of these, which are over its own class.
+
+    ::
+
+        related(GroupRow.members, related(UserRow.groups, GroupRow.name == "ops"))  # shares a user with ops
+
+    Works for every relationship, to one or to many, however often a path comes back to the same table: each step has
+    an alias of its own, and conditions speak of the row that their step leads to.
+
+    Raises:
+        InvalidFilter: the first argument is no relationship, or another one no condition.
+    """
+    target, on = _step(relationship)
+    above = _froms(cast("Any", relationship).parent.selectable)
+    below = [_selectable(target), *(source for source in _froms(on) if source not in above)]
+    said = [_of(target, conjunction(conditions))] if conditions else []
+    found = limited(select(null()).select_from(target), on, *said)
+    return exists(found.correlate_except(*below))
+
+
+def over(entity: Any, expression: ColumnElement[T]) -> ColumnElement[T] | None:
+    """Give an expression over a mapped class as one over an alias of it; None where SQL written as text is in it.
+
+    Neither is what stands in an ``any()`` or ``has()``, which SQLAlchemy closes to all adaption.
+    """
+    if any(map(_is_closed, visitors.iterate(expression))):
+        return None
+    return ClauseAdapter(_selectable(entity)).traverse(expression)
+
+
+def own_row(entity: Any) -> list[ColumnElement[bool]]:
+    """Give the conditions that a row under its own name is the one that an alias stands for."""
+    mapper = inspect(entity).mapper
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    return [getattr(mapper.class_, name) == getattr(entity, name) for name in names]
+
+
+def _step(relationship: InstrumentedAttribute[Any]) -> tuple[Any, Any]:
+    """Give what a step leads to, and the relationship's own condition between the two."""
+    found = _relationship(relationship)
+    if inspect(found.entity).is_aliased_class:  # it has an alias, and perhaps a subquery, of its own already
+        return found.entity.entity, relationship.expression
+    target = aliased(found.mapper.class_)
+    return target, relationship.of_type(target).expression
+
+
+def _of(target: Any, said: ColumnElement[bool]) -> ColumnElement[bool]:
+    adapted = over(target, said)
+    if adapted is not None:
+        return adapted
+    row = inspect(target).mapper.class_
+    found = limited(select(null()).select_from(row), *own_row(target), said)
+    return exists(found.correlate_except(*_froms(inspect(row).selectable)))
+
+
+def _relationship(attribute: Any) -> RelationshipProperty[Any]:
+    found = getattr(attribute, "property", None)
+    if not isinstance(found, RelationshipProperty):
+        raise InvalidFilter(f"related takes a relationship such as GroupRow.members, not {kind_of(attribute)}")
+    return cast("RelationshipProperty[Any]", found)
+
+
+def _is_closed(part: Any) -> bool:
+    if isinstance(part, ColumnElement) and "no_replacement_traverse" in part._annotations:
+        return True
+    return isinstance(part, TextClause) or (isinstance(part, ColumnClause) and part.is_literal)
+
+
+def _selectable(entity: Any) -> Any:
+    return inspect(entity).selectable
+
+
+def _froms(element: Any) -> list[Any]:
+    return list(element._from_objects)  # there is no public name
