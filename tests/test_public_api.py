@@ -105,6 +105,7 @@ NAMES = [
     "count",
     "max_",
     "min_",
+    "related",
     "sum_",
 ]
 

@@ -86,6 +86,7 @@ from rowsmith.pagination import (
     Pagination,
 )
 from rowsmith.query import Query
+from rowsmith.relations import related
 from rowsmith.repository import Repository
 from rowsmith.scope import PUBLIC, AllOf, AnyOf, ExistenceCheck, Not, SearchScope, Unscoped
 from rowsmith.state import UNSET, OptionalState, TriState, Unset
@@ -185,5 +186,6 @@ __all__ = [
     "count",
     "max_",
     "min_",
+    "related",
     "sum_",
 ]

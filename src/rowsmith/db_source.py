@@ -224,9 +224,9 @@ def operation_of(verb: Any) -> str:
 
 
 def _is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:
-    """Say whether a read is several statements, which must see the same: it counts too, or its data has collections."""
+    """Say whether a read is several statements, which must see the same: it counts too, or data takes more."""
     operation: Any = getattr(verb, "__self__", None)
-    if isinstance(operation, Operation) and cast("Any", operation).entity.shape.layout.collections:
+    if isinstance(operation, Operation) and cast("Any", operation).entity.shape.layout.is_several:
         return True
     counts = (given.count if isinstance(given, Query) else given for given in (*args, *kwargs.values()))
     return any(isinstance(count, Count) and count != Count.NONE for count in counts)

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, Violations, kind_of
-from rowsmith.mapping import Patch, Spec, converted_shape, type_arguments
+from rowsmith.mapping import Loads, Patch, Spec, converted_shape, type_arguments
 from rowsmith.operations import (
     BatchResult,
     Conflict,
@@ -53,8 +53,9 @@ class Repository(Generic[TRow, TData, TId]):
     Class attributes: ``not_found`` and the values of ``violations`` (by constraint name) make the domain's
     own errors; ``soft_delete`` says what marks a deleted row; ``scope_required`` refuses calls without a
     scope; ``domain`` is the noun in error codes; ``conflict`` is the unique key that upserts go by (the primary
-    key without it); ``next_value`` numbers rows within a parent; ``resilience`` holds the policies around every
-    method, by default :func:`~rowsmith.resilience.default_resilience`. Everything is checked when the class is made.
+    key without it); ``next_value`` numbers rows within a parent; ``loads`` names what :meth:`to_data` needs beside the
+    row's columns; ``resilience`` holds the policies around every method, by default
+    :func:`~rowsmith.resilience.default_resilience`. Everything is checked when the class is made.
 
     Each method is one transaction, or joins the unit of work around it. ``db_source`` and the operation
     objects on it are there for what the methods don't do.
@@ -84,6 +85,7 @@ class Repository(Generic[TRow, TData, TId]):
     domain: ClassVar[str | None] = None
     conflict: ClassVar[Conflict | None] = None
     next_value: ClassVar[NextValue | None] = None
+    loads: ClassVar[Loads] = ()
     resilience: ClassVar[Resilience | Unset | None] = UNSET
 
     entity: ClassVar[Entity[Any, Any]]
@@ -112,11 +114,18 @@ class Repository(Generic[TRow, TData, TId]):
         _check_made(type(self), db, other)
         entity = cast("Entity[TRow, TData]", type(self).entity)
         if _is_converted(type(self)):
-            entity = replace(entity, shape=converted_shape(entity.info, entity.shape.into, self.to_data))
+            entity = replace(entity, shape=converted_shape(entity.shape, entity.shape.into, self.to_data))
         return DBSource[TRow, TData, TId](db, entity, resilience=resilience)
 
     def to_data(self, row: TRow) -> TData:
-        """Make data of a whole row; override where field names alone don't do, and every operation uses it."""
+        """Make data of a whole row; override where field names alone don't do, and every operation uses it.
+
+        What it touches besides columns is declared: ``loads = [TalkRow.speaker, (TalkRow.room, RoomRow.house)]``, and
+        is loaded with the rows, by a join or one more statement for all of them.
+
+        Raises:
+            MappingError: it touches a relationship or deferred column that is not loaded.
+        """
         raise MappingError("to_data is there to be overridden; without it, fields are matched by name")
 
     async def create(self, spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
@@ -664,5 +673,6 @@ def _read_entity(cls: type[Repository[Any, Any, Any]], row: type[Any], data: typ
         domain=cls.domain,
         conflict=cls.conflict,
         next_value=cls.next_value,
+        loads=cls.loads,
     )
     return replace(entity, shape=replace(entity.shape, into=data)) if converted else entity

@@ -2,13 +2,15 @@
 
 ``row`` knows a mapped class (columns, key, version), ``types`` all that is to know of each SQL type, ``values``
 what each column can hold, ``writes`` the bases ``Spec`` and ``Patch``, ``expr`` and ``fields`` what fills each field
-of a data class, ``layout`` and ``shape`` what is selected for it and how a record becomes data.
+of a data class, ``relationships`` what a row leads to, ``loads`` what of it comes with whole rows, ``layout`` and
+``shape`` what is selected for data and how a record becomes it.
 """
 
 from __future__ import annotations
 
 from rowsmith.mapping.expr import Aggregate, Expr, avg, count, max_, min_, sum_
 from rowsmith.mapping.generics import type_arguments
+from rowsmith.mapping.loads import Loads, checked_loads
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.shape import Shape, converted_shape, data_shape, row_shape
 from rowsmith.mapping.types import Check
@@ -19,12 +21,14 @@ __all__ = [
     "Aggregate",
     "Check",
     "Expr",
+    "Loads",
     "Patch",
     "RowInfo",
     "Shape",
     "Spec",
     "avg",
     "check_for_comparison",
+    "checked_loads",
     "converted_shape",
     "count",
     "data_shape",

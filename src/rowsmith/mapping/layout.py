@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Column, ColumnElement, Select, inspect, select, type_coerce
+from sqlalchemy import ColumnElement, Select, select, true, type_coerce
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty, aliased
-from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.sql.util import ClauseAdapter
 
@@ -24,7 +23,9 @@ from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Nested, Source, Stored, nested, sources
+from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
+from rowsmith.relations import over, own_row
 
 Record: TypeAlias = Sequence[Any]
 """One row of a result: the values of ``Layout.selects``, in that order."""
@@ -43,7 +44,8 @@ class Layout:
     """What is selected for a data class, and how its objects are made.
 
     ``returnable`` says that RETURNING can give ``selects`` too: they read nothing but the row itself; ``names``
-    are their attributes, where they are nothing but columns of the row.
+    are their attributes, where they are nothing but columns of the row. ``options`` load what comes with whole rows;
+    ``is_several`` says that a read takes further statements, for it or for collections.
     """
 
     selects: tuple[Any, ...]
@@ -52,11 +54,13 @@ class Layout:
     joins: tuple[Join, ...] = ()
     collections: tuple[Collection, ...] = ()
     returnable: bool = True
+    options: tuple[Any, ...] = ()
+    is_several: bool = False
 
-    def select_from(self, row: type[Any], *extra: Any) -> AnySelect:
+    def select_from(self, row: Any, *extra: Any) -> AnySelect:
         """Give the SELECT of this layout, and of further expressions after it."""
         statement: AnySelect = select(*self.selects, *extra).select_from(row)
-        return self.joined(statement)
+        return self.joined(statement.options(*self.options) if self.options else statement)
 
     def joined(self, statement: AnySelect) -> AnySelect:
         """Give the statement with the joins that the layout needs; they neither add nor drop rows."""
@@ -127,7 +131,10 @@ def _layout(level: _Level, into: type[Any]) -> Layout:
     given = sources(level.info, into)
     names = tuple(given) if all(source == Stored() for source in given.values()) else ()
     whole = not (draft.joins or draft.collections or any(map(_has_subquery, draft.selects)))
-    return Layout(tuple(draft.selects), make, names, tuple(draft.joins), tuple(draft.collections), whole)
+    several = bool(draft.collections)
+    return Layout(
+        tuple(draft.selects), make, names, tuple(draft.joins), tuple(draft.collections), whole, is_several=several
+    )
 
 
 class _Draft:
@@ -175,7 +182,7 @@ class _Draft:
 
     def _related(self, level: _Level, relationship: RelationshipProperty[Any], wanted: Nested) -> Make:
         path = level.below(relationship, wanted.into)
-        if relationship.direction is RelationshipDirection.MANYTOONE and not relationship.uselist:
+        if is_single(relationship):
             return self._joined(level, relationship, wanted.into, path)
         make = self._collected(level, relationship, wanted.into, path)
         return _gathered(make, wanted.container)
@@ -195,22 +202,24 @@ class _Draft:
         self, level: _Level, relationship: RelationshipProperty[Any], into: type[Any], path: tuple[Any, ...]
     ) -> _Grouped:
         target = row_info(relationship.mapper.class_)
-        layout = _layout(_Level(target, target.row, path), into)
+        entity = cast("Any", relationship.entity).entity if leads_to_alias(relationship) else target.row
+        layout = _layout(_Level(target, entity, path), into)
         # Where the child itself says whose it is: the parent's column, and the child's.
-        is_direct = relationship.direction is RelationshipDirection.ONETOMANY and _is_plain(relationship)
-        pairs = _pairs(relationship) if is_direct else None
-        if pairs is None:
-            parent = aliased(level.info.row)
-            names = level.info.primary_key
-            keys = tuple(getattr(parent, name).__clause_element__() for name in names)
-            reached: AnySelect = select(*layout.selects, *_labelled(keys)).select_from(parent)
-            found = layout.joined(reached.join(getattr(parent, relationship.key)))
-        else:
+        is_direct = relationship.direction is RelationshipDirection.ONETOMANY and is_plain(relationship)
+        order: list[Any] = list(relationship.order_by or ())
+        if is_direct:
+            pairs = equal_pairs(relationship)
             names = tuple(level.info.mapper.get_property_by_column(local).key for local, _ in pairs)
             # The parents' own type reads and binds the key: both sides must give equal values.
             keys = tuple(type_coerce(remote, local.type) for local, remote in pairs)
-            found = layout.select_from(target.row, *_labelled(keys))
-        order = [*(relationship.order_by or ()), *target.key_attributes]
+            found = layout.select_from(entity, *_labelled(keys))
+        else:
+            parent, names = aliased(level.info.row), level.info.primary_key
+            keys = tuple(getattr(parent, name).__clause_element__() for name in names)
+            reached: AnySelect = select(*layout.selects, *_labelled(keys)).select_from(parent)
+            joined, order = _joined_over(reached, getattr(parent, relationship.key), entity, order)
+            found = layout.joined(joined)
+        order += [getattr(entity, name) for name in target.primary_key]
         places = tuple(self.place(level, name) for name in names)
         self.collections.append(Collection(layout, found.order_by(*order), keys, places))
         return _Grouped(len(self.collections) - 1, places)
@@ -222,6 +231,17 @@ class _Grouped:
 
     collection: int
     places: tuple[int, ...]
+
+
+def _joined_over(reached: AnySelect, relationship: Any, entity: Any, order: list[Any]) -> tuple[AnySelect, list[Any]]:
+    """Join what a relationship leads to, and have its order speak of the table between, which has an alias too."""
+    secondary = relationship.property.secondary
+    on = relationship.expression
+    between: Any = next((source for source in on._from_objects if getattr(source, "element", None) is secondary), None)
+    if secondary is None or between is None:
+        return reached.join(relationship), order
+    adapter = ClauseAdapter(between)
+    return reached.join(between, true()).join(entity, on), [adapter.traverse(item) for item in order]
 
 
 def _labelled(keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
@@ -260,12 +280,12 @@ def _placed(level: _Level, source: Expr) -> ColumnElement[Any]:
     expression = source.resolve()
     if not level.is_aliased:
         return expression
-    if not _has_subquery(expression):
-        return ClauseAdapter(inspect(level.entity).selectable).traverse(expression)
-    # A SELECT of its own, in which the row has its own name: subqueries find it as they were written.
+    adapted = None if _has_subquery(expression) else over(level.entity, expression)
+    if adapted is not None:
+        return adapted
+    # A SELECT of its own, in which the row has its own name: subqueries and text find it as they were written.
     own = select(expression).select_from(level.info.row).correlate(level.entity)
-    key = (level.info.attribute(name) == getattr(level.entity, name) for name in level.info.primary_key)
-    return limited(own, *key).scalar_subquery()
+    return limited(own, *own_row(level.entity)).scalar_subquery()
 
 
 def _has_subquery(expression: Any) -> bool:
@@ -288,26 +308,3 @@ def _agreed(into: type[Any], name: str, relationship: RelationshipProperty[Any])
     if not relationship.uselist and not wanted.is_optional and not is_certain(relationship):
         raise MappingError(f"{into.__name__}.{name}: {relationship} may lead to no row: write {kind} | None")
     return wanted
-
-
-def is_certain(relationship: RelationshipProperty[Any]) -> bool:
-    """Say whether every row has its related one: NOT NULL foreign keys, and no further condition."""
-    if relationship.direction is not RelationshipDirection.MANYTOONE or not _is_plain(relationship):
-        return False
-    return all(
-        not local.nullable and any(key.column is remote for key in local.foreign_keys)
-        for local, remote in _pairs(relationship)
-    )
-
-
-def _pairs(relationship: RelationshipProperty[Any]) -> list[tuple[Column[Any], Column[Any]]]:
-    return cast("list[tuple[Column[Any], Column[Any]]]", relationship.local_remote_pairs)
-
-
-def _is_plain(relationship: RelationshipProperty[Any]) -> bool:
-    """Say whether a relationship joins by nothing but equal columns."""
-    elements: list[Any] = list(visitors.iterate(relationship.primaryjoin))
-    comparisons: list[BinaryExpression[Any]] = [item for item in elements if isinstance(item, BinaryExpression)]
-    equal = all(comparison.operator is operators.eq for comparison in comparisons)
-    bound = any(isinstance(element, BindParameter) for element in elements)
-    return relationship.secondary is None and equal and not bound and len(comparisons) == len(_pairs(relationship))

@@ -7,7 +7,7 @@ attributes of the row; only those columns are selected, and no ORM object ever l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Generic, TypeVar, cast
 
@@ -18,6 +18,7 @@ from rowsmith.mapping.builders import checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import UNTOLD, Source, sources
 from rowsmith.mapping.layout import AnySelect, Layout, Record, layout_of
+from rowsmith.mapping.loads import Chain, naming_what_is_missing, steps
 from rowsmith.mapping.row import RowInfo, row_info
 
 TRow = TypeVar("TRow")
@@ -80,17 +81,32 @@ class Shape(Generic[TRow_co, TData_co]):
         return self.layout.select_from(self.info.row, *extra)
 
 
-def row_shape(info: RowInfo[TRow]) -> Shape[TRow, TRow]:
-    """Give the shape of the ORM object itself, for private methods."""
-    layout = Layout((info.row,), lambda records, related: [record[0] for record in records])
-    return Shape(info, info.row, lambda: layout, is_row=True)
+def row_shape(info: RowInfo[TRow], loads: Sequence[Chain] = ()) -> Shape[TRow, TRow]:
+    """Give the shape of the ORM object itself, for private methods, with what is loaded of the rows around it."""
+    return Shape(info, info.row, lambda: _row_layout(cast("Any", info.row), tuple(loads)), is_row=True)
 
 
-def converted_shape(info: RowInfo[TRow], into: Any, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
-    """Give the shape of what a function makes of the ORM object."""
-    build = checked_builder(into, lambda records: [to_data(record[0]) for record in records])
-    layout = Layout((info.row,), lambda records, related: build(records))
-    return Shape(info, into, lambda: layout, is_row=True)
+@cache
+def _row_layout(row: type[Any], loads: tuple[Chain, ...]) -> Layout:
+    wanted = steps(row_info(row), loads)
+    return Layout(
+        (row,),
+        lambda records, related: [record[0] for record in records],
+        returnable=not wanted,  # RETURNING loads columns alone
+        options=tuple(step.option() for step in wanted),
+        is_several=not all(step.is_one_statement for step in wanted),
+    )
+
+
+def converted_shape(shape: Shape[TRow, Any], into: Any, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
+    """Give the shape of what a function makes of the ORM object, with what is loaded of the rows around it."""
+
+    def convert(records: Sequence[Record]) -> list[TData]:
+        return [to_data(record[0]) for record in records]
+
+    build = checked_builder(into, naming_what_is_missing(shape.info, convert))
+    plan = shape.plan
+    return Shape(shape.info, into, lambda: replace(plan(), make=lambda records, related: build(records)), is_row=True)
 
 
 def data_shape(info: RowInfo[TRow], into: type[TData]) -> Shape[TRow, TData]:

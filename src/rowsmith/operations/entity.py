@@ -22,7 +22,7 @@ from rowsmith.errors import (
 )
 from rowsmith.execution import Origin
 from rowsmith.execution.kinds import is_sqlstate
-from rowsmith.mapping import RowInfo, Shape, data_shape, nearest, row_info, row_shape
+from rowsmith.mapping import Loads, RowInfo, Shape, checked_loads, data_shape, nearest, row_info, row_shape
 from rowsmith.mapping.constraints import item_named, names_in, table_named
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.next_value import NextValue
@@ -41,7 +41,8 @@ class Rules(TypedDict, total=False):
     ``not_found`` and the values of ``violations`` make a domain's own errors from a message, see :data:`Violations`;
     ``soft_delete`` hides deleted rows; ``scope_required`` refuses calls without a scope;
     ``domain`` is the noun in error codes, by default the row's; ``conflict`` is the unique key that upserts go by,
-    the primary key without it; ``next_value`` numbers rows within a parent.
+    the primary key without it; ``next_value`` numbers rows within a parent; ``loads`` names the relationships
+    (``TalkRow.speaker``, or a chain of them as a tuple) and deferred columns that are loaded with whole rows.
     """
 
     not_found: ErrorFactory
@@ -51,6 +52,7 @@ class Rules(TypedDict, total=False):
     domain: str | None
     conflict: Conflict | None
     next_value: NextValue | None
+    loads: Loads
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Entity(Generic[TRow_co, TData_co]):
     domain: str
     conflict: Conflict
     next_value: NextValue | None
+    loads: Loads = ()
 
     def origin(self, operation: str, *, deletes: bool = False, writes: Collection[str] | None = None) -> Origin:
         """Say whose call a statement is; ``writes`` are the attributes that an UPDATE changes."""
@@ -108,7 +111,7 @@ class Entity(Generic[TRow_co, TData_co]):
         """Give the same entity with another shape of data; None keeps this one."""
         if into is None:
             return cast("Entity[TRow_co, TOther]", self)
-        return cast("Entity[TRow_co, TOther]", replace(cast("Any", self), shape=shape_for(self.info, into)))
+        return cast("Entity[TRow_co, TOther]", replace(cast("Any", self), shape=shape_for(self.info, into, self.loads)))
 
 
 def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpack[Rules]) -> Entity[TRow, TData]:
@@ -125,9 +128,16 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
         conflict.resolve(info)
     if next_value is not None:
         next_value.foreign_key(info)
+    loads = checked_loads(info, rules.get("loads") or ())
+    shape = shape_for(info, into, loads)
+    if loads and not shape.is_row:
+        raise MappingError(
+            f"loads is for whole rows, and {shape.into.__name__} selects columns: override to_data(row), or nest the "
+            "related rows' data in it"
+        )
     return Entity(
         info=info,
-        shape=shape_for(info, into),
+        shape=shape,
         not_found=rules.get("not_found", EntityNotFound),
         violations=violations,
         soft_delete=_own_soft_delete(info, rules.get("soft_delete")),
@@ -135,13 +145,14 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
         domain=rules.get("domain") or info.domain,
         conflict=conflict or Conflict(),
         next_value=next_value,
+        loads=loads,
     )
 
 
-def shape_for(info: RowInfo[TRow], into: type[TData] | None) -> Shape[TRow, TData]:
-    """Give the shape of a data class, or of the row itself."""
+def shape_for(info: RowInfo[TRow], into: type[TData] | None, loads: Loads = ()) -> Shape[TRow, TData]:
+    """Give the shape of a data class, or of the row itself, with what is loaded of the rows around it."""
     if into is None or cast("Any", into) is info.row:
-        return cast("Shape[TRow, TData]", row_shape(info))
+        return cast("Shape[TRow, TData]", row_shape(info, checked_loads(info, loads)))
     return data_shape(info, into)
 
 

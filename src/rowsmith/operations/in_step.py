@@ -34,3 +34,12 @@ async def keep_in_step(call: Call[object, object], keys: Sequence[Key], *, seen:
     for chunk in key_chunks(found, dialect, info.key_columns):
         again = limited(select(info.row), keys_condition(info, chunk, dialect)).options(lazyload("*"))
         await call.execute(again, {"populate_existing": False})
+
+
+def forget(call: Call[object, object], keys: Sequence[Key]) -> None:
+    """Take the objects out of the session whose rows were removed: reading or returning them has put them there."""
+    identities = call.db_sess.identity_map
+    for key in keys if len(identities) else ():
+        item = identities.get(call.info.mapper.identity_key_from_primary_key(key))
+        if item is not None:
+            call.db_sess.expunge(item)

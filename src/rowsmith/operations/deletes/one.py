@@ -10,6 +10,7 @@ from sqlalchemy.sql.dml import ReturningDelete
 from rowsmith.conditions import limited
 from rowsmith.errors import RefusedByTrigger
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.in_step import forget
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.updates.one import is_there
 from rowsmith.scope import Limits, SearchScope
@@ -39,8 +40,8 @@ class Purger(Operation[TRow, TData]):
                 raise RefusedByTrigger
         if record is None:
             raise call.absent([pk])
-        if self.entity.shape.is_row and record[0] in call.db_sess:
-            call.db_sess.expunge(record[0])  # RETURNING put the object there, but its row is gone
+        if self.entity.shape.is_row:
+            forget(call, [call.info.key(pk)])
         return self.entity.shape.build(record) if before is None else before[0]
 
     def statement(self, pk: Any, limits: Limits) -> ReturningDelete[*tuple[Any, ...]]:

@@ -18,7 +18,7 @@ from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import refused_change, scope_first
-from rowsmith.operations.in_step import keep_in_step
+from rowsmith.operations.in_step import forget, keep_in_step
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.updates.statement import (
@@ -111,9 +111,8 @@ class BatchWriter(Generic[TRow, TData]):
 
         with collector_paused():
             done = await self._write(target, statement, target.chunks())
-            for item in done.values() if self.entity.shape.is_row else ():
-                if isinstance(item, self.entity.info.row) and item in self.call.db_sess:
-                    self.call.db_sess.expunge(item)  # RETURNING put the object there, but its row is gone
+            if self.entity.shape.is_row:
+                forget(self.call, self._keys_in(done))
             return await self._report(done, before)
 
     async def _nested(self, target: Targets[TRow, TData]) -> dict[Key, TData] | None:

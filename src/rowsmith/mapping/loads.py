@@ -1,0 +1,269 @@
+"""Loads: what is read beside the columns of a whole row, so that ``to_data`` finds it there.
+
+Nothing loads itself in asyncio. What a repository declares, and what the mapping loads of itself
+(``lazy="joined"``), is loaded with the rows: to-one by a join, to-many by one further statement for many rows
+together, which neither multiplies rows nor keeps a stream from being one.
+"""
+
+from __future__ import annotations
+
+import inspect as python_inspect
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from traceback import walk_tb
+from typing import Any, NoReturn, TypeAlias, cast
+
+from pydantic import ValidationError
+from sqlalchemy import exc, inspect
+from sqlalchemy.orm import (
+    InstrumentedAttribute,
+    Mapper,
+    RelationshipProperty,
+    Session,
+    attributes,
+    joinedload,
+    object_session,
+    selectinload,
+    undefer,
+)
+from sqlalchemy.orm import exc as orm_exc
+
+from rowsmith.errors import MappingError, kind_of
+from rowsmith.mapping.relationships import is_single
+from rowsmith.mapping.row import RowInfo, nearest
+
+Loads: TypeAlias = Sequence[InstrumentedAttribute[Any] | tuple[InstrumentedAttribute[Any], ...]]
+"""Relationships (``TalkRow.speaker``) and deferred columns of a row, and chains of them, each of the one before."""
+
+Chain: TypeAlias = tuple[InstrumentedAttribute[Any], ...]
+
+_EAGER = ("joined", "selectin", "subquery", "immediate", False)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to load, and what of the rows that it leads to."""
+
+    attribute: Any
+    below: dict[str, Step] = field(default_factory=dict[str, "Step"])
+
+    @property
+    def relationship(self) -> RelationshipProperty[Any] | None:
+        """The relationship; None where it is a column."""
+        found = self.attribute.property
+        return found if isinstance(found, RelationshipProperty) else None
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether it comes in the same statement as the rows."""
+        relationship = self.relationship
+        return relationship is None or is_single(relationship)
+
+    @property
+    def is_one_statement(self) -> bool:
+        """Whether it and everything below comes so."""
+        return self.is_joined and all(step.is_one_statement for step in self.below.values())
+
+    def option(self) -> Any:
+        """Give the option of a SELECT that loads it."""
+        if self.relationship is None:
+            return undefer(self.attribute)
+        load = joinedload(self.attribute) if self.is_joined else selectinload(self.attribute)
+        return load.options(*(step.option() for step in self.below.values()))
+
+
+def checked_loads(info: RowInfo[Any], loads: Any) -> tuple[Chain, ...]:
+    """Give what a repository declares as chains, without configuring mappers.
+
+    Raises:
+        MappingError: it is no list of relationships and deferred columns, beginning at the row.
+    """
+    example = f"write loads = [{info.row.__name__}.some_relationship]"
+    if not isinstance(loads, Sequence) or isinstance(loads, str):
+        raise MappingError(f"loads is a list of relationships, not {kind_of(loads)}: {example}")
+    chains = [item if isinstance(item, tuple) else (item,) for item in cast("Sequence[Any]", loads)]
+    known: list[type[Any]] = [info.row]
+    for chain in chains:
+        if not chain:
+            raise MappingError(f"a chain of loads names at least one relationship: {example}")
+        for item in chain:
+            _check_one(info, item, example)
+        if len(known) == 1 and not _fits(chain[0], info.row):
+            raise MappingError(f"loads names {chain[0]}, which is nothing of {info.row.__name__}: begin at the row")
+        known.append(chain[-1].class_)
+    return tuple(cast("list[Chain]", chains))
+
+
+def _check_one(info: RowInfo[Any], item: Any, example: str) -> None:
+    if not isinstance(item, InstrumentedAttribute):
+        names = _names(info.mapper) if isinstance(item, str) else ()
+        raise MappingError(f"loads holds {kind_of(item)}{nearest(str(item), names) if names else ''}: {example}")
+    found = _property(item)
+    if not isinstance(found, RelationshipProperty) and not getattr(found, "deferred", False):
+        raise MappingError(f"loads names {item}, which is neither a relationship nor a deferred column: {example}")
+
+
+def _property(attribute: InstrumentedAttribute[Any]) -> Any:
+    # By way of the mapper, because the attribute's own .property would configure every mapper there is.
+    return inspect(attribute.class_).get_property(attribute.key, _configure_mappers=False)
+
+
+def _names(mapper: Mapper[Any]) -> list[str]:
+    return [key for key, found in mapper._init_properties.items() if isinstance(found, RelationshipProperty)]
+
+
+def _fits(attribute: Any, row: type[Any]) -> bool:
+    return issubclass(row, attribute.class_) or issubclass(attribute.class_, row)
+
+
+def steps(info: RowInfo[Any], chains: Sequence[Chain]) -> list[Step]:
+    """Give everything to be loaded with a row; mappers are configured.
+
+    Raises:
+        MappingError: an attribute is nothing of the row that its chain has come to.
+    """
+    root: dict[str, Step] = {}
+    for chain in chains:
+        _attach(info.mapper, root, chain)
+    _add_eager(info.mapper, root, (info.mapper,))
+    return list(root.values())
+
+
+def _attach(mapper: Mapper[Any], root: dict[str, Step], chain: Chain) -> None:
+    """Put a chain where it begins: at the row, or at every row declared before that it is an attribute of."""
+    begins = [(mapper, root)] if _fits(chain[0], mapper.class_) else list(_places(root, chain[0]))
+    if not begins:
+        raise MappingError(
+            f"loads names {chain[0]}, which is nothing of {mapper.class_.__name__} nor of what is loaded before it: "
+            f"write the way to it, as in ({mapper.class_.__name__}.some_relationship, {chain[0]})"
+        )
+    for at, below in begins:
+        _walk(at, below, chain)
+
+
+def _places(below: dict[str, Step], attribute: Any) -> Iterator[tuple[Mapper[Any], dict[str, Step]]]:
+    for step in below.values():
+        if step.relationship is not None:
+            if _fits(attribute, step.relationship.mapper.class_):
+                yield step.relationship.mapper, step.below
+            yield from _places(step.below, attribute)
+
+
+def _walk(mapper: Mapper[Any], below: dict[str, Step], chain: Chain) -> None:
+    for given in chain:
+        if not _fits(given, mapper.class_):
+            raise MappingError(f"loads names {given} after {mapper.class_.__name__}, of which it is nothing")
+        own = getattr(mapper.class_, given.key) if issubclass(mapper.class_, given.class_) else given
+        step = below.setdefault(given.key, Step(own))
+        if step.relationship is None:
+            if given is not chain[-1]:
+                raise MappingError(f"loads names {given}, a column, and something after it: a column ends a chain")
+            return
+        mapper, below = step.relationship.mapper, step.below
+
+
+def _add_eager(mapper: Mapper[Any], below: dict[str, Step], path: tuple[Mapper[Any], ...]) -> None:
+    """Add what the mapping itself loads, as far as SQLAlchemy would follow it."""
+    for relationship in mapper.relationships:
+        further = relationship.mapper not in path
+        if (depth := cast("int | None", relationship.join_depth)) is not None:
+            further = len(path) <= depth
+        if relationship.lazy in _EAGER and further:
+            below.setdefault(relationship.key, Step(getattr(mapper.class_, relationship.key)))
+        if (step := below.get(relationship.key)) is not None:
+            _add_eager(relationship.mapper, step.below, (*path, relationship.mapper))
+
+
+Build: TypeAlias = Callable[[Sequence[Sequence[Any]]], list[Any]]
+
+
+def naming_what_is_missing(info: RowInfo[Any], build: Build) -> Build:
+    """Say of a ``to_data`` that touches what is not loaded what it was, and how to have it loaded.
+
+    Raises:
+        MappingError: from what is given back, instead of SQLAlchemy's own error about greenlets or ``lazy="raise"``.
+    """
+
+    def build_told(records: Sequence[Sequence[Any]]) -> list[Any]:
+        try:
+            with _sending_nothing(object_session(records[0][0]) if records else None):
+                return build(records)
+        except (exc.InvalidRequestError, orm_exc.DetachedInstanceError) as error:
+            touched = _touched(error)
+            if touched is None:
+                raise
+        except ValidationError as error:
+            touched = _touched_by_pydantic(info.mapper, error)
+            if touched is None:
+                raise
+        raise _missing(info, *touched)
+
+    return build_told
+
+
+@contextmanager
+def _sending_nothing(session: Session | None) -> Generator[None]:
+    """Have an attribute that would load itself fail before anything of it comes to the driver, outside a greenlet."""
+    if session is None:
+        yield
+        return
+    own = vars(session).get("execute")
+    vars(session)["execute"] = _refuse
+    try:
+        yield
+    finally:
+        del vars(session)["execute"]
+        if own is not None:
+            vars(session)["execute"] = own
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise exc.InvalidRequestError("to_data sends no statements: what it needs is declared by loads = [...]")
+
+
+def _touched(error: BaseException) -> tuple[type[Any], str] | None:
+    """Give the class and name of the attribute that was being loaded when an error was raised."""
+    found = None
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code.co_filename == attributes.__file__ and frame.f_code.co_name == "get":
+            impl: Any = frame.f_locals.get("self")
+            if isinstance(getattr(impl, "key", None), str) and python_inspect.isclass(getattr(impl, "class_", None)):
+                found = impl.class_, impl.key
+    return found
+
+
+def _touched_by_pydantic(mapper: Mapper[Any], error: ValidationError) -> tuple[type[Any], str] | None:
+    """Do the same where pydantic read the attributes of a row, and kept of the error no more than its words."""
+    for item in error.errors(include_url=False, include_input=False):
+        names = [part for part in item["loc"] if isinstance(part, str)]
+        if item["type"] == "get_attribute_error" and names:
+            at = mapper
+            for name in names[:-1]:
+                at = at.relationships[name].mapper if name in at.relationships else at
+            if at.has_property(names[-1]):
+                return at.class_, names[-1]
+    return None
+
+
+def _missing(info: RowInfo[Any], owner: type[Any], name: str) -> MappingError:
+    way = _way(info.mapper, owner, (info.mapper,))
+    chain = ", ".join([*way, f"{owner.__name__}.{name}"])
+    told = f"[{chain}]" if not way else f"[({chain})]"
+    return MappingError(
+        f"to_data reads {owner.__name__}.{name}, which is not loaded with {info.row.__name__}: "
+        f"declare loads = {told} in the repository"
+    )
+
+
+def _way(mapper: Mapper[Any], owner: type[Any], path: tuple[Mapper[Any], ...]) -> list[str]:
+    """Give the names of the relationships from a row to the one with an attribute; none for the row itself."""
+    if issubclass(mapper.class_, owner) or issubclass(owner, mapper.class_):
+        return []
+    ways = [
+        [f"{mapper.class_.__name__}.{found.key}", *further]
+        for found in mapper.relationships
+        if found.mapper not in path
+        and ((further := _way(found.mapper, owner, (*path, found.mapper))) or issubclass(found.mapper.class_, owner))
+    ]
+    return min(ways, key=len, default=[])

@@ -1,0 +1,88 @@
+"""Relationships: how many rows they lead to, and by what. Asked of complete mappers only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias, cast
+
+from sqlalchemy import Column, ForeignKeyConstraint, Table, UniqueConstraint
+from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+
+from rowsmith.conditions import bare
+from rowsmith.mapping.row import row_info
+
+Pairs: TypeAlias = list[tuple[Column[Any], Column[Any]]]
+"""The columns that are equal on both sides of a relationship: this row's, and the related one's."""
+
+
+def is_single(relationship: RelationshipProperty[Any]) -> bool:
+    """Say whether a join to the related rows cannot multiply: their key, or a unique one, stands in it."""
+    if relationship.direction is not RelationshipDirection.MANYTOONE or relationship.uselist:
+        return False
+    reached = {remote for _, remote in equal_pairs(relationship)}
+    return not leads_to_alias(relationship) and any(key <= reached for key in _unique_keys(relationship))
+
+
+def is_certain(relationship: RelationshipProperty[Any]) -> bool:
+    """Say whether every row has its related one: a NOT NULL foreign key to it, and no further condition."""
+    if relationship.direction is not RelationshipDirection.MANYTOONE or not is_plain(relationship):
+        return False
+    pairs = equal_pairs(relationship)
+    return all(not local.nullable for local, _ in pairs) and any(set(pairs) <= key for key in _foreign_keys(pairs))
+
+
+def is_plain(relationship: RelationshipProperty[Any]) -> bool:
+    """Say whether a relationship joins whole tables by nothing but equal columns."""
+    if relationship.secondary is not None or leads_to_alias(relationship):
+        return False
+    # A class that shares its table with others leads to some of the rows only.
+    whole = not row_info(relationship.mapper.class_).own_rows
+    return whole and len(equal_pairs(relationship)) == len(list(_conditions(relationship.primaryjoin)))
+
+
+def leads_to_alias(relationship: RelationshipProperty[Any]) -> bool:
+    """Say whether a relationship leads to an ``aliased(...)`` of a class, perhaps over a subquery."""
+    return bool(cast("Any", relationship.entity).is_aliased_class)
+
+
+def equal_pairs(relationship: RelationshipProperty[Any]) -> Pairs:
+    """Give the pairs of columns that the relationship has to be equal, without what else it asks."""
+    known = cast("Pairs", relationship.local_remote_pairs)
+    found: Pairs = []
+    for condition in _conditions(relationship.primaryjoin):
+        if isinstance(condition, BinaryExpression) and condition.operator is operators.eq:
+            sides = {bare(condition.left), bare(condition.right)}
+            found += [pair for pair in known if sides == set(pair)]
+    return found
+
+
+def _conditions(join: Any) -> Iterator[Any]:
+    """Give the conditions that all have to hold, whatever stands in parentheses."""
+    given = bare(join)
+    if isinstance(given, BooleanClauseList) and given.operator is operators.and_:
+        for clause in given.clauses:
+            yield from _conditions(clause)
+    else:
+        yield given
+
+
+def _unique_keys(relationship: RelationshipProperty[Any]) -> Iterator[set[Any]]:
+    yield set(relationship.mapper.primary_key)
+    table: Any = relationship.mapper.local_table
+    if isinstance(table, Table):
+        yield from (set(item.columns) for item in table.constraints if isinstance(item, UniqueConstraint))
+        yield from (set(index.columns) for index in table.indexes if _is_unique(index))
+
+
+def _is_unique(index: Any) -> bool:
+    partial = any(index.dialect_options[name].get("where") is not None for name in ("postgresql", "sqlite"))
+    return index.unique and not partial and all(isinstance(item, Column) for item in index.expressions)
+
+
+def _foreign_keys(pairs: Pairs) -> Iterator[set[tuple[Any, Any]]]:
+    """Give the pairs of columns of each foreign key of this row's tables."""
+    for table in {local.table for local, _ in pairs}:
+        for key in cast("Table", table).foreign_key_constraints:
+            yield {(element.parent, element.column) for element in cast("ForeignKeyConstraint", key).elements}

@@ -1,0 +1,449 @@
+"""Loads: what an overridden ``to_data`` needs beside columns is loaded in every operation, or named where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from rowsmith import (
+    Creator,
+    CursorForwardPagination,
+    Database,
+    DBSource,
+    MappingError,
+    OptionalState,
+    Patch,
+    Querier,
+    Repository,
+    Spec,
+)
+from rowsmith.testing import WithTables
+from support import count_statements
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class FirmRow(Base):
+    __tablename__ = "load_firms"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str]
+
+
+class SpeakerRow(Base):
+    __tablename__ = "load_speakers"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    firm_id: Mapped[int] = mapped_column(ForeignKey("load_firms.id"))
+
+    firm: Mapped[FirmRow] = relationship(lazy="raise")
+    talks: Mapped[list[TalkRow]] = relationship(back_populates="speaker")
+
+
+class TalkRow(Base):
+    __tablename__ = "load_talks"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    speaker_id: Mapped[int] = mapped_column(ForeignKey("load_speakers.id"))
+    paper: Mapped[str] = mapped_column(server_default="-", deferred=True)
+    slides: Mapped[str] = mapped_column(server_default="-", deferred=True, deferred_raiseload=True)
+
+    speaker: Mapped[SpeakerRow] = relationship(back_populates="talks")
+    comments: Mapped[list[CommentRow]] = relationship(order_by="CommentRow.id", cascade="all, delete-orphan")
+
+
+class CommentRow(Base):
+    __tablename__ = "load_comments"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    talk_id: Mapped[int] = mapped_column(ForeignKey("load_talks.id", ondelete="CASCADE"))
+    text: Mapped[str]
+
+
+@dataclass(frozen=True)
+class Talk:
+    title: str
+    speaker: str
+    firm: str
+    comments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TalkCreate(Spec[TalkRow]):
+    id: int
+    title: str
+    speaker_id: int = 1
+
+
+@dataclass(frozen=True)
+class TalkPatch(Patch[TalkRow]):
+    title: OptionalState[str] = OptionalState.nop()
+    speaker_id: OptionalState[int] = OptionalState.nop()
+
+
+def talk_of(row: TalkRow) -> Talk:
+    return Talk(row.title, row.speaker.name, row.speaker.firm.title, tuple(item.text for item in row.comments))
+
+
+class TalkRepository(Repository[TalkRow, Talk, int]):
+    loads = [(TalkRow.speaker, SpeakerRow.firm), TalkRow.comments]
+
+    def to_data(self, row: TalkRow) -> Talk:
+        return talk_of(row)
+
+
+TABLES = (FirmRow, SpeakerRow, TalkRow, CommentRow)
+FIRST, SECOND = Talk("a", "ann", "acme", ("x", "y")), Talk("b", "bob", "acme", ())
+
+
+async def fill(db: Database) -> None:
+    async with db.begin_session() as session:
+        await session.execute(sa.insert(FirmRow), [{"id": 1, "title": "acme"}])
+        people = [{"id": 1, "name": "ann", "firm_id": 1}, {"id": 2, "name": "bob", "firm_id": 1}]
+        await session.execute(sa.insert(SpeakerRow), people)
+        talks = [{"id": 1, "title": "a", "speaker_id": 1}, {"id": 2, "title": "b", "speaker_id": 2}]
+        await session.execute(sa.insert(TalkRow), talks)
+        await session.execute(
+            sa.insert(CommentRow), [{"id": n, "talk_id": 1, "text": t} for n, t in ((1, "x"), (2, "y"))]
+        )
+
+
+@pytest.fixture
+async def db(any_tables: WithTables) -> AsyncIterator[Database]:
+    async with any_tables(*TABLES) as db:
+        await fill(db)
+        yield db
+
+
+async def test_reads_load_what_to_data_needs(db: Database) -> None:
+    """Every read gives whole data: to-one by a join, to-many by one statement for all rows together."""
+    talks = TalkRepository(db)
+    for read in (lambda: talks.get(1), lambda: talks.find(1)):
+        with count_statements(db) as sent:
+            assert await read() == FIRST
+        assert len(sent) == 2
+    with count_statements(db) as sent:
+        page = await talks.search(None, None, CursorForwardPagination(5), orders=[TalkRow.title.desc()])
+        assert page.items == (SECOND, FIRST)
+        assert await talks.batch_get([2, 1]) == [SECOND, FIRST]
+        assert [item async for item in talks.stream(orders=[TalkRow.title])] == [FIRST, SECOND]
+    assert len(sent) == 6
+
+
+async def test_writes_load_what_to_data_needs(db: Database) -> None:
+    """Created, changed and upserted rows are given whole."""
+    talks = TalkRepository(db)
+    with count_statements(db) as sent:
+        assert await talks.create(TalkCreate(3, "c")) == Talk("c", "ann", "acme", ())
+    assert len(sent) == 3
+    moved = TalkPatch(speaker_id=OptionalState.update(2))
+    assert await talks.update(1, moved) == Talk("a", "bob", "acme", ("x", "y"))
+    assert await talks.update(1, TalkPatch()) == Talk("a", "bob", "acme", ("x", "y"))
+    assert (await talks.upsert(TalkCreate(1, "d"))).data == Talk("d", "ann", "acme", ("x", "y"))
+    assert (await talks.upsert(TalkCreate(9, "e"))).data == Talk("e", "ann", "acme", ())
+
+
+async def test_batches_load_what_to_data_needs(db: Database) -> None:
+    """Batches too, in a number of statements that does not grow with the rows."""
+    talks, new = TalkRepository(db), Talk("n", "ann", "acme", ())
+    with count_statements(db) as sent:
+        assert await talks.batch_create([TalkCreate(n, "n") for n in range(10, 60)]) == [new] * 50
+    assert len(sent) < 6
+    ids, changed = list(range(10, 60)), Talk("m", "ann", "acme", ())
+    patch = TalkPatch(title=OptionalState.update("m"))
+    with count_statements(db) as sent:
+        assert (await talks.batch_update(ids, patch)).succeeded == [changed] * 50
+    assert len(sent) < 6
+    assert (await talks.batch_update_each({1: patch})).succeeded == [Talk("m", "ann", "acme", ("x", "y"))]
+    partial = await talks.batch_create_partial([TalkCreate(70, "n"), TalkCreate(1, "n")])
+    assert [item.data for item in partial.succeeded] == [new]
+    upserted = (await talks.batch_upsert([TalkCreate(1, "u"), TalkCreate(71, "n")])).succeeded
+    assert [item.data for item in upserted] == [Talk("u", "ann", "acme", ("x", "y")), new]
+    partial = await talks.batch_update_partial({1: patch})
+    assert [item.data for item in partial.succeeded] == [Talk("m", "ann", "acme", ("x", "y"))]
+
+
+async def test_removed_rows_are_given_as_they_were(db: Database) -> None:
+    """Purged rows are read, with what belongs to them, while they are still there; no object of them stays."""
+    talks = TalkRepository(db)
+    async with db.unit_of_work() as unit:
+        assert await talks.purge(1) == FIRST
+        assert not [item for item in unit.session.identity_map.values() if isinstance(item, TalkRow)]
+        assert (await talks.batch_purge([2, 3])).succeeded == [SECOND]
+        assert await unit.session.get(TalkRow, 2) is None
+    assert await talks.count() == 0
+
+
+async def test_operation_objects_take_the_rule_too(db: Database) -> None:
+    """``Querier(TalkRow, loads=[...])`` gives rows with their related ones, and a flat list of them is a chain."""
+    rules: Any = {"loads": [TalkRow.speaker, SpeakerRow.firm, TalkRow.paper]}
+    async with db.begin_session() as session:
+        row = await Querier(TalkRow, **rules).query(session, 1)
+        assert (row.speaker.firm.title, row.paper) == ("acme", "-")
+    async with db.begin_session() as session:
+        made = await Creator(TalkRow, **rules).create(session, TalkCreate(5, "e"))
+        assert (made.speaker.firm.title, made.paper) == ("acme", "-")
+    source = DBSource(db, TalkRow, **rules)
+    assert (await source.read(source.querier.query, 2)).speaker.name == "bob"
+
+
+class Touching(Repository[TalkRow, Talk, int]):
+    touch: ClassVar[Any] = staticmethod(lambda row: row.speaker)
+
+    def to_data(self, row: TalkRow) -> Talk:
+        return self.touch(row)
+
+
+@pytest.mark.parametrize(
+    "touch, named, declared",
+    [
+        (lambda row: row.speaker.name, "TalkRow.speaker", "[TalkRow.speaker]"),
+        (lambda row: list(row.comments), "TalkRow.comments", "[TalkRow.comments]"),
+        (lambda row: row.paper, "TalkRow.paper", "[TalkRow.paper]"),
+        (lambda row: row.slides, "TalkRow.slides", "[TalkRow.slides]"),
+    ],
+)
+async def test_what_is_not_loaded_is_named(db: Database, touch: Any, named: str, declared: str) -> None:
+    """Whatever the verb, the error says what was touched and what to declare; nothing is written."""
+
+    class Careless(Touching):
+        pass
+
+    Careless.touch = staticmethod(touch)
+    talks = Careless(db)
+    calls: list[Any] = [
+        lambda: talks.get(1),
+        lambda: talks.search(),
+        lambda: talks.batch_get([1]),
+        lambda: talks.create(TalkCreate(5, "e")),
+        lambda: talks.update(1, TalkPatch(title=OptionalState.update("z"))),
+        lambda: talks.batch_update([1], TalkPatch(title=OptionalState.update("z"))),
+        lambda: talks.batch_create([TalkCreate(5, "e")]),
+        lambda: talks.upsert(TalkCreate(5, "e")),
+        lambda: talks.purge(2),
+        lambda: talks.batch_purge([2]),
+        lambda: anext(aiter(talks.stream())),
+    ]
+    for call in calls:
+        with pytest.raises(MappingError) as told:
+            await call()
+        assert f"to_data reads {named}, which is not loaded" in str(told.value)
+        assert f"loads = {declared}" in str(told.value)
+        assert told.value.__cause__ is told.value.__context__ is None
+    assert await talks.count() == 2
+
+
+async def test_the_way_to_what_is_not_loaded_is_named(db: Database) -> None:
+    """What is missing further away is named as a chain; ``lazy="raise"`` is such a thing too."""
+
+    class Near(Repository[TalkRow, Talk, int]):
+        loads = [TalkRow.speaker, TalkRow.comments]
+
+        def to_data(self, row: TalkRow) -> Talk:
+            return talk_of(row)
+
+    with pytest.raises(MappingError, match=r"SpeakerRow.firm.*loads = \[\(TalkRow.speaker, SpeakerRow.firm\)\]"):
+        await Near(db).get(1)
+
+
+class SpeakerModel(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+
+
+class TalkModel(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    title: str
+    speaker: SpeakerModel
+
+
+async def test_pydantic_that_reads_the_row_is_understood(db: Database) -> None:
+    """``model_validate(row)`` gets what is declared, and what is not is named although pydantic keeps the error."""
+
+    class Declared(Repository[TalkRow, TalkModel, int]):
+        loads = [TalkRow.speaker]
+
+        def to_data(self, row: TalkRow) -> TalkModel:
+            return TalkModel.model_validate(row)
+
+    class Forgotten(Repository[TalkRow, TalkModel, int]):
+        def to_data(self, row: TalkRow) -> TalkModel:
+            return TalkModel.model_validate(row)
+
+    assert (await Declared(db).get(1)).speaker.name == "ann"
+    with pytest.raises(MappingError, match=r"reads TalkRow.speaker.*loads = \[TalkRow.speaker\]"):
+        await Forgotten(db).get(1)
+
+
+async def test_errors_of_its_own_pass_unchanged(db: Database) -> None:
+    """An error that has nothing to do with loading is the application's."""
+
+    class Failing(Repository[TalkRow, Talk, int]):
+        def to_data(self, row: TalkRow) -> Talk:
+            raise sa.exc.InvalidRequestError("mine")
+
+    with pytest.raises(sa.exc.InvalidRequestError, match="mine"):
+        await Failing(db).get(1)
+
+
+@pytest.mark.parametrize(
+    "wrong, told",
+    [
+        ([TalkRow.title], "neither a relationship nor a deferred column"),
+        ([SpeakerRow.firm], "nothing of TalkRow"),
+        ([TalkRow.comments, FirmRow.title], "neither a relationship"),
+        (["speaker"], "loads holds"),
+        ("speaker", "loads is a list"),
+        (TalkRow.speaker, "loads is a list"),
+        ([()], "at least one"),
+    ],
+)
+def test_wrong_loads_are_refused_when_the_class_is_made(wrong: Any, told: str) -> None:
+    """A repository, and an operation object, says at once what of ``loads`` is none."""
+    with pytest.raises(MappingError, match=told):
+
+        class Wrong(Repository[TalkRow, Talk, int]):
+            loads = wrong
+
+            def to_data(self, row: TalkRow) -> Talk:
+                return talk_of(row)
+
+    with pytest.raises(MappingError, match=told):
+        Querier(TalkRow, loads=wrong)
+
+
+async def test_wrong_chains_are_refused_when_the_repository_is_made(db: Database) -> None:
+    """What only complete mappers can tell is told before the first call."""
+    for wrong in ([(TalkRow.comments, SpeakerRow.firm)], [TalkRow.comments, SpeakerRow.firm]):
+
+        class Wrong(Repository[TalkRow, Talk, int]):
+            loads = wrong
+
+            def to_data(self, row: TalkRow) -> Talk:
+                return talk_of(row)
+
+        with pytest.raises(MappingError, match=r"SpeakerRow\.firm"):
+            Wrong(db)
+
+
+def test_loads_are_for_whole_rows() -> None:
+    """A data class selects columns, so that ``loads`` beside it would do nothing."""
+
+    @dataclass(frozen=True)
+    class Plain:
+        title: str
+
+    with pytest.raises(MappingError, match="override to_data"):
+
+        class Wrong(Repository[TalkRow, Plain, int]):
+            loads = [TalkRow.speaker]
+
+
+class EagerBase(DeclarativeBase):
+    pass
+
+
+class NodeRow(EagerBase):
+    __tablename__ = "load_nodes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("load_nodes.id"))
+
+    joined: Mapped[list[LeafRow]] = relationship(lazy="joined", order_by="LeafRow.id", viewonly=True)
+    inner: Mapped[list[LeafRow]] = relationship(lazy="joined", innerjoin=True, viewonly=True)
+    selected: Mapped[list[LeafRow]] = relationship(lazy="selectin", order_by="LeafRow.id", viewonly=True)
+    subquery: Mapped[list[LeafRow]] = relationship(lazy="subquery", order_by="LeafRow.id", viewonly=True)
+    at_once: Mapped[list[LeafRow]] = relationship(lazy="immediate", order_by="LeafRow.id", viewonly=True)
+    parent: Mapped[NodeRow | None] = relationship(remote_side=id, lazy="joined", join_depth=2, viewonly=True)
+
+
+class LeafRow(EagerBase):
+    __tablename__ = "load_leaves"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    node_id: Mapped[int] = mapped_column(ForeignKey("load_nodes.id"))
+
+    veins: Mapped[list[VeinRow]] = relationship(lazy="joined", order_by="VeinRow.id", viewonly=True)
+
+
+class VeinRow(EagerBase):
+    __tablename__ = "load_veins"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    leaf_id: Mapped[int] = mapped_column(ForeignKey("load_leaves.id"))
+
+    leaf: Mapped[LeafRow] = relationship(lazy="joined", viewonly=True)
+
+
+@dataclass(frozen=True)
+class Node:
+    id: int
+    veins: tuple[tuple[int, ...], ...]
+    others: tuple[int, ...]
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class NodeCreate(Spec[NodeRow]):
+    id: int
+    name: str
+    parent_id: int | None = None
+
+
+@dataclass(frozen=True)
+class NodePatch(Patch[NodeRow]):
+    name: OptionalState[str] = OptionalState.nop()
+
+
+class NodeRepository(Repository[NodeRow, Node, int]):
+    def to_data(self, row: NodeRow) -> Node:
+        others = (len(row.inner), len(row.selected), len(row.subquery), len(row.at_once))
+        veins = tuple(tuple(vein.id for vein in leaf.veins) for leaf in row.joined)
+        return Node(row.id, veins, others, None if row.parent is None else row.parent.name)
+
+
+async def test_what_the_mapping_loads_of_itself_neither_multiplies_nor_loses_rows(any_tables: WithTables) -> None:
+    """Rows with ``lazy="joined"`` relationships to many, and others, are one row each in every verb."""
+    async with any_tables(NodeRow, LeafRow, VeinRow) as db:
+        nodes = NodeRepository(db)
+        async with db.begin_session() as session:
+            await session.execute(sa.insert(NodeRow), [{"id": 1, "name": "a", "parent_id": None}])
+            await session.execute(sa.insert(NodeRow), [{"id": 2, "name": "b", "parent_id": 1}])
+            await session.execute(sa.insert(LeafRow), [{"id": n, "node_id": 1} for n in (1, 2, 3)])
+            await session.execute(sa.insert(VeinRow), [{"id": n, "leaf_id": 1} for n in (1, 2)])
+        first, second = Node(1, ((1, 2), (), ()), (3, 3, 3, 3), None), Node(2, (), (0, 0, 0, 0), "a")
+        assert await nodes.get(1) == await nodes.find(1) == first
+        assert await nodes.batch_get([2, 1]) == [second, first]
+        assert (await nodes.search(None, None, CursorForwardPagination(1))).items == (first,)
+        page = await nodes.search(None, None, CursorForwardPagination(5), orders=[NodeRow.name.desc()])
+        assert page.items == (second, first)
+        assert [node async for node in nodes.stream()] == [first, second]
+        renamed = NodePatch(OptionalState.update("c"))
+        assert await nodes.update(1, renamed) == first
+        assert await nodes.update(1, NodePatch()) == first
+        assert (await nodes.batch_update([1], renamed)).succeeded == [first]
+        assert (await nodes.batch_update_each({1: renamed})).succeeded == [first]
+        made = await nodes.create(NodeCreate(3, "d", 1))
+        assert made == Node(3, (), (0, 0, 0, 0), "c")
+        assert (await nodes.batch_create([NodeCreate(4, "e"), NodeCreate(5, "f", 4)]))[1].parent == "e"
+        assert (await nodes.upsert(NodeCreate(1, "g"))).data == first
+        assert (await nodes.batch_upsert([NodeCreate(1, "h"), NodeCreate(9, "i")])).succeeded[0].data == first
+        assert (await nodes.purge(3)).parent == "h"
+        assert (await nodes.batch_purge([5, 4])).succeeded[0].parent == "e"
+        async with db.begin_session() as session:
+            locked = await Querier(NodeRow).query(session, 1, for_update=True)
+            assert len(locked.joined) == 3
