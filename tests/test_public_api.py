@@ -58,6 +58,7 @@ NAMES = [
     "LockNotAvailable",
     "MappingError",
     "MissingExtra",
+    "Nested",
     "NextValue",
     "NoPagination",
     "Not",

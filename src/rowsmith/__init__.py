@@ -48,7 +48,7 @@ from rowsmith.errors import (
     TransactionAborted,
     TransactionError,
 )
-from rowsmith.mapping import Expr, Patch, Spec, avg, count, max_, min_, sum_
+from rowsmith.mapping import Expr, Nested, Patch, Spec, avg, count, max_, min_, sum_
 from rowsmith.operations import (
     Aggregator,
     BatchCreator,
@@ -139,6 +139,7 @@ __all__ = [
     "LockNotAvailable",
     "MappingError",
     "MissingExtra",
+    "Nested",
     "NextValue",
     "NoPagination",
     "Not",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from rowsmith.mapping.expr import Aggregate, Expr, avg, count, max_, min_, sum_
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.loads import Loads, checked_loads
+from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.shape import Shape, converted_shape, data_shape, row_shape
 from rowsmith.mapping.types import Check
@@ -22,6 +23,7 @@ __all__ = [
     "Check",
     "Expr",
     "Loads",
+    "Nested",
     "Patch",
     "RowInfo",
     "Shape",

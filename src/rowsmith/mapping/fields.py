@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, cast, get_args, get_origin
 
@@ -14,6 +14,7 @@ from sqlalchemy.orm import RelationshipProperty
 from rowsmith.errors import MappingError
 from rowsmith.mapping.annotations import annotation, bare, options, private_annotations
 from rowsmith.mapping.expr import Aggregate, Expr
+from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, nearest
 
 
@@ -25,12 +26,13 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Nested:
-    """A field that names a relationship, and the data class its rows are given as."""
+class Wanted:
+    """How a field gives the rows of a relationship: as which data class, in what, and made into what."""
 
     into: type[Any]
     container: type[Any] | None
     is_optional: bool
+    convert: Callable[[Any], Any] | None = None
 
 
 class Untold(enum.Enum):
@@ -42,7 +44,7 @@ class Untold(enum.Enum):
 UNTOLD: Final = Untold.UNTOLD
 """A field whose annotation names what is not there yet."""
 
-Source: TypeAlias = Stored | Expr | Aggregate | RelationshipProperty[Any] | Literal[Untold.UNTOLD]
+Source: TypeAlias = Stored | Expr | Aggregate | Nested[Any] | RelationshipProperty[Any] | Literal[Untold.UNTOLD]
 """What a field is filled from; how a relationship's rows are given is read when mappers are complete."""
 
 
@@ -86,7 +88,8 @@ def _source(info: RowInfo[Any], into: type[Any], name: str, *, settled: bool) ->
         if settled:
             raise unresolvable(into, name, exc) from None
         return UNTOLD
-    if marker is not None:
+    is_related = info.mapper.has_property(name) and isinstance(info.mapper.get_property(name), RelationshipProperty)
+    if marker is not None and not (is_related and isinstance(marker, Nested)):
         return marker
     if name in info.columns:
         return Stored()
@@ -96,7 +99,6 @@ def _source(info: RowInfo[Any], into: type[Any], name: str, *, settled: bool) ->
             "where a field has another name or is computed, write Annotated[..., Expr(Row.column)]"
         )
     found: Any = info.mapper.get_property(name)
-    is_related = isinstance(found, RelationshipProperty)
     return cast("RelationshipProperty[Any]", found) if is_related else Stored(is_column=False)
 
 
@@ -116,15 +118,16 @@ def computed(into: type[Any], name: str) -> Expr | Aggregate | None:
         MappingError: the annotation cannot be resolved, so that nobody knows; or it has several.
     """
     try:
-        return _marker(into, name)
+        found = _marker(into, name)
     except NameError as exc:
         raise unresolvable(into, name, exc) from None
+    return None if isinstance(found, Nested) else found
 
 
-def _marker(into: type[Any], name: str) -> Expr | Aggregate | None:
-    found = [mark for mark in annotation(into, name)[1] if isinstance(mark, (Expr, Aggregate))]
+def _marker(into: type[Any], name: str) -> Expr | Aggregate | Nested[Any] | None:
+    found: list[Any] = [mark for mark in annotation(into, name)[1] if isinstance(mark, (Expr, Aggregate, Nested))]
     if len(found) > 1:
-        raise MappingError(f"{into.__name__}.{name} is computed in {len(found)} ways: write one Expr or aggregate")
+        raise MappingError(f"{into.__name__}.{name} is made in {len(found)} ways: write one Expr, aggregate or Nested")
     return found[0] if found else None
 
 
@@ -136,25 +139,34 @@ def unresolvable(into: type[Any], name: str, failure: NameError) -> MappingError
     )
 
 
-def nested(into: type[Any], name: str) -> Nested:
+def wanted(into: type[Any], name: str, *, is_many: bool) -> Wanted:
     """Read how a field gives a relationship's rows: ``UserData``, ``UserData | None`` or ``tuple[UserData, ...]``.
+
+    With a :class:`Nested` that converts, the field's type may be anything that is made of one row, or a tuple of it.
 
     Raises:
         MappingError: its annotation cannot be resolved, or is none of these.
     """
     try:
-        found = options(annotation(into, name)[0])
+        given, marks = annotation(into, name)
+        found = options(given)
     except NameError as exc:
         raise unresolvable(into, name, exc) from None
+    mark = next((mark for mark in marks if isinstance(mark, Nested)), None)
     is_optional = type(None) in found
-    wanted = [part for part in found if part is not type(None)]
-    item, container = _item(wanted[0]) if wanted else (None, None)
-    if len(wanted) != 1 or not isinstance(item, type) or (is_optional and container):
+    parts = [part for part in found if part is not type(None)]
+    if mark is not None and mark.convert is not None:
+        container = _item(parts[0])[1] if len(parts) == 1 and is_many else None
+        return Wanted(mark.into, container, is_optional, mark.convert)
+    item, container = _item(parts[0]) if parts else (None, None)
+    item = item if mark is None else mark.into
+    if len(parts) != 1 or not isinstance(item, type) or (is_optional and container):
         raise MappingError(
             f"{into.__name__}.{name} names a relationship: annotate it with the data class of its rows, "
-            "as UserData, UserData | None or tuple[UserData, ...]"
+            "as UserData, UserData | None or tuple[UserData, ...]; with anything else made of them as "
+            "Annotated[..., Nested(UserData, convert=...)]"
         )
-    return Nested(item, container, is_optional)
+    return Wanted(item, container, is_optional)
 
 
 def _item(given: Any) -> tuple[Any, type[Any] | None]:

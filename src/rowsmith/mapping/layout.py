@@ -8,7 +8,7 @@ nested. Related rows are given as they are: neither the scope nor soft deletion 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any, TypeAlias, cast
 
@@ -20,9 +20,10 @@ from sqlalchemy.sql.util import ClauseAdapter
 
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError
-from rowsmith.mapping.builders import builder
+from rowsmith.mapping.builders import builder, checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
-from rowsmith.mapping.fields import Nested, Source, Stored, nested, sources
+from rowsmith.mapping.fields import Source, Stored, Wanted, sources, wanted
+from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.relations import over, own_row
@@ -110,9 +111,19 @@ class _Level:
         Raises:
             MappingError: it nests itself, without an end.
         """
-        step = (relationship, into)
+        return self._longer((relationship, into), f"through {relationship}")
+
+    def inside(self, into: type[Any]) -> _Level:
+        """Give the level of a data class that is made of the same row.
+
+        Raises:
+            MappingError: it nests itself, without an end.
+        """
+        return replace(self, path=self._longer((None, into), "in the same row"))
+
+    def _longer(self, step: tuple[Any, type[Any]], how: str) -> tuple[Any, ...]:
         if step in self.path:
-            raise MappingError(f"{into.__name__} nests itself through {relationship}: write one data class a level")
+            raise MappingError(f"{step[1].__name__} nests itself {how}: write one data class a level")
         return (*self.path, step)
 
 
@@ -127,7 +138,7 @@ def layout_of(info: RowInfo[Any], into: type[Any]) -> Layout:
 
 def _layout(level: _Level, into: type[Any]) -> Layout:
     draft = _Draft()
-    make = draft.objects(level, into)
+    make = draft.objects(level, into, alone=True)
     given = sources(level.info, into)
     names = tuple(given) if all(source == Stored() for source in given.values()) else ()
     whole = not (draft.joins or draft.collections or any(map(_has_subquery, draft.selects)))
@@ -146,13 +157,12 @@ class _Draft:
         self.collections: list[Collection] = []
         self._places: dict[tuple[int, str], int] = {}
 
-    def objects(self, level: _Level, into: type[Any]) -> Make:
-        """Have the objects of a data class made of records."""
+    def objects(self, level: _Level, into: type[Any], *, alone: bool = False) -> Make:
+        """Have the objects of a data class made of records; ``alone`` says that these hold nothing else."""
         given = sources(level.info, into)
         build = builder(into, tuple(given))
-        start = len(self.selects)
         fields = [self._field(level, into, name, source) for name, source in given.items()]
-        if all(isinstance(source, (Stored, Expr)) for source in given.values()) and start == 0:
+        if all(isinstance(source, (Stored, Expr)) for source in given.values()) and alone:
             return lambda records, related: build(records)
         return lambda records, related: build(zip(*(field(records, related) for field in fields), strict=True))
 
@@ -176,19 +186,22 @@ class _Draft:
                 return _column(self._append(_placed(level, source).label(f"{name}_{len(self.selects)}")))
             case Aggregate():
                 raise MappingError(f"{into.__name__}.{name} is an aggregate: give this class to aggregate(...)")
+            case Nested():
+                made = self.objects(level.inside(source.into), source.into)
+                return _converted(made, source.into, source.convert)
             case _:
                 relationship = level.info.mapper.relationships[name]
                 return self._related(level, relationship, _agreed(into, name, relationship))
 
-    def _related(self, level: _Level, relationship: RelationshipProperty[Any], wanted: Nested) -> Make:
+    def _related(self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted) -> Make:
         path = level.below(relationship, wanted.into)
         if is_single(relationship):
-            return self._joined(level, relationship, wanted.into, path)
-        make = self._collected(level, relationship, wanted.into, path)
+            return self._joined(level, relationship, wanted, path)
+        make = self._collected(level, relationship, wanted, path)
         return _gathered(make, wanted.container)
 
     def _joined(
-        self, level: _Level, relationship: RelationshipProperty[Any], into: type[Any], path: tuple[Any, ...]
+        self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[Any, ...]
     ) -> Make:
         target = aliased(relationship.mapper.class_)
         is_outer = level.is_outer or not is_certain(relationship)
@@ -196,14 +209,15 @@ class _Draft:
         below = _Level(row_info(relationship.mapper.class_), target, path, is_outer)
         # The key, not "all NULL", says whether there is a row: every field wanted of it may well be NULL.
         presence = self.place(below, below.info.primary_key[0])
-        return _present(presence, self.objects(below, into))
+        made = self.objects(below, wanted.into)
+        return _present(presence, _converted(made, wanted.into, wanted.convert))
 
     def _collected(
-        self, level: _Level, relationship: RelationshipProperty[Any], into: type[Any], path: tuple[Any, ...]
+        self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[Any, ...]
     ) -> _Grouped:
         target = row_info(relationship.mapper.class_)
         entity = cast("Any", relationship.entity).entity if leads_to_alias(relationship) else target.row
-        layout = _layout(_Level(target, entity, path), into)
+        layout = _layout(_Level(target, entity, path), wanted.into)
         # Where the child itself says whose it is: the parent's column, and the child's.
         is_direct = relationship.direction is RelationshipDirection.ONETOMANY and is_plain(relationship)
         order: list[Any] = list(relationship.order_by or ())
@@ -221,6 +235,7 @@ class _Draft:
             found = layout.joined(joined)
         order += [getattr(entity, name) for name in target.primary_key]
         places = tuple(self.place(level, name) for name in names)
+        layout = replace(layout, make=_converted(layout.make, wanted.into, wanted.convert))
         self.collections.append(Collection(layout, found.order_by(*order), keys, places))
         return _Grouped(len(self.collections) - 1, places)
 
@@ -251,6 +266,14 @@ def _labelled(keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
 def _column(place: int) -> Make:
     value = itemgetter(place)
     return lambda records, related: list(map(value, records))
+
+
+def _converted(make: Make, into: type[Any], convert: Callable[[Any], Any] | None) -> Make:
+    """Have a field's values made of the objects that its columns were read as."""
+    if convert is None:
+        return make
+    build = checked_builder(into, lambda items: list(map(convert, items)))
+    return lambda records, related: build(make(records, related))
 
 
 def _present(place: int, make: Make) -> Make:
@@ -293,18 +316,18 @@ def _has_subquery(expression: Any) -> bool:
     return any(isinstance(part, SelectBase) for part in visitors.iterate(element))
 
 
-def _agreed(into: type[Any], name: str, relationship: RelationshipProperty[Any]) -> Nested:
+def _agreed(into: type[Any], name: str, relationship: RelationshipProperty[Any]) -> Wanted:
     """Read a relationship's field, and hold it against how many rows there may be.
 
     Raises:
         MappingError: the field says one and there may be many or none, or the other way round.
     """
-    wanted = nested(into, name)
-    kind = wanted.into.__name__
-    if relationship.uselist and wanted.container is None:
+    found = wanted(into, name, is_many=bool(relationship.uselist))
+    kind = found.into.__name__
+    if relationship.uselist and found.container is None:
         raise MappingError(f"{into.__name__}.{name}: {relationship} leads to many rows: write tuple[{kind}, ...]")
-    if not relationship.uselist and wanted.container is not None:
+    if not relationship.uselist and found.container is not None:
         raise MappingError(f"{into.__name__}.{name}: {relationship} leads to one row: write {kind}")
-    if not relationship.uselist and not wanted.is_optional and not is_certain(relationship):
+    if not relationship.uselist and not found.is_optional and not is_certain(relationship):
         raise MappingError(f"{into.__name__}.{name}: {relationship} may lead to no row: write {kind} | None")
-    return wanted
+    return found

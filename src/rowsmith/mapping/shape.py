@@ -19,6 +19,7 @@ from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import UNTOLD, Source, sources
 from rowsmith.mapping.layout import AnySelect, Layout, Record, layout_of
 from rowsmith.mapping.loads import Chain, naming_what_is_missing, steps
+from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, row_info
 
 TRow = TypeVar("TRow")
@@ -132,8 +133,11 @@ def _data_shape(row: type[Any], into: type[Any]) -> Shape[Any, Any]:
     return shape
 
 
-def _must_wait(info: RowInfo[Any], source: Source) -> bool:
+def _must_wait(info: RowInfo[Any], source: Source, around: tuple[type[Any], ...] = ()) -> bool:
     """Say whether other classes may have to be declared first."""
     if isinstance(source, Expr):
         return source.is_deferred
+    if isinstance(source, Nested) and source.into not in around:
+        inside = sources(info, source.into, settled=False).values()
+        return any(_must_wait(info, inner, (*around, source.into)) for inner in inside)
     return source is UNTOLD or (isinstance(source, RelationshipProperty) and not info.mapper.configured)
