@@ -79,7 +79,7 @@ def _relationship(attribute: Any) -> RelationshipProperty[Any]:
     found = getattr(attribute, "property", None)
     if not isinstance(found, RelationshipProperty):
         raise InvalidFilter(f"related takes a relationship such as GroupRow.members, not {kind_of(attribute)}")
-    return cast("RelationshipProperty[Any]", found)
+    return found
 
 
 def _is_closed(part: Any) -> bool:

@@ -127,7 +127,9 @@ def computed(into: type[Any], name: str) -> Expr | Aggregate | None:
 def _marker(into: type[Any], name: str) -> Expr | Aggregate | Nested[Any] | None:
     found: list[Any] = [mark for mark in annotation(into, name)[1] if isinstance(mark, (Expr, Aggregate, Nested))]
     if len(found) > 1:
-        raise MappingError(f"{into.__name__}.{name} is made in {len(found)} ways: write one Expr, aggregate or Nested")
+        raise MappingError(
+            f"{into.__name__}.{name} is computed in {len(found)} ways: write one Expr, aggregate or Nested"
+        )
     return found[0] if found else None
 
 

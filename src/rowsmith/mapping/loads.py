@@ -8,11 +8,11 @@ together, which neither multiplies rows nor keeps a stream from being one.
 from __future__ import annotations
 
 import inspect as python_inspect
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from traceback import walk_tb
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
 from sqlalchemy import exc, inspect
@@ -30,8 +30,11 @@ from sqlalchemy.orm import (
 from sqlalchemy.orm import exc as orm_exc
 
 from rowsmith.errors import MappingError, kind_of
+from rowsmith.mapping.generated import Build
 from rowsmith.mapping.relationships import is_single
 from rowsmith.mapping.row import RowInfo, nearest
+
+T = TypeVar("T")
 
 Loads: TypeAlias = Sequence[InstrumentedAttribute[Any] | tuple[InstrumentedAttribute[Any], ...]]
 """Relationships (``TalkRow.speaker``) and deferred columns of a row, and chains of them, each of the one before."""
@@ -82,7 +85,7 @@ def checked_loads(info: RowInfo[Any], loads: Any) -> tuple[Chain, ...]:
     example = f"write loads = [{info.row.__name__}.some_relationship]"
     if not isinstance(loads, Sequence) or isinstance(loads, str):
         raise MappingError(f"loads is a list of relationships, not {kind_of(loads)}: {example}")
-    chains = [item if isinstance(item, tuple) else (item,) for item in cast("Sequence[Any]", loads)]
+    chains: list[Chain] = [item if isinstance(item, tuple) else (item,) for item in loads]
     known: list[type[Any]] = [info.row]
     for chain in chains:
         if not chain:
@@ -91,8 +94,8 @@ def checked_loads(info: RowInfo[Any], loads: Any) -> tuple[Chain, ...]:
             _check_one(info, item, example)
         if len(known) == 1 and not _fits(chain[0], info.row):
             raise MappingError(f"loads names {chain[0]}, which is nothing of {info.row.__name__}: begin at the row")
-        known.append(chain[-1].class_)
-    return tuple(cast("list[Chain]", chains))
+        known.append(cast("Any", chain[-1]).class_)
+    return tuple(chains)
 
 
 def _check_one(info: RowInfo[Any], item: Any, example: str) -> None:
@@ -113,7 +116,7 @@ def _names(mapper: Mapper[Any]) -> list[str]:
     return [key for key, found in mapper._init_properties.items() if isinstance(found, RelationshipProperty)]
 
 
-def _fits(attribute: Any, row: type[Any]) -> bool:
+def _fits(attribute: Any, row: Any) -> bool:
     return issubclass(row, attribute.class_) or issubclass(attribute.class_, row)
 
 
@@ -154,7 +157,8 @@ def _walk(mapper: Mapper[Any], below: dict[str, Step], chain: Chain) -> None:
     for given in chain:
         if not _fits(given, mapper.class_):
             raise MappingError(f"loads names {given} after {mapper.class_.__name__}, of which it is nothing")
-        own = getattr(mapper.class_, given.key) if issubclass(mapper.class_, given.class_) else given
+        row, owner = mapper.class_, cast("type[Any]", given.class_)
+        own = getattr(row, given.key) if issubclass(row, owner) else given
         step = below.setdefault(given.key, Step(own))
         if step.relationship is None:
             if given is not chain[-1]:
@@ -167,7 +171,7 @@ def _add_eager(mapper: Mapper[Any], below: dict[str, Step], path: tuple[Mapper[A
     """Add what the mapping itself loads, as far as SQLAlchemy would follow it."""
     for relationship in mapper.relationships:
         further = relationship.mapper not in path
-        if (depth := cast("int | None", relationship.join_depth)) is not None:
+        if (depth := relationship.join_depth) is not None:
             further = len(path) <= depth
         if relationship.lazy in _EAGER and further:
             below.setdefault(relationship.key, Step(getattr(mapper.class_, relationship.key)))
@@ -175,20 +179,18 @@ def _add_eager(mapper: Mapper[Any], below: dict[str, Step], path: tuple[Mapper[A
             _add_eager(relationship.mapper, step.below, (*path, relationship.mapper))
 
 
-Build: TypeAlias = Callable[[Sequence[Sequence[Any]]], list[Any]]
-
-
-def naming_what_is_missing(info: RowInfo[Any], build: Build) -> Build:
-    """Say of a ``to_data`` that touches what is not loaded what it was, and how to have it loaded.
+def naming_what_is_missing(info: RowInfo[Any], convert: Callable[[Any], T]) -> Build:
+    """Give what makes data of rows; of a ``to_data`` that touches what is not loaded it says what it was.
 
     Raises:
         MappingError: from what is given back, instead of SQLAlchemy's own error about greenlets or ``lazy="raise"``.
     """
 
-    def build_told(records: Sequence[Sequence[Any]]) -> list[Any]:
+    def build_told(records: Iterable[Sequence[Any]]) -> list[Any]:
+        rows = [record[0] for record in records]
         try:
-            with _sending_nothing(object_session(records[0][0]) if records else None):
-                return build(records)
+            with _sending_nothing(object_session(rows[0]) if rows else None):
+                return list(map(convert, rows))
         except (exc.InvalidRequestError, orm_exc.DetachedInstanceError) as error:
             touched = _touched(error)
             if touched is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Column, ForeignKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import Column, Table, UniqueConstraint
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
@@ -84,5 +84,5 @@ def _is_unique(index: Any) -> bool:
 def _foreign_keys(pairs: Pairs) -> Iterator[set[tuple[Any, Any]]]:
     """Give the pairs of columns of each foreign key of this row's tables."""
     for table in {local.table for local, _ in pairs}:
-        for key in cast("Table", table).foreign_key_constraints:
-            yield {(element.parent, element.column) for element in cast("ForeignKeyConstraint", key).elements}
+        for key in table.foreign_key_constraints:
+            yield {(element.parent, element.column) for element in key.elements}

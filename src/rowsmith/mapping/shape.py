@@ -101,11 +101,7 @@ def _row_layout(row: type[Any], loads: tuple[Chain, ...]) -> Layout:
 
 def converted_shape(shape: Shape[TRow, Any], into: Any, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
     """Give the shape of what a function makes of the ORM object, with what is loaded of the rows around it."""
-
-    def convert(records: Sequence[Record]) -> list[TData]:
-        return [to_data(record[0]) for record in records]
-
-    build = checked_builder(into, naming_what_is_missing(shape.info, convert))
+    build = checked_builder(into, naming_what_is_missing(shape.info, to_data))
     plan = shape.plan
     return Shape(shape.info, into, lambda: replace(plan(), make=lambda records, related: build(records)), is_row=True)
 
