@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from company import LabelRow, ThingRow
+from rowsmith import InvalidValue, Repository, Spec
+from rowsmith.mapping.types import table
+from rowsmith.testing import WithTables
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -68,3 +81,107 @@ def test_its_python_can_be_read(page: Path) -> None:
     """Each example is Python: statements, or an item of a dictionary."""
     for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
         ast.parse(f"{{{code}}}" if code.startswith('"') else code)
+
+
+# The examples, run
+
+
+def examples(page: str) -> list[str]:
+    """The Python of a page, in its order."""
+    return re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "docs" / "contributing" / page).read_text(), re.MULTILINE | re.DOTALL
+    )
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Give what runs code as if it stood in a module of rowsmith's, in a copy, after its imports."""
+
+    def run(module: str, code: str, **imports: Any) -> ModuleType:
+        copy = ModuleType("example")
+        vars(copy).update({**vars(importlib.import_module(module)), **imports, "__name__": "example"})
+        monkeypatch.setitem(sys.modules, "example", copy)
+        exec(compile(f"from __future__ import annotations\n{code}", "example", "exec"), vars(copy))  # noqa: S102
+        return copy
+
+    return run
+
+
+async def test_the_example_of_a_filter_works(any_tables: WithTables, added: Callable[..., ModuleType]) -> None:
+    """Its model and the field that it has in the tests, in a search on both databases."""
+    from typing import Annotated, Literal
+
+    from rowsmith.filters import Filter, On
+    from rowsmith.filters.operators import IS_NULL, Operator
+
+    model, field, *_ = examples("filter.md")
+    tested = f"class SignedFilter(Filter[ThingRow]):\n    {field}"
+    imports = {"func": sa.func, "Operator": Operator, "Literal": Literal, "IS_NULL": IS_NULL}
+    there = {"Filter": Filter, "On": On, "ThingRow": ThingRow, "Annotated": Annotated}
+    signed = added("rowsmith.filters.scalars", f"{model}\n{tested}", **imports, **there).SignedFilter
+    async with any_tables(ThingRow, LabelRow) as db:
+        async with db.begin_session() as db_sess:
+            db_sess.add_all(ThingRow(id=id, small=small) for id, small in enumerate([-5, 0, 7, 9, None]))
+
+        class Things(Repository[ThingRow, ThingRow, int]):
+            pass
+
+        for given, found in (({"equals": -1}, [0]), ({"equals": 1}, [2, 3]), ({"is_null": True}, [4])):
+            wanted = signed.model_validate({"sign": given})
+            assert [item.id for item in (await Things(db).search(None, wanted)).items] == found
+
+
+class Bills(DeclarativeBase):
+    pass
+
+
+class BillRow(Bills):
+    __tablename__ = "bills"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    price: Mapped[Any] = mapped_column(postgresql.MONEY)
+
+
+@dataclass(frozen=True)
+class Bill:
+    id: int
+    price: str
+
+
+@dataclass(frozen=True)
+class BillCreate(Spec[BillRow]):
+    id: int
+    price: Any
+
+
+class BillRepository(Repository[BillRow, Bill, int]):
+    pass
+
+
+# SQLAlchemy's own MONEY does not say which operators it has, and warns of itself wherever columns are compared.
+@pytest.mark.filterwarnings("ignore:Type object .*MONEY")
+async def test_the_example_of_a_column_type_works(
+    with_tables: WithTables, added: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record, in the table: what it holds goes in by every lane, what it does not is refused as it says."""
+    (record,) = examples("column-type.md")
+    (line,) = re.findall(
+        r"in `ROWS`\*\* of the same module: `(.*?)`", (ROOT / "docs/contributing/column-type.md").read_text()
+    )
+    imports = {name: vars(table.unknown)[name] for name in ("ColumnType", "Comparison", "InCursor", "Quick", "Travel")}
+    columns = vars(importlib.import_module("rowsmith.mapping.types.column_type"))
+    made = added("rowsmith.mapping.types.unknown", f"{record}\nROW = {line}", **imports, never=columns["never"])
+    monkeypatch.setattr(table, "TABLE", (made.ROW, *table.TABLE))
+    table.column_type.cache_clear()
+    try:
+        async with with_tables(BillRow) as db:
+            bills = BillRepository(db)
+            assert await bills.create(BillCreate(1, "1.5")) == Bill(1, "$1.50")
+            assert await bills.batch_create([BillCreate(3, "3"), BillCreate(2, "2")]) == [
+                Bill(3, "$3.00"),
+                Bill(2, "$2.00"),
+            ]
+            assert await bills.load([BillCreate(4, "4")]) == 1
+            with pytest.raises(InvalidValue, match="holds money: give it as text"):
+                await bills.create(BillCreate(5, 5))
+    finally:
+        table.column_type.cache_clear()
