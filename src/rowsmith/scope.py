@@ -49,7 +49,8 @@ from rowsmith.errors import (
     kind_of,
 )
 from rowsmith.extent import Extent, extent
-from rowsmith.mapping import RowInfo, check_for_comparison
+from rowsmith.mapping import RowInfo
+from rowsmith.mapping.types import column_type
 from rowsmith.mapping.writes import storable
 from rowsmith.ties import loose_ties
 
@@ -452,7 +453,7 @@ _LOOKED_AT: Final = (BindParameter, BooleanClauseList, SelectBase)
 
 
 def _check_value(bind: BindParameter[Any], info: RowInfo[Any]) -> None:
-    check, given = check_for_comparison(bind.type), bind.effective_value
+    check, given = column_type(bind.type).operand, bind.effective_value
     for value in given or () if bind.expanding else (given,):
         if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
             raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")

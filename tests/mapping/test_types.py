@@ -158,7 +158,7 @@ def test_a_class_of_somebody_elses_has_no_echo() -> None:
 
 READERS = [
     "rowsmith.mapping.row",
-    "rowsmith.mapping.values",
+    "rowsmith.scope",
     "rowsmith.pagination.key_values",
     *(f"rowsmith.filters.{name}" for name in ("documents", "fields", "operands", "scalars", "text", "times")),
     *(f"rowsmith.operations.blocks.{name}" for name in ("checks", "defaults", "echo", "lanes")),

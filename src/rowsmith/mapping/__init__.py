@@ -15,7 +15,6 @@ from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.shape import Shape, converted_shape, data_shape, row_shape
 from rowsmith.mapping.types import Check
-from rowsmith.mapping.values import check_for_comparison
 from rowsmith.mapping.writes import Patch, Spec
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "Shape",
     "Spec",
     "avg",
-    "check_for_comparison",
     "checked_loads",
     "converted_shape",
     "count",

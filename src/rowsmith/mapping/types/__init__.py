@@ -2,6 +2,9 @@
 
 A new type is a function that makes its :class:`ColumnType`, and its line in the ``ROWS`` of the module of its noun.
 The checks of values and of whole columns, the lanes of a batch, the cursors and the filters all read the record.
+
+PostgreSQL, asyncpg and SQLite each refuse, coerce or swallow odd values in their own way (SQLite keeps a NUL byte and a
+string in an INTEGER column). Checking in Python makes the answer the same on every backend, before anything is written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checking a whole column at once: the answer of ``mapping.values``, at a tenth of its cost.
+"""Checking a whole column at once: the answer of ``ColumnType.check``, at a tenth of its cost.
 
 A quick check looks at all values together and says only whether they *surely* fit (``set(map(type, column))`` is
 one call into C for a thousand values). Where it cannot be sure, the check of single values decides and finds the

@@ -11,8 +11,9 @@ from sqlalchemy.sql import visitors
 from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, ReferenceNotFound
 from rowsmith.execution import Broken, violation
-from rowsmith.mapping import RowInfo, check_for_comparison, row_info
+from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.constraints import unique_keys_of
+from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call
@@ -128,7 +129,7 @@ def _same_columns(own: Limits, info: RowInfo[object], table: FromClause) -> list
     """Give the scope's equalities as those on a parent's columns of the same names, where their values fit."""
     stamps = {info.columns[name].name: value for name, value in own.stamps.items()}
     columns: list[Any] = [column for column in table.columns if column.name in stamps]
-    fitting = [column for column in columns if not check_for_comparison(column.type)(stamps[column.name])]
+    fitting = [column for column in columns if not column_type(column.type).operand(stamps[column.name])]
     return [column == stamps[column.name] for column in fitting]
 
 
