@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import nox
 
 # The first that tries a Python before it takes it: pyenv's stand-in for one that is not in use counts as not there.
@@ -31,20 +33,33 @@ def demo(session: nox.Session) -> None:
     session.run("python", "-m", "examples.demo", *session.posargs)
 
 
+PYTHONS = nox.project.python_versions(PYPROJECT)
+OWN = "{}.{}".format(*sys.version_info)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests against the built wheel, on every core and the Python that nox runs on."""
+    """Run all tests against the built wheel, on every core and every Python of the classifiers that is on the machine.
+
+    First on the Python that nox runs on, whichever that is; then on the others, and of those that are not there nox
+    says so. ``nox -s tests_on-3.12`` runs them on one.
+    """
+    run_tests(session)
+    for version in PYTHONS:
+        if version != OWN:
+            session.notify(f"tests_on-{version}")
+
+
+@nox.session(python=PYTHONS)
+def tests_on(session: nox.Session) -> None:
+    """Run all tests on one Python."""
+    run_tests(session)
+
+
+def run_tests(session: nox.Session) -> None:
+    """Run all tests, or what is asked for, in the session's Python."""
     install(session, "tests", extras="testing")
     session.run("pytest", *(session.posargs or ["-q", *ON_EVERY_CORE]))
-
-
-@nox.session(python=nox.project.python_versions(PYPROJECT))
-def tests_everywhere(session: nox.Session) -> None:
-    """Run all tests on every Python of the classifiers that is on the machine: ``nox -s tests_everywhere-3.12`` on one.
-
-    ``tests`` stays with the Python that nox runs on, so that it takes no longer where there are several.
-    """
-    tests(session)
 
 
 @nox.session
