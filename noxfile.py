@@ -124,6 +124,12 @@ def laws(session: nox.Session) -> None:
 
 
 @nox.session
+def lanes(session: nox.Session) -> None:
+    """Write random rows of every type of column by every lane; takes the rows of each type."""
+    prove(session, "tests/operations/blocks/test_lane_law.py", {"ROWSMITH_LANE_ROWS": "10000"})
+
+
+@nox.session
 def arguments(session: nox.Session) -> None:
     """Call random verbs with random arguments, right and wrong; takes the calls on each backend, and the seed."""
     prove(session, "tests/test_arguments.py", {"ROWSMITH_ARGUMENTS": "20000", "ROWSMITH_SEED": "1"})

@@ -99,10 +99,17 @@ async def things_in(made: WithTables) -> AsyncGenerator[ThingRepository]:
     """Give a repository over the world's four things."""
     async with made(ThingRow) as db:
         things = ThingRepository(db)
+        await refill(things)
+        yield things
+
+
+async def refill(things: ThingRepository) -> None:
+    """Put the world's four things there, and none else."""
+    async with things.db.unit_of_work() as unit:
+        await unit.session.execute(sa.delete(ThingRow.__table__))
         await things.batch_create([spec(id) for id in (1, 2, 4)], scope=OwnedBy("a"))
         await things.create(spec(3), scope=OwnedBy("b"))
         await things.delete(4, scope=OwnedBy("a"))
-        yield things
 
 
 async def stored(things: ThingRepository) -> dict[int, tuple[Any, ...]]:

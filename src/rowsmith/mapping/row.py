@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapper, SynonymProperty
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError
-from rowsmith.mapping.types import Check, Travel, column_type, stored_form
+from rowsmith.mapping.types import DIALECTS, Check, Travel, column_type, stored_form
 
 TRow = TypeVar("TRow")
 TRow_co = TypeVar("TRow_co", covariant=True)
@@ -139,8 +139,12 @@ class RowInfo(Generic[TRow_co]):
         return any(hasattr(v, "__clause_element__") or hasattr(v, "compile") or v not in identities for v in values)
 
     def is_json(self, name: str) -> bool:
-        """Say whether the attribute is a JSON column, for which SQLAlchemy tells JSON null from SQL NULL."""
-        return column_type(stored_form(self.columns[name].type)).travel is Travel.JSON
+        """Say whether the attribute is a JSON column, for which SQLAlchemy tells JSON null from SQL NULL.
+
+        On whichever database: where it is none, NULL is NULL all the same.
+        """
+        declared = self.columns[name].type
+        return any(column_type(stored_form(declared, dialect)).travel is Travel.JSON for dialect in (None, *DIALECTS))
 
     def is_computed(self, name: str) -> bool:
         """Say whether the database works the attribute out itself, so that nobody may write it."""

@@ -23,10 +23,11 @@ from rowsmith.mapping.types.column_type import (
     is_number,
 )
 from rowsmith.mapping.types.documents import json_complaint
-from rowsmith.mapping.types.table import TABLE, column_type, stored_form
+from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, stored_form
 from rowsmith.mapping.types.text import text_complaint
 
 __all__ = [
+    "DIALECTS",
     "NONE",
     "NUMBERS",
     "TABLE",

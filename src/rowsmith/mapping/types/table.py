@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
@@ -22,6 +24,10 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
     make = next((make for kind, make in TABLE if isinstance(declared, kind)), unknown.unknown)
     record = make(declared)
     return record if type(declared).__module__.startswith("sqlalchemy.") else replace(record, echo=None)
+
+
+DIALECTS: Final[tuple[Dialect, ...]] = (cast("Any", asyncpg.dialect)(), cast("Any", sqlite.dialect)())
+"""Those of the databases that rowsmith is for."""
 
 
 def stored_form(declared: TypeEngine[Any], dialect: Dialect | None = None) -> TypeEngine[Any]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Text, bindparam, column, func, literal_column, values
+from sqlalchemy import ColumnElement, FromClause, Text, bindparam, column, func, literal_column, null, select, values
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
 
 from rowsmith.operations.arrays.wire import (
     BoundItem,
@@ -60,10 +61,30 @@ def given_arrays(
 
 
 def given_values(parameters: Sequence[Parameter], dialect: Dialect, name: str = NAME) -> FromClause:
-    """Give the table as ``VALUES``, each value bound by itself."""
+    """Give the table as ``VALUES``, each value bound by itself; no value of the first column is None.
+
+    PostgreSQL takes a parameter of no known type (MONEY, BIT) for text, unless another row says of which type a column
+    is: a row of NULLs does, and is left out again. A cast of each value would cut what is too long.
+    """
     made = [_plain_json(parameter, dialect) for parameter in parameters]
-    rows = list(zip(*(parameter.values for parameter in made), strict=True))
-    return values(*(column(parameter.name, parameter.type) for parameter in made), name=name).data(rows).cte(name)
+    rows = list(zip(*map(_bound_nulls, made), strict=True))
+    columns = [column(parameter.name, parameter.type) for parameter in made]
+    if dialect.name != "postgresql":
+        return values(*columns, name=name).data(rows).cte(name)
+    typed = values(*columns, name="typed").data([tuple(_typed_null(parameter.type) for parameter in made), *rows])
+    return select(*typed.c).where(typed.c[made[0].name].is_not(None)).cte(name)
+
+
+def _typed_null(kind: TypeEngine[Any]) -> ColumnElement[Any]:
+    return null() if isinstance(kind, NullType) else sql_cast(null(), kind)
+
+
+def _bound_nulls(parameter: Parameter) -> list[Any]:
+    """Have None bound as any value is: SQLAlchemy would write NULL, past what the type makes of None."""
+    return [
+        bindparam(None, None, type_=parameter.type, unique=True) if value is None else value
+        for value in parameter.values
+    ]
 
 
 def _plain_json(parameter: Parameter, dialect: Dialect) -> Parameter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic, NoReturn
 
-from sqlalchemy import ColumnElement, Executable, insert, null, select
+from sqlalchemy import ColumnElement, Executable, insert, select
 
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
@@ -13,6 +13,7 @@ from rowsmith.execution import flush
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
 from rowsmith.mapping.layout import Record
+from rowsmith.mapping.writes import storable
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks
@@ -205,7 +206,7 @@ class Upsertion(Generic[TRow, TData]):
         """
         info = self.info
         row = {name: column[place] for name, column in block.columns.items()}
-        values = {info.columns[name].key: null() if value is None else value for name, value in row.items()}
+        values = {info.columns[name].key: storable(info, name, value) for name, value in row.items()}
         statement = insert(info.row).values(values).returning(*(info.columns[name] for name in self.back))
         rows = await self._rows_of(statement, block.part(place, 1))
         if not rows:
