@@ -10,6 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import get_annotations
 from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, Tuple, UnaryExpression, true
@@ -43,6 +44,7 @@ from rowsmith.errors import (
     ErrorFactory,
     InvalidFilter,
     InvalidValue,
+    MappingError,
     ScopeError,
     ScopeMismatch,
     ScopeRequired,
@@ -95,6 +97,12 @@ class SearchScope(ABC):
             def to_conditions(self) -> Sequence[Condition]:
                 return [GroupRow.domain_name == self.domain_name]
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in get_annotations(cls):
+            if name in vars(SearchScope) and not name.startswith("_"):
+                raise MappingError(f"{cls.__name__}.{name} would hide SearchScope.{name}: call the field otherwise")
 
     @abstractmethod
     def to_conditions(self) -> Sequence[Condition]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from inspect import get_annotations
 from typing import Annotated, Any, ClassVar, Final, Generic, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -77,6 +78,12 @@ class Filter(BaseModel, Generic[TRow]):
     __rowsmith_bindings__: ClassVar[tuple[Binding, ...] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        for name in (*_GROUPS, "to_conditions"):
+            if name in get_annotations(cls):
+                raise MappingError(
+                    f"{cls.__name__}.{name} is a name of every filter's own: call the field otherwise, and say what it "
+                    f"means with Annotated[..., On(Row.{name})]"
+                )
         for name, annotation in _GROUPS.items():
             cls.__annotations__.setdefault(name, annotation)
         super().__init_subclass__(**kwargs)

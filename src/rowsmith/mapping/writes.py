@@ -60,6 +60,7 @@ class _Written(Generic[TRow]):
             return False
         info = row_info(row)
         names = tuple(name for name in field_annotations(cls) if not _is_private(name, info))
+        refuse_own_names(cls, names, _Written)
         _forbid_extras(cls)
         _refuse_private(cls, info)
         known = {name: info.mapper.get_property(name) for name in names if info.mapper.has_property(name)}
@@ -194,6 +195,20 @@ def tied(info: RowInfo[Any], name: str, value: Any) -> Any:
     if isinstance(expression, ClauseElement) and (complaint := loose_ties(expression, [info.table])):
         raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
     return value
+
+
+def refuse_own_names(cls: type[Any], names: Collection[str], base: type[Any]) -> None:
+    """Refuse fields that are called like what a class inherits and its user calls.
+
+    Raises:
+        MappingError: a field hides an attribute of the base.
+    """
+    for name in names:
+        if name in vars(base):
+            raise MappingError(
+                f"{cls.__name__}.{name} would hide {base.__name__.strip('_')}.{name}, which rowsmith calls: map the "
+                f"column under another attribute, as in {name}_: Mapped[...] = mapped_column({name!r})"
+            )
 
 
 def row_argument(cls: type[Any]) -> type[Any] | None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Gen
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Unpack, cast
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, Unpack, cast
 
 from sqlalchemy import ColumnElement, Executable, Result, exists, false, func, literal, select
 from sqlalchemy import cast as cast_to
@@ -21,7 +21,7 @@ from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited, resolve
-from rowsmith.errors import RepositoryError, ScopeMismatch, made
+from rowsmith.errors import MappingError, RepositoryError, ScopeMismatch, made
 from rowsmith.execution import Origin, execute, execute_writing, translated
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import RowInfo
@@ -107,6 +107,27 @@ class Call(Generic[TRow_co, TData_co]):
     async def execute_writing(self, statement: Executable, origin: Origin) -> Result[Any]:
         """Send an UPDATE or DELETE; see :func:`rowsmith.execution.execute_writing`."""
         return await execute_writing(self.db_sess, statement, origin)
+
+    async def sole(self, result: Result[Any], *, written: bool = False) -> Any:
+        """Give the record of the one row that a key names, or None; nothing of what was ``written`` to several stays.
+
+        Raises:
+            MappingError: several rows have the key.
+        """
+        records = result.fetchmany(2)
+        if len(records) > 1:
+            await self.refuse_twins(written=written)
+        return records[0] if records else None
+
+    async def refuse_twins(self, *, written: bool) -> NoReturn:
+        """Say that several rows have the same key; nothing of what was ``written`` to them stays."""
+        if written:
+            await give_up(self.db_sess)
+        names = ", ".join(self.info.primary_key)
+        raise MappingError(
+            f"several rows of {self.info.table.name} have the same key: {self.info.row.__name__} declares ({names}) as "
+            "its primary key, and the table is not unique over that; map what tells its rows apart"
+        )
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncGenerator[None]:

@@ -49,11 +49,14 @@ async def present_keys(
     selected = limited(call.entity.shape.select(*attributes), *conditions)
     if lock:
         selected = selected.order_by(*attributes).with_for_update(of=call.info.row)
-    found = dict[Key, TData]()
+    found, read = dict[Key, TData](), 0
     for chunk in key_chunks(keys, dialect, columns):
         rows = (await call.execute(limited(selected, columns_condition(columns, chunk, dialect)))).all()
         data = await present(call, [row[:-width] for row in rows])
         found.update(zip((tuple(row[-width:]) for row in rows), data, strict=True))
+        read += len(rows)
+    if len(found) < read:
+        await call.refuse_twins(written=False)
     return found
 
 

@@ -32,10 +32,10 @@ class Purger(Operation[TRow, TData]):
         call = await call.under(scope)
         before = await self._nested(call, pk)
         statement, origin = self.statement(pk, call.limits), call.origin(deletes=True)
-        record = (await call.execute_writing(statement, origin)).one_or_none()
+        record = await call.sole(await call.execute_writing(statement, origin), written=True)
         here = [*call.info.key_condition(call.info.key(pk)), *call.limits.conditions]
         if record is None and await is_there(call, here):
-            record = (await call.execute_writing(statement, origin)).one_or_none()
+            record = await call.sole(await call.execute_writing(statement, origin), written=True)
             if record is None:
                 raise RefusedByTrigger
         if record is None:

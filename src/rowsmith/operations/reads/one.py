@@ -39,7 +39,7 @@ class Querier(Operation[TRow, TData]):
         """
         call = await call.under(scope)
         statement = self.statement(pk, call.limits, for_update=for_update, include_deleted=include_deleted)
-        record = (await call.execute(statement)).one_or_none()
+        record = await call.sole(await call.execute(statement))
         if record is None:
             raise call.absent([pk])
         return (await present(call, [record]))[0]
@@ -50,7 +50,8 @@ class Querier(Operation[TRow, TData]):
     ) -> TData | None:
         """Give the row with this key, or None; otherwise as :meth:`query`."""
         call = await call.under(scope)
-        record = (await call.execute(self.statement(pk, call.limits, include_deleted=include_deleted))).one_or_none()
+        statement = self.statement(pk, call.limits, include_deleted=include_deleted)
+        record = await call.sole(await call.execute(statement))
         return None if record is None else (await present(call, [record]))[0]
 
     def statement(

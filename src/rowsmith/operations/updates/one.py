@@ -119,7 +119,7 @@ class Target(Generic[T]):
     async def read(self, call: Call[Any, T]) -> T:
         """Give the row as it is, in the expected version."""
         statement = limited(self.entity.shape.select(), *self.conditions, *self._in_version())
-        record: Sequence[Any] | None = (await call.execute(statement)).one_or_none()
+        record: Sequence[Any] | None = await call.sole(await call.execute(statement))
         if record is None:
             await self._fail(call)
         return (await present(call, [record]))[0]
@@ -146,9 +146,9 @@ class Target(Generic[T]):
     ) -> Sequence[Any]:
         if guard is not None:
             statement = cast("Any", statement).returning(guard)
-        record: Sequence[Any] | None = (await call.execute_writing(statement, origin)).one_or_none()
+        record: Sequence[Any] | None = await call.sole(await call.execute_writing(statement, origin), written=True)
         if record is None and await is_there(call, [*self.conditions, *self._in_version()]):
-            record = (await call.execute_writing(statement, origin)).one_or_none()
+            record = await call.sole(await call.execute_writing(statement, origin), written=True)
             if record is None:
                 raise RefusedByTrigger
         if record is None:

@@ -153,7 +153,10 @@ class BatchWriter(Generic[TRow, TData]):
                 records = await fetch_records(self.call.db_sess, sent, origin)
             if target.guard is not None and writes is not None and not all(map(itemgetter(-1), records)):
                 raise await self.call.left()
-            done.update(target.keyed.data(records))
+            data = target.keyed.data(records)
+            if len(data) < len(records):
+                await self.call.refuse_twins(written=True)
+            done.update(data)
 
         for places in chunks:
             await send(places)
