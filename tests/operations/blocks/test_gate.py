@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,8 +14,9 @@ from sqlalchemy.dialects.postgresql import INT4MULTIRANGE, INT4RANGE, Range
 from sqlalchemy.dialects.postgresql.ranges import MultiRange
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, with_loader_criteria
-from sqlalchemy.types import TypeDecorator, UserDefinedType
+from sqlalchemy.types import UserDefinedType
 
+from columns import Flags, Sealed
 from rowsmith import (
     BatchCreator,
     BatchPurger,
@@ -98,6 +98,14 @@ async def _each(specs: list[Any], write: Callable[[Any], Awaitable[Any]]) -> lis
 CARDS = verbs(CardRow, Card, Dated)
 every_verb = pytest.mark.parametrize("verb", CARDS)
 SPECS = [CardCreate(3, "c"), CardCreate(1, "a"), CardCreate(2, "b")]
+
+
+async def by_each_verb(db_sess: AsyncSession) -> AsyncIterator[str]:
+    """Write three cards by one verb after the other, each into the empty table, and give its name."""
+    for name, verb in CARDS.items():
+        await db_sess.execute(sa.delete(CardRow))
+        await verb(db_sess, SPECS)
+        yield name
 
 
 async def write_by_all(db_sess: AsyncSession) -> None:
@@ -227,19 +235,6 @@ async def test_a_session_without_autoflush_is_not_flushed(with_tables: WithTable
 
 
 # Types
-
-
-class Sealed(TypeDecorator[str]):
-    """Wrapped in SQL on its way in and out, as pgcrypto's and PostGIS's types are."""
-
-    impl = sa.String
-    cache_ok = True
-
-    def bind_expression(self, bindparam: Any) -> Any:
-        return sa.literal_column("'enc:'", sa.String).concat(sa.type_coerce(bindparam, sa.String))
-
-    def column_expression(self, column: Any) -> Any:
-        return sa.func.substr(column, 5, type_=self)
 
 
 class Shouting(UserDefinedType[str]):
@@ -393,11 +388,6 @@ async def test_a_key_of_several_columns_is_found_again_too(any_tables: WithTable
         assert found == [Pair("b", 2), Pair("a", 1)]
         gone = await BatchPurger(PairRow, into=Pair).purge(db_sess, [("b", 2), ("a", 2)])
         assert (gone.succeeded, gone.missing) == ([Pair("b", 2)], [("a", 2)])
-
-
-class Flags(enum.IntFlag):
-    READ = 1
-    WRITE = 2
 
 
 class OddRow(Vaults):
@@ -599,11 +589,9 @@ async def test_an_event_sees_every_insert(with_tables: WithTables, name: str, on
 
         with listening(sync, name, note):
             async with AsyncSession(connection, join_transaction_mode="create_savepoint") as db_sess:
-                for verb in CARDS:
-                    await CARDS[verb](db_sess, SPECS)
+                async for verb in by_each_verb(db_sess):
                     assert len(seen) == (3 if verb in ("create", "upsert") else 1), verb
                     seen.clear()
-                    await db_sess.execute(sa.delete(CardRow))
         await connection.rollback()
 
 
@@ -616,11 +604,9 @@ async def test_a_tracer_counts_the_rows(with_tables: WithTables) -> None:
 
     async with with_tables(CardRow) as db, AsyncSession(db.engine) as db_sess:
         with listening(db.engine.sync_engine, "after_cursor_execute", note):
-            for verb in CARDS:
-                await CARDS[verb](db_sess, SPECS)
+            async for verb in by_each_verb(db_sess):
                 assert sum(rows) == 3, verb
                 rows.clear()
-                await db_sess.execute(sa.delete(CardRow))
 
 
 async def test_a_listener_that_rewrites_statements_is_obeyed(with_tables: WithTables) -> None:
@@ -655,11 +641,9 @@ async def test_an_event_in_the_drivers_place_is_asked(with_tables: WithTables, o
     async with with_tables(CardRow) as db, AsyncSession(db.engine) as db_sess:
         target: Any = db.engine.sync_engine if on == "engine" else db.engine.dialect
         with listening(target, "do_execute", note):
-            for verb in CARDS:
-                await CARDS[verb](db_sess, SPECS)
+            async for verb in by_each_verb(db_sess):
                 assert [sql for sql in seen if "INSERT INTO gate_cards" in sql], verb
                 seen.clear()
-                await db_sess.execute(sa.delete(CardRow))
 
 
 async def test_a_failure_is_told_to_who_listens_for_it(with_tables: WithTables) -> None:
@@ -690,13 +674,11 @@ async def test_a_session_event_sees_inserts_of_the_class(any_tables: WithTables,
 
     async with any_tables(CardRow) as db, AsyncSession(db.engine) as db_sess:
         with listening(Session if on == "every session" else db_sess.sync_session, "do_orm_execute", note):
-            for verb in CARDS:
-                await CARDS[verb](db_sess, SPECS)
+            async for verb in by_each_verb(db_sess):
                 held = await db_sess.execute(sa.text("SELECT id, pin FROM gate_cards ORDER BY id"))
                 assert list(map(tuple, held)) == [(1, "a"), (2, "b"), (3, "c")]
                 assert seen == [CardRow] * (3 if verb in ("create", "upsert") else 1), verb
                 seen.clear()
-                await db_sess.execute(sa.delete(CardRow))
 
 
 async def test_a_session_event_sees_updates_and_deletes_of_the_class(any_tables: WithTables) -> None:
@@ -759,10 +741,8 @@ class Loud(AsyncSession):
 async def test_a_session_of_another_class_is_asked_to_execute(with_tables: WithTables) -> None:
     """If it has an ``execute`` of its own."""
     async with with_tables(CardRow) as db, Loud(db.engine) as db_sess:
-        for verb in CARDS.values():
-            await verb(db_sess, SPECS)
+        async for _ in by_each_verb(db_sess):
             assert [sql for sql in db_sess.info.pop("sent") if "INSERT INTO gate_cards" in sql]
-            await db_sess.execute(sa.delete(CardRow))
 
 
 async def test_an_engine_that_echoes_logs_every_insert(
