@@ -17,8 +17,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from columns import ANYTHING, COLUMNS, Kind
 from lanes import LANES, NOTHING_BACK, SINGLE, Lane, Values, World, create, world
@@ -132,7 +131,8 @@ def on(request: pytest.FixtureRequest, backend: str) -> Database:
 async def bench(on: Database, name: str) -> AsyncIterator[Bench]:
     """Make the world's table on a connection of its own, whose transaction never commits."""
     w = world(name, COLUMNS[name])
-    engine = create_async_engine(on.engine.url, poolclass=NullPool)
+    sync = on.engine.sync_engine
+    engine = AsyncEngine(sa.Engine(sync.pool.recreate(), sync.dialect, sync.url))
     async with engine.connect() as connection:
         if connection.dialect.name == "postgresql":
             await connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
