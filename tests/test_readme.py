@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import os
 import re
 import sys
 import tokenize
@@ -12,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import sqlalchemy as sa
+from httpx import ASGITransport, AsyncClient
 
 import rowsmith
 from rowsmith.testing import tables
@@ -65,8 +68,35 @@ async def test_the_python_of_the_readme_runs(readme, database, with_tables) -> N
     async with tables(database, readme.GroupRow) as readme.db:
         for code in uses:
             await run(code, readme)
+        await answers_after_its_commit(readme)
     await run(own_test, readme)
     await readme.test_a_name_is_taken_once(with_tables)
+
+
+async def answers_after_its_commit(readme) -> None:
+    """Ask the web application for a group: 200 once it is there, and no 200 where only COMMIT refuses it."""
+    late = sa.text("ALTER TABLE groups ADD CONSTRAINT uq_late UNIQUE (seats, name) DEFERRABLE INITIALLY DEFERRED")
+    async with readme.db.begin_session() as db_sess:
+        await db_sess.execute(late)
+    transport = ASGITransport(readme.app, raise_app_exceptions=False)
+    async with AsyncClient(transport=transport, base_url="http://test") as client:
+        made = await client.post("/groups", json={"domain_name": "emea", "name": "web"})
+        assert (made.status_code, made.json()["name"]) == (200, "web")
+        assert await readme.groups.get(made.json()["id"]) is not None
+        await readme.groups.delete(made.json()["id"])  # its name is free for the repository, not for the constraint
+        async with readme.db.begin_session() as db_sess:
+            await db_sess.execute(sa.text("ALTER TABLE groups DROP CONSTRAINT uq_groups_domain_name_name"))
+        refused = await client.post("/groups", json={"domain_name": "emea", "name": "web"})
+        assert refused.status_code == 500
+
+
+def test_the_example_of_a_test_runs_in_a_fresh_project(pytester, monkeypatch) -> None:
+    """As a stranger copies it: the domain in one module, the test in another, no configuration."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        monkeypatch.delenv(name)
+    pytester.makepyfile(domain=PYTHON[0], test_domain="from domain import *\n\n" + PYTHON[-1])
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
 
 
 def test_the_section_on_searching_is_among_what_runs() -> None:
