@@ -62,7 +62,7 @@ def _step(relationship: InstrumentedAttribute[Any]) -> tuple[Any, Any]:
     found = _relationship(relationship)
     if inspect(found.entity).is_aliased_class:  # it has an alias, and perhaps a subquery, of its own already
         return found.entity.entity, relationship.expression
-    target = aliased(found.mapper.class_)
+    target = aliased(found.mapper.class_, flat=True)
     return target, relationship.of_type(target).expression
 
 

@@ -203,7 +203,7 @@ class _Draft:
     def _joined(
         self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[Any, ...]
     ) -> Make:
-        target = aliased(relationship.mapper.class_)
+        target = aliased(relationship.mapper.class_, flat=True)
         is_outer = level.is_outer or not is_certain(relationship)
         self.joins.append(Join(getattr(level.entity, relationship.key).of_type(target), is_outer))
         below = _Level(row_info(relationship.mapper.class_), target, path, is_outer)
@@ -228,7 +228,7 @@ class _Draft:
             keys = tuple(type_coerce(remote, local.type) for local, remote in pairs)
             found = layout.select_from(entity, *_labelled(keys))
         else:
-            parent, names = aliased(level.info.row), level.info.primary_key
+            parent, names = aliased(level.info.row, flat=True), level.info.primary_key
             keys = tuple(getattr(parent, name).__clause_element__() for name in names)
             reached: AnySelect = select(*layout.selects, *_labelled(keys)).select_from(parent)
             joined, order = _joined_over(reached, getattr(parent, relationship.key), entity, order)

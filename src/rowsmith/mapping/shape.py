@@ -89,11 +89,12 @@ def row_shape(info: RowInfo[TRow], loads: Sequence[Chain] = ()) -> Shape[TRow, T
 
 @cache
 def _row_layout(row: type[Any], loads: tuple[Chain, ...]) -> Layout:
-    wanted = steps(row_info(row), loads)
+    info = row_info(row)
+    wanted, is_own = steps(info, loads), info.mapper.selectable is info.mapper.local_table
     return Layout(
         (row,),
         lambda records, related: [record[0] for record in records],
-        returnable=not wanted,  # RETURNING loads columns alone
+        returnable=is_own and not wanted,  # RETURNING loads columns alone, and those of the row's own table
         options=tuple(step.option() for step in wanted),
         is_several=not all(step.is_one_statement for step in wanted),
     )

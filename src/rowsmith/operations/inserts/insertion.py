@@ -16,6 +16,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping.target import insertable
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import ArrayStatement, Fetching, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import key_chunks, keys_condition
@@ -244,7 +245,7 @@ class Insertion:
             stamps = self.call.limits.stamps if dialect.name == "postgresql" else ()
             named = tuple(dict.fromkeys((*back, *stamps)))
             marks = json_marks(self.call.info, chunk.columns, dialect)
-            statement: Any = insert(self.call.info.row).values(marks)
+            statement: Any = insert(insertable(self.call.info.row)).values(marks)
             is_sorted = bool(back) and back == self.back
             if named:
                 selects = (self.call.info.columns[name] for name in named)

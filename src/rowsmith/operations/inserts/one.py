@@ -10,6 +10,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch
 from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
@@ -60,7 +61,7 @@ class Creator(Operation[TRow, TData]):
         return self._insert(new_values(spec, limits, self.entity.info))
 
     def _insert(self, values: Mapping[str, object]) -> ReturningInsert[*tuple[Any, ...]]:
-        statement = insert(self.entity.info.row).values(values)
+        statement = insert(insertable(self.entity.info.row)).values(values)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
     async def _create(self, call: Call[TRow, TData], values: Mapping[str, object]) -> TData:

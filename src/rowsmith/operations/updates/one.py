@@ -178,7 +178,7 @@ async def is_there(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool
 
     Then it came meanwhile, or a trigger refused the write: the same write again tells which.
     """
-    there = limited(select(*call.info.key_attributes), *conditions).with_for_update(of=call.info.row)
+    there = limited(select(*call.info.key_attributes), *conditions).with_for_update(of=call.info.table)
     return (await call.execute(there)).first() is not None
 
 

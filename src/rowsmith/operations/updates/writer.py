@@ -179,7 +179,7 @@ class BatchWriter(Generic[TRow, TData]):
         lock = {} if writes is None else lock_strength(self.entity.info, writes)
         rest, found = target.part(self._places_not_in(done)), set[Any]()
         for places in rest.chunks():
-            there = rest.part(places).select_keys().with_for_update(of=self.entity.info.row, skip_locked=True, **lock)
+            there = rest.part(places).select_keys().with_for_update(of=self.entity.info.table, skip_locked=True, **lock)
             found.update(plain_keys(self.entity.info, await self._keys(there)))
         return [place for place in self._places_not_in(done) if self.plain[place] in found]
 

@@ -13,6 +13,7 @@ from rowsmith.execution import flush
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
 from rowsmith.mapping.layout import Record
+from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import storable
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
@@ -207,7 +208,7 @@ class Upsertion(Generic[TRow, TData]):
         info = self.info
         row = {name: column[place] for name, column in block.columns.items()}
         values = {info.columns[name].key: storable(info, name, value) for name, value in row.items()}
-        statement = insert(info.row).values(values).returning(*(info.columns[name] for name in self.back))
+        statement = insert(insertable(info.row)).values(values).returning(*(info.columns[name] for name in self.back))
         rows = await self._rows_of(statement, block.part(place, 1))
         if not rows:
             await self._refuse(place)

@@ -15,6 +15,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from rowsmith.conditions import conjunction
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.target import insertable
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.blocks.block import Block
@@ -60,9 +61,10 @@ class UpsertStatement:
         """
         rows = [dict(zip(block.columns, row, strict=True)) for row in block.rows()]
         values = [{self.info.columns[name]: self._value(name, row[name]) for name in row} for row in rows]
+        target = insertable(self.info.row)
         if dialect.name != "postgresql":
-            return self._resolved(sqlite.insert(self.info.row).values(values), block).returning(*self._back())
-        statement = self._resolved(postgresql.insert(self.info.row).values(values), block)
+            return self._resolved(sqlite.insert(target).values(values), block).returning(*self._back())
+        statement = self._resolved(postgresql.insert(target).values(values), block)
         return statement.returning(*self._back(), _is_new(self.info, dialect))
 
     def _value(self, name: str, value: object) -> Any:
