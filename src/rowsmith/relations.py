@@ -75,15 +75,15 @@ def _of(target: Any, said: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists(found.correlate_except(*_froms(inspect(row).selectable)))
 
 
-def _relationship(attribute: Any) -> RelationshipProperty[Any]:
-    found = getattr(attribute, "property", None)
+def _relationship(attribute: Any) -> Any:
+    found: Any = getattr(attribute, "property", None)
     if not isinstance(found, RelationshipProperty):
         raise InvalidFilter(f"related takes a relationship such as GroupRow.members, not {kind_of(attribute)}")
-    return found
+    return cast("Any", found)
 
 
 def _is_closed(part: Any) -> bool:
-    if isinstance(part, ColumnElement) and "no_replacement_traverse" in part._annotations:
+    if isinstance(part, ColumnElement) and "no_replacement_traverse" in cast("Any", part)._annotations:
         return True
     return isinstance(part, TextClause) or (isinstance(part, ColumnClause) and part.is_literal)
 

@@ -32,7 +32,7 @@ from sqlalchemy.orm import exc as orm_exc
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping.generated import Build
 from rowsmith.mapping.relationships import is_single
-from rowsmith.mapping.row import RowInfo, nearest
+from rowsmith.mapping.row import RowInfo
 
 T = TypeVar("T")
 
@@ -54,8 +54,8 @@ class Step:
     @property
     def relationship(self) -> RelationshipProperty[Any] | None:
         """The relationship; None where it is a column."""
-        found = self.attribute.property
-        return found if isinstance(found, RelationshipProperty) else None
+        found: Any = self.attribute.property
+        return cast("Any", found) if isinstance(found, RelationshipProperty) else None
 
     @property
     def is_joined(self) -> bool:
@@ -85,24 +85,24 @@ def checked_loads(info: RowInfo[Any], loads: Any) -> tuple[Chain, ...]:
     example = f"write loads = [{info.row.__name__}.some_relationship]"
     if not isinstance(loads, Sequence) or isinstance(loads, str):
         raise MappingError(f"loads is a list of relationships, not {kind_of(loads)}: {example}")
-    chains: list[Chain] = [item if isinstance(item, tuple) else (item,) for item in loads]
+    given: list[Any] = list(cast("Any", loads))
+    chains: list[Chain] = [item if isinstance(item, tuple) else (item,) for item in given]
     known: list[type[Any]] = [info.row]
     for chain in chains:
         if not chain:
             raise MappingError(f"a chain of loads names at least one relationship: {example}")
         for item in chain:
-            _check_one(info, item, example)
+            _check_one(item, example)
         if len(known) == 1 and not _fits(chain[0], info.row):
             raise MappingError(f"loads names {chain[0]}, which is nothing of {info.row.__name__}: begin at the row")
         known.append(cast("Any", chain[-1]).class_)
     return tuple(chains)
 
 
-def _check_one(info: RowInfo[Any], item: Any, example: str) -> None:
+def _check_one(item: Any, example: str) -> None:
     if not isinstance(item, InstrumentedAttribute):
-        names = _names(info.mapper) if isinstance(item, str) else ()
-        raise MappingError(f"loads holds {kind_of(item)}{nearest(str(item), names) if names else ''}: {example}")
-    found = _property(item)
+        raise MappingError(f"loads holds {kind_of(item)}: {example}")
+    found = _property(cast("Any", item))
     if not isinstance(found, RelationshipProperty) and not getattr(found, "deferred", False):
         raise MappingError(f"loads names {item}, which is neither a relationship nor a deferred column: {example}")
 
@@ -110,10 +110,6 @@ def _check_one(info: RowInfo[Any], item: Any, example: str) -> None:
 def _property(attribute: InstrumentedAttribute[Any]) -> Any:
     # By way of the mapper, because the attribute's own .property would configure every mapper there is.
     return inspect(attribute.class_).get_property(attribute.key, _configure_mappers=False)
-
-
-def _names(mapper: Mapper[Any]) -> list[str]:
-    return [key for key, found in mapper._init_properties.items() if isinstance(found, RelationshipProperty)]
 
 
 def _fits(attribute: Any, row: Any) -> bool:
@@ -264,7 +260,7 @@ def _way(mapper: Mapper[Any], owner: type[Any], path: tuple[Mapper[Any], ...]) -
         return []
     ways = [
         [f"{mapper.class_.__name__}.{found.key}", *further]
-        for found in mapper.relationships
+        for found in cast("Any", mapper.relationships)
         if found.mapper not in path
         and ((further := _way(found.mapper, owner, (*path, found.mapper))) or issubclass(found.mapper.class_, owner))
     ]

@@ -17,7 +17,7 @@ from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import UNTOLD, Source, sources
-from rowsmith.mapping.layout import AnySelect, Layout, Record, layout_of
+from rowsmith.mapping.layout import AnySelect, Groups, Layout, Record, layout_of
 from rowsmith.mapping.loads import Chain, naming_what_is_missing, steps
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, row_info
@@ -104,7 +104,11 @@ def converted_shape(shape: Shape[TRow, Any], into: Any, to_data: Callable[[TRow]
     """Give the shape of what a function makes of the ORM object, with what is loaded of the rows around it."""
     build = checked_builder(into, naming_what_is_missing(shape.info, to_data))
     plan = shape.plan
-    return Shape(shape.info, into, lambda: replace(plan(), make=lambda records, related: build(records)), is_row=True)
+
+    def make(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
+        return build(records)
+
+    return Shape(shape.info, into, lambda: replace(plan(), make=make), is_row=True)
 
 
 def data_shape(info: RowInfo[TRow], into: type[TData]) -> Shape[TRow, TData]:
