@@ -154,8 +154,8 @@ def wanted(into: type[Any], name: str, *, is_many: bool) -> Wanted:
         found = options(given)
     except NameError as exc:
         raise unresolvable(into, name, exc) from None
-    found_marks: list[Any] = [one for one in marks if isinstance(one, Nested)]
-    mark = found_marks[0] if found_marks else None
+    nests: list[Any] = [one for one in marks if isinstance(one, Nested)]
+    mark = nests[0] if nests else None
     is_optional = type(None) in found
     parts = [part for part in found if part is not type(None)]
     if mark is not None and mark.convert is not None:
