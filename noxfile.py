@@ -11,7 +11,9 @@ nox.needs_version = ">=2026.8.10"
 # virtualenv comes with nox itself and brings its own pip, so nothing else has to be on the machine.
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
+# A Python that is not there is passed over with a word, on CI too, and never downloaded.
 nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
 nox.options.sessions = ["lint", "types", "tests"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
