@@ -81,7 +81,7 @@ class RowInfo(Generic[TRow_co]):
             complaint = "is part of the key: None names no row" if part is None else self.check(name)(part)
             if complaint:
                 raise InvalidValue(f"{self.row.__name__}.{name} {complaint}")
-        return parts
+        return tuple(map(_fixed, parts)) if not _FLUID.isdisjoint(map(type, parts)) else parts
 
     def key_condition(self, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the row with this key."""
@@ -176,6 +176,14 @@ class RowInfo(Generic[TRow_co]):
         return {
             item.name for item in columns if item.computed or item.onupdate or item.server_onupdate or item is counted
         }
+
+
+_FLUID: frozenset[type[Any]] = frozenset({bytearray, memoryview})
+
+
+def _fixed(part: Any) -> Any:
+    """Give bytes that may change as such that do not, and so can be told apart by their hash."""
+    return bytes(part) if type(part) in _FLUID else part
 
 
 def row_info(row: type[TRow]) -> RowInfo[TRow]:

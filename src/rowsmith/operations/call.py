@@ -27,6 +27,7 @@ from rowsmith.execution.driver import give_up
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arguments import check_arguments
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
+from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
 from rowsmith.operations.entity import Entity, Rules, make_entity
 from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
 
@@ -164,14 +165,41 @@ class Call(Generic[TRow_co, TData_co]):
         Raises:
             ScopeMismatch: one is outside; the caller must undo the write.
         """
-        inside, dialect = set[Key](), self.dialect
+        found, dialect = list[Key](), self.dialect
         for chunk in key_chunks(keys, dialect, self.info.key_columns):
             written = keys_condition(self.info, chunk, dialect)
             there = limited(select(*self.info.key_attributes), written, *self.limits.others)
-            inside.update(map(tuple, (await self.execute(there)).all()))
+            found.extend(map(tuple, (await self.execute(there)).all()))
+        if len(keys) == len(found) == 1:
+            return
+        inside = await self.as_stored(self.info.key_columns, keys, set(found))
         place = next((place for place, key in enumerate(keys) if key not in inside), None)
         if place is not None:
             raise self.located(ScopeMismatch() if refusal is None else refusal(place))
+
+    async def as_stored(
+        self, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], stored: Collection[Key]
+    ) -> Mapping[Key, Key]:
+        """Give of each key that is among the stored ones how it is stored, which may be otherwise than it was given.
+
+        Only the database knows what it holds to be equal: it is asked where Python's answer could be another one.
+
+        Args:
+            columns: what the keys are values of.
+            keys: those that were given.
+            stored: those that the database gave for them.
+        """
+        found = {key: key for key in keys if key in stored}
+        rest = [key for key in dict.fromkeys(keys) if key not in found]
+        if not (rest and stored) or (len(found) == len(stored) and are_exact(columns, self.dialect)):
+            return found
+        read = {key: as_read(columns, key, self.dialect) for key in rest}
+        found.update((key, other) for key, other in read.items() if other in stored)
+        rest, others = [key for key in rest if key not in found], list(stored)
+        for statement in comparisons(columns, rest, others, self.dialect):
+            pairs: Sequence[Any] = (await self.execute(statement)).all()
+            found.update((rest[key], others[other]) for key, other in pairs)
+        return found
 
     async def keep_stamps(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Hold what the database has of rows just written against what the scope fixed: a trigger may have changed it.

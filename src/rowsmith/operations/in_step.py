@@ -9,6 +9,7 @@ from sqlalchemy.orm import lazyload
 
 from rowsmith.conditions import limited
 from rowsmith.operations.arrays.keys import Key, key_chunks, keys_condition
+from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.call import Call
 
 
@@ -22,6 +23,10 @@ async def keep_in_step(call: Call[object, object], keys: Sequence[Key], *, seen:
     db_sess, info, dialect = call.db_sess, call.info, call.dialect
     if not len(db_sess.identity_map):
         return
+    if not are_exact(info.key_columns, dialect):
+        kind, known = info.mapper.base_mapper.class_, db_sess.identity_map.keys()
+        held = {key[1] for key in known if key[0] is kind}
+        keys = list((await call.as_stored(info.key_columns, keys, held)).values())
     found = list[Key]()
     for key in keys:
         item = db_sess.identity_map.get(info.mapper.identity_key_from_primary_key(key))

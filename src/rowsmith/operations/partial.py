@@ -145,6 +145,8 @@ def _was_raised(error: Exception) -> bool:
     return isinstance(error, DatabaseFault) and is_of_application(error.facts.sqlstate)
 
 
+_NOTHING = object()
+
 Refuse = Callable[[int, TItem], None]
 """Raises if an item, given with its index, could not be sent: its own fault, whatever it is."""
 
@@ -174,8 +176,15 @@ async def run_over_ids(
         if not part:
             return ()
         result = await write(part)
-        missing, data = set(result.missing), iter(result.succeeded)
-        return [call.absent([id_]) if id_ in missing else next(data) for id_ in map(id_of, part)]
+        missing, data = iter(result.missing), iter(result.succeeded)
+        outcomes, absent = list[TData | Exception](), next(missing, _NOTHING)
+        for id_ in map(id_of, part):
+            if id_ is absent:
+                outcomes.append(call.absent([id_]))
+                absent = next(missing, _NOTHING)
+            else:
+                outcomes.append(next(data))
+        return outcomes
 
     async def diagnose(error: Exception, part: Sequence[TItem]) -> Diagnosis:
         stale = set(error.stale) if isinstance(error, StaleVersion) else set[Any]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -40,7 +40,7 @@ async def present_written(call: Call[TRow, TData], records: Sequence[Record]) ->
 async def present_keys(
     call: Call[TRow, TData], keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]] = (), *, lock: bool = False
 ) -> dict[Key, TData]:
-    """Read rows by their keys: the data of those that are there and satisfy the conditions.
+    """Read rows by their keys: the data of those that are there and satisfy the conditions, by the keys as given.
 
     With ``lock`` the rows, not those related to them, stay as they are until the transaction ends.
     """
@@ -57,7 +57,8 @@ async def present_keys(
         read += len(rows)
     if len(found) < read:
         await call.refuse_twins(written=False)
-    return found
+    stored = await call.as_stored(columns, keys, found.keys())
+    return {key: found[stored[key]] for key in stored}
 
 
 async def _made(call: Call[object, object], layout: Layout, records: Sequence[Record]) -> list[Any]:
@@ -77,4 +78,18 @@ async def _groups(call: Call[object, object], collection: Collection, records: S
     groups = dict[Key, list[Any]]()
     for row, item in zip(rows, data, strict=True):
         groups.setdefault(tuple(row[-width:]), []).append(item)
-    return groups
+    return await _of_parents(call, collection, parents, groups)
+
+
+async def _of_parents(
+    call: Call[object, object], collection: Collection, parents: Iterable[Key], groups: Mapping[Key, list[Any]]
+) -> Groups:
+    """Give groups by the keys of the parents: what refers to one may have written its key otherwise."""
+    known = list(parents)
+    stored = await call.as_stored(collection.keys, list(groups), set(known))
+    if all(key is other for key, other in stored.items()):
+        return groups
+    merged = dict[Key, list[Any]]()
+    for key, items in groups.items():
+        merged.setdefault(stored.get(key, key), []).extend(items)
+    return merged

@@ -24,7 +24,7 @@ from rowsmith.mapping.types.column_type import (
 )
 from rowsmith.mapping.types.documents import json_complaint
 from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, stored_form
-from rowsmith.mapping.types.text import text_complaint
+from rowsmith.mapping.types.text import text_complaint, unlimited
 
 __all__ = [
     "DIALECTS",
@@ -44,4 +44,5 @@ __all__ = [
     "json_complaint",
     "stored_form",
     "text_complaint",
+    "unlimited",
 ]

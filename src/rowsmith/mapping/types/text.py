@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from rowsmith.mapping.types.column_type import (
     NONE,
@@ -81,6 +82,23 @@ def _text_fits(limit: int | None) -> Fits:
         return "\x00" not in text and is_unicode(text)
 
     return fits
+
+
+def unlimited(declared: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Give a type of text without the limit of its length; any other type as it is."""
+    if not isinstance(declared, sqltypes.String) or isinstance(declared, sqltypes.Enum) or declared.length is None:
+        return declared
+    return Blanks() if isinstance(declared, sqltypes.CHAR) else sqltypes.String()
+
+
+class Blanks(UserDefinedType[str]):
+    """PostgreSQL's CHAR of any length: blanks at the end count as little as in any other."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Give its name in PostgreSQL."""
+        return "BPCHAR"
 
 
 def _enum(declared: sqltypes.Enum) -> ColumnType:

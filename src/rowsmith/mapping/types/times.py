@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 
 from rowsmith.mapping.types.column_type import (
     NONE,
+    Check,
     ColumnType,
     Comparison,
     InCursor,
@@ -26,6 +27,20 @@ from rowsmith.mapping.types.column_type import (
 )
 
 _ZONE: Final = attrgetter("tzinfo")
+_ENDS: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, dt.datetime.min, dt.datetime.max})  # noqa: DTZ901
+"""What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all."""
+
+
+def _within(ends: frozenset[Any], check: Check) -> Check:
+    """Refuse the first and the last value that Python has, too."""
+
+    def checked(value: Any) -> str | None:
+        complaint = check(value)
+        if complaint is None and value in ends:
+            return "holds no first and no last moment of Python's calendar, which PostgreSQL takes for infinity"
+        return complaint
+
+    return checked
 
 
 def _datetime(declared: sqltypes.DateTime) -> ColumnType:
@@ -35,9 +50,11 @@ def _datetime(declared: sqltypes.DateTime) -> ColumnType:
     is_exact = getattr(declared, "precision", None) is None  # PostgreSQL's TIMESTAMP may round
     return ColumnType(
         wraps=None,
-        check=check,
+        check=check if declared.timezone else _within(_ENDS, check),
         operand=check,
-        quick=Quick(dt.datetime, lambda values: set(map(type, map(_ZONE, values))) <= kinds),
+        quick=Quick(
+            dt.datetime, lambda values: set(map(type, map(_ZONE, values))) <= kinds and _ENDS.isdisjoint(values)
+        ),
         echo=_datetimes if is_exact else None,
         travel=Travel.PLAIN,
         cursor=_zoned(dt.datetime, declared.timezone),
@@ -72,9 +89,9 @@ def _zoned(python: type[Any], timezone: bool) -> InCursor:
 def _date(_: sqltypes.Date) -> ColumnType:
     return ColumnType(
         wraps=None,
-        check=_check_date,
+        check=_within(_ENDS, _check_date),
         operand=_check_date,
-        quick=Quick(dt.date, always),
+        quick=Quick(dt.date, _ENDS.isdisjoint),
         echo=unchanged,
         travel=Travel.PLAIN,
         cursor=InCursor(dt.date, _is_date),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ARRAY, ColumnElement, any_, bindparam, column, func, select, tuple_, values
@@ -13,7 +13,7 @@ from sqlalchemy.types import TypeEngine
 from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.execution import Origin
 from rowsmith.mapping import RowInfo
-from rowsmith.mapping.types import column_type
+from rowsmith.mapping.types import Travel, column_type, stored_form
 from rowsmith.operations.arrays.wire import fits_array, has_sql, plain_numbers, uncut
 
 SQLITE_PARAMETERS = 30_000
@@ -44,17 +44,64 @@ def dialect_of(db_sess: AsyncSession, info: RowInfo[object] | Origin) -> Dialect
     return db_sess.get_bind(info.mapper).dialect
 
 
+def keep_tellable(info: RowInfo[object], names: Iterable[str]) -> None:
+    """Refuse keys whose values come back as what Python cannot hash, so that rows cannot be told apart by them.
+
+    Raises:
+        InvalidValue: one of the attributes holds arrays or documents.
+    """
+    for name in names:
+        if not is_tellable(info, name):
+            where = f"{info.row.__name__}.{name} is part of the key"
+            raise InvalidValue(f"{where}, and rows are not told apart by lists: take them one by one")
+
+
+def is_tellable(info: RowInfo[object], name: str) -> bool:
+    """Say whether the values of an attribute are such that Python can hash."""
+    return _is_tellable(info.columns[name].type)
+
+
+def _is_tellable(kind: TypeEngine[Any]) -> bool:
+    return column_type(stored_form(kind)).travel not in (Travel.ARRAY, Travel.JSON)
+
+
+def batch_key(info: RowInfo[Any], pk: object, place: int) -> Key:
+    """Give an id of a batch as a key that can be told from the others.
+
+    Raises:
+        InvalidValue: it is no key of the row, or is made of what Python cannot hash.
+    """
+    key = info.key(pk)
+    keep_hashable(key, "id", place)
+    return key
+
+
+def keep_hashable(key: Key, noun: str, place: int) -> None:
+    """Refuse a key that Python cannot hash, and so cannot tell from the others of a batch.
+
+    Raises:
+        InvalidValue: a part is a list or the like.
+    """
+    for part in key:
+        try:
+            hash(part)
+        except TypeError:
+            given = f"the key of the {noun} at index {place} is or holds a {kind_of(part)}"
+            raise InvalidValue(f"{given}, by which rows cannot be told apart: give what Python can hash") from None
+
+
 def distinct_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
     """Give ids as key tuples.
 
     Raises:
         InvalidValue: one is no key of the row, or stands twice; the message gives the places.
     """
+    keep_tellable(info, info.primary_key)
     if _are_plain(info, ids):
         return list(zip(ids, strict=True))
     places: dict[Key, int] = {}
     for place, id_ in enumerate(ids):
-        first = places.setdefault(info.key(id_), place)
+        first = places.setdefault(batch_key(info, id_, place), place)
         if first != place:
             raise InvalidValue(f"the id at index {place} stands at index {first} already: give each id once")
     return list(places)
@@ -88,7 +135,7 @@ def columns_condition(
 ) -> ColumnElement[bool]:
     """Give the condition that the values of some columns, together, are one of these keys."""
     if dialect.name == "postgresql" and _fit_arrays(columns, dialect):
-        arrays = (_array_parameter(one.type, [key[place] for key in keys]) for place, one in enumerate(columns))
+        arrays = (array_parameter(one.type, [key[place] for key in keys]) for place, one in enumerate(columns))
         return in_arrays(columns, list(arrays))
     if len(columns) == 1:
         return columns[0].in_([key[0] for key in keys])
@@ -99,15 +146,16 @@ def columns_condition(
 
 
 def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:
-    return all(fits_array(one.type, dialect) for one in columns)
+    return all(fits_array(one.type, dialect) and _is_tellable(one.type) for one in columns)
 
 
 def array_of(info: RowInfo[object], name: str, values: Sequence[object]) -> Any:
     """Give the values of one column as a single array parameter of the column's type."""
-    return _array_parameter(info.columns[name].type, values)
+    return array_parameter(info.columns[name].type, values)
 
 
-def _array_parameter(kind: TypeEngine[Any], values: Sequence[object]) -> Any:
+def array_parameter(kind: TypeEngine[Any], values: Sequence[object]) -> Any:
+    """Give values of a type as a single array parameter."""
     return bindparam(None, list(plain_numbers(values)), type_=ARRAY(uncut(kind)), unique=True)
 
 

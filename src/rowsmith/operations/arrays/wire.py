@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence, Sized
 from contextlib import suppress
 from typing import Any, cast
 
-from sqlalchemy import ARRAY, VARCHAR, ColumnElement, String, Text
+from sqlalchemy import ARRAY, ColumnElement, Text
 from sqlalchemy import cast as sql_cast
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects.postgresql import asyncpg
@@ -18,7 +18,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.errors import InvalidValue
-from rowsmith.mapping.types import Travel, column_type, stored_form
+from rowsmith.mapping.types import Travel, column_type, stored_form, unlimited
 
 _ASYNCPG: Dialect = cast("Any", asyncpg.dialect)()
 _ITEMS = (Travel.PLAIN, Travel.BYTES, Travel.JSON)
@@ -112,10 +112,14 @@ def uncut(declared: TypeEngine[Any]) -> TypeEngine[Any]:
 
     Only what a TypeDecorator makes can be too long for its column; other text is checked before.
     """
-    if type(column_type(declared).wraps) not in (String, VARCHAR):
+    wrapped = column_type(declared).wraps
+    if wrapped is None:
+        return declared
+    inner = unlimited(wrapped) if column_type(wrapped).wraps is None else uncut(wrapped)
+    if inner is wrapped:
         return declared
     twin = cast("TypeDecorator[Any]", declared).copy()
-    twin.impl = twin.impl_instance = String()
+    twin.impl = twin.impl_instance = cast("Any", inner)
     return twin
 
 

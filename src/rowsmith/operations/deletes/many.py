@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rowsmith.errors import InvalidValue
+from rowsmith.operations.arrays.keys import batch_key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
@@ -54,7 +55,7 @@ class BatchPurger(Operation[TRow, TData]):
         places: dict[Any, int] = {}
 
         def refuse(index: int, pk: Any) -> None:
-            first = places.setdefault(self.entity.info.key(pk), index)
+            first = places.setdefault(batch_key(self.entity.info, pk, index), index)
             if first != index:
                 raise InvalidValue(f"the id at index {index} stands at index {first} already: give each id once")
 

@@ -109,4 +109,4 @@ async def _standing(call: Call[object, object], columns: Sequence[Column[Any]], 
     for chunk in key_chunks(asked, dialect, columns):
         statement = limited(select(*columns), columns_condition(columns, chunk, dialect))
         found.update(map(tuple, (await call.execute(statement)).all()))
-    return found
+    return set(await call.as_stored(columns, asked, found))

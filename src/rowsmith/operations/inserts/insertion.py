@@ -19,7 +19,7 @@ from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.target import insertable
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import ArrayStatement, Fetching, fetch_columns, fetch_underneath
-from rowsmith.operations.arrays.keys import key_chunks, keys_condition
+from rowsmith.operations.arrays.keys import is_tellable, key_chunks, keys_condition
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.arrays.wire import BoundItem, bound, is_json
 from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
@@ -132,7 +132,8 @@ class Insertion:
         count = counted(self.call.info, chunk.columns)
         made = {} if count else await self._made_keys(chunk)
         columns = {**chunk.columns, **(made or {})}
-        if made is None and chunk.size > 1:
+        is_told = count is not None or all(is_tellable(self.call.info, name) for name in self.call.info.primary_key)
+        if (made is None or not is_told) and chunk.size > 1:
             await self._one_by_one(dialect, chunk, fetch)
         elif count or chunk.size == 1 or is_exact(self.call.info, dialect):
             returned = await self._returned(dialect, columns, chunk.first, fetch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, func, select
@@ -32,9 +32,12 @@ async def number_within(call: Call[object, object], blocks: Sequence[Block]) -> 
     numbering = _Numbering(call)
     parents = [numbering.parents_of(block) for block in blocks]
     keys = sorted({key for found in parents for key in found}, key=repr)
-    await numbering.lock(keys)
-    last = await numbering.last(keys)
-    return [numbering.numbered(block, found, last) for block, found in zip(blocks, parents, strict=True)]
+    stored = await numbering.lock(keys)
+    last = await numbering.last(list(dict.fromkeys(stored.values())))
+    return [
+        numbering.numbered(block, [stored[key] for key in found], last)
+        for block, found in zip(blocks, parents, strict=True)
+    ]
 
 
 class _Numbering:
@@ -56,8 +59,8 @@ class _Numbering:
                 raise InvalidValue(f"{row}.{name} says within what is counted: give it")
         return list(zip(*(block.columns[name] for name in number.parents), strict=True))
 
-    async def lock(self, parents: Sequence[Key]) -> None:
-        """Lock the parents until the transaction ends."""
+    async def lock(self, parents: Sequence[Key]) -> Mapping[Key, Key]:
+        """Lock the parents until the transaction ends; gives the key of each as the database has it."""
         inside, found, dialect = self._inside(), set[Key](), self.call.dialect
         places = {element.parent: element.column for element in self.foreign_key.elements}
         columns: list[Column[Any]] = [places[self.info.columns[name]] for name in self.number.parents]
@@ -66,8 +69,10 @@ class _Numbering:
             statement = limited(select(*columns), these, *inside).order_by(*columns)
             # NO KEY UPDATE: rows that merely refer to the parent are not kept waiting.
             found.update(map(tuple, (await self.call.execute(statement.with_for_update(key_share=True))).all()))
-        if len(found) != len(parents):
+        stored = await self.call.as_stored(columns, parents, found)
+        if len(stored) != len(parents):
             raise _absent(self.call, self.foreign_key)
+        return stored
 
     async def last(self, parents: Sequence[Key]) -> dict[Key, int]:
         """Give the highest number within each parent that has one."""
@@ -79,7 +84,8 @@ class _Numbering:
             statement = limited(select(*columns, func.max(number)), these, *counted).group_by(*columns)
             rows = (await self.call.execute(statement)).all()
             found.update({tuple(row[:-1]): row[-1] for row in rows if row[-1] is not None})
-        return found
+        stored = await self.call.as_stored(columns, parents, found)
+        return {key: found[other] for key, other in stored.items()}
 
     def numbered(self, block: Block, parents: Sequence[Key], last: dict[Key, int]) -> Block:
         """Give the rows with their numbers; ``last`` counts on with them."""

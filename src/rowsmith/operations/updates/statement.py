@@ -25,7 +25,6 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
-    collate,
     column,
     delete,
     func,
@@ -35,7 +34,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import ReturningDelete
-from sqlalchemy.types import TypeEngine
 
 from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue, MappingError
@@ -43,6 +41,7 @@ from rowsmith.mapping import RowInfo
 from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.operations.arrays.given import NAME, Parameter, given_arrays, given_values
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
+from rowsmith.operations.arrays.same import collated
 from rowsmith.operations.blocks.gate import Gate
 from rowsmith.operations.call import TData, TRow
 from rowsmith.operations.entity import Entity
@@ -159,7 +158,7 @@ class Targets(Generic[TRow, TData]):
     def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that takes key after key, in their order, and locks its row."""
         table = self._given([*self._version_parameter(), *parameters], "sent")
-        order = [_collated(table.c[f"k{place}"], item.type) for place, item in enumerate(self.entity.info.key_columns)]
+        order = [collated(table.c[f"k{place}"], item.type) for place, item in enumerate(self.entity.info.key_columns)]
         ordered = select(*table.c).order_by(*order).subquery("ordered")
         row = self._found(*self._same(ordered)).with_for_update(**locks).correlate(ordered).lateral("found")
         values = [ordered.c[parameter.name] for parameter in parameters]
@@ -213,12 +212,6 @@ class Targets(Generic[TRow, TData]):
         if not self.versions or info.version is None:
             return []
         return [Parameter(VERSION, info.columns[info.version].type, self.versions)]
-
-
-def _collated(key: ColumnElement[Any], kind: TypeEngine[Any]) -> ColumnElement[Any]:
-    """Have keys in the order that the column itself is in, so that all lock in the same one."""
-    collation = getattr(kind, "collation", None)
-    return key if collation is None else collate(key, collation)
 
 
 class Keyed(Generic[TMade]):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, Generic
 
@@ -14,6 +15,7 @@ from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, Stale
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
 from rowsmith.operations.arrays.keys import Key, distinct_keys
+from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.call import Call, TData, TRow
@@ -46,7 +48,8 @@ class BatchWriter(Generic[TRow, TData]):
         self.call, self.entity, self.ids = call, call.entity, list(ids)
         self.keys = distinct_keys(call.info, self.ids)
         # A key as Keyed.data has it: the value itself, or for a composite key the tuple.
-        self.plain: Sequence[Any] = self.ids if len(call.info.primary_key) == 1 else self.keys
+        self.plain: Sequence[Any] = plain_keys(call.info, self.keys)
+        self._otherwise: dict[Any, Key] = {}
 
     async def targets(
         self,
@@ -56,7 +59,7 @@ class BatchWriter(Generic[TRow, TData]):
     ) -> Targets[TRow, TData]:
         """Give these ids as targets under some conditions; ``written`` are the attributes whose values differ."""
         info = self.entity.info
-        versions = versions_of(info, self.ids, expected_versions)
+        versions = versions_of(info, self.plain, expected_versions)
         sent = {*info.primary_key, *written, *([info.version] if versions and info.version else [])}
         gate = await pass_gate(self.call.db_sess, info, self.call.origin(), sent)
         through_orm = gate.mapped or len(self.call.db_sess.identity_map) > 0
@@ -85,7 +88,7 @@ class BatchWriter(Generic[TRow, TData]):
                 done = await self._write(target, statement, chunks, changes.values)
                 await self._refuse_stale(target, done)
                 if verifies:
-                    await self.call.confirm(self._keys_in(done))
+                    await self.call.confirm(self._stored_keys(done))
             return done
 
         async def refused() -> ScopeMismatch | None:
@@ -99,7 +102,7 @@ class BatchWriter(Generic[TRow, TData]):
             return await self._read(target)
         with collector_paused():
             done = await (scope_first(self.call, write, refused) if verifies else write())
-            await keep_in_step(self.call, self._keys_in(done), seen=True)
+            await keep_in_step(self.call, self._stored_keys(done), seen=True)
             return await self._report(done)
 
     async def delete(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
@@ -128,7 +131,7 @@ class BatchWriter(Generic[TRow, TData]):
             return await self._report(dict.fromkeys(plain_keys(self.entity.info, list(found))), found)
         expected = list[Key]()
         for places in target.chunks():
-            expected += await self._keys(target.part(places).select_keys())
+            expected += await self._keys(target.part(places))
         done = dict.fromkeys(plain_keys(self.entity.info, expected))
         await self._refuse_stale(target, done)
         return await self._report(done, found)
@@ -156,7 +159,7 @@ class BatchWriter(Generic[TRow, TData]):
             data = target.keyed.data(records)
             if len(data) < len(records):
                 await self.call.refuse_twins(written=True)
-            done.update(data)
+            done.update(await self._by_given(data))
 
         for places in chunks:
             await send(places)
@@ -179,8 +182,9 @@ class BatchWriter(Generic[TRow, TData]):
         lock = {} if writes is None else lock_strength(self.entity.info, writes)
         rest, found = target.part(self._places_not_in(done)), set[Any]()
         for places in rest.chunks():
-            there = rest.part(places).select_keys().with_for_update(of=self.entity.info.table, skip_locked=True, **lock)
-            found.update(plain_keys(self.entity.info, await self._keys(there)))
+            there = rest.part(places)
+            locked = there.select_keys().with_for_update(of=self.entity.info.table, skip_locked=True, **lock)
+            found.update(plain_keys(self.entity.info, await self._keys(there, locked)))
         return [place for place in self._places_not_in(done) if self.plain[place] in found]
 
     async def _refuse_stale(self, target: Targets[TRow, TData], done: Mapping[Any, Any]) -> None:
@@ -189,7 +193,8 @@ class BatchWriter(Generic[TRow, TData]):
             return
         rest = target.part(self._places_not_in(done))
         for places in rest.chunks():
-            if there := await self._keys(rest.part(places).select_keys(any_version=True)):
+            part = rest.part(places)
+            if there := await self._keys(part, part.select_keys(any_version=True)):
                 error = StaleVersion()
                 error.stale = tuple(plain_keys(self.entity.info, there))
                 raise error
@@ -202,19 +207,50 @@ class BatchWriter(Generic[TRow, TData]):
         missing = list[Any]()
         if len(there) < len(self.plain):
             missing = [self.ids[place] for place in self._places_not_in(done)]
-        if len(there) < len(done):
-            raise InvalidValue("the database holds ids to be equal that Python does not: give them as they are stored")
         if found is None and self.entity.shape.returnable:
             return BatchResult([done[key] for key in there], missing)
         keys = self._keys_in(done)
         found = found or await present_keys(self.call, keys)
         return BatchResult([found[key] for key in keys], missing)
 
-    async def _keys(self, statement: Executable) -> list[Key]:
-        return [tuple(row) for row in (await self.call.execute(statement)).all()]
+    async def _keys(self, target: Targets[TRow, TData], statement: Executable | None = None) -> list[Key]:
+        """Give those of the target's keys that a SELECT of keys finds, as they were given."""
+        rows = (await self.call.execute(target.select_keys() if statement is None else statement)).all()
+        return list(await self.call.as_stored(self.entity.info.key_columns, target.keys, {tuple(row) for row in rows}))
+
+    async def _by_given(self, data: dict[Any, Any]) -> dict[Any, Any]:
+        """Give data by the keys that were given, which the database may have otherwise.
+
+        Raises:
+            InvalidValue: two of them are one key to the database; nothing is committed then.
+        """
+        info = self.entity.info
+        is_exact = are_exact(info.key_columns, self.call.dialect)
+        if not data or data.keys() == self._given or (is_exact and data.keys() <= self._given):
+            return data
+        stored = {(key,) if len(info.primary_key) == 1 else key: key for key in data}
+        found = await self.call.as_stored(info.key_columns, self.keys, stored)
+        if len(set(found.values())) < len(found):
+            await give_up(self.call.db_sess)
+            raise InvalidValue("two of the ids are one key to the database, which Python tells apart: give it once")
+        given = dict[Any, Any]()
+        for plain, other in zip(plain_keys(info, list(found)), found.values(), strict=True):
+            given[plain], self._otherwise[plain] = data[stored[other]], other
+        return given
+
+    @cached_property
+    def _given(self) -> set[Any]:
+        return set(self.plain)
+
+    def _stored_keys(self, done: Mapping[Any, Any]) -> Sequence[Key]:
+        """Give the keys of what was done as the database has them."""
+        return [self._otherwise.get(plain, key) for key, plain in self._placed(done)]
+
+    def _placed(self, done: Mapping[Any, Any]) -> Iterator[tuple[Key, Any]]:
+        return ((key, plain) for key, plain in zip(self.keys, self.plain, strict=True) if plain in done)
 
     def _keys_in(self, done: Mapping[Any, Any]) -> Sequence[Key]:
-        return [key for key, plain in zip(self.keys, self.plain, strict=True) if plain in done]
+        return [key for key, _ in self._placed(done)]
 
     def _places_not_in(self, done: Mapping[Any, Any]) -> list[int]:
         return [place for place, plain in enumerate(self.plain) if plain not in done]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Generic, NoReturn
+from collections.abc import Awaitable, Sequence
+from typing import Any, Generic, NoReturn, TypeVar
 
-from sqlalchemy import ColumnElement, Executable, insert, select
+from sqlalchemy import Column, ColumnElement, Executable, insert, select
 
 from rowsmith.conditions import limited
-from rowsmith.errors import MappingError, RefusedByTrigger
+from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger
 from rowsmith.execution import flush
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
@@ -18,6 +18,7 @@ from rowsmith.mapping.writes import storable
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks
+from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
 from rowsmith.operations.blocks.collector import collector_paused
@@ -31,8 +32,13 @@ from rowsmith.operations.inserts.insertion import RAW
 from rowsmith.operations.inserts.many import Many, gathered
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult, Upserted
-from rowsmith.operations.upserts.statement import UpsertStatement, conflict_keys
+from rowsmith.operations.upserts.statement import UpsertStatement, conflict_keys, refuse_twice
 from rowsmith.scope import SearchScope
+
+T = TypeVar("T")
+
+CARDINALITY_VIOLATION = "21000"
+"""PostgreSQL's code where ON CONFLICT DO UPDATE meets a row that the same statement has written."""
 
 
 class BatchUpserter(Operation[TRow, TData]):
@@ -95,6 +101,7 @@ class Upsertion(Generic[TRow, TData]):
         keys = conflict_keys(self.info, self.key, block)
         await flush(self.call.db_sess, self.call.origin())
         rows = await self._write(reader.fields or (), block, keys)
+        await self._refuse_twice(self._primary_keys(rows))
         await keep_in_step(self.call, self._primary_keys(rows))
         return await self._results(rows)
 
@@ -115,14 +122,10 @@ class Upsertion(Generic[TRow, TData]):
         """Send the upsert, then see to the rows that it gave no answer for."""
         conditions = self.call.conditions()
         statement = UpsertStatement(self.info, self.key, given, conditions, self.back, self.conflict.update)
-        found = await self._sent(statement, block, keys)
+        found = await self._by_given(keys, await self._told_apart(self._sent(statement, block, keys)))
         silent = [place for place, key in enumerate(keys) if key not in found]
-        if len(keys) - len(silent) != len(found):
-            raise MappingError(
-                f"the key ({', '.join(self.key.names)}) of {self.info.row.__name__} is stored otherwise than "
-                "it was given, so rows cannot be told apart: upsert them one by one"
-            )
-        there = await self._there([keys[place] for place in silent], statement.in_reach) if silent else {}
+        unheard = [keys[place] for place in silent]
+        there = await self._by_given(unheard, await self._there(unheard, statement.in_reach)) if silent else {}
         for place in silent:
             if keys[place] in there:
                 if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time
@@ -134,6 +137,29 @@ class Upsertion(Generic[TRow, TData]):
         columns = dict(zip(self.back, zip(*(record for record, _ in rows), strict=True), strict=True))
         await self.call.keep_stamps(columns)
         return rows
+
+    async def _by_given(self, keys: Sequence[Key], rows: dict[Key, _Returned]) -> dict[Key, _Returned]:
+        """Give rows by the keys that were given, which the database may have otherwise."""
+        stored = await self.call.as_stored(self._key_columns, keys, rows.keys())
+        return {key: rows[other] for key, other in stored.items()}
+
+    @property
+    def _key_columns(self) -> list[Column[Any]]:
+        return [self.info.columns[name] for name in self.key.names]
+
+    async def _told_apart(self, sending: Awaitable[T]) -> T:
+        """Await a statement; that PostgreSQL would write one row twice is the fault of the specs."""
+        try:
+            return await sending
+        except DatabaseFault as exc:
+            if exc.facts.sqlstate != CARDINALITY_VIOLATION or are_exact(self._key_columns, self.call.dialect):
+                raise
+        raise InvalidValue("two of the specs have one key to the database, which Python tells apart: give it once")
+
+    async def _refuse_twice(self, keys: Sequence[Key]) -> None:
+        if len(set(keys)) < len(keys):
+            await give_up(self.call.db_sess)
+            refuse_twice(keys)
 
     async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
         gate = await pass_gate(self.call.db_sess, self.info, self.call.origin(), block.columns)

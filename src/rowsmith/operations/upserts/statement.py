@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, cast
+from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, literal_column, null
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,7 +19,7 @@ from rowsmith.conditions import conjunction
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.target import insertable
-from rowsmith.operations.arrays.keys import Key
+from rowsmith.operations.arrays.keys import Key, keep_hashable, keep_tellable
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.defaults import Context, counts_versions
@@ -163,12 +166,26 @@ def conflict_keys(info: RowInfo[object], key: ConflictKey, block: Block) -> list
     Raises:
         InvalidValue: a part of it is missing or NULL, which equals nothing; or two rows have the same key.
     """
+    keep_tellable(info, (*info.primary_key, *key.names))
     for name in key.names:
         _refuse_keyless(info, name, block)
-    keys = list(zip(*(block.columns[name] for name in key.names), strict=True))
+    keys = list(zip(*(_hashable(name, block) for name in key.names), strict=True))
     if len(set(keys)) != len(keys):
-        _refuse_twice(keys)
+        refuse_twice(keys)
     return keys
+
+
+_PLAIN = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal}
+
+
+def _hashable(name: str, block: Block) -> Sequence[Any]:
+    """Give the values of a part of the key so that they can be told from each other."""
+    values, kinds = block.columns[name], block.types[name]
+    if not kinds.isdisjoint({bytearray, memoryview}):
+        return list(map(bytes, values))
+    for place, value in enumerate(values) if not kinds <= _PLAIN else ():
+        keep_hashable((value,), "spec", place)
+    return values
 
 
 def _refuse_keyless(info: RowInfo[object], name: str, block: Block) -> None:
@@ -180,7 +197,8 @@ def _refuse_keyless(info: RowInfo[object], name: str, block: Block) -> None:
         raise InvalidValue(f"the spec at index {index}: {where}: NULL equals no other NULL, so create the row instead")
 
 
-def _refuse_twice(keys: Sequence[Key]) -> None:
+def refuse_twice(keys: Sequence[Key]) -> None:
+    """Refuse keys of which two are the same."""
     first: dict[Key, int] = {}
     for index, key in enumerate(keys):
         if first.setdefault(key, index) != index:

@@ -1,0 +1,88 @@
+"""Keys that the database holds to be equal and Python does not: a CHAR's blanks, letters that a type folds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Integer, Select, collate, column, func, select
+from sqlalchemy.dialects.postgresql import CITEXT
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
+
+from rowsmith.conditions import limited
+from rowsmith.mapping.types import column_type
+from rowsmith.operations.arrays.given import Parameter, given_values
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_parameter
+from rowsmith.operations.arrays.wire import fits_array
+
+PLACE = "place"
+
+
+def are_exact(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:
+    """Say whether values of these columns are equal in the database where they are in Python, and nowhere else."""
+    return all(_is_exact(column.type) and _is_exact(column.type.dialect_impl(dialect)) for column in columns)
+
+
+def _is_exact(kind: Any) -> bool:
+    return (
+        column_type(kind).echo is not None and not isinstance(kind, CITEXT) and getattr(kind, "collation", None) is None
+    )
+
+
+def as_read(columns: Sequence[ColumnElement[Any]], key: Key, dialect: Dialect) -> Key:
+    """Give a key as the types of its columns would read it, had it been stored; as it is where they cannot say."""
+    try:
+        return tuple(
+            _read_back(one.type.dialect_impl(dialect), part, dialect) for one, part in zip(columns, key, strict=True)
+        )
+    except Exception:  # noqa: BLE001 - a type may raise anything: the database is asked then
+        return key
+
+
+def _read_back(kind: TypeEngine[Any], value: Any, dialect: Dialect) -> Any:
+    bind, read = kind.bind_processor(dialect), kind.result_processor(dialect, None)
+    stored = value if bind is None else bind(value)
+    return stored if read is None else read(stored)
+
+
+def comparisons(
+    columns: Sequence[ColumnElement[Any]], given: Sequence[Key], stored: Sequence[Key], dialect: Dialect
+) -> Iterator[Select[*tuple[Any, ...]]]:
+    """Give the SELECTs of which of the given keys of some columns are which of the stored ones, by their places."""
+    arrays = dialect.name == "postgresql" and all(fits_array(column.type, dialect) for column in columns)
+    table = _unnested if arrays else _listed
+    size = max(len(given), len(stored)) if arrays else SQLITE_PARAMETERS // (2 * (len(columns) + 1))
+    for first in range(0, len(given), size):
+        for second in range(0, len(stored), size):
+            left = table("given", columns, given[first : first + size], dialect)
+            right = table("stored", columns, stored[second : second + size], dialect)
+            places = select(left.c[PLACE] + first, right.c[PLACE] + second)
+            yield limited(places, *_equal(columns, left, right))
+
+
+def _equal(columns: Sequence[ColumnElement[Any]], left: FromClause, right: FromClause) -> list[ColumnElement[bool]]:
+    return [
+        collated(left.c[f"k{part}"], column.type) == collated(right.c[f"k{part}"], column.type)
+        for part, column in enumerate(columns)
+    ]
+
+
+def collated(key: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+    """Have values compared, and put in order, as those of the column itself are."""
+    collation = getattr(kind, "collation", None)
+    return key if collation is None else collate(key, collation)
+
+
+def _unnested(name: str, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], dialect: Dialect) -> FromClause:
+    arrays = [array_parameter(one.type, [key[part] for key in keys]) for part, one in enumerate(columns)]
+    parts: list[Any] = [column(f"k{part}", one.type) for part, one in enumerate(columns)]
+    given = func.unnest(*arrays).table_valued(*parts, with_ordinality="number").render_derived(name=name)
+    # A subquery, so that the number is the place, counted from nought, as in the other form.
+    chosen: list[Any] = [*(given.c[part.name] for part in parts), (given.c.number - 1).label(PLACE)]
+    return select(*chosen).subquery(f"{name}_keys")
+
+
+def _listed(name: str, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], dialect: Dialect) -> FromClause:
+    parts = [Parameter(f"k{part}", one.type, [key[part] for key in keys]) for part, one in enumerate(columns)]
+    return given_values([Parameter(PLACE, Integer(), range(len(keys))), *parts], dialect, name)
