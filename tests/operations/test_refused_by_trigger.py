@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -143,6 +144,33 @@ async def test_a_row_that_a_trigger_skips_is_an_error(notes: Notes) -> None:
     for absent in (notes.update(99, NEW), notes.purge(99)):
         with pytest.raises(EntityNotFound):
             await absent
+
+
+async def test_a_purge_by_condition_says_that_a_trigger_keeps_rows(notes: Notes) -> None:
+    """At once, and with what was removed; in one transaction nothing is."""
+    for _ in range(2):
+        with pytest.raises(RefusedByTrigger, match="keeps the rows") as caught:
+            await asyncio.wait_for(notes.purge_where([], all_rows=True, chunk_size=None), 20)
+        assert [item.word for item in (await notes.search(orders=[NoteRow.id])).items] == ["firm", "soft"]
+    for removed in (1, 0):
+        with pytest.raises(RefusedByTrigger, match="keeps the rows") as caught:
+            await asyncio.wait_for(notes.purge_where([], all_rows=True, chunk_size=1), 20)
+        report = caught.value.report
+        assert report is not None
+        assert (report.rows, report.complete) == (removed, False)
+        assert [item.word for item in (await notes.search()).items] == ["firm"]
+
+
+async def test_objects_of_rows_purged_by_condition_are_let_go(any_tables: WithTables) -> None:
+    """A session that held them, in which the purge ran, does not give them any more."""
+    async with any_tables(NoteRow) as db:
+        notes = Notes(db)
+        await notes.batch_create([NoteCreate("one"), NoteCreate("two")])
+        async with db.unit_of_work() as unit:
+            held = (await unit.session.scalars(sa.select(NoteRow).order_by(NoteRow.id))).all()
+            assert (await notes.purge_where([NoteRow.word == "one"], chunk_size=None)).rows == 1
+            assert [item in unit.session for item in held] == [False, True]
+            assert await unit.session.get(NoteRow, held[1].id) is held[1]
 
 
 async def test_rows_by_copy_are_counted(notes: Notes) -> None:

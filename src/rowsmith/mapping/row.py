@@ -81,7 +81,12 @@ class RowInfo(Generic[TRow_co]):
             complaint = "is part of the key: None names no row" if part is None else self.check(name)(part)
             if complaint:
                 raise InvalidValue(f"{self.row.__name__}.{name} {complaint}")
-        return tuple(map(_fixed, parts)) if not _FLUID.isdisjoint(map(type, parts)) else parts
+        return tuple(map(_fixed, parts)) if self._holds_bytes else parts
+
+    @cached_property
+    def _holds_bytes(self) -> bool:
+        kinds = (stored_form(self.columns[name].type) for name in self.primary_key)
+        return any(column_type(kind).travel is Travel.BYTES for kind in kinds)
 
     def key_condition(self, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the row with this key."""
@@ -178,12 +183,9 @@ class RowInfo(Generic[TRow_co]):
         }
 
 
-_FLUID: frozenset[type[Any]] = frozenset({bytearray, memoryview})
-
-
 def _fixed(part: Any) -> Any:
     """Give bytes that may change as such that do not, and so can be told apart by their hash."""
-    return bytes(part) if type(part) in _FLUID else part
+    return bytes(part) if isinstance(part, bytearray | memoryview) else part
 
 
 def row_info(row: type[TRow]) -> RowInfo[TRow]:

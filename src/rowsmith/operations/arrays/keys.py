@@ -76,6 +76,23 @@ def batch_key(info: RowInfo[Any], pk: object, place: int) -> Key:
     return key
 
 
+def batch_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
+    """Give the ids of a batch as keys, in their order, each as often as it is given.
+
+    Raises:
+        InvalidValue: as :func:`keep_tellable` and :func:`batch_key`.
+    """
+    keep_tellable(info, info.primary_key)
+    keys = [info.key(id_) for id_ in ids]
+    try:
+        hash(tuple(keys))
+    except TypeError:
+        for place, key in enumerate(keys):
+            keep_hashable(key, "id", place)
+        raise
+    return keys
+
+
 def keep_hashable(key: Key, noun: str, place: int) -> None:
     """Refuse a key that Python cannot hash, and so cannot tell from the others of a batch.
 
@@ -96,12 +113,11 @@ def distinct_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
     Raises:
         InvalidValue: one is no key of the row, or stands twice; the message gives the places.
     """
-    keep_tellable(info, info.primary_key)
     if _are_plain(info, ids):
         return list(zip(ids, strict=True))
     places: dict[Key, int] = {}
-    for place, id_ in enumerate(ids):
-        first = places.setdefault(batch_key(info, id_, place), place)
+    for place, key in enumerate(batch_keys(info, ids)):
+        first = places.setdefault(key, place)
         if first != place:
             raise InvalidValue(f"the id at index {place} stands at index {first} already: give each id once")
     return list(places)

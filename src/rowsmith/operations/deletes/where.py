@@ -35,8 +35,9 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
-from rowsmith.errors import InvalidValue, LockNotAvailable, RepositoryError, kind_of
+from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, kind_of
 from rowsmith.execution import execute, execute_writing
+from rowsmith.execution.driver import give_up
 from rowsmith.operations.arrays.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
 from rowsmith.operations.entity import Entity
@@ -60,6 +61,8 @@ PLACE, PART = "rowsmith_place", "rowsmith_part"
 
 LONGEST_PAUSE = 86_400
 """Seconds between two chunks at most: a day."""
+
+KEPT = "a trigger of the database keeps the rows that are left: leave them out by a condition"
 
 PATIENCE = 30.0
 """Seconds without any progress, all that is left being locked by others, after which a purge gives up."""
@@ -156,6 +159,7 @@ class WherePurger(Operation[TRow, TData]):
             InvalidValue: a number in ``pace`` is out of range.
             StillReferenced: other rows point at one; the chunks before it are gone.
             LockNotAvailable: others kept all that is left locked for ``pace.patience`` seconds.
+            RefusedByTrigger: a trigger of the database keeps what is left; the others are gone.
             RepositoryError: any error carries in ``report`` what was removed before it.
         """
         pace.check()
@@ -197,6 +201,7 @@ class WherePurger(Operation[TRow, TData]):
             InvalidFilter: no filter is given, nor ``all_rows=True``.
             InvalidValue: a number in ``pace`` is out of range.
             StillReferenced: other rows point at one; nothing is removed.
+            RefusedByTrigger: a trigger of the database keeps some; nothing is removed.
         """
         pace.check()
         conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
@@ -251,7 +256,7 @@ class Doomed:
         return limited(select(*columns), *self.conditions).order_by(*columns).limit(limit).with_for_update()
 
     def chunk(self, *, first: bool) -> Select[*tuple[Any, ...]]:
-        """Give PostgreSQL's statement that removes the next chunk: how many were, and the last key locked.
+        """Give PostgreSQL's statement that removes the next chunk: how many were, how many it had, and the last key.
 
         It gives no row where there is nothing more. The places alone lead to the rows, for the planner could take
         conditions to be the better way; those of another partition are told apart by a look into a hash table.
@@ -263,8 +268,8 @@ class Doomed:
         these = tuple_(place, part).in_(select(locked.c[PLACE], locked.c[PART])).is_(true())
         gone = limited(delete(info.table), here, these).returning(literal(1).label("one")).cte("gone")
         last = [locked.c[info.columns[name].name] for name in info.primary_key]
-        number = select(func.count()).select_from(gone).scalar_subquery()
-        return select(number, *last).order_by(*(key.desc() for key in last)).limit(1)
+        numbers = [select(func.count()).select_from(table).scalar_subquery() for table in (gone, locked)]
+        return select(*numbers, *last).order_by(*(key.desc() for key in last)).limit(1)
 
     @cached_property
     def chunks(self) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
@@ -281,13 +286,13 @@ class _Purge:
 
     def __init__(self, begin: BeginSession, doomed: Doomed, pace: Pace, progress: Callable[[int], None] | None) -> None:
         self.begin, self.doomed, self.pace, self.progress = begin, doomed, pace, progress
-        self.tally = Tally()
+        self.tally, self._is_kept = Tally(), False
 
     async def purge(self) -> PurgeReport:
         """Make passes until nothing is left, or no more rows may go."""
         wait, moved = FIRST_WAIT, time.monotonic()
         while True:
-            before = self.tally.rows
+            before, self._is_kept = self.tally.rows, False
             await self._pass()
             async with self.begin() as db_sess:
                 left = bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
@@ -295,6 +300,8 @@ class _Purge:
                 return self.tally.report(complete=not left)
             if self.tally.rows > before:
                 wait, moved = FIRST_WAIT, time.monotonic()
+            elif self._is_kept:
+                raise RefusedByTrigger(KEPT)
             elif time.monotonic() - moved > self.pace.patience:
                 raise LockNotAvailable("others hold the rows that are left: call purge_where again later to go on")
             await asyncio.sleep(wait)
@@ -305,7 +312,11 @@ class _Purge:
         after: Key | None = None
         while limit := self.pace.next_chunk(self.tally.rows):
             async with self.begin() as db_sess:
-                rows, after = await _remove(db_sess, self.doomed, after, limit)
+                rows, locked, last = await _remove(db_sess, self.doomed, after, limit)
+                if rows == 0 < locked:  # or others changed them before they were locked; they are ours now
+                    rows, locked, last = await _remove(db_sess, self.doomed, after, limit)
+                    self._is_kept = self._is_kept or rows == 0 < locked
+            after = last
             if after is None:
                 return
             self.tally.rows += rows
@@ -333,7 +344,14 @@ async def _remove_at_once(call: Call[Any, Any], doomed: Doomed, max_rows: int | 
     for statement in removing:
         tally.rows += await _number_of(call, statement, doomed)
     tally.chunks = 1 if tally.rows else 0
-    left = max_rows is not None and bool((await call.execute(doomed.any())).scalar_one())
+    left = bool((await call.execute(doomed.any())).scalar_one())
+    if left and max_rows is None:  # they came meanwhile, or a trigger keeps them
+        more = await _number_of(call, doomed.everything(call.dialect), doomed)
+        tally.rows += more
+        if not more:
+            await give_up(call.db_sess)
+            raise RefusedByTrigger(KEPT)
+        left = bool((await call.execute(doomed.any())).scalar_one())
     return tally.report(complete=not left)
 
 
@@ -346,15 +364,17 @@ async def _number_of(call: Call[Any, Any], statement: Delete, doomed: Doomed) ->
     return int(result.rowcount)
 
 
-async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, Key | None]:
-    """Remove the next chunk; give how many rows were, and the key to go on after, None at the end."""
+async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, int, Key | None]:
+    """Remove the next chunk; give how many rows were, how many it had, and the key to go on after, None at the end."""
     dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
     if dialect.name == "postgresql":
         statement = doomed.chunks[after is not None]
-        found = (await execute(db_sess, statement, doomed.origin, parameters=given)).one_or_none()
-        return (0, None) if found is None else (found[0], tuple(found[1:]))
+        answer = await execute(db_sess, statement, doomed.origin, parameters=given)
+        found: Sequence[Any] | None = answer.one_or_none()
+        return (0, 0, None) if found is None else (found[0], found[1], tuple(found[2:]))
     rows = await execute(db_sess, doomed.keys(first=after is None), doomed.origin, parameters=given)
-    keys = [tuple(row) for row in rows.all()]
+    keys, removed = [tuple(row) for row in rows.all()], 0
     for part in key_chunks(keys, dialect, doomed.info.key_columns):
-        await execute_writing(db_sess, doomed.remove(part, dialect), doomed.origin)
-    return len(keys), keys[-1] if keys else None
+        result: Any = await execute_writing(db_sess, doomed.remove(part, dialect), doomed.origin)
+        removed += int(result.rowcount)
+    return removed, len(keys), keys[-1] if keys else None

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue
 from rowsmith.execution import DATABASE_ERRORS, flush, translate_any, unreadable
 from rowsmith.mapping.layout import Record
-from rowsmith.operations.arrays.keys import batch_key, check_chunk_size, keep_tellable
+from rowsmith.operations.arrays.keys import batch_keys, check_chunk_size
 from rowsmith.operations.blocks.gate import asked_by_session
 from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
 from rowsmith.operations.present import present, present_keys
@@ -162,8 +162,7 @@ class BatchQuerier(Operation[TRow, TData]):
             InvalidValue: one is no key of the row.
         """
         call = await call.under(scope)
-        keep_tellable(call.info, call.info.primary_key)
-        keys = [batch_key(call.info, pk, place) for place, pk in enumerate(ids)]
+        keys = batch_keys(call.info, ids)
         found = await present_keys(call, list(dict.fromkeys(keys)), call.conditions(include_deleted))
         missing = [pk for pk, key in zip(ids, keys, strict=True) if key not in found]
         if missing:
