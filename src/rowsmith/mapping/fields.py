@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, cast, get_args, get_origin
 
 from pydantic import BaseModel
+from sqlalchemy import Column
 from sqlalchemy.orm import RelationshipProperty
 
 from rowsmith.errors import MappingError
+from rowsmith.mapping.agreement import disagreement, refusal
 from rowsmith.mapping.annotations import annotation, bare, options, private_annotations
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.nested import Nested
@@ -139,6 +141,32 @@ def unresolvable(into: type[Any], name: str, failure: NameError) -> MappingError
         f"the annotation of {into.__name__}.{name} cannot be resolved ({failure}): import what it names outside of "
         "TYPE_CHECKING, and declare what it names and data classes that nest others at the top of a module"
     )
+
+
+def hold(info: RowInfo[Any], into: type[Any], name: str, source: Stored | Expr) -> None:
+    """Hold a field's type against the column that fills it; what is computed has no type that is certain.
+
+    Raises:
+        MappingError: it is not what the column gives.
+    """
+    column = _column_of(info, name, source)
+    if column is None:
+        return
+    validates = hasattr(into, "__pydantic_validator__")
+    found = refusal(into, name, column) if validates else disagreement(annotation(into, name)[0], column)
+    if found is not None:
+        raise MappingError(
+            f"{into.__name__}.{name} {found} ({info.row.__name__}.{column.key}); for another type, give the column a "
+            "TypeDecorator that makes it, write Annotated[..., Expr(...)] of what computes it, or override to_data()"
+        )
+
+
+def _column_of(info: RowInfo[Any], name: str, source: Stored | Expr) -> Column[Any] | None:
+    if isinstance(source, Expr):
+        expression = source.resolve()
+        return expression if isinstance(expression, Column) else None
+    known = info.synonym(name)
+    return None if known is None else info.columns[known]
 
 
 def wanted(into: type[Any], name: str, *, is_many: bool) -> Wanted:

@@ -22,7 +22,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import builder, checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
-from rowsmith.mapping.fields import Source, Stored, Wanted, sources, wanted
+from rowsmith.mapping.fields import Source, Stored, Wanted, hold, sources, wanted
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
@@ -180,9 +180,11 @@ class _Draft:
     def _field(self, level: _Level, into: type[Any], name: str, source: Source) -> Make:
         match source:
             case Stored():
+                hold(level.info, into, name, source)
                 return _column(self.place(level, name))
             case Expr():
                 keep_to_row(source.resolve(), level.info, f"{into.__name__}.{name}")
+                hold(level.info, into, name, source)
                 return _column(self._append(_placed(level, source).label(f"{name}_{len(self.selects)}")))
             case Aggregate():
                 raise MappingError(f"{into.__name__}.{name} is an aggregate: give this class to aggregate(...)")

@@ -16,7 +16,7 @@ from rowsmith.errors import MappingError
 from rowsmith.mapping.annotations import annotation, options
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
-from rowsmith.mapping.fields import computed, data_fields
+from rowsmith.mapping.fields import Stored, computed, data_fields, hold
 from rowsmith.mapping.generated import Build
 from rowsmith.mapping.row import RowInfo, nearest
 
@@ -64,6 +64,8 @@ class _Reader:
         expression = self.info.attribute(name).expression if marker is None else marker.resolve()
         key = next((key for key in self.keys if _same(key, expression)), None)
         if key is not None:
+            if marker is None or isinstance(marker, Expr):
+                hold(self.info, self.into, name, Stored() if marker is None else marker)
             return key  # the very same: a second parameter in its place would be another expression to PostgreSQL
         if isinstance(marker, Expr) and self._is_aggregated(expression):
             keep_to_row(expression, self.info, self._where(name))

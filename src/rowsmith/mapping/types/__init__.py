@@ -23,7 +23,7 @@ from rowsmith.mapping.types.column_type import (
     is_number,
 )
 from rowsmith.mapping.types.documents import json_complaint
-from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, stored_form
+from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, read_as, stored_form
 from rowsmith.mapping.types.text import text_complaint, unlimited
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "column_type",
     "is_number",
     "json_complaint",
+    "read_as",
     "stored_form",
     "text_complaint",
     "unlimited",

@@ -33,6 +33,7 @@ def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
         echo=converted(bytes, bytes),
         travel=Travel.BYTES,
         cursor=instances(bytes),
+        gives=(bytes,),
         compared=Comparison.NONE,
     )
 
@@ -50,6 +51,7 @@ def _pickled(_: sqltypes.PickleType) -> ColumnType:
         echo=None,
         travel=Travel.PLAIN,
         cursor=InCursor(object, lambda _: False),  # sorted by what it is pickled as
+        gives=(),
         compared=Comparison.NEVER,
     )
 
@@ -65,6 +67,7 @@ def _uuid(declared: sqltypes.Uuid[Any]) -> ColumnType:
         echo=unchanged,
         travel=Travel.PLAIN,
         cursor=instances(uuid.UUID),
+        gives=(uuid.UUID,),
         compared=Comparison.UUID,
     )
 
@@ -82,6 +85,7 @@ def _uuid_text() -> ColumnType:
         echo=None,  # it may be given in capitals
         travel=Travel.PLAIN,
         cursor=InCursor(str, _is_uuid_text),
+        gives=(str,),
         compared=Comparison.UUID_TEXT,
     )
 

@@ -89,6 +89,8 @@ class ColumnType:
     """What the database gives back for what was written; None where only it knows."""
     travel: Travel
     cursor: InCursor
+    gives: tuple[type[Any], ...]
+    """The classes of values that are read; none where only the database or a team's code knows."""
     compared: Comparison
 
 

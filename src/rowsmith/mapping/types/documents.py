@@ -72,6 +72,7 @@ def _json(declared: sqltypes.JSON) -> ColumnType:
         echo=None,  # tuples come back as lists
         travel=Travel.JSON,
         cursor=by_python_type(declared),  # of a scalar; objects and arrays have no form there
+        gives=(dict, list, str, int, float, bool),
         compared=Comparison.DOCUMENT,
     )
 
@@ -94,6 +95,7 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
             echo=None,
             travel=Travel.ARRAY,
             cursor=InCursor(list, lambda _: False),
+            gives=(tuple if declared.as_tuple else list,),
             compared=Comparison.ARRAY,
         )
 

@@ -47,6 +47,7 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
         echo=converted(int, int),
         travel=Travel.PLAIN,
         cursor=InCursor(int, lambda value: isinstance(value, int) and not isinstance(value, bool)),
+        gives=(int,),
         compared=Comparison.INTEGER,
     )
 
@@ -71,6 +72,7 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
         echo=converted(float, float) if declared.precision is None else None,  # a precision rounds
         travel=Travel.PLAIN,
         cursor=InCursor(float, is_number),
+        gives=(Decimal if declared.asdecimal else float,),
         compared=Comparison.FLOAT,
     )
 
@@ -93,6 +95,7 @@ def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
         echo=None,  # it rounds to its scale
         travel=Travel.PLAIN,
         cursor=InCursor(Decimal, is_number),
+        gives=(Decimal if declared.asdecimal else float,),
         compared=Comparison.DECIMAL,
     )
 
@@ -140,6 +143,7 @@ def _boolean(_: sqltypes.Boolean) -> ColumnType:
         echo=unchanged,
         travel=Travel.PLAIN,
         cursor=instances(bool),
+        gives=(bool,),
         compared=Comparison.BOOLEAN,
     )
 

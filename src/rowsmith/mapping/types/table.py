@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, cast
 
 from sqlalchemy.dialects import sqlite
@@ -23,7 +25,33 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
     """
     make = next((make for kind, make in TABLE if isinstance(declared, kind)), unknown.unknown)
     record = make(declared)
-    return record if type(declared).__module__.startswith("sqlalchemy.") else replace(record, echo=None)
+    if type(declared).__module__.startswith("sqlalchemy."):
+        return record
+    return replace(record, echo=None, gives=() if reads_itself(declared) else record.gives)
+
+
+def read_as(declared: TypeEngine[Any]) -> tuple[type[Any], ...]:
+    """Give the classes of the values that are read of a type, on whatever database; none where nobody here knows."""
+    variants: Sequence[TypeEngine[Any]] = [declared, *declared._variant_mapping.values()]  # pyright: ignore[reportPrivateUsage]
+    found = [_read_as(variant) for variant in variants]
+    return tuple(dict.fromkeys(chain.from_iterable(found))) if all(found) else ()
+
+
+def _read_as(declared: TypeEngine[Any]) -> tuple[type[Any], ...]:
+    record = column_type(declared)
+    return record.gives if record.wraps is None or reads_itself(declared) else read_as(record.wraps)
+
+
+def reads_itself(declared: TypeEngine[Any]) -> bool:
+    """Say whether code of a team's makes the values that are read."""
+    return any(name in vars(kind) for kind in _own_classes(declared) for name in _READING)
+
+
+def _own_classes(declared: TypeEngine[Any]) -> list[type[Any]]:
+    return [kind for kind in type(declared).__mro__ if not kind.__module__.startswith(("sqlalchemy.", "builtins"))]
+
+
+_READING: Final = ("process_result_value", "result_processor", "column_expression", "load_dialect_impl", "python_type")
 
 
 DIALECTS: Final[tuple[Dialect, ...]] = (cast("Any", asyncpg.dialect)(), cast("Any", sqlite.dialect)())

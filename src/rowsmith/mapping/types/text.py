@@ -55,6 +55,7 @@ def _string(declared: sqltypes.String) -> ColumnType:
         echo=converted(str, str.__str__),
         travel=Travel.PLAIN,
         cursor=instances(str),
+        gives=(str,),
         compared=Comparison.TEXT,
     )
 
@@ -116,6 +117,7 @@ def _names(declared: sqltypes.Enum) -> ColumnType:
         echo=unchanged,
         travel=Travel.PLAIN,
         cursor=InCursor(str, lambda value: isinstance(value, str) and value in names),
+        gives=(str,),
         compared=Comparison.NAMES,
     )
 
@@ -129,6 +131,7 @@ def _members(members: type[Any]) -> ColumnType:
         echo=unchanged,
         travel=Travel.PLAIN,
         cursor=instances(members),
+        gives=(members,),
         compared=Comparison.MEMBERS,
     )
 
@@ -142,6 +145,7 @@ def _lexemes(declared: postgresql.TSVECTOR) -> ColumnType:
         echo=None,
         travel=Travel.SINGLY,
         cursor=by_python_type(declared),
+        gives=(str,),
         compared=Comparison.LEXEMES,
     )
 

@@ -58,6 +58,7 @@ def _datetime(declared: sqltypes.DateTime) -> ColumnType:
         echo=_datetimes if is_exact else None,
         travel=Travel.PLAIN,
         cursor=_zoned(dt.datetime, declared.timezone),
+        gives=(dt.datetime,),
         compared=Comparison.MOMENT if declared.timezone else Comparison.LOCAL_TIME,
     )
 
@@ -95,6 +96,7 @@ def _date(_: sqltypes.Date) -> ColumnType:
         echo=unchanged,
         travel=Travel.PLAIN,
         cursor=InCursor(dt.date, _is_date),
+        gives=(dt.date,),
         compared=Comparison.DATE,
     )
 
@@ -123,6 +125,7 @@ def _time(declared: sqltypes.Time) -> ColumnType:
         echo=None,
         travel=Travel.PLAIN,
         cursor=_zoned(dt.time, zoned),
+        gives=(dt.time,),
         compared=Comparison.NONE,
     )
 
@@ -136,6 +139,7 @@ def _interval(_: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
         echo=None,
         travel=Travel.PLAIN,
         cursor=instances(dt.timedelta),
+        gives=(dt.timedelta,),
         compared=Comparison.NEVER,
     )
 

@@ -34,6 +34,7 @@ def unknown(declared: TypeEngine[Any]) -> ColumnType:
         echo=None,
         travel=Travel.SINGLY,
         cursor=by_python_type(declared),
+        gives=(),
         compared=Comparison.NONE,
     )
 

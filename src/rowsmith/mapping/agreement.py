@@ -1,0 +1,160 @@
+"""Whether a field of a data class is annotated with what its column gives."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from itertools import chain
+from typing import Any, Final, Literal, NewType, TypeVar, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from sqlalchemy import Column
+from sqlalchemy.types import TypeEngine
+from typing_extensions import get_protocol_members, is_protocol, is_typeddict
+
+from rowsmith.mapping.annotations import bare, options
+from rowsmith.mapping.types import Comparison, column_type, read_as, stored_form
+
+_ANYTHING: Final = (Any, object)
+_PROMOTED: Final[dict[Any, tuple[type[Any], ...]]] = {float: (int,), complex: (int, float)}
+"""What a type checker takes for a number of a wider type (PEP 484, "The numeric tower")."""
+
+
+def disagreement(given: Any, column: Column[Any]) -> str | None:
+    """Say in which way a field's type is not what its column gives, and what to write; None where it may be.
+
+    Args:
+        given: the annotation, without marks.
+        column: what fills the field.
+    """
+    kinds, found = read_as(column.type), options(given)
+    if kinds and not any(_takes(option, kind, column.type) for option in found for kind in kinds):
+        return f"is {_name(given)}, and the column gives {_names(kinds)}: write {_names(kinds[:1])}"
+    if column.nullable and not any(map(_takes_none, found)):
+        return f"is never None, and the column is nullable: write {_name(given)} | None"
+    return None
+
+
+def refusal(into: type[Any], name: str, column: Column[Any]) -> str | None:
+    """Say what a class that validates its fields itself will refuse of a column, as far as it is certain.
+
+    The field alone is tried, with values of the column's classes and with None, and only errors about a value's
+    type count. A validator of the class's own may do anything before, so a class that has one is trusted.
+    """
+    if into.__pydantic_decorators__.field_validators or into.__pydantic_decorators__.model_validators:
+        return None
+    try:
+        probe = _probe(into, name)
+    except Exception:  # noqa: BLE001 - a type that pydantic can read only inside of its own class
+        return None
+    kinds = read_as(column.type)
+    samples = [list(_samples(kind)) for kind in kinds]
+    if samples and all(samples) and not any(_may_be(probe, sample) for sample in chain.from_iterable(samples)):
+        return f"takes no {_names(kinds)}, which is what the column gives: write {_names(kinds[:1])}"
+    if column.nullable and not _may_be(probe, None):
+        return "takes no None, and the column is nullable: write ... | None"
+    return None
+
+
+def _probe(into: type[Any], name: str) -> type[BaseModel]:
+    field = into.__pydantic_fields__[name]
+    config = cast("Any", getattr(into, "model_config", None) or getattr(into, "__pydantic_config__", None) or {})
+    kept = {key: config[key] for key in ("strict", "arbitrary_types_allowed", "from_attributes") if key in config}
+    fields: Any = {"value": (field.rebuild_annotation(), ...)}
+    return create_model("Probe", __config__=ConfigDict(**cast("Any", kept)), **fields)
+
+
+def _may_be(probe: type[BaseModel], value: Any) -> bool:
+    try:
+        probe.__pydantic_validator__.validate_python({"value": value})
+    except ValidationError as exc:
+        found = exc.errors(include_url=False, include_context=False, include_input=False)
+        return not all(item["type"].endswith("_type") or item["type"] in _OF_CLASS for item in found)
+    except Exception:  # noqa: BLE001 - a validator in the annotation, which has its own idea of values
+        return True
+    return True
+
+
+_OF_CLASS: Final = frozenset({"is_instance_of", "none_required"})
+
+
+def _samples(kind: type[Any]) -> Iterable[Any]:
+    return list(kind)[:1] if issubclass(kind, enum.Enum) else _SAMPLES.get(kind, ())
+
+
+_MOMENT: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_SAMPLES: Final[dict[type[Any], Sequence[Any]]] = {
+    int: (0, 1),
+    float: (0.5, 1.0),
+    bool: (True,),
+    str: ("", "a", "1"),
+    bytes: (b"", b"a"),
+    Decimal: (Decimal("0.5"), Decimal(1)),
+    dt.datetime: (_MOMENT, _MOMENT.replace(tzinfo=None)),
+    dt.date: (dt.date(2000, 1, 1),),
+    dt.time: (dt.time(1), dt.time(1, tzinfo=dt.UTC)),
+    dt.timedelta: (dt.timedelta(1),),
+    uuid.UUID: (uuid.UUID(int=1),),
+    list: ([],),
+    dict: ({},),
+}
+
+
+def _takes(option: Any, kind: type[Any], declared: TypeEngine[Any]) -> bool:
+    while isinstance(option, NewType):
+        option = bare(option.__supertype__)
+    if option in _ANYTHING or isinstance(option, TypeVar):
+        return True
+    origin, arguments = get_origin(option), get_args(option)
+    if origin is Literal:
+        return any(isinstance(value, kind) for value in arguments)
+    wanted = origin or option
+    if is_typeddict(wanted):
+        return kind is dict
+    return not isinstance(wanted, type) or (_is_kind(kind, wanted) and _takes_items(option, declared))
+
+
+def _is_kind(kind: type[Any], wanted: type[Any]) -> bool:
+    if is_protocol(wanted):
+        return all(hasattr(kind, member) for member in get_protocol_members(wanted))
+    try:
+        return issubclass(kind, wanted) or kind in _PROMOTED.get(wanted, ())
+    except TypeError:
+        return True
+
+
+def _takes_items(option: Any, declared: TypeEngine[Any]) -> bool:
+    """Hold the items of a list against those of an array, however deep either says that it is."""
+    stored = stored_form(declared)
+    if column_type(stored).compared is not Comparison.ARRAY or not get_args(option):
+        return True
+    item: TypeEngine[Any] = cast("Any", stored).item_type
+    inner = options(get_args(option)[0])
+    while len(inner) == 1 and _is_list(inner[0]) and get_args(inner[0]):
+        inner = options(get_args(inner[0])[0])
+    kinds = read_as(item)
+    return not kinds or any(_takes(one, kind, item) for one in inner for kind in kinds)
+
+
+def _is_list(given: Any) -> bool:
+    origin = get_origin(given)
+    return isinstance(origin, type) and (issubclass(list, origin) or issubclass(tuple, origin))
+
+
+def _takes_none(option: Any) -> bool:
+    if option is type(None) or option in _ANYTHING or isinstance(option, TypeVar):
+        return True
+    if get_origin(option) is Literal:
+        return None in get_args(option)
+    return isinstance(option, type) and _is_kind(type(None), option)
+
+
+def _name(given: Any) -> str:
+    return given.__name__ if isinstance(given, type) and not get_args(given) else str(given).replace("typing.", "")
+
+
+def _names(kinds: Iterable[type[Any]]) -> str:
+    return " or ".join(kind.__name__ for kind in kinds)
