@@ -5,10 +5,14 @@ SQLAlchemy fills them in while it makes an INSERT of its own; COPY and arrays ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import ClauseElement, Column, Connection, Engine
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import schema
 
 from rowsmith.mapping import RowInfo
 
@@ -30,15 +34,15 @@ def fill_defaults(info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size
         elif default.is_scalar:
             filled[name] = [default.arg] * size
         else:
-            context = Context({**columns, **filled})
-            filled[name] = [default.arg(context) for context.index in range(size)]
+            filled[name] = [default.arg(None) for _ in range(size)]
     return filled
 
 
 def client_defaults(info: RowInfo[Any], written: Mapping[str, Any] | Sequence[str]) -> Iterator[str]:
     """Give the names, among those not written, whose value Python makes."""
     for name, column in info.columns.items():
-        by_default = column.default is not None and (column.default.is_scalar or column.default.is_callable)
+        default: Any = column.default
+        by_default = default is not None and (default.is_scalar or default.is_callable) and not _takes_context(default)
         if name not in written and (by_default or (name == info.version and counts_versions(info))):
             yield name
 
@@ -61,17 +65,73 @@ def _is_sql(column: Column[Any]) -> bool:
     return not (default.is_sequence and getattr(default, "optional", False))
 
 
+def contextual(info: RowInfo[Any], written: Collection[str]) -> list[str]:
+    """Give the names, among those not written, whose default asks for the context of the statement that it is in.
+
+    Only SQLAlchemy has one, so it has to send the INSERT.
+    """
+    return [name for name, column in info.columns.items() if name not in written and _takes_context(column.default)]
+
+
+def contextual_updates(info: RowInfo[Any], written: Collection[str]) -> list[str]:
+    """Give the names, among those not written, whose ``onupdate`` asks for a context."""
+    return [name for name, column in info.columns.items() if name not in written and _takes_context(column.onupdate)]
+
+
+def _takes_context(default: Any) -> bool:
+    """SQLAlchemy wraps callables that take nothing in a lambda of its own."""
+    if default is None or not default.is_callable:
+        return False
+    code: CodeType | None = getattr(default.arg, "__code__", None)
+    return code is None or code.co_filename != schema.__file__
+
+
+@dataclass
 class Context:
-    """What a default that takes a context may ask of it: the other values of its row."""
+    """What an ``onupdate`` that takes a context may ask of it, where SQLAlchemy has none for each single row."""
 
-    def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        self._columns, self.index = columns, 0
+    connection: Connection
+    current_parameters: Mapping[str, Any]
+    isinsert: bool
+    current_column: Column[Any]
 
-    @property
-    def current_parameters(self) -> dict[str, Any]:
-        """The values of the row, by attribute name."""
-        return {name: column[self.index] for name, column in self._columns.items()}
+    @classmethod
+    def of_row(
+        cls, connection: Connection, info: RowInfo[Any], row: Mapping[str, Any], name: str, *, isinsert: bool
+    ) -> Context:
+        """Give the context of one row's values, by attribute name, for the default of one attribute.
+
+        A value that the database works out is not among the parameters, as with SQLAlchemy.
+        """
+        columns = info.columns
+        plain = {columns[key].key: value for key, value in row.items() if not isinstance(value, ClauseElement)}
+        return cls(connection, plain, isinsert, columns[name])
 
     def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:
-        """Give the values of the row, as SQLAlchemy's own context does."""
-        return self.current_parameters
+        """Give the values of the row by the keys of their columns, as SQLAlchemy's own context does."""
+        return dict(self.current_parameters)
+
+    @property
+    def isupdate(self) -> bool:
+        """Whether the statement is an UPDATE."""
+        return not self.isinsert
+
+    @property
+    def root_connection(self) -> Connection:
+        """The connection."""
+        return self.connection
+
+    @property
+    def engine(self) -> Engine:
+        """The connection's engine."""
+        return self.connection.engine
+
+    @property
+    def dialect(self) -> Dialect:
+        """The connection's dialect."""
+        return self.connection.dialect
+
+    @property
+    def execution_options(self) -> Mapping[str, Any]:
+        """The connection's options."""
+        return self.connection.get_execution_options()

@@ -89,7 +89,7 @@ async def pass_gate(
     Raises:
         RepositoryError: there is no connection to be had.
     """
-    connection = await _connection(db_sess, origin)
+    connection = await connection_of(db_sess, origin)
     dialect, why = connection.dialect, next(_askers(db_sess, connection), None)
     types = [info.columns[name].type for name in written]
     arrays = dialect.name == "postgresql" and all(fits_array(kind, dialect) for kind in types)
@@ -103,7 +103,12 @@ async def pass_gate(
     return Gate(dialect, lane, driver, arrays, mapped, _translates(db_sess, connection), why)
 
 
-async def _connection(db_sess: AsyncSession, origin: Origin) -> Connection:
+async def connection_of(db_sess: AsyncSession, origin: Origin) -> Connection:
+    """Give the connection that a call's statements go over.
+
+    Raises:
+        RepositoryError: there is none to be had.
+    """
     binds: Any = origin.binds
     try:
         connection = await db_sess.connection(bind_arguments=binds)

@@ -8,7 +8,8 @@ lane         what is sent                                                       
 ``UNNEST``   ``INSERT ... SELECT ... FROM unnest($1::type[], ...) RETURNING``        the server makes some of it
 ``SENT``     the same, by SQLAlchemy                                                 somebody listens to it
 ``MANY``     SQLAlchemy's ``insertmanyvalues``                                       any other driver; values that are
-                                                                                     no members of an array
+                                                                                     no members of an array; defaults
+                                                                                     that take a context
 ===========  ======================================================================  =============================
 """
 
@@ -24,7 +25,7 @@ from sqlalchemy.engine import Dialect
 from rowsmith.execution.driver import has_driver
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import fits_array, has_sql, is_copyable
-from rowsmith.operations.blocks.defaults import server_expressions
+from rowsmith.operations.blocks.defaults import contextual, server_expressions
 from rowsmith.operations.blocks.echo import echo_of
 
 
@@ -46,7 +47,7 @@ def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], 
         written: the attributes whose values Python has.
         back: the attributes that must come back.
     """
-    if not has_driver(dialect) or not written:
+    if not has_driver(dialect) or not written or contextual(info, written):
         return Lane.MANY
     types = [info.columns[name].type for name in written]
     arrays = Lane.UNNEST if all(fits_array(kind, dialect) for kind in types) else Lane.MANY

@@ -8,6 +8,8 @@ from typing import Any
 
 from rowsmith.mapping import Patch
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
+from rowsmith.operations.blocks.defaults import Context, contextual_updates
+from rowsmith.operations.blocks.gate import connection_of
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.reads.narrowing import narrowing
@@ -157,10 +159,24 @@ async def _update_each(
     call: Call[TRow, TData], patches: Mapping[Any, Patch[TRow]], expected_versions: Mapping[Any, Any] | None
 ) -> BatchResult[TData, Any]:
     read = _read(call, list(patches.values()))
+    await _fill_updates(call, read)
     writer = BatchWriter(call, list(patches))
     targets = await writer.targets(call.conditions(), expected_versions, read.columns)
     writing = writer.update(targets, Changes(*read.assignments(arrays=targets.by_arrays)))
     return await naming(writing, lambda: unbindable(call.info, read.columns, targets.dialect, read.first, "patch"))
+
+
+async def _fill_updates(call: Call[Any, Any], read: Patches) -> None:
+    """Work out what an ``onupdate`` that asks for a row's values gives for each: one statement has but one answer."""
+    names = contextual_updates(call.info, read.columns) if read.columns else []
+    if not names:
+        return
+    connection = await connection_of(call.db_sess, call.origin())
+    rows = [dict(zip(read.columns, row, strict=True)) for row in zip(*read.columns.values(), strict=True)]
+    for name in names:
+        update: Any = call.info.columns[name].onupdate
+        contexts = (Context.of_row(connection, call.info, row, name, isinsert=False) for row in rows)
+        read.columns[name] = [update.arg(context) for context in contexts]
 
 
 class _Sieve:

@@ -22,7 +22,7 @@ from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
 from rowsmith.operations.blocks.collector import collector_paused
-from rowsmith.operations.blocks.gate import Gate, pass_gate
+from rowsmith.operations.blocks.gate import Gate, connection_of, pass_gate
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.held import NewRows, scope_first
@@ -121,7 +121,8 @@ class Upsertion(Generic[TRow, TData]):
     async def _rows(self, given: Sequence[str], block: Block, keys: Sequence[Key]) -> list[_Returned]:
         """Send the upsert, then see to the rows that it gave no answer for."""
         conditions = self.call.conditions()
-        statement = UpsertStatement(self.info, self.key, given, conditions, self.back, self.conflict.update)
+        connection = await connection_of(self.call.db_sess, self.call.origin())
+        statement = UpsertStatement(self.info, self.key, given, conditions, self.back, self.conflict.update, connection)
         found = await self._by_given(keys, await self._told_apart(self._sent(statement, block, keys)))
         silent = [place for place, key in enumerate(keys) if key not in found]
         unheard = [keys[place] for place in silent]
@@ -163,7 +164,7 @@ class Upsertion(Generic[TRow, TData]):
 
     async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
         gate = await pass_gate(self.call.db_sess, self.info, self.call.origin(), block.columns)
-        if gate.inserts_arrays:
+        if gate.inserts_arrays and not statement.is_singly(block):
             return await self._arrays(statement, block, keys, gate)
         send = self._values if gate.dialect.name == "postgresql" else self._values_after_a_look
         return await send(statement, block, keys)
@@ -186,7 +187,7 @@ class Upsertion(Generic[TRow, TData]):
         dialect, found = self.call.dialect, dict[Key, _Returned]()
         order = sorted(range(block.size), key=keys.__getitem__ if _are_sortable(keys) else lambda at: repr(keys[at]))
         ordered: Columns = {name: [column[place] for place in order] for name, column in block.columns.items()}
-        for part in _in_parts(Block(ordered, block.types, block.size), SQLITE_PARAMETERS // (len(block.columns) + 1)):
+        for part in _in_parts(Block(ordered, block.types, block.size), _rows_at_a_time(statement, block)):
             made = statement.from_values(part, dialect)
             rows = (await self.call.execute(made, RAW)).all()
             written: list[_Returned] = [(tuple(row[:-1]), row[-1]) for row in rows]
@@ -201,7 +202,7 @@ class Upsertion(Generic[TRow, TData]):
         """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
         before = await self._there(keys, [] if self.key.where is None else [self.key.where])
         found: dict[Key, _Returned] = {}
-        for part in _in_parts(block, SQLITE_PARAMETERS // (len(block.columns) + 1)):
+        for part in _in_parts(block, _rows_at_a_time(statement, block)):
             made = statement.from_values(part, self.call.dialect)
             rows = await self._rows_of(made, part)
             records = [tuple(row) for row in rows]
@@ -273,6 +274,10 @@ def _are_sortable(keys: Sequence[Key]) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _rows_at_a_time(statement: UpsertStatement, block: Block) -> int:
+    return 1 if statement.is_singly(block) else SQLITE_PARAMETERS // (len(block.columns) + 1)
 
 
 def _in_parts(block: Block, size: int) -> list[Block]:

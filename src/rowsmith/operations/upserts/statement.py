@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, literal_column, null
+from sqlalchemy import Column, ColumnElement, Connection, literal_column, null
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -22,7 +22,7 @@ from rowsmith.mapping.target import insertable
 from rowsmith.operations.arrays.keys import Key, keep_hashable, keep_tellable
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.blocks.block import Block
-from rowsmith.operations.blocks.defaults import Context, counts_versions
+from rowsmith.operations.blocks.defaults import Context, contextual, contextual_updates, counts_versions
 from rowsmith.operations.conflict import ConflictKey
 from rowsmith.operations.rebinding import rebound
 from rowsmith.operations.updates.one import next_version
@@ -45,6 +45,7 @@ class UpsertStatement:
     conditions: Sequence[ColumnElement[bool]]
     back: Sequence[str]
     update: bool
+    connection: Connection
 
     def from_arrays(self, source: Unnested, block: Block, dialect: Dialect) -> Any:
         """Give PostgreSQL's statement for many rows, in the order of their keys, so that batches cannot deadlock.
@@ -63,7 +64,8 @@ class UpsertStatement:
         asked before.
         """
         rows = [dict(zip(block.columns, row, strict=True)) for row in block.rows()]
-        values = [{self.info.columns[name]: self._value(name, row[name]) for name in row} for row in rows]
+        made = [{self.info.columns[name].key: self._value(name, row[name]) for name in row} for row in rows]
+        values: Any = made[0] if len(made) == 1 else made  # of a list SQLAlchemy can give a default no context
         target = insertable(self.info.row)
         if dialect.name != "postgresql":
             return self._resolved(sqlite.insert(target).values(values), block).returning(*self._back())
@@ -87,6 +89,16 @@ class UpsertStatement:
             set_=self._changes(statement.excluded, block),
             **conditions,
         )
+
+    def _context(self, name: str, block: Block) -> Context:
+        """Give the context of a row; of the first one where no ``onupdate`` asks for any."""
+        row = dict(zip(block.columns, next(block.rows()), strict=True))
+        return Context.of_row(self.connection, self.info, row, name, isinsert=True)
+
+    def is_singly(self, block: Block) -> bool:
+        """Say whether each row needs a statement of its own: a default or ``onupdate`` asks for the row's values."""
+        asked = contextual(self.info, block.columns)
+        return bool(asked) or (self.changes_rows and bool(contextual_updates(self.info, self.given)))
 
     @property
     def in_reach(self) -> list[ColumnElement[bool]]:
@@ -112,8 +124,9 @@ class UpsertStatement:
         changes: dict[Any, Any] = {columns[name]: excluded[columns[name].key] for name in written}
         for name, column in columns.items():
             update: Any = column.onupdate
-            if update is not None and name not in written:
-                changes[column] = update.arg(Context(block.columns)) if update.is_callable else update.arg
+            if update is None or name in written:
+                continue
+            changes[column] = update.arg(self._context(name, block)) if update.is_callable else update.arg
         if counts_versions(self.info):
             changes |= {columns[name]: value for name, value in next_version(self.info).items()}
         return changes

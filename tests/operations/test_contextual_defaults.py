@@ -1,0 +1,104 @@
+"""Defaults that ask for the context of their statement: what ``create`` and ``update`` give, every form gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowsmith import OptionalState, Patch, Repository, Spec
+from rowsmith.testing import WithTables
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+def slug(context: Any) -> str:
+    title = context.get_current_parameters()["title_text"]
+    if title == "bad":
+        raise KeyError("the application's own")
+    return f"{title} on {context.dialect.name} {context.connection.engine.dialect.name}"
+
+
+class PageRow(Base):
+    __tablename__ = "context_pages"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    title: Mapped[str] = mapped_column("title_text")
+    slug: Mapped[str] = mapped_column(default=slug, onupdate=slug)
+    kind: Mapped[str] = mapped_column(default=lambda: "page")
+
+
+@dataclass(frozen=True)
+class PageCreate(Spec[PageRow]):
+    id: int
+    title: str
+
+
+@dataclass(frozen=True)
+class PagePatch(Patch[PageRow]):
+    title: OptionalState[str]
+
+
+@dataclass(frozen=True)
+class PageData:
+    slug: str
+    kind: str
+
+
+class Pages(Repository[PageRow, PageData, int]):
+    pass
+
+
+def named(*titles: str, database: Any) -> list[PageData]:
+    name = database.engine.dialect.name
+    return [PageData(f"{title} on {name} {name}", "page") for title in titles]
+
+
+async def test_every_form_gives_the_context(any_tables: WithTables) -> None:
+    """By the keys of the columns, with the dialect and the connection, each row its own values."""
+    async with any_tables(PageRow) as db:
+        pages = Pages(db)
+        assert [await pages.create(PageCreate(1, "a"))] == named("a", database=db)
+        assert await pages.batch_create([PageCreate(3, "c"), PageCreate(2, "b")]) == named("c", "b", database=db)
+        assert await pages.load([PageCreate(4, "d")]) == 1
+        assert [await pages.get(4)] == named("d", database=db)
+        partial = await pages.batch_create_partial([PageCreate(5, "e"), PageCreate(1, "x"), PageCreate(6, "f")])
+        assert [item.data for item in partial.succeeded] == named("e", "f", database=db)
+        made = await pages.batch_upsert(
+            [PageCreate(8, "h"), PageCreate(2, "B"), PageCreate(1, "A"), PageCreate(7, "g")]
+        )
+        assert [item.data for item in made.succeeded] == named("h", "B", "A", "g", database=db)
+        assert [item.inserted for item in made.succeeded] == [True, False, False, True]
+        assert [(await pages.upsert(PageCreate(1, "aa"))).data] == named("aa", database=db)
+
+
+async def test_every_form_of_an_update_gives_the_context(any_tables: WithTables) -> None:
+    """One patch for many rows, and one for each."""
+    async with any_tables(PageRow) as db:
+        pages = Pages(db)
+        await pages.batch_create([PageCreate(number, "x") for number in (1, 2, 3)])
+        patch = PagePatch(OptionalState.update("u"))
+        assert [await pages.update(1, patch)] == named("u", database=db)
+        assert (await pages.batch_update([1, 2], patch)).succeeded == named("u", "u", database=db)
+        each = {2: PagePatch(OptionalState.update("v")), 1: PagePatch(OptionalState.update("w"))}
+        assert (await pages.batch_update_each(each)).succeeded == named("v", "w", database=db)
+        assert await pages.update_where([PageRow.id == 3], patch) == 1
+        assert [await pages.get(3)] == named("u", database=db)
+
+
+@pytest.mark.parametrize("verb", ["create", "upsert", "batch_create", "batch_upsert", "load", "batch_update_each"])
+async def test_an_applications_error_is_its_own(any_tables: WithTables, verb: str) -> None:
+    """What a default raises passes as it is, and nothing is kept."""
+    async with any_tables(PageRow) as db:
+        pages = Pages(db)
+        await pages.create(PageCreate(1, "a"))
+        given: Any = PageCreate(2, "bad") if verb in ("create", "upsert") else [PageCreate(2, "bad")]
+        if verb == "batch_update_each":
+            given = {1: PagePatch(OptionalState.update("bad"))}
+        with pytest.raises(KeyError, match="own"):
+            await getattr(pages, verb)(given)
+        assert [await pages.get(1)] == named("a", database=db)
+        assert await pages.count() == 1
