@@ -7,18 +7,20 @@ case of A to Z, gets ``instr`` and ``substr``.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from sqlalchemy import Boolean, ColumnElement, Dialect, String, TypeDecorator, bindparam, func
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
+from sqlalchemy.types import TypeEngine
 from typing_extensions import override
 
 from rowsmith.errors import InvalidFilter
+from rowsmith.mapping.types import is_sqlalchemys
 
-Place: TypeAlias = Literal["contains", "starts_with", "ends_with"]
+Place: TypeAlias = Literal["contains", "starts_with", "ends_with", "whole"]
 
 _WILDCARDS: Final[dict[str, tuple[str, str]]] = {
     "contains": ("%", "%"),
@@ -30,28 +32,43 @@ _BOOLEAN: Final = Boolean()
 
 
 class _Needle(TypeDecorator[str]):
-    """A searched text: bound as it is on SQLite, as a LIKE pattern elsewhere."""
+    """A searched text, bound through the type of what it is compared with: a LIKE pattern of it, but on SQLite."""
 
     impl = String
     cache_ok = True
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, through: TypeEngine[Any] | None = None) -> None:
         super().__init__()
-        self.place = place
+        self.place, self.through = place, through
 
     @override
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None or dialect.name == "sqlite":
+        process: Any = None if self.through is None else self.through.dialect_impl(dialect).bind_processor(dialect)
+        value = value if process is None else process(value)
+        if value is None or dialect.name == "sqlite" or self.place == "whole":
             return value
         before, after = _WILDCARDS[self.place]
         return f"{before}{value.translate(_ESCAPES)}{after}"
 
 
-_NEEDLES: Final[dict[Place, _Needle]] = {
-    "contains": _Needle("contains"),
-    "starts_with": _Needle("starts_with"),
-    "ends_with": _Needle("ends_with"),
-}
+class _OtherNeedle(_Needle):
+    """The same through a type that SQLAlchemy must not remember a statement with."""
+
+    cache_ok = False
+
+
+def needle(subject: ColumnElement[Any], text: str, place: Place = "whole") -> ColumnElement[Any]:
+    """Give the parameter for a text that is compared with an expression, bound as ``==`` would bind it."""
+    declared: TypeEngine[Any] = subject.type
+    if is_sqlalchemys(declared):
+        return bindparam(None, text, _NEEDLES[place], unique=True)
+    kind = _Needle if getattr(declared, "cache_ok", None) else _OtherNeedle
+    bound = bindparam(None, text, kind(place, declared), unique=True)
+    wrapped: ColumnElement[Any] | None = declared.bind_expression(bound)
+    return bound if wrapped is None else wrapped
+
+
+_NEEDLES: Final[dict[Place, _Needle]] = {place: _Needle(place) for place in get_args(Place)}
 
 
 class TextMatch(ColumnElement[bool]):
@@ -66,9 +83,9 @@ class TextMatch(ColumnElement[bool]):
     type = _BOOLEAN
 
     def __init__(self, subject: ColumnElement[Any], text: str, place: Place, *, folded: bool = False) -> None:
-        needle: ColumnElement[Any] = bindparam(None, text, _NEEDLES[place], unique=True)
+        wanted = needle(subject, text, place)
         self.subject: Any = func.lower(subject) if folded else subject.self_group(against=operators.like_op)
-        self.needle: Any = func.lower(needle) if folded else needle
+        self.needle: Any = func.lower(wanted) if folded else wanted
         self.place: Place = place
 
     @property

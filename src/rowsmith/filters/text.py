@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, StrictBool, StringConstraints
-from sqlalchemy import ColumnElement, String, bindparam, false, func, literal_column, type_coerce
+from sqlalchemy import ColumnElement, false, func, literal_column, type_coerce
 from sqlalchemy.dialects.postgresql import REGCONFIG
 from sqlalchemy.types import Text
 from typing_extensions import override
@@ -16,7 +16,7 @@ from rowsmith.errors import InvalidFilter
 from rowsmith.filters.fields import MAX_VALUES, Compile, FieldFilter, Operator
 from rowsmith.filters.operands import Operand, stored
 from rowsmith.filters.operators import EQUALS, IN, IS_NULL, NOT_EQUALS, NOT_IN, complement
-from rowsmith.filters.sql import Place, PostgresOnly, TextMatch
+from rowsmith.filters.sql import Place, PostgresOnly, TextMatch, needle
 from rowsmith.mapping.types import Comparison, text_complaint
 
 MAX_TEXT: Final = 10_000
@@ -38,15 +38,12 @@ def _matches(place: Place, *, folded: bool = False) -> Compile:
 
 
 def _i_equals(operand: Operand, text: str) -> ColumnElement[bool]:
-    return func.lower(operand.expression) == func.lower(_bound(text))
+    return func.lower(operand.expression) == func.lower(needle(operand.expression, text))
 
 
 def _i_in(operand: Operand, texts: list[str]) -> ColumnElement[bool]:
-    return func.lower(operand.expression).in_([func.lower(_bound(text)) for text in texts]) if texts else false()
-
-
-def _bound(text: str) -> ColumnElement[str]:
-    return bindparam(None, text, String(), unique=True)
+    subject = operand.expression
+    return func.lower(subject).in_([func.lower(needle(subject, text)) for text in texts]) if texts else false()
 
 
 _CONTAINS, _I_CONTAINS = _matches("contains"), _matches("contains", folded=True)
