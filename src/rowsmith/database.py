@@ -33,6 +33,7 @@ from rowsmith.execution import (
     watch_failures,
 )
 from rowsmith.execution.pool import prepare_pool
+from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.operations.reads.many import CODEC
 from rowsmith.pagination import CursorCodec
@@ -63,6 +64,7 @@ class Database:
         watch_failures(engine.sync_engine)
         prepare_sqlite(engine.sync_engine)
         prepare_pool(engine.sync_engine)
+        prepare_postgresql(engine.sync_engine)
         # Engines that share the pool, not options of a session's first connection: a session that an application
         # rolls back goes on with another, which must be read-only too.
         self._read_only = engine.execution_options(**_read_options(engine))

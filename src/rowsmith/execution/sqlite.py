@@ -9,12 +9,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Coroutine
 from contextlib import suppress
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect, ExceptionContext
+
+from rowsmith.errors import InvalidValue
 
 READ_ONLY = "rowsmith_readonly"
 """The execution option of a connection whose transaction may not write."""
@@ -48,11 +51,36 @@ class UtcDateTime(sqlite.DATETIME):
         return aware if self.timezone else read
 
 
+class ExactNumeric(sqltypes.Numeric[Any]):
+    """Decimals that SQLite keeps as floats: rounded to their scale as PostgreSQL does, and refused if they change."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Give the function that stores a value; it raises InvalidValue for one that would be read as another."""
+        shown = self._effective_decimal_return_scale
+
+        def store(value: Any) -> float | None:
+            if value is None:
+                return None
+            number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+            if self.scale is not None and number.is_finite():
+                number = _EXACT.quantize(number, Decimal((0, (1,), -self.scale)))
+            stored = float(number)
+            if number.is_finite() and Decimal(f"{stored:.{shown}f}") != number:
+                raise InvalidValue("has more digits than SQLite keeps: store it as text, or in whole units")
+            return stored
+
+        return store
+
+
+_EXACT = Context(prec=2_000, rounding=ROUND_HALF_UP)
+
+
 def prepare_sqlite(engine: Engine) -> None:
     """Set up a SQLite engine; does nothing to any other, and nothing the second time."""
     if engine.dialect.name != "sqlite" or event.contains(engine, "begin", _begin):
         return
-    engine.dialect.colspecs = {**engine.dialect.colspecs, sqltypes.DateTime: UtcDateTime}
+    own = {sqltypes.DateTime: UtcDateTime, sqltypes.Numeric: ExactNumeric}
+    engine.dialect.colspecs = {**engine.dialect.colspecs, **own}
     event.listen(engine, "connect", _connect)
     event.listen(engine, "begin", _begin)
     event.listen(engine, "checkin", _checkin)

@@ -1,0 +1,211 @@
+"""Types that are others on some databases, and numbers that a database cannot keep: one answer in every lane."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from rowsmith import InvalidValue, OptionalState, Patch, Repository, Spec
+from rowsmith.database import Database
+from rowsmith.filters import DateTimeFilter, Filter, NumberFilter
+from rowsmith.testing import WithTables, tables
+
+
+class Loaded(TypeDecorator[Any]):
+    """JSON where the database has it, by the dialect."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        return dialect.type_descriptor(postgresql.JSONB() if dialect.name == "postgresql" else sa.JSON())
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class VariedRow(Base):
+    __tablename__ = "varied_rows"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    wide: Mapped[int] = mapped_column(sa.Integer().with_variant(sa.BigInteger(), "postgresql", "sqlite"))
+    at: Mapped[Any] = mapped_column(
+        sa.DateTime().with_variant(sa.DateTime(timezone=True), "postgresql", "sqlite"), nullable=True
+    )
+    text: Mapped[Any] = mapped_column(sa.String(3).with_variant(sa.Text(), "postgresql", "sqlite"), nullable=True)
+    document: Mapped[Any] = mapped_column(
+        sa.Text().with_variant(postgresql.JSONB(), "postgresql").with_variant(sa.JSON(), "sqlite"), nullable=True
+    )
+    loaded: Mapped[Any] = mapped_column(Loaded, nullable=True)
+
+
+NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True)
+class VariedCreate(Spec[VariedRow]):
+    id: int
+    wide: int = 2**40
+    at: Any = NOON
+    text: Any = "longer"
+    document: Any = None
+    loaded: Any = None
+
+
+@dataclass(frozen=True)
+class VariedData:
+    id: int
+    wide: int
+    at: Any
+    text: Any
+    document: Any
+    loaded: Any
+
+
+@dataclass(frozen=True)
+class VariedPatch(Patch[VariedRow]):
+    wide: OptionalState[int]
+
+
+class VariedFilter(Filter[VariedRow]):
+    wide: NumberFilter | None = None
+    at: DateTimeFilter | None = None
+
+
+class Varieds(Repository[VariedRow, VariedData, int]):
+    pass
+
+
+async def test_the_dialects_type_decides(any_tables: WithTables) -> None:
+    """Wider numbers, zoned times, longer texts; None is NULL in each form, JSON by a variant or not."""
+    async with any_tables(VariedRow) as db:
+        rows = Varieds(db)
+        await rows.create(VariedCreate(1))
+        await rows.batch_create([VariedCreate(2), VariedCreate(3)])
+        await rows.upsert(VariedCreate(4))
+        await rows.batch_upsert([VariedCreate(5), VariedCreate(6)])
+        found = await rows.search(orders=[VariedRow.id])
+        assert list(found) == [VariedData(number, 2**40, NOON, "longer", None, None) for number in range(1, 7)]
+        assert await rows.count(None, [VariedRow.document.is_(None), sa.column("loaded").is_(None)]) == 6
+        wanted = VariedFilter(wide=NumberFilter(equals=2**40), at=DateTimeFilter(equals=NOON))
+        assert await rows.count(None, wanted) == 6
+        patch = VariedPatch(OptionalState.update(2**41))
+        assert (await rows.update(1, patch)).wide == 2**41
+        assert [item.wide for item in (await rows.batch_update_each({2: patch, 3: patch})).succeeded] == [2**41] * 2
+        for call in (rows.create(VariedCreate(7, wide=2**70)), rows.batch_create([VariedCreate(7, wide=2**70)])):
+            with pytest.raises(InvalidValue, match="wide holds integers"):
+                await call
+
+
+class PriceRow(Base):
+    __tablename__ = "exact_prices"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    price: Mapped[Decimal] = mapped_column(sa.Numeric(20, 4))
+
+
+@dataclass(frozen=True)
+class PriceCreate(Spec[PriceRow]):
+    id: int
+    price: Decimal
+
+
+@dataclass(frozen=True)
+class PricePatch(Patch[PriceRow]):
+    price: OptionalState[Decimal]
+
+
+@dataclass(frozen=True)
+class PriceData:
+    price: Decimal
+
+
+class PriceFilter(Filter[PriceRow]):
+    price: NumberFilter | None = None
+
+
+class Prices(Repository[PriceRow, PriceData, int]):
+    pass
+
+
+FINE = Decimal("1234567890123456.7891")
+
+
+async def test_postgresql_keeps_every_digit(with_tables: WithTables) -> None:
+    """What is written is read."""
+    async with with_tables(PriceRow) as db:
+        prices = Prices(db)
+        assert (await prices.create(PriceCreate(1, FINE))).price == FINE
+        assert await prices.count(None, PriceFilter(price=NumberFilter(equals=FINE))) == 1
+
+
+async def test_sqlite_refuses_what_it_would_change(sqlite_database: Database) -> None:
+    """It keeps floats: a number that comes back is kept, rounded as elsewhere; no other is, nor is it compared."""
+    async with tables(sqlite_database, PriceRow) as db:
+        prices = Prices(db)
+        assert (await prices.create(PriceCreate(1, Decimal("0.12345")))).price == Decimal("0.1235")
+        assert (await prices.create(PriceCreate(2, Decimal("123456789.1234")))).price == Decimal("123456789.1234")
+        patch = PricePatch(OptionalState.update(FINE))
+        refused = [
+            prices.create(PriceCreate(3, FINE)),
+            prices.batch_create([PriceCreate(3, Decimal(1)), PriceCreate(4, FINE)]),
+            prices.upsert(PriceCreate(3, FINE)),
+            prices.load([PriceCreate(3, FINE)]),
+            prices.update(1, patch),
+            prices.batch_update([1], patch),
+            prices.batch_update_each({1: patch}),
+            prices.update_where([PriceRow.id == 1], patch),
+        ]
+        for call in refused:
+            with pytest.raises(InvalidValue, match=r"PriceRow\.price") as caught:
+                await call
+            assert "7891" not in str(caught.value)
+        with pytest.raises(InvalidValue):
+            await prices.count(None, PriceFilter(price=NumberFilter(equals=FINE)))
+        assert await prices.count() == 2
+
+
+class EndRow(Base):
+    __tablename__ = "ends_of_time"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[dt.datetime] = mapped_column(sa.DateTime(timezone=True))
+
+
+@dataclass(frozen=True)
+class EndCreate(Spec[EndRow]):
+    id: int
+    at: dt.datetime
+
+
+@dataclass(frozen=True)
+class EndData:
+    id: int
+    at: dt.datetime
+
+
+class Ends(Repository[EndRow, EndData, int]):
+    pass
+
+
+async def test_the_ends_of_time_have_a_zone(with_tables: WithTables) -> None:
+    """In whatever way ``infinity`` is read; and what was read is infinity when it is written and asked for."""
+    async with with_tables(EndRow) as db:
+        ends = Ends(db)
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.text("INSERT INTO ends_of_time VALUES (1, 'infinity'), (2, '-infinity')"))
+        last, first = dt.datetime.max.replace(tzinfo=dt.UTC), dt.datetime.min.replace(tzinfo=dt.UTC)
+        assert [await ends.get(1), await ends.get(2)] == [EndData(1, last), EndData(2, first)]
+        assert await ends.batch_get([2, 1]) == [EndData(2, first), EndData(1, last)]
+        assert [item async for item in ends.stream(orders=[EndRow.id])] == [EndData(1, last), EndData(2, first)]
+        assert await ends.batch_create([EndCreate(3, last)]) == [EndData(3, last)]
+        assert (await ends.batch_upsert([EndCreate(4, last)])).succeeded[0].data == EndData(4, last)
+        infinite = sa.func.isfinite(EndRow.at).is_(False)
+        assert [item.id for item in await ends.search(None, [infinite], orders=[EndRow.id])] == [1, 2, 3, 4]
+        assert await ends.count(None, [EndRow.at == last]) == 3
