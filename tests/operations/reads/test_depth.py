@@ -103,7 +103,7 @@ async def plan_of(
 ) -> dict[str, Any]:
     """Run the statement of a page under EXPLAIN ANALYZE."""
     limits = resolve_scope(scope, events.entity.info)
-    search = prepare(events.entity, limits, as_query(None, pagination, orders))
+    search = prepare(events.entity, limits, events.db.engine.dialect, as_query(None, pagination, orders))
     async with events.db.begin_readonly_session() as db_sess:
         call = Call(events.entity, "search", db_sess)
         plan: dict[str, Any] = await explain(call, search.statement(CursorCodec()), analyze=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import asyncpg
 
 from rowsmith import (
     Count,
@@ -40,6 +41,7 @@ from tenants import (
 )
 
 ENTITY = make_entity(GroupRow, GroupData)
+DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
 
 
 class GroupFilter(Filter[GroupRow]):
@@ -51,13 +53,13 @@ class MemberFilter(Filter[MemberRow]):
 
 
 def sql_of(query: Query) -> str:
-    statement = prepare(ENTITY, NO_LIMITS, query).statement(CursorCodec())
+    statement = prepare(ENTITY, NO_LIMITS, DIALECT, query).statement(CursorCodec())
     return " ".join(str(statement).split())
 
 
 def test_a_page_is_asked_for_with_one_row_more() -> None:
     """LIMIT is the size and one, to know whether there is a next page."""
-    statement = prepare(ENTITY, NO_LIMITS, Query(pagination=CursorForwardPagination(first=10)))
+    statement = prepare(ENTITY, NO_LIMITS, DIALECT, Query(pagination=CursorForwardPagination(first=10)))
     compiled = statement.statement(CursorCodec()).compile()
     assert 11 in compiled.params.values()
 
@@ -91,15 +93,15 @@ def test_orders_end_in_the_key() -> None:
 def test_another_table_is_refused(filters: Any) -> None:
     """A condition on another row would multiply rows, or match by accident."""
     with pytest.raises(InvalidFilter, match="another table"):
-        prepare(ENTITY, NO_LIMITS, as_query(filters))
+        prepare(ENTITY, NO_LIMITS, DIALECT, as_query(filters))
 
 
 def test_an_order_of_another_table_is_refused() -> None:
     """Sorting by another row would bring its table into FROM."""
     with pytest.raises(InvalidFilter):
-        prepare(ENTITY, NO_LIMITS, as_query(None, None, [DomainRow.name]))
+        prepare(ENTITY, NO_LIMITS, DIALECT, as_query(None, None, [DomainRow.name]))
     subquery = sa.select(DomainRow.name).where(DomainRow.name == GroupRow.domain_name).scalar_subquery()
-    assert prepare(ENTITY, NO_LIMITS, as_query(None, None, [subquery])).terms
+    assert prepare(ENTITY, NO_LIMITS, DIALECT, as_query(None, None, [subquery])).terms
 
 
 @pytest.mark.parametrize("filters", [GroupRow.name == "x", "name", {"name": "x"}, 5, {GroupRow.name == "x"}])
@@ -119,10 +121,10 @@ def test_a_query_stands_alone() -> None:
 
 def test_filters_and_conditions_mean_the_same() -> None:
     """A filter model is its conditions."""
-    by_filter = prepare(ENTITY, NO_LIMITS, as_query(GroupFilter(name=StringFilter(equals="x"))))
-    by_hand = prepare(ENTITY, NO_LIMITS, as_query([GroupRow.name == "x"]))
+    by_filter = prepare(ENTITY, NO_LIMITS, DIALECT, as_query(GroupFilter(name=StringFilter(equals="x"))))
+    by_hand = prepare(ENTITY, NO_LIMITS, DIALECT, as_query([GroupRow.name == "x"]))
     later: list[Callable[[], Any]] = [lambda: GroupRow.name == "x"]
-    by_callable = prepare(ENTITY, NO_LIMITS, as_query(later))
+    by_callable = prepare(ENTITY, NO_LIMITS, DIALECT, as_query(later))
     texts = {str(search.statement(CursorCodec())) for search in (by_filter, by_hand, by_callable)}
     assert len(texts) == 1
 
@@ -147,11 +149,11 @@ WIDE = make_entity(WideRow)
 def test_odd_values_in_conditions_are_refused_before_anything_is_sent(condition: Any) -> None:
     """The same answer on every backend, in filters, in scopes and in subqueries; without the value."""
     with pytest.raises(InvalidValue) as caught:
-        prepare(WIDE, NO_LIMITS, as_query([condition]))
+        prepare(WIDE, NO_LIMITS, DIALECT, as_query([condition]))
     assert str(2**15) not in str(caught.value).replace("-32768 to 32767", "")
     nested = sa.exists().where(condition)
     with pytest.raises(InvalidValue):
-        prepare(ENTITY, NO_LIMITS, as_query([nested]))
+        prepare(ENTITY, NO_LIMITS, DIALECT, as_query([nested]))
 
 
 @pytest.mark.parametrize("condition", ODD, ids=str)
@@ -209,7 +211,7 @@ async def test_values_are_bound_never_written_into_the_statement(any_tables: Wit
 def test_a_scope_stands_before_the_filters() -> None:
     """All conditions are in one WHERE."""
     limits = resolve_scope(DomainScope("a"), ENTITY.info)
-    text = str(prepare(ENTITY, limits, as_query([GroupRow.name == "x"])).counted())
+    text = str(prepare(ENTITY, limits, DIALECT, as_query([GroupRow.name == "x"])).counted())
     assert text.index("groups.domain_name =") < text.index("groups.name =")
 
 

@@ -23,14 +23,16 @@ from rowsmith.mapping.types.column_type import (
     is_number,
 )
 from rowsmith.mapping.types.documents import json_complaint
-from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, read_as, stored_form
+from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, is_sqlalchemys, read_as, stored_form
 from rowsmith.mapping.types.text import text_complaint, unlimited
+from rowsmith.mapping.types.unknown import AsStored
 
 __all__ = [
     "DIALECTS",
     "NONE",
     "NUMBERS",
     "TABLE",
+    "AsStored",
     "Check",
     "ColumnType",
     "Comparison",
@@ -41,6 +43,7 @@ __all__ = [
     "Travel",
     "column_type",
     "is_number",
+    "is_sqlalchemys",
     "json_complaint",
     "read_as",
     "stored_form",

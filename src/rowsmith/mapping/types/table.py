@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
 from rowsmith.mapping.types import binary, documents, numbers, text, times, unknown
-from rowsmith.mapping.types.column_type import ColumnType, Row
+from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, InCursor, Quick, Row, Travel, never
 
 
 @lru_cache(maxsize=1024)
@@ -23,21 +23,53 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
 
     A class of somebody else's may bind, read or wrap its values in any way, so it has no echo.
     """
+    if variants := declared._variant_mapping:  # pyright: ignore[reportPrivateUsage]
+        alone = declared.copy()
+        alone._variant_mapping = type(variants)()  # pyright: ignore[reportPrivateUsage]
+        return _of_all(column_type(alone), [column_type(variant) for variant in variants.values()])
     make = next((make for kind, make in TABLE if isinstance(declared, kind)), unknown.unknown)
     record = make(declared)
-    if type(declared).__module__.startswith("sqlalchemy."):
+    if is_sqlalchemys(declared):
         return record
     return replace(record, echo=None, gives=() if reads_itself(declared) else record.gives)
 
 
+def _of_all(record: ColumnType, variants: Sequence[ColumnType]) -> ColumnType:
+    """Give what is known of a type that another one stands in for on some databases, where it is not said on which.
+
+    A column holds what any of them holds, and the database that it is on judges the rest. Filters compare it as the
+    variant, which is what the application's own database has.
+    """
+    records = (record, *variants)
+    is_json = any(one.travel is Travel.JSON for one in records)
+    return replace(
+        record,
+        check=_any_of([one.check for one in records]),
+        operand=_any_of([one.operand for one in records]),
+        quick=Quick(NONE, never),
+        echo=None,
+        travel=Travel.JSON if is_json else record.travel,
+        cursor=InCursor(object, lambda value: any(one.cursor.holds(value) for one in records)),
+        gives=tuple(dict.fromkeys(chain(*(one.gives for one in records)))) if all(one.gives for one in records) else (),
+        compared=variants[0].compared,
+    )
+
+
+def _any_of(checks: Sequence[Check]) -> Check:
+    def check(value: Any) -> str | None:
+        complaints = [one(value) for one in checks]
+        return None if None in complaints else complaints[-1]
+
+    return check
+
+
+def is_sqlalchemys(declared: TypeEngine[Any]) -> bool:
+    """Say whether a type is as SQLAlchemy made it: anybody else's may bind, read or wrap its values in any way."""
+    return type(declared).__module__.startswith(("sqlalchemy.", "rowsmith."))
+
+
 def read_as(declared: TypeEngine[Any]) -> tuple[type[Any], ...]:
     """Give the classes of the values that are read of a type, on whatever database; none where nobody here knows."""
-    variants: Sequence[TypeEngine[Any]] = [declared, *declared._variant_mapping.values()]  # pyright: ignore[reportPrivateUsage]
-    found = [_read_as(variant) for variant in variants]
-    return tuple(dict.fromkeys(chain.from_iterable(found))) if all(found) else ()
-
-
-def _read_as(declared: TypeEngine[Any]) -> tuple[type[Any], ...]:
     record = column_type(declared)
     return record.gives if record.wraps is None or reads_itself(declared) else read_as(record.wraps)
 

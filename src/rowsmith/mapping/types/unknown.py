@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from rowsmith.mapping.types.column_type import (
     NONE,
@@ -54,6 +54,20 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+class AsStored(NullType):
+    """The type of what a file of SQLite's holds, whatever the column says: a number, a text, or bytes."""
+
+    cache_ok = True
+
+
+def _as_stored(declared: AsStored) -> ColumnType:
+    return replace(unknown(declared), cursor=InCursor(object, _is_plain))
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (int, float, str, bytes)) and not isinstance(value, (bool, enum.Enum))
+
+
 def _decorated(declared: TypeDecorator[Any]) -> ColumnType:
     return replace(unknown(declared), wraps=declared.impl_instance)
 
@@ -63,6 +77,7 @@ def _member(declared: TypeEngine[Any]) -> ColumnType:
 
 
 ROWS: Final[tuple[Row, ...]] = (
+    (AsStored, _as_stored),
     (TypeDecorator, _decorated),
     (postgresql.INET, _member),
     (postgresql.CIDR, _member),

@@ -57,7 +57,7 @@ class Aggregator(Operation[TRow, TData]):
         """
         query, terms = as_query(filters), order_terms(order_list(group_by, "group_by"), ())
         call = await call.under(scope)
-        search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
+        search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
         for term in terms:
             check_order(term.expression, self.entity.info)
         wanted = statistics(self.entity.info, into, [term.expression for term in terms])

@@ -66,7 +66,7 @@ class BatchQuerier(Operation[TRow, TData]):
         """
         query = as_query(filters, pagination, orders, count)
         call = await call.under(scope)
-        search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
+        search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
         codec = codec_of(call.db_sess)
         cut = search.cut(await _fetched(call, search, codec))
         items = await present(call, search.without_keys(cut.rows))
@@ -84,7 +84,7 @@ class BatchQuerier(Operation[TRow, TData]):
         """Give how many rows scope and filters let through, exactly."""
         query = as_query(filters)
         call = await call.under(scope)
-        search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
+        search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
         return int((await call.execute(search.counted())).scalar_one())
 
     @verb("exists")
@@ -99,7 +99,7 @@ class BatchQuerier(Operation[TRow, TData]):
         """Say whether scope and filters let any row through."""
         query = as_query(filters)
         call = await call.under(scope)
-        search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
+        search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
         found = select(exists(search.selected(*self.entity.info.key_attributes)))
         return bool((await call.execute(found)).scalar_one())
 
@@ -141,7 +141,7 @@ class BatchQuerier(Operation[TRow, TData]):
             check_chunk_size(chunk_size)
             query = as_query(filters, None, orders)
             call = await call.under(scope)
-            search = prepare(self.entity, call.limits, query, include_deleted=include_deleted)
+            search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
         async with aclosing(_partitions(call, search, chunk_size)) as partitions:
             async for records in partitions:
                 yield await present(call, records)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeAlias, cast
 
 from sqlalchemy import ColumnElement, Select, func, literal, select
+from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import Condition, condition_list, given_conditions, limited, resolve_all
 from rowsmith.errors import InvalidPagination
@@ -30,6 +31,7 @@ from rowsmith.pagination import (
 )
 from rowsmith.pagination.modes import Fetch
 from rowsmith.pagination.page import Window
+from rowsmith.pagination.sort_keys import stored_terms
 from rowsmith.query import Query
 from rowsmith.scope import Limits, check_conditions, check_order
 
@@ -68,6 +70,7 @@ class Search(Generic[TRow, TData]):
     conditions: tuple[ColumnElement[bool], ...]
     terms: tuple[OrderTerm, ...]
     pagination: Pagination
+    dialect: Dialect
 
     def selected(self, *expressions: Any) -> AnySelect:
         """Give the SELECT of some expressions over all rows that the search is about."""
@@ -92,9 +95,11 @@ class Search(Generic[TRow, TData]):
         if self._wanted.offset is not None:
             statement = statement.offset(self._wanted.offset)
         if self._wanted.cursor is not None:
-            values = codec.decode(self._wanted.cursor, self.terms, self._fingerprint)
-            statement = limited(statement, after(self._direction, values))
-        return statement.order_by(*(term.clause() for term in self._direction)).limit(fetch_limit(self.pagination))
+            values = codec.decode(self._wanted.cursor, self._keys, self._fingerprint)
+            statement = limited(statement, after(self._directed(self._keys), values))
+        return statement.order_by(*(term.clause() for term in self._directed(self.terms))).limit(
+            fetch_limit(self.pagination)
+        )
 
     def counted(self, cap: int | None = None) -> Select[int]:
         """Give the SELECT of how many rows the search is about, over the whole of it as a subquery."""
@@ -113,7 +118,7 @@ class Search(Generic[TRow, TData]):
         """Make the page of the rows cut out and of the data made of them."""
         places, _ = self._placed
         keys = [tuple(row[place] for place in places) for row in cut.rows]
-        cursors = LazyCursors(keys, lambda key: codec.encode(key, self.terms, self._fingerprint))
+        cursors = LazyCursors(keys, lambda key: codec.encode(key, self._keys, self._fingerprint))
         return Page(tuple(items), cut.has_next_page, cut.has_previous_page, total, cursors)
 
     @cached_property
@@ -124,10 +129,14 @@ class Search(Generic[TRow, TData]):
     def _wanted(self) -> Fetch:
         return self.pagination.fetch()
 
-    @property
-    def _direction(self) -> tuple[OrderTerm, ...]:
-        """The terms as fetched: a backward page is fetched in reversed order."""
-        return tuple(term.reversed() for term in self.terms) if self._wanted.backward else self.terms
+    @cached_property
+    def _keys(self) -> tuple[OrderTerm, ...]:
+        """The terms over what the database stores, which cursors carry."""
+        return stored_terms(self.terms, self.dialect)
+
+    def _directed(self, terms: tuple[OrderTerm, ...]) -> tuple[OrderTerm, ...]:
+        """Give terms as fetched: a backward page is fetched in reversed order."""
+        return tuple(term.reversed() for term in terms) if self._wanted.backward else terms
 
     @property
     def has_cursor(self) -> bool:
@@ -145,7 +154,7 @@ class Search(Generic[TRow, TData]):
         # By hash: an attribute's column and the table's, whatever annotations are around them, have the same one.
         own = {hash(chosen.expression): place for place, chosen in enumerate(selects)}
         extra, places = list[Any](), list[int]()
-        for term in self.terms:
+        for term in self._keys:
             place = own.get(hash(term.expression))
             places.append(len(self.entity.shape.selects) + len(extra) if place is None else place)
             if place is None:
@@ -154,7 +163,7 @@ class Search(Generic[TRow, TData]):
 
 
 def prepare(
-    entity: Entity[TRow, TData], limits: Limits, query: Query, *, include_deleted: bool = False
+    entity: Entity[TRow, TData], limits: Limits, dialect: Dialect, query: Query, *, include_deleted: bool = False
 ) -> Search[TRow, TData]:
     """Prepare a query under a scope.
 
@@ -168,4 +177,4 @@ def prepare(
     terms = order_terms(query.orders, keys)
     for term in terms:
         check_order(term.expression, entity.info)
-    return Search(entity, conditions, terms, query.pagination)
+    return Search(entity, conditions, terms, query.pagination, dialect)
