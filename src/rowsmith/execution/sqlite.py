@@ -65,7 +65,8 @@ class ExactNumeric(sqltypes.Numeric[Any]):
             if self.scale is not None and number.is_finite():
                 number = _EXACT.quantize(number, Decimal((0, (1,), -self.scale)))
             stored = float(number)
-            if number.is_finite() and Decimal(f"{stored:.{shown}f}") != number:
+            read = Decimal(f"{stored:.{shown}f}" if self.asdecimal else repr(stored))
+            if number.is_finite() and read != number:
                 raise InvalidValue("has more digits than SQLite keeps: store it as text, or in whole units")
             return stored
 

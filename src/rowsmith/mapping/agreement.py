@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import chain
 from typing import Any, Final, Literal, NewType, TypeVar, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ValidationError, create_model
 from sqlalchemy import Column
 from sqlalchemy.types import TypeEngine
 from typing_extensions import get_protocol_members, is_protocol, is_typeddict
@@ -62,9 +62,9 @@ def refusal(into: type[Any], name: str, column: Column[Any]) -> str | None:
 def _probe(into: type[Any], name: str) -> type[BaseModel]:
     field = into.__pydantic_fields__[name]
     config = cast("Any", getattr(into, "model_config", None) or getattr(into, "__pydantic_config__", None) or {})
-    kept = {key: config[key] for key in ("strict", "arbitrary_types_allowed", "from_attributes") if key in config}
+    kept: Any = {key: config[key] for key in ("strict", "arbitrary_types_allowed", "from_attributes") if key in config}
     fields: Any = {"value": (field.rebuild_annotation(), ...)}
-    return create_model("Probe", __config__=ConfigDict(**cast("Any", kept)), **fields)
+    return create_model("Probe", __config__=kept, **fields)
 
 
 def _may_be(probe: type[BaseModel], value: Any) -> bool:
