@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from rowsmith import InvalidValue, OptionalState, Patch, Repository, Spec
+from rowsmith import InvalidValue, OptionalState, Patch, Repository, Spec, TriState
 from rowsmith.database import Database
 from rowsmith.filters import DateTimeFilter, Filter, NumberFilter
 from rowsmith.testing import WithTables, tables
@@ -209,3 +209,72 @@ async def test_the_ends_of_time_have_a_zone(with_tables: WithTables) -> None:
         infinite = sa.func.isfinite(EndRow.at).is_(False)
         assert [item.id for item in await ends.search(None, [infinite], orders=[EndRow.id])] == [1, 2, 3, 4]
         assert await ends.count(None, [EndRow.at == last]) == 3
+
+
+class Marked(TypeDecorator[Any]):
+    """Documents with a mark, None as well."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return {"value": value}
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        return None if value is None else (value["value"], "marked")
+
+
+class Kept(TypeDecorator[Any]):
+    """Documents that are nothing where they are None."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return value and {"value": value}
+
+
+class MarkedRow(Base):
+    __tablename__ = "marked_rows"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    marked: Mapped[Any] = mapped_column(Marked, nullable=True)
+    kept: Mapped[Any] = mapped_column(Kept, nullable=True)
+
+
+@dataclass(frozen=True)
+class MarkedCreate(Spec[MarkedRow]):
+    id: int
+    marked: Any = None
+    kept: Any = None
+
+
+@dataclass(frozen=True)
+class MarkedPatch(Patch[MarkedRow]):
+    marked: TriState[Any] = TriState.nullify()
+
+
+@dataclass(frozen=True)
+class MarkedData:
+    marked: Any
+    kept: Any
+
+
+class Markeds(Repository[MarkedRow, MarkedData, int]):
+    pass
+
+
+async def test_what_a_type_makes_of_none_is_stored(any_tables: WithTables) -> None:
+    """A JSON column's decorator is asked about None in every form of a write; what it leaves None is NULL."""
+    async with any_tables(MarkedRow) as db:
+        rows = Markeds(db)
+        await rows.create(MarkedCreate(1))
+        await rows.batch_create([MarkedCreate(2), MarkedCreate(3, 1, 1)])
+        await rows.upsert(MarkedCreate(4))
+        await rows.batch_upsert([MarkedCreate(5), MarkedCreate(6)])
+        await rows.load([MarkedCreate(7)])
+        await rows.update(1, MarkedPatch())
+        await rows.batch_update([2], MarkedPatch())
+        await rows.batch_update_each({3: MarkedPatch(), 4: MarkedPatch()})
+        found = list(await rows.search(orders=[MarkedRow.id]))
+        assert [item.marked for item in found] == [(None, "marked")] * 7
+        assert await rows.count(None, [MarkedRow.kept.is_(sa.null())]) == 6

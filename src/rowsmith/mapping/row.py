@@ -10,13 +10,13 @@ from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, Generic, cast
 
-from sqlalchemy import Column, ColumnElement, Table, inspect
+from sqlalchemy import Column, ColumnElement, Table, inspect, null
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import InstrumentedAttribute, Mapper, SynonymProperty
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError
-from rowsmith.mapping.types import DIALECTS, Check, Travel, column_type, stored_form
+from rowsmith.mapping.types import DIALECTS, Check, Travel, column_type, stored_form, stores_none
 
 TRow = TypeVar("TRow")
 TRow_co = TypeVar("TRow_co", covariant=True)
@@ -150,6 +150,11 @@ class RowInfo(Generic[TRow_co]):
         """
         declared = self.columns[name].type
         return any(column_type(stored_form(declared, dialect)).travel is Travel.JSON for dialect in (None, *DIALECTS))
+
+    def nothing(self, name: str) -> Any:
+        """Give what is sent for None: SQL NULL on a JSON column too, unless the column's type makes a value of None."""
+        is_marked = self.is_json(name) and not stores_none(self.columns[name].type)
+        return null() if is_marked else None
 
     def is_computed(self, name: str) -> bool:
         """Say whether the database works the attribute out itself, so that nobody may write it."""

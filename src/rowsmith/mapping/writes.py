@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any, ClassVar, Generic, cast, get_origin
 
 from pydantic import ConfigDict
-from sqlalchemy import null
 from sqlalchemy.orm import RelationshipProperty
 from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar
@@ -177,7 +176,7 @@ def storable(info: RowInfo[Any], name: str, value: Any) -> Any:
     if info.is_foreign(name, [value]):
         raise InvalidValue(f"{info.row.__name__}.{name} {FOREIGN}")
     if value is None:
-        return null() if info.is_json(name) else None
+        return info.nothing(name)
     if hasattr(value, "__clause_element__") or hasattr(value, "compile"):
         return tied(info, name, value)
     if (complaint := info.check(name)(value)) is not None:

@@ -23,7 +23,7 @@ from rowsmith.mapping.types.column_type import (
     is_number,
 )
 from rowsmith.mapping.types.documents import json_complaint
-from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, is_sqlalchemys, read_as, stored_form
+from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, is_sqlalchemys, read_as, stored_form, stores_none
 from rowsmith.mapping.types.text import text_complaint, unlimited
 from rowsmith.mapping.types.unknown import AsStored
 
@@ -47,6 +47,7 @@ __all__ = [
     "json_complaint",
     "read_as",
     "stored_form",
+    "stores_none",
     "text_complaint",
     "unlimited",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
@@ -11,7 +12,7 @@ from typing import Any, Final, cast
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.mapping.types import binary, documents, numbers, text, times, unknown
 from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, InCursor, Quick, Row, Travel, never
@@ -61,6 +62,21 @@ def _any_of(checks: Sequence[Check]) -> Check:
         return None if None in complaints else complaints[-1]
 
     return check
+
+
+def stores_none(declared: TypeEngine[Any], dialect: Dialect | None = None) -> bool:
+    """Say whether a type's own code makes a value of None, which is then no NULL."""
+    value: Any = None
+    while (wrapped := column_type(declared).wraps) is not None:
+        decorator = cast("TypeDecorator[Any]", declared)
+        with suppress(Exception):  # a team's code may raise anything; it is asked again when it binds
+            value = decorator.process_bind_param(value, dialect or DIALECTS[0]) if _binds(decorator) else value
+        declared = wrapped
+    return value is not None
+
+
+def _binds(decorator: TypeDecorator[Any]) -> bool:
+    return type(decorator).process_bind_param is not TypeDecorator.process_bind_param
 
 
 def is_sqlalchemys(declared: TypeEngine[Any]) -> bool:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.errors import InvalidValue
-from rowsmith.mapping.types import Travel, column_type, stored_form, unlimited
+from rowsmith.mapping.types import Travel, column_type, stored_form, stores_none, unlimited
 
 _ASYNCPG: Dialect = cast("Any", asyncpg.dialect)()
 _ITEMS = (Travel.PLAIN, Travel.BYTES, Travel.JSON)
@@ -45,7 +45,9 @@ def bound(declared: TypeEngine[Any], values: Sequence[object], dialect: Dialect)
     if process is None or column_type(declared).travel is Travel.BYTES:
         return values
     with suppress(Exception):  # a type may raise anything, and quotes the value
-        if is_json(declared, dialect):  # whose processor would make the JSON literal null of None
+        if is_json(declared, dialect) and not stores_none(
+            declared, dialect
+        ):  # whose processor would make the JSON literal null of None
             return [None if value is None else process(value) for value in values]
         return list(map(process, values))
     raise InvalidValue

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Connection, literal_column, null
+from sqlalchemy import Column, ColumnElement, Connection, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -73,7 +73,7 @@ class UpsertStatement:
         return statement.returning(*self._back(), _is_new(self.info, dialect))
 
     def _value(self, name: str, value: object) -> Any:
-        return null() if value is None and self.info.is_json(name) else value
+        return self.info.nothing(name) if value is None else value
 
     def _back(self) -> list[Any]:
         return [self.info.columns[name] for name in self.back]
