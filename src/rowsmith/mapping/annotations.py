@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Iterator
 from inspect import get_annotations
-from typing import Annotated, Any, Final, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 import typing_extensions
 from pydantic import BaseModel
@@ -101,7 +101,7 @@ def _enclosing(owner: type[Any]) -> dict[str, Any]:
     around = owner.__qualname__.split(".<locals>.")[:-1]
     wanted = {".<locals>.".join(around[: end + 1]) for end in range(len(around))}
     found: dict[str, Any] = {}
-    frame = sys._getframe() if wanted else None
+    frame = sys._getframe() if wanted else None  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         if frame.f_code.co_qualname in wanted and frame.f_globals.get("__name__") == owner.__module__:
             found = {**frame.f_locals, **found}
@@ -112,8 +112,8 @@ def _enclosing(owner: type[Any]) -> dict[str, Any]:
 def unaliased(given: Any) -> Any:
     """Give what an alias made by ``type X = ...`` stands for; anything else as it is."""
     while isinstance(alias := get_origin(given) or given, _ALIASES):
-        value: Any = cast("Any", alias).__value__
-        arguments = dict(zip(cast("Any", alias).__type_params__, get_args(given), strict=False))
+        value: Any = alias.__value__
+        arguments = dict(zip(alias.__type_params__, get_args(given), strict=False))
         wanted = tuple(arguments.get(one, Any) for one in getattr(value, "__parameters__", ()))
         given = value[wanted] if wanted else value
     return given

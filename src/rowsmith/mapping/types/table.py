@@ -76,7 +76,7 @@ def stores_none(declared: TypeEngine[Any], dialect: Dialect | None = None) -> bo
 
 
 def _binds(decorator: TypeDecorator[Any]) -> bool:
-    return type(decorator).process_bind_param is not TypeDecorator.process_bind_param
+    return any("process_bind_param" in vars(kind) for kind in _own_classes(decorator))
 
 
 def is_sqlalchemys(declared: TypeEngine[Any]) -> bool:
