@@ -52,6 +52,7 @@ FLOORS = [
     "in_step",
     "rebinding",
     "held",
+    "parts",
     "partial",
     "reads",
     "inserts updates",

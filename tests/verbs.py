@@ -1,36 +1,126 @@
 """The register of a repository's verbs: one line each, and every rule that all verbs keep is tried on all of them.
 
-A verb that is missing here fails ``tests/test_verbs.py``. The world is that of ``things``: 1 and 2 are tenant a's,
-3 is tenant b's, 4 is tenant a's and deleted; nobody has 99.
+A verb that is missing here fails ``tests/test_verbs.py``. In each world 1 and 2 are tenant a's, 3 is tenant b's, 4 is
+tenant a's and deleted; nobody has 99. The worlds differ in how the rows are kept: in a table of their own, in one with
+other classes, in several.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 
-from rowsmith import OptionalState, PurgeReport, Repository, RepositoryError, SearchScope, count
+from rowsmith import Database, OptionalState, PurgeReport, Repository, RepositoryError, SearchScope, count
 from rowsmith.testing import WithTables
 from tenants import OwnedBy, ThingCreate, ThingPatch, ThingRepository, ThingRow
+from tenants.tools import (
+    TOOLS,
+    ClampCreate,
+    ClampPatch,
+    ClampRepository,
+    ClampRow,
+    HammerCreate,
+    HammerRepository,
+    HammerRow,
+    MeterCreate,
+    MeterPatch,
+    MeterRepository,
+    MeterRow,
+    ToolCreate,
+    ToolPatch,
+    ToolRepository,
+    ToolRow,
+    ToolsOf,
+)
 
-VerbCall = Callable[[ThingRepository, int, SearchScope | None], Awaitable[Any]]
+
+@dataclass(frozen=True)
+class World:
+    """Things of some class, in a database: how new ones are made, what changes them, who owns them."""
+
+    things: Any
+    row: Any
+    spec: Callable[[int], Any]
+    patch: Any
+    owner: Callable[[str], SearchScope]
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a thing is kept in several tables."""
+        return len(sa.inspect(self.row).tables) > 1
+
+    @property
+    def tables(self) -> list[sa.Table]:
+        """The tables of all things of such classes."""
+        return [row.__table__ for row in ((ThingRow,) if self.row is ThingRow else TOOLS)]
+
+    async def stored(self) -> dict[tuple[str, int], tuple[Any, ...]]:
+        """Give what the tables hold, past the repository: each row by its table and id."""
+        found: dict[tuple[str, int], tuple[Any, ...]] = {}
+        async with self.things.db.engine.connect() as connection:
+            for table in self.tables:
+                rows = await connection.execute(sa.select(table))
+                found |= {(table.name, row[0]): tuple(row) for row in rows}
+        return found
+
+    async def refill(self) -> None:
+        """Put the world's four things there, and none else."""
+        async with self.things.db.unit_of_work() as unit:
+            for table in reversed(self.tables):
+                await unit.session.execute(sa.delete(table))
+            for id, tenant in {1: "a", 2: "a", 3: "b", 4: "a"}.items():
+                await self.things.create(self.spec(id), scope=self.owner(tenant))
+            await self.things.delete(4, scope=self.owner("a"))
+
+    async def reset(self, rows: Mapping[tuple[str, int], tuple[Any, ...]]) -> None:
+        """Have the tables hold what :meth:`stored` once gave, and nothing else."""
+        async with self.things.db.engine.begin() as connection:
+            for table in reversed(self.tables):
+                await connection.execute(sa.delete(table))
+            for table in self.tables:
+                names = [column.name for column in table.columns]
+                given = [dict(zip(names, row, strict=True)) for (name, _), row in rows.items() if name == table.name]
+                if given:
+                    await connection.execute(sa.insert(table), given)
+
+
+VerbCall = Callable[[World, int, SearchScope | None], Awaitable[Any]]
+
+
+class Does(Enum):
+    """What a verb does to a row: of some classes of rows verbs are the same."""
+
+    READ = "gives it"
+    MAKE = "makes it"
+    PUT = "makes or changes it"
+    CHANGE = "changes it"
+    MARK = "marks it as deleted"
+    UNMARK = "makes it live again"
+    REMOVE = "removes it"
 
 
 @dataclass(frozen=True)
 class Verb:
     """How a verb is called on one row, and how many statements that takes at most; savepoints do not count.
 
-    ``makes`` says that it makes rows: that a key is taken by another tenant's row cannot be hidden then.
+    ``in_parts`` is their number for a row in three tables; None: such rows are refused.
     """
 
     call: VerbCall
     statements: int
-    makes: bool = False
+    does: Does = Does.READ
+    in_parts: int | None = 1
+
+    @property
+    def makes(self) -> bool:
+        """Whether it makes rows: that a key is taken by another tenant's row cannot be hidden then."""
+        return self.does in (Does.MAKE, Does.PUT)
 
 
 @dataclass(frozen=True)
@@ -48,40 +138,50 @@ async def read(stream: Any) -> list[Any]:
     return [item async for item in stream]
 
 
-PATCH = ThingPatch(uses=OptionalState.update(7))
-
 VERBS: dict[str, Verb] = {
-    "create": Verb(lambda things, id, scope: things.create(spec(id), scope=scope), 1, makes=True),
-    "get": Verb(lambda things, id, scope: things.get(id, scope), 1),
-    "find": Verb(lambda things, id, scope: things.find(id, scope), 1),
-    "search": Verb(lambda things, id, scope: things.search(scope, [ThingRow.id == id]), 1),
-    "count": Verb(lambda things, id, scope: things.count(scope, [ThingRow.id == id]), 1),
-    "exists": Verb(lambda things, id, scope: things.exists(scope, [ThingRow.id == id]), 1),
-    "aggregate": Verb(lambda things, id, scope: things.aggregate(scope, [ThingRow.id == id], into=Number), 1),
-    "stream": Verb(lambda things, id, scope: read(things.stream(scope, [ThingRow.id == id])), 1),
-    "update": Verb(lambda things, id, scope: things.update(id, PATCH, scope=scope), 1),
-    "delete": Verb(lambda things, id, scope: things.delete(id, scope=scope), 1),
-    "restore": Verb(lambda things, id, scope: things.restore(id, scope=scope), 1),
-    "purge": Verb(lambda things, id, scope: things.purge(id, scope=scope), 1),
-    "upsert": Verb(lambda things, id, scope: things.upsert(spec(id), scope=scope), 2, makes=True),
-    "batch_get": Verb(lambda things, id, scope: things.batch_get([id], scope=scope), 1),
-    "batch_create": Verb(lambda things, id, scope: things.batch_create([spec(id)], scope=scope), 1, makes=True),
+    "create": Verb(lambda w, id, scope: w.things.create(w.spec(id), scope=scope), 1, Does.MAKE, 5),
+    "get": Verb(lambda w, id, scope: w.things.get(id, scope), 1),
+    "find": Verb(lambda w, id, scope: w.things.find(id, scope), 1),
+    "search": Verb(lambda w, id, scope: w.things.search(scope, [w.row.id == id]), 1),
+    "count": Verb(lambda w, id, scope: w.things.count(scope, [w.row.id == id]), 1),
+    "exists": Verb(lambda w, id, scope: w.things.exists(scope, [w.row.id == id]), 1),
+    "aggregate": Verb(lambda w, id, scope: w.things.aggregate(scope, [w.row.id == id], into=Number), 1),
+    "stream": Verb(lambda w, id, scope: read(w.things.stream(scope, [w.row.id == id])), 1),
+    "update": Verb(lambda w, id, scope: w.things.update(id, w.patch, scope=scope), 1, Does.CHANGE, 5),
+    "delete": Verb(lambda w, id, scope: w.things.delete(id, scope=scope), 1, Does.MARK, 5),
+    "restore": Verb(lambda w, id, scope: w.things.restore(id, scope=scope), 1, Does.UNMARK, 5),
+    "purge": Verb(lambda w, id, scope: w.things.purge(id, scope=scope), 1, Does.REMOVE, 5),
+    "upsert": Verb(lambda w, id, scope: w.things.upsert(w.spec(id), scope=scope), 2, Does.PUT, None),
+    "batch_get": Verb(lambda w, id, scope: w.things.batch_get([id], scope=scope), 1),
+    "batch_create": Verb(lambda w, id, scope: w.things.batch_create([w.spec(id)], scope=scope), 1, Does.MAKE, None),
     "batch_create_partial": Verb(
-        lambda things, id, scope: things.batch_create_partial([spec(id)], scope=scope), 1, makes=True
+        lambda w, id, scope: w.things.batch_create_partial([w.spec(id)], scope=scope), 1, Does.MAKE, None
     ),
-    "load": Verb(lambda things, id, scope: things.load([spec(id)], scope=scope), 1, makes=True),
-    "batch_upsert": Verb(lambda things, id, scope: things.batch_upsert([spec(id)], scope=scope), 2, makes=True),
-    "batch_update": Verb(lambda things, id, scope: things.batch_update([id], PATCH, scope=scope), 1),
-    "batch_update_each": Verb(lambda things, id, scope: things.batch_update_each({id: PATCH}, scope=scope), 1),
-    "batch_update_partial": Verb(lambda things, id, scope: things.batch_update_partial({id: PATCH}, scope=scope), 1),
-    "update_where": Verb(lambda things, id, scope: things.update_where([ThingRow.id == id], PATCH, scope=scope), 1),
-    "batch_delete": Verb(lambda things, id, scope: things.batch_delete([id], scope=scope), 1),
-    "batch_restore": Verb(lambda things, id, scope: things.batch_restore([id], scope=scope), 1),
-    "delete_where": Verb(lambda things, id, scope: things.delete_where([ThingRow.id == id], scope=scope), 1),
-    "restore_where": Verb(lambda things, id, scope: things.restore_where([ThingRow.id == id], scope=scope), 1),
-    "batch_purge": Verb(lambda things, id, scope: things.batch_purge([id], scope=scope), 1),
-    "batch_purge_partial": Verb(lambda things, id, scope: things.batch_purge_partial([id], scope=scope), 1),
-    "purge_where": Verb(lambda things, id, scope: things.purge_where([ThingRow.id == id], scope=scope, pause=0), 4),
+    "load": Verb(lambda w, id, scope: w.things.load([w.spec(id)], scope=scope), 1, Does.MAKE, None),
+    "batch_upsert": Verb(lambda w, id, scope: w.things.batch_upsert([w.spec(id)], scope=scope), 2, Does.PUT, None),
+    "batch_update": Verb(lambda w, id, scope: w.things.batch_update([id], w.patch, scope=scope), 1, Does.CHANGE, 5),
+    "batch_update_each": Verb(
+        lambda w, id, scope: w.things.batch_update_each({id: w.patch}, scope=scope), 1, Does.CHANGE, None
+    ),
+    "batch_update_partial": Verb(
+        lambda w, id, scope: w.things.batch_update_partial({id: w.patch}, scope=scope), 1, Does.CHANGE, None
+    ),
+    "update_where": Verb(
+        lambda w, id, scope: w.things.update_where([w.row.id == id], w.patch, scope=scope), 1, Does.CHANGE, 4
+    ),
+    "batch_delete": Verb(lambda w, id, scope: w.things.batch_delete([id], scope=scope), 1, Does.MARK, 5),
+    "batch_restore": Verb(lambda w, id, scope: w.things.batch_restore([id], scope=scope), 1, Does.UNMARK, 5),
+    "delete_where": Verb(lambda w, id, scope: w.things.delete_where([w.row.id == id], scope=scope), 1, Does.MARK, 4),
+    "restore_where": Verb(
+        lambda w, id, scope: w.things.restore_where([w.row.id == id], scope=scope), 1, Does.UNMARK, 4
+    ),
+    "batch_purge": Verb(lambda w, id, scope: w.things.batch_purge([id], scope=scope), 1, Does.REMOVE, 5),
+    "batch_purge_partial": Verb(
+        lambda w, id, scope: w.things.batch_purge_partial([id], scope=scope), 1, Does.REMOVE, 5
+    ),
+    "purge_where": Verb(
+        lambda w, id, scope: w.things.purge_where([w.row.id == id], scope=scope, pause=0), 4, Does.REMOVE, 7
+    ),
 }
 
 NO_VERBS = frozenset({"to_data"})
@@ -97,26 +197,34 @@ def public_methods(repository: type[Any] = Repository) -> set[str]:
 @asynccontextmanager
 async def things_in(made: WithTables) -> AsyncGenerator[ThingRepository]:
     """Give a repository over the world's four things."""
-    async with made(ThingRow) as db:
-        things = ThingRepository(db)
-        await refill(things)
-        yield things
+    async with world_in(made, "things") as world:
+        yield world.things
 
 
-async def refill(things: ThingRepository) -> None:
-    """Put the world's four things there, and none else."""
-    async with things.db.unit_of_work() as unit:
-        await unit.session.execute(sa.delete(ThingRow.__table__))
-        await things.batch_create([spec(id) for id in (1, 2, 4)], scope=OwnedBy("a"))
-        await things.create(spec(3), scope=OwnedBy("b"))
-        await things.delete(4, scope=OwnedBy("a"))
+@asynccontextmanager
+async def world_in(made: WithTables, name: str) -> AsyncGenerator[World]:
+    """Give a world with its four things."""
+    rows = (ThingRow,) if name == "things" else TOOLS
+    async with made(*rows) as db:
+        world = worlds_of(db)[name]
+        await world.refill()
+        yield world
 
 
-async def stored(things: ThingRepository) -> dict[int, tuple[Any, ...]]:
-    """Give what the table holds, past the repository: each row by its id."""
-    async with things.db.engine.connect() as connection:
-        rows = await connection.execute(sa.select(ThingRow.__table__).order_by(ThingRow.id))
-        return {row[0]: tuple(row) for row in rows}
+def worlds_of(db: Database) -> dict[str, World]:
+    """Give every class of things, in a database that has their tables."""
+    seven: Any = OptionalState.update(7)
+
+    def named(kind: Any) -> Callable[[int], Any]:
+        return lambda id: kind(id, f"name {id}")
+
+    return {
+        "things": World(ThingRepository(db), ThingRow, spec, ThingPatch(uses=seven), OwnedBy),
+        "tools": World(ToolRepository(db), ToolRow, named(ToolCreate), ToolPatch(uses=seven), ToolsOf),
+        "hammers": World(HammerRepository(db), HammerRow, named(HammerCreate), ToolPatch(uses=seven), ToolsOf),
+        "meters": World(MeterRepository(db), MeterRow, named(MeterCreate), MeterPatch(uses=seven), ToolsOf),
+        "clamps": World(ClampRepository(db), ClampRow, named(ClampCreate), ClampPatch(uses=seven), ToolsOf),
+    }
 
 
 async def outcome(call: Awaitable[Any]) -> str:

@@ -7,11 +7,11 @@ them, and AND, OR and NOT over both. Nothing here talks to a database.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Null, Table, UnaryExpression
+from sqlalchemy import ColumnElement, Null, UnaryExpression
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     AsBoolean,
@@ -47,27 +47,27 @@ _UNKNOWN: Final = object()
 _CONSTANT_WORDS: Final = {"true", "false", "null", "and", "or", "not", "is", "in", "between", "distinct", "from"}
 
 
-def extent(condition: ColumnElement[bool], table: Table) -> Extent:
-    """Say how many rows of a table a condition holds for, as far as its form tells."""
+def extent(condition: ColumnElement[bool], tables: Collection[str]) -> Extent:
+    """Say how many rows of one kind, kept in these tables, a condition holds for, as far as its form tells."""
     given = cast("Any", condition)
     match given:
         case Grouping() | Label():
-            return extent(cast("Any", given).element, table)
+            return extent(cast("Any", given).element, tables)
         case TypeCoerce():
-            return extent(cast("Any", given).clause, table)
+            return extent(cast("Any", given).clause, tables)
         case AsBoolean() | UnaryExpression() if given.operator in (
             operators.is_true,
             operators.is_false,
             operators.inv,
         ):
-            inside = extent(given.element, table)
+            inside = extent(given.element, tables)
             return inside if given.operator is operators.is_true else _OPPOSITE.get(inside, inside)
         case BooleanClauseList() if given.clauses:
-            return _joined(given.operator is operators.and_, [extent(clause, table) for clause in given.clauses])
+            return _joined(given.operator is operators.and_, [extent(clause, tables) for clause in given.clauses])
         case BinaryExpression():
-            return _compared(given, table)
+            return _compared(given, tables)
         case _:
-            return _known(_value(given), given, table)
+            return _known(_value(given), given, tables)
 
 
 def _joined(is_and: bool, parts: Sequence[Extent]) -> Extent:
@@ -78,23 +78,23 @@ def _joined(is_and: bool, parts: Sequence[Extent]) -> Extent:
     return yields
 
 
-def _compared(given: Any, table: Table) -> Extent:
+def _compared(given: Any, tables: Collection[str]) -> Extent:
     left, right, operator = given.left, given.right, given.operator
     if operator in (operators.is_, operators.is_not) and isinstance(bare(right), True_):
-        inside = extent(left, table)
+        inside = extent(left, tables)
         return inside if operator is operators.is_ else _OPPOSITE.get(inside, inside)
     values = _value(left), _value(right)
     if operator in _COMPARISONS and not any(value is _UNKNOWN for value in values):
-        return _known(_evaluated(operator, *values), given, table)
-    found = _known(_UNKNOWN, given, table)
+        return _known(_evaluated(operator, *values), given, tables)
+    found = _known(_UNKNOWN, given, tables)
     same = operator in _REFLEXIVE and found is Extent.SOME and bare(left).compare(bare(right))
     return Extent.ALL if same else found
 
 
-def _known(value: object, given: ColumnElement[Any], table: Table) -> Extent:
+def _known(value: object, given: ColumnElement[Any], tables: Collection[str]) -> Extent:
     if value is None or isinstance(value, (bool, int)):
         return Extent.ALL if value else Extent.NONE
-    return Extent.SOME if any(_reads(part, table) for part in visitors.iterate(given)) else Extent.FIXED
+    return Extent.SOME if any(_reads(part, tables) for part in visitors.iterate(given)) else Extent.FIXED
 
 
 def _evaluated(operator: Callable[[Any, Any], Any], left: object, right: object) -> Any:
@@ -115,12 +115,12 @@ def _value(given: ColumnElement[Any]) -> Any:
     return None if isinstance(alone, Null) else _UNKNOWN
 
 
-def _reads(part: Any, table: Table) -> bool:
-    """Say whether a part of a condition is, or may well be, something of a row of the table."""
+def _reads(part: Any, tables: Collection[str]) -> bool:
+    """Say whether a part of a condition is, or may well be, something of a row of the tables."""
     if isinstance(part, TextClause):
         return _names_something(part.text)
     if isinstance(part, ColumnClause):
-        own = part.table is None or getattr(part.table, "key", None) == table.key
+        own = part.table is None or getattr(part.table, "key", None) in tables
         return _names_something(part.name) if part.is_literal else own
     return isinstance(part, TableValuedColumn) or not type(part).__module__.startswith(("sqlalchemy.", "rowsmith."))
 

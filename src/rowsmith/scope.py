@@ -328,9 +328,9 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) ->
     parts: list[ColumnElement[bool]] = []
     for condition in conditions:
         given = cast("Any", condition)
-        if not isinstance(given, TextClause) or extent(cast("Any", given), info.table) is Extent.SOME:
+        if not isinstance(given, TextClause) or extent(cast("Any", given), info.table_keys) is Extent.SOME:
             parts.extend(_conjuncts(resolve(condition)))
-    extents = [extent(part, info.table) for part in parts]
+    extents = [extent(part, info.table_keys) for part in parts]
     if not {Extent.SOME, Extent.NONE} & set(extents):
         raise EmptyScope(
             f"{name} gave nothing that tells one {info.row.__name__} from another: "
@@ -373,7 +373,7 @@ class RelatedScope:
         if self.scope is None or self.is_free:
             return _limits((), (), info)
         said = [conditions for row, conditions in _related(self.scope).items() if issubclass(info.row, row)]
-        if info.table is self.own.table:
+        if self.own.table_keys <= info.table_keys:
             said.append(given_conditions(self.scope))
         if not said:
             return None
@@ -437,7 +437,7 @@ def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[An
     keep_to_table(conditions, info)
     for condition in conditions:
         check_boolean(condition)
-        check_parts(condition, info, [info.table])
+        check_parts(condition, info, info.tables)
 
 
 def check_parts(condition: ColumnElement[bool], info: RowInfo[Any], sources: Sequence[FromClause]) -> None:
@@ -474,7 +474,7 @@ def check_order(expression: ColumnElement[Any], info: RowInfo[Any]) -> None:
         InvalidFilter: it brings another table into FROM, or asks about any row where this one may be meant.
     """
     keep_to_table([expression], info)
-    if not isinstance(expression, Column) and (complaint := loose_ties(expression, [info.table])):
+    if not isinstance(expression, Column) and (complaint := loose_ties(expression, info.tables)):
         raise InvalidFilter(f"an order of {info.row.__name__} {complaint}")
 
 
@@ -486,7 +486,7 @@ def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any])
     """
     for condition in conditions:
         for source in condition._from_objects:  # pyright: ignore[reportPrivateUsage] - there is no public name
-            if getattr(source, "key", None) != info.table.key:
+            if not info.owns(source):
                 raise InvalidFilter(
                     f"a condition on {info.row.__name__} refers to another table directly: "
                     "write relationship.any(...) / .has(...), or exists().where(...)"
@@ -530,10 +530,10 @@ def _equality(condition: ColumnElement[bool], info: RowInfo[Any]) -> tuple[str, 
         return None
     sides: tuple[Any, Any] = (given.left, given.right)
     column, value = reversed(sides) if isinstance(sides[1], Column) else sides
-    if not isinstance(column, Column) or getattr(column.table, "key", None) != info.table.key:
+    if not isinstance(column, Column) or not info.owns(column.table):
         return None
-    name = next((name for name, own in info.columns.items() if own.name == column.name), None)
-    if name is None or info.is_computed(name):
+    name = info.name_of(column)
+    if name is None or info.is_computed(name) or name in info.copies:
         return None
     if isinstance(value, BindParameter):
         return name, cast("Any", value).effective_value

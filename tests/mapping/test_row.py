@@ -88,7 +88,7 @@ def test_names_in_error_codes() -> None:
 
 
 def test_what_is_no_row() -> None:
-    """A class that is not mapped, or to several tables, is refused with its name."""
+    """A class that is not mapped, or to something else than tables, is refused with its name."""
     with pytest.raises(MappingError, match="int is no mapped class"):
         row_info(int)
 
@@ -100,12 +100,17 @@ def test_what_is_no_row() -> None:
 
         id: Mapped[int] = mapped_column(primary_key=True)
 
-    class JoinedRow(AboveRow):
-        __tablename__ = "joined"
+    class BesideRow(JoinedBase):
+        __tablename__ = "beside"
 
         id: Mapped[int] = mapped_column(sa.ForeignKey("above.id"), primary_key=True)
 
-    with pytest.raises(MappingError, match="JoinedRow is mapped to 2 tables"):
+    class JoinedRow(JoinedBase):
+        __table__ = sa.join(AboveRow.__table__, BesideRow.__table__)
+
+        id = column_property(AboveRow.__table__.c.id, BesideRow.__table__.c.id)
+
+    with pytest.raises(MappingError, match="JoinedRow is mapped to a Join, not to a table"):
         row_info(JoinedRow)
 
 

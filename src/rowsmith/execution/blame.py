@@ -16,9 +16,10 @@ _ORIGINS = "rowsmith_origins"
 
 
 def remember(db_sess: AsyncSession, origin: Origin) -> None:
-    """Note in the session that this call writes; once for each kind of call and what it writes."""
+    """Note in the session that this call writes; once for each kind of call, table, and what it writes."""
     if origin is not UNKNOWN:
-        db_sess.info.setdefault(_ORIGINS, {})[origin.domain, origin.operation, origin.writes] = origin
+        key = (origin.domain, origin.operation, origin.table, origin.writes)
+        db_sess.info.setdefault(_ORIGINS, {})[key] = origin
 
 
 def blame(db_sess: AsyncSession, failure: BaseException) -> Origin:
@@ -30,7 +31,8 @@ def blame(db_sess: AsyncSession, failure: BaseException) -> Origin:
     others = (origin for origin, broken in found if _broke_anothers(origin, broken))
     declared = (origin for origin, broken in found if _is_declared(origin, broken))
     # Of several that no name tells apart, one that deletes if all do.
-    is_one = len(origins) == 1 or all(origin.deletes for origin in origins)
+    calls = {(origin.domain, origin.operation) for origin in origins}
+    is_one = len(calls) == 1 or all(origin.deletes for origin in origins)
     rest = origins[0] if origins and is_one else UNKNOWN
     return next(owners, None) or next(others, None) or next(declared, None) or rest
 

@@ -82,7 +82,7 @@ def expression_over(given: Any, info: RowInfo[Any], place: str) -> ColumnElement
     if not isinstance(expression, ColumnElement):
         raise MappingError(f"{place} must be a column or SQL expression, not {type(expression).__name__}")
     for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - no public name
-        if getattr(source, "key", None) != info.table.key:
+        if not info.owns(source):
             raise MappingError(f"{place} belongs to another table than {info.row.__name__}: write Related[...]")
     return expression  # pyright: ignore[reportUnknownVariableType]
 

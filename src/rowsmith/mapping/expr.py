@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeAlias, TypeGuard, cast
+from typing import Any, ClassVar, Literal, TypeAlias, TypeGuard
 
-from sqlalchemy import ColumnElement, Table, distinct, func
+from sqlalchemy import ColumnElement, distinct, func
 from sqlalchemy.sql.functions import FunctionElement
 
 from rowsmith.conditions import Condition, conjunction
@@ -137,14 +137,13 @@ def keep_to_row(expression: ColumnElement[Any], info: RowInfo[Any], where: str) 
     Raises:
         MappingError: it does; the message says what to write.
     """
-    own = {cast("Table", table).key for table in info.mapper.tables}
     for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - there is no public name
-        if getattr(source, "key", None) not in own:
+        if not info.owns(source):
             raise MappingError(
                 f"{where} is computed from another table than {info.row.__name__}'s: nest the related data class, or "
                 "write a scalar subquery that refers to the row"
             )
-    if complaint := loose_ties(expression, info.mapper.tables):
+    if complaint := loose_ties(expression, info.tables):
         raise MappingError(f"{where} {complaint}")
 
 

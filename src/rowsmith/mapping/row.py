@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import MappingProxyType
@@ -13,9 +13,11 @@ from typing import Any, Generic, cast
 from sqlalchemy import Column, ColumnElement, Table, inspect, null
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import InstrumentedAttribute, Mapper, SynonymProperty
+from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.mapping.parts import Part, lineage, parts_of
 from rowsmith.mapping.types import DIALECTS, Check, Travel, column_type, stored_form, stores_none
 
 TRow = TypeVar("TRow")
@@ -28,10 +30,92 @@ class RowInfo(Generic[TRow_co]):
 
     row: type[TRow_co]
     mapper: Mapper[TRow_co] = field(repr=False)
-    table: Table = field(repr=False)
+    parts: tuple[Part, ...] = field(repr=False)
+    stored: Mapping[str, tuple[Column[Any], ...]] = field(repr=False)
     columns: Mapping[str, Column[Any]] = field(repr=False)
     primary_key: tuple[str, ...]
     version: str | None
+
+    @cached_property
+    def table(self) -> Table:
+        """The table that a row is kept in; the root's, where it is kept in several."""
+        return self.parts[0].table
+
+    @cached_property
+    def is_joined(self) -> bool:
+        """Whether each row is kept in several tables, one for each class above that has one."""
+        return len(self.parts) > 1
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """All tables that a row is kept in, the root's first."""
+        return tuple(part.table for part in self.parts)
+
+    def one_statement(self, operation: str, singly: str) -> None:
+        """Refuse what writes rows into one table by one statement.
+
+        Args:
+            operation: what does.
+            singly: the call to be made instead.
+
+        Raises:
+            MappingError: the rows are kept in several tables, or what tells their class could disagree with those.
+        """
+        if not (self.is_joined or self.is_told_apart):
+            return
+        names = ", ".join(part.table.name for part in self.all_parts)
+        raise MappingError(
+            f"{operation} writes to one table, and rows of {self.row.__name__} and its subclasses are kept in {names}: "
+            f"call {singly} for each row, inside a unit of work"
+        )
+
+    def owns(self, source: object) -> bool:
+        """Say whether something in FROM is a table that the row is kept in."""
+        return getattr(source, "key", None) in self.table_keys
+
+    @cached_property
+    def table_keys(self) -> frozenset[str]:
+        """The names of the tables that a row is kept in, their schemas included."""
+        return frozenset(part.table.key for part in self.parts)
+
+    @cached_property
+    def copies(self) -> frozenset[str]:
+        """The attributes that are the key once more, in a further table and under another name; they are not given."""
+        keys = {column for part in self.parts[1:] for column in part.key}
+        return frozenset(
+            name for name, stored in self.stored.items() if name not in self.primary_key and not keys.isdisjoint(stored)
+        )
+
+    def name_of(self, column: Column[Any]) -> str | None:
+        """Give the attribute of a column of one of the row's tables, which may be annotated."""
+        return self._names.get((column.table.key, column.name))
+
+    @cached_property
+    def _names(self) -> dict[tuple[str, str], str]:
+        items = reversed(list(self.stored.items()))  # of two attributes of one column the first
+        return {(cast("Table", own.table).key, own.name): name for name, columns in items for own in columns}
+
+    def label(self, column: Column[Any]) -> str:
+        """Give a column's name where columns of all tables of the row stand beside each other."""
+        return f"{column.table.name}_{column.name}" if self.is_joined else column.name
+
+    @property
+    def kin(self) -> list[Mapper[Any]]:
+        """The class and those below it whose rows are rows of this one too; classes may be mapped later."""
+        return [mapper for mapper in self.mapper.self_and_descendants if self.table in mapper.tables]
+
+    @property
+    def all_parts(self) -> tuple[Part, ...]:
+        """The parts of this class's rows, and then those that rows of classes below it have besides."""
+        if not self.mapper._inheriting_mappers:  # pyright: ignore[reportPrivateUsage] - a look, and no more
+            return self.parts
+        found = {part.table: part for mapper in (self.mapper, *self.kin) for part in parts_of(mapper)}
+        return tuple(found.values())
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether rows of a class below have a part in a table that this class's own rows do not have."""
+        return len(self.all_parts) > len(self.parts)
 
     @property
     def domain(self) -> str:
@@ -41,7 +125,11 @@ class RowInfo(Generic[TRow_co]):
 
     def has(self, attribute: InstrumentedAttribute[Any]) -> bool:
         """Say whether an attribute is a column of this class, and not merely called like one."""
-        return attribute.key in self.columns and issubclass(self.row, cast("type[Any]", attribute.class_))
+        if attribute.key not in self.columns or not issubclass(self.row, cast("type[Any]", attribute.class_)):
+            return False
+        # By way of the mapper, because the attribute's own .property would configure every mapper there is.
+        declared: Any = inspect(attribute.class_).get_property(attribute.key)
+        return any(column is own for column in declared.columns for own in self.stored[attribute.key])
 
     def attribute(self, name: str) -> InstrumentedAttribute[Any]:
         """Give the class's attribute, ready to be compared or selected."""
@@ -94,10 +182,10 @@ class RowInfo(Generic[TRow_co]):
 
     def is_required(self, name: str) -> bool:
         """Say whether an insert must name this attribute: NOT NULL and nobody else fills it."""
-        column = self.columns[name]
+        column = self.stored[name][-1]
         filled = column.default or column.server_default or column.computed or column.identity
-        ours = name == self.version or name in self.discriminator
-        return not (column.nullable or filled or ours or column is self.table.autoincrement_column)
+        ours = name == self.version or name in self.discriminator or name in self.copies
+        return not (column.nullable or filled or ours or column is column.table.autoincrement_column)
 
     @cached_property
     def discriminator(self) -> dict[str, Any]:
@@ -108,38 +196,91 @@ class RowInfo(Generic[TRow_co]):
         identity = self.mapper.polymorphic_identity
         return {name: identity for name in self._kinds if identity is not None}
 
+    def class_of_new(self, given: Collection[str]) -> Mapping[str, Any]:
+        """Give what a new row with these attributes says besides, to be of this class.
+
+        Raises:
+            MappingError: the class is abstract, and nothing given says of which class below it the row is.
+        """
+        if self.mapper.polymorphic_abstract and set(self._kinds).isdisjoint(given):
+            raise MappingError(f"{self.row.__name__} is polymorphic_abstract: create rows of a class below it")
+        return self.discriminator
+
+    @cached_property
+    def _kind(self) -> ColumnElement[Any] | None:
+        """What says of which class a row is; of an expression only the class that declares it may know."""
+        found = (step.polymorphic_on for step in lineage(self.mapper))
+        return next((kind for kind in found if kind is not None), None)
+
     @cached_property
     def _kinds(self) -> tuple[str, ...]:
         """The attributes of the column that says of which class a row is."""
-        column = self.mapper.polymorphic_on
-        return tuple(name for name, own in self.columns.items() if own is column and not self.is_computed(name))
+        column = self._kind
+        return tuple(
+            name
+            for name, own in self.stored.items()
+            if any(item is column for item in own) and not self.is_computed(name)
+        )
+
+    @cached_property
+    def _told_by(self) -> frozenset[str]:
+        """The attributes that say of which class a row is, be it in an expression."""
+        kind = self._kind
+        read = set[Any]() if kind is None else set(visitors.iterate(kind))
+        return frozenset(name for name, own in self.stored.items() if not read.isdisjoint(own))
 
     @property
     def own_rows(self) -> tuple[ColumnElement[bool], ...]:
         """The condition of this class's rows, those of its subclasses included, where a table is shared; else nothing.
 
         SQLAlchemy adds it to the ORM's statements alone, and there as an OR with the one of every other class
-        that is mentioned. Classes may be mapped later, so it is not kept.
+        that is mentioned. Classes may be mapped later, so it is not kept. A table that a class has to itself needs
+        none: that a row is joined to it says the same.
         """
-        identities, kind = self._identities, self.mapper.polymorphic_on
-        if identities is None or kind is None:
+        if not (self.mapper.single and self.mapper.inherits):
             return ()
+        return self._of_class(self.kin)
+
+    @property
+    def own_class(self) -> tuple[ColumnElement[bool], ...]:
+        """The condition that a row is of a class that keeps it where this one does, told by an expression; or nothing.
+
+        For a row that is new, where its tables could say otherwise than what tells the class.
+        """
+        return () if self._kinds else self._of_class(self._alike)
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether a new row's tables and what tells its class could disagree, and only the database knows."""
+        return self._kind is not None and not self._kinds and (self.is_joined or self.is_spread)
+
+    def _of_class(self, mappers: Sequence[Mapper[Any]]) -> tuple[ColumnElement[bool], ...]:
+        kind = self._kind
+        if kind is None:
+            return ()
+        identities = _identities(mappers)
         told: ColumnElement[Any] = self.attribute(self._kinds[0]).expression if self._kinds else kind
         return (told == identities[0] if len(identities) == 1 else told.in_(identities),)
 
     @property
-    def _identities(self) -> list[Any] | None:
-        """What marks the rows of a class that inherits its table from another one; None: all rows are its own."""
-        mapper = self.mapper
-        if not (mapper.single and mapper.inherits) or mapper.polymorphic_on is None:
-            return None
-        return [item.polymorphic_identity for item in mapper.self_and_descendants if not item.polymorphic_abstract]
+    def _alike(self) -> list[Mapper[Any]]:
+        """Those of the kin that keep their rows in the same tables."""
+        return [mapper for mapper in self.kin if len(mapper.tables) == len(self.parts)]
 
-    def is_foreign(self, name: str, values: Iterable[Any]) -> bool:
-        """Say whether one of these values of an attribute would make a row another class's."""
-        identities = self._identities if name in self._kinds else None
-        if identities is None:
+    def is_foreign(self, name: str, values: Iterable[Any], *, changes: bool = False) -> bool:
+        """Say whether one of these values of an attribute would make a row another class's.
+
+        ``changes`` says that they are for rows that are there. Where those may be of classes with further tables, or
+        an expression tells, no value is known to leave a row in its class.
+        """
+        if name not in (self._told_by if changes else self._kinds):
             return False
+        inherits, is_spread = self.mapper.inherits and not self.mapper.concrete, self.is_spread
+        if changes and (is_spread or (self.is_joined and not self._kinds)):
+            return True
+        if name not in self._kinds or not (inherits or is_spread):
+            return False
+        identities = _identities(self._alike)
         # Of a SQL expression nobody knows.
         return any(hasattr(v, "__clause_element__") or hasattr(v, "compile") or v not in identities for v in values)
 
@@ -162,7 +303,7 @@ class RowInfo(Generic[TRow_co]):
 
     def is_always_numbered(self, name: str) -> bool:
         """Say whether the database numbers the attribute itself and takes no number (``GENERATED ALWAYS``)."""
-        identity = self.columns[name].identity
+        identity = self.stored[name][-1].identity
         return identity is not None and bool(identity.always)
 
     def synonym(self, name: str) -> str | None:
@@ -193,11 +334,16 @@ def _fixed(part: Any) -> Any:
     return bytes(part) if isinstance(part, bytearray | memoryview) else part
 
 
+def _identities(mappers: Iterable[Mapper[Any]]) -> list[Any]:
+    found = (mapper.polymorphic_identity for mapper in mappers if not mapper.polymorphic_abstract)
+    return [identity for identity in found if identity is not None]
+
+
 def row_info(row: type[TRow]) -> RowInfo[TRow]:
     """Read a mapped class, without configuring mappers: its relationships may name classes yet to come.
 
     Raises:
-        MappingError: the class is not mapped, or is mapped to more than one table.
+        MappingError: the class is not mapped, or to something else than its table and those of the classes above it.
     """
     return cast("RowInfo[TRow]", _row_info(cast("Any", row)))
 
@@ -206,26 +352,28 @@ def row_info(row: type[TRow]) -> RowInfo[TRow]:
 def _row_info(row: type[Any]) -> RowInfo[Any]:
     try:
         mapper: Mapper[Any] = inspect(row)
-        table: Any = mapper.local_table
     except NoInspectionAvailable:
         raise MappingError(f"{_name(row)} is no mapped class: give a SQLAlchemy row such as GroupRow") from None
-    if len(mapper.tables) != 1 or not isinstance(table, Table):
-        raise MappingError(f"{_name(row)} is mapped to {len(mapper.tables)} tables: rowsmith writes to exactly one")
-    return _read(row, mapper, table)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _read(row: type[Any], mapper: Mapper[Any], table: Table) -> RowInfo[Any]:
-    items = cast("list[tuple[str, Any]]", mapper.columns.items())  # a column_property is among them
-    columns: dict[str, Column[Any]] = {name: column for name, column in items if isinstance(column, Column)}
-    names = {column: name for name, column in columns.items()}
+    parts = parts_of(mapper)
+    stored = dict(_stored(mapper))
+    names = {column: name for name, columns in stored.items() for column in columns}
     return RowInfo(
         row=row,
         mapper=mapper,
-        table=table,
-        columns=MappingProxyType(columns),
+        parts=parts,
+        stored=MappingProxyType(stored),
+        columns=MappingProxyType({name: columns[0] for name, columns in stored.items()}),
         primary_key=tuple(names[cast("Column[Any]", column)] for column in mapper.primary_key),
         version=None if mapper.version_id_col is None else names[cast("Column[Any]", mapper.version_id_col)],
     )
+
+
+def _stored(mapper: Mapper[Any]) -> Iterator[tuple[str, tuple[Column[Any], ...]]]:
+    """Give each attribute with its columns: the one that is read first, the root's last."""
+    for name in dict.fromkeys(mapper.columns.keys()):
+        columns: Any = mapper.get_property(name).columns  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(columns[0], Column):  # a column_property is among them
+            yield name, tuple(columns)
 
 
 def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:

@@ -136,7 +136,7 @@ def checked_values(
     values = dict(written.to_values())
     _refuse_strangers(type(written), info, values)
     for name, value in values.items():
-        values[name] = storable(info, name, value)
+        values[name] = storable(info, name, value, changes=base is Patch)
     return values
 
 
@@ -165,15 +165,16 @@ def _base_of(kind: type[Any]) -> type[Any]:
 FOREIGN = "says that the row is of another class: leave it out"
 
 
-def storable(info: RowInfo[Any], name: str, value: Any) -> Any:
+def storable(info: RowInfo[Any], name: str, value: Any, *, changes: bool = False) -> Any:
     """Give the value as it is sent, once it is known to fit.
 
     None is SQL NULL on every column: for JSON columns SQLAlchemy would store the JSON literal ``null``.
+    ``changes`` says that it goes into a row that is there.
 
     Raises:
         InvalidValue: the column cannot hold it, it would make the row another class's, or :func:`tied` refuses it.
     """
-    if info.is_foreign(name, [value]):
+    if info.is_foreign(name, [value], changes=changes):
         raise InvalidValue(f"{info.row.__name__}.{name} {FOREIGN}")
     if value is None:
         return info.nothing(name)
@@ -191,7 +192,7 @@ def tied(info: RowInfo[Any], name: str, value: Any) -> Any:
         InvalidValue: one asks about any row where the one that is written may be meant.
     """
     expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
-    if isinstance(expression, ClauseElement) and (complaint := loose_ties(expression, [info.table])):
+    if isinstance(expression, ClauseElement) and (complaint := loose_ties(expression, info.tables)):
         raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
     return value
 
@@ -236,6 +237,8 @@ def check_writable(info: RowInfo[Any], name: str, where: str) -> None:
         meant = info.synonym(name)
         also = f"; it is a synonym: name it {meant!r}" if meant else nearest(name, info.columns)
         raise MappingError(f"{where} is no column of {info.row.__name__}{also}")
+    if name in info.copies:
+        raise MappingError(f"{where} is a copy of {info.row.__name__}'s key, and written with it: leave it out")
     if info.is_computed(name):
         raise MappingError(f"{where} cannot be written: the database computes {info.row.__name__}.{name}: leave it out")
     if info.is_always_numbered(name):

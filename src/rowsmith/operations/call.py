@@ -276,10 +276,13 @@ _StreamVerb = Callable[Concatenate[TOperation, AsyncSession, P], AsyncGenerator[
 _Chunked = Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]
 
 
-def verb(operation: str) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
+def verb(
+    operation: str, *, singly: str | None = None
+) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
     """Make a verb of a coroutine method: its callers give a session, and it gets the :class:`Call` in that session.
 
-    ``operation`` is the verb's name in error codes, said here and nowhere else.
+    ``operation`` is the verb's name in error codes, said here and nowhere else. ``singly`` says that the verb writes
+    many rows into one table, and what to call for rows that are kept in several.
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
@@ -289,6 +292,8 @@ def verb(operation: str) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[T
         async def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> R:
             call: Any = Call(self.entity, operation, db_sess)
             try:
+                if singly is not None:
+                    self.entity.info.one_statement(operation, singly)
                 check_arguments(names, args, kwargs, self.entity.info)
                 return await method(self, call, *args, **kwargs)
             except RepositoryError as exc:

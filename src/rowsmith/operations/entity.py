@@ -96,7 +96,7 @@ class Entity(Generic[TRow_co, TData_co]):
         """
         for name in self.violations:
             if isinstance(name, str) and not is_sqlstate(name) and not _is_known(self.info.table, name):
-                raise _unknown(self.info, name, nearest(name, names_in(self.info.table)))
+                raise _unknown(self.info, name, nearest(name, _names_in(self.info)))
         return self.violations
 
     def absent(self, missing: Sequence[object] = ()) -> Exception:
@@ -125,8 +125,10 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
     _check_violations(info, violations)
     conflict, next_value = rules.get("conflict"), rules.get("next_value")
     if conflict is not None:
+        info.one_statement("Conflict", "find(id), then create(spec) or update(id, patch)")
         conflict.resolve(info)
     if next_value is not None:
+        info.one_statement("NextValue", "create(spec)")
         next_value.foreign_key(info)
     loads = checked_loads(info, rules.get("loads") or ())
     shape = shape_for(info, into, loads)
@@ -181,14 +183,18 @@ def _check_violations(info: RowInfo[object], violations: Mapping[Any, ErrorFacto
             raise MappingError(
                 f"violations is by constraint, SQLSTATE or kind of error, not by {kind_of(cast('Any', key))}"
             )
-        meant = nearest(key, names_in(info.table), cutoff=0.65)
+        meant = nearest(key, _names_in(info), cutoff=0.65)
         if meant and not is_sqlstate(key) and not _is_known(info.table, key):
             raise _unknown(info, key, meant)
 
 
+def _names_in(info: RowInfo[object]) -> list[str]:
+    return [name for table in info.tables for name in names_in(table)]
+
+
 def _unknown(info: RowInfo[object], name: str, meant: str) -> MappingError:
     return MappingError(
-        f"violations names {name!r}, no constraint of {info.table.name}{meant}; "
+        f"violations names {name!r}, no constraint of {', '.join(table.name for table in info.tables)}{meant}; "
         "where it stands on a table that is not imported, name that too: 'members.fk_members_group'"
     )
 

@@ -7,12 +7,23 @@ it would have been is put together in a subquery named like the table, which the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, FromClause, Integer, Select, exists, literal, null, select, type_coerce
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    exists,
+    literal,
+    null,
+    select,
+    type_coerce,
+)
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import DefaultClause
@@ -113,7 +124,7 @@ class NewRows:
     @cached_property
     def _is_told(self) -> bool:
         info = self.call.info
-        known = {info.columns[name].name for name in (*self._block.columns, *_defaults(info, self._block.columns))}
+        known = _known(info, (*self._block.columns, *_defaults(info, self._block.columns)))
         return all(_is_told(condition, info, known) for condition in self.call.limits.others)
 
     def _fits_arrays(self, dialect: Dialect) -> bool:
@@ -151,7 +162,7 @@ async def refused_change(
     info = call.info
     unknown = {name for name in info.columns if info.changes_unasked(name) or name == info.version} - values.keys()
     row = {name: values.get(name, column) for name, column in info.columns.items() if name not in unknown}
-    rows = limited(select(*_as_columns(info, row)), *conditions)
+    rows = limited(select(*_as_columns(info, row)).select_from(info.row), *conditions)
     return await _refused(call, rows, row)
 
 
@@ -161,7 +172,7 @@ async def _refused(
     # Located here, as the error of a row that was written: a partial form has another operation's name.
     info, limits, error = call.info, call.limits, ScopeMismatch()
     call.located(error)
-    known = {info.columns[name].name for name in row}
+    known = _known(info, row)
     if not all(_is_told(condition, info, known) for condition in limits.others):
         return error
     source = rows.subquery(info.table.name)
@@ -176,12 +187,13 @@ async def _refused(
 
 def _defaults(info: RowInfo[object], given: Collection[str]) -> dict[str, Any]:
     """Give what the database puts into the columns that are not given, as far as the mapping tells."""
-    found = {name: _default(info, column) for name, column in info.columns.items() if name not in given}
+    left = info.stored.keys() - given - info.copies
+    found = {name: _default(stored[-1]) for name, stored in info.stored.items() if name in left}
     return {name: default for name, default in found.items() if default is not None}
 
 
-def _default(info: RowInfo[object], column: Column[Any]) -> Any:
-    if column is info.table.autoincrement_column or column.identity or column.computed:
+def _default(column: Column[Any]) -> Any:
+    if column is column.table.autoincrement_column or column.identity or column.computed:
         return None
     default: Any = column.default
     if default is not None:
@@ -193,8 +205,14 @@ def _default(info: RowInfo[object], column: Column[Any]) -> Any:
     return _in_type(column, null()) if server_default is None else None
 
 
+def _known(info: RowInfo[object], names: Iterable[str]) -> set[str]:
+    """Give the columns of some attributes, by the names that they have in the subquery."""
+    return {info.label(column) for name in names for column in info.stored[name]}
+
+
 def _as_columns(info: RowInfo[object], row: Mapping[str, object]) -> list[Any]:
-    return [_in_type(info.columns[name], value).label(info.columns[name].name) for name, value in row.items()]
+    columns = ((column, value) for name, value in row.items() for column in info.stored[name])
+    return [_in_type(column, value).label(info.label(column)) for column, value in columns]
 
 
 def _in_type(column: Column[Any], value: Any) -> Any:
@@ -207,19 +225,19 @@ def _in_type(column: Column[Any], value: Any) -> Any:
 
 def _not_inside(limits: Limits, info: RowInfo[object], source: FromClause) -> ColumnElement[bool]:
     def reading(column: Column[Any]) -> ColumnElement[Any]:
-        return source.c[column.name]
+        return source.c[info.label(column)]
 
     return negation(conjunction([rebound(condition, info, reading, source) for condition in limits.others]))
 
 
 def _is_told(condition: ColumnElement[bool], info: RowInfo[object], known: set[str]) -> bool:
-    """Say whether a condition can be put to values of these columns, named as in the table."""
+    """Say whether a condition can be put to values of these columns, named as in the subquery."""
     return all(_can_be_told(part, info, known) for part in parts(condition, info))
 
 
 def _can_be_told(part: object, info: RowInfo[object], known: set[str]) -> bool:
     if isinstance(part, Column):
-        return part.name in known or not is_table(part.table, info)
+        return not is_table(part.table, info) or info.label(part) in known
     if isinstance(part, TextClause) or (isinstance(part, ColumnClause) and part.name not in ("1", "*")):
-        return {column.name for column in info.columns.values()} <= known  # it may read any
+        return not info.is_joined and _known(info, info.stored) <= known  # it may read any, by its name
     return not isinstance(part, (TableValuedColumn, Lateral))

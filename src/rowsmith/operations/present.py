@@ -48,7 +48,7 @@ async def present_keys(
     columns, width = [attribute.expression for attribute in attributes], len(attributes)
     selected = limited(call.entity.shape.select(*attributes), *conditions)
     if lock:
-        selected = selected.order_by(*attributes).with_for_update(of=call.info.table)
+        selected = selected.order_by(*attributes).with_for_update(of=call.info.tables)
     found, read = dict[Key, TData](), 0
     for chunk in key_chunks(keys, dialect, columns):
         rows = (await call.execute(limited(selected, columns_condition(columns, chunk, dialect)))).all()

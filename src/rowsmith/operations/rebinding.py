@@ -53,7 +53,7 @@ def _parts(element: Any, others: Collection[int]) -> Iterator[Any]:
 
 def _of_others(condition: ColumnElement[bool], info: RowInfo[object]) -> set[int]:
     """Give the identities of the SELECTs in a condition that read rows of the table by themselves."""
-    found = subqueries(condition, [info.table])
+    found = subqueries(condition, info.tables)
     return {id(one.select) for one in found if any(is_table(source, info) for source in one.read)}
 
 
@@ -64,5 +64,5 @@ def _is_of_others(element: object, others: Collection[int]) -> bool:
 
 
 def is_table(element: Any, info: RowInfo[object]) -> bool:
-    """Say whether something is the row's own table."""
-    return isinstance(element, Table) and element.key == info.table.key
+    """Say whether something is a table that the row is kept in."""
+    return isinstance(element, Table) and info.owns(element)

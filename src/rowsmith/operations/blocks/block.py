@@ -91,7 +91,7 @@ class SpecReader:
         for name, column in columns.items():
             check_column(self.info, name, column, types[name], self.done)
         self._stamp(columns, types, len(specs))
-        for name, value in self.info.discriminator.items():
+        for name, value in self.info.class_of_new(columns).items():
             if name not in columns:
                 columns[name], types[name] = [value] * len(specs), {type(value)}
         for name, column in fill_defaults(self.info, columns, len(specs)).items():

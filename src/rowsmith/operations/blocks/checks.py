@@ -48,8 +48,10 @@ def check_column(
 
 def keep_class(info: RowInfo[Any], name: str, column: Sequence[Any], first: int = 0, *, noun: str = "spec") -> None:
     """Refuse a column that would make a row another class's; arguments as for :func:`check_column`."""
-    if info.is_foreign(name, column):
-        index = first + next(place for place, value in enumerate(column) if info.is_foreign(name, [value]))
+    changes = noun == "patch"
+    if info.is_foreign(name, column, changes=changes):
+        each = (info.is_foreign(name, [value], changes=changes) for value in column)
+        index = first + next(place for place, foreign in enumerate(each) if foreign)
         raise InvalidValue(f"the {noun} at index {index}: {info.row.__name__}.{name} {FOREIGN}")
 
 

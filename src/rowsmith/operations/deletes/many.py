@@ -8,6 +8,7 @@ from typing import Any
 from rowsmith.errors import InvalidValue
 from rowsmith.operations.arrays.keys import batch_key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
 from rowsmith.operations.updates.writer import BatchWriter
@@ -15,7 +16,10 @@ from rowsmith.scope import SearchScope
 
 
 class BatchPurger(Operation[TRow, TData]):
-    """Removes many rows, soft-deleted or not; one statement, and one more where some rows are not there."""
+    """Removes many rows, soft-deleted or not; one statement, and one more where some rows are not there.
+
+    Rows that may be kept in several tables are found and locked by the first one, and removed from each table.
+    """
 
     @verb("batch_purge")
     async def purge(
@@ -36,8 +40,7 @@ class BatchPurger(Operation[TRow, TData]):
             InvalidValue: an id is no key, or stands twice.
         """
         call = await call.under(scope)
-        writer = BatchWriter(call, ids)
-        return await writer.delete(await writer.targets(call.limits.conditions))
+        return await _purge(call, ids)
 
     @verb("batch_purge_partial")
     async def purge_partial(
@@ -60,7 +63,15 @@ class BatchPurger(Operation[TRow, TData]):
                 raise InvalidValue(f"the id at index {index} stands at index {first} already: give each id once")
 
         async def write(part: Sequence[Any]) -> BatchResult[TData, Any]:
-            writer = BatchWriter(call, part)
-            return await writer.delete(await writer.targets(call.limits.conditions))
+            return await _purge(call, part)
 
         return await run_over_ids(call, list(ids), lambda pk: pk, refuse, write)
+
+
+async def _purge(call: Call[TRow, TData], ids: Sequence[Any]) -> BatchResult[TData, Any]:
+    writer = BatchWriter(call, ids)
+    if len(call.info.all_parts) == 1:
+        return await writer.delete(await writer.targets(call.limits.conditions))
+    found = await purge_joined(call, writer.keys, call.limits.conditions)
+    stored = await call.as_stored(call.info.key_columns, writer.keys, found.keys())
+    return writer.report({key: found[stored[key]] for key in stored})

@@ -10,6 +10,7 @@ from sqlalchemy.sql.dml import ReturningDelete
 from rowsmith.conditions import limited
 from rowsmith.errors import RefusedByTrigger
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.in_step import forget
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.updates.one import is_there
@@ -17,7 +18,11 @@ from rowsmith.scope import Limits, SearchScope
 
 
 class Purger(Operation[TRow, TData]):
-    """Removes one row, soft-deleted or not; one statement."""
+    """Removes one row, soft-deleted or not; one statement.
+
+    A row that may be kept in several tables, its own class's or those of classes below, is found and locked by the
+    first statement, under its scope, read, and removed from each.
+    """
 
     @verb("purge")
     async def purge(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
@@ -30,6 +35,10 @@ class Purger(Operation[TRow, TData]):
             InvalidValue: the key is no value of its column.
         """
         call = await call.under(scope)
+        if len(call.info.all_parts) > 1:
+            for data in (await purge_joined(call, [call.info.key(pk)], call.limits.conditions)).values():
+                return data
+            raise call.absent([pk])
         before = await self._nested(call, pk)
         statement, origin = self.statement(pk, call.limits), call.origin(deletes=True)
         record = await call.sole(await call.execute_writing(statement, origin), written=True)
@@ -45,8 +54,13 @@ class Purger(Operation[TRow, TData]):
         return self.entity.shape.build(record) if before is None else before[0]
 
     def statement(self, pk: Any, limits: Limits) -> ReturningDelete[*tuple[Any, ...]]:
-        """Give the DELETE ... RETURNING of a key under a scope, without sending it."""
+        """Give the DELETE ... RETURNING of a key under a scope, without sending it.
+
+        Raises:
+            MappingError: the row is kept in several tables.
+        """
         info = self.entity.info
+        info.one_statement("Purger.statement", "purge(id)")
         conditions = [*info.key_condition(info.key(pk)), *limits.conditions]
         return limited(delete(info.row), *conditions).returning(*self.entity.returning)
 

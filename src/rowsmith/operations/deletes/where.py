@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -40,7 +40,9 @@ from rowsmith.execution import execute, execute_writing
 from rowsmith.execution.driver import give_up
 from rowsmith.operations.arrays.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
+from rowsmith.operations.deletes.joined import remove_parts
 from rowsmith.operations.entity import Entity
+from rowsmith.operations.in_step import forget
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import PurgeReport
@@ -219,23 +221,27 @@ class Doomed:
     """The statements about rows that are to be removed: count, look, and remove a chunk. Pure."""
 
     def __init__(self, entity: Entity[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> None:
-        self.info, self.conditions = entity.info, list(conditions)
+        self.entity, self.info, self.conditions = entity, entity.info, list(conditions)
         self.origin = entity.origin(PURGE_WHERE, deletes=True)
+        self.in_parts = len(self.info.all_parts) > 1
+        # The class is named only where its rows are a join of tables: SQLAlchemy has more to do for it.
+        self.source: Any = self.info.row if self.in_parts else self.info.table
+        self.key: Sequence[Any] = self.info.key_attributes if self.in_parts else self.info.key_columns
 
     def count(self) -> Select[Any]:
         """Give the SELECT of how many there are."""
-        return limited(select(func.count()).select_from(self.info.table), *self.conditions)
+        return limited(select(func.count()).select_from(self.source), *self.conditions)
 
     def any(self) -> Select[Any]:
         """Give the SELECT of whether there is one."""
-        return select(exists(limited(select(literal(1)).select_from(self.info.table), *self.conditions)))
+        return select(exists(limited(select(literal(1)).select_from(self.source), *self.conditions)))
 
     def keys(self, *, first: bool) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the next keys, in key order: the first ones, or those after a key. See :meth:`given`."""
-        columns = [self.info.columns[name] for name in self.info.primary_key]
+        columns = self.key
         last = [bindparam(f"{AFTER}{place}", type_=column.type) for place, column in enumerate(columns)]
         rest = [] if first else [tuple_(*columns) > tuple_(*last) if len(columns) > 1 else columns[0] > last[0]]
-        chosen = limited(select(*columns), *self.conditions, *rest)
+        chosen = limited(select(*columns).select_from(self.source), *self.conditions, *rest)
         return chosen.order_by(*columns).limit(bindparam(LIMIT, type_=Integer))
 
     @staticmethod
@@ -250,10 +256,11 @@ class Doomed:
             return statement
         return limited(statement, locked_in_key_order(self.info, self.conditions).is_not(None))
 
-    def first(self, limit: int) -> Select[*tuple[Any, ...]]:
+    def first(self, limit: int | None) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the first keys, locked in their order."""
         columns = self.info.key_attributes
-        return limited(select(*columns), *self.conditions).order_by(*columns).limit(limit).with_for_update()
+        chosen = limited(select(*columns), *self.conditions).order_by(*columns).limit(limit)
+        return chosen.with_for_update(of=self.info.tables)
 
     def chunk(self, *, first: bool) -> Select[*tuple[Any, ...]]:
         """Give PostgreSQL's statement that removes the next chunk: how many were, how many it had, and the last key.
@@ -336,23 +343,34 @@ async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeRepo
 
 async def _remove_at_once(call: Call[Any, Any], doomed: Doomed, max_rows: int | None) -> PurgeReport:
     """Remove all rows, or the first ones, by statements of one transaction."""
-    tally, removing = Tally(), [doomed.everything(call.dialect)]
-    if max_rows is not None:
-        keys = [tuple(row) for row in (await call.execute(doomed.first(max_rows))).all()]
-        parts = key_chunks(keys, call.dialect, call.info.key_columns)
-        removing = [doomed.remove(part, call.dialect) for part in parts if part]
-    for statement in removing:
-        tally.rows += await _number_of(call, statement, doomed)
-    tally.chunks = 1 if tally.rows else 0
+    tally, remove = Tally(), _remove_locked if doomed.in_parts else _remove_rows
+    tally.rows = await remove(call, doomed, max_rows)
     left = bool((await call.execute(doomed.any())).scalar_one())
     if left and max_rows is None:  # they came meanwhile, or a trigger keeps them
-        more = await _number_of(call, doomed.everything(call.dialect), doomed)
+        more = await remove(call, doomed, None)
         tally.rows += more
         if not more:
             await give_up(call.db_sess)
             raise RefusedByTrigger(KEPT)
         left = bool((await call.execute(doomed.any())).scalar_one())
+    tally.chunks = 1 if tally.rows else 0
     return tally.report(complete=not left)
+
+
+async def _remove_locked(call: Call[Any, Any], doomed: Doomed, max_rows: int | None) -> int:
+    async with call.savepoint():
+        return len(await _remove_parts(call, doomed.first(max_rows)))
+
+
+async def _remove_rows(call: Call[Any, Any], doomed: Doomed, max_rows: int | None) -> int:
+    removing, rows = [doomed.everything(call.dialect)], 0
+    if max_rows is not None:
+        keys = [tuple(row) for row in (await call.execute(doomed.first(max_rows))).all()]
+        parts = key_chunks(keys, call.dialect, call.info.key_columns)
+        removing = [doomed.remove(part, call.dialect) for part in parts if part]
+    for statement in removing:
+        rows += await _number_of(call, statement, doomed)
+    return rows
 
 
 async def _number_of(call: Call[Any, Any], statement: Delete, doomed: Doomed) -> int:
@@ -367,6 +385,10 @@ async def _number_of(call: Call[Any, Any], statement: Delete, doomed: Doomed) ->
 async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, int, Key | None]:
     """Remove the next chunk; give how many rows were, how many it had, and the key to go on after, None at the end."""
     dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
+    if doomed.in_parts:
+        locking = doomed.keys(first=after is None).with_for_update(of=doomed.info.tables, skip_locked=True)
+        gone = await _remove_parts(Call(doomed.entity, PURGE_WHERE, db_sess), locking, given)
+        return len(gone), len(gone), gone[-1] if gone else None
     if dialect.name == "postgresql":
         statement = doomed.chunks[after is not None]
         answer = await execute(db_sess, statement, doomed.origin, parameters=given)
@@ -378,3 +400,13 @@ async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limi
         result: Any = await execute_writing(db_sess, doomed.remove(part, dialect), doomed.origin)
         removed += int(result.rowcount)
     return removed, len(keys), keys[-1] if keys else None
+
+
+async def _remove_parts(
+    call: Call[Any, Any], locking: Select[*tuple[Any, ...]], given: Mapping[str, Any] | None = None
+) -> list[Key]:
+    """Remove the rows that a SELECT of keys locks, from all tables that they may be kept in; gives their keys."""
+    keys = [tuple(row) for row in (await call.execute(locking, parameters=given)).all()]
+    await remove_parts(call, keys)
+    forget(call, keys)
+    return keys

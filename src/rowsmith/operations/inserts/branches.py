@@ -80,6 +80,8 @@ def branches_of(info: RowInfo[object], specs: Iterable[Spec[Any]]) -> list[Branc
 def _branch(row: type[object], name: str) -> Branch:
     info = row_info(row)
     relationship = info.mapper.relationships[name]
+    for end in (info, row_info(relationship.mapper.class_)):
+        end.one_statement(f"a spec with {info.row.__name__}.{name}", "create(spec)")
     if relationship.direction is not RelationshipDirection.ONETOMANY or relationship.secondary is not None:
         raise MappingError(
             f"{info.row.__name__}.{name} leads to no rows of its own: a spec can bring rows that refer to it, "

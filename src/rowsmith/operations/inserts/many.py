@@ -39,7 +39,7 @@ class BatchCreator(Operation[TRow, TData]):
     level of such a tree is one statement. ``next_value`` numbers the rows within a parent.
     """
 
-    @verb("batch_create")
+    @verb("batch_create", singly="create(spec)")
     async def create(
         self,
         call: Call[TRow, TData],
@@ -68,7 +68,7 @@ class BatchCreator(Operation[TRow, TData]):
         with collector_paused():
             return await creation.create(items, progress)
 
-    @verb("load")
+    @verb("load", singly="create(spec)")
     async def load(
         self,
         call: Call[TRow, TData],
@@ -101,7 +101,7 @@ class BatchCreator(Operation[TRow, TData]):
                     progress(done)
         return done
 
-    @verb("batch_create_partial")
+    @verb("batch_create_partial", singly="create(spec)")
     async def create_partial(
         self, call: Call[TRow, TData], specs: Many[Spec[TRow]], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:

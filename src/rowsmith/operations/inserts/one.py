@@ -16,6 +16,7 @@ from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.inserts.branches import check_specs
+from rowsmith.operations.inserts.joined import create_joined
 from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.present import present_written
 from rowsmith.scope import Limits, SearchScope
@@ -24,6 +25,7 @@ from rowsmith.scope import Limits, SearchScope
 class Creator(Operation[TRow, TData]):
     """Creates one row from a spec; one statement.
 
+    A row that is kept in several tables takes a statement for each of them, and one that reads it.
     A spec that holds the specs of rows below it makes them as well, a statement for each level of the tree; with
     ``next_value`` the row is numbered within its parent.
     """
@@ -49,11 +51,17 @@ class Creator(Operation[TRow, TData]):
         if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
             return (await Creation(call).create([spec]))[0]
         values, dialect = new_values(spec, call.limits, call.info), call.dialect
-        writing = self._create(call, values)
+        in_parts = call.info.is_joined or call.info.is_told_apart
+        writing = create_joined(call, values) if in_parts else self._create(call, values)
         return await naming(writing, lambda: unbindable_value(call.info, values, dialect))
 
     def statement(self, spec: Spec[TRow], limits: Limits) -> ReturningInsert[*tuple[Any, ...]]:
-        """Give the INSERT ... RETURNING of a spec under a scope, without sending it."""
+        """Give the INSERT ... RETURNING of a spec under a scope, without sending it.
+
+        Raises:
+            MappingError: the spec brings rows below it, or the row is kept in several tables.
+        """
+        self.entity.info.one_statement("Creator.statement", "create(spec)")
         if children := getattr(type(spec), "__rowsmith_children__", ()):
             raise MappingError(
                 f"{type(spec).__name__}.{children[0]} holds other rows, which take statements of their own"
@@ -99,7 +107,8 @@ def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[st
     Raises:
         MappingError, InvalidValue, ScopeMismatch: as :meth:`Creator.create`.
     """
-    values = {**info.discriminator, **limits.stamp(checked_values(spec, info, Spec), info)}
+    given = limits.stamp(checked_values(spec, info, Spec), info)
+    values = {**info.class_of_new(given), **given}
     generate = info.mapper.version_id_generator
     if info.version is not None and callable(generate):
         values.setdefault(info.version, generate(None))

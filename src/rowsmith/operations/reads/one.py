@@ -62,4 +62,4 @@ class Querier(Operation[TRow, TData]):
         key = entity.info.key_condition(entity.info.key(pk))
         statement = limited(entity.shape.select(), *key, *limits.conditions, *entity.live(include_deleted))
         # OF: the rows joined to it are not locked, and behind an outer join could not be.
-        return statement.with_for_update(of=entity.info.table) if for_update else statement
+        return statement.with_for_update(of=entity.info.tables) if for_update else statement

@@ -66,7 +66,7 @@ class BatchUpdater(Operation[TRow, TData]):
         writing = writer.update(targets, Changes(values))
         return await naming(writing, lambda: unbindable_value(call.info, values, targets.dialect))
 
-    @verb("batch_update_each")
+    @verb("batch_update_each", singly="update(id, patch)")
     async def update_each(
         self,
         call: Call[TRow, TData],
@@ -95,7 +95,7 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         return await _update_each(await call.under(scope), patches, expected_versions)
 
-    @verb("batch_update_partial")
+    @verb("batch_update_partial", singly="update(id, patch)")
     async def update_partial(
         self,
         call: Call[TRow, TData],

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NoReturn, cast
 
 from sqlalchemy import ColumnElement, Executable, select, update
-from sqlalchemy import types as sqltypes
 from sqlalchemy.sql.dml import ReturningUpdate
 from typing_extensions import TypeVar
 
@@ -20,14 +19,20 @@ from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
-from rowsmith.operations.present import present, present_written
+from rowsmith.operations.present import present, present_keys, present_written
+from rowsmith.operations.updates.joined import write_joined
+from rowsmith.operations.updates.version import next_version
 from rowsmith.scope import Limits, SearchScope
 
 T = TypeVar("T")
 
 
 class Updater(Operation[TRow, TData]):
-    """Changes one row; one statement."""
+    """Changes one row; one statement.
+
+    A row that is kept in several tables is found and locked by the first statement, under its scope, then written to
+    each table, and read again.
+    """
 
     @verb("update")
     async def update(
@@ -66,7 +71,12 @@ class Updater(Operation[TRow, TData]):
     def statement(
         self, pk: Any, patch: Patch[TRow], limits: Limits, expected_version: Any = None
     ) -> ReturningUpdate[*tuple[Any, ...]]:
-        """Give the UPDATE ... RETURNING of a patch under a scope, without sending it."""
+        """Give the UPDATE ... RETURNING of a patch under a scope, without sending it.
+
+        Raises:
+            MappingError: the row is kept in several tables.
+        """
+        self.entity.info.one_statement("Updater.statement", "update(id, patch)")
         values = new_values(patch, limits, self.entity.info)
         return live_target(self.entity, pk, limits, expected_version).statement(values)
 
@@ -106,6 +116,8 @@ class Target(Generic[T]):
 
     async def write(self, call: Call[Any, T], values: Mapping[str, Any]) -> T:
         """Send the UPDATE and give the row as it is afterwards; one that left its scope is undone."""
+        if call.info.is_joined:
+            return await self._write_parts(call, values)
         origin = call.origin(writes=values)
         guard = call.limits.guard(values, call.info)
         if call.limits.must_verify(values, call.info):
@@ -115,6 +127,15 @@ class Target(Generic[T]):
         if values.keys().isdisjoint(call.info.primary_key):
             await keep_in_step(call, [self.key], seen=True)
         return (await present_written(call, [record]))[0]
+
+    async def _write_parts(self, call: Call[Any, T], values: Mapping[str, Any]) -> T:
+        keys = await write_joined(call, [*self.conditions, *self._in_version()], values)
+        if not keys:
+            await self._fail(call)
+        found = await present_keys(call, keys)
+        if not found:  # a trigger of the database took it away
+            raise RefusedByTrigger
+        return found[keys[0]]
 
     async def read(self, call: Call[Any, T]) -> T:
         """Give the row as it is, in the expected version."""
@@ -178,23 +199,10 @@ async def is_there(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool
 
     Then it came meanwhile, or a trigger refused the write: the same write again tells which.
     """
-    there = limited(select(*call.info.key_attributes), *conditions).with_for_update(of=call.info.table)
+    there = limited(select(*call.info.key_attributes), *conditions).with_for_update(of=call.info.tables)
     return (await call.execute(there)).first() is not None
 
 
 def live_target(entity: Entity[Any, T], pk: Any, limits: Limits, expected_version: Any = None) -> Target[T]:
     """Give the live row with this key under a scope."""
     return Target(entity, entity.info.key(pk), [*limits.conditions, *entity.live()], expected_version)
-
-
-def next_version(info: RowInfo[Any]) -> dict[str, Any]:
-    """Give what an update writes into the version column: one more, or what the mapper's generator makes.
-
-    SQLAlchemy counts versions up only when it flushes objects, not in statements like these.
-    """
-    generate = info.mapper.version_id_generator
-    if info.version is None or not callable(generate):
-        return {}
-    if isinstance(info.columns[info.version].type, sqltypes.Integer):
-        return {info.version: info.attribute(info.version) + 1}
-    return {info.version: generate(None)}

@@ -45,7 +45,7 @@ from rowsmith.operations.arrays.same import collated
 from rowsmith.operations.blocks.gate import Gate
 from rowsmith.operations.call import TData, TRow
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.updates.one import next_version
+from rowsmith.operations.updates.version import next_version
 
 TMade = TypeVar("TMade")
 

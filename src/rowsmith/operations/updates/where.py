@@ -15,8 +15,9 @@ from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
-from rowsmith.operations.updates.one import next_version
+from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.statement import by_column, keep_keys, lock_strength, locked_in_key_order
+from rowsmith.operations.updates.version import next_version
 
 
 async def write_where(
@@ -33,6 +34,8 @@ async def write_where(
 
 
 async def _write(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> int:
+    if call.info.is_joined:
+        return len(await write_joined(call, conditions, values))
     statement, guard = _statement(call, conditions, values), call.limits.guard(values, call.info)
     origin = call.origin(writes=values)
     if not call.limits.must_verify(values, call.info):

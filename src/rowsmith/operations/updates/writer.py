@@ -23,6 +23,7 @@ from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import forget, keep_in_step
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import BatchResult
+from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.statement import (
     Changes,
     Targets,
@@ -31,7 +32,6 @@ from rowsmith.operations.updates.statement import (
     plain_keys,
     versions_of,
 )
-
 
 class BatchWriter(Generic[TRow, TData]):
     """One batch over ids.
@@ -76,6 +76,11 @@ class BatchWriter(Generic[TRow, TData]):
             StaleVersion, ScopeMismatch: nothing at all is written then.
         """
         keep_keys(self.entity.info, changes.values)
+        if not changes.values:
+            return await self._read(target)
+        return await (self._update_parts if self.entity.info.is_joined else self._update_rows)(target, changes)
+
+    async def _update_rows(self, target: Targets[TRow, TData], changes: Changes) -> BatchResult[TData, Any]:
         verifies = self.call.limits.must_verify(changes.values, self.entity.info)
         target = replace(target, guard=self.call.limits.guard(changes.values, self.entity.info))
 
@@ -98,12 +103,20 @@ class BatchWriter(Generic[TRow, TData]):
                     return error
             return None
 
-        if not changes.values:
-            return await self._read(target)
         with collector_paused():
             done = await (scope_first(self.call, write, refused) if verifies else write())
             await keep_in_step(self.call, self._stored_keys(done), seen=True)
             return await self._report(done)
+
+    async def _update_parts(self, target: Targets[TRow, TData], changes: Changes) -> BatchResult[TData, Any]:
+        """Update rows that are kept in several tables, and report them as they are afterwards."""
+        done = list[Key]()
+        async with self.call.savepoint():
+            for places in target.chunks():
+                done += await write_joined(self.call, target.part(places).matched(changes), changes.values)
+            reached = await self._by_given(dict.fromkeys(plain_keys(self.entity.info, done)))
+            await self._refuse_stale(target, reached)
+        return self.report(await present_keys(self.call, self._keys_in(reached)))
 
     async def delete(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Remove the rows and report what they were."""
@@ -117,6 +130,11 @@ class BatchWriter(Generic[TRow, TData]):
             if self.entity.shape.is_row:
                 forget(self.call, self._keys_in(done))
             return await self._report(done, before)
+
+    def report(self, found: Mapping[Key, TData]) -> BatchResult[TData, Any]:
+        """Give every id its place, by the data of those that were written."""
+        missing = [pk for pk, key in zip(self.ids, self.keys, strict=True) if key not in found]
+        return BatchResult([found[key] for key in self.keys if key in found], missing)
 
     async def _nested(self, target: Targets[TRow, TData]) -> dict[Key, TData] | None:
         """Read data that RETURNING cannot give, of rows that are still there and locked from now on."""
@@ -183,7 +201,7 @@ class BatchWriter(Generic[TRow, TData]):
         rest, found = target.part(self._places_not_in(done)), set[Any]()
         for places in rest.chunks():
             there = rest.part(places)
-            locked = there.select_keys().with_for_update(of=self.entity.info.table, skip_locked=True, **lock)
+            locked = there.select_keys().with_for_update(of=self.entity.info.tables, skip_locked=True, **lock)
             found.update(plain_keys(self.entity.info, await self._keys(there, locked)))
         return [place for place in self._places_not_in(done) if self.plain[place] in found]
 

@@ -14,7 +14,7 @@ from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.target import insertable
-from rowsmith.mapping.writes import storable
+from rowsmith.mapping.writes import FOREIGN, storable
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks
@@ -49,7 +49,7 @@ class BatchUpserter(Operation[TRow, TData]):
     one outside the scope, is not there for the caller: its key is merely taken.
     """
 
-    @verb("batch_upsert")
+    @verb("batch_upsert", singly="find(id), then create(spec) or update(id, patch)")
     async def upsert(
         self,
         call: Call[TRow, TData],
@@ -98,6 +98,9 @@ class Upsertion(Generic[TRow, TData]):
             raise MappingError(f"an upsert writes one row for each spec: create the {branches[0].name} by themselves")
         reader = SpecReader(self.info, self.call.limits)
         block = joined([reader.read(part) for part in blocks(specs)])
+        for name in reader.fields or ():
+            if self.info.is_foreign(name, (), changes=True):
+                raise InvalidValue(f"{self.info.row.__name__}.{name} {FOREIGN}")
         keys = conflict_keys(self.info, self.key, block)
         await flush(self.call.db_sess, self.call.origin())
         rows = await self._write(reader.fields or (), block, keys)

@@ -25,7 +25,7 @@ from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.defaults import Context, contextual, contextual_updates, counts_versions
 from rowsmith.operations.conflict import ConflictKey
 from rowsmith.operations.rebinding import rebound
-from rowsmith.operations.updates.one import next_version
+from rowsmith.operations.updates.version import next_version
 
 OLD_ROW_VERSION = (18,)
 """From this version on, PostgreSQL's RETURNING knows the old row."""

@@ -1,0 +1,107 @@
+"""Where the rows of a mapped class are kept: one table, or with joined-table inheritance several, tied by the key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Column, Table
+from sqlalchemy.ext.declarative import ConcreteBase
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+
+from rowsmith.conditions import bare
+from rowsmith.errors import MappingError
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the tables that a row is kept in, and the columns there that hold the row's key, in its order."""
+
+    table: Table
+    key: tuple[Column[Any], ...]
+
+
+def parts_of(mapper: Mapper[Any]) -> tuple[Part, ...]:
+    """Give the parts of a class's rows, the one of the class at the root first.
+
+    Raises:
+        MappingError: they are read from something else than tables, or their tables are tied by more than the key.
+    """
+    _refuse_unions(mapper)
+    key = cast("tuple[Column[Any], ...]", mapper.primary_key)
+    found: list[Part] = []
+    places: dict[Any, int] = {}
+    for step in reversed(list(lineage(mapper))):
+        table: Any = step.local_table
+        if not isinstance(table, Table):
+            raise MappingError(
+                f"{step.class_.__name__} is mapped to a {type(table).__name__}, not to a table: "
+                "map it to one table, or have it inherit by joined tables"
+            )
+        if any(part.table is table for part in found):
+            continue
+        if found:
+            tied = _tied(mapper, step, places)
+            places.update(zip(tied, range(len(tied)), strict=True))
+            found.append(Part(table, tied))
+        else:
+            places.update(zip(key, range(len(key)), strict=True))
+            found.append(Part(table, key))
+    return tuple(found)
+
+
+def lineage(mapper: Mapper[Any]) -> Iterator[Mapper[Any]]:
+    """Give the mappers from a class up to the one whose table is the first: a concrete one has a table of its own."""
+    for step in mapper.iterate_to_root():
+        yield step
+        if step.concrete:
+            return
+
+
+def _refuse_unions(mapper: Mapper[Any]) -> None:
+    polymorphic: Any = mapper.with_polymorphic
+    is_union = issubclass(mapper.class_, ConcreteBase) or (polymorphic is not None and polymorphic[1] is not None)
+    if is_union:
+        raise MappingError(
+            f"{mapper.class_.__name__} reads a polymorphic union, which cannot be written: map its classes with "
+            "concrete=True and no ConcreteBase, each with a repository of its own"
+        )
+
+
+def _tied(mapper: Mapper[Any], step: Mapper[Any], places: dict[Any, int]) -> tuple[Column[Any], ...]:
+    """Give the columns of a table that hold the key of the row."""
+    pairs = list(_equal(step.inherit_condition))
+    tied: dict[int, Column[Any]] = {}
+    for left, right in pairs:
+        here, there = (left, right) if left.table is step.local_table else (right, left)
+        if here.table is step.local_table and there in places:
+            tied.setdefault(places[there], here)
+    width = len(mapper.primary_key)
+    if len(tied) != width or len(pairs) != width:
+        raise MappingError(
+            f"{step.class_.__name__} is joined to the class above it by {step.inherit_condition}: "
+            "rowsmith takes joined tables whose keys are equal, and nothing more"
+        )
+    return tuple(tied[place] for place in range(width))
+
+
+def _equal(condition: Any) -> Iterator[tuple[Any, Any]]:
+    """Give the pairs of columns that a condition says to be equal; what says more gives a pair of nothing."""
+    given = bare(condition)
+    if isinstance(given, BooleanClauseList) and given.operator is operators.and_:
+        for clause in given.clauses:
+            yield from _equal(clause)
+    elif isinstance(given, BinaryExpression) and given.operator is operators.eq:
+        yield given.left, given.right
+    else:
+        yield _NOTHING, _NOTHING
+
+
+class _Nothing:
+    table = None
+
+
+_NOTHING = _Nothing()

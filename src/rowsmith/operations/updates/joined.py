@@ -1,0 +1,107 @@
+"""Changing rows that are kept in several tables: found and locked first, then an UPDATE for each table concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, type_coerce, update
+
+from rowsmith.conditions import limited
+from rowsmith.errors import InvalidValue, ScopeMismatch
+from rowsmith.mapping import RowInfo
+from rowsmith.mapping.constraints import unique_keys_of
+from rowsmith.mapping.parts import Part
+from rowsmith.operations.arrays.keys import Key, key_chunks
+from rowsmith.operations.call import Call
+from rowsmith.operations.held import refused_change, scope_first
+from rowsmith.operations.in_step import keep_in_step
+from rowsmith.operations.parts import across, at_keys, check_all, confirm_all, locked, of_part, send_to_part
+from rowsmith.operations.updates.version import next_version
+
+
+async def write_joined(
+    call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
+) -> list[Key]:
+    """Write the same values into all rows for which the conditions hold, or into none, and give their keys.
+
+    A table none of whose columns is written is left alone, unless it has columns with ``onupdate``: the row has
+    changed. An expression that reads several of the tables is worked out while the rows are being locked, before
+    anything is written.
+
+    Raises:
+        ScopeMismatch: a row would leave the scope.
+        InvalidValue: the key is among the values.
+        RefusedByTrigger: a trigger kept a row back.
+    """
+    keep_key(call.info, values)
+    verifies = call.limits.must_verify(values, call.info)
+
+    async def write() -> list[Key]:
+        async with call.savepoint():
+            keys = await _write(call, conditions, {**values, **next_version(call.info)})
+            await confirm_all(call, keys)
+        return keys
+
+    async def refused() -> ScopeMismatch | None:
+        return await refused_change(call, values, conditions)
+
+    keys = await (scope_first(call, write, refused) if verifies else write())
+    await keep_in_step(call, keys)
+    return keys
+
+
+async def _write(
+    call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
+) -> list[Key]:
+    info = call.info
+    first = across(info, values)
+    extra = [
+        type_coerce(value, info.columns[name].type).label(f"rowsmith_{place}")
+        for place, (name, value) in enumerate(first.items())
+    ]
+    records = await locked(call, conditions, extra, key_share=_keeps_unique_keys(info, values))
+    width = len(info.primary_key)
+    keys: list[Key] = [tuple(record[:width]) for record in records]
+    if not first:
+        for chunk in key_chunks(keys, call.dialect, info.key_columns):
+            await _update(call, chunk, values)
+        return keys
+    for key, record in zip(keys, records, strict=True):
+        await _update(call, [key], {**values, **dict(zip(first, record[width:], strict=True))})
+    return keys
+
+
+async def _update(call: Call[Any, Any], keys: Sequence[Key], values: Mapping[str, Any]) -> None:
+    for part in call.info.parts:
+        changes: dict[Any, Any] = of_part(call.info, part, values)
+        if changes or _notices(part):
+            # Something must be set for SQLAlchemy to set the rest: the key, to what it is.
+            changes = changes or {part.key[0]: part.key[0]}
+            statement = limited(update(part.table), at_keys(call, part, keys)).values(changes)
+            reached = await send_to_part(call, part, statement, (column.name for column in changes))
+            check_all(reached, keys)
+
+
+def _notices(part: Part) -> bool:
+    """Say whether a table has columns that change with the row."""
+    return any(column.onupdate is not None for column in part.table.columns)
+
+
+def _keeps_unique_keys(info: RowInfo[Any], values: Mapping[str, Any]) -> bool:
+    unique = {column for part in info.parts for key in unique_keys_of(part.table) for column in key.columns}
+    return unique.isdisjoint(column for name in values for column in info.stored[name])
+
+
+def keep_key(info: RowInfo[Any], values: Mapping[str, Any]) -> None:
+    """Refuse to write a key that stands in several tables.
+
+    Raises:
+        InvalidValue: a column of it is among the values.
+    """
+    for name in info.primary_key:
+        if name in values:
+            raise InvalidValue(
+                f"{info.row.__name__}.{name} is the key of {len(info.parts)} tables and stays as it is: "
+                "create the row anew under the other key, and purge this one"
+            )
