@@ -138,6 +138,12 @@ def arguments(session: nox.Session) -> None:
 
 
 @nox.session
+def tenants(session: nox.Session) -> None:
+    """Run programs of two tenants over every verb, on rows that inherit too; takes how many on each backend."""
+    prove(session, "tests/test_tenant_programs.py", {"ROWSMITH_TENANT_PROGRAMS": "400"})
+
+
+@nox.session
 def deadlocks(session: nox.Session) -> None:
     """Send overlapping, shuffled batches from eight tasks; takes how many."""
     prove(session, "tests/test_batch_deadlocks.py", {"ROWSMITH_DEADLOCK_BATCHES": "10000"})
