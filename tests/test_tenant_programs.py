@@ -170,7 +170,7 @@ def machine(url: URL | str) -> Iterator[type[Tenants]]:
             runner.run(db.dispose())
 
 
-PROGRAMS = int(os.environ.get("ROWSMITH_TENANT_PROGRAMS", "6"))
+PROGRAMS = int(os.environ.get("ROWSMITH_TENANT_PROGRAMS", "4"))
 """How many random programs of up to 40 calls are run on each backend."""
 
 FEW = settings(
