@@ -26,7 +26,7 @@ from rowsmith.operations import make_entity
 from rowsmith.testing import WithTables
 from rowsmith.ties import loose_ties
 from tenants import DomainRow, GroupRow, ThingPatch, ThingRepository, ThingRow
-from verbs import VERBS, Number, stored, things_in
+from verbs import VERBS, Number, stored, things_in, world_of
 
 
 class Base(DeclarativeBase):
@@ -170,7 +170,7 @@ async def test_no_verb_takes_a_scope_that_lets_all_through_as_soon_as_one_is_ins
     before = await stored(things)
     for id in (1, 3, 5):
         with pytest.raises(InvalidFilter, match=r"write \.correlate"):
-            await VERBS[name].call(things, id, LOOSELY)
+            await VERBS[name].call(world_of(things), id, LOOSELY)
     assert await stored(things) == before
 
 
@@ -180,13 +180,13 @@ async def test_every_verb_keeps_to_a_scope_that_is_tied_over_two_levels(things: 
     before = await stored(things)
     others = {id: row for id, row in before.items() if row[1] != "a"}
     try:
-        found = await VERBS[name].call(things, 3, TIGHTLY)
+        found = await VERBS[name].call(world_of(things), 3, TIGHTLY)
     except EntityNotFound:
         found = None
     assert "name 3" not in repr(found)
     assert await stored(things) == before
     id = 4 if "restore" in name else 1
-    mine = await VERBS[name].call(things, id, TIGHTLY)
+    mine = await VERBS[name].call(world_of(things), id, TIGHTLY)
     assert "name" in repr(mine) or await stored(things) != before or mine in (True, 1, [Number(1)])
     assert {id: row for id, row in (await stored(things)).items() if id in others} == others
 

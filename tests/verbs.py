@@ -211,6 +211,16 @@ async def world_in(made: WithTables, name: str) -> AsyncGenerator[World]:
         yield world
 
 
+def world_of(things: Any) -> World:
+    """Give the world of a repository of things."""
+    return World(things, ThingRow, spec, ThingPatch(uses=OptionalState.update(7)), OwnedBy)
+
+
+async def stored(things: ThingRepository) -> dict[int, tuple[Any, ...]]:
+    """Give what the table of things holds, past the repository: each row by its id."""
+    return {id: row for (_, id), row in (await world_of(things).stored()).items()}
+
+
 def worlds_of(db: Database) -> dict[str, World]:
     """Give every class of things, in a database that has their tables."""
     seven: Any = OptionalState.update(7)
@@ -219,7 +229,7 @@ def worlds_of(db: Database) -> dict[str, World]:
         return lambda id: kind(id, f"name {id}")
 
     return {
-        "things": World(ThingRepository(db), ThingRow, spec, ThingPatch(uses=seven), OwnedBy),
+        "things": world_of(ThingRepository(db)),
         "tools": World(ToolRepository(db), ToolRow, named(ToolCreate), ToolPatch(uses=seven), ToolsOf),
         "hammers": World(HammerRepository(db), HammerRow, named(HammerCreate), ToolPatch(uses=seven), ToolsOf),
         "meters": World(MeterRepository(db), MeterRow, named(MeterCreate), MeterPatch(uses=seven), ToolsOf),

@@ -20,7 +20,7 @@ from rowsmith import (
 from rowsmith.resilience import Policy, Resilience, RetryArgs, RetryPolicy
 from rowsmith.testing import FaultProxy, WithFaults, WithTables
 from tenants import OwnedBy, ThingRepository, ThingRow
-from verbs import VERBS, public_methods, spec, things_in
+from verbs import VERBS, public_methods, spec, things_in, world_of
 
 Pair = tuple[ThingRepository, FaultProxy]
 A = OwnedBy("a")
@@ -56,7 +56,7 @@ async def test_every_verb_passes_the_policies(name: str, with_tables: WithTables
     async with things_in(with_tables) as things:
         watched = ThingRepository(things.db, resilience=Resilience([told]))
         id = 5 if VERBS[name].makes else 4 if name == "restore" else 1
-        await VERBS[name].call(watched, id, A)
+        await VERBS[name].call(world_of(watched), id, A)
     assert len(told.names) == 1
     assert set(VERBS) == public_methods()
 

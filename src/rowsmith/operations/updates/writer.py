@@ -33,6 +33,7 @@ from rowsmith.operations.updates.statement import (
     versions_of,
 )
 
+
 class BatchWriter(Generic[TRow, TData]):
     """One batch over ids.
 
