@@ -355,14 +355,43 @@ async def test_two_database_objects_on_one_engine(database: Database) -> None:
                 await db_sess.execute(sa.text("SELECT no_such_column"))
 
 
+async def enter(db: Database) -> None:
+    async with db.begin_session():
+        pass
+
+
+async def test_a_task_does_not_wait_for_itself(tmp_path: Path, database: Database) -> None:
+    """Where every connection is held by tasks that wait for another one, they are told at once, and no others."""
+    for url in (database.engine.url, f"sqlite:///{tmp_path / 'x.db'}"):
+        db = Database.from_url(url, pool_size=2, max_overflow=0, pool_timeout=60)
+        other = Database(db.engine)
+        entered = asyncio.Barrier(2)
+
+        async def hold_one_and_take_another(db: Database, other: Database, entered: asyncio.Barrier) -> None:
+            async with db.begin_readonly_session():
+                await entered.wait()
+                async with other.begin_readonly_session():
+                    pass
+
+        async with asyncio.timeout(20):
+            both = (hold_one_and_take_another(db, other, entered) for _ in range(2))
+            ended = await asyncio.gather(*both, return_exceptions=True)
+            assert [type(end) for end in ended].count(PoolExhausted) == 1  # then there is one for the other
+            async with db.begin_readonly_session(), other.begin_readonly_session():
+                with pytest.raises(PoolExhausted, match="held by tasks that wait"):
+                    async with Database(db.engine).begin_readonly_session():
+                        pass
+        assert checked_out(db) == 0
+        await db.dispose()
+
+
 async def test_an_exhausted_pool(tmp_path: Path, database: Database) -> None:
     """No free connection in time is PoolExhausted, not a driver's error."""
     for url in (database.engine.url, f"sqlite:///{tmp_path / 'x.db'}"):
         small = Database.from_url(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
-        async with small.begin_readonly_session():
+        async with Database(small.engine).begin_readonly_session():
             with pytest.raises(PoolExhausted):
-                async with small.begin_session():
-                    pass
+                await asyncio.create_task(enter(small))
         assert checked_out(small) == 0
         await small.dispose()
 
@@ -419,10 +448,9 @@ async def test_sqlite_enforces_foreign_keys(sqlite_database: Database) -> None:
 async def test_sqlite_gives_up_on_a_lock_in_time(tmp_path: Path) -> None:
     """A writer that waits too long gets LockNotAvailable, and its connection is given back."""
     db = Database.from_url(f"sqlite:///{tmp_path / 'x.db'}", connect_args={"timeout": 0.05})
-    async with db.begin_session():
+    async with Database(db.engine).begin_session():
         with pytest.raises(LockNotAvailable):
-            async with db.begin_session():
-                pass
+            await enter(db)
         assert checked_out(db) == 1
     assert checked_out(db) == 0
     await db.dispose()
@@ -433,7 +461,7 @@ async def test_a_commit_that_sqlite_refuses(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'x.db'}"
     db = Database.from_url(url, connect_args={"timeout": 0.05}, pool_size=2, max_overflow=0)
     async with tables(db, GroupRow):
-        async with db.begin_readonly_session() as reading:
+        async with Database(db.engine).begin_readonly_session() as reading:
             await reading.execute(sa.select(GroupRow))
             with pytest.raises(LockNotAvailable):
                 await GroupRepository(db).create(GroupCreate("a", "lost"))

@@ -89,6 +89,7 @@ NAMES = [
     "SoftDelete",
     "SoftDeleter",
     "Spec",
+    "StalePlan",
     "StaleVersion",
     "StillReferenced",
     "Stream",

@@ -1,42 +1,32 @@
-"""The database: engines, sessions and units of work. The only module that begins and ends transactions."""
+"""The database: an engine, and the ways into it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar, cast
 
-from sqlalchemy import URL, Connection, event, make_url, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from rowsmith.attempts import note_commit
-from rowsmith.errors import (
-    CommitOutcomeUnknown,
-    DatabaseUnavailable,
-    MissingExtra,
-    ReadOnlyViolation,
-    TransactionAborted,
-    TransactionError,
-)
-from rowsmith.execution import (
-    DATABASE_ERRORS,
-    blame,
-    flush,
-    has_failed,
-    is_disconnect,
-    translate,
-    translated,
-    watch_failures,
-)
+from rowsmith.errors import MappingError, MissingExtra, kind_of
+from rowsmith.execution import watch_failures
 from rowsmith.execution.pool import prepare_pool
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
+from rowsmith.open_session import is_inside
 from rowsmith.operations.reads.many import CODEC
 from rowsmith.pagination import CursorCodec
+from rowsmith.sessions import BorrowedHome, Home, OwnHome, Reading, ReadOnly, Unit, Writing
 from rowsmith.unit_of_work import UnitOfWork
 
 _DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
@@ -44,23 +34,36 @@ _DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"
 # An in-memory SQLite database lives in one connection; its sessions must wait for each other.
 _ONE_CONNECTION = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0}
 
-_units: ContextVar[Mapping[int, UnitOfWork]] = ContextVar("rowsmith_units", default=MappingProxyType({}))
-"""The innermost unit of work of each database (by its identity) that this task is inside of."""
-
 
 class Database:
     """An engine, and the ways into it.
 
+    Inside a block of :meth:`begin_session`, :meth:`begin_readonly_session` or :meth:`unit_of_work` every repository
+    call to this database, and every further block, joins the one session; so do those of tasks started inside, one
+    at a time. A block that is left while another task is inside raises ``ConcurrentUse``: its connection is thrown
+    away, nothing is committed, and its session is of no more use.
+
     Args:
         engine: any AsyncEngine for PostgreSQL (asyncpg) or SQLite (aiosqlite). Its owner keeps it;
-            ``dispose`` closes its pool.
+            ``dispose`` closes its pool. Its pooled connections belong to one event loop.
         cursor_keys: secrets that cursors are signed with, the newest first; older ones are still
             accepted. Without any, cursors are checked but not signed.
+
+    Raises:
+        MappingError: ``engine`` is something else.
     """
 
+    is_borrowed: ClassVar[bool] = False
+
+    engine: AsyncEngine
+    _home: Home
+    _read_only: AsyncEngine
+    _snapshot: AsyncEngine
+
     def __init__(self, engine: AsyncEngine, *, cursor_keys: Sequence[bytes | str] = ()) -> None:
+        if not isinstance(cast("Any", engine), AsyncEngine):
+            raise MappingError(f"Database(...) takes an AsyncEngine, not {kind_of(engine)}: {instead_of(engine)}")
         self.engine = engine
-        self._codec = CursorCodec(cursor_keys)
         watch_failures(engine.sync_engine)
         prepare_sqlite(engine.sync_engine)
         prepare_pool(engine.sync_engine)
@@ -69,6 +72,7 @@ class Database:
         # rolls back goes on with another, which must be read-only too.
         self._read_only = engine.execution_options(**_read_options(engine))
         self._snapshot = engine.execution_options(**_read_options(engine, isolation_level="REPEATABLE READ"))
+        self._home = OwnHome(engine, {CODEC: CursorCodec(cursor_keys)})
 
     @classmethod
     def from_url(cls, url: str | URL, *, cursor_keys: Sequence[bytes | str] = (), **engine_options: Any) -> Database:
@@ -92,199 +96,122 @@ class Database:
         except ModuleNotFoundError as exc:
             raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
 
-    @asynccontextmanager
-    async def begin_session(self) -> AsyncGenerator[AsyncSession]:
-        """Open a session that commits on a clean exit; inside a unit of work, join that one instead.
+    @classmethod
+    def from_session(cls, session: AsyncSession, *, cursor_keys: Sequence[bytes | str] = ()) -> Database:
+        """Work in a session that somebody else owns, commits and closes: a FastAPI dependency, a test's fixture.
+
+        Nothing here ever commits or closes it. Each call that writes, each ``begin_session()`` and each
+        ``unit_of_work()`` is a savepoint of its own: if it fails, it alone is undone, and the owner's transaction
+        goes on. A read has none: where the database refuses one, PostgreSQL undoes the owner's whole transaction, and
+        the owner's ``commit()`` raises ``TransactionAborted`` instead of losing it in silence. Work that waits for a
+        commit (``after_commit``) and what commits chunk by chunk (``purge_where``) are refused. On SQLite the engine
+        is as its owner set it up: foreign keys are not switched on, and points in time are kept as SQLAlchemy does.
+
+        Args:
+            session: an AsyncSession, begun or not. One that ends its transactions in savepoints
+                (``join_transaction_mode="create_savepoint"``) does so here, too.
+            cursor_keys: as for the class.
 
         Raises:
+            MappingError: it is no AsyncSession, or its connection is closed.
+        """
+        return _SessionDatabase(session, cursor_keys=cursor_keys)
+
+    def begin_session(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a session that commits on a clean exit; inside another block, join its session instead.
+
+        Raises:
+            ReadOnlyViolation: the block around is read-only.
+            ConcurrentUse: another task is using the session around; on leaving, another task is still inside.
             TransactionAborted: on leaving, when a statement failed inside and its error was swallowed.
             CommitOutcomeUnknown: the connection was lost while the answer to COMMIT was due.
             RepositoryError: any database error that leaves the block, translated.
         """
-        unit = self._current_unit()
-        async with self._transaction() if unit is None else unit.joined() as session:
-            yield session
+        return Writing(self._home, self.engine)
 
-    @asynccontextmanager
-    async def begin_readonly_session(self) -> AsyncGenerator[AsyncSession]:
-        """Open a session in which the database itself refuses writes.
+    def begin_readonly_session(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a session in which the database itself refuses writes; inside another block, a savepoint that does.
 
         Raises:
             ReadOnlyViolation: a write was tried, or ORM changes were left unflushed at the end.
+            ConcurrentUse: as :meth:`begin_session`.
         """
-        unit = self._current_unit()
-        if unit is not None:
-            async with unit.joined() as session, _read_only_savepoint(session):
-                yield session
-            return
-        async with self._session(self._read_only, guarded=True) as session:
-            yield session
-            _refuse_pending(session)
+        return ReadOnly(self._home, self._read_only)
 
-    @asynccontextmanager
-    async def reading(self, *, snapshot: bool = False) -> AsyncGenerator[AsyncSession]:
-        """Open a session for the reads of a repository, in one snapshot where several statements must agree.
+    def reading(self, *, snapshot: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a session for the reads of one call, in one snapshot where several statements must agree.
 
         Cheaper than :meth:`begin_readonly_session`, which also guards against statements of the
-        application's own.
+        application's own, and which other calls join.
         """
-        unit, engine = self._current_unit(), self._snapshot if snapshot else self._read_only
-        async with self._session(engine) if unit is None else unit.joined() as session:
-            yield session
+        return Reading(self._home, self._snapshot if snapshot else self._read_only)
 
-    @asynccontextmanager
-    async def unit_of_work(self) -> AsyncGenerator[UnitOfWork]:
-        """Open a transaction that every repository call inside the block joins; a nested one is a savepoint.
+    def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """Open a transaction that every repository call inside the block joins; inside another block, a savepoint.
 
         Raises:
-            ConcurrentUse: on use from two tasks at once.
+            ConcurrentUse: as :meth:`begin_session`.
             AfterCommitFailed: committed, but work handed to ``after_commit`` failed.
             TransactionAborted, CommitOutcomeUnknown: as :meth:`begin_session`.
         """
-        outer = self._current_unit()
-        if outer is not None:
-            with outer.nested() as inner:
-                async with translated(), _savepoint(outer.session):
-                    with _Entered(id(self), inner):
-                        yield inner
-            outer.adopt(inner)
-            return
-        async with self._transaction(in_unit=True) as session:
-            unit = UnitOfWork(session)
-            with _Entered(id(self), unit):
-                yield unit
-        await unit.run_after_commit()
+        return Unit(self._home, self.engine)
 
     @property
-    def in_unit_of_work(self) -> bool:
-        """Whether the calling task is inside a unit of work of this database."""
-        return self._current_unit() is not None
+    def is_in_session(self) -> bool:
+        """Whether a call made here would join a session that is open already."""
+        return self._home.around() is not None
 
     async def dispose(self) -> None:
-        """Close every pooled connection."""
-        await self.engine.dispose()
+        """Close every pooled connection; those of an event loop that has ended are dropped, as nobody can close them.
 
-    def _current_unit(self) -> UnitOfWork | None:
-        # A task started inside a unit of work may outlive it, and then is inside of nothing.
-        unit = _units.get().get(id(self))
-        return unit if unit is not None and unit.is_open else None
-
-    @asynccontextmanager
-    async def _transaction(self, *, in_unit: bool = False) -> AsyncGenerator[AsyncSession]:
-        async with self._session(self.engine) as session:
-            connection = await session.connection() if in_unit else None
-            yield session
-            if connection is not None and connection.closed:
-                raise TransactionError("commit() or rollback() was called in a unit of work, which ends by itself")
-            await _commit(session)
-
-    @asynccontextmanager
-    async def _session(self, engine: AsyncEngine, *, guarded: bool = False) -> AsyncGenerator[AsyncSession]:
-        """Open a session that has a connection from the pool and has begun its transaction."""
-        async with translated(), AsyncSession(engine, expire_on_commit=False, info={CODEC: self._codec}) as session:
-            if guarded:
-                event.listen(session.sync_session, "after_begin", _take_snapshot)
-            try:
-                await session.connection()
-            except TimeoutError:
-                failure: Exception = DatabaseUnavailable()
-            except DATABASE_ERRORS as exc:
-                failure = translate(exc)
-            else:
-                yield session
-                return
-            raise failure
+        Raises:
+            TransactionError: the connections belong to another event loop, which is running.
+        """
+        await self._home.dispose()
 
 
 def in_transaction() -> bool:
     """Say whether the calling task is inside a transaction that it or its caller began, of any database."""
-    return any(unit.is_open for unit in _units.get().values())
+    return is_inside()
 
 
-class _Entered:
-    """Makes a unit of work the current one of its database for the length of a block."""
+class _SessionDatabase(Database):
+    """Somebody else's session as a database; see :meth:`Database.from_session`."""
 
-    def __init__(self, database: int, unit: UnitOfWork) -> None:
-        self._database, self._unit = database, unit
+    is_borrowed = True
 
-    def __enter__(self) -> None:
-        self._token = _units.set({**_units.get(), self._database: self._unit})
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._unit.is_open = False
-        with suppress(ValueError):  # left in another context than entered, as a fixture's teardown may be
-            _units.reset(self._token)
-
-
-async def _commit(session: AsyncSession) -> None:
-    """Commit, or say truthfully why nothing was."""
-    if not session.in_transaction():  # ended by hand
-        return
-    await flush(session)
-    _refuse_failed(await session.connection())
-    try:
-        await session.commit()
-    except DATABASE_ERRORS as exc:
-        if is_disconnect(exc):
-            note_commit()
-        failure = CommitOutcomeUnknown() if is_disconnect(exc) else translate(exc, blame(session, exc))
-    else:
-        note_commit()
-        return
-    raise failure
+    def __init__(self, session: AsyncSession, *, cursor_keys: Sequence[bytes | str] = ()) -> None:
+        if not isinstance(cast("Any", session), AsyncSession):
+            raise MappingError(
+                f"Database.from_session(...) takes an AsyncSession, not {kind_of(session)}: {instead_of(session)}"
+            )
+        self._home = BorrowedHome(session)
+        self.engine = self._read_only = self._snapshot = AsyncEngine(self._home.engine)
+        if cursor_keys:
+            session.info[CODEC] = CursorCodec(cursor_keys)
 
 
-@asynccontextmanager
-async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
-    connection = await session.connection()
-    nested = await session.begin_nested()
-    try:
-        yield
-        await flush(session)
-        _refuse_failed(connection)
-        await nested.commit()
-    except BaseException:
-        with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
-            await nested.rollback()
-        raise
+def instead_of(given: object) -> str:
+    """Say what to write where a Database is made of, or taken for, something else."""
+    return next((advice for kinds, advice in _INSTEAD if isinstance(given, kinds)), _EITHER)
 
 
-@asynccontextmanager
-async def _read_only_savepoint(session: AsyncSession) -> AsyncGenerator[None]:
-    """Refuse writes inside an open transaction: PostgreSQL ends READ ONLY with the savepoint, SQLite is told to."""
-    await flush(session)
-    if session.get_bind().dialect.name == "postgresql":
-        async with _savepoint(session):
-            await session.execute(text("SET TRANSACTION READ ONLY"))
-            yield
-            _refuse_pending(session)
-        return
-    await session.execute(text("PRAGMA query_only = 1"))
-    try:
-        async with _savepoint(session):
-            yield
-            _refuse_pending(session)
-    finally:
-        await session.execute(text("PRAGMA query_only = 0"))
+_EITHER = "write Database(engine), or Database.from_session(session)"
+
+_INSTEAD: Sequence[tuple[tuple[type[Any], ...], str]] = (
+    ((AsyncSession,), "write Database.from_session(session)"),
+    ((AsyncEngine,), "write Database(engine)"),
+    ((async_sessionmaker, async_scoped_session), "write Database.from_session(maker()), or Database(engine)"),
+    ((AsyncConnection,), "write Database.from_session(AsyncSession(connection)), or Database(connection.engine)"),
+    ((Engine,), "make it with create_async_engine(url), and write Database(engine)"),
+    (
+        (Session, sessionmaker, scoped_session, Connection),
+        "rowsmith is asynchronous: make an AsyncSession, and write Database.from_session(session), or Database(engine)",
+    ),
+    ((str, URL), "write Database.from_url(url)"),
+)
 
 
 def _read_options(engine: AsyncEngine, **options: Any) -> dict[str, Any]:
     """Give the execution options of a reader; SQLite's transactions are snapshots anyway."""
     return {"postgresql_readonly": True, **options} if engine.dialect.name == "postgresql" else {READ_ONLY: True}
-
-
-def _take_snapshot(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    """SET TRANSACTION READ WRITE is refused from the first snapshot on, so take one."""
-    connection.execute(text("SELECT 1"))
-
-
-def _refuse_failed(connection: AsyncConnection) -> None:
-    sync: Connection | None = connection.sync_connection
-    if sync is not None and has_failed(sync):
-        raise TransactionAborted
-
-
-def _refuse_pending(session: AsyncSession) -> None:
-    changed = [row for row in session.dirty if session.is_modified(row)]
-    if session.new or session.deleted or changed:
-        raise ReadOnlyViolation("ORM objects were changed in a read-only session: make the change in begin_session()")

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
 from rowsmith.database import Database
-from rowsmith.errors import MappingError, RepositoryError, TransactionError, kind_of
+from rowsmith.errors import MappingError, RepositoryError, StalePlan, TransactionError, kind_of
+from rowsmith.execution import forget_plans, repeatable, transact
 from rowsmith.operations import (
     Aggregator,
     BatchCreator,
@@ -67,7 +68,8 @@ class DBSource(Generic[TRow, TData, TId]):
         rules: see :class:`Rules`.
 
     Raises:
-        MappingError: row, data and rules do not fit; or ``violations`` names a constraint that is not there.
+        MappingError: row, data and rules do not fit; ``violations`` names a constraint that is not there; or ``db`` is
+            no Database.
     """
 
     def __init__(
@@ -79,6 +81,11 @@ class DBSource(Generic[TRow, TData, TId]):
         resilience: Resilience | None = None,
         **rules: Unpack[Rules],
     ) -> None:
+        if not isinstance(cast("Any", db), Database):
+            raise MappingError(
+                f"DBSource(...) takes a Database first, not {kind_of(db)}: "
+                "write DBSource(Database(engine), GroupRow), or DBSource(Database.from_session(session), GroupRow)"
+            )
         self.db = db
         self.resilience = resilience
         self.entity: Entity[TRow, TData] = Operation[TRow, TData](row, into=into, **rules).entity
@@ -150,7 +157,7 @@ class DBSource(Generic[TRow, TData, TId]):
         opening = partial(self._chunks, verb, *args, **kwargs)
         if self.resilience is None:
             return Stream(opening())
-        return Stream(self.resilience.stream(operation_of(verb), opening, is_repeatable=is_repeatable(args, kwargs)))
+        return Stream(self.resilience.stream(operation_of(verb), opening, is_repeatable=self._may_repeat(args, kwargs)))
 
     async def in_chunks(
         self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -166,31 +173,38 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _resilient(self, verb: Any, work: Callable[[], Awaitable[R]], args: Any, kwargs: Any) -> R:
         if self.resilience is None:
             return await work()
-        return await self.resilience.call(operation_of(verb), work, is_repeatable=is_repeatable(args, kwargs))
+        return await self.resilience.call(operation_of(verb), work, is_repeatable=self._may_repeat(args, kwargs))
+
+    def _may_repeat(self, args: Any, kwargs: Any) -> bool:
+        """Say whether a whole call may be made again: not in a transaction that somebody else commits."""
+        return not self.db.is_borrowed and is_repeatable(args, kwargs)
 
     async def _write(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         with self._naming(operation_of(verb)):
-            async with self.db.begin_session() as db_sess:
-                return await verb(db_sess, *args, **kwargs)
+            again: Any = [repeatable(each) for each in args]
+            named: Any = {name: repeatable(each) for name, each in kwargs.items()}
+            return await transact(self.db.begin_session, lambda db_sess: verb(db_sess, *again, **named))
 
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         with self._naming(operation_of(verb)):
-            async with self.db.reading(snapshot=_is_several(verb, args, kwargs)) as db_sess:
-                return await verb(db_sess, *args, **kwargs)
+            snapshot = _is_several(verb, args, kwargs)
+            return await transact(
+                lambda: self.db.reading(snapshot=snapshot), lambda db_sess: verb(db_sess, *args, **kwargs)
+            )
 
     async def _in_chunks(
         self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         operation = operation_of(verb)
         with self._naming(operation):
-            if self.db.in_unit_of_work:
+            if self.db.is_in_session:
                 raise TransactionError(
-                    f"{operation} commits chunk by chunk and cannot join a unit of work: call it outside, "
-                    "or with chunk_size=None"
+                    f"{operation} commits chunk by chunk and cannot join a session or unit of work that is open: "
+                    "call it outside, or with chunk_size=None"
                 )
             return await verb(self.db.begin_session, *args, **kwargs)
 
@@ -201,12 +215,24 @@ class DBSource(Generic[TRow, TData, TId]):
         **kwargs: P.kwargs,
     ) -> AsyncGenerator[Sequence[R], None]:
         with self._naming(operation_of(verb)):
-            async with (
-                self.db.reading(snapshot=_is_several(verb, args, kwargs)) as db_sess,
-                aclosing(verb(db_sess, *args, **kwargs)) as chunks,
-            ):
-                async for chunk in chunks:
-                    yield chunk
+            snapshot, has_begun = _is_several(verb, args, kwargs), False
+            try:
+                async with (
+                    self.db.reading(snapshot=snapshot) as db_sess,
+                    aclosing(verb(db_sess, *args, **kwargs)) as chunks,
+                ):
+                    async for chunk in chunks:
+                        has_begun = True
+                        yield chunk
+                return
+            except StalePlan as stale:
+                if has_begun or not stale.is_undone:
+                    raise
+            async with self.db.reading(snapshot=snapshot) as db_sess:
+                await forget_plans(db_sess)
+                async with aclosing(verb(db_sess, *args, **kwargs)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
 
     @contextmanager
     def _naming(self, operation: str) -> Generator[None]:

@@ -30,6 +30,7 @@ The tree::
     │   ├── SerializationFailure
     │   ├── DeadlockDetected
     │   ├── LockNotAvailable
+    │   ├── StalePlan                 a table was altered under the statements that a connection has prepared
     │   └── ConcurrentUse             one unit of work, two tasks
     ├── DeadlineExceeded
     ├── DatabaseUnavailable
@@ -346,6 +347,20 @@ class LockNotAvailable(TransactionError):
 
     detail = "lock_not_available"
     default_message = "a lock was not available"
+
+
+class StalePlan(TransactionError):
+    """A table was altered under a statement that this connection had prepared: run the whole transaction again.
+
+    A call that is a transaction of its own has done so once by itself. ``is_undone`` says that the whole transaction
+    was rolled back; not so in a unit of work, whose block goes on.
+    """
+
+    detail = "stale_plan"
+    default_message = (
+        "a table was altered since this connection prepared its statements: run the whole transaction again"
+    )
+    is_undone: bool = False
 
 
 class ConcurrentUse(TransactionError):

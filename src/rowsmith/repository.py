@@ -614,7 +614,8 @@ def _check_made(cls: type[Any], db: Any, db_source: Any) -> None:
         )
     if not isinstance(db, Database):
         raise MappingError(
-            f"{cls.__name__}(...) takes a Database, not {type(db).__name__}: write {cls.__name__}(Database(engine))"
+            f"{cls.__name__}(...) takes a Database, not {kind_of(db)}: "
+            f"write {cls.__name__}(Database(engine)), or {cls.__name__}(Database.from_session(session))"
         )
     if db_source is not None:
         raise MappingError(f"{cls.__name__}(...) takes a Database or a db_source, not both: a source has its database")
@@ -623,7 +624,10 @@ def _check_made(cls: type[Any], db: Any, db_source: Any) -> None:
 def _own_source(cls: type[Any], db_source: Any) -> Any:
     """Give the source that a repository was made with, once it is known to be one for its row."""
     if not isinstance(db_source, DBSource):
-        raise MappingError(f"write {cls.__name__}(Database(engine)), or {cls.__name__}(db_source=DBSource(...))")
+        raise MappingError(
+            f"write {cls.__name__}(Database(engine)), {cls.__name__}(Database.from_session(session)), "
+            f"or {cls.__name__}(db_source=DBSource(...))"
+        )
     own, given = getattr(cls, "entity", None), cast("Any", db_source).entity
     if own is not None and (own.info.row, own.shape.into) != (given.info.row, given.shape.into):
         raise MappingError(f"{cls.__name__} is for {_classes(own)}, and its source for {_classes(given)}")

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
-from rowsmith.execution.execute import execute, execute_writing, flush, translated
+from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
 from rowsmith.execution.origin import Origin
-from rowsmith.execution.transactions import has_failed, is_watched_by_others, mark_failed, watch_failures
+from rowsmith.execution.replay import forget_plans, repeatable, transact
+from rowsmith.execution.transactions import (
+    SESSION_ENDED,
+    connections_of,
+    has_failed,
+    is_closed,
+    is_sending,
+    is_watched_by_others,
+    mark_failed,
+    refuse_commit,
+    watch_failures,
+)
 from rowsmith.execution.translate import (
     DATABASE_ERRORS,
     is_disconnect,
@@ -19,17 +30,26 @@ from rowsmith.execution.translate import (
 
 __all__ = [
     "DATABASE_ERRORS",
+    "SESSION_ENDED",
     "Broken",
     "Origin",
     "blame",
+    "connections_of",
     "execute",
     "execute_writing",
     "flush",
+    "forget_plans",
     "has_failed",
+    "is_closed",
     "is_disconnect",
+    "is_sending",
     "is_watched_by_others",
     "mark_failed",
+    "refuse_commit",
+    "repeatable",
     "scrub",
+    "told",
+    "transact",
     "translate",
     "translate_any",
     "translated",

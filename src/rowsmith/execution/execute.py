@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Executable, Result
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.errors import TransactionError
 from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.execution.transactions import came_from_database
+from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, is_closed
 from rowsmith.execution.translate import STATEMENT_ERRORS, scrub, translate, translate_any, unreadable
 
 _FRESH = {"populate_existing": True}
@@ -63,6 +64,8 @@ async def send(
         return await db_sess.execute(statement, parameters, **told)
     except Exception as exc:  # noqa: BLE001 - as above
         failure = translate_any(exc, origin)
+        if is_closed(db_sess):
+            failure = TransactionError(SESSION_ENDED, facts=origin.facts())
     raise failure
 
 
@@ -106,8 +109,15 @@ async def translated(origin: Origin = UNKNOWN) -> AsyncGenerator[None]:
     try:
         yield
     except BaseException as exc:
-        failure = translate(exc, origin) if isinstance(exc, STATEMENT_ERRORS) or came_from_database(exc) else None
-        scrub(exc)
-        if failure is None:
+        failure = told(exc, origin)
+        if failure is exc:
             raise
         raise failure from None
+
+
+def told(failure: BaseException, origin: Origin = UNKNOWN) -> BaseException:
+    """Give what :func:`translated` lets out for an error; without values, whatever it is."""
+    from_database = isinstance(failure, STATEMENT_ERRORS) or came_from_database(failure)
+    error = translate(failure, origin) if from_database else failure
+    scrub(failure)
+    return error

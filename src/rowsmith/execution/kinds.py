@@ -148,6 +148,7 @@ _CLASSES: Mapping[type[BaseException], Kind] = {
     exc.PendingRollbackError: errors.TransactionAborted,
     exc.IllegalStateChangeError: errors.ConcurrentUse,
     orm_exc.StaleDataError: errors.StaleVersion,
+    pg.InvalidCachedStatementError: errors.StalePlan,
     pg.PostgresError: errors.DatabaseFault,
     pg.FatalPostgresError: errors.DatabaseFault,
     pg.UnknownPostgresError: errors.DatabaseFault,
@@ -155,7 +156,7 @@ _CLASSES: Mapping[type[BaseException], Kind] = {
     pg.InterfaceError: errors.DatabaseFault,
     pg.InterfaceWarning: errors.DatabaseFault,
     pg.InternalClientError: errors.ConcurrentUse,  # "another operation is in progress"
-    pg.OutdatedSchemaCacheError: errors.DatabaseFault,
+    pg.OutdatedSchemaCacheError: errors.StalePlan,
     pg.ProtocolError: errors.DatabaseUnavailable,
     pg.TargetServerAttributeNotMatched: errors.DatabaseUnavailable,
     pg.UnsupportedClientFeatureError: errors.DatabaseFault,

@@ -6,11 +6,13 @@ Sources: SQLAlchemy's notes on pysqlite transactions, and SQLite's manual on BEG
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy import types as sqltypes
@@ -101,8 +103,20 @@ def _checkin(dbapi_connection: Any, _: Any) -> None:
 
 
 def _close(dbapi_connection: Any, _: Any) -> None:
-    """End the transaction of a cancelled task: a connection is not closed while a cursor on it is alive."""
+    """End the transaction of a cancelled task: a connection is not closed while a cursor on it is alive.
+
+    Two tasks may close one connection, the one that was cancelled and the one that leaves the block around it. The
+    driver's second close would wait for ever, for a thread that has ended, so it finds nothing to close.
+    """
+    driver = dbapi_connection.driver_connection
+    if driver in _closing:
+        driver._connection = None
+        return
+    _closing.add(driver)
     _roll_back(dbapi_connection)
+
+
+_closing: WeakSet[Any] = WeakSet()
 
 
 def _abandon(context: ExceptionContext) -> None:
@@ -110,6 +124,26 @@ def _abandon(context: ExceptionContext) -> None:
     cursor: Any = getattr(getattr(context.execution_context, "cursor", None), "_cursor", None)
     if context.is_disconnect and cursor is not None:
         _queue(cursor.close())
+
+
+@asynccontextmanager
+async def interrupted(connection: Connection) -> AsyncGenerator[None]:
+    """Have nothing run on a SQLite connection meanwhile: closed under a statement, it would keep its locks."""
+    pooled: Any = connection._dbapi_connection  # pyright: ignore[reportPrivateUsage]
+    adapter = None if pooled is None else pooled.dbapi_connection
+    if adapter is None or connection.dialect.name != "sqlite":
+        yield
+        return
+    async with AsyncExitStack() as stack:
+        with suppress(TimeoutError, ValueError):  # it does not react, or is closed already
+            await adapter.driver_connection.interrupt()
+            async with asyncio.timeout(LONGEST_WAIT):
+                await stack.enter_async_context(adapter._execute_mutex)
+        yield
+
+
+LONGEST_WAIT = 2.0
+"""Seconds for an interrupted statement to end."""
 
 
 def _roll_back(dbapi_connection: Any) -> None:

@@ -13,10 +13,13 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, Transaction
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.session import _SessionCloseState  # pyright: ignore[reportPrivateUsage]
 
 from rowsmith.errors import TransactionAborted
 
 _failed: WeakSet[Transaction] = WeakSet()
+_refused: WeakSet[Transaction] = WeakSet()
 
 
 def watch_failures(engine: Engine) -> None:
@@ -42,6 +45,51 @@ def has_failed(connection: Connection) -> bool:
     """Say whether a statement failed in the connection's innermost transaction."""
     innermost: Any = connection.get_nested_transaction() or connection.get_transaction()
     return innermost is not None and innermost in _failed
+
+
+def connections_of(db_sess: AsyncSession) -> list[Connection]:
+    """Give the connections that the session's innermost transaction uses."""
+    transaction = db_sess.sync_session._transaction  # pyright: ignore[reportPrivateUsage]
+    if transaction is None:
+        return []
+    return list({entry[0] for entry in transaction._connections.values()})  # pyright: ignore[reportPrivateUsage]
+
+
+SESSION_ENDED = "this session is closed: work inside the block that opened it, or in a session of your own"
+
+
+def is_closed(db_sess: AsyncSession) -> bool:
+    """Say that a session was closed for good, or that the connection it was made on is closed."""
+    sync = db_sess.sync_session
+    closed = sync._close_state is _SessionCloseState.CLOSED  # pyright: ignore[reportPrivateUsage]
+    return closed or (isinstance(sync.bind, Connection) and sync.bind.closed)
+
+
+def is_sending(db_sess: AsyncSession) -> bool:
+    """Say whether a statement is on its way on one of the session's connections."""
+    return any(map(_is_busy, connections_of(db_sess)))
+
+
+def _is_busy(connection: Any) -> bool:
+    pooled = connection._dbapi_connection
+    adapter = None if pooled is None else pooled.dbapi_connection
+    return adapter is not None and adapter._execute_mutex.locked()
+
+
+def refuse_commit(db_sess: AsyncSession) -> None:
+    """Have COMMIT refused where a statement failed in the session: PostgreSQL would answer it with ROLLBACK."""
+    for connection in filter(has_failed, connections_of(db_sess)):
+        transaction = connection.get_nested_transaction() or connection.get_transaction()
+        if transaction is not None:
+            _refused.add(transaction)
+        if not event.contains(connection.engine, "commit", _refuse):
+            event.listen(connection.engine, "commit", _refuse)
+
+
+def _refuse(connection: Connection) -> None:
+    if connection.get_transaction() in _refused:
+        connection.dialect.do_rollback(connection.connection)  # SQLAlchemy takes the transaction for ended from here on
+        raise TransactionAborted
 
 
 def came_from_database(failure: BaseException) -> bool:

@@ -152,10 +152,9 @@ _SQLALCHEMY = sqlalchemy.__path__[0]
 
 def driver_error(failure: BaseException) -> BaseException:
     """Give the driver's own exception underneath SQLAlchemy's wrappers."""
-    if isinstance(failure, exc.DBAPIError):
-        wrapped: BaseException | None = failure.driver_exception
-    else:
-        wrapped = failure.orig if isinstance(failure, exc.StatementError) else None
+    wrapped = failure.orig if isinstance(failure, exc.StatementError) else None
+    if isinstance(wrapped, exc.EmulatedDBAPIException):
+        wrapped = wrapped.orig or wrapped.__cause__ or wrapped  # SQLAlchemy's error for a stale plan has a cause only
     return failure if wrapped is None else wrapped
 
 
@@ -214,6 +213,8 @@ def _kind(failure: BaseException, driver: BaseException) -> Kind:
 
 def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
     if sqlstate := getattr(driver, "sqlstate", None):
+        if isinstance(driver, pg.InvalidCachedStatementError):  # a class of its own within "feature not supported"
+            return errors.StalePlan
         if getattr(driver, "server_source_filename", None) in _QUERY_SOURCES:
             return errors.InvalidFilter
         return kind_of_sqlstate(sqlstate) or errors.DatabaseFault

@@ -39,6 +39,24 @@ def check_arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[s
             ARGUMENTS[name](given, info)
 
 
+def no_session(operation: str, given: object) -> MappingError:
+    """Make the error for a verb that is given something else than a session to work in."""
+    return MappingError(
+        f"{operation} takes an AsyncSession first, not {kind_of(given)}: "
+        "write async with db.begin_session() as db_sess, and give it db_sess"
+    )
+
+
+def check_begin(given: object) -> None:
+    """Refuse what opens no sessions, where a verb opens them itself.
+
+    Raises:
+        MappingError: it is a session, a database, or something else.
+    """
+    if not callable(given) or isinstance(given, type):
+        raise MappingError(f"what opens sessions is a function, not {kind_of(given)}: write db.begin_session")
+
+
 def _pk(given: Any, info: RowInfo[Any]) -> None:
     info.key(given)
 

@@ -25,7 +25,7 @@ from rowsmith.errors import MappingError, RepositoryError, ScopeMismatch, made
 from rowsmith.execution import Origin, execute, execute_writing, translated
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import RowInfo
-from rowsmith.operations.arguments import check_arguments
+from rowsmith.operations.arguments import check_arguments, check_begin, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
 from rowsmith.operations.entity import Entity, Rules, make_entity
@@ -292,6 +292,8 @@ def verb(
         async def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> R:
             call: Any = Call(self.entity, operation, db_sess)
             try:
+                if not isinstance(cast("Any", db_sess), AsyncSession):
+                    raise no_session(operation, db_sess)
                 if singly is not None:
                     self.entity.info.one_statement(operation, singly)
                 check_arguments(names, args, kwargs, self.entity.info)
@@ -315,6 +317,8 @@ def stream_verb(operation: str) -> Callable[[_Stream[TOperation, TCall, P, R]], 
         def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, None]:
             call: Any = Call(self.entity, operation, db_sess)
             with call.locating():
+                if not isinstance(cast("Any", db_sess), AsyncSession):
+                    raise no_session(operation, db_sess)
                 check_arguments(names, args, kwargs, self.entity.info)
             return method(self, call, *args, **kwargs)
 
@@ -332,6 +336,7 @@ def chunked_verb(operation: str) -> Callable[[_Chunked[TOperation, P, R]], _Chun
         @wraps(method)
         async def run(self: TOperation, *args: P.args, **kwargs: P.kwargs) -> R:
             try:
+                check_begin(args[0] if args else kwargs.get("begin"))
                 check_arguments(names, args[1:], kwargs, self.entity.info)
                 return await method(self, *args, **kwargs)
             except RepositoryError as exc:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import (
@@ -36,7 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, kind_of
-from rowsmith.execution import execute, execute_writing
+from rowsmith.execution import execute, execute_writing, transact
 from rowsmith.execution.driver import give_up
 from rowsmith.operations.arrays.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
@@ -166,11 +166,15 @@ class WherePurger(Operation[TRow, TData]):
         """
         pace.check()
         conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
-        async with begin() as db_sess:
+
+        async def admit(db_sess: AsyncSession) -> tuple[Doomed, PurgeReport | None]:
             call = await Call(self.entity, PURGE_WHERE, db_sess).under(scope)
             doomed = Doomed(self.entity, [*call.limits.conditions, *conditions])
-            if dry_run:
-                return await _count(db_sess, doomed, pace)
+            return doomed, await _count(db_sess, doomed, pace) if dry_run else None
+
+        doomed, counted = await transact(begin, admit)
+        if counted is not None:
+            return counted
         run = _Purge(begin, doomed, pace, progress)
         try:
             return await run.purge()
@@ -301,8 +305,7 @@ class _Purge:
         while True:
             before, self._is_kept = self.tally.rows, False
             await self._pass()
-            async with self.begin() as db_sess:
-                left = bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
+            left = await transact(self.begin, self._is_any_left)
             if not left or self.pace.next_chunk(self.tally.rows) == 0:
                 return self.tally.report(complete=not left)
             if self.tally.rows > before:
@@ -314,16 +317,15 @@ class _Purge:
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
+    async def _is_any_left(self, db_sess: AsyncSession) -> bool:
+        return bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
+
     async def _pass(self) -> None:
         """Walk the keys once, a transaction for each chunk."""
         after: Key | None = None
         while limit := self.pace.next_chunk(self.tally.rows):
-            async with self.begin() as db_sess:
-                rows, locked, last = await _remove(db_sess, self.doomed, after, limit)
-                if rows == 0 < locked:  # or others changed them before they were locked; they are ours now
-                    rows, locked, last = await _remove(db_sess, self.doomed, after, limit)
-                    self._is_kept = self._is_kept or rows == 0 < locked
-            after = last
+            rows, is_kept, after = await transact(self.begin, partial(self._chunk, after=after, limit=limit))
+            self._is_kept = self._is_kept or is_kept
             if after is None:
                 return
             self.tally.rows += rows
@@ -331,6 +333,13 @@ class _Purge:
             if self.progress is not None:
                 self.progress(self.tally.rows)
             await asyncio.sleep(self.pace.pause)
+
+    async def _chunk(self, db_sess: AsyncSession, after: Key | None, limit: int) -> tuple[int, bool, Key | None]:
+        """Remove the next chunk; give how many rows were, whether they are kept from it, and the key to go on after."""
+        rows, locked, last = await _remove(db_sess, self.doomed, after, limit)
+        if rows == 0 < locked:  # or others changed them before they were locked; they are ours now
+            rows, locked, last = await _remove(db_sess, self.doomed, after, limit)
+        return rows, rows == 0 < locked, last
 
 
 async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeReport:

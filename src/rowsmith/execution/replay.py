@@ -1,0 +1,109 @@
+"""Running a transaction once more where a table was altered under the statements that its connection had prepared."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.errors import StalePlan
+from rowsmith.execution.transactions import connections_of
+
+R = TypeVar("R")
+
+MOST_KEPT = 10_000
+"""How many items of an iterator are kept for a second run at most: a plan is found stale by the first statements."""
+
+
+async def transact(
+    begin: Callable[[], AbstractAsyncContextManager[AsyncSession]], work: Callable[[AsyncSession], Awaitable[R]]
+) -> R:
+    """Do some work in a session, and once more in another where a stale plan undid the whole transaction.
+
+    Args:
+        begin: opens the session.
+        work: is given the session.
+
+    Raises:
+        StalePlan: the session is one that was joined; or it was stale again.
+    """
+    try:
+        async with begin() as db_sess:
+            return await work(db_sess)
+    except StalePlan as stale:
+        if not stale.is_undone:
+            raise
+    async with begin() as db_sess:
+        await forget_plans(db_sess)
+        return await work(db_sess)
+
+
+async def forget_plans(db_sess: AsyncSession) -> None:
+    """Have the session's connections prepare their statements anew, those of the driver's own cache included."""
+    for connection in connections_of(db_sess):
+        dialect: Any = connection.dialect
+        if dialect.driver == "asyncpg":
+            dialect._invalidate_schema_cache()
+            driver: Any = connection.connection.driver_connection
+            await driver.reload_schema_state()
+
+
+def repeatable(given: Any) -> Any:
+    """Give what can be iterated over a second time; anything but an iterator as it is."""
+    if hasattr(given, "__next__"):
+        return _Kept(given)
+    return _KeptAsync(given) if hasattr(given, "__anext__") else given
+
+
+class _Kept:
+    """An iterator that begins again with what it gave before, unless that was too much to keep."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._kept: list[Any] | None = []
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._again()
+        while True:
+            try:
+                item = next(self._source)
+            except StopIteration:
+                return
+            except BaseException:
+                self._kept = None
+                raise
+            self._keep(item)
+            yield item
+
+    def _again(self) -> list[Any]:
+        if self._kept is None:
+            raise StalePlan
+        return list(self._kept)
+
+    def _keep(self, item: Any) -> None:
+        if self._kept is not None:
+            self._kept.append(item)
+            if len(self._kept) > MOST_KEPT:
+                self._kept = None
+
+
+class _KeptAsync(_Kept):
+    """The same for an asynchronous one."""
+
+    async def __aiter__(self) -> AsyncGenerator[Any, None]:
+        for item in self._again():
+            yield item
+        while True:
+            try:
+                item = await anext(self._source)
+            except StopAsyncIteration:
+                return
+            except BaseException:
+                self._kept = None
+                raise
+            self._keep(item)
+            yield item
+
+    __iter__ = None  # type: ignore[assignment]

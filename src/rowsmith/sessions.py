@@ -1,0 +1,536 @@
+"""The blocks that begin and end sessions, transactions and savepoints: the only module that does.
+
+A block has a session of its own, or joins the one that the running code is inside of. Entering and leaving are the
+same for all of them: who is inside is counted, errors are translated, and where another task is still inside when
+the block is left, the connection is thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from types import TracebackType
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, cast
+
+from sqlalchemy import Connection, Engine, NullPool, Pool, event, text
+from sqlalchemy.exc import IllegalStateChangeError, UnboundExecutionError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
+
+from rowsmith.attempts import note_commit
+from rowsmith.errors import (
+    CommitOutcomeUnknown,
+    ConcurrentUse,
+    DatabaseFault,
+    DatabaseUnavailable,
+    MappingError,
+    ReadOnlyViolation,
+    StalePlan,
+    TransactionAborted,
+    TransactionError,
+)
+from rowsmith.execution import (
+    DATABASE_ERRORS,
+    SESSION_ENDED,
+    blame,
+    connections_of,
+    flush,
+    has_failed,
+    is_closed,
+    is_disconnect,
+    is_sending,
+    refuse_commit,
+    told,
+    translate,
+    watch_failures,
+)
+from rowsmith.execution.sqlite import interrupted
+from rowsmith.open_session import LEFT, OpenSession, innermost
+from rowsmith.pool_watch import watch
+from rowsmith.unit_of_work import UnitOfWork, run_after_commit
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+Taken: TypeAlias = tuple[AsyncSession, asyncio.Task[Any] | None, dict[asyncio.Task[Any] | None, list[AsyncSession]]]
+"""A session with a connection, and where it is noted that its task has it."""
+
+
+class OwnHome:
+    """Where sessions of one's own come from: an engine, and what each of them is told in its ``info``."""
+
+    def __init__(self, engine: AsyncEngine, info: Mapping[str, Any]) -> None:
+        self.engine, self.info = engine, info
+        self._look_at(engine.sync_engine.pool)
+
+    def around(self) -> OpenSession | None:
+        """Give the innermost block that the running code is inside of.
+
+        Raises:
+            TransactionError: the connections belong to another event loop.
+        """
+        pool = self.engine.sync_engine.pool
+        if pool is not self._pool:  # a disposed engine makes itself another
+            self._look_at(pool)
+        loop = asyncio.get_running_loop()
+        if loop is not self._watch.loop:
+            self._watch.move(pool, loop)
+        return innermost(self)
+
+    async def begin(self, engine: AsyncEngine, *, guarded: bool = False) -> Taken:
+        """Open a session, take a connection for it and begin its transaction.
+
+        Raises:
+            PoolExhausted, DatabaseUnavailable: there is no connection.
+        """
+        session = AsyncSession(engine, expire_on_commit=False, close_resets_only=False, info=dict(self.info))
+        if guarded:
+            event.listen(session.sync_session, "after_begin", _take_snapshot)
+        task, held = asyncio.current_task(), self._watch.held
+        try:
+            if task in held:
+                with self._watch.waiting(self._pool, task):
+                    await session.connection()
+                held[task].append(session)
+            else:
+                await session.connection()
+                held[task] = [session]
+        except TimeoutError:
+            failure: BaseException = DatabaseUnavailable()
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, nothing stays behind
+            failure = translate(exc) if isinstance(exc, DATABASE_ERRORS) else told(exc)
+        else:
+            return session, task, held
+        await session.__aexit__(None, None, None)
+        raise failure
+
+    async def end(self, taken: Taken) -> None:
+        """Give a session's connection back, whatever became of it."""
+        session, task, held = taken
+        try:
+            await session.__aexit__(None, None, None)
+        except IllegalStateChangeError:  # another task is taking a connection for it at this moment
+            await to_the_end(_close_soon(session))
+        finally:
+            held[task].remove(session)
+            if not held[task]:
+                del held[task]
+
+    async def dispose(self) -> None:
+        """Close every pooled connection, or drop those that nobody can close.
+
+        Raises:
+            TransactionError: they belong to another event loop, which is running.
+        """
+        loop = self._watch.loop
+        is_gone = loop is not None and loop.is_closed()
+        if not is_gone:
+            self.around()
+        await self.engine.dispose(close=not is_gone or isinstance(self._pool, NullPool))
+
+    def _look_at(self, pool: Pool) -> None:
+        self._pool, self._watch = pool, watch(pool)
+
+
+class BorrowedHome:
+    """A session that somebody else owns, commits and closes.
+
+    Raises:
+        MappingError: it is closed, or has no engine.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.engine, sync = _engine_of(session), session.sync_session
+        self.root: OpenSession = session.info.setdefault(_ROOT, OpenSession(self, session))
+        self.root.is_borrowed = True
+        self._loop: asyncio.AbstractEventLoop | None = None
+        for connection in connections_of(session):
+            watch_failures(connection.engine)
+        if not event.contains(sync, "after_begin", _watch_connection):
+            event.listen(sync, "after_begin", _watch_connection)
+
+    def around(self) -> OpenSession:
+        """Give the innermost block that the running code is inside of; the session itself is the outermost.
+
+        Raises:
+            TransactionError: the session is closed, or used in another event loop than before.
+        """
+        if is_closed(self.root.session):
+            raise TransactionError(SESSION_ENDED)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None:
+                raise TransactionError(
+                    f"this session belongs to the event loop {self._loop!r}, and this call is made in {loop!r}: "
+                    "make a session, and Database.from_session(session), in each loop"
+                )
+            self._loop = loop
+        return innermost(self) or self.root
+
+    async def dispose(self) -> None:
+        """Do nothing: the session and its connection are somebody else's."""
+
+
+def _engine_of(session: AsyncSession) -> Engine:
+    """Give the engine behind a session, or the first of several."""
+    if is_closed(session):
+        raise MappingError("this session is closed: write Database.from_session(session) while its owner has it open")
+    try:
+        bind = session.get_bind()
+    except UnboundExecutionError:
+        several = list((session.binds or {}).values())
+        if not several:
+            raise MappingError("this session has no engine: write AsyncSession(engine)") from None
+        bind = several[0].sync_engine if isinstance(several[0], AsyncEngine) else several[0].engine.sync_engine
+    if bind.engine.dialect.is_async:
+        return bind.engine
+    raise MappingError("this session has a synchronous driver: make its engine with create_async_engine(url)")
+
+
+_ROOT = "rowsmith_root"
+
+Home: TypeAlias = OwnHome | BorrowedHome
+
+
+class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
+    """A block of code with a session: one of its own on an engine, or the one that it joins."""
+
+    is_read_only: ClassVar[bool] = False
+
+    around: OpenSession | None
+    inside: OpenSession
+    session: AsyncSession
+    _savepoint: AbstractAsyncContextManager[None] | None = None
+    _taken: Taken
+    _user: asyncio.Task[Any] | None
+
+    def __init__(self, home: Home, engine: AsyncEngine) -> None:
+        self.home, self._engine = home, engine
+
+    async def __aenter__(self) -> T_co:
+        self.around = around = self.home.around()
+        if around is None:
+            await self._begin(cast("OwnHome", self.home))
+        else:
+            self.session, self._user = around.session, around.enter()
+            await self._try_to_join(around)
+        return cast("T_co", self._open())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        ended = error
+        self.inside.pop()
+        try:
+            await self._finish(error)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the session is released first
+            ended = exc
+        try:
+            await self._release()
+        except BaseException as exc:  # noqa: BLE001 - as above
+            ended = exc
+        if ended is None:
+            return await self._after()
+        return _raise_told(ended, error, self.around or self.inside, is_own=self.around is None)
+
+    def _open(self) -> Any:
+        """Make it the innermost block, and give what the code inside is given."""
+        read_only = self.is_read_only or (self.around is not None and self.around.is_read_only)
+        self.inside = OpenSession(self.home, self.session, self.around, is_read_only=read_only)
+        self.inside.push()
+        return self.session
+
+    async def _begin(self, home: OwnHome) -> None:
+        """Open a session of its own."""
+        self._taken = await home.begin(self._engine)
+        self.session = self._taken[0]
+
+    async def _join(self, around: OpenSession) -> None:
+        """Do what comes before the first statement in a session that is open already."""
+
+    async def _end(self) -> None:
+        """Do what comes after the last statement in a session of its own, if all went well."""
+
+    async def _try_to_join(self, around: OpenSession) -> None:
+        try:
+            if around.is_borrowed and cast("BorrowedHome", self.home).engine.dialect.name == "sqlite":
+                await _begin_on_sqlite(self.session)
+            await self._join(around)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, nobody stays inside
+            around.leave(self._user)
+            _raise_told(exc, None, around)
+
+    async def _enter_savepoint(self, savepoint: AbstractAsyncContextManager[None]) -> None:
+        await savepoint.__aenter__()
+        self._savepoint = savepoint
+
+    async def _finish(self, error: BaseException | None) -> None:
+        root = self.inside.root
+        if self._is_left_in_use():
+            self.inside.lose()
+            await to_the_end(_throw_away(self.session))
+        if root.is_lost:
+            lost = error or ConcurrentUse(LEFT)
+            if self._savepoint is not None:
+                with suppress(Exception):  # there is no connection to undo it on
+                    await self._savepoint.__aexit__(type(lost), lost, None)
+            if error is None:
+                raise lost
+        elif self._savepoint is not None:
+            await self._savepoint.__aexit__(type(error) if error else None, error, None)
+        elif self.around is None and error is None:
+            await self._end()
+
+    def _is_left_in_use(self) -> bool:
+        return self.inside.is_shared() or (self.around is None and is_sending(self.session))
+
+    async def _release(self) -> None:
+        if self.around is None:
+            await cast("OwnHome", self.home).end(self._taken)
+        else:
+            self.around.leave(self._user)
+
+    async def _after(self) -> None:
+        """Do the work that waited for the commit, or have it wait for the one around."""
+        work = self.inside.work
+        if self.around is not None:
+            self.around.work += work
+            if work:
+                self.inside.root.awaited = connections_of(self.session)
+        elif work:
+            await run_after_commit(work)
+
+
+def _raise_told(
+    ended: BaseException, error: BaseException | None, inside: OpenSession | None, *, is_own: bool = False
+) -> None:
+    """Raise what leaves a block, unless it is what was raised in the block, which goes on by itself.
+
+    An error of a session that was lost says so, whatever the driver made of it.
+    """
+    failure = told(ended)
+    if isinstance(failure, StalePlan):
+        failure.is_undone = is_own
+    if inside is not None and inside.root.is_lost and isinstance(failure, Exception):
+        of_the_session = isinstance(failure, _OF_A_LOST_SESSION) or inside.is_lost_to_others()
+        failure = ConcurrentUse(LEFT) if of_the_session else failure
+    if failure is error:
+        return
+    if failure is ended:
+        raise failure
+    raise failure from None
+
+
+_OF_A_LOST_SESSION = (TransactionError, DatabaseFault, DatabaseUnavailable)
+
+
+class Writing(Block[AsyncSession]):
+    """Commits at the end; in somebody else's session it is a savepoint, in any other it joins."""
+
+    async def _join(self, around: OpenSession) -> None:
+        if around.is_read_only:
+            raise ReadOnlyViolation
+        if around.is_borrowed:
+            await self._enter_savepoint(_savepoint(self.session))
+
+    async def _end(self) -> None:
+        if any(connection.closed for connection in self.inside.awaited):
+            raise TransactionError("commit() or rollback() was called around a unit of work, which ends by itself")
+        await _commit(self.session)
+
+
+class ReadOnly(Block[AsyncSession]):
+    """Has the database itself refuse writes."""
+
+    is_read_only = True
+
+    async def _begin(self, home: OwnHome) -> None:
+        self._taken = await home.begin(self._engine, guarded=True)
+        self.session = self._taken[0]
+
+    async def _join(self, around: OpenSession) -> None:
+        if not around.is_read_only:
+            await self._enter_savepoint(_read_only_savepoint(self.session))
+
+    async def _end(self) -> None:
+        _refuse_pending(self.session)
+
+
+class Reading(AbstractAsyncContextManager[AsyncSession]):
+    """For the reads of one call: nothing joins it, for its session may stay open between the turns of a stream."""
+
+    _taken: Taken
+    _user: asyncio.Task[Any] | None
+
+    def __init__(self, home: Home, engine: AsyncEngine) -> None:
+        self.home, self._engine = home, engine
+
+    async def __aenter__(self) -> AsyncSession:
+        self._around = around = self.home.around()
+        if around is None:
+            self._taken = await cast("OwnHome", self.home).begin(self._engine)
+            return self._taken[0]
+        self._user = around.enter()
+        return around.session
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        ended = error
+        try:
+            if self._around is None:
+                await cast("OwnHome", self.home).end(self._taken)
+            else:
+                self._leave(self._around, error)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is
+            ended = exc
+        if ended is not None:
+            _raise_told(ended, error, self._around, is_own=self._around is None)
+
+    def _leave(self, around: OpenSession, error: BaseException | None) -> None:
+        around.leave(self._user)
+        if around.root.is_lost and error is None:
+            raise ConcurrentUse(LEFT)
+        if around.is_borrowed and error is not None:
+            refuse_commit(around.session)
+
+
+class Unit(Block[UnitOfWork]):
+    """A unit of work; inside of any other block it is a savepoint."""
+
+    def _open(self) -> Any:
+        read_only = self.around is not None and self.around.is_read_only
+        self.inside = unit = UnitOfWork(self.home, self.session, self.around, is_read_only=read_only)
+        unit.push()
+        return unit
+
+    async def _begin(self, home: OwnHome) -> None:
+        await super()._begin(home)
+        self._connections = connections_of(self.session)
+
+    async def _join(self, around: OpenSession) -> None:
+        await self._enter_savepoint(_savepoint(self.session))
+
+    async def _end(self) -> None:
+        if any(connection.closed for connection in self._connections):
+            raise TransactionError("commit() or rollback() was called in a unit of work, which ends by itself")
+        await _commit(self.session)
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Have work done that must not be left half done, also where the task is cancelled meanwhile."""
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        raise cancelled
+    task.result()
+
+
+async def _throw_away(session: AsyncSession) -> None:
+    """Close the session's connections under whoever is using them; to commit it is an error from then on."""
+    connections = connections_of(session)
+
+    def invalidate(_: Session) -> None:
+        for connection in connections:
+            connection.invalidate()
+
+    async with AsyncExitStack() as stack:
+        for connection in connections:
+            await stack.enter_async_context(interrupted(connection))
+        with suppress(*DATABASE_ERRORS):
+            await session.run_sync(invalidate)
+
+
+async def _close_soon(session: AsyncSession) -> None:
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        with suppress(IllegalStateChangeError):
+            await session.close()
+            return
+
+
+async def _commit(session: AsyncSession) -> None:
+    """Commit, or say truthfully why nothing was."""
+    if not session.in_transaction():  # ended by hand
+        return
+    await flush(session)
+    _refuse_failed(session)
+    try:
+        await session.commit()
+    except DATABASE_ERRORS as exc:
+        if is_disconnect(exc):
+            note_commit()
+        failure = CommitOutcomeUnknown() if is_disconnect(exc) else translate(exc, blame(session, exc))
+    else:
+        note_commit()
+        return
+    raise failure
+
+
+@asynccontextmanager
+async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
+    nested = await session.begin_nested()
+    try:
+        yield
+        await flush(session)
+        _refuse_failed(session)
+        await nested.commit()
+    except BaseException:
+        with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
+            await nested.rollback()
+        raise
+
+
+@asynccontextmanager
+async def _read_only_savepoint(session: AsyncSession) -> AsyncGenerator[None]:
+    """Refuse writes inside an open transaction: PostgreSQL ends READ ONLY with the savepoint, SQLite is told to."""
+    await flush(session)
+    if session.get_bind().dialect.name == "postgresql":
+        async with _savepoint(session):
+            await session.execute(text("SET TRANSACTION READ ONLY"))
+            yield
+            _refuse_pending(session)
+        return
+    await session.execute(text("PRAGMA query_only = 1"))
+    try:
+        async with _savepoint(session):
+            yield
+            _refuse_pending(session)
+    finally:
+        await session.execute(text("PRAGMA query_only = 0"))
+
+
+async def _begin_on_sqlite(session: AsyncSession) -> None:
+    """Send the BEGIN that Python's driver leaves out: else the first savepoint's release would be a COMMIT."""
+    try:
+        connection = await session.connection()
+    except UnboundExecutionError:  # of several databases, none is the one
+        return
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if not driver.in_transaction:
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _watch_connection(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    watch_failures(connection.engine)
+
+
+def _take_snapshot(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    """SET TRANSACTION READ WRITE is refused from the first snapshot on, so take one."""
+    connection.execute(text("SELECT 1"))
+
+
+def _refuse_failed(session: AsyncSession) -> None:
+    if any(map(has_failed, connections_of(session))):
+        raise TransactionAborted
+
+
+def _refuse_pending(session: AsyncSession) -> None:
+    changed = [row for row in session.dirty if session.is_modified(row)]
+    if session.new or session.deleted or changed:
+        raise ReadOnlyViolation("ORM objects were changed in a read-only session: make the change in begin_session()")

@@ -1,0 +1,408 @@
+"""Sessions that calls join: in a block, and in several tasks at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith import (
+    ConcurrentUse,
+    Database,
+    EntityNotFound,
+    OptionalState,
+    ReadOnlyViolation,
+    RepositoryError,
+    TransactionAborted,
+    TransactionError,
+)
+from rowsmith.testing import WithTables, tables
+from tenants import GroupCreate, GroupId, GroupNameTaken, GroupPatch, GroupRepository, GroupRow, groups_in
+
+NEW = GroupCreate("a", "new")
+NAMES = sa.select(GroupRow.name).order_by(GroupRow.id)
+
+
+@pytest.fixture
+async def groups(any_tables: WithTables) -> AsyncIterator[GroupRepository]:
+    async with groups_in(any_tables) as made:
+        yield made
+
+
+def renamed(name: str) -> GroupPatch:
+    return GroupPatch(name=OptionalState.update(name))
+
+
+async def test_a_call_joins_the_session_around_it(groups: GroupRepository) -> None:
+    """What it writes is undone with the block, seen inside, and waits for no lock of the block's own."""
+    db = groups.db
+    with pytest.raises(ValueError, match="stop"):
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.update(GroupRow).where(GroupRow.id == 1).values(size=7))
+            await groups.update(GroupId(1), renamed("changed"))
+            assert (await groups.get(GroupId(1))).size == 7
+            assert "changed" in list(await db_sess.scalars(NAMES))
+            raise ValueError("stop")
+    assert (await groups.get(GroupId(1))).name == "one"
+    async with db.begin_session():
+        await groups.create(NEW)
+    assert await groups.count() == 4
+
+
+async def test_everything_that_opens_a_session_joins(groups: GroupRepository) -> None:
+    """Sessions in sessions, units in sessions and sessions in units have one session, and nested units savepoints."""
+    db = groups.db
+    async with db.begin_session() as outer, db.begin_session() as inner, db.unit_of_work() as unit:
+        assert outer is inner is unit.session
+        async with db.begin_readonly_session() as reading, db.reading() as again:
+            assert reading is again is outer
+        await groups.create(NEW)
+        with pytest.raises(GroupNameTaken):
+            async with db.unit_of_work():
+                await groups.create(GroupCreate("a", "undone"))
+                await groups.create(NEW)
+        assert [item.name async for item in groups.stream()] == ["one", "two", "one", "new"]
+    assert await groups.count() == 4
+
+
+async def test_a_verb_that_calls_a_repository_is_one_transaction(groups: GroupRepository) -> None:
+    """A team's own verb calls others, and they are undone with it."""
+
+    async def create_two(db_sess: AsyncSession) -> None:
+        await groups.create(NEW)
+        await groups.create(NEW)
+
+    with pytest.raises(GroupNameTaken):
+        await groups.db_source.write(create_two)
+    assert await groups.count() == 3
+
+
+async def test_a_swallowed_error_in_a_joined_call_is_no_silent_rollback(groups: GroupRepository) -> None:
+    """It is the session's error, as in a unit of work."""
+    with pytest.raises(TransactionAborted):
+        async with groups.db.begin_session():
+            await groups.create(NEW)
+            with pytest.raises(GroupNameTaken):
+                await groups.create(NEW)
+    assert await groups.count() == 3
+
+
+async def test_work_after_the_commit_of_the_session_around_a_unit(groups: GroupRepository) -> None:
+    """A unit in a session waits for the session's commit, and is dropped with it."""
+    db, done = groups.db, list[str]()
+    async with db.begin_session():
+        async with db.unit_of_work() as unit:
+            unit.after_commit(lambda: done.append("ran"))
+        assert done == []
+    assert done == ["ran"]
+    with pytest.raises(ValueError, match="stop"):
+        async with db.begin_session():
+            async with db.unit_of_work() as unit:
+                unit.after_commit(lambda: done.append("never"))
+            raise ValueError("stop")
+    with pytest.raises(TransactionError, match="ends by itself"):
+        async with db.begin_session() as db_sess:
+            async with db.unit_of_work() as unit:
+                unit.after_commit(lambda: done.append("never"))
+            await db_sess.rollback()
+    assert done == ["ran"]
+
+
+async def test_a_readonly_session_has_calls_read_in_it_and_refuses_writes(groups: GroupRepository) -> None:
+    """Reads see its snapshot and send nothing of their own; writes, sessions to write and purges are refused."""
+    db = groups.db
+
+    async def begin() -> None:
+        async with db.begin_session():
+            pass
+
+    writes: list[Callable[[], Awaitable[Any]]] = [
+        lambda: groups.create(NEW),
+        lambda: groups.update(GroupId(1), renamed("x")),
+        lambda: groups.batch_create([NEW]),
+        lambda: groups.purge(GroupId(1)),
+        begin,
+    ]
+    for around in (db.begin_readonly_session, db.begin_session, db.unit_of_work):
+        async with around(), db.begin_readonly_session() as reading:
+            for write in writes:
+                with pytest.raises(ReadOnlyViolation):
+                    await write()
+            async with db.unit_of_work() as unit, db.begin_readonly_session() as again:
+                assert reading is again is unit.session
+                with pytest.raises(ReadOnlyViolation):
+                    await groups.create(NEW)
+            assert await groups.count() == 3  # the refusals sent nothing, so the transaction is whole
+    assert await groups.count() == 3
+
+
+async def test_another_database_has_sessions_of_its_own(groups: GroupRepository, tmp_path: Path) -> None:
+    """Blocks of two databases may stand in each other in any order, and join their own."""
+    other = Database.from_url(f"sqlite+aiosqlite:///{tmp_path / 'other.sqlite'}")
+    async with groups_in(lambda *rows: tables(other, *rows)) as others:
+        with pytest.raises(ValueError, match="stop"):
+            async with groups.db.begin_session() as left, other.begin_session() as right:
+                async with groups.db.begin_session() as db_sess, other.unit_of_work() as unit:
+                    assert (db_sess, unit.session) == (left, right)
+                await groups.create(NEW)
+                raise ValueError("stop")
+        async with groups.db.begin_readonly_session():
+            await others.create(NEW)
+    assert await groups.count() == 3
+    await other.dispose()
+
+
+class Pool:
+    """Groups in a database with few connections, all of which must come back without the collector's help."""
+
+    def __init__(self, groups: GroupRepository) -> None:
+        self.groups, self.db = groups, groups.db
+
+    @property
+    def is_whole(self) -> bool:
+        pool: Any = self.db.engine.pool
+        return bool(pool.checkedout() == 0)
+
+
+@pytest.fixture(params=[1, 2, 5])
+async def pool(request: pytest.FixtureRequest, any_database: Database) -> AsyncIterator[Pool]:
+    """A pool of 1, 2 and 5, with the collector off."""
+    async with groups_in(lambda *rows: tables(any_database, *rows)):
+        options = {"pool_size": request.param, "max_overflow": 0, "pool_timeout": 3}
+        db = Database.from_url(any_database.engine.url, **options)
+        gc.collect()
+        gc.disable()
+        try:
+            yield Pool(GroupRepository(db))
+        finally:
+            gc.enable()
+            await db.dispose()
+
+
+Around = Callable[[Database], Any]
+AROUNDS: list[Around] = [Database.unit_of_work, Database.begin_session, Database.begin_readonly_session]
+
+
+async def slow(db_sess: AsyncSession) -> None:
+    """A verb that is inside for a while: one statement after the other."""
+    for _ in range(100):
+        await db_sess.execute(sa.select(GroupRow))
+        await asyncio.sleep(0.001)
+
+
+async def one_slow_statement(db_sess: AsyncSession) -> None:
+    is_postgresql = db_sess.get_bind().dialect.name == "postgresql"
+    await db_sess.execute(sa.text("SELECT pg_sleep(2)") if is_postgresql else sa.text(LONG))
+
+
+LONG = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT count(*) FROM n"
+
+
+async def reads(pool: Pool) -> None:
+    await pool.groups.db_source.read(slow)
+
+
+async def waits(pool: Pool) -> None:
+    await pool.groups.db_source.read(one_slow_statement)
+
+
+async def joins(pool: Pool) -> None:
+    async with pool.db.begin_readonly_session():
+        await asyncio.sleep(0.05)
+        await pool.groups.count()
+
+
+async def nests(pool: Pool) -> None:
+    async with pool.db.unit_of_work():
+        await pool.groups.count()
+        await asyncio.sleep(0.05)
+        await pool.groups.count()
+
+
+async def streams(pool: Pool) -> None:
+    async for _ in pool.groups.stream():
+        await asyncio.sleep(0.05)
+
+
+CHILDREN = [reads, waits, joins, nests, streams]
+
+
+async def leave_while_a_task_is_inside(pool: Pool, around: Around, child: Callable[[Pool], Awaitable[None]]) -> None:
+    """It raises, commits nothing and gives its connection up; the task is told, and so is its next use."""
+    with pytest.raises(ConcurrentUse):
+        async with around(pool.db) as opened:
+            if around is not Database.begin_readonly_session:
+                await pool.groups.create(NEW)
+            task = asyncio.create_task(child(pool))  # type: ignore[arg-type]
+            await asyncio.sleep(0.02)
+    assert pool.is_whole
+    with pytest.raises(ConcurrentUse):
+        await task
+    assert pool.is_whole
+    session = opened if isinstance(opened, AsyncSession) else opened.session
+    with pytest.raises((RepositoryError, sa.exc.InvalidRequestError)):
+        await session.execute(sa.select(1))
+    with pytest.raises(RepositoryError):
+        await pool.groups.db_source.querier.query(session, 1)
+    assert await pool.groups.count() == 3
+    assert pool.is_whole
+
+
+async def leave_while_a_statement_is_on_the_wire(pool: Pool, around: Around) -> None:
+    """The session itself, used by a task that nobody awaits, is noticed as well."""
+    with pytest.raises(ConcurrentUse):
+        async with around(pool.db) as opened:
+            session = opened if isinstance(opened, AsyncSession) else opened.session
+            task = asyncio.create_task(one_slow_statement(session))
+            await asyncio.sleep(0.02)
+    assert pool.is_whole
+    with pytest.raises(sa.exc.SQLAlchemyError):
+        await task
+    assert pool.is_whole
+    assert await pool.groups.count() == 3
+
+
+async def a_gather_of_calls(pool: Pool) -> None:
+    """The second is refused, the block is left while the first still works, and nothing is reported as written."""
+    for around in (pool.db.unit_of_work, pool.db.begin_session):
+        first: list[Any] = []
+
+        async def create() -> None:
+            first.append(await pool.groups.create(NEW))  # noqa: B023 - used at once
+
+        with pytest.raises(ConcurrentUse):
+            async with around():
+                await asyncio.gather(create(), pool.groups.get(GroupId(1)))
+        assert pool.is_whole
+        await asyncio.sleep(0.05)
+        assert first == []
+        assert pool.is_whole
+        assert await pool.groups.count() == 3
+
+
+async def a_gather_of_nested_units(pool: Pool) -> None:
+    """Two savepoints at once have no order; the whole unit is given up."""
+    with pytest.raises(ConcurrentUse):
+        async with pool.db.unit_of_work():
+            await pool.groups.create(NEW)
+            await asyncio.gather(nests(pool), nests(pool))
+    assert pool.is_whole
+    await asyncio.sleep(0.1)
+    assert pool.is_whole
+    assert await pool.groups.count() == 3
+
+
+async def a_nested_block_that_is_left_in_use(pool: Pool) -> None:
+    """Nobody knows what is on the wire, so the unit around it is lost too, though its block goes on."""
+    with pytest.raises(ConcurrentUse):
+        async with pool.db.unit_of_work():
+            await pool.groups.create(NEW)
+            with pytest.raises(ConcurrentUse):
+                async with pool.db.begin_session():
+                    task = asyncio.create_task(waits(pool))
+                    await asyncio.sleep(0.02)
+            with pytest.raises(ConcurrentUse):
+                await pool.groups.count()
+    with pytest.raises(ConcurrentUse):
+        await task
+    assert pool.is_whole
+    assert await pool.groups.count() == 3
+
+
+async def a_joined_block_in_a_task_does_not_end_well(pool: Pool) -> None:
+    """A child that sent all it had to is told at the end of its block that nothing of it is there."""
+    made = asyncio.Event()
+
+    async def work() -> None:
+        async with pool.db.begin_session():
+            await pool.groups.create(NEW)
+            made.set()
+            await asyncio.sleep(0.05)
+
+    with pytest.raises(ConcurrentUse):
+        async with pool.db.unit_of_work():
+            task = asyncio.create_task(work())
+            await made.wait()
+    with pytest.raises(ConcurrentUse):
+        await task
+    assert pool.is_whole
+    assert await pool.groups.count() == 3
+
+
+async def a_cancellation_stays_one(pool: Pool) -> None:
+    """Cancelled while a task is inside, or cancelled inside while the block is left: CancelledError leaves."""
+
+    async def leave() -> None:
+        async with pool.db.unit_of_work():
+            tasks.append(asyncio.create_task(waits(pool)))
+            await asyncio.sleep(10)
+
+    tasks: list[asyncio.Task[None]] = []
+    parent = asyncio.create_task(leave())
+    await asyncio.sleep(0.03)
+    parent.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await parent
+    assert pool.is_whole
+    with pytest.raises(ConcurrentUse):
+        await tasks[0]
+    with suppress(ConcurrentUse):
+        async with pool.db.unit_of_work():
+            child = asyncio.create_task(waits(pool))
+            await asyncio.sleep(0.02)
+            child.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await child
+    assert pool.is_whole
+    assert await pool.groups.count() == 3
+
+
+async def an_error_of_the_applications_own_stays_one(pool: Pool) -> None:
+    """The block is undone by it anyway, so it is what leaves; the task inside is told what happened to it."""
+    with pytest.raises(EntityNotFound):
+        async with pool.db.unit_of_work():
+            task = asyncio.create_task(waits(pool))
+            await asyncio.sleep(0.02)
+            raise EntityNotFound
+    with pytest.raises(ConcurrentUse):
+        await task
+    assert pool.is_whole
+
+
+async def a_task_may_work_in_a_block_while_its_parent_waits(pool: Pool) -> None:
+    """One after the other is no rivalry, in a session, a joined one and a nested unit."""
+    async with pool.db.begin_session(), pool.db.begin_session():
+        await asyncio.wait_for(pool.groups.create(NEW), 5)
+        async with pool.db.unit_of_work():
+            assert await asyncio.create_task(pool.groups.count()) == 4
+        await asyncio.create_task(nests(pool))
+    assert await pool.groups.count() == 4
+    assert pool.is_whole
+
+
+CASES = [
+    a_gather_of_calls,
+    a_gather_of_nested_units,
+    a_nested_block_that_is_left_in_use,
+    a_joined_block_in_a_task_does_not_end_well,
+    a_cancellation_stays_one,
+    an_error_of_the_applications_own_stays_one,
+    a_task_may_work_in_a_block_while_its_parent_waits,
+]
+
+
+async def test_nothing_is_left_out_of_the_pool(pool: Pool) -> None:
+    """However tasks and blocks end, every connection is back without the collector, and what is told is true."""
+    for around in AROUNDS:
+        for child in CHILDREN:
+            await leave_while_a_task_is_inside(pool, around, child)
+        await leave_while_a_statement_is_on_the_wire(pool, around)
+    for case in CASES:
+        await case(pool)

@@ -1,0 +1,128 @@
+"""A table that is altered under a warm pool: each call succeeds by running its own transaction once more."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from rowsmith import Conflict, Database, OptionalState, StalePlan
+from rowsmith.testing import WithTables
+from tenants import DomainRow, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow, MemberRow
+
+POOL = 3
+
+
+@pytest.fixture
+async def groups(with_tables: WithTables) -> AsyncIterator[GroupRepository]:
+    """A repository on a pool of three, with a group more than there are calls."""
+    async with with_tables(DomainRow, GroupRow, MemberRow) as made:
+        db = Database.from_url(made.engine.url, pool_size=POOL, max_overflow=0)
+        groups = GroupRepository(db)
+        await groups.batch_create([GroupCreate("a", f"group {number}") for number in range(40)])
+        yield groups
+        await db.dispose()
+
+
+class Names:
+    """Names and ids that no call before has used."""
+
+    last = 0
+
+    def next(self) -> int:
+        Names.last += 1
+        return Names.last
+
+
+names = Names()
+
+
+def spec() -> GroupCreate:
+    return GroupCreate("a", f"new {names.next()}")
+
+
+def patch() -> GroupPatch:
+    return GroupPatch(name=OptionalState.update(f"renamed {names.next()}"))
+
+
+async def all_of(stream: Any) -> list[Any]:
+    return [item async for item in stream]
+
+
+async def later(specs: list[GroupCreate]) -> AsyncIterator[GroupCreate]:
+    for each in specs:
+        yield each
+
+
+doomed = map(GroupId, range(5, 38))
+"""Keys of rows that no other call asks for."""
+
+NAME = Conflict(constraint="uq_groups_live")
+
+CALLS: dict[str, Callable[[GroupRepository], Awaitable[Any]]] = {
+    "get": lambda groups: groups.get(GroupId(1)),
+    "search": lambda groups: groups.search(),
+    "stream": lambda groups: all_of(groups.stream()),
+    "batch_get": lambda groups: groups.batch_get([GroupId(1), GroupId(2)]),
+    "create": lambda groups: groups.create(spec()),
+    "batch_create": lambda groups: groups.batch_create([spec(), spec()]),
+    "batch_create of an iterator": lambda groups: groups.batch_create(iter([spec(), spec()])),
+    "batch_create_partial": lambda groups: groups.batch_create_partial([spec()]),
+    "load of an iterator": lambda groups: groups.load(later([spec(), spec()])),
+    "update": lambda groups: groups.update(GroupId(1), patch()),
+    "batch_update": lambda groups: groups.batch_update([GroupId(2)], patch()),
+    "batch_update_each": lambda groups: groups.batch_update_each({GroupId(3): patch()}),
+    "upsert": lambda groups: groups.upsert(spec(), conflict=NAME),
+    "batch_upsert": lambda groups: groups.batch_upsert([spec()], conflict=NAME),
+    "delete": lambda groups: groups.delete(next(doomed)),
+    "purge": lambda groups: groups.purge(next(doomed)),
+    "purge_where": lambda groups: groups.purge_where([GroupRow.id == 40]),
+}
+
+
+async def warm(groups: GroupRepository, call: Callable[[GroupRepository], Awaitable[Any]]) -> None:
+    """Have every connection of the pool prepare the call's statements."""
+    for _ in range(POOL):
+        await call(groups)
+
+
+async def alter(groups: GroupRepository, database: Database) -> None:
+    """Change a column's type from elsewhere, so that nothing here learns of it."""
+    sizes = f"{100 + names.next()}"
+    async with database.engine.begin() as connection:
+        await connection.execute(sa.text(f"ALTER TABLE groups ALTER COLUMN name TYPE varchar({sizes})"))
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_call_runs_once_more(groups: GroupRepository, database: Database, name: str) -> None:
+    """On every connection of the pool, by whatever lane it goes, and with iterators that can be read only once."""
+    await warm(groups, CALLS[name])
+    before = await groups.count()
+    await alter(groups, database)
+    for _ in range(POOL):
+        await CALLS[name](groups)
+    made = {"create": 1, "upsert": 1, "batch_upsert": 1, "batch_create_partial": 1}
+    made |= {"delete": -1, "purge": -1, "batch_create": 2, "batch_create of an iterator": 2, "load of an iterator": 2}
+    assert await groups.count() == before + POOL * made.get(name, 0)
+
+
+async def test_a_stale_plan_in_a_unit_of_work_is_told(groups: GroupRepository, database: Database) -> None:
+    """The unit's earlier work is not the call's to repeat; the error has a type, and quotes nothing."""
+    secret = "-".join(["an", "unheard", "of", "name"])
+    find = sa.select(GroupRow).where(GroupRow.name == secret)
+    for around in (groups.db.unit_of_work, groups.db.begin_session):
+        async with around() as opened:
+            await getattr(opened, "session", opened).execute(find)
+            await groups.get(GroupId(1))
+        await alter(groups, database)
+        with pytest.raises(StalePlan) as caught:
+            async with around() as opened:
+                await getattr(opened, "session", opened).execute(find)
+        assert secret not in "".join(traceback.format_exception(caught.value))
+        await alter(groups, database)
+        async with groups.db.begin_session():
+            pass
+    assert await groups.get(GroupId(1))
