@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,7 +29,8 @@ def elsewhere(work: Callable[[], Any]) -> Any:
     """Do some work in a thread, where an event loop of its own may run."""
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(work).result()
-    gc.collect()
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
     return done
 
 

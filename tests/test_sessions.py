@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -177,7 +178,8 @@ async def pool(request: pytest.FixtureRequest, any_database: Database) -> AsyncI
     async with groups_in(lambda *rows: tables(any_database, *rows)):
         options = {"pool_size": request.param, "max_overflow": 0, "pool_timeout": 3}
         db = Database.from_url(any_database.engine.url, **options)
-        gc.collect()
+        with warnings.catch_warnings(action="ignore"):  # of what other tests left
+            gc.collect()
         gc.disable()
         try:
             yield Pool(GroupRepository(db))

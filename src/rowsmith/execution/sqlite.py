@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
@@ -106,14 +106,24 @@ def _close(dbapi_connection: Any, _: Any) -> None:
     """End the transaction of a cancelled task: a connection is not closed while a cursor on it is alive.
 
     Two tasks may close one connection, the one that was cancelled and the one that leaves the block around it. The
-    driver's second close would wait for ever, for a thread that has ended, so it finds nothing to close.
+    driver's second close would wait for ever, for a thread that has ended, so it joins the first.
     """
     driver = dbapi_connection.driver_connection
-    if driver in _closing:
-        driver._connection = None
-        return
-    _closing.add(driver)
-    _roll_back(dbapi_connection)
+    if driver not in _closing:
+        _closing.add(driver)
+        driver.close = _once(driver.close)
+        _roll_back(dbapi_connection)
+
+
+def _once(close: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:
+    task: asyncio.Task[None] | None = None
+
+    async def closed() -> None:
+        nonlocal task
+        task = task or asyncio.create_task(close())
+        await asyncio.shield(task)
+
+    return closed
 
 
 _closing: WeakSet[Any] = WeakSet()
@@ -135,12 +145,16 @@ async def interrupted(connection: Connection) -> AsyncGenerator[None]:
         yield
         return
     async with AsyncExitStack() as stack:
-        with suppress(TimeoutError, ValueError):  # it does not react, or is closed already
-            await adapter.driver_connection.interrupt()
-            async with asyncio.timeout(LONGEST_WAIT):
-                await stack.enter_async_context(adapter._execute_mutex)
+        for _ in range(INTERRUPTS):  # one that comes before the statement has begun does nothing
+            with suppress(TimeoutError, ValueError):  # it has not ended yet, or is closed already
+                await adapter.driver_connection.interrupt()
+                async with asyncio.timeout(LONGEST_WAIT / INTERRUPTS):
+                    await stack.enter_async_context(adapter._execute_mutex)
+                break
         yield
 
+
+INTERRUPTS = 100
 
 LONGEST_WAIT = 2.0
 """Seconds for an interrupted statement to end."""
