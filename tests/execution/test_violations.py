@@ -273,7 +273,7 @@ async def test_deadlock(with_tables: WithTables) -> None:
 
 async def test_locks_and_time_limits(with_tables: WithTables) -> None:
     """lock_timeout is LockNotAvailable, statement_timeout DeadlineExceeded, NOWAIT as the former."""
-    async with groups_in(with_tables) as groups, groups.db.begin_session() as holder:
+    async with groups_in(with_tables) as groups, Database(groups.db.engine).begin_session() as holder:
         await groups.db_source.querier.query(holder, 1, for_update=True)
         for setting, kind in [("lock_timeout", LockNotAvailable), ("statement_timeout", DeadlineExceeded)]:
             with pytest.raises(kind) as caught:

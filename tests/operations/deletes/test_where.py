@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from rowsmith import (
+    Database,
     DatabaseUnavailable,
     InvalidFilter,
     InvalidValue,
@@ -178,7 +179,7 @@ async def test_the_number_of_statements_goes_by_chunks(many: CounterRepository) 
 
 async def test_rows_that_are_locked_are_not_left_behind(many: CounterRepository) -> None:
     """The purge goes round them and comes back when they are free."""
-    async with many.db.begin_session() as other:
+    async with Database(many.db.engine).begin_session() as other:
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=1))
         purge = asyncio.create_task(many.purge_where([CounterRow.place < 20], chunk_size=6))
         await asyncio.sleep(0.5)
@@ -196,7 +197,7 @@ async def test_rows_that_come_to_match_meanwhile_go_too(many: CounterRepository)
         nonlocal added
         if added < 5:
             added += 1
-            async with many.db.begin_session() as other:
+            async with Database(many.db.engine).begin_session() as other:
                 row = {"tenant": "a", "place": -added, "uses": 9, "version": 1}
                 await other.execute(sa.insert(CounterRow), [row])
 
@@ -212,7 +213,7 @@ async def test_rows_that_come_to_match_meanwhile_go_too(many: CounterRepository)
 
 async def test_a_row_that_no_longer_matches_stays(many: CounterRepository) -> None:
     """What another transaction changes while it has the row locked decides."""
-    async with many.db.begin_session() as other:
+    async with Database(many.db.engine).begin_session() as other:
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=50))
         purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10], chunk_size=6))
         await asyncio.sleep(0.2)
@@ -224,7 +225,7 @@ async def test_patience_ends(many: CounterRepository, monkeypatch: pytest.Monkey
     """Rows that stay locked end the purge with an error that says what was done."""
     monkeypatch.setattr(purge_where, "LONGEST_WAIT", 0.05)
     purger = WherePurger[Any, Any](many.db_source.entity)
-    async with many.db.begin_session() as other:
+    async with Database(many.db.engine).begin_session() as other:
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=1))
         with pytest.raises(LockNotAvailable) as caught:
             await purger.purge(many.db.begin_session, [CounterRow.place < 20], pace=Pace(patience=0.2))
@@ -245,7 +246,7 @@ async def test_a_killed_connection_ends_it_and_the_next_call_goes_on(many: Count
         many.purge_where([CounterRow.place < 20], chunk_size=10, pause=0.3, progress=lambda _: reached.set())
     )
     await reached.wait()
-    async with many.db.begin_session() as other:
+    async with Database(many.db.engine).begin_session() as other:
         await other.execute(sa.text("LOCK TABLE counters"))
         await asyncio.sleep(0.5)
         waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -289,7 +290,7 @@ async def test_a_purge_in_one_transaction_joins_a_unit_of_work(
 
 async def test_a_purge_in_one_transaction_waits_and_looks_again(many: CounterRepository) -> None:
     """A row that another transaction has locked is waited for; what it is afterwards decides."""
-    async with many.db.begin_session() as other:
+    async with Database(many.db.engine).begin_session() as other:
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=50))
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 4).values(uses=5))
         purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10], chunk_size=None))

@@ -16,6 +16,7 @@ from rowsmith import (
     AnyOf,
     BatchUpdater,
     Condition,
+    Database,
     DatabaseUnavailable,
     InvalidFilter,
     InvalidValue,
@@ -511,7 +512,7 @@ async def test_partitions_are_no_trap(with_tables: WithTables) -> None:
 async def test_a_row_changed_meanwhile_is_still_found(with_tables: WithTables) -> None:
     """A batch that waits for a lock sees the row that the other transaction left, not the one before."""
     async with counters_in(with_tables) as counters:
-        async with counters.db.begin_session() as other:
+        async with Database(counters.db.engine).begin_session() as other:
             await other.execute(sa.update(CounterRow).where(CounterRow.place == 1).values(uses=CounterRow.uses + 10))
             calls = [
                 asyncio.create_task(counters.batch_update([("a", 0), ("a", 1)], used(1))),
@@ -527,7 +528,7 @@ async def test_a_row_changed_meanwhile_is_still_found(with_tables: WithTables) -
 async def test_a_row_that_left_meanwhile_is_missing(with_tables: WithTables) -> None:
     """One that the other transaction deleted, or took out of the scope, is not written."""
     async with counters_in(with_tables) as counters:
-        async with counters.db.begin_session() as other:
+        async with Database(counters.db.engine).begin_session() as other:
             await other.execute(sa.delete(CounterRow).where(CounterRow.place == 1))
             await other.execute(sa.update(CounterRow).where(CounterRow.place == 2).values(uses=100))
             call = asyncio.create_task(
@@ -589,7 +590,7 @@ async def test_a_lost_connection_is_nobodys_fault(with_tables: WithTables) -> No
                 waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
                 await door.execute(sa.text(waiting))
 
-        async with counters.db.begin_session() as other:
+        async with Database(counters.db.engine).begin_session() as other:
             await other.execute(sa.update(CounterRow).where(CounterRow.place == 1).values(uses=0))
             call = asyncio.create_task(counters.batch_update_partial({("a", 0): uses(1), ("a", 1): uses(1)}))
             await kill()
