@@ -14,6 +14,8 @@ import pytest
 ORDER = [
     "errors",
     "attempts",
+    "outcome",
+    "deadline",
     "state",
     "conditions",
     "relations",

@@ -77,6 +77,7 @@ from rowsmith.operations import (
     Upserter,
 )
 from rowsmith.orders import Order
+from rowsmith.outcome import CommitOutcome, commit_outcome
 from rowsmith.pagination import (
     Count,
     CursorBackwardPagination,
@@ -109,6 +110,7 @@ __all__ = [
     "BatchUpdater",
     "BatchUpserter",
     "CheckViolation",
+    "CommitOutcome",
     "CommitOutcomeUnknown",
     "ConcurrentUse",
     "Condition",
@@ -186,6 +188,7 @@ __all__ = [
     "Upserted",
     "Upserter",
     "avg",
+    "commit_outcome",
     "count",
     "max_",
     "min_",

@@ -7,6 +7,7 @@ from rowsmith.resilience.metrics import MetricArgs, MetricPolicy
 from rowsmith.resilience.policy import Operation, Policy
 from rowsmith.resilience.resilience import Resilience, is_repeatable
 from rowsmith.resilience.retry import BackoffStrategy, RetryArgs, RetryBudget, RetryPolicy
+from rowsmith.resilience.timeout import TimeoutPolicy
 from rowsmith.resilience.tracing import TracePolicy
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RetryArgs",
     "RetryBudget",
     "RetryPolicy",
+    "TimeoutPolicy",
     "TracePolicy",
     "default_resilience",
     "is_repeatable",

@@ -1,0 +1,72 @@
+"""What became of a transaction whose block was left by an exception."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import Any, Final
+
+from rowsmith.errors import AfterCommitFailed, CommitOutcomeUnknown, RepositoryError
+
+
+class CommitOutcome(Enum):
+    """Whether the work of a transaction is in the database."""
+
+    COMMITTED = "committed"
+    NOT_COMMITTED = "not_committed"
+    UNKNOWN = "unknown"
+
+
+_OUTCOME: Final = "_rowsmith_outcome"
+
+
+def tell(failure: BaseException, outcome: CommitOutcome) -> None:
+    """Have an exception carry an outcome, unless it carries one already: the innermost knows best."""
+    failure.__dict__.setdefault(_OUTCOME, outcome)
+
+
+def commit_outcome(exc: BaseException) -> CommitOutcome:
+    """Say what became of the transaction that an exception ended.
+
+    A call that is cancelled while COMMIT is under way may be committed all the same; the ``CancelledError`` carries
+    what was found out, and so does whatever is made of it: the ``TimeoutError`` of ``asyncio.timeout`` or of anyio.
+
+    ::
+
+        try:
+            async with asyncio.timeout(1):
+                await groups.create(spec, scope=scope)
+        except TimeoutError as exc:
+            if commit_outcome(exc) is CommitOutcome.COMMITTED: ...
+
+    Args:
+        exc: what was caught; it is looked for in its causes, contexts and, of a group, members.
+
+    Returns:
+        ``COMMITTED`` or ``NOT_COMMITTED`` where it is known. ``UNKNOWN`` where it is not, or where nothing of
+        rowsmith's is behind the exception. Of several transactions it is about the last one.
+    """
+    waiting, seen = deque([exc]), set[int]()
+    while waiting:
+        failure = waiting.popleft()
+        if id(failure) in seen:
+            continue
+        seen.add(id(failure))
+        found = _of_one(failure)
+        if found is not None:
+            return found
+        waiting += [each for each in (failure.__cause__, failure.__context__) if each is not None]
+    return CommitOutcome.UNKNOWN
+
+
+def _of_one(failure: BaseException) -> CommitOutcome | None:
+    if isinstance(failure, BaseExceptionGroup):
+        members: Any = failure.exceptions
+        found = {commit_outcome(member) for member in members}
+        return found.pop() if len(found) == 1 else CommitOutcome.UNKNOWN
+    told: CommitOutcome | None = failure.__dict__.get(_OUTCOME)
+    if told is not None or not isinstance(failure, RepositoryError):
+        return told
+    if isinstance(failure, AfterCommitFailed):
+        return CommitOutcome.COMMITTED
+    return CommitOutcome.UNKNOWN if isinstance(failure, CommitOutcomeUnknown) else CommitOutcome.NOT_COMMITTED
