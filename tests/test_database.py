@@ -59,7 +59,7 @@ def checked_out(db: Database) -> int:
 async def test_a_session_commits_on_exit(db: Database) -> None:
     """begin_session gives a real AsyncSession; what it was given is there afterwards, flushed or not."""
     async with db.begin_session() as db_sess:
-        assert type(db_sess) is AsyncSession
+        assert isinstance(db_sess, AsyncSession)
         await db_sess.execute(insert("core"))
         row = group("orm")
         db_sess.add(row)

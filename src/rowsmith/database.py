@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from rowsmith.deadline import check_seconds
 from rowsmith.errors import MappingError, MissingExtra, kind_of
 from rowsmith.execution import watch_failures
 from rowsmith.execution.pool import prepare_pool
@@ -48,9 +49,13 @@ class Database:
             ``dispose`` closes its pool. Its pooled connections belong to one event loop.
         cursor_keys: secrets that cursors are signed with, the newest first; older ones are still
             accepted. Without any, cursors are checked but not signed.
+        deadline: seconds after which a call, or a block with a session of its own, is ended with
+            ``DeadlineExceeded``, whatever the server or the network do; None for no such end. A stream has none, and
+            what commits chunk by chunk has one for each chunk.
 
     Raises:
         MappingError: ``engine`` is something else.
+        InvalidValue: ``deadline`` is no number of seconds.
     """
 
     is_borrowed: ClassVar[bool] = False
@@ -60,7 +65,9 @@ class Database:
     _read_only: AsyncEngine
     _snapshot: AsyncEngine
 
-    def __init__(self, engine: AsyncEngine, *, cursor_keys: Sequence[bytes | str] = ()) -> None:
+    def __init__(
+        self, engine: AsyncEngine, *, cursor_keys: Sequence[bytes | str] = (), deadline: float | None = None
+    ) -> None:
         if not isinstance(cast("Any", engine), AsyncEngine):
             raise MappingError(f"Database(...) takes an AsyncEngine, not {kind_of(engine)}: {instead_of(engine)}")
         self.engine = engine
@@ -72,15 +79,23 @@ class Database:
         # rolls back goes on with another, which must be read-only too.
         self._read_only = engine.execution_options(**_read_options(engine))
         self._snapshot = engine.execution_options(**_read_options(engine, isolation_level="REPEATABLE READ"))
-        self._home = OwnHome(engine, {CODEC: CursorCodec(cursor_keys)})
+        seconds = None if deadline is None else check_seconds(deadline, "deadline")
+        self._home = OwnHome(engine, {CODEC: CursorCodec(cursor_keys)}, seconds)
 
     @classmethod
-    def from_url(cls, url: str | URL, *, cursor_keys: Sequence[bytes | str] = (), **engine_options: Any) -> Database:
+    def from_url(
+        cls,
+        url: str | URL,
+        *,
+        cursor_keys: Sequence[bytes | str] = (),
+        deadline: float | None = None,
+        **engine_options: Any,
+    ) -> Database:
         """Make the engine as well.
 
         Args:
             url: a database URL; ``postgresql://`` and ``sqlite://`` get their asynchronous drivers.
-            cursor_keys: as for the class.
+            cursor_keys, deadline: as for the class.
             engine_options: for SQLAlchemy's ``create_async_engine``, such as ``pool_size=20``.
 
         Raises:
@@ -92,7 +107,7 @@ class Database:
         if target.get_backend_name() == "sqlite" and target.database in (None, "", ":memory:"):
             options = {**_ONE_CONNECTION, **options}
         try:
-            return cls(create_async_engine(target, **options), cursor_keys=cursor_keys)
+            return cls(create_async_engine(target, **options), cursor_keys=cursor_keys, deadline=deadline)
         except ModuleNotFoundError as exc:
             raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
 
@@ -138,13 +153,21 @@ class Database:
         """
         return ReadOnly(self._home, self._read_only)
 
-    def reading(self, *, snapshot: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
+    def reading(
+        self, *, snapshot: bool = False, is_open_to_all: bool = True, has_deadline: bool = True
+    ) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session for the reads of one call, in one snapshot where several statements must agree.
 
         Cheaper than :meth:`begin_readonly_session`, which also guards against statements of the
-        application's own, and which other calls join.
+        application's own, and which other calls join. Without ``is_open_to_all`` the application sends none, so that
+        the connection needs no reset afterwards; without ``has_deadline`` it may stay open for ever.
         """
-        return Reading(self._home, self._snapshot if snapshot else self._read_only)
+        engine = self._snapshot if snapshot else self._read_only
+        return Reading(self._home, engine, is_open_to_all=is_open_to_all, has_deadline=has_deadline)
+
+    def writing(self, *, is_open_to_all: bool = True) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a session for the writes of one call: :meth:`begin_session`, told as :meth:`reading` is."""
+        return Writing(self._home, self.engine, is_open_to_all=is_open_to_all)
 
     def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Open a transaction that every repository call inside the block joins; inside another block, a savepoint.

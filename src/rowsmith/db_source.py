@@ -185,16 +185,16 @@ class DBSource(Generic[TRow, TData, TId]):
         with self._naming(operation_of(verb)):
             again: Any = [repeatable(each) for each in args]
             named: Any = {name: repeatable(each) for name, each in kwargs.items()}
-            return await transact(self.db.begin_session, lambda db_sess: verb(db_sess, *again, **named))
+            begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
+            return await transact(begin, lambda db_sess: verb(db_sess, *again, **named))
 
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         with self._naming(operation_of(verb)):
             snapshot = _is_several(verb, args, kwargs)
-            return await transact(
-                lambda: self.db.reading(snapshot=snapshot), lambda db_sess: verb(db_sess, *args, **kwargs)
-            )
+            begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=_is_foreign(verb))
+            return await transact(begin, lambda db_sess: verb(db_sess, *args, **kwargs))
 
     async def _in_chunks(
         self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -206,7 +206,7 @@ class DBSource(Generic[TRow, TData, TId]):
                     f"{operation} commits chunk by chunk and cannot join a session or unit of work that is open: "
                     "call it outside, or with chunk_size=None"
                 )
-            return await verb(self.db.begin_session, *args, **kwargs)
+            return await verb(partial(self.db.writing, is_open_to_all=_is_foreign(verb)), *args, **kwargs)
 
     async def _chunks(
         self,
@@ -218,7 +218,7 @@ class DBSource(Generic[TRow, TData, TId]):
             snapshot, has_begun = _is_several(verb, args, kwargs), False
             try:
                 async with (
-                    self.db.reading(snapshot=snapshot) as db_sess,
+                    self.db.reading(snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False) as db_sess,
                     aclosing(verb(db_sess, *args, **kwargs)) as chunks,
                 ):
                     async for chunk in chunks:
@@ -228,7 +228,9 @@ class DBSource(Generic[TRow, TData, TId]):
             except StalePlan as stale:
                 if has_begun or not stale.is_undone:
                     raise
-            async with self.db.reading(snapshot=snapshot) as db_sess:
+            async with self.db.reading(
+                snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False
+            ) as db_sess:
                 await forget_plans(db_sess)
                 async with aclosing(verb(db_sess, *args, **kwargs)) as chunks:
                     async for chunk in chunks:
@@ -247,6 +249,11 @@ class DBSource(Generic[TRow, TData, TId]):
 def operation_of(verb: Any) -> str:
     """Give the name of an operation as error codes have it: what the verb says, else the function's own name."""
     return str(getattr(verb, "operation", None) or getattr(verb, "__name__", None) or type(verb).__name__)
+
+
+def _is_foreign(verb: Any) -> bool:
+    """Say whether a verb is the application's own, which may send any statement."""
+    return not str(getattr(verb, "__module__", "")).startswith("rowsmith.")
 
 
 def _is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:

@@ -47,6 +47,11 @@ class Within:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time ran out while the block was inside."""
+        return self._timeout.expired()
+
     async def __aenter__(self) -> None:
         when, around = asyncio.get_running_loop().time() + self._seconds, _deadline.get()
         self._timeout = asyncio.timeout_at(when if around is None or when < around else None)

@@ -26,7 +26,7 @@ class OpenSession:
     """A block of code in which calls to one database join one session.
 
     Attributes:
-        session: the session.
+        db_sess: the session.
         home: the database that it belongs to.
         root: the outermost block of this session, which has its transaction.
         is_open: the block has not ended.
@@ -41,7 +41,7 @@ class OpenSession:
     def __init__(
         self, home: object, session: AsyncSession, around: OpenSession | None = None, *, is_read_only: bool = False
     ) -> None:
-        self.home, self.session = home, session
+        self.home, self.db_sess = home, session
         self.root: OpenSession = self if around is None else around.root
         self.is_open, self.is_read_only = True, is_read_only
         self.is_lost = self.is_borrowed = False

@@ -64,9 +64,9 @@ def _of_one(failure: BaseException) -> CommitOutcome | None:
         members: Any = failure.exceptions
         found = {commit_outcome(member) for member in members}
         return found.pop() if len(found) == 1 else CommitOutcome.UNKNOWN
-    told: CommitOutcome | None = failure.__dict__.get(_OUTCOME)
-    if told is not None or not isinstance(failure, RepositoryError):
-        return told
+    if isinstance(failure, CommitOutcomeUnknown):
+        return CommitOutcome.UNKNOWN
     if isinstance(failure, AfterCommitFailed):
         return CommitOutcome.COMMITTED
-    return CommitOutcome.UNKNOWN if isinstance(failure, CommitOutcomeUnknown) else CommitOutcome.NOT_COMMITTED
+    told: CommitOutcome | None = failure.__dict__.get(_OUTCOME)
+    return CommitOutcome.NOT_COMMITTED if told is None and isinstance(failure, RepositoryError) else told

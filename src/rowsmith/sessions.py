@@ -18,35 +18,35 @@ from sqlalchemy.exc import IllegalStateChangeError, UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
-from rowsmith.attempts import note_commit
+from rowsmith.deadline import Within, remaining
 from rowsmith.errors import (
-    CommitOutcomeUnknown,
     ConcurrentUse,
     DatabaseFault,
     DatabaseUnavailable,
     MappingError,
     ReadOnlyViolation,
     StalePlan,
-    TransactionAborted,
     TransactionError,
 )
 from rowsmith.execution import (
     DATABASE_ERRORS,
     SESSION_ENDED,
-    blame,
+    BlockSession,
     connections_of,
+    drivers_of,
     flush,
-    has_failed,
     is_closed,
-    is_disconnect,
     is_sending,
+    note_application,
     refuse_commit,
+    refuse_failed,
     told,
     translate,
     watch_failures,
 )
 from rowsmith.execution.sqlite import interrupted
 from rowsmith.open_session import LEFT, OpenSession, innermost
+from rowsmith.outcome import CommitOutcome, commit_outcome, tell
 from rowsmith.pool_watch import watch
 from rowsmith.unit_of_work import UnitOfWork, run_after_commit
 
@@ -58,10 +58,13 @@ Taken: TypeAlias = tuple[AsyncSession, asyncio.Task[Any] | None, dict[asyncio.Ta
 
 
 class OwnHome:
-    """Where sessions of one's own come from: an engine, and what each of them is told in its ``info``."""
+    """Where sessions of one's own come from: an engine, and what each of them is told in its ``info``.
 
-    def __init__(self, engine: AsyncEngine, info: Mapping[str, Any]) -> None:
-        self.engine, self.info = engine, info
+    ``deadline`` is how many seconds a block with a session of its own may last; None for ever.
+    """
+
+    def __init__(self, engine: AsyncEngine, info: Mapping[str, Any], deadline: float | None = None) -> None:
+        self.engine, self.info, self.deadline = engine, info, deadline
         self._look_at(engine.sync_engine.pool)
 
     def around(self) -> OpenSession | None:
@@ -84,7 +87,7 @@ class OwnHome:
         Raises:
             PoolExhausted, DatabaseUnavailable: there is no connection.
         """
-        session = AsyncSession(engine, expire_on_commit=False, close_resets_only=False, info=dict(self.info))
+        session = BlockSession(engine, expire_on_commit=False, close_resets_only=False, info=dict(self.info))
         if guarded:
             event.listen(session.sync_session, "after_begin", _take_snapshot)
         task, held = asyncio.current_task(), self._watch.held
@@ -96,20 +99,21 @@ class OwnHome:
             else:
                 await session.connection()
                 held[task] = [session]
+            await hand_over_deadline(session)
         except TimeoutError:
             failure: BaseException = DatabaseUnavailable()
         except BaseException as exc:  # noqa: BLE001 - whatever it is, nothing stays behind
             failure = translate(exc) if isinstance(exc, DATABASE_ERRORS) else told(exc)
         else:
             return session, task, held
-        await session.__aexit__(None, None, None)
+        await close_session(session)
         raise failure
 
     async def end(self, taken: Taken) -> None:
         """Give a session's connection back, whatever became of it."""
         session, task, held = taken
         try:
-            await session.__aexit__(None, None, None)
+            await close_session(session)
         except IllegalStateChangeError:  # another task is taking a connection for it at this moment
             await to_the_end(_close_soon(session))
         finally:
@@ -156,7 +160,7 @@ class BorrowedHome:
         Raises:
             TransactionError: the session is closed, or used in another event loop than before.
         """
-        if is_closed(self.root.session):
+        if is_closed(self.root.db_sess):
             raise TransactionError(SESSION_ENDED)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -204,16 +208,23 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
     _savepoint: AbstractAsyncContextManager[None] | None = None
     _taken: Taken
     _user: asyncio.Task[Any] | None
+    _within: Within | None = None
+    _is_committed: bool = False
 
-    def __init__(self, home: Home, engine: AsyncEngine) -> None:
-        self.home, self._engine = home, engine
+    def __init__(self, home: Home, engine: AsyncEngine, *, is_open_to_all: bool = True) -> None:
+        self.home, self._engine, self._is_open_to_all = home, engine, is_open_to_all
 
     async def __aenter__(self) -> T_co:
         self.around = around = self.home.around()
         if around is None:
-            await self._begin(cast("OwnHome", self.home))
+            self._within = await enter_deadline(self.home)
+            try:
+                await self._begin(cast("OwnHome", self.home))
+            except BaseException as exc:
+                await leave_deadline(self._within, exc)
+                raise
         else:
-            self.session, self._user = around.session, around.enter()
+            self.session, self._user = around.db_sess, around.enter()
             await self._try_to_join(around)
         return cast("T_co", self._open())
 
@@ -229,16 +240,34 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
         try:
             await self._release()
         except BaseException as exc:  # noqa: BLE001 - as above
-            ended = exc
-        if ended is None:
-            return await self._after()
-        return _raise_told(ended, error, self.around or self.inside, is_own=self.around is None)
+            if error is None or not (self._within is not None and self._within.is_over):
+                ended = exc  # else the time ran out on the way out, which takes nothing from the error
+        ended = await self._conclude(ended)
+        if self.around is None:
+            await leave_deadline(self._within, ended)
+        if ended is not None:
+            _raise_told(ended, error, self.around or self.inside, is_own=self.around is None)
+
+    async def _conclude(self, ended: BaseException | None) -> BaseException | None:
+        """Have what ended the block say what became of the transaction, and do the work that waited for its commit."""
+        if ended is not None and self.around is None:
+            tell(ended, CommitOutcome.COMMITTED if self._is_committed else CommitOutcome.NOT_COMMITTED)
+        if ended is None or (self.around is None and self._is_committed):
+            try:
+                await self._after()
+            except BaseException as exc:  # noqa: BLE001 - whatever it is, it comes after what ended the block
+                if ended is None:
+                    return exc
+                ended.add_note(str(exc))
+        return ended
 
     def _open(self) -> Any:
         """Make it the innermost block, and give what the code inside is given."""
         read_only = self.is_read_only or (self.around is not None and self.around.is_read_only)
         self.inside = OpenSession(self.home, self.session, self.around, is_read_only=read_only)
         self.inside.push()
+        if self._is_open_to_all:
+            note_application(self.session)
         return self.session
 
     async def _begin(self, home: OwnHome) -> None:
@@ -280,7 +309,12 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
         elif self._savepoint is not None:
             await self._savepoint.__aexit__(type(error) if error else None, error, None)
         elif self.around is None and error is None:
-            await self._end()
+            try:
+                await self._end()
+            except BaseException as exc:
+                self._is_committed = commit_outcome(exc) is CommitOutcome.COMMITTED
+                raise
+            self._is_committed = not self.is_read_only
 
     def _is_left_in_use(self) -> bool:
         return self.inside.is_shared() or (self.around is None and is_sending(self.session))
@@ -337,7 +371,7 @@ class Writing(Block[AsyncSession]):
     async def _end(self) -> None:
         if any(connection.closed for connection in self.inside.awaited):
             raise TransactionError("commit() or rollback() was called around a unit of work, which ends by itself")
-        await _commit(self.session)
+        await self.session.commit()
 
 
 class ReadOnly(Block[AsyncSession]):
@@ -362,17 +396,28 @@ class Reading(AbstractAsyncContextManager[AsyncSession]):
 
     _taken: Taken
     _user: asyncio.Task[Any] | None
+    _within: Within | None = None
 
-    def __init__(self, home: Home, engine: AsyncEngine) -> None:
+    def __init__(
+        self, home: Home, engine: AsyncEngine, *, is_open_to_all: bool = True, has_deadline: bool = True
+    ) -> None:
         self.home, self._engine = home, engine
+        self._is_open_to_all, self._has_deadline = is_open_to_all, has_deadline
 
     async def __aenter__(self) -> AsyncSession:
         self._around = around = self.home.around()
-        if around is None:
+        if around is not None:
+            self._user = around.enter()
+            return around.db_sess
+        self._within = await enter_deadline(self.home) if self._has_deadline else None
+        try:
             self._taken = await cast("OwnHome", self.home).begin(self._engine)
-            return self._taken[0]
-        self._user = around.enter()
-        return around.session
+        except BaseException as exc:
+            await leave_deadline(self._within, exc)
+            raise
+        if self._is_open_to_all:
+            note_application(self._taken[0])
+        return self._taken[0]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -385,6 +430,8 @@ class Reading(AbstractAsyncContextManager[AsyncSession]):
                 self._leave(self._around, error)
         except BaseException as exc:  # noqa: BLE001 - whatever it is
             ended = exc
+        if self._around is None:
+            await leave_deadline(self._within, ended)
         if ended is not None:
             _raise_told(ended, error, self._around, is_own=self._around is None)
 
@@ -393,7 +440,7 @@ class Reading(AbstractAsyncContextManager[AsyncSession]):
         if around.root.is_lost and error is None:
             raise ConcurrentUse(LEFT)
         if around.is_borrowed and error is not None:
-            refuse_commit(around.session)
+            refuse_commit(around.db_sess)
 
 
 class Unit(Block[UnitOfWork]):
@@ -415,7 +462,56 @@ class Unit(Block[UnitOfWork]):
     async def _end(self) -> None:
         if any(connection.closed for connection in self._connections):
             raise TransactionError("commit() or rollback() was called in a unit of work, which ends by itself")
-        await _commit(self.session)
+        await self.session.commit()
+
+
+async def enter_deadline(home: Home) -> Within | None:
+    """Enter the deadline that a home gives its blocks, if it gives any."""
+    seconds = home.deadline if isinstance(home, OwnHome) else None
+    if seconds is None:
+        return None
+    within = Within(seconds)
+    await within.__aenter__()
+    return within
+
+
+async def leave_deadline(within: Within | None, ended: BaseException | None) -> None:
+    """Leave it again; what was cancelled because of it becomes ``DeadlineExceeded``."""
+    if ended is not None:
+        tell(ended, CommitOutcome.NOT_COMMITTED)
+    if within is not None:
+        await within.__aexit__(type(ended) if ended else None, ended, None)
+
+
+async def hand_over_deadline(session: AsyncSession) -> None:
+    """Have the server end statements that would outlast the deadline, if there is one: nobody waits for them."""
+    left = remaining()
+    if left is not None and session.get_bind().dialect.driver == "asyncpg":
+        milliseconds = max(1, round(left * 1000))
+        await (await session.connection()).exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+
+
+LEAVING = 5.0
+"""For how many seconds a rollback may take where there is no deadline, before its connection is given up."""
+
+
+async def close_session(session: AsyncSession) -> None:
+    """Close a session; where its rollback is not answered in time, or the task is cancelled, give its connection up."""
+    drivers, closing, left = drivers_of(session), asyncio.ensure_future(session.close()), remaining()
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        await asyncio.wait((closing,), timeout=LEAVING if left is None else left)
+    except asyncio.CancelledError as exc:
+        cancelled = exc
+    if not closing.done():
+        for driver in drivers:
+            driver.terminate()
+        with suppress(*DATABASE_ERRORS):
+            await closing
+    elif not drivers or not any(driver.is_closed() for driver in drivers):
+        closing.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
@@ -454,31 +550,13 @@ async def _close_soon(session: AsyncSession) -> None:
             return
 
 
-async def _commit(session: AsyncSession) -> None:
-    """Commit, or say truthfully why nothing was."""
-    if not session.in_transaction():  # ended by hand
-        return
-    await flush(session)
-    _refuse_failed(session)
-    try:
-        await session.commit()
-    except DATABASE_ERRORS as exc:
-        if is_disconnect(exc):
-            note_commit()
-        failure = CommitOutcomeUnknown() if is_disconnect(exc) else translate(exc, blame(session, exc))
-    else:
-        note_commit()
-        return
-    raise failure
-
-
 @asynccontextmanager
 async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
     nested = await session.begin_nested()
     try:
         yield
         await flush(session)
-        _refuse_failed(session)
+        refuse_failed(session)
         await nested.commit()
     except BaseException:
         with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
@@ -523,11 +601,6 @@ def _watch_connection(session: Session, transaction: SessionTransaction, connect
 def _take_snapshot(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     """SET TRANSACTION READ WRITE is refused from the first snapshot on, so take one."""
     connection.execute(text("SELECT 1"))
-
-
-def _refuse_failed(session: AsyncSession) -> None:
-    if any(map(has_failed, connections_of(session))):
-        raise TransactionAborted
 
 
 def _refuse_pending(session: AsyncSession) -> None:

@@ -7,8 +7,10 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from rowsmith.errors import AfterCommitFailed, TransactionError
-from rowsmith.execution import scrub
+from rowsmith.execution import note_application, scrub
 from rowsmith.open_session import OpenSession
 
 AfterCommit: TypeAlias = Callable[[], Awaitable[Any] | None]
@@ -18,8 +20,14 @@ AfterCommit: TypeAlias = Callable[[], Awaitable[Any] | None]
 class UnitOfWork(OpenSession):
     """One transaction that every repository call inside the block joins; made by ``Database.unit_of_work()``.
 
-    ``session`` is its AsyncSession, for statements of one's own. One task at a time may use it.
+    One task at a time may use it.
     """
+
+    @property
+    def session(self) -> AsyncSession:
+        """Its AsyncSession, for statements of one's own; what they leave in the connection is reset afterwards."""
+        note_application(self.db_sess)
+        return self.db_sess
 
     def after_commit(self, work: AfterCommit) -> None:
         """Have work done once the outermost transaction is really committed, and never otherwise.

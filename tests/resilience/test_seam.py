@@ -74,15 +74,27 @@ async def test_a_call_whose_connection_is_lost_before_commit_is_made_again(pair:
     assert await things.count(A) == 3
 
 
-async def test_a_commit_whose_answer_is_lost_is_never_made_again(pair: Pair) -> None:
-    """Not even by a policy that retries ten times: one COMMIT is sent, and the caller is told."""
+async def test_a_commit_whose_answer_is_lost_is_never_made_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One COMMIT is sent: the call ends well where it is found committed, and is told where nobody can know."""
     things, proxy = pair
     await things.count(A)
     proxy.seen.clear()
     proxy.drop_answer("COMMIT")
-    with pytest.raises(CommitOutcomeUnknown):
-        await things.create(spec(1), scope=A)
+    await things.create(spec(1), scope=A)
     assert sum("COMMIT" in statement for statement in proxy.seen) == 1
+    monkeypatch.setattr("rowsmith.execution.committing.RESOLVING", 0)
+    proxy.drop_answer("COMMIT")
+    with pytest.raises(CommitOutcomeUnknown):
+        await things.create(spec(2), scope=A)
+    assert sum("COMMIT" in statement for statement in proxy.seen) == 2
+    assert await things.count(A) == 2
+
+
+async def test_a_commit_that_never_arrived_is_made_again(pair: Pair) -> None:
+    """The server says that nothing was committed, so the whole call is."""
+    things, proxy = pair
+    proxy.drop_request("COMMIT")
+    await things.create(spec(1), scope=A)
     assert await things.count(A) == 1
 
 

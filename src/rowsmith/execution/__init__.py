@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
+from rowsmith.execution.committing import BlockSession
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
 from rowsmith.execution.transactions import (
     SESSION_ENDED,
     connections_of,
+    drivers_of,
     has_failed,
     is_closed,
     is_sending,
     is_watched_by_others,
     mark_failed,
+    note_application,
     refuse_commit,
+    refuse_failed,
     watch_failures,
 )
 from rowsmith.execution.translate import (
@@ -31,10 +35,12 @@ from rowsmith.execution.translate import (
 __all__ = [
     "DATABASE_ERRORS",
     "SESSION_ENDED",
+    "BlockSession",
     "Broken",
     "Origin",
     "blame",
     "connections_of",
+    "drivers_of",
     "execute",
     "execute_writing",
     "flush",
@@ -45,7 +51,9 @@ __all__ = [
     "is_sending",
     "is_watched_by_others",
     "mark_failed",
+    "note_application",
     "refuse_commit",
+    "refuse_failed",
     "repeatable",
     "scrub",
     "told",

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.origin import UNKNOWN, Origin
+from rowsmith.execution.transactions import is_open_to_all
 from rowsmith.execution.translate import driver_error
 from rowsmith.mapping.constraints import column_names, refers_to
 
@@ -20,6 +21,11 @@ def remember(db_sess: AsyncSession, origin: Origin) -> None:
     if origin is not UNKNOWN:
         key = (origin.domain, origin.operation, origin.table, origin.writes)
         db_sess.info.setdefault(_ORIGINS, {})[key] = origin
+
+
+def has_only_read(db_sess: AsyncSession) -> bool:
+    """Say whether it is known that nothing was written: by no call, and by nothing of the application's own."""
+    return not db_sess.info.get(_ORIGINS) and not is_open_to_all(db_sess)
 
 
 def blame(db_sess: AsyncSession, failure: BaseException) -> Origin:

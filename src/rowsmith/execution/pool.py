@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from asyncpg import PostgresError
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
@@ -28,11 +29,13 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolRese
 from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.util import await_
 
+from rowsmith.execution.transactions import USED
+
 POLITE: Final = 2.0
 """For how many seconds a connection is closed politely, so that the server ends what it was doing for it."""
 
-_USED: Final = "rowsmith_used_by_application"
 _BASELINE: Final = "rowsmith_baseline"
+_SERVER: Final = "rowsmith_server"
 
 
 class WakingPool(AsyncAdaptedQueuePool):
@@ -54,10 +57,13 @@ def prepare_pool(engine: Engine) -> None:
     event.listen(engine, "reset", _reset)
 
 
-def note_application(connection: Connection) -> None:
-    """Say that statements of the application's own may be sent: what they leave is reset before others come."""
-    if not connection.closed and not connection.invalidated:
-        connection.info[_USED] = True
+def identity_of(connection: Connection) -> str | None:
+    """Give which server a connection is to, and on which of its timelines; None where that cannot be told.
+
+    A server that was promoted may give a transaction's id a second time.
+    """
+    known: str | None = connection.info.get(_SERVER)
+    return known
 
 
 def is_demoted(context: ExceptionContext) -> bool:
@@ -79,8 +85,22 @@ def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         if not _has_word(driver):
             break
         await_(asyncio.sleep(0))
+    if _SERVER not in record.info:
+        record.info[_SERVER] = await_(_identity(driver))
     if _BASELINE not in record.info and any(_own_listeners(record)):
         record.info[_BASELINE] = await_(driver.fetch(_CURRENT))
+
+
+async def _identity(driver: Any) -> str | None:
+    with suppress(PostgresError):  # a standby has no timeline of its own, and some services hide theirs
+        known: str = await driver.fetchval(_IDENTITY)
+        return known
+    return None
+
+
+_IDENTITY: Final = """
+SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()
+"""
 
 
 def _has_word(driver: Any) -> bool:
@@ -111,7 +131,7 @@ _RESTORE: Final = "SELECT set_config(name, setting, false) FROM unnest($1::text[
 
 def _reset(dbapi_connection: Any, record: ConnectionPoolEntry, state: PoolResetState) -> None:
     """Take away what an application may have left, after its transaction and before anybody else comes."""
-    if not getattr(record, "info", {}).pop(_USED, False):  # a connection that was detached has no record
+    if not getattr(record, "info", {}).pop(USED, False):  # a connection that was detached has no record
         return
     if state.terminate_only or not state.asyncio_safe or dbapi_connection.driver_connection.is_closed():
         return

@@ -55,6 +55,40 @@ def connections_of(db_sess: AsyncSession) -> list[Connection]:
     return list({entry[0] for entry in transaction._connections.values()})  # pyright: ignore[reportPrivateUsage]
 
 
+_OPEN_TO_ALL: Final = "rowsmith_open_to_all"
+USED: Final = "rowsmith_used_by_application"
+"""In a connection's ``info``: statements of the application's own may have been sent on it."""
+
+
+def note_application(db_sess: AsyncSession) -> None:
+    """Say that the application may send statements of its own in the session, whose traces are to be taken away."""
+    db_sess.info[_OPEN_TO_ALL] = True
+    for connection in connections_of(db_sess):
+        if not (connection.closed or connection.invalidated):
+            connection.info[USED] = True
+
+
+def is_open_to_all(db_sess: AsyncSession) -> bool:
+    """Say whether the application may have sent statements of its own in the session."""
+    return bool(db_sess.info.get(_OPEN_TO_ALL))
+
+
+def drivers_of(db_sess: AsyncSession) -> list[Any]:
+    """Give the asyncpg connections that the session's innermost transaction uses."""
+    valid = (each for each in connections_of(db_sess) if not (each.closed or each.invalidated))
+    return [each.connection.driver_connection for each in valid if each.dialect.driver == "asyncpg"]
+
+
+def refuse_failed(db_sess: AsyncSession) -> None:
+    """Have nothing committed of a session in which a statement failed.
+
+    Raises:
+        TransactionAborted: one did.
+    """
+    if any(map(has_failed, connections_of(db_sess))):
+        raise TransactionAborted
+
+
 SESSION_ENDED = "this session is closed: work inside the block that opened it, or in a session of your own"
 
 

@@ -1,0 +1,206 @@
+"""COMMIT, and what became of it where its answer is lost.
+
+PostgreSQL knows of every recent transaction whether it was committed (``pg_xact_status``), so its id is asked for
+before COMMIT is sent. A transaction in which a statement failed does not say its id, so that nothing of it is taken for
+committed, whoever sent that statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from rowsmith.attempts import note_commit
+from rowsmith.deadline import remaining
+from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, TransactionError
+from rowsmith.execution.blame import blame, has_only_read
+from rowsmith.execution.execute import flush
+from rowsmith.execution.pool import identity_of
+from rowsmith.execution.transactions import connections_of, is_open_to_all, note_application, refuse_failed
+from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, translate
+from rowsmith.outcome import CommitOutcome, tell
+
+GRACE: Final = 1.0
+"""For how many seconds the answer to COMMIT is awaited by a call that is cancelled and has no deadline."""
+RESOLVING: Final = 2.0
+"""For how many seconds it is asked on other connections what became of a transaction."""
+
+
+class BlockSession(AsyncSession):
+    """The session of a block of rowsmith's: its ``commit()`` tells the truth, whoever calls it."""
+
+    async def commit(self) -> None:
+        """Commit, or say truthfully why nothing was.
+
+        Raises:
+            TransactionAborted: a statement failed and its error was swallowed, so that nothing is committed.
+            DatabaseUnavailable: the connection was lost, and nothing is committed.
+            CommitOutcomeUnknown: the answer was lost, and it could not be found out what became of it.
+            RepositoryError: what the database said to COMMIT, translated.
+            asyncio.CancelledError: the task was cancelled; it carries what became of the transaction.
+        """
+        if not self.in_transaction():
+            return
+        self._note_application()
+        await flush(self)
+        refuse_failed(self)
+        transaction = await _identified(self)
+        answer = await _answer(super().commit(), transaction)
+        outcome = await _outcome(self, transaction, answer)
+        if outcome is not CommitOutcome.NOT_COMMITTED:
+            note_commit()
+        _raise_told(self, answer, outcome)
+
+    async def rollback(self) -> None:
+        """Undo what was not committed."""
+        self._note_application()
+        await super().rollback()
+
+    async def close(self) -> None:
+        """Give the connection back; what was not committed is undone."""
+        self._note_application()
+        await super().close()
+
+    def _note_application(self) -> None:
+        if is_open_to_all(self):  # of a connection that was taken since, too
+            note_application(self)
+
+
+@dataclass(frozen=True)
+class _Transaction:
+    """What is known of a transaction before COMMIT: its id, and where that means something.
+
+    ``id`` is None where it has none yet, which a server that spreads its tables over others says of any.
+    """
+
+    id: str | None
+    server: str | None
+    engine: AsyncEngine
+    driver: Any
+
+
+@dataclass
+class _Answer:
+    """What came of sending COMMIT: nothing at all is success."""
+
+    failure: Exception | None = None
+    cancelled: asyncio.CancelledError | None = None
+
+
+async def _identified(session: AsyncSession) -> _Transaction | None:
+    """Ask for the id of the session's transaction; None where there is nothing to ask, or nothing was sent.
+
+    Raises:
+        TransactionAborted: a statement failed in it.
+        TransactionError: it was ended by a statement of the application's own.
+        DatabaseUnavailable: the connection is lost; COMMIT was not sent.
+    """
+    connections = connections_of(session)
+    if len(connections) != 1 or connections[0].dialect.driver != "asyncpg":
+        return None
+    adapter: Any = connections[0].connection.dbapi_connection
+    if adapter._transaction is None:
+        return None
+    driver = adapter.driver_connection
+    if not (driver.is_closed() or driver.is_in_transaction()):
+        raise TransactionError(
+            "the transaction was ended by a statement inside its block, and what became of it is not known here: "
+            "leave COMMIT and ROLLBACK to the block, or write session.commit() or session.rollback()"
+        )
+    try:
+        id = await driver.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+    except DATABASE_ERRORS as exc:
+        failure = DatabaseUnavailable() if driver.is_closed() else translate(exc)
+    else:
+        return _Transaction(id, identity_of(connections[0]), AsyncEngine(connections[0].engine), driver)
+    raise failure
+
+
+async def _answer(commit: Any, transaction: _Transaction | None) -> _Answer:
+    """Send COMMIT and wait for its answer, for some time also where the task is cancelled."""
+    sent, answer, until = asyncio.ensure_future(commit), _Answer(), None
+    loop = asyncio.get_running_loop()
+    while not sent.done() and (until is None or loop.time() < until):
+        try:
+            await asyncio.wait((sent,), timeout=None if until is None else until - loop.time())
+        except asyncio.CancelledError as exc:
+            answer.cancelled, left = answer.cancelled or exc, remaining()
+            until = until or loop.time() + (GRACE if left is None else left)
+    if not sent.done() and transaction is not None:
+        transaction.driver.terminate()  # and with it goes whoever waits for the answer
+    try:
+        await sent
+    except Exception as exc:  # noqa: BLE001 - told below
+        answer.failure = exc
+    return answer
+
+
+async def _outcome(session: AsyncSession, transaction: _Transaction | None, answer: _Answer) -> CommitOutcome:
+    if answer.failure is None:
+        return CommitOutcome.COMMITTED
+    if not (isinstance(answer.failure, DATABASE_ERRORS) and is_disconnect(answer.failure)):
+        return CommitOutcome.NOT_COMMITTED
+    with suppress(*DATABASE_ERRORS):
+        await session.rollback()  # nothing is left to be rolled back: the connection's place in the pool is free then
+    if transaction is None:
+        return CommitOutcome.UNKNOWN
+    if transaction.id is None:
+        return CommitOutcome.NOT_COMMITTED if has_only_read(session) else CommitOutcome.UNKNOWN
+    left = remaining()
+    return await _resolved(transaction, RESOLVING if left is None else min(left, RESOLVING))
+
+
+async def _resolved(transaction: _Transaction, seconds: float) -> CommitOutcome:
+    """Ask on other connections what became of a transaction, until it is known or the time is over."""
+    loop, delay = asyncio.get_running_loop(), 0.02
+    until = loop.time() + seconds
+    while loop.time() < until:
+        try:
+            async with asyncio.timeout_at(until):
+                found = await _ask(transaction)
+        except (*DATABASE_ERRORS, TimeoutError):
+            found = None
+        if found is not None:
+            return found
+        await asyncio.sleep(min(delay, max(0.0, until - loop.time())))
+        delay *= 2
+    return CommitOutcome.UNKNOWN
+
+
+_STATUS: Final = {"committed": CommitOutcome.COMMITTED, "aborted": CommitOutcome.NOT_COMMITTED}
+
+
+async def _ask(transaction: _Transaction) -> CommitOutcome | None:
+    """Give what a server says of a transaction; None while it is in progress."""
+    async with transaction.engine.connect() as connection:
+        asked = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
+        status: str | None = (await connection.execute(asked, {"id": transaction.id})).scalar()
+        if identity_of(_sync(connection)) != transaction.server:
+            return CommitOutcome.UNKNOWN  # another server, to which the id means nothing or something else
+    return None if status == "in progress" else _STATUS.get(status or "", CommitOutcome.UNKNOWN)
+
+
+def _sync(connection: AsyncConnection) -> Connection:
+    assert connection.sync_connection is not None  # noqa: S101 - it is open
+    return connection.sync_connection
+
+
+def _raise_told(session: AsyncSession, answer: _Answer, outcome: CommitOutcome) -> None:
+    if answer.cancelled is not None:
+        tell(answer.cancelled, outcome)
+        raise answer.cancelled
+    if outcome is CommitOutcome.COMMITTED:
+        return
+    if outcome is CommitOutcome.UNKNOWN:
+        raise CommitOutcomeUnknown from None
+    failure = answer.failure
+    if failure is None or not isinstance(failure, DATABASE_ERRORS):
+        raise failure or CommitOutcomeUnknown()
+    if is_disconnect(failure):
+        raise DatabaseUnavailable from None
+    raise translate(failure, blame(session, failure)) from None
