@@ -298,10 +298,14 @@ class TransactionError(RepositoryError):
 
 
 class ReadOnlyViolation(TransactionError):
-    """A write in a read-only session (SQLSTATE 25006, or unflushed changes at its end)."""
+    """A write in a read-only session (SQLSTATE 25006, or unflushed changes at its end).
+
+    ``is_demoted`` says that it is the server that takes no writes: the connections to it were given up.
+    """
 
     detail = "read_only"
     default_message = "this session is read-only: open begin_session() to write"
+    is_demoted: bool = False
 
 
 class TransactionAborted(TransactionError):

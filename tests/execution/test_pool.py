@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from rowsmith import Database, DatabaseUnavailable
-from rowsmith.testing import FaultProxy, WithFaults, WithTables, kill_backend
-from tenants import DomainRow
+from rowsmith import Database, DatabaseUnavailable, ReadOnlyViolation
+from rowsmith.embedded import EmbeddedPostgres
+from rowsmith.testing import FaultProxy, WithFaults, WithTables, kill_backend, tables
+from tenants import DomainRow, OwnedBy, ThingRepository, ThingRow
+from verbs import spec
 
 PID = sa.text("SELECT pg_backend_pid()")
 
@@ -98,3 +102,54 @@ async def _cancelled(db: Database, proxy: FaultProxy, *, frozen: bool) -> None:
     if not frozen:
         async with db.begin_session() as session:  # would wait an hour
             await session.execute(sa.text("SELECT pg_advisory_xact_lock(7)"))
+
+
+@asynccontextmanager
+async def demoted(database: Database) -> AsyncIterator[None]:
+    """Have the server take no writes from anybody for a while, connections that are there included."""
+    door = create_async_engine(database.engine.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    try:
+        async with door.connect() as connection:
+            await connection.execute(sa.text("SET default_transaction_read_only = off"))
+            await connection.execute(sa.text("ALTER SYSTEM SET default_transaction_read_only = on"))
+            await connection.execute(sa.text("SELECT pg_reload_conf()"))
+            await asyncio.sleep(0.5)
+            yield
+    finally:
+        async with door.connect() as connection:
+            await connection.execute(sa.text("SET default_transaction_read_only = off"))
+            await connection.execute(sa.text("ALTER SYSTEM RESET default_transaction_read_only"))
+            await connection.execute(sa.text("SELECT pg_reload_conf()"))
+            await asyncio.sleep(0.5)
+        await door.dispose()
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one row", "by COPY"])
+async def test_a_demoted_server_is_left_for_the_next(with_faults: WithFaults, database: Database, many: bool) -> None:
+    """Behind one address: the first write that it refuses gives all its connections up, and is made on the other."""
+    async with with_faults(ThingRow, pool_size=3, max_overflow=0) as (db, proxy), EmbeddedPostgres() as promoted:
+        url = promoted.create_database(database.engine.url.database or "")
+        new = Database.from_url(url)
+        async with tables(new, ThingRow):
+            await warm(db, 3)
+            async with demoted(database):
+                proxy.redirect(url)
+                things = ThingRepository(db)
+                if many:
+                    await things.batch_create([spec(id) for id in range(1, 4)], scope=OwnedBy("a"))
+                else:
+                    await things.create(spec(1), scope=OwnedBy("a"))
+                assert await ThingRepository(new).count(OwnedBy("a")) == (3 if many else 1)
+                for _ in range(4):  # whichever connection: none to the old server is left
+                    assert await things.count(OwnedBy("a")) == (3 if many else 1)
+        await new.dispose()
+
+
+async def test_a_write_in_a_read_only_session_gives_no_connection_up(db: Database) -> None:
+    """The server is the same, and so is the connection: it is the session that is wrong."""
+    first = await pid(db)
+    with pytest.raises(ReadOnlyViolation) as caught:
+        async with db.begin_readonly_session() as session:
+            await session.execute(sa.insert(DomainRow).values(name="a"))
+    assert not caught.value.is_demoted
+    assert await pid(db) == first

@@ -17,7 +17,7 @@ from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
 from rowsmith.execution.blame import remember
 from rowsmith.execution.execute import flush
 from rowsmith.execution.origin import Origin
-from rowsmith.execution.transactions import mark_failed
+from rowsmith.execution.transactions import mark_failed, note_demotion
 from rowsmith.execution.translate import DATABASE_ERRORS, translate
 
 T = TypeVar("T")
@@ -47,6 +47,8 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
         connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
         return await work(await _begun(connection))
     except DATABASE_ERRORS as exc:
+        if connection is not None and connection.sync_connection is not None and not connection.invalidated:
+            note_demotion(connection.sync_connection, exc)
         failure = translate(exc, origin)
         if await _note_failure(connection, lost=False) and isinstance(failure, (DatabaseFault, ConcurrentUse)):
             failure = DatabaseUnavailable(facts=failure.facts)  # asyncpg says this and that of a closed connection

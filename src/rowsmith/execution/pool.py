@@ -23,7 +23,6 @@ from typing import Any, Final
 
 from asyncpg import PostgresError
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolResetState
 from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
@@ -64,17 +63,6 @@ def identity_of(connection: Connection) -> str | None:
     """
     known: str | None = connection.info.get(_SERVER)
     return known
-
-
-def is_demoted(context: ExceptionContext) -> bool:
-    """Say whether a write was refused (25006) because the server takes none, from whomever."""
-    if getattr(context.original_exception, "sqlstate", None) != "25006" or context.connection is None:
-        return False
-    driver: Any = getattr(context.connection.connection, "driver_connection", None)
-    if driver is None or driver.is_closed():
-        return False
-    settings = driver.get_settings()  # as the server reports them, unasked
-    return "on" in (getattr(settings, name, None) for name in ("in_hot_standby", "default_transaction_read_only"))
 
 
 def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:

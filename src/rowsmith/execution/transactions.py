@@ -134,10 +134,39 @@ def came_from_database(failure: BaseException) -> bool:
 _MARK: Final = "_rowsmith_from_database"
 
 
+def was_demoted(failure: BaseException) -> bool:
+    """Say whether a statement was refused by a server that takes no writes, whose connections were given up."""
+    return hasattr(failure, _DEMOTED)
+
+
+_DEMOTED: Final = "_rowsmith_demoted"
+
+
 def _remember(context: ExceptionContext) -> None:
     setattr(context.original_exception, _MARK, True)
-    if context.connection is not None:
-        mark_failed(context.connection)
+    if context.connection is None:
+        return
+    mark_failed(context.connection)
+    driver_error = getattr(context.original_exception, "driver_exception", None)
+    if getattr(driver_error, "sqlstate", None) == "25006" and _is_demoted(context.connection):
+        setattr(driver_error, _DEMOTED, True)
+        context.is_disconnect = True  # so that every connection made until now is given up
+
+
+def note_demotion(connection: Connection, failure: BaseException) -> None:
+    """Give every connection up that was made until now, where a server takes no writes; of statements unseen above."""
+    if getattr(failure, "sqlstate", None) == "25006" and _is_demoted(connection):
+        setattr(failure, _DEMOTED, True)
+        connection.engine.pool._invalidate(connection.connection, failure)  # pyright: ignore[reportPrivateUsage]
+
+
+def _is_demoted(connection: Connection) -> bool:
+    """Say whether the server takes no writes from anybody, as it reports unasked."""
+    driver: Any = connection.connection.driver_connection
+    if driver is None or driver.is_closed():
+        return False
+    settings = driver.get_settings()
+    return "on" in (getattr(settings, name, None) for name in ("in_hot_standby", "default_transaction_read_only"))
 
 
 def _release(connection: Connection, name: str, _: None) -> None:

@@ -29,6 +29,7 @@ from rowsmith.errors import RepositoryError, made
 from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.kinds import RAISED, Kind, kind_of_class, kind_of_sqlite, kind_of_sqlstate
 from rowsmith.execution.origin import UNKNOWN, Origin
+from rowsmith.execution.transactions import was_demoted
 from rowsmith.mapping.constraints import column_names, only_reference_from, only_reference_to, refers_to
 
 _DRIVER_ERRORS = (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, sqlite3.Error)
@@ -81,6 +82,8 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
     error = violation(kind, _message(kind, driver, broken), broken, origin, _codes(driver))
     if isinstance(error, RepositoryError):
         error.facts = replace(error.facts, sqlstate=getattr(driver, "sqlstate", None))
+    if isinstance(error, errors.ReadOnlyViolation):
+        error.is_demoted = was_demoted(driver)
     return error
 
 

@@ -20,6 +20,7 @@ from rowsmith.errors import (
     InvalidValue,
     LockNotAvailable,
     PoolExhausted,
+    ReadOnlyViolation,
     SerializationFailure,
     kind_of,
 )
@@ -127,9 +128,9 @@ class RetryPolicy(Policy):
     """Tries a call again after a failure of which it is certain that nothing was kept.
 
     Retried are a serialization failure or a deadlock (also as the answer to COMMIT), and a database that could not be
-    reached, or was lost before COMMIT was sent. What ``also`` names may be. Nothing else ever is: no constraint, no
-    bad input, no exhausted pool, no cancellation, no deadline, no error of the application's own, and above all no
-    COMMIT whose answer was lost.
+    reached, or was lost before COMMIT was sent; and once, a write that a server refused because it was demoted. What
+    ``also`` names may be. Nothing else ever is: no constraint, no bad input, no exhausted pool, no cancellation, no
+    deadline, no error of the application's own, and above all no COMMIT whose answer was lost.
 
     A try is the whole call, on a session of its own. So nothing is retried inside a unit of work or a session that is
     around the call, nor once a part of the call was committed, nor by the inner one of two policies.
@@ -190,12 +191,16 @@ class RetryPolicy(Policy):
             return False
         if isinstance(failure, (SerializationFailure, DeadlockDetected, DatabaseUnavailable)):
             return True
+        if isinstance(failure, ReadOnlyViolation):
+            return failure.is_demoted
         return isinstance(failure, tuple(OPT_IN[code] for code in self.args.also))
 
     def _stops(self, state: RetryCallState) -> bool:
         failure = state.outcome.exception() if state.outcome else None
         usual = TRIES_TO_SERIALIZE if isinstance(failure, SerializationFailure) else TRIES
         most = usual if self.args.max_retries is None else self.args.max_retries + 1
+        if isinstance(failure, ReadOnlyViolation):
+            most = min(most, 2)  # once, on a new connection: the server behind it is another one, or it is not
         return state.attempt_number >= most or self._too_late(state) or not self._spend(failure)
 
     def _earn(self) -> None:

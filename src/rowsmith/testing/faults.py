@@ -129,6 +129,10 @@ class FaultProxy:
         """Send the next statement that matches on after some seconds only."""
         self._add(Kind.DELAY, statement, times, seconds)
 
+    def redirect(self, url: URL | str) -> None:
+        """Have new connections go to another server, as an address does that fails over; those there are stay."""
+        self._target = make_url(url)
+
     def freeze(self) -> None:
         """Let nothing through in either direction; connections stay, and new ones are taken and not served."""
         self._flows.clear()
