@@ -144,6 +144,12 @@ def tenants(session: nox.Session) -> None:
 
 
 @nox.session
+def cancels(session: nox.Session) -> None:
+    """Cancel every verb where it waits; takes at how many of its suspension points, 0 for all of them."""
+    prove(session, "tests/test_cancellations.py", {"ROWSMITH_CANCELS": "0"})
+
+
+@nox.session
 def deadlocks(session: nox.Session) -> None:
     """Send overlapping, shuffled batches from eight tasks; takes how many."""
     prove(session, "tests/test_batch_deadlocks.py", {"ROWSMITH_DEADLOCK_BATCHES": "10000"})

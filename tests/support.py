@@ -27,3 +27,8 @@ def count_statements(db: Database) -> Iterator[list[str]]:
         yield sent
     finally:
         event.remove(db.engine.sync_engine, "before_cursor_execute", note)
+
+
+def checked_out(db: Database) -> int:
+    """Count the connections that are not in the pool."""
+    return db.engine.pool.checkedout()  # type: ignore[attr-defined,no-any-return]

@@ -29,6 +29,7 @@ from rowsmith import (
     TransactionAborted,
 )
 from rowsmith.testing import WithTables, tables
+from support import checked_out
 from tenants import DomainRow, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow, MemberRow, groups_in, stored
 
 COUNT = sa.select(sa.func.count()).select_from(GroupRow)
@@ -50,10 +51,6 @@ async def db(any_tables: WithTables) -> AsyncIterator[Database]:
 
 async def names(db: Database) -> list[str]:
     return [row[0] for row in await stored(db, sa.select(GroupRow.name).order_by(GroupRow.id))]
-
-
-def checked_out(db: Database) -> int:
-    return db.engine.pool.checkedout()  # type: ignore[attr-defined,no-any-return]
 
 
 async def test_a_session_commits_on_exit(db: Database) -> None:
