@@ -21,6 +21,7 @@ ORDER = [
     "relations",
     "extent",
     "ties",
+    "names",
     "orders",
     "mapping",
     "scope",

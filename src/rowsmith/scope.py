@@ -54,6 +54,7 @@ from rowsmith.extent import Extent, extent
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import column_type
 from rowsmith.mapping.writes import storable
+from rowsmith.names import sql_name
 from rowsmith.ties import loose_ties
 
 logger = logging.getLogger("rowsmith.scope")
@@ -275,7 +276,7 @@ class Limits:
         """
         names = {info.columns[name].name for name in written} | info.written_unasked
         kept = [condition for condition in self.conditions if not _reads(condition, names)]
-        return conjunction(kept).is_(true()).label("rowsmith_inside") if kept else None
+        return conjunction(kept).is_(true()).label(sql_name("inside")) if kept else None
 
     def must_verify(self, written: Iterable[str], info: RowInfo[Any]) -> bool:
         """Say whether writing these attributes could take a row out of the scope unseen."""

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import Executable, Result
+from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import TransactionError
+from rowsmith.execution.apart import apart
 from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, is_closed
@@ -61,7 +63,10 @@ async def send(
         await flush(db_sess, origin)
     try:
         told: Any = {"execution_options": {**_FRESH, **(options or {})}, "bind_arguments": origin.binds}
-        return await db_sess.execute(statement, parameters, **told)
+        try:
+            return await db_sess.execute(statement, parameters, **told)
+        except CompileError:
+            return await db_sess.execute(apart(statement), parameters, **told)
     except Exception as exc:  # noqa: BLE001 - as above
         failure = translate_any(exc, origin)
         if is_closed(db_sess):

@@ -26,6 +26,7 @@ from rowsmith.mapping.fields import Source, Stored, Wanted, hold, sources, wante
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
+from rowsmith.names import sql_name
 from rowsmith.relations import over, own_row
 
 Record: TypeAlias = Sequence[Any]
@@ -185,7 +186,7 @@ class _Draft:
             case Expr():
                 keep_to_row(source.resolve(), level.info, f"{into.__name__}.{name}")
                 hold(level.info, into, name, source)
-                return _column(self._append(_placed(level, source).label(f"{name}_{len(self.selects)}")))
+                return _column(self._append(_placed(level, source).label(sql_name(f"{name}_{len(self.selects)}"))))
             case Aggregate():
                 raise MappingError(f"{into.__name__}.{name} is an aggregate: give this class to aggregate(...)")
             case Nested():
@@ -262,7 +263,7 @@ def _joined_over(reached: AnySelect, relationship: Any, entity: Any, order: list
 
 
 def _labelled(keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
-    return [key.label(f"rowsmith_parent_{place}") for place, key in enumerate(keys)]
+    return [key.label(sql_name(f"parent_{place}")) for place, key in enumerate(keys)]
 
 
 def _column(place: int) -> Make:

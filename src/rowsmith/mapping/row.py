@@ -19,6 +19,7 @@ from typing_extensions import TypeVar
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping.parts import Part, lineage, parts_of
 from rowsmith.mapping.types import DIALECTS, Check, Travel, column_type, stored_form, stores_none
+from rowsmith.names import PREFIX, is_own
 
 TRow = TypeVar("TRow")
 TRow_co = TypeVar("TRow_co", covariant=True)
@@ -355,6 +356,8 @@ def _row_info(row: type[Any]) -> RowInfo[Any]:
     except NoInspectionAvailable:
         raise MappingError(f"{_name(row)} is no mapped class: give a SQLAlchemy row such as GroupRow") from None
     parts = parts_of(mapper)
+    for part in parts:
+        _keep_apart(row, part.table)
     stored = dict(_stored(mapper))
     names = {column: name for name, columns in stored.items() for column in columns}
     return RowInfo(
@@ -374,6 +377,12 @@ def _stored(mapper: Mapper[Any]) -> Iterator[tuple[str, tuple[Column[Any], ...]]
         columns: Any = mapper.get_property(name).columns  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(columns[0], Column):  # a column_property is among them
             yield name, tuple(columns)
+
+
+def _keep_apart(row: type[Any], table: Table) -> None:
+    for name in (table.name, *(name for column in table.columns for name in (column.name, column.key))):
+        if is_own(name):
+            raise MappingError(f"{_name(row)}: {name} begins with {PREFIX!r}, as rowsmith's own names in SQL do")
 
 
 def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:

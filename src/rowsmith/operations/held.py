@@ -41,6 +41,7 @@ from rowsmith.errors import (
 )
 from rowsmith.execution.kinds import kind_of_key
 from rowsmith.mapping import RowInfo
+from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter, given_arrays, given_values
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS
 from rowsmith.operations.arrays.unnest import PLACE
@@ -134,7 +135,7 @@ class NewRows:
     def _outside(self, places: Sequence[int], dialect: Dialect) -> Select[Any]:
         info, block = self.call.info, self._block
         given = {
-            name: Parameter(f"v{number}", info.columns[name].type, [values[place] for place in places])
+            name: Parameter(sql_name(f"value_{number}"), info.columns[name].type, [values[place] for place in places])
             for number, (name, values) in enumerate(block.columns.items())
         }
         number, arrays = Parameter(PLACE, Integer(), places), self._fits_arrays(dialect)

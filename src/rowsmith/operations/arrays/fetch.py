@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Select
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.compiler import ExpandedState
 from sqlalchemy.sql.dml import UpdateBase
@@ -16,6 +17,7 @@ from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import InvalidValue
 from rowsmith.execution import DATABASE_ERRORS, Origin
+from rowsmith.execution.apart import apart
 from rowsmith.execution.driver import use_driver
 from rowsmith.execution.records import fetch_records
 
@@ -34,7 +36,7 @@ class ArrayStatement:
         Raises:
             InvalidValue: a stored value is none of its column's type.
         """
-        compiled: Any = self.statement.compile(dialect=self.dialect)
+        compiled = self._compiled()
         expanded = compiled.construct_expanded_state(self.arrays)
         # Without a name, so that nothing of it stays behind on the server's side of a connection pooler.
         prepared = await driver.prepare(expanded.statement, name="")
@@ -45,6 +47,12 @@ class ArrayStatement:
         oids = [attribute.type.oid for attribute in prepared.get_attributes()]
         columns = zip(*records, strict=True)
         return [_read_as(*column, self.dialect) for column in zip(types, oids, columns, strict=True)]
+
+    def _compiled(self) -> Any:
+        try:
+            return self.statement.compile(dialect=self.dialect)
+        except CompileError:
+            return apart(self.statement).compile(dialect=self.dialect)
 
 
 Fetching: TypeAlias = Callable[[AsyncSession, Origin, ArrayStatement], Awaitable[Sequence[Sequence[Any]]]]

@@ -11,6 +11,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType, TypeEngine
 
+from rowsmith.names import PARAMETER, sql_name
 from rowsmith.operations.arrays.wire import (
     BoundItem,
     array_type,
@@ -21,7 +22,7 @@ from rowsmith.operations.arrays.wire import (
     unpacked,
 )
 
-NAME = "given"
+NAME = sql_name("given")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def given_arrays(
     made = dict(arrays or {})
     for parameter in parameters:
         items = array_values(parameter.type, parameter.values, dialect)
-        made[parameter.name] = bindparam(None, items, type_=array_type(parameter.type), unique=True)
+        made[parameter.name] = bindparam(PARAMETER, items, type_=array_type(parameter.type), unique=True)
     return func.unnest(*made.values()).table_valued(*map(column, made)).render_derived(name=name)
 
 
@@ -67,11 +68,12 @@ def given_values(parameters: Sequence[Parameter], dialect: Dialect, name: str = 
     is: a row of NULLs does, and is left out again. A cast of each value would cut what is too long.
     """
     made = [_plain_json(parameter, dialect) for parameter in parameters]
-    rows = list(zip(*map(_bound_nulls, made), strict=True))
+    rows = list(zip(*map(_parameters, made), strict=True))
     columns = [column(parameter.name, parameter.type) for parameter in made]
     if dialect.name != "postgresql":
         return values(*columns, name=name).data(rows).cte(name)
-    typed = values(*columns, name="typed").data([tuple(_typed_null(parameter.type) for parameter in made), *rows])
+    nulls = tuple(_typed_null(parameter.type) for parameter in made)
+    typed = values(*columns, name=sql_name("typed")).data([nulls, *rows])
     return select(*typed.c).where(typed.c[made[0].name].is_not(None)).cte(name)
 
 
@@ -79,12 +81,9 @@ def _typed_null(kind: TypeEngine[Any]) -> ColumnElement[Any]:
     return null() if isinstance(kind, NullType) else sql_cast(null(), kind)
 
 
-def _bound_nulls(parameter: Parameter) -> list[Any]:
-    """Have None bound as any value is: SQLAlchemy would write NULL, past what the type makes of None."""
-    return [
-        bindparam(None, None, type_=parameter.type, unique=True) if value is None else value
-        for value in parameter.values
-    ]
+def _parameters(parameter: Parameter) -> list[Any]:
+    """Bind each value by itself, None too: SQLAlchemy would write NULL, past what the type makes of None."""
+    return [bindparam(PARAMETER, value, type_=parameter.type, unique=True) for value in parameter.values]
 
 
 def _plain_json(parameter: Parameter, dialect: Dialect) -> Parameter:

@@ -14,6 +14,7 @@ from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.execution import Origin
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Travel, column_type, stored_form
+from rowsmith.names import PARAMETER, sql_name
 from rowsmith.operations.arrays.wire import fits_array, has_sql, plain_numbers, uncut
 
 SQLITE_PARAMETERS = 30_000
@@ -23,6 +24,13 @@ MAX_CHUNK: Final = 2**31 - 1
 """The most rows of a chunk: what the driver's cursor and PostgreSQL's LIMIT both take."""
 
 Key = tuple[Any, ...]
+
+_NAME = sql_name("keys")
+
+
+def key_name(place: int) -> str:
+    """Give the name of a part of the key where keys are sent as a table."""
+    return sql_name(f"key_{place}")
 
 
 def check_chunk_size(size: object) -> None:
@@ -156,8 +164,9 @@ def columns_condition(
     if len(columns) == 1:
         return columns[0].in_([key[0] for key in keys])
     if any(has_sql(one.type, dialect) for one in columns):  # which SQLAlchemy leaves out of a list of tuples
-        given = values(*(column(f"k{place}", one.type) for place, one in enumerate(columns)), name="given")
-        return tuple_(*columns).in_(select(given.data(list(keys)).cte("given")))
+        named = (column(key_name(place), one.type) for place, one in enumerate(columns))
+        given = values(*named, name=_NAME).data(list(keys))
+        return tuple_(*columns).in_(select(given.cte(_NAME)))
     return tuple_(*columns).in_([tuple(key) for key in keys])
 
 
@@ -172,14 +181,14 @@ def array_of(info: RowInfo[object], name: str, values: Sequence[object]) -> Any:
 
 def array_parameter(kind: TypeEngine[Any], values: Sequence[object]) -> Any:
     """Give values of a type as a single array parameter."""
-    return bindparam(None, list(plain_numbers(values)), type_=ARRAY(uncut(kind)), unique=True)
+    return bindparam(PARAMETER, list(plain_numbers(values)), type_=ARRAY(uncut(kind)), unique=True)
 
 
 def in_arrays(columns: Sequence[ColumnElement[Any]], arrays: Sequence[Any]) -> ColumnElement[bool]:
     """Give the condition that the values of some columns, together, stand at one place of as many arrays."""
     if len(arrays) == 1:
         return columns[0] == any_(arrays[0])
-    names = [f"k{i}" for i in range(len(arrays))]
+    names = [key_name(i) for i in range(len(arrays))]
     parts: list[Any] = [column(name) for name in names]
-    given = func.unnest(*arrays).table_valued(*parts).render_derived(name="given")
+    given = func.unnest(*arrays).table_valued(*parts).render_derived(name=_NAME)
     return tuple_(*columns).in_(select(*(given.c[name] for name in names)))

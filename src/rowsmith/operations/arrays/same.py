@@ -12,11 +12,12 @@ from sqlalchemy.types import TypeEngine
 
 from rowsmith.conditions import limited
 from rowsmith.mapping.types import column_type
+from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter, given_values
-from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_parameter
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_parameter, key_name
 from rowsmith.operations.arrays.wire import fits_array
 
-PLACE = "place"
+PLACE, NUMBER = sql_name("place"), sql_name("number")
 
 
 def are_exact(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:
@@ -55,15 +56,15 @@ def comparisons(
     size = max(len(given), len(stored)) if arrays else SQLITE_PARAMETERS // (2 * (len(columns) + 1))
     for first in range(0, len(given), size):
         for second in range(0, len(stored), size):
-            left = table("given", columns, given[first : first + size], dialect)
-            right = table("stored", columns, stored[second : second + size], dialect)
+            left = table(sql_name("given"), columns, given[first : first + size], dialect)
+            right = table(sql_name("stored"), columns, stored[second : second + size], dialect)
             places = select(left.c[PLACE] + first, right.c[PLACE] + second)
             yield limited(places, *_equal(columns, left, right))
 
 
 def _equal(columns: Sequence[ColumnElement[Any]], left: FromClause, right: FromClause) -> list[ColumnElement[bool]]:
     return [
-        collated(left.c[f"k{part}"], column.type) == collated(right.c[f"k{part}"], column.type)
+        collated(left.c[key_name(part)], column.type) == collated(right.c[key_name(part)], column.type)
         for part, column in enumerate(columns)
     ]
 
@@ -76,13 +77,13 @@ def collated(key: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
 
 def _unnested(name: str, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], dialect: Dialect) -> FromClause:
     arrays = [array_parameter(one.type, [key[part] for key in keys]) for part, one in enumerate(columns)]
-    parts: list[Any] = [column(f"k{part}", one.type) for part, one in enumerate(columns)]
-    given = func.unnest(*arrays).table_valued(*parts, with_ordinality="number").render_derived(name=name)
+    parts: list[Any] = [column(key_name(part), one.type) for part, one in enumerate(columns)]
+    given = func.unnest(*arrays).table_valued(*parts, with_ordinality=NUMBER).render_derived(name=name)
     # A subquery, so that the number is the place, counted from nought, as in the other form.
-    chosen: list[Any] = [*(given.c[part.name] for part in parts), (given.c.number - 1).label(PLACE)]
+    chosen: list[Any] = [*(given.c[part.name] for part in parts), (given.c[NUMBER] - 1).label(PLACE)]
     return select(*chosen).subquery(f"{name}_keys")
 
 
 def _listed(name: str, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], dialect: Dialect) -> FromClause:
-    parts = [Parameter(f"k{part}", one.type, [key[part] for key in keys]) for part, one in enumerate(columns)]
+    parts = [Parameter(key_name(part), one.type, [key[part] for key in keys]) for part, one in enumerate(columns)]
     return given_values([Parameter(PLACE, Integer(), range(len(keys))), *parts], dialect, name)

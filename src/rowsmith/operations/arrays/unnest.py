@@ -10,10 +10,11 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from rowsmith.mapping import RowInfo
+from rowsmith.names import sql_name
 from rowsmith.operations.arrays.binding import unbindable
 from rowsmith.operations.arrays.wire import array_type, array_values, unpacked
 
-PLACE = "rowsmith_place"
+PLACE = sql_name("place")
 """The column of ``unnest ... WITH ORDINALITY`` that numbers the rows of the input, from one."""
 
 
@@ -22,7 +23,7 @@ class Unnested:
 
     def __init__(self, info: RowInfo[object], names: Sequence[str]) -> None:
         self.info, self.names = info, tuple(names)
-        self.parameters = {name: f"rowsmith_{place}" for place, name in enumerate(self.names)}
+        self.parameters = {name: sql_name(f"column_{place}") for place, name in enumerate(self.names)}
         self.table = self._table()
 
     def _table(self) -> TableValuedAlias:
@@ -31,7 +32,7 @@ class Unnested:
         ]
         columns: list[Any] = [column(self.info.columns[name].name) for name in self.names]
         rows = func.unnest(*arrays).table_valued(*columns, with_ordinality=PLACE)
-        return rows.render_derived(name="given")
+        return rows.render_derived(name=sql_name("given"))
 
     def __getitem__(self, name: str) -> ColumnElement[Any]:
         """Give the expression of one attribute's values, in the type of its column."""

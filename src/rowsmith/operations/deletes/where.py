@@ -38,6 +38,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, kind_of
 from rowsmith.execution import execute, execute_writing, transact
 from rowsmith.execution.driver import give_up
+from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
 from rowsmith.operations.deletes.joined import remove_parts
@@ -46,7 +47,7 @@ from rowsmith.operations.in_step import forget
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import PurgeReport
-from rowsmith.operations.updates.statement import locked_in_key_order, place_and_part
+from rowsmith.operations.updates.statement import PART, PLACE, locked_in_key_order, place_and_part
 from rowsmith.scope import SearchScope
 
 BeginSession: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncSession]]
@@ -57,9 +58,7 @@ PURGE_WHERE = "purge_where"
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 """Seconds between two passes that met nothing but locked rows: doubled from the one up to the other."""
 
-LIMIT, AFTER = "rowsmith_limit", "rowsmith_after_"
-
-PLACE, PART = "rowsmith_place", "rowsmith_part"
+LIMIT, AFTER = sql_name("limit"), sql_name("after_")
 
 LONGEST_PAUSE = 86_400
 """Seconds between two chunks at most: a day."""
@@ -274,10 +273,10 @@ class Doomed:
         """
         info, (place, part) = self.info, place_and_part(self.info.table)
         keys = self.keys(first=first).add_columns(place.label(PLACE), part.label(PART))
-        locked = keys.with_for_update(skip_locked=True).cte("locked")
+        locked = keys.with_for_update(skip_locked=True).cte(sql_name("locked"))
         here = place == any_(func.array(select(locked.c[PLACE]).scalar_subquery()))
         these = tuple_(place, part).in_(select(locked.c[PLACE], locked.c[PART])).is_(true())
-        gone = limited(delete(info.table), here, these).returning(literal(1).label("one")).cte("gone")
+        gone = limited(delete(info.table), here, these).returning(place.label(PLACE)).cte(sql_name("gone"))
         last = [locked.c[info.columns[name].name] for name in info.primary_key]
         numbers = [select(func.count()).select_from(table).scalar_subquery() for table in (gone, locked)]
         return select(*numbers, *last).order_by(*(key.desc() for key in last)).limit(1)

@@ -17,6 +17,7 @@ from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.target import insertable
+from rowsmith.names import sql_name
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import ArrayStatement, Fetching, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import is_tellable, key_chunks, keys_condition
@@ -235,7 +236,7 @@ class Insertion:
             return None
         if not makers or chunk.size == 1:
             return {}
-        series = func.generate_series(1, chunk.size).table_valued("n")
+        series = func.generate_series(1, chunk.size).table_valued(sql_name("number"))
         made = (await self.call.execute(select(*makers.values()).select_from(series))).all()
         return dict(zip(makers, zip(*made, strict=True), strict=True))
 
@@ -281,13 +282,13 @@ class Insertion:
 def json_marks(info: RowInfo[object], names: Iterable[str], dialect: Dialect) -> dict[Any, Any]:
     """Give parameters for the JSON columns, whose None SQLAlchemy would take for the JSON literal ``null``."""
     columns = (info.columns[name] for name in names)
-    return {c: bindparam(f"{c.key}_", type_=BoundItem(c.type)) for c in columns if is_json(c.type, dialect)}
+    return {c: bindparam(sql_name(c.key), type_=BoundItem(c.type)) for c in columns if is_json(c.type, dialect)}
 
 
 def many_parameters(info: RowInfo[object], block: Block, dialect: Dialect) -> list[dict[str, Any]]:
     """Give one mapping a row, for an INSERT of SQLAlchemy's with :func:`json_marks` among its values."""
     marked = [name for name in block.columns if is_json(info.columns[name].type, dialect)]
-    keys = [f"{info.columns[name].key}{'_' if name in marked else ''}" for name in block.columns]
+    keys = [sql_name(info.columns[name].key) if name in marked else info.columns[name].key for name in block.columns]
     values = {name: bound(info.columns[name].type, block.columns[name], dialect) for name in marked}
     rows = Block({**block.columns, **values}, block.types, block.size).rows()
     return [dict(zip(keys, row, strict=True)) for row in rows]

@@ -14,6 +14,7 @@ from rowsmith.conditions import Condition, condition_list, given_conditions, lim
 from rowsmith.errors import InvalidPagination
 from rowsmith.filters import Filter
 from rowsmith.mapping.layout import AnySelect, Record
+from rowsmith.names import sql_name
 from rowsmith.operations.call import TData, TRow
 from rowsmith.operations.entity import Entity
 from rowsmith.orders import Order, OrderTerm, order_list, order_terms
@@ -103,7 +104,7 @@ class Search(Generic[TRow, TData]):
 
     def counted(self, cap: int | None = None) -> Select[int]:
         """Give the SELECT of how many rows the search is about, over the whole of it as a subquery."""
-        rows = self.selected(literal(1).label("one"))
+        rows = self.selected(literal(1).label(sql_name("one")))
         return select(func.count()).select_from((rows if cap is None else rows.limit(cap)).subquery())
 
     def cut(self, fetched: Sequence[Record]) -> Window[Record]:
@@ -158,7 +159,7 @@ class Search(Generic[TRow, TData]):
             place = own.get(hash(term.expression))
             places.append(len(self.entity.shape.selects) + len(extra) if place is None else place)
             if place is None:
-                extra.append(term.expression.label(f"rowsmith_key_{len(extra)}"))
+                extra.append(term.expression.label(sql_name(f"key_{len(extra)}")))
         return tuple(places), tuple(extra)
 
 

@@ -12,6 +12,7 @@ from rowsmith.errors import InvalidValue, ScopeMismatch
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.mapping.parts import Part
+from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, key_chunks
 from rowsmith.operations.call import Call
 from rowsmith.operations.held import refused_change, scope_first
@@ -57,7 +58,7 @@ async def _write(
     info = call.info
     first = across(info, values)
     extra = [
-        type_coerce(value, info.columns[name].type).label(f"rowsmith_{place}")
+        type_coerce(value, info.columns[name].type).label(sql_name(f"value_{place}"))
         for place, (name, value) in enumerate(first.items())
     ]
     records = await locked(call, conditions, extra, key_share=_keeps_unique_keys(info, values))

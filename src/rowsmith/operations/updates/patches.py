@@ -14,6 +14,7 @@ from sqlalchemy.types import NullType
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import belongs_to, checked_values, tied
+from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter
 from rowsmith.operations.blocks.checks import check_column, keep_class
 from rowsmith.state import UNSET, Unset, settled
@@ -47,7 +48,7 @@ class Patches:
             if any(issubclass(kind, ClauseElement) for kind in set(map(type, column))):
                 assigned[name] = self._expression(name, column, parameters, arrays=arrays)
             else:
-                parameters.append(Parameter(f"v{len(parameters)}", self.info.columns[name].type, column))
+                parameters.append(Parameter(sql_name(f"value_{len(parameters)}"), self.info.columns[name].type, column))
                 assigned[name] = parameters[-1].reference(arrays=arrays)
         return assigned, parameters
 
@@ -106,7 +107,7 @@ class Patches:
             if literals.count(literals[0]) < self.size:
                 self._same_forms(name, list(map(tuple, literals)) if bind.expanding else [])  # IN (...)
                 kind = self.info.columns[name].type if isinstance(bind.type, NullType) else bind.type
-                parameters.append(Parameter(f"v{len(parameters)}", kind, literals))
+                parameters.append(Parameter(sql_name(f"value_{len(parameters)}"), kind, literals))
                 lifted[id(bind)] = parameters[-1].reference(arrays=arrays)
         traverse: Callable[..., ColumnElement[Any]] = cast("Any", visitors).replacement_traverse
 

@@ -37,10 +37,12 @@ from sqlalchemy.sql.dml import ReturningDelete
 
 from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.execution.apart import apart
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.constraints import unique_keys_of
+from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import NAME, Parameter, given_arrays, given_values
-from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, keys_condition
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, key_name, keys_condition
 from rowsmith.operations.arrays.same import collated
 from rowsmith.operations.blocks.gate import Gate
 from rowsmith.operations.call import TData, TRow
@@ -49,9 +51,9 @@ from rowsmith.operations.updates.version import next_version
 
 TMade = TypeVar("TMade")
 
-VERSION = "version"
+VERSION = sql_name("version")
 
-PLACE, PART = "place", "part"
+PLACE, PART = sql_name("place"), sql_name("part")
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,18 @@ class Targets(Generic[TRow, TData]):
 
     def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that takes key after key, in their order, and locks its row."""
-        table = self._given([*self._version_parameter(), *parameters], "sent")
-        order = [collated(table.c[f"k{place}"], item.type) for place, item in enumerate(self.entity.info.key_columns)]
-        ordered = select(*table.c).order_by(*order).subquery("ordered")
-        row = self._found(*self._same(ordered)).with_for_update(**locks).correlate(ordered).lateral("found")
+        table = self._given([*self._version_parameter(), *parameters], sql_name("sent"))
+        keys = enumerate(self.entity.info.key_columns)
+        order = [collated(table.c[key_name(place)], item.type) for place, item in keys]
+        ordered = select(*table.c).order_by(*order).subquery(sql_name("ordered"))
+        row = self._found(*self._same(ordered)).with_for_update(**locks).correlate(ordered).lateral(sql_name("found"))
         values = [ordered.c[parameter.name] for parameter in parameters]
         return select(row.c[PLACE], row.c[PART], *values).select_from(ordered.join(row, true()))
 
     def _found(self, *matched: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of places; that the conditions be TRUE is a form which no index could be chosen for."""
-        hidden = [conjunction(self.conditions).is_(true())] if self.conditions else []
+        # In a CTE, where nothing looks for parameters that are called as what is written.
+        hidden = [apart(conjunction(self.conditions).is_(true()))] if self.conditions else []
         place, part = place_and_part(self.entity.info.table)
         return limited(select(place.label(PLACE), part.label(PART)), *matched, *hidden)
 
@@ -182,7 +186,7 @@ class Targets(Generic[TRow, TData]):
         """The parameters of the keys, each sent once however often it stands in the statement."""
         info = self.entity.info
         named = enumerate(info.primary_key)
-        return {f"k{place}": array_of(info, name, [key[place] for key in self.keys]) for place, name in named}
+        return {key_name(place): array_of(info, name, [key[place] for key in self.keys]) for place, name in named}
 
     def _matched(self, parameters: Sequence[Parameter]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the rows, by a table of keys where values come with them."""
@@ -194,7 +198,7 @@ class Targets(Generic[TRow, TData]):
         if self.by_arrays:
             return given_arrays(parameters, self.dialect, self._key_arrays, name)
         keys = [
-            Parameter(f"k{place}", column.type, [key[place] for key in self.keys])
+            Parameter(key_name(place), column.type, [key[place] for key in self.keys])
             for place, column in enumerate(self.entity.info.key_columns)
         ]
         return given_values([*keys, *parameters], self.dialect, name)
@@ -202,7 +206,7 @@ class Targets(Generic[TRow, TData]):
     def _same(self, table: FromClause) -> list[ColumnElement[bool]]:
         """Give the conditions that a row has the key, and the version, of a row of ``table``."""
         info = self.entity.info
-        same = [attribute == table.c[f"k{place}"] for place, attribute in enumerate(info.key_attributes)]
+        same = [attribute == table.c[key_name(place)] for place, attribute in enumerate(info.key_attributes)]
         if self.versions and info.version is not None:
             same.append(info.attribute(info.version) == table.c[VERSION])
         return same

@@ -17,6 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from rowsmith.conditions import conjunction
 from rowsmith.errors import InvalidValue
+from rowsmith.execution.apart import apart
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.target import insertable
 from rowsmith.operations.arrays.keys import Key, keep_hashable, keep_tellable
@@ -110,7 +111,7 @@ class UpsertStatement:
             return RowColumn(self.info.table.name, column)
 
         where = [rebound(condition, self.info, of_the_row) for condition in self.conditions]
-        return [Qualified(conjunction(where))] if where else []
+        return [Qualified(apart(conjunction(where)))] if where else []
 
     @property
     def changes_rows(self) -> bool:
