@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TypeVar, cast
 
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import BindParameter, ClauseElement, _anonymous_label
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, _anonymous_label  # pyright: ignore[reportPrivateUsage] - no public one
 
 from rowsmith.names import PARAMETER
 

@@ -4,16 +4,21 @@ A chunk takes the next rows in key order that nobody has locked (PostgreSQL's ``
 waits for no writer and no writer waits for more than a chunk. A pass walks the key once, from chunk to chunk. Passes
 follow each other until a look without locks finds no row that matches: what was locked, or written meanwhile, is
 not left behind.
+
+Where rows of a table keep each other (a foreign key to the table itself), a chunk leaves those in place that are still
+referred to by one that is to go as well; passes then walk the key down and up by turns, so that children go first
+whichever way their keys grow. What refers to each other in a circle is longer than a chunk if a whole pass removes
+none: chunks grow until one takes all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, partial
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import (
@@ -25,6 +30,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    false,
     func,
     literal,
     select,
@@ -33,15 +39,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import operators
 
 from rowsmith.conditions import limited
-from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, kind_of
+from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, StillReferenced, kind_of
 from rowsmith.execution import execute, execute_writing, transact
 from rowsmith.execution.driver import give_up
 from rowsmith.names import sql_name
-from rowsmith.operations.arrays.keys import Key, check_chunk_size, dialect_of, key_chunks, keys_condition
+from rowsmith.operations.arrays.keys import MAX_CHUNK, Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
 from rowsmith.operations.deletes.joined import remove_parts
+from rowsmith.operations.deletes.self_references import SelfReferences
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.in_step import forget
 from rowsmith.operations.reads.narrowing import narrowing
@@ -230,6 +238,9 @@ class Doomed:
         # The class is named only where its rows are a join of tables: SQLAlchemy has more to do for it.
         self.source: Any = self.info.row if self.in_parts else self.info.table
         self.key: Sequence[Any] = self.info.key_attributes if self.in_parts else self.info.key_columns
+        self.ties = SelfReferences(self.info, self.info.all_parts)
+        self.chunk = cache(self._chunk)
+        self.next = cache(self._next)
 
     def count(self) -> Select[Any]:
         """Give the SELECT of how many there are."""
@@ -239,13 +250,14 @@ class Doomed:
         """Give the SELECT of whether there is one."""
         return select(exists(limited(select(literal(1)).select_from(self.source), *self.conditions)))
 
-    def keys(self, *, first: bool) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT of the next keys, in key order: the first ones, or those after a key. See :meth:`given`."""
+    def keys(self, walk: Walk) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the next keys in the order of a walk. See :meth:`given`."""
         columns = self.key
         last = [bindparam(f"{AFTER}{place}", type_=column.type) for place, column in enumerate(columns)]
-        rest = [] if first else [tuple_(*columns) > tuple_(*last) if len(columns) > 1 else columns[0] > last[0]]
-        chosen = limited(select(*columns).select_from(self.source), *self.conditions, *rest)
-        return chosen.order_by(*columns).limit(bindparam(LIMIT, type_=Integer))
+        beyond: Any = operators.lt if walk.down else operators.gt
+        rest = beyond(tuple_(*columns), tuple_(*last)) if len(columns) > 1 else beyond(columns[0], last[0])
+        chosen = limited(select(*columns).select_from(self.source), *self.conditions, *([] if walk.first else [rest]))
+        return chosen.order_by(*walk.ordered(columns)).limit(bindparam(LIMIT, type_=Integer))
 
     @staticmethod
     def given(after: Key | None, limit: int) -> dict[str, Any]:
@@ -265,30 +277,84 @@ class Doomed:
         chosen = limited(select(*columns), *self.conditions).order_by(*columns).limit(limit)
         return chosen.with_for_update(of=self.info.tables)
 
-    def chunk(self, *, first: bool) -> Select[*tuple[Any, ...]]:
-        """Give PostgreSQL's statement that removes the next chunk: how many were, how many it had, and the last key.
+    def _chunk(self, walk: Walk) -> Select[*tuple[Any, ...]]:
+        """Give PostgreSQL's statement that removes the next chunk: what :class:`Met` says of it.
 
         It gives no row where there is nothing more. The places alone lead to the rows, for the planner could take
         conditions to be the better way; those of another partition are told apart by a look into a hash table.
         """
         info, (place, part) = self.info, place_and_part(self.info.table)
-        keys = self.keys(first=first).add_columns(place.label(PLACE), part.label(PART))
+        keys = self.keys(walk).add_columns(place.label(PLACE), part.label(PART), *self.ties.columns)
         locked = keys.with_for_update(skip_locked=True).cte(sql_name("locked"))
-        here = place == any_(func.array(select(locked.c[PLACE]).scalar_subquery()))
-        these = tuple_(place, part).in_(select(locked.c[PLACE], locked.c[PART])).is_(true())
+        free = (
+            [] if walk.whole or not self.ties else [~self.ties.among(locked, self.ties.kept(locked, self.conditions))]
+        )
+        here = place == any_(func.array(limited(select(locked.c[PLACE]), *free).scalar_subquery()))
+        these = tuple_(place, part).in_(limited(select(locked.c[PLACE], locked.c[PART]), *free)).is_(true())
         gone = limited(delete(info.table), here, these).returning(place.label(PLACE)).cte(sql_name("gone"))
-        last = [locked.c[info.columns[name].name] for name in info.primary_key]
-        numbers = [select(func.count()).select_from(table).scalar_subquery() for table in (gone, locked)]
-        return select(*numbers, *last).order_by(*(key.desc() for key in last)).limit(1)
+        last = [locked.c[column.name] for column in info.key_columns]
+        counted = func.count()
+        tried = limited(select(counted).select_from(locked), *free)
+        numbers = [select(counted).select_from(gone), tried, select(counted).select_from(locked)]
+        return (
+            select(*(number.scalar_subquery() for number in numbers), *last)
+            .order_by(*walk.backwards.ordered(last))
+            .limit(1)
+        )
 
-    @cached_property
-    def chunks(self) -> tuple[Select[*tuple[Any, ...]], Select[*tuple[Any, ...]]]:
-        """The statements of the first chunk and of the next ones: made once, as making them takes time."""
-        return self.chunk(first=True), self.chunk(first=False)
+    def _next(self, walk: Walk) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the next chunk: the rows' keys, what ties them, and whether they are kept back."""
+        keys = self.keys(walk).add_columns(*self.ties.columns)
+        keys = keys.with_for_update(of=self.info.tables) if walk.waits else keys
+        if not self.ties:
+            return keys.add_columns(false())
+        locked = keys.cte(sql_name("locked"))
+        kept = false() if walk.whole else self.ties.among(locked, self.ties.kept(locked, self.conditions))
+        last = [locked.c[column.name] for column in self.info.key_columns]
+        return select(*locked.c, kept).order_by(*walk.ordered(last))
+
+    def key_of(self, row: Sequence[Any]) -> Key:
+        """Give the key of what :meth:`next` gave."""
+        return tuple(row[: len(self.info.primary_key)])
 
     def remove(self, keys: Sequence[Key], dialect: Dialect) -> Delete:
         """Give the DELETE of some keys."""
         return limited(delete(self.info.row), keys_condition(self.info, keys, dialect), *self.conditions)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How the next chunk is come by: whether it is the first one, and whether keys are walked from the last one down.
+
+    ``whole`` has all of it removed, whatever refers to it; ``waits`` has rows waited for that others have locked.
+    """
+
+    first: bool
+    down: bool = False
+    whole: bool = False
+    waits: bool = False
+
+    def ordered(self, columns: Sequence[Any]) -> list[Any]:
+        """Give the ORDER BY of the walk."""
+        return [column.desc() if self.down else column for column in columns]
+
+    @property
+    def backwards(self) -> Walk:
+        """The same walk in the other direction."""
+        return replace(self, down=not self.down)
+
+
+@dataclass(frozen=True)
+class Met:
+    """What came of a chunk: how many rows went, of how many that were tried, of how many that were met; the last key.
+
+    That is None where there was no more.
+    """
+
+    gone: int = 0
+    tried: int = 0
+    rows: int = 0
+    last: Key | None = None
 
 
 class _Purge:
@@ -297,20 +363,25 @@ class _Purge:
     def __init__(self, begin: BeginSession, doomed: Doomed, pace: Pace, progress: Callable[[int], None] | None) -> None:
         self.begin, self.doomed, self.pace, self.progress = begin, doomed, pace, progress
         self.tally, self._is_kept = Tally(), False
+        self._down, self._size, self._whole = bool(doomed.ties), pace.chunk_size, False
 
     async def purge(self) -> PurgeReport:
         """Make passes until nothing is left, or no more rows may go."""
         wait, moved = FIRST_WAIT, time.monotonic()
         while True:
             before, self._is_kept = self.tally.rows, False
-            await self._pass()
+            met = await self._pass()
             left = await transact(self.begin, self._is_any_left)
-            if not left or self.pace.next_chunk(self.tally.rows) == 0:
+            if not left or self._limit() == 0:
                 return self.tally.report(complete=not left)
             if self.tally.rows > before:
                 wait, moved = FIRST_WAIT, time.monotonic()
+                if self.doomed.ties:
+                    continue
             elif self._is_kept:
                 raise RefusedByTrigger(KEPT)
+            elif bool(self.doomed.ties) and await transact(self.begin, partial(self._is_circle, met=met)):
+                continue
             elif time.monotonic() - moved > self.pace.patience:
                 raise LockNotAvailable("others hold the rows that are left: call purge_where again later to go on")
             await asyncio.sleep(wait)
@@ -319,26 +390,56 @@ class _Purge:
     async def _is_any_left(self, db_sess: AsyncSession) -> bool:
         return bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
 
-    async def _pass(self) -> None:
-        """Walk the keys once, a transaction for each chunk."""
+    async def _pass(self) -> int:
+        """Walk the keys once, a transaction for each chunk; give how many rows were met."""
         after: Key | None = None
-        while limit := self.pace.next_chunk(self.tally.rows):
-            rows, is_kept, after = await transact(self.begin, partial(self._chunk, after=after, limit=limit))
-            self._is_kept = self._is_kept or is_kept
-            if after is None:
-                return
-            self.tally.rows += rows
-            self.tally.chunks += 1
-            if self.progress is not None:
-                self.progress(self.tally.rows)
+        rows = 0
+        while limit := self._limit():
+            met = await self._removed(Walk(after is None, self._down, self._whole), after, limit)
+            self._is_kept = self._is_kept or met.gone == 0 < met.tried
+            if met.last is None:
+                break
+            after, rows = met.last, rows + met.rows
+            self.tally.rows += met.gone
+            if met.tried:
+                self.tally.chunks += 1
+                if self.progress is not None:
+                    self.progress(self.tally.rows)
             await asyncio.sleep(self.pace.pause)
+        self._down, self._whole = bool(self.doomed.ties) and not self._down, False
+        return rows
 
-    async def _chunk(self, db_sess: AsyncSession, after: Key | None, limit: int) -> tuple[int, bool, Key | None]:
-        """Remove the next chunk; give how many rows were, whether they are kept from it, and the key to go on after."""
-        rows, locked, last = await _remove(db_sess, self.doomed, after, limit)
-        if rows == 0 < locked:  # or others changed them before they were locked; they are ours now
-            rows, locked, last = await _remove(db_sess, self.doomed, after, limit)
-        return rows, rows == 0 < locked, last
+    def _limit(self) -> int:
+        return replace(self.pace, chunk_size=self._size).next_chunk(self.tally.rows)
+
+    async def _removed(self, walk: Walk, after: Key | None, limit: int) -> Met:
+        remove = partial(self._chunk, walk=walk, after=after, limit=limit)
+        try:
+            return await transact(self.begin, remove)
+        except StillReferenced:
+            if not self.doomed.ties:
+                raise
+        # A row that is to go as well may have come since the statement began: the next one sees it.
+        return await transact(self.begin, remove)
+
+    async def _chunk(self, db_sess: AsyncSession, walk: Walk, after: Key | None, limit: int) -> Met:
+        """Remove the next chunk."""
+        met = await _remove(db_sess, self.doomed, walk, after, limit)
+        if met.gone == 0 < met.tried:  # or others changed them before they were locked; they are ours now
+            return await _remove(db_sess, self.doomed, walk, after, limit)
+        return met
+
+    async def _is_circle(self, db_sess: AsyncSession, met: int) -> bool:
+        """Say whether it was no lock that kept a pass from removing anything, and have larger chunks then.
+
+        A chunk that cannot grow any more is removed as it is: the database says what it has against it.
+        """
+        if met < int((await execute(db_sess, self.doomed.count(), self.doomed.origin)).scalar_one()):
+            return False
+        before = self._limit()
+        self._size = min(2 * self._size, MAX_CHUNK)
+        self._whole = self._limit() == before
+        return True
 
 
 async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeReport:
@@ -371,6 +472,8 @@ async def _remove_locked(call: Call[Any, Any], doomed: Doomed, max_rows: int | N
 
 
 async def _remove_rows(call: Call[Any, Any], doomed: Doomed, max_rows: int | None) -> int:
+    if doomed.ties and (max_rows is not None or doomed.ties.go_one_by_one(call.dialect)):
+        return await _remove_free(call, doomed, MAX_CHUNK if max_rows is None else max_rows)
     removing, rows = [doomed.everything(call.dialect)], 0
     if max_rows is not None:
         keys = [tuple(row) for row in (await call.execute(doomed.first(max_rows))).all()]
@@ -379,6 +482,33 @@ async def _remove_rows(call: Call[Any, Any], doomed: Doomed, max_rows: int | Non
     for statement in removing:
         rows += await _number_of(call, statement, doomed)
     return rows
+
+
+async def _remove_free(call: Call[Any, Any], doomed: Doomed, limit: int) -> int:
+    """Remove as many rows that no other one keeps, the last ones in the order of their keys first, then by turns."""
+    done, walk = 0, Walk(first=True, down=True, waits=True)
+    while done < limit:
+        after, before = None, done
+        while rows := await _next_rows(call, doomed, replace(walk, first=after is None), after, limit - done):
+            for part in _layers(doomed, rows, call.dialect):
+                done += await _number_of(call, doomed.remove(part, call.dialect), doomed)
+            after = doomed.key_of(rows[-1])
+        if after is None or (walk.whole and done == before):
+            break
+        walk = replace(walk.backwards, whole=done == before)
+    return done
+
+
+async def _next_rows(call: Call[Any, Any], doomed: Doomed, walk: Walk, after: Key | None, limit: int) -> Sequence[Any]:
+    if limit == 0:
+        return ()
+    return (await call.execute(doomed.next(walk), parameters=doomed.given(after, limit))).all()
+
+
+def _layers(doomed: Doomed, rows: Sequence[Any], dialect: Dialect) -> Iterator[Sequence[Key]]:
+    """Give the keys of the rows that are not kept back, cut into what one statement takes, children first."""
+    for layer in doomed.ties.layers([row[:-1] for row in rows if not row[-1]], dialect):
+        yield from key_chunks(layer, dialect, doomed.info.key_columns)
 
 
 async def _number_of(call: Call[Any, Any], statement: Delete, doomed: Doomed) -> int:
@@ -390,24 +520,23 @@ async def _number_of(call: Call[Any, Any], statement: Delete, doomed: Doomed) ->
     return int(result.rowcount)
 
 
-async def _remove(db_sess: AsyncSession, doomed: Doomed, after: Key | None, limit: int) -> tuple[int, int, Key | None]:
-    """Remove the next chunk; give how many rows were, how many it had, and the key to go on after, None at the end."""
+async def _remove(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key | None, limit: int) -> Met:
+    """Remove the next chunk."""
     dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
     if doomed.in_parts:
-        locking = doomed.keys(first=after is None).with_for_update(of=doomed.info.tables, skip_locked=True)
+        locking = doomed.keys(walk).with_for_update(of=doomed.info.tables, skip_locked=True)
         gone = await _remove_parts(Call(doomed.entity, PURGE_WHERE, db_sess), locking, given)
-        return len(gone), len(gone), gone[-1] if gone else None
+        return Met(len(gone), len(gone), len(gone), gone[-1] if gone else None)
     if dialect.name == "postgresql":
-        statement = doomed.chunks[after is not None]
-        answer = await execute(db_sess, statement, doomed.origin, parameters=given)
-        found: Sequence[Any] | None = answer.one_or_none()
-        return (0, 0, None) if found is None else (found[0], found[1], tuple(found[2:]))
-    rows = await execute(db_sess, doomed.keys(first=after is None), doomed.origin, parameters=given)
-    keys, removed = [tuple(row) for row in rows.all()], 0
-    for part in key_chunks(keys, dialect, doomed.info.key_columns):
+        answer = await execute(db_sess, doomed.chunk(walk), doomed.origin, parameters=given)
+        found: Any = answer.one_or_none()
+        return Met() if found is None else Met(found[0], found[1], found[2], tuple(found[3:]))
+    rows: Sequence[Any] = (await execute(db_sess, doomed.next(walk), doomed.origin, parameters=given)).all()
+    tried = removed = 0
+    for part in _layers(doomed, rows, dialect):
         result: Any = await execute_writing(db_sess, doomed.remove(part, dialect), doomed.origin)
-        removed += int(result.rowcount)
-    return removed, len(keys), keys[-1] if keys else None
+        tried, removed = tried + len(part), removed + int(result.rowcount)
+    return Met(removed, tried, len(rows), doomed.key_of(rows[-1])) if rows else Met()
 
 
 async def _remove_parts(

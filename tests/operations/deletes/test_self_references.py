@@ -1,0 +1,195 @@
+"""Removing rows of a table that refer to each other, in chunks that are smaller than what they make together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowsmith import Condition, Database, Repository, SearchScope, SoftDelete, StillReferenced
+from rowsmith.operations.deletes import where
+from rowsmith.testing import WithTables, tables
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Node:
+    tenant: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    parent: Mapped[int | None]
+    other: Mapped[int | None]
+    is_dead: Mapped[bool] = mapped_column(default=False)
+
+
+def node(name: str, **options: Any) -> Any:
+    """Give a class of rows that refer to rows of the same table, by a key of two columns and by one of another kind."""
+    keys = (
+        sa.ForeignKeyConstraint(["tenant", "parent"], [f"{name}.tenant", f"{name}.id"], name=f"fk_{name}", **options),
+        sa.ForeignKeyConstraint(["tenant", "other"], [f"{name}.tenant", f"{name}.id"], ondelete="CASCADE"),
+    )
+    return type(f"{name.title()}Row", (Node, Base), {"__tablename__": name, "__table_args__": keys})
+
+
+KINDS = {
+    "plain": node("plain"),
+    "restricted": node("restricted", ondelete="RESTRICT"),
+    "deferred": node("deferred", deferrable=True, initially="DEFERRED"),
+}
+
+
+@dataclass(frozen=True)
+class Of(SearchScope):
+    row: Any
+    tenant: int
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [self.row.tenant == self.tenant]
+
+
+class Nodes:
+    """A repository over one of the tables, and what is in it."""
+
+    def __init__(self, row: Any, db: Database) -> None:
+        class Rows(Repository[row, row, Any]):  # type: ignore[valid-type]
+            soft_delete = SoftDelete(row.is_dead, deleted=True, restored=False)
+
+        self.row, self.db, self.rows = row, db, Rows(db)
+
+    async def fill(self, parents: dict[int, int | None], tenant: int = 1) -> None:
+        """Put rows there, each with its parent."""
+        async with self.db.begin_session() as session:
+            values = [{"tenant": tenant, "id": id, "parent": None} for id in parents]
+            await session.execute(sa.insert(self.row.__table__), values)
+            for id, parent in parents.items():
+                here = (self.row.tenant == tenant) & (self.row.id == id)
+                await session.execute(sa.update(self.row.__table__).where(here).values(parent=parent))
+
+    async def ids(self) -> list[int]:
+        """Give which rows are left."""
+        async with self.db.begin_session() as session:
+            return list(await session.scalars(sa.select(self.row.id).order_by(self.row.id)))
+
+
+DOWN = {0: None, **{id: id - 1 for id in range(1, 25)}}
+UP = {24: None, **{id: id + 1 for id in range(24)}}
+MIXED = {id: {5: 20, 20: 3, 3: 17, 17: 9, 9: 24, 24: 0}.get(id) for id in range(25)}
+SELVES = {id: id for id in range(25)}
+CIRCLE = {id: (id + 1) % 25 for id in range(25)}
+TAILED = {**{id: (id + 1) % 12 for id in range(12)}, **{id: id - 1 for id in range(12, 25)}}
+
+SHAPES = {"down": DOWN, "up": UP, "mixed": MIXED, "selves": SELVES, "circle": CIRCLE, "tailed": TAILED}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_rows_that_keep_each_other(any_tables: WithTables, kind: str) -> None:
+    """They all go, whichever way their keys grow, circles that are longer than a chunk too."""
+    async with any_tables(KINDS[kind]) as db:
+        nodes = Nodes(KINDS[kind], db)
+        keeps_circles = kind == "restricted" and db.engine.dialect.name == "sqlite"
+        for name, shape in SHAPES.items():
+            if keeps_circles and name in ("circle", "tailed"):
+                continue
+            await nodes.fill(shape)
+            report = await nodes.rows.purge_where([nodes.row.id >= 0], chunk_size=4, pause=0)
+            assert (name, report.rows, report.complete) == (name, 25, True)
+            assert await nodes.ids() == []
+
+
+async def test_a_circle_of_restrict_on_sqlite(sqlite_database: Database) -> None:
+    """SQLite lets no statement remove it, and that is what is said; what hung on it is gone."""
+    async with tables(sqlite_database, KINDS["restricted"]) as db:
+        nodes = Nodes(KINDS["restricted"], db)
+        await nodes.fill(TAILED)
+        with pytest.raises(StillReferenced) as caught:
+            await nodes.rows.purge_where([], all_rows=True, chunk_size=4, pause=0)
+        assert caught.value.report.rows == 13
+        assert await nodes.ids() == list(range(12))
+
+
+async def test_chunks_are_full_where_they_can_be(any_tables: WithTables) -> None:
+    """Where children have the later keys, and where they have the earlier ones."""
+    async with any_tables(KINDS["plain"]) as db:
+        nodes = Nodes(KINDS["plain"], db)
+        for shape in (DOWN, UP):
+            await nodes.fill(shape)
+            report = await nodes.rows.purge_where([], all_rows=True, chunk_size=5, pause=0)
+            assert (report.rows, report.chunks) == (25, 5)
+
+
+@pytest.mark.parametrize("chunk_size", [4, None])
+async def test_a_row_that_is_not_to_go_keeps_those_above_it(any_tables: WithTables, chunk_size: int | None) -> None:
+    """The database says so; another scope's row is none that goes, a deleted one is."""
+    async with any_tables(KINDS["plain"]) as db:
+        nodes = Nodes(KINDS["plain"], db)
+        await nodes.fill(DOWN)
+        await nodes.fill(DOWN, tenant=2)
+        await nodes.rows.batch_delete([(1, 3), (1, 9)])
+        row, scope = nodes.row, Of(nodes.row, 1)
+        assert (await nodes.rows.purge_where([row.id != 20], scope=scope, dry_run=True)).rows == 24
+        with pytest.raises(StillReferenced):
+            await nodes.rows.purge_where([row.id != 20], scope=scope, chunk_size=chunk_size, pause=0)
+        report = await nodes.rows.purge_where([row.id >= 0], scope=scope, chunk_size=chunk_size, pause=0)
+        assert report.complete
+        assert await nodes.ids() == list(range(25))
+
+
+@pytest.mark.parametrize("chunk_size", [4, None])
+@pytest.mark.parametrize("shape", ["down", "up", "mixed", "circle"])
+async def test_no_more_rows_than_asked_for(any_tables: WithTables, shape: str, chunk_size: int | None) -> None:
+    """Those go that can, and a later call goes on; a circle cannot in part, and the database says so."""
+    async with any_tables(KINDS["plain"]) as db:
+        nodes = Nodes(KINDS["plain"], db)
+        await nodes.fill(SHAPES[shape])
+        options: Any = {"all_rows": True, "chunk_size": chunk_size, "pause": 0}
+        if shape == "circle":
+            with pytest.raises(StillReferenced):
+                await nodes.rows.purge_where([], max_rows=9, **options)
+            assert len(await nodes.ids()) == 25
+            return
+        reports = [await nodes.rows.purge_where([], max_rows=9, **options) for _ in range(3)]
+        assert [(report.rows, report.complete) for report in reports] == [(9, False), (9, False), (7, True)]
+
+
+async def test_a_leaf_that_is_locked_is_waited_for(with_tables: WithTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it hangs on is no circle: nothing goes until the lock does, and then all of it."""
+    async with with_tables(KINDS["plain"]) as db:
+        nodes = Nodes(KINDS["plain"], db)
+        await nodes.fill(DOWN)
+        async with Database(db.engine).begin_session() as other:
+            await other.execute(sa.select(nodes.row.id).where(nodes.row.id == 24).with_for_update())
+            monkeypatch.setattr(where, "FIRST_WAIT", 0.01)
+            purge = asyncio.create_task(nodes.rows.purge_where([], all_rows=True, chunk_size=4, pause=0))
+            await asyncio.sleep(0.3)
+            assert not purge.done()
+        assert (await purge).rows == 25
+
+
+async def test_rows_that_come_meanwhile(any_tables: WithTables) -> None:
+    """A child that comes below a row that is still to go is removed too; stopped on the way, the next call goes on."""
+    async with any_tables(KINDS["plain"]) as db:
+        nodes = Nodes(KINDS["plain"], db)
+        await nodes.fill(DOWN)
+        loop, added = asyncio.get_running_loop(), list[asyncio.Task[None]]()
+
+        def add(done: int) -> None:
+            if done == 4:
+                added.append(loop.create_task(nodes.fill({99: 2})))
+
+        report = await nodes.rows.purge_where([], all_rows=True, chunk_size=4, pause=0.1, progress=add)
+        assert (report.rows, await nodes.ids()) == (26, [])
+        await nodes.fill(DOWN)
+
+        def stop(done: int) -> None:
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await nodes.rows.purge_where([], all_rows=True, chunk_size=4, progress=stop)
+        assert len(await nodes.ids()) == 21
+        assert (await nodes.rows.purge_where([], all_rows=True, chunk_size=4, pause=0)).rows == 21
