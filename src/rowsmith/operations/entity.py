@@ -123,13 +123,15 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
     info = row_info(row)
     violations: dict[Any, ErrorFactory] = dict(rules.get("violations") or {})
     _check_violations(info, violations)
-    conflict, next_value = rules.get("conflict"), rules.get("next_value")
+    conflict, next_value, soft_delete = rules.get("conflict"), rules.get("next_value"), rules.get("soft_delete")
     if conflict is not None:
         info.one_statement("Conflict", "find(id), then create(spec) or update(id, patch)")
         conflict.resolve(info)
     if next_value is not None:
         info.one_statement("NextValue", "create(spec)")
         next_value.foreign_key(info)
+    if soft_delete is not None:
+        soft_delete.check(info)
     loads = checked_loads(info, rules.get("loads") or ())
     shape = shape_for(info, into, loads)
     if loads and not shape.is_row:
@@ -142,7 +144,7 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
         shape=shape,
         not_found=rules.get("not_found", EntityNotFound),
         violations=violations,
-        soft_delete=_own_soft_delete(info, rules.get("soft_delete")),
+        soft_delete=soft_delete,
         scope_required=rules.get("scope_required", False),
         domain=rules.get("domain") or info.domain,
         conflict=conflict or Conflict(),
@@ -156,17 +158,6 @@ def shape_for(info: RowInfo[TRow], into: type[TData] | None, loads: Loads = ()) 
     if into is None or cast("Any", into) is info.row:
         return cast("Shape[TRow, TData]", row_shape(info, checked_loads(info, loads)))
     return data_shape(info, into)
-
-
-def _own_soft_delete(info: RowInfo[object], soft_delete: SoftDelete | None) -> SoftDelete | None:
-    if soft_delete is None:
-        return None
-    column = soft_delete.column
-    if not info.has(column):
-        raise MappingError(f"SoftDelete names {column}, which is no column of {info.row.__name__}")
-    if complaint := soft_delete.complaint(info.columns[column.key], info.check(column.key)):
-        raise MappingError(f"{info.row.__name__}.{column.key} {complaint}")
-    return soft_delete
 
 
 def _check_violations(info: RowInfo[object], violations: Mapping[Any, ErrorFactory]) -> None:
