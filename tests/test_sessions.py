@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith import (
+    CommitOutcome,
     ConcurrentUse,
     Database,
     EntityNotFound,
@@ -23,9 +24,10 @@ from rowsmith import (
     RepositoryError,
     TransactionAborted,
     TransactionError,
+    commit_outcome,
 )
 from rowsmith.testing import WithTables, tables
-from tenants import GroupCreate, GroupId, GroupNameTaken, GroupPatch, GroupRepository, GroupRow, groups_in
+from tenants import DomainRow, GroupCreate, GroupId, GroupNameTaken, GroupPatch, GroupRepository, GroupRow, groups_in
 
 NEW = GroupCreate("a", "new")
 NAMES = sa.select(GroupRow.name).order_by(GroupRow.id)
@@ -408,3 +410,57 @@ async def test_nothing_is_left_out_of_the_pool(pool: Pool) -> None:
         await leave_while_a_statement_is_on_the_wire(pool, around)
     for case in CASES:
         await case(pool)
+
+
+async def test_a_stream_ends_with_its_block(groups: GroupRepository) -> None:
+    """Read on after it, it says so, and touches no connection that is somebody else's by then."""
+    async with groups.db.unit_of_work():
+        await groups.batch_create([GroupCreate("a", f"many {number}") for number in range(1_500)])
+        stream = groups.stream()
+        await anext(stream)
+    with pytest.raises(TransactionError, match="inside"):
+        async for _ in stream:
+            pass
+    assert await groups.count() >= 1_500
+
+
+async def test_a_call_after_a_stream_that_was_left(tmp_path: Path, database: Database) -> None:
+    """The connection of a stream left by break comes back for the next call, in a pool of one and without a pool."""
+    for options in ({"pool_size": 1, "max_overflow": 0}, {"poolclass": sa.NullPool}):
+        async with tables(database, DomainRow, GroupRow):
+            db = Database.from_url(database.engine.url, **options)
+            groups = GroupRepository(db)
+            await groups.batch_create([GroupCreate("a", f"many {number}") for number in range(30)])
+            for number in range(10):
+                async for _ in groups.stream():
+                    break
+                await groups.create(GroupCreate("a", f"new {number}"))
+            assert await groups.count() == 40
+            await db.dispose()
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+async def test_a_nested_block_ends_by_itself(groups: GroupRepository, ending: str) -> None:
+    """Its session's commit() and rollback() are refused before anything is sent: they would end the whole."""
+    before = await groups.count()
+    with pytest.raises(TransactionError, match="nested"):
+        async with groups.db.unit_of_work(), groups.db.unit_of_work() as inner:
+            await groups.create(GroupCreate("a", "nested"))
+            await getattr(inner.session, ending)()
+    assert await groups.count() == before
+
+
+async def test_what_was_committed_by_hand_is_told(groups: GroupRepository) -> None:
+    """After commit() and nothing more it is committed, whatever is raised; as a statement nobody knows."""
+    with pytest.raises(KeyError) as by_hand:
+        async with groups.db.begin_session() as session:
+            await groups.create(GroupCreate("a", "by hand"))
+            await session.commit()
+            raise KeyError
+    assert commit_outcome(by_hand.value) is CommitOutcome.COMMITTED
+    if groups.db.engine.dialect.name == "postgresql":
+        with pytest.raises(KeyError) as as_text:
+            async with groups.db.begin_session() as session:
+                await session.execute(sa.text("COMMIT"))
+                raise KeyError
+        assert commit_outcome(as_text.value) is CommitOutcome.UNKNOWN

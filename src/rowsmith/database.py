@@ -153,9 +153,7 @@ class Database:
         """
         return ReadOnly(self._home, self._read_only)
 
-    def reading(
-        self, *, snapshot: bool = False, is_open_to_all: bool = True, has_deadline: bool = True
-    ) -> AbstractAsyncContextManager[AsyncSession]:
+    def reading(self, *, snapshot: bool = False, is_open_to_all: bool = True, has_deadline: bool = True) -> Reading:
         """Open a session for the reads of one call, in one snapshot where several statements must agree.
 
         Cheaper than :meth:`begin_readonly_session`, which also guards against statements of the

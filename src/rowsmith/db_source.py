@@ -217,13 +217,12 @@ class DBSource(Generic[TRow, TData, TId]):
         with self._naming(operation_of(verb)):
             snapshot, has_begun = _is_several(verb, args, kwargs), False
             try:
-                async with (
-                    self.db.reading(snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False) as db_sess,
-                    aclosing(verb(db_sess, *args, **kwargs)) as chunks,
-                ):
+                reading = self.db.reading(snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False)
+                async with reading as db_sess, aclosing(verb(db_sess, *args, **kwargs)) as chunks:
                     async for chunk in chunks:
                         has_begun = True
                         yield chunk
+                        reading.check()
                 return
             except StalePlan as stale:
                 if has_begun or not stale.is_undone:

@@ -20,6 +20,10 @@ HELD_BY_ITSELF = (
 )
 
 
+PATIENCE = 20
+"""For how many hundredths of a second a task that holds every connection may still get one back."""
+
+
 class PoolWatch:
     """One pool's loop and holders; several databases on one engine share it.
 
@@ -44,6 +48,13 @@ class PoolWatch:
                 "or make the engine with poolclass=NullPool"
             )
         self.loop = loop
+
+    async def spare(self, pool: Pool, task: asyncio.Task[Any] | None) -> None:
+        """Give what a task has just dropped, such as a stream left by ``break``, the time to come back."""
+        for _ in range(PATIENCE):
+            if not (_is_exhausted(pool) and task in self.held):
+                return
+            await asyncio.sleep(0.01)
 
     @contextmanager
     def waiting(self, pool: Pool, task: asyncio.Task[Any] | None) -> Generator[None]:

@@ -37,9 +37,11 @@ from rowsmith.execution import (
     flush,
     is_closed,
     is_sending,
+    nest,
     note_application,
     refuse_commit,
     refuse_failed,
+    tell_ended_by_hand,
     told,
     translate,
     watch_failures,
@@ -93,12 +95,12 @@ class OwnHome:
         task, held = asyncio.current_task(), self._watch.held
         try:
             if task in held:
+                await self._watch.spare(self._pool, task)
                 with self._watch.waiting(self._pool, task):
                     await session.connection()
-                held[task].append(session)
             else:
                 await session.connection()
-                held[task] = [session]
+            held.setdefault(task, []).append(session)  # a stream that was dropped may have ended meanwhile
             await hand_over_deadline(session)
         except TimeoutError:
             failure: BaseException = DatabaseUnavailable()
@@ -233,6 +235,10 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
     ) -> None:
         ended = error
         self.inside.pop()
+        if self._savepoint is not None:
+            nest(self.session, -1)
+        elif self.around is None and error is not None:
+            tell_ended_by_hand(self.session, error)
         try:
             await self._finish(error)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the session is released first
@@ -293,6 +299,7 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
     async def _enter_savepoint(self, savepoint: AbstractAsyncContextManager[None]) -> None:
         await savepoint.__aenter__()
         self._savepoint = savepoint
+        nest(self.session, 1)
 
     async def _finish(self, error: BaseException | None) -> None:
         root = self.inside.root
@@ -391,6 +398,9 @@ class ReadOnly(Block[AsyncSession]):
         _refuse_pending(self.session)
 
 
+STREAM_ENDED = "the block that this stream was opened in has ended: read it to its end inside, or open it outside"
+
+
 class Reading(AbstractAsyncContextManager[AsyncSession]):
     """For the reads of one call: nothing joins it, for its session may stay open between the turns of a stream."""
 
@@ -434,6 +444,15 @@ class Reading(AbstractAsyncContextManager[AsyncSession]):
             await leave_deadline(self._within, ended)
         if ended is not None:
             _raise_told(ended, error, self._around, is_own=self._around is None)
+
+    def check(self) -> None:
+        """Refuse to go on where the block that the stream was opened in has ended, and its connection is another's.
+
+        Raises:
+            TransactionError: it has.
+        """
+        if self._around is not None and not self._around.is_open:
+            raise TransactionError(STREAM_ENDED)
 
     def _leave(self, around: OpenSession, error: BaseException | None) -> None:
         around.leave(self._user)
@@ -508,7 +527,7 @@ async def close_session(session: AsyncSession) -> None:
             driver.terminate()
         with suppress(*DATABASE_ERRORS):
             await closing
-    elif not drivers or not any(driver.is_closed() for driver in drivers):
+    elif closing.exception() is not None and not any(driver.is_closed() for driver in drivers):
         closing.result()
     if cancelled is not None:
         raise cancelled

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Never, Self, TypeVar, cas
 from pydantic_core import PydanticSerializationError, core_schema
 from typing_extensions import override
 
-from rowsmith.errors import InvalidValue
+from rowsmith.errors import InvalidValue, kind_of
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -182,6 +182,14 @@ class _WithoutDefault(dict[str, Any]):
             super().__setitem__(key, value)
 
 
+def _callable(make: Any) -> Any:
+    if not callable(make):
+        raise InvalidValue(
+            f"expression() takes what makes the SQL, not {kind_of(make)}: write expression(lambda: GroupRow.seats + 1)"
+        )
+    return make
+
+
 class OptionalState(_State[T_co]):
     """Leave a field, or set it: for a column that is never NULL.
 
@@ -204,7 +212,7 @@ class OptionalState(_State[T_co]):
     @classmethod
     def expression(cls, make: Callable[[], SQLCoreOperations[V]]) -> OptionalState[V]:
         """Set the field to what ``make()`` says in SQL, such as ``lambda: TitleRow.uses + 1``, free of races."""
-        return OptionalState(_Kind.EXPRESSION, make)
+        return OptionalState(_Kind.EXPRESSION, _callable(make))
 
     @property
     def value(self) -> T_co | Unset:
@@ -254,7 +262,7 @@ class TriState(_State[T_co]):
     @classmethod
     def expression(cls, make: Callable[[], SQLCoreOperations[V]]) -> TriState[V]:
         """Set the field to what ``make()`` says in SQL, such as ``lambda: TitleRow.uses + 1``, free of races."""
-        return TriState(_Kind.EXPRESSION, make)
+        return TriState(_Kind.EXPRESSION, _callable(make))
 
     @property
     def is_nullify(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
-from rowsmith.execution.committing import BlockSession
+from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
@@ -51,11 +51,13 @@ __all__ = [
     "is_sending",
     "is_watched_by_others",
     "mark_failed",
+    "nest",
     "note_application",
     "refuse_commit",
     "refuse_failed",
     "repeatable",
     "scrub",
+    "tell_ended_by_hand",
     "told",
     "transact",
     "translate",

@@ -46,6 +46,7 @@ class BlockSession(AsyncSession):
         """
         if not self.in_transaction():
             return
+        _refuse_nested(self)
         self._note_application()
         await flush(self)
         refuse_failed(self)
@@ -55,9 +56,15 @@ class BlockSession(AsyncSession):
         if outcome is not CommitOutcome.NOT_COMMITTED:
             note_commit()
         _raise_told(self, answer, outcome)
+        self.info[_COMMITTED] = True
 
     async def rollback(self) -> None:
-        """Undo what was not committed."""
+        """Undo what was not committed.
+
+        Raises:
+            TransactionError: inside a nested block, which ends by itself.
+        """
+        _refuse_nested(self)
         self._note_application()
         await super().rollback()
 
@@ -108,10 +115,12 @@ async def _identified(session: AsyncSession) -> _Transaction | None:
         return None
     driver = adapter.driver_connection
     if not (driver.is_closed() or driver.is_in_transaction()):
-        raise TransactionError(
+        ended = TransactionError(
             "the transaction was ended by a statement inside its block, and what became of it is not known here: "
             "leave COMMIT and ROLLBACK to the block, or write session.commit() or session.rollback()"
         )
+        tell(ended, CommitOutcome.UNKNOWN)
+        raise ended
     try:
         id = await driver.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
     except DATABASE_ERRORS as exc:
@@ -119,6 +128,39 @@ async def _identified(session: AsyncSession) -> _Transaction | None:
     else:
         return _Transaction(id, identity_of(connections[0]), AsyncEngine(connections[0].engine), driver)
     raise failure
+
+
+_NESTED: Final = "rowsmith_nested"
+_COMMITTED: Final = "rowsmith_committed"
+
+
+def nest(session: AsyncSession, levels: int) -> None:
+    """Say that a block inside the session's own begins (1) or ends (-1), which is a savepoint."""
+    session.info[_NESTED] = session.info.get(_NESTED, 0) + levels
+
+
+def _refuse_nested(session: AsyncSession) -> None:
+    if session.info.get(_NESTED):
+        raise TransactionError(
+            "commit() or rollback() was called in a nested block, which is a savepoint and ends by itself: "
+            "leave it by an exception to undo it"
+        )
+
+
+def tell_ended_by_hand(session: AsyncSession, failure: BaseException) -> None:
+    """Have what ends a block say what became of a transaction that was ended inside of it.
+
+    After ``commit()`` and nothing more it is committed; after COMMIT or ROLLBACK as a statement nobody knows.
+    """
+    if session.info.get(_COMMITTED) and not session.in_transaction():
+        tell(failure, CommitOutcome.COMMITTED)
+    for connection in connections_of(session):
+        if connection.closed or connection.invalidated or connection.dialect.driver != "asyncpg":
+            continue
+        adapter: Any = connection.connection.dbapi_connection
+        driver = adapter.driver_connection
+        if adapter._transaction is not None and not (driver.is_closed() or driver.is_in_transaction()):
+            tell(failure, CommitOutcome.UNKNOWN)
 
 
 async def _answer(commit: Any, transaction: _Transaction | None) -> _Answer:

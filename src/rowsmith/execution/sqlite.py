@@ -75,6 +75,16 @@ class ExactNumeric(sqltypes.Numeric[Any]):
         return store
 
 
+class WholeFloat(sqltypes.Float[Any]):
+    """Floats that are read as floats: of a whole one SQLite's RETURNING gives an integer."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Give the function that reads a value back."""
+        base: Any = super()
+        read = base.result_processor(dialect, coltype)
+        return read or (lambda value: float(value) if type(value) is int else value)
+
+
 _EXACT = Context(prec=2_000, rounding=ROUND_HALF_UP)
 
 
@@ -82,7 +92,7 @@ def prepare_sqlite(engine: Engine) -> None:
     """Set up a SQLite engine; does nothing to any other, and nothing the second time."""
     if engine.dialect.name != "sqlite" or event.contains(engine, "begin", _begin):
         return
-    own = {sqltypes.DateTime: UtcDateTime, sqltypes.Numeric: ExactNumeric}
+    own = {sqltypes.DateTime: UtcDateTime, sqltypes.Numeric: ExactNumeric, sqltypes.Float: WholeFloat}
     engine.dialect.colspecs = {**engine.dialect.colspecs, **own}
     event.listen(engine, "connect", _connect)
     event.listen(engine, "begin", _begin)

@@ -68,6 +68,9 @@ class MetricPolicy(Policy):
         started = measured.begin()
         try:
             yield
+        except GeneratorExit:  # a stream whose reader has enough
+            measured.succeed(started)
+            raise
         except BaseException as exc:
             measured.fail(started, self._code(exc))
             raise

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rowsmith.errors import MissingExtra
 from rowsmith.resilience.metrics import MetricArgs, error_code
-from rowsmith.resilience.policy import Operation, Policy, Work
+from rowsmith.resilience.policy import Opening, Operation, Policy, Work
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -63,6 +63,24 @@ class TracePolicy(Policy):
     async def run(self, operation: Operation, work: Work[T]) -> T:
         """Have a call stand under a span, where anybody listens."""
         return await super().run(operation, work) if self._is_heard() else await work()
+
+    async def stream(self, operation: Operation, opening: Opening[T]) -> AsyncGenerator[T, None]:
+        """Have a stream stand under a span, which is no item's: what is done between two of them is the reader's."""
+        span = self._tracer.start_span(
+            f"{operation.name} {self._layer}", kind=self._span_kind, attributes=self._told(operation)
+        )
+        try:
+            async with aclosing(opening()) as items:
+                async for item in items:
+                    yield item
+        except GeneratorExit:
+            raise
+        except BaseException as exc:
+            span.set_attribute("error.type", error_code(exc))
+            span.set_status(self._status)
+            raise
+        finally:
+            span.end()
 
     @asynccontextmanager
     async def around(self, operation: Operation) -> AsyncGenerator[None]:
