@@ -9,8 +9,8 @@ from typing import Any, cast
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
-from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue
-from rowsmith.execution import DATABASE_ERRORS, flush, translate_any, unreadable
+from rowsmith.errors import DatabaseFault, DatabaseUnavailable, InvalidCursor, InvalidValue
+from rowsmith.execution import DATABASE_ERRORS, drivers_of, flush, translate_any, unreadable
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.arrays.keys import batch_keys, check_chunk_size
 from rowsmith.operations.blocks.gate import asked_by_session
@@ -219,6 +219,8 @@ async def _partitions(
         return
     except Exception as exc:  # noqa: BLE001 - as above
         failure = unreadable(exc, call.origin())
+        if isinstance(failure, DatabaseFault) and any(driver.is_closed() for driver in drivers_of(call.db_sess)):
+            failure = DatabaseUnavailable(facts=failure.facts)  # asyncpg says it in words alone
     finally:
         with suppress(*DATABASE_ERRORS):  # the connection may be gone; the first error says why
             await result.close()
