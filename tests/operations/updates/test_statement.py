@@ -36,15 +36,16 @@ def test_rows_are_locked_in_key_order_under_all_conditions(verb: str) -> None:
     """On PostgreSQL; the outer statement takes the places of what is locked, each in its own partition."""
     made = target(PG)
     sql = text(made.update(Changes({"uses": 1})) if verb == "update" else made.delete(), PG)
-    given, locking = (
-        sql[: sql.index(" AS ordered")],
-        sql[sql.index("LATERAL (SELECT counters.ctid") : sql.index(" AS found ON")],
-    )
-    assert given.endswith("ORDER BY sent.k0, sent.k1)")
-    assert "WHERE (counters.tenant = ordered.k0) AND (counters.place = ordered.k1) AND (" in locking
+    locking = sql[: sql.index(verb.upper() + " ", sql.index(" FOR "))]
+    assert "(counters.tenant, counters.place) IN (SELECT rowsmith$keys.rowsmith$key_0, " in locking
     assert "((counters.deleted_at IS NULL) AND (counters.uses > $" in locking
-    assert " IS true) FOR " in locking
-    assert sql.count("WHERE (counters.ctid = given.place) AND (counters.tableoid = given.part) RETURNING") == 1
+    assert " IS true) ORDER BY counters.tenant, counters.place FOR " in locking
+    assert (
+        sql.count("WHERE (counters.ctid = ANY (array((SELECT rowsmith$given.rowsmith$place FROM rowsmith$given))))")
+        == 1
+    )
+    pairs = "SELECT rowsmith$given.rowsmith$place, rowsmith$given.rowsmith$part FROM rowsmith$given"
+    assert sql.count(f"((counters.ctid, counters.tableoid) IN ({pairs})) IS true") == 1
 
 
 def test_keys_of_one_column_are_one_array() -> None:
@@ -67,7 +68,7 @@ def test_keys_are_in_the_order_of_their_column() -> None:
 
     changes = Changes({}, [Parameter("v0", sa.Integer(), [1])])
     sql = text(Targets(make_entity(WordRow), PG, [("a",)], []).update(changes), PG)
-    assert 'ORDER BY sent.k0 COLLATE "C"' in sql
+    assert 'ORDER BY rowsmith$sent.rowsmith$key_0 COLLATE "C"' in sql
 
 
 def test_the_second_statement_waits_for_nobody() -> None:
@@ -75,7 +76,7 @@ def test_the_second_statement_waits_for_nobody() -> None:
     for statement in (target(PG).update(Changes({"uses": 1}), again=True), target(PG).delete(again=True)):
         sql = text(statement, PG)
         assert "SKIP LOCKED" in sql
-        assert "(counters.tenant = ordered.k0) AND (counters.place = ordered.k1)" in sql
+        assert "(counters.tenant, counters.place) IN (SELECT rowsmith$keys.rowsmith$key_0, " in sql
 
 
 def test_sqlite_needs_no_locks() -> None:
@@ -89,7 +90,7 @@ def test_versions_stand_in_the_statement_and_go_up() -> None:
     """Expected ones are compared row by row."""
     sql = text(target(PG, versions=[4, 5]).update(Changes({"uses": 1})), PG)
     assert "version=(counters.version + " in sql
-    assert "counters.version = ordered.version" in sql
+    assert "counters.version = rowsmith$sent.rowsmith$version" in sql
 
 
 def test_each_key_is_sent_once() -> None:
@@ -123,7 +124,7 @@ def test_literals_of_expressions_become_columns() -> None:
     assert text(values["uses"], PG).startswith("counters.uses + ")
     values, parameters = Patches(INFO, [used(1), used(2)]).assignments(arrays=True)
     assert [parameter.values for parameter in parameters] == [[1, 2]]
-    assert text(values["uses"], PG) == "counters.uses + given.v0"
+    assert text(values["uses"], PG) == "counters.uses + rowsmith$given.rowsmith$value_0"
 
 
 def test_lists_of_different_lengths_are_different_forms() -> None:

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from typing import Any, Final
+from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, any_, bindparam, column, func, select, tuple_, values
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    and_,
+    any_,
+    bindparam,
+    case,
+    column,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    values,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
@@ -159,8 +174,7 @@ def columns_condition(
 ) -> ColumnElement[bool]:
     """Give the condition that the values of some columns, together, are one of these keys."""
     if dialect.name == "postgresql" and _fit_arrays(columns, dialect):
-        arrays = (array_parameter(one.type, [key[place] for key in keys]) for place, one in enumerate(columns))
-        return in_arrays(columns, list(arrays))
+        return _among(columns, keys)
     if len(columns) == 1:
         return columns[0].in_([key[0] for key in keys])
     if any(has_sql(one.type, dialect) for one in columns):  # which SQLAlchemy leaves out of a list of tuples
@@ -168,6 +182,31 @@ def columns_condition(
         given = values(*named, name=_NAME).data(list(keys))
         return tuple_(*columns).in_(select(given.cte(_NAME)))
     return tuple_(*columns).in_([tuple(key) for key in keys])
+
+
+def _among(columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> ColumnElement[bool]:
+    """Give the condition by arrays; what all keys have in common is compared by itself, and needs no table of keys."""
+    common = shared_parts(keys)
+    rest = [place for place in range(len(columns)) if place not in common]
+    if len(rest) > 1:
+        common, rest = [], list(range(len(columns)))
+    same = [
+        columns[place] == bindparam(PARAMETER, keys[0][place], columns[place].type, unique=True) for place in common
+    ]
+    varied = [columns[place] for place in rest]
+    arrays = [array_parameter(columns[place].type, [key[place] for key in keys]) for place in rest]
+    return and_(*same, in_arrays(varied, arrays)) if rest else and_(*same)
+
+
+_PLAIN: Final = {str, int, bool, bytes, UUID, date}
+
+
+def shared_parts(keys: Sequence[Key]) -> list[int]:
+    """Give the places of what all keys have in common: one value, also to the database."""
+    if not keys or len(keys[0]) == 1:
+        return []
+    parts = enumerate(zip(*keys, strict=True))
+    return [place for place, part in parts if set(map(type, part)) <= _PLAIN and len(set(part)) == 1]
 
 
 def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:
@@ -191,4 +230,16 @@ def in_arrays(columns: Sequence[ColumnElement[Any]], arrays: Sequence[Any]) -> C
     names = [key_name(i) for i in range(len(arrays))]
     parts: list[Any] = [column(name) for name in names]
     given = func.unnest(*arrays).table_valued(*parts).render_derived(name=_NAME)
-    return tuple_(*columns).in_(select(*(given.c[name] for name in names)))
+    return tuple_(*columns).in_(select(*(given.c[name] for name in names[:-1]), dear(given.c[names[-1]])))
+
+
+def dear(key: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Give a value of a table of keys so that the planner thinks it dear to work out, which it is not.
+
+    Where the planner takes the other table for one of hardly a row, it would compare each of its rows with each key.
+    It counts the value once for each such pair, but once for each key where it hashes the keys or looks each up.
+    """
+    series = func.generate_series(literal_column("1"), literal_column("100"))
+    numbers = series.table_valued(sql_name("number")).render_derived(name=sql_name("numbers"))
+    never = select(key).select_from(numbers).correlate_except(numbers).offset(literal_column("100")).scalar_subquery()
+    return case((key.is_(None), never), else_=key)

@@ -6,9 +6,8 @@ deadlocking (PostgreSQL's manual, "Deadlocks"), and hands their physical places 
 not look the keys up again. All conditions stand in the inner one, which alone says which rows are meant; a row that
 it has locked cannot change any more. SQLite has one writer at a time and needs no locks.
 
-The planner is left no choice that would cost the square of the batch, whatever it takes the table to be: each key is
-looked up by itself, by nothing but the key, and of an outer statement without conditions of its own it cannot think
-that it reaches a single row.
+The planner is left no choice that would cost the square of the batch, whatever it takes the table to be: rows are
+found by nothing but their keys, which it takes for dear to compare (:func:`dear`), and then by their places.
 """
 
 from __future__ import annotations
@@ -25,11 +24,13 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
+    any_,
     column,
     delete,
     func,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.engine import Dialect
@@ -42,7 +43,16 @@ from rowsmith.mapping import RowInfo
 from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import NAME, Parameter, given_arrays, given_values
-from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, in_arrays, key_name, keys_condition
+from rowsmith.operations.arrays.keys import (
+    SQLITE_PARAMETERS,
+    Key,
+    array_of,
+    dear,
+    in_arrays,
+    key_name,
+    keys_condition,
+    shared_parts,
+)
 from rowsmith.operations.arrays.same import collated
 from rowsmith.operations.blocks.gate import Gate
 from rowsmith.operations.call import TData, TRow
@@ -147,18 +157,15 @@ class Targets(Generic[TRow, TData]):
     ) -> list[ColumnElement[bool]]:
         if self.dialect.name != "postgresql":
             return [*self._matched(parameters), *self.conditions]
-        looked_up = parameters or self.versions or len(self.entity.info.primary_key) > 1
-        locks: dict[str, Any] = {"skip_locked": again, **lock}
-        if looked_up:
-            locking = self._looked_up(parameters, locks)
-        else:  # by keys of one column, in their order
-            locking = self._found(self._in_keys).order_by(*self.entity.info.key_attributes).with_for_update(**locks)
-        places = locking.cte(NAME)
-        place, part = place_and_part(self.entity.info.table)
-        return [place == places.c[PLACE], part == places.c[PART]]
+        info, locks = self.entity.info, {"skip_locked": again, **lock}
+        if not parameters and not self.versions:
+            locking = self._found(self._in_keys).order_by(*info.key_attributes).with_for_update(**locks)
+        else:
+            locking = (self._looked_up if len(info.primary_key) == 1 else self._joined)(parameters, locks)
+        return at_places(info.table, locking.cte(NAME), joined=bool(parameters))
 
     def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT that takes key after key, in their order, and locks its row."""
+        """Give the SELECT that takes key after key, in their order, and locks its row: the fastest, by one column."""
         table = self._given([*self._version_parameter(), *parameters], sql_name("sent"))
         keys = enumerate(self.entity.info.key_columns)
         order = [collated(table.c[key_name(place)], item.type) for place, item in keys]
@@ -166,6 +173,17 @@ class Targets(Generic[TRow, TData]):
         row = self._found(*self._same(ordered)).with_for_update(**locks).correlate(ordered).lateral(sql_name("found"))
         values = [ordered.c[parameter.name] for parameter in parameters]
         return select(row.c[PLACE], row.c[PART], *values).select_from(ordered.join(row, true()))
+
+    def _joined(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT that finds the rows by a join, and locks them in the order of their keys.
+
+        Looking up key after key, the planner could take an index on a part of them, and meet the same rows each time.
+        """
+        info = self.entity.info
+        table = self._given([*self._version_parameter(), *parameters], sql_name("sent"))
+        values = [table.c[parameter.name] for parameter in parameters]
+        found = self._found(*self._same(table)).add_columns(*values).order_by(*info.key_attributes)
+        return found.with_for_update(of=info.table, **locks)
 
     def _found(self, *matched: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of places; that the conditions be TRUE is a form which no index could be chosen for."""
@@ -176,7 +194,7 @@ class Targets(Generic[TRow, TData]):
 
     @cached_property
     def _in_keys(self) -> ColumnElement[bool]:
-        if not self.by_arrays:
+        if not self.by_arrays or shared_parts(self.keys):
             return keys_condition(self.entity.info, self.keys, self.dialect)
         columns = [attribute.expression for attribute in self.entity.info.key_attributes]
         return in_arrays(columns, list(self._key_arrays.values()))
@@ -206,7 +224,10 @@ class Targets(Generic[TRow, TData]):
     def _same(self, table: FromClause) -> list[ColumnElement[bool]]:
         """Give the conditions that a row has the key, and the version, of a row of ``table``."""
         info = self.entity.info
-        same = [attribute == table.c[key_name(place)] for place, attribute in enumerate(info.key_attributes)]
+        keys = [table.c[key_name(place)] for place in range(len(info.primary_key))]
+        if self.dialect.name == "postgresql":
+            keys[-1] = dear(keys[-1])
+        same = [attribute == key for attribute, key in zip(info.key_attributes, keys, strict=True)]
         if self.versions and info.version is not None:
             same.append(info.attribute(info.version) == table.c[VERSION])
         return same
@@ -249,6 +270,23 @@ def place_and_part(table: Table) -> tuple[ColumnElement[Any], ColumnElement[Any]
     ``ctid`` is unique within one table, so ``tableoid`` names the partition or child table that it is in.
     """
     return column("ctid", _selectable=table), column("tableoid", _selectable=table)
+
+
+def at_places(table: Table, places: FromClause, *, joined: bool = False) -> list[ColumnElement[bool]]:
+    """Give the conditions that a row is at one of some places, and is of that partition.
+
+    The array leads to the rows, whatever the size of the table; the pairs tell the partitions apart.
+
+    Args:
+        table: of the rows.
+        places: the places, a CTE that has locked them.
+        joined: the statement reads what stands beside the places.
+    """
+    place, part = place_and_part(table)
+    here = place == any_(func.array(select(places.c[PLACE]).correlate(None).scalar_subquery()))
+    if joined:
+        return [here, place == dear(places.c[PLACE]), part == places.c[PART]]
+    return [here, tuple_(place, part).in_(select(places.c[PLACE], places.c[PART]).correlate(None)).is_(true())]
 
 
 def locked_in_key_order(
