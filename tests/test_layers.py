@@ -53,6 +53,7 @@ FLOORS = [
     "arrays",
     "blocks",
     "arguments",
+    "plans",
     "call",
     "present",
     "in_step",

@@ -70,6 +70,8 @@ def given_conditions(giver: GivesConditions) -> tuple[Condition, ...]:
         InvalidFilter: it gives no list.
     """
     given: Any = giver.to_conditions()
+    if given.__class__ is list:
+        return tuple(given)
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
         return tuple(cast("Iterable[Condition]", given))
     return condition_list(given, f"{type(giver).__name__}.to_conditions() gives a list of conditions")

@@ -20,7 +20,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import MappingError, MissingExtra, kind_of
-from rowsmith.execution import watch_failures
+from rowsmith.execution import NativeLane, native_lane, watch_failures
 from rowsmith.execution.pool import prepare_pool
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
@@ -52,6 +52,11 @@ class Database:
         deadline: seconds after which a call, or a block with a session of its own, is ended with
             ``DeadlineExceeded``, whatever the server or the network do; None for no such end. A stream has none, and
             what commits chunk by chunk has one for each chunk.
+        native: reads of one statement outside of a session go to asyncpg itself, in one round trip; False has
+            SQLAlchemy send them all.
+
+    Attributes:
+        native: that way, which counts what goes by it and what does not; None where there is none.
 
     Raises:
         MappingError: ``engine`` is something else.
@@ -65,8 +70,15 @@ class Database:
     _read_only: AsyncEngine
     _snapshot: AsyncEngine
 
+    native: NativeLane | None = None
+
     def __init__(
-        self, engine: AsyncEngine, *, cursor_keys: Sequence[bytes | str] = (), deadline: float | None = None
+        self,
+        engine: AsyncEngine,
+        *,
+        cursor_keys: Sequence[bytes | str] = (),
+        deadline: float | None = None,
+        native: bool = True,
     ) -> None:
         if not isinstance(cast("Any", engine), AsyncEngine):
             raise MappingError(f"Database(...) takes an AsyncEngine, not {kind_of(engine)}: {instead_of(engine)}")
@@ -81,6 +93,8 @@ class Database:
         self._snapshot = engine.execution_options(**_read_options(engine, isolation_level="REPEATABLE READ"))
         seconds = None if deadline is None else check_seconds(deadline, "deadline")
         self._home = OwnHome(engine, {CODEC: CursorCodec(cursor_keys)}, seconds)
+        if native and type(self).reading is Database.reading:
+            self.native = native_lane(engine.sync_engine, self._read_only.sync_engine, seconds)
 
     @classmethod
     def from_url(
@@ -89,13 +103,14 @@ class Database:
         *,
         cursor_keys: Sequence[bytes | str] = (),
         deadline: float | None = None,
+        native: bool = True,
         **engine_options: Any,
     ) -> Database:
         """Make the engine as well.
 
         Args:
             url: a database URL; ``postgresql://`` and ``sqlite://`` get their asynchronous drivers.
-            cursor_keys, deadline: as for the class.
+            cursor_keys, deadline, native: as for the class.
             engine_options: for SQLAlchemy's ``create_async_engine``, such as ``pool_size=20``.
 
         Raises:
@@ -107,7 +122,8 @@ class Database:
         if target.get_backend_name() == "sqlite" and target.database in (None, "", ":memory:"):
             options = {**_ONE_CONNECTION, **options}
         try:
-            return cls(create_async_engine(target, **options), cursor_keys=cursor_keys, deadline=deadline)
+            engine = create_async_engine(target, **options)
+            return cls(engine, cursor_keys=cursor_keys, deadline=deadline, native=native)
         except ModuleNotFoundError as exc:
             raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
 
@@ -176,6 +192,21 @@ class Database:
             TransactionAborted, CommitOutcomeUnknown: as :meth:`begin_session`.
         """
         return Unit(self._home, self.engine)
+
+    def native_lane(self) -> NativeLane | None:
+        """Give the way of a read that needs no session; None where it must go through SQLAlchemy.
+
+        Raises:
+            TransactionError: the connections belong to another event loop.
+        """
+        lane = self.native
+        if lane is None:
+            return None
+        why = "session" if self._home.is_occupied() else lane.why_not()
+        if why is None:
+            return lane
+        lane.refuse(why)
+        return None
 
     @property
     def is_in_session(self) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
+from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Unpack, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
 
 from rowsmith.database import Database
+from rowsmith.deadline import Within
 from rowsmith.errors import MappingError, RepositoryError, StalePlan, TransactionError, kind_of
 from rowsmith.execution import forget_plans, repeatable, transact
 from rowsmith.operations import (
@@ -33,7 +35,9 @@ from rowsmith.operations import (
     Upserter,
     WherePurger,
 )
+from rowsmith.operations.call import Native
 from rowsmith.operations.deletes.where import BeginSession
+from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.pagination import Count
 from rowsmith.query import Query
 from rowsmith.resilience import Resilience, is_repeatable
@@ -113,7 +117,7 @@ class DBSource(Generic[TRow, TData, TId]):
             MappingError: it does not fit the row.
         """
         if into is None:
-            return cast("DBSource[TRow, TOther, TId]", self)
+            return self  # type: ignore[return-value] # pyright: ignore[reportReturnType] - the data class is its own
         if not isinstance(cast("Any", into), type):
             raise MappingError(f"into is a data class, not {kind_of(into)}: write into=GroupSummary")
         if into not in self._others:
@@ -140,6 +144,8 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; ``ReadOnlyViolation`` where it writes.
         """
+        if self.resilience is None:
+            return await self._read(verb, *args, **kwargs)
         return await self._resilient(verb, partial(self._read, verb, *args, **kwargs), args, kwargs)
 
     def stream(
@@ -191,6 +197,28 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        known: Any = verb  # some attributes are of verbs only
+        native: Native | None = getattr(known, "native", None)
+        # Of the verb itself, and of no function that stands around it and has taken over its attributes.
+        is_own = native is not None and known.__class__ is MethodType and known.__func__ is native.function
+        lane = self.db.native_lane() if is_own else None
+        if native is not None and lane is not None:
+            try:
+                asked = native.ask(known.__self__, lane.dialect, args, kwargs)
+                if asked is not None:
+                    sent = lane.fetch(asked.plan, asked.values, asked.origin)
+                    records = await (sent if lane.deadline is None else _in_time(lane.deadline, sent))
+                    if records is not None and not records[1:]:  # several of one key are told of by SQLAlchemy's way
+                        answer: R = asked.answer(records)
+                        return answer
+                    asked.settle(kwargs)
+            except BaseException as exc:
+                tell(exc, CommitOutcome.NOT_COMMITTED)
+                if isinstance(exc, RepositoryError):
+                    exc.locate(self.entity.domain, operation_of(verb))
+                raise
+            if asked is None:
+                lane.refuse("shape")
         with self._naming(operation_of(verb)):
             snapshot = _is_several(verb, args, kwargs)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=_is_foreign(verb))
@@ -253,6 +281,16 @@ def operation_of(verb: Any) -> str:
 def _is_foreign(verb: Any) -> bool:
     """Say whether a verb is the application's own, which may send any statement."""
     return not str(getattr(verb, "__module__", "")).startswith("rowsmith.")
+
+
+async def _in_time(seconds: float, work: Awaitable[R]) -> R:
+    """Wait for a piece of work that commits nothing, until its deadline."""
+    async with Within(seconds):
+        try:
+            return await work
+        except BaseException as exc:
+            tell(exc, CommitOutcome.NOT_COMMITTED)
+            raise
 
 
 def _is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:

@@ -155,7 +155,7 @@ class Repository(Generic[TRow, TData, TId]):
             EntityNotFound: absent, deleted or outside the scope, all alike; or ``not_found``'s error.
             MappingError: ``into`` does not fit the row.
         """
-        source = self.db_source.into(into)
+        source = self.db_source if into is None else self.db_source.into(into)
         return await source.read(source.querier.query, id, scope=scope, include_deleted=include_deleted)
 
     @overload
@@ -170,7 +170,7 @@ class Repository(Generic[TRow, TData, TId]):
         self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: Any = None
     ) -> Any:
         """Give the row with this key, or None."""
-        source = self.db_source.into(into)
+        source = self.db_source if into is None else self.db_source.into(into)
         return await source.read(source.querier.find, id, scope=scope, include_deleted=include_deleted)
 
     @overload

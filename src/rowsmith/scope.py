@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from inspect import get_annotations
 from typing import Any, Final, TypeAlias, cast
 
@@ -140,6 +141,35 @@ class Unscoped(SearchScope):
     def to_conditions(self) -> Sequence[Condition]:
         """Give no conditions; only this scope may, and a subclass may give none either."""
         return ()
+
+
+class Settled(SearchScope):
+    """A scope that was asked for its conditions already, as it may give others the next time."""
+
+    def __init__(self, scope: SearchScope, given: Sequence[Condition]) -> None:
+        self.scope, self.given = scope, given
+
+    def to_conditions(self) -> Sequence[Condition]:
+        """Give what the scope gave."""
+        return self.given
+
+    def existence_checks(self) -> Sequence[ExistenceCheck]:
+        """Give what the scope gives."""
+        return self.scope.existence_checks()
+
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        """Give what the scope gives."""
+        return self.scope.to_related()
+
+
+def _is_unchecked(kind: Any) -> bool:
+    """Say whether scopes of a class are no more than their conditions: nothing is asked before, and nothing logged."""
+    if not issubclass(kind, SearchScope) or issubclass(kind, Unscoped):
+        return False
+    return kind.existence_checks is SearchScope.existence_checks
+
+
+is_unchecked: Callable[[Any], bool] = lru_cache(maxsize=500)(_is_unchecked)
 
 
 ScopePart: TypeAlias = SearchScope | Condition
@@ -302,7 +332,13 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
         return _limits((), (), info)
     if not isinstance(cast("Any", scope), SearchScope):
         raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_filters_hint(scope)}")
-    given, name = given_conditions(scope), type(scope).__name__
+    if isinstance(scope, Settled):
+        return _resolve_given(scope.scope, scope.given, info)
+    return _resolve_given(scope, given_conditions(scope), info)
+
+
+def _resolve_given(scope: SearchScope, given: Sequence[Condition], info: RowInfo[Any]) -> Limits:
+    name = type(scope).__name__
     if not isinstance(scope, Unscoped):
         return _limits(_limiting(f"{name}.to_conditions()", given, info), _checks_of(scope), info)
     if given:

@@ -83,6 +83,17 @@ class OwnHome:
             self._watch.move(pool, loop)
         return innermost(self)
 
+    def is_occupied(self) -> bool:
+        """Say whether the running code is inside of a block, or its task has a connection already, as of a stream.
+
+        Raises:
+            TransactionError: as :meth:`around`.
+        """
+        if self.around() is not None:
+            return True
+        held = self._watch.held
+        return bool(held) and asyncio.current_task() in held
+
     async def begin(self, engine: AsyncEngine, *, guarded: bool = False) -> Taken:
         """Open a session, take a connection for it and begin its transaction.
 
@@ -173,6 +184,10 @@ class BorrowedHome:
                 )
             self._loop = loop
         return innermost(self) or self.root
+
+    def is_occupied(self) -> bool:
+        """Say that the running code is inside of the session."""
+        return True
 
     async def dispose(self) -> None:
         """Do nothing: the session and its connection are somebody else's."""

@@ -6,6 +6,7 @@ from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
 from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
+from rowsmith.execution.native import NativeLane, native_lane
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
 from rowsmith.execution.transactions import (
@@ -37,6 +38,7 @@ __all__ = [
     "SESSION_ENDED",
     "BlockSession",
     "Broken",
+    "NativeLane",
     "Origin",
     "blame",
     "connections_of",
@@ -51,6 +53,7 @@ __all__ = [
     "is_sending",
     "is_watched_by_others",
     "mark_failed",
+    "native_lane",
     "nest",
     "note_application",
     "refuse_commit",

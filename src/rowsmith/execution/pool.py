@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ POLITE: Final = 2.0
 
 _BASELINE: Final = "rowsmith_baseline"
 _SERVER: Final = "rowsmith_server"
+_HAS_WORD: Final = "rowsmith_has_word"
 
 
 class WakingPool(AsyncAdaptedQueuePool):
@@ -66,17 +67,17 @@ def identity_of(connection: Connection) -> str | None:
 
 
 def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
-    driver = dbapi_connection.driver_connection
+    driver, info = dbapi_connection._connection, record.info
+    has_word = info.get(_HAS_WORD)
     for _ in range(3):  # the server's last words, and that it hung up, are read one after the other
         if driver.is_closed():
             raise DisconnectionError
-        if not _has_word(driver):
-            break
+        if has_word is None:
+            has_word = info[_HAS_WORD] = _words_of(driver)
+            await_(_meet(driver, record))
+        if not has_word(0):  # one on an idle connection mostly is that it has ended
+            return
         await_(asyncio.sleep(0))
-    if _SERVER not in record.info:
-        record.info[_SERVER] = await_(_identity(driver))
-    if _BASELINE not in record.info and any(_own_listeners(record)):
-        record.info[_BASELINE] = await_(driver.fetch(_CURRENT))
 
 
 async def _identity(driver: Any) -> str | None:
@@ -91,14 +92,21 @@ SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8
 """
 
 
-def _has_word(driver: Any) -> bool:
-    """Say whether there is something to be read on an idle connection, which mostly is that it has ended."""
+def _words_of(driver: Any) -> Callable[[int], Any]:
+    """Give what says whether there is something to be read on a connection, made once for all its life."""
     socket = driver._transport.get_extra_info("socket")
     if socket is None or socket.fileno() < 0:
-        return True
+        return lambda _: True  # nobody knows
     waiting = select.poll()
     waiting.register(socket.fileno(), select.POLLIN)
-    return bool(waiting.poll(0))
+    return waiting.poll
+
+
+async def _meet(driver: Any, record: ConnectionPoolEntry) -> None:
+    """Note of a new connection what server it is to, and what the application has set up on it."""
+    record.info[_SERVER] = await _identity(driver)
+    if any(_own_listeners(record)):
+        record.info[_BASELINE] = await driver.fetch(_CURRENT)
 
 
 def _own_listeners(record: Any) -> Iterator[Any]:
@@ -117,9 +125,9 @@ DISCARD SEQUENCES; DISCARD TEMP
 _RESTORE: Final = "SELECT set_config(name, setting, false) FROM unnest($1::text[], $2::text[]) given (name, setting)"
 
 
-def _reset(dbapi_connection: Any, record: ConnectionPoolEntry, state: PoolResetState) -> None:
+def _reset(dbapi_connection: Any, record: Any, state: PoolResetState) -> None:
     """Take away what an application may have left, after its transaction and before anybody else comes."""
-    if not getattr(record, "info", {}).pop(USED, False):  # a connection that was detached has no record
+    if record is None or not record.info.pop(USED, False):  # a connection that was detached has no record
         return
     if state.terminate_only or not state.asyncio_safe or dbapi_connection.driver_connection.is_closed():
         return

@@ -276,13 +276,24 @@ _StreamVerb = Callable[Concatenate[TOperation, AsyncSession, P], AsyncGenerator[
 _Chunked = Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]
 
 
+@dataclass(frozen=True)
+class Native:
+    """The way of a verb that needs no session: only of the function itself, and not of one that stands around it."""
+
+    function: Any
+    ask: Callable[..., Any]
+
+
 def verb(
-    operation: str, *, singly: str | None = None
+    operation: str, *, singly: str | None = None, native: Callable[..., Any] | None = None
 ) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
     """Make a verb of a coroutine method: its callers give a session, and it gets the :class:`Call` in that session.
 
-    ``operation`` is the verb's name in error codes, said here and nowhere else. ``singly`` says that the verb writes
-    many rows into one table, and what to call for rows that are kept in several.
+    Args:
+        operation: the verb's name in error codes, said here and nowhere else.
+        singly: says that the verb writes many rows into one table, and what to call for rows that are kept in several.
+        native: gives what has to be sent for a call, where no session is needed for it; None where one is. It takes
+            the operation object, the dialect, and the verb's arguments as a tuple and a dict.
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
@@ -302,7 +313,9 @@ def verb(
                 call.located(exc)
                 raise
 
-        return cast("_Verb[TOperation, P, R]", _signed(run, operation, method))
+        signed = _signed(run, operation, method)
+        signed.native = None if native is None else Native(signed, native)
+        return cast("_Verb[TOperation, P, R]", signed)
 
     return decorate
 

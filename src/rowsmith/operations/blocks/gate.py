@@ -33,15 +33,10 @@ from sqlalchemy.orm import Session
 
 from rowsmith.execution import DATABASE_ERRORS, Origin, is_watched_by_others, translate
 from rowsmith.execution.driver import has_driver, use_driver
+from rowsmith.execution.native import AROUND_STATEMENTS, INSTEAD_OF_THE_DRIVER
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.lanes import Lane, choose_lane
-
-AROUND_STATEMENTS: Final = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
-"""SQLAlchemy's events of engines and connections that see or change a statement."""
-
-INSTEAD_OF_THE_DRIVER: Final = ("do_execute", "do_executemany", "do_execute_no_params", "do_setinputsizes")
-"""SQLAlchemy's events of dialects, and the methods of a dialect that they stand in for."""
 
 _SENDING: Final = ("execute", "stream", "connection")
 """The methods of a session through which statements go."""

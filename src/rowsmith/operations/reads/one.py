@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import limited
 from rowsmith.mapping.layout import AnySelect
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.present import present
+from rowsmith.operations.reads.by_key import Asked, ByKey
 from rowsmith.scope import Limits, SearchScope
 
 
 class Querier(Operation[TRow, TData]):
     """Reads one row by its primary key; one statement, and one more for each collection in the data."""
 
-    @verb("get")
+    @cached_property
+    def _ask(self) -> Callable[..., Asked[TData] | None]:
+        kind: Any = type(self)
+        own = kind.statement is cast("Any", Querier).statement  # else nobody knows what a plan would be made of
+        return ByKey(self.entity, self._select).ask if own else lambda *_: None
+
+    def _get(self, dialect: Dialect, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked[TData] | None:
+        asked = self._ask("get", dialect, args, kwargs)
+        if asked is not None:
+            asked.absent = self.entity.absent
+        return asked
+
+    def _find(self, dialect: Dialect, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked[TData] | None:
+        return self._ask("find", dialect, args, kwargs)
+
+    @verb("get", native=_get)
     async def query(
         self,
         call: Call[TRow, TData],
@@ -44,7 +65,7 @@ class Querier(Operation[TRow, TData]):
             raise call.absent([pk])
         return (await present(call, [record]))[0]
 
-    @verb("find")
+    @verb("find", native=_find)
     async def find(
         self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None, include_deleted: bool = False
     ) -> TData | None:
@@ -58,8 +79,11 @@ class Querier(Operation[TRow, TData]):
         self, pk: Any, limits: Limits, *, for_update: bool = False, include_deleted: bool = False
     ) -> AnySelect:
         """Give the SELECT of a key under a scope, without sending it."""
-        entity = self.entity
-        key = entity.info.key_condition(entity.info.key(pk))
-        statement = limited(entity.shape.select(), *key, *limits.conditions, *entity.live(include_deleted))
+        info = self.entity.info
+        statement = self._select(info.key_condition(info.key(pk)), limits, include_deleted)
         # OF: the rows joined to it are not locked, and behind an outer join could not be.
-        return statement.with_for_update(of=entity.info.tables) if for_update else statement
+        return statement.with_for_update(of=info.tables) if for_update else statement
+
+    def _select(self, key: Sequence[ColumnElement[bool]], limits: Limits, include_deleted: bool) -> AnySelect:
+        entity = self.entity
+        return limited(entity.shape.select(), *key, *limits.conditions, *entity.live(include_deleted))

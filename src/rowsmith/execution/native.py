@@ -1,0 +1,269 @@
+"""The native lane: a read of one statement goes to asyncpg itself, on a connection of SQLAlchemy's own pool.
+
+It takes one round trip. SQLAlchemy takes three (BEGIN READ ONLY, the statement, ROLLBACK), and some thousand calls
+around them. What BEGIN READ ONLY is for holds without it: a plan selects columns of a table, compares them with values,
+and calls nothing, and the table is no view and has no policies, whose functions could write. The statement is a
+transaction of its own under whatever the session's settings say (``default_transaction_isolation``).
+
+The lane is closed where SQLAlchemy's own way would be seen or told to do otherwise; the call then goes that way, and
+``refused`` counts why. What the driver says of a table altered under its statements is said by that way, too, which
+runs them once more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Final, Protocol
+
+from asyncpg import InvalidCachedStatementError, OutdatedSchemaCacheError
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, PGDialect_asyncpg
+from sqlalchemy.event.attr import _EmptyListener  # pyright: ignore[reportPrivateUsage]
+from sqlalchemy.orm import Session
+from sqlalchemy.util import greenlet_spawn
+
+from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
+from rowsmith.execution.origin import Origin
+from rowsmith.execution.pool import WakingPool
+from rowsmith.execution.transactions import is_watched_by_others
+from rowsmith.execution.translate import DATABASE_ERRORS, translate, unreadable
+
+AROUND_STATEMENTS: Final = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
+"""SQLAlchemy's events of engines and connections that see or change a statement."""
+
+INSTEAD_OF_THE_DRIVER: Final = ("do_execute", "do_executemany", "do_execute_no_params", "do_setinputsizes")
+"""SQLAlchemy's events of dialects, and the methods of a dialect that they stand in for."""
+
+_AROUND_TRANSACTIONS: Final = ("begin", "rollback", "engine_connect", "set_connection_execution_options")
+_OF_SESSIONS: Final = (
+    *("do_orm_execute", "after_begin", "after_rollback", "after_soft_rollback"),
+    *("after_transaction_create", "after_transaction_end"),
+)
+_events_of_engines = attrgetter(*AROUND_STATEMENTS, *_AROUND_TRANSACTIONS)
+_events_of_dialects = attrgetter(*INSTEAD_OF_THE_DRIVER)
+_events_of_sessions = attrgetter(*_OF_SESSIONS)
+
+_HARMLESS: Final = {"postgresql_readonly", "compiled_cache", "logging_token", "insertmanyvalues_page_size"}
+"""Options of an engine that do nothing to a read of one statement."""
+
+
+class Planned(Protocol):
+    """A statement worked out once, see :class:`rowsmith.operations.plans.Plan`."""
+
+    sql: str
+    table: Table
+    is_ready: bool
+    has_processors: bool
+
+    def ready(self, oids: Sequence[int]) -> bool:
+        """Be told the types that the server gives; says whether the plan can do with them."""
+        ...
+
+    def read(self, records: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """Make of the driver's records what SQLAlchemy makes of them."""
+        ...
+
+
+class NativeLane:
+    """The lane of one engine on asyncpg.
+
+    Args:
+        engine: whose pool it takes connections of.
+        reader: the engine that sessions which read have, with their options.
+        deadline: how many seconds a read may last.
+
+    Attributes:
+        taken: how many reads went this way.
+        refused: how many did not, by what stood against it.
+    """
+
+    def __init__(self, engine: Engine, reader: Engine, deadline: float | None = None) -> None:
+        self.engine, self.dialect, self.deadline = engine, engine.dialect, deadline
+        self.taken = 0
+        self.refused: Counter[str] = Counter()
+        self._sessions = Session(reader).dispatch
+        self._is_plain: dict[Table, bool] = {}
+        self._is_cold = True
+        self._never = next(iter(sorted(set(reader.get_execution_options()) - _HARMLESS)), None)
+
+    def why_not(self) -> str | None:
+        """Say what has to be seen or done around statements, and would not be underneath SQLAlchemy."""
+        if self._never is not None:
+            return self._never
+        if self._is_cold:
+            self._is_cold = not hasattr(self.dialect, "server_version_info")
+            if self._is_cold:  # SQLAlchemy's compiler asks which version it writes for
+                return "first connection"
+        for listeners in (
+            *_events_of_engines(self.engine.dispatch),
+            *_events_of_dialects(self.dialect.dispatch),
+            *_events_of_sessions(self._sessions),
+        ):
+            if listeners.parent_listeners or (listeners.__class__ is not _EmptyListener and listeners):
+                return str(listeners.name)
+        errors: Any = self.dialect.dispatch.handle_error  # where rowsmith's own listener is always among them
+        if (errors.parent_listeners or errors.listeners[0] is not errors.listeners[-1]) and is_watched_by_others(
+            self.engine
+        ):
+            return "handle_error"
+        return "echo" if self.engine.logger.isEnabledFor(logging.INFO) else None
+
+    def refuse(self, why: str) -> None:
+        """Count a read that goes SQLAlchemy's way."""
+        self.refused[why] += 1
+
+    async def fetch(
+        self, plan: Planned, values: Sequence[Any], origin: Callable[[], Origin]
+    ) -> Sequence[Sequence[Any]] | None:
+        """Send a plan's statement, and give what SQLAlchemy would give; None where it has to be asked itself.
+
+        Args:
+            plan: the statement.
+            values: for its parameters, as the driver takes them.
+            origin: says whose call it is, for errors.
+
+        Raises:
+            RepositoryError: what the database or driver said, translated; no cause attached.
+        """
+        pooled = await greenlet_spawn(_connected, self.engine, origin)
+        failure, why, records = None, None, ()
+        try:
+            if not (plan.is_ready and _SUITS in pooled._connection_record.info):
+                why = await self._unsuited(plan, pooled)
+            records = await pooled.dbapi_connection._connection.fetch(plan.sql, *values) if why is None else ()
+        except Exception as exc:  # noqa: BLE001 - a codec may raise anything
+            failure, why = await _ended(pooled, exc, origin)
+        except BaseException:
+            await greenlet_spawn(pooled.invalidate)  # nobody knows what is still on the wire
+            raise
+        if _returns_at_once(pooled):
+            pooled.close()
+        elif pooled.dbapi_connection is not None:
+            await greenlet_spawn(pooled.close)
+        if failure is not None:
+            raise failure
+        if why is not None:
+            self.refuse(why)
+            return None
+        self.taken += 1
+        return _read(plan, records, origin) if plan.has_processors else records
+
+    async def _unsuited(self, plan: Planned, pooled: Any) -> str | None:
+        """Look at a connection, a table and a plan, once each; says what stands against them."""
+        adapter, driver = pooled.dbapi_connection, pooled.dbapi_connection.driver_connection
+        if not _suits(adapter, driver):
+            return "connection"
+        pooled._connection_record.info[_SUITS] = True
+        if plan.is_ready:
+            return None
+        if not await self._calls_nothing(plan.table, driver):
+            return "table"
+        statement = await driver.prepare(plan.sql)
+        oids = [attribute.type.oid for attribute in statement.get_attributes()]
+        return None if plan.ready(oids) else "types"
+
+    async def _calls_nothing(self, table: Table, driver: Any) -> bool:
+        """Say whether reading a table calls no function that could write."""
+        if table not in self._is_plain:
+            name = self.dialect.identifier_preparer.format_table(table)
+            found = await driver.fetchval(_IS_PLAIN, name)
+            if found is None:  # it is not there
+                return False
+            self._is_plain[table] = found
+        return self._is_plain[table]
+
+
+_SUITS: Final = "rowsmith_suits_native_lane"
+
+_IS_PLAIN: Final = """
+SELECT relkind IN ('r', 'p') AND NOT relrowsecurity FROM pg_class WHERE oid = to_regclass($1::text)
+"""
+
+
+def native_lane(engine: Engine, reader: Engine, deadline: float | None) -> NativeLane | None:
+    """Give the lane of an engine; None where its dialect is none of SQLAlchemy's on asyncpg."""
+    return NativeLane(engine, reader, deadline) if type(engine.dialect) is PGDialect_asyncpg else None
+
+
+def _suits(adapter: Any, driver: Any) -> bool:
+    """Say whether a statement alone is the same on a connection as one between BEGIN READ ONLY and ROLLBACK.
+
+    Not where the engine chose the isolation of its transactions, nor where statements have no names, or names of the
+    application's: behind a pooler their two steps may reach two servers.
+    """
+    own: Any = AsyncAdapt_asyncpg_connection
+    return (
+        type(adapter) is own
+        and adapter.isolation_level in (None, "autocommit")
+        and adapter._prepared_statement_name_func is own._default_name_func
+        and driver._stmt_cache_enabled
+    )
+
+
+def _connected(engine: Engine, origin: Callable[[], Origin]) -> Any:
+    """Take a connection as a session does: it may have to be made, or waited for."""
+    try:
+        return engine.pool.connect()
+    except Exception as exc:
+        failure = _unreachable(engine, exc, origin())
+        if failure is exc:
+            raise
+    raise failure
+
+
+def _unreachable(engine: Engine, failure: Exception, origin: Origin) -> Exception:
+    """Give the error for a connection that could not be had, once those who listen to failures know of it."""
+    dialect: Any = engine.dialect
+    if isinstance(failure, dialect.loaded_dbapi.Error):
+        try:
+            Connection._handle_dbapi_exception_noconnection(failure, dialect, engine)  # pyright: ignore[reportPrivateUsage]
+        except Exception as exc:  # noqa: BLE001 - it raises what it makes of it
+            failure = exc
+    if type(failure) is TimeoutError:
+        return DatabaseUnavailable(facts=origin.facts())
+    return translate(failure, origin) if isinstance(failure, DATABASE_ERRORS) else failure
+
+
+def _returns_at_once(pooled: Any) -> bool:
+    """Say whether giving a connection back awaits nothing: it is kept in its pool, and nobody else has to know."""
+    pool: Any = pooled._pool
+    is_kept = pool.__class__ is WakingPool and pool._overflow <= 0
+    if not is_kept or pooled.dbapi_connection is None:
+        return False
+    reset, checkin = pool.dispatch.reset, pool.dispatch.checkin
+    others = reset.parent_listeners or checkin.parent_listeners or reset.listeners[0] is not reset.listeners[-1]
+    return not others and checkin.__class__ is _EmptyListener
+
+
+async def _ended(
+    pooled: Any, failure: Exception, origin: Callable[[], Origin]
+) -> tuple[Exception, None] | tuple[None, str]:
+    """Give the error that the caller meets; or say why SQLAlchemy is asked, where the server has done nothing yet.
+
+    A connection of which it is not certain what is on the wire is thrown away.
+    """
+    driver = pooled.dbapi_connection._connection
+    if isinstance(failure, (InvalidCachedStatementError, OutdatedSchemaCacheError)):
+        return None, "stale plan"
+    is_told = getattr(failure, "sqlstate", None) is not None and not driver.is_closed()
+    if is_told:
+        return translate(failure, origin()), None
+    is_lost = driver.is_closed() or isinstance(failure, OSError)  # a TimeoutError is one
+    await greenlet_spawn(pooled.invalidate)
+    if not is_lost:
+        return None, "driver"
+    error = translate(failure, origin())
+    if isinstance(error, (DatabaseFault, ConcurrentUse)):
+        return DatabaseUnavailable(facts=error.facts), None  # asyncpg says this and that of a closed connection
+    return error, None
+
+
+def _read(plan: Planned, records: Sequence[Any], origin: Callable[[], Origin]) -> Sequence[Sequence[Any]]:
+    try:
+        return plan.read(records)
+    except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
+        failure = unreadable(exc, origin())
+    raise failure

@@ -1,0 +1,288 @@
+"""Plans: a call's statement worked out once for its shape, so that only values change from call to call.
+
+A plan is made of the very statement that SQLAlchemy would be given, by SQLAlchemy's own compiler, with the bind and
+result processors of its types; so it cannot say anything else. What is left for each call is to see that it has the
+shape, and that its values are such as the shape's columns take: what is not plainly so has no plan, and goes
+SQLAlchemy's way, which says what is wrong with it. Nothing here talks to a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
+
+from sqlalchemy import Column, Select, Table
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, Grouping, Null
+from sqlalchemy.types import TypeEngine
+
+from rowsmith.mapping import RowInfo
+from rowsmith.mapping.types import Check, column_type
+
+Processor: TypeAlias = Callable[[Any], Any]
+
+MOST_PLANS: Final = 200
+"""How many shapes of calls a verb keeps plans for; then it begins anew."""
+
+_COMPARISONS: Final = frozenset(
+    {operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge},
+)
+
+
+class Plan:
+    """A SELECT of columns of one table, compiled.
+
+    Attributes:
+        sql: the statement, as the driver takes it.
+        table: what it reads.
+        is_ready: the types of what the server gives are known.
+        has_processors: SQLAlchemy's types make something else of some of it.
+    """
+
+    def __init__(
+        self, sql: str, table: Table, binds: Sequence[Bind], results: Sequence[TypeEngine[Any]], dialect: Dialect
+    ) -> None:
+        self.sql, self.table, self.is_ready = sql, table, False
+        self._binds, self._results, self._dialect = binds, results, dialect
+        self._given_as_they_are = [bind.place for bind in binds] == list(range(len(binds))) and not any(
+            bind.processor for bind in binds
+        )
+        self.has_processors = False
+        self._processors: Sequence[tuple[int, Processor]] = ()
+
+    def values(self, key: tuple[Any, ...], given: tuple[Any, ...]) -> Sequence[Any] | None:
+        """Give what the driver takes for a call's values; None where a type refuses one.
+
+        Args:
+            key: the first values.
+            given: comparisons with the others.
+        """
+        values = (*key, *[condition.right.value for condition in given]) if given else key
+        if self._given_as_they_are:
+            return values
+        try:
+            return [bind.value(values) for bind in self._binds]
+        except Exception:  # noqa: BLE001 - a column's type may raise anything; SQLAlchemy's way says what it means
+            return None
+
+    def ready(self, oids: Sequence[int]) -> bool:
+        """Be told the types that the server gives; says whether they are as many as the statement asks for."""
+        if len(oids) != len(self._results):
+            return False
+        processors = [
+            kind._cached_result_processor(self._dialect, oid)  # pyright: ignore[reportPrivateUsage]
+            for kind, oid in zip(self._results, oids, strict=True)
+        ]
+        self._processors = [(place, process) for place, process in enumerate(processors) if process is not None]
+        self.has_processors, self.is_ready = bool(self._processors), True
+        return True
+
+    def read(self, records: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """Make of the driver's records what SQLAlchemy makes of them."""
+        read: list[Any] = []
+        for record in records:
+            values = list(record)
+            for place, process in self._processors:
+                values[place] = process(values[place])
+            read += (values,)
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A parameter of a plan: the place of its value among those of a call, or None and the value itself."""
+
+    place: int | None
+    constant: Any
+    processor: Processor | None
+
+    def value(self, given: Sequence[Any]) -> Any:
+        """Give what the driver takes."""
+        value = self.constant if self.place is None else given[self.place]
+        return value if self.processor is None else self.processor(value)
+
+
+class Operand:
+    """A column that a call's value is compared with."""
+
+    def __init__(self, attribute: Any, column: Column[Any], check: Check) -> None:
+        self._attribute, self._column, self._check = attribute, column, check
+        self._kinds: set[type[Any]] = set()
+        decides = type(column.type).coerce_compared_value
+        self._asks_kind_only = decides.__module__.startswith("sqlalchemy.")  # an application's may look at the value
+
+    def takes(self, value: Any) -> bool:
+        """Say that a value is bound as one of the column, and that the column can hold it."""
+        return (type(value) in self._kinds or self._is_plain(value)) and not self._check(value)
+
+    def _is_plain(self, value: Any) -> bool:
+        """Look at a value of a new type: SQLAlchemy compares some as values of another type than the column's."""
+        if value is None or self._check(value):
+            return False
+        compared: Any = self._attribute == value
+        if not is_comparison(compared) or compared.right.type is not self._column.type:
+            return False
+        if self._asks_kind_only and len(self._kinds) < MOST_PLANS:
+            self._kinds.add(cast("type[Any]", type(value)))
+        return True
+
+
+class Plans:
+    """The plans of one verb's entity, by the shape of a call."""
+
+    def __init__(self, info: RowInfo[Any]) -> None:
+        self._info = info
+        self._plans: dict[Hashable, Plan | None] = {}
+        self._dialect: Dialect | None = None
+        self._own: dict[int, tuple[Any, str, Check]] = {}
+
+    def shape(self, given: Sequence[Any], include_deleted: object) -> Hashable | None:
+        """Give the shape of a call; None where a condition is more than a comparison with a value that fits."""
+        if include_deleted is not True and include_deleted is not False:
+            return None
+        if not given:
+            return include_deleted
+        shape: list[Any] = [include_deleted]
+        for condition in given:
+            compared = self._compared(condition)
+            if compared is None:
+                return None
+            shape += compared
+        return tuple(shape)
+
+    def find(self, key: Hashable, dialect: Dialect, make: Callable[[], Plan | None]) -> Plan | None:
+        """Give the plan of a shape, made at its first call; None where it has none."""
+        if dialect is not self._dialect:
+            self._plans, self._dialect = {}, dialect
+        try:
+            return self._plans[key]
+        except KeyError:
+            if len(self._plans) == MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[key] = make()
+            return plan
+
+    def _compared(self, condition: Any) -> tuple[str, Any] | None:
+        """Give the shape of a comparison of a column with a value that it takes; None of any other condition."""
+        if not is_comparison(condition):
+            return None
+        left, right = condition.left, condition.right
+        own: tuple[Any, str, Check] | None
+        try:
+            own = self._own[id(left)]
+        except KeyError:
+            own = self._known(left)
+        if own is None or right.type is not left.type or own[2](right.value):
+            return None
+        return own[1], condition.operator
+
+    def _known(self, left: Any) -> tuple[Any, str, Check] | None:
+        """Look at what is compared, once: whether it is a column of the row's own."""
+        info, is_column = self._info, isinstance(left, Column)
+        given: Any = left
+        bare = given._deannotate() if is_column else None
+        name = next((name for name, column in info.columns.items() if column is bare), None)
+        if name is None or given._annotations.get("parententity", info.mapper) is not info.mapper:
+            return None
+        if len(self._own) == MOST_PLANS:
+            self._own.clear()
+        own = self._own[id(left)] = (given, name, column_type(given.type).operand)  # kept, so that its id stays its own
+        return own
+
+
+def is_comparison(condition: Any) -> bool:
+    """Say whether a condition is no more than a comparison with a value that is bound by itself."""
+    if condition.__class__ is not BinaryExpression or condition.operator not in _COMPARISONS or condition.modifiers:
+        return False
+    right: Any = condition.right
+    return (
+        right.__class__ is BindParameter
+        and right.value is not None
+        and right.callable is None
+        and right.unique
+        and not (right.expanding or right.literal_execute or right.isoutparam)
+    )
+
+
+def compile_plan(
+    statement: Select[*tuple[Any, ...]], info: RowInfo[Any], places: Sequence[BindParameter[Any]], dialect: Dialect
+) -> Plan | None:
+    """Compile a statement; None where it is more than columns of a table compared with values.
+
+    Args:
+        statement: what SQLAlchemy would be given.
+        info: the row that it reads.
+        places: the parameters whose values change from call to call, in the order in which they are given.
+        dialect: whose SQL it is to be.
+    """
+    if not (has_plain_rows(info) and all(map(_is_pure, visitors.iterate(statement)))):
+        return None
+    cache: Any = {}
+    found = cast("Any", statement)._compile_w_cache(dialect, compiled_cache=cache, column_keys=[])
+    compiled, extracted = found[0], found[1]
+    if extracted is None or compiled.literal_execute_params or compiled.post_compile_params:
+        return None
+    marked = [_marked(bind, _place(bind, places)) for bind in extracted]
+    given = compiled.construct_params(extracted_parameters=marked, escape_names=False)
+    binds = [_bind(given[name], compiled._bind_processors.get(name)) for name in compiled.positiontup]
+    results = [entry.type for entry in compiled._result_columns]
+    is_whole = {bind.place for bind in binds}.issuperset(range(len(places)))
+    if not is_whole or any(_is_wrapped(kind, dialect) for kind in (*results, *(bind.type for bind in extracted))):
+        return None
+    return Plan(compiled.string, info.table, binds, results, dialect)
+
+
+def has_plain_rows(info: RowInfo[Any]) -> bool:
+    """Say whether a class's rows are all rows of its table, and in it alone."""
+    mapper: Any = info.mapper
+    is_alone = mapper.inherits is None and mapper.polymorphic_on is None and mapper.with_polymorphic is None
+    return is_alone and mapper.selectable is info.table
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Stands for a value while it is found out where it goes."""
+
+    index: int
+
+
+def _place(bind: BindParameter[Any], places: Sequence[BindParameter[Any]]) -> int | None:
+    return next((index for index, one in enumerate(places) if one is bind), None)
+
+
+def _marked(bind: Any, index: int | None) -> Any:
+    if index is None:
+        return bind
+    marked = bind._clone(maintain_key=True)
+    marked.value = _Place(index)
+    return marked
+
+
+def _bind(value: Any, processor: Any) -> Bind:
+    return Bind(value.index, None, processor) if isinstance(value, _Place) else Bind(None, value, processor)
+
+
+_PURE: Final = (Select, Column, Table, BindParameter, Grouping, Null)
+_PURE_OPERATORS: Final = _COMPARISONS | {
+    operators.is_,
+    operators.is_not,
+    operators.is_distinct_from,
+    operators.is_not_distinct_from,
+    operators.and_,
+}
+
+
+def _is_pure(element: Any) -> bool:
+    """Say whether a part of a statement calls nothing that could write; text may say anything."""
+    if isinstance(element, (BinaryExpression, BooleanClauseList)):
+        return element.operator in _PURE_OPERATORS
+    is_text: bool = getattr(element, "is_literal", False)
+    return isinstance(element, _PURE) and not is_text
+
+
+def _is_wrapped(kind: TypeEngine[Any], dialect: Dialect) -> bool:
+    """Say whether a type has SQL of its own put around values."""
+    own: Any = kind.dialect_impl(dialect)
+    return bool(own._has_bind_expression or own._has_column_expression)
