@@ -147,9 +147,9 @@ def _remember(context: ExceptionContext) -> None:
     if context.connection is None:
         return
     mark_failed(context.connection)
-    driver_error = getattr(context.original_exception, "driver_exception", None)
-    if getattr(driver_error, "sqlstate", None) == "25006" and _is_demoted(context.connection):
-        setattr(driver_error, _DEMOTED, True)
+    failure: Any = context.original_exception
+    if getattr(failure, "sqlstate", None) == "25006" and _is_demoted(context.connection):
+        setattr(failure.driver_exception, _DEMOTED, True)  # an error for a stale plan has none, and raises when asked
         context.is_disconnect = True  # so that every connection made until now is given up
 
 
