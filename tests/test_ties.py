@@ -154,11 +154,11 @@ LOOSELY, TIGHTLY = Through(TENANTS_OF), Through(TENANTS_OF.correlate(ThingRow, D
 @pytest.fixture
 async def things(any_tables: WithTables) -> AsyncIterator[ThingRepository]:
     """The things of the register; tenant a stands in domain x, tenant b in y."""
-    async with things_in(any_tables) as made, any_tables(DomainRow, GroupRow), made.db.begin_session() as db_sess:
-        await db_sess.execute(sa.insert(DomainRow), [{"name": "x"}, {"name": "y"}])
-        groups = [{"domain_name": "x", "name": "a"}, {"domain_name": "y", "name": "b"}]
-        await db_sess.execute(sa.insert(GroupRow), groups)
-        await db_sess.commit()
+    async with things_in(any_tables) as made, any_tables(DomainRow, GroupRow):
+        async with made.db.begin_session() as db_sess:
+            await db_sess.execute(sa.insert(DomainRow), [{"name": "x"}, {"name": "y"}])
+            groups = [{"domain_name": "x", "name": "a"}, {"domain_name": "y", "name": "b"}]
+            await db_sess.execute(sa.insert(GroupRow), groups)
         yield made
 
 

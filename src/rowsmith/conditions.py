@@ -9,6 +9,7 @@ is the one way to a statement's WHERE. Nothing here talks to a database.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, cast
@@ -41,6 +42,12 @@ Condition: TypeAlias = BooleanExpression | Callable[[], BooleanExpression]
 
 
 _NO_BUILDERS: Final[tuple[Any, ...]] = (ColumnElement, type)
+_ORDERING: Final = {
+    operators.asc_op,
+    operators.desc_op,
+    operators.nulls_first_op,
+    operators.nulls_last_op,
+}
 _NEVER_BOOLEAN: Final = (String, Integer, Numeric, Date, DateTime, Time, LargeBinary, Uuid, JSON, ARRAY)
 
 
@@ -162,6 +169,27 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     return cast("ColumnElement[bool]", expression)
 
 
+def is_closed(text: str) -> bool:
+    """Say whether SQL given as text ends what it begins, so that nothing around it changes its meaning, nor it theirs.
+
+    Strings and quoted names are read as PostgreSQL reads them (its manual, "Lexical Structure"); a comment is none.
+    """
+    rest, depth = _QUOTED.sub("", text), 0
+    if _LEFT_OPEN.search(rest):
+        return False
+    for parenthesis in re.findall(r"[()]", rest):
+        depth += 1 if parenthesis == "(" else -1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+_QUOTED = re.compile(
+    r"""[eE]'(?:\\.|''|[^'\\])*'|'(?:''|[^'])*'|"(?:""|[^"])*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$""", re.DOTALL
+)
+_LEFT_OPEN = re.compile(r"""['";]|--|/\*|\$\w*\$""")
+
+
 def check_boolean(condition: ColumnElement[Any]) -> None:
     """Refuse a column alone that is neither true nor false: SQLite would take a number for true, a text for false.
 
@@ -169,6 +197,8 @@ def check_boolean(condition: ColumnElement[Any]) -> None:
         InvalidFilter: it is one. An operator's type says nothing, as it may be its operand's.
     """
     alone = bare(condition)
+    if getattr(alone, "modifier", None) in _ORDERING:
+        raise InvalidFilter("an order is no condition: write orders=[...], and compare the column with something here")
     declared = stored = cast("Any", alone).type if isinstance(alone, Column) else None
     while isinstance(stored, TypeDecorator):
         stored = stored.impl_instance

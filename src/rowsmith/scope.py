@@ -22,6 +22,7 @@ from sqlalchemy.sql.elements import (
     BooleanClauseList,
     ClauseElement,
     ClauseList,
+    ColumnClause,
     False_,
     Grouping,
     TextClause,
@@ -36,6 +37,7 @@ from rowsmith.conditions import (
     conjunction,
     disjunction,
     given_conditions,
+    is_closed,
     negation,
     resolve,
     whole,
@@ -485,6 +487,8 @@ def check_parts(condition: ColumnElement[bool], info: RowInfo[Any], sources: Seq
             continue
         if isinstance(element, SelectBase):
             is_nested = True
+        elif isinstance(element, (TextClause, ColumnClause)):
+            _check_text(element, info)
         elif isinstance(element, BooleanClauseList):
             if not element.clauses:
                 raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
@@ -494,7 +498,16 @@ def check_parts(condition: ColumnElement[bool], info: RowInfo[Any], sources: Seq
         raise InvalidFilter(f"a condition on {info.row.__name__} {complaint}")
 
 
-_LOOKED_AT: Final = (BindParameter, BooleanClauseList, SelectBase)
+_LOOKED_AT: Final = (BindParameter, BooleanClauseList, ColumnClause, SelectBase, TextClause)
+
+
+def _check_text(element: Any, info: RowInfo[Any]) -> None:
+    text = element.text if isinstance(element, TextClause) else element.name if element.is_literal else ""
+    if not is_closed(text):
+        raise InvalidFilter(
+            f"a condition on {info.row.__name__} is text that does not stand for itself: close each parenthesis and "
+            "quote that it opens and no other, and leave comments out"
+        )
 
 
 def _check_value(bind: BindParameter[Any], info: RowInfo[Any]) -> None:

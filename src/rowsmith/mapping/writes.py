@@ -133,11 +133,26 @@ def checked_values(
         InvalidValue: a value does not fit its column.
     """
     belongs_to(written, info, base)
-    values = dict(written.to_values())
+    values = own_values(written)
     _refuse_strangers(type(written), info, values)
     for name, value in values.items():
         values[name] = storable(info, name, value, changes=base is Patch)
     return values
+
+
+def own_values(written: Spec[Any] | Patch[Any]) -> dict[str, Any]:
+    """Give what a spec or patch says of itself, once it is known to be values by their names.
+
+    Raises:
+        MappingError: ``to_values`` gives something else.
+    """
+    values: Any = written.to_values()
+    if not isinstance(values, Mapping):
+        raise MappingError(
+            f"{type(written).__name__}.to_values() gives a mapping of attribute names to values, not "
+            f"{kind_of(values)}: end it with return super().to_values() | {{...}}"
+        )
+    return dict(cast("Mapping[str, Any]", values))
 
 
 def belongs_to(written: Any, info: RowInfo[Any], base: type[Spec[Any] | Patch[Any]]) -> None:

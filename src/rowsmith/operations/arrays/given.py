@@ -11,6 +11,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType, TypeEngine
 
+from rowsmith.conditions import limited
 from rowsmith.names import PARAMETER, sql_name
 from rowsmith.operations.arrays.wire import (
     BoundItem,
@@ -74,7 +75,7 @@ def given_values(parameters: Sequence[Parameter], dialect: Dialect, name: str = 
         return values(*columns, name=name).data(rows).cte(name)
     nulls = tuple(_typed_null(parameter.type) for parameter in made)
     typed = values(*columns, name=sql_name("typed")).data([nulls, *rows])
-    return select(*typed.c).where(typed.c[made[0].name].is_not(None)).cte(name)
+    return limited(select(*typed.c), typed.c[made[0].name].is_not(None)).cte(name)
 
 
 def _typed_null(kind: TypeEngine[Any]) -> ColumnElement[Any]:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from rowsmith.errors import InvalidValue, ScopeMismatch
 from rowsmith.mapping import RowInfo, Spec
-from rowsmith.mapping.writes import belongs_to, check_writable, storable
+from rowsmith.mapping.writes import belongs_to, check_writable, own_values, storable
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.blocks.defaults import fill_defaults
 from rowsmith.operations.results import Failure
@@ -159,7 +159,7 @@ class SpecReader:
 
     def _values(self, spec: Spec[Any]) -> dict[str, Any]:
         try:
-            return dict(spec.to_values())
+            return own_values(spec)
         except Exception as exc:
             self._own = exc
             raise

@@ -53,7 +53,7 @@ def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], 
     arrays = Lane.UNNEST if all(fits_array(kind, dialect) for kind in types) else Lane.MANY
     if server_expressions(info, list(written)) or not all(is_copyable(kind) for kind in types):
         return arrays
-    known = all(is_known(dialect, info, name, written) for name in back)
+    known = all(is_known(dialect, info, name, written) and is_copyable(info.columns[name].type) for name in back)
     return Lane.COPY if known and not any(has_sql(kind, dialect) for kind in types) else arrays
 
 

@@ -69,7 +69,7 @@ class SelfReferences:
             for key in self.keys
         ]
         told = [*ours, *(chunk.c[name] for name in self._names.values())]
-        first = select(*told).where(or_(*held)).cte(sql_name("kept"), recursive=True)
+        first = limited(select(*told), or_(*held)).cte(sql_name("kept"), recursive=True)
         return first.union(select(*told).select_from(chunk).join(first, or_(*self._refers(first, chunk))))
 
     def among(self, chunk: CTE, kept: CTE) -> ColumnElement[bool]:

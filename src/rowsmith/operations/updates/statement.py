@@ -224,7 +224,7 @@ class Targets(Generic[TRow, TData]):
     def _same(self, table: FromClause) -> list[ColumnElement[bool]]:
         """Give the conditions that a row has the key, and the version, of a row of ``table``."""
         info = self.entity.info
-        keys = [table.c[key_name(place)] for place in range(len(info.primary_key))]
+        keys: list[ColumnElement[Any]] = [table.c[key_name(place)] for place in range(len(info.primary_key))]
         if self.dialect.name == "postgresql":
             keys[-1] = dear(keys[-1])
         same = [attribute == key for attribute, key in zip(info.key_attributes, keys, strict=True)]
