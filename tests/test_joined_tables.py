@@ -444,7 +444,7 @@ async def test_the_first_statement_decides_under_its_lock(on_postgresql: Tools, 
         tools.clamps.purge(1, scope=scope),
         tools.meters.delete(1, scope=scope),
     ]
-    async with tools.db.begin_session() as db_sess:
+    async with Database(tools.db.engine).begin_session() as db_sess:
         await MOVED[moved](db_sess)
         waiting = [asyncio.ensure_future(write) for write in writes]
         await asyncio.sleep(0.3)

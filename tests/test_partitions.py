@@ -95,7 +95,7 @@ Call: TypeAlias = Callable[[PartRepository], Awaitable[BatchResult[PartData, Any
 )
 async def test_a_batch_waits_for_a_locked_row(parts: PartRepository, database: Database, call: Call) -> None:
     """And changes or removes it then: it is there."""
-    async with database.begin_session() as db_sess:
+    async with Database(database.engine).begin_session() as db_sess:
         await db_sess.execute(sa.text("UPDATE parts SET name = name WHERE id = 5"))
         sent = asyncio.ensure_future(call(parts))
         assert await is_waited_for(db_sess, sent)

@@ -109,7 +109,17 @@ class SharedPatch(Patch[SharedRow]):
     note: TriState[str] = TriState.nop()
 
 
-class SharedRepository(Repository[SharedRow, ThingData, int]):
+@dataclass(frozen=True)
+class SharedData:
+    """As ``ThingData``: a column that other classes' rows do not have may be NULL."""
+
+    id: int
+    tenant: str
+    level: int | None
+    note: str | None
+
+
+class SharedRepository(Repository[SharedRow, SharedData, int]):
     pass
 
 

@@ -134,7 +134,7 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; and those of :meth:`Database.begin_session`.
         """
-        return await self._resilient(verb, partial(self._write, verb, *args, **kwargs), args, kwargs)
+        return await self._resilient(verb, lambda: self._write(verb, *args, **kwargs), args, kwargs)
 
     async def read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -146,7 +146,7 @@ class DBSource(Generic[TRow, TData, TId]):
         """
         if self.resilience is None:
             return await self._read(verb, *args, **kwargs)
-        return await self._resilient(verb, partial(self._read, verb, *args, **kwargs), args, kwargs)
+        return await self._resilient(verb, lambda: self._read(verb, *args, **kwargs), args, kwargs)
 
     def stream(
         self,
@@ -160,7 +160,10 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: while it is read: the verb's own.
         """
-        opening = partial(self._chunks, verb, *args, **kwargs)
+
+        def opening() -> AsyncGenerator[Sequence[R], None]:
+            return self._chunks(verb, *args, **kwargs)
+
         if self.resilience is None:
             return Stream(opening())
         return Stream(self.resilience.stream(operation_of(verb), opening, is_repeatable=self._may_repeat(args, kwargs)))
@@ -174,7 +177,7 @@ class DBSource(Generic[TRow, TData, TId]):
             TransactionError: inside a unit of work, whose single transaction this would break up.
             RepositoryError: the verb's own.
         """
-        return await self._resilient(verb, partial(self._in_chunks, verb, *args, **kwargs), args, kwargs)
+        return await self._resilient(verb, lambda: self._in_chunks(verb, *args, **kwargs), args, kwargs)
 
     async def _resilient(self, verb: Any, work: Callable[[], Awaitable[R]], args: Any, kwargs: Any) -> R:
         if self.resilience is None:
@@ -192,7 +195,8 @@ class DBSource(Generic[TRow, TData, TId]):
             again: Any = [repeatable(each) for each in args]
             named: Any = {name: repeatable(each) for name, each in kwargs.items()}
             begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
-            return await transact(begin, lambda db_sess: verb(db_sess, *again, **named))
+            call: Any = verb
+            return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named)))
 
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs

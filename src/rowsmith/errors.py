@@ -106,7 +106,8 @@ class RepositoryError(Exception):
 
 def kind_of(thing: object) -> str:
     """Name what was given for a message, by its type and never by its value."""
-    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
+    given: Any = getattr(thing, "__wrapped__", thing)
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
 
 
 ErrorFactory: TypeAlias = Callable[[str], Exception]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from rowsmith.errors import AfterCommitFailed, CommitOutcomeUnknown, RepositoryError
 
@@ -61,7 +61,7 @@ def commit_outcome(exc: BaseException) -> CommitOutcome:
 
 def _of_one(failure: BaseException) -> CommitOutcome | None:
     if isinstance(failure, BaseExceptionGroup):
-        members: Any = failure.exceptions
+        members: Any = cast("Any", failure).exceptions
         found = {commit_outcome(member) for member in members}
         return found.pop() if len(found) == 1 else CommitOutcome.UNKNOWN
     if isinstance(failure, CommitOutcomeUnknown):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import pickle
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -172,7 +173,7 @@ def test_declaring_does_not_configure_mappers() -> None:
 def test_filters_that_name_each_other_lose_no_field() -> None:
     """A class whose annotations settle late compiles all of its fields, however it was reached first."""
     wanted = ThingFilter.model_validate({"labels": {"exists": {"thing": {"exists": {"small": {"equals": 7}}}}}})
-    assert "filter_things.small = 7" in sql(wanted)[0]
+    assert re.search(r"filter_things_\d+\.small = 7", sql(wanted)[0])
 
 
 SELF_REFERENCE = """

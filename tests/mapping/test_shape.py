@@ -84,7 +84,8 @@ def test_computed_fields() -> None:
     """``Expr`` takes a column of another name, an expression, or a callable that makes one at first use."""
     shape = data_shape(TEAM, Computed)
     assert " ".join(str(shape.select()).split()).startswith(
-        "SELECT teams.name AS title_0, teams.size * :size_1 AS double_1, length(teams.name) AS later_2 FROM"
+        "SELECT teams.name AS rowsmith$title_0, teams.size * :size_1 AS rowsmith$double_1, "
+        "length(teams.name) AS rowsmith$later_2 FROM"
     )
     assert shape.returnable
     assert shape.names == ()

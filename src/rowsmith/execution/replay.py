@@ -61,7 +61,7 @@ class _Kept:
     """An iterator that begins again with what it gave before, unless that was too much to keep."""
 
     def __init__(self, source: Any) -> None:
-        self._source = source
+        self._source = self.__wrapped__ = source
         self._kept: list[Any] | None = []
 
     def __iter__(self) -> Iterator[Any]:
@@ -106,4 +106,4 @@ class _KeptAsync(_Kept):
             self._keep(item)
             yield item
 
-    __iter__ = None  # type: ignore[assignment]
+    __iter__: Any = None

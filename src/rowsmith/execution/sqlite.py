@@ -81,8 +81,11 @@ class WholeFloat(sqltypes.Float[Any]):
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Give the function that reads a value back."""
         base: Any = super()
-        read = base.result_processor(dialect, coltype)
-        return read or (lambda value: float(value) if type(value) is int else value)
+        return base.result_processor(dialect, coltype) or _whole
+
+
+def _whole(value: Any) -> Any:
+    return float(value) if type(value) is int else value
 
 
 _EXACT = Context(prec=2_000, rounding=ROUND_HALF_UP)

@@ -94,7 +94,7 @@ class RowInfo(Generic[TRow_co]):
     @cached_property
     def _names(self) -> dict[tuple[str, str], str]:
         items = reversed(list(self.stored.items()))  # of two attributes of one column the first
-        return {(cast("Table", own.table).key, own.name): name for name, columns in items for own in columns}
+        return {(own.table.key, own.name): name for name, columns in items for own in columns}
 
     def label(self, column: Column[Any]) -> str:
         """Give a column's name where columns of all tables of the row stand beside each other."""
@@ -332,7 +332,7 @@ class RowInfo(Generic[TRow_co]):
 
 def _fixed(part: Any) -> Any:
     """Give bytes that may change as such that do not, and so can be told apart by their hash."""
-    return bytes(part) if isinstance(part, bytearray | memoryview) else part
+    return bytes(cast("Any", part)) if isinstance(part, bytearray | memoryview) else part
 
 
 def _identities(mappers: Iterable[Mapper[Any]]) -> list[Any]:
@@ -374,7 +374,7 @@ def _row_info(row: type[Any]) -> RowInfo[Any]:
 def _stored(mapper: Mapper[Any]) -> Iterator[tuple[str, tuple[Column[Any], ...]]]:
     """Give each attribute with its columns: the one that is read first, the root's last."""
     for name in dict.fromkeys(mapper.columns.keys()):
-        columns: Any = mapper.get_property(name).columns  # pyright: ignore[reportAttributeAccessIssue]
+        columns: Any = mapper.get_property(name).columns
         if isinstance(columns[0], Column):  # a column_property is among them
             yield name, tuple(columns)
 

@@ -108,7 +108,7 @@ async def test_only_the_columns_of_the_data_class_are_selected(any_tables: WithT
             page = await TeamRepository(db).search(into=TeamName)
         assert [item.name for item in page.items] == ["core", "web", "ops", "lone"]
         assert len(sent) == 1
-        assert " ".join(sent[0].split()).startswith("SELECT teams.name, teams.id AS rowsmith_key_0 FROM")
+        assert " ".join(sent[0].split()).startswith("SELECT teams.name, teams.id AS rowsmith$key_0 FROM")
 
 
 async def test_a_to_one_relationship_is_a_join(any_tables: WithTables) -> None:
@@ -353,9 +353,9 @@ async def test_a_projection_is_one_snapshot(with_tables: WithTables) -> None:
 
         original = db.reading
 
-        def reading(*, snapshot: bool = False):
+        def reading(**options: bool):
             nonlocal writes
-            manager = original(snapshot=snapshot)
+            manager = original(**options)
             return _WritingAfterFirst(manager, write)
 
         db.reading = reading  # type: ignore[method-assign]

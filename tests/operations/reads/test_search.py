@@ -68,7 +68,7 @@ def test_what_the_data_selects_already_is_not_selected_again() -> None:
     """Cursor values come from the data's own columns where they can."""
     assert sql_of(Query()).count("groups.id") == 2  # selected and sorted by
     assert "rowsmith_key" not in sql_of(Query(orders=(GroupRow.name.desc(),)))
-    assert "lower(groups.name) AS rowsmith_key_0" in sql_of(Query(orders=(sa.func.lower(GroupRow.name),)))
+    assert "lower(groups.name) AS rowsmith$key_0" in sql_of(Query(orders=(sa.func.lower(GroupRow.name),)))
 
 
 def test_orders_end_in_the_key() -> None:
