@@ -15,7 +15,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.mapping.types import binary, documents, numbers, text, times, unknown
-from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, InCursor, Quick, Row, Travel, never
+from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, InCursor, Quick, Row, never
 
 
 @lru_cache(maxsize=1024)
@@ -27,7 +27,10 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
     if variants := declared._variant_mapping:  # pyright: ignore[reportPrivateUsage]
         alone = declared.copy()
         alone._variant_mapping = type(variants)()  # pyright: ignore[reportPrivateUsage]
-        return _of_all(column_type(alone), [column_type(variant) for variant in variants.values()])
+        known = {name: column_type(variant) for name, variant in variants.items()}
+        first = known.get("postgresql", column_type(alone))
+        held = _of_all(column_type(alone), list(known.values()))
+        return replace(held, compared=first.compared, travel=first.travel)
     make = next((make for kind, make in TABLE if isinstance(declared, kind)), unknown.unknown)
     record = make(declared)
     if is_sqlalchemys(declared):
@@ -38,21 +41,18 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
 def _of_all(record: ColumnType, variants: Sequence[ColumnType]) -> ColumnType:
     """Give what is known of a type that another one stands in for on some databases, where it is not said on which.
 
-    A column holds what any of them holds, and the database that it is on judges the rest. Filters compare it as the
-    variant, which is what the application's own database has.
+    A column holds what any of them holds, and the database that it is on judges the rest. Filters compare it, and
+    arrays carry it, as PostgreSQL's variant, if it has one, and else as the type itself.
     """
     records = (record, *variants)
-    is_json = any(one.travel is Travel.JSON for one in records)
     return replace(
         record,
         check=_any_of([one.check for one in records]),
         operand=_any_of([one.operand for one in records]),
         quick=Quick(NONE, never),
         echo=None,
-        travel=Travel.JSON if is_json else record.travel,
         cursor=InCursor(object, lambda value: any(one.cursor.holds(value) for one in records)),
         gives=tuple(dict.fromkeys(chain(*(one.gives for one in records)))) if all(one.gives for one in records) else (),
-        compared=variants[0].compared,
     )
 
 
