@@ -582,7 +582,7 @@ def _equality(condition: ColumnElement[bool], info: RowInfo[Any]) -> tuple[str, 
     column, value = reversed(sides) if isinstance(sides[1], Column) else sides
     if not isinstance(column, Column) or not info.owns(column.table):
         return None
-    name = info.name_of(column)
+    name = info.name_of(cast("Any", column))
     if name is None or info.is_computed(name) or name in info.copies:
         return None
     if isinstance(value, BindParameter):

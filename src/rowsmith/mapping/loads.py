@@ -258,10 +258,10 @@ def _way(mapper: Mapper[Any], owner: type[Any], path: tuple[Mapper[Any], ...]) -
     """Give the names of the relationships from a row to the one with an attribute; none for the row itself."""
     if issubclass(mapper.class_, owner) or issubclass(owner, mapper.class_):
         return []
-    ways = [
+    ways: list[list[str]] = [
         [f"{mapper.class_.__name__}.{found.key}", *further]
         for found in cast("Any", mapper.relationships)
         if found.mapper not in path
         and ((further := _way(found.mapper, owner, (*path, found.mapper))) or issubclass(found.mapper.class_, owner))
     ]
-    return min(ways, key=len, default=[])
+    return min(ways, key=lambda way: len(way), default=list[str]())

@@ -46,10 +46,10 @@ def parts_of(mapper: Mapper[Any]) -> tuple[Part, ...]:
         if found:
             tied = _tied(mapper, step, places)
             places.update(zip(tied, range(len(tied)), strict=True))
-            found.append(Part(table, tied))
+            found.append(Part(cast("Any", table), tied))
         else:
             places.update(zip(key, range(len(key)), strict=True))
-            found.append(Part(table, key))
+            found.append(Part(cast("Any", table), key))
     return tuple(found)
 
 

@@ -64,8 +64,7 @@ class _Reader:
         expression = self.info.attribute(name).expression if marker is None else marker.resolve()
         key = next((key for key in self.keys if _same(key, expression)), None)
         if key is not None:
-            if marker is None or isinstance(marker, Expr):
-                hold(self.info, self.into, name, Stored() if marker is None else marker)
+            hold(self.info, self.into, name, Stored() if marker is None else marker)
             return key  # the very same: a second parameter in its place would be another expression to PostgreSQL
         if isinstance(marker, Expr) and self._is_aggregated(expression):
             keep_to_row(expression, self.info, self._where(name))

@@ -195,10 +195,10 @@ class Call(Generic[TRow_co, TData_co]):
             return found
         read = {key: as_read(columns, key, self.dialect) for key in rest}
         found.update((key, other) for key, other in read.items() if other in stored)
-        rest, others = [key for key in rest if key not in found], list(stored)
+        rest, others = [key for key in rest if key not in found], list[Any](stored)
         for statement in comparisons(columns, rest, others, self.dialect):
             pairs: Sequence[Any] = (await self.execute(statement)).all()
-            found.update((rest[key], others[other]) for key, other in pairs)
+            found.update({rest[key]: others[other] for key, other in pairs})
         return found
 
     async def keep_stamps(self, columns: Mapping[str, Sequence[Any]]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
     Column,
@@ -238,7 +238,7 @@ def _is_told(condition: ColumnElement[bool], info: RowInfo[object], known: set[s
 
 def _can_be_told(part: object, info: RowInfo[object], known: set[str]) -> bool:
     if isinstance(part, Column):
-        return not is_table(part.table, info) or info.label(part) in known
+        return not is_table(part.table, info) or info.label(cast("Any", part)) in known
     if isinstance(part, TextClause) or (isinstance(part, ColumnClause) and part.name not in ("1", "*")):
         return not info.is_joined and _known(info, info.stored) <= known  # it may read any, by its name
     return not isinstance(part, (TableValuedColumn, Lateral))

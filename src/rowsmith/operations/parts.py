@@ -119,5 +119,5 @@ def _reads_other(info: RowInfo[Any], written: Column[Any], value: Any) -> bool:
     expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
     if not isinstance(expression, ColumnElement):
         return False
-    read: Iterable[Any] = visitors.iterate(expression)
+    read: Iterable[Any] = visitors.iterate(cast("Any", expression))
     return any(isinstance(c, Column) and info.owns(c.table) and c.table is not written.table for c in read)

@@ -125,7 +125,8 @@ class Operand:
         if not is_comparison(compared) or compared.right.type is not self._column.type:
             return False
         if self._asks_kind_only and len(self._kinds) < MOST_PLANS:
-            self._kinds.add(type(value))
+            kind: Any = type(value)
+            self._kinds.add(kind)
         return True
 
 

@@ -60,9 +60,9 @@ def _of_others(condition: ColumnElement[bool], info: RowInfo[object]) -> set[int
 def _is_of_others(element: object, others: Collection[int]) -> bool:
     """Say whether columns of the table in here are other rows': an alias, or a subquery with a FROM of its own."""
     is_alias = isinstance(element, AliasedReturnsRows) and not isinstance(element.element, SelectBase)
-    return is_alias or id(element) in others
+    return is_alias or id(cast("Any", element)) in others
 
 
 def is_table(element: Any, info: RowInfo[object]) -> bool:
     """Say whether something is a table that the row is kept in."""
-    return isinstance(element, Table) and info.owns(element)
+    return isinstance(element, Table) and info.owns(cast("Any", element))

@@ -157,7 +157,8 @@ class Targets(Generic[TRow, TData]):
     ) -> list[ColumnElement[bool]]:
         if self.dialect.name != "postgresql":
             return [*self._matched(parameters), *self.conditions]
-        info, locks = self.entity.info, {"skip_locked": again, **lock}
+        info = self.entity.info
+        locks: dict[str, Any] = {"skip_locked": again, **lock}
         if not parameters and not self.versions:
             locking = self._found(self._in_keys).order_by(*info.key_attributes).with_for_update(**locks)
         else:
