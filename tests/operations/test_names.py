@@ -34,7 +34,7 @@ TWOFOLD_TABLES = "sent ordered found"
 COLUMNS = """
     given sent ordered found locked gone typed n one place part k0 k1 v0 v1 version anon_1 param_1 id_1 kind_1 tenant_1
     uses_1 deleted_1 notes_ notes_1 old new rowsmith_place rowsmith_part rowsmith_limit rowsmith_after_0 rowsmith_0
-    rowsmith_1 rowsmith$key_0 rowsmith_parent_0 rowsmith_inside sen_counter p0
+    rowsmith_1 rowsmith_key_0 rowsmith_parent_0 rowsmith_inside sen_counter p0
 """
 
 

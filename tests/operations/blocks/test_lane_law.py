@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
+from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from columns import ANYTHING, COLUMNS, Kind
@@ -213,6 +214,7 @@ ASTRAY = {
     "macaddr8-postgresql": [(1, None), (2, "08:00:2b:01:02:03:04:05")],
     "money-postgresql": [(1, "$1.50"), (2, None)],
     "bit-postgresql": [(1, "0101"), (2, "01011")],
+    "tags-postgresql": [(300, []), (-159, [Range(1, 2)]), (-109, None)],
 }
 
 

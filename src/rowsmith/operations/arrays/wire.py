@@ -129,8 +129,19 @@ def array_values(declared: TypeEngine[Any], values: Sequence[object], dialect: D
     """Give the array parameter that carries a column."""
     items = plain_numbers(bound(declared, values, dialect))
     if _travel(declared) is Travel.ARRAY:
+        if isinstance(cast("Any", stored_form(declared, dialect)).item_type, sqltypes.String):
+            _refuse_other_than_text(items)
         return [None if item is None else array_literal(item) for item in items]
     return list(items)
+
+
+def _refuse_other_than_text(items: Iterable[Any]) -> None:
+    """Refuse what the driver would refuse in an array of texts, and writing it out as text would let through."""
+    for item in items:
+        if isinstance(item, (list, tuple)):
+            _refuse_other_than_text(cast("Iterable[Any]", item))
+        elif not (item is None or isinstance(item, str)):
+            raise InvalidValue("a value does not fit its column: an array of texts holds something else")
 
 
 def plain_numbers(values: Sequence[object]) -> Sequence[Any]:
