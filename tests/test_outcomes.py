@@ -18,6 +18,7 @@ from rowsmith import (
     Database,
     DatabaseUnavailable,
     DeadlineExceeded,
+    RepositoryError,
     TransactionAborted,
     TransactionError,
     UnitOfWork,
@@ -242,6 +243,36 @@ async def test_an_answer_that_never_comes_is_not_awaited_for_ever(pair: Pair, mo
     assert isinstance(failure, asyncio.CancelledError)
     assert commit_outcome(failure) is CommitOutcome.COMMITTED
     assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_a_call_cancelled_while_the_outcome_is_asked_for_says_that_nobody_knows(pair: Pair) -> None:
+    """The answer is lost and the server away: whoever gives up then has not learnt that nothing was kept."""
+    db, proxy = pair
+    proxy.drop_answer("COMMIT")
+    task = asyncio.ensure_future(insert(db, "b"))
+    await until(lambda: commits(proxy) == 1, lambda: None)
+    await proxy.refuse()
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises((asyncio.CancelledError, RepositoryError)) as caught:
+        await task
+    assert commit_outcome(caught.value) is CommitOutcome.UNKNOWN
+    await proxy.accept()
+    assert await names(db) == ["b", "first"]
+
+
+async def test_a_call_that_is_cancelled_again_and_again_waits_for_its_answer(pair: Pair) -> None:
+    """The second cancellation ends the grace no earlier, and the outcome is told all the same."""
+    db, proxy = pair
+    proxy.delay("COMMIT", 0.3)
+    task = asyncio.ensure_future(insert(db, "b"))
+    await until(lambda: commits(proxy) == 1, lambda: None)
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0.02)
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert commit_outcome(caught.value) is CommitOutcome.COMMITTED
 
 
 def bring_about(proxy: FaultProxy, where: str) -> None:

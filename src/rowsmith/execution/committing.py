@@ -8,6 +8,7 @@ committed, whoever sent that statement.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,7 +22,7 @@ from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, Transacti
 from rowsmith.execution.blame import blame, has_only_read
 from rowsmith.execution.execute import flush
 from rowsmith.execution.pool import identity_of
-from rowsmith.execution.transactions import connections_of, is_open_to_all, note_application, refuse_failed
+from rowsmith.execution.transactions import connections_of, drivers_of, is_open_to_all, note_application, refuse_failed
 from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, translate
 from rowsmith.outcome import CommitOutcome, tell
 
@@ -51,8 +52,13 @@ class BlockSession(AsyncSession):
         await flush(self)
         refuse_failed(self)
         transaction = await _identified(self)
-        answer = await _answer(super().commit(), transaction)
-        outcome = await _outcome(self, transaction, answer)
+        answer = await _answer(super().commit(), drivers_of(self))
+        try:
+            outcome = await _outcome(self, transaction, answer)
+        except asyncio.CancelledError as exc:  # while it was asked what became of it
+            note_commit()
+            tell(exc, CommitOutcome.UNKNOWN)
+            raise
         if outcome is not CommitOutcome.NOT_COMMITTED:
             note_commit()
         _raise_told(self, answer, outcome)
@@ -66,6 +72,8 @@ class BlockSession(AsyncSession):
         """
         _refuse_nested(self)
         self._note_application()
+        if self.in_transaction():
+            self.info.pop(_COMMITTED, None)
         await super().rollback()
 
     async def close(self) -> None:
@@ -163,8 +171,8 @@ def tell_ended_by_hand(session: AsyncSession, failure: BaseException) -> None:
             tell(failure, CommitOutcome.UNKNOWN)
 
 
-async def _answer(commit: Any, transaction: _Transaction | None) -> _Answer:
-    """Send COMMIT and wait for its answer, for some time also where the task is cancelled."""
+async def _answer(commit: Any, drivers: Sequence[Any]) -> _Answer:
+    """Send COMMIT and wait for its answer, for some time also where the task is cancelled, however often."""
     sent, answer, until = asyncio.ensure_future(commit), _Answer(), None
     loop = asyncio.get_running_loop()
     while not sent.done() and (until is None or loop.time() < until):
@@ -173,10 +181,16 @@ async def _answer(commit: Any, transaction: _Transaction | None) -> _Answer:
         except asyncio.CancelledError as exc:
             answer.cancelled, left = answer.cancelled or exc, remaining()
             until = until or loop.time() + (GRACE if left is None else left)
-    if not sent.done() and transaction is not None:
-        transaction.driver.terminate()  # and with it goes whoever waits for the answer
+    if not sent.done():
+        for driver in drivers:
+            driver.terminate()  # and with it goes whoever waits for the answer
+    while not sent.done():
+        try:
+            await asyncio.wait((sent,))
+        except asyncio.CancelledError as exc:
+            answer.cancelled = answer.cancelled or exc
     try:
-        await sent
+        sent.result()
     except Exception as exc:  # noqa: BLE001 - told below
         answer.failure = exc
     return answer
