@@ -24,6 +24,7 @@ from rowsmith import (
     UnitOfWork,
     commit_outcome,
 )
+from rowsmith.pool_watch import watch
 from rowsmith.testing import FaultProxy, WithFaults, WithTables
 from tenants import DomainRow
 
@@ -277,13 +278,13 @@ async def test_a_call_that_is_cancelled_again_and_again_waits_for_its_answer(pai
 
 def bring_about(proxy: FaultProxy, where: str) -> None:
     """Do what is done before the work begins."""
-    if where == "connect":
+    if where in ("connect", "begin"):
         proxy.freeze()
     if where == "commit":
         proxy.hold_answer("COMMIT")
 
 
-@pytest.mark.parametrize("where", ["connect", "statement", "commit", "rollback", "pool"])
+@pytest.mark.parametrize("where", ["connect", "begin", "statement", "commit", "rollback", "pool"])
 async def test_a_deadline_holds_wherever_it_is_reached(with_faults: WithFaults, where: str) -> None:
     """The network frozen on the way in, in a statement, in COMMIT and on the way out: told, and nothing is left."""
     async with with_faults(DomainRow, pool_size=1, max_overflow=0, pool_timeout=3600) as (plain, proxy):
@@ -323,6 +324,7 @@ async def test_a_deadline_holds_wherever_it_is_reached(with_faults: WithFaults, 
         with suppress(asyncio.CancelledError):
             await holder
         assert plain.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert not watch(plain.engine.sync_engine.pool).held
         proxy.thaw()
         await insert(db, "d")
 

@@ -111,8 +111,8 @@ class OwnHome:
                     await session.connection()
             else:
                 await session.connection()
-            held.setdefault(task, []).append(session)  # a stream that was dropped may have ended meanwhile
             await hand_over_deadline(session)
+            held.setdefault(task, []).append(session)  # last: it stays there until the session is ended
         except TimeoutError:
             failure: BaseException = DatabaseUnavailable()
         except BaseException as exc:  # noqa: BLE001 - whatever it is, nothing stays behind
@@ -540,9 +540,12 @@ async def close_session(session: AsyncSession) -> None:
     if not closing.done():
         for driver in drivers:
             driver.terminate()
-        with suppress(*DATABASE_ERRORS):
-            await closing
-    elif closing.exception() is not None and not any(driver.is_closed() for driver in drivers):
+    while not closing.done():
+        try:
+            await asyncio.wait((closing,))
+        except asyncio.CancelledError as exc:
+            cancelled = cancelled or exc
+    if closing.exception() is not None and not any(driver.is_closed() for driver in drivers):
         closing.result()
     if cancelled is not None:
         raise cancelled

@@ -96,7 +96,6 @@ class _Transaction:
     id: str | None
     server: str | None
     engine: AsyncEngine
-    driver: Any
 
 
 @dataclass
@@ -134,7 +133,7 @@ async def _identified(session: AsyncSession) -> _Transaction | None:
     except DATABASE_ERRORS as exc:
         failure = DatabaseUnavailable() if driver.is_closed() else translate(exc)
     else:
-        return _Transaction(id, identity_of(connections[0]), AsyncEngine(connections[0].engine), driver)
+        return _Transaction(id, identity_of(connections[0]), AsyncEngine(connections[0].engine))
     raise failure
 
 
