@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -146,6 +147,31 @@ async def test_spans_and_measures_have_the_conventions_names() -> None:
     told = {metric.name: metric.data.data_points for metric in data.resource_metrics[0].scope_metrics[0].metrics}
     assert sum(point.count for point in told["db.client.operation.duration"]) == 2  # type: ignore[union-attr]
     assert [point.value for point in told["rowsmith.operation.retries"]] == [1]  # type: ignore[union-attr]
+    assert [point.value for point in told["rowsmith.operation.active"]] == [0]  # type: ignore[union-attr]
+
+
+async def test_a_stream_is_measured_and_enters_no_span() -> None:
+    """One span and one duration for it all; between two items, and after a break, no span is the reader's."""
+    exporter, reader, tracers = InMemorySpanExporter(), InMemoryMetricReader(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    policy = TracePolicy(ARGS, tracer_provider=tracers, meter_provider=MeterProvider([reader]))
+
+    @Resilience([policy]).apply()
+    async def numbers() -> AsyncGenerator[int]:
+        yield 1
+        yield 2
+
+    stream = numbers()
+    assert await anext(stream) == 1
+    assert not trace.get_current_span().is_recording()
+    await stream.aclose()
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "numbers group_repository"
+    assert span.status.is_ok
+    data = reader.get_metrics_data()
+    assert data is not None
+    told = {metric.name: metric.data.data_points for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+    assert sum(point.count for point in told["db.client.operation.duration"]) == 1  # type: ignore[union-attr]
     assert [point.value for point in told["rowsmith.operation.active"]] == [0]  # type: ignore[union-attr]
 
 

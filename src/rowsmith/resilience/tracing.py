@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rowsmith.errors import MissingExtra
@@ -52,6 +53,10 @@ class TracePolicy(Policy):
         given = tracer_provider is not None or meter_provider is not None
         self._is_heard = _always if given else _is_heard
         self._span_kind, self._status = trace.SpanKind.CLIENT, trace.StatusCode.ERROR
+        # Neither records what is raised: its words and frames may be made of a row.
+        self._within: Any = partial(
+            trace.use_span, end_on_exit=False, record_exception=False, set_status_on_exception=False
+        )
         self._tracer = trace.get_tracer("rowsmith", tracer_provider=tracer_provider)
         meter = metrics.get_meter("rowsmith", meter_provider=meter_provider)
         self._duration: Any = meter.create_histogram(
@@ -66,47 +71,38 @@ class TracePolicy(Policy):
 
     async def stream(self, operation: Operation, opening: Opening[T]) -> AsyncGenerator[T, None]:
         """Have a stream stand under a span, which is no item's: what is done between two of them is the reader's."""
-        span = self._tracer.start_span(
-            f"{operation.name} {self._layer}", kind=self._span_kind, attributes=self._told(operation)
-        )
-        try:
+        with self._measured(operation):
             async with aclosing(opening()) as items:
                 async for item in items:
                     yield item
-        except GeneratorExit:
-            raise
-        except BaseException as exc:
-            span.set_attribute("error.type", error_code(exc))
-            span.set_status(self._status)
-            raise
-        finally:
-            span.end()
 
     @asynccontextmanager
     async def around(self, operation: Operation) -> AsyncGenerator[None]:
         """Have what happens inside stand under a span."""
+        with self._measured(operation) as span, self._within(span):
+            yield
+
+    @contextmanager
+    def _measured(self, operation: Operation) -> Generator[Any]:
+        """Make a span, without entering it, and measure what happens inside the block."""
         told = self._told(operation)
         failed: dict[str, str] = {}
+        span = self._tracer.start_span(f"{operation.name} {self._layer}", kind=self._span_kind, attributes=told)
         self._active.add(1, told)
         started = time.perf_counter()
         try:
-            with self._tracer.start_as_current_span(
-                f"{operation.name} {self._layer}",
-                kind=self._span_kind,
-                attributes=told,
-                record_exception=False,  # its words and frames may be made of a row
-                set_status_on_exception=False,
-            ) as span:
-                try:
-                    yield
-                except BaseException as exc:
-                    failed["error.type"] = error_code(exc)
-                    span.set_attribute("error.type", failed["error.type"])
-                    span.set_status(self._status)
-                    raise
+            yield span
+        except GeneratorExit:  # a stream whose reader has enough
+            raise
+        except BaseException as exc:
+            failed["error.type"] = error_code(exc)
+            span.set_attribute("error.type", failed["error.type"])
+            span.set_status(self._status)
+            raise
         finally:
             self._active.add(-1, told)
             self._duration.record(time.perf_counter() - started, {**told, **failed})
+            span.end()
 
     def retried(self, operation: Operation) -> None:
         """Count a try after the first."""
