@@ -211,6 +211,49 @@ async def test_the_ends_of_time_have_a_zone(with_tables: WithTables) -> None:
         assert await ends.count(None, [EndRow.at == last]) == 3
 
 
+class SpanRow(Base):
+    __tablename__ = "spans"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    one: Mapped[Any] = mapped_column(postgresql.TSTZRANGE)
+    many: Mapped[Any] = mapped_column(postgresql.TSTZMULTIRANGE)
+    local: Mapped[Any] = mapped_column(postgresql.TSRANGE)
+
+
+@dataclass(frozen=True)
+class SpanData:
+    id: int
+    one: Any
+    many: Any
+    local: Any
+
+
+class Spans(Repository[SpanRow, SpanData, int]):
+    pass
+
+
+@pytest.mark.parametrize("native", [True, False])
+async def test_the_ends_of_ranges_have_a_zone(with_tables: WithTables, native: bool) -> None:
+    """As points in time themselves have, in ranges and in several of them; those of local times have none."""
+    async with with_tables(SpanRow) as made:
+        spans = Spans(Database(made.engine, native=native))
+        async with made.begin_session() as db_sess:
+            await db_sess.execute(
+                sa.text(
+                    "INSERT INTO spans VALUES (2, 'empty', '{}', '(,)'), "
+                    "(1, '[2020-01-01,infinity)', '{[2020-01-01,infinity)}', '[2020-01-01,infinity)')"
+                )
+            )
+        for span in (await spans.get(1), (await spans.batch_get([1]))[0]):
+            last = dt.datetime.max.replace(tzinfo=dt.UTC)
+            assert (span.one.upper, span.one.lower.tzinfo) == (last, dt.UTC)
+            assert span.many[0].upper == last
+            assert span.local.upper == dt.datetime.max
+        empty = await spans.get(2)
+        assert empty.one.empty
+        assert (list(empty.many), empty.local.lower) == ([], None)
+
+
 class Marked(TypeDecorator[Any]):
     """Documents with a mark, None as well."""
 

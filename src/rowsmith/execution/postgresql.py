@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy import types as sqltypes
-from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, TSTZRANGE, Range, asyncpg, ranges
+from sqlalchemy.dialects.postgresql.ranges import MultiRange
 from sqlalchemy.engine import Dialect
 
 
@@ -22,6 +23,36 @@ class ZonedDateTime(asyncpg.AsyncpgDateTime):
         return _aware if self.timezone else None
 
 
+class ZonedRange(asyncpg._AsyncpgRange):  # pyright: ignore[reportPrivateUsage] - it has no other name
+    """Ranges of points in time, whose ends may be ``infinity`` too."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Give the function that reads a value, its ends aware if the type is of zoned times."""
+        base: Any = super()
+        read = base.result_processor(dialect, coltype)
+        return (lambda value: _zoned(read(value))) if isinstance(self, TSTZRANGE) else read
+
+
+class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPrivateUsage] - it has no other name
+    """Several of them."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Give the function that reads a value, its ends aware if the type is of zoned times."""
+        base: Any = super()
+        read = base.result_processor(dialect, coltype)
+        return (lambda value: _each_zoned(read(value))) if isinstance(self, TSTZMULTIRANGE) else read
+
+
+def _zoned(value: Any) -> Any:
+    if value is None or value.empty:
+        return value
+    return Range(_aware(value.lower), _aware(value.upper), bounds=value.bounds)
+
+
+def _each_zoned(value: Any) -> Any:
+    return value if value is None else MultiRange(map(_zoned, value))
+
+
 def _aware(value: dt.datetime | None) -> dt.datetime | None:
     return value if value is None or value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
 
@@ -29,4 +60,9 @@ def _aware(value: dt.datetime | None) -> dt.datetime | None:
 def prepare_postgresql(engine: Engine) -> None:
     """Set up an engine on asyncpg; does nothing to any other."""
     if engine.dialect.driver == "asyncpg":
-        engine.dialect.colspecs = {**engine.dialect.colspecs, sqltypes.DateTime: ZonedDateTime}
+        engine.dialect.colspecs = {
+            **engine.dialect.colspecs,
+            sqltypes.DateTime: ZonedDateTime,
+            ranges.AbstractSingleRange: ZonedRange,
+            ranges.AbstractMultiRange: ZonedMultiRange,
+        }
