@@ -33,6 +33,7 @@ ORDER = [
     "open_session",
     "unit_of_work",
     "pool_watch",
+    "homes",
     "sessions",
     "database",
     "resilience",

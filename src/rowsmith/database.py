@@ -24,10 +24,11 @@ from rowsmith.execution import NativeLane, native_lane, watch_failures
 from rowsmith.execution.pool import prepare_pool
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
+from rowsmith.homes import BorrowedHome, Home, OwnHome
 from rowsmith.open_session import is_inside
 from rowsmith.operations.reads.many import CODEC
 from rowsmith.pagination import CursorCodec
-from rowsmith.sessions import BorrowedHome, Home, OwnHome, Reading, ReadOnly, Unit, Writing
+from rowsmith.sessions import Reading, ReadOnly, Unit, Writing
 from rowsmith.unit_of_work import UnitOfWork
 
 _DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.errors import InvalidValue
-from rowsmith.mapping.types import Travel, column_type, stored_form, stores_none, unlimited
+from rowsmith.mapping.types import Comparison, Travel, column_type, stored_form, stores_none, unlimited
 
 _ASYNCPG: Dialect = cast("Any", asyncpg.dialect)()
 _ITEMS = (Travel.PLAIN, Travel.BYTES, Travel.JSON)
@@ -129,7 +129,7 @@ def array_values(declared: TypeEngine[Any], values: Sequence[object], dialect: D
     """Give the array parameter that carries a column."""
     items = plain_numbers(bound(declared, values, dialect))
     if _travel(declared) is Travel.ARRAY:
-        if isinstance(cast("Any", stored_form(declared, dialect)).item_type, sqltypes.String):
+        if column_type(cast("Any", stored_form(declared, dialect)).item_type).compared is Comparison.TEXT:
             _refuse_other_than_text(items)
         return [None if item is None else array_literal(item) for item in items]
     return list(items)

@@ -1,0 +1,258 @@
+"""Where sessions come from: an engine of one's own, or a session that somebody else owns.
+
+The one begins and ends sessions; of the other the session is there already, and stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, Engine, NullPool, Pool, event, text
+from sqlalchemy.exc import IllegalStateChangeError, UnboundExecutionError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
+
+from rowsmith.deadline import remaining
+from rowsmith.errors import (
+    DatabaseUnavailable,
+    MappingError,
+    TransactionError,
+)
+from rowsmith.execution import (
+    DATABASE_ERRORS,
+    SESSION_ENDED,
+    BlockSession,
+    connections_of,
+    drivers_of,
+    is_closed,
+    told,
+    translate,
+    watch_failures,
+)
+from rowsmith.open_session import OpenSession, innermost
+from rowsmith.pool_watch import watch
+
+Taken: TypeAlias = tuple[AsyncSession, asyncio.Task[Any] | None, dict[asyncio.Task[Any] | None, list[AsyncSession]]]
+"""A session with a connection, and where it is noted that its task has it."""
+
+
+class OwnHome:
+    """Where sessions of one's own come from: an engine, and what each of them is told in its ``info``.
+
+    ``deadline`` is how many seconds a block with a session of its own may last; None for ever.
+    """
+
+    def __init__(self, engine: AsyncEngine, info: Mapping[str, Any], deadline: float | None = None) -> None:
+        self.engine, self.info, self.deadline = engine, info, deadline
+        self._look_at(engine.sync_engine.pool)
+
+    def around(self) -> OpenSession | None:
+        """Give the innermost block that the running code is inside of.
+
+        Raises:
+            TransactionError: the connections belong to another event loop.
+        """
+        pool = self.engine.sync_engine.pool
+        if pool is not self._pool:  # a disposed engine makes itself another
+            self._look_at(pool)
+        loop = asyncio.get_running_loop()
+        if loop is not self._watch.loop:
+            self._watch.move(pool, loop)
+        return innermost(self)
+
+    def is_occupied(self) -> bool:
+        """Say whether the running code is inside of a block, or its task has a connection already, as of a stream.
+
+        Raises:
+            TransactionError: as :meth:`around`.
+        """
+        if self.around() is not None:
+            return True
+        held = self._watch.held
+        return bool(held) and asyncio.current_task() in held
+
+    async def begin(self, engine: AsyncEngine, *, guarded: bool = False) -> Taken:
+        """Open a session, take a connection for it and begin its transaction.
+
+        Raises:
+            PoolExhausted, DatabaseUnavailable: there is no connection.
+        """
+        session = BlockSession(engine, expire_on_commit=False, close_resets_only=False, info=dict(self.info))
+        if guarded:
+            event.listen(session.sync_session, "after_begin", _take_snapshot)
+        task, held = asyncio.current_task(), self._watch.held
+        try:
+            if task in held:
+                await self._watch.spare(self._pool, task)
+                with self._watch.waiting(self._pool, task):
+                    await session.connection()
+            else:
+                await session.connection()
+            await hand_over_deadline(session)
+            held.setdefault(task, []).append(session)  # last: it stays there until the session is ended
+        except TimeoutError:
+            failure: BaseException = DatabaseUnavailable()
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, nothing stays behind
+            failure = translate(exc) if isinstance(exc, DATABASE_ERRORS) else told(exc)
+        else:
+            return session, task, held
+        await close_session(session)
+        raise failure
+
+    async def end(self, taken: Taken) -> None:
+        """Give a session's connection back, whatever became of it."""
+        session, task, held = taken
+        try:
+            await close_session(session)
+        except IllegalStateChangeError:  # another task is taking a connection for it at this moment
+            await to_the_end(_close_soon(session))
+        finally:
+            held[task].remove(session)
+            if not held[task]:
+                del held[task]
+
+    async def dispose(self) -> None:
+        """Close every pooled connection, or drop those that nobody can close.
+
+        Raises:
+            TransactionError: they belong to another event loop, which is running.
+        """
+        loop = self._watch.loop
+        is_gone = loop is not None and loop.is_closed()
+        if not is_gone:
+            self.around()
+        await self.engine.dispose(close=not is_gone or isinstance(self._pool, NullPool))
+
+    def _look_at(self, pool: Pool) -> None:
+        self._pool, self._watch = pool, watch(pool)
+
+
+class BorrowedHome:
+    """A session that somebody else owns, commits and closes.
+
+    Raises:
+        MappingError: it is closed, or has no engine.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.engine, sync = _engine_of(session), session.sync_session
+        self.root: OpenSession = session.info.setdefault(_ROOT, OpenSession(self, session))
+        self.root.is_borrowed = True
+        self._loop: asyncio.AbstractEventLoop | None = None
+        for connection in connections_of(session):
+            watch_failures(connection.engine)
+        if not event.contains(sync, "after_begin", _watch_connection):
+            event.listen(sync, "after_begin", _watch_connection)
+
+    def around(self) -> OpenSession:
+        """Give the innermost block that the running code is inside of; the session itself is the outermost.
+
+        Raises:
+            TransactionError: the session is closed, or used in another event loop than before.
+        """
+        if is_closed(self.root.db_sess):
+            raise TransactionError(SESSION_ENDED)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None:
+                raise TransactionError(
+                    f"this session belongs to the event loop {self._loop!r}, and this call is made in {loop!r}: "
+                    "make a session, and Database.from_session(session), in each loop"
+                )
+            self._loop = loop
+        return innermost(self) or self.root
+
+    def is_occupied(self) -> bool:
+        """Say that the running code is inside of the session."""
+        return True
+
+    async def dispose(self) -> None:
+        """Do nothing: the session and its connection are somebody else's."""
+
+
+def _engine_of(session: AsyncSession) -> Engine:
+    """Give the engine behind a session, or the first of several."""
+    if is_closed(session):
+        raise MappingError("this session is closed: write Database.from_session(session) while its owner has it open")
+    try:
+        bind = session.get_bind()
+    except UnboundExecutionError:
+        several = list((session.binds or {}).values())
+        if not several:
+            raise MappingError("this session has no engine: write AsyncSession(engine)") from None
+        bind = several[0].sync_engine if isinstance(several[0], AsyncEngine) else several[0].engine.sync_engine
+    if bind.engine.dialect.is_async:
+        return bind.engine
+    raise MappingError("this session has a synchronous driver: make its engine with create_async_engine(url)")
+
+
+_ROOT = "rowsmith_root"
+
+Home: TypeAlias = OwnHome | BorrowedHome
+
+
+async def hand_over_deadline(session: AsyncSession) -> None:
+    """Have the server end statements that would outlast the deadline, if there is one: nobody waits for them."""
+    left = remaining()
+    if left is not None and session.get_bind().dialect.driver == "asyncpg":
+        milliseconds = max(1, round(left * 1000))
+        await (await session.connection()).exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+
+
+LEAVING = 5.0
+"""For how many seconds a rollback may take where there is no deadline, before its connection is given up."""
+
+
+async def close_session(session: AsyncSession) -> None:
+    """Close a session; where its rollback is not answered in time, or the task is cancelled, give its connection up."""
+    drivers, closing, left = drivers_of(session), asyncio.ensure_future(session.close()), remaining()
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        await asyncio.wait((closing,), timeout=LEAVING if left is None else left)
+    except asyncio.CancelledError as exc:
+        cancelled = exc
+    if not closing.done():
+        for driver in drivers:
+            driver.terminate()
+    while not closing.done():
+        try:
+            await asyncio.wait((closing,))
+        except asyncio.CancelledError as exc:
+            cancelled = cancelled or exc
+    if closing.exception() is not None and not any(driver.is_closed() for driver in drivers):
+        closing.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Have work done that must not be left half done, also where the task is cancelled meanwhile."""
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        raise cancelled
+    task.result()
+
+
+async def _close_soon(session: AsyncSession) -> None:
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        with suppress(IllegalStateChangeError):
+            await session.close()
+            return
+
+
+def _watch_connection(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    watch_failures(connection.engine)
+
+
+def _take_snapshot(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    """SET TRANSACTION READ WRITE is refused from the first snapshot on, so take one."""
+    connection.execute(text("SELECT 1"))
