@@ -88,7 +88,13 @@ RIGHT: dict[str, list[Any]] = {
     "patch": [PATCH, ThingPatch(), ThingPatch(note=TriState.nullify())],
     "patches": [{1: PATCH}, {}, {2: PATCH, 99: PATCH}],
     "scope": [SCOPE, OwnedBy("b"), Unscoped(reason="a test")],
-    "filters": [[ThingRow.id < 3], ThingFilter(uses=NumberFilter(gte=1)), Query(pagination=NoPagination()), None],
+    "filters": [
+        [ThingRow.id == 1],
+        [ThingRow.id < 3],
+        ThingFilter(uses=NumberFilter(gte=1)),
+        Query(pagination=NoPagination()),
+        None,
+    ],
     "pagination": [OffsetPagination(limit=2), NoPagination(), None],
     "orders": [[ThingRow.name], [lambda: ThingRow.uses.desc()], ()],
     "group_by": [()],
@@ -154,7 +160,7 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 
 def arguments(name: str, choose: Callable[[str], Any] = lambda name: RIGHT[name][0]) -> dict[str, Any]:
     """Give a right call of a verb: what it needs, the scope, and no pauses."""
-    needed = {"scope", "pause"}
+    needed = {"scope", "pause"} | ({"filters"} if name in ("get_one", "find_one") else set())
     return {
         name: choose(name)
         for name, parameter in parameters(name).items()

@@ -87,6 +87,7 @@ NAMES = [
     "ScopeRequired",
     "SearchScope",
     "SerializationFailure",
+    "SeveralFound",
     "SoftDelete",
     "SoftDeleter",
     "Spec",

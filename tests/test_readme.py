@@ -103,7 +103,7 @@ def test_the_section_on_searching_is_among_what_runs() -> None:
     """What the section shows is run, not only shown."""
     section = README.split("## Searching")[1].split("\n## ")[0]
     shown = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    assert len(shown) == 3
+    assert len(shown) == 4
     assert set(shown) <= set(PYTHON)
 
 

@@ -12,6 +12,7 @@ The tree::
     │   ├── NotNullViolation
     │   ├── ExclusionViolation
     │   └── RefusedByTrigger          a trigger let a row be neither written nor removed
+    ├── SeveralFound              more than one row matches where one is meant
     ├── StaleVersion              somebody else wrote first
     ├── ScopeError
     │   ├── EmptyScope                a scope that limits nothing
@@ -214,6 +215,15 @@ class RefusedByTrigger(ConstraintViolation):
         """Say which item of the input the row is."""
         where = "of one of the items" if index is None else f"of the {noun} at index {index}"
         self.index, self.args = index, (f"a trigger refused the row {where}",)
+
+
+class SeveralFound(RepositoryError):
+    """More than one row matches what only one is meant to."""
+
+    detail = "several_found"
+    default_message = (
+        "more than one entity matches: narrow the filters, or write first(scope, filters, orders=[...]) to take one"
+    )
 
 
 class StaleVersion(RepositoryError):

@@ -174,6 +174,110 @@ class Repository(Generic[TRow, TData, TId]):
         return await source.read(source.querier.find, id, scope=scope, include_deleted=include_deleted)
 
     @overload
+    async def get_one(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+        into: None = None,
+    ) -> TData: ...
+    @overload
+    async def get_one(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+        into: type[TOther],
+    ) -> TOther: ...
+    async def get_one(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+        into: Any = None,
+    ) -> Any:
+        """Give the only row that scope and filters let through.
+
+        Raises:
+            EntityNotFound: there is none for this caller; or ``not_found``'s error.
+            SeveralFound: there are more than one.
+        """
+        source = self.db_source.into(into)
+        return await source.read(source.batch_querier.get_one, scope, filters, include_deleted=include_deleted)
+
+    @overload
+    async def find_one(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+        into: None = None,
+    ) -> TData | None: ...
+    @overload
+    async def find_one(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+        into: type[TOther],
+    ) -> TOther | None: ...
+    async def find_one(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+        into: Any = None,
+    ) -> Any:
+        """Give the only row that scope and filters let through, or None.
+
+        Raises:
+            SeveralFound: there are more than one.
+        """
+        source = self.db_source.into(into)
+        return await source.read(source.batch_querier.find_one, scope, filters, include_deleted=include_deleted)
+
+    @overload
+    async def first(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        include_deleted: bool = False,
+        into: None = None,
+    ) -> TData | None: ...
+    @overload
+    async def first(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        include_deleted: bool = False,
+        into: type[TOther],
+    ) -> TOther | None: ...
+    async def first(
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        include_deleted: bool = False,
+        into: Any = None,
+    ) -> Any:
+        """Give the first row in an order, or None; without ``orders``, the first by its key."""
+        source = self.db_source.into(into)
+        return await source.read(
+            source.batch_querier.first, scope, filters, orders=orders, include_deleted=include_deleted
+        )
+
+    @overload
     async def search(
         self,
         scope: SearchScope | None = None,
@@ -234,11 +338,20 @@ class Repository(Generic[TRow, TData, TId]):
         )
 
     async def exists(
-        self, scope: SearchScope | None = None, filters: Filters[TRow] = None, *, include_deleted: bool = False
+        self,
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        id: TId | Unset = UNSET,
+        include_deleted: bool = False,
     ) -> bool:
-        """Say whether there is any row."""
+        """Say whether there is any row that scope and filters let through; with ``id``, whether it is that one.
+
+        Raises:
+            InvalidValue: the id is no key of the row.
+        """
         return await self.db_source.read(
-            self.db_source.batch_querier.exists, scope, filters, include_deleted=include_deleted
+            self.db_source.batch_querier.exists, scope, filters, pk=id, include_deleted=include_deleted
         )
 
     async def aggregate(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from inspect import get_annotations
 from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, Tuple, UnaryExpression, true
 from sqlalchemy.sql import operators, visitors
@@ -333,7 +334,7 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     if scope is None:
         return _limits((), (), info)
     if not isinstance(cast("Any", scope), SearchScope):
-        raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_filters_hint(scope)}")
+        raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_place_of(scope)}")
     if isinstance(scope, Settled):
         return _resolve_given(scope.scope, scope.given, info)
     return _resolve_given(scope, given_conditions(scope), info)
@@ -378,8 +379,10 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) ->
     return [part for part, found in zip(parts, extents, strict=True) if found is not Extent.ALL]
 
 
-def _filters_hint(given: object) -> str:
-    """Say where filters stand, if it is those that were given for a scope."""
+def _place_of(given: object) -> str:
+    """Say where filters or a key stand, if it is those that were given for a scope."""
+    if isinstance(given, int | str | UUID):
+        return ": a key is no scope, and stands as in get(id, scope) and exists(scope, id=id)"
     is_code = isinstance(given, list | tuple | ColumnElement)
     if isinstance(given, type) or not (is_code or hasattr(given, "to_conditions") or hasattr(given, "conditions")):
         return ""

@@ -16,6 +16,7 @@ from rowsmith.mapping import Patch, RowInfo, Spec
 from rowsmith.mapping.writes import belongs_to
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.conflict import Conflict
+from rowsmith.state import UNSET
 
 Argument: TypeAlias = Callable[[Any, RowInfo[Any]], None]
 """Refuses what a parameter cannot be; takes it and the row that the call is about."""
@@ -58,7 +59,8 @@ def check_begin(given: object) -> None:
 
 
 def _pk(given: Any, info: RowInfo[Any]) -> None:
-    info.key(given)
+    if given is not UNSET:
+        info.key(given)
 
 
 def _ids(given: Any, info: RowInfo[Any]) -> None:

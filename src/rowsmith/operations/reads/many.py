@@ -9,7 +9,8 @@ from typing import Any, cast
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
-from rowsmith.errors import DatabaseFault, DatabaseUnavailable, InvalidCursor, InvalidValue
+from rowsmith.conditions import limited
+from rowsmith.errors import DatabaseFault, DatabaseUnavailable, InvalidCursor, InvalidValue, SeveralFound
 from rowsmith.execution import DATABASE_ERRORS, drivers_of, flush, translate_any, unreadable
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.arrays.keys import batch_keys, check_chunk_size
@@ -21,7 +22,9 @@ from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.operations.reads.stream import Stream
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, CursorCodec, Page, Pagination
+from rowsmith.query import Query
 from rowsmith.scope import SearchScope
+from rowsmith.state import UNSET, Unset
 
 CODEC = "rowsmith_cursor_codec"
 """Where a session made by a Database carries the codec for its cursors (``AsyncSession.info``)."""
@@ -65,12 +68,61 @@ class BatchQuerier(Operation[TRow, TData]):
             InvalidFilter, InvalidPagination, ScopeError: what was given has no meaning.
         """
         query = as_query(filters, pagination, orders, count)
-        call = await call.under(scope)
-        search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
+        call, search = await _sought(call, scope, query, include_deleted)
         codec = codec_of(call.db_sess)
         cut = search.cut(await _fetched(call, search, codec))
         items = await present(call, search.without_keys(cut.rows))
         return search.page(cut, items, codec, await _total(call, search, query.count))
+
+    @verb("get_one")
+    async def get_one(
+        self,
+        call: Call[TRow, TData],
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+    ) -> TData:
+        """Give the only row that scope and filters let through.
+
+        Raises:
+            EntityNotFound: there is none; or ``not_found``'s error.
+            SeveralFound: there are more.
+        """
+        found = await _only(call, scope, filters, include_deleted)
+        if found is None:
+            raise call.absent([])
+        return found
+
+    @verb("find_one")
+    async def find_one(
+        self,
+        call: Call[TRow, TData],
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        include_deleted: bool = False,
+    ) -> TData | None:
+        """Give the only row that scope and filters let through, or None; otherwise as :meth:`get_one`."""
+        return await _only(call, scope, filters, include_deleted)
+
+    @verb("first")
+    async def first(
+        self,
+        call: Call[TRow, TData],
+        scope: SearchScope | None = None,
+        filters: Filters[TRow] = None,
+        *,
+        orders: Sequence[Order] = (),
+        include_deleted: bool = False,
+    ) -> TData | None:
+        """Give the first row that scope and filters let through, or None; a Query's page does not count.
+
+        Without orders it is the first by its key.
+        """
+        call, search = await _sought(call, scope, as_query(filters, orders=orders), include_deleted)
+        records = (await call.execute(search.everything().limit(1))).all()
+        return (await present(call, records))[0] if records else None
 
     @verb("count")
     async def count(
@@ -82,9 +134,7 @@ class BatchQuerier(Operation[TRow, TData]):
         include_deleted: bool = False,
     ) -> int:
         """Give how many rows scope and filters let through, exactly."""
-        query = as_query(filters)
-        call = await call.under(scope)
-        search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
+        call, search = await _sought(call, scope, as_query(filters), include_deleted)
         return int((await call.execute(search.counted())).scalar_one())
 
     @verb("exists")
@@ -94,13 +144,13 @@ class BatchQuerier(Operation[TRow, TData]):
         scope: SearchScope | None = None,
         filters: Filters[TRow] = None,
         *,
+        pk: Any | Unset = UNSET,
         include_deleted: bool = False,
     ) -> bool:
-        """Say whether scope and filters let any row through."""
-        query = as_query(filters)
-        call = await call.under(scope)
-        search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
-        found = select(exists(search.selected(*self.entity.info.key_attributes)))
+        """Say whether scope and filters let any row through; with ``pk``, whether they let that one."""
+        call, search = await _sought(call, scope, as_query(filters), include_deleted)
+        keyed = [] if pk is UNSET else call.info.key_condition(call.info.key(pk))
+        found = select(exists(limited(search.selected(*call.info.key_attributes), *keyed)))
         return bool((await call.execute(found)).scalar_one())
 
     def stream(
@@ -139,9 +189,7 @@ class BatchQuerier(Operation[TRow, TData]):
         """Give every row as :meth:`stream` does, in lists of ``chunk_size``; close it, or read it to its end."""
         with call.locating():
             check_chunk_size(chunk_size)
-            query = as_query(filters, None, orders)
-            call = await call.under(scope)
-            search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
+            call, search = await _sought(call, scope, as_query(filters, None, orders), include_deleted)
         async with aclosing(_partitions(call, search, chunk_size)) as partitions:
             async for records in partitions:
                 yield await present(call, records)
@@ -172,6 +220,25 @@ class BatchQuerier(Operation[TRow, TData]):
 
 # What PostgreSQL says of a parameter that is no value of its type, or of a type that cannot be compared.
 _UNFIT = frozenset({None, "22000", "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"})
+
+
+async def _sought(
+    call: Call[TRow, TData], scope: SearchScope | None, query: Query, include_deleted: bool
+) -> tuple[Call[TRow, TData], Search[TRow, TData]]:
+    """Admit a scope, and prepare a search under it."""
+    call = await call.under(scope)
+    return call, prepare(call.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
+
+
+async def _only(
+    call: Call[TRow, TData], scope: SearchScope | None, filters: Filters[TRow], include_deleted: bool
+) -> TData | None:
+    """Give the only row that is let through, if there is any: two of them are enough to know of more."""
+    call, search = await _sought(call, scope, as_query(filters), include_deleted)
+    records = (await call.execute(search.records().limit(2))).all()
+    if len(records) > 1:
+        raise SeveralFound
+    return (await present(call, records))[0] if records else None
 
 
 async def _total(call: Call[Any, Any], search: Search[Any, Any], count: Count) -> int | None:
