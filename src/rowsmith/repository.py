@@ -30,6 +30,7 @@ from rowsmith.operations.inserts.tree import Progress
 from rowsmith.operations.reads.search import Filters
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, Page, Pagination
+from rowsmith.pagination.modes import DEFAULT_PAGE_SIZE
 from rowsmith.resilience import Resilience, default_resilience
 from rowsmith.scope import SearchScope
 from rowsmith.state import UNSET, Unset
@@ -54,8 +55,9 @@ class Repository(Generic[TRow, TData, TId]):
     own errors; ``soft_delete`` says what marks a deleted row; ``scope_required`` refuses calls without a
     scope; ``domain`` is the noun in error codes; ``conflict`` is the unique key that upserts go by (the primary
     key without it); ``next_value`` numbers rows within a parent; ``loads`` names what :meth:`to_data` needs beside the
-    row's columns; ``resilience`` holds the policies around every method, by default
-    :func:`~rowsmith.resilience.default_resilience`. Everything is checked when the class is made.
+    row's columns; ``default_page_size`` is how many rows a search gives that asks for no page; ``resilience`` holds the
+    policies around every method, by default :func:`~rowsmith.resilience.default_resilience`. Everything is checked when
+    the class is made.
 
     Each method is one transaction, or joins the unit of work around it. ``db_source`` and the operation
     objects on it are there for what the methods don't do.
@@ -86,6 +88,7 @@ class Repository(Generic[TRow, TData, TId]):
     conflict: ClassVar[Conflict | None] = None
     next_value: ClassVar[NextValue | None] = None
     loads: ClassVar[Loads] = ()
+    default_page_size: ClassVar[int] = DEFAULT_PAGE_SIZE
     resilience: ClassVar[Resilience | Unset | None] = UNSET
 
     entity: ClassVar[Entity[Any, Any]]
@@ -312,7 +315,7 @@ class Repository(Generic[TRow, TData, TId]):
         include_deleted: bool = False,
         into: Any = None,
     ) -> Page[Any]:
-        """Give a page of rows; without ``pagination``, all of them.
+        """Give a page of rows; without ``pagination`` the first ``default_page_size``. ``NoPagination()`` is for all.
 
         Raises:
             InvalidCursor, InvalidPagination, InvalidFilter: what was given has no meaning.
@@ -791,5 +794,6 @@ def _read_entity(cls: type[Repository[Any, Any, Any]], row: type[Any], data: typ
         conflict=cls.conflict,
         next_value=cls.next_value,
         loads=cls.loads,
+        default_page_size=cls.default_page_size,
     )
     return replace(entity, shape=replace(entity.shape, into=data)) if converted else entity

@@ -57,6 +57,21 @@ def test_the_largest_offset_is_taken() -> None:
     assert OffsetPagination(limit=1, offset=2**63 - 1).offset == 2**63 - 1
 
 
+def test_a_page_has_a_number() -> None:
+    """Counted from 1, up to the last whose first row an offset can name."""
+    assert [OffsetPagination.page(number, 20) for number in (1, 2, 11)] == [
+        OffsetPagination(20, offset) for offset in (0, 20, 200)
+    ]
+    last = 2**63 // 20 + 1
+    assert OffsetPagination.page(last, 20).offset == (last - 1) * 20
+    for number in (0, -1, last + 1, True, 1.0, "1", None):
+        with pytest.raises(InvalidPagination, match="number must be"):
+            OffsetPagination.page(cast("Any", number), 20)
+    for size in (0, -1, MAX_PAGE_SIZE + 1, True, "1", None):
+        with pytest.raises(InvalidPagination, match="size must be"):
+            OffsetPagination.page(1, cast("Any", size))
+
+
 @pytest.mark.parametrize("cursor", [b"abc", 1, True, ("a",)])
 def test_a_cursor_is_a_string(cursor: Any) -> None:
     """Anything but a string is no cursor, already before it is read."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar, override
 
 from rowsmith.errors import InvalidFilter
 from rowsmith.filters.filter import Filter
 from rowsmith.filters.order import OrderBy, refuse_duplicates, to_orders
 from rowsmith.pagination import Count, CursorForwardPagination, Pagination
 from rowsmith.pagination.count import MAX_CAP
-from rowsmith.pagination.modes import CLIENT_MODES, PageFields
+from rowsmith.pagination.modes import CLIENT_MODES, DEFAULT_PAGE_SIZE, PageFields, checked_size
 from rowsmith.query import Query
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class SearchRequest(PageFields, Generic[F, O]):
     ``allow_estimated_count``, without which ``count`` is no ``"estimated"``.
 
     Raises:
+        MappingError: when a class is made whose sizes are none.
         pydantic.ValidationError: when it is made: an unknown field, mixed modes, a cursor or offset without
             its size, a size over the maximum, a field sorted by twice.
     """
@@ -58,8 +59,8 @@ class SearchRequest(PageFields, Generic[F, O]):
     max_page_size: ClassVar[int] = 1_000
     """The most rows a client may ask for at once."""
 
-    default_page_size: ClassVar[int] = 50
-    """How many rows a client gets that asks for no number."""
+    default_page_size: ClassVar[int | None] = None
+    """How many rows a client gets that asks for no number; None leaves it to the repository, up to the maximum."""
 
     allow_estimated_count: ClassVar[bool] = False
     """Whether a client may ask for the planner's estimate, which is made of the rows of all tenants."""
@@ -67,6 +68,13 @@ class SearchRequest(PageFields, Generic[F, O]):
     filter: F | None = None
     order: Annotated[list[O], Field(max_length=MAX_TERMS, description="The most significant first.")] = []  # noqa: RUF012 - pydantic copies it
     count: Literal["none", "exact", "estimated"] | CappedCount = "none"
+
+    @classmethod
+    @override
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        most = checked_size("max_page_size", cls.max_page_size)
+        if cls.default_page_size is not None:
+            checked_size("default_page_size", cls.default_page_size, most)
 
     @model_validator(mode="after")
     def _one_page(self) -> Self:
@@ -115,10 +123,13 @@ class SearchRequest(PageFields, Generic[F, O]):
         if given[size] > self.max_page_size:
             raise ValueError(f"{size} is at most {self.max_page_size}")
 
-    def _pagination(self) -> Pagination:
+    def _pagination(self) -> Pagination | None:
         for mode, given in self._asked().items():
             return mode(**given)
-        return CursorForwardPagination(first=self.default_page_size)
+        size = self.default_page_size
+        if size is None and self.max_page_size < DEFAULT_PAGE_SIZE:
+            size = self.max_page_size
+        return None if size is None else CursorForwardPagination(first=size)
 
     def _count(self) -> Count:
         return Count.capped(self.count.capped) if isinstance(self.count, CappedCount) else Count(self.count)

@@ -27,6 +27,8 @@ from rowsmith.mapping.constraints import item_named, names_in, table_named
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.soft_delete import SoftDelete
+from rowsmith.pagination import CursorForwardPagination, Pagination
+from rowsmith.pagination.modes import DEFAULT_PAGE_SIZE, checked_size
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -42,7 +44,8 @@ class Rules(TypedDict, total=False):
     ``soft_delete`` hides deleted rows; ``scope_required`` refuses calls without a scope;
     ``domain`` is the noun in error codes, by default the row's; ``conflict`` is the unique key that upserts go by,
     the primary key without it; ``next_value`` numbers rows within a parent; ``loads`` names the relationships
-    (``TalkRow.speaker``, or a chain of them as a tuple) and deferred columns that are loaded with whole rows.
+    (``TalkRow.speaker``, or a chain of them as a tuple) and deferred columns that are loaded with whole rows;
+    ``default_page_size`` is how many rows a search gives that asks for no page, 100 without it.
     """
 
     not_found: ErrorFactory
@@ -53,6 +56,7 @@ class Rules(TypedDict, total=False):
     conflict: Conflict | None
     next_value: NextValue | None
     loads: Loads
+    default_page_size: int
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Entity(Generic[TRow_co, TData_co]):
     conflict: Conflict
     next_value: NextValue | None
     loads: Loads = ()
+    default_page: Pagination = CursorForwardPagination(DEFAULT_PAGE_SIZE)
 
     def origin(self, operation: str, *, deletes: bool = False, writes: Collection[str] | None = None) -> Origin:
         """Say whose call a statement is; ``writes`` are the attributes that an UPDATE changes."""
@@ -150,6 +155,9 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
         conflict=conflict or Conflict(),
         next_value=next_value,
         loads=loads,
+        default_page=CursorForwardPagination(
+            checked_size("default_page_size", rules.get("default_page_size", DEFAULT_PAGE_SIZE))
+        ),
     )
 
 

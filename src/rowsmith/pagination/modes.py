@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Annotated, Final, NamedTuple, TypeAlias, get_args
+from typing import Annotated, Final, NamedTuple, Self, TypeAlias, get_args
 
 from pydantic import BaseModel, Field, StringConstraints
 from typing_extensions import override
 
-from rowsmith.errors import InvalidCursor, InvalidPagination, kind_of
+from rowsmith.errors import InvalidCursor, InvalidPagination, MappingError, kind_of
 from rowsmith.pagination.cursor import MAX_CURSOR_LENGTH
 
 MAX_PAGE_SIZE: Final = 10_000
 """The most rows one page may ask for; ``NoPagination()`` and ``stream()`` are for everything."""
+
+DEFAULT_PAGE_SIZE: Final = 100
+"""How many rows a search gives that asks for no page, where the class says nothing else."""
 
 MAX_OFFSET: Final = 2**63 - 1
 """The largest OFFSET that PostgreSQL and SQLite take (a signed 64-bit integer)."""
@@ -70,6 +73,17 @@ class OffsetPagination(Mode):
     def __post_init__(self) -> None:
         check_number("limit", self.limit, 1, MAX_PAGE_SIZE)
         check_number("offset", self.offset, 0, MAX_OFFSET)
+
+    @classmethod
+    def page(cls, number: int, size: int) -> Self:
+        """Give the page with this number, counted from 1, of pages with ``size`` rows.
+
+        Raises:
+            InvalidPagination: ``size`` is not in 1..MAX_PAGE_SIZE, or ``number`` below 1 or too large for an OFFSET.
+        """
+        check_number("size", size, 1, MAX_PAGE_SIZE)
+        check_number("number", number, 1, MAX_OFFSET // size + 1)
+        return cls(size, (number - 1) * size)
 
     @override
     def fetch(self) -> Fetch:
@@ -198,6 +212,19 @@ def check_number(name: str, value: object, least: int, most: int) -> None:
         raise InvalidPagination(f"{name} must be an int from {least} to {most}, not {type(value).__name__}")
     if not least <= value <= most:
         raise InvalidPagination(f"{name} must be from {least} to {most}")
+
+
+def checked_size(name: str, size: int, most: int = MAX_PAGE_SIZE) -> int:
+    """Give a size of pages that a class declares.
+
+    Raises:
+        MappingError: it is no int in ``1..most``.
+    """
+    try:
+        check_number(name, size, 1, most)
+    except InvalidPagination as exc:
+        raise MappingError(str(exc)) from None
+    return size
 
 
 def _check_cursor(name: str, value: object) -> None:

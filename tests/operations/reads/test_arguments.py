@@ -91,7 +91,7 @@ WRONG: list[tuple[dict[str, Any], type[RepositoryError], str]] = [
     ({"scope": GroupFilter()}, ScopeError, FILTERS_LATER),
     ({"scope": Query()}, ScopeError, FILTERS_LATER),
     ({"scope": DomainScope}, ScopeError, "not the class DomainScope$"),
-    ({"scope": "a"}, ScopeError, "not str$"),
+    ({"scope": "a"}, ScopeError, r"not str: a key is no scope, and stands as in get\(id, scope\)"),
     ({"scope": SingleScope("a")}, InvalidFilter, r"SingleScope\.to_conditions\(\) gives a list"),
 ]
 

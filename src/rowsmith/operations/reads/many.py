@@ -57,7 +57,7 @@ class BatchQuerier(Operation[TRow, TData]):
             db_sess: the session to read in.
             scope: who asks.
             filters: a filter model, conditions in code, or a whole :class:`Query`.
-            pagination: the page; without one, every row.
+            pagination: the page; without one, the first rows, as many as ``default_page_size`` says.
             orders: what to sort by; the primary key always follows.
             count: whether ``total_count`` is wanted, and how exactly. Count, page and collections agree where
                 the session's isolation is REPEATABLE READ or stricter, as a repository's own is then.

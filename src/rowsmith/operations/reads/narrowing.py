@@ -26,7 +26,7 @@ def narrowing(info: RowInfo[Any], filters: Filters[Any], *, all_rows: bool) -> l
         InvalidFilter: there is none, and ``all_rows`` was not said; or there are pages and orders too.
     """
     query = as_query(filters)
-    if query.orders or query.pagination != NoPagination():
+    if query.orders or query.pagination not in (None, NoPagination()):
         raise InvalidFilter("a write over conditions has no pages and no order: give conditions alone")
     conditions = resolve_all(query.conditions)
     check_conditions(conditions, info)

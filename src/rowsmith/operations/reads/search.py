@@ -22,7 +22,6 @@ from rowsmith.pagination import (
     Count,
     CursorCodec,
     LazyCursors,
-    NoPagination,
     Page,
     Pagination,
     after,
@@ -60,7 +59,7 @@ def as_query(
         conditions = given_conditions(cast("Any", filters))
     elif filters is not None:
         conditions = condition_list(filters, "filters are a Filter, a Query or a list of conditions")
-    return Query(conditions, sorted_by, NoPagination() if pagination is None else pagination, count)
+    return Query(conditions, sorted_by, pagination, count)
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ class Search(Generic[TRow, TData]):
 def prepare(
     entity: Entity[TRow, TData], limits: Limits, dialect: Dialect, query: Query, *, include_deleted: bool = False
 ) -> Search[TRow, TData]:
-    """Prepare a query under a scope.
+    """Prepare a query under a scope; without a page it is for the first one.
 
     Raises:
         InvalidFilter, InvalidValue: a condition or order means something else than it looks like.
@@ -178,4 +177,5 @@ def prepare(
     terms = order_terms(query.orders, keys)
     for term in terms:
         check_order(term.expression, entity.info)
-    return Search(entity, conditions, terms, query.pagination, dialect)
+    pagination = entity.default_page if query.pagination is None else query.pagination
+    return Search(entity, conditions, terms, pagination, dialect)
