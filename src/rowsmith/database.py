@@ -164,8 +164,12 @@ class Database:
     def begin_readonly_session(self) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session in which the database itself refuses writes; inside another block, a savepoint that does.
 
+        No statement leads out of it, on its connection or the driver's own either. Its ``commit()`` and
+        ``rollback()`` end one transaction that reads and begin another, but for those of a savepoint.
+
         Raises:
-            ReadOnlyViolation: a write was tried, or ORM changes were left unflushed at the end.
+            ReadOnlyViolation: a write was tried, or a statement that ends what keeps them out (``text("COMMIT")``),
+                or ORM changes were left unflushed at the end.
             ConcurrentUse: as :meth:`begin_session`.
         """
         return ReadOnly(self._home, self._read_only)
@@ -173,9 +177,9 @@ class Database:
     def reading(self, *, snapshot: bool = False, is_open_to_all: bool = True, has_deadline: bool = True) -> Reading:
         """Open a session for the reads of one call, in one snapshot where several statements must agree.
 
-        Cheaper than :meth:`begin_readonly_session`, which also guards against statements of the
-        application's own, and which other calls join. Without ``is_open_to_all`` the application sends none, so that
-        the connection needs no reset afterwards; without ``has_deadline`` it may stay open for ever.
+        Unlike that of :meth:`begin_readonly_session`, no other calls join it. Without ``is_open_to_all`` the
+        application sends no statements of its own, so that nothing has to keep them from writing, and the connection
+        needs no reset afterwards; without ``has_deadline`` it may stay open for ever.
         """
         engine = self._snapshot if snapshot else self._read_only
         return Reading(self._home, engine, is_open_to_all=is_open_to_all, has_deadline=has_deadline)

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Engine, NullPool, Pool, event, text
+from sqlalchemy import Connection, Engine, NullPool, Pool, event
 from sqlalchemy.exc import IllegalStateChangeError, UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
@@ -32,6 +32,7 @@ from rowsmith.execution import (
     translate,
     watch_failures,
 )
+from rowsmith.execution.read_only import keep_read_only
 from rowsmith.open_session import OpenSession, innermost
 from rowsmith.pool_watch import watch
 
@@ -74,15 +75,15 @@ class OwnHome:
         held = self._watch.held
         return bool(held) and asyncio.current_task() in held
 
-    async def begin(self, engine: AsyncEngine, *, guarded: bool = False) -> Taken:
+    async def begin(self, engine: AsyncEngine, *, read_only: bool = False) -> Taken:
         """Open a session, take a connection for it and begin its transaction.
 
         Raises:
             PoolExhausted, DatabaseUnavailable: there is no connection.
         """
         session = BlockSession(engine, expire_on_commit=False, close_resets_only=False, info=dict(self.info))
-        if guarded:
-            event.listen(session.sync_session, "after_begin", _take_snapshot)
+        if read_only:
+            keep_read_only(session.sync_session)
         task, held = asyncio.current_task(), self._watch.held
         try:
             if task in held:
@@ -251,8 +252,3 @@ async def _close_soon(session: AsyncSession) -> None:
 
 def _watch_connection(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     watch_failures(connection.engine)
-
-
-def _take_snapshot(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    """SET TRANSACTION READ WRITE is refused from the first snapshot on, so take one."""
-    connection.execute(text("SELECT 1"))

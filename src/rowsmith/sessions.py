@@ -13,7 +13,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from sqlalchemy import text
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -39,6 +38,7 @@ from rowsmith.execution import (
     tell_ended_by_hand,
     told,
 )
+from rowsmith.execution.read_only import read_only_savepoint
 from rowsmith.execution.sqlite import interrupted
 from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken, to_the_end
 from rowsmith.open_session import LEFT, OpenSession
@@ -236,7 +236,7 @@ class ReadOnly(Block[AsyncSession]):
     is_read_only = True
 
     async def _begin(self, home: OwnHome) -> None:
-        self._taken = await home.begin(self._engine, guarded=True)
+        self._taken = await home.begin(self._engine, read_only=True)
         self.session = self._taken[0]
 
     async def _join(self, around: OpenSession) -> None:
@@ -270,7 +270,7 @@ class Reading(AbstractAsyncContextManager[AsyncSession]):
             return around.db_sess
         self._within = await enter_deadline(self.home) if self._has_deadline else None
         try:
-            self._taken = await cast("OwnHome", self.home).begin(self._engine)
+            self._taken = await cast("OwnHome", self.home).begin(self._engine, read_only=self._is_open_to_all)
         except BaseException as exc:
             await leave_deadline(self._within, exc)
             raise
@@ -382,21 +382,16 @@ async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def _read_only_savepoint(session: AsyncSession) -> AsyncGenerator[None]:
-    """Refuse writes inside an open transaction: PostgreSQL ends READ ONLY with the savepoint, SQLite is told to."""
+    """Refuse writes inside an open transaction."""
     await flush(session)
-    if session.get_bind().dialect.name == "postgresql":
-        async with _savepoint(session):
-            await session.execute(text("SET TRANSACTION READ ONLY"))
+    async with _savepoint(session):
+        kept = read_only_savepoint(session.sync_session)
+        await session.run_sync(lambda _: kept.__enter__())
+        try:
             yield
             _refuse_pending(session)
-        return
-    await session.execute(text("PRAGMA query_only = 1"))
-    try:
-        async with _savepoint(session):
-            yield
-            _refuse_pending(session)
-    finally:
-        await session.execute(text("PRAGMA query_only = 0"))
+        finally:
+            await session.run_sync(lambda _: kept.__exit__(None, None, None))
 
 
 async def _begin_on_sqlite(session: AsyncSession) -> None:

@@ -28,6 +28,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolRese
 from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.util import await_
 
+from rowsmith.execution.read_only import unlock
 from rowsmith.execution.transactions import USED
 
 POLITE: Final = 2.0
@@ -127,6 +128,7 @@ _RESTORE: Final = "SELECT set_config(name, setting, false) FROM unnest($1::text[
 
 def _reset(dbapi_connection: Any, record: Any, state: PoolResetState) -> None:
     """Take away what an application may have left, after its transaction and before anybody else comes."""
+    unlock(dbapi_connection.driver_connection)
     if record is None or not record.info.pop(USED, False):  # a connection that was detached has no record
         return
     if state.terminate_only or not state.asyncio_safe or dbapi_connection.driver_connection.is_closed():

@@ -20,6 +20,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect, ExceptionContext
 
 from rowsmith.errors import InvalidValue
+from rowsmith.execution.read_only import locked_on_sqlite
 
 READ_ONLY = "rowsmith_readonly"
 """The execution option of a connection whose transaction may not write."""
@@ -111,7 +112,13 @@ def _connect(dbapi_connection: Any, _: Any) -> None:
 
 def _checkin(dbapi_connection: Any, _: Any) -> None:
     """End a transaction whose COMMIT failed: SQLite keeps it open, and SQLAlchemy believes that it ended."""
-    if dbapi_connection is not None and dbapi_connection.driver_connection.in_transaction:
+    if dbapi_connection is None:
+        return
+    driver = dbapi_connection.driver_connection
+    if driver in locked_on_sqlite:
+        locked_on_sqlite.remove(driver)
+        _queue(driver.set_authorizer(None))
+    if driver.in_transaction:
         _roll_back(dbapi_connection)
 
 

@@ -1,0 +1,274 @@
+"""Sessions that stay read-only: the database refuses writes in them, and nothing ends what it refuses them in.
+
+What PostgreSQL holds read-only is a transaction or a savepoint. So whatever would end it is refused: as a statement,
+also on the driver's own connection, and as a transaction that begins in its place. SQLite holds the connection
+read-only until a PRAGMA says otherwise, which its authorizer refuses.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NoReturn
+from weakref import WeakKeyDictionary, WeakSet
+
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.util import await_
+
+from rowsmith.errors import ReadOnlyViolation
+
+_ENDED: Final = (
+    "a read-only session ends its transaction by session.commit() or session.rollback(), or by the end of its block, "
+    "and by nothing else: write in begin_session()"
+)
+
+
+def keep_read_only(session: Session) -> None:
+    """Have a session write in none of the transactions that it begins."""
+    event.listen(session, "after_begin", _keep_transaction)
+
+
+def _keep_transaction(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    if connection in _kept:
+        return
+    lock = _lock(connection)
+    if connection.engine.pool is not session.get_bind().engine.pool:  # whose connections nobody opens again
+        _give_up(connection)
+    for end in ("commit", "rollback"):
+        event.listen(connection, end, lambda _: lock.end())
+    event.listen(connection, "begin", _give_up)  # SQLAlchemy's session takes another connection after each end
+
+
+@contextmanager
+def read_only_savepoint(session: Session) -> Generator[None]:
+    """Have a session write in nothing inside of its innermost savepoint, until the block ends."""
+    around, locks = list(_around(session.get_nested_transaction())), dict[Connection, _Lock]()
+
+    def keep(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+        if transaction in around or connection in _kept:
+            return
+        if not transaction.nested:
+            _give_up(connection)
+        locks[connection] = _lock(connection)
+
+    event.listen(session, "after_begin", keep)
+    try:
+        with suppress(UnboundExecutionError):  # of several databases, each as it is used
+            session.connection()
+        yield
+    finally:
+        event.remove(session, "after_begin", keep)
+        for connection, lock in locks.items():
+            del _kept[connection]
+            lock.open()
+
+
+def _around(transaction: SessionTransaction | None) -> Iterator[SessionTransaction]:
+    while transaction is not None and (transaction := transaction.parent) is not None:
+        yield transaction
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise ReadOnlyViolation(_ENDED)
+
+
+def _lock(connection: Connection) -> _Lock:
+    adapter: Any = connection.connection.dbapi_connection
+    _kept[connection] = lock = (_LockOnSQLite if connection.dialect.name == "sqlite" else _LockOnPostgreSQL)(adapter)
+    try:
+        lock.close(connection)
+    except ReadOnlyViolation:
+        _give_up(connection)
+    return lock
+
+
+def _give_up(connection: Connection) -> NoReturn:
+    """Refuse a connection that may write, which the session has taken already."""
+    connection.invalidate()
+    connection.close()
+    _refuse()
+
+
+class _Lock:
+    """What keeps a connection from writing, from ``close`` to ``open``; SQLAlchemy alone may end its transaction."""
+
+    def __init__(self, adapter: Any) -> None:
+        self.adapter, self.driver = adapter, adapter.driver_connection
+
+    def close(self, connection: Connection) -> None:
+        raise NotImplementedError
+
+    def open(self) -> None:
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Have SQLAlchemy end the transaction, once."""
+
+
+_kept: WeakKeyDictionary[Connection, _Lock] = WeakKeyDictionary()
+
+
+class _LockOnPostgreSQL(_Lock):
+    """Its transaction may not write from here on, nor be ended but by its owner."""
+
+    def close(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SELECT set_config('transaction_read_only', 'on', true)")  # a snapshot, too
+        if not self.driver.is_in_transaction():  # an engine, or options of a connection, that commit each statement
+            _refuse()
+        self.driver._protocol = _OneTransaction(self.driver._protocol)
+
+    def open(self) -> None:
+        unlock(self.driver)
+
+    def end(self) -> None:
+        if type(self.driver._protocol) is _OneTransaction:
+            self.driver._protocol.is_ending = True
+
+
+def unlock(driver: Any) -> None:
+    """Let an ``asyncpg.Connection`` write again, if it was kept from it."""
+    if type(driver._protocol) is _OneTransaction:
+        driver._protocol = driver._protocol.protocol
+        if not driver.is_in_transaction():
+            driver._top_xact = None  # asyncpg leaves it there where its BEGIN was refused
+
+
+class _OneTransaction:
+    """asyncpg's protocol without what ends the transaction, or a savepoint that was there before."""
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+        self.is_ending = self._is_over = False
+        self._savepoints: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.protocol, name)
+
+    async def query(self, query: str, *args: Any, **kwargs: Any) -> Any:
+        """Send what may be several statements, if it is one that may be sent."""
+        return await self._send(query, self.protocol.query, query, *args, **kwargs)
+
+    async def copy_in(self, query: str, *args: Any, **kwargs: Any) -> Any:
+        """Send a COPY, into which other statements could be put."""
+        return await self._send(query, self.protocol.copy_in, query, *args, **kwargs)
+
+    async def copy_out(self, query: str, *args: Any, **kwargs: Any) -> Any:
+        """Send a COPY, into which other statements could be put."""
+        return await self._send(query, self.protocol.copy_out, query, *args, **kwargs)
+
+    async def _send(self, query: str, send: Any, *args: Any, **kwargs: Any) -> Any:
+        self._check(query)
+        if ";" in query:  # PostgreSQL says whether it is one only: it prepares no several
+            await self.protocol.prepare("", query, None, record_class=self.protocol.get_record_class())
+        answer = await send(*args, **kwargs)
+        self._note(query)
+        return answer
+
+    async def bind_execute(self, state: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a statement that was prepared."""
+        self._check(state.query)
+        answer = await self.protocol.bind_execute(state, *args, **kwargs)
+        self._note(state.query)
+        return answer
+
+    async def bind_execute_many(self, state: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a statement that was prepared, several times."""
+        self._check(state.query)
+        return await self.protocol.bind_execute_many(state, *args, **kwargs)
+
+    async def bind(self, state: Any, *args: Any, **kwargs: Any) -> Any:
+        """Open a cursor on a statement that was prepared."""
+        self._check(state.query)
+        return await self.protocol.bind(state, *args, **kwargs)
+
+    def _check(self, query: str) -> None:
+        if self._is_over:
+            _refuse()
+        if _first_word(query) not in _ENDING:
+            return
+        if self.is_ending:
+            self.is_ending, self._is_over = False, True
+            return
+        found = _OF_SAVEPOINT.fullmatch(query)
+        if found is None or found["name"].lower() not in self._savepoints:
+            _refuse()
+
+    def _note(self, query: str) -> None:
+        """Know which savepoints there are, once one was made or ended."""
+        found = _OF_SAVEPOINT.fullmatch(query)
+        if found is None:
+            return
+        verb, name, known = found["verb"].upper(), found["name"].lower(), self._savepoints
+        if verb == "SAVEPOINT":
+            known.append(name)
+        else:
+            last = len(known) - known[::-1].index(name) - 1
+            del known[last + (verb == "ROLLBACK") :]
+
+
+_ENDING: Final = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE", "RELEASE"})
+
+# Simple names only: whatever else a savepoint may be called is not known afterwards, and refused.
+_OF_SAVEPOINT: Final = re.compile(
+    r"\s*(?P<verb>SAVEPOINT|RELEASE(?=\s)|ROLLBACK(?=(?:\s+(?:WORK|TRANSACTION))?\s+TO\s))"
+    r"(?:\s+(?:WORK|TRANSACTION))?(?:\s+TO)?(?:\s+SAVEPOINT)?\s+(?P<name>[A-Z_][A-Z_0-9]*)\s*;?\s*",
+    re.IGNORECASE | re.ASCII,
+)
+_BLANK: Final = re.compile(r"(?:[\s;]|--[^\r\n]*)*")
+_COMMENT: Final = re.compile(r"/\*|\*/")
+_WORD: Final = re.compile(r"\w*")
+
+
+def _first_word(query: str) -> str:
+    """Give what a statement begins with, behind comments, which PostgreSQL nests."""
+    at, depth = 0, 0
+    while True:
+        at = _match(_BLANK, query, at).end()
+        if not query.startswith("/*", at):
+            return _match(_WORD, query, at)[0].upper()
+        for mark in _COMMENT.finditer(query, at):
+            depth += 1 if mark[0] == "/*" else -1
+            at = mark.end()
+            if not depth:
+                break
+        else:
+            return ""
+
+
+def _match(pattern: re.Pattern[str], query: str, at: int) -> re.Match[str]:
+    found = pattern.match(query, at)
+    assert found is not None  # noqa: S101 - it matches nothing, too
+    return found
+
+
+locked_on_sqlite: Final[WeakSet[Any]] = WeakSet()
+"""The connections that take no such PRAGMA."""
+
+
+class _LockOnSQLite(_Lock):
+    """The connection writes nothing from here on, and takes no PRAGMA that says otherwise."""
+
+    def close(self, connection: Connection) -> None:
+        self._run("PRAGMA query_only = 1")
+        await_(self.driver.set_authorizer(_authorize))
+        locked_on_sqlite.add(self.driver)
+
+    def open(self) -> None:
+        locked_on_sqlite.discard(self.driver)
+        with suppress(ValueError):  # closed
+            await_(self.driver.set_authorizer(None))
+            self._run("PRAGMA query_only = 0")
+
+    def _run(self, statement: str) -> None:
+        cursor = self.adapter.cursor()
+        cursor.execute(statement)
+        cursor.close()
+
+
+def _authorize(action: int, name: str | None, value: str | None, *_: Any) -> int:
+    is_writable = action == sqlite3.SQLITE_PRAGMA and (name or "").lower() == "query_only" and value is not None
+    return sqlite3.SQLITE_DENY if is_writable else sqlite3.SQLITE_OK
