@@ -107,6 +107,7 @@ RIGHT: dict[str, list[Any]] = {
     "expected_versions": [{1: 1}, {1: 1, 2: 1, 99: 1}, None],
     "conflict": [Conflict(), Conflict([ThingRow.id], update=False), None],
     "progress": [lambda done: None, [].append, int, None],
+    "idempotency_key": [None],
     "chunk_size": [1, 2, 1000],
     "max_rows": [0, 1, None],
     "pause": [0, 0.0],
@@ -133,6 +134,7 @@ WRONG: dict[str, list[Any]] = {
     "expected_versions": [3, "ab", [1], [(1, 1)], dict, {1: "1"}, {1: [1]}, {1: None}],
     "conflict": ["id", 3, [ThingRow.id], Conflict, Conflict(["id"]), Conflict(ThingRow.id), Conflict(constraint=3)],  # type: ignore[list-item, arg-type]
     "progress": [3, "x", lambda: None, told_later, lambda done, more: None],
+    "idempotency_key": [3, "", " ", b"x", str, True],
     "chunk_size": [0, -1, "1", 1.5, True],
     "max_rows": [-1, "1", True, 1.5],
     "pause": [-1, "0", None, True, float("nan"), float("inf"), 10**400],

@@ -52,6 +52,7 @@ NAMES = [
     "ExistenceCheck",
     "Expr",
     "Failure",
+    "IdempotencyMismatch",
     "InvalidCursor",
     "InvalidFilter",
     "InvalidPagination",

@@ -19,6 +19,7 @@ STATUS: Mapping[type[r.RepositoryError], int] = {
     r.ReferenceNotFound: 404,
     r.ConstraintViolation: 409,
     r.StaleVersion: 412,
+    r.IdempotencyMismatch: 422,
     r.LockNotAvailable: 503,
     r.SerializationFailure: 503,
     r.DeadlockDetected: 503,

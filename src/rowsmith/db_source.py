@@ -182,7 +182,10 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _resilient(self, verb: Any, work: Callable[[], Awaitable[R]], args: Any, kwargs: Any) -> R:
         if self.resilience is None:
             return await work()
-        return await self.resilience.call(operation_of(verb), work, is_repeatable=self._may_repeat(args, kwargs))
+        is_keyed = kwargs.get("idempotency_key") is not None and not _is_foreign(verb)
+        return await self.resilience.call(
+            operation_of(verb), work, is_repeatable=self._may_repeat(args, kwargs), is_keyed=is_keyed
+        )
 
     def _may_repeat(self, args: Any, kwargs: Any) -> bool:
         """Say whether a whole call may be made again: not in a transaction that somebody else commits."""

@@ -14,6 +14,7 @@ The tree::
     │   └── RefusedByTrigger          a trigger let a row be neither written nor removed
     ├── SeveralFound              more than one row matches where one is meant
     ├── StaleVersion              somebody else wrote first
+    ├── IdempotencyMismatch       an idempotency key was used for something else
     ├── ScopeError
     │   ├── EmptyScope                a scope that limits nothing
     │   ├── ScopeRequired             a call without the scope its repository demands
@@ -235,6 +236,13 @@ class StaleVersion(RepositoryError):
     detail = "stale_version"
     default_message = "the entity was changed by somebody else: read it again, then write"
     stale: tuple[Any, ...] = ()
+
+
+class IdempotencyMismatch(RepositoryError):
+    """The idempotency key was used before with another body or for another verb; nothing was written now."""
+
+    detail = "idempotency_mismatch"
+    default_message = "this idempotency key was used before with another body: give every new write a key of its own"
 
 
 class ScopeError(RepositoryError):

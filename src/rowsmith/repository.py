@@ -131,15 +131,23 @@ class Repository(Generic[TRow, TData, TId]):
         """
         raise MappingError("to_data is there to be overridden; without it, fields are matched by name")
 
-    async def create(self, spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
+    async def create(
+        self, spec: Spec[TRow], *, scope: SearchScope | None = None, idempotency_key: str | None = None
+    ) -> TData:
         """Insert a row and give it with the database's own defaults.
 
+        With an ``idempotency_key`` it is inserted once, however often the call is made with this key: see
+        :mod:`rowsmith.idempotency`.
+
         Raises:
+            IdempotencyMismatch: the key was used with another spec, or for another verb.
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: or the error in ``violations``.
             ScopeMismatch: the spec says otherwise than the scope.
             InvalidValue: a value does not fit its column.
         """
-        return await self.db_source.write(self.db_source.creator.create, spec, scope=scope)
+        return await self.db_source.write(
+            self.db_source.creator.create, spec, scope=scope, idempotency_key=idempotency_key
+        )
 
     @overload
     async def get(
@@ -419,17 +427,29 @@ class Repository(Generic[TRow, TData, TId]):
         )
 
     async def update(
-        self, id: TId, patch: Patch[TRow], *, scope: SearchScope | None = None, expected_version: Any = None
+        self,
+        id: TId,
+        patch: Patch[TRow],
+        *,
+        scope: SearchScope | None = None,
+        expected_version: Any = None,
+        idempotency_key: str | None = None,
     ) -> TData:
-        """Write what the patch sets and give the row as it is afterwards.
+        """Write what the patch sets and give the row as it is afterwards; ``idempotency_key`` is as for :meth:`create`.
 
         Raises:
+            IdempotencyMismatch: as :meth:`create`.
             EntityNotFound: absent, deleted or outside the scope, all alike.
             StaleVersion: ``expected_version`` is no longer the row's.
             ScopeMismatch: the patch would move the row out of its scope.
         """
         return await self.db_source.write(
-            self.db_source.updater.update, id, patch, scope=scope, expected_version=expected_version
+            self.db_source.updater.update,
+            id,
+            patch,
+            scope=scope,
+            expected_version=expected_version,
+            idempotency_key=idempotency_key,
         )
 
     async def delete(self, id: TId, *, scope: SearchScope | None = None) -> TData:
@@ -458,15 +478,25 @@ class Repository(Generic[TRow, TData, TId]):
         return await self.db_source.write(self.db_source.purger.purge, id, scope=scope)
 
     async def upsert(
-        self, spec: Spec[TRow], *, scope: SearchScope | None = None, conflict: Conflict | None = None
+        self,
+        spec: Spec[TRow],
+        *,
+        scope: SearchScope | None = None,
+        conflict: Conflict | None = None,
+        idempotency_key: str | None = None,
     ) -> Upserted[TData]:
         """Create the row, or change the one with its key (``conflict``, or the class's); says which it was.
 
+        ``idempotency_key`` is as for :meth:`create`; ``inserted`` stays what it was the first time.
+
         Raises:
+            IdempotencyMismatch: as :meth:`create`.
             EntityAlreadyExists: the key is taken by a row that this caller does not see.
             InvalidValue, ScopeMismatch, ConstraintViolation: as :meth:`batch_create`.
         """
-        return await self.db_source.write(self.db_source.upserter.upsert, spec, scope=scope, conflict=conflict)
+        return await self.db_source.write(
+            self.db_source.upserter.upsert, spec, scope=scope, conflict=conflict, idempotency_key=idempotency_key
+        )
 
     @overload
     async def batch_get(
@@ -488,19 +518,31 @@ class Repository(Generic[TRow, TData, TId]):
         return await source.read(source.batch_querier.query, ids, scope=scope, include_deleted=include_deleted)
 
     async def batch_create(
-        self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None, progress: Progress | None = None
+        self,
+        specs: Many[Spec[TRow]],
+        *,
+        scope: SearchScope | None = None,
+        progress: Progress | None = None,
+        idempotency_key: str | None = None,
     ) -> list[TData]:
         """Insert all rows or none, and give them in input order; COPY where the database allows it.
 
         ``progress`` is told, again and again, how many rows are sent. Where the data is not needed, or does not
-        fit into memory, :meth:`load` it.
+        fit into memory, :meth:`load` it. ``idempotency_key`` is as for :meth:`create`, for all of them together.
 
         Raises:
+            IdempotencyMismatch: as :meth:`create`.
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: or the error in ``violations``.
             InvalidValue: a value does not fit, or specs set different fields; the index is named.
             ScopeMismatch: a spec says otherwise than the scope; the index is named.
         """
-        return await self.db_source.write(self.db_source.batch_creator.create, specs, scope=scope, progress=progress)
+        return await self.db_source.write(
+            self.db_source.batch_creator.create,
+            specs,
+            scope=scope,
+            progress=progress,
+            idempotency_key=idempotency_key,
+        )
 
     async def batch_create_partial(
         self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None

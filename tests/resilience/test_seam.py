@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith import (
     CommitOutcomeUnknown,
@@ -17,6 +18,7 @@ from rowsmith import (
     MappingError,
     Unset,
 )
+from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.resilience import Policy, Resilience, RetryArgs, RetryPolicy
 from rowsmith.testing import FaultProxy, WithFaults, WithTables
 from tenants import OwnedBy, ThingRepository, ThingRow
@@ -45,7 +47,7 @@ class Told(Policy):
 
 @pytest.fixture
 async def pair(with_faults: WithFaults) -> AsyncIterator[Pair]:
-    async with with_faults(ThingRow) as (db, proxy):
+    async with with_faults(ThingRow, IdempotencyKeyRow) as (db, proxy):
         yield ThingRepository(db, resilience=AT_ONCE), proxy
 
 
@@ -88,6 +90,47 @@ async def test_a_commit_whose_answer_is_lost_is_never_made_again(pair: Pair, mon
         await things.create(spec(2), scope=A)
     assert sum("COMMIT" in statement for statement in proxy.seen) == 2
     assert await things.count(A) == 2
+
+
+@pytest.mark.parametrize("drop", [FaultProxy.drop_answer, FaultProxy.drop_request])
+async def test_with_a_key_a_call_whose_outcome_nobody_knows_is_made_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, drop: Callable[[FaultProxy, str], None]
+) -> None:
+    """Whether it was committed or not: there is one row, and the caller is given it."""
+    things, proxy = pair
+    monkeypatch.setattr("rowsmith.execution.committing.RESOLVING", 0)
+    drop(proxy, "COMMIT")
+    assert (await things.create(spec(1), scope=A, idempotency_key="k")).id == 1
+    drop(proxy, "COMMIT")
+    assert len(await things.batch_create([spec(2), spec(3)], scope=A, idempotency_key="l")) == 2
+    assert await things.count(A) == 3
+
+
+async def test_a_key_makes_no_unit_of_work_repeatable(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other writes of the same transaction have none, so its outcome is told."""
+    things, proxy = pair
+    monkeypatch.setattr("rowsmith.execution.committing.RESOLVING", 0)
+    proxy.drop_answer("COMMIT")
+    with pytest.raises(CommitOutcomeUnknown):
+        async with things.db.unit_of_work():
+            await things.create(spec(1), scope=A, idempotency_key="k")
+    assert await things.count(A) == 1
+
+
+async def test_a_verb_of_the_applications_own_is_not_taken_for_keyed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows what it does with an argument that is called like a key."""
+    things, proxy = pair
+    monkeypatch.setattr("rowsmith.execution.committing.RESOLVING", 0)
+
+    async def write(db_sess: AsyncSession, *, idempotency_key: str) -> None:
+        await things.db_source.creator.create(db_sess, spec(1), scope=A)
+
+    proxy.drop_answer("COMMIT")
+    with pytest.raises(CommitOutcomeUnknown):
+        await things.db_source.write(write, idempotency_key="k")
+    assert await things.count(A) == 1
 
 
 async def test_a_commit_that_never_arrived_is_made_again(pair: Pair) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, NewType, assert_type
 
 from pydantic import BaseModel
-from sqlalchemy import DateTime, func
+from sqlalchemy import DateTime, Table, func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -41,8 +41,10 @@ from rowsmith import (
     UnitOfWork,
     Unscoped,
     Updater,
+    Upserted,
     avg,
     count,
+    idempotency,
     sum_,
 )
 from rowsmith.filters import Filter, StringFilter
@@ -206,6 +208,13 @@ async def repository(db: Database, groups: GroupRepository) -> None:
     assert_type(await groups.find(group.id), GroupData | None)
     assert_type(await groups.update(group.id, GroupPatch(name=OptionalState.update("y"))), GroupData)
     assert_type(await groups.update(group.id, JsonGroupPatch()), GroupData)
+    assert_type(await groups.create(GroupCreate("a", "x"), scope=scope, idempotency_key="k"), GroupData)
+    assert_type(await groups.update(group.id, GroupPatch(), idempotency_key=None), GroupData)
+    assert_type(await groups.upsert(GroupCreate("a", "x"), idempotency_key="k"), Upserted[GroupData])
+    assert_type(await groups.batch_create([GroupCreate("a", "x")], idempotency_key="k"), list[GroupData])
+    assert_type(await idempotency.purge(db, older_than=timedelta(days=7)), int)
+    assert_type(idempotency.ddl(), list[str])
+    assert_type(idempotency.add_to(Base.metadata), Table)
     assert_type(await groups.delete(group.id), GroupData)
     assert_type(await groups.restore(group.id), GroupData)
     assert_type(await groups.purge(group.id), GroupData)

@@ -82,6 +82,15 @@ class Shape(Generic[TRow_co, TData_co]):
         return self.layout.select_from(self.info.row, *extra)
 
 
+def key_shape(info: RowInfo[TRow]) -> Shape[TRow, tuple[Any, ...]]:
+    """Give the shape of a row's primary key alone, as a tuple."""
+
+    def make(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
+        return list(map(tuple, records))
+
+    return Shape(info, tuple, lambda: Layout(info.key_attributes, make, info.primary_key))
+
+
 def row_shape(info: RowInfo[TRow], loads: Sequence[Chain] = ()) -> Shape[TRow, TRow]:
     """Give the shape of the ORM object itself, for private methods, with what is loaded of the rows around it."""
     return Shape(info, info.row, lambda: _row_layout(cast("Any", info.row), tuple(loads)), is_row=True)

@@ -142,6 +142,16 @@ def _takes_a_number(function: Any) -> bool:
     return True
 
 
+def _idempotency_key(given: Any, info: RowInfo[Any]) -> None:
+    if given is None:
+        return
+    if not isinstance(given, str) or not given.strip():
+        raise InvalidValue(
+            "idempotency_key is a text that the caller chose for this one write, such as a request's Idempotency-Key: "
+            "give it, or leave it out"
+        )
+
+
 def _into(given: Any, info: RowInfo[Any]) -> None:
     if not isinstance(given, type):
         raise MappingError(f"into is a data class, not {kind_of(given)}: write into=GroupSummary")
@@ -166,6 +176,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = MappingProxyType(
         "expected_versions": _versions,
         "conflict": _conflict,
         "progress": _progress,
+        "idempotency_key": _idempotency_key,
         "into": _into,
         **{name: _flag(name) for name in ("include_deleted", "for_update", "all_rows", "dry_run")},
     }

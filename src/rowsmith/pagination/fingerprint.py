@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from hashlib import blake2b
 from typing import Any, Final, TypeAlias, cast
 
+from pydantic import BaseModel, SecretBytes, SecretStr
 from sqlalchemy import BindParameter, ColumnElement
 
 from rowsmith.orders import OrderTerm
 from rowsmith.pagination.key_values import stored_value
+from rowsmith.state import OptionalState, TriState
 
 _Bind: TypeAlias = BindParameter[Any]
 
@@ -89,12 +92,42 @@ def stable_text(value: object) -> str:
     name = type(value).__qualname__
     if isinstance(value, Enum):
         return f"{name}.{value.name}"
+    if hasattr(value, "__clause_element__") or isinstance(value, ColumnElement):
+        return f"{name}:{_expression(value).hex()}"
+    if isinstance(value, (SecretStr, SecretBytes)):  # whose repr is the same for all
+        return f"{name}({stable_text(value.get_secret_value())})"
+    if isinstance(value, (bytearray, memoryview)):
+        return f"{name}:{bytes(value)!r}"
+    if isinstance(value, (OptionalState, TriState)):
+        return f"{name}({stable_text(cast('Any', value).to_value())})"
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()  # type: ignore[redundant-cast]
         return f"{name}({','.join(sorted(stable_text(pair) for pair in pairs))})"
     if isinstance(value, list | tuple | AbstractSet):
         texts = [stable_text(item) for item in cast("Iterable[Any]", value)]
         return f"{name}({','.join(sorted(texts) if isinstance(value, AbstractSet) else texts)})"
-    if type(value).__repr__ is object.__repr__:  # it would name an address
-        return f"{name}({stable_text(vars(value))})"
-    return f"{name}:{value!r}"
+    parts = _parts(value)
+    return f"{name}:{value!r}" if parts is None else f"{name}({stable_text(parts)})"
+
+
+def _expression(value: Any) -> bytes:
+    digest = blake2b(digest_size=16)
+    _add(digest, value.__clause_element__() if hasattr(value, "__clause_element__") else value)
+    return digest.digest()
+
+
+def _parts(value: object) -> Mapping[str, Any] | None:
+    """Give the fields of what has some, but for those that a patch leaves alone; None of what is told by its repr."""
+    if isinstance(value, BaseModel):
+        found = dict(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        found = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif type(value).__repr__ is object.__repr__:  # it would name an address
+        found = vars(value)
+    else:
+        return None
+    return {name: part for name, part in found.items() if not _is_nop(part)}
+
+
+def _is_nop(part: object) -> bool:
+    return isinstance(part, (OptionalState, TriState)) and cast("Any", part).is_nop

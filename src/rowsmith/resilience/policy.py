@@ -19,12 +19,14 @@ class Operation:
     """One call under policies.
 
     ``name`` is the function's or the verb's; ``policies`` are all that stand around it, the outermost first;
-    ``is_repeatable`` says that the work can be begun again: it takes no iterator that is used up by then.
+    ``is_repeatable`` says that the work can be begun again: it takes no iterator that is used up by then; ``is_keyed``
+    that done again it writes nothing a second time.
     """
 
     name: str
     policies: Sequence[Policy]
     is_repeatable: bool = True
+    is_keyed: bool = False
 
     def note_retry(self) -> None:
         """Tell every policy that the work is about to be done again."""

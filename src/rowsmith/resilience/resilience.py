@@ -58,15 +58,16 @@ class Resilience:
                 await entered.enter_async_context(policy.around(told))
             yield
 
-    async def call(self, operation: str, work: Work[T], *, is_repeatable: bool = True) -> T:
+    async def call(self, operation: str, work: Work[T], *, is_repeatable: bool = True, is_keyed: bool = False) -> T:
         """Do the work of one call.
 
         Args:
             operation: its name.
             work: begins the work; called once for each try.
             is_repeatable: whether it can be begun again.
+            is_keyed: whether it can be done again once it is committed: it has an idempotency key.
         """
-        return await _run(self.policies, Operation(operation, self.policies, is_repeatable), work)
+        return await _run(self.policies, Operation(operation, self.policies, is_repeatable, is_keyed), work)
 
     def stream(self, operation: str, opening: Opening[T], *, is_repeatable: bool = True) -> AsyncGenerator[T, None]:
         """Give what a stream yields; it is opened again only before its first item."""

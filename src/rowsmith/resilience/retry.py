@@ -14,6 +14,7 @@ from tenacity.wait import wait_base, wait_exponential, wait_fixed, wait_random_e
 from rowsmith.attempts import attempt, is_attempt
 from rowsmith.database import in_transaction
 from rowsmith.errors import (
+    CommitOutcomeUnknown,
     DatabaseUnavailable,
     DeadlineExceeded,
     DeadlockDetected,
@@ -133,7 +134,9 @@ class RetryPolicy(Policy):
     deadline, no error of the application's own, and above all no COMMIT whose answer was lost.
 
     A try is the whole call, on a session of its own. So nothing is retried inside a unit of work or a session that is
-    around the call, nor once a part of the call was committed, nor by the inner one of two policies.
+    around the call, nor once a part of the call was committed, nor by the inner one of two policies. A call with an
+    ``idempotency_key`` is, where the answer to COMMIT was lost and nobody knows what became of it: done again, it gives
+    what the first try wrote, or writes it now.
     """
 
     def __init__(self, args: RetryArgs | None = None) -> None:
@@ -154,7 +157,7 @@ class RetryPolicy(Policy):
                 return await work()
             except Exception as exc:  # noqa: BLE001 - whatever it is, it is raised as it is or the work done again
                 failure = exc
-        if first.has_committed or not self._is_retryable(failure):
+        if not self._may_go_on(operation, failure, has_committed=first.has_committed):
             raise failure
         return await self._again(_Tries(operation, work, failure))
 
@@ -182,9 +185,14 @@ class RetryPolicy(Policy):
     async def _again(self, tries: _Tries[T]) -> T:
         def goes_on(state: RetryCallState) -> bool:
             failure = state.outcome.exception() if state.outcome else None
-            return failure is not None and not tries.is_kept and self._is_retryable(failure)
+            return failure is not None and self._may_go_on(tries.operation, failure, has_committed=tries.has_committed)
 
         return await AsyncRetrying(stop=self._stops, wait=self._wait, retry=goes_on, reraise=True)(tries)
+
+    def _may_go_on(self, operation: Operation, failure: BaseException, *, has_committed: bool) -> bool:
+        if operation.is_keyed and isinstance(failure, CommitOutcomeUnknown):
+            return not isinstance(failure, self.args.non_retryable_exceptions)
+        return (operation.is_keyed or not has_committed) and self._is_retryable(failure)
 
     def _is_retryable(self, failure: BaseException) -> bool:
         if isinstance(failure, (PoolExhausted, self.args.non_retryable_exceptions)):
@@ -210,7 +218,7 @@ class RetryPolicy(Policy):
 
     def _spend(self, failure: BaseException | None) -> bool:
         """Take what one retry costs, if it is there."""
-        if not isinstance(failure, DatabaseUnavailable):
+        if not isinstance(failure, (DatabaseUnavailable, CommitOutcomeUnknown)):
             return True
         if self._tokens < 1:
             return False
@@ -222,18 +230,18 @@ class _Tries(Generic[T]):
     """The tries after the first; its failure is given once more, since tenacity counts from there."""
 
     def __init__(self, operation: Operation, work: Work[T], failure: Exception) -> None:
-        self._operation, self._work = operation, work
+        self.operation, self._work = operation, work
         self._first: Exception | None = failure
-        self.is_kept = False
+        self.has_committed = False
 
     async def __call__(self) -> T:
         """Do the work once more."""
         first, self._first = self._first, None
         if first is not None:
             raise first
-        self._operation.note_retry()
+        self.operation.note_retry()
         with attempt() as this:
             try:
                 return await self._work()
             finally:
-                self.is_kept = this.has_committed
+                self.has_committed = this.has_committed

@@ -21,7 +21,7 @@ lane fires them, as SQLAlchemy's own INSERT, UPDATE and DELETE statements do not
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -95,7 +95,7 @@ async def pass_gate(
         lane = Lane.SENT if arrays else Lane.MANY
     if lane is Lane.COPY and not await use_driver(db_sess, origin, _Plain(info, dialect).ask):
         lane = Lane.UNNEST if arrays else Lane.MANY
-    return Gate(dialect, lane, driver, arrays, mapped, _translates(db_sess, connection), why)
+    return Gate(dialect, lane, driver, arrays, mapped, bool(schemas_of(db_sess, connection)), why)
 
 
 async def connection_of(db_sess: AsyncSession, origin: Origin) -> Connection:
@@ -124,7 +124,7 @@ def _askers(db_sess: AsyncSession, connection: Connection) -> Iterator[str]:
         yield "handle_error"
     if connection._echo:  # pyright: ignore[reportPrivateUsage]
         yield "echo"
-    if _translates(db_sess, connection):
+    if schemas_of(db_sess, connection):
         yield "schema_translate_map"
     for name in INSTEAD_OF_THE_DRIVER:  # a dialect of the application's may do otherwise than SQLAlchemy's
         if getattr(type(dialect), name, None) != getattr(cast("Any", asyncpg.dialect), name, None):
@@ -143,9 +143,10 @@ def asked_by_session(db_sess: AsyncSession) -> Iterator[str]:
         )
 
 
-def _translates(db_sess: AsyncSession, connection: Connection) -> bool:
+def schemas_of(db_sess: AsyncSession, connection: Connection) -> Mapping[str | None, str | None]:
+    """Give the schemas that tables are in instead of those that the metadata says; empty where they are in those."""
     options = {**connection.get_execution_options(), **db_sess.sync_session.execution_options}
-    return bool(options.get("schema_translate_map"))
+    return cast("Mapping[str | None, str | None]", options.get("schema_translate_map") or {})
 
 
 _IS_PLAIN = """

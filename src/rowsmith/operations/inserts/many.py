@@ -8,14 +8,15 @@ from typing import TypeAlias
 from typing_extensions import TypeVar
 
 from rowsmith.mapping import RowInfo, Spec
-from rowsmith.operations.arrays.keys import check_chunk_size
+from rowsmith.operations.arrays.keys import Key, check_chunk_size
 from rowsmith.operations.blocks.block import blocks
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.inserts.branches import check_specs
 from rowsmith.operations.inserts.tree import Creation, Progress
+from rowsmith.operations.once import Written, once
 from rowsmith.operations.partial import Diagnosis, failure, run_partial
-from rowsmith.operations.results import PartialResult, Success
+from rowsmith.operations.results import PartialResult, Success, Upserted
 from rowsmith.scope import SearchScope
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class BatchCreator(Operation[TRow, TData]):
         *,
         scope: SearchScope | None = None,
         progress: Progress | None = None,
+        idempotency_key: str | None = None,
     ) -> list[TData]:
         """Insert all rows or none, and give what the database holds, in input order.
 
@@ -56,6 +58,7 @@ class BatchCreator(Operation[TRow, TData]):
             scope: who creates; its equality conditions are stamped onto every row, and all rows are undone
                 if one is outside the other conditions.
             progress: is told how many rows are sent.
+            idempotency_key: has it done once, however often it is called with this key; see :func:`once`.
 
         Raises:
             InvalidValue: a value does not fit its column, or specs set different fields; with the index.
@@ -64,9 +67,15 @@ class BatchCreator(Operation[TRow, TData]):
                 error declared for it in ``violations``.
         """
         items = await gathered(specs, call.info)
-        creation = Creation(await call.under(scope))
+        call = await call.under(scope)
         with collector_paused():
-            return await creation.create(items, progress)
+            if idempotency_key is None:
+                return await Creation(call).create(items, progress)
+
+            async def write(call: Call[TRow, Key]) -> Written:
+                return [Upserted(key, inserted=True) for key in await Creation(call).create(items, progress)]
+
+            return [item.data for item in await once(call, idempotency_key, items, write)]
 
     @verb("load", singly="create(spec)")
     async def load(

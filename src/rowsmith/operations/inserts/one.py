@@ -7,19 +7,26 @@ from typing import Any
 
 from sqlalchemy import insert
 from sqlalchemy.sql.dml import ReturningInsert
+from typing_extensions import TypeVar
 
 from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.arrays.binding import naming, unbindable_value
+from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.entity import Entity
 from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.inserts.branches import check_specs
 from rowsmith.operations.inserts.joined import create_joined
 from rowsmith.operations.inserts.tree import Creation
+from rowsmith.operations.once import Written, once
 from rowsmith.operations.present import present_written
+from rowsmith.operations.results import Upserted
 from rowsmith.scope import Limits, SearchScope
+
+TMade = TypeVar("TMade")
 
 
 class Creator(Operation[TRow, TData]):
@@ -31,7 +38,14 @@ class Creator(Operation[TRow, TData]):
     """
 
     @verb("create")
-    async def create(self, call: Call[TRow, TData], spec: Spec[TRow], *, scope: SearchScope | None = None) -> TData:
+    async def create(
+        self,
+        call: Call[TRow, TData],
+        spec: Spec[TRow],
+        *,
+        scope: SearchScope | None = None,
+        idempotency_key: str | None = None,
+    ) -> TData:
         """Insert the row and give what the database holds, its defaults included.
 
         Args:
@@ -39,6 +53,7 @@ class Creator(Operation[TRow, TData]):
             spec: the new row's values.
             scope: who creates; its equality conditions are stamped onto the row, and a row outside
                 the other ones is undone.
+            idempotency_key: has it done once, however often it is called with this key; see :func:`once`.
 
         Raises:
             ScopeMismatch: the spec says otherwise than the scope.
@@ -48,6 +63,15 @@ class Creator(Operation[TRow, TData]):
         """
         check_specs(call.info, [spec])
         call = await call.under(scope)
+        if idempotency_key is None:
+            return await self._write(call, spec)
+
+        async def write(call: Call[TRow, Key]) -> Written:
+            return [Upserted(await self._write(call, spec), inserted=True)]
+
+        return (await once(call, idempotency_key, [spec], write))[0].data
+
+    async def _write(self, call: Call[TRow, TMade], spec: Spec[TRow]) -> TMade:
         if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
             return (await Creation(call).create([spec]))[0]
         values, dialect = new_values(spec, call.limits, call.info), call.dialect
@@ -66,14 +90,10 @@ class Creator(Operation[TRow, TData]):
             raise MappingError(
                 f"{type(spec).__name__}.{children[0]} holds other rows, which take statements of their own"
             )
-        return self._insert(new_values(spec, limits, self.entity.info))
+        return _insert(self.entity, new_values(spec, limits, self.entity.info))
 
-    def _insert(self, values: Mapping[str, object]) -> ReturningInsert[*tuple[Any, ...]]:
-        statement = insert(insertable(self.entity.info.row)).values(values)
-        return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
-
-    async def _create(self, call: Call[TRow, TData], values: Mapping[str, object]) -> TData:
-        statement, keys = self._insert(values), call.info.key_attributes
+    async def _create(self, call: Call[TRow, TMade], values: Mapping[str, object]) -> TMade:
+        statement, keys = _insert(call.entity, values), call.info.key_attributes
 
         async def create() -> Sequence[Any]:
             async with call.savepoint():
@@ -87,7 +107,7 @@ class Creator(Operation[TRow, TData]):
         writing = scope_first(call, create, refused) if call.limits.others else self._record(call, statement)
         return (await present_written(call, [await writing]))[0]
 
-    async def _record(self, call: Call[TRow, TData], statement: Any) -> Sequence[Any]:
+    async def _record(self, call: Call[TRow, Any], statement: Any) -> Sequence[Any]:
         stamps = call.limits.stamps
         if stamps:
             statement = statement.returning(*map(call.info.attribute, stamps))
@@ -99,6 +119,11 @@ class Creator(Operation[TRow, TData]):
         width = len(record) - len(stamps)
         await call.keep_stamps({name: [value] for name, value in zip(stamps, record[width:], strict=True)})
         return record[:width]
+
+
+def _insert(entity: Entity[Any, Any], values: Mapping[str, object]) -> ReturningInsert[*tuple[Any, ...]]:
+    statement = insert(insertable(entity.info.row)).values(values)
+    return statement.returning(*entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
 
 def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:

@@ -15,11 +15,14 @@ from rowsmith.execution import Origin
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.operations.arrays.binding import naming, unbindable_value
+from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
+from rowsmith.operations.once import Written, once
 from rowsmith.operations.present import present, present_keys, present_written
+from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.version import next_version
 from rowsmith.scope import Limits, SearchScope
@@ -43,6 +46,7 @@ class Updater(Operation[TRow, TData]):
         *,
         scope: SearchScope | None = None,
         expected_version: Any = None,
+        idempotency_key: str | None = None,
     ) -> TData:
         """Write the fields that the patch sets and give the row as it is afterwards.
 
@@ -54,6 +58,7 @@ class Updater(Operation[TRow, TData]):
             patch: what to change.
             scope: who changes; the row must be inside before and after.
             expected_version: the version last seen, for a row with ``version_id_col``.
+            idempotency_key: has it done once, however often it is called with this key; see :func:`once`.
 
         Raises:
             EntityNotFound: absent, deleted or outside the scope, all alike.
@@ -62,8 +67,18 @@ class Updater(Operation[TRow, TData]):
             InvalidValue, ConstraintViolation: a value or constraint said no; RefusedByTrigger: a trigger did.
         """
         call = await call.under(scope)
+        if idempotency_key is None:
+            return await self._write(call, pk, patch, expected_version)
+
+        async def write(call: Call[TRow, Key]) -> Written:
+            return [Upserted(await self._write(call, pk, patch, expected_version), inserted=False)]
+
+        body = [call.info.key(pk), patch, expected_version]
+        return (await once(call, idempotency_key, body, write))[0].data
+
+    async def _write(self, call: Call[TRow, T], pk: Any, patch: Patch[TRow], expected_version: Any) -> T:
         values = new_values(patch, call.limits, call.info)
-        target = live_target(self.entity, pk, call.limits, expected_version)
+        target = live_target(call.entity, pk, call.limits, expected_version)
         if not values:
             return await target.read(call)
         return await naming(target.write(call, values), lambda: unbindable_value(call.info, values, call.dialect))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from rowsmith.mapping import Spec
+from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.once import Written, once
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.many import Upsertion
 from rowsmith.scope import SearchScope
@@ -21,6 +23,7 @@ class Upserter(Operation[TRow, TData]):
         *,
         scope: SearchScope | None = None,
         conflict: Conflict | None = None,
+        idempotency_key: str | None = None,
     ) -> Upserted[TData]:
         """Create or change the row, and say which it was.
 
@@ -29,6 +32,7 @@ class Upserter(Operation[TRow, TData]):
             spec: the row's values; a row that is there takes over those and keeps all others.
             scope: who writes; stamped onto a new row, and a row that is there must be inside.
             conflict: another key than the declared one, for this call.
+            idempotency_key: has it done once, however often it is called with this key; see :func:`once`.
 
         Raises:
             EntityAlreadyExists: the key, or another one, is taken by a row that this caller does not see.
@@ -36,5 +40,11 @@ class Upserter(Operation[TRow, TData]):
             ScopeMismatch: the spec says otherwise than the scope.
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
-        call = await call.under(scope)
-        return (await Upsertion(call, conflict or self.entity.conflict).write([spec]))[0]
+        call, given = await call.under(scope), conflict or self.entity.conflict
+        if idempotency_key is None:
+            return (await Upsertion(call, given).write([spec]))[0]
+
+        async def write(call: Call[TRow, Key]) -> Written:
+            return await Upsertion(call, given).write([spec])
+
+        return (await once(call, idempotency_key, [spec, given.resolve(call.info), given.update], write))[0]

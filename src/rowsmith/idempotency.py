@@ -1,0 +1,90 @@
+"""Idempotency keys: a write that is asked for twice, by a retry or by a client that got no answer, is done once.
+
+::
+
+    await groups.create(spec, scope=scope, idempotency_key=request.headers["Idempotency-Key"])
+
+``create``, ``update``, ``upsert`` and ``batch_create`` take one. The first call writes; every later one with the same
+key writes nothing and gives the row of the first, as it is now. The same key with another body (spec, patch, id,
+expected version), or for another verb, is ``IdempotencyMismatch``. Another table's, or another scope's, equal key is
+another key.
+
+A key is kept in the transaction of its write: what is rolled back leaves none, also in a unit of work or in a session
+of somebody else's. Two callers at once: one writes, the other waits for its transaction and gets its row. A row that is
+purged, deleted or out of scope by the time of a later call is ``EntityNotFound``: it is not written a second time.
+
+What a spec makes up itself (``field(default_factory=uuid4)``) is of its body: two such specs are two bodies. A scope is
+told by its conditions: one that holds the time of the call in Python is another scope each time; write ``func.now()``.
+With schemas that ``search_path`` tells apart, each takes a table of its own.
+
+The table is to be made once, by a migration (:func:`add_to`, or :func:`ddl`) or by :func:`create`, and emptied now and
+then (:func:`purge`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final, cast
+
+from sqlalchemy import MetaData, Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from rowsmith.database import Database
+from rowsmith.db_source import DBSource
+from rowsmith.errors import InvalidValue, kind_of
+from rowsmith.operations.deletes.where import Pace
+from rowsmith.operations.once import KEYS, IdempotencyKeyRow
+
+__all__ = ["TABLE", "IdempotencyKeyRow", "add_to", "create", "ddl", "purge"]
+
+TABLE: Final = KEYS
+"""The table, ``rowsmith_idempotency_keys``, in a ``MetaData`` of its own."""
+
+
+def add_to(metadata: MetaData) -> Table:
+    """Have a team's own metadata hold the table too, so that ``create_all`` and Alembic's autogenerate make it.
+
+    Where Alembic is given several, ``target_metadata = [Base.metadata, rowsmith.idempotency.TABLE.metadata]`` does the
+    same.
+    """
+    return TABLE.to_metadata(metadata)
+
+
+def ddl(dialect: Dialect | None = None) -> list[str]:
+    """Give the statements that make the table, for a migration that is written by hand; PostgreSQL's by default."""
+    known: Any = dialect or cast("Any", postgresql).dialect()
+    statements: list[Any] = [CreateTable(TABLE), *map(CreateIndex, TABLE.indexes)]
+    return [str(statement.compile(dialect=known)).strip() for statement in statements]
+
+
+async def create(db: Database) -> None:
+    """Make the table, unless it is there.
+
+    Raises:
+        RepositoryError: the database refuses it.
+    """
+    async with db.begin_session() as session:
+        connection = await session.connection()
+        await connection.run_sync(TABLE.metadata.create_all)
+
+
+async def purge(db: Database, *, older_than: dt.timedelta) -> int:
+    """Forget keys, in chunks that are transactions of their own, and give their number.
+
+    A call with a key that is forgotten writes anew, so keep them for longer than anybody retries.
+
+    Args:
+        db: where they are kept.
+        older_than: how long ago they were used.
+
+    Raises:
+        InvalidValue: ``older_than`` is no length of time, or a negative one.
+        TransactionError: inside a session or a unit of work.
+    """
+    if not isinstance(cast("Any", older_than), dt.timedelta) or older_than < dt.timedelta(0):
+        raise InvalidValue(f"older_than is a length of time, not {kind_of(older_than)}: write timedelta(days=7)")
+    source = DBSource[IdempotencyKeyRow](db, IdempotencyKeyRow)
+    old = IdempotencyKeyRow.created_at < dt.datetime.now(dt.UTC) - older_than
+    return (await source.in_chunks(source.where_purger.purge, [old], pace=Pace())).rows
