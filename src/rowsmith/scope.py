@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from functools import lru_cache
 from inspect import get_annotations
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, Tuple, UnaryExpression, true
@@ -56,6 +56,7 @@ from rowsmith.errors import (
 )
 from rowsmith.extent import Extent, extent
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.frozen import Frozen, check_frozen
 from rowsmith.mapping.types import column_type
 from rowsmith.mapping.writes import storable
 from rowsmith.names import sql_name
@@ -90,8 +91,8 @@ class ExistenceCheck:
     message: str = "what the scope refers to does not exist"
 
 
-class SearchScope(ABC):
-    """Base of scopes; subclass it as a frozen dataclass.
+class SearchScope(Frozen, ABC):
+    """Base of scopes; subclass it as a frozen dataclass (a frozen pydantic model will do).
 
     ::
 
@@ -101,7 +102,20 @@ class SearchScope(ABC):
 
             def to_conditions(self) -> Sequence[Condition]:
                 return [GroupRow.domain_name == self.domain_name]
+
+    Raises:
+        MappingError: when the first instance is made, or is used: its class is not frozen.
     """
+
+    if not TYPE_CHECKING:  # a dataclass has an __init__ of its own: this one is reached where the decorator is missing
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            check_scope_class(type(self))
+            super().__init__(*args, **kwargs)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            check_scope_class(type(self))
+            super().__setattr__(name, value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -146,11 +160,12 @@ class Unscoped(SearchScope):
         return ()
 
 
+@dataclass(frozen=True)
 class Settled(SearchScope):
     """A scope that was asked for its conditions already, as it may give others the next time."""
 
-    def __init__(self, scope: SearchScope, given: Sequence[Condition]) -> None:
-        self.scope, self.given = scope, given
+    scope: SearchScope
+    given: Sequence[Condition]
 
     def to_conditions(self) -> Sequence[Condition]:
         """Give what the scope gave."""
@@ -165,10 +180,21 @@ class Settled(SearchScope):
         return self.scope.to_related()
 
 
+def _check_scope_class(kind: Any) -> None:
+    if not (is_dataclass(kind) or getattr(kind, "model_config", {}).get("frozen")):
+        raise MappingError(f"{kind.__name__} is no dataclass: write @dataclass(frozen=True) above it")
+    check_frozen(kind)
+
+
+check_scope_class: Callable[[Any], None] = lru_cache(maxsize=500)(_check_scope_class)
+"""Refuse a class of scopes that is no frozen dataclass, with a :class:`MappingError`."""
+
+
 def _is_unchecked(kind: Any) -> bool:
     """Say whether scopes of a class are no more than their conditions: nothing is asked before, and nothing logged."""
     if not issubclass(kind, SearchScope) or issubclass(kind, Unscoped):
         return False
+    check_scope_class(kind)
     return kind.existence_checks is SearchScope.existence_checks
 
 
@@ -328,6 +354,7 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     Raises:
         EmptyScope: it has no conditions that could tell rows apart and is not :class:`Unscoped`, or has some and is.
         ScopeError: it is no scope.
+        MappingError: its class is no frozen dataclass.
         InvalidFilter: a condition refers to another table outside of a subquery, which would multiply rows.
         InvalidValue: one of its values is none the database takes.
     """
@@ -335,6 +362,7 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
         return _limits((), (), info)
     if not isinstance(cast("Any", scope), SearchScope):
         raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_place_of(scope)}")
+    check_scope_class(type(scope))
     if isinstance(scope, Settled):
         return _resolve_given(scope.scope, scope.given, info)
     return _resolve_given(scope, given_conditions(scope), info)

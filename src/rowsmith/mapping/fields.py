@@ -16,6 +16,7 @@ from rowsmith.errors import MappingError
 from rowsmith.mapping.agreement import disagreement, refusal
 from rowsmith.mapping.annotations import annotation, bare, options, private_annotations
 from rowsmith.mapping.expr import Aggregate, Expr
+from rowsmith.mapping.frozen import check_frozen
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, nearest
 
@@ -54,10 +55,11 @@ def data_fields(into: type[Any]) -> tuple[str, ...]:
     """Give the names of the fields that a data class is made from.
 
     Raises:
-        MappingError: it is neither a dataclass nor a pydantic model, or has no field.
+        MappingError: it is neither a frozen dataclass nor a pydantic model, or has no field.
     """
     names: tuple[str, ...] = ()
     if dataclasses.is_dataclass(into):
+        check_frozen(into)
         names = tuple(entry.name for entry in dataclasses.fields(into) if entry.init)
     elif isinstance(cast("Any", into), type) and issubclass(into, BaseModel):
         names = tuple(into.model_fields)

@@ -18,6 +18,7 @@ from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError, kind_of
 from rowsmith.mapping.annotations import bare, field_annotations, private_annotations, resolved
+from rowsmith.mapping.frozen import Frozen, check_frozen
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.state import UNSET, OptionalState, TriState
@@ -26,7 +27,7 @@ from rowsmith.ties import loose_ties
 TRow = TypeVar("TRow")
 
 
-class _Written(Generic[TRow]):
+class _Written(Frozen, Generic[TRow]):
     """What Spec and Patch share: fields that name attributes of a row."""
 
     __rowsmith_info__: ClassVar[RowInfo[Any] | None] = None
@@ -86,7 +87,8 @@ class Spec(_Written[TRow]):
 
     Raises:
         MappingError: when the class is made: a field is no column of the row, or a required column
-            (NOT NULL, without default) is no field. Not checked where ``to_values`` is overridden.
+            (NOT NULL, without default) is no field. Not checked where ``to_values`` is overridden. When the first
+            instance is made: the class is a dataclass that is not frozen.
     """
 
     def __init_subclass__(cls, *, filled: Collection[str] = (), **kwargs: Any) -> None:
@@ -104,7 +106,8 @@ class Patch(_Written[TRow]):
 
     Raises:
         MappingError: when the class is made: a field is no column of the row, is no state, or is a
-            ``TriState`` (which can say NULL) on a NOT NULL column.
+            ``TriState`` (which can say NULL) on a NOT NULL column. When the first instance is made: the class is a
+            dataclass that is not frozen.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -159,7 +162,7 @@ def belongs_to(written: Any, info: RowInfo[Any], base: type[Spec[Any] | Patch[An
     """Refuse what is no spec of this row where a spec is written, and no patch where a patch is.
 
     Raises:
-        MappingError: it is of another class; the message says of which.
+        MappingError: it is of another class, or of one that is not frozen; the message says of which.
     """
     kind = cast("Any", type(written))
     wanted = f"{base.__name__}[{info.row.__name__}]"
@@ -171,6 +174,7 @@ def belongs_to(written: Any, info: RowInfo[Any], base: type[Spec[Any] | Patch[An
         raise MappingError(f"{kind_of(written)} cannot be written: give an instance of a class that inherits {wanted}")
     if not issubclass(info.row, own.row):
         raise MappingError(f"{kind.__name__} is for {own.row.__name__}, not for {info.row.__name__}")
+    check_frozen(kind)
 
 
 def _base_of(kind: type[Any]) -> type[Any]:
