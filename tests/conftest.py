@@ -32,6 +32,25 @@ def any_database(request: pytest.FixtureRequest) -> Database:
     return request.getfixturevalue(names[request.param])
 
 
+@pytest.fixture(params=["native", "sqlalchemy", "sqlite"])
+def each_lane(request: pytest.FixtureRequest) -> Database:
+    """Run the test by each way that a call takes: asyncpg beneath SQLAlchemy's pool, SQLAlchemy, and it on SQLite."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("sqlite_database")
+    db: Database = request.getfixturevalue("database")
+    return db if request.param == "native" else Database(db.engine, native=False)
+
+
+@pytest.fixture
+def lane_tables(each_lane: Database) -> WithTables:
+    """Do what ``with_tables`` does, for each way that a call takes."""
+
+    def made(*rows: type[Any]) -> Any:
+        return tables(each_lane, *rows)
+
+    return made
+
+
 @pytest.fixture
 def any_tables(any_database: Database) -> WithTables:
     """Do what ``with_tables`` does, on PostgreSQL and on SQLite."""

@@ -17,6 +17,7 @@ from rowsmith import (
     AllOf,
     AnyOf,
     Condition,
+    CursorForwardPagination,
     Database,
     EmptyScope,
     EntityNotFound,
@@ -240,6 +241,11 @@ class Undo(Exception):
     pass
 
 
+ALL: list[Values] = list(product("abc", range(3), ["x", "y", None]))
+"""The values of a thing of each kind, in the order that they are sorted in."""
+
+ORDERS: list[Any] = [ThingRow.tenant, ThingRow.level, ThingRow.note]
+
 EVERYTHING = Case(lambda row: Not(Plain((row.tenant.in_([]),))), lambda v: True)
 
 
@@ -258,6 +264,37 @@ async def test_the_law_of_scopes_on_rows_that_inherit(
 ) -> None:
     """Rows of a class that shares its table, and rows that are kept in two, whose conditions are about both."""
     await check_law(inherited, case, before, after)
+
+
+@pytest.fixture
+async def filled(lane_tables: WithTables) -> AsyncIterator[World]:
+    """Give a thing of each kind there is."""
+    async with lane_tables(ThingRow) as db:
+        things = ThingRepository(db, resilience=None)
+        await things.batch_create([ThingCreate(*each) for each in ALL])
+        yield World(things, ThingRow, ThingCreate, ThingPatch)
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(scope=cases, limit=cases, size=st.integers(1, 30))
+@example(scope=plain(LEAVES[:1]), limit=plain(LEAVES[2:4]), size=3)
+async def test_the_law_of_reads(filled: World, scope: Case, limit: Case, size: int) -> None:
+    """By each way that a read takes it gives the rows that the scope lets through, and the filters of those."""
+    things, given_scope = filled.things, scope.scope(ThingRow)
+    if await is_refused(filled, scope):
+        return
+    conditions = limit.scope(ThingRow).to_conditions()
+    wanted = [each for each in ALL if scope.holds(each) and limit.holds(each)]
+    page = await things.search(given_scope, conditions, CursorForwardPagination(size), orders=ORDERS)
+    assert [of(item) for item in page.items] == wanted[:size]
+    if page.has_next_page:
+        rest = CursorForwardPagination(len(ALL), page.end_cursor)
+        assert [of(item) for item in await things.search(given_scope, conditions, rest, orders=ORDERS)] == wanted[size:]
+    assert await things.count(given_scope, conditions) == len(wanted)
+    assert await things.exists(given_scope, conditions) is bool(wanted)
+    ids = {of(item): item.id for item in (await things.search()).items}
+    for each in (ALL[0], ALL[-1], *wanted[:1]):
+        assert (await things.find(ids[each], given_scope) is not None) is scope.holds(each)
 
 
 async def check_law(world: World, case: Case, before: Values, after: Values) -> None:
