@@ -23,21 +23,30 @@ from lanes import World, world
 from rowsmith import (
     CommitOutcome,
     Condition,
+    CursorBackwardPagination,
+    CursorForwardPagination,
     Database,
     DatabaseUnavailable,
     DBSource,
     DeadlineExceeded,
     EntityNotFound,
+    InvalidCursor,
+    InvalidValue,
+    OffsetPagination,
     OptionalState,
+    Page,
     PoolExhausted,
     Querier,
+    Query,
     Repository,
     RepositoryError,
     SearchScope,
+    SeveralFound,
     Unscoped,
     commit_outcome,
 )
 from rowsmith.execution import NativeLane
+from rowsmith.filters import Filter, NumberFilter, StringFilter
 from rowsmith.testing import WithFaults, WithTables, tables
 from tenants import (
     CheckedScope,
@@ -86,21 +95,123 @@ async def taken(groups: GroupRepository, call: Callable[[], Awaitable[Any]]) -> 
     return lane_of(groups.db).taken - before
 
 
+A = DomainScope("a")
+SMALL = [GroupRow.size < 9]
+FIRST = CursorForwardPagination(1)
+
+
+class GroupFilter(Filter[GroupRow]):
+    name: StringFilter | None = None
+    size: NumberFilter | None = None
+    note: StringFilter | None = None
+
+
+ASKED = GroupFilter.model_validate(
+    {"name": {"contains": "n", "i_equals": "ONE"}, "size": {"lt": 9, "not_equals": 7}, "note": {"is_null": True}}
+)
+
+Read = Callable[[GroupRepository], Awaitable[Any]]
+READS: dict[str, Read] = {
+    "get": lambda of: of.get(ONE),
+    "get in a scope": lambda of: of.get(ONE, A),
+    "find deleted": lambda of: of.find(ONE, include_deleted=True),
+    "search": lambda of: of.search(),
+    "page": lambda of: of.search(A, None, FIRST),
+    "filtered": lambda of: of.search(A, ASKED, FIRST, orders=[GroupRow.name.desc(), GroupRow.size]),
+    "grouped": lambda of: of.search(A, GroupFilter(OR=[ASKED, GroupFilter(NOT=ASKED)])),
+    "last": lambda of: of.search(A, SMALL, CursorBackwardPagination(2), include_deleted=True),
+    "skipped": lambda of: of.search(None, SMALL, OffsetPagination(1, 1), orders=[sa.func.lower(GroupRow.name)]),
+    "query": lambda of: of.search(A, Query((GroupRow.size == 0,), (GroupRow.note,), FIRST)),
+    "first": lambda of: of.first(None, SMALL, orders=[GroupRow.name.desc()]),
+    "get_one": lambda of: of.get_one(A, ASKED),
+    "find_one": lambda of: of.find_one(A),
+    "count": lambda of: of.count(A, SMALL),
+    "count all": lambda of: of.count(),
+    "exists": lambda of: of.exists(A, ASKED),
+}
+"""A call of each shape of each verb that the lane takes."""
+
+
 async def test_one_round_trip(with_faults: WithFaults) -> None:
     """Nothing is sent but the statement that SQLAlchemy would send, word for word, without BEGIN and ROLLBACK."""
     async with with_faults(DomainRow, GroupRow) as (db, proxy):
-        groups, scope = await filled(db), DomainScope("a")
+        groups = await filled(db)
         plain = GroupRepository(Database(db.engine, native=False))
-        for call in (
-            lambda of: of.get(ONE),
-            lambda of: of.find(ONE, include_deleted=True),
-            lambda of: of.get(ONE, scope),
-        ):
+        for call in READS.values():
             await call(groups)
             proxy.seen.clear()
             assert await call(groups) == await call(plain)
             own, begin, theirs, end = proxy.seen
             assert (own, begin.split()[0], end.rstrip(";")) == (theirs, "BEGIN", "ROLLBACK")
+
+
+async def pages_of(groups: GroupRepository, orders: Sequence[Any], others: GroupRepository) -> list[Any]:
+    """Give all rows page by page, each asked for with the cursor of the other repository's page before."""
+    seen, after = list[Any](), None
+    while True:
+        page = await groups.search(None, SMALL, CursorForwardPagination(2, after), orders=orders)
+        seen += [page.items, page.has_next_page, page.has_previous_page, list(page.cursors)]
+        if not page.has_next_page:
+            return seen
+        after = (await others.search(None, SMALL, CursorForwardPagination(2, after), orders=orders)).end_cursor
+
+
+@pytest.mark.parametrize(
+    "orders", [[], [GroupRow.note], [GroupRow.note.desc(), GroupRow.name], [sa.func.lower(GroupRow.name).desc()]]
+)
+async def test_pages_after_cursors(groups: GroupRepository, orders: Sequence[Any]) -> None:
+    """A page and its cursors are the same by both ways, NULLs and columns that data has not among the keys."""
+    await groups.batch_create([GroupCreate("a", f"n{number}", note=[None, "x"][number % 2]) for number in range(7)])
+    plain = GroupRepository(Database(groups.db.engine, native=False), resilience=None)
+    before = lane_of(groups.db).taken
+    told = [await pages_of(each, orders, other) for each, other in ((groups, plain), (plain, groups))]
+    assert told[0] == told[1]
+    assert lane_of(groups.db).taken - before == 9
+
+
+async def test_cursors_are_signed_when_they_are_looked_at(groups: GroupRepository) -> None:
+    """With the database's keys; and one of another search is refused."""
+    signing = GroupRepository(Database(groups.db.engine, cursor_keys=["secret"]), resilience=None)
+    page = await signing.search(A, None, FIRST)
+    assert await taken(signing, lambda: signing.search(A, None, CursorForwardPagination(1, page.end_cursor))) == 1
+    for scope, cursor in ((DomainScope("b"), page.end_cursor), (A, (await groups.search(A, None, FIRST)).end_cursor)):
+        with pytest.raises(InvalidCursor):
+            await signing.search(scope, None, CursorForwardPagination(1, cursor))
+
+
+async def test_only_rows(groups: GroupRepository) -> None:
+    """One that is not there and one of several are told of as ever."""
+    assert await taken(groups, lambda: groups.find_one(A, [GroupRow.size == 5])) == 1
+    with pytest.raises(GroupNotFound) as caught:
+        await groups.get_one(A, [GroupRow.size == 5])
+    assert (caught.value.error_code, caught.value.missing) == ("group_get_one_not_found", ())
+    for call in (groups.get_one, groups.find_one):
+        with pytest.raises(SeveralFound):
+            await call(None, SMALL)
+    assert await groups.first(None, [GroupRow.size == 5]) is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda of, source: source.read(of.count, orders=[GroupRow.name]),
+        lambda of, source: source.read(of.count, None, None, None),
+        lambda of, source: source.read(of.search, None, None, None, ()),
+        lambda of, source: source.read(of.search, None, scope=None),
+        lambda of, source: source.read(of.search, wrong=1),
+    ],
+)
+async def test_arguments_that_a_verb_does_not_take(groups: GroupRepository, call: Any) -> None:
+    """They are refused as ever."""
+    with pytest.raises((TypeError, InvalidValue)):
+        await call(groups.db_source.batch_querier, groups.db_source)
+
+
+async def test_values_of_filters_that_do_not_fit(groups: GroupRepository) -> None:
+    """Each call's are looked at, and not only those of the first."""
+    assert await groups.search(None, [sa.or_(GroupRow.size == 0, GroupRow.size == 1)])
+    with pytest.raises(InvalidValue):
+        await groups.search(None, [sa.or_(GroupRow.size == 0, GroupRow.size == 2**70)])
 
 
 async def test_found_and_not_found(groups: GroupRepository) -> None:
@@ -425,7 +536,9 @@ async def test_cancelled_at_each_step(groups: GroupRepository, steps: int) -> No
     """Wherever a read is cancelled, no connection is lost or used again with an answer still to come."""
     pool: Any = groups.db.engine.sync_engine.pool
     for id in (1, 2, 1, 2):
-        task = asyncio.ensure_future(groups.get(GroupId(id), DomainScope("ab"[id - 1])))
+        scope = DomainScope("ab"[id - 1])
+        work = groups.get(GroupId(id), scope) if steps % 2 else groups.search(scope, SMALL, FIRST)
+        task = asyncio.ensure_future(work)
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()
@@ -438,14 +551,16 @@ async def test_a_lost_answer(with_faults: WithFaults) -> None:
     """The error is the domain's and says that nothing was committed; the next read has a connection that lives."""
     async with with_faults(DomainRow, GroupRow, pool_size=1, max_overflow=0) as (db, proxy):
         groups = await filled(db)
-        await groups.get(ONE)
-        proxy.drop_answer("SELECT groups")
-        with pytest.raises(DatabaseUnavailable) as caught:
-            await groups.get(ONE)
-        assert (caught.value.facts.domain, caught.value.facts.operation) == ("group", "get")
-        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
-        assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
-        assert await taken(groups, lambda: groups.get(ONE)) == 1
+        for name in ("get", "search", "count"):
+            call = READS[name]
+            await call(groups)
+            proxy.drop_answer("SELECT")
+            with pytest.raises(DatabaseUnavailable) as caught:
+                await call(groups)
+            assert (caught.value.facts.domain, caught.value.facts.operation) == ("group", name)
+            assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+            assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
+            assert await taken(groups, lambda: groups.get(ONE)) == 1
         proxy.cut()
         await asyncio.sleep(0.1)  # until the client's socket knows
         assert await taken(groups, lambda: groups.get(ONE)) == 1
@@ -488,6 +603,8 @@ async def test_a_table_that_is_altered(groups: GroupRepository) -> None:
             await db_sess.execute(sa.text(f"ALTER TABLE groups ALTER size TYPE {kind}"))
         found = await asyncio.gather(*map(groups.get, ids))
         assert {group.size for group in found} == {0}
+        assert [await groups.count(A, SMALL) for _ in ids] == [1] * 20
+        assert [item.size for _ in ids for item in await groups.search(A, SMALL)] == [0] * 20
     assert await taken(groups, lambda: groups.get(ONE)) == 1
 
 
@@ -514,8 +631,18 @@ async def outcome(call: Awaitable[Any]) -> Any:
         found = await call
     except RepositoryError as exc:
         return type(exc), exc.error_code, str(exc), exc.facts
-    if found is None:
-        return None
+    if not isinstance(found, Page):
+        return _told(found)
+    return [_told(item) for item in found.items], found.has_next_page, await outcome(_first_cursor(found))
+
+
+async def _first_cursor(page: Page[Any]) -> str | None:
+    return page.start_cursor
+
+
+def _told(found: Any) -> Any:
+    if found is None or not hasattr(found, "__dict__"):
+        return found
     return [(type(value), repr(value)) for value in vars(found).values()]
 
 
@@ -528,8 +655,8 @@ class Both:
     native: Any
     plain: Any
 
-    async def agree(self, verb: str, id: Any, scope: SearchScope | None = None) -> None:
-        told = [await outcome(getattr(way, verb)(id, scope)) for way in (self.native, self.plain)]
+    async def agree(self, verb: str, *args: Any, **named: Any) -> None:
+        told = [await outcome(getattr(way, verb)(*args, **named)) for way in (self.native, self.plain)]
         assert told[0] == told[1]
 
 
@@ -583,6 +710,9 @@ async def test_both_ways_agree_on_every_type(pair: Both, name: str, data: st.Dat
         await pair.agree("get", id)
         for value in (*fitting, *others):
             await pair.agree("get", id, Holding(column, value))
+    for value in (*fitting, *others):
+        await pair.agree("search", None, [column == value], FIRST, orders=[column])
+    await pair.agree("search", None, [column.is_not(None)], OffsetPagination(1, 1), orders=[column.desc()])
     for id in others:
         await pair.agree("get", id)
     for id in ids:
@@ -617,4 +747,7 @@ async def calls_of(work: Callable[[], Awaitable[Any]]) -> int:
 async def test_the_calls_of_a_read(groups: GroupRepository) -> None:
     """A read makes few calls, of which four in nine are asyncpg's and the event loop's."""
     assert await calls_of(lambda: groups.get(ONE)) <= 190
-    assert await calls_of(lambda: groups.get(ONE, DomainScope("a"))) <= 260
+    assert await calls_of(lambda: groups.get(ONE, A)) <= 260
+    assert await calls_of(lambda: groups.search(A, None, FIRST)) <= 420
+    assert await calls_of(lambda: groups.search(A, ASKED, FIRST)) <= 900
+    assert await calls_of(lambda: groups.count(A, SMALL)) <= 320

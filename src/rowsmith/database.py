@@ -26,7 +26,7 @@ from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.homes import BorrowedHome, Home, OwnHome
 from rowsmith.open_session import is_inside
-from rowsmith.operations.reads.many import CODEC
+from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
 from rowsmith.sessions import Reading, ReadOnly, Unit, Writing
 from rowsmith.unit_of_work import UnitOfWork
@@ -93,9 +93,10 @@ class Database:
         self._read_only = engine.execution_options(**_read_options(engine))
         self._snapshot = engine.execution_options(**_read_options(engine, isolation_level="REPEATABLE READ"))
         seconds = None if deadline is None else check_seconds(deadline, "deadline")
-        self._home = OwnHome(engine, {CODEC: CursorCodec(cursor_keys)}, seconds)
+        info = {CODEC: CursorCodec(cursor_keys)}
+        self._home = OwnHome(engine, info, seconds)
         if native and type(self).reading is Database.reading:
-            self.native = native_lane(engine.sync_engine, self._read_only.sync_engine, seconds)
+            self.native = native_lane(engine.sync_engine, self._read_only.sync_engine, info, seconds)
 
     @classmethod
     def from_url(

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from rowsmith.database import Database
 from rowsmith.deadline import Within
 from rowsmith.errors import MappingError, RepositoryError, StalePlan, TransactionError, kind_of
-from rowsmith.execution import forget_plans, repeatable, transact
+from rowsmith.execution import NativeLane, forget_plans, repeatable, transact
 from rowsmith.operations import (
     Aggregator,
     BatchCreator,
@@ -37,6 +37,7 @@ from rowsmith.operations import (
 )
 from rowsmith.operations.call import Native
 from rowsmith.operations.deletes.where import BeginSession
+from rowsmith.operations.plans import UNTOLD, Asked
 from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.pagination import Count
 from rowsmith.query import Query
@@ -209,16 +210,14 @@ class DBSource(Generic[TRow, TData, TId]):
         # Of the verb itself, and of no function that stands around it and has taken over its attributes.
         is_own = native is not None and known.__class__ is MethodType and known.__func__ is native.function
         lane = self.db.native_lane() if is_own else None
+        given: Any = args
         if native is not None and lane is not None:
+            given = [*args]
             try:
-                asked = native.ask(known.__self__, lane.dialect, args, kwargs)
-                if asked is not None:
-                    sent = lane.fetch(asked.plan, asked.values, asked.origin)
-                    records = await (sent if lane.deadline is None else _in_time(lane.deadline, sent))
-                    if records is not None and not records[1:]:  # several of one key are told of by SQLAlchemy's way
-                        answer: R = asked.answer(records)
-                        return answer
-                    asked.settle(kwargs)
+                asked = native.ask(known.__self__, lane, given, kwargs)
+                answer: Any = UNTOLD if asked is None else await self._asked(lane, asked)
+                if answer is not UNTOLD:
+                    return cast("R", answer)
             except BaseException as exc:
                 tell(exc, CommitOutcome.NOT_COMMITTED)
                 if isinstance(exc, RepositoryError):
@@ -227,9 +226,20 @@ class DBSource(Generic[TRow, TData, TId]):
             if asked is None:
                 lane.refuse("shape")
         with self._naming(operation_of(verb)):
-            snapshot = _is_several(verb, args, kwargs)
+            snapshot = _is_several(verb, given, kwargs)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=_is_foreign(verb))
-            return await transact(begin, lambda db_sess: verb(db_sess, *args, **kwargs))
+            return await transact(begin, lambda db_sess: verb(db_sess, *given, **kwargs))
+
+    async def _asked(self, lane: NativeLane, asked: Asked[Any]) -> Any:
+        """Have a read sent by the lane; gives ``UNTOLD`` where SQLAlchemy's way has to say what came of it."""
+        sent = lane.fetch(asked.plan, asked.values, asked.origin)
+        try:
+            records = await (sent if lane.deadline is None else _in_time(lane.deadline, sent))
+        except RepositoryError as exc:
+            if asked.doubts(exc):
+                return UNTOLD
+            raise
+        return UNTOLD if records is None else asked.answer(records)
 
     async def _in_chunks(
         self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs

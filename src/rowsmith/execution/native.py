@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
@@ -73,6 +73,7 @@ class NativeLane:
     Args:
         engine: whose pool it takes connections of.
         reader: the engine that sessions which read have, with their options.
+        info: what sessions carry in their ``info``.
         deadline: how many seconds a read may last.
 
     Attributes:
@@ -80,8 +81,8 @@ class NativeLane:
         refused: how many did not, by what stood against it.
     """
 
-    def __init__(self, engine: Engine, reader: Engine, deadline: float | None = None) -> None:
-        self.engine, self.dialect, self.deadline = engine, engine.dialect, deadline
+    def __init__(self, engine: Engine, reader: Engine, info: Mapping[str, Any], deadline: float | None = None) -> None:
+        self.engine, self.dialect, self.info, self.deadline = engine, engine.dialect, info, deadline
         self.taken = 0
         self.refused: Counter[str] = Counter()
         self._sessions = Session(reader).dispatch
@@ -183,9 +184,9 @@ SELECT relkind IN ('r', 'p') AND NOT relrowsecurity FROM pg_class WHERE oid = to
 """
 
 
-def native_lane(engine: Engine, reader: Engine, deadline: float | None) -> NativeLane | None:
+def native_lane(engine: Engine, reader: Engine, info: Mapping[str, Any], deadline: float | None) -> NativeLane | None:
     """Give the lane of an engine; None where its dialect is none of SQLAlchemy's on asyncpg."""
-    return NativeLane(engine, reader, deadline) if type(engine.dialect) is PGDialect_asyncpg else None
+    return NativeLane(engine, reader, info, deadline) if type(engine.dialect) is PGDialect_asyncpg else None
 
 
 def _suits(adapter: Any, driver: Any) -> bool:

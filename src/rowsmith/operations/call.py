@@ -293,7 +293,8 @@ def verb(
         operation: the verb's name in error codes, said here and nowhere else.
         singly: says that the verb writes many rows into one table, and what to call for rows that are kept in several.
         native: gives what has to be sent for a call, where no session is needed for it; None where one is. It takes
-            the operation object, the dialect, and the verb's arguments as a tuple and a dict.
+            the operation object, the lane, and the verb's arguments as a list and a dict, in which it may put a scope
+            that was asked already.
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:

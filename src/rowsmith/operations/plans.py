@@ -10,18 +10,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Generic, TypeAlias, cast
 
-from sqlalchemy import Column, Select, Table
+from sqlalchemy import Column, ColumnElement, Select, Table
 from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, Grouping, Null
+from sqlalchemy.sql.elements import (
+    AsBoolean,
+    BinaryExpression,
+    BindParameter,
+    ClauseList,
+    ExpressionClauseList,
+    False_,
+    Grouping,
+    Label,
+    Null,
+    True_,
+    Tuple,
+    TypeCoerce,
+    UnaryExpression,
+    _label_reference,  # pyright: ignore[reportPrivateUsage]
+)
+from sqlalchemy.sql.functions import Function
+from sqlalchemy.sql.selectable import Exists, ScalarSelect, Subquery
 from sqlalchemy.types import TypeEngine
+from typing_extensions import TypeVar
 
+from rowsmith.errors import RepositoryError
+from rowsmith.execution import Origin
+from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.layout import Record
 from rowsmith.mapping.types import Check, column_type
+from rowsmith.operations.entity import Entity
 
+TPlan = TypeVar("TPlan")
+TAnswer = TypeVar("TAnswer")
 Processor: TypeAlias = Callable[[Any], Any]
+Shape: TypeAlias = list[Hashable]
+"""What calls have in common that are the same but for their values; a tuple of it is a key."""
+Binds: TypeAlias = list[BindParameter[Any]]
+"""The parameters in conditions, in the order in which a plan is given their values."""
 
 MOST_PLANS: Final = 200
 """How many shapes of calls a verb keeps plans for; then it begins anew."""
@@ -41,6 +71,9 @@ class Plan:
         has_processors: SQLAlchemy's types make something else of some of it.
     """
 
+    checks: Sequence[tuple[int, Check]] = ()
+    """By place, what says of a value that its column could not be compared with it."""
+
     def __init__(
         self, sql: str, table: Table, binds: Sequence[Bind], results: Sequence[TypeEngine[Any]], dialect: Dialect
     ) -> None:
@@ -52,18 +85,15 @@ class Plan:
         self.has_processors = False
         self._processors: Sequence[tuple[int, Processor]] = ()
 
-    def values(self, key: tuple[Any, ...], given: tuple[Any, ...]) -> Sequence[Any] | None:
-        """Give what the driver takes for a call's values; None where a type refuses one.
-
-        Args:
-            key: the first values.
-            given: comparisons with the others.
-        """
-        values = (*key, *[condition.right.value for condition in given]) if given else key
+    def values(self, given: Sequence[Any]) -> Sequence[Any] | None:
+        """Give what the driver takes for a call's values; None where a column or a type refuses one."""
+        for place, check in self.checks:
+            if (value := given[place]) is not None and not isinstance(value, tuple) and check(value):
+                return None
         if self._given_as_they_are:
-            return values
+            return given
         try:
-            return [bind.value(values) for bind in self._binds]
+            return [bind.value(given) for bind in self._binds]
         except Exception:  # noqa: BLE001 - a column's type may raise anything; SQLAlchemy's way says what it means
             return None
 
@@ -88,6 +118,35 @@ class Plan:
                 values[place] = process(values[place])
             read += (values,)
         return read
+
+
+UNTOLD: Final[Any] = object()
+"""What :meth:`Asked.answer` gives where SQLAlchemy's way has to tell."""
+
+
+class Asked(Generic[TAnswer]):
+    """A read that is asked for: its plan and the values of its parameters are what is sent."""
+
+    __slots__ = ("entity", "operation", "plan", "values")
+
+    def __init__(self, entity: Entity[Any, Any], operation: str, plan: Plan, values: Sequence[Any]) -> None:
+        self.entity, self.operation, self.plan, self.values = entity, operation, plan, values
+
+    def origin(self) -> Origin:
+        """Say whose call it is."""
+        return self.entity.origin(self.operation)
+
+    def answer(self, records: Sequence[Record]) -> TAnswer:
+        """Say what the records mean; :data:`UNTOLD` where that is not for a plan to say.
+
+        Raises:
+            RepositoryError: they mean that something is not there.
+        """
+        raise NotImplementedError
+
+    def doubts(self, failure: RepositoryError) -> bool:
+        """Say whether what the database said may mean something else, which SQLAlchemy's way says."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,45 +189,68 @@ class Operand:
         return True
 
 
-class Plans:
-    """The plans of one verb's entity, by the shape of a call."""
+class Plans(Generic[TPlan]):
+    """What is worked out for one verb's entity, by the shape of a call."""
 
     def __init__(self, info: RowInfo[Any]) -> None:
         self._info = info
-        self._plans: dict[Hashable, Plan | None] = {}
+        self._plans: dict[Hashable, TPlan | None] = {}
         self._dialect: Dialect | None = None
         self._own: dict[int, tuple[Any, str, Check]] = {}
+        self._attributes: dict[int, Any] = {}
 
-    def shape(self, given: Sequence[Any], include_deleted: object) -> Hashable | None:
-        """Give the shape of a call; None where a condition is more than a comparison with a value that fits."""
-        if include_deleted is not True and include_deleted is not False:
-            return None
-        if not given:
-            return include_deleted
-        shape: list[Any] = [include_deleted]
+    def compared(self, given: Sequence[Any], shape: Shape, binds: Binds) -> bool:
+        """Add conditions to a shape; says whether each is no more than a comparison with a value that fits."""
+        return all(self._compared(condition, shape, binds) for condition in given)
+
+    def narrowed(self, given: Sequence[Any], shape: Shape, binds: Binds) -> bool:
+        """Add conditions to a shape, by SQLAlchemy's own key; says whether each has one.
+
+        Of their values nothing is known but what :attr:`Plan.checks` says.
+        """
         for condition in given:
-            compared = self._compared(condition)
-            if compared is None:
-                return None
-            shape += compared
-        return tuple(shape)
+            if self._compared(condition, shape, binds):
+                continue
+            key = condition._generate_cache_key() if isinstance(condition, ColumnElement) else None
+            if key is None or not all(bind.unique and bind.callable is None for bind in key.bindparams):
+                return False
+            shape.append(key.key)
+            binds += key.bindparams
+        return True
 
-    def find(self, key: Hashable, dialect: Dialect, make: Callable[[], Plan | None]) -> Plan | None:
+    def ordered(self, orders: Sequence[Any], shape: Shape) -> bool:
+        """Add orders to a shape; says whether each has a key, and no values."""
+        for order in orders:
+            if order.__class__ is InstrumentedAttribute:
+                if id(order) not in self._attributes:
+                    if len(self._attributes) == MOST_PLANS:
+                        return False
+                    self._attributes[id(order)] = order  # kept, so that its id stays its own
+                shape.append(id(order))
+                continue
+            key = order._generate_cache_key() if isinstance(order, ColumnElement) else None
+            if key is None or key.bindparams:
+                return False
+            shape.append(key.key)
+        return True
+
+    def find(self, key: Hashable, dialect: Dialect, make: Callable[[], TPlan | None]) -> TPlan | None:
         """Give the plan of a shape, made at its first call; None where it has none."""
         if dialect is not self._dialect:
             self._plans, self._dialect = {}, dialect
         try:
             return self._plans[key]
         except KeyError:
-            if len(self._plans) == MOST_PLANS:
-                self._plans.clear()
-            plan = self._plans[key] = make()
-            return plan
+            plan = make()
+        if len(self._plans) == MOST_PLANS:
+            self._plans.clear()
+        self._plans[key] = plan
+        return plan
 
-    def _compared(self, condition: Any) -> tuple[str, Any] | None:
-        """Give the shape of a comparison of a column with a value that it takes; None of any other condition."""
+    def _compared(self, condition: Any, shape: Shape, binds: Binds) -> bool:
+        """Add a comparison of a column with a value that it takes; says whether the condition is one."""
         if not is_comparison(condition):
-            return None
+            return False
         left, right = condition.left, condition.right
         own: tuple[Any, str, Check] | None
         try:
@@ -176,8 +258,10 @@ class Plans:
         except KeyError:
             own = self._known(left)
         if own is None or right.type is not left.type or own[2](right.value):
-            return None
-        return own[1], condition.operator
+            return False
+        shape += own[1], condition.operator
+        binds.append(right)
+        return True
 
     def _known(self, left: Any) -> tuple[Any, str, Check] | None:
         """Look at what is compared, once: whether it is a column of the row's own."""
@@ -218,7 +302,7 @@ def compile_plan(
         places: the parameters whose values change from call to call, in the order in which they are given.
         dialect: whose SQL it is to be.
     """
-    if not (has_plain_rows(info) and all(map(_is_pure, visitors.iterate(statement)))):
+    if not (has_plain_rows(info) and all(_is_pure(part, info.table) for part in visitors.iterate(statement))):
         return None
     cache: Any = {}
     found = cast("Any", statement)._compile_w_cache(dialect, compiled_cache=cache, column_keys=[])
@@ -233,6 +317,11 @@ def compile_plan(
     if not is_whole or any(_is_wrapped(kind, dialect) for kind in (*results, *(bind.type for bind in extracted))):
         return None
     return Plan(compiled.string, info.table, binds, results, dialect)
+
+
+def checks_of(binds: Binds) -> list[tuple[int, Check]]:
+    """Give, by place, what says of a value that it cannot be compared as one of its parameter's type."""
+    return [(place, column_type(bind.type).operand) for place, bind in enumerate(binds)]
 
 
 def has_plain_rows(info: RowInfo[Any]) -> bool:
@@ -265,22 +354,34 @@ def _bind(value: Any, processor: Any) -> Bind:
     return Bind(value.index, None, processor) if isinstance(value, _Place) else Bind(None, value, processor)
 
 
-_PURE: Final = (Select, Column, Table, BindParameter, Grouping, Null)
+_PURE: Final = (
+    *(Select, Subquery, ScalarSelect, Exists, Column, BindParameter, Null, True_, False_),
+    *(Grouping, Label, Tuple, ClauseList, TypeCoerce, TextMatch, PerBackend, _label_reference),
+)
+_PURE_FUNCTIONS: Final = frozenset({"count", "lower", "upper"})
 _PURE_OPERATORS: Final = _COMPARISONS | {
-    operators.is_,
-    operators.is_not,
-    operators.is_distinct_from,
-    operators.is_not_distinct_from,
-    operators.and_,
+    *(operators.is_, operators.is_not, operators.is_distinct_from, operators.is_not_distinct_from),
+    *(operators.and_, operators.or_, operators.between_op, operators.not_between_op),
+    *(operators.is_true, operators.is_false, operators.inv),
 }
+_PURE_MODIFIERS: Final = frozenset(
+    {operators.asc_op, operators.desc_op, operators.nulls_first_op, operators.nulls_last_op}
+)
 
 
-def _is_pure(element: Any) -> bool:
-    """Say whether a part of a statement calls nothing that could write; text may say anything."""
-    if isinstance(element, (BinaryExpression, BooleanClauseList)):
+def _is_pure(element: Any, table: Table) -> bool:
+    """Say whether a part of a statement calls nothing that could write; text may say anything, as may other tables."""
+    if isinstance(element, Table):
+        return element is table
+    if isinstance(element, Function):
+        return element.name in _PURE_FUNCTIONS and not element.packagenames
+    if isinstance(element, (BinaryExpression, ExpressionClauseList, AsBoolean)):
         return element.operator in _PURE_OPERATORS
-    is_text: bool = getattr(element, "is_literal", False)
-    return isinstance(element, _PURE) and not is_text
+    if isinstance(element, UnaryExpression) and not isinstance(element, Exists):
+        return (element.operator or element.modifier) in _PURE_OPERATORS | _PURE_MODIFIERS
+    if getattr(element, "is_literal", False):
+        return str(element.name) == "*"  # of count(*)
+    return isinstance(element, _PURE)
 
 
 def _is_wrapped(kind: TypeEngine[Any], dialect: Dialect) -> bool:

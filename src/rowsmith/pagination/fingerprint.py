@@ -32,28 +32,37 @@ def fingerprint(terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[b
         terms: the orders, taken apart.
         conditions: everything that limits the search, its filters and its scope alike.
     """
-    digest = blake2b(digest_size=16)
-    for term in terms:
-        digest.update(b"<" if term.descending else b">")
-        digest.update(b"0" if term.nulls_first else b"1")
-        _add(digest, term.expression)
-    for condition in conditions:
-        digest.update(b"&")
-        _add(digest, condition)
-    return digest.digest()
+    return Imprint(terms, conditions).digest()
 
 
-def _add(digest: blake2b, expression: ColumnElement[Any]) -> None:
-    text, binds = _structure(expression)
-    digest.update(text)
-    for bind in binds:
-        _add_framed(digest, _bind_text(bind).encode("utf-8", "surrogatepass"))
+class Imprint:
+    """What fingerprints of one shape of search are made of, so that they differ by the values of parameters alone.
 
+    Args:
+        terms, conditions: of one such search.
+    """
 
-def _add_framed(digest: blake2b, data: bytes) -> None:
-    # With its length before it no value can pass for the end of one and the start of the next.
-    digest.update(len(data).to_bytes(4, "big"))
-    digest.update(data)
+    def __init__(self, terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[bool]] = ()) -> None:
+        self._parts: list[tuple[bytes, Sequence[_Bind]]] = []
+        for term in terms:
+            text, binds = _structure(term.expression)
+            modifiers = (b"<" if term.descending else b">") + (b"0" if term.nulls_first else b"1")
+            self._parts.append((modifiers + text, tuple(binds)))
+        for condition in conditions:
+            text, binds = _structure(condition)
+            self._parts.append((b"&" + text, tuple(binds)))
+
+    def digest(self, given: Mapping[_Bind, Any] | None = None) -> bytes:
+        """Give the fingerprint of the search, or of one with other values: by the parameters they stand for."""
+        digest = blake2b(digest_size=16)
+        for text, binds in self._parts:
+            digest.update(text)
+            for bind in binds:
+                value = bind.effective_value if given is None or bind not in given else given[bind]
+                # With its length before it no value can pass for the end of one and the start of the next.
+                data = _bind_text(bind, value).encode("utf-8", "surrogatepass")
+                digest.update(len(data).to_bytes(4, "big") + data)
+        return digest.digest()
 
 
 def _structure(expression: ColumnElement[Any]) -> tuple[bytes, Iterable[_Bind]]:
@@ -78,8 +87,7 @@ def _digest(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
 
 
-def _bind_text(bind: _Bind) -> str:
-    value: Any = bind.effective_value
+def _bind_text(bind: _Bind, value: Any) -> str:
     if bind.expanding and isinstance(value, Iterable) and not isinstance(value, str | bytes):
         # The values of an IN have no order, and a set gives them in another one in each process.
         items = cast("Iterable[Any]", value)  # type: ignore[redundant-cast]
@@ -111,9 +119,7 @@ def stable_text(value: object) -> str:
 
 
 def _expression(value: Any) -> bytes:
-    digest = blake2b(digest_size=16)
-    _add(digest, value.__clause_element__() if hasattr(value, "__clause_element__") else value)
-    return digest.digest()
+    return Imprint((), [value.__clause_element__() if hasattr(value, "__clause_element__") else value]).digest()
 
 
 def _parts(value: object) -> Mapping[str, Any] | None:

@@ -30,7 +30,7 @@ class _Key(NamedTuple):
     term: OrderTerm
     expression: ColumnElement[Any]  # whole, for it is to be compared
     is_null: bool
-    bound: ColumnElement[Any]  # one parameter, however often it is compared
+    bound: ColumnElement[Any]  # one parameter, however often it is compared; None for NULL, which is not
 
 
 def after(terms: Sequence[OrderTerm], values: Sequence[Any]) -> ColumnElement[bool]:
@@ -42,11 +42,21 @@ def after(terms: Sequence[OrderTerm], values: Sequence[Any]) -> ColumnElement[bo
         terms: a total order, as from :func:`rowsmith.orders.order_terms`.
         values: one value for each term, of the term's type, None for NULL.
     """
-    return _after_runs(_runs([_key(term, value) for term, value in zip(terms, values, strict=True)]))
+    return after_bounds(terms, bounds(terms, values))
 
 
-def _key(term: OrderTerm, value: Any) -> _Key:
-    return _Key(term, _operand(term.expression), value is None, _bound(term, value))
+def bounds(terms: Sequence[OrderTerm], values: Sequence[Any]) -> list[ColumnElement[Any] | None]:
+    """Give the parameter for the value of each term; None for NULL, which is not compared."""
+    return [None if value is None else _bound(term, value) for term, value in zip(terms, values, strict=True)]
+
+
+def after_bounds(terms: Sequence[OrderTerm], bounds: Sequence[ColumnElement[Any] | None]) -> ColumnElement[bool]:
+    """Do what :func:`after` does, with parameters that were made already."""
+    return _after_runs(_runs([_key(term, bound) for term, bound in zip(terms, bounds, strict=True)]))
+
+
+def _key(term: OrderTerm, bound: Any) -> _Key:
+    return _Key(term, _operand(term.expression), bound is None, bound)
 
 
 def _operand(expression: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -21,17 +21,17 @@ TOther = TypeVar("TOther")
 class LazyCursors(Sequence[str]):
     """One cursor for each row, made only when it is looked at: a page of 100 signs two, or none.
 
-    Takes the rows' key values in page order and the function that makes a cursor of one.
+    Takes the records of the rows in page order and the function that makes a cursor of one.
     """
 
-    __slots__ = ("_encode", "_keys")
+    __slots__ = ("_encode", "_records")
 
-    def __init__(self, keys: Sequence[tuple[Any, ...]], encode: Callable[[tuple[Any, ...]], str]) -> None:
-        self._keys = keys
+    def __init__(self, records: Sequence[Sequence[Any]], encode: Callable[[Sequence[Any]], str]) -> None:
+        self._records = records
         self._encode = encode
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._records)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -39,8 +39,8 @@ class LazyCursors(Sequence[str]):
     def __getitem__(self, index: slice) -> LazyCursors: ...
     def __getitem__(self, index: int | slice) -> str | LazyCursors:
         if isinstance(index, slice):
-            return LazyCursors(self._keys[index], self._encode)
-        return self._encode(self._keys[index])
+            return LazyCursors(self._records[index], self._encode)
+        return self._encode(self._records[index])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)  # pyright: ignore[reportUnknownArgumentType]
@@ -49,7 +49,7 @@ class LazyCursors(Sequence[str]):
         return hash(tuple(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A pickled page carries its cursors, never the keys that sign them.
+        # A pickled page carries its cursors, never the values and keys that they are made with.
         return (tuple, (tuple(self),))
 
     def __repr__(self) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
+from functools import cached_property
 from typing import Any, cast
 
-from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
-from rowsmith.conditions import limited
-from rowsmith.errors import DatabaseFault, DatabaseUnavailable, InvalidCursor, InvalidValue, SeveralFound
-from rowsmith.execution import DATABASE_ERRORS, drivers_of, flush, translate_any, unreadable
+from rowsmith.errors import DatabaseFault, DatabaseUnavailable, InvalidCursor, RepositoryError, SeveralFound
+from rowsmith.execution import DATABASE_ERRORS, NativeLane, drivers_of, flush, translate_any, unreadable
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.arrays.keys import batch_keys, check_chunk_size
 from rowsmith.operations.blocks.gate import asked_by_session
 from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
+from rowsmith.operations.plans import Asked
 from rowsmith.operations.present import present, present_keys
 from rowsmith.operations.reads.estimate import estimated_rows
+from rowsmith.operations.reads.planned import CODEC, Searches, may_be_the_cursors
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.operations.reads.stream import Stream
 from rowsmith.orders import Order
@@ -25,9 +26,6 @@ from rowsmith.pagination import Count, CursorCodec, Page, Pagination
 from rowsmith.query import Query
 from rowsmith.scope import SearchScope
 from rowsmith.state import UNSET, Unset
-
-CODEC = "rowsmith_cursor_codec"
-"""Where a session made by a Database carries the codec for its cursors (``AsyncSession.info``)."""
 
 
 def codec_of(db_sess: AsyncSession) -> CursorCodec:
@@ -39,7 +37,32 @@ def codec_of(db_sess: AsyncSession) -> CursorCodec:
 class BatchQuerier(Operation[TRow, TData]):
     """Reads many rows; one statement each, one more for a count, and one for each collection in the data."""
 
-    @verb("search")
+    @cached_property
+    def _searches(self) -> Searches[TRow, TData]:
+        return Searches(self.entity)
+
+    def _page(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
+        return self._searches.page(lane, args, kwargs)
+
+    def _count(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
+        return self._searches.count(lane, args, kwargs)
+
+    def _exists(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
+        return self._searches.exists(lane, args, kwargs)
+
+    def _get_one(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
+        asked = self._searches.only("get_one", lane, args, kwargs)
+        if asked is not None:
+            asked.absent = self.entity.absent
+        return asked
+
+    def _find_one(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
+        return self._searches.only("find_one", lane, args, kwargs)
+
+    def _first(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
+        return self._searches.first(lane, args, kwargs)
+
+    @verb("search", native=_page)
     async def search(
         self,
         call: Call[TRow, TData],
@@ -74,7 +97,7 @@ class BatchQuerier(Operation[TRow, TData]):
         items = await present(call, search.without_keys(cut.rows))
         return search.page(cut, items, codec, await _total(call, search, query.count))
 
-    @verb("get_one")
+    @verb("get_one", native=_get_one)
     async def get_one(
         self,
         call: Call[TRow, TData],
@@ -94,7 +117,7 @@ class BatchQuerier(Operation[TRow, TData]):
             raise call.absent([])
         return found
 
-    @verb("find_one")
+    @verb("find_one", native=_find_one)
     async def find_one(
         self,
         call: Call[TRow, TData],
@@ -106,7 +129,7 @@ class BatchQuerier(Operation[TRow, TData]):
         """Give the only row that scope and filters let through, or None; otherwise as :meth:`get_one`."""
         return await _only(call, scope, filters, include_deleted)
 
-    @verb("first")
+    @verb("first", native=_first)
     async def first(
         self,
         call: Call[TRow, TData],
@@ -121,10 +144,10 @@ class BatchQuerier(Operation[TRow, TData]):
         Without orders it is the first by its key.
         """
         call, search = await _sought(call, scope, as_query(filters, orders=orders), include_deleted)
-        records = (await call.execute(search.everything().limit(1))).all()
+        records = (await call.execute(search.first())).all()
         return (await present(call, records))[0] if records else None
 
-    @verb("count")
+    @verb("count", native=_count)
     async def count(
         self,
         call: Call[TRow, TData],
@@ -137,7 +160,7 @@ class BatchQuerier(Operation[TRow, TData]):
         call, search = await _sought(call, scope, as_query(filters), include_deleted)
         return int((await call.execute(search.counted())).scalar_one())
 
-    @verb("exists")
+    @verb("exists", native=_exists)
     async def exists(
         self,
         call: Call[TRow, TData],
@@ -150,8 +173,7 @@ class BatchQuerier(Operation[TRow, TData]):
         """Say whether scope and filters let any row through; with ``pk``, whether they let that one."""
         call, search = await _sought(call, scope, as_query(filters), include_deleted)
         keyed = [] if pk is UNSET else call.info.key_condition(call.info.key(pk))
-        found = select(exists(limited(search.selected(*call.info.key_attributes), *keyed)))
-        return bool((await call.execute(found)).scalar_one())
+        return bool((await call.execute(search.any_row(*keyed))).scalar_one())
 
     def stream(
         self,
@@ -218,10 +240,6 @@ class BatchQuerier(Operation[TRow, TData]):
         return [found[key] for key in keys]
 
 
-# What PostgreSQL says of a parameter that is no value of its type, or of a type that cannot be compared.
-_UNFIT = frozenset({None, "22000", "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"})
-
-
 async def _sought(
     call: Call[TRow, TData], scope: SearchScope | None, query: Query, include_deleted: bool
 ) -> tuple[Call[TRow, TData], Search[TRow, TData]]:
@@ -235,7 +253,7 @@ async def _only(
 ) -> TData | None:
     """Give the only row that is let through, if there is any: two of them are enough to know of more."""
     call, search = await _sought(call, scope, as_query(filters), include_deleted)
-    records = (await call.execute(search.records().limit(2))).all()
+    records = (await call.execute(search.two())).all()
     if len(records) > 1:
         raise SeveralFound
     return (await present(call, records))[0] if records else None
@@ -254,8 +272,8 @@ async def _fetched(call: Call[Any, Any], search: Search[Any, Any], codec: Cursor
     statement = search.statement(codec)
     try:
         return (await call.execute(statement)).all()
-    except (DatabaseFault, InvalidValue) as exc:
-        if not search.has_cursor or getattr(exc, "is_stored", False) or exc.facts.sqlstate not in _UNFIT:
+    except RepositoryError as exc:
+        if not (search.has_cursor and may_be_the_cursors(exc)):
             raise
     raise InvalidCursor(facts=call.origin().facts())
 

@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement
-from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import limited
+from rowsmith.execution import NativeLane
 from rowsmith.mapping.layout import AnySelect
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.present import present
-from rowsmith.operations.reads.by_key import Asked, ByKey
+from rowsmith.operations.reads.by_key import AskedRow, ByKey
 from rowsmith.scope import Limits, SearchScope
 
 
@@ -21,19 +21,19 @@ class Querier(Operation[TRow, TData]):
     """Reads one row by its primary key; one statement, and one more for each collection in the data."""
 
     @cached_property
-    def _ask(self) -> Callable[..., Asked[TData] | None]:
+    def _ask(self) -> Callable[..., AskedRow | None]:
         kind: Any = type(self)
         own = kind.statement is cast("Any", Querier).statement  # else nobody knows what a plan would be made of
         return ByKey(self.entity, self._select).ask if own else lambda *_: None
 
-    def _get(self, dialect: Dialect, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked[TData] | None:
-        asked = self._ask("get", dialect, args, kwargs)
+    def _get(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
+        asked = self._ask("get", lane, args, kwargs)
         if asked is not None:
             asked.absent = self.entity.absent
         return asked
 
-    def _find(self, dialect: Dialect, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked[TData] | None:
-        return self._ask("find", dialect, args, kwargs)
+    def _find(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
+        return self._ask("find", lane, args, kwargs)
 
     @verb("get", native=_get)
     async def query(

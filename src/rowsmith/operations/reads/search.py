@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Generic, TypeAlias, cast
 
-from sqlalchemy import ColumnElement, Select, func, literal, select
+from sqlalchemy import ColumnElement, Select, exists, func, literal, select
 from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import Condition, condition_list, given_conditions, limited, resolve_all
@@ -24,11 +24,11 @@ from rowsmith.pagination import (
     LazyCursors,
     Page,
     Pagination,
-    after,
     fetch_limit,
-    fingerprint,
     window,
 )
+from rowsmith.pagination.fingerprint import Imprint
+from rowsmith.pagination.keyset import after_bounds, bounds
 from rowsmith.pagination.modes import Fetch
 from rowsmith.pagination.page import Window
 from rowsmith.pagination.sort_keys import stored_terms
@@ -85,18 +85,35 @@ class Search(Generic[TRow, TData]):
         """Give the SELECT of all rows in order, for a stream."""
         return self.records().order_by(*(term.clause() for term in self.terms))
 
+    def first(self) -> AnySelect:
+        """Give the SELECT of the first row."""
+        return self.everything().limit(1)
+
+    def two(self) -> AnySelect:
+        """Give the SELECT of two rows: enough to know of more than one."""
+        return self.records().limit(2)
+
     def statement(self, codec: CursorCodec) -> AnySelect:
         """Give the SELECT of one page and the row after it.
 
         Raises:
             InvalidCursor: the pagination's cursor was not made for this search.
         """
+        if self._wanted.cursor is None:
+            return self.statement_after(None)
+        return self.statement_after(self.bounds(codec.decode(self._wanted.cursor, self.keys, self.imprint.digest())))
+
+    def bounds(self, values: Sequence[Any]) -> list[Any]:
+        """Give the parameters for the values that a cursor carries."""
+        return bounds(self.keys, values)
+
+    def statement_after(self, bounds: Sequence[Any] | None) -> AnySelect:
+        """Give the SELECT of the page after the row that a cursor names, or of the first; and the row after it."""
         statement = self.records(*self._extra_keys)
         if self._wanted.offset is not None:
             statement = statement.offset(self._wanted.offset)
-        if self._wanted.cursor is not None:
-            values = codec.decode(self._wanted.cursor, self._keys, self._fingerprint)
-            statement = limited(statement, after(self._directed(self._keys), values))
+        if bounds is not None:
+            statement = limited(statement, after_bounds(self._directed(self.keys), bounds))
         return statement.order_by(*(term.clause() for term in self._directed(self.terms))).limit(
             fetch_limit(self.pagination)
         )
@@ -105,6 +122,10 @@ class Search(Generic[TRow, TData]):
         """Give the SELECT of how many rows the search is about, over the whole of it as a subquery."""
         rows = self.selected(literal(1).label(sql_name("one")))
         return select(func.count()).select_from((rows if cap is None else rows.limit(cap)).subquery())
+
+    def any_row(self, *conditions: ColumnElement[bool]) -> Select[bool]:
+        """Give the SELECT of whether the search is about any row that further conditions hold for."""
+        return select(exists(limited(self.selected(*self.entity.info.key_attributes), *conditions)))
 
     def cut(self, fetched: Sequence[Record]) -> Window[Record]:
         """Cut the page out of what :meth:`statement` gave, in display order."""
@@ -116,21 +137,25 @@ class Search(Generic[TRow, TData]):
 
     def page(self, cut: Window[Record], items: Sequence[TData], codec: CursorCodec, total: int | None) -> Page[TData]:
         """Make the page of the rows cut out and of the data made of them."""
-        places, _ = self._placed
-        keys = [tuple(row[place] for place in places) for row in cut.rows]
-        cursors = LazyCursors(keys, lambda key: codec.encode(key, self._keys, self._fingerprint))
+        cursors = LazyCursors(cut.rows, self.encoder(codec, self.imprint.digest))
         return Page(tuple(items), cut.has_next_page, cut.has_previous_page, total, cursors)
 
+    def encoder(self, codec: CursorCodec, fingerprint: Callable[[], bytes]) -> Callable[[Record], str]:
+        """Give what makes the cursor of a fetched row; the fingerprint is made when the first one is looked at."""
+        keys, (places, _), known = self.keys, self._placed, cache(fingerprint)
+        return lambda row: codec.encode(tuple(row[place] for place in places), keys, known())
+
     @cached_property
-    def _fingerprint(self) -> bytes:
-        return fingerprint(self.terms, self.conditions)
+    def imprint(self) -> Imprint:
+        """What the fingerprint of the search is made of."""
+        return Imprint(self.terms, self.conditions)
 
     @cached_property
     def _wanted(self) -> Fetch:
         return self.pagination.fetch()
 
     @cached_property
-    def _keys(self) -> tuple[OrderTerm, ...]:
+    def keys(self) -> tuple[OrderTerm, ...]:
         """The terms over what the database stores, which cursors carry."""
         return stored_terms(self.terms, self.dialect)
 
@@ -154,7 +179,7 @@ class Search(Generic[TRow, TData]):
         # By hash: an attribute's column and the table's, whatever annotations are around them, have the same one.
         own = {hash(chosen.expression): place for place, chosen in enumerate(selects)}
         extra, places = list[Any](), list[int]()
-        for term in self._keys:
+        for term in self.keys:
             place = own.get(hash(term.expression))
             places.append(len(self.entity.shape.selects) + len(extra) if place is None else place)
             if place is None:

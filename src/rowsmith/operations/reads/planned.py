@@ -1,0 +1,327 @@
+"""Searches on plans: pages, counts, and whether there is any row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Generic, cast
+
+from sqlalchemy.engine import Dialect
+from typing_extensions import TypeVar, override
+
+from rowsmith.conditions import given_conditions
+from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue, RepositoryError
+from rowsmith.execution import NativeLane
+from rowsmith.filters import Filter
+from rowsmith.mapping.layout import AnySelect, Record
+from rowsmith.operations.entity import Entity
+from rowsmith.operations.plans import (
+    MOST_PLANS,
+    UNTOLD,
+    Asked,
+    Binds,
+    Plan,
+    Plans,
+    Shape,
+    checks_of,
+    compile_plan,
+    has_plain_rows,
+)
+from rowsmith.operations.reads.by_key import AskedRow
+from rowsmith.operations.reads.search import Search, prepare
+from rowsmith.pagination import (
+    Count,
+    LazyCursors,
+    Page,
+    Pagination,
+    fetch_limit,
+    window,
+)
+from rowsmith.pagination.modes import MODES
+from rowsmith.query import Query
+from rowsmith.scope import SearchScope, Settled, is_unchecked, resolve_scope
+from rowsmith.state import UNSET
+
+TRow = TypeVar("TRow")
+TData = TypeVar("TData", default=TRow)
+
+CODEC = "rowsmith_cursor_codec"
+"""Where a session made by a Database carries the codec for its cursors (``AsyncSession.info``), and a lane, too."""
+
+UNFIT: Final = frozenset(
+    {None, "22000", "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"}
+)
+"""What PostgreSQL says of a parameter that is no value of its type, or of a type that cannot be compared."""
+
+
+def may_be_the_cursors(failure: RepositoryError) -> bool:
+    """Say whether an error is about a value that the database does not take, which may be one of a cursor's."""
+    is_about_values = isinstance(failure, (DatabaseFault, InvalidValue)) and not getattr(failure, "is_stored", False)
+    return is_about_values and failure.facts.sqlstate in UNFIT
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What a call asks for, taken apart; and, once it was looked at, its shape and parameters."""
+
+    scope: SearchScope | None = None
+    filters: Any = None
+    pagination: Any = None
+    orders: Any = ()
+    count: Any = Count.NONE
+    include_deleted: Any = False
+    pk: Any = UNSET
+    shape: Shape = field(default_factory=list[Any], init=False)
+    binds: Binds = field(default_factory=list[Any], init=False)
+
+    def is_plain(self, page: Pagination) -> bool:
+        """Say whether it is what a plan can be made for, apart from conditions and orders; takes a Query apart.
+
+        Without a page it asks for the one given.
+        """
+        query = self.filters
+        if query.__class__ is Query:
+            if self.pagination is not None or self.orders or self.count is not Count.NONE:
+                return False
+            self.filters, self.pagination, self.orders = query.conditions, query.pagination, query.orders
+            self.count = query.count
+        if self.pagination is None:
+            self.pagination = page
+        return (
+            self.count is Count.NONE
+            and self.pk is UNSET
+            and self.pagination.__class__ in MODES
+            and self.orders.__class__ in _LISTS
+            and self.include_deleted.__class__ is bool
+        )
+
+    def query(self) -> Query:
+        """Give all but the scope as one."""
+        return Query(tuple(self.filters or ()), tuple(self.orders), self.pagination)
+
+
+def _wanted(operation: str, args: list[Any], kwargs: dict[str, Any]) -> _Wanted | None:
+    """Give the arguments of a verb by their names; None where they are not such as it takes."""
+    if not _NAMED[operation].issuperset(kwargs) or args[3 if operation == "search" else 2 :]:
+        return None
+    try:
+        return _Wanted(*args, **kwargs)
+    except TypeError:  # one is given twice
+        return None
+
+
+_PLACES: Final = ("scope", "filters", "pagination")
+_EACH: Final = frozenset({"scope", "filters", "include_deleted"})
+_NAMED: Final = {
+    "search": _EACH | {"pagination", "orders", "count"},
+    "first": _EACH | {"orders"},
+    "exists": _EACH | {"pk"},
+    **dict.fromkeys(("get_one", "find_one", "count"), _EACH),
+}
+"""What each verb may be given by name."""
+
+_LISTS: Final = (list, tuple)
+
+
+@dataclass
+class _Known:
+    """What is known of searches of one shape: one of them, its parameters in the order of their values, and plans.
+
+    These are by the types of the values that a cursor has, if there is one: NULL is compared otherwise.
+    """
+
+    search: Search[Any, Any]
+    binds: Binds
+    plans: dict[tuple[type[Any], ...], Plan | None] = field(default_factory=dict[Any, Any])
+
+    def fingerprint(self, values: Sequence[Any]) -> bytes:
+        """Give that of a search with these values."""
+        return self.search.imprint.digest(dict(zip(self.binds, values, strict=True)))
+
+    def plan(self, kinds: tuple[type[Any], ...], make: Callable[[], tuple[AnySelect, Binds]]) -> Plan | None:
+        """Give the plan for a cursor of such values; ``make`` gives its statement, and what else varies in it."""
+        if kinds in self.plans:
+            return self.plans[kinds]
+        if len(self.plans) == MOST_PLANS:
+            self.plans.clear()
+        statement, others = make()
+        info, dialect = self.search.entity.info, self.search.dialect
+        plan = self.plans[kinds] = compile_plan(statement, info, [*self.binds, *others], dialect)
+        if plan is not None:
+            plan.checks = checks_of(self.binds)
+        return plan
+
+    def page(self, named: Sequence[Any] | None) -> tuple[AnySelect, Binds]:
+        """Give the SELECT of the page after a row, or of the first; and its parameters that are no condition's."""
+        bounds = None if named is None else self.search.bounds(named)
+        statement: Any = self.search.statement_after(bounds)
+        others = (*(bounds or ()), statement._limit_clause, statement._offset_clause)
+        return statement, [each for each in others if each is not None]
+
+
+class Searches(Generic[TRow, TData]):
+    """The plans of searches on an entity: of each shape that scopes, filters, orders and pages have.
+
+    Each method takes the lane and the arguments of a verb, and says what it has to send; None where it is not plainly a
+    search among columns of the table. A scope that was asked is put back among the arguments with what it said.
+    """
+
+    def __init__(self, entity: Entity[TRow, TData]) -> None:
+        layout = entity.shape.layout
+        self._entity = entity
+        self._shapes = Plans[_Known](entity.info)
+        self._is_plain = has_plain_rows(entity.info)
+        self._is_flat = not entity.shape.is_row and bool(layout.names) and not (layout.joins or layout.collections)
+
+    def page(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedPage | None:
+        """Have a page asked for."""
+        wanted = _wanted("search", args, kwargs) if self._is_flat else None
+        known = None if wanted is None else self._known("search", wanted, lane.dialect, args, kwargs)
+        if wanted is None or known is None:
+            return None
+        fetch, codec = wanted.pagination.fetch(), lane.info[CODEC]
+        named, given = None, [bind.value for bind in wanted.binds]
+        sent = [*given]
+        kinds: tuple[type[Any], ...] = ()
+        if fetch.cursor is not None:
+            try:
+                named = codec.decode(fetch.cursor, known.search.keys, known.fingerprint(given))
+            except InvalidCursor:  # SQLAlchemy's way says it in its order
+                return None
+            kinds = tuple(map(type, named))
+            sent += [value for value in named if value is not None]
+        plan = known.plan(kinds, partial(known.page, named))
+        sent += [end for end in (fetch_limit(wanted.pagination), fetch.offset) if end is not None]
+        values = None if plan is None else plan.values(sent)
+        if plan is None or values is None:
+            return None
+        encode = known.search.encoder(codec, partial(known.fingerprint, given))
+        return AskedPage(known.search, plan, values, wanted.pagination, encode)
+
+    def count(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedValue | None:
+        """Have it asked how many rows there are."""
+        sent = self._sent("count", lambda search: search.counted(), lane, args, kwargs) if self._is_plain else None
+        return None if sent is None else AskedValue(self._entity, "count", *sent)
+
+    def exists(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedValue | None:
+        """Have it asked whether there is any row."""
+        sent = self._sent("exists", lambda search: search.any_row(), lane, args, kwargs) if self._is_plain else None
+        return None if sent is None else AskedValue(self._entity, "exists", *sent)
+
+    def first(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
+        """Have the first row asked for."""
+        sent = self._sent("first", lambda search: search.first(), lane, args, kwargs) if self._is_flat else None
+        return None if sent is None else AskedRow(self._entity, "first", *sent)
+
+    def only(self, operation: str, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
+        """Have the only row asked for."""
+        sent = self._sent(operation, lambda search: search.two(), lane, args, kwargs) if self._is_flat else None
+        return None if sent is None else AskedRow(self._entity, operation, *sent)
+
+    def _sent(
+        self,
+        operation: str,
+        make: Callable[[Search[Any, Any]], AnySelect],
+        lane: NativeLane,
+        args: list[Any],
+        kwargs: dict[str, Any],
+    ) -> tuple[Plan, Sequence[Any]] | None:
+        """Give the plan of a statement that a search makes, and the values that are sent with it."""
+        wanted = _wanted(operation, args, kwargs)
+        known = None if wanted is None else self._known(operation, wanted, lane.dialect, args, kwargs)
+        if wanted is None or known is None:
+            return None
+        plan = known.plan((), lambda: (make(known.search), []))
+        values = None if plan is None else plan.values([bind.value for bind in wanted.binds])
+        return None if plan is None or values is None else (plan, values)
+
+    def _known(
+        self, operation: str, wanted: _Wanted, dialect: Dialect, args: list[Any], kwargs: dict[str, Any]
+    ) -> _Known | None:
+        """Give what is known of searches like this one; None where it has no shape."""
+        if not wanted.is_plain(self._entity.default_page):
+            return None
+        wanted.shape += operation, wanted.pagination.__class__, wanted.include_deleted
+        if not (self._is_scoped(wanted, args, kwargs) and self._is_narrowed(wanted, args, kwargs)):
+            return None
+        wanted.shape.append(None)  # what is sorted by is no condition
+        if not self._shapes.ordered(wanted.orders, wanted.shape):
+            return None
+        try:
+            return self._shapes.find(tuple(wanted.shape), dialect, partial(self._make, wanted, dialect))
+        except RepositoryError:  # SQLAlchemy's way says it in its order
+            return None
+
+    def _is_scoped(self, wanted: _Wanted, args: list[Any], kwargs: dict[str, Any]) -> bool:
+        """Add the scope to the shape; says whether it can be."""
+        scope = wanted.scope
+        if scope is None:
+            return not self._entity.scope_required
+        if not is_unchecked(type(scope)):
+            return False
+        given = given_conditions(scope)
+        wanted.scope = Settled(scope, given)  # as it may say otherwise the next time
+        _put(args, kwargs, "scope", wanted.scope)
+        return bool(given) and self._shapes.compared(given, wanted.shape, wanted.binds)
+
+    def _is_narrowed(self, wanted: _Wanted, args: list[Any], kwargs: dict[str, Any]) -> bool:
+        """Add the filters to the shape; says whether they can be."""
+        if wanted.filters is None:
+            return True
+        if isinstance(wanted.filters, Filter):
+            wanted.filters = given_conditions(cast("Any", wanted.filters))
+            _put(args, kwargs, "filters", wanted.filters)
+        wanted.shape.append(None)  # what filters say is no scope
+        is_list = wanted.filters.__class__ in _LISTS
+        return is_list and self._shapes.narrowed(wanted.filters, wanted.shape, wanted.binds)
+
+    def _make(self, wanted: _Wanted, dialect: Dialect) -> _Known:
+        entity = self._entity
+        limits = resolve_scope(wanted.scope, entity.info)
+        search = prepare(entity, limits, dialect, wanted.query(), include_deleted=wanted.include_deleted)
+        return _Known(search, wanted.binds)
+
+
+def _put(args: list[Any], kwargs: dict[str, Any], name: str, value: Any) -> None:
+    if name in kwargs:
+        kwargs[name] = value
+    else:
+        args[_PLACES.index(name)] = value
+
+
+class AskedValue(Asked[Any]):
+    """One value that is asked for."""
+
+    __slots__ = ()
+
+    @override
+    def answer(self, records: Sequence[Record]) -> Any:
+        return records[0][0] if records else UNTOLD
+
+
+class AskedPage(Asked[Page[Any]]):
+    """A page that is asked for, and what makes the cursors of its rows."""
+
+    __slots__ = ("_encode", "_pagination", "_search")
+
+    def __init__(
+        self,
+        search: Search[Any, Any],
+        plan: Plan,
+        values: Sequence[Any],
+        pagination: Pagination,
+        encode: Callable[[Record], str],
+    ) -> None:
+        super().__init__(search.entity, "search", plan, values)
+        self._search, self._pagination, self._encode = search, pagination, encode
+
+    @override
+    def answer(self, records: Sequence[Record]) -> Page[Any]:
+        cut = window(self._pagination, records)
+        items = self.entity.shape.layout.make(self._search.without_keys(cut.rows), ())
+        return Page(tuple(items), cut.has_next_page, cut.has_previous_page, None, LazyCursors(cut.rows, self._encode))
+
+    @override
+    def doubts(self, failure: RepositoryError) -> bool:
+        return self._pagination.fetch().cursor is not None and may_be_the_cursors(failure)
