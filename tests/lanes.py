@@ -148,6 +148,14 @@ async def batch_upsert_there(w: World[Any], s: AsyncSession, values: Values) -> 
     return await batch_upsert_new(w, s, values)
 
 
+async def batch_upsert_partial(w: World[Any], s: AsyncSession, values: Values) -> list[Any]:
+    await empty_rows(w, s, values[::2])
+    made = await BatchUpserter(w.row, into=w.made).upsert_partial(s, specs(w, values))
+    for failed in made.failed:
+        raise failed.error
+    return [item.data.data for item in made.succeeded]
+
+
 async def update(w: World[Any], s: AsyncSession, values: Values) -> list[Any]:
     await empty_rows(w, s, values)
     return [await Updater(w.row, into=w.made).update(s, id, w.patch(value)) for id, value in values]
@@ -186,6 +194,7 @@ LANES: dict[str, tuple[Lane, ...]] = {
     "load": (load,),
     "upsert": (upsert_new, upsert_there),
     "batch_upsert": (batch_upsert_new, batch_upsert_there),
+    "batch_upsert_partial": (batch_upsert_partial,),
     "update": (update,),
     "update_where": (update_where,),
     "batch_update": (batch_update,),

@@ -18,7 +18,18 @@ from sqlalchemy import URL
 
 from rowsmith import BatchResult, Database, EntityAlreadyExists, EntityNotFound, OptionalState, StaleVersion, TriState
 from rowsmith.testing import tables
-from tenants import Model, NameTaken, OwnedBy, Thing, ThingCreate, ThingPatch, ThingRepository, ThingRow, changed
+from tenants import (
+    Model,
+    NameTaken,
+    OwnedBy,
+    Thing,
+    ThingCreate,
+    ThingDraft,
+    ThingPatch,
+    ThingRepository,
+    ThingRow,
+    changed,
+)
 
 T = TypeVar("T")
 
@@ -26,6 +37,7 @@ TENANTS = st.sampled_from("ab")
 IDS = st.lists(st.integers(0, 11), unique=True, max_size=8)
 USES = st.integers(0, 9)
 NOTES = st.none() | st.sampled_from(["", "x"])
+CHUNK_SIZES = st.none() | st.integers(1, 3)
 NAMES = st.sampled_from(["ann", "bob", "cid"])
 ROWS = st.lists(st.tuples(st.integers(0, 11), USES, NOTES), unique_by=lambda row: row[0], max_size=6)
 
@@ -59,7 +71,7 @@ class Batches(RuleBasedStateMachine):
     @rule(tenant=TENANTS, rows=ROWS, clash=st.booleans())
     def batch_create(self, tenant: str, rows: list[tuple[int, int, str | None]], clash: bool) -> None:
         new = [Thing(id_, tenant, "ann" if clash else self.fresh(), uses, note) for id_, uses, note in rows]
-        specs = [ThingCreate(thing.id, thing.name, thing.uses, thing.note) for thing in new]
+        specs = [_spec(thing, clash=clash) for thing in new]
         call = self.things.batch_create(specs, scope=OwnedBy(tenant))
         if any(thing.id in self.model.things for thing in new) or not self.model.put(new):
             with pytest.raises(EntityAlreadyExists):
@@ -111,7 +123,7 @@ class Batches(RuleBasedStateMachine):
         tenant=TENANTS, ids=IDS, more=st.lists(USES, min_size=12, max_size=12), versions=st.none() | st.integers(1, 3)
     )
     def batch_update_each(self, tenant: str, ids: list[int], more: list[int], versions: int | None) -> None:
-        patches = {id_: _counting(more[id_], self.fresh()) for id_ in ids}
+        patches = {id_: _some_patch(more[id_], self.fresh()) for id_ in ids}
         expected = None if versions is None else dict.fromkeys(ids, versions)
         call = self.things.batch_update_each(patches, scope=OwnedBy(tenant), expected_versions=expected)
         there = self.model.live(tenant, ids)
@@ -122,10 +134,31 @@ class Batches(RuleBasedStateMachine):
             assert set(caught.value.stale) == stale
             return
         result = self.run(call)
-        names = {data.id: data.name for data in result.succeeded}
-        done = [changed(thing, uses=thing.uses + more[thing.id], name=names[thing.id]) for thing in there]
-        assert self.model.put(done)
+        done = [_patched(thing, patches[thing.id], more[thing.id]) for thing in there]
+        assert self.model.put([thing for thing in done if thing not in there])
         self.agree(result, ids, done)
+
+    @rule(tenant=TENANTS, rows=ROWS, name=NAMES)
+    def batch_upsert_partial(self, tenant: str, rows: list[tuple[int, int, str | None]], name: str) -> None:
+        """All want the same name: one at most gets it, and those that another tenant or nobody sees do not."""
+        specs = [ThingCreate(id_, name, uses, note) for id_, uses, note in rows]
+        was_free = all(thing.name != name for thing in self.model.live(tenant))
+        visible = 0
+        result = self.run(self.things.batch_upsert_partial(specs, scope=OwnedBy(tenant)))
+        done = {success.index: success.data for success in result.succeeded}
+        assert sorted([*done, *(failure.index for failure in result.failed)]) == list(range(len(specs)))
+        for index, spec in enumerate(specs):
+            old = self.model.things.get(spec.id)
+            new = Thing(spec.id, tenant, name, spec.uses, spec.note)
+            after = new if old is None else changed(old, name=name, uses=spec.uses, note=spec.note)
+            is_hidden = old is not None and (old.tenant != tenant or old.is_deleted)
+            visible += not is_hidden
+            if index in done:
+                assert not is_hidden
+                assert self.model.put([after])
+                assert (done[index].data, done[index].inserted) == (after.data, old is None)
+        assert len(done) == min(visible, 1) or not was_free
+        assert all(isinstance(failure.error, EntityAlreadyExists) for failure in result.failed)
 
     @rule(tenant=TENANTS, ids=IDS, version=st.integers(1, 3))
     def batch_update_partial(self, tenant: str, ids: list[int], version: int) -> None:
@@ -148,6 +181,24 @@ class Batches(RuleBasedStateMachine):
         done = [changed(thing, uses=thing.uses + 1) for thing in self.model.live(tenant) if thing.uses < below]
         assert self.model.put(done)
         assert count == len(done)
+
+    @rule(tenant=TENANTS, below=USES)
+    def delete_where(self, tenant: str, below: int) -> None:
+        count = self.run(self.things.delete_where([ThingRow.uses < below], scope=OwnedBy(tenant)))
+        done = [changed(thing, is_deleted=True) for thing in self.model.live(tenant) if thing.uses < below]
+        assert self.model.put(done)
+        assert count == len(done)
+
+    @rule(tenant=TENANTS, below=USES)
+    def restore_where(self, tenant: str, below: int) -> None:
+        call = self.things.restore_where([ThingRow.uses < below], scope=OwnedBy(tenant))
+        deleted = self.model.deleted(tenant, self.model.things)
+        done = [changed(thing, is_deleted=False) for thing in deleted if thing.uses < below]
+        if self.model.put(done):
+            assert self.run(call) == len(done)
+        else:
+            with pytest.raises(NameTaken):
+                self.run(call)
 
     @rule(tenant=TENANTS, ids=IDS)
     def batch_delete(self, tenant: str, ids: list[int]) -> None:
@@ -181,8 +232,8 @@ class Batches(RuleBasedStateMachine):
         assert len(result.succeeded) + len(result.failed) == len(ids)
         self._gone(done)
 
-    @rule(tenant=TENANTS, at_least=USES, chunk_size=st.integers(1, 3), max_rows=st.none() | st.integers(0, 4))
-    def purge_where(self, tenant: str, at_least: int, chunk_size: int, max_rows: int | None) -> None:
+    @rule(tenant=TENANTS, at_least=USES, chunk_size=CHUNK_SIZES, max_rows=st.none() | st.integers(0, 4))
+    def purge_where(self, tenant: str, at_least: int, chunk_size: int | None, max_rows: int | None) -> None:
         report = self.run(
             self.things.purge_where(
                 [ThingRow.uses >= at_least], scope=OwnedBy(tenant), chunk_size=chunk_size, max_rows=max_rows
@@ -211,8 +262,42 @@ class Batches(RuleBasedStateMachine):
             ]
 
 
-def _counting(more: int, name: str) -> ThingPatch:
-    return ThingPatch(uses=OptionalState.expression(lambda: ThingRow.uses + more), name=OptionalState.update(name))
+def _spec(thing: Thing, *, clash: bool) -> ThingCreate | ThingDraft:
+    """Give one of several specs for a new row: it leaves out what the row's defaults say as well."""
+    if thing.id % 2 or clash:
+        return ThingCreate(thing.id, thing.name, thing.uses, thing.note)
+    return ThingDraft(
+        thing.id,
+        thing.name,
+        OptionalState.update(thing.uses) if thing.uses else OptionalState.nop(),
+        TriState.nop() if thing.note is None else TriState.update(thing.note),
+    )
+
+
+def _some_patch(more: int, name: str) -> ThingPatch:
+    """Give one of several patches, which set different fields."""
+    counted = OptionalState[int].expression(lambda: ThingRow.uses + more)
+    match more % 4:
+        case 0:
+            return ThingPatch(uses=counted, name=OptionalState.update(name))
+        case 1:
+            return ThingPatch(uses=OptionalState.update(more))
+        case 2:
+            return ThingPatch(note=TriState.nullify(), uses=counted)
+        case _:
+            return ThingPatch()
+
+
+def _patched(thing: Thing, patch: ThingPatch, more: int) -> Thing:
+    match more % 4:
+        case 0:
+            return changed(thing, uses=thing.uses + more, name=patch.name.to_value())
+        case 1:
+            return changed(thing, uses=more)
+        case 2:
+            return changed(thing, uses=thing.uses + more, note=None)
+        case _:
+            return thing
 
 
 @contextmanager

@@ -52,7 +52,8 @@ def target(db: Database) -> Targets[Any, Any]:
 def update_each(db: Database) -> Any:
     rows = target(db)
     patches = Patches(rows.entity.info, [used(n) for n in range(IDS)])
-    return rows.update(Changes(*patches.assignments(arrays=rows.by_arrays)))
+    (changes,) = patches.changes(arrays=rows.by_arrays)
+    return rows.update(changes)
 
 
 @pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])

@@ -185,6 +185,9 @@ VERBS: dict[str, Verb] = {
     "purge_where": Verb(
         lambda w, id, scope: w.things.purge_where([w.row.id == id], scope=scope, pause=0), 4, Does.REMOVE, 7
     ),
+    "batch_upsert_partial": Verb(
+        lambda w, id, scope: w.things.batch_upsert_partial([w.spec(id)], scope=scope), 2, Does.PUT, None
+    ),
 }
 
 NO_VERBS = frozenset({"to_data"})

@@ -527,13 +527,15 @@ class Repository(Generic[TRow, TData, TId]):
     ) -> list[TData]:
         """Insert all rows or none, and give them in input order; COPY where the database allows it.
 
+        Specs may be of different classes and leave different fields out, for the database's defaults to fill.
+
         ``progress`` is told, again and again, how many rows are sent. Where the data is not needed, or does not
         fit into memory, :meth:`load` it. ``idempotency_key`` is as for :meth:`create`, for all of them together.
 
         Raises:
             IdempotencyMismatch: as :meth:`create`.
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: or the error in ``violations``.
-            InvalidValue: a value does not fit, or specs set different fields; the index is named.
+            InvalidValue: a value does not fit; the index is named.
             ScopeMismatch: a spec says otherwise than the scope; the index is named.
         """
         return await self.db_source.write(
@@ -578,9 +580,22 @@ class Repository(Generic[TRow, TData, TId]):
 
         Raises:
             EntityAlreadyExists: a key is taken by a row that this caller does not see.
-            InvalidValue: as :meth:`batch_create`; or a key stands twice; the indexes are named.
+            InvalidValue: as :meth:`batch_create`; or a key stands twice, or specs set different fields; the indexes
+                are named.
         """
         return await self.db_source.write(self.db_source.batch_upserter.upsert, specs, scope=scope, conflict=conflict)
+
+    async def batch_upsert_partial(
+        self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None, conflict: Conflict | None = None
+    ) -> PartialResult[Upserted[TData]]:
+        """Create or change the rows that can be, and say of each other one, by its index, why not.
+
+        Raises:
+            RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
+        """
+        return await self.db_source.write(
+            self.db_source.batch_upserter.upsert_partial, specs, scope=scope, conflict=conflict
+        )
 
     async def batch_update(
         self,
@@ -608,10 +623,10 @@ class Repository(Generic[TRow, TData, TId]):
         scope: SearchScope | None = None,
         expected_versions: Mapping[TId, Any] | None = None,
     ) -> BatchResult[TData, TId]:
-        """Write a patch of its own into each of many rows, all or none; all patches set the same fields.
+        """Write a patch of its own into each of many rows, all or none; they may set different fields.
 
         Raises:
-            InvalidValue: patches set different fields, or a value does not fit; the index is named.
+            InvalidValue: a value does not fit; the index is named.
             StaleVersion, ScopeMismatch: as :meth:`batch_update`.
         """
         return await self.db_source.write(

@@ -1,18 +1,32 @@
-"""What a type or a spec raises itself: a type's error is named and quotes nothing, a spec's passes as it is."""
+"""What a type or the application raises: a type's error is named and quotes nothing, all others pass as they are."""
 
 from __future__ import annotations
 
+import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import sqlalchemy as sa
+from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-from rowsmith import BatchCreator, InvalidValue, OptionalState, Patch, Repository, Spec
+from rowsmith import (
+    BatchCreator,
+    DatabaseUnavailable,
+    DeadlockDetected,
+    InvalidValue,
+    MappingError,
+    OptionalState,
+    PartialResult,
+    Patch,
+    Repository,
+    RepositoryError,
+    Spec,
+)
 from rowsmith.testing import WithTables
 
 
@@ -185,3 +199,181 @@ async def test_an_item_whose_own_values_fail_fails_alone(any_tables: WithTables)
         assert [item.index for item in grown.succeeded] == [0]
         async with db.begin_session() as db_sess:
             assert await BatchCreator(PartRow).load(db_sess, [OwnCreate(20, "fine")]) == 1
+
+
+class Refusal(RepositoryError):
+    """A domain's own error, that no constraint stands for."""
+
+
+ITEMS_OWN = [
+    OSError(2, "no such file"),
+    TimeoutError("mine"),
+    UnicodeError("mine"),
+    KeyError("mine"),
+    AssertionError("mine"),
+    Refusal("mine"),
+    ExceptionGroup("mine", [ValueError("one"), ExceptionGroup("two", [InvalidValue("three")])]),
+]
+ENDS = [
+    DatabaseUnavailable("mine"),
+    DeadlockDetected("mine"),
+    MappingError("mine"),
+    MemoryError("mine"),
+    ExceptionGroup("mine", [ValueError("one"), DatabaseUnavailable("two")]),
+    asyncio.CancelledError(),
+    KeyboardInterrupt("mine"),
+]
+
+
+class Raising:
+    """Raises an error at one item, wherever an application's code runs."""
+
+    error: BaseException = ValueError()
+
+    @classmethod
+    def at(cls, is_bad: bool) -> None:
+        if is_bad:
+            raise cls.error
+
+
+def default_weight(context: Any) -> int:
+    Raising.at(context.get_current_parameters()["code"] == "default")
+    return 1
+
+
+class WeightRow(Base):
+    __tablename__ = "weights"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    code: Mapped[str]
+    weight: Mapped[int] = mapped_column(default=default_weight)
+
+
+@dataclass(frozen=True)
+class WeightCreate(Spec[WeightRow]):
+    id: int
+    code: str
+
+    def to_values(self) -> Mapping[str, Any]:
+        Raising.at(self.code == "to_values")
+        return {"id": self.id, "code": self.code}
+
+
+@dataclass(frozen=True)
+class WeightPatch(Patch[WeightRow]):
+    code: OptionalState[str] = OptionalState.nop()
+
+    def to_values(self) -> Mapping[str, Any]:
+        Raising.at(self.code == OptionalState.update("to_values"))
+        return super().to_values()
+
+
+class Weights(Repository[WeightRow, PartData, int]):
+    def to_data(self, row: WeightRow) -> PartData:
+        Raising.at(row.code == "to_data")
+        return PartData(row.id, row.code)
+
+
+async def partials(weights: Weights, places: Sequence[str]) -> dict[str, PartialResult[Any]]:
+    """Every partial form over four items, of which the third raises at one of the places where it can."""
+    results = dict[str, PartialResult[Any]]()
+    for number, place in enumerate(places):
+        specs = [WeightCreate(10 * number + n, place if n == 2 else "fine") for n in range(4)]
+        results[f"create {place}"] = await weights.batch_create_partial(specs)
+        results[f"upsert {place}"] = await weights.batch_upsert_partial(specs)
+        if place != "default":
+            patches = {
+                n: WeightPatch(OptionalState.update(place if n == -2 else f"new {number}")) for n in (-4, -3, -2, -1)
+            }
+            results[f"update {place}"] = await weights.batch_update_partial(patches)
+    return results
+
+
+PLACES = ("to_values", "default", "to_data")
+
+
+@pytest.mark.parametrize("error", ITEMS_OWN, ids=lambda error: type(error).__name__)
+async def test_whatever_an_application_raises_is_one_items_fault(
+    any_tables: WithTables, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Out of to_values, a default or to_data, of any class: that item has failed, with that very error."""
+    async with any_tables(WeightRow) as db:
+        weights = Weights(db)
+        await weights.batch_create([WeightCreate(n, "old") for n in (-4, -3, -2, -1)])
+        monkeypatch.setattr(Raising, "error", error)
+        places = PLACES[::2] if isinstance(error, TimeoutError) else PLACES
+        for name, result in (await partials(weights, places)).items():
+            assert [(item.index, item.error is error) for item in result.failed] == [(2, True)], name
+            assert [item.index for item in result.succeeded] == [0, 1, 3], name
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.update(WeightRow).where(WeightRow.id == -1).values(code="to_data"))
+        purged = await weights.batch_purge_partial([-3, -1, -4])
+        assert [(item.index, item.error is error) for item in purged.failed] == [(1, True)]
+        assert [item.id for item in purged.data] == [-3, -4]
+        assert await weights.count(None, [WeightRow.id < 0]) == 2
+
+
+@pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)
+async def test_what_is_no_items_fault_ends_the_batch(
+    any_tables: WithTables, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Infrastructure, a class that is declared wrongly, being cancelled: nothing of the batch is kept."""
+    async with any_tables(WeightRow) as db:
+        weights = Weights(db)
+        await weights.batch_create([WeightCreate(n, "old") for n in (-4, -3, -2, -1)])
+        monkeypatch.setattr(Raising, "error", error)
+        for place in PLACES:
+            with pytest.raises(type(error)):
+                await partials(weights, [place])
+        assert await weights.count() == 4
+
+
+class Strict(BaseModel):
+    id: int
+    code: Annotated[str, Field(max_length=3)]
+
+
+class BuiltByRowsmith(Repository[PartRow, Strict, int]):
+    pass
+
+
+class BuiltByTheApplication(Repository[PartRow, Strict, int]):
+    def to_data(self, row: PartRow) -> Strict:
+        return Strict(id=row.id, code=row.code)
+
+
+async def test_pydantics_complaint_is_its_makers(any_tables: WithTables) -> None:
+    """Of data that rowsmith builds it is told without values; out of an application's to_data it passes as it is."""
+    async with any_tables(BoxRow, PartRow) as db:
+        await Parts(db).create(PartCreate(1, "secret"))
+        for kind, expected in ((BuiltByRowsmith, InvalidValue), (BuiltByTheApplication, ValidationError)):
+            rows: Repository[PartRow, Strict, int] = kind(db)
+            calls: list[Awaitable[Any]] = [
+                rows.get(1),
+                rows.search(),
+                rows.batch_get([1]),
+                anext(rows.stream()),
+                rows.update(1, PartPatch(OptionalState.update("longer"))),
+                rows.batch_update([1], PartPatch(OptionalState.update("longer"))),
+                rows.create(PartCreate(2, "longer")),
+                rows.batch_create([PartCreate(2, "longer")]),
+                rows.upsert(PartCreate(2, "longer")),
+                rows.purge(1),
+                rows.batch_purge([1]),
+            ]
+            for call in calls:
+                with pytest.raises(expected) as caught:
+                    await call
+                assert type(caught.value) is expected
+            assert await rows.count() == 1
+
+
+async def test_a_time_out_where_sqlalchemy_calls_ends_a_batch(
+    any_tables: WithTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLAlchemy gives the connection up, so no item can be written on it any more; the error passes as it is."""
+    async with any_tables(WeightRow) as db:
+        monkeypatch.setattr(Raising, "error", TimeoutError("mine"))
+        with pytest.raises(TimeoutError, match="mine"):
+            await partials(Weights(db), ["default"])
+        assert await Weights(db).count() == 0

@@ -36,7 +36,16 @@ from tenants.groups import (
 )
 from tenants.members import MemberCreate, MemberData, MemberPatch, MemberRepository, MemberRow
 from tenants.model import Model, Thing, changed
-from tenants.things import NameTaken, OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
+from tenants.things import (
+    NameTaken,
+    OwnedBy,
+    ThingCreate,
+    ThingData,
+    ThingDraft,
+    ThingPatch,
+    ThingRepository,
+    ThingRow,
+)
 from tenants.tokens import TokenCreate, TokenPatch, TokenRepository, TokenRow
 from tenants.wide import WIDE_VALUES, Colour, WideCreate, WideData, WideRepository, WideRow
 
@@ -73,6 +82,7 @@ __all__ = [
     "Thing",
     "ThingCreate",
     "ThingData",
+    "ThingDraft",
     "ThingPatch",
     "ThingRepository",
     "ThingRow",

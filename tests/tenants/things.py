@@ -65,6 +65,16 @@ class ThingCreate(Spec[ThingRow], filled={"tenant"}):
 
 
 @dataclass(frozen=True)
+class ThingDraft(Spec[ThingRow], filled={"tenant"}):
+    """Leaves out what is not known yet."""
+
+    id: int
+    name: str
+    uses: OptionalState[int] = OptionalState.nop()
+    note: TriState[str] = TriState.nop()
+
+
+@dataclass(frozen=True)
 class ThingPatch(Patch[ThingRow]):
     name: OptionalState[str] = OptionalState.nop()
     uses: OptionalState[int] = OptionalState.nop()

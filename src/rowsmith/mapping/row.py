@@ -298,6 +298,12 @@ class RowInfo(Generic[TRow_co]):
         is_marked = self.is_json(name) and not stores_none(self.columns[name].type)
         return null() if is_marked else None
 
+    def is_null_by_default(self, name: str) -> bool:
+        """Say whether the attribute of a new row is NULL where nothing is given for it."""
+        column = self.columns[name]
+        makers = (column.default, column.server_default, column.identity, column.computed)
+        return all(maker is None for maker in makers) and column is not self.table.autoincrement_column
+
     def is_computed(self, name: str) -> bool:
         """Say whether the database works the attribute out itself, so that nobody may write it."""
         return self.columns[name].computed is not None

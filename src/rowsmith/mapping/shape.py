@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeVar, cast
 from sqlalchemy.orm import RelationshipProperty
 
 from rowsmith.errors import MappingError
-from rowsmith.mapping.builders import checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import UNTOLD, Source, sources
 from rowsmith.mapping.layout import AnySelect, Groups, Layout, Record, layout_of
@@ -110,8 +109,11 @@ def _row_layout(row: type[Any], loads: tuple[Chain, ...]) -> Layout:
 
 
 def converted_shape(shape: Shape[TRow, Any], into: Any, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
-    """Give the shape of what a function makes of the ORM object, with what is loaded of the rows around it."""
-    build = checked_builder(into, naming_what_is_missing(shape.info, to_data))
+    """Give the shape of what a function makes of the ORM object, with what is loaded of the rows around it.
+
+    What the function raises passes as it is.
+    """
+    build = naming_what_is_missing(shape.info, to_data)
     plan = shape.plan
 
     def make(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:

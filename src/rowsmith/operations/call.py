@@ -136,6 +136,14 @@ class Call(Generic[TRow_co, TData_co]):
         async with translated(), self.db_sess.begin_nested():
             yield
 
+    @asynccontextmanager
+    async def savepoint_of_statements(self) -> AsyncGenerator[None]:
+        """Do as :meth:`savepoint` for statements that no object of the session takes part in: nothing is flushed."""
+        async with translated():
+            connection = await self.db_sess.connection(bind_arguments=cast("Any", self.origin().binds))
+            async with connection.begin_nested():
+                yield
+
     def absent(self, ids: Sequence[object]) -> Exception:
         """Give the domain's error for rows that are not there for this caller."""
         return self.located(self.entity.absent(ids))

@@ -89,25 +89,21 @@ class NewRows:
     """Rows to be created under a scope: ``read`` gives their values once more, ``first`` is the first one's index."""
 
     call: Call[object, object]
-    read: Callable[[], Block]
+    read: Callable[[], Sequence[Block]]
     first: int = 0
 
     async def refused(self) -> ScopeMismatch | None:
         """Give the refusal of the first row that would be outside, or of all where that cannot be told."""
         if not self._is_told:
             return self.refusal(0)
-        dialect, block = self.call.dialect, self._block
-        size = block.size if self._fits_arrays(dialect) else SQLITE_PARAMETERS // (len(block.columns) + 1)
-        for start in range(0, block.size, size):
-            statement = self._outside(range(start, min(start + size, block.size)), dialect)
-            try:
-                async with self.call.savepoint():
-                    place = (await self.call.execute(statement)).scalar()
-            except (DatabaseFault, BadInput):
-                return self.refusal(0)
-            if place is not None:
-                return self.refusal(place)
-        return None
+        outside = list[int]()
+        try:
+            async with self.call.savepoint():
+                for block in self._blocks:
+                    outside += await self._first_outside(block)
+        except (DatabaseFault, BadInput):
+            return self.refusal(0)
+        return self.refusal(min(outside) - self.first) if outside else None
 
     async def refused_beforehand(self) -> ScopeMismatch | None:
         """Give the refusal of the first row that would surely be outside."""
@@ -115,30 +111,44 @@ class NewRows:
 
     def refusal(self, index: int) -> ScopeMismatch:
         """Give the error for a row; its index is left out where it would say which rows a constraint met."""
-        where = f"the spec at index {self.first + index}" if self._is_told or self._block.size == 1 else "a spec"
+        is_one = sum(block.size for block in self._blocks) == 1
+        where = f"the spec at index {self.first + index}" if self._is_told or is_one else "a spec"
         return ScopeMismatch(f"{where} would leave its scope")
 
     @cached_property
-    def _block(self) -> Block:
+    def _blocks(self) -> Sequence[Block]:
         return self.read()
 
     @cached_property
     def _is_told(self) -> bool:
         info = self.call.info
-        known = _known(info, (*self._block.columns, *_defaults(info, self._block.columns)))
-        return all(_is_told(condition, info, known) for condition in self.call.limits.others)
+        for block in self._blocks:
+            known = _known(info, (*block.columns, *_defaults(info, block.columns)))
+            if not all(_is_told(condition, info, known) for condition in self.call.limits.others):
+                return False
+        return True
 
-    def _fits_arrays(self, dialect: Dialect) -> bool:
-        types = [self.call.info.columns[name].type for name in self._block.columns]
+    async def _first_outside(self, block: Block) -> list[int]:
+        dialect = self.call.dialect
+        size = block.size if self._fits_arrays(block, dialect) else SQLITE_PARAMETERS // (len(block.columns) + 1)
+        for start in range(0, block.size, size):
+            statement = self._outside(block, range(start, min(start + size, block.size)), dialect)
+            place = (await self.call.execute(statement)).scalar()
+            if place is not None:
+                return [block.places[place]]
+        return []
+
+    def _fits_arrays(self, block: Block, dialect: Dialect) -> bool:
+        types = [self.call.info.columns[name].type for name in block.columns]
         return dialect.name == "postgresql" and all(fits_array(kind, dialect) for kind in types)
 
-    def _outside(self, places: Sequence[int], dialect: Dialect) -> Select[Any]:
-        info, block = self.call.info, self._block
+    def _outside(self, block: Block, places: Sequence[int], dialect: Dialect) -> Select[Any]:
+        info = self.call.info
         given = {
             name: Parameter(sql_name(f"value_{number}"), info.columns[name].type, [values[place] for place in places])
             for number, (name, values) in enumerate(block.columns.items())
         }
-        number, arrays = Parameter(PLACE, Integer(), places), self._fits_arrays(dialect)
+        number, arrays = Parameter(PLACE, Integer(), places), self._fits_arrays(block, dialect)
         row = {name: parameter.reference(arrays=arrays) for name, parameter in given.items()}
         columns = _as_columns(info, {**row, **_defaults(info, row)})
         rows = select(number.reference(arrays=arrays).label(PLACE), *columns)

@@ -9,21 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from typing_extensions import TypeVar
 
 from rowsmith.errors import (
+    BadInput,
     ConstraintViolation,
     DatabaseFault,
+    DatabaseUnavailable,
+    DeadlineExceeded,
     EntityNotFound,
+    ErrorFactory,
     InvalidValue,
     MappingError,
+    MissingExtra,
     RefusedByTrigger,
+    RepositoryError,
+    ScopeError,
     ScopeMismatch,
     StaleVersion,
+    TransactionError,
 )
+from rowsmith.execution import connections_of
 from rowsmith.execution.kinds import is_of_application, kind_of_key
+from rowsmith.execution.translate import STATEMENT_ERRORS
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success
@@ -32,7 +42,22 @@ TItem = TypeVar("TItem")
 TData = TypeVar("TData", default=Any)
 
 OWN_FAULTS = (ConstraintViolation, EntityNotFound, InvalidValue, ScopeMismatch, StaleVersion)
-"""What can be the fault of a single item. Anything else ends the whole batch."""
+"""Errors of rowsmith's that can be the fault of a single item."""
+
+ENDS_ALL = (
+    BadInput,
+    DatabaseFault,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    MappingError,
+    MissingExtra,
+    ScopeError,
+    TransactionError,
+    *STATEMENT_ERRORS,
+    MemoryError,
+)
+"""What ends the whole batch, where it is none of those: the connection, a deadlock, the scope as such. A MappingError,
+too: it says that a class is declared or used wrongly, so the program is at fault, and a report would hide it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,17 @@ class Diagnosis:
 
     certain: frozenset[int] = frozenset()
     suspects: frozenset[int] = frozenset()
+
+    def __or__(self, other: Diagnosis) -> Diagnosis:
+        """Give what both say."""
+        certain = self.certain | other.certain
+        return Diagnosis(certain, (self.suspects | other.suspects) - certain)
+
+    def at(self, places: Sequence[int]) -> Diagnosis:
+        """Give the same of items that stand at other places."""
+        return Diagnosis(
+            frozenset(places[item] for item in self.certain), frozenset(places[item] for item in self.suspects)
+        )
 
 
 Attempt = Callable[[Sequence[TItem], int], Awaitable[Sequence[TData | Exception]]]
@@ -51,18 +87,25 @@ Diagnose = Callable[[Exception, Sequence[TItem]], Awaitable[Diagnosis]]
 """Says which items (by their place in the sequence) an error is due to; runs after the failed attempt was undone."""
 
 
+Hold = Callable[[], Awaitable[None]]
+"""Locks the rows of all items in the order of their keys, which attempts at parts of them would not keep."""
+
+
 async def run_partial(
     call: Call[object, object],
     items: Sequence[TItem],
     attempt: Attempt[TItem, TData],
     diagnose: Diagnose[TItem] | None = None,
+    hold: Hold | None = None,
 ) -> PartialResult[TData]:
     """Write every item that can be written, and say of each other one why not.
+
+    Where that takes several attempts, ``hold`` is called before the second.
 
     Raises:
         Exception: no item's own fault: a lost connection, a deadlock, a statement that the database does not take.
     """
-    search = _Culprits(call, items, attempt, diagnose)
+    search = _Culprits(call, items, attempt, diagnose, hold)
     async with call.savepoint():
         await search.solve(range(len(items)))
     return search.result()
@@ -74,6 +117,7 @@ class _Culprits(Generic[TItem, TData]):
     items: Sequence[TItem]
     attempt: Attempt[TItem, TData]
     diagnose: Diagnose[TItem] | None
+    hold: Hold | None
     outcomes: dict[int, TData | Exception] = field(default_factory=dict[int, Any])
 
     async def solve(self, indexes: Sequence[int]) -> None:
@@ -86,6 +130,8 @@ class _Culprits(Generic[TItem, TData]):
         if len(indexes) == 1:
             self.outcomes[indexes[0]] = error
             return
+        if self.hold is not None and len(indexes) == len(self.items):
+            await self.hold()
         for group in await self._groups(error, indexes):
             await self.solve(group)
 
@@ -95,7 +141,9 @@ class _Culprits(Generic[TItem, TData]):
             async with self.call.savepoint():
                 data = await self.attempt([self.items[index] for index in indexes], indexes[0])
         except Exception as exc:
-            if not is_own_fault(exc, self.call.entity):
+            # SQLAlchemy takes a TimeoutError out of a default that it calls for the connection's, and gives that up.
+            is_lost = any(connection.invalidated for connection in connections_of(self.call.db_sess))
+            if is_lost or not is_own_fault(exc, self.call.entity):
                 raise
             return exc
         self.outcomes.update(zip(indexes, data, strict=True))
@@ -134,10 +182,25 @@ def failure(index: int, error: Exception) -> Failure:
 
 
 def is_own_fault(error: Exception, entity: Entity[object, object]) -> bool:
-    """Say whether an error can be the fault of a single item, a domain's own errors included."""
-    own = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), OWN_FAULTS)]
-    kinds = tuple(type(factory("")) for factory in (entity.not_found, *own))
-    return isinstance(error, (*OWN_FAULTS, *kinds)) or _was_raised(error)
+    """Say whether an error can be the fault of a single item.
+
+    Rowsmith's own faults of items and the domain's are, and whatever else an application raised: in ``to_values``,
+    ``to_data``, a default, a converter. A group of errors is, where all in it are.
+    """
+    if isinstance(error, ExceptionGroup):
+        members: tuple[Exception, ...] = cast("Any", error).exceptions
+        return all(is_own_fault(member, entity) for member in members)
+    faults = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), OWN_FAULTS)]
+    others = [factory for factory in entity.violations.values() if factory not in faults]
+    if isinstance(error, (*OWN_FAULTS, *_kinds([entity.not_found, *faults]))) or _was_raised(error):
+        return True
+    return not isinstance(error, (*ENDS_ALL, *_kinds(others)))
+
+
+def _kinds(factories: Sequence[ErrorFactory]) -> tuple[type[Exception], ...]:
+    """Give the classes of errors, but for those that are so general that rowsmith's own are of them."""
+    kinds = (type(factory("")) for factory in factories)
+    return tuple(kind for kind in kinds if kind not in RepositoryError.__mro__)
 
 
 def _was_raised(error: Exception) -> bool:
@@ -160,6 +223,7 @@ async def run_over_ids(
     id_of: Callable[[TItem], object],
     refuse: Refuse[TItem],
     write: Write[TItem, TData],
+    hold: Callable[[Sequence[TItem]], Awaitable[None]],
 ) -> PartialResult[TData]:
     """Write the items that can be written, and say of each other one why not.
 
@@ -168,8 +232,11 @@ async def run_over_ids(
         items: what is to be written, each with an id.
         id_of: gives the id of an item.
         refuse, write: the two halves of the batch's atomic form.
+        hold: locks the rows of some items in the order of their keys.
     """
-    faults = {index: fault for index, item in enumerate(items) if (fault := _unsendable(refuse, index, item))}
+    faults = {
+        index: fault for index, item in enumerate(items) if (fault := _unsendable(refuse, index, item, call.entity))
+    }
     fit = [index for index in range(len(items)) if index not in faults]
 
     async def attempt(part: Sequence[TItem], first: int) -> Sequence[TData | Exception]:
@@ -190,7 +257,8 @@ async def run_over_ids(
         stale = set(error.stale) if isinstance(error, StaleVersion) else set[Any]()
         return Diagnosis(frozenset(place for place, item in enumerate(part) if id_of(item) in stale))
 
-    written = await run_partial(call, [items[index] for index in fit], attempt, diagnose)
+    sent = [items[index] for index in fit]
+    written = await run_partial(call, sent, attempt, diagnose, lambda: hold(sent))
     failed = {**faults, **{fit[item.index]: item.error for item in written.failed}}
     return PartialResult(
         [Success(fit[success.index], success.data) for success in written.succeeded],
@@ -198,11 +266,11 @@ async def run_over_ids(
     )
 
 
-def _unsendable(refuse: Refuse[TItem], index: int, item: TItem) -> Exception | None:
+def _unsendable(refuse: Refuse[TItem], index: int, item: TItem, entity: Entity[object, object]) -> Exception | None:
     try:
         refuse(index, item)
-    except MappingError:  # a class is wrong, not an item
-        raise
-    except Exception as exc:  # noqa: BLE001 - what an application's own to_values raises is told as it is
+    except Exception as exc:
+        if not is_own_fault(exc, entity):
+            raise
         return exc
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 from collections.abc import AsyncGenerator, Iterator
@@ -33,6 +34,7 @@ from rowsmith import (
     Spec,
     TransactionAborted,
     TransactionError,
+    TriState,
 )
 from rowsmith.testing import WithTables
 from support import count_statements
@@ -428,23 +430,96 @@ async def test_a_bad_value_is_refused_with_its_index(
         assert await stored(groups.db) == before
 
 
-async def test_specs_that_set_different_fields_are_refused(any_tables: WithTables) -> None:
-    """A batch is one list of columns; the spec that breaks it is named by its index."""
+@dataclass(frozen=True)
+class Sparse(Spec[GroupRow]):
+    domain_name: str
+    name: str
+    size: OptionalState[int] = OptionalState.nop()
 
-    @dataclass(frozen=True)
-    class Sparse(Spec[GroupRow]):
-        domain_name: str
-        name: str
-        size: OptionalState[int] = OptionalState.nop()
 
-    given = OptionalState.update(3)
+@dataclass(frozen=True)
+class Noted(Spec[GroupRow]):
+    domain_name: str
+    name: str
+    note: TriState[str] = TriState.nop()
+    created_at: OptionalState[dt.datetime] = OptionalState.nop()
+
+
+@dataclass(frozen=True)
+class Shouted(Sparse):
+    def to_values(self) -> dict[str, Any]:
+        return {**super().to_values(), "note": "loud"}
+
+
+async def test_specs_may_set_different_fields(any_tables: WithTables) -> None:
+    """Of one class or of several; what they leave out is what the database makes of it; order is the input's."""
+    then, size = dt.datetime(2020, 1, 1, tzinfo=dt.UTC), OptionalState.update(3)
+    specs: list[Spec[GroupRow]] = [
+        Sparse("a", "z"),
+        Noted("a", "y", TriState.update("n")),
+        Sparse("a", "x", size),
+        GroupCreate("a", "w", 4),
+        Noted("a", "v", created_at=OptionalState.update(then)),
+        Shouted("a", "u"),
+        Shouted("a", "t", size),
+        Noted("a", "s", TriState.nullify()),
+    ]
     async with groups_in(any_tables) as groups:
-        with pytest.raises(InvalidValue, match=r"index 2 does not set the same fields .* \(size\)"):
-            await groups.batch_create([Sparse("a", "1"), Sparse("a", "2"), Sparse("a", "3", given)])
-        with pytest.raises(InvalidValue, match=r"index 1 does not set the same fields .* \(note, size\)"):
-            await groups.batch_create([Sparse("a", "1"), GroupCreate("a", "2")])
-        assert [data.size for data in await groups.batch_create([Sparse("a", "1"), Sparse("a", "2")])] == [0, 0]
-        assert [data.size for data in await groups.batch_create([Sparse("a", "3", given)])] == [3]
+        for into in (GroupData, GroupName):
+            async with groups.db.begin_session() as db_sess:
+                told: list[int] = []
+                made: list[Any] = await BatchCreator(GroupRow, into=into).create(db_sess, specs, progress=told.append)
+                assert [data.name for data in made] == list("zyxwvuts")
+                assert told[-1] == len(specs)
+                rows = await db_sess.scalars(sa.select(GroupRow).where(GroupRow.name.in_(list("zyxwvuts"))))
+                held = {row.name: (row.size, row.note, row.created_at == then) for row in rows}
+                await db_sess.rollback()
+            assert [held[name] for name in "zyxwvuts"] == [
+                (0, None, False),
+                (0, "n", False),
+                (3, None, False),
+                (4, None, False),
+                (0, None, True),
+                (0, "loud", False),
+                (3, "loud", False),
+                (0, None, False),
+            ]
+
+
+async def test_specs_of_different_fields_are_written_all_or_none(any_tables: WithTables) -> None:
+    """One that breaks a constraint, or that its type refuses, undoes the statements before; its index is named."""
+    async with groups_in(any_tables) as groups:
+        before = await stored(groups.db)
+        bad = GroupCreate("a", "one")
+        async with groups.db.unit_of_work():
+            with pytest.raises(InvalidValue, match=r"the spec at index 2: GroupRow\.size"):
+                await groups.batch_create([Sparse("a", "x"), GroupCreate("a", "y", 1), GroupCreate("a", "z", 2**31)])
+        with pytest.raises(GroupNameTaken):
+            await groups.batch_create([Sparse("a", "x"), Noted("a", "y"), bad])
+        assert await stored(groups.db) == before
+        result = await groups.batch_create_partial([bad, Sparse("a", "x"), Noted("a", "y"), Sparse("a", "n\x00"), bad])
+        assert [(item.index, item.data.name) for item in result.succeeded] == [(1, "x"), (2, "y")]
+        assert [(item.index, type(item.error)) for item in result.failed] == [
+            (0, GroupNameTaken),
+            (3, InvalidValue),
+            (4, GroupNameTaken),
+        ]
+
+
+async def test_rows_go_in_the_order_of_their_key(with_tables: WithTables) -> None:
+    """So that batches which clash wait for each other; on a table of several statements, too."""
+    async with groups_in(with_tables) as groups:
+        names = [f"n{place:02}" for place in range(20)]
+
+        async def send(turn: int) -> None:
+            mine = names if turn % 2 else names[::-1]
+            kinds: list[Any] = [*[Sparse, Noted, GroupCreate][turn % 3 :], Sparse]
+            with contextlib.suppress(GroupNameTaken):
+                await groups.batch_create([kinds[place % len(kinds)]("a", name) for place, name in enumerate(mine)])
+
+        for _ in range(5):
+            await asyncio.gather(*(send(turn) for turn in range(6)))
+            assert await groups.purge_where([GroupRow.name.in_(names)])
 
 
 async def test_what_is_no_spec_of_the_row_is_refused(any_tables: WithTables) -> None:

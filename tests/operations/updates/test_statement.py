@@ -96,8 +96,8 @@ def test_versions_stand_in_the_statement_and_go_up() -> None:
 def test_each_key_is_sent_once() -> None:
     """However often the statement needs it: one array for each key column and for each value."""
     patches = Patches(INFO, [used(1), used(2)])
-    values, parameters = patches.assignments(arrays=True)
-    compiled = target(PG).update(Changes(values, parameters)).compile(dialect=PG)
+    (changes,) = patches.changes(arrays=True)
+    compiled = target(PG).update(changes).compile(dialect=PG)
     lists = [value for value in compiled.params.values() if isinstance(value, list)]
     assert lists == [["a", "b"], [1, 2], [1, 2]]
 
@@ -119,12 +119,12 @@ def test_a_lock_is_no_harder_than_the_update() -> None:
 
 def test_literals_of_expressions_become_columns() -> None:
     """Where they are the same for all they stay in the statement."""
-    values, parameters = Patches(INFO, [used(1), used(1)]).assignments(arrays=True)
-    assert parameters == []
-    assert text(values["uses"], PG).startswith("counters.uses + ")
-    values, parameters = Patches(INFO, [used(1), used(2)]).assignments(arrays=True)
-    assert [parameter.values for parameter in parameters] == [[1, 2]]
-    assert text(values["uses"], PG) == "counters.uses + rowsmith$given.rowsmith$value_0"
+    (same,) = Patches(INFO, [used(1), used(1)]).changes(arrays=True)
+    assert same.parameters == []
+    assert text(same.values["uses"], PG).startswith("counters.uses + ")
+    (differing,) = Patches(INFO, [used(1), used(2)]).changes(arrays=True)
+    assert [parameter.values for parameter in differing.parameters] == [[1, 2]]
+    assert text(differing.values["uses"], PG) == "counters.uses + rowsmith$given.rowsmith$value_0"
 
 
 def test_lists_of_different_lengths_are_different_forms() -> None:
@@ -135,17 +135,39 @@ def test_lists_of_different_lengths_are_different_forms() -> None:
             uses=OptionalState.expression(lambda: sa.case((CounterRow.label.in_(labels), 1), else_=CounterRow.uses))
         )
 
-    same = Patches(INFO, [chosen("x", "y"), chosen("x", "y")])
-    assert len(same.assignments(arrays=True)[1]) == 0
-    with pytest.raises(InvalidValue, match="index 1"):
-        Patches(INFO, [chosen("x"), chosen("y")]).assignments(arrays=True)
+    (same,) = Patches(INFO, [chosen("x", "y"), chosen("x", "y")]).changes(arrays=True)
+    assert same.parameters == []
+    groups = Patches(INFO, [chosen("x"), chosen("y"), chosen("x")]).changes(arrays=True)
+    assert [group.places for group in groups] == [[0, 2], [1]]
+
+
+def test_patches_are_grouped_by_what_they_set() -> None:
+    """Fields, and forms of expressions; each group has the places of its rows and their values."""
+    labelled = CounterPatch(label=TriState.update("x"))
+    groups = Patches(INFO, [uses(1), labelled, used(2), uses(4), CounterPatch(), used(5)]).changes(arrays=True)
+    assert [(list(group.values), list(group.places or ())) for group in groups] == [
+        (["uses"], [0, 3]),
+        (["label"], [1]),
+        (["uses"], [2, 5]),
+        ([], [4]),
+    ]
+    assert [[p.values for p in group.parameters] for group in groups] == [[[1, 4]], [["x"]], [[2, 5]], []]
+    part = groups[2].part([5])
+    assert [parameter.values for parameter in part.parameters] == [[5]]
+
+
+def test_rows_of_several_statements_are_locked_beforehand() -> None:
+    """All in the order of their keys, in whatever version they are."""
+    sql = text(target(PG, versions=[4, 5]).lock(lock_strength(INFO, {"uses"})), PG)
+    assert "ORDER BY counters.tenant, counters.place FOR NO KEY UPDATE" in sql
+    assert "version" not in sql
 
 
 def test_an_expression_may_be_null_or_an_attribute() -> None:
     """Whatever SQLAlchemy takes as an expression."""
     label = CounterPatch(label=TriState.expression(lambda: CounterRow.touched))
-    values, parameters = Patches(INFO, [label, label]).assignments(arrays=True)
-    assert (text(values["label"], PG), parameters) == ("counters.touched", [])
+    (changes,) = Patches(INFO, [label, label]).changes(arrays=True)
+    assert (text(changes.values["label"], PG), changes.parameters) == ("counters.touched", [])
     nothing = CounterPatch(label=TriState.expression(sa.null))
     assert Patches(INFO, [nothing]).columns == {"label": [None]}
 
@@ -159,8 +181,15 @@ class Doubled(CounterPatch):
 
 
 def test_patches_that_make_their_own_values_are_asked_one_by_one() -> None:
-    """And may stand beside plain ones that set the same fields."""
+    """And may stand beside plain ones."""
     twice = Doubled(uses=OptionalState.update(4))
     assert Patches(INFO, [twice, uses(3)]).columns == {"uses": [8, 3]}
     with pytest.raises(InvalidValue, match="the patch at index 1"):
         Patches(INFO, [uses(3), Doubled(uses=OptionalState.update(2**31 - 1))])
+
+
+@pytest.mark.parametrize("other", [used(1), CounterPatch(label=TriState.update("x")), CounterPatch()])
+def test_a_value_beside_other_patches_is_named_by_its_index(other: CounterPatch) -> None:
+    """Whatever those before it set."""
+    with pytest.raises(InvalidValue, match=r"the patch at index 2: CounterRow\.uses"):
+        Patches(INFO, [other, uses(3), uses(2**31)])

@@ -15,7 +15,11 @@ T = TypeVar("T")
 
 
 def unbindable(
-    info: RowInfo[object], columns: Mapping[str, Sequence[Any]], dialect: Dialect, first: int = 0, noun: str = "spec"
+    info: RowInfo[object],
+    columns: Mapping[str, Sequence[Any]],
+    dialect: Dialect,
+    places: Sequence[int],
+    noun: str = "spec",
 ) -> InvalidValue | None:
     """Give the error for the first value that its column's type refuses to bind; None where all are taken.
 
@@ -25,12 +29,12 @@ def unbindable(
         info: whose columns they are.
         columns: values by attribute name; SQL expressions among them are passed over.
         dialect: of the database.
-        first: the index in the caller's input of the first values, for the message.
+        places: the indexes in the caller's input, for the message.
         noun: what the values come from, for the message.
     """
     for name, column in columns.items():
         if (index := _first_refused(info.columns[name].type, column, dialect)) is not None:
-            where = f"the {noun} at index {first + index}: {info.row.__name__}.{name}"
+            where = f"the {noun} at index {places[index]}: {info.row.__name__}.{name}"
             return InvalidValue(f"{where} holds a value that its type does not take")
     return None
 

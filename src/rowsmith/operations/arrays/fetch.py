@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import Select
+from sqlalchemy import CompoundSelect, Select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,7 +26,7 @@ from rowsmith.execution.records import fetch_records
 class ArrayStatement:
     """A statement that gives rows, and whose large parameters are arrays, bound already, by parameter name."""
 
-    statement: UpdateBase | Select[Any]
+    statement: UpdateBase | Select[Any] | CompoundSelect[Any]
     arrays: Mapping[str, list[Any]]
     dialect: Dialect
 

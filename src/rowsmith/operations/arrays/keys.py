@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from operator import eq
 from typing import Any, Final
 from uuid import UUID
 
@@ -152,6 +153,38 @@ def _are_plain(info: RowInfo[object], ids: Sequence[object]) -> bool:
     if len(info.primary_key) > 1 or quick.fits is None or set(map(type, ids)) != {quick.exact}:
         return False
     return quick.fits(ids) and len(set(ids)) == len(ids)
+
+
+def in_order(keys: Sequence[Key]) -> list[Key]:
+    """Give keys in an order that is the same for all batches: by their values, where those have one."""
+    return [keys[place] for place in places_in_order(keys)]
+
+
+def places_in_order(keys: Sequence[Key]) -> Sequence[int]:
+    """Give the places of keys in that order. NULL comes last, and text goes by its letters before their case."""
+    places = range(len(keys))
+    try:
+        ranks = list(zip(*map(_ranked, zip(*keys, strict=True)), strict=True))
+        order = sorted(places, key=ranks.__getitem__)
+    except Exception:  # noqa: BLE001 - values that have no order may say so by any error
+        order = sorted(places, key=lambda place: repr(keys[place]))
+    return places if all(map(eq, order, places)) else order
+
+
+def _ranked(column: Sequence[Any]) -> Sequence[Any]:
+    """Give what one column of keys is ordered by."""
+    kinds = set(map(type, column))
+    if kinds == {str}:
+        folded = tuple(map(str.casefold, column))
+        return column if folded == column else list(zip(folded, column, strict=True))
+    if type(None) in kinds or any(issubclass(kind, str) for kind in kinds):
+        return list(map(_rank, column))
+    return column
+
+
+def _rank(part: object) -> Any:
+    # Columns that do not tell cases apart hold "A" and "a" to be one key.
+    return (part is None, (part.casefold(), part) if isinstance(part, str) else part)
 
 
 def key_chunks(

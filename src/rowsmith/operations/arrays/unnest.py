@@ -48,8 +48,10 @@ class Unnested:
         """Give the number of the row in the input, from one."""
         return column(PLACE, BigInteger)
 
-    def arrays(self, columns: Mapping[str, Sequence[Any]], dialect: Dialect, first: int = 0) -> dict[str, list[Any]]:
-        """Give the parameters for these values; ``first`` is the index of the first ones, for messages.
+    def arrays(
+        self, columns: Mapping[str, Sequence[Any]], dialect: Dialect, places: Sequence[int]
+    ) -> dict[str, list[Any]]:
+        """Give the parameters for these values; ``places`` are their indexes in the caller's input, for messages.
 
         Raises:
             InvalidValue: a type refuses to bind one; the message names the index and the column.
@@ -60,7 +62,7 @@ class Unnested:
                 self.parameters[name]: array_values(types[name].type, columns[name], dialect) for name in self.names
             }
         except Exception:
-            fault = unbindable(self.info, {name: columns[name] for name in self.names}, dialect, first)
+            fault = unbindable(self.info, {name: columns[name] for name in self.names}, dialect, places)
             if fault is None:
                 raise
         raise fault

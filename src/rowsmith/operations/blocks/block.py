@@ -6,7 +6,7 @@ before, large enough that the work of a column is one call into C.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from operator import attrgetter
@@ -19,14 +19,19 @@ from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.blocks.defaults import fill_defaults
 from rowsmith.operations.results import Failure
 from rowsmith.scope import Limits
-from rowsmith.state import UNSET, OptionalState, TriState
+from rowsmith.state import UNSET, OptionalState, TriState, Unset
 
 T = TypeVar("T")
 
 BLOCK = 1_000
 """How many specs are read at once."""
 
+EVERY_PLACE = range(2**62)
+"""The places of specs that are read in the order of the input, however many there are."""
+
 _STATES = frozenset({OptionalState, TriState})
+
+_OPEN = _STATES | {Unset}
 
 Columns: TypeAlias = dict[str, Sequence[Any]]
 """Attribute name to one value for each spec, in input order."""
@@ -36,13 +41,14 @@ Columns: TypeAlias = dict[str, Sequence[Any]]
 class Block:
     """Some rows to be written: ``columns`` by attribute name, ``types`` the exact types of each column's values.
 
-    ``first`` is the place of the first row in the caller's input.
+    ``places`` are those of the rows in the caller's input; ``given`` are the columns that their specs set.
     """
 
     columns: Columns
     types: Mapping[str, set[type[Any]]]
     size: int
-    first: int = 0
+    places: Sequence[int]
+    given: frozenset[str] = frozenset()
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Give the rows, each value in the order of ``columns``; empty tuples where nothing is set."""
@@ -55,132 +61,169 @@ class Block:
     def part(self, start: int, size: int) -> Block:
         """Give some of the rows that follow each other, as many as there are of ``size``."""
         columns = {name: column[start : start + size] for name, column in self.columns.items()}
-        return Block(columns, self.types, min(size, self.size - start), self.first + start)
+        places = self.places[start : start + size]
+        return replace(self, columns=columns, size=len(places), places=places)
+
+    def chosen(self, rows: Sequence[int]) -> Block:
+        """Give some of the rows, in another order."""
+        if isinstance(rows, range) and rows == range(self.size):
+            return self
+        columns: Columns = {name: list(map(column.__getitem__, rows)) for name, column in self.columns.items()}
+        return replace(self, columns=columns, size=len(rows), places=list(map(self.places.__getitem__, rows)))
 
 
 class SpecReader:
-    """Reads the specs of one batch, all of which must set the same fields.
+    """Reads the specs of one batch.
 
     Args:
         info: the row they are for.
         limits: the scope's; its equalities are stamped onto every row.
-        given_too: columns that stand beside the specs (a parent's key), for all of them, in input order.
-        first: the index of the first spec in the caller's input.
+        given_too: columns that stand beside the specs (a parent's key), for all of them, by their places.
+        places: those of the specs in the caller's input, in the order in which they are read.
     """
 
     def __init__(
-        self, info: RowInfo[Any], limits: Limits, given_too: Mapping[str, Sequence[Any]] | None = None, first: int = 0
+        self,
+        info: RowInfo[Any],
+        limits: Limits,
+        given_too: Mapping[str, Sequence[Any]] | None = None,
+        places: Sequence[int] = EVERY_PLACE,
     ) -> None:
-        self.info, self.limits, self.given_too = info, limits, given_too or {}
-        self.fields: tuple[str, ...] | None = None
-        self.done = first
+        self.info, self.limits, self.given_too, self.places = info, limits, given_too or {}, places
+        self.done = 0
         self._known: set[type[Any]] = set()
-        self._own: Exception | None = None
 
-    def read(self, specs: Sequence[Spec[Any]]) -> Block:
-        """Read the next specs.
+    def read(self, specs: Sequence[Spec[Any]]) -> list[Block]:
+        """Read the next specs: one block for those that set the same fields.
 
         Raises:
-            InvalidValue: a value does not fit its column, or a spec sets other fields than the first one.
+            InvalidValue: a value does not fit its column.
             ScopeMismatch: a spec says otherwise than the scope.
             MappingError: something is no spec of this row. All messages name the index, none a value.
         """
-        columns = self._fields(specs)
-        types = {name: set(map(type, column)) for name, column in columns.items()}
-        self._settle(columns, types)
-        for name, column in columns.items():
-            check_column(self.info, name, column, types[name], self.done)
-        self._stamp(columns, types, len(specs))
-        for name, value in self.info.class_of_new(columns).items():
-            if name not in columns:
-                columns[name], types[name] = [value] * len(specs), {type(value)}
-        for name, column in fill_defaults(self.info, columns, len(specs)).items():
-            columns[name], types[name] = column, set(map(type, column))
+        places = self.places[self.done : self.done + len(specs)]
         self.done += len(specs)
-        return Block(columns, types, len(specs), self.done - len(specs))
+        columns = {name: _settled(column) for name, column in self._fields(specs, places).items()}
+        return [self._block(part, [places[row] for row in rows] if rows else places) for rows, part in _parted(columns)]
 
-    def faults(self, specs: Sequence[Spec[Any]]) -> list[Failure]:
+    def faults(self, specs: Sequence[Spec[Any]], is_own: Callable[[Exception], bool]) -> list[Failure]:
         """Read the next specs and give those that cannot be read, each with its own error.
 
-        What a spec's own ``to_values`` raises is its own error too, and is given as it is.
+        Args:
+            specs: what is read.
+            is_own: says whether an error is that of a spec; any other is raised.
         """
+        start = self.done
         try:
             self.read(specs)
         except Exception as exc:
-            if not (isinstance(exc, (InvalidValue, ScopeMismatch)) or exc is self._own):
+            if not is_own(exc):
                 raise
             if len(specs) == 1:
-                self.done += 1
-                return [Failure(self.done - 1, exc)]
+                self.done = start + 1
+                return [Failure(self.places[start], exc)]
         else:
             return []
+        self.done = start
         middle = len(specs) // 2
-        return self.faults(specs[:middle]) + self.faults(specs[middle:])
+        return self.faults(specs[:middle], is_own) + self.faults(specs[middle:], is_own)
 
-    def _fields(self, specs: Sequence[Spec[Any]]) -> Columns:
+    def _fields(self, specs: Sequence[Spec[Any]], places: Sequence[int]) -> Columns:
+        """Give the columns as the specs have them, with UNSET where one has none."""
         kinds = set(map(type, specs))
         for kind in kinds - self._known:
             belongs_to(next(spec for spec in specs if type(spec) is kind), self.info, Spec)
         self._known |= kinds
-        plain = len(kinds) == 1 and cast("Any", next(iter(kinds))).to_values is cast("Any", Spec).to_values
-        names = type(specs[0]).__rowsmith_fields__ if plain else ()
-        columns = dict(zip(names, _attributes(specs, names), strict=True)) if plain else self._rows(specs)
+        if is_plain(kinds):
+            names: tuple[str, ...] = cast("Any", next(iter(kinds))).__rowsmith_fields__
+            columns = dict(zip(names, _attributes(specs, names), strict=True))
+        else:
+            columns = self._rows(list(map(own_values, specs)))
         for name, column in self.given_too.items():
-            given, columns[name] = columns.get(name), column[self.done : self.done + len(specs)]
-            if given is not None and list(given) != list(columns[name]):
+            given, columns[name] = columns.get(name), [column[place] for place in places]
+            if given is not None and not all(map(_agree, given, columns[name])):
                 raise InvalidValue(f"{self.info.row.__name__}.{name} is given by the row above: leave it out")
         return columns
 
-    def _settle(self, columns: Columns, types: dict[str, set[type[Any]]]) -> None:
-        """Take values out of their states, and hold the fields that are set against those of the specs before."""
-        for name in [name for name, kinds in types.items() if not _STATES.isdisjoint(kinds)]:
-            values = [value.to_value() if type(value) in _STATES else value for value in columns.pop(name)]
-            kinds = set(map(type, values))
-            if type(UNSET) not in kinds:
-                columns[name], types[name] = values, kinds
-            elif len(kinds) > 1:
-                unset = [value is UNSET for value in values]
-                self._refuse_mixture(self.done + unset.index(not unset[0]), {name})
-        if self.fields is None:
-            for name in columns:
-                check_writable(self.info, name, repr(name))
-            self.fields = tuple(columns)
-        elif other := set(self.fields) ^ columns.keys():
-            self._refuse_mixture(self.done, other)
+    def _rows(self, rows: Sequence[Mapping[str, Any]]) -> Columns:
+        names = dict.fromkeys(chain.from_iterable(rows))
+        for name in names:
+            check_writable(self.info, name, repr(name))
+        return {name: [row.get(name, UNSET) for row in rows] for name in names}
 
-    def _rows(self, specs: Sequence[Spec[Any]]) -> Columns:
-        """Read specs that make their own values, or are of several classes."""
-        rows = list(map(self._values, specs))
-        names = self.fields or tuple(rows[0])
-        for index, row in enumerate(rows):
-            if other := set(names).symmetric_difference(row) - set(self.given_too):
-                self._refuse_mixture(self.done + index, other)
-        return {name: [row[name] for row in rows] for name in names if name in rows[0]}
+    def _block(self, columns: Columns, places: Sequence[int]) -> Block:
+        """Check, stamp and fill rows that set the same fields."""
+        given = frozenset(columns)
+        types = {name: set(map(type, column)) for name, column in columns.items()}
+        for name, column in columns.items():
+            self._check(name, column, types[name], places)
+        self._stamp(columns, types, places)
+        for name, value in self.info.class_of_new(columns).items():
+            if name not in columns:
+                columns[name], types[name] = [value] * len(places), {type(value)}
+        for name, column in fill_defaults(self.info, columns, len(places)).items():
+            columns[name], types[name] = column, set(map(type, column))
+        return Block(columns, types, len(places), places, given)
 
-    def _values(self, spec: Spec[Any]) -> dict[str, Any]:
+    def _check(self, name: str, column: Sequence[Any], types: set[type[Any]], places: Sequence[int]) -> None:
+        if isinstance(places, range) and places.step == 1:
+            check_column(self.info, name, column, types, places.start if places else 0)
+            return
         try:
-            return own_values(spec)
-        except Exception as exc:
-            self._own = exc
-            raise
+            check_column(self.info, name, column, types)
+        except InvalidValue:
+            for place, value in zip(places, column, strict=True):
+                check_column(self.info, name, [value], {type(value)}, place)
 
-    def _refuse_mixture(self, index: int, other: set[str]) -> None:
-        raise InvalidValue(
-            f"the spec at index {index} does not set the same fields of {self.info.row.__name__} as those before it "
-            f"({', '.join(sorted(other))}): batch specs that set the same fields together"
-        )
-
-    def _stamp(self, columns: Columns, types: dict[str, set[type[Any]]], size: int) -> None:
+    def _stamp(self, columns: Columns, types: dict[str, set[type[Any]]], places: Sequence[int]) -> None:
         for name, value in self.limits.stamps.items():
             storable(self.info, name, value)
             column = columns.get(name)
-            if column is not None and column.count(value) != size:
-                index = self.done + next(i for i, given in enumerate(column) if given != value)
+            if column is not None and column.count(value) != len(places):
+                index = next(place for place, given in zip(places, column, strict=True) if given != value)
                 raise ScopeMismatch(
                     f"the spec at index {index}: {self.info.row.__name__}.{name} is fixed by the scope: "
                     "leave it out, or give its value"
                 )
-            columns[name], types[name] = [value] * size, {type(value)}
+            columns[name], types[name] = [value] * len(places), {type(value)}
+
+
+def is_plain(kinds: Collection[type[Any]]) -> bool:
+    """Say whether specs of these classes have their values in fields, all in the same ones."""
+    return len(kinds) == 1 and cast("Any", next(iter(kinds))).to_values is cast("Any", Spec).to_values
+
+
+def is_uniform(specs: Sequence[Spec[Any]]) -> bool:
+    """Say whether specs surely set the same fields."""
+    kinds = set(map(type, specs))
+    if not is_plain(kinds):
+        return False
+    names: tuple[str, ...] = cast("Any", next(iter(kinds))).__rowsmith_fields__
+    return all(_OPEN.isdisjoint(map(type, map(attrgetter(name), specs))) for name in names)
+
+
+def _settled(column: Sequence[Any]) -> Sequence[Any]:
+    if _STATES.isdisjoint(map(type, column)):
+        return column
+    return [value.to_value() if type(value) in _STATES else value for value in column]
+
+
+def _agree(given: Any, above: Any) -> bool:
+    return given is UNSET or given == above
+
+
+def _parted(columns: Columns) -> Iterator[tuple[list[int] | None, Columns]]:
+    """Part rows by the fields that they set: which rows they are, None for all, and their columns."""
+    holes = [name for name, column in columns.items() if Unset in set(map(type, column))]
+    if not holes:
+        yield None, columns
+        return
+    parts = dict[tuple[bool, ...], list[int]]()
+    for row, values in enumerate(zip(*(columns[name] for name in holes), strict=True)):
+        parts.setdefault(tuple(value is UNSET for value in values), []).append(row)
+    for unset, rows in parts.items():
+        left = {name for name, is_unset in zip(holes, unset, strict=True) if is_unset}
+        yield rows, {name: [col[row] for row in rows] for name, col in columns.items() if name not in left}
 
 
 def _attributes(specs: Sequence[Any], names: tuple[str, ...]) -> Iterator[Sequence[Any]]:
@@ -198,13 +241,32 @@ def blocks(items: Iterable[T], size: int = BLOCK) -> Iterator[list[T]]:
 
 
 def joined(parts: Sequence[Block]) -> Block:
-    """Put blocks together into one."""
+    """Put blocks of the same columns together into one."""
     if len(parts) == 1:
         return parts[0]
-    names = parts[0].columns if parts else {}
-    return Block(
-        {name: list(chain.from_iterable(part.columns[name] for part in parts)) for name in names},
-        {name: set[type[Any]]().union(*(part.types[name] for part in parts)) for name in names},
-        sum(part.size for part in parts),
-        parts[0].first if parts else 0,
-    )
+    columns: Columns = {
+        name: list(chain.from_iterable(part.columns[name] for part in parts)) for name in parts[0].columns
+    }
+    types = {name: set[type[Any]]().union(*(part.types[name] for part in parts)) for name in columns}
+    places = list(chain.from_iterable(part.places for part in parts))
+    given = frozenset(columns).intersection(*(part.given for part in parts))
+    return Block(columns, types, len(places), places, given)
+
+
+def merged(info: RowInfo[Any], parts: Sequence[Block]) -> list[Block]:
+    """Put blocks together into one for each set of columns that a statement can write.
+
+    Of the columns that some leave out, only those stay out that the server fills: the others are NULL then.
+    """
+    names = dict.fromkeys(chain.from_iterable(part.columns for part in parts))
+    groups = dict[frozenset[str], list[Block]]()
+    for part in parts:
+        nulls = [name for name in names if name not in part.columns and info.is_null_by_default(name)]
+        whole = part.beside({name: [None] * part.size for name in nulls}, {name: {type(None)} for name in nulls})
+        groups.setdefault(frozenset(whole.columns), []).append(whole)
+    return [joined(group) for group in groups.values()]
+
+
+def in_blocks(block: Block, size: int = BLOCK) -> Iterator[Block]:
+    """Cut a block into smaller ones."""
+    return (block.part(start, size) for start in range(0, block.size, size))

@@ -65,7 +65,10 @@ class BatchPurger(Operation[TRow, TData]):
         async def write(part: Sequence[Any]) -> BatchResult[TData, Any]:
             return await _purge(call, part)
 
-        return await run_over_ids(call, list(ids), lambda pk: pk, refuse, write)
+        async def hold(part: Sequence[Any]) -> None:
+            await BatchWriter(call, part).hold(call.limits.conditions)
+
+        return await run_over_ids(call, list(ids), lambda pk: pk, refuse, write, hold)
 
 
 async def _purge(call: Call[TRow, TData], ids: Sequence[Any]) -> BatchResult[TData, Any]:

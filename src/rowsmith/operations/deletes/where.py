@@ -269,7 +269,7 @@ class Doomed:
         statement = limited(delete(self.info.row), *self.conditions)
         if dialect.name != "postgresql":
             return statement
-        return limited(statement, locked_in_key_order(self.info, self.conditions).is_not(None))
+        return limited(statement, locked_in_key_order(self.info, self.conditions))
 
     def first(self, limit: int | None) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the first keys, locked in their order."""

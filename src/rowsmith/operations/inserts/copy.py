@@ -86,7 +86,7 @@ class Copy:
         try:
             return [bound(self.info.columns[name].type, column, self.dialect) for name, column in columns.items()]
         except Exception:
-            fault = unbindable(self.info, columns, self.dialect, block.first)
+            fault = unbindable(self.info, columns, self.dialect, block.places)
             if fault is None:
                 raise
         raise fault

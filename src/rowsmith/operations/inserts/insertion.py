@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -23,11 +24,22 @@ from rowsmith.operations.arrays.fetch import ArrayStatement, Fetching, fetch_col
 from rowsmith.operations.arrays.keys import is_tellable, key_chunks, keys_condition
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.arrays.wire import BoundItem, bound, is_json
-from rowsmith.operations.blocks.block import Block, Columns, SpecReader, blocks, joined
+from rowsmith.operations.blocks.block import (
+    BLOCK,
+    Block,
+    Columns,
+    SpecReader,
+    blocks,
+    in_blocks,
+    is_uniform,
+    joined,
+    merged,
+)
 from rowsmith.operations.blocks.echo import echo_of
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.blocks.lanes import Lane
 from rowsmith.operations.call import Call
+from rowsmith.operations.inserts.clashes import clash_order, in_clash_order
 from rowsmith.operations.inserts.copy import Copy
 from rowsmith.operations.inserts.matching import (
     Rows,
@@ -55,35 +67,71 @@ Complete: TypeAlias = Callable[[Sequence[Block]], Awaitable[Sequence[Block]]]
 """Adds columns that have to be asked of the database first; is given all rows at once."""
 
 
+Arrange: TypeAlias = Callable[[Sequence[int]], None]
+"""Is told, once all rows are sent, the places in the input of what was taken."""
+
+
 @dataclass(frozen=True)
 class Insertion:
     """What to insert and what comes back.
 
-    ``back`` are attribute names; ``reader`` reads the specs; ``take`` gets those columns of rows sent, in input
-    order; ``complete`` adds columns before anything is sent.
+    ``back`` are attribute names; ``reader`` reads the specs; ``take`` gets those columns of rows sent, in the order
+    in which they were, and ``arrange`` is told which they are; ``complete`` adds columns before anything is sent.
     """
 
     call: Call[object, object]
     reader: SpecReader
     back: tuple[str, ...]
     take: Take = field(repr=False)
+    arrange: Arrange = field(repr=False)
     complete: Complete | None = None
 
     async def send(self, specs: Sequence[Spec[Any]]) -> Lane | None:
-        """Insert a row for each spec; gives the lane taken, None where there are no specs.
+        """Insert a row for each spec; gives the lane taken last, None where there are no specs.
 
         Raises:
             RepositoryError: a value, the scope or a constraint said no.
         """
         if not specs:
             return None
-        parts: Iterator[Block] = map(self.reader.read, blocks(specs))
+        lane: Lane | None = None
+        places, runs = await self._runs(specs)
+        several = len(runs) > 1 or len(specs) > BLOCK * CHUNK_BLOCKS
+        async with self.call.savepoint() if several else nullcontext():
+            for run in runs:
+                lane = await self._send(run, len(specs))
+        if not isinstance(places, range):
+            self.arrange(places)
+        return lane
+
+    async def _runs(self, specs: Sequence[Spec[Any]]) -> tuple[Sequence[int], list[Iterator[Block]]]:
+        """Give the rows as one statement after the other takes them, and their places in that order.
+
+        On PostgreSQL they are in the order of the key over which they may clash with those of other transactions:
+        an INSERT waits for a transaction that has inserted the same key, so two that come in different orders would
+        deadlock.
+        """
+        is_ordered = self.call.dialect.name == "postgresql"
+        if self.complete is None and is_uniform(specs):
+            order = clash_order(self.call.entity, self.reader, specs) if is_ordered else None
+            if order is not None:
+                self.reader.places = [self.reader.places[place] for place in order]
+                specs = [specs[place] for place in order]
+            parts = chain.from_iterable(map(self.reader.read, blocks(specs)))
+            return range(0) if order is None else self.reader.places, [parts]
+        read = [block for part in blocks(specs) for block in self.reader.read(part)]
         if self.complete is not None:
-            parts = iter(await self.complete(list(parts)))
+            read = list(await self.complete(read))
+        runs = merged(self.call.info, read)
+        if is_ordered:
+            runs = in_clash_order(self.call.entity, self.call.limits, runs)
+        return [place for run in runs for place in run.places], [in_blocks(run) for run in runs]
+
+    async def _send(self, parts: Iterator[Block], size: int) -> Lane:
         first = next(parts)
         gate = await pass_gate(self.call.db_sess, self.call.info, self.call.origin(), first.columns, self.back)
         because = f": {gate.why}" if gate.why else ""
-        logger.debug("%d new %s go by %s%s", len(specs), self.call.info.row.__name__, gate.lane.value, because)
+        logger.debug("%d new %s go by %s%s", size, self.call.info.row.__name__, gate.lane.value, because)
         lanes = {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
         await lanes[gate.lane](gate.dialect, chain([first], parts))
         return gate.lane
@@ -137,7 +185,7 @@ class Insertion:
         if (made is None or not is_told) and chunk.size > 1:
             await self._one_by_one(dialect, chunk, fetch)
         elif count or chunk.size == 1 or is_exact(self.call.info, dialect):
-            returned = await self._returned(dialect, columns, chunk.first, fetch)
+            returned = await self._returned(dialect, columns, chunk.places, fetch)
             await self._refuse_skipped(chunk, columns, returned)
             self.take(self._in_input_order(chunk, columns, returned, count), chunk.size)
         elif (found := await self._tried(dialect, chunk, columns, fetch)) is None:
@@ -149,7 +197,7 @@ class Insertion:
         """Insert rows whose keys may be stored otherwise than they were given; None, all undone, if they are."""
         try:
             async with self.call.savepoint():
-                returned = await self._returned(dialect, columns, chunk.first, fetch)
+                returned = await self._returned(dialect, columns, chunk.places, fetch)
                 return self._in_input_order(chunk, columns, returned, None)
         except MappingError:  # or a trigger skipped one, which shows when they are sent alone
             return None
@@ -158,13 +206,13 @@ class Insertion:
         for place in range(chunk.size):
             await self._insert_arrays(dialect, chunk.part(place, 1), fetch)
 
-    async def _returned(self, dialect: Dialect, columns: Columns, first: int, fetch: Fetching) -> Rows:
+    async def _returned(self, dialect: Dialect, columns: Columns, places: Sequence[int], fetch: Fetching) -> Rows:
         given = Unnested(self.call.info, tuple(columns))
         names = [self.call.info.columns[name].key for name in columns]
         back = tuple(dict.fromkeys((*self.back, *self.call.info.primary_key, *self.call.limits.stamps)))
         statement = insert(self.call.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.call.info.columns[name] for name in back))
-        sent = ArrayStatement(statement, given.arrays(columns, dialect, first), dialect)
+        sent = ArrayStatement(statement, given.arrays(columns, dialect, places), dialect)
         returned = dict(zip(back, await fetch(self.call.db_sess, self.call.origin(), sent), strict=True))
         await self.call.keep_stamps(returned)
         return returned
@@ -187,7 +235,7 @@ class Insertion:
         elif chunk.size > 1:
             place = await self._first_skipped(chunk, returned)
         await give_up(self.call.db_sess)
-        raise RefusedByTrigger.at(None if place is None else chunk.first + place)
+        raise RefusedByTrigger.at(None if place is None else chunk.places[place])
 
     async def _first_skipped(self, chunk: Block, returned: Rows) -> int | None:
         """Look at what was written, in the order in which the server counted: it follows the input but for gaps."""
@@ -253,7 +301,7 @@ class Insertion:
                 selects = (self.call.info.columns[name] for name in named)
                 statement = statement.returning(*selects, sort_by_parameter_order=is_sorted)
             sending = self._sent_many(dialect, statement, chunk)
-            result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.first))
+            result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.places))
             columns = list(zip(*result.all(), strict=True)) if named else []
             returned: Rows = dict(zip(named, columns, strict=True)) if columns else dict.fromkeys(named, ())
             await self._refuse_skipped(chunk, chunk.columns, returned)
@@ -290,7 +338,7 @@ def many_parameters(info: RowInfo[object], block: Block, dialect: Dialect) -> li
     marked = [name for name in block.columns if is_json(info.columns[name].type, dialect)]
     keys = [sql_name(info.columns[name].key) if name in marked else info.columns[name].key for name in block.columns]
     values = {name: bound(info.columns[name].type, block.columns[name], dialect) for name in marked}
-    rows = Block({**block.columns, **values}, block.types, block.size).rows()
+    rows = block.beside(values, {}).rows()
     return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
@@ -298,7 +346,7 @@ def _with_nulls(block: Block, names: Sequence[str]) -> Block:
     if not names:
         return block
     nulls = {name: [None] * block.size for name in names}
-    return Block({**block.columns, **nulls}, {**block.types, **{name: {type(None)} for name in names}}, block.size)
+    return block.beside(nulls, {name: {type(None)} for name in names})
 
 
 def _chunks(parts: Iterator[Block]) -> Iterator[Block]:

@@ -29,7 +29,12 @@ LOAD_CHUNK = 20_000
 
 
 class BatchCreator(Operation[TRow, TData]):
-    """Creates many rows from specs that set the same fields; one statement, or a few for many thousand rows.
+    """Creates many rows; one statement for specs that set the same fields, or a few for many thousand rows.
+
+    What some specs leave out and the server does not fill is NULL; where it does fill it, they go by statements of
+    their own. On PostgreSQL rows are inserted in the order of their unique key (see
+    :mod:`rowsmith.operations.inserts.clashes`), so that batches which clash do not deadlock; results stand in the
+    order of the input all the same.
 
     How rows travel is chosen by :func:`rowsmith.operations.blocks.gate.pass_gate` and logged (DEBUG): COPY where
     nothing has to come back from the database but what is known already, arrays and RETURNING where the server
@@ -54,14 +59,14 @@ class BatchCreator(Operation[TRow, TData]):
 
         Args:
             db_sess: the session whose transaction is written in.
-            specs: the new rows' values, in any number. All must set the same fields.
+            specs: the new rows' values, in any number. They may set different fields.
             scope: who creates; its equality conditions are stamped onto every row, and all rows are undone
                 if one is outside the other conditions.
             progress: is told how many rows are sent.
             idempotency_key: has it done once, however often it is called with this key; see :func:`once`.
 
         Raises:
-            InvalidValue: a value does not fit its column, or specs set different fields; with the index.
+            InvalidValue: a value does not fit its column; with the index.
             ScopeMismatch: a spec says otherwise than the scope; with the index.
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``.
@@ -123,7 +128,8 @@ class BatchCreator(Operation[TRow, TData]):
         """
         items = await gathered(specs, call.info)
         creation = Creation(await call.under(scope))
-        readable, failures = creation.readable(items)
+        fit, failures = creation.readable(items)
+        readable = creation.in_order(items, fit)  # parts of them are tried one after the other
 
         async def attempt(part: Sequence[Spec[TRow]], first: int) -> list[TData]:
             return await creation.create(part)
@@ -135,7 +141,9 @@ class BatchCreator(Operation[TRow, TData]):
             written = await run_partial(call, [items[index] for index in readable], attempt, find)
         succeeded = [Success(readable[item.index], item.data) for item in written.succeeded]
         failures += [failure(readable[item.index], item.error) for item in written.failed]
-        return PartialResult(succeeded, sorted(failures, key=lambda item: item.index))
+        return PartialResult(
+            sorted(succeeded, key=lambda item: item.index), sorted(failures, key=lambda item: item.index)
+        )
 
 
 async def gathered(specs: Many[Spec[TRow]], info: RowInfo[TRow]) -> Sequence[Spec[TRow]]:

@@ -34,10 +34,7 @@ async def number_within(call: Call[object, object], blocks: Sequence[Block]) -> 
     keys = sorted({key for found in parents for key in found}, key=repr)
     stored = await numbering.lock(keys)
     last = await numbering.last(list(dict.fromkeys(stored.values())))
-    return [
-        numbering.numbered(block, [stored[key] for key in found], last)
-        for block, found in zip(blocks, parents, strict=True)
-    ]
+    return numbering.numbered(blocks, [[stored[key] for key in found] for found in parents], last)
 
 
 class _Numbering:
@@ -87,14 +84,15 @@ class _Numbering:
         stored = await self.call.as_stored(columns, parents, found)
         return {key: found[other] for key, other in stored.items()}
 
-    def numbered(self, block: Block, parents: Sequence[Key], last: dict[Key, int]) -> Block:
-        """Give the rows with their numbers; ``last`` counts on with them."""
-        numbers: list[int] = []
-        for parent in parents:
-            last[parent] = last.get(parent, self.number.start - 1) + 1
-            numbers.append(last[parent])
+    def numbered(self, blocks: Sequence[Block], parents: Sequence[Sequence[Key]], last: dict[Key, int]) -> list[Block]:
+        """Give the rows with their numbers, counted in the order of the input; ``last`` counts on with them."""
+        numbers = [[0] * block.size for block in blocks]
+        rows = ((place, at, row) for at, block in enumerate(blocks) for row, place in enumerate(block.places))
+        for _, at, row in sorted(rows):
+            parent = parents[at][row]
+            last[parent] = numbers[at][row] = last.get(parent, self.number.start - 1) + 1
         name = self.number.column.key
-        return block.beside({name: numbers}, {name: {int}})
+        return [block.beside({name: own}, {name: {int}}) for block, own in zip(blocks, numbers, strict=True)]
 
     def _inside(self) -> Sequence[ColumnElement[bool]]:
         """Give what must hold for a parent under the scope."""

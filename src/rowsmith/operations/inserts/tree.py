@@ -10,15 +10,16 @@ from typing import Any, Generic, TypeAlias, cast
 from rowsmith.errors import ErrorFacts, RefusedByTrigger
 from rowsmith.mapping import Spec
 from rowsmith.operations.arrays.keys import Key
-from rowsmith.operations.blocks.block import Block, SpecReader, blocks
+from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, blocks, merged
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.inserts.branches import Branch, branches_of, fault_below
+from rowsmith.operations.inserts.clashes import in_clash_order
 from rowsmith.operations.inserts.diagnosis import diagnose
 from rowsmith.operations.inserts.insertion import Insertion
 from rowsmith.operations.inserts.matching import Rows
 from rowsmith.operations.inserts.numbers import number_within
-from rowsmith.operations.partial import Diagnosis
+from rowsmith.operations.partial import Diagnosis, is_own_fault
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Failure
 
@@ -57,7 +58,7 @@ class Creation(Generic[TRow, TData]):
         """Give the indexes of specs that can be sent, and the failures of the others, without a database."""
         reader, failures = self._reader(), list[Failure]()
         for part in blocks(specs):
-            failures += reader.faults(part)
+            failures += reader.faults(part, lambda error: is_own_fault(error, self.call.entity))
         bad = {failure.index for failure in failures}
         below = ((index, fault_below(spec)) for index, spec in enumerate(specs) if index not in bad)
         failures += [Failure(index, fault) for index, fault in below if fault is not None]
@@ -66,6 +67,15 @@ class Creation(Generic[TRow, TData]):
         bad = {failure.index for failure in failures}
         return [index for index in range(len(specs)) if index not in bad], failures
 
+    def in_order(self, specs: Sequence[Spec[TRow]], places: Sequence[int]) -> Sequence[int]:
+        """Give the places of specs in the order in which one statement would insert their rows."""
+        if self.call.dialect.name != "postgresql" or not places:
+            return places
+        reader = SpecReader(self.call.info, self.call.limits, places=places)
+        read = [block for part in blocks([specs[place] for place in places]) for block in reader.read(part)]
+        runs = in_clash_order(self.call.entity, self.call.limits, merged(self.call.info, read))
+        return [place for run in runs for place in run.places]
+
     async def diagnose(self, error: Exception, specs: Sequence[Spec[TRow]]) -> Diagnosis:
         """Say which specs an error of :meth:`create` is due to, as far as its constraint tells."""
         if isinstance(error, RefusedByTrigger) and error.index is not None and not branches_of(self.call.info, specs):
@@ -73,17 +83,20 @@ class Creation(Generic[TRow, TData]):
         facts = getattr(error, "facts", None)
         if not isinstance(facts, ErrorFacts) or facts.table != self.call.info.table.name:
             return Diagnosis()
-        return await diagnose(self.call, facts, self._reader().read(specs))
+        found = Diagnosis()
+        for block in self._reader().read(specs):
+            found |= (await diagnose(self.call, facts, block)).at(block.places)
+        return found
 
     def _reader(self, first: int = 0) -> SpecReader:
-        return SpecReader(self.call.info, self.call.limits, self.given_too, first)
+        return SpecReader(self.call.info, self.call.limits, self.given_too, EVERY_PLACE[first:])
 
     def _insertion(self, harvest: Harvest[TRow, TData], new: NewRows) -> Insertion:
         async def complete(parts: Sequence[Block]) -> Sequence[Block]:
             return await self._number(parts, new)
 
         number = None if self.call.entity.next_value is None or self.given_too is not None else complete
-        return Insertion(self.call, self._reader(new.first), harvest.columns, harvest.take, number)
+        return Insertion(self.call, self._reader(new.first), harvest.columns, harvest.take, harvest.arrange, number)
 
     async def _number(self, parts: Sequence[Block], new: NewRows) -> Sequence[Block]:
         if self.call.limits.others and (refusal := await new.refused_beforehand()):
@@ -144,6 +157,14 @@ class Harvest(Generic[TRow, TData]):
         self.done += size
         if self.progress is not None:
             self.progress(self.done)
+
+    def arrange(self, places: Sequence[int]) -> None:
+        """Put what was taken into the order of the input: ``places`` are those of the rows there."""
+        order = sorted(range(len(places)), key=places.__getitem__)
+        if self._direct:
+            self.data = [self.data[at] for at in order]
+        for name, values in self.kept.items():
+            self.kept[name] = [values[at] for at in order]
 
     async def finish(self) -> list[TData]:
         """Give the data; what is more than columns of the row is read by the keys."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -25,6 +25,7 @@ from rowsmith.operations.updates.statement import (
 from rowsmith.operations.updates.where import write_where
 from rowsmith.operations.updates.writer import BatchWriter
 from rowsmith.scope import SearchScope
+from rowsmith.state import UNSET
 
 
 class BatchUpdater(Operation[TRow, TData]):
@@ -77,8 +78,10 @@ class BatchUpdater(Operation[TRow, TData]):
     ) -> BatchResult[TData, Any]:
         """Write a patch of its own into each of many rows, locked in the order of their keys.
 
-        All patches set the same fields. An expression stands in all of them or in none, and its literals may
-        differ: ``OptionalState.expression(lambda: TitleRow.uses + 3)`` in one, ``+ 5`` in another.
+        Patches may set different fields. Those that set the same ones are written by one statement, expressions
+        among them too that differ in their literals at most: ``OptionalState.expression(lambda: TitleRow.uses + 3)``
+        in one, ``+ 5`` in another. Where it takes several statements, all rows are locked beforehand, in the order
+        of their keys. A row whose patch sets nothing is only read.
 
         Args:
             db_sess: the session whose transaction is written in.
@@ -90,7 +93,7 @@ class BatchUpdater(Operation[TRow, TData]):
             As :meth:`update`.
 
         Raises:
-            InvalidValue: patches set different fields, or a value does not fit; the message gives the index.
+            InvalidValue: a value does not fit; the message gives the index.
             StaleVersion, ScopeMismatch, ConstraintViolation: as :meth:`update`.
         """
         return await _update_each(await call.under(scope), patches, expected_versions)
@@ -115,13 +118,19 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         call = await call.under(scope)
         versions_of(call.info, list(patches), expected_versions)
-        sieve = _Sieve(call)
+
+        def refuse(index: int, item: tuple[Any, Patch[TRow]]) -> None:
+            call.info.key(item[0])
+            keep_keys(call.info, _read(call, [item[1]], index).columns)
 
         async def write(part: Sequence[tuple[Any, Patch[TRow]]]) -> BatchResult[TData, Any]:
             versions = None if expected_versions is None else {pk: expected_versions[pk] for pk, _ in part}
             return await _update_each(call, dict(part), versions)
 
-        return await run_over_ids(call, list(patches.items()), itemgetter(0), sieve.refuse, write)
+        async def hold(part: Sequence[tuple[Any, Patch[TRow]]]) -> None:
+            await BatchWriter(call, [pk for pk, _ in part]).hold(call.conditions())
+
+        return await run_over_ids(call, list(patches.items()), itemgetter(0), refuse, write, hold)
 
     @verb("update_where")
     async def update_where(
@@ -162,39 +171,27 @@ async def _update_each(
     await _fill_updates(call, read)
     writer = BatchWriter(call, list(patches))
     targets = await writer.targets(call.conditions(), expected_versions, read.columns)
-    writing = writer.update(targets, Changes(*read.assignments(arrays=targets.by_arrays)))
-    return await naming(writing, lambda: unbindable(call.info, read.columns, targets.dialect, read.first, "patch"))
+    writing = writer.update(targets, *read.changes(arrays=targets.by_arrays))
+    return await naming(
+        writing, lambda: unbindable(call.info, read.sent, targets.dialect, range(len(patches)), "patch")
+    )
 
 
 async def _fill_updates(call: Call[Any, Any], read: Patches) -> None:
     """Work out what an ``onupdate`` that asks for a row's values gives for each: one statement has but one answer."""
-    names = contextual_updates(call.info, read.columns) if read.columns else []
-    if not names:
+    names = contextual_updates(call.info, ())
+    rows = read.rows() if names else []
+    if not any(rows):
         return
     connection = await connection_of(call.db_sess, call.origin())
-    rows = [dict(zip(read.columns, row, strict=True)) for row in zip(*read.columns.values(), strict=True)]
-    for name in names:
+
+    def made(name: str, row: Mapping[str, Any]) -> Any:
         update: Any = call.info.columns[name].onupdate
-        contexts = (Context.of_row(connection, call.info, row, name, isinsert=False) for row in rows)
-        read.columns[name] = [update.arg(context) for context in contexts]
+        return update.arg(Context.of_row(connection, call.info, row, name, isinsert=False))
 
-
-class _Sieve:
-    """Refuses patches that could not be sent, alone or beside the first one that could."""
-
-    def __init__(self, call: Call[Any, Any]) -> None:
-        self.call, self.info = call, call.info
-        self.first: tuple[Patch[Any], Collection[str]] | None = None
-
-    def refuse(self, index: int, item: tuple[Any, Patch[Any]]) -> None:
-        pk, patch = item
-        self.info.key(pk)
-        fields = _read(self.call, [patch], index).columns
-        keep_keys(self.info, fields)
-        if self.first is None:
-            self.first = patch, fields.keys()
-        elif self.first[1] != fields.keys():
-            Patches(self.info, [self.first[0], patch], index - 1)
+    for name in names:
+        # A patch that sets nothing changes no row.
+        read.columns[name] = [row[name] if name in row else made(name, row) if row else UNSET for row in rows]
 
 
 def _read(call: Call[Any, Any], patches: Sequence[Patch[Any]], first: int = 0) -> Patches:
@@ -202,5 +199,6 @@ def _read(call: Call[Any, Any], patches: Sequence[Patch[Any]], first: int = 0) -
     read = Patches(call.info, patches, first)
     for name in call.limits.stamps.keys() & read.columns.keys():
         for value in read.columns[name]:
-            call.limits.agree({name: value}, call.info)
+            if value is not UNSET:
+                call.limits.agree({name: value}, call.info)
     return read

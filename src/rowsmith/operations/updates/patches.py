@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import chain
 from operator import attrgetter
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, null
 from sqlalchemy.sql import coercions, roles, visitors
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, Null
 from sqlalchemy.types import NullType
@@ -17,17 +18,18 @@ from rowsmith.mapping.writes import belongs_to, checked_values, tied
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter
 from rowsmith.operations.blocks.checks import check_column, keep_class
+from rowsmith.operations.updates.statement import Changes
 from rowsmith.state import UNSET, Unset, settled
 
 
 class Patches:
-    """The fields that a batch of patches sets, all the same ones.
+    """The fields that a batch of patches sets.
 
-    ``columns`` is attribute name to one value (or SQL expression) for each patch, in input order; ``first`` is
-    the index of the first patch in the caller's input, for messages.
+    ``columns`` is attribute name to one value (or SQL expression, or UNSET) for each patch, in input order; ``first``
+    is the index of the first patch in the caller's input, for messages.
 
     Raises:
-        InvalidValue: a value does not fit its column, or a patch sets other fields than the first one.
+        InvalidValue: a value does not fit its column.
         MappingError: something is no patch of this row. All messages name the index, none a value.
     """
 
@@ -35,22 +37,25 @@ class Patches:
         self.info, self.size, self.first = info, len(patches), first
         self.columns = self._read(patches)
 
-    def assignments(self, *, arrays: bool) -> tuple[dict[str, Any], list[Parameter]]:
-        """Give what each attribute is set to, and the columns of ``given`` that this refers to.
+    def changes(self, *, arrays: bool) -> list[Changes]:
+        """Give what is written, once for each group of patches that one statement can write.
 
-        ``arrays`` says that those are sent as arrays.
-
-        Raises:
-            InvalidValue: expressions for one column are of different forms, or mixed with values.
+        Those are patches that set the same fields, with expressions that differ in their literals at most. ``arrays``
+        says that values are sent as arrays.
         """
-        assigned, parameters = dict[str, Any](), list[Parameter]()
-        for name, column in self.columns.items():
-            if any(issubclass(kind, ClauseElement) for kind in set(map(type, column))):
-                assigned[name] = self._expression(name, column, parameters, arrays=arrays)
-            else:
-                parameters.append(Parameter(sql_name(f"value_{len(parameters)}"), self.info.columns[name].type, column))
-                assigned[name] = parameters[-1].reference(arrays=arrays)
-        return assigned, parameters
+        return [self._change(places, arrays=arrays) for places in self._groups()]
+
+    @property
+    def sent(self) -> dict[str, list[Any]]:
+        """The columns with SQL where a patch sets nothing."""
+        return {name: [null() if value is UNSET else value for value in col] for name, col in self.columns.items()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Give what each patch sets, by attribute name."""
+        if not self.columns:
+            return [{} for _ in range(self.size)]
+        rows = (zip(self.columns, row, strict=True) for row in zip(*self.columns.values(), strict=True))
+        return [{name: value for name, value in row if value is not UNSET} for row in rows]
 
     def _read(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         kinds: set[Any] = set(map(type, patches))
@@ -70,42 +75,58 @@ class Patches:
         for name in type(patches[0]).__rowsmith_fields__:
             column = settled(map(attrgetter(name), patches))
             kinds = set(map(type, column))
-            if kinds == {Unset}:
-                continue
-            if Unset in kinds:
-                unset = [value is UNSET for value in column]
-                self._refuse_mixture(unset.index(not unset[0]), {name})
-            if any(hasattr(kind, "__clause_element__") or issubclass(kind, ClauseElement) for kind in kinds):
-                keep_class(self.info, name, column, self.first, noun="patch")
-                column = [tied(self.info, name, _as_sql(value)) for value in column]
-            else:
-                check_column(self.info, name, column, kinds, self.first, noun="patch")
-            columns[name] = column
+            if kinds != {Unset}:
+                self._check(name, column, kinds)
+                is_sql = any(map(_is_sql, kinds))
+                columns[name] = [tied(self.info, name, _as_sql(value)) for value in column] if is_sql else column
         return columns
 
-    def _rows(self, rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-        for index, row in enumerate(rows):
-            if other := row.keys() ^ rows[0].keys():
-                self._refuse_mixture(index, other)
-        return {name: [_as_sql(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    def _check(self, name: str, column: Sequence[Any], kinds: set[type[Any]]) -> None:
+        special = {kind for kind in kinds if kind is Unset or _is_sql(kind)}
+        if not special:
+            check_column(self.info, name, column, kinds, self.first, noun="patch")
+            return
+        for place, value in enumerate(column):
+            if type(value) not in special:
+                check_column(self.info, name, [value], {type(value)}, self.first + place, noun="patch")
+            elif value is not UNSET:
+                keep_class(self.info, name, [value], self.first + place, noun="patch")
 
-    def _refuse_mixture(self, index: int, other: set[str]) -> NoReturn:
-        raise InvalidValue(
-            f"the patch at index {self.first + index} does not set the same fields of {self.info.row.__name__} "
-            f"as the first one ({', '.join(sorted(other))}): batch patches that set the same fields together"
-        )
+    def _rows(self, rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+        names = dict.fromkeys(chain.from_iterable(rows))
+        return {name: [_as_sql(row.get(name, UNSET)) for row in rows] for name in names}
+
+    def _groups(self) -> Collection[Sequence[int]]:
+        if not any(
+            kind is Unset or _is_sql(kind) for column in self.columns.values() for kind in set(map(type, column))
+        ):
+            return [range(self.size)]
+        forms = zip(*(map(_form, column) for column in self.columns.values()), strict=True)
+        groups = dict[Any, list[int]]()
+        for place, form in enumerate(forms):
+            groups.setdefault(form, []).append(place)
+        return groups.values()
+
+    def _change(self, places: Sequence[int], *, arrays: bool) -> Changes:
+        assigned, parameters = dict[str, Any](), list[Parameter]()
+        for name, values in self.columns.items():
+            column = values if len(places) == self.size else [values[place] for place in places]
+            if isinstance(next(iter(column), None), ClauseElement):
+                assigned[name] = self._expression(name, column, parameters, arrays=arrays)
+            elif column and column[0] is not UNSET:
+                parameters.append(Parameter(sql_name(f"value_{len(parameters)}"), self.info.columns[name].type, column))
+                assigned[name] = parameters[-1].reference(arrays=arrays)
+        return Changes(assigned, parameters, places)
 
     def _expression(
         self, name: str, column: Sequence[Any], parameters: list[Parameter], *, arrays: bool
     ) -> ColumnElement[Any]:
-        """Give one expression for all rows: where only its literals differ, they become columns of ``given``."""
-        binds = [_binds(value) for value in column]
+        """Give one expression for all rows of a group: where its literals differ, they become columns of ``given``."""
+        binds = [_binds(value)[1] for value in column]
         lifted = dict[int, ColumnElement[Any]]()
-        self._same_forms(name, [form for form, _ in binds])
-        for place, bind in enumerate(binds[0][1]):
-            literals: list[Any] = [found[place].effective_value for _, found in binds]
-            if literals.count(literals[0]) < self.size:
-                self._same_forms(name, list(map(tuple, literals)) if bind.expanding else [])  # IN (...)
+        for place, bind in enumerate(binds[0]):
+            literals: list[Any] = [found[place].effective_value for found in binds]
+            if literals.count(literals[0]) < len(column):
                 kind = self.info.columns[name].type if isinstance(bind.type, NullType) else bind.type
                 parameters.append(Parameter(sql_name(f"value_{len(parameters)}"), kind, literals))
                 lifted[id(bind)] = parameters[-1].reference(arrays=arrays)
@@ -116,20 +137,30 @@ class Patches:
 
         return traverse(column[0], {}, replace)
 
-    def _same_forms(self, name: str, forms: Sequence[Any]) -> None:
-        for index, form in enumerate(forms):
-            if form != forms[0]:
-                raise InvalidValue(
-                    f"the patch at index {self.first + index} sets {self.info.row.__name__}.{name} in another way than "
-                    "the first one: batch patches whose expressions differ in their literals at most"
-                )
-
 
 def _as_sql(value: Any) -> Any:
     """Give attributes and the like as the SQL they stand for; any other value as it is."""
     if isinstance(value, Null):
         return None
     return coercions.expect(roles.ExpressionElementRole, value) if hasattr(value, "__clause_element__") else value
+
+
+def _is_sql(kind: type[Any]) -> bool:
+    return hasattr(kind, "__clause_element__") or issubclass(kind, ClauseElement)
+
+
+def _form(value: Any) -> Any:
+    """Give what must be the same of values, or expressions, that one statement writes."""
+    if value is UNSET or not isinstance(value, ClauseElement):
+        return value is UNSET
+    form, binds = _binds(value)
+    # A list of IN (...) has as many parameters as items, which cannot become columns.
+    fixed = tuple(tuple(bind.effective_value or ()) for bind in binds if bind.expanding)
+    try:
+        hash(fixed)
+    except TypeError:
+        return id(value)
+    return form, fixed
 
 
 def _binds(expression: Any) -> tuple[Any, Sequence[BindParameter[Any]]]:

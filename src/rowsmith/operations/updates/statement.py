@@ -12,7 +12,7 @@ found by nothing but their keys, which it takes for dear to compare (:func:`dear
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
@@ -49,11 +49,13 @@ from rowsmith.operations.arrays.keys import (
     array_of,
     dear,
     in_arrays,
+    in_order,
     key_name,
     keys_condition,
     shared_parts,
 )
 from rowsmith.operations.arrays.same import collated
+from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.gate import Gate
 from rowsmith.operations.call import TData, TRow
 from rowsmith.operations.entity import Entity
@@ -68,16 +70,23 @@ PLACE, PART = sql_name("place"), sql_name("part")
 
 @dataclass(frozen=True)
 class Changes:
-    """What is written: ``values`` by attribute name, which may refer to ``parameters``, one value for each key."""
+    """What is written: ``values`` by attribute name, which may refer to ``parameters``, one value for each row.
+
+    ``places`` are those of the rows among the keys of the batch, in their order; None where all are meant.
+    """
 
     values: Mapping[str, Any]
     parameters: Sequence[Parameter] = ()
+    places: Sequence[int] | None = None
 
     def part(self, places: Sequence[int]) -> Changes:
         """Give what is written to some of the rows."""
         if all(len(places) == len(parameter.values) for parameter in self.parameters):
             return self
-        return replace(self, parameters=[parameter.part(places) for parameter in self.parameters])
+        own = range(len(self.parameters[0].values)) if self.places is None else self.places
+        at = {place: index for index, place in enumerate(own)}
+        chosen = [at[place] for place in places]
+        return replace(self, parameters=[parameter.part(chosen) for parameter in self.parameters], places=places)
 
 
 @dataclass(frozen=True)
@@ -128,13 +137,30 @@ class Targets(Generic[TRow, TData]):
         """How the answer is read."""
         return Keyed(self.entity, through_orm=self.writes_objects)
 
-    def chunks(self, parameters: int = 0) -> Iterator[Sequence[int]]:
-        """Cut the keys' places into what one statement takes: all where its parameters are arrays."""
+    def lock(self, lock: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
+        """Give PostgreSQL's SELECT that locks the rows in key order, in whatever version, and says how many there are.
+
+        Where several statements follow, each would lock its own in its turn.
+        """
+        places = replace(self, versions=())._locking((), {"skip_locked": False, **lock}).cte(NAME)
+        return select(func.count()).select_from(places)
+
+    def keys_only(self) -> Targets[TRow, TData]:
+        """Give the target for a statement in which nothing but keys is sent: in their order, where it takes several."""
+        if self.gate is None or self.gate.arrays:
+            return self
+        arrays = all(fits_array(column.type, self.dialect) for column in self.entity.info.key_columns)
+        keys = self.keys if arrays else in_order(self.keys)
+        return replace(self, keys=keys, versions=(), gate=replace(self.gate, arrays=arrays))
+
+    def chunks(self, parameters: int = 0, of: Sequence[int] | None = None) -> Iterator[Sequence[int]]:
+        """Cut the keys' places, or some ``of`` them, into what one statement takes: all where it takes arrays."""
+        places = range(len(self.keys)) if of is None else of
         width = len(self.entity.info.primary_key) + bool(self.versions) + parameters
         keys_stand = 2 if self.dialect.name == "postgresql" else 1  # where rows are locked, and where they are written
         size = len(self.keys) if self.by_arrays else SQLITE_PARAMETERS // (keys_stand * width)
-        for start in range(0, len(self.keys), max(size, 1)):
-            yield range(start, min(start + size, len(self.keys)))
+        for start in range(0, len(places), max(size, 1)):
+            yield places[start : start + size]
 
     def part(self, places: Sequence[int]) -> Targets[TRow, TData]:
         """Give the target of some of the keys."""
@@ -157,13 +183,14 @@ class Targets(Generic[TRow, TData]):
     ) -> list[ColumnElement[bool]]:
         if self.dialect.name != "postgresql":
             return [*self._matched(parameters), *self.conditions]
+        locking = self._locking(parameters, {"skip_locked": again, **lock})
+        return at_places(self.entity.info.table, locking.cte(NAME), joined=bool(parameters))
+
+    def _locking(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         info = self.entity.info
-        locks: dict[str, Any] = {"skip_locked": again, **lock}
         if not parameters and not self.versions:
-            locking = self._found(self._in_keys).order_by(*info.key_attributes).with_for_update(**locks)
-        else:
-            locking = (self._looked_up if len(info.primary_key) == 1 else self._joined)(parameters, locks)
-        return at_places(info.table, locking.cte(NAME), joined=bool(parameters))
+            return self._found(self._in_keys).order_by(*info.key_attributes).with_for_update(**locks)
+        return (self._looked_up if len(info.primary_key) == 1 else self._joined)(parameters, locks)
 
     def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that takes key after key, in their order, and locks its row: the fastest, by one column."""
@@ -291,20 +318,22 @@ def at_places(table: Table, places: FromClause, *, joined: bool = False) -> list
 
 
 def locked_in_key_order(
-    info: RowInfo[Any], conditions: Sequence[ColumnElement[bool]], *, skip_locked: bool = False, key_share: bool = False
-) -> Any:
-    """Give the array of the places of some rows, locked one after the other in the order of their keys.
+    info: RowInfo[Any], conditions: Sequence[ColumnElement[bool]], **lock: Any
+) -> ColumnElement[bool]:
+    """Give PostgreSQL's condition that a row is among some rows, which are locked one after the other by their keys.
+
+    A row that is not among them any more, once its lock was waited for, is not waited for again out of this order: the
+    statement goes by the keys of what is locked, beside its own conditions.
 
     Args:
         info: what they are.
         conditions: which they are.
-        skip_locked: leave out those that others have locked.
-        key_share: a lock that lets other rows be made to refer to these meanwhile.
+        lock: how hard they are locked, see :func:`lock_strength`.
     """
-    place, _ = place_and_part(info.table)
-    chosen = limited(select(place), *conditions)
-    locked = chosen.order_by(*info.key_attributes).with_for_update(skip_locked=skip_locked, key_share=key_share)
-    return func.array(locked.correlate(None).scalar_subquery())
+    keys = [attribute.label(key_name(place)) for place, attribute in enumerate(info.key_attributes)]
+    chosen = limited(select(*keys), *map(apart, conditions)).order_by(*info.key_attributes).with_for_update(**lock)
+    locked = select(*chosen.cte(sql_name("locked")).c)
+    return tuple_(*info.key_attributes).in_(locked) if len(keys) > 1 else info.key_attributes[0].in_(locked)
 
 
 def by_column(info: RowInfo[Any], values: Mapping[str, Any]) -> dict[Any, Any]:
@@ -317,7 +346,7 @@ def plain_keys(info: RowInfo[Any], keys: Sequence[Key]) -> Sequence[Any]:
     return [key[0] for key in keys] if len(info.primary_key) == 1 else keys
 
 
-def keep_keys(info: RowInfo[Any], names: Mapping[str, Any]) -> None:
+def keep_keys(info: RowInfo[Any], names: Collection[str]) -> None:
     """Refuse to write key columns, for the rows could not be told apart afterwards.
 
     Raises:
@@ -344,7 +373,7 @@ def versions_of(info: RowInfo[Any], ids: Sequence[Any], expected: Mapping[Any, A
     return [expected[pk] for pk in ids]
 
 
-def lock_strength(info: RowInfo[Any], names: Mapping[str, Any]) -> dict[str, bool]:
+def lock_strength(info: RowInfo[Any], names: Collection[str]) -> dict[str, bool]:
     """Give the lock for an update: it lets others refer to a row meanwhile, unless a unique column changes."""
     unique = {column for key in unique_keys_of(info.table) for column in key.columns}
     return {"key_share": unique.isdisjoint(info.columns[name] for name in names)}

@@ -62,7 +62,7 @@ def _statement(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], 
     statement = limited(update(info.row), *conditions).values(written)
     if call.dialect.name != "postgresql":
         return statement
-    return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)).is_not(None))
+    return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)))
 
 
 async def _count(call: Call[Any, Any], statement: Update, origin: Origin, guard: ColumnElement[bool] | None) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, Generic
@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Executable
 from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, StaleVersion
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
+from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.keys import Key, distinct_keys
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.collector import collector_paused
@@ -32,6 +33,8 @@ from rowsmith.operations.updates.statement import (
     plain_keys,
     versions_of,
 )
+
+NOTHING = Changes({})
 
 
 class BatchWriter(Generic[TRow, TData]):
@@ -66,48 +69,53 @@ class BatchWriter(Generic[TRow, TData]):
         through_orm = gate.mapped or len(self.call.db_sess.identity_map) > 0
         return Targets(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate)
 
-    async def update(self, target: Targets[TRow, TData], changes: Changes) -> BatchResult[TData, Any]:
+    async def hold(self, conditions: Sequence[ColumnElement[bool]]) -> None:
+        """Lock the rows in the order of their keys, and do nothing else; as hard as any write does."""
+        target = await self.targets(conditions)
+        if target.dialect.name == "postgresql":
+            await self._lock_each(target.keys_only(), {})
+
+    async def update(self, target: Targets[TRow, TData], *changes: Changes) -> BatchResult[TData, Any]:
         """Update the rows and report them.
 
         Args:
             target: which rows.
-            changes: what to write; where it is nothing, the rows are only read.
+            changes: what to write, by one statement each; where it is nothing, the rows are only read.
 
         Raises:
             StaleVersion, ScopeMismatch: nothing at all is written then.
         """
-        keep_keys(self.entity.info, changes.values)
-        if not changes.values:
+        steps = [step for change in changes if change.values for step in _steps(target, change)]
+        names = {name for change in changes for name in change.values}
+        keep_keys(self.entity.info, names)
+        if not steps:
             return await self._read(target)
-        return await (self._update_parts if self.entity.info.is_joined else self._update_rows)(target, changes)
-
-    async def _update_rows(self, target: Targets[TRow, TData], changes: Changes) -> BatchResult[TData, Any]:
-        verifies = self.call.limits.must_verify(changes.values, self.entity.info)
-        target = replace(target, guard=self.call.limits.guard(changes.values, self.entity.info))
-
-        def statement(places: Sequence[int], again: bool) -> Executable:
-            return target.part(places).update(changes.part(places), again=again)
+        if self.entity.info.is_joined:
+            (whole,) = changes
+            return await self._update_parts(target, whole)
+        verifies = self.call.limits.must_verify(names, self.entity.info)
+        target = replace(target, guard=self.call.limits.guard(names, self.entity.info))
+        unset = [place for change in changes if not change.values for place in change.places or ()]
 
         async def write() -> dict[Any, Any]:
-            chunks = target.chunks(len(changes.parameters))
-            async with self.call.savepoint() if target.versions or verifies else nullcontext():
-                done = await self._write(target, statement, chunks, changes.values)
+            async with self.call.savepoint() if target.versions or verifies or len(steps) > 1 else nullcontext():
+                written = await self._write(target, steps)
+                done = {**written, **await self._seen(target.part(unset))} if unset else written
                 await self._refuse_stale(target, done)
                 if verifies:
-                    await self.call.confirm(self._stored_keys(done))
+                    await self.call.confirm(self._stored_keys(written))
+            await keep_in_step(self.call, self._stored_keys(written), seen=True)
             return done
 
         async def refused() -> ScopeMismatch | None:
-            for places in target.chunks(len(changes.parameters)):
-                there = target.part(places).matched(changes.part(places))
-                if error := await refused_change(self.call, changes.values, there):
+            for step in steps:
+                there = target.part(step.places).matched(step.changes.part(step.places))
+                if error := await refused_change(self.call, step.changes.values, there):
                     return error
             return None
 
         with collector_paused():
-            done = await (scope_first(self.call, write, refused) if verifies else write())
-            await keep_in_step(self.call, self._stored_keys(done), seen=True)
-            return await self._report(done)
+            return await self._report(await (scope_first(self.call, write, refused) if verifies else write()))
 
     async def _update_parts(self, target: Targets[TRow, TData], changes: Changes) -> BatchResult[TData, Any]:
         """Update rows that are kept in several tables, and report them as they are afterwards."""
@@ -122,12 +130,8 @@ class BatchWriter(Generic[TRow, TData]):
     async def delete(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Remove the rows and report what they were."""
         before = await self._nested(target)
-
-        def statement(places: Sequence[int], again: bool) -> Executable:
-            return target.part(places).delete(again=again)
-
         with collector_paused():
-            done = await self._write(target, statement, target.chunks())
+            done = await self._write(target, [_Step(places) for places in target.chunks()])
             if self.entity.shape.is_row:
                 forget(self.call, self._keys_in(done))
             return await self._report(done, before)
@@ -144,67 +148,88 @@ class BatchWriter(Generic[TRow, TData]):
         return await present_keys(self.call, self.keys, target.conditions, lock=True)
 
     async def _read(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
-        """Report the rows as they are: for a patch with nothing set."""
-        found = await present_keys(self.call, self.keys, target.conditions)
+        """Report the rows as they are: for patches with nothing set."""
+        done = await self._seen(target)
+        await self._refuse_stale(target, done)
+        found = {key: done[plain] for key, plain in zip(self.keys, self.plain, strict=True) if plain in done}
+        return await self._report(done, found)
+
+    async def _seen(self, target: Targets[TRow, TData]) -> dict[Any, TData]:
+        """Give the rows that are there in the version expected, by key as the answers of writes are."""
+        found = await present_keys(self.call, target.keys, target.conditions)
+        seen = dict(zip(plain_keys(self.entity.info, list(found)), found.values(), strict=True))
         if not target.versions:
-            return await self._report(dict.fromkeys(plain_keys(self.entity.info, list(found))), found)
+            return seen
         expected = list[Key]()
         for places in target.chunks():
             expected += await self._keys(target.part(places))
-        done = dict.fromkeys(plain_keys(self.entity.info, expected))
-        await self._refuse_stale(target, done)
-        return await self._report(done, found)
+        return {key: seen[key] for key in plain_keys(self.entity.info, expected) if key in seen}
 
-    async def _write(
-        self,
-        target: Targets[TRow, TData],
-        statement: Callable[[Sequence[int], bool], Executable],
-        chunks: Iterable[Sequence[int]],
-        writes: Mapping[str, Any] | None = None,
-    ) -> dict[Any, Any]:
-        """Send the statement for every chunk and give data by key."""
-        origin = self.call.origin(deletes=writes is None, writes=writes)
-        done = dict[Any, Any]()
+    async def _write(self, target: Targets[TRow, TData], steps: Sequence[_Step]) -> dict[Any, Any]:
+        """Send the statement of every step and give data by key."""
+        done, lock = dict[Any, Any](), _lock(self.entity.info, steps)
 
-        async def send(places: Sequence[int], *, again: bool = False) -> None:
-            sent = statement(places, again)
-            records: Sequence[Sequence[Any]]
-            if target.keyed.through_orm:
-                records = (await self.call.execute_writing(sent, origin)).all()
-            else:
-                records = await fetch_records(self.call.db_sess, sent, origin)
-            if target.guard is not None and writes is not None and not all(map(itemgetter(-1), records)):
-                raise await self.call.left()
-            data = target.keyed.data(records)
-            if len(data) < len(records):
-                await self.call.refuse_twins(written=True)
-            done.update(await self._by_given(data))
-
-        for places in chunks:
-            await send(places)
-        if len(done) < len(self.keys) and (left := await self._left(target, done, writes)):
+        await self._lock_all(target, steps, lock)
+        for step in steps:
+            done |= await self._send(target, step, step.places)
+        sought = [place for step in steps for place in step.places]
+        if len(done) < len(sought) and (left := await self._left(target, sought, done, lock)):
             # A row that another transaction changed while we waited for its lock is ours now, but in a version that
             # the statement's snapshot did not see. The next one's does. What it does not reach a trigger refuses.
-            await send(left, again=True)
-            if refused := [place for place in left if self.plain[place] not in done]:
+            for step in steps:
+                if here := [place for place in step.places if place in left]:
+                    done |= await self._send(target, step, here, again=True)
+            if refused := sorted(place for place in left if self.plain[place] not in done):
                 await give_up(self.call.db_sess)
                 raise RefusedByTrigger.at(refused[0], "row")
         return done
 
+    async def _send(
+        self, target: Targets[TRow, TData], step: _Step, places: Sequence[int], *, again: bool = False
+    ) -> dict[Any, Any]:
+        sent = step.statement(target.part(places), places, again=again)
+        origin = self.call.origin(deletes=step.removes, writes=None if step.removes else step.changes.values)
+        records: Sequence[Sequence[Any]]
+        if target.keyed.through_orm:
+            records = (await self.call.execute_writing(sent, origin)).all()
+        else:
+            records = await fetch_records(self.call.db_sess, sent, origin)
+        if target.guard is not None and not step.removes and not all(map(itemgetter(-1), records)):
+            raise await self.call.left()
+        data = target.keyed.data(records)
+        if len(data) < len(records):
+            await self.call.refuse_twins(written=True)
+        return await self._by_given(data)
+
+    async def _lock_all(self, target: Targets[TRow, TData], steps: Sequence[_Step], lock: Mapping[str, Any]) -> None:
+        """Lock the rows of several statements in the order of their keys, which each by itself would not keep."""
+        if len(steps) <= 1 or target.dialect.name != "postgresql":
+            return
+        await self._lock_each(target.part(sorted(place for step in steps for place in step.places)).keys_only(), lock)
+
+    async def _lock_each(self, target: Targets[TRow, TData], lock: Mapping[str, Any]) -> None:
+        info = self.entity.info
+        for places in target.chunks():
+            part = target.part(places)
+            in_order = part.select_keys(any_version=True).order_by(*info.key_attributes)
+            await self.call.execute(
+                in_order.with_for_update(of=info.tables, **lock) if info.is_joined else part.lock(lock)
+            )
+
     async def _left(
-        self, target: Targets[TRow, TData], done: Mapping[Any, Any], writes: Mapping[str, Any] | None
-    ) -> list[int]:
+        self, target: Targets[TRow, TData], sought: Sequence[int], done: Mapping[Any, Any], lock: Mapping[str, Any]
+    ) -> set[int]:
         """Give the places of rows that were not reached and are there all the same, locked from now on.
 
         Those that others have locked since are left out: to wait out of key order could be a deadlock.
         """
-        lock = {} if writes is None else lock_strength(self.entity.info, writes)
-        rest, found = target.part(self._places_not_in(done)), set[Any]()
+        missed = sorted(place for place in sought if self.plain[place] not in done)
+        rest, found = target.part(missed), set[Any]()
         for places in rest.chunks():
             there = rest.part(places)
             locked = there.select_keys().with_for_update(of=self.entity.info.tables, skip_locked=True, **lock)
             found.update(plain_keys(self.entity.info, await self._keys(there, locked)))
-        return [place for place in self._places_not_in(done) if self.plain[place] in found]
+        return {place for place in missed if self.plain[place] in found}
 
     async def _refuse_stale(self, target: Targets[TRow, TData], done: Mapping[Any, Any]) -> None:
         """Tell rows that are there in another version from absent ones."""
@@ -273,3 +298,31 @@ class BatchWriter(Generic[TRow, TData]):
 
     def _places_not_in(self, done: Mapping[Any, Any]) -> list[int]:
         return [place for place, plain in enumerate(self.plain) if plain not in done]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One statement of a batch: the places of its rows among the keys, and what it writes; nothing removes them."""
+
+    places: Sequence[int]
+    changes: Changes = NOTHING
+
+    @property
+    def removes(self) -> bool:
+        return self.changes is NOTHING
+
+    def statement(self, target: Targets[Any, Any], places: Sequence[int], *, again: bool) -> Executable:
+        """Give the statement for some of its rows, which ``target`` has."""
+        if self.removes:
+            return target.delete(again=again)
+        return target.update(self.changes.part(places), again=again)
+
+
+def _steps(target: Targets[Any, Any], changes: Changes) -> list[_Step]:
+    return [_Step(places, changes) for places in target.chunks(len(changes.parameters), changes.places)]
+
+
+def _lock(info: RowInfo[Any], steps: Sequence[_Step]) -> Mapping[str, Any]:
+    if any(step.removes for step in steps):
+        return {}
+    return lock_strength(info, {name for step in steps for name in step.changes.values})

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Connection, literal_column
+from sqlalchemy import (
+    CTE,
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    func,
+    literal_column,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from rowsmith.conditions import conjunction
+from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue
 from rowsmith.execution.apart import apart
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.target import insertable
-from rowsmith.operations.arrays.keys import Key, keep_hashable, keep_tellable
-from rowsmith.operations.arrays.unnest import Unnested
+from rowsmith.names import sql_name
+from rowsmith.operations.arrays.keys import Key, columns_condition, keep_hashable, keep_tellable, key_name
+from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.defaults import Context, contextual, contextual_updates, counts_versions
 from rowsmith.operations.conflict import ConflictKey
 from rowsmith.operations.rebinding import rebound
+from rowsmith.operations.updates.statement import lock_strength
 from rowsmith.operations.updates.version import next_version
 
 OLD_ROW_VERSION = (18,)
@@ -49,14 +64,76 @@ class UpsertStatement:
     connection: Connection
 
     def from_arrays(self, source: Unnested, block: Block, dialect: Dialect) -> Any:
-        """Give PostgreSQL's statement for many rows, in the order of their keys, so that batches cannot deadlock.
+        """Give PostgreSQL's statement for many rows, in their order.
 
         The last expression that comes back says whether the row is new.
         """
-        names = [self.info.columns[name].key for name in source.names]
-        rows = source.select().order_by(None).order_by(*(source[name] for name in self.key.names))
-        statement = postgresql.insert(self.info.table).from_select(names, rows, include_defaults=True)
+        statement = self._inserting(source.names, source.select())
         return self._resolved(statement, block).returning(*self._back(), _is_new(self.info, dialect))
+
+    def in_steps(self, source: Unnested, block: Block, dialect: Dialect) -> Any:
+        """Give PostgreSQL's statement that does all in an order in which nobody waits in a circle.
+
+        New rows are inserted in their order. Then the rows that were there are locked in the order of their primary
+        keys, and then changed. What came or went meanwhile is left out. It gives what :meth:`from_arrays` does.
+        """
+        given = self._given(source).cte(sql_name("given"))
+        values, there = (
+            [given.c[sql_name(f"value_{number}")] for number in range(len(source.names))],
+            given.c[key_name(0)].is_not(None),
+        )
+        new = limited(select(*values), ~there).order_by(given.c[PLACE])
+        inserting = replace(self, update=False)._resolved(self._inserting(source.names, new), block)
+        made = inserting.returning(*self._back(), true().label(sql_name("is_new"))).cte(sql_name("made"))
+        locked = self._locked(given, there, made).cte(sql_name("locked"))
+        keys = [given.c[sql_name(f"value_{source.names.index(name)}")] for name in self.key.names]
+        # That it be TRUE has the database look into a hash table, however many it takes them to be.
+        here = tuple_(*keys).in_(select(*locked.c)).is_(true())
+        changing = self._resolved(self._inserting(source.names, limited(select(*values), here)), block)
+        new_too = _is_new(self.info, dialect).label(sql_name("is_new"))
+        changed = changing.returning(*self._back(), new_too).cte(sql_name("changed"))
+        return union_all(select(*made.c), select(*changed.c))
+
+    def _inserting(self, names: Sequence[str], rows: Select[Any]) -> Any:
+        columns = [self.info.columns[name].key for name in names]
+        return postgresql.insert(self.info.table).from_select(columns, rows, include_defaults=True)
+
+    def _given(self, source: Unnested) -> Select[Any]:
+        """Give the SELECT of what is sent, beside it the primary key of the row that is there: each looked up alone."""
+        same = [self.info.columns[name] == source[name] for name in self.key.names]
+        keys = [column.label(key_name(number)) for number, column in enumerate(self.info.key_columns)]
+        there = limited(select(*keys), *same, *self._predicate).correlate(source.table).offset(literal_column("0"))
+        found = there.lateral(sql_name("found"))
+        values = [source[name].label(sql_name(f"value_{number}")) for number, name in enumerate(source.names)]
+        return select(*values, source.place.label(PLACE), *found.c).select_from(source.table.outerjoin(found, true()))
+
+    def _locked(self, given: CTE, there: ColumnElement[bool], made: CTE) -> Select[Any]:
+        """Give the SELECT that locks the rows that are there, once all new ones are made."""
+        keys = [given.c[key_name(number)] for number in range(len(self.info.primary_key))]
+        all_made = select(func.count()).select_from(made).scalar_subquery() >= 0
+        ordered = limited(select(*keys), there, all_made).order_by(*keys).subquery(sql_name("ordered"))
+        same = [column == ordered.c[key_name(number)] for number, column in enumerate(self.info.key_columns)]
+        row = limited(select(*(self.info.columns[name] for name in self.key.names)), *same).correlate(ordered)
+        locking = row.with_for_update(**self._strength).lateral(sql_name("found"))
+        return select(*locking.c).select_from(ordered.join(locking, true()))
+
+    @property
+    def _predicate(self) -> list[ColumnElement[bool]]:
+        return [] if self.key.where is None else [apart(self.key.where)]
+
+    @property
+    def _strength(self) -> dict[str, Any]:
+        return {**lock_strength(self.info, self._written)}
+
+    @property
+    def _written(self) -> list[str]:
+        return [name for name in self.given if name not in self.info.primary_key]
+
+    def lock(self, keys: Sequence[Key], dialect: Dialect) -> Select[Any]:
+        """Give PostgreSQL's SELECT that locks the rows with these keys, in the order of their primary keys."""
+        these = columns_condition([self.info.columns[name] for name in self.key.names], keys, dialect)
+        there = limited(select(*self.info.key_columns), these, *self._predicate).order_by(*self.info.key_columns)
+        return there.with_for_update(**self._strength)
 
     def from_values(self, block: Block, dialect: Dialect) -> Any:
         """Give the statement for a few rows, each value bound by itself.
@@ -121,11 +198,10 @@ class UpsertStatement:
     def _changes(self, excluded: Any, block: Block) -> dict[Any, Any]:
         """Give what is written into a row that is there. The primary key stays: other rows may point at it."""
         columns = self.info.columns
-        written = [name for name in self.given if name not in self.info.primary_key]
-        changes: dict[Any, Any] = {columns[name]: excluded[columns[name].key] for name in written}
+        changes: dict[Any, Any] = {columns[name]: excluded[columns[name].key] for name in self._written}
         for name, column in columns.items():
             update: Any = column.onupdate
-            if update is None or name in written:
+            if update is None or name in self._written:
                 continue
             changes[column] = update.arg(self._context(name, block)) if update.is_callable else update.arg
         if counts_versions(self.info):
@@ -180,42 +256,71 @@ def conflict_keys(info: RowInfo[object], key: ConflictKey, block: Block) -> list
     Raises:
         InvalidValue: a part of it is missing or NULL, which equals nothing; or two rows have the same key.
     """
+    faults = key_faults(info, key, block)
+    if faults:
+        raise faults[min(faults)]
+    return _keys(key, block)
+
+
+def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[int, InvalidValue]:
+    """Give the errors of rows that have no key of their own, by their places in the input."""
     keep_tellable(info, (*info.primary_key, *key.names))
+    faults = dict[int, InvalidValue]()
     for name in key.names:
-        _refuse_keyless(info, name, block)
-    keys = list(zip(*(_hashable(name, block) for name in key.names), strict=True))
-    if len(set(keys)) != len(keys):
-        refuse_twice(keys)
-    return keys
+        where = f"{info.row.__name__}.{name} is part of the key that the upsert goes by"
+        if name not in block.columns:
+            error = InvalidValue(f"{where}: give it, or name another key with Conflict(columns=[...])")
+            return dict.fromkeys(block.places, error)
+        if type(None) in block.types[name]:
+            for place in _places_without(block, name):
+                words = f"the spec at index {place}: {where}: NULL equals no other NULL, so create the row instead"
+                faults.setdefault(place, InvalidValue(words))
+        if not block.types[name] <= _PLAIN:
+            faults = {**_unhashable(block, name), **faults}
+    if any(place in faults for place in block.places):
+        block = block.chosen([row for row, place in enumerate(block.places) if place not in faults])
+    keys = _keys(key, block)
+    return faults if len(set(keys)) == len(keys) else {**_twice(keys, block.places), **faults}
 
 
 _PLAIN = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal}
 
 
-def _hashable(name: str, block: Block) -> Sequence[Any]:
+def _keys(key: ConflictKey, block: Block) -> list[Key]:
+    return list(zip(*(_hashable(block, name) for name in key.names), strict=True))
+
+
+def _hashable(block: Block, name: str) -> Sequence[Any]:
     """Give the values of a part of the key so that they can be told from each other."""
-    values, kinds = block.columns[name], block.types[name]
-    if not kinds.isdisjoint({bytearray, memoryview}):
-        return list(map(bytes, values))
-    for place, value in enumerate(values) if not kinds <= _PLAIN else ():
-        keep_hashable((value,), "spec", place)
-    return values
+    is_mutable = not block.types[name].isdisjoint({bytearray, memoryview})
+    return list(map(bytes, block.columns[name])) if is_mutable else block.columns[name]
 
 
-def _refuse_keyless(info: RowInfo[object], name: str, block: Block) -> None:
-    where = f"{info.row.__name__}.{name} is part of the key that the upsert goes by"
-    if name not in block.columns:
-        raise InvalidValue(f"{where}: give it, or name another key with Conflict(columns=[...])")
-    if type(None) in block.types[name]:
-        index = list(block.columns[name]).index(None)
-        raise InvalidValue(f"the spec at index {index}: {where}: NULL equals no other NULL, so create the row instead")
+def _unhashable(block: Block, name: str) -> dict[int, InvalidValue]:
+    faults = dict[int, InvalidValue]()
+    for place, value in zip(block.places, _hashable(block, name), strict=True):
+        try:
+            keep_hashable((value,), "spec", place)
+        except InvalidValue as exc:
+            faults[place] = exc
+    return faults
+
+
+def _places_without(block: Block, name: str) -> list[int]:
+    return [place for place, value in zip(block.places, block.columns[name], strict=True) if value is None]
 
 
 def refuse_twice(keys: Sequence[Key]) -> None:
     """Refuse keys of which two are the same."""
-    first: dict[Key, int] = {}
-    for index, key in enumerate(keys):
-        if first.setdefault(key, index) != index:
-            raise InvalidValue(
-                f"the spec at index {index} has the key of the one at index {first[key]}: give each key once"
-            )
+    faults = _twice(keys, range(len(keys)))
+    if faults:
+        raise faults[min(faults)]
+
+
+def _twice(keys: Sequence[Key], places: Sequence[int]) -> dict[int, InvalidValue]:
+    first, faults = dict[Key, int](), dict[int, InvalidValue]()
+    for place, key in sorted(zip(places, keys, strict=True), key=itemgetter(0)):
+        if first.setdefault(key, place) != place:
+            words = f"the spec at index {place} has the key of the one at index {first[key]}: give each key once"
+            faults[place] = InvalidValue(words)
+    return faults

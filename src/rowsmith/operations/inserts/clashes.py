@@ -1,0 +1,62 @@
+"""The order in which new rows are inserted, so that batches that clash wait for each other and do not deadlock. Pure.
+
+An INSERT waits for another transaction that has inserted a row with the same unique key. Two batches that both insert
+the keys 1 and 2 must do so in the same order, then; what orders them is the key over which they clash. Rows that can
+clash over several keys at once have no order that serves them all: they are put into that of the key that the class
+declares as its ``conflict``, without it the primary key, and where a spec leaves that out, the table's next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from rowsmith.mapping import Spec
+from rowsmith.operations.arrays.keys import Key, places_in_order
+from rowsmith.operations.blocks.block import Block, SpecReader
+from rowsmith.operations.entity import Entity
+from rowsmith.scope import Limits
+
+
+def clash_key(entity: Entity[Any, Any], given: Collection[str]) -> tuple[str, ...] | None:
+    """Give the unique key over which rows clash whose specs give these attributes; None where the server makes all."""
+    return next((names for names in entity.unique_keys if set(names) <= set(given)), None)
+
+
+def clash_order(entity: Entity[Any, Any], reader: SpecReader, specs: Sequence[Spec[Any]]) -> Sequence[int] | None:
+    """Give the places of specs that set the same fields, in the order of their key; None where they are in it."""
+    fields, fixed = type(specs[0]).__rowsmith_fields__, {*reader.limits.stamps, *entity.info.discriminator}
+    names = clash_key(entity, {*fields, *fixed, *reader.given_too})
+    if names is None:
+        return None
+    columns = [
+        reader.given_too[name] if name in reader.given_too else list(map(attrgetter(name), specs))
+        for name in names
+        if name in fields or name in reader.given_too
+    ]
+    order = places_in_order(list(zip(*columns, strict=True))) if columns else range(0)
+    return None if isinstance(order, range) else order
+
+
+def in_clash_order(entity: Entity[Any, Any], limits: Limits, parts: Sequence[Block]) -> list[Block]:
+    """Give rows in the order of their key: as many blocks as it takes, each of which one statement inserts."""
+    fixed = {*limits.stamps, *entity.info.discriminator}
+    keys = [clash_key(entity, part.given | fixed) for part in parts]
+    names = next((key for key in keys if key is not None), None)
+    if names is None:
+        return list(parts)
+    keyed, others = list[Block](), list[Block]()
+    for part in parts:
+        (keyed if set(names) <= part.given | fixed else others).append(part)
+    rows = [(part, row) for part in keyed for row in range(part.size)]
+    order = places_in_order([key for part in keyed for key in _keys_of(part, names)])
+    runs = groupby((rows[place] for place in order), key=lambda item: id(item[0]))
+    chosen = [list(run) for _, run in runs]
+    ordered = [run[0][0].chosen([row for _, row in run]) for run in chosen]
+    return [*ordered, *others]
+
+
+def _keys_of(part: Block, names: Sequence[str]) -> list[Key]:
+    return list(zip(*(part.columns[name] for name in names), strict=True))
