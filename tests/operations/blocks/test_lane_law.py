@@ -5,6 +5,8 @@ On random rows of every type of column, whatever hangs on the session.
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -214,6 +216,9 @@ ASTRAY = {
     "macaddr8-postgresql": [(1, None), (2, "08:00:2b:01:02:03:04:05")],
     "money-postgresql": [(1, "$1.50"), (2, None)],
     "bit-postgresql": [(1, "0101"), (2, "01011")],
+    "numrange-postgresql": [(255, Range(-1, 3)), (3679, [math.nan]), (7, (1, 2))],
+    "timestamptz-postgresql": [(1, dt.datetime(2024, 4, 30, tzinfo=dt.UTC, fold=1))],
+    "timestamp-postgresql": [(1, None), (2, dt.datetime(2024, 10, 27, 2, 30, fold=1))],
     "tags-postgresql": [(300, []), (-159, [Range(1, 2)]), (-109, None)],
 }
 

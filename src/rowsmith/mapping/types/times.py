@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import types as sqltypes
@@ -27,6 +27,7 @@ from rowsmith.mapping.types.column_type import (
 )
 
 _ZONE: Final = attrgetter("tzinfo")
+_FOLD: Final = attrgetter("fold")
 _ENDS: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, dt.datetime.min, dt.datetime.max})  # noqa: DTZ901
 """What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all."""
 
@@ -74,12 +75,16 @@ def _check_local(value: Any) -> str | None:
 
 
 def _datetimes(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
-    """PostgreSQL keeps the point in time and gives it in UTC."""
+    """PostgreSQL keeps the point in time and gives it in UTC; not which of two alike by the clock it was."""
     present = values if NONE not in types else [value for value in values if value is not None]
     zones = set(map(_ZONE, present))
-    if zones <= {dt.UTC} or zones == {None}:
+    if (zones <= {dt.UTC} or zones == {None}) and not any(map(_FOLD, present)):
         return values
-    return [None if value is None else cast("dt.datetime", value).astimezone(dt.UTC) for value in values]
+    return [None if value is None else _as_kept(value) for value in values]
+
+
+def _as_kept(value: dt.datetime) -> dt.datetime:
+    return (value if value.tzinfo is None else value.astimezone(dt.UTC)).replace(fold=0)
 
 
 def _zoned(python: type[Any], timezone: bool) -> InCursor:

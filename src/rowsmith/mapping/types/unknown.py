@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from rowsmith.mapping.types.column_type import (
@@ -19,6 +20,7 @@ from rowsmith.mapping.types.column_type import (
     Quick,
     Row,
     Travel,
+    always,
     anything,
     is_number,
 )
@@ -76,12 +78,21 @@ def _member(declared: TypeEngine[Any]) -> ColumnType:
     return replace(unknown(declared), travel=Travel.MEMBERS)
 
 
+def _range(declared: TypeEngine[Any]) -> ColumnType:
+    return replace(_member(declared), check=_check_range, quick=Quick(Range, always))
+
+
+def _check_range(value: Any) -> str | None:
+    # Which asyncpg takes for the two ends where it stands alone, and for an array where it is one's member.
+    return "holds ranges: give a Range, not a list of its ends" if isinstance(value, (list, tuple)) else None
+
+
 ROWS: Final[tuple[Row, ...]] = (
     (AsStored, _as_stored),
     (TypeDecorator, _decorated),
     (postgresql.INET, _member),
     (postgresql.CIDR, _member),
     (postgresql.MACADDR, _member),
-    (postgresql.ranges.AbstractSingleRange, _member),
+    (postgresql.ranges.AbstractSingleRange, _range),
 )
 """Not multiranges and composites: asyncpg would take what can be walked through for an array in the array."""
