@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    ColumnElement,
     Constraint,
     ForeignKeyConstraint,
     Index,
@@ -220,6 +221,14 @@ def is_over_columns(index: Index) -> bool:
     return all(isinstance(_undirected(expression), Column) for expression in index.expressions)
 
 
+def predicate_of(key: UniqueKey) -> ColumnElement[bool] | None:
+    """Give what must hold of a row that PostgreSQL has in the index; None where it has all of them."""
+    where: ColumnElement[bool] | None = (
+        key.dialect_options["postgresql"].get("where") if isinstance(key, Index) else None
+    )
+    return where
+
+
 def _undirected(expression: Any) -> Any:
     if not isinstance(expression, UnaryExpression):
         return expression
@@ -232,7 +241,7 @@ _DIRECTIONS = (operators.asc_op, operators.desc_op, operators.nulls_first_op, op
 
 def _is_of_columns(index: Index) -> bool:
     """Say whether an index covers all rows, and nothing but columns."""
-    return is_over_columns(index) and index.dialect_options["postgresql"].get("where") is None
+    return is_over_columns(index) and predicate_of(index) is None
 
 
 def _first(items: Iterable[T]) -> T | None:

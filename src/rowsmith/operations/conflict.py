@@ -14,7 +14,7 @@ from sqlalchemy.sql.elements import BindParameter
 from rowsmith.conditions import Condition, resolve
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping import RowInfo, nearest
-from rowsmith.mapping.constraints import UniqueKey, is_over_columns, name_of, names_of, unique_keys_of
+from rowsmith.mapping.constraints import UniqueKey, is_over_columns, name_of, names_of, predicate_of, unique_keys_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Conflict:
         """Give the key in terms of a row.
 
         Raises:
-            MappingError: it names columns and a constraint, no column of the row, or no constraint of its table.
+            MappingError: it names columns and a constraint, no column of the row, no constraint of its table, or
+                columns over which the mapping has no unique key.
         """
         self._check_kinds()
         if self.columns and self.constraint is not None:
@@ -56,7 +57,7 @@ class Conflict:
             if not info.has(attribute):
                 raise MappingError(f"Conflict names {attribute}, no column of {info.row.__name__}")
         names = tuple(attribute.key for attribute in self.columns) or info.primary_key
-        return _immediate(info, ConflictKey(names, where))
+        return _immediate(info, _kept_apart(info, ConflictKey(names, where)))
 
     def _check_kinds(self) -> None:
         columns: Any = self.columns
@@ -105,9 +106,27 @@ def _by_name(info: RowInfo[object], name: str, where: ColumnElement[bool] | None
     names = {column.name: attribute for attribute, column in info.columns.items()}
     if unmapped := [column.name for column in found.columns if column.name not in names]:
         raise MappingError(f"Conflict names {name!r}, over {unmapped[0]}, no attribute of {info.row.__name__}")
-    predicate = found.dialect_options["postgresql"].get("where") if isinstance(found, Index) else None
-    key = ConflictKey(tuple(names[column.name] for column in found.columns), where if where is not None else predicate)
+    predicate = predicate_of(found) if where is None else where
+    key = ConflictKey(tuple(names[column.name] for column in found.columns), predicate)
     return _immediate(info, key)
+
+
+def _kept_apart(info: RowInfo[object], key: ConflictKey) -> ConflictKey:
+    """Refuse columns that no unique key covers: the database would have none to go by."""
+    columns = {info.columns[name] for name in key.names}
+    over = [key for key in unique_keys_of(info.table) if set(key.columns) == columns and _is_plain(key)]
+    if not over:
+        table = info.table.name
+        raise MappingError(
+            f"Conflict goes by ({', '.join(key.names)}), over which {table} has no unique key that the mapping knows: "
+            "declare a UniqueConstraint or a unique Index over just these columns, or name another key"
+        )
+    if key.where is None and all(predicate_of(item) is not None for item in over):
+        raise MappingError(
+            f"Conflict goes by ({', '.join(key.names)}), and {name_of(over[0])} holds for some of the rows: give its "
+            "predicate, Conflict(columns=[...], where=...), or its name, Conflict(constraint=...)"
+        )
+    return key
 
 
 def _immediate(info: RowInfo[object], key: ConflictKey) -> ConflictKey:
@@ -120,6 +139,10 @@ def _immediate(info: RowInfo[object], key: ConflictKey) -> ConflictKey:
             "name another key with Conflict(...), or declare it without deferrable"
         )
     return key
+
+
+def _is_plain(item: UniqueKey) -> bool:
+    return not isinstance(item, Index) or is_over_columns(item)
 
 
 def _is_deferrable(item: UniqueKey) -> bool:

@@ -219,6 +219,9 @@ def test_a_key_that_is_none_fails_when_it_is_declared() -> None:
     for conflict, words in (
         (Conflict(constraint="uq_item"), "did you mean 'uq_items'"),
         (Conflict(columns=[ItemRow.name], constraint="uq_items"), "not both"),
+        (Conflict(columns=[ItemRow.name]), r"goes by \(name\), over which items has no unique key"),
+        (Conflict(columns=[ItemRow.id, ItemRow.name]), "no unique key"),
+        (Conflict(columns=[ItemRow.slug]), r"some of the rows: give its predicate, Conflict\(columns=.*where="),
     ):
         with pytest.raises(MappingError, match=words):
             BatchUpserter(ItemRow, conflict=conflict)
