@@ -301,8 +301,7 @@ async def test_whatever_an_application_raises_is_one_items_fault(
         weights = Weights(db)
         await weights.batch_create([WeightCreate(n, "old") for n in (-4, -3, -2, -1)])
         monkeypatch.setattr(Raising, "error", error)
-        places = PLACES[::2] if isinstance(error, TimeoutError) else PLACES
-        for name, result in (await partials(weights, places)).items():
+        for name, result in (await partials(weights, PLACES)).items():
             assert [(item.index, item.error is error) for item in result.failed] == [(2, True)], name
             assert [item.index for item in result.succeeded] == [0, 1, 3], name
         async with db.begin_session() as db_sess:
@@ -366,14 +365,3 @@ async def test_pydantics_complaint_is_its_makers(any_tables: WithTables) -> None
                     await call
                 assert type(caught.value) is expected
             assert await rows.count() == 1
-
-
-async def test_a_time_out_where_sqlalchemy_calls_ends_a_batch(
-    any_tables: WithTables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SQLAlchemy gives the connection up, so no item can be written on it any more; the error passes as it is."""
-    async with any_tables(WeightRow) as db:
-        monkeypatch.setattr(Raising, "error", TimeoutError("mine"))
-        with pytest.raises(TimeoutError, match="mine"):
-            await partials(Weights(db), ["default"])
-        assert await Weights(db).count() == 0

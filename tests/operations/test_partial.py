@@ -26,6 +26,9 @@ from rowsmith import (
     ScopeMismatch,
     Spec,
 )
+from rowsmith.operations import make_entity
+from rowsmith.operations.call import Call
+from rowsmith.operations.partial import Diagnosis, run_partial
 from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import DomainScope, GroupCreate, GroupData, GroupNameTaken, GroupRow, groups_in, stored
@@ -68,6 +71,28 @@ class BookCreate(Spec[BookRow]):
     title: str | None
     pages: int = 1
     shelf_id: int | None = None
+
+
+class PageRow(Base):
+    """A page, which may lead to another one, and a number that somebody hands out."""
+
+    __tablename__ = "linked_pages"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    next_id: Mapped[int | None] = mapped_column(sa.ForeignKey("linked_pages.id"))
+    number: Mapped[int] = mapped_column(default=lambda: NUMBERS.pop())
+
+
+NUMBERS = list[int]()
+
+
+@dataclass(frozen=True)
+class PageCreate(Spec[PageRow]):
+    id: int
+    next_id: int | None = None
+
+
+class Pages(Repository[PageRow, PageRow, int]):
+    pass
 
 
 class Books(Repository[BookRow, Book, int]):
@@ -129,6 +154,26 @@ async def test_each_item_has_the_outcome_it_would_have_alone(
         await example.rollback()
 
 
+async def test_all_tries_go_through_the_items_in_their_order(db_sess: AsyncSession) -> None:
+    """A suspect comes in its turn, for rows are locked and inserted in that order; so do halves."""
+    kept = list[int]()
+
+    async def attempt(part: Sequence[int], first: int) -> list[int]:
+        if len(part) > 1 and {3, 7} & set(part):
+            raise InvalidValue
+        if part == [7]:
+            raise InvalidValue("seven")
+        kept.extend(part)
+        return list(part)
+
+    async def diagnose(error: Exception, part: Sequence[int]) -> Diagnosis:
+        return Diagnosis(frozenset({part.index(5)}), frozenset({part.index(3)})) if 5 in part else Diagnosis()
+
+    result = await run_partial(Call(make_entity(BookRow), "batch_create", db_sess), range(10), attempt, diagnose)
+    assert kept == result.data == [0, 1, 2, 3, 4, 6, 8, 9]
+    assert [item.index for item in result.failed] == [5, 7]
+
+
 async def test_the_errors_name_the_items_and_no_values(any_tables: WithTables) -> None:
     """A failure has its own index in its message, and the domain's own error for its constraint."""
     async with groups_in(any_tables) as groups:
@@ -151,6 +196,32 @@ async def test_the_errors_name_the_items_and_no_values(any_tables: WithTables) -
         assert codes == [
             f"group_batch_create_partial_{detail}" for detail in ("already_exists", "invalid_value", "scope_mismatch")
         ]
+
+
+async def test_rows_of_one_batch_may_refer_to_each_other(any_tables: WithTables) -> None:
+    """Those that refer to nothing, or to what failed, fail; the others stay together."""
+    async with any_tables(PageRow) as db:
+        NUMBERS[:] = range(99)
+        specs = [PageCreate(1, 4), PageCreate(2, 99), PageCreate(3, 2), PageCreate(4, 5), PageCreate(5)]
+        result = await Pages(db).batch_create_partial(specs)
+        assert [item.index for item in result.succeeded] == [0, 3, 4]
+        assert [(item.index, type(item.error)) for item in result.failed] == [
+            (1, ReferenceNotFound),
+            (2, ReferenceNotFound),
+        ]
+
+
+@pytest.mark.parametrize("verb", ["batch_create_partial", "batch_upsert_partial"])
+async def test_a_default_that_has_no_more_to_give_fails_its_item(any_tables: WithTables, verb: str) -> None:
+    """Whichever call of it that is: it is no reason for the others to be lost."""
+    async with any_tables(PageRow) as db:
+        for left in range(8):
+            NUMBERS[:] = range(left)
+            pages = Pages(db)
+            result = await getattr(pages, verb)([PageCreate(10 * left + place) for place in range(2)])
+            assert len(result.succeeded) + len(result.failed) == 2
+            assert all(type(item.error) is IndexError for item in result.failed)
+        assert await pages.count() > 0
 
 
 async def test_nothing_and_nothing_good(any_tables: WithTables) -> None:

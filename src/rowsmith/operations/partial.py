@@ -2,13 +2,16 @@
 
 A savepoint for each row would cost forty times the batch. So the batch is tried whole inside one savepoint. If that
 fails, a diagnosis may name culprits from the constraint in the error (one query); the others are tried again without
-them. Where there is no diagnosis the batch is cut in halves, until each culprit stands alone with its own error.
+them. Where there is no diagnosis the batch is cut in halves, until each culprit stands alone with its own error. All
+tries go through the items in one order, that in which a whole batch would lock and insert their rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Generic, cast
 
 from typing_extensions import TypeVar
@@ -40,6 +43,7 @@ from rowsmith.operations.results import BatchResult, Failure, PartialResult, Suc
 
 TItem = TypeVar("TItem")
 TData = TypeVar("TData", default=Any)
+TTried = TypeVar("TTried")
 
 OWN_FAULTS = (ConstraintViolation, EntityNotFound, InvalidValue, ScopeMismatch, StaleVersion)
 """Errors of rowsmith's that can be the fault of a single item."""
@@ -62,7 +66,10 @@ too: it says that a class is declared or used wrongly, so the program is at faul
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Which items an error is due to: ``certain`` ones would fail with it again, ``suspects`` are tried alone."""
+    """Which items an error is due to: ``certain`` ones would fail with it again, ``suspects`` are tried alone.
+
+    All are tried again in the order of the batch, in which they lock and insert: a suspect comes in its turn.
+    """
 
     certain: frozenset[int] = frozenset()
     suspects: frozenset[int] = frozenset()
@@ -137,29 +144,24 @@ class _Culprits(Generic[TItem, TData]):
 
     async def _try(self, indexes: Sequence[int]) -> Exception | None:
         """Write these items in a savepoint; gives the error if that is the fault of one of them."""
-        try:
-            async with self.call.savepoint():
-                data = await self.attempt([self.items[index] for index in indexes], indexes[0])
-        except Exception as exc:
-            # SQLAlchemy takes a TimeoutError out of a default that it calls for the connection's, and gives that up.
-            is_lost = any(connection.invalidated for connection in connections_of(self.call.db_sess))
-            if is_lost or not is_own_fault(exc, self.call.entity):
-                raise
-            return exc
+        items = [self.items[index] for index in indexes]
+        data = await tried(self.call, lambda: self.attempt(items, indexes[0]))
+        if isinstance(data, Exception):
+            return data
         self.outcomes.update(zip(indexes, data, strict=True))
         return None
 
     async def _groups(self, error: Exception, indexes: Sequence[int]) -> list[Sequence[int]]:
-        """Give what is to be tried next: all without the culprits, then each suspect; without a diagnosis, halves."""
+        """Give what is to be tried next, in the same order: all but the certain; without a diagnosis, halves."""
         items = [self.items[index] for index in indexes]
         found = Diagnosis() if self.diagnose is None else await self.diagnose(error, items)
-        culprits = found.certain | found.suspects
-        if not culprits:
+        if not found.certain | found.suspects:
             middle = len(indexes) // 2
             return [indexes[:middle], indexes[middle:]]
         self.outcomes.update((indexes[place], error) for place in found.certain)
-        rest = [index for place, index in enumerate(indexes) if place not in culprits]
-        return [rest, *([indexes[place]] for place in sorted(found.suspects))]
+        left = [place for place in range(len(indexes)) if place not in found.certain]
+        suspects = groupby(left, key=lambda place: place if place in found.suspects else None)
+        return [[indexes[place] for place in group] for _, group in suspects]
 
     def result(self) -> PartialResult[TData]:
         """Give what became of every item, in input order."""
@@ -172,6 +174,38 @@ class _Culprits(Generic[TItem, TData]):
             else:
                 succeeded.append(Success(index, outcome))
         return PartialResult(succeeded, failed)
+
+
+async def tried(call: Call[object, object], work: Callable[[], Awaitable[TTried]]) -> TTried | Exception:
+    """Do some work in a savepoint; gives its error if that can be the fault of a single item, and undoes it then."""
+    try:
+        async with call.savepoint():
+            return await work()
+    except Exception as exc:
+        # SQLAlchemy takes a TimeoutError out of what it calls for the connection's, and gives that up.
+        is_lost = any(connection.invalidated for connection in connections_of(call.db_sess))
+        if is_lost or not is_own_fault(exc, call.entity):
+            raise
+        return exc
+
+
+def placed(
+    call: Call[object, object], written: PartialResult[TData], places: Sequence[int], faults: Mapping[int, Exception]
+) -> PartialResult[TData]:
+    """Give a result by the indexes of the caller's input.
+
+    Args:
+        call: whose it is.
+        written: what became of the items that were sent.
+        places: their indexes.
+        faults: the errors of those that were not, by index.
+    """
+    succeeded = [Success(places[item.index], item.data) for item in written.succeeded]
+    errors = {**faults, **{places[item.index]: item.error for item in written.failed}}
+    return PartialResult(
+        sorted(succeeded, key=attrgetter("index")),
+        [failure(index, call.located(errors[index])) for index in sorted(errors)],
+    )
 
 
 def failure(index: int, error: Exception) -> Failure:
@@ -259,11 +293,7 @@ async def run_over_ids(
 
     sent = [items[index] for index in fit]
     written = await run_partial(call, sent, attempt, diagnose, lambda: hold(sent))
-    failed = {**faults, **{fit[item.index]: item.error for item in written.failed}}
-    return PartialResult(
-        [Success(fit[success.index], success.data) for success in written.succeeded],
-        [failure(index, call.located(failed[index])) for index in sorted(failed)],
-    )
+    return placed(call, written, fit, faults)
 
 
 def _unsendable(refuse: Refuse[TItem], index: int, item: TItem, entity: Entity[object, object]) -> Exception | None:

@@ -403,6 +403,24 @@ async def test_statements_do_not_depend_on_the_number_of_rows(any_tables: WithTa
         assert (counts[0] <= 2, counts[1] <= 3) == (True, True)
 
 
+async def test_parts_of_a_partial_upsert_insert_before_they_lock(with_tables: WithTables) -> None:
+    """Where all together fail: who inserts holds no row that a batch over primary keys could wait for."""
+    async with with_tables(ItemRow) as db:
+        items = Items(db)
+        await items.create(Slugged("a", "slugged", "taken"))
+        await items.batch_create([Sized("a", "d", 1), Sized("a", "b", 1)])
+        specs = [Slugged("a", name, "taken" if name in "ad" else name) for name in "abcde"]
+        with count_statements(db) as sent:
+            result = await items.batch_upsert_partial(specs)
+        assert [item.index for item in result.failed] == [0, 3]
+        assert [item.data.inserted for item in result.succeeded] == [False, True, True]
+        told = [sql for sql in sent if "FOR " in sql or "INSERT" in sql]
+        locking = next(place for place, sql in enumerate(told) if sql.startswith("SELECT") and "FOR " in sql)
+        assert all("DO NOTHING" in sql for sql in told[1:locking])
+        assert "ORDER BY items.id FOR " in told[locking]
+        assert len(told) > locking + 1 > 2
+
+
 async def test_each_item_of_a_partial_upsert_stands_for_itself(any_tables: WithTables) -> None:
     """Its values, its key, the keys of others that it takes, the scope: the rest is written, new or not."""
     async with any_tables(ItemRow) as db:

@@ -17,7 +17,6 @@ from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import belongs_to, check_writable, own_values, storable
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.blocks.defaults import fill_defaults
-from rowsmith.operations.results import Failure
 from rowsmith.scope import Limits
 from rowsmith.state import UNSET, OptionalState, TriState, Unset
 
@@ -106,27 +105,43 @@ class SpecReader:
         columns = {name: _settled(column) for name, column in self._fields(specs, places).items()}
         return [self._block(part, [places[row] for row in rows] if rows else places) for rows, part in _parted(columns)]
 
-    def faults(self, specs: Sequence[Spec[Any]], is_own: Callable[[Exception], bool]) -> list[Failure]:
-        """Read the next specs and give those that cannot be read, each with its own error.
+    def readable(
+        self, specs: Sequence[Spec[Any]], is_own: Callable[[Exception], bool]
+    ) -> tuple[list[Block], dict[int, Exception]]:
+        """Read the next specs, as many as can be: their blocks, and the errors of the others by their places.
 
         Args:
             specs: what is read.
             is_own: says whether an error is that of a spec; any other is raised.
         """
+        read, faults = list[Block](), dict[int, Exception]()
+        for part in blocks(specs):
+            self._read_what_can_be(part, is_own, read, faults)
+        return read, faults
+
+    def _read_what_can_be(
+        self,
+        specs: Sequence[Spec[Any]],
+        is_own: Callable[[Exception], bool],
+        read: list[Block],
+        faults: dict[int, Exception],
+    ) -> None:
         start = self.done
         try:
-            self.read(specs)
+            read += self.read(specs)
         except Exception as exc:
             if not is_own(exc):
                 raise
             if len(specs) == 1:
                 self.done = start + 1
-                return [Failure(self.places[start], exc)]
+                faults[self.places[start]] = exc
+                return
         else:
-            return []
+            return
         self.done = start
         middle = len(specs) // 2
-        return self.faults(specs[:middle], is_own) + self.faults(specs[middle:], is_own)
+        for part in (specs[:middle], specs[middle:]):
+            self._read_what_can_be(part, is_own, read, faults)
 
     def _fields(self, specs: Sequence[Spec[Any]], places: Sequence[int]) -> Columns:
         """Give the columns as the specs have them, with UNSET where one has none."""

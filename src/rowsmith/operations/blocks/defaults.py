@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from types import CodeType
 from typing import Any
 
@@ -65,11 +66,22 @@ def _is_sql(column: Column[Any]) -> bool:
     return not (default.is_sequence and getattr(default, "optional", False))
 
 
-def contextual(info: RowInfo[Any], written: Collection[str]) -> list[str]:
-    """Give the names, among those not written, whose default asks for the context of the statement that it is in.
+def fill_contextual(
+    connection: Connection, info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size: int
+) -> dict[str, list[Any]]:
+    """Give the columns that no spec sets and whose defaults ask for a context; arguments as :func:`fill_defaults`."""
+    names = contextual(info, columns)
+    values = zip(*columns.values(), strict=True) if columns else repeat((), size)
+    rows = [dict(zip(columns, row, strict=True)) for row in values]
+    for row in rows:
+        for name in names:
+            default: Any = info.columns[name].default
+            row[name] = default.arg(Context.of_row(connection, info, row, name, isinsert=True))
+    return {name: [row[name] for row in rows] for name in names}
 
-    Only SQLAlchemy has one, so it has to send the INSERT.
-    """
+
+def contextual(info: RowInfo[Any], written: Collection[str]) -> list[str]:
+    """Give the names, among those not written, whose default asks for the context of the statement that it is in."""
     return [name for name, column in info.columns.items() if name not in written and _takes_context(column.default)]
 
 

@@ -8,8 +8,7 @@ lane         what is sent                                                       
 ``UNNEST``   ``INSERT ... SELECT ... FROM unnest($1::type[], ...) RETURNING``        the server makes some of it
 ``SENT``     the same, by SQLAlchemy                                                 somebody listens to it
 ``MANY``     SQLAlchemy's ``insertmanyvalues``                                       any other driver; values that are
-                                                                                     no members of an array; defaults
-                                                                                     that take a context
+                                                                                     no members of an array
 ===========  ======================================================================  =============================
 """
 
@@ -25,7 +24,7 @@ from sqlalchemy.engine import Dialect
 from rowsmith.execution.driver import has_driver
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import fits_array, has_sql, is_copyable
-from rowsmith.operations.blocks.defaults import contextual, server_expressions
+from rowsmith.operations.blocks.defaults import server_expressions
 from rowsmith.operations.blocks.echo import echo_of
 
 
@@ -47,7 +46,7 @@ def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], 
         written: the attributes whose values Python has.
         back: the attributes that must come back.
     """
-    if not has_driver(dialect) or not written or contextual(info, written):
+    if not has_driver(dialect) or not written:
         return Lane.MANY
     types = [info.columns[name].type for name in written]
     arrays = Lane.UNNEST if all(fits_array(kind, dialect) for kind in types) else Lane.MANY

@@ -52,9 +52,12 @@ async def _dangling(call: Call[object, object], constraint: ForeignKeyConstraint
     referred = [element.column for element in constraint.elements]
     there = await _standing(call, referred, keys)
     lost = frozenset(place for place, key in enumerate(keys) if None not in key and key not in there)
+    if constraint.referred_table is not call.info.table:
+        return Diagnosis(certain=lost)
     # A row of the same batch may be what another one refers to.
-    inside = constraint.referred_table is call.info.table
-    return Diagnosis(suspects=lost) if inside else Diagnosis(certain=lost)
+    own = set(_values(call.info, referred, block) or ())
+    certain = frozenset(place for place in lost if keys[place] not in own)
+    return Diagnosis(certain) if certain else Diagnosis(suspects=lost)
 
 
 async def _failing_check(call: Call[object, object], constraint: str, block: Block) -> Diagnosis:

@@ -35,6 +35,8 @@ from rowsmith.operations.blocks.block import (
     joined,
     merged,
 )
+from rowsmith.operations.blocks.contextual import with_contextual
+from rowsmith.operations.blocks.defaults import contextual
 from rowsmith.operations.blocks.echo import echo_of
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.blocks.lanes import Lane
@@ -112,7 +114,8 @@ class Insertion:
         deadlock.
         """
         is_ordered = self.call.dialect.name == "postgresql"
-        if self.complete is None and is_uniform(specs):
+        asks = bool(contextual(self.call.info, ()))
+        if self.complete is None and not asks and is_uniform(specs):
             order = clash_order(self.call.entity, self.reader, specs) if is_ordered else None
             if order is not None:
                 self.reader.places = [self.reader.places[place] for place in order]
@@ -122,6 +125,8 @@ class Insertion:
         read = [block for part in blocks(specs) for block in self.reader.read(part)]
         if self.complete is not None:
             read = list(await self.complete(read))
+        if asks:
+            read = [await with_contextual(self.call.db_sess, self.call.origin(), self.call.info, one) for one in read]
         runs = merged(self.call.info, read)
         if is_ordered:
             runs = in_clash_order(self.call.entity, self.call.limits, runs)

@@ -15,8 +15,8 @@ from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.inserts.branches import check_specs
 from rowsmith.operations.inserts.tree import Creation, Progress
 from rowsmith.operations.once import Written, once
-from rowsmith.operations.partial import Diagnosis, failure, run_partial
-from rowsmith.operations.results import PartialResult, Success, Upserted
+from rowsmith.operations.partial import Diagnosis, placed, run_partial
+from rowsmith.operations.results import PartialResult, Upserted
 from rowsmith.scope import SearchScope
 
 T = TypeVar("T")
@@ -128,8 +128,7 @@ class BatchCreator(Operation[TRow, TData]):
         """
         items = await gathered(specs, call.info)
         creation = Creation(await call.under(scope))
-        fit, failures = creation.readable(items)
-        readable = creation.in_order(items, fit)  # parts of them are tried one after the other
+        fit, faults = creation.readable(items)
 
         async def attempt(part: Sequence[Spec[TRow]], first: int) -> list[TData]:
             return await creation.create(part)
@@ -138,12 +137,8 @@ class BatchCreator(Operation[TRow, TData]):
             return await creation.diagnose(error, part)
 
         with collector_paused():
-            written = await run_partial(call, [items[index] for index in readable], attempt, find)
-        succeeded = [Success(readable[item.index], item.data) for item in written.succeeded]
-        failures += [failure(readable[item.index], item.error) for item in written.failed]
-        return PartialResult(
-            sorted(succeeded, key=lambda item: item.index), sorted(failures, key=lambda item: item.index)
-        )
+            written = await run_partial(call, [items[index] for index in fit], attempt, find)
+        return placed(call, written, fit, faults)
 
 
 async def gathered(specs: Many[Spec[TRow]], info: RowInfo[TRow]) -> Sequence[Spec[TRow]]:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, cast
 from rowsmith.errors import ErrorFacts, RefusedByTrigger
 from rowsmith.mapping import Spec
 from rowsmith.operations.arrays.keys import Key
-from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, blocks, merged
+from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, merged
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.inserts.branches import Branch, branches_of, fault_below
@@ -21,7 +21,6 @@ from rowsmith.operations.inserts.matching import Rows
 from rowsmith.operations.inserts.numbers import number_within
 from rowsmith.operations.partial import Diagnosis, is_own_fault
 from rowsmith.operations.present import present_keys
-from rowsmith.operations.results import Failure
 
 Progress: TypeAlias = Callable[[int], None]
 """Is told, again and again, how many rows of the batch are done."""
@@ -54,27 +53,20 @@ class Creation(Generic[TRow, TData]):
                     await self._grow(branch, specs, harvest)
         return await harvest.finish()
 
-    def readable(self, specs: Sequence[Spec[TRow]]) -> tuple[list[int], list[Failure]]:
-        """Give the indexes of specs that can be sent, and the failures of the others, without a database."""
-        reader, failures = self._reader(), list[Failure]()
-        for part in blocks(specs):
-            failures += reader.faults(part, lambda error: is_own_fault(error, self.call.entity))
-        bad = {failure.index for failure in failures}
-        below = ((index, fault_below(spec)) for index, spec in enumerate(specs) if index not in bad)
-        failures += [Failure(index, fault) for index, fault in below if fault is not None]
-        for failure in failures:
-            self.call.located(failure.error)
-        bad = {failure.index for failure in failures}
-        return [index for index in range(len(specs)) if index not in bad], failures
+    def readable(self, specs: Sequence[Spec[TRow]]) -> tuple[Sequence[int], dict[int, Exception]]:
+        """Give the indexes of specs that can be sent, in the order in which one statement would insert their rows.
 
-    def in_order(self, specs: Sequence[Spec[TRow]], places: Sequence[int]) -> Sequence[int]:
-        """Give the places of specs in the order in which one statement would insert their rows."""
-        if self.call.dialect.name != "postgresql" or not places:
-            return places
-        reader = SpecReader(self.call.info, self.call.limits, places=places)
-        read = [block for part in blocks([specs[place] for place in places]) for block in reader.read(part)]
-        runs = in_clash_order(self.call.entity, self.call.limits, merged(self.call.info, read))
-        return [place for run in runs for place in run.places]
+        Beside them the errors of the others, by index. No database is asked.
+        """
+        read, faults = self._reader().readable(specs, lambda error: is_own_fault(error, self.call.entity))
+        for index, spec in enumerate(specs):
+            if index not in faults and (fault := fault_below(spec)) is not None:
+                faults[index] = fault
+        runs = merged(self.call.info, read)
+        if self.call.dialect.name == "postgresql":
+            runs = in_clash_order(self.call.entity, self.call.limits, runs)
+        order = [place for run in runs for place in run.places if place not in faults]
+        return order, faults
 
     async def diagnose(self, error: Exception, specs: Sequence[Spec[TRow]]) -> Diagnosis:
         """Say which specs an error of :meth:`create` is due to, as far as its constraint tells."""

@@ -8,7 +8,7 @@ from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.once import Written, once
 from rowsmith.operations.results import Upserted
-from rowsmith.operations.upserts.many import Upsertion
+from rowsmith.operations.upserts.upsertion import Upsertion
 from rowsmith.scope import SearchScope
 
 
@@ -42,9 +42,9 @@ class Upserter(Operation[TRow, TData]):
         """
         call, given = await call.under(scope), conflict or self.entity.conflict
         if idempotency_key is None:
-            return (await Upsertion(call, given).write([spec]))[0]
+            return (await Upsertion(call, given).write_specs([spec]))[0]
 
         async def write(call: Call[TRow, Key]) -> Written:
-            return await Upsertion(call, given).write([spec])
+            return await Upsertion(call, given).write_specs([spec])
 
         return (await once(call, idempotency_key, [spec, given.resolve(call.info), given.update], write))[0]

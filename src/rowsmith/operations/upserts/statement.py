@@ -37,7 +37,7 @@ from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, columns_condition, keep_hashable, keep_tellable, key_name
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.blocks.block import Block
-from rowsmith.operations.blocks.defaults import Context, contextual, contextual_updates, counts_versions
+from rowsmith.operations.blocks.defaults import Context, contextual_updates, counts_versions
 from rowsmith.operations.conflict import ConflictKey
 from rowsmith.operations.rebinding import rebound
 from rowsmith.operations.updates.statement import lock_strength
@@ -173,10 +173,10 @@ class UpsertStatement:
         row = dict(zip(block.columns, next(block.rows()), strict=True))
         return Context.of_row(self.connection, self.info, row, name, isinsert=True)
 
-    def is_singly(self, block: Block) -> bool:
-        """Say whether each row needs a statement of its own: a default or ``onupdate`` asks for the row's values."""
-        asked = contextual(self.info, block.columns)
-        return bool(asked) or (self.changes_rows and bool(contextual_updates(self.info, self.given)))
+    @property
+    def is_singly(self) -> bool:
+        """Say whether each row needs a statement of its own: an ``onupdate`` asks for the row's values."""
+        return self.changes_rows and bool(contextual_updates(self.info, self.given))
 
     @property
     def in_reach(self) -> list[ColumnElement[bool]]:
@@ -259,7 +259,7 @@ def conflict_keys(info: RowInfo[object], key: ConflictKey, block: Block) -> list
     faults = key_faults(info, key, block)
     if faults:
         raise faults[min(faults)]
-    return _keys(key, block)
+    return keys_of(key, block)
 
 
 def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[int, InvalidValue]:
@@ -279,14 +279,15 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
             faults = {**_unhashable(block, name), **faults}
     if any(place in faults for place in block.places):
         block = block.chosen([row for row, place in enumerate(block.places) if place not in faults])
-    keys = _keys(key, block)
+    keys = keys_of(key, block)
     return faults if len(set(keys)) == len(keys) else {**_twice(keys, block.places), **faults}
 
 
 _PLAIN = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal}
 
 
-def _keys(key: ConflictKey, block: Block) -> list[Key]:
+def keys_of(key: ConflictKey, block: Block) -> list[Key]:
+    """Give the key of each row so that it can be told from the others."""
     return list(zip(*(_hashable(block, name) for name in key.names), strict=True))
 
 

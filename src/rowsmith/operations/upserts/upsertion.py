@@ -1,0 +1,415 @@
+"""Rows being upserted by one call: sent in an order in which nobody waits in a circle, and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NoReturn, TypeVar
+
+from sqlalchemy import Column, ColumnElement, Executable, insert, select
+from sqlalchemy.engine import Dialect
+
+from rowsmith.conditions import limited
+from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger
+from rowsmith.execution import flush
+from rowsmith.execution.driver import give_up
+from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping.layout import Record
+from rowsmith.mapping.target import insertable
+from rowsmith.mapping.writes import FOREIGN, storable
+from rowsmith.operations.arrays.binding import naming, unbindable
+from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks, places_in_order
+from rowsmith.operations.arrays.same import are_exact
+from rowsmith.operations.arrays.unnest import Unnested
+from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_blocks, joined
+from rowsmith.operations.blocks.contextual import with_contextual
+from rowsmith.operations.blocks.gate import Gate, connection_of, pass_gate
+from rowsmith.operations.call import Call, TData, TRow
+from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.held import NewRows, scope_first
+from rowsmith.operations.in_step import keep_in_step
+from rowsmith.operations.inserts.branches import branches_of
+from rowsmith.operations.inserts.insertion import RAW
+from rowsmith.operations.partial import is_own_fault
+from rowsmith.operations.present import present_keys
+from rowsmith.operations.results import Upserted
+from rowsmith.operations.upserts.statement import UpsertStatement, conflict_keys, key_faults, keys_of, refuse_twice
+
+T = TypeVar("T")
+
+CARDINALITY_VIOLATION = "21000"
+"""PostgreSQL's code where ON CONFLICT DO UPDATE meets a row that the same statement has written."""
+
+TURNS = 5
+"""How often an upsert is sent, where others add or remove its rows between its steps."""
+
+
+class Upsertion(Generic[TRow, TData]):
+    """Rows being upserted by one call."""
+
+    def __init__(self, call: Call[TRow, TData], conflict: Conflict) -> None:
+        self.call, self.info = call, call.info
+        self.conflict, self.key = conflict, conflict.resolve(call.info)
+        names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names, *call.limits.stamps)
+        self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
+
+    async def write_specs(self, specs: Sequence[Spec[TRow]]) -> list[Upserted[TData]]:
+        """Upsert all; results in input order."""
+        if not specs:
+            return []
+        self._refuse_branches(specs)
+        reader = SpecReader(self.info, self.call.limits)
+        return await self.write(
+            joined(_alike(self.info, [block for part in blocks(specs) for block in reader.read(part)]))
+        )
+
+    async def write(self, block: Block) -> list[Upserted[TData]]:
+        """Upsert rows that were read already; results in their order."""
+        found = await self._written(block, self._rows)
+        return [found[row] for row in range(block.size)]
+
+    async def insert(self, block: Block) -> list[Upserted[TData] | None]:
+        """Insert those of the rows whose key nobody has, and give None for the others, which are left as they are."""
+        found = await self._written(block, self._new_rows)
+        return [found.get(row) for row in range(block.size)]
+
+    def readable(self, specs: Sequence[Spec[TRow]]) -> tuple[Block, dict[int, Exception]]:
+        """Read specs: the rows that could be sent, in the order of their keys, and the errors of others by place.
+
+        Those have faults of their own, or beside the ones before them.
+        """
+        self._refuse_branches(specs)
+        read, faults = SpecReader(self.info, self.call.limits).readable(specs, self._is_own)
+        if not read:
+            return Block({}, {}, 0, ()), faults
+        first = min(read, key=lambda block: block.places[0])
+        self._refuse_foreign(first)
+        alike = joined([block for block in read if block.given == first.given])
+        for other in read:
+            if other.given != first.given:
+                faults |= {place: _unlike(self.info, first, other, place) for place in other.places}
+        faults |= key_faults(self.info, self.key, alike)
+        fit = alike.chosen([row for row, place in enumerate(alike.places) if place not in faults])
+        return fit.chosen(places_in_order(keys_of(self.key, fit)) if fit.size else range(0)), faults
+
+    async def places_there(self, block: Block) -> list[int]:
+        """Give the rows whose keys are there, for whomever."""
+        keys = keys_of(self.key, block)
+        there = await self._by_given(keys, await self._there(keys, self._predicate))
+        return [row for row, key in enumerate(keys) if key in there]
+
+    async def hold(self, block: Block) -> bool:
+        """Lock rows that are there in the order of their primary keys, if they are to be changed; False: some are not.
+
+        For parts of them to be changed one after the other, which would not keep that order.
+        """
+        statement, keys = await self._statement(block), keys_of(self.key, block)
+        return not statement.changes_rows or await self._lock(statement, keys, self.call.dialect) >= len(keys)
+
+    def _is_own(self, error: Exception) -> bool:
+        return is_own_fault(error, self.call.entity)
+
+    def _refuse_foreign(self, block: Block) -> None:
+        for name in block.columns:
+            if name in block.given and self.info.is_foreign(name, (), changes=True):
+                raise InvalidValue(f"{self.info.row.__name__}.{name} {FOREIGN}")
+
+    def _refuse_branches(self, specs: Sequence[Spec[TRow]]) -> None:
+        if branches := branches_of(self.info, specs):
+            raise MappingError(f"an upsert writes one row for each spec: create the {branches[0].name} by themselves")
+
+    async def _written(self, read: Block, send: _Send) -> dict[int, Upserted[TData]]:
+        """Send rows that were read, and give what became of those that ``send`` wrote, by their places among them."""
+        self._refuse_foreign(read)
+        await flush(self.call.db_sess, self.call.origin())
+        block = await with_contextual(self.call.db_sess, self.call.origin(), self.info, read)
+        rows = await self._confirmed(block, send)
+        keys = self._primary_keys(rows.values())
+        await self._refuse_twice(keys)
+        await keep_in_step(self.call, keys)
+        return dict(zip(rows, await self._results(list(rows.values())), strict=True))
+
+    async def _confirmed(self, block: Block, send: _Send) -> dict[int, _Returned]:
+        if not self.call.limits.others:
+            return await send(block)
+        new = NewRows(self.call, lambda: [block])
+
+        async def write() -> dict[int, _Returned]:
+            async with self.call.savepoint():
+                rows = await send(block)
+                places = [block.places[row] for row in rows]
+                await self.call.confirm(self._primary_keys(rows.values()), lambda at: new.refusal(places[at]))
+            return rows
+
+        return await scope_first(self.call, write, new.refused)
+
+    async def _rows(self, block: Block) -> dict[int, _Returned]:
+        """Send the upsert, then see to the rows that it gave no answer for."""
+        keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
+        found = await self._by_given(keys, await self._told_apart(self._sent(statement, block, keys)))
+        silent = _places_without(keys, found)
+        unheard = [keys[place] for place in silent]
+        there = await self._by_given(unheard, await self._there(unheard, statement.in_reach)) if silent else {}
+        for place in silent:
+            if keys[place] in there:
+                if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time
+                    await self._refuse(block, place)
+                found[keys[place]] = there[keys[place]]
+            else:
+                found[keys[place]] = await self._insert(block, place)
+        return await self._kept(dict(enumerate(map(found.__getitem__, keys))))
+
+    async def _new_rows(self, block: Block) -> dict[int, _Returned]:
+        """Insert the rows whose keys nobody has."""
+        keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
+        sending = self._send(replace(statement, update=False), Upserts(block, keys), await self._gate(block))
+        found = await self._by_given(keys, await self._told_apart(sending))
+        return await self._kept({row: found[key] for row, key in enumerate(keys) if key in found})
+
+    async def _kept(self, rows: dict[int, _Returned]) -> dict[int, _Returned]:
+        if rows:
+            columns = zip(*(record for record, _ in rows.values()), strict=True)
+            await self.call.keep_stamps(dict(zip(self.back, columns, strict=True)))
+        return rows
+
+    async def _statement(self, block: Block) -> UpsertStatement:
+        given, conditions = [name for name in block.columns if name in block.given], self.call.conditions()
+        connection = await connection_of(self.call.db_sess, self.call.origin())
+        return UpsertStatement(self.info, self.key, given, conditions, self.back, self.conflict.update, connection)
+
+    async def _gate(self, block: Block) -> Gate:
+        return await pass_gate(self.call.db_sess, self.info, self.call.origin(), block.columns)
+
+    async def _by_given(self, keys: Sequence[Key], rows: dict[Key, _Returned]) -> dict[Key, _Returned]:
+        """Give rows by the keys that were given, which the database may have otherwise."""
+        if all(map(rows.__contains__, keys)):
+            return rows
+        stored = await self.call.as_stored(self._key_columns, keys, rows.keys())
+        return {key: rows[other] for key, other in stored.items()}
+
+    @property
+    def _predicate(self) -> list[ColumnElement[bool]]:
+        return [] if self.key.where is None else [self.key.where]
+
+    @property
+    def _key_columns(self) -> list[Column[Any]]:
+        return [self.info.columns[name] for name in self.key.names]
+
+    async def _told_apart(self, sending: Awaitable[T]) -> T:
+        """Await a statement; that PostgreSQL would write one row twice is the fault of the specs."""
+        try:
+            return await sending
+        except DatabaseFault as exc:
+            if exc.facts.sqlstate != CARDINALITY_VIOLATION or are_exact(self._key_columns, self.call.dialect):
+                raise
+        raise InvalidValue("two of the specs have one key to the database, which Python tells apart: give it once")
+
+    async def _refuse_twice(self, keys: Sequence[Key]) -> None:
+        if len(set(keys)) < len(keys):
+            await give_up(self.call.db_sess)
+            refuse_twice(keys)
+
+    async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
+        gate = await self._gate(block)
+        if gate.dialect.name != "postgresql":
+            return await self._values_after_a_look(statement, block, keys)
+        order = places_in_order(keys)
+        rows = Upserts(block, keys).chosen(order)
+        if len(keys) == 1 or not statement.changes_rows:
+            return await self._send(statement, rows, gate)
+        return await self._in_turns(statement, rows, gate)
+
+    async def _in_turns(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
+        """Send the upsert until nothing came or went in between; rows that it leaves out time and again go alone.
+
+        Those have another reason: they are out of reach, or a trigger leaves them out.
+        """
+        before: Sequence[Key] = ()
+        for turn in range(TURNS):
+            try:
+                async with self.call.savepoint_of_statements():
+                    found = await self._by_given(rows.keys, await self._in_steps(statement, rows, gate))
+                    left = rows.left_by(found)
+                    if not left.keys:
+                        return found
+                    if left.keys != before and turn < TURNS - 1:
+                        raise Left(left.keys)
+                    return found | await self._by_given(left.keys, await self._send(statement, left, gate))
+            except Left as exc:
+                before = exc.keys
+        raise AssertionError
+
+    async def _in_steps(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
+        """Insert the rows that are new, lock the others in the order of their primary keys, and change those.
+
+        Who inserts holds nothing yet that a batch over primary keys could wait for, and who has locked rows inserts
+        none, so nobody waits in a circle. What came or went in between is left out.
+        """
+        if gate.driver and gate.inserts_arrays and not statement.is_singly:
+            source = Unnested(self.info, tuple(rows.block.columns))
+            return await self._arrays(statement.in_steps(source, rows.block, gate.dialect), source, rows, gate)
+        made = await self._send(replace(statement, update=False), rows, gate)
+        found = await self._by_given(rows.keys, made)
+        rest = rows.left_by(found)
+        is_whole = rest.keys and await self._lock(statement, rest.keys, gate.dialect) == len(rest.keys)
+        return found | await self._send(statement, rest, gate) if is_whole else found
+
+    async def _lock(self, statement: UpsertStatement, keys: Sequence[Key], dialect: Dialect) -> int:
+        number = 0
+        for chunk in key_chunks(keys, dialect, self._key_columns):
+            number += len((await self.call.execute(statement.lock(chunk, dialect))).all())
+        return number
+
+    async def _send(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
+        if not gate.inserts_arrays or statement.is_singly:
+            return await self._values(statement, rows.block, rows.keys)
+        source = Unnested(self.info, tuple(rows.block.columns))
+        return await self._arrays(statement.from_arrays(source, rows.block, gate.dialect), source, rows, gate)
+
+    async def _arrays(self, made: Any, source: Unnested, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
+        arrays = source.arrays(rows.block.columns, gate.dialect, rows.block.places)
+        sent = ArrayStatement(made, arrays, gate.dialect)
+        send = fetch_underneath if gate.driver else fetch_columns
+        *columns, news = await send(self.call.db_sess, self.call.origin(), sent)
+        records = list(zip(*columns, strict=True))
+        if len(rows.keys) == 1 and records:
+            return {rows.keys[0]: (records[0], news[0])}
+        return dict(zip(self._keys_in(records), zip(records, news, strict=True), strict=True))
+
+    async def _values(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
+        """Send each value by itself."""
+        dialect, found = self.call.dialect, dict[Key, _Returned]()
+        for part in in_blocks(block, _rows_at_a_time(statement, block)):
+            made = statement.from_values(part, dialect)
+            rows = (await self.call.execute(made, RAW)).all()
+            written: list[_Returned] = [(tuple(row[:-1]), row[-1]) for row in rows]
+            if len(keys) == 1 and written:
+                return {keys[0]: written[0]}
+            found |= dict(zip(self._keys_in([record for record, _ in written]), written, strict=True))
+        return found
+
+    async def _values_after_a_look(
+        self, statement: UpsertStatement, block: Block, keys: Sequence[Key]
+    ) -> dict[Key, _Returned]:
+        """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
+        before = await self._there(keys, self._predicate)
+        found: dict[Key, _Returned] = {}
+        for part in in_blocks(block, _rows_at_a_time(statement, block)):
+            made = statement.from_values(part, self.call.dialect)
+            rows = await self._rows_of(made, part)
+            records = [tuple(row) for row in rows]
+            found |= {
+                key: (record, key not in before) for key, record in zip(self._keys_in(records), records, strict=True)
+            }
+        return found
+
+    async def _rows_of(self, statement: Executable, block: Block) -> Sequence[Any]:
+        sending = self.call.execute(statement, RAW)
+        dialect = self.call.dialect
+        return (await naming(sending, lambda: unbindable(self.info, block.columns, dialect, block.places))).all()
+
+    async def _there(self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]) -> dict[Key, _Returned]:
+        """Give the rows that are there under some conditions."""
+        columns, dialect = self.info.columns, self.call.dialect
+        found = dict[Key, _Returned]()
+        for chunk in key_chunks(keys, dialect, [columns[name] for name in self.key.names]):
+            these = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
+            statement = limited(select(*(columns[name] for name in self.back)), these, *conditions)
+            records = [tuple(row) for row in (await self.call.execute(statement)).all()]
+            found |= {key: (record, False) for key, record in zip(self._keys_in(records), records, strict=True)}
+        return found
+
+    async def _insert(self, block: Block, place: int) -> _Returned:
+        """Insert a row whose key is taken by one that this caller does not see: the database says so in its own words.
+
+        If it does not, that row is gone meanwhile, and this one is created.
+        """
+        info = self.info
+        row = {name: column[place] for name, column in block.columns.items()}
+        values = {info.columns[name].key: storable(info, name, value) for name, value in row.items()}
+        statement = insert(insertable(info.row)).values(values).returning(*(info.columns[name] for name in self.back))
+        rows = await self._rows_of(statement, block.part(place, 1))
+        if not rows:
+            await self._refuse(block, place)
+        return tuple(rows[0]), True
+
+    async def _refuse(self, block: Block, place: int) -> NoReturn:
+        await give_up(self.call.db_sess)
+        raise RefusedByTrigger.at(block.places[place])
+
+    def _keys_in(self, records: Sequence[Record]) -> list[Key]:
+        places = [self.back.index(name) for name in self.key.names]
+        return [tuple(record[place] for place in places) for record in records]
+
+    def _primary_keys(self, rows: Iterable[_Returned]) -> list[Key]:
+        places = [self.back.index(name) for name in self.info.primary_key]
+        return [tuple(record[place] for place in places) for record, _ in rows]
+
+    async def _results(self, rows: Sequence[_Returned]) -> list[Upserted[TData]]:
+        shape = self.call.entity.shape
+        if shape.names:
+            data = shape.build_all([record[: len(shape.names)] for record, _ in rows])
+        else:
+            keys = self._primary_keys(rows)
+            found = await present_keys(self.call, keys)
+            data = [found[key] for key in keys]
+        return [Upserted(item, new) for item, (_, new) in zip(data, rows, strict=True)]
+
+
+_Returned = tuple[tuple[Any, ...], bool]
+"""What came back of a row, and whether it is new."""
+
+_Send = Callable[[Block], Awaitable[dict[int, _Returned]]]
+"""Writes rows, and gives what came back of those that were written, by their places among them."""
+
+
+@dataclass(frozen=True)
+class Upserts:
+    """Rows to be upserted, with the key of each."""
+
+    block: Block
+    keys: Sequence[Key]
+
+    def chosen(self, places: Sequence[int]) -> Upserts:
+        """Give some of them."""
+        return Upserts(self.block.chosen(places), list(map(self.keys.__getitem__, places)))
+
+    def left_by(self, found: Collection[Key]) -> Upserts:
+        """Give those that had no answer."""
+        return self.chosen(_places_without(self.keys, found))
+
+
+def _places_without(keys: Sequence[Key], found: Collection[Key]) -> list[int]:
+    if all(map(found.__contains__, keys)):
+        return []
+    return [place for place, key in enumerate(keys) if key not in found]
+
+
+def _rows_at_a_time(statement: UpsertStatement, block: Block) -> int:
+    return 1 if statement.is_singly else SQLITE_PARAMETERS // (len(block.columns) + 1)
+
+
+class Left(Exception):
+    """Rows came or went meanwhile, so that some had no answer; all is to be undone, locks too."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        super().__init__()
+        self.keys = keys
+
+
+def _alike(info: RowInfo[Any], parts: Sequence[Block]) -> Sequence[Block]:
+    """Refuse specs that set different fields: what a row that is there takes over must be the same for all."""
+    first = min(parts, key=lambda part: part.places[0])
+    others = [part for part in parts if part.given != first.given]
+    if not others:
+        return parts
+    other = min(others, key=lambda part: part.places[0])
+    raise _unlike(info, first, other, other.places[0])
+
+
+def _unlike(info: RowInfo[Any], first: Block, other: Block, place: int) -> InvalidValue:
+    return InvalidValue(
+        f"the spec at index {place} does not set the same fields of {info.row.__name__} as the first one "
+        f"({', '.join(sorted(first.given ^ other.given))}): upsert specs that set the same fields together"
+    )
