@@ -94,7 +94,6 @@ class DBSource(Generic[TRow, TData, TId]):
         self.db = db
         self.resilience = resilience
         self.entity: Entity[TRow, TData] = Operation[TRow, TData](row, into=into, **rules).entity
-        _ = self.entity.known_violations
         self._others: dict[type[Any], DBSource[Any, Any, Any]] = {}
         self.creator = Creator[TRow, TData](self.entity)
         self.querier = Querier[TRow, TData](self.entity)

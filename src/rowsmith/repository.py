@@ -11,7 +11,8 @@ from typing_extensions import TypeVar
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, Violations, kind_of
-from rowsmith.mapping import Loads, Patch, Spec, converted_shape, type_arguments
+from rowsmith.mapping import Loads, Patch, RowInfo, Spec, converted_shape, type_arguments
+from rowsmith.mapping.agreement import key_disagreement
 from rowsmith.operations import (
     BatchResult,
     Conflict,
@@ -98,6 +99,7 @@ class Repository(Generic[TRow, TData, TId]):
         found = _row_and_data(cls)
         if found is not None:
             cls.entity = _read_entity(cls, *found)
+            _check_id(cls, cls.entity.info)
 
     def __init__(
         self,
@@ -817,6 +819,13 @@ def _row_and_data(cls: type[Any]) -> tuple[Any, Any] | None:
     if data in (None, Any, TRow):  # left out: Python fills in the default as it is written, the parameter TRow
         data = row
     return (row, data) if isinstance(row, type) and isinstance(data, type) and row is not Any else None
+
+
+def _check_id(cls: type[Any], info: RowInfo[Any]) -> None:
+    """Hold the type of ids, where it is given, against the key."""
+    _, _, given = (*type_arguments(cls, Repository), Any, Any, Any)[:3]
+    if complaint := key_disagreement(given, info.key_columns):
+        raise MappingError(f"the id of {cls.__name__}, a Repository of {info.row.__name__}, {complaint}")
 
 
 def _policies(cls: type[Any], given: Any, source: object) -> Resilience | None:

@@ -12,8 +12,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
     ConstraintViolation,
+    Creator,
     DatabaseFault,
     DatabaseUnavailable,
+    DBSource,
     EntityAlreadyExists,
     EntityNotFound,
     ExistenceCheck,
@@ -230,3 +232,16 @@ def test_a_key_of_another_kind_is_refused(key: Any) -> None:
 
         class Wrong(Repository[GroupRow]):
             violations = {key: GroupNameTaken}
+
+
+def test_the_table_of_a_name_is_held_too(any_database: Any) -> None:
+    """One that is like an imported table's is misspelt; another may stand for a table that is not imported."""
+    with pytest.raises(MappingError, match=r"violations names 'member.fk_members_group'.*did you mean 'members'"):
+        DBSource(any_database, GroupRow, violations={"member.fk_members_group": GroupNameTaken})
+    DBSource(any_database, GroupRow, violations={"invoices.fk_invoices_group": GroupNameTaken})
+
+
+def test_an_operation_object_is_held_to_its_names() -> None:
+    """As a source is: who assembles operations by hand has the same promise."""
+    with pytest.raises(MappingError, match="violations names 'nonsense'"):
+        Creator(GroupRow, violations={"nonsense": GroupNameTaken})

@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import chain
-from typing import Any, Final, Literal, NewType, TypeVar, cast, get_args, get_origin
+from typing import Any, Final, ForwardRef, Literal, NewType, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError, create_model
 from sqlalchemy import Column
 from sqlalchemy.types import TypeEngine
 from typing_extensions import get_protocol_members, is_protocol, is_typeddict
 
-from rowsmith.mapping.annotations import bare, options
+from rowsmith.mapping.annotations import bare, field_annotations, options, resolved
 from rowsmith.mapping.types import Comparison, column_type, read_as, stored_form
 
 _ANYTHING: Final = (Any, object)
@@ -36,6 +36,71 @@ def disagreement(given: Any, column: Column[Any]) -> str | None:
     if column.nullable and not any(map(_takes_none, found)):
         return f"is never None, and the column is nullable: write {_name(given)} | None"
     return None
+
+
+def key_disagreement(given: Any, columns: Sequence[Column[Any]]) -> str | None:
+    """Say in which way a type of ids is not that of a key, and what to write; None where it may be.
+
+    Args:
+        given: the type: a class, a NewType of one, for a composite key a tuple or NamedTuple of them.
+        columns: the key's, in its order.
+    """
+    fits = any(_is_key(option, columns) for option in map(_underlying, options(given)))
+    return None if fits else f"is {_name(given)}, and the key is {_key_of(columns)}: write {_key_of(columns)}"
+
+
+def _is_key(given: Any, columns: Sequence[Column[Any]]) -> bool:
+    if given in _ANYTHING or isinstance(given, TypeVar | ForwardRef | str):
+        return True
+    if len(columns) == 1:
+        return _is_id(given, columns[0])
+    wanted = get_origin(given) or given
+    if not (isinstance(wanted, type) and issubclass(wanted, tuple)):
+        return isinstance(wanted, type) and _is_kind(tuple, wanted)
+    parts = _parts(given, len(columns))
+    return len(parts) == len(columns) and all(map(_takes_id, parts, columns))
+
+
+def _parts(given: Any, size: int) -> Sequence[Any]:
+    """Give the types of a tuple's items; of a NamedTuple those of its fields, and Any where none are told."""
+    if hasattr(given, "_fields"):
+        known = field_annotations(given)
+        return [resolved(given, name, known[name][1]) if name in known else Any for name in given._fields]
+    arguments = get_args(given)
+    return [arguments[0]] * size if arguments[1:] == (...,) else arguments or [Any] * size
+
+
+def _takes_id(given: Any, column: Column[Any]) -> bool:
+    return any(_is_key(option, [column]) for option in map(_underlying, options(given)))
+
+
+def _is_id(given: Any, column: Column[Any]) -> bool:
+    """Say whether values of a class may be ids; a bool is no number, and a point in time no date."""
+    kinds = read_as(column.type)
+    if get_origin(given) is Literal:
+        return not kinds or any(isinstance(value, kind) for value in get_args(given) for kind in kinds)
+    wanted = get_origin(given) or given
+    if not kinds or not isinstance(wanted, type):
+        return True
+    if wanted in _NARROWER and wanted not in kinds:
+        return False
+    if wanted is int and not {float, Decimal}.isdisjoint(kinds):
+        return True
+    return any(issubclass(wanted, kind) or (wanted not in _PROMOTED and _is_kind(kind, wanted)) for kind in kinds)
+
+
+_NARROWER: Final = (bool, dt.datetime)
+
+
+def _underlying(given: Any) -> Any:
+    while isinstance(given, NewType):
+        given = bare(given.__supertype__)
+    return given
+
+
+def _key_of(columns: Sequence[Column[Any]]) -> str:
+    names = [_names(read_as(column.type)[:1]) or "Any" for column in columns]
+    return names[0] if len(names) == 1 else f"tuple[{', '.join(names)}]"
 
 
 def refusal(into: type[Any], name: str, column: Column[Any]) -> str | None:
@@ -104,8 +169,7 @@ _SAMPLES: Final[dict[type[Any], Sequence[Any]]] = {
 
 
 def _takes(option: Any, kind: type[Any], declared: TypeEngine[Any]) -> bool:
-    while isinstance(option, NewType):
-        option = bare(option.__supertype__)
+    option = _underlying(option)
     if option in _ANYTHING or isinstance(option, TypeVar):
         return True
     origin, arguments = get_origin(option), get_args(option)

@@ -77,6 +77,7 @@ def resolved(owner: type[Any], name: str, given: Any) -> Any:
 
     Raises:
         NameError: one is not there.
+        MappingError: a mark of rowsmith's in it is wrong.
     """
     module = vars(sys.modules.get(owner.__module__, types))
     parameters = {one.__name__: one for one in getattr(owner, "__type_params__", ())}
@@ -88,6 +89,8 @@ def resolved(owner: type[Any], name: str, given: Any) -> Any:
     holder = type("holder", (), {"__annotations__": {name: given}})
     try:
         return get_type_hints(holder, known, own | parameters, include_extras=True)[name]
+    except MappingError:
+        raise
     except Exception as exc:  # noqa: BLE001 - an annotation may be any expression
         raise _unresolved(exc) from None
 

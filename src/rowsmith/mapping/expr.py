@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeAlias, TypeGuard
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeGuard
 
 from sqlalchemy import ColumnElement, distinct, func
 from sqlalchemy.sql.functions import FunctionElement
@@ -11,6 +11,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from rowsmith.conditions import Condition, conjunction
 from rowsmith.errors import MappingError
 from rowsmith.mapping.row import RowInfo
+from rowsmith.mapping.types import Comparison, column_type, stored_form
 from rowsmith.ties import loose_ties
 
 Expression: TypeAlias = Any
@@ -56,6 +57,9 @@ class Aggregate:
     """A field computed over all rows or over those of a group, by ``count``, ``sum_``, ``avg``, ``min_``, ``max_``.
 
     It belongs into the data class of ``aggregate``, not into one of rows.
+
+    Raises:
+        MappingError: there is no such value of what it is over, as no mean of JSON documents.
     """
 
     __rowsmith_mark__: ClassVar[bool] = True
@@ -65,6 +69,10 @@ class Aggregate:
     distinct: bool = False
     conditions: tuple[Condition, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.expression is not None and not _is_deferred(self.expression):
+            self._over()
+
     def filter(self, *conditions: Condition) -> Aggregate:
         """Give the same over only those rows for which all conditions hold (``FILTER (WHERE ...)``)."""
         return replace(self, conditions=(*self.conditions, *conditions))
@@ -73,12 +81,32 @@ class Aggregate:
         """Give the SQL expression.
 
         Raises:
-            MappingError: what it is over is no expression.
+            MappingError: what it is over is no expression, or has no such value.
         """
-        over = [] if self.expression is None else [resolved(self.expression)]
+        over = [] if self.expression is None else [self._over()]
         make: Any = getattr(func, self.kind)
         function: FunctionElement[Any] = make(*(map(distinct, over) if self.distinct else over))
         return function.filter(conjunction(self.conditions)) if self.conditions else function
+
+    def _over(self) -> ColumnElement[Any]:
+        expression = resolved(self.expression)
+        if column_type(stored_form(expression.type)).compared in _WITHOUT.get(self.kind, ()):
+            named = type(expression.type).__name__
+            raise MappingError(
+                f"there is no {self.kind} over {named}: compute it over a number, as in "
+                f"{_AGGREGATORS[self.kind]}(Row.document['size'].as_float())"
+            )
+        return expression
+
+
+_NO_ORDER: Final = frozenset({Comparison.DOCUMENT, Comparison.LEXEMES, Comparison.BOOLEAN})
+_NO_NUMBERS: Final = _NO_ORDER | {
+    *(Comparison.TEXT, Comparison.NAMES, Comparison.MEMBERS, Comparison.MOMENT, Comparison.LOCAL_TIME),
+    *(Comparison.DATE, Comparison.UUID, Comparison.UUID_TEXT, Comparison.ARRAY),
+}
+_WITHOUT: Final = {"sum": _NO_NUMBERS, "avg": _NO_NUMBERS, "min": _NO_ORDER, "max": _NO_ORDER}
+"""What there is no such aggregate over, on PostgreSQL; SQLite would make up a number."""
+_AGGREGATORS: Final = {"sum": "sum_", "avg": "avg", "min": "min_", "max": "max_"}
 
 
 def count(expression: Expression = None, *, distinct: bool = False) -> Aggregate:

@@ -261,12 +261,16 @@ class Operation(Generic[TRow, TData]):
 
     ``Querier(GroupRow)`` gives rows, for private methods; ``Querier(GroupRow, into=GroupData)`` gives data.
     An entity that was read already, such as a DBSource's, may stand in for the row.
+
+    Raises:
+        MappingError: row, data and rules do not fit, or ``violations`` names a constraint that is not there.
     """
 
     def __init__(
         self, row: type[TRow] | Entity[TRow, TData], *, into: type[TData] | None = None, **rules: Unpack[Rules]
     ) -> None:
         self.entity: Entity[TRow, TData] = row if isinstance(row, Entity) else make_entity(row, into, **rules)
+        _ = self.entity.known_violations
 
 
 class HasEntity(Protocol):

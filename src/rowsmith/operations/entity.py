@@ -109,7 +109,7 @@ class Entity(Generic[TRow_co, TData_co]):
         """
         for name in self.violations:
             if isinstance(name, str) and not is_sqlstate(name) and not _is_known(self.info.table, name):
-                raise _unknown(self.info, name, nearest(name, _names_in(self.info)))
+                raise _unknown(self.info, name, nearest(name, _names_in(self.info)) or _table_meant(self.info, name))
         return self.violations
 
     def absent(self, missing: Sequence[object] = ()) -> Exception:
@@ -206,12 +206,22 @@ def _unknown(info: RowInfo[object], name: str, meant: str) -> MappingError:
     )
 
 
+def _table_meant(info: RowInfo[object], name: str) -> str:
+    return nearest(name.rpartition(".")[0], _tables_of(info.table), cutoff=0.85)
+
+
+def _tables_of(table: Table) -> list[str]:
+    return [each.name for each in table.metadata.tables.values()]
+
+
 def _is_known(table: Table, name: str) -> bool:
     """Say whether the mapping has a constraint of this name, or cannot have it: its table is not imported."""
     owner, _, bare = name.rpartition(".")
     named = table_named(table, owner) if owner else None
     if named is not None:
         return item_named(named, bare) is not None or not nearest(bare, names_in(named), cutoff=0.85)
+    if owner and nearest(owner, _tables_of(table), cutoff=0.85):
+        return False
     domains = [column.type for column in table.columns if isinstance(column.type, postgresql.DOMAIN)]
     if any(name in (domain.constraint_name, f"{domain.name}_check") for domain in domains):
         return True

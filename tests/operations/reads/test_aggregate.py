@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
@@ -310,6 +311,46 @@ def test_distinct_needs_something_to_tell_apart() -> None:
     """``count(distinct=True)`` alone has no meaning."""
     with pytest.raises(MappingError, match="distinct"):
         count(distinct=True)
+
+
+DOCUMENT = sa.column("document", sa.JSON)
+WITHOUT: dict[Any, list[Any]] = {
+    avg: [sa.JSON(), JSONB(), sa.JSON().with_variant(JSONB(), "postgresql"), sa.String(), sa.Boolean(), sa.DateTime()],
+    sum_: [sa.JSON(), sa.Text(), sa.Boolean(), sa.Date(), sa.Uuid(), sa.Enum(Status), sa.ARRAY(sa.Integer())],
+    max_: [sa.JSON(), sa.Boolean()],
+    min_: [JSONB()],
+}
+WITH: dict[Any, list[Any]] = {
+    avg: [sa.Integer(), sa.Numeric(), sa.Double(), sa.Interval(), sa.types.NullType()],
+    max_: [sa.String(), sa.DateTime(), sa.Integer(), sa.Uuid()],
+    count: [sa.JSON(), sa.Boolean()],
+}
+
+
+def test_an_aggregate_over_what_has_none_is_told_when_the_class_is_made() -> None:
+    """A mean of documents or texts is no number anywhere; SQLite would make one up."""
+    for make, kinds in WITHOUT.items():
+        for kind in kinds:
+            with pytest.raises(MappingError, match=r"^there is no \w+ over \w+: .*as_float\(\)"):
+                make(sa.column("x", kind))
+    for make, kinds in WITH.items():
+        for kind in kinds:
+            make(sa.column("x", kind)).resolve()
+    avg(DOCUMENT["size"].as_float()).resolve()
+    with pytest.raises(MappingError, match="no avg over JSON"):
+        avg(lambda: DOCUMENT["size"]).resolve()
+
+
+@dataclass(frozen=True)
+class MeanKind:
+    mean: Annotated[float | None, avg(TaskRow.kind)]
+
+
+async def test_an_annotation_that_is_read_late_says_the_same(any_tables: WithTables) -> None:
+    """Before anything is sent, and in the same words."""
+    async with tasks_in(any_tables) as tasks:
+        with pytest.raises(MappingError, match=r"^there is no avg over"):
+            await tasks.aggregate(into=MeanKind)
 
 
 class Strict(TaskRepository):

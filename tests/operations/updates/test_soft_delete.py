@@ -239,7 +239,7 @@ async def test_a_version_goes_up_with_the_mark(any_tables: WithTables) -> None:
 async def test_without_soft_deletion_no_row_is_marked(any_tables: WithTables) -> None:
     """The message says what to declare."""
 
-    class Plain(Repository[MemberRow, MemberRow, int]):
+    class Plain(Repository[MemberRow, MemberRow, tuple[int, str]]):
         pass
 
     async with any_tables(GroupRow, MemberRow) as db:
