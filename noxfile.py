@@ -102,11 +102,11 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
-def prove(session: nox.Session, tests: str, sizes: dict[str, str]) -> None:
+def prove(session: nox.Session, tests: str, sizes: dict[str, str], *options: str) -> None:
     """Run tests that are small in the suite at another size: ``nox -s fuzz -- 5000000 250000``."""
     install(session, "tests", extras="testing")
     given = dict(zip(sizes, session.posargs, strict=False))
-    session.run("pytest", "-q", *ON_EVERY_CORE, *tests.split(), env={**sizes, **given})
+    session.run("pytest", "-q", *(options or ON_EVERY_CORE), *tests.split(), env={**sizes, **given})
 
 
 @nox.session
@@ -147,6 +147,22 @@ def tenants(session: nox.Session) -> None:
 def cancels(session: nox.Session) -> None:
     """Cancel every verb where it waits; takes at how many of its suspension points, 0 for all of them."""
     prove(session, "tests/test_cancellations.py", {"ROWSMITH_CANCELS": "0"})
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Lose COMMITs, kill the server, poison transactions, freeze the network; takes how many of each.
+
+    One after the other and on one core, since it is measured how late deadlines are. All at full size take an hour.
+    """
+    sizes = {
+        "ROWSMITH_LOST": "10000",
+        "ROWSMITH_CRASHES": "200",
+        "ROWSMITH_POISONED": "10000",
+        "ROWSMITH_FREEZES": "200",
+        "ROWSMITH_OUTAGE": "10000",
+    }
+    prove(session, "tests/test_many_faults.py", sizes, "-p", "no:xdist")
 
 
 @nox.session

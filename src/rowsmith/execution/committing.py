@@ -1,8 +1,9 @@
 """COMMIT, and what became of it where its answer is lost.
 
 PostgreSQL knows of every recent transaction whether it was committed (``pg_xact_status``), so its id is asked for
-before COMMIT is sent. A transaction in which a statement failed does not say its id, so that nothing of it is taken for
-committed, whoever sent that statement.
+before COMMIT is sent. A server that crashed may give an id a second time, where nothing of the first transaction was on
+its disk; then it is asked as well how far the ids had come when it recovered. A transaction in which a statement failed
+does not say its id, so that nothing of it is taken for committed, whoever sent that statement.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rowsmith.deadline import remaining
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, TransactionError
 from rowsmith.execution.blame import blame, has_only_read
 from rowsmith.execution.execute import flush
-from rowsmith.execution.pool import identity_of
+from rowsmith.execution.pool import identity_of, life_of
 from rowsmith.execution.transactions import connections_of, drivers_of, is_open_to_all, note_application, refuse_failed
 from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, translate
 from rowsmith.outcome import CommitOutcome, tell
@@ -95,6 +96,7 @@ class _Transaction:
 
     id: str | None
     server: str | None
+    life: str | None
     engine: AsyncEngine
 
 
@@ -133,7 +135,8 @@ async def _identified(session: AsyncSession) -> _Transaction | None:
     except DATABASE_ERRORS as exc:
         failure = DatabaseUnavailable() if driver.is_closed() else translate(exc)
     else:
-        return _Transaction(id, identity_of(connections[0]), AsyncEngine(connections[0].engine))
+        connection = connections[0]
+        return _Transaction(id, identity_of(connection), life_of(connection), AsyncEngine(connection.engine))
     raise failure
 
 
@@ -223,7 +226,7 @@ async def _resolved(transaction: _Transaction, seconds: float) -> CommitOutcome:
         if found is not None:
             return found
         await asyncio.sleep(min(delay, max(0.0, until - loop.time())))
-        delay *= 2
+        delay = min(2 * delay, 0.2)
     return CommitOutcome.UNKNOWN
 
 
@@ -233,11 +236,39 @@ _STATUS: Final = {"committed": CommitOutcome.COMMITTED, "aborted": CommitOutcome
 async def _ask(transaction: _Transaction) -> CommitOutcome | None:
     """Give what a server says of a transaction; None while it is in progress."""
     async with transaction.engine.connect() as connection:
-        asked = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
-        status: str | None = (await connection.execute(asked, {"id": transaction.id})).scalar()
         if identity_of(_sync(connection)) != transaction.server:
             return CommitOutcome.UNKNOWN  # another server, to which the id means nothing or something else
+        given = {"id": transaction.id}
+        if life_of(_sync(connection)) != transaction.life:
+            return _after_crash(*(await connection.execute(_AFTER_CRASH, given)).one())
+        status: str | None = (await connection.execute(_ALIVE, given)).scalar()
     return None if status == "in progress" else _STATUS.get(status or "", CommitOutcome.UNKNOWN)
+
+
+_ALIVE: Final = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
+# An id that is still to come is an error to pg_xact_status. The checkpoint that ends a recovery begins where it stands,
+# as one at a shutdown does, and tells the next id there was; a later one may tell of ids that were given again.
+_AFTER_CRASH: Final = text(
+    """
+    SELECT CASE WHEN id < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status(id) END = 'committed',
+           split_part(next_xid, ':', 1)::bigint * 4294967296 + split_part(next_xid, ':', 2)::bigint > id::text::bigint,
+           redo_lsn = checkpoint_lsn
+    FROM (SELECT CAST(CAST(:id AS text) AS xid8)) AS given (id), pg_control_checkpoint()
+    """
+)
+
+
+def _after_crash(is_committed: bool | None, was_given: bool, is_first: bool) -> CommitOutcome:
+    """Tell from a server that has crashed since what became of a transaction.
+
+    Args:
+        is_committed: what it says of the transaction's id, whosever that is by now; None where it has not come to it.
+        was_given: the id had been given out by the time of the last checkpoint.
+        is_first: that checkpoint is the one that ended the recovery.
+    """
+    if not (is_committed and was_given):
+        return CommitOutcome.NOT_COMMITTED
+    return CommitOutcome.COMMITTED if is_first else CommitOutcome.UNKNOWN
 
 
 def _sync(connection: AsyncConnection) -> Connection:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -63,7 +63,16 @@ def identity_of(connection: Connection) -> str | None:
 
     A server that was promoted may give a transaction's id a second time.
     """
-    known: str | None = connection.info.get(_SERVER)
+    known: str | None = connection.info.get(_SERVER, _NOBODY)[0]
+    return known
+
+
+def life_of(connection: Connection) -> str | None:
+    """Give what a server says the same of for as long as it does not crash; None where that cannot be told.
+
+    One that crashed gives ids again that it had given to transactions of which nothing was on its disk.
+    """
+    known: str | None = connection.info.get(_SERVER, _NOBODY)[1]
     return known
 
 
@@ -81,15 +90,19 @@ def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         await_(asyncio.sleep(0))
 
 
-async def _identity(driver: Any) -> str | None:
+async def _identity(driver: Any) -> Sequence[str | None]:
     with suppress(PostgresError):  # a standby has no timeline of its own, and some services hide theirs
-        known: str = await driver.fetchval(_IDENTITY)
+        known: Sequence[str] = await driver.fetchrow(_IDENTITY)
         return known
-    return None
+    return _NOBODY
 
 
+_NOBODY: Final = (None, None)
+# What a server counts of itself begins anew with every recovery from a crash, and outlasts a restart.
 _IDENTITY: Final = """
-SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()
+SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8),
+       pg_stat_get_bgwriter_stat_reset_time()::text
+FROM pg_control_system()
 """
 
 

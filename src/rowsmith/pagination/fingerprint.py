@@ -105,7 +105,7 @@ def stable_text(value: object) -> str:
     if isinstance(value, (SecretStr, SecretBytes)):  # whose repr is the same for all
         return f"{name}({stable_text(value.get_secret_value())})"
     if isinstance(value, (bytearray, memoryview)):
-        return f"{name}:{bytes(value)!r}"
+        return f"{name}:{bytes(cast('Any', value))!r}"
     if isinstance(value, (OptionalState, TriState)):
         return f"{name}({stable_text(cast('Any', value).to_value())})"
     if isinstance(value, Mapping):
