@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import URL
 
 from rowsmith import Database
+from rowsmith.cache import MemoryCacheSource
 from rowsmith.testing import tables
 from tenants import ThingRow
 from tenants.tools import TOOLS, ToolsOf
@@ -99,6 +100,7 @@ class Tenants(RuleBasedStateMachine):
         self.rows: Rows = {}
         for name in ("things", "tools"):
             self.run(self.worlds[name].reset({}))
+            self.run(self.worlds[name].things.invalidate())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -160,15 +162,17 @@ class Tenants(RuleBasedStateMachine):
 
 
 @contextmanager
-def machine(url: URL | str) -> Iterator[type[Tenants]]:
-    """Give the machine over a database, in an event loop of its own."""
+def machine(url: URL | str, caches: Callable[[type[Any]], Any] = lambda _: None) -> Iterator[type[Tenants]]:
+    """Give the machine over a database, with caches in front of it if any, in an event loop of its own."""
     with asyncio.Runner() as runner:
         db = Database.from_url(url)
         made = tables(db, ThingRow, *TOOLS)
         runner.run(made.__aenter__())
         try:
             plain = worlds_of(Database(db.engine, native=False))
-            yield type("Tenants", (Tenants,), {"runner": runner, "db": db, "worlds": worlds_of(db), "plain": plain})
+            yield type(
+                "Tenants", (Tenants,), {"runner": runner, "db": db, "worlds": worlds_of(db, caches), "plain": plain}
+            )
         finally:
             runner.run(made.__aexit__(None, None, None))
             runner.run(db.dispose())
@@ -194,6 +198,16 @@ def test_programs_of_two_tenants_on_postgresql(rowsmith_url: URL) -> None:
 def test_programs_of_two_tenants_on_sqlite(tmp_path: Path) -> None:
     """The same on SQLite."""
     with machine(f"sqlite:///{tmp_path / 'tenants.sqlite'}") as tenants:
+        run_state_machine_as_test(tenants, settings=FEW)
+
+
+def test_programs_of_two_tenants_with_caches(tmp_path: Path) -> None:
+    """The same with a cache in front of each class's rows: what one writes ends what others have of it."""
+
+    def cached(kind: type[Any]) -> MemoryCacheSource[Any, Any]:
+        return MemoryCacheSource(kind, negative_ttl=60)
+
+    with machine(f"sqlite:///{tmp_path / 'tenants.sqlite'}", cached) as tenants:
         run_state_machine_as_test(tenants, settings=FEW)
 
 

@@ -18,10 +18,11 @@ import sqlalchemy as sa
 
 from rowsmith import Database, OptionalState, PurgeReport, Repository, RepositoryError, SearchScope, count
 from rowsmith.testing import WithTables
-from tenants import OwnedBy, ThingCreate, ThingPatch, ThingRepository, ThingRow
+from tenants import OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
 from tenants.tools import (
     TOOLS,
     ClampCreate,
+    ClampData,
     ClampPatch,
     ClampRepository,
     ClampRow,
@@ -29,10 +30,12 @@ from tenants.tools import (
     HammerRepository,
     HammerRow,
     MeterCreate,
+    MeterData,
     MeterPatch,
     MeterRepository,
     MeterRow,
     ToolCreate,
+    ToolData,
     ToolPatch,
     ToolRepository,
     ToolRow,
@@ -190,7 +193,7 @@ VERBS: dict[str, Verb] = {
     ),
 }
 
-NO_VERBS = frozenset({"to_data"})
+NO_VERBS = frozenset({"invalidate", "to_data"})
 """Public methods of a repository that touch no row."""
 
 
@@ -227,19 +230,46 @@ async def stored(things: ThingRepository) -> dict[int, tuple[Any, ...]]:
     return {id: row for (_, id), row in (await world_of(things).stored()).items()}
 
 
-def worlds_of(db: Database) -> dict[str, World]:
-    """Give every class of things, in a database that has their tables."""
+def worlds_of(db: Database, caches: Callable[[type[Any]], Any] = lambda _: None) -> dict[str, World]:
+    """Give every class of things, in a database that has their tables, with a cache of each one's data if any."""
     seven: Any = OptionalState.update(7)
+
+    def made(repository: Any, data: Any) -> Any:
+        return repository(db, cache_source=caches(data))
 
     def named(kind: Any) -> Callable[[int], Any]:
         return lambda id: kind(id, f"name {id}")
 
     return {
-        "things": world_of(ThingRepository(db)),
-        "tools": World(ToolRepository(db), ToolRow, named(ToolCreate), ToolPatch(uses=seven), ToolsOf),
-        "hammers": World(HammerRepository(db), HammerRow, named(HammerCreate), ToolPatch(uses=seven), ToolsOf),
-        "meters": World(MeterRepository(db), MeterRow, named(MeterCreate), MeterPatch(uses=seven), ToolsOf),
-        "clamps": World(ClampRepository(db), ClampRow, named(ClampCreate), ClampPatch(uses=seven), ToolsOf),
+        "things": world_of(made(ThingRepository, ThingData)),
+        "tools": World(
+            made(ToolRepository, ToolData),
+            ToolRow,
+            named(ToolCreate),
+            ToolPatch(uses=seven),
+            ToolsOf,
+        ),
+        "hammers": World(
+            made(HammerRepository, ToolData),
+            HammerRow,
+            named(HammerCreate),
+            ToolPatch(uses=seven),
+            ToolsOf,
+        ),
+        "meters": World(
+            made(MeterRepository, MeterData),
+            MeterRow,
+            named(MeterCreate),
+            MeterPatch(uses=seven),
+            ToolsOf,
+        ),
+        "clamps": World(
+            made(ClampRepository, ClampData),
+            ClampRow,
+            named(ClampCreate),
+            ClampPatch(uses=seven),
+            ToolsOf,
+        ),
     }
 
 

@@ -25,7 +25,7 @@ from rowsmith.execution.pool import prepare_pool
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.homes import BorrowedHome, Home, OwnHome
-from rowsmith.open_session import is_inside
+from rowsmith.open_session import OpenSession, is_inside
 from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
 from rowsmith.sessions import Reading, ReadOnly, Unit, Writing
@@ -65,6 +65,7 @@ class Database:
     """
 
     is_borrowed: ClassVar[bool] = False
+    deadline: float | None = None
 
     engine: AsyncEngine
     _home: Home
@@ -93,6 +94,7 @@ class Database:
         self._read_only = engine.execution_options(**_read_options(engine))
         self._snapshot = engine.execution_options(**_read_options(engine, isolation_level="REPEATABLE READ"))
         seconds = None if deadline is None else check_seconds(deadline, "deadline")
+        self.deadline = seconds
         info = {CODEC: CursorCodec(cursor_keys)}
         self._home = OwnHome(engine, info, seconds)
         if native and type(self).reading is Database.reading:
@@ -218,6 +220,10 @@ class Database:
     def is_in_session(self) -> bool:
         """Whether a call made here would join a session that is open already."""
         return self._home.around() is not None
+
+    def joined(self) -> OpenSession | None:
+        """Give the block whose session a call made here would join; None where it would open its own."""
+        return self._home.around()
 
     async def dispose(self) -> None:
         """Close every pooled connection; those of an event loop that has ended are dropped, as nobody can close them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Unpack, cast
@@ -38,10 +38,12 @@ from rowsmith.operations import (
 from rowsmith.operations.call import Native
 from rowsmith.operations.deletes.where import BeginSession
 from rowsmith.operations.plans import UNTOLD, Asked
+from rowsmith.operations.touching import check_ids, noting, writing_of
 from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.pagination import Count
 from rowsmith.query import Query
 from rowsmith.resilience import Resilience, is_repeatable
+from rowsmith.touched import Ids, hold_now, is_kept, note, release_all
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -179,6 +181,28 @@ class DBSource(Generic[TRow, TData, TId]):
         """
         return await self._resilient(verb, lambda: self._in_chunks(verb, *args, **kwargs), args, kwargs)
 
+    async def read_once(
+        self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a verb as :meth:`read` does, without the policies: in a call that stands under them already."""
+        return await self._read(verb, *args, **kwargs)
+
+    async def invalidate(self, ids: Ids = None) -> None:
+        """Say that rows were written by SQL of one's own: those with these keys, or any.
+
+        Whoever keeps copies of them lets go of them: at once, or inside a session or unit of work once that is really
+        committed.
+
+        Raises:
+            InvalidValue: ``ids`` is no list of keys.
+        """
+        check_ids(ids)
+        writing, around = writing_of(self.entity), self.db.joined()
+        if around is None or around.is_read_only:
+            await release_all(await hold_now(writing, ids))
+        else:
+            note(around.db_sess, writing, ids)
+
     async def _resilient(self, verb: Any, work: Callable[[], Awaitable[R]], args: Any, kwargs: Any) -> R:
         if self.resilience is None:
             return await work()
@@ -198,7 +222,7 @@ class DBSource(Generic[TRow, TData, TId]):
             again: Any = [repeatable(each) for each in args]
             named: Any = {name: repeatable(each) for name, each in kwargs.items()}
             begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
-            call: Any = verb
+            call: Any = partial(noting, self.entity, verb) if is_kept() else verb
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named)))
 
     async def _read(
@@ -250,7 +274,15 @@ class DBSource(Generic[TRow, TData, TId]):
                     f"{operation} commits chunk by chunk and cannot join a session or unit of work that is open: "
                     "call it outside, or with chunk_size=None"
                 )
-            return await verb(partial(self.db.writing, is_open_to_all=_is_foreign(verb)), *args, **kwargs)
+            return await verb(partial(self._writing_any, is_open_to_all=_is_foreign(verb)), *args, **kwargs)
+
+    @asynccontextmanager
+    async def _writing_any(self, *, is_open_to_all: bool) -> AsyncGenerator[AsyncSession]:
+        """Open a session for one of the transactions of a verb, in which it may write any row."""
+        async with self.db.writing(is_open_to_all=is_open_to_all) as db_sess:
+            if is_kept():
+                note(db_sess, writing_of(self.entity), None)
+            yield db_sess
 
     async def _chunks(
         self,

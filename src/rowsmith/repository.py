@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Generic, cast, overload
 
 from typing_extensions import TypeVar
 
+from rowsmith.cache import CacheSource
+from rowsmith.cache.reading import ReadThrough
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, Violations, kind_of
@@ -74,11 +76,13 @@ class Repository(Generic[TRow, TData, TId]):
     Args:
         db: where sessions come from.
         db_source: instead of it, a source of one's own for this row, whose rules and resilience then hold.
+        cache_source: answers ``get``, ``find`` and ``batch_get`` where it can; see :mod:`rowsmith.cache`.
         resilience: the policies around every method; None for no policies, left out for the class's own.
 
     Raises:
         MappingError: when the class is made: row, data and rules do not fit; when an instance is made: it is given
-            neither ``db`` nor ``db_source``, or both, or a source of another row, or ``resilience`` beside a source.
+            neither ``db`` nor ``db_source``, or both, or a source of another row, or ``resilience`` beside a source; or
+            ``cache_source`` keeps something else, or cannot keep such rows.
     """
 
     not_found: ClassVar[ErrorFactory] = EntityNotFound
@@ -106,11 +110,14 @@ class Repository(Generic[TRow, TData, TId]):
         db: Database | None = None,
         *,
         db_source: DBSource[TRow, TData, TId] | None = None,
+        cache_source: CacheSource[Any, TData] | None = None,
         resilience: Resilience | Unset | None = UNSET,
     ) -> None:
         policies = _policies(type(self), resilience, db_source)
         self.db_source = _own_source(type(self), db_source) if db is None else self._source(db, db_source, policies)
         self.db = self.db_source.db
+        self.cache_source = cache_source
+        self._cached = None if cache_source is None else self._reading_through(cache_source)
         _ = self.db_source.entity.shape.layout  # what only complete mappers can tell is told now, not at the first call
 
     def _source(
@@ -121,6 +128,11 @@ class Repository(Generic[TRow, TData, TId]):
         if _is_converted(type(self)):
             entity = replace(entity, shape=converted_shape(entity.shape, entity.shape.into, self.to_data))
         return DBSource[TRow, TData, TId](db, entity, resilience=resilience)
+
+    def _reading_through(self, cache: CacheSource[Any, TData]) -> ReadThrough[TRow, TData, TId] | None:
+        maker = type(self).to_data if _is_converted(type(self)) else None
+        reading = ReadThrough[TRow, TData, TId](self.db_source, cache, maker)
+        return None if self.db.is_borrowed else reading  # whose owner's own changes no cache knows
 
     def to_data(self, row: TRow) -> TData:
         """Make data of a whole row; override where field names alone don't do, and every operation uses it.
@@ -168,6 +180,8 @@ class Repository(Generic[TRow, TData, TId]):
             EntityNotFound: absent, deleted or outside the scope, all alike; or ``not_found``'s error.
             MappingError: ``into`` does not fit the row.
         """
+        if self._cached is not None and into is None:
+            return await self._cached.get(id, scope, include_deleted)
         source = self.db_source if into is None else self.db_source.into(into)
         return await source.read(source.querier.query, id, scope=scope, include_deleted=include_deleted)
 
@@ -183,6 +197,8 @@ class Repository(Generic[TRow, TData, TId]):
         self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: Any = None
     ) -> Any:
         """Give the row with this key, or None."""
+        if self._cached is not None and into is None:
+            return await self._cached.find(id, scope, include_deleted)
         source = self.db_source if into is None else self.db_source.into(into)
         return await source.read(source.querier.find, id, scope=scope, include_deleted=include_deleted)
 
@@ -516,8 +532,21 @@ class Repository(Generic[TRow, TData, TId]):
         Raises:
             EntityNotFound: some are not there for this caller; ``missing`` holds their keys.
         """
+        if self._cached is not None and into is None:
+            return await self._cached.batch_get(ids, scope, include_deleted)
         source = self.db_source.into(into)
         return await source.read(source.batch_querier.query, ids, scope=scope, include_deleted=include_deleted)
+
+    async def invalidate(self, ids: Collection[TId] | None = None) -> None:
+        """Have caches let go of rows that SQL of one's own has written: those with these keys, or all.
+
+        What is written through a repository is never to be said here. Inside a session or unit of work it waits for
+        the commit. No cache that is away makes it fail: what is left there ends with its time.
+
+        Raises:
+            InvalidValue: ``ids`` is no list of keys.
+        """
+        await self.db_source.invalidate(ids)
 
     async def batch_create(
         self,

@@ -43,6 +43,7 @@ from rowsmith.execution.sqlite import interrupted
 from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken, to_the_end
 from rowsmith.open_session import LEFT, OpenSession
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell
+from rowsmith.touched import count_noted, forget_noted, hold_noted
 from rowsmith.unit_of_work import UnitOfWork, run_after_commit
 
 T_co = TypeVar("T_co", covariant=True)
@@ -107,6 +108,8 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
         """Have what ended the block say what became of the transaction, and do the work that waited for its commit."""
         if ended is not None and self.around is None:
             tell(ended, CommitOutcome.COMMITTED if self._is_committed else CommitOutcome.NOT_COMMITTED)
+            if commit_outcome(ended) is not CommitOutcome.NOT_COMMITTED:  # ended by a statement: what is noted is open
+                await hold_noted(self.session.info)
         if ended is None or (self.around is None and self._is_committed):
             try:
                 await self._after()
@@ -368,13 +371,14 @@ async def _throw_away(session: AsyncSession) -> None:
 
 @asynccontextmanager
 async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
-    nested = await session.begin_nested()
+    nested, noted = await session.begin_nested(), count_noted(session)
     try:
         yield
         await flush(session)
         refuse_failed(session)
         await nested.commit()
     except BaseException:
+        forget_noted(session, noted)
         with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
             await nested.rollback()
         raise

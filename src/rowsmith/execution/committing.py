@@ -25,7 +25,8 @@ from rowsmith.execution.execute import flush
 from rowsmith.execution.pool import identity_of, life_of
 from rowsmith.execution.transactions import connections_of, drivers_of, is_open_to_all, note_application, refuse_failed
 from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, translate
-from rowsmith.outcome import CommitOutcome, tell
+from rowsmith.outcome import CommitOutcome, commit_outcome, tell
+from rowsmith.touched import forget_noted, hold_noted, release_all
 
 GRACE: Final = 1.0
 """For how many seconds the answer to COMMIT is awaited by a call that is cancelled and has no deadline."""
@@ -35,6 +36,9 @@ RESOLVING: Final = 2.0
 
 class BlockSession(AsyncSession):
     """The session of a block of rowsmith's: its ``commit()`` tells the truth, whoever calls it."""
+
+    tells = True
+    """It has the keepers of copies told itself of what it commits; see :mod:`rowsmith.touched`."""
 
     async def commit(self) -> None:
         """Commit, or say truthfully why nothing was.
@@ -49,6 +53,20 @@ class BlockSession(AsyncSession):
         if not self.in_transaction():
             return
         _refuse_nested(self)
+        holdings = await hold_noted(self.info)
+        try:
+            await self._commit()
+        except BaseException as exc:
+            if commit_outcome(exc) is not CommitOutcome.UNKNOWN:
+                await release_all(holdings)
+            raise
+        try:
+            await release_all(holdings)
+        except asyncio.CancelledError as exc:
+            tell(exc, CommitOutcome.COMMITTED)
+            raise
+
+    async def _commit(self) -> None:
         self._note_application()
         await flush(self)
         refuse_failed(self)
@@ -75,6 +93,7 @@ class BlockSession(AsyncSession):
         self._note_application()
         if self.in_transaction():
             self.info.pop(_COMMITTED, None)
+            forget_noted(self)
         await super().rollback()
 
     async def close(self) -> None:

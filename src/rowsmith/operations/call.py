@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Gen
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, Unpack, cast
+from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeAlias, Unpack, cast
 
 from sqlalchemy import ColumnElement, Executable, Result, exists, false, func, literal, select
 from sqlalchemy import cast as cast_to
@@ -296,8 +296,16 @@ class Native:
     ask: Callable[..., Any]
 
 
+Touches: TypeAlias = Literal["id", "ids", "made", "new"]
+"""Which rows a verb writes: those of the id or ids that it is given first, those that it gives, or new ones only."""
+
+
 def verb(
-    operation: str, *, singly: str | None = None, native: Callable[..., Any] | None = None
+    operation: str,
+    *,
+    singly: str | None = None,
+    native: Callable[..., Any] | None = None,
+    touches: Touches | None = None,
 ) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
     """Make a verb of a coroutine method: its callers give a session, and it gets the :class:`Call` in that session.
 
@@ -307,6 +315,7 @@ def verb(
         native: gives what has to be sent for a call, where no session is needed for it; None where one is. It takes
             the operation object, the lane, and the verb's arguments as a list and a dict, in which it may put a scope
             that was asked already.
+        touches: which rows it writes, for those who keep copies; None where it may be any.
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
@@ -328,6 +337,7 @@ def verb(
 
         signed = _signed(run, operation, method)
         signed.native = None if native is None else Native(signed, native)
+        signed.touches = touches
         return cast("_Verb[TOperation, P, R]", signed)
 
     return decorate

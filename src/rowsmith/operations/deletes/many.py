@@ -21,7 +21,7 @@ class BatchPurger(Operation[TRow, TData]):
     Rows that may be kept in several tables are found and locked by the first one, and removed from each table.
     """
 
-    @verb("batch_purge")
+    @verb("batch_purge", touches="ids")
     async def purge(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:
@@ -42,7 +42,7 @@ class BatchPurger(Operation[TRow, TData]):
         call = await call.under(scope)
         return await _purge(call, ids)
 
-    @verb("batch_purge_partial")
+    @verb("batch_purge_partial", touches="ids")
     async def purge_partial(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:

@@ -24,7 +24,7 @@ class Purger(Operation[TRow, TData]):
     first statement, under its scope, read, and removed from each.
     """
 
-    @verb("purge")
+    @verb("purge", touches="id")
     async def purge(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Remove the row and give what it was.
 

@@ -45,7 +45,7 @@ class BatchCreator(Operation[TRow, TData]):
     level of such a tree is one statement. ``next_value`` numbers the rows within a parent.
     """
 
-    @verb("batch_create", singly="create(spec)")
+    @verb("batch_create", singly="create(spec)", touches="new")
     async def create(
         self,
         call: Call[TRow, TData],
@@ -82,7 +82,7 @@ class BatchCreator(Operation[TRow, TData]):
 
             return [item.data for item in await once(call, idempotency_key, items, write)]
 
-    @verb("load", singly="create(spec)")
+    @verb("load", singly="create(spec)", touches="new")
     async def load(
         self,
         call: Call[TRow, TData],
@@ -115,7 +115,7 @@ class BatchCreator(Operation[TRow, TData]):
                     progress(done)
         return done
 
-    @verb("batch_create_partial", singly="create(spec)")
+    @verb("batch_create_partial", singly="create(spec)", touches="new")
     async def create_partial(
         self, call: Call[TRow, TData], specs: Many[Spec[TRow]], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:

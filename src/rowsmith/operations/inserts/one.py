@@ -37,7 +37,7 @@ class Creator(Operation[TRow, TData]):
     ``next_value`` the row is numbered within its parent.
     """
 
-    @verb("create")
+    @verb("create", touches="new")
     async def create(
         self,
         call: Call[TRow, TData],

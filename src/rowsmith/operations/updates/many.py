@@ -31,7 +31,7 @@ from rowsmith.state import UNSET
 class BatchUpdater(Operation[TRow, TData]):
     """Changes many rows; one statement each, and one more where some rows are not there."""
 
-    @verb("batch_update")
+    @verb("batch_update", touches="ids")
     async def update(
         self,
         call: Call[TRow, TData],
@@ -67,7 +67,7 @@ class BatchUpdater(Operation[TRow, TData]):
         writing = writer.update(targets, Changes(values))
         return await naming(writing, lambda: unbindable_value(call.info, values, targets.dialect))
 
-    @verb("batch_update_each", singly="update(id, patch)")
+    @verb("batch_update_each", singly="update(id, patch)", touches="ids")
     async def update_each(
         self,
         call: Call[TRow, TData],
@@ -98,7 +98,7 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         return await _update_each(await call.under(scope), patches, expected_versions)
 
-    @verb("batch_update_partial", singly="update(id, patch)")
+    @verb("batch_update_partial", singly="update(id, patch)", touches="ids")
     async def update_partial(
         self,
         call: Call[TRow, TData],

@@ -37,7 +37,7 @@ class Updater(Operation[TRow, TData]):
     each table, and read again.
     """
 
-    @verb("update")
+    @verb("update", touches="id")
     async def update(
         self,
         call: Call[TRow, TData],

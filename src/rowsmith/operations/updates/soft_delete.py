@@ -26,7 +26,7 @@ class SoftDeleter(Operation[TRow, TData]):
         MappingError: on use, where no ``soft_delete`` is declared.
     """
 
-    @verb("delete")
+    @verb("delete", touches="id")
     async def delete(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Mark a live row as deleted and give it.
 
@@ -37,7 +37,7 @@ class SoftDeleter(Operation[TRow, TData]):
         soft_delete = declared_soft_delete(self.entity)
         return await live_target(self.entity, pk, call.limits).write(call, soft_delete.marking())
 
-    @verb("restore")
+    @verb("restore", touches="id")
     async def restore(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Make a deleted row live again and give it.
 
@@ -58,7 +58,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         MappingError: on use, where no ``soft_delete`` is declared.
     """
 
-    @verb("batch_delete")
+    @verb("batch_delete", touches="ids")
     async def delete(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:
@@ -76,7 +76,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         targets = await writer.targets([*call.limits.conditions, soft_delete.is_live()])
         return await writer.update(targets, Changes(soft_delete.marking()))
 
-    @verb("batch_restore")
+    @verb("batch_restore", touches="ids")
     async def restore(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:

@@ -33,7 +33,7 @@ class BatchUpserter(Operation[TRow, TData]):
     one outside the scope, is not there for the caller: its key is merely taken.
     """
 
-    @verb("batch_upsert", singly="find(id), then create(spec) or update(id, patch)")
+    @verb("batch_upsert", singly="find(id), then create(spec) or update(id, patch)", touches="made")
     async def upsert(
         self,
         call: Call[TRow, TData],
@@ -64,7 +64,7 @@ class BatchUpserter(Operation[TRow, TData]):
         with collector_paused():
             return BatchResult(await upsertion.write_specs(items), [])
 
-    @verb("batch_upsert_partial", singly="find(id), then create(spec) or update(id, patch)")
+    @verb("batch_upsert_partial", singly="find(id), then create(spec) or update(id, patch)", touches="made")
     async def upsert_partial(
         self,
         call: Call[TRow, TData],

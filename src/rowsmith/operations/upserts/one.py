@@ -15,7 +15,7 @@ from rowsmith.scope import SearchScope
 class Upserter(Operation[TRow, TData]):
     """Creates one row, or changes the one with its key; otherwise as :class:`BatchUpserter`; one statement."""
 
-    @verb("upsert", singly="find(id), then create(spec) or update(id, patch)")
+    @verb("upsert", singly="find(id), then create(spec) or update(id, patch)", touches="made")
     async def upsert(
         self,
         call: Call[TRow, TData],

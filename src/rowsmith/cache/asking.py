@@ -1,0 +1,125 @@
+"""Which calls a cache may answer, and by which key: decided from id and scope alone, without a database.
+
+A scope is a part of the key. It may be one where it does no more than compare columns of the row with values: what such
+a scope lets through changes only when the row itself does. Whatever else a scope asks (other rows, the time, whether
+its tenant is there at all) is asked of the database.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, Final, cast
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from rowsmith.cache.source import Under
+from rowsmith.conditions import given_conditions
+from rowsmith.errors import MappingError
+from rowsmith.mapping import RowInfo
+from rowsmith.operations import Entity
+from rowsmith.operations.arrays.same import are_exact
+from rowsmith.operations.plans import Plans
+from rowsmith.scope import SearchScope, Settled, Unscoped, is_unchecked
+
+_IDS: Final = (int, str, uuid.UUID, dt.date, bytes)
+"""Classes of keys that are equal in Python and as text just where they are in the database."""
+
+_COMPARED: Final = frozenset({int, str, bool, float, bytes, Decimal, uuid.UUID, dt.date, dt.datetime, dt.time})
+"""Classes of values that a scope's comparisons are told apart by; members of enumerations are, too."""
+
+
+class Asking:
+    """Tells for one entity what a call asks of its cache.
+
+    Raises:
+        MappingError: the entity cannot be kept in a cache; the message says why.
+    """
+
+    def __init__(self, entity: Entity[Any, Any], engine: Engine) -> None:
+        info = entity.info
+        _check_kept(entity)
+        self._kinds = [_kind_of_key(info, name, engine) for name in info.primary_key]
+        self._sole = self._kinds[0] if len(self._kinds) == 1 else None
+        self._plans, self._scope_required = Plans[Any](info), entity.scope_required
+        self._engine, self._sessions = engine, Session(engine).dispatch
+
+    def is_id(self, id: Any) -> bool:
+        """Say whether an id is plainly a key: one that Python tells from others as the database does."""
+        if self._sole is not None:
+            return id.__class__ is self._sole
+        return id.__class__ is tuple and [part.__class__ for part in id] == self._kinds
+
+    def under(self, scope: Any, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
+        """Say under what a row is to be seen, None where only the database can; and what to give that as its scope."""
+        if scope is not None and scope.__class__ is not Unscoped:
+            return self._scoped(scope, include_deleted)
+        is_plain = include_deleted is False or include_deleted is True
+        is_asked = is_plain and not (scope is None and self._scope_required) and not self._is_told_elsewhere()
+        return (include_deleted,) if is_asked else None, scope
+
+    def _scoped(self, scope: SearchScope, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
+        if not is_unchecked(type(scope)):
+            return None, scope
+        given = given_conditions(scope)
+        under = self._key_of(given, include_deleted) if given and not self._is_told_elsewhere() else None
+        return under, Settled(scope, given)  # it may say otherwise when it is asked again
+
+    def _key_of(self, given: Sequence[Any], include_deleted: object) -> Under | None:
+        key: list[Any] = [include_deleted]
+        binds: list[Any] = []
+        if include_deleted is not True and include_deleted is not False:
+            return None
+        if not self._plans.compared(given, key, binds):
+            return None
+        for bind in binds:
+            value: Any = bind.value
+            if value.__class__ not in _COMPARED and not isinstance(value, enum.Enum):
+                return None
+            key += value.__class__, value
+        return tuple(key)
+
+    def _is_told_elsewhere(self) -> bool:
+        """Say whether somebody listens who could have a statement see other rows: of another tenant, for instance."""
+        for listeners in (*_of_sessions(self._sessions), self._engine.dispatch.before_execute):
+            if listeners.parent_listeners or listeners.listeners:
+                return True
+        return False
+
+
+_of_sessions: Final = attrgetter("do_orm_execute", "after_begin")
+
+
+def _check_kept(entity: Entity[Any, Any]) -> None:
+    """Refuse data that other rows than its own decide about: nobody would know when it is no longer true."""
+    name, layout = entity.shape.into.__name__, entity.shape.layout
+    advice = "give the cache a data class that only has columns of the row"
+    if entity.shape.into is entity.info.row:
+        raise MappingError(f"a cache keeps data, not rows: {advice}")
+    if layout.joins or layout.collections or not (layout.names or entity.shape.is_row):
+        raise MappingError(f"{name} has more than columns of {entity.info.row.__name__}: {advice}")
+    if entity.shape.is_row and (entity.loads or any(_is_loaded(one) for one in entity.info.mapper.relationships)):
+        raise MappingError(f"to_data makes {name} of related rows, too: {advice}")
+
+
+def _is_loaded(relationship: Any) -> bool:
+    return relationship.lazy not in ("select", "raise", "raise_on_sql", "noload", "dynamic", "write_only", True, None)
+
+
+def _kind_of_key(info: RowInfo[Any], name: str, engine: Engine) -> type[Any]:
+    column = info.columns[name]
+    try:
+        kind: Any = column.type.python_type
+    except NotImplementedError:
+        kind = None
+    if kind not in _IDS or not are_exact([column], engine.dialect):
+        raise MappingError(
+            f"{info.row.__name__}.{name} is no key for a cache: only the database knows which of its values are equal. "
+            f"Keys are of {', '.join(kind.__name__ for kind in _IDS)}, without a collation"
+        )
+    return cast("type[Any]", kind)

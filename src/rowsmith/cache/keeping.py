@@ -1,0 +1,152 @@
+"""A cache as a keeper of copies: what rowsmith writes, through whichever repository, ends its entries."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary, ref
+
+from sqlalchemy import Engine, ForeignKey, Table
+from sqlalchemy.exc import NoReferenceError
+
+from rowsmith.cache.asking import Asking
+from rowsmith.cache.source import CacheSource
+from rowsmith.errors import MappingError
+from rowsmith.operations import Entity
+from rowsmith.touched import Ids, Writing, keep
+
+logger = logging.getLogger("rowsmith.cache")
+
+
+class CacheKeeper:
+    """Tells a cache of what is written into the tables of its rows, and into those that could take rows along."""
+
+    def __init__(
+        self, cache: CacheSource[Any, Any], entity: Entity[Any, Any], kept: Sequence[Any], asking: Asking
+    ) -> None:
+        self._cache, self.kept, self._asking = ref(cache), kept, asking
+        self.flights: dict[Any, asyncio.Future[Any]] = {}
+        self._own = frozenset(part.table for part in entity.info.all_parts)
+        self._key = tuple(entity.info.key_columns)
+        self._removing = frozenset(_parents(self._own, "ondelete"))
+        self._rekeying = frozenset(_parents(self._own, "onupdate"))
+        keep({*self._own, *self._removing, *self._rekeying}, self)
+
+    def is_concerned(self, writing: Writing) -> bool:
+        """Say whether an entry could be of a row that is written."""
+        cache, tables = self._cache(), frozenset(writing.tables)
+        if cache is None or (writing.makes and not cache.remembers_absent):
+            return False
+        return not self._own.isdisjoint(tables) or self._is_taken_along(writing, tables)
+
+    def ids_of(self, writing: Writing, ids: Ids) -> Ids:
+        """Give the ids that entries have; None, for all, where those written are none of them or take others along."""
+        tables = frozenset(writing.tables)
+        if ids is None or self._own.isdisjoint(tables) or self._is_taken_along(writing, tables):
+            return None
+        if tuple(writing.key) != self._key:
+            return None
+        return ids if all(map(self._asking.is_id, ids)) else None
+
+    async def hold(self, ids: Ids) -> object:
+        """Have the cache let go of entries and take none."""
+        cache = self._cache()
+        if cache is None:
+            return None
+        try:
+            return await cache.hold(ids)
+        except Exception as exc:  # noqa: BLE001 - a cache must not keep anybody from writing
+            self._fail(cache, exc)
+            return None
+
+    async def release(self, held: object, ids: Ids) -> None:
+        """Have it take entries again."""
+        cache = self._cache()
+        if cache is None:
+            return
+        try:
+            await cache.release(held, ids)
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._fail(cache, exc)
+
+    def _is_taken_along(self, writing: Writing, tables: Collection[Table]) -> bool:
+        if writing.makes:
+            return False
+        return (writing.removes and not self._removing.isdisjoint(tables)) or not self._rekeying.isdisjoint(tables)
+
+    def _fail(self, cache: CacheSource[Any, Any], failure: Exception) -> None:
+        cache.counts.failures += 1
+        cache.counts.owed += 1
+        logger.warning(
+            "%s of %s did not invalidate (%s): entries may be old until their time is over",
+            type(cache).__name__,
+            cache.data.__name__,
+            type(failure).__name__,
+        )
+
+
+def place_of(engine: Engine) -> tuple[Any, ...]:
+    """Say in which database, and in which schemas of it, an engine has its rows."""
+    url, options = engine.url, engine.get_execution_options()
+    schemas = tuple(sorted((options.get("schema_translate_map") or {}).items(), key=repr))
+    own = engine.pool if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:") else None
+    return url.get_backend_name(), url.host, url.port, url.database, url.query, schemas, own
+
+
+_keepers: Final[WeakKeyDictionary[Any, CacheKeeper]] = WeakKeyDictionary()
+
+
+def keeper_of(
+    cache: CacheSource[Any, Any], entity: Entity[Any, Any], engine: Engine, maker: object, asking: Asking
+) -> CacheKeeper:
+    """Give what tells a cache of changes, made once for each.
+
+    Args:
+        cache: is to be told.
+        entity: whose data it keeps.
+        engine: where that is read.
+        maker: what makes the data of a row, where field names alone don't do.
+        asking: knows an id when it sees one.
+
+    Raises:
+        MappingError: it keeps other data, or that of other rows, rules or databases.
+    """
+    if cache.data is not entity.shape.into:
+        raise MappingError(
+            f"this cache_source keeps {cache.data.__name__}, and the repository gives {entity.shape.into.__name__}"
+        )
+    mark, kept = entity.soft_delete, [entity.info.row, maker, place_of(engine)]
+    kept += [] if mark is None else [mark.column.key, repr(mark.deleted), repr(mark.restored)]
+    found = _keepers.get(cache)
+    if found is None:
+        found = _keepers[cache] = CacheKeeper(cache, entity, kept, asking)
+    if found.kept != kept:
+        raise MappingError(
+            "this cache_source keeps rows of another class, with other rules or of another database already: "
+            "make one for each"
+        )
+    return found
+
+
+def _parents(tables: Collection[Table], action: str) -> Iterator[Table]:
+    """Give the tables whose rows, removed or given other keys, take rows of these along; and those above them."""
+    seen, waiting = set[Table](), list(tables)
+    while waiting:
+        for key in waiting.pop().foreign_keys:
+            parent = _parent(key) if str(getattr(key.constraint, action, None)).upper() in _ACTIONS else None
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                waiting.append(parent)
+    yield from seen
+
+
+_ACTIONS: Final = ("CASCADE", "SET NULL", "SET DEFAULT")
+
+
+def _parent(key: ForeignKey) -> Table | None:
+    try:
+        return key.column.table
+    except NoReferenceError:  # its class is not imported
+        return None

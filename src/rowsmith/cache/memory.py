@@ -1,0 +1,175 @@
+"""The cache in the process's own memory."""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Generic
+
+from rowsmith.cache.copies import is_immutable
+from rowsmith.cache.source import (
+    HOLD,
+    LEASE,
+    NO_SCOPE,
+    CacheCounts,
+    Lease,
+    TData,
+    TId,
+    Under,
+    check_count,
+    check_data,
+    check_times,
+)
+
+JITTER: Final = 0.1
+"""By how much of it an entry's time may be shorter, so that those filled together do not end together."""
+
+
+class _Slot:
+    """What is kept of one row in its present state: ends with it, and leases that name it end with it."""
+
+    __slots__ = ("entries", "loading")
+
+    def __init__(self) -> None:
+        self.entries: dict[Under, tuple[float, Any]] = {}
+        self.loading: dict[Under, float] = {}
+
+
+class MemoryCacheSource(Generic[TId, TData]):
+    """Keeps data in the memory of this process; those used longest ago make way for others.
+
+    Callers never share what can be changed: data of a class that is frozen through and through is handed out as it is,
+    any other as a copy. It belongs to one event loop, as the database does.
+
+    Args:
+        data: the class of the data.
+        ttl: seconds for which an entry is kept at most; each by chance up to a tenth shorter.
+        max_entries: how many there are at most; rows under several scopes count as often.
+        negative_ttl: seconds for which it is remembered that a row is absent; None: not at all.
+
+    Raises:
+        MappingError: ``data`` is no class.
+        InvalidValue: a number is none of its kind.
+    """
+
+    def __init__(
+        self,
+        data: type[TData],
+        *,
+        ttl: float = 60.0,
+        max_entries: int = 10_000,
+        negative_ttl: float | None = None,
+    ) -> None:
+        check_data(data, "MemoryCacheSource")
+        self.data = data
+        self.counts = CacheCounts()
+        self.remembers_absent = negative_ttl is not None
+        self._ttl, self._negative_ttl = check_times(ttl, negative_ttl)
+        self._max = check_count(max_entries, "max_entries")
+        self._is_shared = is_immutable(data)
+        self._clock = time.monotonic
+        self._slots: OrderedDict[TId, _Slot] = OrderedDict()
+        self._size = 0
+        self._held: dict[TId | None, dict[object, float]] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    async def get_many(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, TData | None]:
+        """Give the entries that are there; None of a row that is known to be absent."""
+        found: dict[TId, TData | None] = {}
+        now, slots = self._clock(), self._slots
+        for id in ids:
+            slot = slots.get(id)
+            entry = None if slot is None else slot.entries.get(under)
+            if entry is not None and entry[0] > now:
+                slots.move_to_end(id)
+                found[id] = entry[1] if self._is_shared else copy.deepcopy(entry[1])
+        self.counts.hits += len(found)
+        self.counts.misses += len(ids) - len(found)
+        return found
+
+    async def lease(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, Lease]:
+        """Give the leave to fill entries."""
+        now = self._clock()
+        return {id: self._lease(id, under, now) for id in ids if not self._is_held(id, now)}
+
+    async def set_many(
+        self, entries: Mapping[TId, TData | None], leases: Mapping[TId, Lease], *, under: Under = NO_SCOPE
+    ) -> None:
+        """Take entries whose lease is still good."""
+        now = self._clock()
+        for id, lease in leases.items():
+            slot = self._slots.get(id)
+            if slot is None or slot is not lease.token:
+                continue
+            slot.loading.pop(under, None)
+            if id in entries:
+                self._put(slot, under, now, entries[id])
+            if not (slot.entries or slot.loading):
+                del self._slots[id]
+        while self._size > self._max or len(self._slots) > 2 * self._max:  # leases that nobody came back with, too
+            self._drop(next(iter(self._slots)))
+
+    async def hold(self, ids: Collection[TId] | None) -> object:
+        """Drop entries and take none until they are released."""
+        held, until = object(), self._clock() + HOLD
+        await self.invalidate(ids)
+        for id in (None,) if ids is None else ids:
+            self._held.setdefault(id, {})[held] = until
+        return held
+
+    async def release(self, held: object, ids: Collection[TId] | None) -> None:
+        """Take entries again."""
+        await self.invalidate(ids)
+        for id in (None,) if ids is None else ids:
+            holders = self._held.get(id, {})
+            holders.pop(held, None)
+            if not holders:
+                self._held.pop(id, None)
+
+    async def invalidate(self, ids: Collection[TId] | None = None) -> None:
+        """Drop entries; what was read before is not taken any more."""
+        if ids is None:
+            self._slots.clear()
+            self._size = 0
+            return
+        for id in ids:
+            self._drop(id)
+
+    def _lease(self, id: TId, under: Under, now: float) -> Lease:
+        slot = self._slots.get(id)
+        if slot is None:
+            slot = self._slots[id] = _Slot()
+        is_first = slot.loading.get(under, 0.0) <= now
+        if is_first:
+            slot.loading[under] = now + LEASE
+        return Lease(slot, is_first)
+
+    def _put(self, slot: _Slot, under: Under, now: float, data: TData | None) -> None:
+        ttl = self._negative_ttl if data is None else self._ttl
+        if ttl is None:
+            return
+        self._size += under not in slot.entries
+        kept = data if self._is_shared else copy.deepcopy(data)
+        slot.entries[under] = (now + ttl * random.uniform(1 - JITTER, 1), kept)  # noqa: S311 - no secret
+
+    def _drop(self, id: TId) -> None:
+        slot = self._slots.pop(id, None)
+        if slot is not None:
+            self._size -= len(slot.entries)
+
+    def _is_held(self, id: TId, now: float) -> bool:
+        return bool(self._held) and (self._holds(None, now) or self._holds(id, now))
+
+    def _holds(self, id: TId | None, now: float) -> bool:
+        holders = self._held.get(id)
+        if holders is None:
+            return False
+        if max(holders.values()) > now:
+            return True
+        del self._held[id]  # nobody came back to release it
+        return False

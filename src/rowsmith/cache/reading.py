@@ -1,0 +1,193 @@
+"""Reading through a cache: what it has is given, what it has not is read from the database once, and put there.
+
+Only calls outside of sessions and units of work come here; inside, the database is asked, and the cache is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from typing import Any, Final, Generic, TypeVar
+
+from rowsmith.cache.asking import Asking
+from rowsmith.cache.copies import is_immutable
+from rowsmith.cache.keeping import CacheKeeper, keeper_of
+from rowsmith.cache.source import LEASE, CacheSource, Lease, Under
+from rowsmith.db_source import DBSource, operation_of
+from rowsmith.deadline import Within
+from rowsmith.errors import RepositoryError
+from rowsmith.scope import Unscoped, resolve_scope
+
+TRow = TypeVar("TRow")
+TData = TypeVar("TData")
+TId = TypeVar("TId")
+
+POLL: Final = 0.01
+"""Seconds between looks for an entry that another process is about to fill."""
+
+
+class ReadThrough(Generic[TRow, TData, TId]):
+    """Reads by key through a cache.
+
+    Args:
+        source: reads what the cache has not.
+        cache: keeps data.
+        maker: what makes the data of a row, where field names alone don't do.
+
+    Raises:
+        MappingError: the cache keeps something else, or rows of this kind cannot be kept.
+    """
+
+    def __init__(self, source: DBSource[TRow, TData, TId], cache: CacheSource[Any, TData], maker: object) -> None:
+        engine = source.db.engine.sync_engine
+        self._source, self._cache, self._entity = source, cache, source.entity
+        self._asking = Asking(source.entity, engine)
+        self._is_shared, self._deadline = is_immutable(source.entity.shape.into), source.db.deadline
+        self._keeper: CacheKeeper = keeper_of(cache, source.entity, engine, maker, self._asking)
+
+    async def get(self, id: TId, scope: Any, include_deleted: bool) -> TData:
+        """Give the row with this key; see :meth:`rowsmith.Repository.get`."""
+        data = await self._one(self._source.querier.query, id, scope, include_deleted)
+        if data is None:
+            raise self._absent("get", [id])
+        return data
+
+    async def find(self, id: TId, scope: Any, include_deleted: bool) -> TData | None:
+        """Give the row with this key, or None."""
+        return await self._one(self._source.querier.find, id, scope, include_deleted)
+
+    async def batch_get(self, ids: Sequence[TId], scope: Any, include_deleted: bool) -> list[TData]:
+        """Give the rows with these keys, in their order; see :meth:`rowsmith.Repository.batch_get`."""
+        source, verb = self._source, self._source.batch_querier.query
+        is_plain = isinstance(ids, (list, tuple)) and all(map(self._asking.is_id, ids))
+        if not is_plain or source.db.is_in_session:
+            return await source.read(verb, ids, scope=scope, include_deleted=include_deleted)
+        many: list[TData] = await self._resilient(verb, lambda: self._many(ids, scope, include_deleted))
+        return many
+
+    async def _one(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
+        source = self._source
+        if not self._asking.is_id(id) or source.db.is_in_session:
+            found: TData | None = await source.read(verb, id, scope=scope, include_deleted=include_deleted)
+        else:
+            found = await self._resilient(verb, lambda: self._single(verb, id, scope, include_deleted))
+        return found
+
+    async def _resilient(self, verb: Any, work: Callable[[], Awaitable[Any]]) -> Any:
+        resilience = self._source.resilience
+        try:
+            return await (work() if resilience is None else resilience.call(operation_of(verb), work))
+        except RepositoryError as exc:
+            exc.locate(self._entity.domain, operation_of(verb))
+            raise
+
+    async def _single(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
+        under, scope = self._asking.under(scope, include_deleted)
+
+        async def load() -> TData | None:
+            try:
+                data: TData | None = await self._source.read_once(
+                    verb, id, scope=scope, include_deleted=include_deleted
+                )
+                return data
+            except Exception as exc:
+                if under is None or type(exc) is not self._kind_of_absence:
+                    raise
+                return None
+
+        if under is None:
+            return await load()
+        found = await self._cache.get_many((id,), under=under)
+        if id in found:
+            self._note(scope)
+            return found[id]
+        if self._deadline is None:
+            return await self._filled(id, under, load)
+        async with Within(self._deadline):
+            return await self._filled(id, under, load)
+
+    async def _filled(self, id: TId, under: Under, load: Callable[[], Awaitable[TData | None]]) -> TData | None:
+        """Have one of all callers load the row, and the others wait for that; each loads it itself in the end."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LEASE
+        while True:
+            lease = (await self._cache.lease((id,), under=under)).get(id)
+            if lease is None:
+                return await load()
+            key = (id, under, lease.token)
+            flight = self._keeper.flights.get(key)
+            if loop.time() >= until or (lease.is_first and flight is None):
+                return await self._loaded(key, lease, load)
+            if flight is not None:
+                found = await self._awaited(id, flight, until)
+            else:
+                await asyncio.sleep(POLL)
+                found = await self._cache.get_many((id,), under=under)
+            if found is None:
+                until = 0.0
+            elif id in found:
+                data: TData | None = found[id]
+                return data
+
+    async def _awaited(self, id: TId, flight: asyncio.Future[Any], until: float) -> dict[TId, Any] | None:
+        """Give what another task loads; nothing where it takes too long, None where it failed."""
+        await asyncio.wait((flight,), timeout=until - asyncio.get_running_loop().time())
+        if not flight.done():
+            return {}
+        return None if flight.cancelled() else {id: self._own(flight.result())}
+
+    async def _loaded(self, key: Any, lease: Lease, load: Callable[[], Awaitable[TData | None]]) -> TData | None:
+        id, under, _ = key
+        flights = self._keeper.flights
+        flight = flights[key] = asyncio.get_running_loop().create_future()
+        entries: dict[Any, TData | None] = {}
+        try:
+            entries[id] = await load()
+            flight.set_result(entries[id])
+            return self._own(entries[id])
+        finally:
+            flight.cancel()  # does nothing to one that has a result
+            await self._cache.set_many(entries, {id: lease}, under=under)
+            if flights.get(key) is flight:
+                del flights[key]
+
+    async def _many(self, ids: Sequence[TId], scope: Any, include_deleted: bool) -> list[TData]:
+        under, scope = self._asking.under(scope, include_deleted)
+        verb = self._source.batch_querier.query
+        if under is None:
+            return await self._source.read_once(verb, ids, scope=scope, include_deleted=include_deleted)
+        found = await self._cache.get_many(dict.fromkeys(ids), under=under)
+        rest = [id for id in ids if found.get(id) is None]
+        if rest:
+            leases = await self._cache.lease(dict.fromkeys(rest), under=under)
+            loaded: dict[Any, TData] = {}
+            try:
+                data = await self._source.read_once(verb, rest, scope=scope, include_deleted=include_deleted)
+                loaded = dict(zip(rest, data, strict=True))
+            finally:
+                await self._cache.set_many({id: loaded[id] for id in leases if id in loaded}, leases, under=under)
+            found.update(loaded)
+        else:
+            self._note(scope)
+        return [found[id] for id in ids]  # type: ignore[misc]
+
+    def _own(self, data: TData | None) -> TData | None:
+        """Give data to one of several callers."""
+        return data if self._is_shared else copy.deepcopy(data)
+
+    def _note(self, scope: Any) -> None:
+        """Have what is logged of a scope logged where the database, which does so, is not asked."""
+        if scope.__class__ is Unscoped:
+            resolve_scope(scope, self._entity.info)
+
+    def _absent(self, operation: str, ids: Sequence[TId]) -> Exception:
+        error = self._entity.absent(ids)
+        if isinstance(error, RepositoryError):
+            error.locate(self._entity.domain, operation)
+        return error
+
+    @cached_property
+    def _kind_of_absence(self) -> type[Exception]:
+        return type(self._entity.absent(()))

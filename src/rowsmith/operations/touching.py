@@ -1,0 +1,91 @@
+"""Which rows a verb writes: noted in its session, for those who keep copies of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from rowsmith.errors import InvalidValue, kind_of
+from rowsmith.operations.entity import Entity
+from rowsmith.operations.results import BatchResult, PartialResult, Upserted
+from rowsmith.touched import Ids, Writing, note
+
+
+async def noting(entity: Entity[Any, Any], verb: Any, db_sess: AsyncSession, /, *args: Any, **kwargs: Any) -> Any:
+    """Run a verb that writes, and note in its session what it does; where that is not known, it may be any row.
+
+    It is noted before the verb runs, as it may fail half-way in a unit of work that goes on; which rows it made is
+    known only afterwards.
+    """
+    touches = getattr(verb, "touches", None)
+    writing = writing_of(entity, touches, getattr(verb, "operation", None))
+    is_known_after = touches in ("made", "new")
+    if not is_known_after:
+        note(db_sess, writing, given_ids(touches, args))
+    try:
+        result = await verb(db_sess, *args, **kwargs)
+    except BaseException:
+        if is_known_after:
+            note(db_sess, writing, None)
+        raise
+    made = made_ids(entity, result)
+    if is_known_after or made:  # an update may give a row another key
+        note(db_sess, writing, made)
+    return result
+
+
+def writing_of(entity: Entity[Any, Any], touches: str | None = None, operation: str | None = None) -> Writing:
+    """Say what a verb does to rows of an entity; one that is not known may do anything."""
+    tables = [part.table for part in entity.info.all_parts]
+    removes = operation is None or "purge" in operation
+    return Writing(tables, entity.info.key_columns, makes=touches == "new", removes=removes)
+
+
+def given_ids(touches: str | None, args: Sequence[Any]) -> Ids:
+    """Give the ids that a verb is given; None where they are not plainly there."""
+    if not args or touches is None:
+        return None
+    if touches == "id":
+        return [args[0]]
+    given: Any = args[0]
+    return list(given) if isinstance(given, (Mapping, AbstractSet, list, tuple)) else None
+
+
+def made_ids(entity: Entity[Any, Any], result: Any) -> Ids:
+    """Give the ids of the rows that a verb gives; None where its data does not have them as the row does."""
+    if entity.shape.is_row:
+        return None
+    try:
+        return [_id_of(data, entity.info.primary_key) for data in _data_in(result)]
+    except AttributeError:
+        return None
+
+
+def _data_in(result: Any) -> Iterator[Any]:
+    items: Iterable[Any] = (result,)
+    if isinstance(result, PartialResult):
+        items = cast("Any", result).data
+    elif isinstance(result, BatchResult):
+        items = cast("Any", result).succeeded
+    elif isinstance(result, list):
+        items = result
+    for item in items:
+        yield cast("Any", item).data if isinstance(item, Upserted) else item
+
+
+def _id_of(data: Any, names: Sequence[str]) -> Any:
+    key = tuple(getattr(data, name) for name in names)
+    return key if key[1:] else key[0]
+
+
+def check_ids(ids: Any) -> None:
+    """Refuse what is no list of keys.
+
+    Raises:
+        InvalidValue: it is not.
+    """
+    if ids is not None and not isinstance(ids, (AbstractSet, list, tuple, Mapping)):
+        raise InvalidValue(f"ids is a list of keys, not {kind_of(ids)}: write invalidate([id])")

@@ -1,0 +1,230 @@
+"""Rows that transactions write, and the keepers of copies of them, who are told before COMMIT and when it is over.
+
+A transaction notes in its session what it is going to write. Before COMMIT is sent each keeper of copies lets go of
+them and takes no new ones; once it is known what became of COMMIT, it may again. So no copy of a row as it was can be
+there after COMMIT, whoever read it when. Where nobody comes to know, the keeper begins again by itself after a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet
+
+from sqlalchemy import Connection, Table, event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
+
+Ids: TypeAlias = Collection[Any] | None
+"""The ids of rows that are written; None: it is not known which."""
+
+
+class Keeper(Protocol):
+    """Who keeps copies of rows. Its methods wait for a bounded time only, and never fail."""
+
+    def is_concerned(self, writing: Writing) -> bool:
+        """Say whether a copy could be of a row that is written."""
+        ...
+
+    def ids_of(self, writing: Writing, ids: Ids) -> Ids:
+        """Give the ids, as the keeper knows them, of the copies that are no longer right."""
+        ...
+
+    async def hold(self, ids: Ids) -> object:
+        """Let go of copies, and take none; gives what :meth:`release` is to be given."""
+        ...
+
+    async def release(self, held: object, ids: Ids) -> None:
+        """Take copies again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What a verb does to rows.
+
+    ``tables`` are theirs, ``key`` what their ids are values of; ``makes`` says that it only makes new ones,
+    ``removes`` that it may take some away.
+    """
+
+    tables: Sequence[Table]
+    key: Sequence[Any]
+    makes: bool = False
+    removes: bool = True
+
+
+_keepers: WeakKeyDictionary[Table, WeakSet[Any]] = WeakKeyDictionary()
+
+
+def keep(tables: Iterable[Table], keeper: Keeper) -> None:
+    """Have a keeper told from now on of what is written into some tables, for as long as it lives."""
+    for table in tables:
+        _keepers.setdefault(table, WeakSet()).add(keeper)
+
+
+def is_kept() -> bool:
+    """Say whether there is any keeper."""
+    return bool(_keepers)
+
+
+def note(db_sess: AsyncSession, writing: Writing, ids: Ids) -> None:
+    """Note what the session's transaction writes, for all keepers whom it concerns."""
+    told = {keeper for table in writing.tables for keeper in _keepers.get(table, ())}
+    found = [(keeper, keeper.ids_of(writing, ids)) for keeper in told if keeper.is_concerned(writing)]
+    if not found:
+        return
+    noted = db_sess.info.setdefault(_NOTED, [])
+    noted += found
+    if not getattr(db_sess, "tells", False):
+        _watch_owner(db_sess.sync_session)
+
+
+_NOTED: Final = "rowsmith_touched"
+
+_Noted: TypeAlias = tuple[Any, Ids]
+
+
+def count_noted(db_sess: AsyncSession) -> int:
+    """Say how much is noted, for :func:`forget_noted`."""
+    return len(db_sess.info.get(_NOTED, ()))
+
+
+def forget_noted(db_sess: AsyncSession, since: int = 0) -> None:
+    """Forget what was noted since then: it is undone."""
+    del db_sess.info.get(_NOTED, [])[since:]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A keeper that takes no copies of some rows until a COMMIT is over."""
+
+    keeper: Keeper
+    ids: Ids
+    held: object
+
+    async def release(self) -> None:
+        """Have it take copies again."""
+        await self.keeper.release(self.held, self.ids)
+
+
+async def hold_noted(info: dict[Any, Any]) -> Sequence[Holding]:
+    """Have keepers let go of what a session has noted, before its COMMIT."""
+    noted: list[_Noted] = info.pop(_NOTED, [])
+    return [Holding(keeper, ids, await keeper.hold(ids)) for keeper, ids in _merged(noted)]
+
+
+async def hold_now(writing: Writing, ids: Ids) -> Sequence[Holding]:
+    """Have keepers let go of rows that are written outside of any session."""
+    told = {keeper for table in writing.tables for keeper in _keepers.get(table, ())}
+    found = [(keeper, keeper.ids_of(writing, ids)) for keeper in told if keeper.is_concerned(writing)]
+    return [Holding(keeper, ids, await keeper.hold(ids)) for keeper, ids in found]
+
+
+async def release_all(holdings: Sequence[Holding]) -> None:
+    """Have keepers take copies again, whatever became of COMMIT; to the end, however often the task is cancelled."""
+    if not holdings:
+        return
+    work, cancelled = asyncio.ensure_future(_released(holdings)), None
+    while not work.done():
+        try:
+            await asyncio.wait((work,))
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    work.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+MOST_IDS: Final = 10_000
+"""Of a transaction that writes more rows, a keeper is told that it may be any."""
+
+
+def _merged(noted: Iterable[_Noted]) -> Iterator[_Noted]:
+    merged: dict[Any, set[Any] | None] = {}
+    for keeper, ids in noted:
+        known = merged.setdefault(keeper, set())
+        if known is not None:
+            merged[keeper] = None if ids is None or len(known) + len(ids) > MOST_IDS else known.union(ids)
+    yield from merged.items()
+
+
+async def _released(holdings: Sequence[Holding]) -> None:
+    for holding in holdings:
+        await holding.release()
+
+
+# A session that somebody else owns says by its events what becomes of it. They are plain functions, and wait as
+# SQLAlchemy's own driver does.
+
+
+def _watch_owner(session: Session) -> None:
+    if not event.contains(session, "before_commit", _before_commit):
+        event.listen(session, "before_commit", _before_commit)
+        event.listen(session, "after_commit", _after_commit)
+        event.listen(session, "after_transaction_end", _after_end)
+
+
+_HELD: Final = "rowsmith_held"
+
+
+def _before_commit(session: Session) -> None:
+    if session.in_nested_transaction() or not session.info.get(_NOTED):
+        return
+    outer = _outer_connection(session)
+    if outer is None:
+        session.info[_HELD] = await_only(hold_noted(session.info))
+    else:
+        _wait_for(outer, session.info.pop(_NOTED))
+
+
+def _after_commit(session: Session) -> None:
+    if not session.in_nested_transaction():
+        await_only(_to_the_end(_released(session.info.pop(_HELD, ()))))
+
+
+def _after_end(session: Session, transaction: Any) -> None:
+    if transaction.parent is None:
+        session.info.pop(_NOTED, None)
+        session.info.pop(_HELD, None)  # nobody knows what became of COMMIT: they begin again by themselves
+
+
+def _outer_connection(session: Session) -> Connection | None:
+    """Give the connection whose transaction a session is only a part of, as that of a test that undoes everything."""
+    transaction: Any = session.get_transaction()
+    entries = () if transaction is None else transaction._connections.values()
+    return next((entry[0] for entry in entries if not entry[2] or entry[1] is not entry[0].get_transaction()), None)
+
+
+_waiting: WeakKeyDictionary[Connection, list[_Noted]] = WeakKeyDictionary()
+
+
+def _wait_for(connection: Connection, noted: list[_Noted]) -> None:
+    _waiting.setdefault(connection, []).extend(noted)
+    if not event.contains(connection, "commit", _before_outer_commit):
+        event.listen(connection, "commit", _before_outer_commit)
+        event.listen(connection, "rollback", _after_outer_rollback)
+
+
+def _before_outer_commit(connection: Connection) -> None:
+    """Let go of copies; there is no event for what comes after, so that keepers begin again by themselves."""
+    await_only(hold_noted({_NOTED: _waiting.pop(connection, [])}))
+
+
+def _after_outer_rollback(connection: Connection) -> None:
+    _waiting.pop(connection, None)
+
+
+async def _to_the_end(work: Awaitable[None]) -> None:
+    """Wait for work; a cancellation meanwhile comes at the next point where the task waits."""
+    done, task = asyncio.ensure_future(work), asyncio.current_task()
+    while not done.done():
+        try:
+            await asyncio.wait((done,))
+        except asyncio.CancelledError:
+            assert task is not None  # noqa: S101 - it was cancelled
+            task.uncancel()
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await done

@@ -1,0 +1,477 @@
+"""A repository that reads through a cache gives what it would give without one, and asks the database less."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from rowsmith import (
+    AnyOf,
+    CommitOutcomeUnknown,
+    Condition,
+    Database,
+    EntityNotFound,
+    InvalidValue,
+    MappingError,
+    OptionalState,
+    Repository,
+    RepositoryError,
+    SearchScope,
+    Unscoped,
+)
+from rowsmith.cache import MemoryCacheSource
+from rowsmith.testing import WithFaults, WithTables
+from support import count_statements
+from tenants import (
+    CheckedScope,
+    DomainRow,
+    DomainScope,
+    GroupCreate,
+    GroupData,
+    GroupRepository,
+    OwnedBy,
+    ThingCreate,
+    ThingData,
+    ThingPatch,
+    ThingRepository,
+    ThingRow,
+    groups_in,
+)
+from verbs import VERBS, things_in, world_of
+
+A, B = OwnedBy("a"), OwnedBy("b")
+SEVEN, EIGHT = (ThingPatch(uses=OptionalState.update(uses)) for uses in (7, 8))
+ALL = Unscoped(reason="a test")
+
+
+@pytest.fixture
+async def plain(any_tables: WithTables) -> AsyncIterator[ThingRepository]:
+    """Give a repository without a cache."""
+    async with things_in(any_tables) as things:
+        yield things
+
+
+@pytest.fixture
+def things(plain: ThingRepository) -> ThingRepository:
+    """Give one with a cache, over the same rows."""
+    return cached(plain.db)
+
+
+def cached(db: Database, **options: Any) -> ThingRepository:
+    return ThingRepository(db, cache_source=MemoryCacheSource(ThingData, **options))
+
+
+def entries(things: ThingRepository) -> int:
+    """How many entries there are."""
+    return len(things.cache_source)  # type: ignore[arg-type]
+
+
+async def reads(things: ThingRepository) -> list[Any]:
+    """What callers see of rows of either tenant, of a deleted and an absent one."""
+    ways = [(1, A, False), (4, A, False), (5, A, False), (3, B, False), (1, ALL, True), (4, ALL, True)]
+    return [await things.find(id, scope, include_deleted=deleted) for id, scope, deleted in ways]
+
+
+async def test_a_hit_sends_nothing(things: ThingRepository) -> None:
+    """Whichever way the row was read before, and is read now."""
+    row = await things.get(1, A)
+    await things.batch_get([2], scope=A)
+    with count_statements(things.db) as sent:
+        assert await things.get(1, A) == await things.find(1, A) == row
+        assert [one.id for one in await things.batch_get([2, 1, 2], scope=A)] == [2, 1, 2]
+    assert sent == []
+
+
+async def test_a_batch_asks_once_for_what_is_missing(things: ThingRepository) -> None:
+    """For nothing else, and says of all at once which are not there."""
+    await things.get(1, A)
+    with count_statements(things.db) as sent:
+        await things.batch_get([1, 2], scope=A)
+        with pytest.raises(EntityNotFound) as caught:
+            await things.batch_get([1, 99, 3, 2, 99], scope=A)
+    assert len(sent) == 2
+    assert caught.value.missing == (99, 3, 99)
+
+
+async def test_the_law_of_caches_over_every_verb(with_tables: WithTables) -> None:
+    """After any verb, on any row, every read is what it is without a cache; hit or not."""
+    async with things_in(with_tables) as plain:
+        things = cached(plain.db, negative_ttl=60)
+        before = await world_of(plain).stored()
+        for name, verb in VERBS.items():
+            await world_of(plain).reset(before)
+            await things.invalidate()
+            await reads(things)
+            for id in (1, 3, 4, 5):
+                with suppress(RepositoryError):
+                    await verb.call(world_of(things), id, A)
+            expected = await reads(plain)
+            assert await reads(things) == expected, name
+            assert await reads(things) == expected, name
+
+
+async def test_a_hit_is_seen_by_whoever_may_see_the_row(things: ThingRepository) -> None:
+    """Another tenant's row and an absent one are the same answer, hit or not; so it is with a deleted one."""
+    await things.get(1, A)
+    await things.get(4, A, include_deleted=True)
+    for _ in range(2):
+        for id, scope in ((1, B), (99, B), (4, A)):
+            with pytest.raises(EntityNotFound) as caught:
+                await things.get(id, scope)
+            assert caught.value.error_code == "thing_get_not_found"
+            assert caught.value.missing == (id,)
+
+
+@dataclass(frozen=True)
+class Busy(SearchScope):
+    """Those that are used more often than others of their tenant: other rows decide, too."""
+
+    def to_conditions(self) -> Sequence[Condition]:
+        most = sa.select(sa.func.max(ThingRow.uses)).scalar_subquery()
+        return [ThingRow.uses == most]
+
+
+@pytest.mark.parametrize("scope", [Busy(), AnyOf(A, B)], ids=["others", "alternatives"])
+async def test_what_a_scope_asks_of_the_database_it_is_asked(things: ThingRepository, scope: SearchScope) -> None:
+    """More than comparisons of the row's own columns is no part of a key."""
+    with count_statements(things.db) as sent:
+        for _ in range(2):
+            await things.get(1, scope)
+    assert len(sent) == 2
+    assert entries(things) == 0
+
+
+async def test_a_scope_with_checks_is_held_to_them(any_tables: WithTables) -> None:
+    """Whether its tenant is there is no matter of the row."""
+    async with groups_in(any_tables) as plain:
+        groups = GroupRepository(plain.db, cache_source=MemoryCacheSource(GroupData))
+        async with groups.db.begin_session() as session:
+            session.add(DomainRow(name="emea"))
+        found = await groups.create(GroupCreate(domain_name="emea", name="x"), scope=DomainScope("emea"))
+        with count_statements(groups.db) as sent:
+            for _ in range(2):
+                await groups.get(found.id, CheckedScope("emea"))
+        assert len(sent) == 4
+
+
+async def test_a_scope_that_changes_its_mind_is_asked_once_a_call(things: ThingRepository) -> None:
+    """The key and the statement are of the same conditions."""
+    tenants = iter("abab")
+
+    @dataclass(frozen=True)
+    class Fickle(SearchScope):
+        def to_conditions(self) -> Sequence[Condition]:
+            return [ThingRow.tenant == next(tenants)]
+
+    scope = Fickle()
+    found = [await things.find(1, scope) is not None for _ in range(4)]
+    assert found == [True, False, True, False]
+
+
+async def test_unscoped_access_is_logged_on_a_hit_too(
+    things: ThingRepository, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a call."""
+    with caplog.at_level(logging.INFO, "rowsmith.scope"):
+        for _ in range(3):
+            await things.get(1, ALL)
+    assert [record.getMessage() for record in caplog.records].count("unscoped access to ThingRow: a test") == 3
+
+
+async def test_absence_is_remembered_if_asked_for(plain: ThingRepository) -> None:
+    """Until the row is made, by whatever makes it."""
+    things = cached(plain.db, negative_ttl=60)
+    assert await things.find(5, A) is None
+    with count_statements(things.db) as sent:
+        assert await things.find(5, A) is None
+        with pytest.raises(EntityNotFound):
+            await things.get(5, A)
+    assert sent == []
+    await plain.load([ThingCreate(5, "five", 1, None)], scope=A)
+    assert (await things.get(5, A)).name == "five"
+
+
+async def test_a_unit_of_work_asks_the_database(things: ThingRepository) -> None:
+    """It sees its own writes, and nothing of them lands in the cache; others see them once they are committed."""
+    await things.get(1, A)
+    async with things.db.unit_of_work():
+        await things.update(1, SEVEN, scope=A)
+        assert (await things.get(1, A)).uses == 7
+        assert (await things.batch_get([1], scope=A))[0].uses == 7
+    assert (await things.get(1, A)).uses == 7
+
+
+async def test_what_is_rolled_back_ends_no_entry(things: ThingRepository) -> None:
+    """Not by a failure, nor of a savepoint, nor by hand."""
+    await things.get(1, A)
+    await things.get(2, A)
+    with pytest.raises(ZeroDivisionError):
+        async with things.db.unit_of_work():
+            await things.update(1, SEVEN, scope=A)
+            raise ZeroDivisionError
+    async with things.db.unit_of_work():
+        with pytest.raises(ZeroDivisionError):
+            async with things.db.unit_of_work():
+                await things.update(1, SEVEN, scope=A)
+                raise ZeroDivisionError
+        await things.update(2, SEVEN, scope=A)
+    async with things.db.begin_session() as session:
+        await things.update(1, SEVEN, scope=A)
+        await session.rollback()
+    with count_statements(things.db) as sent:
+        assert (await things.get(1, A)).uses == 1
+    assert sent == []
+    assert (await things.get(2, A)).uses == 7
+
+
+async def test_a_commit_by_hand_is_a_commit(things: ThingRepository) -> None:
+    """What comes after it is another transaction."""
+    await things.get(1, A)
+    async with things.db.begin_session() as session:
+        await things.update(1, SEVEN, scope=A)
+        await session.commit()
+        async with asyncio.TaskGroup() as group:
+            seen = group.create_task(elsewhere(things))
+        assert seen.result() == 7
+
+
+async def elsewhere(things: ThingRepository) -> int:
+    """Read the first thing as a caller that is in no session."""
+    return (await cached_beside(things).get(1, A)).uses
+
+
+def cached_beside(things: ThingRepository) -> ThingRepository:
+    """Give a repository of the same cache in a database of its own object, so that it joins no session."""
+    return ThingRepository(Database(things.db.engine), cache_source=things.cache_source)
+
+
+async def test_an_owners_session_ends_entries_when_it_commits(things: ThingRepository) -> None:
+    """Not before, nor where it is rolled back, and where it is only a part of a transaction, with that."""
+    other = cached_beside(things)
+    await other.get(1, A)
+    async with AsyncSession(things.db.engine) as session:
+        mine = ThingRepository(Database.from_session(session), cache_source=things.cache_source)
+        await mine.update(1, SEVEN, scope=A)
+        assert (await mine.get(1, A)).uses == 7
+        assert entries(things) == 1
+        await session.rollback()
+        assert entries(things) == 1
+        await mine.update(1, EIGHT, scope=A)
+        await session.commit()
+        assert (await other.get(1, A)).uses == 8
+        assert (await other.get(1, A)).uses == 8
+        assert entries(things) == 1
+
+
+async def test_a_session_inside_of_a_transaction_waits_for_that(with_tables: WithTables) -> None:
+    """As a test's that undoes everything: its own commit is none."""
+    async with things_in(with_tables) as plain:
+        things = cached(plain.db)
+        await things.get(1, A)
+        async with things.db.engine.connect() as connection:
+            for end in ("rollback", "commit"):
+                await connection.begin()
+                session = AsyncSession(connection, join_transaction_mode="create_savepoint")
+                mine = ThingRepository(Database.from_session(session), cache_source=things.cache_source)
+                await mine.update(1, SEVEN, scope=A)
+                await session.commit()
+                await session.close()
+                assert entries(things) == 1
+                await getattr(connection, end)()
+                assert entries(things) == (end == "rollback")
+        assert (await things.get(1, A)).uses == 7
+
+
+async def test_an_outcome_that_nobody_knows_ends_entries(
+    with_faults: WithFaults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been committed; and until then nothing is put there that is read."""
+    told = iter(range(9))
+    monkeypatch.setattr("rowsmith.execution.committing.identity_of", lambda _: str(next(told)))
+    async with with_faults(ThingRow) as (db, proxy):
+        things = cached(db)
+        await things.create(ThingCreate(1, "one", 1, None), scope=A)
+        await things.get(1, A)
+        proxy.drop_answer("COMMIT")
+        with pytest.raises(CommitOutcomeUnknown):
+            await things.update(1, SEVEN, scope=A)
+        assert entries(things) == 0
+        assert (await things.get(1, A)).uses == 7
+        assert entries(things) == 0
+
+
+async def test_sql_of_ones_own_is_said(things: ThingRepository) -> None:
+    """At once outside of a transaction, and inside with its commit; rows of any key, too."""
+    change = sa.update(ThingRow).values(uses=7)
+    await things.get(1, A)
+    async with things.db.begin_session() as session:
+        await session.execute(change)
+        await things.invalidate([1])
+        assert entries(things) == 1
+    assert (await things.get(1, A)).uses == 7
+    await things.invalidate()
+    assert entries(things) == 0
+    with pytest.raises(InvalidValue, match=r"invalidate\(\[id\]\)"):
+        await things.invalidate(1)  # type: ignore[arg-type]
+
+
+async def test_a_verb_of_ones_own_may_have_written_anything(things: ThingRepository) -> None:
+    """Through the seam of the repository, it ends all entries."""
+
+    async def change(db_sess: AsyncSession) -> None:
+        await db_sess.execute(sa.update(ThingRow).values(uses=7))
+
+    await things.get(1, A)
+    await things.db_source.write(change)
+    assert (await things.get(1, A)).uses == 7
+
+
+async def test_another_repository_of_the_rows_ends_entries_too(things: ThingRepository) -> None:
+    """One without a cache, on a database of its own object."""
+    other = ThingRepository(Database(things.db.engine))
+    await things.get(1, A)
+    await other.update(1, SEVEN, scope=A)
+    assert (await things.get(1, A)).uses == 7
+
+
+async def test_a_stale_value_never_lands(things: ThingRepository) -> None:
+    """What a reader read before a write is not there after it, whenever the reader comes to put it there."""
+    loaded, go_on = asyncio.Event(), asyncio.Event()
+    read = things.db_source.querier.query
+
+    async def slow(db_sess: Any, *args: Any, **kwargs: Any) -> Any:
+        data = await read(db_sess, *args, **kwargs)
+        loaded.set()
+        await go_on.wait()
+        return data
+
+    things.db_source.querier.query = slow  # type: ignore[method-assign]
+    reader = asyncio.create_task(things.get(1, A))
+    await loaded.wait()
+    writer = ThingRepository(Database(things.db.engine))
+    if things.db.engine.dialect.name == "sqlite":  # a reader's transaction keeps nobody from writing there either
+        await things.invalidate([1])
+    else:
+        await writer.update(1, SEVEN, scope=A)
+    go_on.set()
+    assert (await reader).uses == 1
+    assert entries(things) == 0
+
+
+async def test_one_of_many_loads(things: ThingRepository) -> None:
+    """A hundred readers of a cold key send one statement; of one that is not there, too."""
+    with count_statements(things.db) as sent:
+        found = await asyncio.gather(*(things.get(1, A) for _ in range(100)))
+        absent = await asyncio.gather(*(things.get(99, A) for _ in range(20)), return_exceptions=True)
+    assert {one.id for one in found} == {1}
+    assert all(isinstance(one, EntityNotFound) for one in absent)
+    assert len({id(one) for one in absent}) == 20
+    assert len(sent) == 2
+
+
+async def test_who_waits_for_a_loader_that_fails_loads_itself(things: ThingRepository) -> None:
+    """So it is where it is cancelled."""
+    read, calls = things.db_source.querier.query, iter((True, False, False))
+
+    async def once(db_sess: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(calls):
+            await asyncio.sleep(60)
+        return await read(db_sess, *args, **kwargs)
+
+    things.db_source.querier.query = once  # type: ignore[method-assign]
+    first, second = asyncio.create_task(things.get(1, A)), asyncio.create_task(things.get(1, A))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    assert (await second).id == 1
+    assert (await things.get(1, A)).id == 1
+
+
+async def test_other_data_is_asked_of_the_database(things: ThingRepository) -> None:
+    """The cache keeps data of one class."""
+
+    @dataclass(frozen=True)
+    class Name:
+        name: str
+
+    await things.get(1, A)
+    assert await things.get(1, A, into=Name) == Name("name 1")
+    assert await things.batch_get([1], scope=A, into=Name) == [Name("name 1")]
+
+
+@pytest.mark.parametrize("id", [True, 1.0, "1", None, [1]], ids=repr)
+async def test_an_id_that_is_not_plainly_one_is_told_of_as_ever(
+    plain: ThingRepository, things: ThingRepository, id: Any
+) -> None:
+    """Python holds some to be equal that the database does not take."""
+    await things.get(1, A)
+    told = [await asyncio.gather(one.get(id, A), return_exceptions=True) for one in (plain, things)]
+    assert repr(told[0]) == repr(told[1])
+    await asyncio.gather(things.update(id, SEVEN, scope=A), return_exceptions=True)
+    assert await things.find(1, A) == await plain.find(1, A)
+
+
+@pytest.mark.parametrize(
+    "target, name",
+    [(Session, "do_orm_execute"), (Session, "after_begin"), (None, "before_execute")],
+    ids=["statements", "transactions", "engines"],
+)
+async def test_whoever_could_have_other_rows_seen_is_asked(things: ThingRepository, target: Any, name: str) -> None:
+    """A listener may limit statements to a tenant, which no key would say."""
+    await things.get(1, A)
+
+    def listener(*args: Any) -> None: ...
+
+    event.listen(target or things.db.engine.sync_engine, name, listener)
+    try:
+        with count_statements(things.db) as sent:
+            await things.get(1, A)
+    finally:
+        event.remove(target or things.db.engine.sync_engine, name, listener)
+    assert len(sent) == 1
+
+
+class Careless(Repository[ThingRow, ThingData, int]):
+    scope_required = True
+
+
+class Rows(Repository[ThingRow]):
+    pass
+
+
+@pytest.mark.parametrize(
+    "make, complaint",
+    [
+        (lambda db, cache: GroupRepository(db, cache_source=cache), "keeps ThingData, and the repository gives"),
+        (lambda db, cache: Careless(db, cache_source=cache), "with other rules"),
+        (lambda db, cache: ThingRepository(elsewhere_in(db), cache_source=cache), "of another database"),
+        (lambda db, cache: Rows(db, cache_source=MemoryCacheSource(ThingRow)), "keeps data, not rows"),
+    ],
+    ids=["data", "rules", "schema", "rows"],
+)
+async def test_a_cache_of_something_else_is_refused(
+    plain: ThingRepository, make: Callable[..., Any], complaint: str
+) -> None:
+    """When the repository is made: it would give what is not this repository's."""
+    cache = MemoryCacheSource(ThingData)
+    ThingRepository(plain.db, cache_source=cache)
+    with pytest.raises(MappingError, match=complaint):
+        make(plain.db, cache)
+
+
+def elsewhere_in(db: Database) -> Database:
+    return Database(db.engine.execution_options(schema_translate_map={None: "another"}))
+
+
+async def test_without_a_cache_there_is_nothing_to_invalidate(plain: ThingRepository) -> None:
+    """It may be said all the same."""
+    await plain.invalidate([1])
