@@ -115,6 +115,8 @@ READS: dict[str, Read] = {
     "get": lambda of: of.get(ONE),
     "get in a scope": lambda of: of.get(ONE, A),
     "find deleted": lambda of: of.find(ONE, include_deleted=True),
+    "batch_get": lambda of: of.batch_get([GroupId(2), ONE, GroupId(2)]),
+    "batch_get in a scope": lambda of: of.batch_get((ONE,), scope=A, include_deleted=True),
     "search": lambda of: of.search(),
     "page": lambda of: of.search(A, None, FIRST),
     "filtered": lambda of: of.search(A, ASKED, FIRST, orders=[GroupRow.name.desc(), GroupRow.size]),
@@ -145,6 +147,11 @@ async def test_one_round_trip(with_faults: WithFaults) -> None:
             assert (own, begin.split()[0], end.rstrip(";")) == (theirs, "BEGIN", "ROLLBACK")
 
 
+def plain_of(groups: GroupRepository) -> GroupRepository:
+    """Give a repository on the same tables whose calls all go SQLAlchemy's way."""
+    return GroupRepository(Database(groups.db.engine, native=False), resilience=None)
+
+
 async def pages_of(groups: GroupRepository, orders: Sequence[Any], others: GroupRepository) -> list[Any]:
     """Give all rows page by page, each asked for with the cursor of the other repository's page before."""
     seen, after = list[Any](), None
@@ -162,7 +169,7 @@ async def pages_of(groups: GroupRepository, orders: Sequence[Any], others: Group
 async def test_pages_after_cursors(groups: GroupRepository, orders: Sequence[Any]) -> None:
     """A page and its cursors are the same by both ways, NULLs and columns that data has not among the keys."""
     await groups.batch_create([GroupCreate("a", f"n{number}", note=[None, "x"][number % 2]) for number in range(7)])
-    plain = GroupRepository(Database(groups.db.engine, native=False), resilience=None)
+    plain = plain_of(groups)
     before = lane_of(groups.db).taken
     told = [await pages_of(each, orders, other) for each, other in ((groups, plain), (plain, groups))]
     assert told[0] == told[1]
@@ -223,6 +230,16 @@ async def test_found_and_not_found(groups: GroupRepository) -> None:
         await groups.get(GroupId(99))
     assert (caught.value.error_code, caught.value.missing) == ("group_get_not_found", (99,))
     assert "99" not in repr(caught.value)
+
+
+async def test_many_by_their_keys(groups: GroupRepository) -> None:
+    """In the order of the ids, each as often as it is given; those that are not there are named, and no others."""
+    assert [group.id for group in await groups.batch_get([GroupId(2), ONE, GroupId(2)])] == [2, 1, 2]
+    with pytest.raises(GroupNotFound) as caught:
+        await groups.batch_get([GroupId(98), ONE, GroupId(2)], scope=A)
+    assert (caught.value.error_code, caught.value.missing) == ("group_batch_get_not_found", (98, 2))
+    for ids in ([], [2**70], ["1"], [None], [True], {ONE}):
+        assert await outcome(groups.batch_get(ids)) == await outcome(plain_of(groups).batch_get(ids))  # type: ignore[arg-type]
 
 
 async def test_another_tenants_row_is_as_if_absent(groups: GroupRepository) -> None:
@@ -751,3 +768,4 @@ async def test_the_calls_of_a_read(groups: GroupRepository) -> None:
     assert await calls_of(lambda: groups.search(A, None, FIRST)) <= 420
     assert await calls_of(lambda: groups.search(A, ASKED, FIRST)) <= 900
     assert await calls_of(lambda: groups.count(A, SMALL)) <= 320
+    assert await calls_of(lambda: groups.batch_get([ONE, GroupId(2)] * 500)) <= 500

@@ -362,7 +362,7 @@ _PURE_FUNCTIONS: Final = frozenset({"count", "lower", "upper"})
 _PURE_OPERATORS: Final = _COMPARISONS | {
     *(operators.is_, operators.is_not, operators.is_distinct_from, operators.is_not_distinct_from),
     *(operators.and_, operators.or_, operators.between_op, operators.not_between_op),
-    *(operators.is_true, operators.is_false, operators.inv),
+    *(operators.is_true, operators.is_false, operators.inv, operators.any_op),
 }
 _PURE_MODIFIERS: Final = frozenset(
     {operators.asc_op, operators.desc_op, operators.nulls_first_op, operators.nulls_last_op}

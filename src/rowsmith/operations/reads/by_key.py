@@ -1,20 +1,24 @@
-"""Reading one row by its key on a plan: what is sent for a call, and what the answer means."""
+"""Reading by keys on plans, one row or many: what is sent for a call, and what the answer means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, Generic, TypeAlias
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import BindParameter, ColumnElement
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar, override
 
-from rowsmith.conditions import given_conditions
+from rowsmith.conditions import given_conditions, limited
 from rowsmith.execution import NativeLane
 from rowsmith.mapping.layout import AnySelect, Record
+from rowsmith.mapping.types import column_type
+from rowsmith.operations.arrays.keys import columns_condition
+from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import UNTOLD, Asked, Binds, Operand, Plan, Plans, Shape, compile_plan
-from rowsmith.scope import NO_LIMITS, Limits, Settled, is_unchecked, resolve_scope
+from rowsmith.scope import Limits, Settled, is_unchecked, resolve_scope
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -51,8 +55,31 @@ class AskedRow(Asked[Any]):
         raise self.absent(self.missing)
 
 
-class ByKey(Generic[TRow, TData]):
-    """The plans of the reads of one row: of each shape that a scope has, with and without deleted rows.
+class Keyed(Generic[TRow, TData]):
+    """The plans of reads by keys: of each shape that a scope has, with and without deleted rows."""
+
+    def __init__(self, entity: Entity[TRow, TData]) -> None:
+        layout = entity.shape.layout
+        self.entity, self.plans = entity, Plans[Plan](entity.info)
+        self.is_flat = not entity.shape.is_row and bool(layout.names) and not (layout.joins or layout.collections)
+
+    def shape(self, kwargs: dict[str, Any], binds: Binds) -> Hashable | None:
+        """Give the shape of a call; None where it has none. A scope that was asked is put back with what it said."""
+        scope, deleted = kwargs.get("scope"), kwargs.get("include_deleted", False)
+        if not _UNDERSTOOD.issuperset(kwargs) or (deleted is not True and deleted is not False):
+            return None
+        if scope is None:
+            return None if self.entity.scope_required else deleted
+        if not is_unchecked(type(scope)):
+            return None
+        given = given_conditions(scope)
+        kwargs["scope"] = Settled(scope, given)  # as it may say otherwise the next time
+        shape: Shape = [deleted]
+        return tuple(shape) if given and self.plans.compared(given, shape, binds) else None
+
+
+class ByKey(Keyed[TRow, TData]):
+    """The plans of the reads of one row.
 
     Args:
         entity: whose rows are read.
@@ -60,12 +87,10 @@ class ByKey(Generic[TRow, TData]):
     """
 
     def __init__(self, entity: Entity[TRow, TData], select: Selecting) -> None:
-        info, layout = entity.info, entity.shape.layout
-        self._entity, self._select = entity, select
-        self._plans = Plans[Plan](info)
+        super().__init__(entity)
+        info, self._select = entity.info, select
         self._key = [Operand(info.attribute(name), info.columns[name], info.check(name)) for name in info.primary_key]
         self._sole = self._key[0] if len(self._key) == 1 else None
-        self._is_flat = not entity.shape.is_row and bool(layout.names) and not (layout.joins or layout.collections)
 
     def ask(self, operation: str, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
         """Say what a call has to send; None where it is not plainly a read of columns by a key that can be one.
@@ -73,22 +98,24 @@ class ByKey(Generic[TRow, TData]):
         Args:
             operation: the verb's name.
             lane: where it is sent.
-            args, kwargs: the verb's arguments. A scope that was asked is put back with what it said.
+            args, kwargs: the verb's arguments.
         """
-        key, scope = self._key_of(args, kwargs), kwargs.get("scope")
+        key = self._key_of(args) if self.is_flat else None
         if key is None:
             return None
-        if scope is None:
-            return None if self._entity.scope_required else self._ask(operation, lane.dialect, key, (), kwargs)
-        if not is_unchecked(type(scope)):
+        binds: Binds = []
+        shape = self.shape(kwargs, binds)
+        if shape is None:
             return None
-        given = given_conditions(scope)
-        kwargs["scope"] = Settled(scope, given)  # as it may say otherwise the next time
-        return self._ask(operation, lane.dialect, key, given, kwargs) if given else None
+        plan = self.plans.find(shape, lane.dialect, lambda: self._plan(key, binds, kwargs, lane.dialect))
+        values = None if plan is None else plan.values((*key, *[bind.value for bind in binds]) if binds else key)
+        if plan is None or values is None:
+            return None
+        return AskedRow(self.entity, operation, plan, values, (key,) if self._sole is None else key)
 
-    def _key_of(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
-        """Give the key's parts, if the arguments are those of a plain call, and the key is one."""
-        if not self._is_flat or not args or args[1:] or not _UNDERSTOOD.issuperset(kwargs):
+    def _key_of(self, args: list[Any]) -> tuple[Any, ...] | None:
+        """Give the key's parts, if it is one."""
+        if not args or args[1:]:
             return None
         given = args[0]
         if self._sole is not None:
@@ -98,26 +125,78 @@ class ByKey(Generic[TRow, TData]):
             return None
         return parts if all(operand.takes(part) for operand, part in zip(self._key, parts, strict=True)) else None
 
-    def _ask(
-        self, operation: str, dialect: Dialect, key: tuple[Any, ...], given: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> AskedRow | None:
-        deleted = kwargs.get("include_deleted", False)
-        shape: Shape = [deleted]
-        binds: Binds = []
-        if (deleted is not True and deleted is not False) or not self._plans.compared(given, shape, binds):
-            return None
-        plan = self._plans.find(tuple(shape), dialect, lambda: self._plan(key, binds, kwargs, dialect))
-        values = None if plan is None else plan.values((*key, *[bind.value for bind in binds]) if binds else key)
-        if plan is None or values is None:
-            return None
-        return AskedRow(self._entity, operation, plan, values, (key,) if self._sole is None else key)
-
     def _plan(self, key: tuple[Any, ...], binds: Binds, kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
-        info, scope = self._entity.info, kwargs.get("scope")
+        info = self.entity.info
         compared: list[Any] = info.key_condition(key)
-        limits = NO_LIMITS if scope is None else resolve_scope(scope, info)
+        limits = resolve_scope(kwargs.get("scope"), info)
         statement = self._select(compared, limits, kwargs.get("include_deleted", False))
         return compile_plan(statement, info, [*(each.right for each in compared), *binds], dialect)
+
+
+class ByKeys(Keyed[TRow, TData]):
+    """The plans of the reads of many rows, whose keys are one array; of rows with a key of one column."""
+
+    def __init__(self, entity: Entity[TRow, TData]) -> None:
+        super().__init__(entity)
+        info = entity.info
+        self._column = info.key_attributes[0].expression
+        self._quick = column_type(info.columns[info.primary_key[0]].type).quick
+        self.is_flat = self.is_flat and len(info.primary_key) == 1
+
+    def ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRows | None:
+        """Say what a call has to send; None where it is not plainly a read of columns by keys that can be such."""
+        if not self.is_flat or not args or args[1:] or not self._are_keys(args[0]):
+            return None
+        binds: Binds = []
+        shape = self.shape(kwargs, binds)
+        if shape is None:
+            return None
+        ids = args[0]
+        plan = self.plans.find(shape, lane.dialect, lambda: self._plan(ids, binds, kwargs, lane.dialect))
+        values = None if plan is None else plan.values((list(dict.fromkeys(ids)), *[bind.value for bind in binds]))
+        return None if plan is None or values is None else AskedRows(self.entity, plan, values, ids)
+
+    def _are_keys(self, ids: Any) -> bool:
+        """Say whether these surely are keys: one look at all together."""
+        if ids.__class__ not in (list, tuple) or set(map(type, ids)) != {self._quick.exact}:
+            return False
+        return self._quick.fits is None or self._quick.fits(ids)
+
+    def _plan(self, ids: Sequence[Any], binds: Binds, kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
+        entity = self.entity
+        if not are_exact([self._column], dialect):
+            return None
+        limits, live = (
+            resolve_scope(kwargs.get("scope"), entity.info),
+            entity.live(kwargs.get("include_deleted", False)),
+        )
+        among = columns_condition([self._column], [(id_,) for id_ in ids], dialect)
+        arrays = [part for part in visitors.iterate(among) if isinstance(part, BindParameter)]
+        selected = limited(entity.shape.select(*entity.info.key_attributes), *limits.conditions, *live)
+        plan = compile_plan(limited(selected, among), entity.info, [*arrays, *binds], dialect)
+        return plan if len(arrays) == 1 and not arrays[0].expanding else None
+
+
+class AskedRows(Asked[list[Any]]):
+    """The rows that are asked for by their keys, which stand after the data in each record."""
+
+    __slots__ = ("_ids",)
+
+    def __init__(self, entity: Entity[Any, Any], plan: Plan, values: Sequence[Any], ids: Sequence[Any]) -> None:
+        super().__init__(entity, "batch_get", plan, values)
+        self._ids = ids
+
+    @override
+    def answer(self, records: Sequence[Record]) -> list[Any]:
+        data: list[Any] = self.entity.shape.layout.make([record[:-1] for record in records], ())
+        found = dict(zip([record[-1] for record in records], data, strict=True))
+        if len(found) < len(records):  # twins, of which SQLAlchemy's way tells
+            untold: list[Any] = UNTOLD
+            return untold
+        missing = [id_ for id_ in self._ids if id_ not in found] if len(found) < len(self._ids) else []
+        if missing:
+            raise self.entity.absent(missing)
+        return [found[id_] for id_ in self._ids]
 
 
 _UNDERSTOOD: Final = frozenset({"scope", "include_deleted"})

@@ -17,6 +17,7 @@ from rowsmith.operations.blocks.gate import asked_by_session
 from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
 from rowsmith.operations.plans import Asked
 from rowsmith.operations.present import present, present_keys
+from rowsmith.operations.reads.by_key import ByKeys
 from rowsmith.operations.reads.estimate import estimated_rows
 from rowsmith.operations.reads.planned import CODEC, Searches, may_be_the_cursors
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
@@ -40,6 +41,13 @@ class BatchQuerier(Operation[TRow, TData]):
     @cached_property
     def _searches(self) -> Searches[TRow, TData]:
         return Searches(self.entity)
+
+    @cached_property
+    def _keys(self) -> ByKeys[TRow, TData]:
+        return ByKeys(self.entity)
+
+    def _rows(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
+        return self._keys.ask(lane, args, kwargs)
 
     def _page(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
         return self._searches.page(lane, args, kwargs)
@@ -216,7 +224,7 @@ class BatchQuerier(Operation[TRow, TData]):
             async for records in partitions:
                 yield await present(call, records)
 
-    @verb("batch_get")
+    @verb("batch_get", native=_rows)
     async def query(
         self,
         call: Call[TRow, TData],
