@@ -81,6 +81,8 @@ class RepositoryError(Exception):
     detail: ClassVar[str] = "error"
     default_message: ClassVar[str] = "the operation failed"
     report: Any = None
+    is_declared: bool = False
+    """Whether a domain's ``violations`` have been asked for it already."""
 
     def __init__(self, message: str | None = None, *, facts: ErrorFacts | None = None) -> None:
         super().__init__(message or self.default_message)
@@ -125,7 +127,8 @@ Violations: TypeAlias = (
 ``{"uq_groups_name": GroupNameTaken, "P0001": NotAllowed, EntityAlreadyExists: GroupExists}``: a constraint goes before
 a SQLSTATE, and that before a kind, of which the nearest counts. A constraint is named as its table has it, so that a
 foreign key of another table that leads here may be meant too; ``"members.fk_members_group"`` names the table as well,
-where it is not imported or several have the name.
+where it is not imported or several have the name. A kind is any that a write can end with, whether the database refuses
+it or rowsmith does: ``StaleVersion``, ``ScopeMismatch``, ``RefusedByTrigger``, ``InvalidValue``.
 """
 
 

@@ -783,7 +783,7 @@ class Repository(Generic[TRow, TData, TId]):
             chunk_size: how many rows a transaction removes. None removes all in one, which may be a unit of work
                 around the call, and waits for rows that others have locked.
             max_rows: how many rows go at most.
-            dry_run: only count.
+            dry_run: only count, in a session that reads.
             pause: seconds between chunks, so that others hardly notice; 0 removes faster, at their cost.
             progress: is told after each chunk how many rows are gone.
 
@@ -794,9 +794,10 @@ class Repository(Generic[TRow, TData, TId]):
             LockNotAvailable: others kept all rows that are left locked for half a minute.
         """
         purger = self.db_source.where_purger
-        if chunk_size is None:
-            pace = Pace(max_rows=max_rows, pause=pause)
-            return await self.db_source.write(
+        pace = Pace(max_rows=max_rows, pause=pause) if chunk_size is None else Pace(chunk_size, max_rows, pause)
+        if dry_run is True or chunk_size is None:
+            session = self.db_source.read if dry_run is True else self.db_source.write
+            return await session(
                 purger.purge_at_once,
                 filters,
                 scope=scope,
@@ -805,7 +806,6 @@ class Repository(Generic[TRow, TData, TId]):
                 dry_run=dry_run,
                 progress=progress,
             )
-        pace = Pace(chunk_size, max_rows, pause)
         return await self.db_source.in_chunks(
             purger.purge, filters, scope=scope, all_rows=all_rows, pace=pace, dry_run=dry_run, progress=progress
         )

@@ -249,3 +249,23 @@ def test_a_lost_answer() -> None:
     assert is_disconnect(violation("", "", "08006"))
     assert not is_disconnect(violation("", "", "23505"))
     assert driver_error(ValueError()).__class__ is ValueError
+
+
+@pytest.mark.parametrize(
+    "failure, kind",
+    [
+        (pg.InterfaceError("cannot perform operation: another operation is in progress"), errors.ConcurrentUse),
+        (
+            pg.InternalClientError("cannot switch to state 3; another operation is in progress"),
+            errors.ConcurrentUse,
+        ),
+        (pg.InternalClientError("got result for unknown protocol state 3"), errors.DatabaseFault),
+        (
+            pg.InterfaceError("cannot use Connection.transaction() here"),
+            errors.DatabaseFault,
+        ),
+    ],
+)
+def test_the_driver_says_that_another_operation_is_in_progress(failure: Exception, kind: type[Exception]) -> None:
+    """It has no class for it; what else it calls by these classes is another thing."""
+    assert type(translate(failure)) is kind

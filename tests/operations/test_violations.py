@@ -19,17 +19,24 @@ from rowsmith import (
     EntityAlreadyExists,
     EntityNotFound,
     ExistenceCheck,
+    InvalidCursor,
+    InvalidValue,
     MappingError,
     NotNullViolation,
     OptionalState,
     Patch,
     Repository,
     RepositoryError,
+    ScopeError,
+    ScopeMismatch,
     Spec,
+    StaleVersion,
 )
 from rowsmith.operations.partial import is_own_fault
 from rowsmith.testing import WithTables
-from tenants import DomainScope, GroupNameTaken, GroupRow, groups_in
+from tenants import DomainScope, GroupNameTaken, GroupRow, OwnedBy, ThingPatch, ThingRepository, ThingRow, groups_in
+from verbs import spec as new_thing
+from verbs import things_in
 
 
 class OwnBase(DeclarativeBase):
@@ -223,6 +230,80 @@ def test_names_that_are_understood(any_database: Any) -> None:
         }
 
     Right(any_database)
+
+
+@pytest.mark.parametrize(
+    "key, meant",
+    [
+        (EntityNotFound, "not_found = "),
+        (MappingError, "no write ends"),
+        (InvalidCursor, "no write ends"),
+        (GroupNameTaken, "only the domain itself"),
+    ],
+)
+def test_a_kind_that_no_write_ends_with_is_refused(key: Any, meant: str) -> None:
+    """It would never come about; the message says what is meant."""
+    with pytest.raises(MappingError, match=meant):
+
+        class Wrong(Repository[GroupRow]):
+            violations = {key: GroupNameTaken}
+
+
+class Unused(OwnedBy):
+    """Of things that are not in use yet; new ones are."""
+
+    def to_conditions(self) -> list[Any]:
+        return [ThingRow.tenant == self.tenant, ThingRow.uses < 1]
+
+
+class Outdated(StaleVersion):
+    pass
+
+
+class Elsewhere(ScopeMismatch):
+    default_message = "not yours"
+
+
+class Unfit(Exception):
+    pass
+
+
+class Kept(Exception):
+    pass
+
+
+class OwnThings(ThingRepository):
+    violations = {StaleVersion: Outdated, ScopeError: Elsewhere, InvalidValue: Unfit, EntityAlreadyExists: Kept}
+
+
+async def test_kinds_that_rowsmith_raises_itself(any_tables: WithTables) -> None:
+    """By every verb, for the whole call and for an item; what they say besides goes on."""
+    patch = ThingPatch(uses=OptionalState.update(7))
+    unfit = ThingPatch(uses=OptionalState.update(2**70))
+    async with things_in(any_tables) as made:
+        things, mine, where = OwnThings(made.db), OwnedBy("a"), [ThingRow.id == 1]
+        for write in (
+            lambda: things.update(1, patch, scope=mine, expected_version=9),
+            lambda: things.batch_update([1], patch, scope=mine, expected_versions={1: 9}),
+        ):
+            with pytest.raises(Outdated) as caught:
+                await write()
+            assert caught.value.error_code.startswith("thing_")
+        with pytest.raises(Elsewhere, match="not yours"):
+            await things.create(new_thing(7), scope=Unused("a"))
+        for write_unfit in (
+            lambda: things.update(1, unfit, scope=mine),
+            lambda: things.batch_update_each({1: unfit}, scope=mine),
+            lambda: things.update_where(where, unfit, scope=mine),
+        ):
+            with pytest.raises(Unfit):
+                await write_unfit()
+        made_partly = await things.batch_create_partial([new_thing(8), new_thing(1)], scope=mine)
+        assert [(failure.index, type(failure.error)) for failure in made_partly.failed] == [(1, Kept)]
+        outside = await things.batch_create_partial([new_thing(9)], scope=Unused("a"))
+        assert [type(failure.error) for failure in outside.failed] == [Elsewhere]
+        changed = await things.batch_update_partial({1: unfit, 2: patch}, scope=mine)
+        assert [(failure.index, type(failure.error)) for failure in changed.failed] == [(0, Unfit)]
 
 
 @pytest.mark.parametrize("key", [RepositoryError, 23505, ValueError, None])

@@ -155,7 +155,7 @@ _CLASSES: Mapping[type[BaseException], Kind] = {
     pg.ClientConfigurationError: errors.DatabaseFault,
     pg.InterfaceError: errors.DatabaseFault,
     pg.InterfaceWarning: errors.DatabaseFault,
-    pg.InternalClientError: errors.ConcurrentUse,  # "another operation is in progress"
+    pg.InternalClientError: errors.DatabaseFault,
     pg.OutdatedSchemaCacheError: errors.StalePlan,
     pg.ProtocolError: errors.DatabaseUnavailable,
     pg.TargetServerAttributeNotMatched: errors.DatabaseUnavailable,
@@ -211,6 +211,11 @@ def kind_of_sqlite(code: int) -> Kind | None:
 def kind_of_class(failure: type[BaseException]) -> Kind | None:
     """Give the error of an exception class without a code; None where it and its bases are not listed."""
     return _first(_CLASSES.get(base) for base in failure.__mro__)
+
+
+def is_concurrent_use(failure: BaseException) -> bool:
+    """Say whether the driver refused a statement because another one is on its way: it has no class of its own."""
+    return type(failure) in (pg.InterfaceError, pg.InternalClientError) and "another operation" in str(failure)
 
 
 def _first(kinds: Iterable[Kind | None]) -> Kind | None:

@@ -43,6 +43,16 @@ class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPriv
         return (lambda value: _each_zoned(read(value))) if isinstance(self, TSTZMULTIRANGE) else read
 
 
+class NullablePath(asyncpg.AsyncpgJSONPathType):
+    """JSON paths: SQLAlchemy binds None as an empty list, which is none of them."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Give the function that stores a value."""
+        base: Any = super()
+        store = base.bind_processor(dialect)
+        return lambda value: None if value is None else store(value)
+
+
 def _zoned(value: Any) -> Any:
     if value is None or value.empty:
         return value
@@ -63,6 +73,7 @@ def prepare_postgresql(engine: Engine) -> None:
         engine.dialect.colspecs = {
             **engine.dialect.colspecs,
             sqltypes.DateTime: ZonedDateTime,
+            sqltypes.JSON.JSONPathType: NullablePath,
             ranges.AbstractSingleRange: ZonedRange,
             ranges.AbstractMultiRange: ZonedMultiRange,
         }

@@ -27,7 +27,7 @@ from sqlalchemy.orm import exc as orm_exc
 from rowsmith import errors
 from rowsmith.errors import RepositoryError, made
 from rowsmith.execution.broken import Broken, broken_by
-from rowsmith.execution.kinds import RAISED, Kind, kind_of_class, kind_of_sqlite, kind_of_sqlstate
+from rowsmith.execution.kinds import RAISED, Kind, is_concurrent_use, kind_of_class, kind_of_sqlite, kind_of_sqlstate
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.transactions import was_demoted
 from rowsmith.mapping.constraints import column_names, only_reference_from, only_reference_to, refers_to
@@ -99,6 +99,7 @@ def violation(kind: Kind, message: str, broken: Broken, origin: Origin, codes: S
     """
     error = made(origin.declared([*broken.names_for(origin.table), *codes, *kind.__mro__], kind), message)
     if isinstance(error, RepositoryError):
+        error.is_declared = type(error) is not kind
         facts = origin.facts()
         error.facts = replace(facts, constraint=broken.name, table=broken.owner, columns=broken.columns)
     return error
@@ -210,6 +211,8 @@ def is_disconnect(failure: BaseException) -> bool:
 
 def _kind(failure: BaseException, driver: BaseException) -> Kind:
     # SQLAlchemy wraps what its bind processors raise, whatever that is, in a StatementError.
+    if is_concurrent_use(driver):
+        return errors.ConcurrentUse
     unknown = errors.InvalidValue if isinstance(failure, exc.StatementError) else errors.DatabaseFault
     return _kind_by_code(failure, driver) or kind_of_class(type(driver)) or unknown
 

@@ -29,6 +29,7 @@ from rowsmith.operations.arguments import check_arguments, check_begin, no_sessi
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
 from rowsmith.operations.entity import Entity, Rules, make_entity
+from rowsmith.operations.results import PartialResult
 from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
 
 TRow = TypeVar("TRow")
@@ -153,6 +154,15 @@ class Call(Generic[TRow_co, TData_co]):
         if isinstance(error, RepositoryError):
             error.locate(self.entity.domain, self.operation)
         return error
+
+    def told(self, result: PartialResult[Any]) -> Any:
+        """Give what became of items with the domain's own errors for those that failed."""
+        return replace(result, failed=[replace(failure, error=self.own(failure.error)) for failure in result.failed])
+
+    def own(self, error: Exception) -> Exception:
+        """Give the domain's own error for what ends the call, or this one, located."""
+        self.located(error)
+        return self.entity.own(error) if isinstance(error, RepositoryError) else error
 
     @contextmanager
     def locating(self) -> Generator[None]:
@@ -330,10 +340,13 @@ def verb(
                 if singly is not None:
                     self.entity.info.one_statement(operation, singly)
                 check_arguments(names, args, kwargs, self.entity.info)
-                return await method(self, call, *args, **kwargs)
+                result = await method(self, call, *args, **kwargs)
+                return result if result.__class__ is not PartialResult else call.told(result)
             except RepositoryError as exc:
-                call.located(exc)
-                raise
+                failure = call.own(exc)
+                if failure is exc:
+                    raise
+            raise failure
 
         signed = _signed(run, operation, method)
         signed.native = None if native is None else Native(signed, native)
@@ -377,7 +390,10 @@ def chunked_verb(operation: str) -> Callable[[_Chunked[TOperation, P, R]], _Chun
                 return await method(self, *args, **kwargs)
             except RepositoryError as exc:
                 exc.locate(self.entity.domain, operation)
-                raise
+                failure = self.entity.own(exc)
+                if failure is exc:
+                    raise
+            raise failure
 
         return cast("_Chunked[TOperation, P, R]", _signed(run, operation, method))
 

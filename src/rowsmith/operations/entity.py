@@ -12,10 +12,16 @@ from sqlalchemy.dialects import postgresql
 from typing_extensions import TypeVar
 
 from rowsmith.errors import (
+    AfterCommitFailed,
     EntityNotFound,
     ErrorFactory,
+    InvalidCursor,
+    InvalidPagination,
     MappingError,
+    MissingExtra,
     RepositoryError,
+    SeveralFound,
+    StalePlan,
     Violations,
     kind_of,
     made,
@@ -120,6 +126,19 @@ class Entity(Generic[TRow_co, TData_co]):
             error.missing = tuple(missing)
         return error
 
+    def own(self, error: RepositoryError) -> Exception:
+        """Give the domain's error for one of rowsmith's, where ``violations`` declares its kind; else the same one."""
+        factory = None if error.is_declared else _nearest_declared(self.violations, type(error))
+        if factory is None:
+            return error
+        told = made(factory, str(error))
+        for name, fact in vars(error).items():  # and what its kind says besides: a place, keys
+            if isinstance(told, RepositoryError) or hasattr(told, name):
+                setattr(told, name, fact)
+        for note in getattr(error, "__notes__", ()):
+            told.add_note(note)
+        return told
+
     def into(self, into: type[TOther] | None) -> Entity[TRow_co, TOther]:
         """Give the same entity with another shape of data; None keeps this one."""
         if into is None:
@@ -185,6 +204,7 @@ def _check_violations(info: RowInfo[object], violations: Mapping[Any, ErrorFacto
     """
     for key in violations:
         if isinstance(key, type) and issubclass(key, RepositoryError) and key is not RepositoryError:
+            _check_kind(key)
             continue
         if not isinstance(key, str):
             raise MappingError(
@@ -193,6 +213,27 @@ def _check_violations(info: RowInfo[object], violations: Mapping[Any, ErrorFacto
         meant = nearest(key, _names_in(info), cutoff=0.65)
         if meant and not is_sqlstate(key) and not _is_known(info.table, key):
             raise _unknown(info, key, meant)
+
+
+def _check_kind(kind: type[RepositoryError]) -> None:
+    if kind is EntityNotFound:
+        raise MappingError("violations is no place for EntityNotFound: write not_found = GroupNotFound")
+    if kind in _OF_NO_WRITE:
+        raise MappingError(f"violations names {kind.__name__}, with which no write ends: name the kinds that one does")
+    if kind.__module__ != RepositoryError.__module__:
+        raise MappingError(
+            f"violations names {kind.__name__}, which only the domain itself raises: name the kind of rowsmith's that "
+            "it stands for, such as EntityAlreadyExists, StaleVersion or ScopeMismatch"
+        )
+
+
+_OF_NO_WRITE = (
+    *(MappingError, MissingExtra, SeveralFound, InvalidPagination, InvalidCursor, AfterCommitFailed, StalePlan),
+)
+
+
+def _nearest_declared(violations: Mapping[Any, ErrorFactory], kind: type[RepositoryError]) -> ErrorFactory | None:
+    return next((violations[base] for base in kind.__mro__ if base in violations), None) if violations else None
 
 
 def _names_in(info: RowInfo[object]) -> list[str]:

@@ -15,6 +15,7 @@ from rowsmith import (
     InvalidFilter,
     InvalidValue,
     LockNotAvailable,
+    ReadOnlyViolation,
     StillReferenced,
     TransactionError,
 )
@@ -97,6 +98,18 @@ async def test_a_dry_run_only_counts(counters: CounterRepository) -> None:
     capped = await counters.purge_where([CounterRow.place < 10], max_rows=15, dry_run=True)
     assert (capped.rows, capped.complete) == (15, False)
     assert await counters.count() == 50
+
+
+async def test_a_dry_run_needs_no_session_that_writes(counters: CounterRepository) -> None:
+    """It counts in a read-only session, in a unit of work, in chunks or at once."""
+    for around in (counters.db.begin_readonly_session, counters.db.unit_of_work, counters.db.begin_session):
+        async with around():
+            for chunk_size in (4, None):
+                report = await counters.purge_where([CounterRow.place < 10], chunk_size=chunk_size, dry_run=True)
+                assert (report.rows, report.dry_run) == (20, True)
+    async with counters.db.begin_readonly_session():
+        with pytest.raises(ReadOnlyViolation):
+            await counters.purge_where([CounterRow.place < 10], chunk_size=None)
 
 
 async def test_a_purge_may_be_limited_and_goes_on_later(counters: CounterRepository) -> None:

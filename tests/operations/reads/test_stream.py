@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from company import CORE_USERS, TeamRepository, TeamWithUsers, company
 from rowsmith import (
     BatchQuerier,
+    ConcurrentUse,
     Database,
     DatabaseUnavailable,
     InvalidValue,
@@ -301,3 +302,20 @@ async def test_two_streams_at_once(with_tables: WithTables) -> None:
 async def zipped(left: Stream[Any], right: Stream[Any]) -> AsyncGenerator[tuple[Any, Any]]:
     async for item in left:
         yield item, await anext(right)
+
+
+async def test_one_task_reads_a_stream(any_tables: WithTables) -> None:
+    """A second one is told so, whatever it does with the stream; the first one reads on."""
+    async with groups_in(any_tables) as groups:
+        for use in (anext, list_of, Stream.aclose):
+            stream = groups.stream()
+            reading = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)
+            with pytest.raises(ConcurrentUse, match="its own"):
+                await use(stream)
+            assert (await reading).name == "one"
+            assert len(await list_of(stream)) == 2
+
+
+async def list_of(stream: Any) -> list[Any]:
+    return [item async for item in stream]

@@ -445,7 +445,8 @@ class _Purge:
 async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeReport:
     """Count what would be removed, and remove nothing."""
     tally = Tally()
-    found = int((await execute(db_sess, doomed.count(), doomed.origin)).scalar_one())
+    origin = replace(doomed.origin, deletes=False)
+    found = int((await execute(db_sess, doomed.count(), origin)).scalar_one())
     tally.rows = found if pace.max_rows is None else min(found, pace.max_rows)
     return replace(tally.report(complete=tally.rows == found), dry_run=True)
 

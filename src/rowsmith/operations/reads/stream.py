@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing
-from typing import Generic, Self
+from types import AsyncGeneratorType
+from typing import Final, Generic, Self, cast
 
 from typing_extensions import TypeVar
+
+from rowsmith.errors import ConcurrentUse
 
 TData = TypeVar("TData")
 
@@ -28,18 +31,30 @@ class Stream(AsyncIterator[TData], Generic[TData]):
     """
 
     def __init__(self, chunks: AsyncGenerator[Sequence[TData], None]) -> None:
-        self._items = _flat(chunks)
+        self._items = cast("AsyncGeneratorType[TData, None]", _flat(chunks))
 
-    def __aiter__(self) -> AsyncIterator[TData]:  # noqa: PYI034 - not self: see below
-        """Give what a loop goes over: the generator itself, a call less for each row."""
-        return self._items
+    def __aiter__(self) -> Self:
+        """Give what a loop goes over."""
+        return self
 
     def __anext__(self) -> Awaitable[TData]:
-        """Give the next one, reading the next chunk where this one is used up."""
+        """Give the next one, reading the next chunk where this one is used up.
+
+        Raises:
+            ConcurrentUse: another task is waiting for the next chunk.
+        """
+        if self._items.ag_running:
+            raise ConcurrentUse(_ONE_READER)
         return self._items.__anext__()
 
     async def aclose(self) -> None:
-        """End the reading and give the connection back; does nothing the second time."""
+        """End the reading and give the connection back; does nothing the second time.
+
+        Raises:
+            ConcurrentUse: another task is waiting for the next chunk.
+        """
+        if self._items.ag_running:
+            raise ConcurrentUse(_ONE_READER)
         await self._items.aclose()
 
     async def __aenter__(self) -> Self:
@@ -47,6 +62,9 @@ class Stream(AsyncIterator[TData], Generic[TData]):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+
+_ONE_READER: Final = "another task is reading this stream: let one read it and hand the rows on, or give each its own"
 
 
 # No method: the generator must not hold the stream, so that a dropped stream is closed at once, not by the collector.
