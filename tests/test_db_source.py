@@ -76,10 +76,10 @@ async def test_a_function_of_a_teams_own_is_a_verb(source: DBSource[GroupRow, Gr
     assert await source.write(rename_all, "same", domain="b") == 1
     with pytest.raises(EntityAlreadyExists) as caught:
         await source.write(rename_all, "same", domain="a")
-    assert caught.value.error_code == "group_rename_all_already_exists"
+    assert caught.value.error_code == "group_rename-all_already-exists"
     with pytest.raises(ReadOnlyViolation) as refused:
         await source.read(rename_all, "x", domain="b")
-    assert refused.value.error_code == "group_rename_all_read_only"
+    assert refused.value.error_code == "group_rename-all_read-only"
 
 
 async def test_a_stream_of_a_teams_own(source: DBSource[GroupRow, GroupData, GroupId]) -> None:
@@ -98,7 +98,7 @@ async def test_chunks_cannot_join_a_unit_of_work(source: DBSource[GroupRow, Grou
     async with source.db.unit_of_work():
         with pytest.raises(TransactionError, match="purge_where commits chunk by chunk") as caught:
             await source.in_chunks(source.where_purger.purge, [GroupRow.id > 0])
-    assert caught.value.error_code == "group_purge_where_transaction_error"
+    assert caught.value.error_code == "group_purge-where_transaction-error"
     assert await source.read(source.batch_querier.count) > 0
 
 

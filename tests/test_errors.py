@@ -8,7 +8,15 @@ import re
 import pytest
 
 from rowsmith import errors
-from rowsmith.errors import EntityNotFound, ErrorFacts, MappingError, RepositoryError
+from rowsmith.errors import (
+    EntityAlreadyExists,
+    EntityNotFound,
+    ErrorCode,
+    ErrorFacts,
+    InvalidValue,
+    MappingError,
+    RepositoryError,
+)
 
 CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
 
@@ -52,10 +60,26 @@ def test_all_can_be_made_without_arguments_and_teach() -> None:
 
 def test_error_code() -> None:
     """``{domain}_{operation}_{detail}``, with words in place of what is unknown; locating fills gaps only."""
-    assert EntityNotFound().error_code == "repository_call_not_found"
+    assert EntityNotFound().error_code == "repository_call_not-found"
     error = EntityNotFound(facts=ErrorFacts(domain="group"))
     error.locate("user", "get")
-    assert error.error_code == "group_get_not_found"
+    assert error.error_code == "group_get_not-found"
+
+
+def test_an_error_code_has_three_parts_that_are_read_again() -> None:
+    """Words within a part are joined by hyphens, in whatever way the application writes them."""
+
+    class NameTaken(EntityAlreadyExists):
+        detail = "name_taken"
+
+    code = NameTaken(facts=ErrorFacts("fair_share", "batch_create")).error_code
+    assert code.split("_") == ["fair-share", "batch-create", "name-taken"]
+    assert ErrorCode.read(code) == ErrorCode("fair_share", "batch_create", "name_taken")
+    for kind in CLASSES:
+        assert len(kind(facts=ErrorFacts("a_b", "_of_mine")).error_code.split("_")) == 3
+    for strange in ("LookupError", "", "a_b", "a_b_", "a_b_c_d"):
+        with pytest.raises(InvalidValue, match="three parts"):
+            ErrorCode.read(strange)
 
 
 def test_a_mapping_error_is_a_type_error() -> None:

@@ -191,7 +191,7 @@ async def test_only_rows(groups: GroupRepository) -> None:
     assert await taken(groups, lambda: groups.find_one(A, [GroupRow.size == 5])) == 1
     with pytest.raises(GroupNotFound) as caught:
         await groups.get_one(A, [GroupRow.size == 5])
-    assert (caught.value.error_code, caught.value.missing) == ("group_get_one_not_found", ())
+    assert (caught.value.error_code, caught.value.missing) == ("group_get-one_not-found", ())
     for call in (groups.get_one, groups.find_one):
         with pytest.raises(SeveralFound):
             await call(None, SMALL)
@@ -228,7 +228,7 @@ async def test_found_and_not_found(groups: GroupRepository) -> None:
     assert await groups.find(GroupId(99)) is None
     with pytest.raises(GroupNotFound) as caught:
         await groups.get(GroupId(99))
-    assert (caught.value.error_code, caught.value.missing) == ("group_get_not_found", (99,))
+    assert (caught.value.error_code, caught.value.missing) == ("group_get_not-found", (99,))
     assert "99" not in repr(caught.value)
 
 

@@ -46,6 +46,7 @@ NAMES = [
     "EmptyScope",
     "EntityAlreadyExists",
     "EntityNotFound",
+    "ErrorCode",
     "ErrorFactory",
     "ErrorFacts",
     "ExclusionViolation",

@@ -115,7 +115,7 @@ async def test_domain_errors(groups: GroupRepository) -> None:
     """not_found and violations make the domain's own errors, with code and facts."""
     with pytest.raises(GroupNotFound) as absent:
         await groups.get(GroupId(99))
-    assert absent.value.error_code == "group_get_not_found"
+    assert absent.value.error_code == "group_get_not-found"
     with pytest.raises(GroupNameTaken) as taken:
         await groups.create(GroupCreate("a", "one"))
     assert taken.value.facts.constraint == "uq_groups_live"

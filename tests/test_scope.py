@@ -385,7 +385,7 @@ async def test_a_row_is_not_created_outside_its_scope(groups: GroupRepository) -
     for size, scope in enumerate(OTHER_SCOPES.values()):
         with pytest.raises(ScopeMismatch) as caught:
             await groups.create(GroupCreate("b", "new"), scope=scope)
-        assert caught.value.error_code == "group_create_scope_mismatch"
+        assert caught.value.error_code == "group_create_scope-mismatch"
         async with groups.db.unit_of_work():
             await groups.update(GroupId(3), GroupPatch(size=OptionalState.update(size)))
             with pytest.raises(ScopeMismatch):

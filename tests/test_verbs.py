@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from lanes import LANES
-from rowsmith import Database, MappingError, Repository, ScopeError, SearchScope
+from rowsmith import Database, ErrorCode, MappingError, Repository, ScopeError, SearchScope
 from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import ThingRepository
@@ -104,7 +104,7 @@ async def check_name(world: World, name: str) -> None:
     """Without a scope the verb says that one is missing, and who it is."""
     with pytest.raises(ScopeError) as caught:
         await VERBS[name].call(world, 1, None)
-    assert caught.value.error_code == f"{world.things.entity.domain}_{name}_scope_required"
+    assert caught.value.error_code == str(ErrorCode(world.things.entity.domain, name, "scope_required"))
 
 
 @EACH
@@ -152,7 +152,7 @@ async def check_refusal(world: World, name: str) -> None:
     ):
         await VERBS[name].call(world, place_of(name), world.owner("a"))
     assert [statement for statement in sent if not statement.startswith("BEGIN")] == []
-    assert caught.value.error_code == f"{world.things.entity.domain}_{name}_mapping_error"
+    assert caught.value.error_code == str(ErrorCode(world.things.entity.domain, name, "mapping_error"))
     assert await world.stored() == before
 
 

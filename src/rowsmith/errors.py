@@ -70,11 +70,46 @@ class ErrorFacts:
     columns: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ErrorCode:
+    """An error code in its parts; as a text, hyphens join the words of a part, and underscores the parts.
+
+    ::
+
+        str(ErrorCode("fair_share", "create", "already_exists")) == "fair-share_create_already-exists"
+        ErrorCode.read("fair-share_create_already-exists").operation == "create"
+    """
+
+    domain: str
+    operation: str
+    detail: str
+
+    def __post_init__(self) -> None:
+        for name, part in (("domain", self.domain), ("operation", self.operation), ("detail", self.detail)):
+            object.__setattr__(self, name, part.strip("_").replace("_", "-"))
+
+    def __str__(self) -> str:
+        return f"{self.domain}_{self.operation}_{self.detail}"
+
+    @classmethod
+    def read(cls, code: str) -> ErrorCode:
+        """Give the parts of a code.
+
+        Raises:
+            InvalidValue: it has not three parts, as the class name has that a stranger's exception is counted under.
+        """
+        match code.split("_"):
+            case [domain, operation, detail] if domain and operation and detail:
+                return cls(domain, operation, detail)
+            case _:
+                raise InvalidValue("an error code has three parts: {domain}_{operation}_{detail}")
+
+
 class RepositoryError(Exception):
     """The root of everything a caller can meet.
 
-    ``facts`` says where it happened; ``error_code`` is ``{domain}_{operation}_{detail}``, for
-    example ``group_create_already_exists``, stable enough to be a metric's label. ``report`` says what an
+    ``facts`` says where it happened; ``error_code`` (see :class:`ErrorCode`) is ``{domain}_{operation}_{detail}``, for
+    example ``group_create_already-exists``, stable enough to be a metric's label. ``report`` says what an
     operation of several transactions had committed before it failed (a ``PurgeReport``); None elsewhere.
     """
 
@@ -97,7 +132,7 @@ class RepositoryError(Exception):
     @property
     def error_code(self) -> str:
         """``{domain}_{operation}_{detail}``; ``repository`` and ``call`` stand in for what is unknown."""
-        return f"{self.facts.domain or 'repository'}_{self.facts.operation or 'call'}_{self.detail}"
+        return str(ErrorCode(self.facts.domain or "repository", self.facts.operation or "call", self.detail))
 
     def locate(self, domain: str, operation: str) -> None:
         """Fill in whose call failed, where the raiser could not know it."""

@@ -151,11 +151,11 @@ async def test_errors_have_a_status_and_a_code(client) -> None:
     """The class decides the status; the body has a code and no value of a row."""
     id = await make(client, "Berlin")
     for method, path, body, headers, status, code in (
-        ("POST", "/groups", {"name": "Berlin"}, DE, 409, "group_create_name_taken"),
-        ("POST", "/groups", {"name": "x"}, {"X-Domain": "XX"}, 404, "group_create_domain_not_found"),
-        ("PATCH", f"/groups/{id}", {"population": -1}, DE, 409, "group_update_check_violated"),
-        ("PATCH", f"/groups/{id}", {"name": "x" * 201}, DE, 400, "group_update_invalid_value"),
-        ("POST", "/groups/search", {"first": 2, "after": "abc"}, DE, 400, "group_search_invalid_cursor"),
+        ("POST", "/groups", {"name": "Berlin"}, DE, 409, "group_create_name-taken"),
+        ("POST", "/groups", {"name": "x"}, {"X-Domain": "XX"}, 404, "group_create_domain-not-found"),
+        ("PATCH", f"/groups/{id}", {"population": -1}, DE, 409, "group_update_check-violated"),
+        ("PATCH", f"/groups/{id}", {"name": "x" * 201}, DE, 400, "group_update_invalid-value"),
+        ("POST", "/groups/search", {"first": 2, "after": "abc"}, DE, 400, "group_search_invalid-cursor"),
     ):
         response = await client.request(method, path, json=body, headers=headers)
         assert (response.status_code, response.json()["error_code"]) == (status, code)

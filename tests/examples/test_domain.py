@@ -44,16 +44,16 @@ async def test_find_answers_none_where_get_raises(domains) -> None:
     assert await domains.find(DomainName("XX")) is None
     with pytest.raises(DomainNotFound) as caught:
         await domains.get(DomainName("XX"))
-    assert caught.value.error_code == "domain_get_not_found"
+    assert caught.value.error_code == "domain_get_not-found"
 
 
 async def test_each_constraint_has_an_error_of_its_own(domains) -> None:
     """Name, title and form of the name are told apart, and no message quotes a value."""
     await domains.create(GERMANY)
     for spec, error, code in (
-        (DomainCreate(DomainName("DE"), "Other", Continent.ASIA), DomainNameTaken, "domain_create_name_taken"),
-        (DomainCreate(DomainName("XX"), "Germany", Continent.ASIA), DomainTitleTaken, "domain_create_title_taken"),
-        (DomainCreate(DomainName("xx"), "Lower", Continent.ASIA), DomainNameMalformed, "domain_create_name_malformed"),
+        (DomainCreate(DomainName("DE"), "Other", Continent.ASIA), DomainNameTaken, "domain_create_name-taken"),
+        (DomainCreate(DomainName("XX"), "Germany", Continent.ASIA), DomainTitleTaken, "domain_create_title-taken"),
+        (DomainCreate(DomainName("xx"), "Lower", Continent.ASIA), DomainNameMalformed, "domain_create_name-malformed"),
     ):
         with pytest.raises(error) as caught:
             await domains.create(spec)

@@ -477,15 +477,15 @@ async def test_what_is_checked_at_commit_is_the_error_of_the_verb_that_broke_it(
         await plans.batch_create([PlanCreate(1, 1, 1), PlanCreate(2, 2, 1)])
         rank = PlanPatch(rank=OptionalState.update(1))
         for call, kind, code in (
-            (plans.create(PlanCreate(3, 1)), RankTaken, "plan_create_already_exists"),
-            (plans.batch_create([PlanCreate(3, 1)]), RankTaken, "plan_batch_create_already_exists"),
-            (plans.update(2, rank), RankTaken, "plan_update_already_exists"),
-            (plans.batch_update([2], rank), RankTaken, "plan_batch_update_already_exists"),
-            (plans.create(PlanCreate(3, 3, 9)), NoSite, "plan_create_reference_not_found"),
-            (sites.purge(1), HasPlans, "site_purge_still_referenced"),
-            (sites.batch_purge([1]), HasPlans, "site_batch_purge_still_referenced"),
-            (sites.purge_where([SiteRow.id == 1]), HasPlans, "site_purge_where_still_referenced"),
-            (sites.update(1, SitePatch(id=OptionalState.update(7))), HasPlans, "site_update_still_referenced"),
+            (plans.create(PlanCreate(3, 1)), RankTaken, "plan_create_already-exists"),
+            (plans.batch_create([PlanCreate(3, 1)]), RankTaken, "plan_batch-create_already-exists"),
+            (plans.update(2, rank), RankTaken, "plan_update_already-exists"),
+            (plans.batch_update([2], rank), RankTaken, "plan_batch-update_already-exists"),
+            (plans.create(PlanCreate(3, 3, 9)), NoSite, "plan_create_reference-not-found"),
+            (sites.purge(1), HasPlans, "site_purge_still-referenced"),
+            (sites.batch_purge([1]), HasPlans, "site_batch-purge_still-referenced"),
+            (sites.purge_where([SiteRow.id == 1]), HasPlans, "site_purge-where_still-referenced"),
+            (sites.update(1, SitePatch(id=OptionalState.update(7))), HasPlans, "site_update_still-referenced"),
         ):
             error = await failure_of(call)
             assert type(error) is kind
@@ -496,13 +496,13 @@ async def test_what_is_checked_at_commit_is_the_error_of_the_verb_that_broke_it(
                 await plans.update(2, PlanPatch(rank=OptionalState.update(5)))
                 await sites.purge(1)
                 await sites.update(2, SitePatch(note=TriState.update("x")))
-        assert caught.value.error_code == "site_purge_still_referenced"
+        assert caught.value.error_code == "site_purge_still-referenced"
         with pytest.raises(NoSite) as missed:
             async with db.unit_of_work():
                 await plans.update(2, PlanPatch(site_id=TriState.update(9)))
                 await plans.update(1, PlanPatch(rank=OptionalState.update(8)))
                 await sites.purge(2)
-        assert missed.value.error_code == "plan_update_reference_not_found"
+        assert missed.value.error_code == "plan_update_reference-not-found"
 
 
 async def test_an_upsert_by_a_deferrable_key_is_refused() -> None:

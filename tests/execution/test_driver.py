@@ -52,7 +52,7 @@ async def test_a_swallowed_error_ends_the_transaction(database: Database) -> Non
                 await use_driver(db_sess, ORIGIN, work)
             assert (caught.value.__cause__, caught.value.__context__) == (None, None)
             assert "12345" not in repr(caught.value)
-            assert caught.value.error_code == "thing_try_check_violated"
+            assert caught.value.error_code == "thing_try_check-violated"
 
 
 async def test_a_savepoint_takes_the_failure(database: Database) -> None:

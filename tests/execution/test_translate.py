@@ -215,7 +215,7 @@ def test_a_violation_becomes_the_domains_own_error() -> None:
     assert "secret" not in made[0]
     error = translate(violation("nodes_name_key", "nodes", "23505"), origin)
     assert isinstance(error, errors.EntityAlreadyExists)
-    assert error.error_code == "node_create_already_exists"
+    assert error.error_code == "node_create_already-exists"
 
 
 def test_scrubbing_reaches_every_driver_error_in_a_chain() -> None:

@@ -126,7 +126,7 @@ async def test_unique(nodes: NodeRepository) -> None:
     error = await failure_of(nodes.create(NodeCreate(3, EMAIL)))
     assert type(error) is EntityAlreadyExists
     assert (error.facts.constraint, error.facts.table, error.facts.columns) == ("uq_nodes_email", "nodes", ("email",))
-    assert error.error_code == "node_create_already_exists"
+    assert error.error_code == "node_create_already-exists"
     assert type(await failure_of(nodes.create(NodeCreate(3, "y", code=7)))) is CodeTaken
     key = await failure_of(nodes.create(NodeCreate(1, "y")))
     assert (type(key), key.facts.constraint, key.facts.columns) == (EntityAlreadyExists, "nodes_pkey", ("id",))
@@ -158,7 +158,7 @@ async def test_a_deferred_constraint_fails_at_commit_as_the_calls_own_error(node
     """COMMIT's refusal is the error of the call that caused it, and nothing is there afterwards."""
     error = await failure_of(nodes.create(NodeCreate(3, "z", later_id=9)))
     assert isinstance(error, ReferenceNotFound)
-    assert error.error_code == "node_create_reference_not_found"
+    assert error.error_code == "node_create_reference-not-found"
     await nodes.create(NodeCreate(3, "z", later_id=2))
     error = await failure_of(nodes.purge(2))
     assert isinstance(error, (StillReferenced, LaterMissing))
@@ -183,7 +183,7 @@ async def test_a_foreign_key_between_tables(any_tables: WithTables) -> None:
         assert type(await failure_of(members.update((1, "x"), move))) is ReferenceNotFound
         purged = await failure_of(groups.purge(GroupId(1)))
         assert type(purged) is GroupHasMembers
-        assert purged.error_code == "group_purge_still_referenced"
+        assert purged.error_code == "group_purge_still-referenced"
         assert (purged.facts.constraint, purged.facts.table) == ("fk_members_group", "members")
         missing = await failure_of(members.create(MemberCreate(99, "x")))
         assert (missing.facts.constraint, missing.facts.columns) == ("fk_members_group", ("group_id",))
@@ -417,7 +417,7 @@ async def test_facts_of_a_sessions_own_statement(nodes: NodeRepository) -> None:
         async with nodes.db.begin_session() as db_sess:
             await db_sess.execute(sa.insert(NodeRow).values(id=3, email=EMAIL))
     facts = caught.value.facts
-    assert caught.value.error_code == "repository_call_already_exists"
+    assert caught.value.error_code == "repository_call_already-exists"
     if nodes.db.engine.dialect.name == "postgresql":
         assert facts == ErrorFacts(sqlstate="23505", constraint="uq_nodes_email", table="nodes")
     else:
@@ -428,14 +428,14 @@ async def test_every_error_of_a_call_is_located(any_tables: WithTables) -> None:
     """Bad values, scopes and a closed pool carry the call's domain and operation as well."""
     async with groups_in(any_tables) as groups:
         for call, code in [
-            (groups.get(GroupId(2**40)), "group_get_invalid_value"),
-            (groups.create(GroupCreate("\x00", "x")), "group_create_invalid_value"),
-            (groups.update(GroupId(1), GroupPatch(name=OptionalState.update("\x00"))), "group_update_invalid_value"),
-            (groups.purge(GroupId(2**40)), "group_purge_invalid_value"),
-            (groups.create(GroupCreate("a", "one")), "group_create_already_exists"),
-            (groups.find(GroupId(2**40)), "group_find_invalid_value"),
-            (groups.batch_get([GroupId(2**40)]), "group_batch_get_invalid_value"),
-            (groups.count(None, [GroupRow.id == 2**40]), "group_count_invalid_value"),
+            (groups.get(GroupId(2**40)), "group_get_invalid-value"),
+            (groups.create(GroupCreate("\x00", "x")), "group_create_invalid-value"),
+            (groups.update(GroupId(1), GroupPatch(name=OptionalState.update("\x00"))), "group_update_invalid-value"),
+            (groups.purge(GroupId(2**40)), "group_purge_invalid-value"),
+            (groups.create(GroupCreate("a", "one")), "group_create_already-exists"),
+            (groups.find(GroupId(2**40)), "group_find_invalid-value"),
+            (groups.batch_get([GroupId(2**40)]), "group_batch-get_invalid-value"),
+            (groups.count(None, [GroupRow.id == 2**40]), "group_count_invalid-value"),
         ]:
             assert (await failure_of(call)).error_code == code
 
@@ -443,12 +443,12 @@ async def test_every_error_of_a_call_is_located(any_tables: WithTables) -> None:
 async def test_an_error_before_the_first_statement_is_located() -> None:
     """Where no connection is to be had, the code still says which call failed."""
     groups = GroupRepository(Database.from_url("postgresql://x@127.0.0.1:1/x"))
-    assert (await failure_of(groups.get(GroupId(1)))).error_code == "group_get_database_unavailable"
-    assert (await failure_of(groups.create(GroupCreate("a", "x")))).error_code == "group_create_database_unavailable"
+    assert (await failure_of(groups.get(GroupId(1)))).error_code == "group_get_database-unavailable"
+    assert (await failure_of(groups.create(GroupCreate("a", "x")))).error_code == "group_create_database-unavailable"
     with pytest.raises(RepositoryError) as caught:
         async for _ in groups.stream():
             pass
-    assert caught.value.error_code == "group_stream_database_unavailable"
+    assert caught.value.error_code == "group_stream_database-unavailable"
 
 
 async def test_a_restore_onto_a_taken_place(any_tables: WithTables) -> None:
@@ -457,5 +457,5 @@ async def test_a_restore_onto_a_taken_place(any_tables: WithTables) -> None:
         await groups.create(GroupCreate("a", "gone"))
         error = await failure_of(groups.restore(GroupId(4)))
         assert type(error) is GroupNameTaken
-        assert error.error_code == "group_restore_already_exists"
+        assert error.error_code == "group_restore_already-exists"
         assert len(await stored(groups.db)) == 5

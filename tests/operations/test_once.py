@@ -115,7 +115,7 @@ async def test_another_body_or_verb_is_told(things: ThingRepository) -> None:
     for other in others:
         with pytest.raises(IdempotencyMismatch) as told:
             await other()
-        assert told.value.error_code.endswith("_idempotency_mismatch")
+        assert told.value.error_code.endswith("_idempotency-mismatch")
     assert await things.count(A) == 2
 
 

@@ -194,7 +194,7 @@ async def test_the_errors_name_the_items_and_no_values(any_tables: WithTables) -
         assert "secret" not in repr(result)
         codes = [getattr(item.error, "error_code", None) for item in result.failed]
         assert codes == [
-            f"group_batch_create_partial_{detail}" for detail in ("already_exists", "invalid_value", "scope_mismatch")
+            f"group_batch-create-partial_{detail}" for detail in ("already-exists", "invalid-value", "scope-mismatch")
         ]
 
 

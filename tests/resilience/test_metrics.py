@@ -51,7 +51,7 @@ async def test_calls_are_counted_and_timed() -> None:
     assert sample(registry, "rowsmith_layer_operation_triggered_count") == 0
     assert sample(registry, "rowsmith_layer_operation_count_total", success="true") == 1
     assert sample(registry, "rowsmith_layer_operation_count_total", success="false") == 1
-    assert sample(registry, "rowsmith_layer_operation_error_count_total", error_code="group_get_not_found") == 1
+    assert sample(registry, "rowsmith_layer_operation_error_count_total", error_code="group_get_not-found") == 1
     assert sample(registry, "rowsmith_layer_retry_count_total") == 1
     assert sample(registry, "rowsmith_layer_operation_duration_sec_count") == 2
 
@@ -140,7 +140,7 @@ async def test_spans_and_measures_have_the_conventions_names() -> None:
     assert good.name == bad.name == "get group_repository"
     assert (good.attributes or {})["db.operation.name"] == "get"
     assert good.status.is_ok
-    assert (bad.attributes or {})["error.type"] == "group_get_not_found"
+    assert (bad.attributes or {})["error.type"] == "group_get_not-found"
     assert not bad.events
     data = reader.get_metrics_data()
     assert data is not None

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from columns import ANYTHING, COLUMNS, Kind
 from lanes import LANES, NOTHING_BACK, SINGLE, Lane, Values, World, create, world
-from rowsmith import Database, RepositoryError
+from rowsmith import Database, ErrorCode, RepositoryError
 from rowsmith.mapping.types import TABLE
 from rowsmith.mapping.types.unknown import AsStored
 
@@ -94,7 +94,7 @@ class Bench:
             async with db_sess.begin_nested():
                 given = await lane(self.world, db_sess, values)
         except RepositoryError as exc:
-            return type(exc), exc.error_code.rpartition(f"{exc.facts.operation}_")[2]
+            return type(exc), ErrorCode.read(exc.error_code).detail
         return [(item.id, seen(item.value), *rest(item)) for item in given]
 
     async def alone(self, values: Values) -> dict[int, Any]:

@@ -50,8 +50,8 @@ async def test_another_tenants_rows_stay(counters: CounterRepository) -> None:
     assert (await counters.batch_purge([("b", 0), ("b", 77)], scope=A)).missing == [("b", 0), ("b", 77)]
     result = await counters.batch_purge_partial([("b", 0), ("b", 77), ("a", 1)], scope=A)
     assert [(failure.index, failure.error.error_code) for failure in result.failed] == [
-        (0, "counter_batch_purge_partial_not_found"),
-        (1, "counter_batch_purge_partial_not_found"),
+        (0, "counter_batch-purge-partial_not-found"),
+        (1, "counter_batch-purge-partial_not-found"),
     ]
     assert [str(failure.error) for failure in result.failed] == ["the entity was not found"] * 2
     assert [success.index for success in result.succeeded] == [2]
@@ -76,7 +76,7 @@ async def test_a_referenced_row_keeps_the_whole_batch(groups: GroupRepository) -
     before = await stored(groups.db)
     with pytest.raises(StillReferenced) as caught:
         await groups.batch_purge([GroupId(3), GroupId(1)])
-    assert caught.value.error_code == "group_batch_purge_still_referenced"
+    assert caught.value.error_code == "group_batch-purge_still-referenced"
     assert "example.org" not in repr(caught.value)
     assert await stored(groups.db) == before
 

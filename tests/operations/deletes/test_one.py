@@ -46,7 +46,7 @@ async def test_the_removed_entity_comes_back(groups: GroupRepository) -> None:
     assert await groups.find(GroupId(1), include_deleted=True) is None
     with pytest.raises(GroupNotFound) as caught:
         await groups.purge(GroupId(1))
-    assert caught.value.error_code == "group_purge_not_found"
+    assert caught.value.error_code == "group_purge_not-found"
 
 
 async def test_a_soft_deleted_row_can_be_purged(groups: GroupRepository) -> None:

@@ -147,7 +147,7 @@ async def test_it_does_not_run_inside_a_unit_of_work(counters: CounterRepository
     async with counters.db.unit_of_work():
         with pytest.raises(TransactionError, match="unit of work") as caught:
             await counters.purge_where([CounterRow.place < 10])
-    assert caught.value.error_code == "counter_purge_where_transaction_error"
+    assert caught.value.error_code == "counter_purge-where_transaction-error"
     assert await counters.count() == 50
 
 
@@ -172,7 +172,7 @@ async def test_a_blocking_reference_is_a_typed_error(any_tables: WithTables) -> 
             await groups.purge_where([], all_rows=True, chunk_size=2)
         error = caught.value
         assert (error.report.rows, error.report.chunks, error.report.complete) == (2, 1, False)
-        assert error.error_code == "group_purge_where_still_referenced"
+        assert error.error_code == "group_purge-where_still-referenced"
         assert "2 rows were removed before" in error.__notes__[0]
         assert await groups.count(include_deleted=True) == 2
         unblocked = [~sa.exists().where(MemberRow.group_id == GroupRow.id)]

@@ -425,7 +425,7 @@ async def test_a_bad_value_is_refused_with_its_index(
             with pytest.raises(InvalidValue, match=f"the spec at index 1500: {complaint}") as caught:
                 await BatchCreator(GroupRow, into=into).create(db_sess, specs)
             assert "secret" not in repr(caught.value)
-            assert caught.value.error_code == "group_batch_create_invalid_value"
+            assert caught.value.error_code == "group_batch-create_invalid-value"
             assert await db_sess.scalar(sa.select(sa.func.count()).select_from(GroupRow)) == 4
         assert await stored(groups.db) == before
 

@@ -152,7 +152,7 @@ async def test_an_absent_parent_is_told_clearly(any_tables: WithTables) -> None:
         async with db.unit_of_work():
             with pytest.raises(ProjectNotFound, match="the projects row to count within does not exist") as caught:
                 await tickets.batch_create([TicketCreate(1, "t"), TicketCreate(99, "t")])
-            assert caught.value.error_code == "ticket_batch_create_reference_not_found"
+            assert caught.value.error_code == "ticket_batch-create_reference-not-found"
             assert (await tickets.create(TicketCreate(1, "t"))).number == 1
 
 

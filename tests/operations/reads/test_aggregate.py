@@ -250,7 +250,7 @@ async def test_a_sum_past_64_bits_is_refused(with_tables: WithTables) -> None:
             await db_sess.execute(sa.insert(TaskRow), [task(Status.DONE, cost=2**63 - 1)] * 2)
         with pytest.raises(InvalidValue) as caught:
             await TaskRepository(db).aggregate(into=Cost)
-        assert caught.value.error_code == "task_aggregate_invalid_value"
+        assert caught.value.error_code == "task_aggregate_invalid-value"
 
 
 @dataclass(frozen=True)

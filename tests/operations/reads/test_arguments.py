@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from rowsmith import (
     BatchQuerier,
     CursorForwardPagination,
+    ErrorCode,
     InvalidFilter,
     InvalidPagination,
     InvalidValue,
@@ -105,7 +106,7 @@ async def test_a_search_says_what_to_write(
         with count_statements(groups.db) as sent, pytest.raises(kind, match=words) as caught:
             await groups.search(**{"scope": SCOPE, **given})
         assert sent == []
-        assert caught.value.error_code == f"group_search_{kind.detail}"
+        assert caught.value.error_code == str(ErrorCode("group", "search", kind.detail))
         assert len(await groups.search(DomainScope("a"))) == 2
 
 

@@ -138,7 +138,7 @@ async def test_a_forged_cursor_is_a_place_or_none(any_tables: WithTables) -> Non
             try:
                 await rows.search(None, None, page, orders=orders)
             except InvalidCursor as exc:
-                refused += exc.error_code == "sorted_search_invalid_cursor"
+                refused += exc.error_code == "sorted_search_invalid-cursor"
             else:
                 taken += 1
         assert refused

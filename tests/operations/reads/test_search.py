@@ -180,7 +180,7 @@ async def test_a_cursor_is_for_its_own_search(any_tables: WithTables) -> None:
         assert (await groups.search(DomainScope("a"), None, follow)).items[0].id == 2
         with pytest.raises(InvalidCursor) as caught:
             await groups.search(DomainScope("b"), None, follow)
-        assert caught.value.error_code == "group_search_invalid_cursor"
+        assert caught.value.error_code == "group_search_invalid-cursor"
         for other in (
             groups.search(None, None, follow),
             groups.search(DomainScope("a"), [GroupRow.size == 0], follow),

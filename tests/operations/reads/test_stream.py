@@ -196,7 +196,7 @@ async def test_a_backend_killed_in_the_middle(with_tables: WithTables) -> None:
                 if seen == 1500:
                     await kill_others(groups.db)
         assert seen >= 1500
-        assert caught.value.error_code == "group_stream_database_unavailable"
+        assert caught.value.error_code == "group_stream_database-unavailable"
         assert borrowed(groups.db) == 0
         assert await groups.count() == 50_000
 

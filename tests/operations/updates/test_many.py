@@ -234,7 +234,7 @@ async def test_a_value_that_does_not_fit_is_refused_with_its_index(counters: Cou
         await counters.batch_update_each(patches)
     assert "xxx" not in str(caught.value)
     assert sent == []
-    assert caught.value.error_code == "counter_batch_update_each_invalid_value"
+    assert caught.value.error_code == "counter_batch-update-each_invalid-value"
 
 
 ODD = [
@@ -387,7 +387,7 @@ async def test_another_tenants_rows_are_absent(counters: CounterRepository) -> N
         assert (await counters.batch_update_each({foreign: uses(9)}, scope=A)).missing == [foreign]
         assert (await counters.batch_update([foreign], CounterPatch(), scope=A)).missing == [foreign]
         (failure,) = (await counters.batch_update_partial({foreign: uses(9)}, scope=A)).failed
-        assert failure.error.error_code == "counter_batch_update_partial_not_found"
+        assert failure.error.error_code == "counter_batch-update-partial_not-found"
         versions = {foreign: 99}
         assert (await counters.batch_update([foreign], uses(9), scope=A, expected_versions=versions)).missing == [
             foreign
@@ -471,7 +471,7 @@ async def test_a_taken_key_undoes_the_whole_batch(any_tables: WithTables) -> Non
         same = GroupPatch(name=OptionalState.update("same"))
         with pytest.raises(GroupNameTaken) as caught:
             await groups.batch_update([GroupId(1), GroupId(2)], same)
-        assert caught.value.error_code == "group_batch_update_already_exists"
+        assert caught.value.error_code == "group_batch-update_already-exists"
         assert await stored(groups.db) == before
 
 
@@ -625,10 +625,10 @@ async def test_each_item_of_a_partial_batch_stands_for_itself(counters: CounterR
     result = await counters.batch_update_partial(patches, scope=A, expected_versions=versions)
     assert [(success.index, success.data.uses) for success in result.succeeded] == [(0, 10), (4, 0)]
     assert [(failure.index, failure.error.error_code) for failure in result.failed] == [
-        (1, "counter_batch_update_partial_not_found"),
-        (2, "counter_batch_update_partial_invalid_value"),
-        (3, "counter_batch_update_partial_not_found"),
-        (5, "counter_batch_update_partial_stale_version"),
+        (1, "counter_batch-update-partial_not-found"),
+        (2, "counter_batch-update-partial_invalid-value"),
+        (3, "counter_batch-update-partial_not-found"),
+        (5, "counter_batch-update-partial_stale-version"),
     ]
     assert "index 2" in str(result.failed[1].error)
 

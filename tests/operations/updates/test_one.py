@@ -176,7 +176,7 @@ async def test_versions(any_tables: WithTables) -> None:
         for patch in (new, VersionedPatch()):
             with pytest.raises(StaleVersion) as caught:
                 await rows.update(1, patch, expected_version=1)
-            assert caught.value.error_code == "versioned_update_stale_version"
+            assert caught.value.error_code == "versioned_update_stale-version"
             with pytest.raises(EntityNotFound):
                 await rows.update(9, patch, expected_version=1)
         assert (await rows.update(1, new)).version == 3

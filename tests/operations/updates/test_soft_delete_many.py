@@ -81,7 +81,7 @@ async def test_a_place_taken_meanwhile_undoes_the_whole_restoration(any_tables: 
         before = await stored(groups.db)
         with pytest.raises(GroupNameTaken) as caught:
             await groups.batch_restore([GroupId(1), GroupId(2)])
-        assert caught.value.error_code == "group_batch_restore_already_exists"
+        assert caught.value.error_code == "group_batch-restore_already-exists"
         assert await stored(groups.db) == before
 
 
