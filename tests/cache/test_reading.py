@@ -128,7 +128,7 @@ async def test_a_hit_is_seen_by_whoever_may_see_the_row(things: ThingRepository)
         for id, scope in ((1, B), (99, B), (4, A)):
             with pytest.raises(EntityNotFound) as caught:
                 await things.get(id, scope)
-            assert caught.value.error_code == "thing_get_not_found"
+            assert caught.value.error_code == "thing_get_not-found"
             assert caught.value.missing == (id,)
 
 
