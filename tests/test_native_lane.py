@@ -237,7 +237,7 @@ async def test_many_by_their_keys(groups: GroupRepository) -> None:
     assert [group.id for group in await groups.batch_get([GroupId(2), ONE, GroupId(2)])] == [2, 1, 2]
     with pytest.raises(GroupNotFound) as caught:
         await groups.batch_get([GroupId(98), ONE, GroupId(2)], scope=A)
-    assert (caught.value.error_code, caught.value.missing) == ("group_batch_get_not_found", (98, 2))
+    assert (caught.value.error_code, caught.value.missing) == ("group_batch-get_not-found", (98, 2))
     for ids in ([], [2**70], ["1"], [None], [True], {ONE}):
         assert await outcome(groups.batch_get(ids)) == await outcome(plain_of(groups).batch_get(ids))  # type: ignore[arg-type]
 
