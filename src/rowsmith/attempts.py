@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextvars import ContextVar, Token
+from typing import Self
 
 
-@dataclass
 class Attempt:
-    """One try; ``has_committed`` says that a transaction inside it was committed, or may have been."""
+    """One try: a block in which it is watched what is committed, by this task and those that it starts.
 
-    has_committed: bool = False
+    ``has_committed`` says that a transaction inside it was committed, or may have been.
+    """
+
+    has_committed = False
+    _token: Token[Attempt | None]
+
+    def __enter__(self) -> Self:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _current.reset(self._token)
 
 
 _current: ContextVar[Attempt | None] = ContextVar("rowsmith_attempt", default=None)
-
-
-@contextmanager
-def attempt() -> Generator[Attempt]:
-    """Watch what is committed inside the block, by this task and those that it starts."""
-    this = Attempt()
-    token = _current.set(this)
-    try:
-        yield this
-    finally:
-        _current.reset(token)
 
 
 def note_commit() -> None:

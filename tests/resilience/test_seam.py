@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from rowsmith import (
     Unset,
 )
 from rowsmith.idempotency import IdempotencyKeyRow
-from rowsmith.resilience import Policy, Resilience, RetryArgs, RetryPolicy
+from rowsmith.resilience import Policy, Resilience, RetryArgs, RetryPolicy, default_resilience
 from rowsmith.testing import FaultProxy, WithFaults, WithTables
 from tenants import OwnedBy, ThingRepository, ThingRow
 from verbs import VERBS, public_methods, spec, things_in, world_of
@@ -195,3 +196,25 @@ def test_what_is_no_resilience_is_refused(database: Database) -> None:
 
     with pytest.raises(MappingError, match="async def"):
         AT_ONCE.apply()(plain)
+
+
+class Nobody:
+    """Whose calls are counted."""
+
+
+async def test_the_default_policies_cost_few_calls() -> None:
+    """Metrics, spans that nobody listens to, and the retry: what they add to each call is counted, not timed."""
+    policies, made = default_resilience(Nobody), list[str]()
+
+    async def nothing() -> None: ...
+
+    def note(frame: Any, event: str, _: object) -> None:
+        made.append(event)
+
+    await policies.call("get", nothing)
+    sys.setprofile(note)
+    try:
+        await policies.call("get", nothing)
+    finally:
+        sys.setprofile(None)
+    assert 10 < sum(event.endswith("call") for event in made) < 65

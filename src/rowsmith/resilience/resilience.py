@@ -67,11 +67,17 @@ class Resilience:
             is_repeatable: whether it can be begun again.
             is_keyed: whether it can be done again once it is committed: it has an idempotency key.
         """
-        return await _run(self.policies, Operation(operation, self.policies, is_repeatable, is_keyed), work)
+        told = Operation(operation, self.policies, is_repeatable, is_keyed)
+        for policy in reversed(self.policies):
+            work = partial(policy.run, told, work)
+        return await work()
 
     def stream(self, operation: str, opening: Opening[T], *, is_repeatable: bool = True) -> AsyncGenerator[T, None]:
         """Give what a stream yields; it is opened again only before its first item."""
-        return _stream(self.policies, Operation(operation, self.policies, is_repeatable), opening)
+        told = Operation(operation, self.policies, is_repeatable)
+        for policy in reversed(self.policies):
+            opening = partial(policy.stream, told, opening)
+        return opening()
 
     def _decorate(self, function: F) -> F:
         name = getattr(function, "__name__", type(function).__name__)
@@ -98,15 +104,3 @@ class Resilience:
 def is_repeatable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Say whether a call with these arguments can be made again: an iterator would be used up."""
     return not any(isinstance(given, (Iterator, AsyncIterator)) for given in (*args, *kwargs.values()))
-
-
-async def _run(policies: Sequence[Policy], operation: Operation, work: Work[T]) -> T:
-    if not policies:
-        return await work()
-    return await policies[0].run(operation, partial(_run, policies[1:], operation, work))
-
-
-def _stream(policies: Sequence[Policy], operation: Operation, opening: Opening[T]) -> AsyncGenerator[T, None]:
-    if not policies:
-        return opening()
-    return policies[0].stream(operation, partial(_stream, policies[1:], operation, opening))

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from tenacity import AsyncRetrying, RetryCallState, stop_before_delay, stop_never
 from tenacity.wait import wait_base, wait_exponential, wait_fixed, wait_random_exponential
 
-from rowsmith.attempts import attempt, is_attempt
+from rowsmith.attempts import Attempt, is_attempt
 from rowsmith.database import in_transaction
 from rowsmith.errors import (
     CommitOutcomeUnknown,
@@ -152,7 +152,7 @@ class RetryPolicy(Policy):
         if not operation.is_repeatable or is_attempt() or in_transaction():
             return await work()
         self._earn()
-        with attempt() as first:
+        with Attempt() as first:
             try:
                 return await work()
             except Exception as exc:  # noqa: BLE001 - whatever it is, it is raised as it is or the work done again
@@ -240,7 +240,7 @@ class _Tries(Generic[T]):
         if first is not None:
             raise first
         self.operation.note_retry()
-        with attempt() as this:
+        with Attempt() as this:
             try:
                 return await self._work()
             finally:

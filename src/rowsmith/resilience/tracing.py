@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rowsmith.errors import MissingExtra
 from rowsmith.resilience.metrics import MetricArgs, error_code
@@ -51,7 +52,7 @@ class TracePolicy(Policy):
         self._known = {"db.system.name": system, "rowsmith.domain": args.domain, "rowsmith.layer": args.layer}
         self._layer = args.layer
         given = tracer_provider is not None or meter_provider is not None
-        self._is_heard = _always if given else _is_heard
+        self._is_heard = _always if given else _listening(trace.get_tracer_provider, metrics.get_meter_provider)
         self._span_kind, self._status = trace.SpanKind.CLIENT, trace.StatusCode.ERROR
         # Neither records what is raised: its words and frames may be made of a row.
         self._within: Any = partial(
@@ -112,12 +113,22 @@ class TracePolicy(Policy):
         return {**self._known, "db.operation.name": operation.name}
 
 
-def _is_heard() -> bool:
-    """Say whether the process has an SDK set up: without one, spans and measures go nowhere."""
-    from opentelemetry import metrics, trace  # noqa: PLC0415 - an extra, found at the edge
+_NAMED_BY: Final = {"OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER"}
+"""The variables of an environment that name an SDK, which is then set up when somebody first asks for it."""
 
-    providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
-    return not all("Proxy" in type(provider).__name__ for provider in providers)
+
+def _listening(tracer_provider: Any, meter_provider: Any) -> Callable[[], bool]:
+    """Give what says whether the process has an SDK set up: without one, spans and measures go nowhere.
+
+    It is asked at each call, so it looks at the variables behind the functions, which take ten times as long to answer.
+    Where those are called otherwise, somebody may listen.
+    """
+    if os.environ.keys() & _NAMED_BY:
+        return _always
+    tracers, meters = tracer_provider.__globals__, meter_provider.__globals__
+    return lambda: (
+        tracers.get("_TRACER_PROVIDER", tracers) is not None or meters.get("_METER_PROVIDER", meters) is not None
+    )
 
 
 def _always() -> bool:
