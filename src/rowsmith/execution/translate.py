@@ -223,6 +223,8 @@ def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
             return errors.StalePlan
         if getattr(driver, "server_source_filename", None) in _QUERY_SOURCES:
             return errors.InvalidFilter
+        if getattr(driver, "server_source_function", None) == _SORTING:
+            return errors.InvalidFilter
         return kind_of_sqlstate(sqlstate) or errors.DatabaseFault
     if isinstance(failure, exc.DBAPIError) and failure.connection_invalidated:
         return errors.DatabaseUnavailable
@@ -234,6 +236,9 @@ def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
 
 _QUERY_SOURCES = frozenset({"tsquery.c"})
 """The file of PostgreSQL that reads a full text query: it calls what it cannot read an internal error (XX000)."""
+
+_SORTING = "get_sort_group_operators"
+"""The function of PostgreSQL that looks for the order of a type, which some have none of."""
 
 _RESTRICTED = "FOREIGN KEY constraint failed"
 """SQLite refuses by RESTRICT as a trigger would, and only its words tell it from a trigger of the application's."""

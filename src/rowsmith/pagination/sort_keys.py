@@ -11,15 +11,35 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Float, Numeric, Text, cast, type_coerce
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Float,
+    Numeric,
+    Over,
+    ScalarSelect,
+    SelectBase,
+    Text,
+    Tuple,
+    cast,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import Null
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.sqltypes import TableValueType
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 from typing_extensions import override
 
+from rowsmith.errors import InvalidFilter
 from rowsmith.mapping.types import AsStored, ColumnType, Comparison, column_type, is_sqlalchemys, stored_form
 from rowsmith.orders import OrderTerm
 
@@ -47,6 +67,76 @@ class AsText(TypeDecorator[str]):
     @override
     def bind_expression(self, bindparam: Any) -> ColumnElement[Any]:
         return cast(type_coerce(bindparam, Text()), self.stored)
+
+
+def check_sortable(terms: Iterable[OrderTerm], dialect: Dialect) -> None:
+    """Refuse what has no order, or not the same one in each statement: no cursor would lead back to its place.
+
+    Raises:
+        InvalidFilter: an order is one of these; the message says what to sort by instead.
+    """
+    for term in terms:
+        why = _unsortable(term.expression, dialect)
+        if why is not None:
+            raise InvalidFilter(f"an order is {why}")
+
+
+def _unsortable(expression: ColumnElement[Any], dialect: Dialect) -> str | None:
+    if isinstance(expression, Tuple):
+        return "a tuple: give its parts, each as an order of its own"
+    if isinstance(expression, Null) or isinstance(expression.type, TableValueType):
+        return "no value that rows could be sorted by: give a column"
+    if getattr(expression, "is_literal", False) and str(getattr(expression, "name", "")).strip().isdigit():
+        return "a number, which SQL takes for a place among what is selected: give the column itself"
+    form = stored_form(expression.type, dialect) if dialect.name in _AS_WRITTEN else None
+    if isinstance(form, JSON.JSONPathType):
+        return "a JSON path, and PostgreSQL has no order of these"
+    if isinstance(form, JSON) and not isinstance(form, JSONB):
+        return "JSON, of which PostgreSQL has no order: sort by Row.doc['member'].as_string(), or cast it to JSONB"
+    return None if isinstance(expression, Column) else _unsteady(expression)
+
+
+def _unsteady(expression: ColumnElement[Any]) -> str | None:
+    functions = (each for each in visitors.iterate(expression) if isinstance(each, FunctionElement))
+    for function in functions:
+        name = str(getattr(function, "name", "")).lower()
+        if name in _CHANGING:
+            return f"{name}(), which gives other values in each statement: sort by a column"
+        if name.startswith(_JSON) and isinstance(function.type, NullType):
+            return f"{name}() of a type that is not told: write type_coerce(func.{name}(...), JSONB)"
+    return next(filter(None, map(_of_several, _outside_subqueries(expression))), None)
+
+
+def _of_several(element: Any) -> str | None:
+    if isinstance(element, Over):
+        return "a window function, which no condition can compare with a cursor: sort by a column"
+    if isinstance(element, FunctionElement) and str(getattr(element, "name", "")).lower() in _AGGREGATES:
+        return "an aggregate, which is of many rows: sort by a scalar subquery that has it"
+    return None
+
+
+def _outside_subqueries(element: Any) -> Iterator[Any]:
+    yield element
+    if not isinstance(element, SelectBase | ScalarSelect):
+        for child in element.get_children():
+            yield from _outside_subqueries(child)
+
+
+_AGGREGATES: Final = frozenset(
+    {"count", "sum", "avg", "max", "min", "array_agg", "string_agg", "json_agg", "jsonb_agg", "bool_and", "bool_or"}
+)
+_JSON: Final = ("to_json", "row_to_json", "array_to_json", "json")
+_CHANGING: Final = frozenset(
+    {
+        *("random", "random_normal", "randomblob", "setseed", "gen_random_uuid", "uuidv4", "uuidv7"),
+        *("uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4", "gen_random_bytes"),
+        *("clock_timestamp", "statement_timestamp", "transaction_timestamp", "timeofday", "now", "sysdate"),
+        *("current_timestamp", "current_date", "current_time", "localtime", "localtimestamp"),
+        *("nextval", "currval", "lastval", "next_value", "txid_current", "pg_current_xact_id", "changes"),
+        *("last_insert_rowid", "total_changes"),
+    }
+)
+"""Functions whose values differ from statement to statement, of PostgreSQL, its extensions, and SQLite."""
 
 
 def stored_terms(terms: tuple[OrderTerm, ...], dialect: Dialect) -> tuple[OrderTerm, ...]:

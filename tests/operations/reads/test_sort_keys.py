@@ -14,8 +14,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
-from rowsmith import CursorBackwardPagination, CursorForwardPagination, Repository
+from rowsmith import CursorBackwardPagination, CursorForwardPagination, InvalidFilter, NoPagination, Repository
 from rowsmith.testing import WithTables
+from support import count_statements
 
 
 class Blank(TypeDecorator[str]):
@@ -235,3 +236,64 @@ async def test_the_pages_are_the_whole_over_what_postgresql_alone_sorts(with_tab
         async with db.begin_session() as db_sess:
             await db_sess.execute(sa.text(ONLY.replace(":", "\\:")))
         await check(Onlies(db), getattr(OnlyRow, name))
+
+
+class DocBase(DeclarativeBase):
+    pass
+
+
+class DocRow(DocBase):
+    __tablename__ = "sorted_docs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    doc: Mapped[Any | None] = mapped_column(sa.JSON)
+    name: Mapped[str | None]
+
+
+OF_NO_ORDER: dict[str, Any] = {
+    "each as an order": sa.tuple_(DocRow.name, DocRow.id),
+    "random": sa.func.random(),
+    "gen_random_uuid": DocRow.name + sa.cast(sa.func.gen_random_uuid(), sa.Text),
+    "now": sa.func.now() - sa.func.now(),
+    "current_date": sa.select(sa.func.current_date()).scalar_subquery(),
+    "window": sa.func.row_number().over(order_by=DocRow.name),
+    "aggregate": sa.func.max(DocRow.name).desc(),
+    "JSONB": sa.func.to_jsonb(DocRow.name),
+    "place": sa.literal_column(" 1"),
+    "no value": sa.null(),
+}
+
+
+async def test_what_has_no_order_is_refused(any_tables: WithTables) -> None:
+    """Before anything is sent, with what to write; with or without a page."""
+    async with any_tables(DocRow) as db:
+        docs = made_for(db)
+        for told, order in OF_NO_ORDER.items():
+            for pagination in (CursorForwardPagination(2), NoPagination()):
+                with count_statements(db) as sent, pytest.raises(InvalidFilter, match=told):
+                    await docs.search(None, None, pagination, orders=[order])
+                assert sent == []
+
+
+async def test_json_is_sorted_where_the_database_has_an_order_of_it(any_tables: WithTables) -> None:
+    """By a member, or as JSONB; what only PostgreSQL knows to have none is told likewise."""
+    async with any_tables(DocRow) as db:
+        docs, member = made_for(db), DocRow.doc["k"].as_string()
+        async with db.begin_session() as session:
+            session.add_all(DocRow(id=id, doc={"k": str(id % 2)}, name=None) for id in range(4))
+        page = await docs.search(None, None, CursorForwardPagination(3), orders=[member])
+        assert [doc.id for doc in page] == [0, 2, 1]
+        if db.engine.dialect.name == "postgresql":
+            for order in (DocRow.doc, DocRow.doc["k"], sa.func.point(DocRow.id, DocRow.id)):
+                with pytest.raises(InvalidFilter):
+                    await docs.search(orders=[order])
+            orders = [sa.cast(DocRow.doc, postgresql.JSONB)]
+            page = await docs.search(None, None, CursorForwardPagination(3), orders=orders)
+            rest = await docs.search(None, None, CursorForwardPagination(3, page.end_cursor), orders=orders)
+            assert [doc.id for doc in (*page, *rest)] == [0, 2, 1, 3]
+
+
+def made_for(db: Any) -> Any:
+    class Docs(Repository[DocRow]):
+        pass
+
+    return Docs(db)

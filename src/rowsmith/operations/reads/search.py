@@ -31,7 +31,7 @@ from rowsmith.pagination.fingerprint import Imprint
 from rowsmith.pagination.keyset import after_bounds, bounds
 from rowsmith.pagination.modes import Fetch
 from rowsmith.pagination.page import Window
-from rowsmith.pagination.sort_keys import stored_terms
+from rowsmith.pagination.sort_keys import check_sortable, stored_terms
 from rowsmith.query import Query
 from rowsmith.scope import Limits, check_conditions, check_order
 
@@ -202,5 +202,7 @@ def prepare(
     terms = order_terms(query.orders, keys)
     for term in terms:
         check_order(term.expression, entity.info)
+    if query.orders:
+        check_sortable(terms[: len(query.orders)], dialect)
     pagination = entity.default_page if query.pagination is None else query.pagination
     return Search(entity, conditions, terms, pagination, dialect)
