@@ -167,7 +167,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def deadlocks(session: nox.Session) -> None:
-    """Send overlapping, shuffled batches from eight tasks; takes how many."""
+    """Send batches of every verb, mixed at random, from eight tasks over the same rows; takes how many."""
     prove(session, "tests/test_batch_deadlocks.py", {"ROWSMITH_DEADLOCK_BATCHES": "10000"})
 
 

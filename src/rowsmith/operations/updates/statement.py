@@ -332,8 +332,9 @@ def locked_in_key_order(
     """
     keys = [attribute.label(key_name(place)) for place, attribute in enumerate(info.key_attributes)]
     chosen = limited(select(*keys), *map(apart, conditions)).order_by(*info.key_attributes).with_for_update(**lock)
-    locked = select(*chosen.cte(sql_name("locked")).c)
-    return tuple_(*info.key_attributes).in_(locked) if len(keys) > 1 else info.key_attributes[0].in_(locked)
+    *others, last = chosen.cte(sql_name("locked")).c
+    locked = select(*others, dear(last))
+    return tuple_(*info.key_attributes).in_(locked) if others else info.key_attributes[0].in_(locked)
 
 
 def by_column(info: RowInfo[Any], values: Mapping[str, Any]) -> dict[Any, Any]:

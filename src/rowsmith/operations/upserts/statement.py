@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    and_,
     func,
     literal_column,
     select,
@@ -34,7 +35,7 @@ from rowsmith.execution.apart import apart
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.target import insertable
 from rowsmith.names import sql_name
-from rowsmith.operations.arrays.keys import Key, columns_condition, keep_hashable, keep_tellable, key_name
+from rowsmith.operations.arrays.keys import Key, columns_condition, dear, keep_hashable, keep_tellable, key_name
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.defaults import Context, contextual_updates, counts_versions
@@ -99,23 +100,25 @@ class UpsertStatement:
         return postgresql.insert(self.info.table).from_select(columns, rows, include_defaults=True)
 
     def _given(self, source: Unnested) -> Select[Any]:
-        """Give the SELECT of what is sent, beside it the primary key of the row that is there: each looked up alone."""
-        same = [self.info.columns[name] == source[name] for name in self.key.names]
+        """Give the SELECT of what is sent, beside it the primary key of the row that is there."""
         keys = [column.label(key_name(number)) for number, column in enumerate(self.info.key_columns)]
-        there = limited(select(*keys), *same, *self._predicate).correlate(source.table).offset(literal_column("0"))
-        found = there.lateral(sql_name("found"))
         values = [source[name].label(sql_name(f"value_{number}")) for number, name in enumerate(source.names)]
-        return select(*values, source.place.label(PLACE), *found.c).select_from(source.table.outerjoin(found, true()))
+        same = self._same(self.key.names, [source[name] for name in self.key.names])
+        there = source.table.outerjoin(self.info.table, and_(*same, *self._predicate))
+        return select(*values, source.place.label(PLACE), *keys).select_from(there)
 
     def _locked(self, given: CTE, there: ColumnElement[bool], made: CTE) -> Select[Any]:
         """Give the SELECT that locks the rows that are there, once all new ones are made."""
         keys = [given.c[key_name(number)] for number in range(len(self.info.primary_key))]
         all_made = select(func.count()).select_from(made).scalar_subquery() >= 0
-        ordered = limited(select(*keys), there, all_made).order_by(*keys).subquery(sql_name("ordered"))
-        same = [column == ordered.c[key_name(number)] for number, column in enumerate(self.info.key_columns)]
-        row = limited(select(*(self.info.columns[name] for name in self.key.names)), *same).correlate(ordered)
-        locking = row.with_for_update(**self._strength).lateral(sql_name("found"))
-        return select(*locking.c).select_from(ordered.join(locking, true()))
+        found = select(*(self.info.columns[name] for name in self.key.names)).order_by(*self.info.key_columns)
+        locking = limited(found, *self._same(self.info.primary_key, keys), there, all_made)
+        return locking.with_for_update(of=self.info.table, **self._strength)
+
+    def _same(self, names: Sequence[str], keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
+        """Give the conditions that a row has a key: of a form with which the planner compares it with few others."""
+        pairs = zip(names, [*keys[:-1], dear(keys[-1])], strict=True)
+        return [self.info.columns[name] == key for name, key in pairs]
 
     @property
     def _predicate(self) -> list[ColumnElement[bool]]:
