@@ -15,6 +15,7 @@ from rowsmith.database import Database
 from rowsmith.deadline import Within
 from rowsmith.errors import MappingError, RepositoryError, StalePlan, TransactionError, kind_of
 from rowsmith.execution import NativeLane, forget_plans, repeatable, transact
+from rowsmith.failures import log_failure
 from rowsmith.operations import (
     Aggregator,
     BatchCreator,
@@ -147,7 +148,11 @@ class DBSource(Generic[TRow, TData, TId]):
             RepositoryError: the verb's own; ``ReadOnlyViolation`` where it writes.
         """
         if self.resilience is None:
-            return await self._read(verb, *args, **kwargs)
+            try:
+                return await self._read(verb, *args, **kwargs)
+            except Exception as exc:
+                log_failure(exc, self.entity.domain, operation_of(verb))
+                raise
         return await self._resilient(verb, lambda: self._read(verb, *args, **kwargs), args, kwargs)
 
     def stream(
@@ -166,9 +171,11 @@ class DBSource(Generic[TRow, TData, TId]):
         def opening() -> AsyncGenerator[Sequence[R], None]:
             return self._chunks(verb, *args, **kwargs)
 
+        operation = operation_of(verb)
         if self.resilience is None:
-            return Stream(opening())
-        return Stream(self.resilience.stream(operation_of(verb), opening, is_repeatable=self._may_repeat(args, kwargs)))
+            return Stream(self._logged(operation, opening()))
+        chunks = self.resilience.stream(operation, opening, is_repeatable=self._may_repeat(args, kwargs))
+        return Stream(self._logged(operation, chunks))
 
     async def in_chunks(
         self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -204,12 +211,16 @@ class DBSource(Generic[TRow, TData, TId]):
             note(around.db_sess, writing, ids)
 
     async def _resilient(self, verb: Any, work: Callable[[], Awaitable[R]], args: Any, kwargs: Any) -> R:
-        if self.resilience is None:
-            return await work()
-        is_keyed = kwargs.get("idempotency_key") is not None and not _is_foreign(verb)
-        return await self.resilience.call(
-            operation_of(verb), work, is_repeatable=self._may_repeat(args, kwargs), is_keyed=is_keyed
-        )
+        try:
+            if self.resilience is None:
+                return await work()
+            is_keyed = kwargs.get("idempotency_key") is not None and not _is_foreign(verb)
+            return await self.resilience.call(
+                operation_of(verb), work, is_repeatable=self._may_repeat(args, kwargs), is_keyed=is_keyed
+            )
+        except Exception as exc:
+            log_failure(exc, self.entity.domain, operation_of(verb))
+            raise
 
     def _may_repeat(self, args: Any, kwargs: Any) -> bool:
         """Say whether a whole call may be made again: not in a transaction that somebody else commits."""
@@ -310,6 +321,18 @@ class DBSource(Generic[TRow, TData, TId]):
                 async with aclosing(verb(db_sess, *args, **kwargs)) as chunks:
                     async for chunk in chunks:
                         yield chunk
+
+    async def _logged(
+        self, operation: str, chunks: AsyncGenerator[Sequence[R], None]
+    ) -> AsyncGenerator[Sequence[R], None]:
+        """Log what a stream ends with, if it fails."""
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+        except Exception as exc:
+            log_failure(exc, self.entity.domain, operation)
+            raise
 
     @contextmanager
     def _naming(self, operation: str) -> Generator[None]:

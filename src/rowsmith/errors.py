@@ -48,6 +48,7 @@ table and columns, the SQLSTATE) stands in :class:`ErrorFacts`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias, cast
@@ -110,11 +111,13 @@ class RepositoryError(Exception):
 
     ``facts`` says where it happened; ``error_code`` (see :class:`ErrorCode`) is ``{domain}_{operation}_{detail}``, for
     example ``group_create_already-exists``, stable enough to be a metric's label. ``report`` says what an
-    operation of several transactions had committed before it failed (a ``PurgeReport``); None elsewhere.
+    operation of several transactions had committed before it failed (a ``PurgeReport``); None elsewhere. ``level`` is
+    what failures of the kind are logged at, and a domain's own class may say otherwise.
     """
 
     detail: ClassVar[str] = "error"
     default_message: ClassVar[str] = "the operation failed"
+    level: ClassVar[int] = logging.ERROR
     report: Any = None
     is_declared: bool = False
     """Whether a domain's ``violations`` have been asked for it already."""
@@ -122,6 +125,7 @@ class RepositoryError(Exception):
     def __init__(self, message: str | None = None, *, facts: ErrorFacts | None = None) -> None:
         super().__init__(message or self.default_message)
         self.facts = facts or ErrorFacts()
+        self.name_entity(self.facts.domain)
 
     @classmethod
     def is_worded(cls) -> bool:
@@ -141,6 +145,21 @@ class RepositoryError(Exception):
             domain=self.facts.domain or domain,
             operation=self.facts.operation or operation,
         )
+        self.name_entity(domain)
+
+    def name_entity(self, domain: str | None) -> None:
+        """Say "the group" for "the entity", where the words are rowsmith's own."""
+        if self.args == (self.default_message,) and not self.is_worded():
+            self.args = (named(self.default_message, domain),)
+
+
+def named(message: str, domain: str | None) -> str:
+    """Give a message of rowsmith's with the entity's own name: "the fair share was not found"."""
+    if domain is None:
+        return message
+    noun = domain.replace("_", " ").replace("-", " ")
+    article = "an" if noun[:1] in "aeiou" else "a"
+    return message.replace("an entity", f"{article} {noun}").replace("entity", noun)
 
 
 def kind_of(thing: object) -> str:
@@ -181,6 +200,7 @@ class EntityNotFound(RepositoryError):
 
     detail = "not_found"
     default_message = "the entity was not found"
+    level = logging.INFO
     missing: tuple[Any, ...] = ()
 
 
@@ -188,7 +208,8 @@ class ConstraintViolation(RepositoryError):
     """A constraint of the database refused the write; ``facts.constraint`` names it."""
 
     detail = "constraint_violated"
-    default_message = "a constraint was violated"
+    default_message = "a constraint refused the entity"
+    level = logging.INFO
 
 
 class EntityAlreadyExists(ConstraintViolation):
@@ -202,7 +223,7 @@ class ReferenceNotFound(ConstraintViolation):
     """A foreign key points at no row (SQLSTATE 23503, seen from the referencing row)."""
 
     detail = "reference_not_found"
-    default_message = "a referenced entity does not exist"
+    default_message = "the entity refers to another one that does not exist"
 
 
 class StillReferenced(ConstraintViolation):
@@ -216,21 +237,21 @@ class CheckViolation(ConstraintViolation):
     """A CHECK constraint refused the row (SQLSTATE 23514)."""
 
     detail = "check_violated"
-    default_message = "a check constraint refused the row"
+    default_message = "a check constraint refused the entity"
 
 
 class NotNullViolation(ConstraintViolation):
     """A column that must have a value has none (SQLSTATE 23502)."""
 
     detail = "not_null_violated"
-    default_message = "a required column has no value"
+    default_message = "a required column of the entity has no value"
 
 
 class ExclusionViolation(ConstraintViolation):
     """An exclusion constraint refused the row (SQLSTATE 23P01)."""
 
     detail = "exclusion_violated"
-    default_message = "an exclusion constraint refused the row"
+    default_message = "an exclusion constraint refused the entity"
 
 
 class RefusedByTrigger(ConstraintViolation):
@@ -263,6 +284,7 @@ class SeveralFound(RepositoryError):
     default_message = (
         "more than one entity matches: narrow the filters, or write first(scope, filters, orders=[...]) to take one"
     )
+    level = logging.WARNING
 
 
 class StaleVersion(RepositoryError):
@@ -273,6 +295,7 @@ class StaleVersion(RepositoryError):
 
     detail = "stale_version"
     default_message = "the entity was changed by somebody else: read it again, then write"
+    level = logging.INFO
     stale: tuple[Any, ...] = ()
 
 
@@ -287,6 +310,7 @@ class ScopeError(RepositoryError):
     """A scope was used wrongly."""
 
     detail = "scope_error"
+    level = logging.WARNING
 
 
 class EmptyScope(ScopeError):
@@ -307,13 +331,14 @@ class ScopeMismatch(ScopeError):
     """The write would put a row outside the scope it was made in."""
 
     detail = "scope_mismatch"
-    default_message = "the write would leave its scope"
+    default_message = "the entity would leave its scope"
 
 
 class BadInput(RepositoryError):
     """What the caller gave cannot be used; the message says what to give instead."""
 
     detail = "bad_input"
+    level = logging.INFO
 
 
 class InvalidValue(BadInput):
@@ -352,6 +377,7 @@ class TransactionError(RepositoryError):
     """The transaction, not the statement, is what failed."""
 
     detail = "transaction_error"
+    level = logging.WARNING
 
 
 class ReadOnlyViolation(TransactionError):
@@ -373,6 +399,7 @@ class TransactionAborted(TransactionError):
         "a statement in this block failed and its error was swallowed, so nothing was committed: "
         "let the error leave the block, or put the risky part into a nested unit_of_work()"
     )
+    level = logging.ERROR
 
 
 class CommitOutcomeUnknown(TransactionError):
@@ -380,6 +407,7 @@ class CommitOutcomeUnknown(TransactionError):
 
     detail = "commit_outcome_unknown"
     default_message = "the answer to COMMIT was lost: the work may be there or not"
+    level = logging.ERROR
 
 
 class AfterCommitFailed(TransactionError):
@@ -387,6 +415,7 @@ class AfterCommitFailed(TransactionError):
 
     detail = "after_commit_failed"
     default_message = "the transaction is committed, but work registered with after_commit failed"
+    level = logging.ERROR
 
 
 class SerializationFailure(TransactionError):
@@ -436,6 +465,7 @@ class DeadlineExceeded(RepositoryError):
 
     detail = "deadline_exceeded"
     default_message = "the operation ran out of time"
+    level = logging.WARNING
 
 
 class DatabaseUnavailable(RepositoryError):

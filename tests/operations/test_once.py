@@ -182,7 +182,7 @@ async def test_a_row_that_is_out_of_sight_is_not_written_again(things: ThingRepo
     for id in (5, 6, 7):
         with pytest.raises(EntityNotFound) as told:
             await things.create(spec(id), scope=A, idempotency_key=f"{id}")
-        assert (told.value.missing, str(told.value)) == ((id,), "the entity was not found")
+        assert (told.value.missing, str(told.value)) == ((id,), "the thing was not found")
 
 
 async def test_a_key_is_rolled_back_with_its_write(things: ThingRepository) -> None:

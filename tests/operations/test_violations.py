@@ -184,9 +184,9 @@ async def test_an_errors_own_words_are_used(pens: Pens) -> None:
     assert str(await failure_of(pens.batch_get([8, 9]))) == "no such pen"
     assert str(await failure_of(pens.create(PenCreate(2, "a")))) == "another pen has this label"
     error = await failure_of(pens.create(PenCreate(1, "b")))
-    assert str(error) == "an entity with this key already exists (constraint pens_pkey, table pens, columns id)"
+    assert str(error) == "a pen with this key already exists (constraint pens_pkey, table pens, columns id)"
     error = await failure_of(PlainPens(pens.db).batch_get([8, 9]))
-    assert str(error) == "2 of the requested entities were not found"
+    assert str(error) == "the pen was not found for 2 of the ids"
 
 
 async def test_words_are_inherited_and_a_check_of_a_scope_has_its_own(any_tables: WithTables) -> None:

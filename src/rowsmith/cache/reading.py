@@ -18,6 +18,7 @@ from rowsmith.cache.source import LEASE, CacheSource, Lease, Under
 from rowsmith.db_source import DBSource, operation_of
 from rowsmith.deadline import Within
 from rowsmith.errors import RepositoryError
+from rowsmith.failures import log_failure
 from rowsmith.scope import Unscoped, resolve_scope
 
 TRow = TypeVar("TRow")
@@ -79,8 +80,10 @@ class ReadThrough(Generic[TRow, TData, TId]):
         resilience = self._source.resilience
         try:
             return await (work() if resilience is None else resilience.call(operation_of(verb), work))
-        except RepositoryError as exc:
-            exc.locate(self._entity.domain, operation_of(verb))
+        except Exception as exc:
+            if isinstance(exc, RepositoryError):
+                exc.locate(self._entity.domain, operation_of(verb))
+            log_failure(exc, self._entity.domain, operation_of(verb))
             raise
 
     async def _single(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:

@@ -79,7 +79,7 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
     broken = broken_by(driver, origin)
     kind = _direction(_kind(failure, driver), broken, origin)
     broken = _without_name(broken, kind, origin)
-    error = violation(kind, _message(kind, driver, broken), broken, origin, _codes(driver))
+    error = violation(kind, _message(kind, driver, broken, origin), broken, origin, _codes(driver))
     if isinstance(error, RepositoryError):
         error.facts = replace(error.facts, sqlstate=getattr(driver, "sqlstate", None))
     if isinstance(error, errors.ReadOnlyViolation):
@@ -280,12 +280,13 @@ def _without_name(broken: Broken, kind: Kind, origin: Origin) -> Broken:
     return broken if key is None else Broken.of(key)
 
 
-def _message(kind: Kind, driver: BaseException, broken: Broken) -> str:
+def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) -> str:
     if kind is errors.DatabaseFault:
         return f"{kind.default_message}: {_fault(driver)}"
     names = {"constraint": broken.name, "table": broken.owner, "columns": ", ".join(broken.columns)}
     known = ", ".join(f"{noun} {name}" for noun, name in names.items() if name)
-    return f"{kind.default_message} ({known})" if known else kind.default_message
+    words = errors.named(kind.default_message, origin.domain)
+    return f"{words} ({known})" if known else words
 
 
 def _fault(driver: BaseException) -> str:

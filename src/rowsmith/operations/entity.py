@@ -25,6 +25,7 @@ from rowsmith.errors import (
     Violations,
     kind_of,
     made,
+    named,
 )
 from rowsmith.execution import Origin
 from rowsmith.execution.kinds import is_sqlstate
@@ -120,8 +121,8 @@ class Entity(Generic[TRow_co, TData_co]):
 
     def absent(self, missing: Sequence[object] = ()) -> Exception:
         """Give the domain's error for rows that are not there for this caller."""
-        count = f"{len(missing)} of the requested entities were" if len(missing) > 1 else "the entity was"
-        error = made(self.not_found, f"{count} not found")
+        count = f" for {len(missing)} of the ids" if len(missing) > 1 else ""
+        error = made(self.not_found, named(f"{EntityNotFound.default_message}{count}", self.domain))
         if isinstance(error, EntityNotFound):
             error.missing = tuple(missing)
         return error
@@ -131,6 +132,7 @@ class Entity(Generic[TRow_co, TData_co]):
         factory = None if error.is_declared else _nearest_declared(self.violations, type(error))
         if factory is None:
             return error
+        error.name_entity(self.domain)
         told = made(factory, str(error))
         for name, fact in vars(error).items():  # and what its kind says besides: a place, keys
             if isinstance(told, RepositoryError) or hasattr(told, name):

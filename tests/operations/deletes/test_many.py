@@ -53,7 +53,7 @@ async def test_another_tenants_rows_stay(counters: CounterRepository) -> None:
         (0, "counter_batch-purge-partial_not-found"),
         (1, "counter_batch-purge-partial_not-found"),
     ]
-    assert [str(failure.error) for failure in result.failed] == ["the entity was not found"] * 2
+    assert [str(failure.error) for failure in result.failed] == ["the counter was not found"] * 2
     assert [success.index for success in result.succeeded] == [2]
     assert await counters.count(TenantScope("b")) == 4
 

@@ -54,7 +54,7 @@ async def test_data_and_rows(groups: GroupRepository) -> None:
 async def test_absent(groups: GroupRepository) -> None:
     """Query raises with the key in ``missing`` and not in the message; find gives None."""
     async with groups.db.begin_session() as db_sess:
-        with pytest.raises(EntityNotFound, match=r"^the entity was not found$") as caught:
+        with pytest.raises(EntityNotFound, match=r"^the group was not found$") as caught:
             await Querier(GroupRow, into=GroupData).query(db_sess, 4711)
         assert caught.value.missing == (4711,)
         assert "4711" not in repr(caught.value)
