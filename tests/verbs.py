@@ -193,7 +193,7 @@ VERBS: dict[str, Verb] = {
     ),
 }
 
-NO_VERBS = frozenset({"invalidate", "to_data"})
+NO_VERBS = frozenset({"invalidate", "to_data", "to_patch", "to_row"})
 """Public methods of a repository that touch no row."""
 
 

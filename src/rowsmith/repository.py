@@ -145,6 +145,30 @@ class Repository(Generic[TRow, TData, TId]):
         """
         raise MappingError("to_data is there to be overridden; without it, fields are matched by name")
 
+    def to_row(self, entity: TData) -> Spec[TRow]:
+        """Say what a new row holds of an entity that knows nothing of rows: ``create(self.to_row(task))``.
+
+        Override it beside :meth:`to_data`; a spec that overrides ``to_values()`` may hold the entity itself.
+
+        Raises:
+            MappingError: it is not overridden.
+        """
+        raise MappingError(
+            f"{type(self).__name__} does not say what a new row holds of {kind_of(entity)}: override to_row(entity)"
+        )
+
+    def to_patch(self, entity: TData) -> Patch[TRow]:
+        """Say what is written of an entity into its row: ``update(task.id, self.to_patch(task))``.
+
+        Override it beside :meth:`to_data`; a patch that overrides ``to_values()`` may hold the entity itself.
+
+        Raises:
+            MappingError: it is not overridden.
+        """
+        raise MappingError(
+            f"{type(self).__name__} does not say what is written of {kind_of(entity)}: override to_patch(entity)"
+        )
+
     async def create(
         self, spec: Spec[TRow], *, scope: SearchScope | None = None, idempotency_key: str | None = None
     ) -> TData:

@@ -106,7 +106,8 @@ class Patch(_Written[TRow]):
 
     Raises:
         MappingError: when the class is made: a field is no column of the row, is no state, or is a
-            ``TriState`` (which can say NULL) on a NOT NULL column. When the first instance is made: the class is a
+            ``TriState`` (which can say NULL) on a NOT NULL column. Where ``to_values`` is overridden a field may be
+            anything. When the first instance is made: the class is a
             dataclass that is not frozen.
     """
 
@@ -118,6 +119,8 @@ class Patch(_Written[TRow]):
         for name in (*cls.__rowsmith_fields__, *cls.__rowsmith_children__):
             owner, annotation = field_annotations(cls)[name]
             kind = _state_kind(owner, name, annotation)
+            if kind is None and not _is_plain(cls):
+                continue
             if kind is None:
                 raise MappingError(f"{cls.__name__}.{name} must be OptionalState[...] or TriState[...]")
             column = info.columns.get(name)
