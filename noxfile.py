@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 
 import nox
@@ -61,7 +63,20 @@ def tests_on(session: nox.Session) -> None:
 def run_tests(session: nox.Session) -> None:
     """Run all tests, or what is asked for, in the session's Python."""
     install(session, "tests", extras="testing")
+    bring_redis(session)
     session.run("pytest", *(session.posargs or ["-q", *ON_EVERY_CORE]))
+
+
+def bring_redis(session: nox.Session) -> None:
+    """Install Debian's redis-server where it is missing and may be installed; without it its tests are skipped."""
+    if shutil.which("redis-server") or shutil.which("valkey-server"):
+        return
+    if os.getuid() != 0 or not shutil.which("apt-get"):
+        session.warn("redis-server is not installed: the tests of the cache in Redis are skipped")
+        return
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    session.run("apt-get", "-qq", "update", external=True, success_codes=[0, 100])
+    session.run("apt-get", "-qq", "install", "-y", "--no-install-recommends", "redis-server", external=True, env=quiet)
 
 
 @nox.session
@@ -72,6 +87,7 @@ def coverage(session: nox.Session) -> None:
     tests of the type checkers, which run nothing of rowsmith.
     """
     install(session, "tests", "coverage", extras="testing")
+    bring_redis(session)
     session.run("coverage", "erase")
     given = session.posargs or ["-q", *ON_EVERY_CORE, "--ignore=tests/typing"]
     session.run("coverage", "run", "-m", "pytest", *given)
@@ -105,6 +121,7 @@ def bench(session: nox.Session) -> None:
 def prove(session: nox.Session, tests: str, sizes: dict[str, str], *options: str) -> None:
     """Run tests that are small in the suite at another size: ``nox -s fuzz -- 5000000 250000``."""
     install(session, "tests", extras="testing")
+    bring_redis(session)
     given = dict(zip(sizes, session.posargs, strict=False))
     session.run("pytest", "-q", *(options or ON_EVERY_CORE), *tests.split(), env={**sizes, **given})
 
@@ -141,6 +158,14 @@ def arguments(session: nox.Session) -> None:
 def tenants(session: nox.Session) -> None:
     """Run programs of two tenants over every verb, on rows that inherit too; takes how many on each backend."""
     prove(session, "tests/test_tenant_programs.py", {"ROWSMITH_TENANT_PROGRAMS": "400"})
+
+
+@nox.session
+def caches(session: nox.Session) -> None:
+    """Read and write through caches at random; takes the steps on each, the deaths of Redis, and tenants' programs."""
+    tests = "tests/cache tests/test_tenant_programs.py"
+    sizes = {"ROWSMITH_INTERLEAVINGS": "100000", "ROWSMITH_CACHE_ACCIDENTS": "10", "ROWSMITH_TENANT_PROGRAMS": "400"}
+    prove(session, tests, sizes)
 
 
 @nox.session

@@ -11,6 +11,7 @@ row given as it was before a write that was acknowledged, nor to a scope that it
 from __future__ import annotations
 
 from rowsmith.cache.memory import MemoryCacheSource
+from rowsmith.cache.redis import RedisCacheSource
 from rowsmith.cache.source import CacheCounts, CacheSource, Lease
 
-__all__ = ["CacheCounts", "CacheSource", "Lease", "MemoryCacheSource"]
+__all__ = ["CacheCounts", "CacheSource", "Lease", "MemoryCacheSource", "RedisCacheSource"]

@@ -7,11 +7,12 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from typing import Any, Final, Generic
+from typing import Any, Generic
 
 from rowsmith.cache.copies import is_immutable
 from rowsmith.cache.source import (
     HOLD,
+    JITTER,
     LEASE,
     NO_SCOPE,
     CacheCounts,
@@ -23,9 +24,6 @@ from rowsmith.cache.source import (
     check_data,
     check_times,
 )
-
-JITTER: Final = 0.1
-"""By how much of it an entry's time may be shorter, so that those filled together do not end together."""
 
 
 class _Slot:

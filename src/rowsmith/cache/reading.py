@@ -126,8 +126,8 @@ class ReadThrough(Generic[TRow, TData, TId]):
             if flight is not None:
                 found = await self._awaited(id, flight, until)
             else:
-                await asyncio.sleep(POLL)
                 found = await self._cache.get_many((id,), under=under)
+                await asyncio.sleep(0 if found else POLL)
             if found is None:
                 until = 0.0
             elif id in found:

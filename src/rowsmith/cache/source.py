@@ -27,6 +27,10 @@ LEASE: Final = 5.0
 """For how many seconds a loader keeps others from loading the same."""
 
 
+JITTER: Final = 0.1
+"""By how much of it an entry's time may be shorter, so that those filled together do not end together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The leave to fill an entry.

@@ -1,0 +1,414 @@
+"""The cache in Redis or Valkey, shared by processes.
+
+Each row has a state there, a random word that every change of the row replaces; an entry says of which state it is, and
+under which key it was put there, and is none if either is another. So whatever is read before a change and put there
+after it is never taken, and neither is the answer to somebody else's question. While a change is being committed the
+state is a mark, and nothing is filled. All rows together have a state too, for changes of nobody knows which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import enum
+import hashlib
+import inspect
+import logging
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from urllib.parse import quote
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+
+from rowsmith.cache.source import (
+    HOLD,
+    JITTER,
+    LEASE,
+    NO_SCOPE,
+    CacheCounts,
+    Lease,
+    TData,
+    TId,
+    Under,
+    check_count,
+    check_data,
+    check_times,
+)
+from rowsmith.deadline import check_seconds
+from rowsmith.errors import MappingError, kind_of
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+T = TypeVar("T")
+
+logger = logging.getLogger("rowsmith.cache")
+
+CHUNK: Final = 1000
+"""How many rows a command is about at most: Redis does nothing else meanwhile."""
+
+FAILURES: Final = 3
+"""After how many failures in a row the cache is left alone for some time."""
+
+PAUSE: Final = 1.0
+"""For how many seconds."""
+
+
+class RedisCacheSource(Generic[TId, TData]):
+    """Keeps data in Redis or Valkey, as JSON.
+
+    A cache that does not answer in time has nothing, and after some failures it is left alone for a second at a time.
+    What could not be invalidated is invalidated before anything is read from it again, by this process; another one may
+    meanwhile be given entries that are old, until their time is over.
+
+    Args:
+        client: a client of ``redis.asyncio``, or one that is like it; its owner closes it.
+        data: the class of the data: what pydantic makes JSON of, and the same again of that.
+        prefix: what keys begin with; one for each kind of data, and for each database.
+        ttl: seconds for which an entry is kept at most; each by chance up to a tenth shorter.
+        version: of the data; entries of another version, or of a class with other fields, are none.
+        timeout: seconds within which the cache has to answer.
+        negative_ttl: seconds for which it is remembered that a row is absent; None: not at all.
+
+    Raises:
+        MappingError: ``data`` is no class that JSON can be made of, or ``client`` is none of asyncio.
+        InvalidValue: a number is none of its kind.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        data: type[TData],
+        *,
+        prefix: str,
+        ttl: float = 60.0,
+        version: int = 1,
+        timeout: float = 0.25,
+        negative_ttl: float | None = None,
+    ) -> None:
+        check_data(data, "RedisCacheSource")
+        _check_client(client)
+        self.data = data
+        self.counts = CacheCounts()
+        self.remembers_absent = negative_ttl is not None
+        self._ttl, self._negative_ttl = check_times(ttl, negative_ttl)
+        self._timeout = check_seconds(timeout, "timeout")
+        self._json = _adapter(data)
+        self._base = f"{prefix}:{check_count(version, 'version')}-{_fields_of(self._json)}"
+        self._me = secrets.token_hex(8)
+        self._client: Any = client
+        scripts: Any = map(self._client.register_script, _SCRIPTS)
+        self._lease, self._set, self._hold, self._release = scripts
+        self._failures, self._closed_until = 0, 0.0
+        self._owed: dict[TId | None, object] = {}
+
+    async def get_many(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, TData | None]:
+        """Give the entries that are there; None of a row that is known to be absent."""
+        found: dict[TId, TData | None] = {}
+        if await self._is_settled():
+            for chunk in _chunks(ids):
+                found.update(await self._get(chunk, _text_of(under)))
+        self.counts.hits += len(found)
+        self.counts.misses += len(ids) - len(found)
+        return found
+
+    async def lease(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, Lease]:
+        """Give the leave to fill entries."""
+        leases: dict[TId, Lease] = {}
+        if not await self._is_settled():
+            return leases
+        for chunk in _chunks(ids):
+            asked, word, text = [self._state()], secrets.token_hex(8), _text_of(under)
+            for id in chunk:
+                asked += self._state(id), self._entry("l", id, text), self._entry("e", id, text)
+            given = [word, _milliseconds(2 * self._ttl + HOLD), self._me, _milliseconds(LEASE)]
+            told = await self._ask(self._lease, asked, given)
+            if told and _bytes(told[0]) == word.encode():  # else it is the answer to something else
+                states = zip(chunk, map(_bytes, told[1:]), strict=False)
+                leases |= {id: Lease(state[1:], state[:1] == b"1") for id, state in states if state}
+        return leases
+
+    async def set_many(
+        self, entries: Mapping[TId, TData | None], leases: Mapping[TId, Lease], *, under: Under = NO_SCOPE
+    ) -> None:
+        """Take entries whose lease is still good."""
+        text = _text_of(under)
+        for chunk in _chunks(leases):
+            keys, given = [self._state()], list[Any]([self._me])
+            for id in chunk:
+                key = self._entry("e", id, text)
+                keys += [self._state(id), self._entry("l", id, text), key]
+                given += [leases[id].token, *self._written(key, leases[id].token, entries, id)]
+            await self._ask(self._set, keys, given)
+
+    async def hold(self, ids: Collection[TId] | None) -> object:
+        """Drop entries and take none until they are released."""
+        mark = f"!{secrets.token_hex(8)}"
+        await self._tell(self._hold, ids, [mark, _milliseconds(HOLD)])
+        return mark
+
+    async def release(self, held: object, ids: Collection[TId] | None) -> None:
+        """Take entries again."""
+        await self._tell(self._release, ids, [held])
+
+    async def invalidate(self, ids: Collection[TId] | None = None) -> None:
+        """Drop entries; what was read before is not taken any more."""
+        await self._tell(self._release, ids, [""])
+
+    async def _get(self, ids: Sequence[TId], under: str) -> dict[TId, TData | None]:
+        entries = [self._entry("e", id, under) for id in ids]
+        keys = [self._state()]
+        for id, key in zip(ids, entries, strict=True):
+            keys += self._state(id), key
+        told = await self._ask(self._client.mget, keys)
+        if told is None or len(told) != len(keys) or told[0] is None:
+            return {}
+        found, broken = dict[TId, TData | None](), list[str]()
+        for place, id in enumerate(ids):
+            state, kept = told[2 * place + 1], told[2 * place + 2]
+            if state is None or kept is None:
+                continue
+            head, entry = _head(_bytes(told[0]) + b"." + _bytes(state), entries[place]), _bytes(kept)
+            if entry.startswith(head):
+                try:
+                    found[id] = None if entry == head + _ABSENT else self._json.validate_json(entry[len(head) :])
+                except Exception:  # noqa: BLE001 - no data; a class's own code may raise anything
+                    broken.append(entries[place])
+        if broken:
+            await self._ask(self._client.delete, *broken)
+        return found
+
+    def _written(self, key: str, state: bytes, entries: Mapping[TId, TData | None], id: TId) -> tuple[bytes, int]:
+        """Give an entry and its time; nothing where there is none, or JSON would make something else of it."""
+        data = entries.get(id)
+        ttl = self._ttl if data is not None else self._negative_ttl
+        if id not in entries or ttl is None:
+            return b"", 0
+        text = _ABSENT if data is None else self._faithful(data)
+        if text is None:
+            return b"", 0
+        return _head(state, key) + text, _milliseconds(ttl * random.uniform(1 - JITTER, 1))  # noqa: S311 - no secret
+
+    def _faithful(self, data: TData) -> bytes | None:
+        try:
+            text = self._json.dump_json(data)
+            if self._json.validate_json(text) == data:
+                return text
+        except Exception:  # noqa: BLE001 - a class's own code may raise anything
+            text = None
+        self.counts.failures += 1
+        logger.warning("%s is not the same after it was JSON, and is not kept in the cache", self.data.__name__)
+        return None
+
+    async def _tell(self, script: Callable[..., Awaitable[Any]], ids: Collection[TId] | None, given: list[Any]) -> None:
+        """Tell of rows that are written; if the cache does not hear of it, that is owed to it."""
+        rows: Collection[TId | None] = (None,) if ids is None else ids
+        for chunk in _chunks(rows):
+            keys = [self._state(id) for id in chunk]
+            if await self._ask(script, keys, given) is None:
+                self._owe(chunk)
+
+    def _owe(self, rows: Iterable[TId | None]) -> None:
+        self.counts.owed += 1
+        self._owed.update((id, object()) for id in rows)
+        logger.warning(
+            "the cache of %s does not hear of a change: other processes may be given old entries for a while",
+            self.data.__name__,
+        )
+
+    async def _is_settled(self) -> bool:
+        """Have the cache hear of what is owed to it, before anything is believed of it again."""
+        if not self._owed:
+            return True
+        owed = dict(self._owed)
+        for chunk in _chunks(owed):
+            keys = [self._state(id) for id in chunk]
+            if await self._ask(self._release, keys, [""]) is None:
+                return False
+            for id in chunk:
+                if self._owed.get(id) is owed[id]:  # else it is owed once more
+                    del self._owed[id]
+        return not self._owed
+
+    async def _ask(self, command: Callable[..., Awaitable[Any]], *given: Any) -> Any:
+        """Have the cache do something, for a bounded time; None where it did not answer."""
+        loop = asyncio.get_running_loop()
+        if self._closed_until > loop.time():
+            self.counts.failures += 1
+            return None
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await command(*given)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the database is asked instead
+            self._fail(exc, loop.time())
+            return None
+        self._failures = 0
+        return answer
+
+    def _fail(self, failure: Exception, now: float) -> None:
+        self.counts.failures += 1
+        self._failures += 1
+        if self._failures >= FAILURES:
+            self._closed_until = now + PAUSE
+        if self._failures <= FAILURES:
+            logger.warning("the cache of %s does not answer: %s", self.data.__name__, type(failure).__name__)
+
+    def _state(self, id: TId | None = None) -> str:
+        return f"{self._base}:s" if id is None else f"{self._base}:s:{_text_of_id(id)}"
+
+    def _entry(self, kind: str, id: TId, under: str) -> str:
+        return f"{self._base}:{kind}:{_text_of_id(id)}:{under}"
+
+
+_ABSENT: Final = b"null"
+
+
+def _head(state: bytes, key: str) -> bytes:
+    return b"%s\n%s\n" % (state, key.encode())
+
+
+def _bytes(told: Any) -> bytes:
+    """Give an answer as it was sent: the client may have made text of it."""
+    return told.encode("utf-8", "surrogateescape") if isinstance(told, str) else bytes(told)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _chunks(rows: Collection[T]) -> Iterator[Sequence[T]]:
+    listed = list(rows)
+    for first in range(0, len(listed), CHUNK):
+        yield listed[first : first + CHUNK]
+
+
+def _text_of_id(id: Any) -> str:
+    """Give an id as text, each as its own; a long one by its digest."""
+    if id.__class__ is int:
+        return f"i{id}"
+    text = ",".join(map(_text_of_id, id)) if isinstance(id, tuple) else _text_of_part(id)
+    return text if len(text) <= _LONGEST else f"h{_digest(text)}"
+
+
+_LONGEST: Final = 100
+
+
+def _text_of_part(part: Any) -> str:
+    kind = type(part).__name__
+    if isinstance(part, dt.datetime) and part.tzinfo is not None:
+        part = part.astimezone(dt.UTC)
+    return kind[0] + kind[-1] + quote(str(part) if not isinstance(part, bytes) else part.hex(), errors="surrogatepass")
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=1000)
+def _text_of(under: Under) -> str:
+    """Give under what a row is seen, as text, each as its own."""
+    if under == NO_SCOPE:
+        return ""
+    return _digest("\n".join(map(_word, under)))
+
+
+def _word(part: Any) -> str:
+    if isinstance(part, enum.Enum):
+        return f"{type(part).__module__}.{type(part).__qualname__}.{part.name}"
+    return f"{part.__module__}.{part.__qualname__}" if isinstance(part, type) else repr(getattr(part, "__name__", part))
+
+
+def _check_client(client: Any) -> None:
+    if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+        raise MappingError(
+            f"RedisCacheSource(...) takes a client of redis.asyncio, not {kind_of(client)}: "
+            "write RedisCacheSource(redis.asyncio.Redis.from_url(url), GroupData, prefix='group')"
+        )
+
+
+def _adapter(data: Any) -> TypeAdapter[Any]:
+    exact = ConfigDict(ser_json_inf_nan="constants", ser_json_bytes="base64", val_json_bytes="base64")
+    try:
+        try:
+            adapter = TypeAdapter(data, config=exact)
+        except PydanticUserError:  # a model says itself how it is made JSON
+            adapter = TypeAdapter(data)
+        adapter.rebuild(raise_errors=True)  # where names were not there yet
+        return adapter
+    except Exception as exc:  # noqa: BLE001 - pydantic has several, and a class's own code may raise anything
+        told = str(exc).partition("\n")[0]
+    raise MappingError(f"pydantic makes no JSON of {data.__name__}: {told}")
+
+
+def _fields_of(adapter: TypeAdapter[Any]) -> str:
+    """Give a digest of what fields the data has, so that entries of an older class are not taken for its own."""
+    try:
+        told = repr(adapter.json_schema())
+    except Exception:  # noqa: BLE001 - not everything that JSON is made of has a schema
+        told = repr(cast("Any", adapter).core_schema.get("cls"))
+    return _digest(told)[:8]
+
+
+_GET: Final = """
+local function get(key)
+  local told = redis.pcall('GET', key)
+  if type(told) == 'table' then redis.call('DEL', key) return false end
+  return told
+end
+local function marked(state) return state and string.sub(state, 1, 1) == '!' end
+"""
+
+_LEASE: Final = """
+local function state(key)
+  local told = get(key)
+  if told then redis.call('PEXPIRE', key, ARGV[2]) return told end
+  redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+  return ARGV[1]
+end
+local told = {ARGV[1]}
+if marked(get(KEYS[1])) then return told end
+local all = state(KEYS[1])
+for i = 2, #KEYS, 3 do
+  if marked(get(KEYS[i])) then
+    told[#told + 1] = ''
+  else
+    local both = all .. '.' .. state(KEYS[i])
+    local entry = get(KEYS[i + 2])
+    local filled = entry and string.sub(entry, 1, #both) == both
+    local first = not filled and redis.call('SET', KEYS[i + 1], ARGV[3], 'NX', 'PX', ARGV[4])
+    told[#told + 1] = (first and '1' or '0') .. both
+  end
+end
+return told
+"""
+
+_SET: Final = """
+local all = get(KEYS[1])
+for i = 2, #KEYS, 3 do
+  local place = i - 2
+  local own = get(KEYS[i])
+  if get(KEYS[i + 1]) == ARGV[1] then redis.call('DEL', KEYS[i + 1]) end
+  if ARGV[place + 3] ~= '' and all and own and all .. '.' .. own == ARGV[place + 2] then
+    redis.call('SET', KEYS[i + 2], ARGV[place + 3], 'PX', ARGV[place + 4])
+  end
+end
+return 1
+"""
+
+_HOLD: Final = """
+for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2]) end
+return 1
+"""
+
+_RELEASE: Final = """
+for i = 1, #KEYS do
+  local state = get(KEYS[i])
+  if state == ARGV[1] or not marked(state) then redis.call('DEL', KEYS[i]) end
+end
+return 1
+"""
+
+_SCRIPTS: Final = tuple(_GET + script for script in (_LEASE, _SET, _HOLD, _RELEASE))

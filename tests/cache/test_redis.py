@@ -1,0 +1,319 @@
+"""The cache in Redis: what it keeps, what it takes for its own, and what becomes of calls when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import math
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, NewType
+
+import pytest
+from pydantic import BaseModel
+from redis import Redis as Plain
+from redis.asyncio import Redis
+
+from redis_server import Server, redis_server
+from rowsmith import Database, InvalidValue, MappingError, OptionalState
+from rowsmith.cache import RedisCacheSource
+from rowsmith.cache.redis import _text_of_id
+from rowsmith.testing import WithTables
+from support import count_statements
+from tenants import OwnedBy, ThingData, ThingPatch, ThingRepository
+from verbs import things_in
+
+A = OwnedBy("a")
+SEVEN = ThingPatch(uses=OptionalState.update(7))
+Key = NewType("Key", int)
+
+
+@dataclass(frozen=True)
+class Data:
+    id: Key
+    name: str | None = None
+
+
+def cache_of(client: Redis, **options: Any) -> RedisCacheSource[Any, Any]:
+    """Give a cache that no busy machine makes late."""
+    given = {"prefix": "data", "timeout": 30.0, **options}
+    return RedisCacheSource(client, given.pop("data", Data), **given)
+
+
+async def fill(cache: RedisCacheSource[Any, Any], *ids: Any, under: Any = (False,)) -> None:
+    await cache.set_many({id: Data(id) for id in ids}, await cache.lease(ids, under=under), under=under)
+
+
+async def keys(client: Redis, kind: str) -> list[bytes]:
+    return [key async for key in client.scan_iter(f"*:{kind}:*")]
+
+
+async def test_entries_are_shared(client: Redis) -> None:
+    """By whoever has the same prefix, version and class; they end with their time."""
+    await fill(cache_of(client, ttl=100.0), 1, 2)
+    assert await cache_of(client).get_many([1, 2, 3]) == {1: Data(Key(1)), 2: Data(Key(2))}
+    for (key,) in [await keys(client, "e:i1")]:
+        assert 80_000 < await client.pttl(key) <= 100_000
+    for other in ({"prefix": "other"}, {"version": 2}):
+        assert await cache_of(client, **other).get_many([1]) == {}
+
+
+async def test_a_class_with_other_fields_has_other_entries(client: Redis) -> None:
+    """Also where the old ones would do, as a field with a default was not there."""
+
+    @dataclass(frozen=True)
+    class Wider(Data):
+        size: int = 0
+
+    await fill(cache_of(client), 1)
+    assert await cache_of(client, data=Wider).get_many([1]) == {}
+
+
+async def test_an_answer_as_text_is_the_same(server: Server, client: Redis) -> None:
+    """A client that decodes is one, too."""
+    await fill(cache_of(client), 1)
+    async with server.client(decode_responses=True) as decoding:
+        cache = cache_of(decoding)
+        await fill(cache, 2)
+        assert sorted(await cache.get_many([1, 2])) == [1, 2]
+
+
+@pytest.mark.parametrize("ids", [[1], None])
+async def test_what_was_leased_before_a_change_is_never_taken(client: Redis, ids: Any) -> None:
+    """Nor what is leased while it is being committed; whoever else is committing holds it further."""
+    cache, other = cache_of(client), cache_of(client)
+    leases = await cache.lease([1])
+    await other.invalidate(ids)
+    await cache.set_many({1: Data(Key(1))}, leases)
+    assert await cache.get_many([1]) == {}
+    await fill(cache, 1)
+    first = await other.hold(ids)
+    second = await cache.hold(ids)
+    assert await cache.get_many([1]) == await cache.lease([1]) == {}
+    await other.release(first, ids)
+    assert await cache.lease([1]) == {}
+    await cache.release(second, ids)
+    assert await cache.get_many([1]) == {}
+    assert list(await cache.lease([1])) == [1]
+
+
+async def test_one_is_the_first_to_load(client: Redis) -> None:
+    """Of all processes, until it has or gives up."""
+    cache, other = cache_of(client), cache_of(client)
+    first = await cache.lease([1])
+    assert first[1].is_first
+    assert not (await other.lease([1]))[1].is_first
+    await cache.set_many({}, first)
+    assert (await other.lease([1]))[1].is_first
+
+
+async def test_a_state_that_was_evicted_takes_its_entries_along(client: Redis) -> None:
+    """A server that is short of memory drops keys one by one."""
+    cache = cache_of(client)
+    for pattern in ("*:s", "*:s:i1"):
+        await fill(cache, 1)
+        assert list(await cache.get_many([1])) == [1]
+        await client.delete(*[key async for key in client.scan_iter(pattern)])
+        assert await cache.get_many([1]) == {}
+        await cache.lease([1])
+        assert await cache.get_many([1]) == {}
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\x80\x04N.", b"{}", b"null", b'{"id": "x"}'], ids=repr)
+async def test_garbage_is_a_miss(client: Redis, garbage: bytes) -> None:
+    """Alone, and after a head that is right."""
+    cache = cache_of(client)
+    await fill(cache, 1)
+    (key,) = await keys(client, "e:i1")
+    entry = await client.get(key)
+    await client.set(key, garbage)
+    assert await cache.get_many([1]) == {}
+    if garbage != b"null":
+        await client.set(key, entry[: entry.rindex(b"\n") + 1] + garbage)
+        assert await cache.get_many([1]) == {}
+        assert (await cache.lease([1]))[1].is_first
+
+
+async def test_an_entry_of_another_key_is_a_miss(client: Redis) -> None:
+    """As an answer to somebody else's question would be."""
+    cache = cache_of(client)
+    await fill(cache, 1, 2)
+    (one,), (two,) = await keys(client, "e:i1"), await keys(client, "e:i2")
+    await client.copy(two, one, replace=True)
+    assert list(await cache.get_many([1, 2])) == [2]
+
+
+async def test_keys_of_another_kind_are_taken_over(client: Redis) -> None:
+    """Whoever put a list there."""
+    cache = cache_of(client)
+    await fill(cache, 1)
+    for pattern in ("*:s", "*:s:i1", "*:e:i1:"):
+        (key,) = [key async for key in client.scan_iter(pattern)]
+        await client.delete(key)
+        await client.rpush(key, "x")
+    assert await cache.get_many([1]) == {}
+    await fill(cache, 1)
+    assert list(await cache.get_many([1])) == [1]
+
+
+@dataclass(frozen=True)
+class Wide:
+    value: Any
+
+
+@pytest.mark.parametrize("value", ["ß\x00", None, [1, {"a": 1.5}], True, 10**30], ids=repr)
+async def test_what_json_keeps_is_kept(client: Redis, value: Any) -> None:
+    """It comes back as it was."""
+    cache = cache_of(client, data=Wide)
+    await cache.set_many({1: Wide(value)}, await cache.lease([1]))
+    assert await cache.get_many([1]) == {1: Wide(value)}
+
+
+@pytest.mark.parametrize("value", [(1, 2), dt.date(2024, 1, 1), b"\xff", math.nan, math.inf, {1: 2}], ids=repr)
+async def test_what_json_makes_something_else_of_is_not_kept(
+    client: Redis, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told of, without the value."""
+    cache = cache_of(client, data=Wide)
+    await cache.set_many({1: Wide(value)}, await cache.lease([1]))
+    assert await cache.get_many([1]) == {}
+    assert cache.counts.failures == 1
+    assert caplog.messages == ["Wide is not the same after it was JSON, and is not kept in the cache"]
+
+
+def test_each_id_has_a_text_of_its_own() -> None:
+    """Whatever it is made of; points in time are the same wherever they are told."""
+    at = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    ids: list[Any] = [
+        1,
+        11,
+        "1",
+        "i1",
+        "a,b",
+        ("a", "b"),
+        (1, 1),
+        b"1",
+        uuid.UUID(int=1),
+        "\ud800",
+        "x" * 200,
+    ]
+    ids += ["x" * 201, at, at.replace(tzinfo=None), at.date(), "", "\x00", "%00", ("", "")]
+    assert len({_text_of_id(id) for id in ids}) == len(ids)
+    assert _text_of_id(at) == _text_of_id(at.astimezone(dt.timezone(dt.timedelta(hours=5))))
+    assert max(len(_text_of_id(id)) for id in ids) <= 100
+
+
+async def test_a_client_that_is_none_is_refused(client: Redis) -> None:
+    """With what to write; so is data that JSON cannot be made of."""
+    with pytest.raises(MappingError, match=r"redis\.asyncio"):
+        RedisCacheSource(Plain(), Data, prefix="x")  # type: ignore[arg-type]
+    with pytest.raises(MappingError, match="JSON"):
+
+        class Opaque: ...
+
+        @dataclass(frozen=True)
+        class Holder:
+            inner: Opaque
+
+        cache_of(client, data=Holder)
+    with pytest.raises(InvalidValue, match="version"):
+        cache_of(client, version=0)
+
+
+class Model(BaseModel):
+    id: int
+
+
+async def test_a_model_is_data_too(client: Redis) -> None:
+    """It says itself how it is made JSON."""
+    cache = cache_of(client, data=Model)
+    await cache.set_many({1: Model(id=1)}, await cache.lease([1]))
+    assert await cache.get_many([1]) == {1: Model(id=1)}
+
+
+@pytest.fixture
+async def plain(with_tables: WithTables) -> AsyncIterator[ThingRepository]:
+    async with things_in(with_tables) as things:
+        yield things
+
+
+def cached(db: Database, client: Redis, **options: Any) -> ThingRepository:
+    return ThingRepository(db, cache_source=cache_of(client, data=ThingData, **options))
+
+
+async def test_another_process_is_told_of_a_write(plain: ThingRepository, client: Redis) -> None:
+    """By Redis itself; a hit sends nothing to the database."""
+    mine, other = cached(plain.db, client), cached(Database(plain.db.engine), client)
+    await mine.get(1, A)
+    with count_statements(plain.db) as sent:
+        assert (await other.get(1, A)).uses == 1
+    assert sent == []
+    await other.update(1, SEVEN, scope=A)
+    assert (await mine.get(1, A)).uses == 7
+    await other.update_where([], ThingPatch(uses=OptionalState.update(8)), scope=A, all_rows=True)
+    assert (await mine.get(1, A)).uses == 8
+
+
+async def test_one_of_many_loads_across_processes(plain: ThingRepository, client: Redis) -> None:
+    """The others wait for its entry."""
+    all_ = [cached(Database(plain.db.engine), client) for _ in range(3)]
+    with count_statements(plain.db) as sent:
+        found = await asyncio.gather(*(things.get(1, A) for things in all_ for _ in range(10)))
+    assert len(found) == 30
+    assert len(sent) == 1
+
+
+async def test_a_cancelled_read_answers_nobody_else(plain: ThingRepository, client: Redis) -> None:
+    """Whatever the connection was told last."""
+    things = cached(plain.db, client)
+    await things.batch_get([1, 2], scope=A)
+    for turns in range(12):
+        reader = asyncio.create_task(things.get(1, A))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        assert (await things.get(2, A)).id == 2
+
+
+async def test_calls_go_on_without_the_cache(plain: ThingRepository, caplog: pytest.LogCaptureFixture) -> None:
+    """Hung or dead: reads come from the database, writes are done, and the cache hears of them before it is asked."""
+    with redis_server() as server:
+        async with server.client() as client:
+            things = cached(plain.db, client, timeout=0.2)
+            await things.get(1, A)
+            server.stop()
+            assert (await things.get(1, A)).uses == 1
+            assert (await things.update(1, SEVEN, scope=A)).uses == 7
+            cache: Any = things.cache_source
+            assert cache.counts.failures > 0
+            assert cache.counts.owed > 0
+            server.go_on()
+            assert (await things.get(1, A)).uses == 7
+            server.kill()
+            assert (await things.get(1, A)).uses == 7
+            assert (await things.update(1, ThingPatch(uses=OptionalState.update(8)), scope=A)).uses == 8
+            server.start()
+            assert (await things.get(1, A)).uses == 8
+    told = [record.getMessage() for record in caplog.records if record.name == "rowsmith.cache"]
+    assert any("does not hear of a change" in message for message in told)
+    assert all(record.levelno == logging.WARNING for record in caplog.records if record.name == "rowsmith.cache")
+
+
+async def test_a_cache_that_fails_is_left_alone_for_a_while(client: Redis) -> None:
+    """It is not waited for by each call."""
+    cache = cache_of(client)
+    asked = 0
+
+    async def fails(*_: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        raise OSError
+
+    cache._client = type("Client", (), {"mget": staticmethod(fails)})
+    for _ in range(10):
+        assert await cache.get_many([1]) == {}
+    assert asked == 3
+    assert cache.counts.failures == 10
