@@ -188,6 +188,8 @@ class CrateCreate(Spec[CrateRow]):
 
 @dataclass(frozen=True)
 class CratePatch(Patch[CrateRow]):
+    id: OptionalState[int] = OptionalState.nop()
+    mark: TriState[str] = TriState.nop()
     label: OptionalState[str] = OptionalState.nop()
     depot_id: TriState[int] = TriState.nop()
 
@@ -284,6 +286,41 @@ async def test_what_a_partition_reports_is_its_tables(crates: Crates, area: int)
     error = await failure_of(Depots(crates.db).purge(1))
     assert type(error) is HasCrates
     assert facts_of(error)[:2] == ("fk_crates_depot", "crates")
+
+
+@pytest.mark.parametrize("area", [1, 2, 3])
+async def test_a_key_that_the_mapping_does_not_know_is_told_by_what_was_written(crates: Crates, area: int) -> None:
+    """A new row, and an update of nothing that others could refer to, can only have broken a key of their own."""
+    hidden = "ALTER TABLE crates ADD CONSTRAINT hidden FOREIGN KEY (mark) REFERENCES marks"
+    async with crates.db.begin_session() as db_sess:
+        await db_sess.execute(sa.text("CREATE TABLE marks (mark varchar PRIMARY KEY)"))
+        await db_sess.execute(sa.text("INSERT INTO marks VALUES ('x'), ('y')"))
+        await db_sess.execute(sa.text(hidden))
+        await db_sess.execute(sa.text("CREATE TABLE tags (id int, area int, FOREIGN KEY (id, area) REFERENCES crates)"))
+        await db_sess.execute(sa.text("INSERT INTO tags SELECT id, area FROM crates"))
+    try:
+        new, marked = CrateCreate(2, area, "b", "none"), CratePatch(mark=TriState.update("none"))
+        for call in (
+            crates.create(new),
+            crates.upsert(new),
+            crates.batch_create([CrateCreate(n, area, f"{n}", f"none {n}") for n in range(2, 900)]),
+            crates.update((1, area), marked),
+            crates.batch_update([(1, area)], marked),
+            crates.update_where([CrateRow.area == area], marked),
+        ):
+            assert type(await failure_of(call)) is ReferenceNotFound
+        partly = await crates.batch_create_partial([new, CrateCreate(3, area, "c", "y")])
+        assert [type(failure.error) for failure in partly.failed] == [ReferenceNotFound]
+        for call in (
+            crates.purge((1, area)),
+            crates.batch_purge([(1, area)]),
+            crates.update((1, area), CratePatch(id=OptionalState.update(5))),
+        ):
+            assert type(await failure_of(call)) is StillReferenced
+    finally:
+        async with crates.db.begin_session() as db_sess:
+            await db_sess.execute(sa.text("DROP TABLE tags"))
+            await db_sess.execute(sa.text("DROP TABLE marks CASCADE"))
 
 
 async def test_a_partial_batch_finds_the_culprit_in_a_partition(crates: Crates) -> None:

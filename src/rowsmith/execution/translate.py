@@ -30,7 +30,13 @@ from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.kinds import RAISED, Kind, is_concurrent_use, kind_of_class, kind_of_sqlite, kind_of_sqlstate
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.transactions import was_demoted
-from rowsmith.mapping.constraints import column_names, only_reference_from, only_reference_to, refers_to
+from rowsmith.mapping.constraints import (
+    column_names,
+    only_reference_from,
+    only_reference_to,
+    refers_to,
+    unique_keys_of,
+)
 
 _DRIVER_ERRORS = (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, sqlite3.Error)
 
@@ -256,17 +262,27 @@ def _stands_elsewhere(broken: Broken, origin: Origin) -> bool:
     """Say whether a foreign key is another table's, and not merely of rows that a trigger of a new row made."""
     if broken.owner is None or broken.is_of(origin.table):
         return False
-    is_written_too = broken.item is not None and origin.writes is None
-    return not is_written_too or refers_to(broken.item, origin.table)
+    if broken.item is None:  # of a table or partition that the mapping does not know, or not with this key
+        return _writes_a_key(origin)
+    return origin.writes is not None or refers_to(broken.item, origin.table)
 
 
 def _writes_no_reference(broken: Broken, origin: Origin) -> bool:
     """Say that an UPDATE wrote no column of the key that failed, so that others must point at its row."""
     if origin.writes is None or origin.table is None:
         return False
+    if broken.owner is not None and broken.item is None:
+        return _writes_a_key(origin)
     own = [broken.item] if broken.is_of(origin.table) and broken.item is not None else []
     keys = own or origin.table.foreign_key_constraints
     return not any(column in origin.writes for key in keys for column in column_names(key))
+
+
+def _writes_a_key(origin: Origin) -> bool:
+    """Say whether an UPDATE can take away what others refer to, which is unique; a new row takes nothing away."""
+    if origin.writes is None or origin.table is None:
+        return False
+    return any(not origin.writes.isdisjoint(column_names(key)) for key in unique_keys_of(origin.table))
 
 
 def _without_name(broken: Broken, kind: Kind, origin: Origin) -> Broken:
