@@ -96,6 +96,11 @@ LOOSE: dict[str, Any] = {
     "in a case": sa.case((garden(PLANT), 1), else_=0) == 1,
     "an exists over the row's own table": sa.exists().where(BedRow.tenant == "a"),
     "the same, as a select": MINE.exists(),
+    "the same, in a subquery": sa.exists(MINE.subquery().select()),
+    "the same, in a cte": sa.exists().where(MINE.cte().c.id > 3),
+    "the same, in a union": sa.union(sa.select(PlantRow.id), MINE).exists(),
+    "the same, in a cte of a union": sa.exists(sa.union(sa.select(PlantRow.id), MINE).cte().select()),
+    "the same, two levels down": ~sa.exists().where(PlantRow.id.in_(sa.select(MINE.cte().c.id))),
     "a number of the row's own table": sa.select(sa.func.count()).where(BedRow.tenant == "a").scalar_subquery() > 0,
 }
 TIED: dict[str, Any] = {
@@ -110,6 +115,9 @@ TIED: dict[str, Any] = {
     "its own rows": BedRow.id.in_(MINE),
     "its own rows, from a subquery": BedRow.id.in_(sa.select(MINE.subquery().c.id)),
     "its own rows, from a cte": BedRow.id.in_(sa.select(MINE.cte().c.id)),
+    "a cte that is tied outside of it": sa.exists().where(MINE.cte().c.id == BedRow.id),
+    "a cte whose rows are said": sa.exists(sa.select(BedRow.id).select_from(BedRow).cte().select()),
+    "a cte of others": sa.exists(sa.select(PlantRow.id).cte().select()),
     "the greatest": sa.select(sa.func.max(BedRow.id)).scalar_subquery() == BedRow.id,
     "its own rows, said": MINE.correlate(None).exists(),
     "a union": GardenRow.id.in_(sa.union(PLANTS, sa.select(PlantRow.id))),

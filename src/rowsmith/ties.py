@@ -30,11 +30,16 @@ class _Place(enum.Enum):
 
 @dataclass(frozen=True)
 class Subquery:
-    """A SELECT inside an expression; ``around`` is what the statements around it read, the nearest one last."""
+    """A SELECT inside an expression; ``around`` is what the statements around it read, the nearest one last.
+
+    ``is_loose`` says that it is in an EXISTS that takes nothing from outside, so that it would be true of all rows or
+    of none.
+    """
 
     select: Any
     around: Sequence[Sequence[FromClause]]
     place: _Place
+    is_loose: bool = False
 
     @cached_property
     def shown(self) -> list[FromClause]:
@@ -69,7 +74,13 @@ class Subquery:
         if _among(source, given._from_obj) or _among(source, given._correlate_except or ()):
             return True
         is_near = _among(source, self.around[-1]) and not given._correlate and self.place is not _Place.EXISTS
-        return (is_near or self.place is _Place.FROM) and _among(source, _selected(given))
+        is_apart = self.place is _Place.FROM and not self.is_loose
+        return (is_near or is_apart) and _among(source, _selected(given))
+
+    @property
+    def takes(self) -> bool:
+        """Say whether it takes anything from the statements around it."""
+        return not all(_among(source, self.shown) for source in _sources(self.select))
 
 
 def loose_ties(expression: Any, sources: Iterable[FromClause]) -> str | None:
@@ -102,10 +113,13 @@ def subqueries(expression: Any, sources: Iterable[FromClause]) -> Iterator[Subqu
 _WRAPPINGS: Final = (SelectBase, ScalarSelect, FromGrouping)
 
 
-def _inside(element: Any, around: Sequence[Sequence[FromClause]], place: _Place) -> Iterator[Subquery]:
+def _inside(
+    element: Any, around: Sequence[Sequence[FromClause]], place: _Place, is_loose: bool = False
+) -> Iterator[Subquery]:
     if isinstance(element, Select):
-        subquery = Subquery(element, around, place)
+        subquery = Subquery(element, around, place, is_loose)
         yield subquery
+        is_loose = not subquery.takes if place is _Place.EXISTS else is_loose
         around, place = [*around, subquery.read], _Place.VALUE
     elif isinstance(element, Lateral):
         place = _Place.LATERAL
@@ -114,7 +128,7 @@ def _inside(element: Any, around: Sequence[Sequence[FromClause]], place: _Place)
     elif not isinstance(element, _WRAPPINGS):
         place = _Place.EXISTS if isinstance(element, Exists) else _Place.VALUE
     for child in {id(child): child for child in element.get_children()}.values():
-        yield from _inside(child, around, place)
+        yield from _inside(child, around, place, is_loose)
 
 
 def _sources(given: Any) -> list[FromClause]:
