@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import Conflict, EntityAlreadyExists, OptionalState, Patch, Repository, Spec, TriState
+from rowsmith import Conflict, EntityAlreadyExists, OptionalState, Patch, Repository, RepositoryError, Spec, TriState
 from rowsmith.testing import WithTables
 from tenants import OwnedBy, ThingCreate, ThingDraft, ThingPatch, ThingRepository, ThingRow
 
@@ -70,7 +70,7 @@ class Mixer:
     """Sends any batch verb over some of a number of keys, in random order; what is there and what not is left open."""
 
     def __init__(self, seed: int) -> None:
-        self.random, self.done = Random(seed), Counter[str]()
+        self.random, self.done, self.failed = Random(seed), Counter[str](), Counter[str]()
 
     async def send(self, batches: int) -> None:
         verbs = [getattr(self, name) for name in sorted(dir(self)) if name.startswith("do_")]
@@ -80,6 +80,8 @@ class Mixer:
                 await verb(self.random.sample(range(ROWS), self.random.randint(2, LARGEST)))
             except EntityAlreadyExists:
                 self.done["taken"] += 1
+            except RepositoryError as exc:
+                self.failed[f"{verb.__name__}: {exc.error_code}"] += 1
             self.done[verb.__name__] += 1
 
 
@@ -223,7 +225,8 @@ async def test_batch_verbs_mixed_at_random_never_deadlock(with_tables: WithTable
         mixers = [MixedThings(things, seed) if kind == "things" else MixedLabels(labels, seed) for seed in range(TASKS)]
         each = BATCHES // TASKS // 2  # of either kind one half
         await asyncio.gather(*(mixer.send(each) for mixer in mixers))
-        assert sum((mixer.done for mixer in mixers), Counter()).total() >= each * TASKS
+        assert [mixer.failed for mixer in mixers if mixer.failed] == []
+        assert sum(mixer.done.total() for mixer in mixers) >= each * TASKS
 
 
 async def test_overlapping_batches_never_deadlock(with_tables: WithTables) -> None:

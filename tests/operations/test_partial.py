@@ -215,9 +215,9 @@ async def test_rows_of_one_batch_may_refer_to_each_other(any_tables: WithTables)
 async def test_a_default_that_has_no_more_to_give_fails_its_item(any_tables: WithTables, verb: str) -> None:
     """Whichever call of it that is: it is no reason for the others to be lost."""
     async with any_tables(PageRow) as db:
+        pages = Pages(db)
         for left in range(8):
             NUMBERS[:] = range(left)
-            pages = Pages(db)
             result = await getattr(pages, verb)([PageCreate(10 * left + place) for place in range(2)])
             assert len(result.succeeded) + len(result.failed) == 2
             assert all(type(item.error) is IndexError for item in result.failed)

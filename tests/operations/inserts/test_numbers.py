@@ -117,6 +117,23 @@ async def test_numbers_count_up_within_the_parent(any_tables: WithTables) -> Non
         assert (await tickets.create(TicketCreate(2, "t"))).number == 3
 
 
+@dataclass(frozen=True)
+class TicketWithId(Spec[TicketRow], filled={"number"}):
+    id: int
+    project_id: int
+    title: str
+
+
+@pytest.mark.parametrize("verb", ["batch_create", "batch_create_partial"])
+async def test_numbers_follow_the_input(any_tables: WithTables, verb: str) -> None:
+    """Whatever the order of the keys, in which rows are inserted."""
+    async with any_tables(ProjectRow, TicketRow, NoteRow) as db:
+        project = (await Projects(db).create(ProjectTree("p"))).id
+        made = await getattr(Tickets(db), verb)([TicketWithId(9 - n, project, str(n)) for n in range(1, 4)])
+        data = made.data if verb == "batch_create_partial" else made
+        assert [(item.number, item.title) for item in data] == [(1, "1"), (2, "2"), (3, "3")]
+
+
 async def test_numbers_have_no_gaps_whoever_creates_at_once(any_tables: WithTables) -> None:
     """Concurrent creates, some of which are rolled back, leave every number there once."""
 

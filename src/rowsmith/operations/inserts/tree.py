@@ -62,6 +62,8 @@ class Creation(Generic[TRow, TData]):
         for index, spec in enumerate(specs):
             if index not in faults and (fault := fault_below(spec)) is not None:
                 faults[index] = fault
+        if self.call.entity.next_value is not None:  # counted in the order of the input, the rows above being locked
+            return [place for place in range(len(specs)) if place not in faults], faults
         runs = merged(self.call.info, read)
         if self.call.dialect.name == "postgresql":
             runs = in_clash_order(self.call.entity, self.call.limits, runs)

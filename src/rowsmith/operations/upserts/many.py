@@ -87,7 +87,7 @@ class BatchUpserter(Operation[TRow, TData]):
         upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict)
         block, faults = upsertion.readable(items)
         with collector_paused():
-            outcomes = await PartialUpsert(upsertion, block).write() if block.size else []
+            outcomes = await PartialUpsert(upsertion, block).write()
         return placed(call, _as_result(outcomes), block.places, faults)
 
 

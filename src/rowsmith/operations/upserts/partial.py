@@ -29,6 +29,8 @@ class PartialUpsert(Generic[TRow, TData]):
         Raises:
             Exception: no row's own fault.
         """
+        if not self.block.size:
+            return ()
         together = await tried(self.call, lambda: self.upsertion.write(self.block))
         if not isinstance(together, Exception):
             return together
