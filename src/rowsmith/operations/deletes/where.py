@@ -459,10 +459,10 @@ async def _remove_at_once(call: Call[Any, Any], doomed: Doomed, max_rows: int | 
     if left and max_rows is None:  # they came meanwhile, or a trigger keeps them
         more = await remove(call, doomed, None)
         tally.rows += more
-        if not more:
+        left = bool((await call.execute(doomed.any())).scalar_one())
+        if left and not more:  # and no others have removed what came
             await give_up(call.db_sess)
             raise RefusedByTrigger(KEPT)
-        left = bool((await call.execute(doomed.any())).scalar_one())
     tally.chunks = 1 if tally.rows else 0
     return tally.report(complete=not left)
 
