@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from rowsmith.database import Database
 from rowsmith.testing import WithTables, tables
@@ -19,10 +21,17 @@ settings.load_profile("rowsmith")
 
 @pytest.fixture
 async def sqlite_database(tmp_path: Path) -> AsyncIterator[Database]:
-    """Give a ``Database`` on an SQLite file of this test's own."""
+    """Give a ``Database`` on an SQLite file of this test's own, which needs not outlive the machine."""
     db = Database.from_url(f"sqlite+aiosqlite:///{tmp_path / 'rowsmith.sqlite'}")
+    event.listen(db.engine.sync_engine, "connect", spare_the_disk)
     yield db
     await db.dispose()
+
+
+def spare_the_disk(connection: DBAPIConnection, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous = OFF")
+    cursor.close()
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])
@@ -42,20 +51,22 @@ def each_lane(request: pytest.FixtureRequest) -> Database:
 
 
 @pytest.fixture
-def lane_tables(each_lane: Database) -> WithTables:
+def lane_tables(each_lane: Database, request: pytest.FixtureRequest) -> WithTables:
     """Do what ``with_tables`` does, for each way that a call takes."""
-
-    def made(*rows: type[Any]) -> Any:
-        return tables(each_lane, *rows)
-
-    return made
+    return tables_in(each_lane, request)
 
 
 @pytest.fixture
-def any_tables(any_database: Database) -> WithTables:
+def any_tables(any_database: Database, request: pytest.FixtureRequest) -> WithTables:
     """Do what ``with_tables`` does, on PostgreSQL and on SQLite."""
+    return tables_in(any_database, request)
+
+
+def tables_in(target: Database, request: pytest.FixtureRequest) -> WithTables:
+    is_sqlite = target.engine.dialect.name == "sqlite"
+    door = None if is_sqlite else request.getfixturevalue("rowsmith_door")
 
     def made(*rows: type[Any]) -> Any:
-        return tables(any_database, *rows)
+        return tables(target, *rows, door=door)
 
     return made

@@ -66,33 +66,23 @@ def run(project: pytest.Pytester, *options: str) -> pytest.RunResult:
     return project.runpytest_subprocess(*quiet, *absent, *options, timeout=120)
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_it_works_with_nothing_but_the_extra(project: pytest.Pytester, workers: tuple[str, ...]) -> None:
-    """Where each test has an event loop of its own, pytest-asyncio's default, alone and on two workers."""
-    result = run(project, *workers)
-    result.assert_outcomes(passed=7)
+def test_it_works_with_nothing_but_the_extra(project: pytest.Pytester) -> None:
+    """Where each test has an event loop of its own, pytest-asyncio's default, on two workers."""
+    run(project, "-n", "2").assert_outcomes(passed=7)
 
 
-def test_it_works_in_one_session_long_loop(project: pytest.Pytester) -> None:
-    """With one loop for all tests the same tests pass, in auto mode, on pooled connections."""
-    project.makeini("""
-        [pytest]
-        asyncio_mode = auto
-        asyncio_default_fixture_loop_scope = session
-        asyncio_default_test_loop_scope = session
-    """)
+def test_loops_may_be_mixed_and_tests_fail(project: pytest.Pytester) -> None:
+    """Tests in both kinds of loop use one database fixture, and a failure inside the block drops the tables."""
     project.makepyfile(
-        test_pool="""
-        async def test_the_pool(database):
-            assert type(database.engine.pool).__name__ != "NullPool"
-    """
-    )
-    run(project).assert_outcomes(passed=8)
+        test_a_failing="""
+        import pytest
+        from test_domain import DomainRow
 
-
-def test_mixed_loops_work(project: pytest.Pytester) -> None:
-    """Tests in a loop of their own and tests in the session's use one database fixture, one after the other."""
-    project.makepyfile(
+        @pytest.mark.asyncio
+        async def test_fails(with_tables):
+            async with with_tables(DomainRow):
+                assert False
+    """,
         test_mixed="""
         import pytest
         from sqlalchemy import text
@@ -108,49 +98,39 @@ def test_mixed_loops_work(project: pytest.Pytester) -> None:
         async def test_shared(database, turn):
             async with database.begin_session() as session:
                 assert await session.scalar(text("select 1")) == 1
-    """
+    """,
     )
-    run(project, "-p", "no:randomly").assert_outcomes(passed=11)
+    run(project, "-p", "no:randomly").assert_outcomes(passed=11, failed=1)
 
 
-def test_a_failing_test_leaves_nothing_for_the_next(project: pytest.Pytester) -> None:
-    """A failure inside the block drops the tables, and the run ends as usual."""
-    project.makepyfile(
-        test_a_failing="""
-        import pytest
-        from test_domain import DomainRow
-
-        @pytest.mark.asyncio
-        async def test_fails(with_tables):
-            async with with_tables(DomainRow):
-                assert False
-    """
-    )
-    run(project).assert_outcomes(passed=7, failed=1)
-
-
-def test_the_engine_can_be_had_otherwise(project: pytest.Pytester) -> None:
-    """A project's conftest overrides the options of the engine."""
+def test_one_session_long_loop_and_an_engine_of_ones_own(project: pytest.Pytester) -> None:
+    """With one loop for all tests connections are pooled, and a project's conftest overrides the engine's options."""
+    project.makeini("""
+        [pytest]
+        asyncio_mode = auto
+        asyncio_default_fixture_loop_scope = session
+        asyncio_default_test_loop_scope = session
+    """)
     project.makeconftest("""
         import pytest
 
         @pytest.fixture(scope="session")
-        def rowsmith_engine_options():
-            return {"connect_args": {"server_settings": {"application_name": "ours"}}}
+        def rowsmith_engine_options(rowsmith_engine_options):
+            return {**rowsmith_engine_options, "connect_args": {"server_settings": {"application_name": "ours"}}}
     """)
     project.makepyfile(
-        test_domain="""
-        import pytest
+        test_pool="""
         from sqlalchemy import text
 
-        @pytest.mark.asyncio
+        async def test_the_pool(database):
+            assert type(database.engine.pool).__name__ != "NullPool"
+
         async def test_options(database):
             async with database.begin_session() as session:
                 assert await session.scalar(text("show application_name")) == "ours"
-            await database.dispose()
     """
     )
-    run(project).assert_outcomes(passed=1)
+    run(project).assert_outcomes(passed=9)
 
 
 @pytest.fixture

@@ -21,11 +21,12 @@ from pytest_postgresql import factories
 from pytest_postgresql.executors import NoopExecutor
 from pytest_postgresql.janitor import DatabaseJanitor
 from sqlalchemy import URL, NullPool, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from rowsmith.database import Database
 from rowsmith.embedded import EmbeddedPostgres
 from rowsmith.testing.faults import FaultProxy, WithFaults, through_proxy
-from rowsmith.testing.tables import WithTables, tables
+from rowsmith.testing.tables import WithTables, side_door, tables
 
 TEST_URL = "ROWSMITH_TEST_URL"
 
@@ -111,8 +112,11 @@ def rowsmith_engine_options(pytestconfig: pytest.Config) -> Mapping[str, Any]:
     (the default of pytest-asyncio), connections are therefore not pooled; with
     ``asyncio_default_test_loop_scope = "session"`` they are.
     """
-    one_loop = pytestconfig.getini("asyncio_default_test_loop_scope") == "session"
-    return {} if one_loop else {"poolclass": NullPool}
+    return {} if _in_one_loop(pytestconfig) else {"poolclass": NullPool}
+
+
+def _in_one_loop(pytestconfig: pytest.Config) -> bool:
+    return bool(pytestconfig.getini("asyncio_default_test_loop_scope") == "session")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -123,21 +127,31 @@ async def database(rowsmith_url: URL, rowsmith_engine_options: Mapping[str, Any]
     await db.dispose()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def rowsmith_door(database: Database, pytestconfig: pytest.Config) -> AsyncIterator[AsyncEngine | None]:
+    """Give what tables are made and dropped through: one connection for all tests where they share a loop."""
+    if not _in_one_loop(pytestconfig):
+        yield None
+        return
+    async with side_door(database.engine) as door:
+        yield door
+
+
 @pytest.fixture
-def with_tables(database: Database) -> WithTables:
+def with_tables(database: Database, rowsmith_door: AsyncEngine | None) -> WithTables:
     """Give what makes tables in ``database`` for the length of a block.
 
     ``async with with_tables(DomainRow, GroupRow) as db:``; :func:`rowsmith.testing.tables` says what it does.
     """
 
     def made(*rows: type[Any]) -> Any:
-        return tables(database, *rows)
+        return tables(database, *rows, door=rowsmith_door)
 
     return made
 
 
 @pytest.fixture
-def with_faults(database: Database) -> WithFaults:
+def with_faults(with_tables: WithTables) -> WithFaults:
     """Give what makes tables, and a Database that reaches them through a :class:`FaultProxy`.
 
     ``async with with_faults(DomainRow, GroupRow) as (db, proxy):``; keyword arguments are the engine's, such as
@@ -146,7 +160,7 @@ def with_faults(database: Database) -> WithFaults:
 
     @asynccontextmanager
     async def made(*rows: type[Any], **engine_options: Any) -> AsyncGenerator[tuple[Database, FaultProxy]]:
-        async with tables(database, *rows) as db, through_proxy(db, **engine_options) as pair:
+        async with with_tables(*rows) as db, through_proxy(db, **engine_options) as pair:
             yield pair
 
     return made
