@@ -267,5 +267,7 @@ def test_a_lost_answer() -> None:
     ],
 )
 def test_the_driver_says_that_another_operation_is_in_progress(failure: Exception, kind: type[Exception]) -> None:
-    """It has no class for it; what else it calls by these classes is another thing."""
+    """It has no class for it; what else it calls by these classes is another thing, and a closed one does too."""
     assert type(translate(failure)) is kind
+    closed = exc.DBAPIError("SELECT", {}, failure, connection_invalidated=True)
+    assert type(translate(closed)) is errors.DatabaseUnavailable

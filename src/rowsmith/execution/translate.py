@@ -217,7 +217,8 @@ def is_disconnect(failure: BaseException) -> bool:
 
 def _kind(failure: BaseException, driver: BaseException) -> Kind:
     # SQLAlchemy wraps what its bind processors raise, whatever that is, in a StatementError.
-    if is_concurrent_use(driver):
+    is_closed = isinstance(failure, exc.DBAPIError) and failure.connection_invalidated
+    if is_concurrent_use(driver) and not is_closed:  # asyncpg says so of a connection that the server has closed too
         return errors.ConcurrentUse
     unknown = errors.InvalidValue if isinstance(failure, exc.StatementError) else errors.DatabaseFault
     return _kind_by_code(failure, driver) or kind_of_class(type(driver)) or unknown
