@@ -30,7 +30,7 @@ def sent(*statements: str, is_quiet: bool = True) -> Way:
 
     async def send(session: AsyncSession) -> None:
         for statement in statements:
-            with suppress(Exception if is_quiet else ()):
+            with suppress(Exception if is_quiet else GeneratorExit):
                 await session.execute(sa.text(statement))
 
     return send
@@ -40,7 +40,7 @@ def on_the_connection(*statements: str, is_quiet: bool = True) -> Way:
     async def send(session: AsyncSession) -> None:
         connection = await session.connection()
         for statement in statements:
-            with suppress(Exception if is_quiet else ()):
+            with suppress(Exception if is_quiet else GeneratorExit):
                 await connection.exec_driver_sql(statement)
 
     return send
@@ -50,7 +50,7 @@ def on_the_driver(*statements: str, method: str = "execute", is_quiet: bool = Tr
     async def send(session: AsyncSession) -> None:
         driver = await driver_of(session)
         for statement in statements:
-            with suppress(Exception if is_quiet else ()):
+            with suppress(Exception if is_quiet else GeneratorExit):
                 await getattr(driver, method)(statement)
 
     return send

@@ -50,7 +50,11 @@ class NullablePath(asyncpg.AsyncpgJSONPathType):
         """Give the function that stores a value."""
         base: Any = super()
         store = base.bind_processor(dialect)
-        return lambda value: None if value is None else store(value)
+
+        def process(value: Any) -> Any:
+            return None if value is None else store(value)
+
+        return process
 
 
 def _zoned(value: Any) -> Any:

@@ -38,8 +38,12 @@ def _keep_transaction(session: Session, transaction: SessionTransaction, connect
     lock = _lock(connection)
     if connection.engine.pool is not session.get_bind().engine.pool:  # whose connections nobody opens again
         _give_up(connection)
-    for end in ("commit", "rollback"):
-        event.listen(connection, end, lambda _: lock.end())
+
+    def end(_: Connection) -> None:
+        lock.end()
+
+    for name in ("commit", "rollback"):
+        event.listen(connection, name, end)
     event.listen(connection, "begin", _give_up)  # SQLAlchemy's session takes another connection after each end
 
 

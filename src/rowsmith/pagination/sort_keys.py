@@ -97,7 +97,8 @@ def _unsortable(expression: ColumnElement[Any], dialect: Dialect) -> str | None:
 
 
 def _unsteady(expression: ColumnElement[Any]) -> str | None:
-    functions = (each for each in visitors.iterate(expression) if isinstance(each, FunctionElement))
+    elements: Iterator[Any] = visitors.iterate(expression)
+    functions: Iterator[Any] = (each for each in elements if _is_function(each))
     for function in functions:
         name = str(getattr(function, "name", "")).lower()
         if name in _CHANGING:
@@ -107,10 +108,14 @@ def _unsteady(expression: ColumnElement[Any]) -> str | None:
     return next(filter(None, map(_of_several, _outside_subqueries(expression))), None)
 
 
+def _is_function(element: Any) -> bool:
+    return isinstance(element, FunctionElement)
+
+
 def _of_several(element: Any) -> str | None:
     if isinstance(element, Over):
         return "a window function, which no condition can compare with a cursor: sort by a column"
-    if isinstance(element, FunctionElement) and str(getattr(element, "name", "")).lower() in _AGGREGATES:
+    if _is_function(element) and str(getattr(element, "name", "")).lower() in _AGGREGATES:
         return "an aggregate, which is of many rows: sort by a scalar subquery that has it"
     return None
 
