@@ -164,18 +164,22 @@ class Database:
         """
         return Writing(self._home, self.engine)
 
-    def begin_readonly_session(self) -> AbstractAsyncContextManager[AsyncSession]:
+    def begin_readonly_session(self, *, snapshot: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session in which the database itself refuses writes; inside another block, a savepoint that does.
 
         No statement leads out of it, on its connection or the driver's own either. Its ``commit()`` and
         ``rollback()`` end one transaction that reads and begin another, but for those of a savepoint.
 
+        Args:
+            snapshot: all statements see the same (``REPEATABLE READ``): for several that must agree.
+
         Raises:
+            TransactionError: a snapshot is asked for inside a block whose transaction is none.
             ReadOnlyViolation: a write was tried, or a statement that ends what keeps them out (``text("COMMIT")``),
                 or ORM changes were left unflushed at the end.
             ConcurrentUse: as :meth:`begin_session`.
         """
-        return ReadOnly(self._home, self._read_only)
+        return ReadOnly(self._home, self._snapshot if snapshot else self._read_only, is_snapshot=snapshot)
 
     def reading(self, *, snapshot: bool = False, is_open_to_all: bool = True, has_deadline: bool = True) -> Reading:
         """Open a session for the reads of one call, in one snapshot where several statements must agree.

@@ -238,16 +238,35 @@ class ReadOnly(Block[AsyncSession]):
 
     is_read_only = True
 
+    def __init__(self, home: Home, engine: AsyncEngine, *, is_snapshot: bool = False) -> None:
+        super().__init__(home, engine)
+        self._is_snapshot = is_snapshot
+
     async def _begin(self, home: OwnHome) -> None:
         self._taken = await home.begin(self._engine, read_only=True)
         self.session = self._taken[0]
 
     async def _join(self, around: OpenSession) -> None:
+        if self._is_snapshot:
+            await _require_snapshot(self.session)
         if not around.is_read_only:
             await self._enter_savepoint(_read_only_savepoint(self.session))
 
     async def _end(self) -> None:
         _refuse_pending(self.session)
+
+
+async def _require_snapshot(db_sess: AsyncSession) -> None:
+    """Refuse a transaction whose statements may each see something else; SQLite has none such.
+
+    Raises:
+        TransactionError: it is one.
+    """
+    if await (await db_sess.connection()).get_isolation_level() not in {"REPEATABLE READ", "SERIALIZABLE"}:
+        raise TransactionError(
+            "a transaction is a snapshot from its beginning: open begin_readonly_session(snapshot=True) outside of the "
+            "block around it"
+        )
 
 
 STREAM_ENDED = "the block that this stream was opened in has ended: read it to its end inside, or open it outside"
