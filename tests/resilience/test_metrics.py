@@ -17,7 +17,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rowsmith import DeadlockDetected, EntityNotFound
 from rowsmith.errors import ErrorFacts
-from rowsmith.resilience import MetricArgs, MetricPolicy, Resilience, RetryArgs, RetryPolicy, TracePolicy
+from rowsmith.resilience import (
+    DomainType,
+    LayerType,
+    MetricArgs,
+    MetricPolicy,
+    Resilience,
+    RetryArgs,
+    RetryPolicy,
+    TracePolicy,
+)
 
 ARGS = MetricArgs(domain="repository", layer="group_repository")
 
@@ -185,3 +194,17 @@ async def test_nothing_is_traced_where_nobody_listens(monkeypatch: pytest.Monkey
     await policies.call("find", lambda: asyncio.sleep(0))
     made = [span.name for span in exporter.get_finished_spans()]
     assert made == ["find group_repository"]
+
+
+@pytest.mark.parametrize("layer", [LayerType.REPOSITORY, LayerType.DB_SOURCE, LayerType.CACHE_SOURCE])
+async def test_layers_have_names_that_plain_strings_stand_in_for(layer: LayerType) -> None:
+    """A label each for the layers of one entity; what is counted under an enum is counted under its text."""
+    registry = CollectorRegistry()
+    for args in (MetricArgs(DomainType.VALKEY, layer.of("group")), MetricArgs("valkey", f"group_{layer.value}")):
+        await Resilience([MetricPolicy(args, registry=registry)]).call("get", done)
+    labels = {"domain": "valkey", "layer": f"group_{layer}", "operation": "get", "success": "true"}
+    assert registry.get_sample_value("rowsmith_layer_operation_count_total", labels) == 2
+    assert MetricArgs(DomainType.CLIENT, LayerType.CLIENT) == MetricArgs("client", "client")
+
+
+async def done() -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rowsmith.resilience.default import default_resilience
+from rowsmith.resilience.labels import DomainType, LayerType
 from rowsmith.resilience.metrics import MetricArgs, MetricPolicy
 from rowsmith.resilience.policy import Operation, Policy
 from rowsmith.resilience.resilience import Resilience, is_repeatable
@@ -12,6 +13,8 @@ from rowsmith.resilience.tracing import TracePolicy
 
 __all__ = [
     "BackoffStrategy",
+    "DomainType",
+    "LayerType",
     "MetricArgs",
     "MetricPolicy",
     "Operation",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from importlib.util import find_spec
 
+from rowsmith.resilience.labels import DomainType
 from rowsmith.resilience.metrics import MetricArgs, MetricPolicy
 from rowsmith.resilience.policy import Policy
 from rowsmith.resilience.resilience import Resilience
 from rowsmith.resilience.retry import RetryPolicy
 from rowsmith.resilience.tracing import TracePolicy
-
-DOMAIN = "repository"
 
 
 def default_resilience(kind: type[object]) -> Resilience:
@@ -20,7 +19,7 @@ def default_resilience(kind: type[object]) -> Resilience:
     Args:
         kind: whose calls; its name makes the label ``layer``: ``GroupRepository`` is ``group_repository``.
     """
-    args = MetricArgs(domain=DOMAIN, layer=layer_of(kind))
+    args = MetricArgs(domain=DomainType.REPOSITORY, layer=layer_of(kind))
     measures: list[Policy] = []
     if find_spec("prometheus_client"):
         measures.append(MetricPolicy(args))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from rowsmith.errors import MissingExtra, RepositoryError
+from rowsmith.resilience.labels import DomainType, LayerType
 from rowsmith.resilience.policy import Operation, Policy, Work
 
 if TYPE_CHECKING:
@@ -23,10 +24,15 @@ MOST_VALUES = 200
 
 @dataclass(frozen=True)
 class MetricArgs:
-    """Whose calls are measured: the labels ``domain`` (``"repository"``) and ``layer`` (``"group_repository"``)."""
+    """Whose calls are measured: the labels ``domain`` (``"repository"``) and ``layer`` (``"group_repository"``).
 
-    domain: str
-    layer: str
+    ::
+
+        MetricArgs(DomainType.REPOSITORY, LayerType.DB_SOURCE.of("group"))
+    """
+
+    domain: DomainType | str
+    layer: LayerType | str
 
 
 class MetricPolicy(Policy):
