@@ -203,6 +203,17 @@ def depth(session: nox.Session) -> None:
 
 
 @nox.session
+def dashboard(session: nox.Session) -> None:
+    """Have Prometheus answer the dashboard's queries, and draw docs/dashboard.png; root has it installed by apt-get."""
+    install(session, "tests", extras="testing")
+    session.install("--quiet", "matplotlib>=3.9")
+    if shutil.which("prometheus") is None and os.geteuid() == 0:
+        session.run("apt-get", "install", "-qq", "--no-install-recommends", "prometheus", external=True)
+    picture = {"ROWSMITH_PICTURE": "docs/dashboard.png"}
+    session.run("pytest", "-q", "-rs", "tests/examples/test_dashboard.py", env=picture)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """Look at the example application's OpenAPI page in a Chromium of this machine; the picture goes to build/."""
     install(session, "tests", extras="testing")

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from httpx import ASGITransport, AsyncClient
 
 import rowsmith
+from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.testing import tables
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +66,7 @@ async def test_the_python_of_the_readme_runs(readme, database, with_tables) -> N
     """Domain, use, searching, bulk: one block after the other in one module, each assertion in them holding."""
     domain, *uses, own_test = PYTHON
     await run(domain, readme)
-    async with tables(database, readme.GroupRow) as readme.db:
+    async with tables(database, readme.GroupRow, IdempotencyKeyRow) as readme.db:
         for code in uses:
             await run(code, readme)
         await answers_after_its_commit(readme)
@@ -120,6 +121,8 @@ def test_the_lines_of_the_examples_are_counted_right(domain) -> None:
     row = next(line for line in README.splitlines() if line.startswith(f"| `{domain}`"))
     figures = [int(cell) for cell in row.split("|")[3:-1]]
     assert figures == [types, repository, types + repository, search]
+    source = ROOT / "examples" / domain / "db_source.py"
+    assert not source.exists() or f"({lines_of_code(source.read_text())} lines more)" in row
 
 
 def test_every_error_is_in_the_table_and_every_one_in_it_is_there() -> None:

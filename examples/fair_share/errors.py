@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from rowsmith import CheckViolation, EntityAlreadyExists, EntityNotFound, ReferenceNotFound
+from rowsmith import CheckViolation, EntityAlreadyExists, EntityNotFound, ReferenceNotFound, RepositoryError
 
 
-class FairShareNotFound(EntityNotFound):
+class FairShareError(RepositoryError):
+    """Whatever is wrong with what was asked for, so that asking again would be no use."""
+
+
+class FairShareNotFound(FairShareError, EntityNotFound):
     """The user has no share in this group."""
 
 
-class FairShareTaken(EntityAlreadyExists):
+class FairShareTaken(FairShareError, EntityAlreadyExists):
     """The user has a share in this group already."""
 
     detail = "taken"
 
 
-class FairShareGroupNotFound(ReferenceNotFound):
+class FairShareGroupNotFound(FairShareError, ReferenceNotFound):
     """The group of the share is not there."""
 
     detail = "group_not_found"
 
 
-class WeightNotPositive(CheckViolation):
+class WeightNotPositive(FairShareError, CheckViolation):
     """A weight is greater than zero."""
 
     detail = "weight_not_positive"

@@ -96,7 +96,7 @@ class MetricPolicy(Policy):
 
     def retried(self, operation: Operation) -> None:
         """Count a try after the first."""
-        self._families.retries.labels(*self._of(operation).labels).inc()
+        self._of(operation).retries.inc()
 
     def _of(self, operation: Operation) -> _Measured:
         """Give what measures an operation; made once for each name."""
@@ -122,6 +122,7 @@ class _Measured:
         self._succeeded = families.ended.labels(*labels, "true")
         self._failed = families.ended.labels(*labels, "false")
         self._duration = families.duration.labels(*labels)
+        self.retries = families.retries.labels(*labels)  # there from the first call on: a rate counts from what was
 
     def begin(self) -> float:
         """Take note of a call that starts, and give the time."""
