@@ -68,6 +68,7 @@ FLOORS = [
     "parts",
     "partial",
     "reads",
+    "writes",
     "inserts updates",
     "deletes upserts",
 ]

@@ -53,8 +53,8 @@ class Database:
         deadline: seconds after which a call, or a block with a session of its own, is ended with
             ``DeadlineExceeded``, whatever the server or the network do; None for no such end. A stream has none, and
             what commits chunk by chunk has one for each chunk.
-        native: reads of one statement outside of a session go to asyncpg itself, in one round trip; False has
-            SQLAlchemy send them all.
+        native: calls of one statement outside of a session go to asyncpg itself, reads in one round trip, writes in
+            three; False has SQLAlchemy send them all.
 
     Attributes:
         native: that way, which counts what goes by it and what does not; None where there is none.
@@ -97,7 +97,7 @@ class Database:
         self.deadline = seconds
         info = {CODEC: CursorCodec(cursor_keys)}
         self._home = OwnHome(engine, info, seconds)
-        if native and type(self).reading is Database.reading:
+        if native and type(self).reading is Database.reading and type(self).writing is Database.writing:
             self.native = native_lane(engine.sync_engine, self._read_only.sync_engine, info, seconds)
 
     @classmethod
@@ -205,8 +205,8 @@ class Database:
         """
         return Unit(self._home, self.engine)
 
-    def native_lane(self) -> NativeLane | None:
-        """Give the way of a read that needs no session; None where it must go through SQLAlchemy.
+    def native_lane(self, *, writes: bool = False) -> NativeLane | None:
+        """Give the way of a call that needs no session; None where it must go through SQLAlchemy.
 
         Raises:
             TransactionError: the connections belong to another event loop.
@@ -214,7 +214,7 @@ class Database:
         lane = self.native
         if lane is None:
             return None
-        why = "session" if self._home.is_occupied() else lane.why_not()
+        why = "session" if self._home.is_occupied() else lane.why_not_write() if writes else lane.why_not()
         if why is None:
             return lane
         lane.refuse(why)

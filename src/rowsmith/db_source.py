@@ -229,8 +229,14 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _write(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        native, given = _native(verb), [*args]
+        lane = None if native is None or is_kept() else self.db.native_lane(writes=True)
+        if native is not None and lane is not None:
+            answer = await self._by_lane(native, lane, verb, given, kwargs)
+            if answer is not UNTOLD:
+                return cast("R", answer)
         with self._naming(operation_of(verb)):
-            again: Any = [repeatable(each) for each in args]
+            again: Any = [repeatable(each) for each in given]
             named: Any = {name: repeatable(each) for name, each in kwargs.items()}
             begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
             call: Any = partial(noting, self.entity, verb) if is_kept() else verb
@@ -239,41 +245,34 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        known: Any = verb  # some attributes are of verbs only
-        native: Native | None = getattr(known, "native", None)
-        # Of the verb itself, and of no function that stands around it and has taken over its attributes.
-        is_own = native is not None and known.__class__ is MethodType and known.__func__ is native.function
-        lane = self.db.native_lane() if is_own else None
-        given: Any = args
+        native, given = _native(verb), cast("Any", [*args])
+        lane = None if native is None else self.db.native_lane()
         if native is not None and lane is not None:
-            given = [*args]
-            try:
-                asked = native.ask(known.__self__, lane, given, kwargs)
-                answer: Any = UNTOLD if asked is None else await self._asked(lane, asked)
-                if answer is not UNTOLD:
-                    return cast("R", answer)
-            except BaseException as exc:
-                tell(exc, CommitOutcome.NOT_COMMITTED)
-                if isinstance(exc, RepositoryError):
-                    exc.locate(self.entity.domain, operation_of(verb))
-                raise
-            if asked is None:
-                lane.refuse("shape")
+            answer = await self._by_lane(native, lane, verb, given, kwargs)
+            if answer is not UNTOLD:
+                return cast("R", answer)
         with self._naming(operation_of(verb)):
             snapshot = _is_several(verb, given, kwargs)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=_is_foreign(verb))
             return await transact(begin, lambda db_sess: verb(db_sess, *given, **kwargs))
 
-    async def _asked(self, lane: NativeLane, asked: Asked[Any]) -> Any:
-        """Have a read sent by the lane; gives ``UNTOLD`` where SQLAlchemy's way has to say what came of it."""
-        sent = lane.fetch(asked.plan, asked.values, asked.origin)
+    async def _by_lane(self, native: Native, lane: NativeLane, verb: Any, given: list[Any], kwargs: Any) -> Any:
+        """Have a call sent without a session; gives ``UNTOLD`` where SQLAlchemy's way has to say what comes of it.
+
+        Scopes that were asked are put back among the arguments with what they said.
+        """
         try:
-            records = await (sent if lane.deadline is None else _in_time(lane.deadline, sent))
-        except RepositoryError as exc:
-            if asked.doubts(exc):
+            asked: Asked[Any] | None = native.ask(verb.__self__, lane, given, kwargs)
+            if asked is None:
+                lane.refuse("shape")
                 return UNTOLD
+            sent = asked.send(lane)
+            return await (sent if lane.deadline is None else _in_time(lane.deadline, sent))
+        except BaseException as exc:
+            tell(exc, CommitOutcome.NOT_COMMITTED)  # but for what was told where COMMIT was sent
+            if isinstance(exc, RepositoryError):
+                exc.locate(self.entity.domain, operation_of(verb))
             raise
-        return UNTOLD if records is None else asked.answer(records)
 
     async def _in_chunks(
         self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -349,13 +348,20 @@ def operation_of(verb: Any) -> str:
     return str(getattr(verb, "operation", None) or getattr(verb, "__name__", None) or type(verb).__name__)
 
 
+def _native(verb: Any) -> Native | None:
+    """Give the way of a verb that needs no session: of itself, and of no function around it that has its attributes."""
+    native: Native | None = getattr(verb, "native", None)
+    is_own = native is not None and verb.__class__ is MethodType and verb.__func__ is native.function
+    return native if is_own else None
+
+
 def _is_foreign(verb: Any) -> bool:
     """Say whether a verb is the application's own, which may send any statement."""
     return not str(getattr(verb, "__module__", "")).startswith("rowsmith.")
 
 
 async def _in_time(seconds: float, work: Awaitable[R]) -> R:
-    """Wait for a piece of work that commits nothing, until its deadline."""
+    """Wait for a piece of work until its deadline; where it does not say otherwise, nothing was committed."""
     async with Within(seconds):
         try:
             return await work

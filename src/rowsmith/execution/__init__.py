@@ -32,12 +32,15 @@ from rowsmith.execution.translate import (
     unreadable,
     violation,
 )
+from rowsmith.execution.writing import ID_OF_TRANSACTION, Made, write
 
 __all__ = [
     "DATABASE_ERRORS",
+    "ID_OF_TRANSACTION",
     "SESSION_ENDED",
     "BlockSession",
     "Broken",
+    "Made",
     "NativeLane",
     "Origin",
     "blame",
@@ -69,4 +72,5 @@ __all__ = [
     "unreadable",
     "violation",
     "watch_failures",
+    "write",
 ]

@@ -71,7 +71,7 @@ class BlockSession(AsyncSession):
         await flush(self)
         refuse_failed(self)
         transaction = await _identified(self)
-        answer = await _answer(super().commit(), drivers_of(self))
+        answer = await answered(super().commit(), drivers_of(self))
         try:
             outcome = await _outcome(self, transaction, answer)
         except asyncio.CancelledError as exc:  # while it was asked what became of it
@@ -107,7 +107,7 @@ class BlockSession(AsyncSession):
 
 
 @dataclass(frozen=True)
-class _Transaction:
+class Transaction:
     """What is known of a transaction before COMMIT: its id, and where that means something.
 
     ``id`` is None where it has none yet, which a server that spreads its tables over others says of any.
@@ -120,14 +120,14 @@ class _Transaction:
 
 
 @dataclass
-class _Answer:
+class Answer:
     """What came of sending COMMIT: nothing at all is success."""
 
     failure: Exception | None = None
     cancelled: asyncio.CancelledError | None = None
 
 
-async def _identified(session: AsyncSession) -> _Transaction | None:
+async def _identified(session: AsyncSession) -> Transaction | None:
     """Ask for the id of the session's transaction; None where there is nothing to ask, or nothing was sent.
 
     Raises:
@@ -155,7 +155,7 @@ async def _identified(session: AsyncSession) -> _Transaction | None:
         failure = DatabaseUnavailable() if driver.is_closed() else translate(exc)
     else:
         connection = connections[0]
-        return _Transaction(id, identity_of(connection), life_of(connection), AsyncEngine(connection.engine))
+        return Transaction(id, identity_of(connection), life_of(connection), AsyncEngine(connection.engine))
     raise failure
 
 
@@ -192,9 +192,9 @@ def tell_ended_by_hand(session: AsyncSession, failure: BaseException) -> None:
             tell(failure, CommitOutcome.UNKNOWN)
 
 
-async def _answer(commit: Any, drivers: Sequence[Any]) -> _Answer:
+async def answered(commit: Any, drivers: Sequence[Any]) -> Answer:
     """Send COMMIT and wait for its answer, for some time also where the task is cancelled, however often."""
-    sent, answer, until = asyncio.ensure_future(commit), _Answer(), None
+    sent, answer, until = asyncio.ensure_future(commit), Answer(), None
     loop = asyncio.get_running_loop()
     while not sent.done() and (until is None or loop.time() < until):
         try:
@@ -217,7 +217,7 @@ async def _answer(commit: Any, drivers: Sequence[Any]) -> _Answer:
     return answer
 
 
-async def _outcome(session: AsyncSession, transaction: _Transaction | None, answer: _Answer) -> CommitOutcome:
+async def _outcome(session: AsyncSession, transaction: Transaction | None, answer: Answer) -> CommitOutcome:
     if answer.failure is None:
         return CommitOutcome.COMMITTED
     if not (isinstance(answer.failure, DATABASE_ERRORS) and is_disconnect(answer.failure)):
@@ -228,14 +228,13 @@ async def _outcome(session: AsyncSession, transaction: _Transaction | None, answ
         return CommitOutcome.UNKNOWN
     if transaction.id is None:
         return CommitOutcome.NOT_COMMITTED if has_only_read(session) else CommitOutcome.UNKNOWN
-    left = remaining()
-    return await _resolved(transaction, RESOLVING if left is None else min(left, RESOLVING))
+    return await resolved(transaction)
 
 
-async def _resolved(transaction: _Transaction, seconds: float) -> CommitOutcome:
+async def resolved(transaction: Transaction) -> CommitOutcome:
     """Ask on other connections what became of a transaction, until it is known or the time is over."""
-    loop, delay = asyncio.get_running_loop(), 0.02
-    until = loop.time() + seconds
+    loop, delay, left = asyncio.get_running_loop(), 0.02, remaining()
+    until = loop.time() + (RESOLVING if left is None else min(left, RESOLVING))
     while loop.time() < until:
         try:
             async with asyncio.timeout_at(until):
@@ -252,7 +251,7 @@ async def _resolved(transaction: _Transaction, seconds: float) -> CommitOutcome:
 _STATUS: Final = {"committed": CommitOutcome.COMMITTED, "aborted": CommitOutcome.NOT_COMMITTED}
 
 
-async def _ask(transaction: _Transaction) -> CommitOutcome | None:
+async def _ask(transaction: Transaction) -> CommitOutcome | None:
     """Give what a server says of a transaction; None while it is in progress."""
     async with transaction.engine.connect() as connection:
         if identity_of(_sync(connection)) != transaction.server:
@@ -295,7 +294,7 @@ def _sync(connection: AsyncConnection) -> Connection:
     return connection.sync_connection
 
 
-def _raise_told(session: AsyncSession, answer: _Answer, outcome: CommitOutcome) -> None:
+def _raise_told(session: AsyncSession, answer: Answer, outcome: CommitOutcome) -> None:
     if answer.cancelled is not None:
         tell(answer.cancelled, outcome)
         raise answer.cancelled

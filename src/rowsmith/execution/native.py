@@ -16,7 +16,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from asyncpg import InvalidCachedStatementError, OutdatedSchemaCacheError
 from sqlalchemy import Connection, Engine, Table
@@ -28,7 +28,7 @@ from sqlalchemy.util import greenlet_spawn
 from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import WakingPool
-from rowsmith.execution.transactions import is_watched_by_others
+from rowsmith.execution.transactions import is_heard_by_others, is_watched_by_others
 from rowsmith.execution.translate import DATABASE_ERRORS, translate, unreadable
 
 AROUND_STATEMENTS: Final = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
@@ -42,6 +42,11 @@ _OF_SESSIONS: Final = (
     *("do_orm_execute", "after_begin", "after_rollback", "after_soft_rollback"),
     *("after_transaction_create", "after_transaction_end"),
 )
+_OF_SESSIONS_THAT_WRITE: Final = (
+    *("before_commit", "after_commit", "before_flush", "after_flush", "after_flush_postexec"),
+    *("after_bulk_update", "after_bulk_delete"),
+)
+_events_of_writing_sessions = attrgetter(*_OF_SESSIONS_THAT_WRITE)
 _events_of_engines = attrgetter(*AROUND_STATEMENTS, *_AROUND_TRANSACTIONS)
 _events_of_dialects = attrgetter(*INSTEAD_OF_THE_DRIVER)
 _events_of_sessions = attrgetter(*_OF_SESSIONS)
@@ -54,7 +59,7 @@ class Planned(Protocol):
     """A statement worked out once, see :class:`rowsmith.operations.plans.Plan`."""
 
     sql: str
-    table: Table
+    table: Table | None
     is_ready: bool
     has_processors: bool
 
@@ -77,7 +82,7 @@ class NativeLane:
         deadline: how many seconds a read may last.
 
     Attributes:
-        taken: how many reads went this way.
+        taken: how many calls went this way.
         refused: how many did not, by what stood against it.
     """
 
@@ -112,8 +117,20 @@ class NativeLane:
             return "handle_error"
         return "echo" if self.engine.logger.isEnabledFor(logging.INFO) else None
 
+    def why_not_write(self) -> str | None:
+        """Say what :meth:`why_not` says, of a write."""
+        why = self.why_not()
+        if why is not None:
+            return why
+        if cast("Any", self.dialect)._on_connect_isolation_level is not None:
+            return "isolation_level"
+        for listeners in _events_of_writing_sessions(self._sessions):
+            if listeners.parent_listeners or (listeners.__class__ is not _EmptyListener and listeners):
+                return str(listeners.name)
+        return "commit" if is_heard_by_others(self.engine.dispatch.commit) else None
+
     def refuse(self, why: str) -> None:
-        """Count a read that goes SQLAlchemy's way."""
+        """Count a call that goes SQLAlchemy's way."""
         self.refused[why] += 1
 
     async def fetch(
@@ -129,18 +146,18 @@ class NativeLane:
         Raises:
             RepositoryError: what the database or driver said, translated; no cause attached.
         """
-        pooled = await greenlet_spawn(_connected, self.engine, origin)
+        pooled = await greenlet_spawn(connected, self.engine, origin)
         failure, why, records = None, None, ()
         try:
             if not (plan.is_ready and _SUITS in pooled._connection_record.info):
-                why = await self._unsuited(plan, pooled)
+                why = await self.unsuited(plan, pooled)
             records = await pooled.dbapi_connection._connection.fetch(plan.sql, *values) if why is None else ()
         except Exception as exc:  # noqa: BLE001 - a codec may raise anything
-            failure, why = await _ended(pooled, exc, origin)
+            failure, why = await ended(pooled, exc, origin)
         except BaseException:
             await greenlet_spawn(pooled.invalidate)  # nobody knows what is still on the wire
             raise
-        if _returns_at_once(pooled):
+        if returns_at_once(pooled):
             pooled.close()
         elif pooled.dbapi_connection is not None:
             await greenlet_spawn(pooled.close)
@@ -150,9 +167,13 @@ class NativeLane:
             self.refuse(why)
             return None
         self.taken += 1
-        return _read(plan, records, origin) if plan.has_processors else records
+        return as_read(plan, records, origin) if plan.has_processors else records
 
-    async def _unsuited(self, plan: Planned, pooled: Any) -> str | None:
+    def is_new(self, plan: Planned, pooled: Any) -> bool:
+        """Say whether a plan, or a connection, was not looked at yet."""
+        return not (plan.is_ready and _SUITS in pooled._connection_record.info)
+
+    async def unsuited(self, plan: Planned, pooled: Any) -> str | None:
         """Look at a connection, a table and a plan, once each; says what stands against them."""
         adapter, driver = pooled.dbapi_connection, pooled.dbapi_connection.driver_connection
         if not _suits(adapter, driver):
@@ -160,7 +181,7 @@ class NativeLane:
         pooled._connection_record.info[_SUITS] = True
         if plan.is_ready:
             return None
-        if not await self._calls_nothing(plan.table, driver):
+        if plan.table is not None and not await self._calls_nothing(plan.table, driver):
             return "table"
         statement = await driver.prepare(plan.sql)
         oids = [attribute.type.oid for attribute in statement.get_attributes()]
@@ -204,7 +225,7 @@ def _suits(adapter: Any, driver: Any) -> bool:
     )
 
 
-def _connected(engine: Engine, origin: Callable[[], Origin]) -> Any:
+def connected(engine: Engine, origin: Callable[[], Origin]) -> Any:
     """Take a connection as a session does: it may have to be made, or waited for."""
     try:
         return engine.pool.connect()
@@ -228,7 +249,7 @@ def _unreachable(engine: Engine, failure: Exception, origin: Origin) -> Exceptio
     return translate(failure, origin) if isinstance(failure, DATABASE_ERRORS) else failure
 
 
-def _returns_at_once(pooled: Any) -> bool:
+def returns_at_once(pooled: Any) -> bool:
     """Say whether giving a connection back awaits nothing: it is kept in its pool, and nobody else has to know."""
     pool: Any = pooled._pool
     is_kept = pool.__class__ is WakingPool and pool._overflow <= 0
@@ -239,7 +260,7 @@ def _returns_at_once(pooled: Any) -> bool:
     return not others and checkin.__class__ is _EmptyListener
 
 
-async def _ended(
+async def ended(
     pooled: Any, failure: Exception, origin: Callable[[], Origin]
 ) -> tuple[Exception, None] | tuple[None, str]:
     """Give the error that the caller meets; or say why SQLAlchemy is asked, where the server has done nothing yet.
@@ -262,7 +283,12 @@ async def _ended(
     return error, None
 
 
-def _read(plan: Planned, records: Sequence[Any], origin: Callable[[], Origin]) -> Sequence[Sequence[Any]]:
+def as_read(plan: Planned, records: Sequence[Any], origin: Callable[[], Origin]) -> Sequence[Sequence[Any]]:
+    """Make of the driver's records what SQLAlchemy makes of them.
+
+    Raises:
+        InvalidValue: one is none of its column's type.
+    """
     try:
         return plan.read(records)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value

@@ -35,7 +35,8 @@ POLITE: Final = 2.0
 """For how many seconds a connection is closed politely, so that the server ends what it was doing for it."""
 
 _BASELINE: Final = "rowsmith_baseline"
-_SERVER: Final = "rowsmith_server"
+SERVER: Final = "rowsmith_server"
+"""Where the record of a connection says what :func:`identity_of` and :func:`life_of` give."""
 _HAS_WORD: Final = "rowsmith_has_word"
 
 
@@ -63,7 +64,7 @@ def identity_of(connection: Connection) -> str | None:
 
     A server that was promoted may give a transaction's id a second time.
     """
-    known: str | None = connection.info.get(_SERVER, _NOBODY)[0]
+    known: str | None = connection.info.get(SERVER, _NOBODY)[0]
     return known
 
 
@@ -72,7 +73,7 @@ def life_of(connection: Connection) -> str | None:
 
     One that crashed gives ids again that it had given to transactions of which nothing was on its disk.
     """
-    known: str | None = connection.info.get(_SERVER, _NOBODY)[1]
+    known: str | None = connection.info.get(SERVER, _NOBODY)[1]
     return known
 
 
@@ -118,7 +119,7 @@ def _words_of(driver: Any) -> Callable[[int], Any]:
 
 async def _meet(driver: Any, record: ConnectionPoolEntry) -> None:
     """Note of a new connection what server it is to, and what the application has set up on it."""
-    record.info[_SERVER] = await _identity(driver)
+    record.info[SERVER] = await _identity(driver)
     if any(_own_listeners(record)):
         record.info[_BASELINE] = await driver.fetch(_CURRENT)
 

@@ -120,6 +120,11 @@ def refuse_commit(db_sess: AsyncSession) -> None:
             event.listen(connection.engine, "commit", _refuse)
 
 
+def is_heard_by_others(listeners: Any) -> bool:
+    """Say whether an application listens to an event of engines, beside what refuses to commit here."""
+    return bool(listeners.parent_listeners) or any(listener is not _refuse for listener in listeners)
+
+
 def _refuse(connection: Connection) -> None:
     if connection.get_transaction() in _refused:
         connection.dialect.do_rollback(connection.connection)  # SQLAlchemy takes the transaction for ended from here on

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeAlias, cast
+from typing import Any, Final, Generic, TypeAlias
 
 from sqlalchemy import Column, ColumnElement, Select, Table
 from sqlalchemy.engine import Dialect
@@ -38,7 +38,7 @@ from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
 from rowsmith.errors import RepositoryError
-from rowsmith.execution import Origin
+from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin
 from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import Record
@@ -62,11 +62,11 @@ _COMPARISONS: Final = frozenset(
 
 
 class Plan:
-    """A SELECT of columns of one table, compiled.
+    """A statement on one table, compiled.
 
     Attributes:
         sql: the statement, as the driver takes it.
-        table: what it reads.
+        table: what it reads; None where it writes.
         is_ready: the types of what the server gives are known.
         has_processors: SQLAlchemy's types make something else of some of it.
     """
@@ -75,7 +75,7 @@ class Plan:
     """By place, what says of a value that its column could not be compared with it."""
 
     def __init__(
-        self, sql: str, table: Table, binds: Sequence[Bind], results: Sequence[TypeEngine[Any]], dialect: Dialect
+        self, sql: str, table: Table | None, binds: Sequence[Bind], results: Sequence[TypeEngine[Any]], dialect: Dialect
     ) -> None:
         self.sql, self.table, self.is_ready = sql, table, False
         self._binds, self._results, self._dialect = binds, results, dialect
@@ -99,6 +99,7 @@ class Plan:
 
     def ready(self, oids: Sequence[int]) -> bool:
         """Be told the types that the server gives; says whether they are as many as the statement asks for."""
+        oids = oids if self.table is not None else oids[:-1]  # the last one is the id of the transaction
         if len(oids) != len(self._results):
             return False
         processors = [
@@ -125,7 +126,7 @@ UNTOLD: Final[Any] = object()
 
 
 class Asked(Generic[TAnswer]):
-    """A read that is asked for: its plan and the values of its parameters are what is sent."""
+    """A call that is asked for: its plan and the values of its parameters are what is sent."""
 
     __slots__ = ("entity", "operation", "plan", "values")
 
@@ -135,6 +136,20 @@ class Asked(Generic[TAnswer]):
     def origin(self) -> Origin:
         """Say whose call it is."""
         return self.entity.origin(self.operation)
+
+    async def send(self, lane: NativeLane) -> Any:
+        """Have it sent; gives the answer, or :data:`UNTOLD` where SQLAlchemy's way has to say what comes of it.
+
+        Raises:
+            RepositoryError: what the database said, or what the answer means.
+        """
+        try:
+            records = await lane.fetch(self.plan, self.values, self.origin)
+        except RepositoryError as exc:
+            if self.doubts(exc):
+                return UNTOLD
+            raise
+        return UNTOLD if records is None else self.answer(records)
 
     def answer(self, records: Sequence[Record]) -> TAnswer:
         """Say what the records mean; :data:`UNTOLD` where that is not for a plan to say.
@@ -187,6 +202,23 @@ class Operand:
             kind: Any = type(value)
             self._kinds.add(kind)
         return True
+
+
+class Keys:
+    """The key of a row as it is given to a verb."""
+
+    def __init__(self, info: RowInfo[Any]) -> None:
+        self._parts = [Operand(info.attribute(name), info.columns[name], info.check(name)) for name in info.primary_key]
+        self._sole = self._parts[0] if len(self._parts) == 1 else None
+
+    def of(self, given: Any) -> tuple[Any, ...] | None:
+        """Give the key's parts, if it is one."""
+        if self._sole is not None:
+            return (given,) if self._sole.takes(given) else None
+        parts: tuple[Any, ...] = tuple(given) if isinstance(given, tuple) else ()
+        if len(parts) != len(self._parts):
+            return None
+        return parts if all(operand.takes(part) for operand, part in zip(self._parts, parts, strict=True)) else None
 
 
 class Plans(Generic[TPlan]):
@@ -304,10 +336,28 @@ def compile_plan(
     """
     if not (has_plain_rows(info) and all(_is_pure(part, info.table) for part in visitors.iterate(statement))):
         return None
+    return _compiled(statement, info.table, places, dialect)
+
+
+def compile_write(
+    statement: Any, info: RowInfo[Any], places: Sequence[BindParameter[Any]], dialect: Dialect
+) -> Plan | None:
+    """Compile an INSERT, UPDATE or DELETE as :func:`compile_plan` does, with the id of its transaction at the end.
+
+    None where something has to be asked or made for each call before it is sent.
+    """
+    return _compiled(statement, None, places, dialect) if has_plain_rows(info) else None
+
+
+def _compiled(
+    statement: Any, table: Table | None, places: Sequence[BindParameter[Any]], dialect: Dialect
+) -> Plan | None:
     cache: Any = {}
-    found = cast("Any", statement)._compile_w_cache(dialect, compiled_cache=cache, column_keys=[])
+    found = statement._compile_w_cache(dialect, compiled_cache=cache, column_keys=[])
     compiled, extracted = found[0], found[1]
     if extracted is None or compiled.literal_execute_params or compiled.post_compile_params:
+        return None
+    if table is None and (compiled.insert_prefetch or compiled.update_prefetch):
         return None
     marked = [_marked(bind, _place(bind, places)) for bind in extracted]
     given = compiled.construct_params(extracted_parameters=marked, escape_names=False)
@@ -316,7 +366,8 @@ def compile_plan(
     is_whole = {bind.place for bind in binds}.issuperset(range(len(places)))
     if not is_whole or any(_is_wrapped(kind, dialect) for kind in (*results, *(bind.type for bind in extracted))):
         return None
-    return Plan(compiled.string, info.table, binds, results, dialect)
+    sql = compiled.string if table is not None else compiled.string + ID_OF_TRANSACTION
+    return Plan(sql, table, binds, results, dialect)
 
 
 def checks_of(binds: Binds) -> list[tuple[int, Check]]:

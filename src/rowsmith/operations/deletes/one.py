@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import ColumnElement, delete
 from sqlalchemy.sql.dml import ReturningDelete
 
 from rowsmith.conditions import limited
 from rowsmith.errors import RefusedByTrigger
+from rowsmith.execution import NativeLane
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.in_step import forget
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.updates.one import is_there
+from rowsmith.operations.writes import AskedWrite, Writes
 from rowsmith.scope import Limits, SearchScope
 
 
@@ -24,7 +28,17 @@ class Purger(Operation[TRow, TData]):
     first statement, under its scope, read, and removed from each.
     """
 
-    @verb("purge", touches="id")
+    @cached_property
+    def _writes(self) -> Writes[TRow, TData]:
+        def statement(_: Any, key: Sequence[ColumnElement[bool]], limits: Limits) -> Any:
+            return self._delete([*key, *limits.conditions])
+
+        return Writes(self.entity, "purge", statement)
+
+    def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
+        return self._writes.change(lane, args[0], kwargs, lambda _: {}, deletes=True) if len(args) == 1 else None
+
+    @verb("purge", touches="id", native=_ask)
     async def purge(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Remove the row and give what it was.
 
@@ -61,8 +75,10 @@ class Purger(Operation[TRow, TData]):
         """
         info = self.entity.info
         info.one_statement("Purger.statement", "purge(id)")
-        conditions = [*info.key_condition(info.key(pk)), *limits.conditions]
-        return limited(delete(info.row), *conditions).returning(*self.entity.returning)
+        return self._delete([*info.key_condition(info.key(pk)), *limits.conditions])
+
+    def _delete(self, conditions: Sequence[ColumnElement[bool]]) -> ReturningDelete[*tuple[Any, ...]]:
+        return limited(delete(self.entity.info.row), *conditions).returning(*self.entity.returning)
 
     async def _nested(self, call: Call[TRow, TData], pk: Any) -> list[TData] | None:
         """Read data that RETURNING cannot give, of the row locked and still there; None where it can."""

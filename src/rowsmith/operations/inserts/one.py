@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import insert
@@ -10,6 +11,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from typing_extensions import TypeVar
 
 from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch
+from rowsmith.execution import NativeLane
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import checked_values
@@ -24,6 +26,7 @@ from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.once import Written, once
 from rowsmith.operations.present import present_written
 from rowsmith.operations.results import Upserted
+from rowsmith.operations.writes import AskedWrite, Values, Writes
 from rowsmith.scope import Limits, SearchScope
 
 TMade = TypeVar("TMade")
@@ -37,7 +40,21 @@ class Creator(Operation[TRow, TData]):
     ``next_value`` the row is numbered within its parent.
     """
 
-    @verb("create", touches="new")
+    @cached_property
+    def _writes(self) -> Writes[TRow, TData]:
+        def statement(values: Values, _: Any, limits: Limits) -> Any:
+            return _insert(self.entity, values).returning(*map(self.entity.info.attribute, limits.stamps))
+
+        return Writes(self.entity, "create", statement)
+
+    def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
+        is_alone = self.entity.next_value is None and len(args) == 1
+        if not is_alone or getattr(type(args[0]), "__rowsmith_children__", True):
+            return None
+        spec, info = args[0], self.entity.info
+        return self._writes.create(lane, kwargs, lambda limits: new_values(spec, limits, info))
+
+    @verb("create", touches="new", native=_ask)
     async def create(
         self,
         call: Call[TRow, TData],

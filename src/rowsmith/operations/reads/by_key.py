@@ -17,7 +17,7 @@ from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.keys import columns_condition
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import UNTOLD, Asked, Binds, Operand, Plan, Plans, Shape, compile_plan
+from rowsmith.operations.plans import UNTOLD, Asked, Binds, Keys, Plan, Plans, Shape, compile_plan
 from rowsmith.scope import Limits, Settled, is_unchecked, resolve_scope
 
 TRow = TypeVar("TRow")
@@ -88,9 +88,7 @@ class ByKey(Keyed[TRow, TData]):
 
     def __init__(self, entity: Entity[TRow, TData], select: Selecting) -> None:
         super().__init__(entity)
-        info, self._select = entity.info, select
-        self._key = [Operand(info.attribute(name), info.columns[name], info.check(name)) for name in info.primary_key]
-        self._sole = self._key[0] if len(self._key) == 1 else None
+        self._select, self._keys = select, Keys(entity.info)
 
     def ask(self, operation: str, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
         """Say what a call has to send; None where it is not plainly a read of columns by a key that can be one.
@@ -100,7 +98,7 @@ class ByKey(Keyed[TRow, TData]):
             lane: where it is sent.
             args, kwargs: the verb's arguments.
         """
-        key = self._key_of(args) if self.is_flat else None
+        key = self._keys.of(args[0]) if self.is_flat and args and not args[1:] else None
         if key is None:
             return None
         binds: Binds = []
@@ -111,19 +109,7 @@ class ByKey(Keyed[TRow, TData]):
         values = None if plan is None else plan.values((*key, *[bind.value for bind in binds]) if binds else key)
         if plan is None or values is None:
             return None
-        return AskedRow(self.entity, operation, plan, values, (key,) if self._sole is None else key)
-
-    def _key_of(self, args: list[Any]) -> tuple[Any, ...] | None:
-        """Give the key's parts, if it is one."""
-        if not args or args[1:]:
-            return None
-        given = args[0]
-        if self._sole is not None:
-            return (given,) if self._sole.takes(given) else None
-        parts: tuple[Any, ...] = tuple(given) if isinstance(given, tuple) else ()
-        if len(parts) != len(self._key):
-            return None
-        return parts if all(operand.takes(part) for operand, part in zip(self._key, parts, strict=True)) else None
+        return AskedRow(self.entity, operation, plan, values, args)
 
     def _plan(self, key: tuple[Any, ...], binds: Binds, kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
         info = self.entity.info

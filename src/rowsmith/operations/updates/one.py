@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, NoReturn, cast
+from functools import cached_property
+from typing import Any, Final, Generic, NoReturn, cast
 
 from sqlalchemy import ColumnElement, Executable, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch, StaleVersion
-from rowsmith.execution import Origin
+from rowsmith.execution import NativeLane, Origin
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.operations.arrays.binding import naming, unbindable_value
@@ -25,6 +27,7 @@ from rowsmith.operations.present import present, present_keys, present_written
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.version import next_version
+from rowsmith.operations.writes import AskedWrite, Values, Writes
 from rowsmith.scope import Limits, SearchScope
 
 T = TypeVar("T")
@@ -37,7 +40,17 @@ class Updater(Operation[TRow, TData]):
     each table, and read again.
     """
 
-    @verb("update", touches="id")
+    @cached_property
+    def _writes(self) -> Writes[TRow, TData]:
+        return changes(self.entity, "update", self.entity.live())
+
+    def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
+        if len(args) != _ID_AND_PATCH:
+            return None
+        (pk, patch), info = args, self.entity.info
+        return self._writes.change(lane, pk, kwargs, lambda limits: new_values(patch, limits, info))
+
+    @verb("update", touches="id", native=_ask)
     async def update(
         self,
         call: Call[TRow, TData],
@@ -96,6 +109,26 @@ class Updater(Operation[TRow, TData]):
         return live_target(self.entity, pk, limits, expected_version).statement(values)
 
 
+_ID_AND_PATCH: Final = 2
+
+
+def changes(
+    entity: Entity[TRow, TData], operation: str, live: Sequence[ColumnElement[bool]], constants: Values | None = None
+) -> Writes[TRow, TData]:
+    """Give the plans of a verb that changes one row, of which further conditions hold; see :class:`Writes`."""
+
+    def statement(values: Values, key: Sequence[ColumnElement[bool]], limits: Limits) -> Any:
+        target: Target[Any] = Target(entity, (), [*limits.conditions, *live], compared=key)
+        guard = limits.guard(values, entity.info)
+        changing: Any = target.statement(values)
+        return changing if guard is None else changing.returning(guard)
+
+    writes = Writes(entity, operation, statement, constants)
+    # A version that is made for each change is none that a plan could say.
+    writes.is_plain &= all(isinstance(value, ClauseElement) for value in next_version(entity.info).values())
+    return writes
+
+
 def new_values(patch: Patch[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
     """Give what a patch sets, once it is known to fit its columns and to say what the scope says."""
     values = checked_values(patch, info, Patch)
@@ -112,9 +145,10 @@ class Target(Generic[T]):
         key: tuple[Any, ...],
         conditions: Sequence[ColumnElement[bool]],
         expected_version: Any = None,
+        compared: Sequence[ColumnElement[bool]] | None = None,
     ) -> None:
         self.entity, self.key, self.expected_version = entity, key, expected_version
-        self.conditions = [*entity.info.key_condition(key), *conditions]
+        self.conditions = [*(entity.info.key_condition(key) if compared is None else compared), *conditions]
         if expected_version is None:
             return
         if entity.info.version is None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from rowsmith.errors import MappingError
+from rowsmith.execution import NativeLane
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.soft_delete import SoftDelete
-from rowsmith.operations.updates.one import Target, live_target
+from rowsmith.operations.updates.one import Target, changes, live_target
 from rowsmith.operations.updates.statement import Changes
 from rowsmith.operations.updates.where import write_where
 from rowsmith.operations.updates.writer import BatchWriter
+from rowsmith.operations.writes import AskedWrite, Writes
 from rowsmith.scope import SearchScope
 
 
@@ -26,7 +29,25 @@ class SoftDeleter(Operation[TRow, TData]):
         MappingError: on use, where no ``soft_delete`` is declared.
     """
 
-    @verb("delete", touches="id")
+    @cached_property
+    def _deleting(self) -> Writes[TRow, TData]:
+        marking = declared_soft_delete(self.entity).marking()
+        return changes(self.entity, "delete", self.entity.live(), marking)
+
+    @cached_property
+    def _restoring(self) -> Writes[TRow, TData]:
+        soft_delete = declared_soft_delete(self.entity)
+        return changes(self.entity, "restore", [soft_delete.is_deleted()], soft_delete.unmarking())
+
+    def _delete(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
+        is_one = self.entity.soft_delete is not None and len(args) == 1
+        return self._deleting.change(lane, args[0], kwargs, lambda _: {}) if is_one else None
+
+    def _restore(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
+        is_one = self.entity.soft_delete is not None and len(args) == 1
+        return self._restoring.change(lane, args[0], kwargs, lambda _: {}) if is_one else None
+
+    @verb("delete", touches="id", native=_delete)
     async def delete(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Mark a live row as deleted and give it.
 
@@ -37,7 +58,7 @@ class SoftDeleter(Operation[TRow, TData]):
         soft_delete = declared_soft_delete(self.entity)
         return await live_target(self.entity, pk, call.limits).write(call, soft_delete.marking())
 
-    @verb("restore", touches="id")
+    @verb("restore", touches="id", native=_restore)
     async def restore(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Make a deleted row live again and give it.
 

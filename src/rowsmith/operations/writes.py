@@ -1,0 +1,203 @@
+"""Writes of one row on plans: what is sent for a call, and what the answer means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic
+
+from sqlalchemy import BindParameter, ColumnElement, bindparam
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.elements import ClauseElement
+from typing_extensions import TypeVar, override
+
+from rowsmith.conditions import given_conditions
+from rowsmith.errors import RepositoryError
+from rowsmith.execution import Made, NativeLane, Origin, write
+from rowsmith.mapping.layout import Record
+from rowsmith.operations.entity import Entity
+from rowsmith.operations.plans import UNTOLD, Asked, Binds, Keys, Plan, Plans, Shape, compile_write, has_plain_rows
+from rowsmith.scope import Limits, Settled, is_unchecked, resolve_scope
+
+TRow = TypeVar("TRow")
+TData = TypeVar("TData", default=TRow)
+
+Values = Mapping[str, Any]
+"""What is written, by attribute name."""
+
+Statement = Callable[[Values, Sequence[ColumnElement[bool]], Limits], Any]
+"""Makes what is sent, of parameters for the values, the conditions of the key and the scope."""
+
+
+class AskedWrite(Asked[Any]):
+    """A write that is asked for: ``expected`` is what has to stand after the data for it to be kept."""
+
+    __slots__ = ("_deletes", "_expected", "_writes")
+
+    def __init__(
+        self,
+        entity: Entity[Any, Any],
+        operation: str,
+        plan: Plan,
+        values: Sequence[Any],
+        expected: tuple[Any, ...],
+        writes: Values | None,
+        *,
+        deletes: bool = False,
+    ) -> None:
+        super().__init__(entity, operation, plan, values)
+        self._expected, self._writes, self._deletes = expected, writes, deletes
+
+    @override
+    def origin(self) -> Origin:
+        return self.entity.origin(self.operation, deletes=self._deletes, writes=self._writes)
+
+    @override
+    async def send(self, lane: NativeLane) -> Any:
+        made = await write(lane, self.plan, self.values, self.origin, self.made)
+        return UNTOLD if made is None else made[0]
+
+    def made(self, records: Sequence[Record]) -> Made | None:
+        """Make the data of the row written; None where another number was written than one, or not what was asked."""
+        if len(records) != 1:
+            return None
+        width = len(self.entity.shape.layout.names)
+        if tuple(records[0][width:]) != self._expected:
+            return None
+        return (self.entity.shape.layout.make([records[0][:width]], ())[0],)
+
+
+class Writes(Generic[TRow, TData]):
+    """The plans of the writes of one row: of each shape that a scope has, by the names of what is written.
+
+    Args:
+        entity: whose rows are written.
+        operation: the verb's name.
+        statement: makes the statement that SQLAlchemy is given for the same call, with what is to be expected of it
+            after the data.
+        constants: what is written the same each time, SQL among it.
+    """
+
+    def __init__(
+        self, entity: Entity[TRow, TData], operation: str, statement: Statement, constants: Values | None = None
+    ) -> None:
+        info, layout = entity.info, entity.shape.layout
+        self._entity, self._operation, self._statement = entity, operation, statement
+        self._constants = constants or {}
+        self._plans = Plans[Plan](info)
+        self._keys = Keys(info)
+        self.is_plain = (
+            bool(layout.names)
+            and not entity.shape.is_row
+            and layout.returnable
+            and len(info.all_parts) == 1
+            and has_plain_rows(info)
+        )
+
+    def scoped(self, kwargs: dict[str, Any], shape: Shape, binds: Binds) -> Limits | None:
+        """Add the scope to a shape, and give what it fixes; None where it is more than equalities of columns.
+
+        It is put back among the arguments with what it said.
+        """
+        scope = kwargs.get("scope")
+        if not _UNDERSTOOD.issuperset(kwargs) or any(kwargs.get(name) is not None for name in _UNUSUAL):
+            return None
+        if scope is None:
+            return None if self._entity.scope_required else Limits()
+        if not is_unchecked(type(scope)):
+            return None
+        given = given_conditions(scope)
+        kwargs["scope"] = Settled(scope, given)  # as it may say otherwise the next time
+        compared: Shape = []
+        if not given or not self._plans.compared(given, compared, binds):
+            return None
+        shape += compared
+        names: Any = compared[::2]
+        return Limits(stamps={name: bind.value for name, bind in zip(names, binds, strict=True)})
+
+    def create(
+        self, lane: NativeLane, kwargs: dict[str, Any], values_of: Callable[[Limits], Values]
+    ) -> AskedWrite | None:
+        """Say what a new row takes; None where it is not plainly one statement."""
+        shape: Shape = []
+        binds: Binds = []
+        limits = self.scoped(kwargs, shape, binds) if self.is_plain else None
+        values = None if limits is None else _plain(values_of, limits)
+        if limits is None or values is None:
+            return None
+        shape += (*values, *[value is None for value in values.values()])
+        dialect, stamps = lane.dialect, limits.stamps
+        plan = self._plans.find(tuple(shape), dialect, lambda: self._plan_new(values, kwargs, stamps, dialect))
+        sent = None if plan is None else plan.values([*values.values()])
+        if plan is None or sent is None:
+            return None
+        return AskedWrite(self._entity, self._operation, plan, sent, tuple(stamps.values()), None)
+
+    def change(
+        self,
+        lane: NativeLane,
+        pk: Any,
+        kwargs: dict[str, Any],
+        values_of: Callable[[Limits], Values],
+        *,
+        deletes: bool = False,
+    ) -> AskedWrite | None:
+        """Say what is written to a row that is there, or that it is removed; None as for :meth:`create`."""
+        shape: Shape = []
+        binds: Binds = []
+        key = self._keys.of(pk) if self.is_plain else None
+        limits = None if key is None else self.scoped(kwargs, shape, binds)
+        values = None if limits is None else _plain(values_of, limits)
+        if key is None or limits is None or values is None or not limits.stamps.keys().isdisjoint(values):
+            return None
+        written = None if deletes else {**values, **self._constants}
+        if written is not None and not written:
+            return None
+        shape += (*values, *[value is None for value in values.values()])
+        plan = self._plans.find(
+            tuple(shape), lane.dialect, lambda: self._plan_change(key, values, binds, kwargs, lane.dialect)
+        )
+        given = [*key, *[bind.value for bind in binds], *values.values()]
+        sent = None if plan is None else plan.values(given)
+        if plan is None or sent is None:
+            return None
+        expected = (True,) if binds and not deletes else ()
+        return AskedWrite(self._entity, self._operation, plan, sent, expected, written, deletes=deletes)
+
+    def _plan_new(self, values: Values, kwargs: dict[str, Any], stamps: Values, dialect: Dialect) -> Plan | None:
+        limits = resolve_scope(kwargs.get("scope"), self._entity.info)
+        if limits.others or limits.stamps.keys() != stamps.keys():
+            return None
+        marks = self._marks(values)
+        statement = self._statement(marks, (), limits)
+        return compile_write(statement, self._entity.info, list(marks.values()), dialect)
+
+    def _plan_change(
+        self, key: Sequence[Any], values: Values, binds: Binds, kwargs: dict[str, Any], dialect: Dialect
+    ) -> Plan | None:
+        info = self._entity.info
+        limits = resolve_scope(kwargs.get("scope"), info)
+        marks = self._marks(values)
+        written = {**marks, **self._constants}
+        if written and (limits.must_verify(written, info) or (binds and limits.guard(written, info) is None)):
+            return None
+        compared: list[Any] = info.key_condition(tuple(key))
+        statement = self._statement(written, compared, limits)
+        places = [*(each.right for each in compared), *binds, *marks.values()]
+        return compile_write(statement, info, places, dialect)
+
+    def _marks(self, values: Values) -> dict[str, BindParameter[Any]]:
+        columns = self._entity.info.columns
+        return {name: bindparam(None, value, columns[name].type, unique=True) for name, value in values.items()}
+
+
+def _plain(values_of: Callable[[Limits], Values], limits: Limits) -> Values | None:
+    """Give what is to be written, if it is nothing but values; what is wrong with it SQLAlchemy's way says."""
+    try:
+        values = values_of(limits)
+    except RepositoryError:
+        return None
+    return None if any(isinstance(value, ClauseElement) for value in values.values()) else values
+
+
+_UNUSUAL: Final = ("idempotency_key", "expected_version")
+_UNDERSTOOD: Final = frozenset({"scope", *_UNUSUAL})

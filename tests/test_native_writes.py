@@ -1,0 +1,343 @@
+"""The native lane of writes: one row in three round trips, as SQLAlchemy's way would write it, and as honestly told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from rowsmith import (
+    CommitOutcome,
+    CommitOutcomeUnknown,
+    Database,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    EntityAlreadyExists,
+    EntityNotFound,
+    OptionalState,
+    RefusedByTrigger,
+    RepositoryError,
+    ScopeMismatch,
+    TriState,
+    commit_outcome,
+)
+from rowsmith.execution import NativeLane
+from rowsmith.testing import WithFaults, WithTables
+from tenants import DomainRow, DomainScope, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow
+
+ONE, FOREIGN, A = GroupId(1), GroupId(3), DomainScope("a")
+
+
+def lane_of(groups: GroupRepository) -> NativeLane:
+    assert groups.db.native is not None
+    return groups.db.native
+
+
+def plain_of(groups: GroupRepository) -> GroupRepository:
+    """Give a repository on the same tables whose calls all go SQLAlchemy's way."""
+    return GroupRepository(Database(groups.db.engine, native=False), resilience=None)
+
+
+async def filled(db: Database) -> GroupRepository:
+    """Give a repository with a group of each of two domains, once a connection is there."""
+    groups = GroupRepository(db, resilience=None)
+    await groups.batch_create([GroupCreate("a", "one"), GroupCreate("a", "three"), GroupCreate("b", "two")])
+    await groups.get(ONE)
+    return groups
+
+
+@pytest.fixture
+async def groups(with_tables: WithTables) -> AsyncIterator[GroupRepository]:
+    async with with_tables(DomainRow, GroupRow) as made:
+        db = Database.from_url(made.engine.url, pool_size=2, max_overflow=0)
+        yield await filled(db)
+        await db.dispose()
+
+
+async def taken(groups: GroupRepository, call: Callable[[], Awaitable[Any]]) -> int:
+    """Make a call, and give how many went by the lane."""
+    before = lane_of(groups).taken
+    await call()
+    return lane_of(groups).taken - before
+
+
+def renamed(name: str) -> GroupPatch:
+    return GroupPatch(name=OptionalState.update(name))
+
+
+Write = Callable[[GroupRepository], Awaitable[Any]]
+WRITES: dict[str, Write] = {
+    "create": lambda of: of.create(GroupCreate("a", "new")),
+    "create in a scope": lambda of: of.create(GroupCreate("a", "newer", note="x"), scope=A),
+    "update": lambda of: of.update(ONE, renamed("other")),
+    "update in a scope": lambda of: of.update(
+        ONE, GroupPatch(note=TriState.nullify(), size=OptionalState.update(3)), scope=A
+    ),
+    "delete": lambda of: of.delete(ONE, scope=A),
+    "restore": lambda of: of.restore(ONE),
+    "purge": lambda of: of.purge(ONE, scope=A),
+    "purge without a scope": lambda of: of.purge(FOREIGN),
+}
+"""A call of each shape of each verb that the lane takes, such as can be made one after the other."""
+
+ID = ", pg_current_xact_id_if_assigned()::text"
+
+
+async def test_three_round_trips(with_faults: WithFaults) -> None:
+    """What is sent is what SQLAlchemy's way sends, word for word, with the transaction's id in the answer."""
+    sent: list[list[str]] = []
+    for way in (lambda groups: groups, plain_of):
+        async with with_faults(DomainRow, GroupRow) as (db, proxy):
+            groups = way(await filled(db))
+            for call in WRITES.values():
+                proxy.seen.clear()
+                await call(groups)
+                sent.append([text.rstrip(";") for text in proxy.seen])
+    half = len(WRITES)
+    for own, theirs in zip(sent[:half], sent[half:], strict=True):
+        written = next(text for text in theirs if " RETURNING " in text)
+        assert own[-3:] == ["BEGIN", written + ID, "COMMIT"]  # before that the statement is prepared, once
+
+
+async def test_what_is_given_is_what_is_there(groups: GroupRepository) -> None:
+    """The data, and the rows of the table, are the same by both ways."""
+    for call in WRITES.values():
+        assert await taken(groups, lambda call=call: call(groups)) == 1  # type: ignore[misc]
+    made = await groups.create(GroupCreate("b", "named", size=4, note="n"))
+    assert made == await plain_of(groups).get(made.id)
+    changed = await groups.update(made.id, GroupPatch(note=TriState.nullify(), size=OptionalState.update(5)))
+    assert changed == await plain_of(groups).get(made.id)
+    assert (changed.size, changed.name) == (5, "named")
+    assert (await groups.delete(made.id)).id == made.id
+    assert await plain_of(groups).find(made.id) is None
+    assert await groups.restore(made.id) == await plain_of(groups).get(made.id)
+    assert (await groups.purge(made.id)).id == made.id
+    assert await plain_of(groups).find(made.id, include_deleted=True) is None
+
+
+REFUSED: dict[str, Write] = {
+    "taken": lambda of: of.create(GroupCreate("a", "one")),
+    "taken in a scope": lambda of: of.create(GroupCreate("a", "one"), scope=A),
+    "another domain": lambda of: of.create(GroupCreate("b", "x"), scope=A),
+    "too large": lambda of: of.create(GroupCreate("a", "x", size=2**40)),
+    "no spec": lambda of: of.create(renamed("x")),  # type: ignore[arg-type]
+    "no scope": lambda of: of.create(GroupCreate("a", "x"), scope="a"),  # type: ignore[arg-type]
+    "absent": lambda of: of.update(GroupId(99), renamed("x")),
+    "another's": lambda of: of.update(FOREIGN, renamed("x"), scope=A),
+    "taken by another": lambda of: of.update(ONE, renamed("three")),
+    "no version": lambda of: of.update(ONE, renamed("x"), expected_version=1),
+    "no key": lambda of: of.update("one", renamed("x")),  # type: ignore[arg-type]
+    "live": lambda of: of.restore(ONE),
+    "another's to delete": lambda of: of.delete(FOREIGN, scope=A),
+    "another's to purge": lambda of: of.purge(FOREIGN, scope=A),
+    "absent to purge": lambda of: of.purge(GroupId(99)),
+}
+
+
+async def told(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except (RepositoryError, TypeError) as exc:
+        words = (str(exc), getattr(exc, "error_code", None), getattr(exc, "facts", None), vars(exc).get("missing"))
+        return type(exc), words, commit_outcome(exc), exc.__cause__, exc.__context__
+
+
+async def test_what_is_refused_is_refused_alike(groups: GroupRepository) -> None:
+    """Errors, their codes, facts and outcomes are the same by both ways, and the table stays as it is."""
+    plain = plain_of(groups)
+    before = (await plain.search(include_deleted=True)).items
+    for name, call in REFUSED.items():
+        assert await told(call(groups)) == await told(call(plain)), name
+    assert (await plain.search(include_deleted=True)).items == before
+    assert await groups.update(ONE, GroupPatch()) == await plain.update(ONE, GroupPatch())
+
+
+TRIGGER = """
+CREATE FUNCTION rowsmith_native() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+CREATE TRIGGER rowsmith_native BEFORE INSERT OR UPDATE OR DELETE ON groups
+FOR EACH ROW EXECUTE FUNCTION rowsmith_native()
+"""
+
+
+@pytest.mark.parametrize(
+    "body, error",
+    [("NEW.domain_name := 'b'; RETURN NEW;", ScopeMismatch), ("RETURN NULL;", RefusedByTrigger)],
+    ids=["moves", "skips"],
+)
+async def test_triggers(groups: GroupRepository, body: str, error: type[Exception]) -> None:
+    """One that takes a row out of its scope, or has it not written, is told of, and nothing is committed."""
+    async with groups.db.engine.begin() as connection:
+        for statement in TRIGGER.format(body=body).split(";\nCREATE TRIGGER"):
+            text = statement if "FUNCTION rowsmith_native() RETURNS" in statement else f"CREATE TRIGGER{statement}"
+            await connection.exec_driver_sql(text)
+    try:
+        before = (await groups.search(include_deleted=True)).items
+        for call in (
+            lambda: groups.create(GroupCreate("a", "new"), scope=A),
+            lambda: groups.update(ONE, renamed("new"), scope=A),
+        ):
+            with pytest.raises(error):
+                await call()
+        assert (await groups.search(include_deleted=True)).items == before
+    finally:
+        async with groups.db.engine.begin() as connection:
+            await connection.exec_driver_sql("DROP FUNCTION rowsmith_native CASCADE")
+
+
+# What is not taken
+
+
+@pytest.mark.parametrize("name", ["commit", "begin", "before_cursor_execute", "do_execute"])
+async def test_who_listens_to_an_engine_sees_every_write(groups: GroupRepository, name: str) -> None:
+    """With a listener SQLAlchemy writes; without it again, the lane does."""
+
+    def listener(*args: Any, **kwargs: Any) -> None: ...
+
+    event.listen(groups.db.engine.sync_engine, name, listener)
+    assert await taken(groups, lambda: groups.update(ONE, renamed("new"))) == 0
+    event.remove(groups.db.engine.sync_engine, name, listener)
+    assert await taken(groups, lambda: groups.update(ONE, renamed("newer"))) == 1
+
+
+@pytest.mark.parametrize("name", ["after_commit", "before_commit", "before_flush", "after_bulk_update"])
+async def test_who_listens_to_all_sessions_sees_every_write(groups: GroupRepository, name: str) -> None:
+    """A listener on SQLAlchemy's class of sessions is one on rowsmith's."""
+
+    def listener(*args: Any, **kwargs: Any) -> None: ...
+
+    event.listen(Session, name, listener)
+    try:
+        assert await taken(groups, lambda: groups.update(ONE, renamed("new"))) == 0
+    finally:
+        event.remove(Session, name, listener)
+
+
+async def test_inside_of_a_unit_of_work(groups: GroupRepository) -> None:
+    """A write in a unit of work is a part of it, and undone with it."""
+    with pytest.raises(ZeroDivisionError):
+        async with groups.db.unit_of_work():
+            assert await taken(groups, lambda: groups.update(ONE, renamed("new"))) == 0
+            raise ZeroDivisionError
+    assert (await groups.get(ONE)).name == "one"
+
+
+async def test_engines_of_another_isolation(with_tables: WithTables) -> None:
+    """Where the engine chooses the isolation of its transactions, SQLAlchemy begins them."""
+    async with with_tables(DomainRow, GroupRow) as made:
+        for level in ("AUTOCOMMIT", "SERIALIZABLE"):
+            db = Database.from_url(made.engine.url, isolation_level=level)
+            groups = GroupRepository(db, resilience=None)
+            made_group = await groups.create(GroupCreate("a", level))
+            assert (await groups.purge(made_group.id), lane_of(groups).taken) == (made_group, 0)
+            await db.dispose()
+
+
+async def test_keys_of_idempotency(groups: GroupRepository) -> None:
+    """A write that is done once for its key goes SQLAlchemy's way."""
+    spec = GroupCreate("a", "once")
+    assert await told(groups.create(spec, idempotency_key="k")) is not None
+    assert lane_of(groups).refused["shape"] >= 1
+
+
+# What goes wrong
+
+
+async def test_a_lost_answer_to_the_statement(with_faults: WithFaults) -> None:
+    """Nothing was committed, and it is known."""
+    async with with_faults(DomainRow, GroupRow) as (db, proxy):
+        groups = await filled(db)
+        await groups.update(ONE, renamed("new"))
+        proxy.drop_answer("UPDATE groups")
+        with pytest.raises(DatabaseUnavailable) as caught:
+            await groups.update(ONE, renamed("newer"))
+        assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
+        assert (caught.value.facts.domain, caught.value.facts.operation) == ("group", "update")
+        assert (await groups.get(ONE)).name == "new"
+
+
+async def test_a_lost_answer_to_commit(with_faults: WithFaults) -> None:
+    """It is found out what became of it: the call succeeds."""
+    async with with_faults(DomainRow, GroupRow) as (db, proxy):
+        groups = await filled(db)
+        await groups.update(ONE, renamed("new"))
+        before = lane_of(groups).taken
+        proxy.drop_answer("COMMIT")
+        assert (await groups.update(ONE, renamed("newer"))).name == "newer"
+        assert lane_of(groups).taken == before + 1
+        assert (await groups.get(ONE)).name == "newer"
+
+
+async def test_an_answer_to_commit_that_nobody_can_find(with_faults: WithFaults) -> None:
+    """Where the server is away it is unknown, and said to be."""
+    async with with_faults(DomainRow, GroupRow, deadline=0.5) as (db, proxy):
+        groups = await filled(db)
+        await groups.update(ONE, renamed("new"))
+        proxy.drop_answer("COMMIT")
+        await proxy.refuse()
+        with pytest.raises((CommitOutcomeUnknown, DeadlineExceeded)) as caught:
+            await groups.update(ONE, renamed("newer"))
+        assert commit_outcome(caught.value) is CommitOutcome.UNKNOWN
+        await proxy.accept()
+
+
+async def test_a_deadline(with_faults: WithFaults) -> None:
+    """A write whose statement is not answered is over in time, and nothing of it stays."""
+    async with with_faults(DomainRow, GroupRow, deadline=0.3) as (db, proxy):
+        groups = await filled(db)
+        await groups.update(ONE, renamed("new"))
+        proxy.hold_answer("UPDATE groups")
+        with pytest.raises(DeadlineExceeded) as caught:
+            await groups.update(ONE, renamed("newer"))
+        assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
+
+
+async def ended_by(task: asyncio.Task[Any]) -> BaseException | None:
+    """Wait for a task, and give what it was ended by."""
+    try:
+        await task
+    except asyncio.CancelledError as exc:
+        return exc
+    return None
+
+
+@pytest.mark.parametrize("steps", range(1, 15))
+async def test_cancelled_at_each_step(groups: GroupRepository, steps: int) -> None:
+    """Wherever a write is cancelled, what it carries is true; no connection is lost, or used with an answer to come."""
+    pool: Any = groups.db.engine.sync_engine.pool
+    for name in (f"x{steps}", f"y{steps}"):
+        task = asyncio.ensure_future(groups.create(GroupCreate("a", name), scope=A))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        carried = await ended_by(task)
+        assert pool.checkedout() == 0
+        is_there = await plain_of(groups).count(A, [GroupRow.name == name]) == 1
+        if carried is not None:
+            assert commit_outcome(carried) is (CommitOutcome.COMMITTED if is_there else CommitOutcome.NOT_COMMITTED)
+        else:
+            assert is_there
+
+
+async def test_a_table_that_is_altered(groups: GroupRepository) -> None:
+    """Statements that were prepared before are prepared anew, without an error, and the write is done once."""
+    await groups.update(ONE, renamed("new"))
+    async with groups.db.engine.begin() as connection:
+        await connection.execute(sa.text("ALTER TABLE groups ALTER size TYPE BIGINT"))
+    assert (await groups.update(ONE, renamed("newer"))).name == "newer"
+    assert (await groups.create(GroupCreate("a", "after"))).name == "after"
+    with pytest.raises(EntityAlreadyExists):
+        await groups.create(GroupCreate("a", "after"))
+    with pytest.raises(EntityNotFound):
+        await groups.update(FOREIGN, renamed("x"), scope=A)
+
+
+async def test_many_writers_on_a_small_pool(groups: GroupRepository) -> None:
+    """Each writes its own row, and all connections are given back."""
+    made = await asyncio.gather(*(groups.create(GroupCreate("ab"[n % 2], f"many {n}")) for n in range(30)))
+    assert [group.name for group in made] == [f"many {n}" for n in range(30)]
+    assert groups.db.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
