@@ -39,12 +39,12 @@ from rowsmith.operations import (
 from rowsmith.operations.call import Native
 from rowsmith.operations.deletes.where import BeginSession
 from rowsmith.operations.plans import UNTOLD, Asked
-from rowsmith.operations.touching import check_ids, noting, writing_of
+from rowsmith.operations.touching import check_ids, has_keepers, noting, writing_of
 from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.pagination import Count
 from rowsmith.query import Query
 from rowsmith.resilience import Resilience, is_repeatable
-from rowsmith.touched import Ids, hold_now, is_kept, note, release_all
+from rowsmith.touched import Ids, hold_now, note, release_all
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -230,7 +230,7 @@ class DBSource(Generic[TRow, TData, TId]):
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         native, given = _native(verb), [*args]
-        lane = None if native is None or is_kept() else self.db.native_lane(writes=True)
+        lane = None if native is None or has_keepers(self.entity) else self.db.native_lane(writes=True)
         if native is not None and lane is not None:
             answer = await self._by_lane(native, lane, verb, given, kwargs)
             if answer is not UNTOLD:
@@ -239,7 +239,7 @@ class DBSource(Generic[TRow, TData, TId]):
             again: Any = [repeatable(each) for each in given]
             named: Any = {name: repeatable(each) for name, each in kwargs.items()}
             begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
-            call: Any = partial(noting, self.entity, verb) if is_kept() else verb
+            call: Any = partial(noting, self.entity, verb) if has_keepers(self.entity) else verb
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named)))
 
     async def _read(
@@ -290,7 +290,7 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _writing_any(self, *, is_open_to_all: bool) -> AsyncGenerator[AsyncSession]:
         """Open a session for one of the transactions of a verb, in which it may write any row."""
         async with self.db.writing(is_open_to_all=is_open_to_all) as db_sess:
-            if is_kept():
+            if has_keepers(self.entity):
                 note(db_sess, writing_of(self.entity), None)
             yield db_sess
 

@@ -65,9 +65,14 @@ def keep(tables: Iterable[Table], keeper: Keeper) -> None:
         _keepers.setdefault(table, WeakSet()).add(keeper)
 
 
-def is_kept() -> bool:
-    """Say whether there is any keeper."""
+def is_any_kept() -> bool:
+    """Say whether there has been any keeper."""
     return bool(_keepers)
+
+
+def is_kept(tables: Iterable[Table]) -> bool:
+    """Say whether anybody is told of what is written into some tables."""
+    return any(_keepers.get(table) for table in tables)
 
 
 def note(db_sess: AsyncSession, writing: Writing, ids: Ids) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import CollectorRegistry
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from benchmarks.calls import count
 from rowsmith import (
     AnyOf,
     CommitOutcomeUnknown,
@@ -30,6 +33,8 @@ from rowsmith import (
     Unscoped,
 )
 from rowsmith.cache import MemoryCacheSource
+from rowsmith.operations.touching import has_keepers
+from rowsmith.resilience import MetricArgs, MetricPolicy, Resilience
 from rowsmith.testing import WithFaults, WithTables
 from support import count_statements
 from tenants import (
@@ -45,6 +50,7 @@ from tenants import (
     ThingPatch,
     ThingRepository,
     ThingRow,
+    TokenRepository,
     groups_in,
 )
 from verbs import VERBS, things_in, world_of
@@ -475,3 +481,40 @@ def elsewhere_in(db: Database) -> Database:
 async def test_without_a_cache_there_is_nothing_to_invalidate(plain: ThingRepository) -> None:
     """It may be said all the same."""
     await plain.invalidate([1])
+
+
+async def test_hits_misses_and_failures_are_counted(plain: ThingRepository) -> None:
+    """Under the cache's own layer, by operation."""
+    registry = CollectorRegistry()
+    policy = MetricPolicy(MetricArgs(domain="repository", layer="thing_repository"), registry=registry)
+    cache = MemoryCacheSource(ThingData)
+    things = ThingRepository(plain.db, cache_source=cache, resilience=Resilience([policy]))
+    await things.get(1, A)
+    cache.counts.failures += 2
+    await things.get(1, A)
+    await things.batch_get([1, 2], scope=A)
+
+    def counted(operation: str, result: str) -> float | None:
+        labels = {"domain": "repository", "layer": "thing_cache_source", "operation": operation, "result": result}
+        return registry.get_sample_value("rowsmith_layer_cache_count_total", labels)
+
+    assert [counted("get", result) for result in ("hit", "miss", "failure")] == [1, 1, 2]
+    assert [counted("batch_get", result) for result in ("hit", "miss", "failure")] == [1, 1, None]
+
+
+@pytest.mark.parametrize("scope, calls", [(ALL, 100), (A, 110)], ids=["all", "scope"])
+async def test_a_hit_in_memory_takes_few_calls(plain: ThingRepository, scope: SearchScope, calls: int) -> None:
+    """Of Python and of C; more than half of those with a scope are SQLAlchemy's, for its comparison."""
+    things = ThingRepository(plain.db, cache_source=MemoryCacheSource(ThingData), resilience=None)
+    assert (await count(lambda: things.get(1, scope))).calls <= calls
+
+
+async def test_keepers_go_with_their_cache(plain: ThingRepository) -> None:
+    """Writes are as they were once nobody keeps copies of such rows any more; of other rows they always are."""
+    things = cached(plain.db)
+    await things.get(1, A)
+    assert has_keepers(things.db_source.entity)
+    assert not has_keepers(TokenRepository(plain.db).db_source.entity)
+    del things
+    gc.collect()
+    assert not has_keepers(plain.db_source.entity)

@@ -41,7 +41,7 @@ def is_immutable(kind: Any) -> bool:
 def _is_frozen(kind: type[Any]) -> bool:
     """Say whether a class is a frozen one of values that cannot be changed either."""
     is_model = issubclass(kind, BaseModel)
-    frozen = kind.model_config.get("frozen") if is_model else getattr(kind, "__dataclass_params__", None)
+    frozen: Any = kind.model_config.get("frozen") if is_model else getattr(kind, "__dataclass_params__", None)
     if not (frozen if is_model or frozen is None else frozen.frozen):
         return False
     try:

@@ -27,12 +27,18 @@ class CacheKeeper:
         self, cache: CacheSource[Any, Any], entity: Entity[Any, Any], kept: Sequence[Any], asking: Asking
     ) -> None:
         self._cache, self.kept, self._asking = ref(cache), kept, asking
+        self._told = 0
         self.flights: dict[Any, asyncio.Future[Any]] = {}
         self._own = frozenset(part.table for part in entity.info.all_parts)
         self._key = tuple(entity.info.key_columns)
         self._removing = frozenset(_parents(self._own, "ondelete"))
         self._rekeying = frozenset(_parents(self._own, "onupdate"))
         keep({*self._own, *self._removing, *self._rekeying}, self)
+
+    def new_failures(self, failures: int) -> int:
+        """Say how many of the cache's failures were not asked for yet."""
+        told, self._told = self._told, failures
+        return failures - told
 
     def is_concerned(self, writing: Writing) -> bool:
         """Say whether an entry could be of a row that is written."""
@@ -89,8 +95,9 @@ class CacheKeeper:
 
 def place_of(engine: Engine) -> tuple[Any, ...]:
     """Say in which database, and in which schemas of it, an engine has its rows."""
-    url, options = engine.url, engine.get_execution_options()
-    schemas = tuple(sorted((options.get("schema_translate_map") or {}).items(), key=repr))
+    url = engine.url
+    names: dict[Any, Any] = engine.get_execution_options().get("schema_translate_map") or {}
+    schemas = tuple(sorted(names.items(), key=repr))
     own = engine.pool if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:") else None
     return url.get_backend_name(), url.host, url.port, url.database, url.query, schemas, own
 

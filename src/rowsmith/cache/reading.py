@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from rowsmith.cache.asking import Asking
 from rowsmith.cache.copies import is_immutable
@@ -102,7 +102,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
 
         if under is None:
             return await load()
-        found = await self._cache.get_many((id,), under=under)
+        found = await self._looked_up(verb, (id,), under)
         if id in found:
             self._note(scope)
             return found[id]
@@ -161,7 +161,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
         verb = self._source.batch_querier.query
         if under is None:
             return await self._source.read_once(verb, ids, scope=scope, include_deleted=include_deleted)
-        found = await self._cache.get_many(dict.fromkeys(ids), under=under)
+        found = await self._looked_up(verb, dict.fromkeys(ids), under)
         rest = [id for id in ids if found.get(id) is None]
         if rest:
             leases = await self._cache.lease(dict.fromkeys(rest), under=under)
@@ -174,7 +174,16 @@ class ReadThrough(Generic[TRow, TData, TId]):
             found.update(loaded)
         else:
             self._note(scope)
-        return [found[id] for id in ids]  # type: ignore[misc]
+        return [cast("TData", found[id]) for id in ids]
+
+    async def _looked_up(self, verb: Any, ids: Collection[TId], under: Under) -> dict[Any, TData | None]:
+        """Ask the cache, and have policies told what it had."""
+        found, resilience = await self._cache.get_many(ids, under=under), self._source.resilience
+        if resilience is not None:
+            failures = self._keeper.new_failures(self._cache.counts.failures)
+            hits = len(found)
+            resilience.looked_up(operation_of(verb), hits=hits, misses=len(ids) - hits, failures=failures)
+        return found
 
     def _own(self, data: TData | None) -> TData | None:
         """Give data to one of several callers."""

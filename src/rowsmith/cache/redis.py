@@ -108,9 +108,10 @@ class RedisCacheSource(Generic[TId, TData]):
     async def get_many(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, TData | None]:
         """Give the entries that are there; None of a row that is known to be absent."""
         found: dict[TId, TData | None] = {}
-        if await self._is_settled():
+        if not self._owed or await self._is_settled():
+            text = _text_of(under)
             for chunk in _chunks(ids):
-                found.update(await self._get(chunk, _text_of(under)))
+                found.update(await self._get(chunk, text))
         self.counts.hits += len(found)
         self.counts.misses += len(ids) - len(found)
         return found
@@ -118,7 +119,7 @@ class RedisCacheSource(Generic[TId, TData]):
     async def lease(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, Lease]:
         """Give the leave to fill entries."""
         leases: dict[TId, Lease] = {}
-        if not await self._is_settled():
+        if self._owed and not await self._is_settled():
             return leases
         for chunk in _chunks(ids):
             asked, word, text = [self._state()], secrets.token_hex(8), _text_of(under)
@@ -221,8 +222,6 @@ class RedisCacheSource(Generic[TId, TData]):
 
     async def _is_settled(self) -> bool:
         """Have the cache hear of what is owed to it, before anything is believed of it again."""
-        if not self._owed:
-            return True
         owed = dict(self._owed)
         for chunk in _chunks(owed):
             keys = [self._state(id) for id in chunk]
@@ -281,6 +280,9 @@ def _milliseconds(seconds: float) -> int:
 
 def _chunks(rows: Collection[T]) -> Iterator[Sequence[T]]:
     listed = list(rows)
+    if len(listed) <= CHUNK:
+        yield listed
+        return
     for first in range(0, len(listed), CHUNK):
         yield listed[first : first + CHUNK]
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.results import BatchResult, PartialResult, Upserted
-from rowsmith.touched import Ids, Writing, note
+from rowsmith.touched import Ids, Writing, is_any_kept, is_kept, note
 
 
 async def noting(entity: Entity[Any, Any], verb: Any, db_sess: AsyncSession, /, *args: Any, **kwargs: Any) -> Any:
@@ -37,6 +37,11 @@ async def noting(entity: Entity[Any, Any], verb: Any, db_sess: AsyncSession, /, 
     return result
 
 
+def has_keepers(entity: Entity[Any, Any]) -> bool:
+    """Say whether anybody keeps copies of an entity's rows, or of rows that go with them."""
+    return is_any_kept() and is_kept(part.table for part in entity.info.all_parts)
+
+
 def writing_of(entity: Entity[Any, Any], touches: str | None = None, operation: str | None = None) -> Writing:
     """Say what a verb does to rows of an entity; one that is not known may do anything."""
     tables = [part.table for part in entity.info.all_parts]
@@ -50,8 +55,8 @@ def given_ids(touches: str | None, args: Sequence[Any]) -> Ids:
         return None
     if touches == "id":
         return [args[0]]
-    given: Any = args[0]
-    return list(given) if isinstance(given, (Mapping, AbstractSet, list, tuple)) else None
+    given, kinds = args[0], (Mapping, AbstractSet, list, tuple)
+    return list(cast("Iterable[Any]", given)) if isinstance(given, kinds) else None
 
 
 def made_ids(entity: Entity[Any, Any], result: Any) -> Ids:
@@ -65,15 +70,17 @@ def made_ids(entity: Entity[Any, Any], result: Any) -> Ids:
 
 
 def _data_in(result: Any) -> Iterator[Any]:
-    items: Iterable[Any] = (result,)
+    given: Any = result  # of whichever of the kinds it is
+    items: Iterable[Any] = (given,)
     if isinstance(result, PartialResult):
-        items = cast("Any", result).data
+        items = given.data
     elif isinstance(result, BatchResult):
-        items = cast("Any", result).succeeded
+        items = given.succeeded
     elif isinstance(result, list):
-        items = result
+        items = given
     for item in items:
-        yield cast("Any", item).data if isinstance(item, Upserted) else item
+        upserted: Any = item
+        yield upserted.data if isinstance(item, Upserted) else upserted
 
 
 def _id_of(data: Any, names: Sequence[str]) -> Any:

@@ -44,10 +44,13 @@ class MetricPolicy(Policy):
     counter ``<ns>_layer_operation_error_count``         calls failed, by ``error_code``
     counter ``<ns>_layer_retry_count``                   tries after the first
     histogram ``<ns>_layer_operation_duration_sec``      seconds from start to end
+    counter ``<ns>_layer_cache_count``                   entries asked of a cache, by ``result``: ``"hit"`` or
+                                                         ``"miss"``; and ``"failure"``: calls it did not answer
     ===================================================  =========================================================
 
     Each has the labels ``domain``, ``layer`` and ``operation``. A call that is cancelled ends without success, and
-    counts under its exception's class name, as every error that is not rowsmith's own does.
+    counts under its exception's class name, as every error that is not rowsmith's own does. What is counted of a cache
+    has the layer's name with ``cache_source`` instead of ``repository``: ``group_cache_source``.
 
     Args:
         args: whose calls.
@@ -66,6 +69,7 @@ class MetricPolicy(Policy):
         self._families = _families(namespace, registry)
         self._measured: dict[str, _Measured] = {}
         self._codes: set[str] = set()
+        self._cached: dict[tuple[str, str], Any] = {}
 
     @asynccontextmanager
     async def around(self, operation: Operation) -> AsyncGenerator[None]:
@@ -93,6 +97,20 @@ class MetricPolicy(Policy):
             raise
         measured.succeed(started)
         return result
+
+    def looked_up(self, operation: str, *, hits: int, misses: int, failures: int) -> None:
+        """Count what a cache had."""
+        for result, count in (("hit", hits), ("miss", misses), ("failure", failures)):
+            if count:
+                self._looked_up(operation, result).inc(count)
+
+    def _looked_up(self, operation: str, result: str) -> Any:
+        found = self._cached.get((operation, result))
+        if found is None:
+            domain, layer = self._labels
+            own = f"{layer.removesuffix('_repository')}_cache_source"
+            found = self._cached[operation, result] = self._families.cached.labels(domain, own, operation, result)
+        return found
 
     def retried(self, operation: Operation) -> None:
         """Count a try after the first."""
@@ -159,6 +177,7 @@ class _Families:
     errors: Any
     retries: Any
     duration: Any
+    cached: Any
 
 
 _made: WeakKeyDictionary[Any, dict[str, _Families]] = WeakKeyDictionary()
@@ -181,5 +200,6 @@ def _families(namespace: str, registry: CollectorRegistry | None) -> _Families:
             Counter("layer_operation_error_count", "Calls failed", (*labels, "error_code"), **place),
             Counter("layer_retry_count", "Tries after the first", labels, **place),
             Histogram("layer_operation_duration_sec", "Seconds that calls took", labels, **place),
+            Counter("layer_cache_count", "Entries asked of a cache", (*labels, "result"), **place),
         )
     return made[namespace]

@@ -56,5 +56,8 @@ class Policy:
             async for item in items:
                 yield item
 
+    def looked_up(self, operation: str, *, hits: int, misses: int, failures: int) -> None:
+        """Take note of what a cache had of the entries that an operation asked it for; by default nothing is done."""
+
     def retried(self, operation: Operation) -> None:
         """Take note that the work is about to be done again; by default nothing is done."""

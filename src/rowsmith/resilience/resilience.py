@@ -72,6 +72,11 @@ class Resilience:
             work = partial(policy.run, told, work)
         return await work()
 
+    def looked_up(self, operation: str, *, hits: int, misses: int, failures: int) -> None:
+        """Tell the policies what a cache had of the entries that an operation asked it for."""
+        for policy in self.policies:
+            policy.looked_up(operation, hits=hits, misses=misses, failures=failures)
+
     def stream(self, operation: str, opening: Opening[T], *, is_repeatable: bool = True) -> AsyncGenerator[T, None]:
         """Give what a stream yields; it is opened again only before its first item."""
         told = Operation(operation, self.policies, is_repeatable)
