@@ -16,6 +16,7 @@ from sqlalchemy import Column, ColumnElement, Select, Table
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.cache_key import CacheKey
 from sqlalchemy.sql.elements import (
     AsBoolean,
     BinaryExpression,
@@ -199,7 +200,7 @@ class Operand:
         if not is_comparison(compared) or compared.right.type is not self._column.type:
             return False
         if self._asks_kind_only and len(self._kinds) < MOST_PLANS:
-            kind: Any = type(value)
+            kind: Any = value.__class__
             self._kinds.add(kind)
         return True
 
@@ -215,7 +216,7 @@ class Keys:
         """Give the key's parts, if it is one."""
         if self._sole is not None:
             return (given,) if self._sole.takes(given) else None
-        parts: tuple[Any, ...] = tuple(given) if isinstance(given, tuple) else ()
+        parts: tuple[Any, ...] = (*given,) if isinstance(given, tuple) else ()  # pyright: ignore[reportUnknownVariableType]
         if len(parts) != len(self._parts):
             return None
         return parts if all(operand.takes(part) for operand, part in zip(self._parts, parts, strict=True)) else None
@@ -243,7 +244,7 @@ class Plans(Generic[TPlan]):
         for condition in given:
             if self._compared(condition, shape, binds):
                 continue
-            key = condition._generate_cache_key() if isinstance(condition, ColumnElement) else None
+            key = _key_of(condition)
             if key is None or not all(bind.unique and bind.callable is None for bind in key.bindparams):
                 return False
             shape.append(key.key)
@@ -260,7 +261,7 @@ class Plans(Generic[TPlan]):
                     self._attributes[id(order)] = order  # kept, so that its id stays its own
                 shape.append(id(order))
                 continue
-            key = order._generate_cache_key() if isinstance(order, ColumnElement) else None
+            key = _key_of(order)
             if key is None or key.bindparams:
                 return False
             shape.append(key.key)
@@ -307,6 +308,13 @@ class Plans(Generic[TPlan]):
             self._own.clear()
         own = self._own[id(left)] = (given, name, column_type(given.type).operand)  # kept, so that its id stays its own
         return own
+
+
+def _key_of(given: Any) -> CacheKey | None:
+    """Give what SQLAlchemy's own cache knows an expression by, apart from its values; None where it has nothing."""
+    if not isinstance(given, ColumnElement):
+        return None
+    return given._generate_cache_key()  # pyright: ignore[reportPrivateUsage] - there is no public name
 
 
 def is_comparison(condition: Any) -> bool:

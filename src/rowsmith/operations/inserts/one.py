@@ -43,15 +43,17 @@ class Creator(Operation[TRow, TData]):
     @cached_property
     def _writes(self) -> Writes[TRow, TData]:
         def statement(values: Values, _: Any, limits: Limits) -> Any:
-            return _insert(self.entity, values).returning(*map(self.entity.info.attribute, limits.stamps))
+            inserting: Any = _insert(self.entity, values)
+            return inserting.returning(*map(self.entity.info.attribute, limits.stamps))
 
         return Writes(self.entity, "create", statement)
 
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         is_alone = self.entity.next_value is None and len(args) == 1
-        if not is_alone or getattr(type(args[0]), "__rowsmith_children__", True):
+        spec: Any = args[0] if is_alone else None
+        info = self.entity.info
+        if getattr(spec, "__rowsmith_children__", True):
             return None
-        spec, info = args[0], self.entity.info
         return self._writes.create(lane, kwargs, lambda limits: new_values(spec, limits, info))
 
     @verb("create", touches="new", native=_ask)

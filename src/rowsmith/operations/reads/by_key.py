@@ -157,7 +157,7 @@ class ByKeys(Keyed[TRow, TData]):
             entity.live(kwargs.get("include_deleted", False)),
         )
         among = columns_condition([self._column], [(id_,) for id_ in ids], dialect)
-        arrays = [part for part in visitors.iterate(among) if isinstance(part, BindParameter)]
+        arrays: list[Any] = [part for part in visitors.iterate(among) if isinstance(part, BindParameter)]
         selected = limited(entity.shape.select(*entity.info.key_attributes), *limits.conditions, *live)
         plan = compile_plan(limited(selected, among), entity.info, [*arrays, *binds], dialect)
         return plan if len(arrays) == 1 and not arrays[0].expanding else None

@@ -267,10 +267,11 @@ class Searches(Generic[TRow, TData]):
 
     def _is_narrowed(self, wanted: _Wanted, args: list[Any], kwargs: dict[str, Any]) -> bool:
         """Add the filters to the shape; says whether they can be."""
-        if wanted.filters is None:
+        filters: Any = wanted.filters
+        if filters is None:
             return True
-        if isinstance(wanted.filters, Filter):
-            wanted.filters = given_conditions(cast("Any", wanted.filters))
+        if isinstance(filters, Filter):
+            wanted.filters = given_conditions(cast("Any", filters))
             _put(args, kwargs, "filters", wanted.filters)
         wanted.shape.append(None)  # what filters say is no scope
         is_list = wanted.filters.__class__ in _LISTS
