@@ -291,7 +291,8 @@ def _text_of_id(id: Any) -> str:
     """Give an id as text, each as its own; a long one by its digest."""
     if id.__class__ is int:
         return f"i{id}"
-    text = ",".join(map(_text_of_id, cast("tuple[Any, ...]", id))) if isinstance(id, tuple) else _text_of_part(id)
+    parts: Any = id
+    text = ",".join(map(_text_of_id, parts)) if isinstance(id, tuple) else _text_of_part(id)
     return text if len(text) <= _LONGEST else f"h{_digest(text)}"
 
 
