@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -311,3 +312,22 @@ async def test_a_purge_in_one_transaction_waits_and_looks_again(many: CounterRep
         assert not purge.done()
     assert (await purge).rows == 48
     assert [data.place for data in (await many.search()).items] == [3, 3]
+
+
+async def test_a_purge_in_one_transaction_leaves_what_came_and_is_locked(many: CounterRepository) -> None:
+    """A row that came after it began, locked by who waits for the purge, is left and told: no deadlock."""
+    apart = partial(Database, many.db.engine)
+    last = sa.update(CounterRow).where(CounterRow.place == 24).values(uses=5)
+    first = sa.update(CounterRow).where(CounterRow.place == -1).values(uses=5)
+    async with apart().begin_session() as rival:
+        async with apart().begin_session() as holder:
+            await holder.execute(last)
+            purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10], chunk_size=None))
+            await asyncio.sleep(0.2)
+            async with apart().begin_session() as writer:
+                writer.add(CounterRow(tenant="a", place=-1, uses=0))
+            await rival.execute(first)
+        waiting = asyncio.create_task(rival.execute(last))
+        assert not (await purge).complete
+        await waiting
+    assert [data.place for data in (await many.search()).items] == [-1]

@@ -203,7 +203,8 @@ class WherePurger(Operation[TRow, TData]):
     ) -> PurgeReport:
         """Remove the rows in the one transaction of a session, locked in the order of their keys.
 
-        Rows that others have locked are waited for.
+        Rows that others have locked are waited for, but for those that came after it began: these may be left, and
+        the report is not ``complete`` then.
 
         Args:
             db_sess: the session whose transaction is written in.
@@ -456,13 +457,15 @@ async def _remove_at_once(call: Call[Any, Any], doomed: Doomed, max_rows: int | 
     tally, remove = Tally(), _remove_locked if doomed.in_parts else _remove_rows
     tally.rows = await remove(call, doomed, max_rows)
     left = bool((await call.execute(doomed.any())).scalar_one())
-    if left and max_rows is None:  # they came meanwhile, or a trigger keeps them
-        more = await remove(call, doomed, None)
-        tally.rows += more
-        left = bool((await call.execute(doomed.any())).scalar_one())
-        if left and not more:  # and no others have removed what came
+    if left and max_rows is None:
+        # They came meanwhile, or a trigger keeps them. Locks are held, so the order of keys no longer helps: what
+        # others have locked is left to them.
+        again = await _remove(call.db_sess, doomed, Walk(first=True), None, MAX_CHUNK)
+        if again.gone < again.tried:
             await give_up(call.db_sess)
             raise RefusedByTrigger(KEPT)
+        tally.rows += again.gone
+        left = bool((await call.execute(doomed.any())).scalar_one())
     tally.chunks = 1 if tally.rows else 0
     return tally.report(complete=not left)
 
