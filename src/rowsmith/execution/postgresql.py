@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine
@@ -29,8 +30,12 @@ class ZonedRange(asyncpg._AsyncpgRange):  # pyright: ignore[reportPrivateUsage] 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Give the function that reads a value, its ends aware if the type is of zoned times."""
         base: Any = super()
-        read = base.result_processor(dialect, coltype)
-        return (lambda value: _zoned(read(value))) if isinstance(self, TSTZRANGE) else read
+        read: Callable[[Any], Any] = base.result_processor(dialect, coltype)
+
+        def zoned(value: Any) -> Any:
+            return _zoned(read(value))
+
+        return zoned if isinstance(self, TSTZRANGE) else read
 
 
 class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPrivateUsage] - it has no other name
@@ -39,8 +44,12 @@ class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPriv
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Give the function that reads a value, its ends aware if the type is of zoned times."""
         base: Any = super()
-        read = base.result_processor(dialect, coltype)
-        return (lambda value: _each_zoned(read(value))) if isinstance(self, TSTZMULTIRANGE) else read
+        read: Callable[[Any], Any] = base.result_processor(dialect, coltype)
+
+        def zoned(value: Any) -> Any:
+            return _each_zoned(read(value))
+
+        return zoned if isinstance(self, TSTZMULTIRANGE) else read
 
 
 class NullablePath(asyncpg.AsyncpgJSONPathType):
