@@ -117,7 +117,7 @@ async def test_another_tenants_row_is_an_absent_row(groups: GroupRepository) -> 
             own, deleted, absent = [await error_of(call(groups, id, scope)) for id in (1, 4, ABSENT)]
             assert own == deleted == absent
             assert own[0] is GroupNotFound
-            assert own[3] == f"group_{name.partition(' ')[0]}_not_found"
+            assert own[3] == f"group_{name.partition(' ')[0].replace('_', '-')}_not-found"
     assert await stored(groups.db) == before
 
 
@@ -307,7 +307,8 @@ async def test_a_required_scope(groups: GroupRepository, caplog: pytest.LogCaptu
             await call
     with caplog.at_level(logging.INFO, "rowsmith.scope"):
         assert (await strict.get(GroupId(1), Unscoped("nightly clean-up"))).id == 1
-    assert caplog.messages == ["unscoped access to GroupRow: nightly clean-up"]
+    told = [record.getMessage() for record in caplog.records if record.name == "rowsmith.scope"]
+    assert told == ["unscoped access to GroupRow: nightly clean-up"]
 
 
 async def test_existence_checks(groups: GroupRepository) -> None:

@@ -106,7 +106,8 @@ def draw(shown: dict[str, dict[str, Any]], place: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(3, 2, figsize=(12, 10), layout="constrained")
-    for axis, (title, series) in zip(axes.flat, shown.items(), strict=True):
+    filled = [(title, series) for title, series in shown.items() if series]  # nothing is cached here
+    for axis, (title, series) in zip(axes.flat, filled, strict=True):
         for label, values in series.items():
             begun = values[0][0]
             axis.plot([(at - begun) / 60 for at, _ in values], [value for _, value in values], label=label)

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, IdempotencyMismatch
 from rowsmith.mapping import key_shape
 from rowsmith.operations.arrays.keys import Key
@@ -95,7 +96,7 @@ async def once(
     if before.body is None:
         written = await write(replace(cast("Any", call), entity=_keyed(call)))
         kept = {"operation": call.operation, "body": use.body, "kept": _packed(call, written)}
-        await call.execute(sa.update(KEYS).where(KEYS.c.key == use.key).values(kept))
+        await call.execute(limited(sa.update(KEYS).values(kept), KEYS.c.key == use.key))
         conditions = list[sa.ColumnElement[bool]]()
     else:
         written, conditions = list(_unpacked(call, before.kept)), call.conditions()

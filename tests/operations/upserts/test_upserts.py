@@ -509,7 +509,9 @@ async def until_one_waits(db: Database) -> None:
 async def test_forty_thousand_specs_in_one_call(any_tables: WithTables) -> None:
     """Half of them there, half of them new, in shuffled order."""
     async with any_tables(ItemRow) as db:
-        items, places = Items(db), list(range(40_000))
+        # SQLite takes rows one by one, and has a limit of its own: 32,766 parameters.
+        number = 40_000 if db.engine.dialect.name == "postgresql" else 33_000
+        items, places = Items(db), list(range(number))
         random.Random(1).shuffle(places)
         await items.load(Sized("a", f"{place}", 0) for place in places if place % 2)
         done = await items.batch_upsert([Sized("a", f"{place}", place) for place in places])

@@ -331,7 +331,8 @@ def locked_in_key_order(
         lock: how hard they are locked, see :func:`lock_strength`.
     """
     keys = [attribute.label(key_name(place)) for place, attribute in enumerate(info.key_attributes)]
-    chosen = limited(select(*keys), *map(apart, conditions)).order_by(*info.key_attributes).with_for_update(**lock)
+    chosen = limited(select(*keys), *map(apart, conditions)).order_by(*info.key_attributes)
+    chosen = chosen.with_for_update(of=info.table, **lock)
     *others, last = chosen.cte(sql_name("locked")).c
     locked = select(*others, dear(last))
     return tuple_(*info.key_attributes).in_(locked) if others else info.key_attributes[0].in_(locked)
