@@ -63,20 +63,25 @@ def tests_on(session: nox.Session) -> None:
 def run_tests(session: nox.Session) -> None:
     """Run all tests, or what is asked for, in the session's Python."""
     install(session, "tests", extras="testing")
-    bring_redis(session)
+    bring_servers(session)
     session.run("pytest", *(session.posargs or ["-q", *ON_EVERY_CORE]))
 
 
-def bring_redis(session: nox.Session) -> None:
-    """Install Debian's redis-server where it is missing and may be installed; without it its tests are skipped."""
-    if shutil.which("redis-server") or shutil.which("valkey-server"):
-        return
-    if os.getuid() != 0 or not shutil.which("apt-get"):
-        session.warn("redis-server is not installed: the tests of the cache in Redis are skipped")
-        return
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    session.run("apt-get", "-qq", "update", external=True, success_codes=[0, 100])
-    session.run("apt-get", "-qq", "install", "-y", "--no-install-recommends", "redis-server", external=True, env=quiet)
+# By the package of Debian's that brings it: the programs, either of which will do, that tests start.
+SERVERS = {"redis-server": ("redis-server", "valkey-server"), "prometheus": ("prometheus",)}
+
+
+def bring_servers(session: nox.Session) -> None:
+    """Install Debian's packages of servers that are missing, if that may be; without one its tests are skipped."""
+    missing = [package for package, programs in SERVERS.items() if not any(map(shutil.which, programs))]
+    if missing and os.getuid() == 0 and shutil.which("apt-get"):
+        quiet, any_end = {"DEBIAN_FRONTEND": "noninteractive"}, range(256)
+        install = ("apt-get", "-qq", "install", "-y", "--no-install-recommends")
+        session.run("apt-get", "-qq", "update", external=True, silent=True, success_codes=any_end)
+        session.run(*install, *missing, external=True, silent=True, success_codes=any_end, env=quiet)
+    for package in missing:
+        if not any(map(shutil.which, SERVERS[package])):
+            session.warn(f"{package} is not installed: its tests are skipped")
 
 
 @nox.session
@@ -87,7 +92,7 @@ def coverage(session: nox.Session) -> None:
     tests of the type checkers, which run nothing of rowsmith.
     """
     install(session, "tests", "coverage", extras="testing")
-    bring_redis(session)
+    bring_servers(session)
     session.run("coverage", "erase")
     given = session.posargs or ["-q", *ON_EVERY_CORE, "--ignore=tests/typing"]
     session.run("coverage", "run", "-m", "pytest", *given)
@@ -121,7 +126,7 @@ def bench(session: nox.Session) -> None:
 def prove(session: nox.Session, tests: str, sizes: dict[str, str], *options: str) -> None:
     """Run tests that are small in the suite at another size: ``nox -s fuzz -- 5000000 250000``."""
     install(session, "tests", extras="testing")
-    bring_redis(session)
+    bring_servers(session)
     given = dict(zip(sizes, session.posargs, strict=False))
     session.run("pytest", "-q", *(options or ON_EVERY_CORE), *tests.split(), env={**sizes, **given})
 
@@ -207,8 +212,7 @@ def dashboard(session: nox.Session) -> None:
     """Have Prometheus answer the dashboard's queries, and draw docs/dashboard.png; root has it installed by apt-get."""
     install(session, "tests", extras="testing")
     session.install("--quiet", "matplotlib>=3.9")
-    if shutil.which("prometheus") is None and os.geteuid() == 0:
-        session.run("apt-get", "install", "-qq", "--no-install-recommends", "prometheus", external=True)
+    bring_servers(session)
     picture = {"ROWSMITH_PICTURE": "docs/dashboard.png"}
     session.run("pytest", "-q", "-rs", "tests/examples/test_dashboard.py", env=picture)
 
