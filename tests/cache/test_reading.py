@@ -402,6 +402,30 @@ async def test_who_waits_for_a_loader_that_fails_loads_itself(things: ThingRepos
     assert (await things.get(1, A)).id == 1
 
 
+class Hung(MemoryCacheSource[Any, Any]):
+    """Takes entries for as long as nobody gives up."""
+
+    def __init__(self) -> None:
+        super().__init__(ThingData)
+        self.asked = asyncio.Event()
+
+    async def set_many(self, *args: Any, **kwargs: Any) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+async def test_who_gives_up_leaves_no_answer_behind(plain: ThingRepository) -> None:
+    """Though the cache had not yet taken it."""
+    cache = Hung()
+    things: Any = ThingRepository(plain.db, cache_source=cache)
+    reader = asyncio.create_task(things.get(1, A))
+    await cache.asked.wait()
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert things._cached._keeper.flights == {}
+
+
 async def test_other_data_is_asked_of_the_database(things: ThingRepository) -> None:
     """The cache keeps data of one class."""
 

@@ -152,9 +152,11 @@ class ReadThrough(Generic[TRow, TData, TId]):
             return self._own(entries[id])
         finally:
             flight.cancel()  # does nothing to one that has a result
-            await self._cache.set_many(entries, {id: lease}, under=under)
-            if flights.get(key) is flight:
-                del flights[key]
+            try:
+                await self._cache.set_many(entries, {id: lease}, under=under)
+            finally:  # a call that is cancelled meanwhile must not leave its answer to all who come later
+                if flights.get(key) is flight:
+                    del flights[key]
 
     async def _many(self, ids: Sequence[TId], scope: Any, include_deleted: bool) -> list[TData]:
         under, scope = self._asking.under(scope, include_deleted)
