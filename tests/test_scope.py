@@ -152,6 +152,26 @@ EMPTY: dict[str, SearchScope] = {
     "and of true": scope_of(sa.and_(sa.true())),
     "nested and": scope_of(sa.and_(sa.true(), sa.and_(sa.true()))),
     "callable": scope_of(sa.true),
+    "own rows in a join": scope_of(
+        sa.select(DomainRow.name).join(GroupRow, GroupRow.domain_name == DomainRow.name).exists()
+    ),
+    "own rows in an outer join": scope_of(
+        sa.select(DomainRow.name).outerjoin(GroupRow, GroupRow.domain_name == "a").where(GroupRow.size > 1).exists()
+    ),
+    "own rows in a given join": scope_of(
+        sa.select(DomainRow.name)
+        .select_from(sa.join(DomainRow, GroupRow, GroupRow.domain_name == DomainRow.name))
+        .exists()
+    ),
+    "own rows, counted": scope_of(
+        sa.select(sa.func.count()).select_from(DomainRow).join(GroupRow, GroupRow.size > 1).scalar_subquery() > 0
+    ),
+    "own rows below": scope_of(
+        sa.select(DomainRow.name)
+        .join(GroupRow, GroupRow.domain_name == DomainRow.name)
+        .where(sa.exists().where(CounterRow.place == GroupRow.id))
+        .exists()
+    ),
     "all of true": AllOf(sa.true()),
     "literal": scope_of(sa.literal(True)),
     "number": scope_of(sa.literal(1, sa.Boolean)),
@@ -183,6 +203,20 @@ def test_a_scope_without_conditions_is_refused(scope: SearchScope) -> None:
     """What limits nothing is an error, never all rows."""
     with pytest.raises(EmptyScope):
         resolve_scope(scope, INFO)
+
+
+OTHER_GROUP = aliased(GroupRow)
+
+
+def test_a_scope_may_ask_about_other_rows_of_the_table() -> None:
+    """Under an alias, as long as something of the row itself is asked too; or of this one in a SELECT beside a join."""
+    joined = sa.select(DomainRow.name).join(OTHER_GROUP, OTHER_GROUP.domain_name == DomainRow.name)
+    for condition in (
+        joined.where(OTHER_GROUP.size == GroupRow.size).exists(),
+        sa.and_(GroupRow.domain_name == "a", sa.select(DomainRow.name).join(GroupRow, sa.true()).exists()),
+        GroupRow.domain_name.in_(sa.select(DomainRow.name)),
+    ):
+        resolve_scope(scope_of(condition), INFO)
 
 
 NO_ROWS = [sa.false(), sa.literal(False), sa.literal(1) == 2, sa.or_(sa.literal(False), sa.false()), Not(sa.true())]

@@ -7,11 +7,11 @@ them, and AND, OR and NOT over both. Nothing here talks to a database.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Null, UnaryExpression
+from sqlalchemy import ColumnElement, FromClause, Null, SelectBase, UnaryExpression
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     AsBoolean,
@@ -29,6 +29,7 @@ from sqlalchemy.sql.elements import (
 )
 
 from rowsmith.conditions import bare
+from rowsmith.ties import parts_and_sources
 
 
 class Extent(Enum):
@@ -47,8 +48,13 @@ _UNKNOWN: Final = object()
 _CONSTANT_WORDS: Final = {"true", "false", "null", "and", "or", "not", "is", "in", "between", "distinct", "from"}
 
 
-def extent(condition: ColumnElement[bool], tables: Collection[str]) -> Extent:
-    """Say how many rows of one kind, kept in these tables, a condition holds for, as far as its form tells."""
+def extent(condition: ColumnElement[bool], tables: Mapping[str, FromClause]) -> Extent:
+    """Say how many rows of one kind, kept in these tables, a condition holds for, as far as its form tells.
+
+    Args:
+        condition: what limits the rows.
+        tables: those that a row is kept in, by their names, schemas included.
+    """
     given = cast("Any", condition)
     match given:
         case Grouping() | Label():
@@ -78,7 +84,7 @@ def _joined(is_and: bool, parts: Sequence[Extent]) -> Extent:
     return yields
 
 
-def _compared(given: Any, tables: Collection[str]) -> Extent:
+def _compared(given: Any, tables: Mapping[str, FromClause]) -> Extent:
     left, right, operator = given.left, given.right, given.operator
     if operator in (operators.is_, operators.is_not) and isinstance(bare(right), True_):
         inside = extent(left, tables)
@@ -91,10 +97,20 @@ def _compared(given: Any, tables: Collection[str]) -> Extent:
     return Extent.ALL if same else found
 
 
-def _known(value: object, given: ColumnElement[Any], tables: Collection[str]) -> Extent:
+def _known(value: object, given: ColumnElement[Any], tables: Mapping[str, FromClause]) -> Extent:
     if value is None or isinstance(value, (bool, int)):
         return Extent.ALL if value else Extent.NONE
-    return Extent.SOME if any(_reads(part, tables) for part in visitors.iterate(given)) else Extent.FIXED
+    return Extent.SOME if _is_of_the_row(given, tables) else Extent.FIXED
+
+
+def _is_of_the_row(given: ColumnElement[Any], tables: Mapping[str, FromClause]) -> bool:
+    parts = list(visitors.iterate(given))
+    if not any(isinstance(part, SelectBase) for part in parts):
+        return any(_reads(part, tables) for part in parts)
+    # A SELECT that reads the row's table by itself, in a join too, is about any row there.
+    return any(
+        _reads(part, {cast("Any", one).key for one in own}) for part, own in parts_and_sources(given, tables.values())
+    )
 
 
 def _evaluated(operator: Callable[[Any, Any], Any], left: object, right: object) -> Any:

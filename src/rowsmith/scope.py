@@ -396,9 +396,9 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) ->
     parts: list[ColumnElement[bool]] = []
     for condition in conditions:
         given = cast("Any", condition)
-        if not isinstance(given, TextClause) or extent(cast("Any", given), info.table_keys) is Extent.SOME:
+        if not isinstance(given, TextClause) or extent(cast("Any", given), info.tables_by_key) is Extent.SOME:
             parts.extend(_conjuncts(resolve(condition)))
-    extents = [extent(part, info.table_keys) for part in parts]
+    extents = [extent(part, info.tables_by_key) for part in parts]
     if not {Extent.SOME, Extent.NONE} & set(extents):
         raise EmptyScope(
             f"{name} gave nothing that tells one {info.row.__name__} from another: "

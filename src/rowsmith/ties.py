@@ -107,19 +107,38 @@ def loose_ties(expression: Any, sources: Iterable[FromClause]) -> str | None:
 
 def subqueries(expression: Any, sources: Iterable[FromClause]) -> Iterator[Subquery]:
     """Give each SELECT inside an expression that stands in a statement over some sources, outer ones first."""
-    yield from _inside(expression, [list(sources)], _Place.VALUE)
+    whole = _Around([list(sources)], _Place.VALUE)
+    yield from (found for found, _ in _inside(expression, whole, ()) if isinstance(found, Subquery))
+
+
+def parts_and_sources(expression: Any, sources: Iterable[FromClause]) -> Iterator[tuple[Any, Sequence[FromClause]]]:
+    """Give each part of an expression that stands in a statement, and of which of its sources the part can be.
+
+    These are all of them, but for those that a SELECT around the part reads by itself.
+    """
+    given = list(sources)
+    inside = _inside(expression, _Around([given], _Place.VALUE), given)
+    yield from ((part, own) for part, own in inside if not isinstance(part, Subquery))
 
 
 _WRAPPINGS: Final = (SelectBase, ScalarSelect, FromGrouping)
 
 
-def _inside(
-    element: Any, around: Sequence[Sequence[FromClause]], place: _Place, is_loose: bool = False
-) -> Iterator[Subquery]:
+@dataclass(frozen=True)
+class _Around:
+    reads: Sequence[Sequence[FromClause]]
+    place: _Place
+    is_loose: bool = False
+
+
+def _inside(element: Any, given: _Around, own: Sequence[FromClause]) -> Iterator[tuple[Any, Sequence[FromClause]]]:
+    around, place, is_loose = given.reads, given.place, given.is_loose
     if isinstance(element, Select):
         subquery = Subquery(element, around, place, is_loose)
-        yield subquery
+        yield subquery, own
         is_loose = not subquery.takes if place is _Place.EXISTS else is_loose
+        if subquery.untied() is None:  # else it may mean the row, and is refused for that
+            own = [one for one in own if not _among(one, subquery.read)]
         around, place = [*around, subquery.read], _Place.VALUE
     elif isinstance(element, Lateral):
         place = _Place.LATERAL
@@ -127,8 +146,9 @@ def _inside(
         place = _Place.LATERAL if place is _Place.LATERAL else _Place.FROM
     elif not isinstance(element, _WRAPPINGS):
         place = _Place.EXISTS if isinstance(element, Exists) else _Place.VALUE
+    yield element, own
     for child in {id(child): child for child in element.get_children()}.values():
-        yield from _inside(child, around, place, is_loose)
+        yield from _inside(child, _Around(around, place, is_loose), own)
 
 
 def _sources(given: Any) -> list[FromClause]:

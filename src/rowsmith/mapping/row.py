@@ -77,7 +77,12 @@ class RowInfo(Generic[TRow_co]):
     @cached_property
     def table_keys(self) -> frozenset[str]:
         """The names of the tables that a row is kept in, their schemas included."""
-        return frozenset(part.table.key for part in self.parts)
+        return frozenset(self.tables_by_key)
+
+    @cached_property
+    def tables_by_key(self) -> Mapping[str, Table]:
+        """The tables that a row is kept in, by their names."""
+        return {part.table.key: part.table for part in self.parts}
 
     @cached_property
     def copies(self) -> frozenset[str]:
