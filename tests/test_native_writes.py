@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from rowsmith import (
     CommitOutcome,
     CommitOutcomeUnknown,
+    Count,
     Database,
     DatabaseUnavailable,
     DeadlineExceeded,
@@ -235,6 +236,25 @@ async def test_engines_of_another_isolation(with_tables: WithTables) -> None:
             made_group = await groups.create(GroupCreate("a", level))
             assert (await groups.purge(made_group.id), lane_of(groups).taken) == (made_group, 0)
             await db.dispose()
+
+
+async def test_a_count_before(groups: GroupRepository) -> None:
+    """A connection that had the isolation of a snapshot is as before, also for statements that are new to it."""
+    assert (await groups.search(A, count=Count.EXACT)).total_count == 2
+    assert await taken(groups, lambda: groups.update(ONE, renamed("new"))) == 1
+
+
+async def test_a_statement_that_the_driver_gives_up(with_tables: WithTables) -> None:
+    """The driver's own limit is a deadline; nobody takes the server for gone and tries again."""
+    async with with_tables(DomainRow, GroupRow) as made:
+        db = Database.from_url(made.engine.url, connect_args={"command_timeout": 0.3})
+        groups = await filled(db)
+        async with made.begin_session() as other:
+            await other.execute(sa.update(GroupRow).values(size=2))
+            with pytest.raises(DeadlineExceeded):
+                await GroupRepository(db).update(ONE, renamed("new"))
+        assert (await groups.get(ONE)).name == "one"
+        await db.dispose()
 
 
 async def test_keys_of_idempotency(groups: GroupRepository) -> None:

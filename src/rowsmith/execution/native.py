@@ -176,7 +176,7 @@ class NativeLane:
     async def unsuited(self, plan: Planned, pooled: Any) -> str | None:
         """Look at a connection, a table and a plan, once each; says what stands against them."""
         adapter, driver = pooled.dbapi_connection, pooled.dbapi_connection.driver_connection
-        if not _suits(adapter, driver):
+        if not _suits(self.dialect, adapter, driver):
             return "connection"
         pooled._connection_record.info[_SUITS] = True
         if plan.is_ready:
@@ -210,19 +210,26 @@ def native_lane(engine: Engine, reader: Engine, info: Mapping[str, Any], deadlin
     return NativeLane(engine, reader, info, deadline) if type(engine.dialect) is PGDialect_asyncpg else None
 
 
-def _suits(adapter: Any, driver: Any) -> bool:
+def _suits(dialect: Any, adapter: Any, driver: Any) -> bool:
     """Say whether a statement alone is the same on a connection as one between BEGIN READ ONLY and ROLLBACK.
 
-    Not where the engine chose the isolation of its transactions, nor where statements have no names, or names of the
-    application's: behind a pooler their two steps may reach two servers.
+    Not where the engine chose another isolation for its transactions than the server has, nor where statements have no
+    names, or names of the application's: behind a pooler their two steps may reach two servers.
     """
     own: Any = AsyncAdapt_asyncpg_connection
     return (
         type(adapter) is own
-        and adapter.isolation_level in (None, "autocommit")
+        and adapter.isolation_level in (None, "autocommit", _isolation(dialect))
         and adapter._prepared_statement_name_func is own._default_name_func
         and driver._stmt_cache_enabled
     )
+
+
+def _isolation(dialect: Any) -> str | None:
+    """Give what the adapter calls the server's own isolation; it says so once a connection had another one."""
+    is_chosen = dialect._on_connect_isolation_level is not None  # by create_engine(isolation_level=...)
+    level: str | None = None if is_chosen else dialect._isolation_lookup.get(dialect.default_isolation_level)
+    return level
 
 
 def connected(engine: Engine, origin: Callable[[], Origin]) -> Any:

@@ -124,7 +124,8 @@ async def _undone(pooled: Any, failure: Exception, origin: Callable[[], Origin])
     if is_lost:
         if pooled.dbapi_connection is not None:
             await greenlet_spawn(pooled.invalidate)
-        return DatabaseUnavailable(facts=origin().facts()), None
+        is_late = isinstance(failure, TimeoutError)  # the driver's own command_timeout: the server was there
+        return translate(failure, origin()) if is_late else DatabaseUnavailable(facts=origin().facts()), None
     if isinstance(failure, (InvalidCachedStatementError, OutdatedSchemaCacheError)):
         return None, "stale plan"
     state = getattr(failure, "sqlstate", None) or ""
