@@ -18,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from benchmarks.calls import count
+from company.things import LabelRow
+from company.things import ThingRow as LabelledRow
 from rowsmith import (
     AnyOf,
     CommitOutcomeUnknown,
@@ -30,6 +32,7 @@ from rowsmith import (
     Repository,
     RepositoryError,
     SearchScope,
+    Spec,
     Unscoped,
 )
 from rowsmith.cache import MemoryCacheSource
@@ -372,6 +375,69 @@ async def test_a_stale_value_never_lands(things: ThingRepository) -> None:
     go_on.set()
     assert (await reader).uses == 1
     assert entries(things) == 0
+
+
+@pytest.mark.parametrize("verb", ["create", "batch_create", "batch_create_partial", "load"])
+async def test_an_absence_ends_for_all_with_the_row(with_tables: WithTables, verb: str) -> None:
+    """Though a reader that began before, and whom others would wait for, is about to say that there is none."""
+    async with things_in(with_tables) as plain:
+        things, loaded, go_on = cached(plain.db), asyncio.Event(), asyncio.Event()
+        find = things.db_source.querier.find
+
+        async def slow(db_sess: Any, *args: Any, **kwargs: Any) -> Any:
+            data = await find(db_sess, *args, **kwargs)
+            if not loaded.is_set():
+                loaded.set()
+                await go_on.wait()
+            return data
+
+        things.db_source.querier.find = slow  # type: ignore[method-assign]
+        reader = asyncio.create_task(things.find(5, A))
+        await loaded.wait()
+        spec = ThingCreate(5, "five", 1, None)
+        await getattr(plain, verb)(spec if verb == "create" else [spec], scope=A)
+        late = asyncio.create_task(things.find(5, A))
+        await asyncio.wait((late,), timeout=0.2)
+        go_on.set()
+        assert await late is not None
+        assert await reader is None
+
+
+@dataclass(frozen=True)
+class LabelData:
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class NewLabel(Spec[LabelRow], filled={"thing_id"}):
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class NewLabelled(Spec[LabelledRow]):
+    id: int
+    labels: Sequence[NewLabel]
+
+
+class LabelRepository(Repository[LabelRow, LabelData, int]):
+    pass
+
+
+class LabelledRepository(Repository[LabelledRow, LabelledRow, int]):
+    pass
+
+
+@pytest.mark.parametrize("verb", ["create", "batch_create"])
+async def test_rows_that_come_below_others_end_their_absence(any_tables: WithTables, verb: str) -> None:
+    """Nobody names them to the verb but their spec."""
+    async with any_tables(LabelledRow, LabelRow) as db:
+        labels = LabelRepository(db, cache_source=MemoryCacheSource(LabelData, negative_ttl=60))
+        assert await labels.find(1) is None
+        spec = NewLabelled(1, [NewLabel(1, "red")])
+        await getattr(LabelledRepository(db), verb)(spec if verb == "create" else [spec])
+        assert await labels.find(1) == LabelData(1, "red")
 
 
 async def test_one_of_many_loads(things: ThingRepository) -> None:

@@ -42,8 +42,8 @@ class CacheKeeper:
 
     def is_concerned(self, writing: Writing) -> bool:
         """Say whether an entry could be of a row that is written."""
-        cache, tables = self._cache(), frozenset(writing.tables)
-        if cache is None or (writing.makes and not cache.remembers_absent):
+        tables = frozenset(writing.tables)  # new rows, too: a reader may be about to tell others that they are absent
+        if self._cache() is None:
             return False
         return not self._own.isdisjoint(tables) or self._is_taken_along(writing, tables)
 

@@ -64,7 +64,6 @@ class MemoryCacheSource(Generic[TId, TData]):
         check_data(data, "MemoryCacheSource")
         self.data = data
         self.counts = CacheCounts()
-        self.remembers_absent = negative_ttl is not None
         self._ttl, self._negative_ttl = check_times(ttl, negative_ttl)
         self._max = check_count(max_entries, "max_entries")
         self._is_shared = is_immutable(data)

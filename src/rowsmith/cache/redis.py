@@ -93,7 +93,6 @@ class RedisCacheSource(Generic[TId, TData]):
         _check_client(client)
         self.data = data
         self.counts = CacheCounts()
-        self.remembers_absent = negative_ttl is not None
         self._ttl, self._negative_ttl = check_times(ttl, negative_ttl)
         self._timeout = check_seconds(timeout, "timeout")
         self._json = _adapter(data)

@@ -63,12 +63,10 @@ class CacheSource(Protocol[TId, TData]):
     Attributes:
         data: the class of the data.
         counts: what became of what was asked.
-        remembers_absent: ids of rows that are not there are kept, too.
     """
 
     data: type[TData]
     counts: CacheCounts
-    remembers_absent: bool
 
     async def get_many(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, TData | None]:
         """Give the entries that are there; None of a row that is known to be absent."""

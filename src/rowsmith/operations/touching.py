@@ -9,6 +9,7 @@ from typing import Any, cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import InvalidValue, kind_of
+from rowsmith.mapping import row_info
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.results import BatchResult, PartialResult, Upserted
 from rowsmith.touched import Ids, Writing, is_any_kept, is_kept, note
@@ -35,6 +36,13 @@ async def noting(entity: Entity[Any, Any], verb: Any, db_sess: AsyncSession, /, 
     if is_known_after or made:  # an update may give a row another key
         note(db_sess, writing, made)
     return result
+
+
+def note_new(db_sess: AsyncSession, row: type[object]) -> None:
+    """Note that a session makes rows of a class, whose keys nobody is told."""
+    info = row_info(row)
+    tables = [part.table for part in info.all_parts]
+    note(db_sess, Writing(tables, info.key_columns, makes=True, removes=False), None)
 
 
 def has_keepers(entity: Entity[Any, Any]) -> bool:

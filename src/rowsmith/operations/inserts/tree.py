@@ -21,6 +21,7 @@ from rowsmith.operations.inserts.matching import Rows
 from rowsmith.operations.inserts.numbers import number_within
 from rowsmith.operations.partial import Diagnosis, is_own_fault
 from rowsmith.operations.present import present_keys
+from rowsmith.operations.touching import note_new
 
 Progress: TypeAlias = Callable[[int], None]
 """Is told, again and again, how many rows of the batch are done."""
@@ -116,6 +117,7 @@ class Creation(Generic[TRow, TData]):
         below, owners = branch.children(specs)
         if below:
             keys = branch.keys(harvest.kept, owners)
+            note_new(self.call.db_sess, branch.row)
             await Creation(self.call.below(branch.row), given_too=keys, wants_data=False).create(below)
 
 
