@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith import Database, DBSource, ReadOnlyViolation
+from rowsmith import Database, DBSource, ReadOnlyViolation, TransactionAborted
 from rowsmith.testing import WithTables
 from tenants import DomainRow
 
@@ -100,6 +100,38 @@ async def streamed(session: AsyncSession) -> None:
     await (await session.connection()).stream(sa.text("COMMIT"))
 
 
+def releasing(*release: Way) -> Way:
+    """Give the savepoint that the session ends with to one's own writes."""
+
+    async def work(session: AsyncSession) -> None:
+        await session.execute(sa.text(SAVEPOINT))
+        for step in release:
+            with suppress(Exception):
+                await step(session)
+        with suppress(Exception):
+            await session.execute(sa.text(WRITE))
+        await session.execute(sa.text(SAVEPOINT))
+
+    return work
+
+
+async def repeated(session: AsyncSession) -> None:
+    await (await session.connection()).execute(sa.text(RELEASE), [{}, {}])
+
+
+async def streaming_a_release(session: AsyncSession) -> None:
+    await session.stream(sa.text(RELEASE))
+
+
+async def invalidated(session: AsyncSession) -> None:
+    connection = await session.connection()
+    await connection.invalidate()
+    await connection.rollback()
+    with suppress(ReadOnlyViolation):
+        await connection.exec_driver_sql(WRITE)
+        await connection.commit()
+
+
 async def ignore(_: bytes) -> None:
     """Take what COPY gives."""
 
@@ -129,6 +161,7 @@ async def on_a_savepoint(session: AsyncSession) -> None:
     await session.execute(sa.text(WRITE))
 
 
+SAVEPOINT, RELEASE = "SAVEPOINT sa_savepoint_1", "RELEASE SAVEPOINT sa_savepoint_1"
 READ_WRITE = "SET TRANSACTION READ WRITE"
 WRITABLE = "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE"
 DEFAULT = "SELECT set_config('default_transaction_read_only', 'off', false)"
@@ -176,6 +209,7 @@ ON_POSTGRESQL: dict[str, Way] = {
     **{f"default, {end}": both(sent(DEFAULT), after(end)) for end in BY_API},
     **{f"text {words}": sent(words) for words in NAMED},
     "driver, savepoints": on_the_driver(*NAMED),
+    "invalidated": invalidated,
     "autocommit": with_options(isolation_level="AUTOCOMMIT"),
     "autocommit, later": after("session.commit", with_options(isolation_level="AUTOCOMMIT")),
     "writable, later": after("session.rollback", with_options(postgresql_readonly=False)),
@@ -296,6 +330,61 @@ async def test_what_ends_a_read_only_session_is_told(any_tables: WithTables) -> 
         with pytest.raises(ReadOnlyViolation):
             async with db.begin_readonly_session() as session:
                 await on_the_driver(WRITE, is_quiet=False)(session)
+
+
+async def test_no_write_outlives_a_savepoint_released_by_other_means(with_tables: WithTables) -> None:
+    """What ends the session's own savepoint unseen is refused, also by executemany and by a cursor."""
+    async with with_tables(DomainRow) as db:
+        for way in (releasing(repeated), releasing(streaming_a_release, sent(RELEASE))):
+            with suppress(Exception):
+                async with in_a_session(db) as session:
+                    await way(session)
+            async with db.begin_session() as session:
+                assert (await session.scalars(sa.select(DomainRow.name))).all() == []
+
+
+async def end_by_the_connection(session: AsyncSession, end: str) -> None:
+    await getattr(await session.connection(), end)()
+
+
+async def end_by_the_adapter(session: AsyncSession, end: str) -> None:
+    raw = await (await session.connection()).get_raw_connection()
+    await session.run_sync(lambda _: getattr(raw.dbapi_connection, end)())
+
+
+@pytest.mark.filterwarnings("ignore:nested transaction already deassociated")  # SQLAlchemy took it for ended
+@pytest.mark.parametrize("is_swallowed", [False, True])
+async def test_a_refused_end_leaves_no_transaction_to_the_next(with_tables: WithTables, is_swallowed: bool) -> None:
+    """What was written around the block is neither committed, nor read by whoever takes a connection next."""
+    async with with_tables(DomainRow) as made:
+        db = Database.from_url(made.engine.url, pool_size=1, max_overflow=0)
+        ends = product(
+            (outermost, in_a_session, in_a_unit), (end_by_the_connection, end_by_the_adapter), ("commit", "rollback")
+        )
+        for around, way, end in ends:
+            is_joined = around is not outermost
+            with pytest.raises(ReadOnlyViolation) if is_joined else suppress(ReadOnlyViolation):
+                async with around(db) as session:
+                    with suppress(ReadOnlyViolation if is_swallowed else GeneratorExit):
+                        await way(session, end)
+            async with db.begin_session() as session:
+                assert (await session.scalars(sa.select(DomainRow.name))).all() == [], (around, way, end)
+        await db.dispose()
+
+
+@pytest.mark.filterwarnings("ignore:nested transaction already deassociated")  # SQLAlchemy took it for ended
+async def test_a_refused_end_that_was_swallowed_commits_nothing(with_tables: WithTables) -> None:
+    """The block around tells so, and never that it was committed."""
+    async with with_tables(DomainRow) as db:
+        for way, end in product((end_by_the_connection, end_by_the_adapter), ("commit", "rollback")):
+            with pytest.raises(TransactionAborted):
+                async with db.begin_session() as session:
+                    await session.execute(sa.text(WRITE))
+                    with suppress(ReadOnlyViolation):
+                        async with db.begin_readonly_session() as inner:
+                            await way(inner, end)
+            async with db.begin_session() as session:
+                assert (await session.scalars(sa.select(DomainRow.name))).all() == [], (way, end)
 
 
 async def test_whatever_reads_goes_on_in_a_read_only_session(any_tables: WithTables) -> None:

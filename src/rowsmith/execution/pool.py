@@ -10,6 +10,8 @@ What is wrong with SQLAlchemy's pool of asyncpg connections, and what is done ab
   cancelled task does not go on. Here that is done behind its back.
 - Settings, locks, listeners and temporary tables of a session pass to the next who takes the connection. Here they are
   reset, where an application could have left any: one round trip (PostgreSQL's manual, DISCARD).
+- A transaction that SQLAlchemy takes for ended, as its end was refused or it was begun behind its back, passes to the
+  next, too. Here the connection is given up.
 - A server that was demoted goes on refusing writes on connections that were made before. Here they are given up.
 """
 
@@ -28,7 +30,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolRese
 from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.util import await_
 
-from rowsmith.execution.read_only import unlock
+from rowsmith.execution.read_only import is_left_open, unlock
 from rowsmith.execution.transactions import USED
 
 POLITE: Final = 2.0
@@ -143,6 +145,9 @@ _RESTORE: Final = "SELECT set_config(name, setting, false) FROM unnest($1::text[
 def _reset(dbapi_connection: Any, record: Any, state: PoolResetState) -> None:
     """Take away what an application may have left, after its transaction and before anybody else comes."""
     unlock(dbapi_connection.driver_connection)
+    if record is not None and state.asyncio_safe and is_left_open(dbapi_connection):
+        record.invalidate()
+        return
     if record is None or not record.info.pop(USED, False):  # a connection that was detached has no record
         return
     if state.terminate_only or not state.asyncio_safe or dbapi_connection.driver_connection.is_closed():

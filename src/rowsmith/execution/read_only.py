@@ -51,6 +51,7 @@ def _keep_transaction(session: Session, transaction: SessionTransaction, connect
 def read_only_savepoint(session: Session) -> Generator[None]:
     """Have a session write in nothing inside of its innermost savepoint, until the block ends."""
     around, locks = list(_around(session.get_nested_transaction())), dict[Connection, _Lock]()
+    broken: list[Connection] = []
 
     def keep(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
         if transaction in around or connection in _kept:
@@ -58,6 +59,7 @@ def read_only_savepoint(session: Session) -> Generator[None]:
         if not transaction.nested:
             _give_up(connection)
         locks[connection] = _lock(connection)
+        event.listen(connection, "begin", _give_up)  # as one does that was invalidated, on another of the driver's
 
     event.listen(session, "after_begin", keep)
     try:
@@ -68,7 +70,15 @@ def read_only_savepoint(session: Session) -> Generator[None]:
         event.remove(session, "after_begin", keep)
         for connection, lock in locks.items():
             del _kept[connection]
+            event.remove(connection, "begin", _give_up)
             lock.open()
+            if not connection.closed and lock.is_broken:
+                broken.append(connection)
+                connection.invalidate()
+                if not connection.in_transaction():  # it would begin another, on a new connection
+                    connection.close()
+    if broken:  # and its error was swallowed
+        _refuse()
 
 
 def _around(transaction: SessionTransaction | None) -> Iterator[SessionTransaction]:
@@ -112,6 +122,11 @@ class _Lock:
     def end(self) -> None:
         """Have SQLAlchemy end the transaction, once."""
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether SQLAlchemy takes the transaction for ended, and the database does not."""
+        return False
+
 
 _kept: WeakKeyDictionary[Connection, _Lock] = WeakKeyDictionary()
 
@@ -131,6 +146,16 @@ class _LockOnPostgreSQL(_Lock):
     def end(self) -> None:
         if type(self.driver._protocol) is _OneTransaction:
             self.driver._protocol.is_ending = True
+
+    @property
+    def is_broken(self) -> bool:
+        return is_left_open(self.adapter)
+
+
+def is_left_open(adapter: Any) -> bool:
+    """Say whether a connection is in a transaction that SQLAlchemy does not end, as it does not know of it."""
+    driver = adapter.driver_connection
+    return adapter._transaction is None and not driver.is_closed() and driver.is_in_transaction()
 
 
 def unlock(driver: Any) -> None:
@@ -181,12 +206,12 @@ class _OneTransaction:
 
     async def bind_execute_many(self, state: Any, *args: Any, **kwargs: Any) -> Any:
         """Run a statement that was prepared, several times."""
-        self._check(state.query)
+        self._check_repeated(state.query)
         return await self.protocol.bind_execute_many(state, *args, **kwargs)
 
     async def bind(self, state: Any, *args: Any, **kwargs: Any) -> Any:
         """Open a cursor on a statement that was prepared."""
-        self._check(state.query)
+        self._check_repeated(state.query)
         return await self.protocol.bind(state, *args, **kwargs)
 
     def _check(self, query: str) -> None:
@@ -199,6 +224,11 @@ class _OneTransaction:
             return
         found = _OF_SAVEPOINT.fullmatch(query)
         if found is None or found["name"].lower() not in self._savepoints:
+            _refuse()
+
+    def _check_repeated(self, query: str) -> None:
+        """Refuse what ends anything where nobody sees how often it does."""
+        if self._is_over or _first_word(query) in _ENDING:
             _refuse()
 
     def _note(self, query: str) -> None:

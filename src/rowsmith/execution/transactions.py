@@ -42,7 +42,9 @@ def mark_failed(connection: Connection) -> None:
 
 
 def has_failed(connection: Connection) -> bool:
-    """Say whether a statement failed in the connection's innermost transaction."""
+    """Say whether a statement failed in the connection's innermost transaction, or the connection was given up."""
+    if connection.closed:
+        return True
     innermost: Any = connection.get_nested_transaction() or connection.get_transaction()
     return innermost is not None and innermost in _failed
 
