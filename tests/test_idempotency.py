@@ -77,7 +77,7 @@ async def test_keys_are_forgotten_by_their_age(any_tables: WithTables) -> None:
 
 async def test_what_cannot_be_purged_is_told(database: Database) -> None:
     """No length of time, one that lies ahead, and a transaction that chunks would break up."""
-    for wrong in (7, -WEEK, None):
+    for wrong in (7, -WEEK, None, dt.timedelta(days=800000)):
         with pytest.raises(InvalidValue, match="timedelta"):
             await purge(database, older_than=wrong)  # type: ignore[arg-type]
     with pytest.raises(TransactionError):

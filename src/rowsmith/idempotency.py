@@ -15,6 +15,9 @@ purged, deleted or out of scope by the time of a later call is ``EntityNotFound`
 
 What a spec makes up itself (``field(default_factory=uuid4)``) is of its body: two such specs are two bodies. A scope is
 told by its conditions: one that holds the time of the call in Python is another scope each time; write ``func.now()``.
+Equal values are one body in whatever form Python has them (``1.5`` and ``1.50``, an instant in two zones, a list and a
+tuple). What hides its values (an array of numpy, an object with ``__slots__``, what holds itself) is ``InvalidValue``:
+give dataclasses, pydantic models, mappings, lists, plain values and SQL.
 With schemas that ``search_path`` tells apart, each takes a table of its own.
 
 The table is to be made once, by a migration (:func:`add_to`, or :func:`ddl`) or by :func:`create`, and emptied now and
@@ -80,11 +83,15 @@ async def purge(db: Database, *, older_than: dt.timedelta) -> int:
         older_than: how long ago they were used.
 
     Raises:
-        InvalidValue: ``older_than`` is no length of time, or a negative one.
+        InvalidValue: ``older_than`` is no length of time, a negative one, or longer than there are years.
         TransactionError: inside a session or a unit of work.
     """
     if not isinstance(cast("Any", older_than), dt.timedelta) or older_than < dt.timedelta(0):
         raise InvalidValue(f"older_than is a length of time, not {kind_of(older_than)}: write timedelta(days=7)")
+    try:
+        since = dt.datetime.now(dt.UTC) - older_than
+    except OverflowError:
+        raise InvalidValue("older_than reaches back before the year 1: write timedelta(days=7)") from None
     source = DBSource[IdempotencyKeyRow](db, IdempotencyKeyRow)
-    old = IdempotencyKeyRow.created_at < dt.datetime.now(dt.UTC) - older_than
+    old = IdempotencyKeyRow.created_at < since
     return (await source.in_chunks(source.where_purger.purge, [old], pace=Pace())).rows

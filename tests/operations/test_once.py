@@ -18,6 +18,7 @@ from rowsmith import (
     DatabaseFault,
     EntityNotFound,
     IdempotencyMismatch,
+    InvalidValue,
     OptionalState,
     Repository,
     Spec,
@@ -136,6 +137,17 @@ async def test_another_patch_or_version_is_another_body(things: ThingRepository)
         assert (await things.update(1, patch, scope=A, idempotency_key=f"{number}")).id == 1
     with pytest.raises(IdempotencyMismatch):
         await things.update(1, SEVEN, scope=A, expected_version=1, idempotency_key="0")
+
+
+async def test_a_body_that_nothing_tells_from_another_is_refused(things: ThingRepository) -> None:
+    """Before anything is sent; objects that hide their values, and what holds itself. Without a key it is written."""
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    for hidden in (object(), iter([1]), cycle):
+        given: Any = replace(spec(5), note=hidden)
+        with count_statements(things.db) as sent, pytest.raises(InvalidValue, match="idempotency key"):
+            await things.create(given, scope=A, idempotency_key="k")
+        assert sent == []
 
 
 async def test_another_conflict_is_another_body(things: ThingRepository) -> None:

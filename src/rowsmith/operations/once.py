@@ -17,10 +17,11 @@ from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import UnsupportedCompilationError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith.conditions import limited
-from rowsmith.errors import DatabaseFault, IdempotencyMismatch
+from rowsmith.errors import DatabaseFault, IdempotencyMismatch, InvalidValue
 from rowsmith.mapping import key_shape
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.gate import connection_of, schemas_of
@@ -28,7 +29,7 @@ from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Upserted
 from rowsmith.orders import OrderTerm
-from rowsmith.pagination.fingerprint import fingerprint, stable_text
+from rowsmith.pagination.fingerprint import Untold, fingerprint, stable_text
 from rowsmith.pagination.key_values import pack, unpack
 
 
@@ -116,13 +117,35 @@ class _Use:
 
 
 async def _use(call: Call[Any, Any], key: str, body: Sequence[object]) -> _Use:
+    # Before there is a connection: what cannot be told apart is refused before anything is sent.
+    scope, text = _texts(call, body)
     # With a schema for each tenant, the table is this tenant's.
     schemas = schemas_of(call.db_sess, await connection_of(call.db_sess, call.origin()))
-    table, scope = call.info.table, fingerprint((), call.limits.conditions)
+    table = call.info.table
     name = f"{schemas.get(table.schema, table.schema)}.{table.name}"
     digest = _digest(name.encode(), scope, key.encode("utf-8", "surrogatepass"))
     # The key stands before the body, so that equal bodies under two keys have nothing in common.
-    return _Use(digest, _digest(digest.encode(), stable_text(body).encode("utf-8", "surrogatepass")))
+    return _Use(digest, _digest(digest.encode(), text.encode("utf-8", "surrogatepass")))
+
+
+def _texts(call: Call[Any, Any], body: Sequence[object]) -> tuple[bytes, str]:
+    """Give what stands for the scope and for the body.
+
+    Raises:
+        InvalidValue: something of them has no text that tells it from another of its kind.
+    """
+    try:
+        return fingerprint((), call.limits.conditions, stable_text), stable_text(body)
+    except Untold as untold:
+        kind = str(untold)
+    except RecursionError:
+        kind = "what holds itself"
+    except UnsupportedCompilationError:
+        kind = "SQL that no dialect compiles"
+    raise InvalidValue(
+        f"{call.operation} has {kind} in its body or scope, which an idempotency key cannot tell from another: give "
+        "dataclasses, pydantic models, mappings, lists, plain values and SQL, or no idempotency_key"
+    )
 
 
 def _digest(*parts: bytes) -> str:

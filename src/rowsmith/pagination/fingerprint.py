@@ -2,27 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from enum import Enum
+from fractions import Fraction
 from hashlib import blake2b
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from pathlib import PurePath
+from types import NoneType
 from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
 
-from pydantic import BaseModel, SecretBytes, SecretStr
-from sqlalchemy import BindParameter, ColumnElement
+from pydantic import AnyUrl, BaseModel, SecretBytes, SecretStr
+from sqlalchemy import BindParameter, ClauseElement, ColumnElement
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import UnsupportedCompilationError
 
+from rowsmith.errors import kind_of
 from rowsmith.orders import OrderTerm
 from rowsmith.pagination.key_values import stored_value
 from rowsmith.state import OptionalState, TriState
 
 _Bind: TypeAlias = BindParameter[Any]
 
+Otherwise: TypeAlias = Callable[[Any], str]
+"""Gives the text of what nobody here knows the values of."""
+
+_TOLD_BY_REPR: Final = (
+    date,
+    time,
+    timedelta,
+    tzinfo,
+    UUID,
+    Fraction,
+    PurePath,
+    IPv4Address,
+    IPv6Address,
+    IPv4Interface,
+    IPv6Interface,
+    IPv4Network,
+    IPv6Network,
+    AnyUrl,
+)
+
 _MAX_TEXTS: Final = 2_000
 _texts: dict[Any, bytes] = {}
 
 
-def fingerprint(terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[bool]] = ()) -> bytes:
+class Untold(Exception):
+    """The values of something are not known, so that nothing tells it from another of its kind."""
+
+
+def fingerprint(
+    terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[bool]] = (), otherwise: Otherwise = repr
+) -> bytes:
     """Give 16 bytes that stand for an order and conditions: the SQL text and the values bound in it.
 
     The same in every process for the same search. A condition that binds a value which differs from call
@@ -31,8 +68,9 @@ def fingerprint(terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[b
     Args:
         terms: the orders, taken apart.
         conditions: everything that limits the search, its filters and its scope alike.
+        otherwise: gives the text of a bound value that nobody here knows.
     """
-    return Imprint(terms, conditions).digest()
+    return Imprint(terms, conditions, otherwise).digest()
 
 
 class Imprint:
@@ -40,9 +78,13 @@ class Imprint:
 
     Args:
         terms, conditions: of one such search.
+        otherwise: gives the text of a bound value that nobody here knows.
     """
 
-    def __init__(self, terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[bool]] = ()) -> None:
+    def __init__(
+        self, terms: Sequence[OrderTerm], conditions: Sequence[ColumnElement[bool]] = (), otherwise: Otherwise = repr
+    ) -> None:
+        self._otherwise = otherwise
         self._parts: list[tuple[bytes, Sequence[_Bind]]] = []
         for term in terms:
             text, binds = _structure(term.expression)
@@ -60,7 +102,7 @@ class Imprint:
             for bind in binds:
                 value = bind.effective_value if given is None or bind not in given else given[bind]
                 # With its length before it no value can pass for the end of one and the start of the next.
-                data = _bind_text(bind, value).encode("utf-8", "surrogatepass")
+                data = _bind_text(bind, value, self._otherwise).encode("utf-8", "surrogatepass")
                 digest.update(len(data).to_bytes(4, "big") + data)
         return digest.digest()
 
@@ -73,66 +115,134 @@ def _structure(expression: ColumnElement[Any]) -> tuple[bytes, Iterable[_Bind]]:
     """
     key = expression._generate_cache_key()  # pyright: ignore[reportPrivateUsage]
     if key is None:
-        compiled = expression.compile()
+        compiled = _compiled(expression)
         return _digest(str(compiled)), compiled.binds.values()
     text = _texts.get(key.key)
     if text is None:
         if len(_texts) >= _MAX_TEXTS:
             _texts.clear()
-        text = _texts[key.key] = _digest(str(expression))
+        text = _texts[key.key] = _digest(str(_compiled(expression)))
     return text, key.bindparams
+
+
+def _compiled(expression: ColumnElement[Any]) -> Any:
+    """Compile for no database, or for one that has what a team compiles for that one alone."""
+    for dialect in (None, postgresql.dialect()):  # type: ignore[no-untyped-call]
+        with suppress(UnsupportedCompilationError):
+            return expression.compile(dialect=dialect) if dialect else expression.compile()
+    return expression.compile(dialect=sqlite.dialect())
 
 
 def _digest(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
 
 
-def _bind_text(bind: _Bind, value: Any) -> str:
+def _bind_text(bind: _Bind, value: Any, otherwise: Otherwise) -> str:
     if bind.expanding and isinstance(value, Iterable) and not isinstance(value, str | bytes):
         # The values of an IN have no order, and a set gives them in another one in each process.
         items = cast("Iterable[Any]", value)  # type: ignore[redundant-cast]
-        return ",".join(sorted(stable_text(stored_value(bind.type, item)) for item in items))
-    return stable_text(stored_value(bind.type, value))
+        return ",".join(sorted(stable_text(stored_value(bind.type, item), otherwise) for item in items))
+    return stable_text(stored_value(bind.type, value), otherwise)
 
 
-def stable_text(value: object) -> str:
-    """Give a text that tells values and their types apart and is the same in every process."""
+def stable_text(value: object, otherwise: Otherwise | None = None) -> str:
+    """Give a text that tells values and their types apart and is the same in every process.
+
+    Equal values have one text, whatever form Python has them in: ``1.5`` and ``1.50``, an instant in two zones, lists
+    and tuples, a text and a subclass of it.
+
+    Args:
+        value: what is to be told apart.
+        otherwise: gives the text of what nobody here knows the values of.
+
+    Raises:
+        Untold: there is such a thing, and no ``otherwise``.
+    """
+    text = _scalar(value)
+    return text if text is not None else _composed(value, otherwise or _untold)
+
+
+def _untold(value: object) -> str:
+    raise Untold(kind_of(value))
+
+
+def _scalar(value: Any) -> str | None:
+    text = next((text for kinds, text in _SCALARS if isinstance(value, kinds)), None)
+    return None if text is None else text(value)
+
+
+def _bytes(value: Any) -> str:
+    return f"{'bytes' if isinstance(value, bytes) else type(value).__qualname__}:{bytes(value)!r}"
+
+
+def _exact(value: Decimal) -> Decimal:
+    """Leave out zeros at the end, and no digit else."""
+    digits = len(value.as_tuple().digits)
+    return value.normalize(Context(max(digits, 1), Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])) if value else Decimal(0)
+
+
+def _instant(value: datetime) -> str:
+    if value.tzinfo is not None:
+        with suppress(OverflowError):  # at either end of time
+            value = value.astimezone(UTC)
+    return value.isoformat()
+
+
+# bool before int, and what is both a text or a number and an enum as the former.
+_SCALARS: Final[tuple[tuple[Any, Otherwise], ...]] = (
+    (str, lambda value: f"str:{str.__repr__(value)}"),
+    ((bool, NoneType), repr),
+    (int, lambda value: f"int:{int.__repr__(value)}"),
+    (float, lambda value: f"float:{float.__repr__(value)}"),
+    (Enum, lambda value: f"{type(value).__qualname__}.{value.name}"),
+    (Decimal, lambda value: f"Decimal:{_exact(value)}"),
+    (datetime, lambda value: f"datetime:{_instant(value)}"),
+    ((bytes, bytearray, memoryview), _bytes),
+    (type, lambda value: f"class:{value.__module__}.{value.__qualname__}"),
+    (_TOLD_BY_REPR, lambda value: f"{type(value).__qualname__}:{value!r}"),
+)
+
+
+def _composed(value: Any, otherwise: Otherwise) -> str:
     name = type(value).__qualname__
-    if isinstance(value, Enum):
-        return f"{name}.{value.name}"
-    if hasattr(value, "__clause_element__") or isinstance(value, ColumnElement):
-        return f"{name}:{_expression(value).hex()}"
+    if hasattr(value, "__clause_element__") or isinstance(value, ClauseElement):
+        return f"{name}:{_expression(value, otherwise).hex()}"
     if isinstance(value, (SecretStr, SecretBytes)):  # whose repr is the same for all
-        return f"{name}({stable_text(value.get_secret_value())})"
-    if isinstance(value, (bytearray, memoryview)):
-        return f"{name}:{bytes(cast('Any', value))!r}"
+        return f"{name}({stable_text(value.get_secret_value(), otherwise)})"
     if isinstance(value, (OptionalState, TriState)):
-        return f"{name}({stable_text(cast('Any', value).to_value())})"
+        return f"{name}({stable_text(cast('Any', value).to_value(), otherwise)})"
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()  # type: ignore[redundant-cast]
-        return f"{name}({','.join(sorted(stable_text(pair) for pair in pairs))})"
-    if isinstance(value, list | tuple | AbstractSet):
-        texts = [stable_text(item) for item in cast("Iterable[Any]", value)]
-        return f"{name}({','.join(sorted(texts) if isinstance(value, AbstractSet) else texts)})"
+        return f"mapping({','.join(sorted(stable_text(pair, otherwise) for pair in pairs))})"
     parts = _parts(value)
-    return f"{name}:{value!r}" if parts is None else f"{name}({stable_text(parts)})"
+    if parts is not None:
+        return f"{name}({stable_text(parts, otherwise)})"
+    if isinstance(value, Sequence | AbstractSet):
+        texts = [stable_text(item, otherwise) for item in cast("Iterable[Any]", value)]
+        return f"set({','.join(sorted(texts))})" if isinstance(value, AbstractSet) else f"list({','.join(texts)})"
+    return otherwise(value)
 
 
-def _expression(value: Any) -> bytes:
-    return Imprint((), [value.__clause_element__() if hasattr(value, "__clause_element__") else value]).digest()
+def _expression(value: Any, otherwise: Otherwise) -> bytes:
+    element = value.__clause_element__() if hasattr(value, "__clause_element__") else value
+    return Imprint((), [element], otherwise).digest()
 
 
-def _parts(value: object) -> Mapping[str, Any] | None:
-    """Give the fields of what has some, but for those that a patch leaves alone; None of what is told by its repr."""
+def _parts(value: Any) -> Mapping[str, Any] | None:
+    """Give the fields of what has some, but for those that a patch leaves alone."""
     if isinstance(value, BaseModel):
-        found = dict(value)
+        found = vars(value) | (value.__pydantic_extra__ or {})
     elif is_dataclass(value) and not isinstance(value, type):
         found = {field.name: getattr(value, field.name) for field in fields(value)}
-    elif type(value).__repr__ is object.__repr__:  # it would name an address
-        found = vars(value)
+    elif type(value).__basicsize__ == _Plain.__basicsize__ and hasattr(value, "__dict__"):
+        found = vars(value)  # all that there is of it, as it has no slots
     else:
         return None
     return {name: part for name, part in found.items() if not _is_nop(part)}
+
+
+class _Plain:
+    """What an object weighs whose values are all in its ``__dict__``."""
 
 
 def _is_nop(part: object) -> bool:
