@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -518,8 +520,11 @@ async def test_an_id_that_is_not_plainly_one_is_told_of_as_ever(
 
 @pytest.mark.parametrize(
     "target, name",
-    [(Session, "do_orm_execute"), (Session, "after_begin"), (None, "before_execute")],
-    ids=["statements", "transactions", "engines"],
+    [
+        *((Session, name) for name in ("do_orm_execute", "after_begin")),
+        *((None, name) for name in ("before_execute", "begin", "engine_connect", "checkout")),
+        (None, "set_connection_execution_options"),
+    ],
 )
 async def test_whoever_could_have_other_rows_seen_is_asked(things: ThingRepository, target: Any, name: str) -> None:
     """A listener may limit statements to a tenant, which no key would say."""
@@ -534,6 +539,38 @@ async def test_whoever_could_have_other_rows_seen_is_asked(things: ThingReposito
     finally:
         event.remove(target or things.db.engine.sync_engine, name, listener)
     assert len(sent) == 1
+
+
+async def test_who_writes_other_sql_is_asked(things: ThingRepository) -> None:
+    """A listener that gives back what is to be sent may limit it to a tenant."""
+    seen: list[str] = []
+
+    def listener(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> Any:
+        seen.append(statement)
+        return statement, parameters
+
+    event.listen(things.db.engine.sync_engine, "before_cursor_execute", listener, retval=True)
+    for _ in range(2):
+        await things.get(1, A)
+    event.remove(things.db.engine.sync_engine, "before_cursor_execute", listener)
+    assert len(seen) == 2
+
+
+@dataclass(frozen=True)
+class DeletedAt(SearchScope):
+    moment: dt.datetime
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [ThingRow.deleted_at == self.moment]
+
+
+async def test_the_two_times_of_an_hour_that_comes_twice_are_two_keys(things: Any) -> None:
+    """Python holds them to be equal, and they are an hour apart."""
+    first = dt.datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    scopes = [DeletedAt(first.replace(fold=fold)) for fold in (0, 1, 1)]
+    keys = [things._cached._asking.under(scope, True)[0] for scope in scopes]
+    assert None not in keys
+    assert len(set(keys)) == 2
 
 
 class Careless(Repository[ThingRow, ThingData, int]):

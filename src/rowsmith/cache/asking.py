@@ -48,6 +48,7 @@ class Asking:
         self._sole = self._kinds[0] if len(self._kinds) == 1 else None
         self._plans, self._scope_required = Plans[Any](info), entity.scope_required
         self._engine, self._sessions = engine, Session(engine).dispatch
+        self._own: set[Any] = set()
 
     def is_id(self, id: Any) -> bool:
         """Say whether an id is plainly a key: one that Python tells from others as the database does."""
@@ -81,18 +82,31 @@ class Asking:
             value: Any = bind.value
             if value.__class__ not in _COMPARED and not isinstance(value, enum.Enum):
                 return None
-            key += value.__class__, value
+            key += value.__class__, value, getattr(value, "fold", 0)  # an hour that comes twice is equal to itself
         return tuple(key)
 
     def _is_told_elsewhere(self) -> bool:
         """Say whether somebody listens who could have a statement see other rows: of another tenant, for instance."""
-        for listeners in (*_of_sessions(self._sessions), self._engine.dispatch.before_execute):
+        heard = _of_engines(self._engine.dispatch)
+        for listeners in (*_of_sessions(self._sessions), *heard, self._engine.pool.dispatch.checkout):
             if listeners.parent_listeners or listeners.listeners:
-                return True
+                for listener in (*listeners.parent_listeners, *listeners.listeners):
+                    if listener not in self._own and not self._is_harmless(listener):
+                        return True
         return False
+
+    def _is_harmless(self, listener: Any) -> bool:
+        """Say whether a listener is rowsmith's own, or one that only looks at SQL: SQLAlchemy drops what it returns."""
+        if str(getattr(listener, "__module__", "")).startswith("rowsmith."):
+            self._own.add(listener)
+            return True
+        return getattr(listener, "__name__", "") == "wrap_before_cursor_execute"
 
 
 _of_sessions: Final = attrgetter("do_orm_execute", "after_begin")
+_of_engines: Final = attrgetter(
+    *("begin", "engine_connect", "set_connection_execution_options", "before_execute", "before_cursor_execute")
+)
 
 
 def _check_kept(entity: Entity[Any, Any]) -> None:
