@@ -114,6 +114,15 @@ async def test_a_batch_asks_once_for_what_is_missing(things: ThingRepository) ->
     assert caught.value.missing == (99, 3, 99)
 
 
+async def test_a_batch_is_of_the_ids_it_was_given(things: ThingRepository) -> None:
+    """Though the caller's list changes meanwhile."""
+    ids = [1]
+    read = asyncio.create_task(things.batch_get(ids, scope=A))
+    await asyncio.sleep(0)
+    ids.append(2)
+    assert [one.id for one in await read] == [1]
+
+
 async def test_the_law_of_caches_over_every_verb(with_tables: WithTables) -> None:
     """After any verb, on any row, every read is what it is without a cache; hit or not."""
     async with things_in(with_tables) as plain:

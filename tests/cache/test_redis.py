@@ -80,6 +80,21 @@ async def test_an_answer_as_text_is_the_same(server: Server, client: Redis) -> N
         assert sorted(await cache.get_many([1, 2])) == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "answer", [1, b"OK", "OK", True, [1, 2, 3], [[1], [], 3], [-1, -1, -1], [None] * 3, []], ids=repr
+)
+async def test_an_answer_of_another_kind_is_none(client: Redis, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    """Whatever it is that answers, there is no entry, and no leave to fill one."""
+    cache = cache_of(client)
+
+    async def ask(*_: Any) -> Any:
+        return answer
+
+    monkeypatch.setattr(cache, "_ask", ask)
+    assert await cache.get_many([1]) == {}
+    assert await cache.lease([1]) == {}
+
+
 @pytest.mark.parametrize("ids", [[1], None])
 async def test_what_was_leased_before_a_change_is_never_taken(client: Redis, ids: Any) -> None:
     """Nor what is leased while it is being committed; whoever else is committing holds it further."""

@@ -65,7 +65,8 @@ class ReadThrough(Generic[TRow, TData, TId]):
         is_plain = isinstance(ids, (list, tuple)) and all(map(self._asking.is_id, ids))
         if not is_plain or source.db.is_in_session:
             return await source.read(verb, ids, scope=scope, include_deleted=include_deleted)
-        many: list[TData] = await self._resilient(verb, lambda: self._many(ids, scope, include_deleted))
+        asked = list(ids)  # the caller's own may change meanwhile
+        many: list[TData] = await self._resilient(verb, lambda: self._many(asked, scope, include_deleted))
         return many
 
     async def _one(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:

@@ -126,7 +126,9 @@ class RedisCacheSource(Generic[TId, TData]):
                 asked += self._state(id), self._entry("l", id, text), self._entry("e", id, text)
             given = [word, _milliseconds(2 * self._ttl + HOLD), self._me, _milliseconds(LEASE)]
             told = await self._ask(self._lease, asked, given)
-            if told and _bytes(told[0]) == word.encode():  # else it is the answer to something else
+            if (
+                _is_list(told) and told and None not in told and _bytes(told[0]) == word.encode()
+            ):  # else it is the answer to something else
                 states = zip(chunk, map(_bytes, told[1:]), strict=False)
                 leases |= {id: Lease(state[1:], state[:1] == b"1") for id, state in states if state}
         return leases
@@ -164,7 +166,7 @@ class RedisCacheSource(Generic[TId, TData]):
         for id, key in zip(ids, entries, strict=True):
             keys += self._state(id), key
         told = await self._ask(self._client.mget, keys)
-        if told is None or len(told) != len(keys) or told[0] is None:
+        if not _is_list(told) or len(told) != len(keys) or told[0] is None:
             return {}
         found, broken = dict[TId, TData | None](), list[str]()
         for place, id in enumerate(ids):
@@ -266,6 +268,11 @@ _ABSENT: Final = b"null"
 
 def _head(state: bytes, key: str) -> bytes:
     return b"%s\n%s\n" % (state, key.encode())
+
+
+def _is_list(told: Any) -> bool:
+    """Say whether an answer is what was asked for: nothing else than a list of words, some of which may be missing."""
+    return isinstance(told, list) and all(isinstance(one, (bytes, str, type(None))) for one in told)
 
 
 def _bytes(told: Any) -> bytes:
