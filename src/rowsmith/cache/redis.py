@@ -272,7 +272,8 @@ def _head(state: bytes, key: str) -> bytes:
 
 def _is_list(told: Any) -> bool:
     """Say whether an answer is what was asked for: nothing else than a list of words, some of which may be missing."""
-    return isinstance(told, list) and all(isinstance(one, (bytes, str, type(None))) for one in told)
+    words: list[Any] = told if isinstance(told, list) else [told]
+    return words is told and all(isinstance(word, (bytes, str, type(None))) for word in words)
 
 
 def _bytes(told: Any) -> bytes:
