@@ -272,8 +272,7 @@ def _head(state: bytes, key: str) -> bytes:
 
 def _is_list(told: Any) -> bool:
     """Say whether an answer is what was asked for: nothing else than a list of words, some of which may be missing."""
-    words: list[Any] = told if isinstance(told, list) else [told]
-    return words is told and all(isinstance(word, (bytes, str, type(None))) for word in words)
+    return told.__class__ is list and all(isinstance(word, (bytes, str, type(None))) for word in told)
 
 
 def _bytes(told: Any) -> bytes:
