@@ -144,13 +144,14 @@ _RESTORE: Final = "SELECT set_config(name, setting, false) FROM unnest($1::text[
 
 def _reset(dbapi_connection: Any, record: Any, state: PoolResetState) -> None:
     """Take away what an application may have left, after its transaction and before anybody else comes."""
-    unlock(dbapi_connection.driver_connection)
-    if record is not None and state.asyncio_safe and is_left_open(dbapi_connection):
+    driver = dbapi_connection.driver_connection
+    unlock(driver)
+    if record is not None and state.asyncio_safe and is_left_open(dbapi_connection, driver):
         record.invalidate()
         return
     if record is None or not record.info.pop(USED, False):  # a connection that was detached has no record
         return
-    if state.terminate_only or not state.asyncio_safe or dbapi_connection.driver_connection.is_closed():
+    if state.terminate_only or not state.asyncio_safe or driver.is_closed():
         return
     dbapi_connection.rollback()
     await_(_clean(dbapi_connection.driver_connection, record.info.get(_BASELINE)))

@@ -149,13 +149,14 @@ class _LockOnPostgreSQL(_Lock):
 
     @property
     def is_broken(self) -> bool:
-        return is_left_open(self.adapter)
+        return is_left_open(self.adapter, self.adapter.driver_connection)
 
 
-def is_left_open(adapter: Any) -> bool:
+def is_left_open(adapter: Any, driver: Any) -> bool:
     """Say whether a connection is in a transaction that SQLAlchemy does not end, as it does not know of it."""
-    driver = adapter.driver_connection
-    return adapter._transaction is None and not driver.is_closed() and driver.is_in_transaction()
+    if adapter._transaction is not None or driver._protocol is None:
+        return False
+    return driver._protocol.is_in_transaction() and not driver.is_closed()
 
 
 def unlock(driver: Any) -> None:

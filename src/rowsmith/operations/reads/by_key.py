@@ -42,7 +42,8 @@ class AskedRow(Asked[Any]):
         values: Sequence[Any],
         missing: Sequence[object] = (),
     ) -> None:
-        super().__init__(entity, operation, plan, values)
+        # Not by super(): one call fewer for each read of a row.
+        self.entity, self.operation, self.plan, self.values = entity, operation, plan, values
         self.missing = missing
         self.absent: Absent | None = None
 
