@@ -18,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from rowsmith.errors import InvalidCursor, MappingError
 from rowsmith.mapping.types import NUMBERS, column_type, is_number
@@ -136,6 +136,8 @@ _FORMS: Final = (
     _Form(b"f", float, _DOUBLE.pack, _read_float),
     _Form(b"x", bytes, bytes, bytes),
 )
+_ENDS_OF_TIME: Final = (date.min, date.max)
+"""What asyncpg makes of a date's infinities, and infinities of."""
 _BY_TAG: Final = {form.tag: form for form in _FORMS}
 
 
@@ -172,6 +174,7 @@ def _pack_value(value: Any, expression: ColumnElement[Any]) -> bytes:
     stored = _stored(value, expression)
     if stored is None:
         return _HEADER.pack(_NONE, 0)
+    _check_told(stored, expression)
     form = next((form for form in _FORMS if isinstance(stored, form.python)), None)
     if form is None or not _fits(stored, expression):
         raise MappingError(
@@ -180,6 +183,17 @@ def _pack_value(value: Any, expression: ColumnElement[Any]) -> bytes:
         )
     body = form.write(stored)
     return _HEADER.pack(form.tag, len(body)) + body
+
+
+def _check_told(value: Any, expression: ColumnElement[Any]) -> None:
+    """Refuse a value of an unknown type that the database may have meant otherwise: months of an interval, infinity."""
+    kind = "Interval" if isinstance(value, timedelta) else "Date" if type(value) is date else None
+    if kind is None or type(expression.type) is not NullType or (kind == "Date" and value not in _ENDS_OF_TIME):
+        return
+    raise MappingError(
+        f"a cursor cannot carry {type(value).__name__} for {expression}, whose type is not told: "
+        f"write func.name(..., type_={kind}), or type_coerce(..., {kind})"
+    )
 
 
 def _stored(value: Any, expression: ColumnElement[Any]) -> Any:

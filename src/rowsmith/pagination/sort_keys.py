@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import Null
+from sqlalchemy.sql.elements import False_, Null, True_
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.sqltypes import TableValueType
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
@@ -84,7 +84,7 @@ def check_sortable(terms: Iterable[OrderTerm], dialect: Dialect) -> None:
 def _unsortable(expression: ColumnElement[Any], dialect: Dialect) -> str | None:
     if isinstance(expression, Tuple):
         return "a tuple: give its parts, each as an order of its own"
-    if isinstance(expression, Null) or isinstance(expression.type, TableValueType):
+    if isinstance(expression, Null | True_ | False_) or isinstance(expression.type, TableValueType):
         return "no value that rows could be sorted by: give a column"
     if getattr(expression, "is_literal", False) and str(getattr(expression, "name", "")).strip().isdigit():
         return "a number, which SQL takes for a place among what is selected: give the column itself"
@@ -97,14 +97,15 @@ def _unsortable(expression: ColumnElement[Any], dialect: Dialect) -> str | None:
 
 
 def _unsteady(expression: ColumnElement[Any]) -> str | None:
+    is_told = not isinstance(expression.type, NullType)
     elements: Iterator[Any] = visitors.iterate(expression)
     functions: Iterator[Any] = (each for each in elements if _is_function(each))
     for function in functions:
         name = str(getattr(function, "name", "")).lower()
         if name in _CHANGING:
             return f"{name}(), which gives other values in each statement: sort by a column"
-        if name.startswith(_JSON) and isinstance(function.type, NullType):
-            return f"{name}() of a type that is not told: write type_coerce(func.{name}(...), JSONB)"
+        if name.startswith(_JSON) and isinstance(function.type, NullType) and not is_told:
+            return f"of {name}(), whose type is not told: write type_coerce(..., JSONB), or Integer or Text if it is that"
     return next(filter(None, map(_of_several, _outside_subqueries(expression))), None)
 
 

@@ -117,7 +117,8 @@ ORDERS: list[Any] = [
 def forged(orders: list[Any], values: list[Any]) -> str:
     """The cursor of a search by these orders with any values, as everybody can make one where there are no keys."""
     search = prepare(make_entity(SortedRow, SortedData), NO_LIMITS, DefaultDialect(), as_query(None, None, orders))
-    loose = order_terms([sa.func.anything(place) for place in range(len(values))], ())
+    kinds = [sa.literal(value).type for value in values]
+    loose = order_terms([sa.func.anything(place, type_=kind) for place, kind in enumerate(kinds)], ())
     return CursorCodec().encode(values, loose, fingerprint(search.terms, search.conditions))
 
 

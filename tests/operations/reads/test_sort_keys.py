@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,7 +15,14 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
-from rowsmith import CursorBackwardPagination, CursorForwardPagination, InvalidFilter, NoPagination, Repository
+from rowsmith import (
+    CursorBackwardPagination,
+    CursorForwardPagination,
+    InvalidFilter,
+    MappingError,
+    NoPagination,
+    Repository,
+)
 from rowsmith.testing import WithTables
 from support import count_statements
 
@@ -260,6 +268,8 @@ OF_NO_ORDER: dict[str, Any] = {
     "JSONB": sa.func.to_jsonb(DocRow.name),
     "place": sa.literal_column(" 1"),
     "no value": sa.null(),
+    "no value that rows": sa.true().desc(),
+    "no value that": sa.false(),
 }
 
 
@@ -272,6 +282,24 @@ async def test_what_has_no_order_is_refused(any_tables: WithTables) -> None:
                 with count_statements(db) as sent, pytest.raises(InvalidFilter, match=told):
                     await docs.search(None, None, pagination, orders=[order])
                 assert sent == []
+
+
+async def test_what_python_has_in_part_is_refused_where_its_type_is_not_told(with_tables: WithTables) -> None:
+    """Python has no months and no infinite day; with the type told the pages are the whole."""
+    async with with_tables(OnlyRow) as db:
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.text(ONLY.replace(":", "\\:")))
+        rows = Onlies(db)
+        of_day, of_time = sa.func.date(OnlyRow.seen_at), sa.func.justify_interval(OnlyRow.lasts)
+        for order in (of_day, of_day.desc().nulls_last(), of_time):
+            told = "type_coerce(..., Interval)" if order is of_time else "type_coerce(..., Date)"
+            with pytest.raises(MappingError, match=re.escape(told)):
+                _ = (await rows.search(None, None, CursorForwardPagination(1), orders=[order])).end_cursor
+        await check(rows, sa.func.date(OnlyRow.seen_at, type_=sa.Date()))
+        await check(rows, sa.type_coerce(of_time, sa.Interval()))
+        ordinary = [sa.func.date(OnlyRow.seen_at - sa.func.make_interval(1))]
+        page = await rows.search(None, [OnlyRow.id == 3], CursorForwardPagination(1), orders=ordinary)
+        assert page.end_cursor
 
 
 async def test_json_is_sorted_where_the_database_has_an_order_of_it(any_tables: WithTables) -> None:
@@ -290,6 +318,15 @@ async def test_json_is_sorted_where_the_database_has_an_order_of_it(any_tables: 
             page = await docs.search(None, None, CursorForwardPagination(3), orders=orders)
             rest = await docs.search(None, None, CursorForwardPagination(3, page.end_cursor), orders=orders)
             assert [doc.id for doc in (*page, *rest)] == [0, 2, 1, 3]
+            built = sa.func.jsonb_build_array(DocRow.id)
+            for told in (
+                sa.type_coerce(built, postgresql.JSONB),
+                sa.type_coerce(sa.func.jsonb_array_length(built), sa.Integer),
+                sa.func.jsonb_array_length(built, type_=sa.Integer()),
+                sa.func.jsonb_typeof(built, type_=sa.Text()),
+                sa.func.lower(sa.func.jsonb_extract_path_text(built, "0"), type_=sa.Text()),
+            ):
+                await check(docs, told)
 
 
 def made_for(db: Any) -> Any:
