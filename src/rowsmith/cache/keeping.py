@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
-from sqlalchemy import Engine, ForeignKey, Table
+from sqlalchemy import ForeignKey, Table
 from sqlalchemy.exc import NoReferenceError
 
 from rowsmith.cache.asking import Asking
+from rowsmith.cache.place import place_of
 from rowsmith.cache.source import CacheSource
+from rowsmith.database import Database
 from rowsmith.errors import MappingError
 from rowsmith.operations import Entity
 from rowsmith.touched import Ids, Writing, keep
@@ -93,27 +95,18 @@ class CacheKeeper:
         )
 
 
-def place_of(engine: Engine) -> tuple[Any, ...]:
-    """Say in which database, and in which schemas of it, an engine has its rows."""
-    url = engine.url
-    names: dict[Any, Any] = engine.get_execution_options().get("schema_translate_map") or {}
-    schemas = tuple(sorted(names.items(), key=repr))
-    own = engine.pool if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:") else None
-    return url.get_backend_name(), url.host, url.port, url.database, url.query, schemas, own
-
-
 _keepers: Final[WeakKeyDictionary[Any, CacheKeeper]] = WeakKeyDictionary()
 
 
 def keeper_of(
-    cache: CacheSource[Any, Any], entity: Entity[Any, Any], engine: Engine, maker: object, asking: Asking
+    cache: CacheSource[Any, Any], entity: Entity[Any, Any], db: Database, maker: object, asking: Asking
 ) -> CacheKeeper:
     """Give what tells a cache of changes, made once for each.
 
     Args:
         cache: is to be told.
         entity: whose data it keeps.
-        engine: where that is read.
+        db: where that is read.
         maker: what makes the data of a row, where field names alone don't do.
         asking: knows an id when it sees one.
 
@@ -124,15 +117,15 @@ def keeper_of(
         raise MappingError(
             f"this cache_source keeps {cache.data.__name__}, and the repository gives {entity.shape.into.__name__}"
         )
-    mark, kept = entity.soft_delete, [entity.info.row, maker, place_of(engine)]
+    mark, kept = entity.soft_delete, [entity.info.row, maker, place_of(db)]
     kept += [] if mark is None else [mark.column.key, repr(mark.deleted), repr(mark.restored)]
     found = _keepers.get(cache)
     if found is None:
         found = _keepers[cache] = CacheKeeper(cache, entity, kept, asking)
     if found.kept != kept:
         raise MappingError(
-            "this cache_source keeps rows of another class, with other rules or of another database already: "
-            "make one for each"
+            "this cache_source keeps rows of another class, with other rules or of another database already, "
+            "or of connections that are made in another way: make one for each"
         )
     return found
 

@@ -42,11 +42,10 @@ class ReadThrough(Generic[TRow, TData, TId]):
     """
 
     def __init__(self, source: DBSource[TRow, TData, TId], cache: CacheSource[Any, TData], maker: object) -> None:
-        engine = source.db.engine.sync_engine
         self._source, self._cache, self._entity = source, cache, source.entity
-        self._asking = Asking(source.entity, engine)
+        self._asking = Asking(source.entity, source.db.engine.sync_engine)
         self._is_shared, self._deadline = is_immutable(source.entity.shape.into), source.db.deadline
-        self._keeper: CacheKeeper = keeper_of(cache, source.entity, engine, maker, self._asking)
+        self._keeper: CacheKeeper = keeper_of(cache, source.entity, source.db, maker, self._asking)
 
     async def get(self, id: TId, scope: Any, include_deleted: bool) -> TData:
         """Give the row with this key; see :meth:`rowsmith.Repository.get`."""
