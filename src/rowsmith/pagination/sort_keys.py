@@ -105,7 +105,7 @@ def _unsteady(expression: ColumnElement[Any]) -> str | None:
         if name in _CHANGING:
             return f"{name}(), which gives other values in each statement: sort by a column"
         if name.startswith(_JSON) and isinstance(function.type, NullType) and not is_told:
-            return f"of {name}(), whose type is not told: write type_coerce(..., JSONB), or Integer or Text if it is that"
+            return f"of {name}(), whose type is not told: write type_coerce(..., JSONB), or Integer, or Text"
     return next(filter(None, map(_of_several, _outside_subqueries(expression))), None)
 
 
