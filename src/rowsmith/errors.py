@@ -51,6 +51,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any, ClassVar, TypeAlias, cast
 
 
@@ -187,9 +188,37 @@ it or rowsmith does: ``StaleVersion``, ``ScopeMismatch``, ``RefusedByTrigger``, 
 
 
 def made(factory: ErrorFactory, message: str) -> Exception:
-    """Make an error; of a class that has a ``default_message`` of its own, with that one."""
-    own = isinstance(factory, type) and issubclass(factory, RepositoryError) and factory.is_worded()
-    return cast("Any", factory)() if own else factory(message)
+    """Make an error; of a class that has a ``default_message`` of its own, with that one.
+
+    Raises:
+        MappingError: what is made is no error.
+    """
+    error = factory(*_words(factory, message))
+    if not isinstance(cast("Any", error), Exception):
+        raise MappingError(f"what makes a domain's own error gave {kind_of(error)}: give an error class")
+    return error
+
+
+def check_factory(factory: ErrorFactory, name: str) -> None:
+    """Refuse what cannot make an error from a message, as far as that is seen before it is called.
+
+    Raises:
+        MappingError: it is no error class and no callable, or takes other arguments.
+    """
+    given: Any = factory
+    if not callable(given) or (isinstance(given, type) and not issubclass(given, Exception)):
+        raise MappingError(f"{name} is {kind_of(given)}: give an error class or what makes an error of a message")
+    try:
+        signature(given).bind(*_words(given, ""))
+    except TypeError:
+        raise MappingError(f"{name} is {kind_of(given)}, which cannot be called with a message alone") from None
+    except ValueError:  # nothing is known of it, as of errors that are written in C
+        return
+
+
+def _words(factory: ErrorFactory, message: str) -> tuple[str, ...]:
+    is_worded = isinstance(factory, type) and issubclass(factory, RepositoryError) and factory.is_worded()
+    return () if is_worded else (message,)
 
 
 class EntityNotFound(RepositoryError):

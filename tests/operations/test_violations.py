@@ -326,3 +326,54 @@ def test_an_operation_object_is_held_to_its_names() -> None:
     """As a source is: who assembles operations by hand has the same promise."""
     with pytest.raises(MappingError, match="violations names 'nonsense'"):
         Creator(GroupRow, violations={"nonsense": GroupNameTaken})
+
+
+class Coded(Exception):
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message, code)
+
+
+@pytest.mark.parametrize(
+    "factory", ["x", None, ValueError("x"), str, KeyboardInterrupt, Coded, lambda: GroupNameTaken()]
+)
+def test_what_makes_no_error_of_a_message_is_refused(factory: Any) -> None:
+    """As a value of ``violations`` and as ``not_found``, when the class is made."""
+    with pytest.raises(MappingError, match=r"violations\[EntityAlreadyExists\] is .*message"):
+
+        class Wrong(Repository[GroupRow]):
+            violations = {EntityAlreadyExists: factory}
+
+    with pytest.raises(MappingError, match=r"not_found is .*message"):
+
+        class Lost(Repository[GroupRow]):
+            not_found = factory
+
+
+def test_what_makes_errors_in_its_own_way_is_not() -> None:
+    """Of more arguments with defaults, in Python or in C, or without any where it has words of its own."""
+
+    class Worded(EntityAlreadyExists):
+        default_message = "taken"
+
+        def __init__(self) -> None:
+            super().__init__()
+
+    class Right(Repository[GroupRow]):
+        violations = {
+            "uq_groups_live": Worded,
+            EntityAlreadyExists: lambda *message: Worded(),
+            "23514": UnicodeError,
+            "23502": lambda message, code=3: Coded(message, code),
+        }
+
+    assert is_own_fault(Worded(), Right.entity)
+
+
+async def test_what_turns_out_to_make_no_error_is_told(any_tables: WithTables) -> None:
+    """Where that shows only when it is called."""
+
+    class Silent(Repository[PenRow]):
+        not_found = lambda message: None  # type: ignore[assignment]  # noqa: E731
+
+    async with any_tables(PenRow) as db:
+        assert "give an error class" in str(await failure_of(Silent(db).get(9)))

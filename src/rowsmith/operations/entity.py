@@ -23,6 +23,7 @@ from rowsmith.errors import (
     SeveralFound,
     StalePlan,
     Violations,
+    check_factory,
     kind_of,
     made,
     named,
@@ -157,6 +158,7 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
     info = row_info(row)
     violations: dict[Any, ErrorFactory] = dict(rules.get("violations") or {})
     _check_violations(info, violations)
+    check_factory(rules.get("not_found", EntityNotFound), "not_found")
     conflict, next_value, soft_delete = rules.get("conflict"), rules.get("next_value"), rules.get("soft_delete")
     if conflict is not None:
         info.one_statement("Conflict", "find(id), then create(spec) or update(id, patch)")
@@ -198,23 +200,27 @@ def shape_for(info: RowInfo[TRow], into: type[TData] | None, loads: Loads = ()) 
 
 
 def _check_violations(info: RowInfo[object], violations: Mapping[Any, ErrorFactory]) -> None:
+    """Refuse a key that nothing is meant by, and a value that makes no error."""
+    for key, factory in violations.items():
+        _check_key(info, key)
+        check_factory(factory, f"violations[{key if isinstance(key, str) else key.__name__}]")
+
+
+def _check_key(info: RowInfo[object], key: Any) -> None:
     """A misspelt constraint name would silently give the general error instead of the domain's.
 
     A foreign key that points here stands on another table, perhaps one that is not imported yet, so here a
     name is refused only where one of the table's own is so like it that it must be meant; all others are by
     :attr:`Entity.known_violations`.
     """
-    for key in violations:
-        if isinstance(key, type) and issubclass(key, RepositoryError) and key is not RepositoryError:
-            _check_kind(key)
-            continue
-        if not isinstance(key, str):
-            raise MappingError(
-                f"violations is by constraint, SQLSTATE or kind of error, not by {kind_of(cast('Any', key))}"
-            )
-        meant = nearest(key, _names_in(info), cutoff=0.65)
-        if meant and not is_sqlstate(key) and not _is_known(info.table, key):
-            raise _unknown(info, key, meant)
+    if isinstance(key, type) and issubclass(key, RepositoryError) and key is not RepositoryError:
+        _check_kind(key)
+        return
+    if not isinstance(key, str):
+        raise MappingError(f"violations is by constraint, SQLSTATE or kind of error, not by {kind_of(key)}")
+    meant = nearest(key, _names_in(info), cutoff=0.65)
+    if meant and not is_sqlstate(key) and not _is_known(info.table, key):
+        raise _unknown(info, key, meant)
 
 
 def _check_kind(kind: type[RepositoryError]) -> None:

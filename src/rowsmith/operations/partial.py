@@ -33,6 +33,7 @@ from rowsmith.errors import (
     ScopeMismatch,
     StaleVersion,
     TransactionError,
+    made,
 )
 from rowsmith.execution import connections_of
 from rowsmith.execution.kinds import is_of_application, kind_of_key
@@ -233,7 +234,7 @@ def is_own_fault(error: Exception, entity: Entity[object, object]) -> bool:
 
 def _kinds(factories: Sequence[ErrorFactory]) -> tuple[type[Exception], ...]:
     """Give the classes of errors, but for those that are so general that rowsmith's own are of them."""
-    kinds = (type(factory("")) for factory in factories)
+    kinds = (type(made(factory, "")) for factory in factories)
     return tuple(kind for kind in kinds if kind not in RepositoryError.__mro__)
 
 
