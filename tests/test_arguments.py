@@ -124,7 +124,7 @@ WRONG: dict[str, list[Any]] = {
     "scope": [3, "a", OwnedBy, [ThingRow.id == 1], ThingFilter(), Single("a", SCOPE.existence_checks()[0])],
     "filters": [3, "x", {"id": 1}, ThingRow.id == 1, ThingFilter, ["x"], [lambda x: x], [ThingRow]],
     "pagination": [2, "first", {"first": 2}, OffsetPagination, Count.EXACT],
-    "orders": [ThingRow.name, "name", 3, ["name"], [lambda row: row], [ThingRow], {"name": 1}],
+    "orders": [ThingRow.name, "name", 3, ["name"], [lambda row: row], [ThingRow], {"name": 1}, sa.select(ThingRow)],
     "group_by": [ThingRow.name, "name", 3, ["name"]],
     "count": [5, "exact", True, Count],
     "include_deleted": [1, "no", None],
@@ -225,6 +225,16 @@ async def test_wrong_arguments_are_told_by_their_kinds_and_nothing_is_sent(thing
         if {"id": "pk"}.get(wrong_name, wrong_name) in ARGUMENTS:
             assert sent == [], (name, wrong_name, kind_of(wrong))
         assert ErrorCode.read(caught.value.error_code).operation == name.replace("_", "-"), (name, wrong_name)
+
+
+async def test_wrong_arguments_beside_a_query_are_told_likewise(things: ThingRepository) -> None:
+    """By the driver's lane too, which nobody may listen to; an SQL expression does not say whether it is empty."""
+    for parameter in WRONG_CALLS:
+        name, wrong_name, wrong = parameter.values
+        assert isinstance(name, str)
+        if wrong_name in ("pagination", "orders", "count") and "filters" in parameters(name):
+            with pytest.raises(RepositoryError):
+                await call(things, name, {**arguments(name), "filters": Query(), wrong_name: wrong})
 
 
 async def test_ids_are_a_list(things: ThingRepository) -> None:

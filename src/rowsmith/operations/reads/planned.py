@@ -82,7 +82,8 @@ class _Wanted:
         """
         query = self.filters
         if query.__class__ is Query:
-            if self.pagination is not None or self.orders or self.count is not Count.NONE:
+            is_alone = self.pagination is None and self.orders.__class__ in _LISTS and not self.orders
+            if not is_alone or self.count is not Count.NONE:
                 return False
             self.filters, self.pagination, self.orders = query.conditions, query.pagination, query.orders
             self.count = query.count
