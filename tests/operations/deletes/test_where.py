@@ -331,3 +331,23 @@ async def test_a_purge_in_one_transaction_leaves_what_came_and_is_locked(many: C
         assert not (await purge).complete
         await waiting
     assert [data.place for data in (await many.search()).items] == [-1]
+
+
+async def test_a_purge_in_one_transaction_tries_again_what_others_changed(many: CounterRepository) -> None:
+    """A row that came after it began, and was changed between a statement's start and its lock, is no trigger's."""
+    apart = partial(Database, many.db.engine)
+    slowly = sa.case((CounterRow.place == -1, sa.cast(sa.func.pg_sleep(0.1), sa.Text) == ""), else_=True)
+    asleep = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%gone%'")
+    async with apart().begin_session() as holder:
+        await holder.execute(sa.update(CounterRow).where(CounterRow.place == 24).values(uses=5))
+        purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10, slowly], chunk_size=None))
+        await asyncio.sleep(0.2)
+        async with apart().begin_session() as writer:
+            writer.add(CounterRow(tenant="a", place=-1, uses=0))
+    async with apart().engine.connect() as watcher:
+        while not (purge.done() or await watcher.scalar(asleep)):
+            await watcher.rollback()
+    async with apart().begin_session() as rival:
+        await rival.execute(sa.update(CounterRow).where(CounterRow.place == -1).values(uses=5))
+    report = await purge
+    assert (report.rows, report.complete) == (51, True)

@@ -414,7 +414,7 @@ class _Purge:
         return replace(self.pace, chunk_size=self._size).next_chunk(self.tally.rows)
 
     async def _removed(self, walk: Walk, after: Key | None, limit: int) -> Met:
-        remove = partial(self._chunk, walk=walk, after=after, limit=limit)
+        remove = partial(_remove, doomed=self.doomed, walk=walk, after=after, limit=limit)
         try:
             return await transact(self.begin, remove)
         except StillReferenced:
@@ -422,13 +422,6 @@ class _Purge:
                 raise
         # A row that is to go as well may have come since the statement began: the next one sees it.
         return await transact(self.begin, remove)
-
-    async def _chunk(self, db_sess: AsyncSession, walk: Walk, after: Key | None, limit: int) -> Met:
-        """Remove the next chunk."""
-        met = await _remove(db_sess, self.doomed, walk, after, limit)
-        if met.gone == 0 < met.tried:  # or others changed them before they were locked; they are ours now
-            return await _remove(db_sess, self.doomed, walk, after, limit)
-        return met
 
     async def _is_circle(self, db_sess: AsyncSession, met: int) -> bool:
         """Say whether it was no lock that kept a pass from removing anything, and have larger chunks then.
@@ -457,15 +450,17 @@ async def _remove_at_once(call: Call[Any, Any], doomed: Doomed, max_rows: int | 
     tally, remove = Tally(), _remove_locked if doomed.in_parts else _remove_rows
     tally.rows = await remove(call, doomed, max_rows)
     left = bool((await call.execute(doomed.any())).scalar_one())
-    if left and max_rows is None:
+    is_open = max_rows is None
+    while left and is_open:
         # They came meanwhile, or a trigger keeps them. Locks are held, so the order of keys no longer helps: what
         # others have locked is left to them.
         again = await _remove(call.db_sess, doomed, Walk(first=True), None, MAX_CHUNK)
-        if again.gone < again.tried:
+        if again.gone == 0 < again.tried:
             await give_up(call.db_sess)
             raise RefusedByTrigger(KEPT)
         tally.rows += again.gone
         left = bool((await call.execute(doomed.any())).scalar_one())
+        is_open = again.gone < again.tried
     tally.chunks = 1 if tally.rows else 0
     return tally.report(complete=not left)
 
@@ -525,7 +520,15 @@ async def _number_of(call: Call[Any, Any], statement: Delete, doomed: Doomed) ->
 
 
 async def _remove(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key | None, limit: int) -> Met:
-    """Remove the next chunk."""
+    """Remove the next chunk; where none of its rows goes though they were tried, a trigger keeps them."""
+    met = await _attempt(db_sess, doomed, walk, after, limit)
+    if met.gone == 0 < met.tried:  # or others changed them before they were locked; they are ours now
+        return await _attempt(db_sess, doomed, walk, after, limit)
+    return met
+
+
+async def _attempt(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key | None, limit: int) -> Met:
+    """Remove the next chunk by one statement for its rows, if they are as that statement found them."""
     dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
     if doomed.in_parts:
         locking = doomed.keys(walk).with_for_update(of=doomed.info.tables, skip_locked=True)
