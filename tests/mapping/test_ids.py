@@ -8,7 +8,7 @@ import types
 import uuid
 from collections.abc import Hashable
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypeVar
 
 import pytest
 import sqlalchemy as sa
@@ -66,6 +66,11 @@ class SwappedKey(NamedTuple):
     tenant: Tenant
 
 
+class PlacedKey(NamedTuple, Generic[T]):
+    tenant: Tenant
+    place: T
+
+
 def repository(row: type[Any], given: Any) -> Any:
     return types.new_class("Rows", (Repository[row, row, given],))  # type: ignore[valid-type]
 
@@ -81,7 +86,7 @@ def repository(row: type[Any], given: Any) -> Any:
         *((NamedRow, given) for given in (str, Tenant, Literal["a"])),
         *((UuidRow, uuid.UUID), (DayRow, dt.date), (PriceRow, Decimal), (PriceRow, int)),
         *((CounterRow, given) for given in (tuple[str, int], Key, CounterKey, tuple, tuple[Any, ...], Any, Hashable)),
-        (CounterRow, tuple[Tenant, Any]),
+        *((CounterRow, given) for given in (tuple[Tenant, Any], PlacedKey, PlacedKey[int], PlacedKey[Any])),
     ],
 )
 def test_ids_that_are_keys(row: type[Any], given: Any) -> None:
@@ -101,7 +106,10 @@ def test_ids_that_are_keys(row: type[Any], given: Any) -> None:
             (CounterRow, given, r"write tuple\[str, int\]$")
             for given in (int, str, tuple[int, str], tuple[str, int, int])
         ),
-        *((CounterRow, given, r"write tuple\[str, int\]$") for given in (SwappedKey, tuple[int, ...], list[int])),
+        *(
+            (CounterRow, given, r"write tuple\[str, int\]$")
+            for given in (SwappedKey, PlacedKey[str], tuple[int, ...], list[int])
+        ),
     ],
 )
 def test_ids_that_are_none(row: type[Any], given: Any, words: str) -> None:

@@ -63,10 +63,12 @@ def _is_key(given: Any, columns: Sequence[Column[Any]]) -> bool:
 
 def _parts(given: Any, size: int) -> Sequence[Any]:
     """Give the types of a tuple's items; of a NamedTuple those of its fields, and Any where none are told."""
-    if hasattr(given, "_fields"):
-        known = field_annotations(given)
-        return [resolved(given, name, known[name][1]) if name in known else Any for name in given._fields]
-    arguments = get_args(given)
+    arguments, named = get_args(given), get_origin(given) or given
+    if hasattr(named, "_fields"):
+        known = field_annotations(named)
+        kinds = [resolved(named, name, known[name][1]) if name in known else Any for name in named._fields]
+        told = dict(zip(getattr(named, "__parameters__", ()), arguments, strict=False))
+        return [told.get(kind, kind) for kind in kinds]
     return [arguments[0]] * size if arguments[1:] == (...,) else arguments or [Any] * size
 
 
