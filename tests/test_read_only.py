@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith import Database, DBSource, ReadOnlyViolation, TransactionAborted
+from rowsmith import Database, DBSource, ReadOnlyViolation, TransactionAborted, TransactionError
 from rowsmith.testing import WithTables
 from tenants import DomainRow
 
@@ -322,14 +322,32 @@ async def test_no_way_leads_out_of_a_read_only_session(any_tables: WithTables, a
 async def test_what_ends_a_read_only_session_is_told(any_tables: WithTables) -> None:
     """A statement that would end its transaction raises, and says what does."""
     async with any_tables(DomainRow) as db:
-        if db.engine.dialect.name == "postgresql":
-            for send in (sent, on_the_connection, on_the_driver):
-                with pytest.raises(ReadOnlyViolation, match=r"session\.commit\(\)"):
-                    async with db.begin_readonly_session() as session:
-                        await send("COMMIT", is_quiet=False)(session)
+        what_does = r"session\.commit\(\)" if db.engine.dialect.name == "postgresql" else r"begin_session\(\)"
+        for send in (sent, on_the_connection, on_the_driver):
+            with pytest.raises(ReadOnlyViolation, match=what_does):
+                async with db.begin_readonly_session() as session:
+                    await send("COMMIT", is_quiet=False)(session)
         with pytest.raises(ReadOnlyViolation):
             async with db.begin_readonly_session() as session:
                 await on_the_driver(WRITE, is_quiet=False)(session)
+
+
+@pytest.mark.filterwarnings("ignore:nested transaction already deassociated")  # SQLAlchemy took it for ended
+async def test_nothing_of_the_block_around_ends_in_a_read_only_one(any_tables: WithTables) -> None:
+    """What was written around it is undone as a whole, whatever was said inside, where, and swallowed or not."""
+    async with any_tables(DomainRow) as db:
+        texts = [sent(end, is_quiet=False) for end in ("COMMIT", "ROLLBACK", "RELEASE sa_savepoint_1")]
+        others = [after(f"connection.{end}", sent("SELECT 1")) for end in ("commit", "rollback")]
+        for is_swallowed, way in product((False, True), (*texts, *others)):
+            with suppress(KeyError, TransactionError):
+                async with db.begin_session() as session:
+                    await session.execute(sa.text(WRITE))
+                    with suppress(TransactionError if is_swallowed else GeneratorExit):
+                        async with db.begin_readonly_session() as inner:
+                            await way(inner)
+                    raise KeyError
+            async with db.begin_session() as session:
+                assert (await session.scalars(sa.select(DomainRow.name))).all() == []
 
 
 async def test_no_write_outlives_a_savepoint_released_by_other_means(with_tables: WithTables) -> None:

@@ -98,6 +98,7 @@ _FAULT_CLASSES = frozenset(
 
 _SQLITE_CODES: Mapping[int, Kind] = {
     sqlite3.SQLITE_ABORT_ROLLBACK: errors.TransactionAborted,
+    sqlite3.SQLITE_AUTH: errors.ReadOnlyViolation,  # by the authorizer of a read-only session
     sqlite3.SQLITE_BUSY: errors.LockNotAvailable,
     sqlite3.SQLITE_BUSY_SNAPSHOT: errors.SerializationFailure,
     sqlite3.SQLITE_CANTOPEN: errors.DatabaseUnavailable,
@@ -120,7 +121,6 @@ _SQLITE_CODES: Mapping[int, Kind] = {
 _SQLITE_FAULTS = frozenset(
     {
         sqlite3.SQLITE_ABORT,
-        sqlite3.SQLITE_AUTH,
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_EMPTY,
         sqlite3.SQLITE_ERROR,

@@ -2,13 +2,14 @@
 
 What PostgreSQL holds read-only is a transaction or a savepoint. So whatever would end it is refused: as a statement,
 also on the driver's own connection, and as a transaction that begins in its place. SQLite holds the connection
-read-only until a PRAGMA says otherwise, which its authorizer refuses.
+read-only until a PRAGMA says otherwise, which its authorizer refuses, as it refuses the end of the transaction.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import await_
+from typing_extensions import override
 
 from rowsmith.errors import ReadOnlyViolation
 
@@ -72,7 +74,7 @@ def read_only_savepoint(session: Session) -> Generator[None]:
             del _kept[connection]
             event.remove(connection, "begin", _give_up)
             lock.open()
-            if not connection.closed and lock.is_broken:
+            if not connection.closed and lock.is_broken(connection):
                 broken.append(connection)
                 connection.invalidate()
                 if not connection.in_transaction():  # it would begin another, on a new connection
@@ -107,25 +109,31 @@ def _give_up(connection: Connection) -> NoReturn:
     _refuse()
 
 
-class _Lock:
+class _Lock(ABC):
     """What keeps a connection from writing, from ``close`` to ``open``; SQLAlchemy alone may end its transaction."""
 
     def __init__(self, adapter: Any) -> None:
         self.adapter, self.driver = adapter, adapter.driver_connection
 
+    @abstractmethod
     def close(self, connection: Connection) -> None:
-        raise NotImplementedError
+        """Keep the connection from writing.
 
+        Raises:
+            ReadOnlyViolation: it cannot be kept from it.
+        """
+
+    @abstractmethod
     def open(self) -> None:
-        raise NotImplementedError
+        """Let the connection write again."""
 
+    @abstractmethod
     def end(self) -> None:
         """Have SQLAlchemy end the transaction, once."""
 
-    @property
-    def is_broken(self) -> bool:
-        """Whether SQLAlchemy takes the transaction for ended, and the database does not."""
-        return False
+    @abstractmethod
+    def is_broken(self, connection: Connection) -> bool:
+        """Say whether SQLAlchemy takes the transaction for ended, and the database does not."""
 
 
 _kept: WeakKeyDictionary[Connection, _Lock] = WeakKeyDictionary()
@@ -134,22 +142,25 @@ _kept: WeakKeyDictionary[Connection, _Lock] = WeakKeyDictionary()
 class _LockOnPostgreSQL(_Lock):
     """Its transaction may not write from here on, nor be ended but by its owner."""
 
+    @override
     def close(self, connection: Connection) -> None:
         connection.exec_driver_sql("SELECT set_config('transaction_read_only', 'on', true)")  # a snapshot, too
         if not self.driver.is_in_transaction():  # an engine, or options of a connection, that commit each statement
             _refuse()
         self.driver._protocol = _OneTransaction(self.driver._protocol)
 
+    @override
     def open(self) -> None:
         unlock(self.driver)
 
+    @override
     def end(self) -> None:
         if type(self.driver._protocol) is _OneTransaction:
             self.driver._protocol.is_ending = True
 
-    @property
-    def is_broken(self) -> bool:
-        return is_left_open(self.adapter, self.adapter.driver_connection)
+    @override
+    def is_broken(self, connection: Connection) -> bool:
+        return is_left_open(self.adapter, self.driver)
 
 
 def is_left_open(adapter: Any, driver: Any) -> bool:
@@ -281,29 +292,59 @@ def _match(pattern: re.Pattern[str], query: str, at: int) -> re.Match[str]:
 
 
 locked_on_sqlite: Final[WeakSet[Any]] = WeakSet()
-"""The connections that take no such PRAGMA."""
+"""The connections that have such an authorizer."""
+
+
+def is_in_transaction_on_sqlite(driver: Any) -> bool:
+    """Say whether a connection is in a transaction, whoever began it."""
+    return driver._connection is not None and bool(driver.in_transaction)
 
 
 class _LockOnSQLite(_Lock):
-    """The connection writes nothing from here on, and takes no PRAGMA that says otherwise."""
+    """The connection writes nothing from here on, and takes nothing that says otherwise or ends its transaction."""
 
+    def __init__(self, adapter: Any) -> None:
+        super().__init__(adapter)
+        self._is_ending = False
+        self._savepoints: set[str] = set()
+
+    @override
     def close(self, connection: Connection) -> None:
         self._run("PRAGMA query_only = 1")
-        await_(self.driver.set_authorizer(_authorize))
+        await_(self.driver.set_authorizer(self._authorize))
         locked_on_sqlite.add(self.driver)
 
+    @override
     def open(self) -> None:
         locked_on_sqlite.discard(self.driver)
         with suppress(ValueError):  # closed
             await_(self.driver.set_authorizer(None))
             self._run("PRAGMA query_only = 0")
 
+    @override
+    def end(self) -> None:
+        self._is_ending = True
+
+    @override
+    def is_broken(self, connection: Connection) -> bool:
+        return not connection.in_transaction() and is_in_transaction_on_sqlite(self.driver)
+
     def _run(self, statement: str) -> None:
+        """Run a statement below SQLAlchemy."""
         cursor = self.adapter.cursor()
         cursor.execute(statement)
         cursor.close()
 
-
-def _authorize(action: int, name: str | None, value: str | None, *_: Any) -> int:
-    is_writable = action == sqlite3.SQLITE_PRAGMA and (name or "").lower() == "query_only" and value is not None
-    return sqlite3.SQLITE_DENY if is_writable else sqlite3.SQLITE_OK
+    def _authorize(self, action: int, verb: str | None, value: str | None, *_: Any) -> int:
+        """Say what SQLite asks while it prepares a statement: whether it may run."""
+        is_refused = False
+        if action == sqlite3.SQLITE_PRAGMA:
+            is_refused = (verb or "").lower() == "query_only" and value is not None
+        elif action == sqlite3.SQLITE_TRANSACTION:
+            is_refused = verb != "BEGIN" and not self._is_ending
+        elif action == sqlite3.SQLITE_SAVEPOINT:
+            name = (value or "").lower()
+            if verb == "BEGIN":
+                self._savepoints.add(name)
+            is_refused = name not in self._savepoints
+        return sqlite3.SQLITE_DENY if is_refused else sqlite3.SQLITE_OK

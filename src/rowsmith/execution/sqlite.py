@@ -115,9 +115,7 @@ def _checkin(dbapi_connection: Any, _: Any) -> None:
     if dbapi_connection is None:
         return
     driver = dbapi_connection.driver_connection
-    if driver in locked_on_sqlite:
-        locked_on_sqlite.remove(driver)
-        _queue(driver.set_authorizer(None))
+    _unlock(driver)
     if driver.in_transaction:
         _roll_back(dbapi_connection)
 
@@ -132,7 +130,15 @@ def _close(dbapi_connection: Any, _: Any) -> None:
     if driver not in _closing:
         _closing.add(driver)
         driver.close = _once(driver.close)
+        _unlock(driver)
         _roll_back(dbapi_connection)
+
+
+def _unlock(driver: Any) -> None:
+    """Let a connection end its transaction, if it was kept from it."""
+    if driver in locked_on_sqlite:
+        locked_on_sqlite.remove(driver)
+        _queue(driver.set_authorizer(None))
 
 
 def _once(close: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:
