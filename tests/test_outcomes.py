@@ -18,6 +18,7 @@ from rowsmith import (
     Database,
     DatabaseUnavailable,
     DeadlineExceeded,
+    ReferenceNotFound,
     RepositoryError,
     TransactionAborted,
     TransactionError,
@@ -144,12 +145,51 @@ async def test_a_rollback_by_the_drivers_own_connection_is_seen(database: Databa
                 driver: Any = raw.driver_connection
                 with suppress(Exception):
                     await driver.execute("SELECT 1 / 0")
-        for ending in ("ROLLBACK", "COMMIT"):
-            with pytest.raises(TransactionError, match="not known here"):
+
+
+async def end_by_a_statement(session: AsyncSession, ending: str) -> None:
+    await session.execute(sa.text(ending))
+
+
+async def end_on_the_connection(session: AsyncSession, ending: str) -> None:
+    await getattr(await session.connection(), ending)()
+
+
+@pytest.mark.parametrize("end", [end_by_a_statement, end_on_the_connection])
+async def test_a_transaction_ended_by_hand_has_no_known_outcome(any_tables: WithTables, end: Any) -> None:
+    """Neither the end of its block nor an error that leaves it says that it was committed, or was not."""
+    async with any_tables(DomainRow) as db:
+        for ending in ("rollback", "commit"):
+            with pytest.raises(TransactionError, match="not known here") as ended:
                 async with db.begin_session() as session:
                     await add(session, ending)
-                    await session.execute(sa.text(ending))
-        assert await names(db) == ["COMMIT"]
+                    await end(session, ending)
+            with pytest.raises(KeyError) as left:
+                async with db.begin_session() as session:
+                    await end(session, ending)
+                    raise KeyError
+            outcomes = {commit_outcome(error.value) for error in (ended, left)}
+            assert outcomes == {CommitOutcome.UNKNOWN}
+        assert await names(db) == ["commit"]
+
+
+DEFERRED = (
+    "CREATE TEMPORARY TABLE late (id INT PRIMARY KEY, up INT REFERENCES late (id) DEFERRABLE INITIALLY DEFERRED)",
+    "INSERT INTO late VALUES (1, 2)",
+)
+
+
+async def test_a_refused_commit_is_known_not_to_be(any_tables: WithTables) -> None:
+    """Whatever leaves the block after it: nothing of it is left open, though its session is."""
+    async with any_tables(DomainRow) as db:
+        with pytest.raises(KeyError) as left:
+            async with db.begin_session() as session:
+                for statement in DEFERRED:
+                    await session.execute(sa.text(statement))
+                with suppress(ReferenceNotFound):
+                    await session.commit()
+                raise KeyError
+        assert commit_outcome(left.value) is CommitOutcome.NOT_COMMITTED
 
 
 class Ways:

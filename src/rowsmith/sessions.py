@@ -87,7 +87,7 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
         self.inside.pop()
         if self._savepoint is not None:
             nest(self.session, -1)
-        elif self.around is None and error is not None:
+        elif self.around is None and error is not None and not self.is_read_only:
             tell_ended_by_hand(self.session, error)
         try:
             await self._finish(error)

@@ -23,6 +23,7 @@ from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, Transacti
 from rowsmith.execution.blame import blame, has_only_read
 from rowsmith.execution.execute import flush
 from rowsmith.execution.pool import identity_of, life_of
+from rowsmith.execution.read_only import is_in_transaction_on_sqlite
 from rowsmith.execution.transactions import connections_of, drivers_of, is_open_to_all, note_application, refuse_failed
 from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, translate
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell
@@ -80,8 +81,8 @@ class BlockSession(AsyncSession):
             raise
         if outcome is not CommitOutcome.NOT_COMMITTED:
             note_commit()
+        self.info[_COMMITTED] = outcome is CommitOutcome.COMMITTED
         _raise_told(self, answer, outcome)
-        self.info[_COMMITTED] = True
 
     async def rollback(self) -> None:
         """Undo what was not committed.
@@ -136,19 +137,19 @@ async def _identified(session: AsyncSession) -> Transaction | None:
         DatabaseUnavailable: the connection is lost; COMMIT was not sent.
     """
     connections = connections_of(session)
-    if len(connections) != 1 or connections[0].dialect.driver != "asyncpg":
-        return None
-    adapter: Any = connections[0].connection.dbapi_connection
-    if adapter._transaction is None:
-        return None
-    driver = adapter.driver_connection
-    if not (driver.is_closed() or driver.is_in_transaction()):
+    if any(map(_is_ended_by_hand, connections)):
         ended = TransactionError(
             "the transaction was ended by a statement inside its block, and what became of it is not known here: "
             "leave COMMIT and ROLLBACK to the block, or write session.commit() or session.rollback()"
         )
         tell(ended, CommitOutcome.UNKNOWN)
         raise ended
+    if len(connections) != 1 or connections[0].dialect.driver != "asyncpg":
+        return None
+    adapter: Any = connections[0].connection.dbapi_connection
+    if adapter._transaction is None:
+        return None
+    driver = adapter.driver_connection
     try:
         id = await driver.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
     except DATABASE_ERRORS as exc:
@@ -179,17 +180,27 @@ def _refuse_nested(session: AsyncSession) -> None:
 def tell_ended_by_hand(session: AsyncSession, failure: BaseException) -> None:
     """Have what ends a block say what became of a transaction that was ended inside of it.
 
-    After ``commit()`` and nothing more it is committed; after COMMIT or ROLLBACK as a statement nobody knows.
+    After ``commit()`` and nothing more it is committed; after COMMIT or ROLLBACK as a statement, or on the connection,
+    nobody knows.
     """
     if session.info.get(_COMMITTED) and not session.in_transaction():
         tell(failure, CommitOutcome.COMMITTED)
-    for connection in connections_of(session):
-        if connection.closed or connection.invalidated or connection.dialect.driver != "asyncpg":
-            continue
-        adapter: Any = connection.connection.dbapi_connection
-        driver = adapter.driver_connection
-        if adapter._transaction is not None and not (driver.is_closed() or driver.is_in_transaction()):
-            tell(failure, CommitOutcome.UNKNOWN)
+    is_refused = session.info.get(_COMMITTED) is False  # its COMMIT was, of which nothing is left open
+    if not is_refused and any(map(_is_ended_by_hand, connections_of(session))):
+        tell(failure, CommitOutcome.UNKNOWN)
+
+
+def _is_ended_by_hand(connection: Connection) -> bool:
+    """Say whether a transaction was ended while its session takes it for open: by a statement, or on its connection."""
+    if connection.closed or connection.invalidated:
+        return False
+    adapter: Any = connection.connection.dbapi_connection
+    driver = adapter.driver_connection
+    if connection.dialect.driver == "aiosqlite":
+        return not (connection.in_transaction() and is_in_transaction_on_sqlite(driver))
+    if connection.dialect.driver != "asyncpg" or driver.is_closed():
+        return False
+    return not connection.in_transaction() or (adapter._transaction is not None and not driver.is_in_transaction())
 
 
 async def answered(commit: Any, drivers: Sequence[Any]) -> Answer:
