@@ -80,19 +80,45 @@ async def test_an_answer_as_text_is_the_same(server: Server, client: Redis) -> N
         assert sorted(await cache.get_many([1, 2])) == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "answer", [1, b"OK", "OK", True, [1, 2, 3], [[1], [], 3], [-1, -1, -1], [None] * 3, []], ids=repr
+@pytest.fixture(
+    params=[1, b"OK", "OK", True, [1, 2, 3], [[1], [], 3], [-1, -1, -1], [None] * 3, []],
+    ids=repr,
 )
-async def test_an_answer_of_another_kind_is_none(client: Redis, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
-    """Whatever it is that answers, there is no entry, and no leave to fill one."""
+def misled(
+    client: Redis, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> RedisCacheSource[Any, Any]:
+    """Give a cache that is answered what it did not ask for."""
     cache = cache_of(client)
 
     async def ask(*_: Any) -> Any:
-        return answer
+        return request.param
 
     monkeypatch.setattr(cache, "_ask", ask)
-    assert await cache.get_many([1]) == {}
-    assert await cache.lease([1]) == {}
+    return cache
+
+
+async def test_an_answer_of_another_kind_is_none(misled: RedisCacheSource[Any, Any]) -> None:
+    """Whatever it is that answers, there is no entry, and no leave to fill one."""
+    assert await misled.get_many([1]) == {}
+    assert await misled.lease([1]) == {}
+
+
+async def test_a_change_that_something_else_answers_is_owed(misled: RedisCacheSource[Any, Any]) -> None:
+    """Nor is it taken for heard when it is told again."""
+    await misled.release(await misled.hold([1]), [1])
+    await misled.invalidate()
+    assert misled.counts.owed == 3
+    assert await misled.get_many([1]) == {}
+    assert set(misled._owed) == {1, None}
+
+
+async def test_a_change_that_is_heard_is_not_owed(server: Server, client: Redis) -> None:
+    """By a client that decodes, neither."""
+    async with server.client(decode_responses=True) as decoding:
+        for cache in (cache_of(client), cache_of(decoding)):
+            await cache.release(await cache.hold([1]), [1])
+            await cache.invalidate()
+            assert cache.counts.owed == 0
 
 
 @pytest.mark.parametrize("ids", [[1], None])

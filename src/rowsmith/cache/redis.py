@@ -210,8 +210,14 @@ class RedisCacheSource(Generic[TId, TData]):
         rows: Collection[TId | None] = (None,) if ids is None else ids
         for chunk in _chunks(rows):
             keys = [self._state(id) for id in chunk]
-            if await self._ask(script, keys, given) is None:
+            if not await self._is_heard(script, keys, given):
                 self._owe(chunk)
+
+    async def _is_heard(self, script: Callable[..., Awaitable[Any]], keys: list[str], given: list[Any]) -> bool:
+        """Tell of rows that are written, and say whether that was heard: the answer is the word that goes with it."""
+        word = secrets.token_hex(8)
+        told = await self._ask(script, keys, [*given, word])
+        return isinstance(told, (bytes, str)) and _bytes(told) == word.encode()
 
     def _owe(self, rows: Iterable[TId | None]) -> None:
         self.counts.owed += 1
@@ -226,7 +232,7 @@ class RedisCacheSource(Generic[TId, TData]):
         owed = dict(self._owed)
         for chunk in _chunks(owed):
             keys = [self._state(id) for id in chunk]
-            if await self._ask(self._release, keys, [""]) is None:
+            if not await self._is_heard(self._release, keys, [""]):
                 return False
             for id in chunk:
                 if self._owed.get(id) is owed[id]:  # else it is owed once more
@@ -409,7 +415,7 @@ return 1
 
 _HOLD: Final = """
 for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2]) end
-return 1
+return ARGV[3]
 """
 
 _RELEASE: Final = """
@@ -417,7 +423,7 @@ for i = 1, #KEYS do
   local state = get(KEYS[i])
   if state == ARGV[1] or not marked(state) then redis.call('DEL', KEYS[i]) end
 end
-return 1
+return ARGV[2]
 """
 
 _SCRIPTS: Final = tuple(_GET + script for script in (_LEASE, _SET, _HOLD, _RELEASE))
