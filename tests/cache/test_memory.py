@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NewType
+from functools import cached_property
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, NewType
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr, computed_field, field_validator
 
 from rowsmith import InvalidValue, MappingError
 from rowsmith.cache import MemoryCacheSource
@@ -151,6 +153,20 @@ async def test_what_can_be_changed_is_never_shared() -> None:
     assert await cache.get_many([1]) == {1: Tagged(1, ["a"])}
 
 
+@dataclass(frozen=True)
+class Viewed:
+    view: Any
+
+
+async def test_what_cannot_be_copied_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told of, without the value."""
+    cache, _ = cache_of(data=Viewed)
+    await cache.set_many({1: Viewed(1), 2: Viewed(MappingProxyType({}))}, await cache.lease([1, 2]))
+    assert await cache.get_many([1, 2]) == {1: Viewed(1)}
+    assert len(cache) == cache.counts.failures == 1
+    assert caplog.messages == ["Viewed cannot be copied, and is not kept in the cache"]
+
+
 async def test_abandoned_leases_do_not_pile_up() -> None:
     """Those of callers who never came back make way, too."""
     cache, _ = cache_of(max_entries=2)
@@ -170,6 +186,57 @@ class Loose(BaseModel):
     id: int
 
 
+@dataclass(frozen=True)
+class Plain(Data):
+    sort: ClassVar[str] = "plain"
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}"
+
+    @classmethod
+    def of(cls, id: int) -> Plain:
+        return cls(Key(id))
+
+
+class Checked(Frozen):
+    @field_validator("id")
+    @classmethod
+    def is_positive(cls, id: int) -> int:
+        return abs(id)
+
+
+@dataclass(frozen=True)
+class Remembering(Data):
+    @cached_property
+    def letters(self) -> list[str]:
+        return list(self.name or "")
+
+
+class RememberingModel(Frozen):
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def letters(self) -> list[str]:
+        return []
+
+
+class Private(Frozen):
+    _notes: list[str] = PrivateAttr(default_factory=list[str])
+
+
+class Open(Frozen):
+    model_config = ConfigDict(extra="allow")
+
+
+@dataclass(frozen=True)
+class Prepared(Data):
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "letters", [])
+
+
 @pytest.mark.parametrize(
     "kind, is_it",
     [
@@ -179,7 +246,14 @@ class Loose(BaseModel):
         (frozenset[Colour], True),
         (Annotated[dt.datetime | None, "when"], True),
         (Literal["a"], True),
+        (Plain, True),
+        (Checked, True),
         (Tagged, False),
+        (Remembering, False),
+        (RememberingModel, False),
+        (Private, False),
+        (Open, False),
+        (Prepared, False),
         (Loose, False),
         (dict[str, int], False),
         (tuple[list[int], int], False),

@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -462,21 +463,47 @@ async def test_one_of_many_loads(things: ThingRepository) -> None:
     assert len(sent) == 2
 
 
-async def test_who_waits_for_a_loader_that_fails_loads_itself(things: ThingRepository) -> None:
-    """So it is where it is cancelled."""
-    read, calls = things.db_source.querier.query, iter((True, False, False))
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "failed"])
+async def test_one_of_those_who_wait_for_a_loader_that_fails_loads(things: ThingRepository, is_cancelled: bool) -> None:
+    """So it is where it is cancelled, and where the next one fails as well."""
+    read, asked, begun = things.db_source.querier.query, 0, asyncio.Event()
 
-    async def once(db_sess: Any, *args: Any, **kwargs: Any) -> Any:
-        if next(calls):
-            await asyncio.sleep(60)
+    async def third(db_sess: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            begun.set()
+            await (asyncio.Event().wait() if is_cancelled else asyncio.sleep(0))
+            raise ZeroDivisionError
         return await read(db_sess, *args, **kwargs)
 
-    things.db_source.querier.query = once  # type: ignore[method-assign]
-    first, second = asyncio.create_task(things.get(1, A)), asyncio.create_task(things.get(1, A))
-    await asyncio.sleep(0.05)
-    first.cancel()
-    assert (await second).id == 1
-    assert (await things.get(1, A)).id == 1
+    things.db_source.querier.query = third  # type: ignore[method-assign]
+    readers = [asyncio.create_task(things.get(1, A)) for _ in range(100)]
+    for _ in range(2 if is_cancelled else 0):
+        await begun.wait()
+        begun.clear()
+        readers[asked - 1].cancel()
+    found = await asyncio.gather(*readers, return_exceptions=True)
+    assert sum(isinstance(one, ThingData) for one in found) == 98
+    assert asked == 3
+
+
+@dataclass(frozen=True)
+class Viewed:
+    id: int
+    view: Any
+
+
+class ViewedThings(Repository[ThingRow, Viewed, int]):
+    def to_data(self, row: ThingRow) -> Viewed:
+        return Viewed(row.id, MappingProxyType({}))
+
+
+async def test_what_cannot_be_copied_is_read_by_each(plain: ThingRepository) -> None:
+    """None shares it with another."""
+    things = ViewedThings(plain.db, cache_source=MemoryCacheSource(Viewed))
+    found = await asyncio.gather(*(things.get(1) for _ in range(3)))
+    assert len({id(one.view) for one in (*found, await things.get(1))}) == 4
 
 
 class Hung(MemoryCacheSource[Any, Any]):

@@ -1,7 +1,8 @@
-"""Whether objects of a class can be handed to several callers: nothing of them can be changed."""
+"""Data that is handed to several callers: as it is where nothing of it can be changed, else as copies."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime as dt
 import decimal
@@ -11,9 +12,11 @@ import ipaddress
 import types
 import uuid
 from functools import cache
-from typing import Annotated, Any, Literal, NewType, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
+
+TData = TypeVar("TData")
 
 _VALUES: tuple[Any, ...] = (
     *(bool, bytes, complex, float, int, str, type(None)),
@@ -21,6 +24,30 @@ _VALUES: tuple[Any, ...] = (
     *(ipaddress.IPv4Address, ipaddress.IPv4Interface, ipaddress.IPv4Network),
     *(ipaddress.IPv6Address, ipaddress.IPv6Interface, ipaddress.IPv6Network),
 )
+
+
+class NotCopied(Exception):
+    """Data can be changed, and no copy of it can be made."""
+
+
+class Copies:
+    """Gives data of one class to several callers."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self._is_shared = is_immutable(kind)
+
+    def of(self, data: TData) -> TData:
+        """Give what one of them may have for its own.
+
+        Raises:
+            NotCopied: they would have to share it.
+        """
+        if self._is_shared:
+            return data
+        try:
+            return copy.deepcopy(data)
+        except Exception:  # noqa: BLE001 - a class's own code may raise anything
+            raise NotCopied from None
 
 
 def is_immutable(kind: Any) -> bool:
@@ -42,7 +69,7 @@ def _is_frozen(kind: type[Any]) -> bool:
     """Say whether a class is a frozen one of values that cannot be changed either."""
     is_model = issubclass(kind, BaseModel)
     frozen: Any = kind.model_config.get("frozen") if is_model else getattr(kind, "__dataclass_params__", None)
-    if not (frozen if is_model or frozen is None else frozen.frozen):
+    if not (frozen if is_model or frozen is None else frozen.frozen) or _has_more(kind):
         return False
     try:
         hints = get_type_hints(kind)
@@ -50,3 +77,17 @@ def _is_frozen(kind: type[Any]) -> bool:
         return False
     names = kind.model_fields if is_model else [field.name for field in dataclasses.fields(kind)]
     return all(is_immutable(hints.get(name)) for name in names)
+
+
+def _has_more(kind: type[Any]) -> bool:
+    """Say whether objects of a class may hold more than its fields, as what is computed once and remembered."""
+    if issubclass(kind, BaseModel):
+        has_state = bool(kind.__private_attributes__) or kind.model_config.get("extra") == "allow"
+        parents = kind.__mro__[: kind.__mro__.index(BaseModel)]
+    else:
+        has_state, parents = hasattr(kind, "__post_init__"), kind.__mro__[:-1]  # which may set what it likes
+    members = [member for parent in parents for name, member in vars(parent).items() if not name.startswith("__")]
+    return has_state or any(hasattr(member, "__get__") and not isinstance(member, _PLAIN) for member in members)
+
+
+_PLAIN: Final = (types.FunctionType, property, classmethod, staticmethod, types.MemberDescriptorType)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import random
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any, Generic
 
-from rowsmith.cache.copies import is_immutable
+from rowsmith.cache.copies import Copies, NotCopied
 from rowsmith.cache.source import (
     HOLD,
     JITTER,
@@ -24,6 +25,8 @@ from rowsmith.cache.source import (
     check_data,
     check_times,
 )
+
+logger = logging.getLogger("rowsmith.cache")
 
 
 class _Slot:
@@ -66,7 +69,7 @@ class MemoryCacheSource(Generic[TId, TData]):
         self.counts = CacheCounts()
         self._ttl, self._negative_ttl = check_times(ttl, negative_ttl)
         self._max = check_count(max_entries, "max_entries")
-        self._is_shared = is_immutable(data)
+        self._copies = Copies(data)
         self._clock = time.monotonic
         self._slots: OrderedDict[TId, _Slot] = OrderedDict()
         self._size = 0
@@ -84,7 +87,8 @@ class MemoryCacheSource(Generic[TId, TData]):
             entry = None if slot is None else slot.entries.get(under)
             if entry is not None and entry[0] > now:
                 slots.move_to_end(id)
-                found[id] = entry[1] if self._is_shared else copy.deepcopy(entry[1])
+                with suppress(NotCopied):
+                    found[id] = self._copies.of(entry[1])
         self.counts.hits += len(found)
         self.counts.misses += len(ids) - len(found)
         return found
@@ -150,8 +154,13 @@ class MemoryCacheSource(Generic[TId, TData]):
         ttl = self._negative_ttl if data is None else self._ttl
         if ttl is None:
             return
+        try:
+            kept = self._copies.of(data)
+        except NotCopied:
+            self.counts.failures += 1
+            logger.warning("%s cannot be copied, and is not kept in the cache", self.data.__name__)
+            return
         self._size += under not in slot.entries
-        kept = data if self._is_shared else copy.deepcopy(data)
         slot.entries[under] = (now + ttl * random.uniform(1 - JITTER, 1), kept)  # noqa: S311 - no secret
 
     def _drop(self, id: TId) -> None:

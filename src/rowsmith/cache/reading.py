@@ -6,13 +6,13 @@ Only calls outside of sessions and units of work come here; inside, the database
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar, cast
 
 from rowsmith.cache.asking import Asking
-from rowsmith.cache.copies import is_immutable
+from rowsmith.cache.copies import Copies, NotCopied
 from rowsmith.cache.keeping import CacheKeeper, keeper_of
 from rowsmith.cache.source import LEASE, CacheSource, Lease, Under
 from rowsmith.db_source import DBSource, operation_of
@@ -44,7 +44,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
     def __init__(self, source: DBSource[TRow, TData, TId], cache: CacheSource[Any, TData], maker: object) -> None:
         self._source, self._cache, self._entity = source, cache, source.entity
         self._asking = Asking(source.entity, source.db.engine.sync_engine)
-        self._is_shared, self._deadline = is_immutable(source.entity.shape.into), source.db.deadline
+        self._copies, self._deadline = Copies(source.entity.shape.into), source.db.deadline
         self._keeper: CacheKeeper = keeper_of(cache, source.entity, source.db, maker, self._asking)
 
     async def get(self, id: TId, scope: Any, include_deleted: bool) -> TData:
@@ -112,7 +112,10 @@ class ReadThrough(Generic[TRow, TData, TId]):
             return await self._filled(id, under, load)
 
     async def _filled(self, id: TId, under: Under, load: Callable[[], Awaitable[TData | None]]) -> TData | None:
-        """Have one of all callers load the row, and the others wait for that; each loads it itself in the end."""
+        """Have one of all callers load the row, and the others wait for that; each loads it itself in the end.
+
+        Where that one fails or is cancelled, one of the others takes the lead.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + LEASE
         while True:
@@ -135,11 +138,14 @@ class ReadThrough(Generic[TRow, TData, TId]):
                 return data
 
     async def _awaited(self, id: TId, flight: asyncio.Future[Any], until: float) -> dict[TId, Any] | None:
-        """Give what another task loads; nothing where it takes too long, None where it failed."""
+        """Give what another task loads; nothing where it fails or is late, None where it is that task's alone."""
         await asyncio.wait((flight,), timeout=until - asyncio.get_running_loop().time())
-        if not flight.done():
+        if not flight.done() or flight.cancelled():
             return {}
-        return None if flight.cancelled() else {id: self._own(flight.result())}
+        try:
+            return {id: self._copies.of(flight.result())}
+        except NotCopied:
+            return None
 
     async def _loaded(self, key: Any, lease: Lease, load: Callable[[], Awaitable[TData | None]]) -> TData | None:
         id, under, _ = key
@@ -149,14 +155,16 @@ class ReadThrough(Generic[TRow, TData, TId]):
         try:
             entries[id] = await load()
             flight.set_result(entries[id])
-            return self._own(entries[id])
+            with suppress(NotCopied):
+                return self._copies.of(entries[id])
+            return entries[id]
         finally:
-            flight.cancel()  # does nothing to one that has a result
             try:
                 await self._cache.set_many(entries, {id: lease}, under=under)
             finally:  # a call that is cancelled meanwhile must not leave its answer to all who come later
                 if flights.get(key) is flight:
                     del flights[key]
+                flight.cancel()  # does nothing to one that has a result; the lease is free for one of those who wait
 
     async def _many(self, ids: Sequence[TId], scope: Any, include_deleted: bool) -> list[TData]:
         under, scope = self._asking.under(scope, include_deleted)
@@ -186,10 +194,6 @@ class ReadThrough(Generic[TRow, TData, TId]):
             hits = len(found)
             resilience.looked_up(operation_of(verb), hits=hits, misses=len(ids) - hits, failures=failures)
         return found
-
-    def _own(self, data: TData | None) -> TData | None:
-        """Give data to one of several callers."""
-        return data if self._is_shared else copy.deepcopy(data)
 
     def _note(self, scope: Any) -> None:
         """Have what is logged of a scope logged where the database, which does so, is not asked."""
