@@ -21,6 +21,7 @@ from company import LabelRow, ThingRow
 from rowsmith import InvalidValue, Repository, Spec
 from rowsmith.mapping.types import table
 from rowsmith.testing import WithTables
+from test_layers import FLOORS, ORDER
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -81,6 +82,15 @@ def test_its_python_can_be_read(page: Path) -> None:
     """Each example is Python: statements, or an item of a dictionary."""
     for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
         ast.parse(f"{{{code}}}" if code.startswith('"') else code)
+
+
+@pytest.mark.parametrize("heading, order", [("# Floors", ORDER), ("## Inside `operations`", FLOORS)])
+def test_every_floor_is_on_the_page_of_floors(heading: str, order: list[str]) -> None:
+    """Its tables name what the lists of ``tests/test_layers.py`` do, each once."""
+    page = (ROOT / "docs" / "contributing" / "floors.md").read_text()
+    section = page.split(f"{heading}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(" ".join(order).split())
 
 
 # The examples, run
