@@ -40,7 +40,7 @@ from rowsmith import (
 )
 from rowsmith.cache import MemoryCacheSource
 from rowsmith.operations.touching import has_keepers
-from rowsmith.resilience import MetricArgs, MetricPolicy, Resilience
+from rowsmith.resilience import LayerType, MetricArgs, MetricPolicy, Resilience
 from rowsmith.testing import WithFaults, WithTables
 from support import count_statements
 from tenants import (
@@ -663,6 +663,24 @@ async def test_hits_misses_and_failures_are_counted(plain: ThingRepository) -> N
 
     assert [counted("get", result) for result in ("hit", "miss", "failure")] == [1, 1, 2]
     assert [counted("batch_get", result) for result in ("hit", "miss", "failure")] == [1, 1, None]
+
+
+@pytest.mark.parametrize(
+    "layer, counted_under",
+    [
+        ("thing_repository", "thing_cache_source"),
+        (LayerType.DB_SOURCE.of("thing"), "thing_cache_source"),
+        (LayerType.REPOSITORY, "cache_source"),
+        (LayerType.DB_SOURCE, "cache_source"),
+        ("things", "things_cache_source"),
+    ],
+)
+def test_what_is_counted_of_a_cache_has_a_layer_of_its_own(layer: str, counted_under: str) -> None:
+    """It stands beside the repository's or the source's, whichever of the two the policies are of."""
+    registry = CollectorRegistry()
+    MetricPolicy(MetricArgs("repository", layer), registry=registry).looked_up("get", hits=1, misses=0, failures=0)
+    labels = {"domain": "repository", "layer": counted_under, "operation": "get", "result": "hit"}
+    assert registry.get_sample_value("rowsmith_layer_cache_count_total", labels) == 1
 
 
 @pytest.mark.parametrize("scope, calls", [(ALL, 100), (A, 110)], ids=["all", "scope"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 
@@ -28,3 +29,9 @@ class LayerType(StrEnum):
     def of(self, entity: str) -> str:
         """Give the layer's label for an entity: ``LayerType.DB_SOURCE.of("group")`` is ``"group_db_source"``."""
         return f"{entity}_{self}"
+
+
+def cache_beside(layer: str) -> str:
+    """Give the label of the cache in front of a layer: ``"group_cache_source"`` of ``"group_repository"``."""
+    entity = re.sub(rf"(^|_)({LayerType.REPOSITORY}|{LayerType.DB_SOURCE})$", "", layer)
+    return LayerType.CACHE_SOURCE.of(entity) if entity else LayerType.CACHE_SOURCE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from rowsmith.errors import MissingExtra, RepositoryError
-from rowsmith.resilience.labels import DomainType, LayerType
+from rowsmith.resilience.labels import DomainType, LayerType, cache_beside
 from rowsmith.resilience.policy import Operation, Policy, Work
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class MetricPolicy(Policy):
 
     Each has the labels ``domain``, ``layer`` and ``operation``. A call that is cancelled ends without success, and
     counts under its exception's class name, as every error that is not rowsmith's own does. What is counted of a cache
-    has the layer's name with ``cache_source`` instead of ``repository``: ``group_cache_source``.
+    has the layer's name with ``cache_source`` instead of ``repository`` or ``db_source``: ``group_cache_source``.
 
     Args:
         args: whose calls.
@@ -105,11 +105,12 @@ class MetricPolicy(Policy):
                 self._looked_up(operation, result).inc(count)
 
     def _looked_up(self, operation: str, result: str) -> Any:
+        """Give what counts one result of an operation's look-ups; made once for each."""
         found = self._cached.get((operation, result))
         if found is None:
             domain, layer = self._labels
-            own = f"{layer.removesuffix('_repository')}_cache_source"
-            found = self._cached[operation, result] = self._families.cached.labels(domain, own, operation, result)
+            labels = (domain, cache_beside(layer), operation, result)
+            found = self._cached[operation, result] = self._families.cached.labels(*labels)
         return found
 
     def retried(self, operation: Operation) -> None:
