@@ -163,6 +163,7 @@ def test_a_domain_chooses_the_level_of_its_errors() -> None:
         level = logging.CRITICAL
 
     assert (Alarming.level, EntityNotFound.level, MappingError.level, InvalidFilter.level) == (50, 20, 40, 20)
+    assert errors.IdempotencyMismatch.level == logging.INFO  # what a caller does, as a stale version is
 
 
 async def test_structlog_renders_the_same(groups: GroupRepository) -> None:

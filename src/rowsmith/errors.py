@@ -333,6 +333,7 @@ class IdempotencyMismatch(RepositoryError):
 
     detail = "idempotency_mismatch"
     default_message = "this idempotency key was used before with another body: give every new write a key of its own"
+    level = logging.INFO
 
 
 class ScopeError(RepositoryError):
