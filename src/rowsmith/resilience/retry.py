@@ -190,6 +190,7 @@ class RetryPolicy(Policy):
         return await AsyncRetrying(stop=self._stops, wait=self._wait, retry=goes_on, reraise=True)(tries)
 
     def _may_go_on(self, operation: Operation, failure: BaseException, *, has_committed: bool) -> bool:
+        """Say whether a call may be made again after a failure: nothing of it was kept, or its key finds what was."""
         if operation.is_keyed and isinstance(failure, CommitOutcomeUnknown):
             return not isinstance(failure, self.args.non_retryable_exceptions)
         return (operation.is_keyed or not has_committed) and self._is_retryable(failure)

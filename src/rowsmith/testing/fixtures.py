@@ -116,6 +116,7 @@ def rowsmith_engine_options(pytestconfig: pytest.Config) -> Mapping[str, Any]:
 
 
 def _in_one_loop(pytestconfig: pytest.Config) -> bool:
+    """Say whether all tests run in one event loop, so that connections may outlive a test."""
     return bool(pytestconfig.getini("asyncio_default_test_loop_scope") == "session")
 
 

@@ -170,7 +170,7 @@ async def _make_way(door: AsyncEngine, made: Made, failed: Exception) -> bool:
 
 @asynccontextmanager
 async def side_door(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
-    """An engine to the same database whose connections are not those under test, which may be used up or broken.
+    """Give an engine to the same database whose connections are not those under test, which may be used up or broken.
 
     It has the dialect of the first, which so learns of the DDL. SQLite has no use for it, and in memory it
     would be another database.
