@@ -33,8 +33,9 @@ class CacheKeeper:
         self.flights: dict[Any, asyncio.Future[Any]] = {}
         self._own = frozenset(part.table for part in entity.info.all_parts)
         self._key = tuple(entity.info.key_columns)
-        self._removing = frozenset(_parents(self._own, "ondelete"))
         self._rekeying = frozenset(_parents(self._own, "onupdate"))
+        changing = self._own | self._rekeying  # a row that is removed may give another one a key that is handed on
+        self._removing = frozenset(_parents(changing, "ondelete"))
         keep({*self._own, *self._removing, *self._rekeying}, self)
 
     def new_failures(self, failures: int) -> int:
