@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import random
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
@@ -11,22 +9,8 @@ from contextlib import suppress
 from typing import Any, Generic
 
 from rowsmith.cache.copies import Copies, NotCopied
-from rowsmith.cache.source import (
-    HOLD,
-    JITTER,
-    LEASE,
-    NO_SCOPE,
-    CacheCounts,
-    Lease,
-    TData,
-    TId,
-    Under,
-    check_count,
-    check_data,
-    check_times,
-)
-
-logger = logging.getLogger("rowsmith.cache")
+from rowsmith.cache.source import HOLD, LEASE, NO_SCOPE, Lease, TData, TId, Under, check_count
+from rowsmith.cache.timed import TimedCache
 
 
 class _Slot:
@@ -39,7 +23,7 @@ class _Slot:
         self.loading: dict[Under, float] = {}
 
 
-class MemoryCacheSource(Generic[TId, TData]):
+class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
     """Keeps data in the memory of this process; those used longest ago make way for others.
 
     Callers never share what can be changed: data of a class that is frozen through and through is handed out as it is,
@@ -64,10 +48,7 @@ class MemoryCacheSource(Generic[TId, TData]):
         max_entries: int = 10_000,
         negative_ttl: float | None = None,
     ) -> None:
-        check_data(data, "MemoryCacheSource")
-        self.data = data
-        self.counts = CacheCounts()
-        self._ttl, self._negative_ttl = check_times(ttl, negative_ttl)
+        super().__init__(data, ttl, negative_ttl)
         self._max = check_count(max_entries, "max_entries")
         self._copies = Copies(data)
         self._clock = time.monotonic
@@ -89,8 +70,7 @@ class MemoryCacheSource(Generic[TId, TData]):
                 slots.move_to_end(id)
                 with suppress(NotCopied):
                     found[id] = self._copies.of(entry[1])
-        self.counts.hits += len(found)
-        self.counts.misses += len(ids) - len(found)
+        self._count(len(found), len(ids))
         return found
 
     async def lease(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, Lease]:
@@ -151,17 +131,16 @@ class MemoryCacheSource(Generic[TId, TData]):
         return Lease(slot, is_first)
 
     def _put(self, slot: _Slot, under: Under, now: float, data: TData | None) -> None:
-        ttl = self._negative_ttl if data is None else self._ttl
-        if ttl is None:
+        seconds = self._seconds_of(data)
+        if seconds is None:
             return
         try:
             kept = self._copies.of(data)
         except NotCopied:
-            self.counts.failures += 1
-            logger.warning("%s cannot be copied, and is not kept in the cache", self.data.__name__)
+            self._refuse("cannot be copied")
             return
         self._size += under not in slot.entries
-        slot.entries[under] = (now + ttl * random.uniform(1 - JITTER, 1), kept)  # noqa: S311 - no secret
+        slot.entries[under] = (now + seconds, kept)
 
     def _drop(self, id: TId) -> None:
         slot = self._slots.pop(id, None)

@@ -14,7 +14,6 @@ import enum
 import hashlib
 import inspect
 import logging
-import random
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -23,20 +22,8 @@ from urllib.parse import quote
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
-from rowsmith.cache.source import (
-    HOLD,
-    JITTER,
-    LEASE,
-    NO_SCOPE,
-    CacheCounts,
-    Lease,
-    TData,
-    TId,
-    Under,
-    check_count,
-    check_data,
-    check_times,
-)
+from rowsmith.cache.source import HOLD, LEASE, NO_SCOPE, Lease, TData, TId, Under, check_count
+from rowsmith.cache.timed import TimedCache
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import MappingError, kind_of
 
@@ -57,7 +44,7 @@ PAUSE: Final = 1.0
 """For how many seconds."""
 
 
-class RedisCacheSource(Generic[TId, TData]):
+class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
     """Keeps data in Redis or Valkey, as JSON.
 
     A cache that does not answer in time has nothing, and after some failures it is left alone for a second at a time.
@@ -89,11 +76,8 @@ class RedisCacheSource(Generic[TId, TData]):
         timeout: float = 0.25,
         negative_ttl: float | None = None,
     ) -> None:
-        check_data(data, "RedisCacheSource")
+        super().__init__(data, ttl, negative_ttl)
         _check_client(client)
-        self.data = data
-        self.counts = CacheCounts()
-        self._ttl, self._negative_ttl = check_times(ttl, negative_ttl)
         self._timeout = check_seconds(timeout, "timeout")
         self._json = _adapter(data)
         self._base = f"{prefix}:{check_count(version, 'version')}-{_fields_of(self._json)}"
@@ -111,8 +95,7 @@ class RedisCacheSource(Generic[TId, TData]):
             text = _text_of(under)
             for chunk in _chunks(ids):
                 found.update(await self._get(chunk, text))
-        self.counts.hits += len(found)
-        self.counts.misses += len(ids) - len(found)
+        self._count(len(found), len(ids))
         return found
 
     async def lease(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, Lease]:
@@ -186,13 +169,13 @@ class RedisCacheSource(Generic[TId, TData]):
     def _written(self, key: str, state: bytes, entries: Mapping[TId, TData | None], id: TId) -> tuple[bytes, int]:
         """Give an entry and its time; nothing where there is none, or JSON would make something else of it."""
         data = entries.get(id)
-        ttl = self._ttl if data is not None else self._negative_ttl
-        if id not in entries or ttl is None:
+        seconds = self._seconds_of(data)
+        if id not in entries or seconds is None:
             return b"", 0
         text = _ABSENT if data is None else self._faithful(data)
         if text is None:
             return b"", 0
-        return _head(state, key) + text, _milliseconds(ttl * random.uniform(1 - JITTER, 1))  # noqa: S311 - no secret
+        return _head(state, key) + text, _milliseconds(seconds)
 
     def _faithful(self, data: TData) -> bytes | None:
         try:
@@ -201,8 +184,7 @@ class RedisCacheSource(Generic[TId, TData]):
                 return text
         except Exception:  # noqa: BLE001 - a class's own code may raise anything
             text = None
-        self.counts.failures += 1
-        logger.warning("%s is not the same after it was JSON, and is not kept in the cache", self.data.__name__)
+        self._refuse("is not the same after it was JSON")
         return None
 
     async def _tell(self, script: Callable[..., Awaitable[Any]], ids: Collection[TId] | None, given: list[Any]) -> None:

@@ -8,8 +8,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
 
-from rowsmith.deadline import check_seconds
-from rowsmith.errors import InvalidValue, MappingError, kind_of
+from rowsmith.errors import InvalidValue
 
 TId = TypeVar("TId", bound=Hashable, default=Any)
 TData = TypeVar("TData", default=Any)
@@ -25,10 +24,6 @@ HOLD: Final = 10.0
 
 LEASE: Final = 5.0
 """For how many seconds a loader keeps others from loading the same."""
-
-
-JITTER: Final = 0.1
-"""By how much of it an entry's time may be shorter, so that those filled together do not end together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +88,6 @@ class CacheSource(Protocol[TId, TData]):
     async def invalidate(self, ids: Collection[TId] | None = None) -> None:
         """Drop the entries of some rows, or of all; what was read before is not taken any more."""
         ...
-
-
-def check_data(kind: Any, name: str) -> None:
-    """Refuse what is no class of data.
-
-    Raises:
-        MappingError: it is not.
-    """
-    if not isinstance(kind, type):
-        raise MappingError(f"{name}(...) takes the data class that it keeps, not {kind_of(kind)}: {name}(GroupData)")
-
-
-def check_times(ttl: Any, negative_ttl: Any) -> tuple[float, float | None]:
-    """Give for how long entries are kept, in seconds.
-
-    Raises:
-        InvalidValue: one is no number of seconds.
-    """
-    negative = None if negative_ttl is None else check_seconds(negative_ttl, "negative_ttl")
-    return check_seconds(ttl, "ttl"), negative
 
 
 def check_count(given: Any, noun: str) -> int:
