@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import Conflict, Database, OptionalState, StalePlan
+from rowsmith import Conflict, Database, OptionalState, Patch, Repository, Spec, StalePlan
 from rowsmith.testing import WithTables
 from tenants import DomainRow, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow, MemberRow
 
@@ -126,3 +129,79 @@ async def test_a_stale_plan_in_a_unit_of_work_is_told(groups: GroupRepository, d
         async with groups.db.begin_session():
             pass
     assert await groups.get(GroupId(1))
+
+
+class Shade(enum.Enum):
+    DARK = "dark"
+    LIGHT = "light"
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class PaintRow(Base):
+    __tablename__ = "paints"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    shade: Mapped[Shade]
+
+
+@dataclass(frozen=True)
+class Paint:
+    id: int
+    shade: Shade
+
+
+@dataclass(frozen=True)
+class PaintCreate(Spec[PaintRow]):
+    shade: Shade
+
+
+@dataclass(frozen=True)
+class PaintPatch(Patch[PaintRow]):
+    shade: OptionalState[Shade]
+
+
+class PaintRepository(Repository[PaintRow, Paint, int]):
+    pass
+
+
+PAINTS: dict[str, Callable[[PaintRepository], Awaitable[Any]]] = {
+    "search": lambda paints: paints.search(None, [PaintRow.shade == Shade.DARK]),
+    "create": lambda paints: paints.create(PaintCreate(Shade.LIGHT)),
+    "batch_create": lambda paints: paints.batch_create([PaintCreate(Shade.LIGHT)]),
+    "update": lambda paints: paints.update(1, PaintPatch(OptionalState.update(Shade.LIGHT))),
+}
+
+MADE_ANEW = (
+    "ALTER TYPE shade RENAME TO shade_before",
+    "CREATE TYPE shade AS ENUM ('DARK', 'LIGHT', 'BRIGHT')",
+    "ALTER TABLE paints ALTER shade TYPE shade USING shade::text::shade",
+    "DROP TYPE shade_before",
+)
+
+
+def refusals(db: Database) -> int:
+    return 0 if db.native is None else db.native.refused["stale plan"]
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+async def test_a_type_that_is_made_anew(with_tables: WithTables, is_native: bool) -> None:
+    """Each call is done once, and what was prepared for the type before is not sent a second time."""
+    async with with_tables(PaintRow) as made:
+        db = Database.from_url(made.engine.url, native=is_native, pool_size=1, max_overflow=0)
+        paints = PaintRepository(db)
+        await paints.create(PaintCreate(Shade.DARK))
+        for name, call in PAINTS.items():
+            await call(paints)
+            async with made.engine.begin() as connection:
+                for statement in MADE_ANEW:
+                    await connection.exec_driver_sql(statement)
+            before = await paints.count()
+            await call(paints)
+            assert await paints.count() == before + ("create" in name)
+            found_stale = refusals(db)
+            await call(paints)
+            assert refusals(db) == found_stale, name
+        await db.dispose()

@@ -220,3 +220,14 @@ def is_concurrent_use(failure: BaseException) -> bool:
 
 def _first(kinds: Iterable[Kind | None]) -> Kind | None:
     return next((kind for kind in kinds if kind is not None), None)
+
+
+def is_stale(failure: BaseException) -> bool:
+    """Say whether a statement that was prepared before fits the schema no longer."""
+    if isinstance(failure, (pg.InvalidCachedStatementError, pg.OutdatedSchemaCacheError)):
+        return True
+    return isinstance(failure, pg.InternalServerError) and failure.server_source_function == _TAKING_PARAMETERS
+
+
+_TAKING_PARAMETERS = "getTypeBinaryInputInfo"
+"""The function of PostgreSQL that looks up the type of a parameter, which may have been dropped and made anew."""

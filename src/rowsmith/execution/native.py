@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, Protocol, cast
 
-from asyncpg import InvalidCachedStatementError, OutdatedSchemaCacheError
+from asyncpg import InternalServerError
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, PGDialect_asyncpg
 from sqlalchemy.event.attr import _EmptyListener  # pyright: ignore[reportPrivateUsage]
@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
+from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import WakingPool
 from rowsmith.execution.transactions import is_heard_by_others, is_watched_by_others
@@ -275,7 +276,8 @@ async def ended(
     A connection of which it is not certain what is on the wire is thrown away.
     """
     driver = pooled.dbapi_connection._connection
-    if isinstance(failure, (InvalidCachedStatementError, OutdatedSchemaCacheError)):
+    if is_stale(failure):
+        await forget(driver, failure)
         return None, "stale plan"
     is_told = getattr(failure, "sqlstate", None) is not None and not driver.is_closed()
     if is_told:
@@ -288,6 +290,12 @@ async def ended(
     if isinstance(error, (DatabaseFault, ConcurrentUse)):
         return DatabaseUnavailable(facts=error.facts), None  # asyncpg says this and that of a closed connection
     return error, None
+
+
+async def forget(driver: Any, failure: Exception) -> None:
+    """Have a connection prepare its statements anew, unless asyncpg saw itself that they are stale."""
+    if isinstance(failure, InternalServerError):
+        await driver.reload_schema_state()
 
 
 def as_read(plan: Planned, records: Sequence[Any], origin: Callable[[], Origin]) -> Sequence[Sequence[Any]]:

@@ -27,7 +27,15 @@ from sqlalchemy.orm import exc as orm_exc
 from rowsmith import errors
 from rowsmith.errors import RepositoryError, made
 from rowsmith.execution.broken import Broken, broken_by
-from rowsmith.execution.kinds import RAISED, Kind, is_concurrent_use, kind_of_class, kind_of_sqlite, kind_of_sqlstate
+from rowsmith.execution.kinds import (
+    RAISED,
+    Kind,
+    is_concurrent_use,
+    is_stale,
+    kind_of_class,
+    kind_of_sqlite,
+    kind_of_sqlstate,
+)
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.transactions import was_demoted
 from rowsmith.mapping.constraints import (
@@ -226,7 +234,7 @@ def _kind(failure: BaseException, driver: BaseException) -> Kind:
 
 def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
     if sqlstate := getattr(driver, "sqlstate", None):
-        if isinstance(driver, pg.InvalidCachedStatementError):  # a class of its own within "feature not supported"
+        if is_stale(driver):  # told by codes that other faults have, too
             return errors.StalePlan
         if getattr(driver, "server_source_filename", None) in _QUERY_SOURCES:
             return errors.InvalidFilter

@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from asyncpg import InvalidCachedStatementError, OutdatedSchemaCacheError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.attempts import note_commit
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, RepositoryError
 from rowsmith.execution.committing import Transaction, answered, resolved
-from rowsmith.execution.native import NativeLane, Planned, as_read, connected, returns_at_once
+from rowsmith.execution.kinds import is_stale
+from rowsmith.execution.native import NativeLane, Planned, as_read, connected, forget, returns_at_once
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import SERVER
 from rowsmith.execution.translate import translate
@@ -126,7 +126,8 @@ async def _undone(pooled: Any, failure: Exception, origin: Callable[[], Origin])
             await greenlet_spawn(pooled.invalidate)
         is_late = isinstance(failure, TimeoutError)  # the driver's own command_timeout: the server was there
         return translate(failure, origin()) if is_late else DatabaseUnavailable(facts=origin().facts()), None
-    if isinstance(failure, (InvalidCachedStatementError, OutdatedSchemaCacheError)):
+    if is_stale(failure):
+        await forget(driver, failure)
         return None, "stale plan"
     state = getattr(failure, "sqlstate", None) or ""
     return (translate(failure, origin()), None) if state[:2] in _PLAIN_CLASSES else (None, "error")
