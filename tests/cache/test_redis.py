@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NewType
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from redis import Redis as Plain
 from redis.asyncio import Redis
 
@@ -222,6 +222,25 @@ async def test_what_json_makes_something_else_of_is_not_kept(
     assert await cache.get_many([1]) == {}
     assert cache.counts.failures == 1
     assert caplog.messages == ["Wide is not the same after it was JSON, and is not kept in the cache"]
+
+
+@dataclass(eq=False)
+class User:
+    id: int
+    word: SecretStr
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, User) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return self.id
+
+
+async def test_what_a_class_takes_for_equal_is_not_enough(client: Redis) -> None:
+    """JSON has asterisks for a secret, and entities are equal by their ids."""
+    cache = cache_of(client, data=User)
+    await cache.set_many({1: User(1, SecretStr("x"))}, await cache.lease([1]))
+    assert await cache.get_many([1]) == {}
 
 
 def test_each_id_has_a_text_of_its_own() -> None:

@@ -178,9 +178,11 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         return _head(state, key) + text, _milliseconds(seconds)
 
     def _faithful(self, data: TData) -> bytes | None:
+        """Give data as JSON that makes the same of it again, whatever its class takes for equal; None if none does."""
         try:
-            text = self._json.dump_json(data)
-            if self._json.validate_json(text) == data:
+            text, fields = self._json.dump_json(data), self._json.dump_python(data)
+            again = self._json.validate_json(text)
+            if again == data and self._json.dump_python(again) == fields:
                 return text
         except Exception:  # noqa: BLE001 - a class's own code may raise anything
             text = None
