@@ -77,8 +77,7 @@ def is_kept(tables: Iterable[Table]) -> bool:
 
 def note(db_sess: AsyncSession, writing: Writing, ids: Ids) -> None:
     """Note what the session's transaction writes, for all keepers whom it concerns."""
-    told = {keeper for table in writing.tables for keeper in _keepers.get(table, ())}
-    found = [(keeper, keeper.ids_of(writing, ids)) for keeper in told if keeper.is_concerned(writing)]
+    found = _concerned(writing, ids)
     if not found:
         return
     noted = db_sess.info.setdefault(_NOTED, [])
@@ -118,14 +117,12 @@ class Holding:
 async def hold_noted(info: dict[Any, Any]) -> Sequence[Holding]:
     """Have keepers let go of what a session has noted, before its COMMIT."""
     noted: list[_Noted] = info.pop(_NOTED, [])
-    return [Holding(keeper, ids, await keeper.hold(ids)) for keeper, ids in _merged(noted)]
+    return await _held(_merged(noted))
 
 
 async def hold_now(writing: Writing, ids: Ids) -> Sequence[Holding]:
     """Have keepers let go of rows that are written outside of any session."""
-    told = {keeper for table in writing.tables for keeper in _keepers.get(table, ())}
-    found = [(keeper, keeper.ids_of(writing, ids)) for keeper in told if keeper.is_concerned(writing)]
-    return [Holding(keeper, ids, await keeper.hold(ids)) for keeper, ids in found]
+    return await _held(_concerned(writing, ids))
 
 
 async def release_all(holdings: Sequence[Holding]) -> None:
@@ -147,7 +144,19 @@ MOST_IDS: Final = 10_000
 """Of a transaction that writes more rows, a keeper is told that it may be any."""
 
 
+def _concerned(writing: Writing, ids: Ids) -> list[_Noted]:
+    """Give the keepers that a write concerns, with the ids as they know them."""
+    told = {keeper for table in writing.tables for keeper in _keepers.get(table, ())}
+    return [(keeper, keeper.ids_of(writing, ids)) for keeper in told if keeper.is_concerned(writing)]
+
+
+async def _held(noted: Iterable[_Noted]) -> Sequence[Holding]:
+    """Have keepers let go of rows."""
+    return [Holding(keeper, ids, await keeper.hold(ids)) for keeper, ids in noted]
+
+
 def _merged(noted: Iterable[_Noted]) -> Iterator[_Noted]:
+    """Give for each keeper all ids that were noted; None, for any, where they are too many or not known."""
     merged: dict[Any, set[Any] | None] = {}
     for keeper, ids in noted:
         known = merged.setdefault(keeper, set())
@@ -157,6 +166,7 @@ def _merged(noted: Iterable[_Noted]) -> Iterator[_Noted]:
 
 
 async def _released(holdings: Sequence[Holding]) -> None:
+    """Have keepers take copies again, one after the other."""
     for holding in holdings:
         await holding.release()
 
@@ -166,6 +176,7 @@ async def _released(holdings: Sequence[Holding]) -> None:
 
 
 def _watch_owner(session: Session) -> None:
+    """Have an owner's session tell when it commits and ends."""
     if not event.contains(session, "before_commit", _before_commit):
         event.listen(session, "before_commit", _before_commit)
         event.listen(session, "after_commit", _after_commit)
@@ -176,6 +187,7 @@ _HELD: Final = "rowsmith_held"
 
 
 def _before_commit(session: Session) -> None:
+    """Let go of copies before COMMIT, or leave that to the transaction around."""
     if session.in_nested_transaction() or not session.info.get(_NOTED):
         return
     outer = _outer_connection(session)
@@ -186,11 +198,13 @@ def _before_commit(session: Session) -> None:
 
 
 def _after_commit(session: Session) -> None:
+    """Have keepers take copies again."""
     if not session.in_nested_transaction():
         await_only(_to_the_end(_released(session.info.pop(_HELD, ()))))
 
 
 def _after_end(session: Session, transaction: Any) -> None:
+    """Forget what was noted for a transaction that is over."""
     if transaction.parent is None:
         session.info.pop(_NOTED, None)
         session.info.pop(_HELD, None)  # nobody knows what became of COMMIT: they begin again by themselves
@@ -207,6 +221,7 @@ _waiting: WeakKeyDictionary[Connection, list[_Noted]] = WeakKeyDictionary()
 
 
 def _wait_for(connection: Connection, noted: list[_Noted]) -> None:
+    """Keep what a session has noted until the transaction around it ends."""
     _waiting.setdefault(connection, []).extend(noted)
     if not event.contains(connection, "commit", _before_outer_commit):
         event.listen(connection, "commit", _before_outer_commit)
@@ -219,6 +234,7 @@ def _before_outer_commit(connection: Connection) -> None:
 
 
 def _after_outer_rollback(connection: Connection) -> None:
+    """Forget what is undone."""
     _waiting.pop(connection, None)
 
 

@@ -65,6 +65,7 @@ class Asking:
         return (include_deleted,) if is_asked else None, scope
 
     def _scoped(self, scope: SearchScope, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
+        """Tell under what rows are seen in a scope, which is asked once for the key and the statement."""
         if not is_unchecked(type(scope)):
             return None, scope
         given = given_conditions(scope)
@@ -72,6 +73,7 @@ class Asking:
         return under, Settled(scope, given)  # it may say otherwise when it is asked again
 
     def _key_of(self, given: Sequence[Any], include_deleted: object) -> Under | None:
+        """Give the part of a key that conditions are; None where they do more than compare columns with values."""
         key: list[Any] = [include_deleted]
         binds: list[Any] = []
         if include_deleted is not True and include_deleted is not False:
@@ -122,10 +124,16 @@ def _check_kept(entity: Entity[Any, Any]) -> None:
 
 
 def _is_loaded(relationship: Any) -> bool:
+    """Say whether a relationship is loaded with its row."""
     return relationship.lazy not in ("select", "raise", "raise_on_sql", "noload", "dynamic", "write_only", True, None)
 
 
 def _kind_of_key(info: RowInfo[Any], name: str, engine: Engine) -> type[Any]:
+    """Give the class of a key column's values.
+
+    Raises:
+        MappingError: Python does not tell them apart as the database does.
+    """
     column = info.columns[name]
     try:
         kind: Any = column.type.python_type

@@ -81,11 +81,13 @@ class CacheKeeper:
             self._fail(cache, exc)
 
     def _is_taken_along(self, writing: Writing, tables: Collection[Table]) -> bool:
+        """Say whether what is done to other tables may change rows of these by a foreign key."""
         if writing.makes:
             return False
         return (writing.removes and not self._removing.isdisjoint(tables)) or not self._rekeying.isdisjoint(tables)
 
     def _fail(self, cache: CacheSource[Any, Any], failure: Exception) -> None:
+        """Count and log that the cache did not hear of a change."""
         cache.counts.failures += 1
         cache.counts.owed += 1
         logger.warning(
@@ -147,6 +149,7 @@ _ACTIONS: Final = ("CASCADE", "SET NULL", "SET DEFAULT")
 
 
 def _parent(key: ForeignKey) -> Table | None:
+    """Give the table that a foreign key points at; None where it is not known."""
     try:
         return key.column.table
     except NoReferenceError:  # its class is not imported

@@ -57,6 +57,7 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
         self._held: dict[TId | None, dict[object, float]] = {}
 
     def __len__(self) -> int:
+        """Give how many entries there are."""
         return self._size
 
     async def get_many(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, TData | None]:
@@ -122,6 +123,7 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
             self._drop(id)
 
     def _lease(self, id: TId, under: Under, now: float) -> Lease:
+        """Give the leave to fill an entry of a row; the first to ask for it is to load the row."""
         slot = self._slots.get(id)
         if slot is None:
             slot = self._slots[id] = _Slot()
@@ -131,6 +133,7 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
         return Lease(slot, is_first)
 
     def _put(self, slot: _Slot, under: Under, now: float, data: TData | None) -> None:
+        """Keep an entry of a row, for its time."""
         seconds = self._seconds_of(data)
         if seconds is None:
             return
@@ -143,14 +146,17 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
         slot.entries[under] = (now + seconds, kept)
 
     def _drop(self, id: TId) -> None:
+        """Forget a row and its entries."""
         slot = self._slots.pop(id, None)
         if slot is not None:
             self._size -= len(slot.entries)
 
     def _is_held(self, id: TId, now: float) -> bool:
+        """Say whether no entry of a row is taken now."""
         return bool(self._held) and (self._holds(None, now) or self._holds(id, now))
 
     def _holds(self, id: TId | None, now: float) -> bool:
+        """Say whether somebody holds a row, or all of them (None), and may still come back."""
         holders = self._held.get(id)
         if holders is None:
             return False

@@ -69,6 +69,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
         return many
 
     async def _one(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
+        """Read a row through the cache where its key and the moment allow it, else from the database."""
         source = self._source
         if not self._asking.is_id(id) or source.db.is_in_session:
             found: TData | None = await source.read(verb, id, scope=scope, include_deleted=include_deleted)
@@ -77,6 +78,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
         return found
 
     async def _resilient(self, verb: Any, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Run a read as the source would: with its policies, and with its failures located and logged."""
         resilience = self._source.resilience
         try:
             return await (work() if resilience is None else resilience.call(operation_of(verb), work))
@@ -87,6 +89,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
             raise
 
     async def _single(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
+        """Give what the cache has of a row, or load it; None where it is absent."""
         under, scope = self._asking.under(scope, include_deleted)
 
         async def load() -> TData | None:
@@ -148,6 +151,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
             return None
 
     async def _loaded(self, key: Any, lease: Lease, load: Callable[[], Awaitable[TData | None]]) -> TData | None:
+        """Load a row for all who wait for it, put it in the cache and give the lease back."""
         id, under, _ = key
         flights = self._keeper.flights
         flight = flights[key] = asyncio.get_running_loop().create_future()
@@ -167,6 +171,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
                 flight.cancel()  # does nothing to one that has a result; the lease is free for one of those who wait
 
     async def _many(self, ids: Sequence[TId], scope: Any, include_deleted: bool) -> list[TData]:
+        """Give rows from the cache, and those that it has not by one statement."""
         under, scope = self._asking.under(scope, include_deleted)
         verb = self._source.batch_querier.query
         if under is None:
@@ -201,6 +206,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
             resolve_scope(scope, self._entity.info)
 
     def _absent(self, operation: str, ids: Sequence[TId]) -> Exception:
+        """Make the error of rows that are not there."""
         error = self._entity.absent(ids)
         if isinstance(error, RepositoryError):
             error.locate(self._entity.domain, operation)
@@ -208,4 +214,5 @@ class ReadThrough(Generic[TRow, TData, TId]):
 
     @cached_property
     def _kind_of_absence(self) -> type[Exception]:
+        """The class of that error."""
         return type(self._entity.absent(()))

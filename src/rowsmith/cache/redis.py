@@ -144,6 +144,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         await self._tell(self._release, ids, [""])
 
     async def _get(self, ids: Sequence[TId], under: str) -> dict[TId, TData | None]:
+        """Give the entries of a chunk of rows; those that are broken are deleted."""
         entries = [self._entry("e", id, under) for id in ids]
         keys = [self._state()]
         for id, key in zip(ids, entries, strict=True):
@@ -204,6 +205,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         return isinstance(told, (bytes, str)) and _bytes(told) == word.encode()
 
     def _owe(self, rows: Iterable[TId | None]) -> None:
+        """Remember rows whose change the cache has not heard of."""
         self.counts.owed += 1
         self._owed.update((id, object()) for id in rows)
         logger.warning(
@@ -239,6 +241,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         return answer
 
     def _fail(self, failure: Exception, now: float) -> None:
+        """Count a call without an answer; after several of them the cache is left alone for a while."""
         self.counts.failures += 1
         self._failures += 1
         if self._failures >= FAILURES:
@@ -247,9 +250,11 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             logger.warning("the cache of %s does not answer: %s", self.data.__name__, type(failure).__name__)
 
     def _state(self, id: TId | None = None) -> str:
+        """Give the key of a row's state, or of that of all rows."""
         return f"{self._base}:s" if id is None else f"{self._base}:s:{_text_of_id(id)}"
 
     def _entry(self, kind: str, id: TId, under: str) -> str:
+        """Give the key of an entry ("e"), or of the lease of it ("l")."""
         return f"{self._base}:{kind}:{_text_of_id(id)}:{under}"
 
 
@@ -257,6 +262,7 @@ _ABSENT: Final = b"null"
 
 
 def _head(state: bytes, key: str) -> bytes:
+    """Give what an entry begins with: the state that it is of, and its own key."""
     return b"%s\n%s\n" % (state, key.encode())
 
 
@@ -271,10 +277,12 @@ def _bytes(told: Any) -> bytes:
 
 
 def _milliseconds(seconds: float) -> int:
+    """Give seconds as Redis counts them, at least one."""
     return max(1, round(seconds * 1000))
 
 
 def _chunks(rows: Collection[T]) -> Iterator[Sequence[T]]:
+    """Give rows in lists that one command may be about."""
     listed = list(rows)
     if len(listed) <= CHUNK:
         yield listed
@@ -296,6 +304,7 @@ _LONGEST: Final = 100
 
 
 def _text_of_part(part: Any) -> str:
+    """Give a part of an id as text that tells its class, too."""
     kind = type(part).__name__
     if isinstance(part, dt.datetime) and part.tzinfo is not None:
         part = part.astimezone(dt.UTC)
@@ -303,6 +312,7 @@ def _text_of_part(part: Any) -> str:
 
 
 def _digest(text: str) -> str:
+    """Give a short text that stands for a long one."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -315,12 +325,14 @@ def _text_of(under: Under) -> str:
 
 
 def _word(part: Any) -> str:
+    """Give a part of a key as text: members of enumerations and classes by their full names."""
     if isinstance(part, enum.Enum):
         return f"{type(part).__module__}.{type(part).__qualname__}.{part.name}"
     return f"{part.__module__}.{part.__qualname__}" if isinstance(part, type) else repr(getattr(part, "__name__", part))
 
 
 def _check_client(client: Any) -> None:
+    """Refuse what is no client of redis.asyncio."""
     if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
         raise MappingError(
             f"RedisCacheSource(...) takes a client of redis.asyncio, not {kind_of(client)}: "
@@ -329,6 +341,11 @@ def _check_client(client: Any) -> None:
 
 
 def _adapter(data: Any) -> TypeAdapter[Any]:
+    """Give what makes JSON of a class's data, as exactly as pydantic can.
+
+    Raises:
+        MappingError: pydantic cannot.
+    """
     exact = ConfigDict(ser_json_inf_nan="constants", ser_json_bytes="base64", val_json_bytes="base64")
     try:
         try:

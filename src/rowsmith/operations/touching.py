@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -63,8 +63,11 @@ def given_ids(touches: str | None, args: Sequence[Any]) -> Ids:
         return None
     if touches == "id":
         return [args[0]]
-    given, kinds = args[0], (Mapping, AbstractSet, list, tuple)
-    return list(cast("Iterable[Any]", given)) if isinstance(given, kinds) else None
+    return list(cast("Iterable[Any]", args[0])) if isinstance(args[0], _LISTS) else None
+
+
+_LISTS: Final = (Mapping, AbstractSet, list, tuple)
+"""What ids are given in; of a mapping they are the keys."""
 
 
 def made_ids(entity: Entity[Any, Any], result: Any) -> Ids:
@@ -78,6 +81,7 @@ def made_ids(entity: Entity[Any, Any], result: Any) -> Ids:
 
 
 def _data_in(result: Any) -> Iterator[Any]:
+    """Give the data in a result of a verb, of whichever kind that is."""
     given: Any = result  # of whichever of the kinds it is
     items: Iterable[Any] = (given,)
     if isinstance(result, PartialResult):
@@ -92,6 +96,7 @@ def _data_in(result: Any) -> Iterator[Any]:
 
 
 def _id_of(data: Any, names: Sequence[str]) -> Any:
+    """Give the key that data has: a tuple where it has several parts."""
     key = tuple(getattr(data, name) for name in names)
     return key if key[1:] else key[0]
 
@@ -102,5 +107,5 @@ def check_ids(ids: Any) -> None:
     Raises:
         InvalidValue: it is not.
     """
-    if ids is not None and not isinstance(ids, (AbstractSet, list, tuple, Mapping)):
+    if ids is not None and not isinstance(ids, _LISTS):
         raise InvalidValue(f"ids is a list of keys, not {kind_of(ids)}: write invalidate([id])")
