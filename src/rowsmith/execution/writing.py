@@ -17,7 +17,7 @@ from sqlalchemy.util import greenlet_spawn
 from rowsmith.attempts import note_commit
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, RepositoryError
 from rowsmith.execution.committing import Transaction, answered, resolved
-from rowsmith.execution.kinds import is_stale
+from rowsmith.execution.kinds import is_of_application, is_stale
 from rowsmith.execution.native import NativeLane, Planned, as_read, connected, forget, returns_at_once
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import SERVER
@@ -28,7 +28,8 @@ ID_OF_TRANSACTION: Final = ", pg_current_xact_id_if_assigned()::text"
 """What stands at the end of RETURNING, so that it can be asked what became of a COMMIT without an answer."""
 
 _PLAIN_CLASSES: Final = ("23", "40", "53", "55", "57")
-"""Of SQLSTATE: constraints, conflicts, resources, locks that were waited for, and statements that were ended."""
+"""Of SQLSTATE, besides a trigger's own: constraints, conflicts, resources, locks that were waited for, and statements
+that were ended."""
 
 Made = tuple[Any]
 """What is given for a write, which may be None."""
@@ -130,7 +131,8 @@ async def _undone(pooled: Any, failure: Exception, origin: Callable[[], Origin])
         await forget(driver, failure)
         return None, "stale plan"
     state = getattr(failure, "sqlstate", None) or ""
-    return (translate(failure, origin()), None) if state[:2] in _PLAIN_CLASSES else (None, "error")
+    is_plain = state[:2] in _PLAIN_CLASSES or is_of_application(state)
+    return (translate(failure, origin()), None) if is_plain else (None, "error")
 
 
 async def _committed(

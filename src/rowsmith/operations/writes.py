@@ -11,7 +11,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar, override
 
 from rowsmith.conditions import given_conditions
-from rowsmith.errors import RepositoryError
+from rowsmith.errors import RefusedByTrigger, RepositoryError
 from rowsmith.execution import Made, NativeLane, Origin, write
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.entity import Entity
@@ -57,7 +57,13 @@ class AskedWrite(Asked[Any]):
         return UNTOLD if made is None else made[0]
 
     def made(self, records: Sequence[Record]) -> Made | None:
-        """Make the data of the row written; None where another number was written than one, or not what was asked."""
+        """Make the data of the row written; None where another number was written than one, or not what was asked.
+
+        Raises:
+            RefusedByTrigger: a new row was not written, which nothing else can be the reason of.
+        """
+        if not records and self._writes is None and not self._deletes:
+            raise RefusedByTrigger
         if len(records) != 1:
             return None
         width = len(self.entity.shape.layout.names)
