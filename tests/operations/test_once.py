@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ from tenants import (
     TokenRow,
 )
 from tenants.tools import MeterCreate, MeterPatch, MeterRepository, MeterRow, ToolsOf
-from verbs import spec
+from verbs import VERBS, spec
 
 A, B = OwnedBy("a"), OwnedBy("b")
 SEVEN = ThingPatch(uses=OptionalState.update(7))
@@ -75,6 +76,13 @@ async def on_postgresql(with_tables: WithTables) -> AsyncIterator[ThingRepositor
 async def kept(db: Database) -> list[Any]:
     async with db.begin_session() as session:
         return list((await session.execute(sa.select(IdempotencyKeyRow.__table__))).all())
+
+
+def test_every_verb_that_takes_a_key_is_tried() -> None:
+    """A new one fails here until it stands in ``KEYED``."""
+    assert set(KEYED) == {
+        name for name in VERBS if "idempotency_key" in signature(getattr(Repository, name)).parameters
+    }
 
 
 @pytest.mark.parametrize("name", KEYED)
