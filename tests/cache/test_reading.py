@@ -609,6 +609,17 @@ async def test_the_two_times_of_an_hour_that_comes_twice_are_two_keys(things: An
     assert len(set(keys)) == 2
 
 
+@dataclass(frozen=True)
+class Proxied:
+    id: int
+    view: MappingProxyType[str, int]
+
+
+class ProxiedThings(Repository[ThingRow, Proxied, int]):
+    def to_data(self, row: ThingRow) -> Proxied:
+        return Proxied(row.id, MappingProxyType({}))
+
+
 class Careless(Repository[ThingRow, ThingData, int]):
     scope_required = True
 
@@ -624,8 +635,9 @@ class Rows(Repository[ThingRow]):
         (lambda db, cache: Careless(db, cache_source=cache), "with other rules"),
         (lambda db, cache: ThingRepository(elsewhere_in(db), cache_source=cache), "of another database"),
         (lambda db, cache: Rows(db, cache_source=MemoryCacheSource(ThingRow)), "keeps data, not rows"),
+        (lambda db, cache: ProxiedThings(db, cache_source=MemoryCacheSource(Proxied)), "cannot be copied"),
     ],
-    ids=["data", "rules", "schema", "rows"],
+    ids=["data", "rules", "schema", "rows", "copies"],
 )
 async def test_a_cache_of_something_else_is_refused(
     plain: ThingRepository, make: Callable[..., Any], complaint: str

@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from rowsmith.cache.copies import is_never_copied
 from rowsmith.cache.source import Under
 from rowsmith.conditions import given_conditions
 from rowsmith.errors import MappingError
@@ -117,6 +118,10 @@ def _check_kept(entity: Entity[Any, Any]) -> None:
     advice = "give the cache a data class that only has columns of the row"
     if entity.shape.into is entity.info.row:
         raise MappingError(f"a cache keeps data, not rows: {advice}")
+    if is_never_copied(entity.shape.into):
+        raise MappingError(
+            f"{name} has a field that cannot be copied, as each caller's own has to be: write dict or bytes for it"
+        )
     if layout.joins or layout.collections or not (layout.names or entity.shape.is_row):
         raise MappingError(f"{name} has more than columns of {entity.info.row.__name__}: {advice}")
     if entity.shape.is_row and (entity.loads or any(_is_loaded(one) for one in entity.info.mapper.relationships)):

@@ -64,6 +64,24 @@ def is_immutable(kind: Any) -> bool:
     return isinstance(kind, type) and (kind in _VALUES or issubclass(kind, enum.Enum) or _is_frozen(cast("Any", kind)))
 
 
+def is_never_copied(kind: type[Any]) -> bool:
+    """Say whether a class has a field whose values are plainly such that no copy can be made of them."""
+    if hasattr(kind, "__deepcopy__"):
+        return False
+    return any((get_origin(hint) or hint) in _UNCOPIED for hint in _hints_of(kind).values())
+
+
+_UNCOPIED: Final[tuple[Any, ...]] = (memoryview, types.GeneratorType, types.MappingProxyType)
+
+
+def _hints_of(kind: type[Any]) -> dict[str, Any]:
+    """Give what the fields of a class are said to be; nothing where that cannot be told."""
+    try:
+        return get_type_hints(kind)
+    except Exception:  # noqa: BLE001 - a name that is not there raises NameError, others what they like
+        return {}
+
+
 @cache
 def _is_frozen(kind: type[Any]) -> bool:
     """Say whether a class is a frozen one of values that cannot be changed either."""
@@ -71,10 +89,7 @@ def _is_frozen(kind: type[Any]) -> bool:
     frozen: Any = kind.model_config.get("frozen") if is_model else getattr(kind, "__dataclass_params__", None)
     if not (frozen if is_model or frozen is None else frozen.frozen) or _has_more(kind):
         return False
-    try:
-        hints = get_type_hints(kind)
-    except Exception:  # noqa: BLE001 - a name that is not there raises NameError, others what they like
-        return False
+    hints = _hints_of(kind)
     names = kind.model_fields if is_model else [field.name for field in dataclasses.fields(kind)]
     return all(is_immutable(hints.get(name)) for name in names)
 
