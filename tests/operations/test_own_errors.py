@@ -23,6 +23,7 @@ from rowsmith import (
     OptionalState,
     PartialResult,
     Patch,
+    RefusedByTrigger,
     Repository,
     RepositoryError,
     Spec,
@@ -310,6 +311,18 @@ async def test_whatever_an_application_raises_is_one_items_fault(
         assert [(item.index, item.error is error) for item in purged.failed] == [(1, True)]
         assert [item.id for item in purged.data] == [-3, -4]
         assert await weights.count(None, [WeightRow.id < 0]) == 2
+
+
+@pytest.mark.parametrize("index", [0, 99])
+async def test_the_index_in_an_applications_own_error_is_not_believed(
+    any_tables: WithTables, monkeypatch: pytest.MonkeyPatch, index: int
+) -> None:
+    """It may be of another batch, whose error is passed on."""
+    async with any_tables(WeightRow) as db:
+        monkeypatch.setattr(Raising, "error", RefusedByTrigger.at(index))
+        result = (await partials(Weights(db), ["default"]))["create default"]
+        assert [item.index for item in result.failed] == [2]
+        assert [item.id for item in result.data] == [0, 1, 3]
 
 
 @pytest.mark.parametrize("error", ENDS, ids=lambda error: type(error).__name__)

@@ -74,7 +74,8 @@ class Creation(Generic[TRow, TData]):
     async def diagnose(self, error: Exception, specs: Sequence[Spec[TRow]]) -> Diagnosis:
         """Say which specs an error of :meth:`create` is due to, as far as its constraint tells."""
         if isinstance(error, RefusedByTrigger) and error.index is not None and not branches_of(self.call.info, specs):
-            return Diagnosis(frozenset({error.index}))
+            # An application may have raised it, for an item of another batch: no item fails that does not fail alone.
+            return Diagnosis(suspects=frozenset({error.index}) & frozenset(range(len(specs))))
         facts = getattr(error, "facts", None)
         if not isinstance(facts, ErrorFacts) or facts.table != self.call.info.table.name:
             return Diagnosis()
