@@ -11,7 +11,9 @@ another key.
 
 A key is kept in the transaction of its write: what is rolled back leaves none, also in a unit of work or in a session
 of somebody else's. Two callers at once: one writes, the other waits for its transaction and gets its row. A row that is
-purged, deleted or out of scope by the time of a later call is ``EntityNotFound``: it is not written a second time.
+purged, deleted or out of scope by the time of a later call is ``EntityNotFound``: it is not written a second time. The
+row is told by its primary key alone: where it was purged and others made a row with the same one since, a later call
+gives that.
 
 What a spec makes up itself (``field(default_factory=uuid4)``) is of its body: two such specs are two bodies. A scope is
 told by its conditions: one that holds the time of the call in Python is another scope each time; write ``func.now()``.
