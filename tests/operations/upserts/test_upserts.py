@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import types
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from rowsmith import (
 )
 from rowsmith.mapping import row_info
 from rowsmith.operations.upserts.statement import _is_new  # pyright: ignore[reportPrivateUsage]
+from rowsmith.operations.upserts.upsertion import TURNS, Upsertion
 from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import stored
@@ -522,7 +524,7 @@ async def test_forty_thousand_specs_in_one_call(any_tables: WithTables) -> None:
 async def test_overlapping_upserts_never_deadlock(with_tables: WithTables) -> None:
     """Rows are locked in the order of their keys, however the specs are ordered; each row is inserted once."""
     async with with_tables(ItemRow) as db:
-        items = Items(db)
+        items = Items(db, resilience=None)
 
         async def writer(seed: int) -> int:
             chance, made = random.Random(seed), 0
@@ -534,6 +536,25 @@ async def test_overlapping_upserts_never_deadlock(with_tables: WithTables) -> No
 
         assert sum(await asyncio.gather(*map(writer, range(8)))) == 60
         assert await items.count() == 60
+
+
+async def test_a_row_that_comes_and_goes_is_not_waited_for_while_others_are_locked(
+    with_tables: WithTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is left out, all is undone before the next turn; the row is new to the last one."""
+    turns, in_steps = Counter[str](), Upsertion[Any, Any]._in_steps
+
+    async def left_out(*args: Any) -> Any:
+        found = await in_steps(*args)
+        turns["sent"] += 1
+        if turns["sent"] < TURNS:
+            del found["a", "y"]
+        return found
+
+    monkeypatch.setattr(Upsertion, "_in_steps", left_out)
+    async with with_tables(ItemRow) as db:
+        done = await Items(db).batch_upsert([Sized("a", name, 1) for name in "xy"])
+        assert [item.inserted for item in done.succeeded] == [True, True]
 
 
 async def test_concurrent_upserts_of_one_key_insert_it_once(any_tables: WithTables) -> None:

@@ -55,7 +55,7 @@ class PartialUpsert(Generic[TRow, TData]):
         made = await self._parts([row for row in range(self.block.size) if row not in known], self.upsertion.insert)
         there = [row for row in range(self.block.size) if made.get(row) is None]
         if there and not await self.upsertion.hold(self.block.chosen(there)) and not is_last:
-            raise Left([])
+            raise Left
         outcomes = {**made, **await self._parts(there, self.upsertion.write)}
         return [outcome for row in range(self.block.size) if (outcome := outcomes[row]) is not None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -41,7 +42,9 @@ T = TypeVar("T")
 CARDINALITY_VIOLATION = "21000"
 """PostgreSQL's code where ON CONFLICT DO UPDATE meets a row that the same statement has written."""
 
-TURNS = 5
+TURNS = 6
+"""How often the same rows are left out before that has another reason than others who add or remove them."""
+MOST_TURNS = 50
 """How often an upsert is sent, where others add or remove its rows between its steps."""
 
 
@@ -223,21 +226,22 @@ class Upsertion(Generic[TRow, TData]):
     async def _in_turns(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
         """Send the upsert until nothing came or went in between; rows that it leaves out time and again go alone.
 
-        Those have another reason: they are out of reach, or a trigger leaves them out.
+        Those have another reason: they are out of reach, or a trigger leaves them out. Not before, as all the others
+        are locked by then: who waits for one more may wait in a circle.
         """
-        before: Sequence[Key] = ()
-        for turn in range(TURNS):
-            try:
+        before, same = list[Key](), 0
+        for turn in range(MOST_TURNS):
+            with suppress(Left):
                 async with self.call.savepoint_of_statements():
                     found = await self._by_given(rows.keys, await self._in_steps(statement, rows, gate))
                     left = rows.left_by(found)
                     if not left.keys:
                         return found
-                    if left.keys != before and turn < TURNS - 1:
-                        raise Left(left.keys)
+                    same = same + 1 if list(left.keys) == before else 1
+                    before = list(left.keys)
+                    if same < TURNS and turn < MOST_TURNS - 1:
+                        raise Left
                     return found | await self._by_given(left.keys, await self._send(statement, left, gate))
-            except Left as exc:
-                before = exc.keys
         raise AssertionError
 
     async def _in_steps(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
@@ -392,10 +396,6 @@ def _rows_at_a_time(statement: UpsertStatement, block: Block) -> int:
 
 class Left(Exception):
     """Rows came or went meanwhile, so that some had no answer; all is to be undone, locks too."""
-
-    def __init__(self, keys: Sequence[Key]) -> None:
-        super().__init__()
-        self.keys = keys
 
 
 def _alike(info: RowInfo[Any], parts: Sequence[Block]) -> Sequence[Block]:
