@@ -2,6 +2,7 @@
 
 What is promised for one table: no mix of batch verbs deadlocks over rows that are there, nor over new ones that clash
 in one unique key. Rows that clash in two keys crosswise, or that are given new values of a unique key, have no order.
+Partial upserts are not promised that: a policy calls again. Nothing else here has one, or no deadlock would be seen.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import pytest
@@ -70,7 +73,7 @@ class Mixer:
     """Sends any batch verb over some of a number of keys, in random order; what is there and what not is left open."""
 
     def __init__(self, seed: int) -> None:
-        self.random, self.done, self.failed = Random(seed), Counter[str](), Counter[str]()
+        self.random, self.failed = Random(seed), Counter[str]()
 
     async def send(self, batches: int) -> None:
         verbs = [getattr(self, name) for name in sorted(dir(self)) if name.startswith("do_")]
@@ -79,10 +82,9 @@ class Mixer:
             try:
                 await verb(self.random.sample(range(ROWS), self.random.randint(2, LARGEST)))
             except EntityAlreadyExists:
-                self.done["taken"] += 1
+                pass
             except RepositoryError as exc:
                 self.failed[f"{verb.__name__}: {exc.error_code}"] += 1
-            self.done[verb.__name__] += 1
 
 
 class MixedThings(Mixer):
@@ -195,9 +197,6 @@ class MixedLabels(Mixer):
     async def do_upsert(self, numbers: list[int]) -> None:
         await self.labels.batch_upsert([LabelCreate(f"{number:03}", OptionalState.update(1)) for number in numbers])
 
-    async def do_upsert_partial(self, numbers: list[int]) -> None:
-        await self.labels.batch_upsert_partial([self.any_spec(number) for number in numbers[:5]])
-
     async def do_update(self, numbers: list[int]) -> None:
         await self.labels.batch_update(await self.ids(numbers), LabelPatch(OptionalState.update(2)))
 
@@ -217,22 +216,32 @@ class MixedLabels(Mixer):
         await self.labels.purge_where([named], chunk_size=None)
 
 
-@pytest.mark.parametrize("kind", ["things", "labels"])
+class PartialLabels(MixedLabels):
+    """Mixed with upserts whose parts are tried apart: what waits for one of those goes on waiting when it is undone."""
+
+    async def do_upsert_partial(self, numbers: list[int]) -> None:
+        await self.labels.batch_upsert_partial([self.any_spec(number) for number in numbers[:5]])
+
+
+@pytest.mark.parametrize("kind", ["things", "labels", "partial"])
 async def test_batch_verbs_mixed_at_random_never_deadlock(with_tables: WithTables, kind: str) -> None:
     """Eight tasks send every verb that writes many rows, over rows that come and go."""
     async with with_tables(ThingRow, LabelRow) as db:
-        things, labels = ThingRepository(db), Labels(db)
-        mixers = [MixedThings(things, seed) if kind == "things" else MixedLabels(labels, seed) for seed in range(TASKS)]
-        each = BATCHES // TASKS // 2  # of either kind one half
+        kinds: dict[str, Callable[[int], Mixer]] = {
+            "things": partial(MixedThings, ThingRepository(db, resilience=None)),
+            "labels": partial(MixedLabels, Labels(db, resilience=None)),
+            "partial": partial(PartialLabels, Labels(db)),
+        }
+        mixers = [kinds[kind](seed) for seed in range(TASKS)]
+        each = BATCHES // TASKS // 3  # of each kind one third
         await asyncio.gather(*(mixer.send(each) for mixer in mixers))
         assert [mixer.failed for mixer in mixers if mixer.failed] == []
-        assert sum(mixer.done.total() for mixer in mixers) >= each * TASKS
 
 
 async def test_overlapping_batches_never_deadlock(with_tables: WithTables) -> None:
     """Eight tasks, every verb that locks rows; no count is lost either."""
     async with with_tables(ThingRow) as db:
-        things = ThingRepository(db)
+        things = ThingRepository(db, resilience=None)
         await things.batch_create([ThingCreate(id_, f"name {id_}", 0, None) for id_ in range(ROWS)], scope=TENANT)
         workers = [Worker(things, seed) for seed in range(TASKS)]
         await asyncio.gather(*(worker.send(BATCHES // TASKS) for worker in workers))
@@ -244,7 +253,7 @@ async def test_overlapping_batches_never_deadlock(with_tables: WithTables) -> No
 async def test_shuffled_purges_never_deadlock(with_tables: WithTables) -> None:
     """Each row is removed by exactly one of eight overlapping purges."""
     async with with_tables(ThingRow) as db:
-        things = ThingRepository(db)
+        things = ThingRepository(db, resilience=None)
         for round_ in range(max(BATCHES // 200, 1)):
             await things.batch_create([ThingCreate(id_, f"name {id_}", 0, None) for id_ in range(ROWS)], scope=TENANT)
             orders = [Random(seed + round_).sample(range(ROWS), ROWS) for seed in range(TASKS)]
@@ -257,7 +266,7 @@ async def test_shuffled_purges_never_deadlock(with_tables: WithTables) -> None:
 async def test_a_batch_beside_single_writes(with_tables: WithTables, verb: str) -> None:
     """Units of work that hold one row each make a batch wait, never fail."""
     async with with_tables(ThingRow) as db:
-        things = ThingRepository(db)
+        things = ThingRepository(db, resilience=None)
         await things.batch_create([ThingCreate(id_, f"name {id_}", 0, None) for id_ in range(ROWS)], scope=TENANT)
 
         async def single(id_: int) -> None:
