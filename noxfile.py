@@ -167,7 +167,10 @@ def tenants(session: nox.Session) -> None:
 
 @nox.session
 def caches(session: nox.Session) -> None:
-    """Read and write through caches at random; takes the steps on each, the deaths of Redis, and tenants' programs."""
+    """Read and write through caches at random; takes the steps on each, the deaths of Redis, and tenants' programs.
+
+    A few steps are too few: it is an error if none of them finds anything in the cache, as 120 surely do.
+    """
     tests = "tests/cache tests/test_tenant_programs.py"
     sizes = {"ROWSMITH_INTERLEAVINGS": "100000", "ROWSMITH_CACHE_ACCIDENTS": "10", "ROWSMITH_TENANT_PROGRAMS": "400"}
     prove(session, tests, sizes)
