@@ -450,6 +450,22 @@ async def test_a_nested_block_ends_by_itself(groups: GroupRepository, ending: st
     assert await groups.count() == before
 
 
+@pytest.mark.parametrize("name", ["begin_session", "begin_readonly_session"])
+async def test_a_rollback_that_fails_keeps_no_connection(with_tables: WithTables, name: str) -> None:
+    """Its connection is closed under the transaction, its place in the pool is the next one's, and no error is hidden."""
+    async with with_tables(DomainRow) as made:
+        db = Database.from_url(made.engine.url, pool_size=1, max_overflow=0)
+        with pytest.raises(KeyError):
+            async with getattr(db, name)() as session:
+                await session.execute(sa.select(DomainRow))
+                raw: Any = await (await session.connection()).get_raw_connection()
+                with suppress(ReadOnlyViolation):
+                    await raw.dbapi_connection._transaction.rollback()  # a second one is refused by asyncpg
+                raise KeyError
+        assert db.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        await db.dispose()
+
+
 async def test_what_was_committed_by_hand_is_told(groups: GroupRepository) -> None:
     """After commit() and nothing more it is committed, whatever is raised; as a statement nobody knows."""
     with pytest.raises(KeyError) as by_hand:

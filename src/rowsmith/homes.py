@@ -6,7 +6,7 @@ The one begins and ends sessions; of the other the session is there already, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, NullPool, Pool, event
 from sqlalchemy.exc import IllegalStateChangeError, UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.deadline import remaining
 from rowsmith.errors import (
@@ -209,7 +210,7 @@ LEAVING = 5.0
 
 async def close_session(session: AsyncSession) -> None:
     """Close a session; where its rollback is not answered in time, or the task is cancelled, give its connection up."""
-    drivers, closing, left = drivers_of(session), asyncio.ensure_future(session.close()), remaining()
+    drivers, closing, left = drivers_of(session), asyncio.ensure_future(_close(session)), remaining()
     cancelled: asyncio.CancelledError | None = None
     try:
         await asyncio.wait((closing,), timeout=LEAVING if left is None else left)
@@ -227,6 +228,25 @@ async def close_session(session: AsyncSession) -> None:
         closing.result()
     if cancelled is not None:
         raise cancelled
+
+
+async def _close(session: AsyncSession) -> None:
+    """Close a session; where its rollback fails, the server undoes its work as its connections are closed."""
+    connections = connections_of(session)
+    try:
+        await session.close()
+    except IllegalStateChangeError:  # nothing was tried
+        raise
+    except DATABASE_ERRORS:
+        await greenlet_spawn(_give_up, connections)
+
+
+def _give_up(connections: Sequence[Connection]) -> None:
+    """Close connections of which nobody knows what they are in, and give their places in the pool back."""
+    for connection in connections:
+        if not connection.closed:
+            connection.invalidate()
+            connection.close()
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
