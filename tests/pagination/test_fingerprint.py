@@ -6,13 +6,14 @@ import datetime as dt
 import enum
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 from sqlalchemy import (
     JSON,
     Column,
@@ -145,6 +146,10 @@ class Form(BaseModel):
     word: SecretStr
 
 
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
 @pytest.mark.parametrize(
     "one, other",
     [
@@ -155,6 +160,8 @@ class Form(BaseModel):
         (TriState.nullify(), TriState.update("x")),
         ([T.c.id + 1], [T.c.id + 2]),
         (T.c.id, T.c.name),
+        (int, str),
+        (Open(x=1), Open(x=2)),
     ],
 )
 def test_what_hides_its_values_is_told_apart(one: object, other: object) -> None:
@@ -180,8 +187,20 @@ class Word(str):
     __slots__ = ()
 
 
+class Octets(bytes):
+    __slots__ = ()
+
+
 class Tone(enum.StrEnum):
     LOW = "low"
+
+
+class Share(float, enum.Enum):
+    HALF = 0.5
+
+
+class Rank(enum.IntEnum):
+    FIRST = 1
 
 
 NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)
@@ -196,6 +215,9 @@ NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)
         (NOON, NOON.astimezone(dt.timezone(dt.timedelta(hours=2)))),
         ([1, 2], (1, 2)),
         (Decimal("0.0"), Decimal("-0")),
+        (1, Rank.FIRST),
+        (0.5, Share.HALF),
+        (b"x", Octets(b"x")),
     ],
 )
 def test_one_value_in_two_forms_is_one(one: Any, other: Any) -> None:
@@ -215,14 +237,33 @@ def _(element: Any, compiler: Any, **_: Any) -> str:
     return f"there({compiler.process(element.clauses)})"
 
 
-def test_what_one_database_alone_compiles_is_told_apart() -> None:
+class OnlyInFiles(FunctionElement[str]):
+    inherit_cache = True
+
+
+@compiles(OnlyInFiles, "sqlite")
+def _(element: Any, compiler: Any, **_: Any) -> str:
+    return f"in_files({compiler.process(element.clauses)})"
+
+
+@pytest.mark.parametrize("kind", [OnlyThere, OnlyInFiles])
+def test_what_one_database_alone_compiles_is_told_apart(kind: type[FunctionElement[str]]) -> None:
     """By the SQL that it is there."""
-    assert fingerprint((), [OnlyThere(T.c.id) == 1]) != fingerprint((), [OnlyThere(T.c.name) == 1])
+    assert fingerprint((), [kind(T.c.id) == 1]) != fingerprint((), [kind(T.c.name) == 1])
 
 
-def test_no_digit_is_left_out() -> None:
-    """However many there are."""
-    assert stable_text(Decimal("1" * 40)) != stable_text(Decimal("1" * 39 + "2"))
+@pytest.mark.parametrize(
+    "one, other", [("1" * 40, "1" * 39 + "2"), ("1e-2000000", "0"), ("1e2000000", "1e3000000"), ("NaN", "Infinity")]
+)
+def test_no_digit_is_left_out(one: str, other: str) -> None:
+    """However many there are, and however far from the point."""
+    assert stable_text(Decimal(one)) != stable_text(Decimal(other))
+
+
+def test_an_instant_beyond_the_end_of_time_is_told_as_it_is() -> None:
+    """One that no year of UTC has."""
+    west = dt.timezone(dt.timedelta(hours=-1))
+    assert stable_text(dt.datetime.max.replace(tzinfo=west)) != stable_text(dt.datetime.max.replace(tzinfo=dt.UTC))
 
 
 class Slotted:
@@ -248,7 +289,8 @@ def test_stable_texts() -> None:
             self.x = x
 
     assert stable_text({"a", "b"}) == stable_text({"b", "a"})
-    assert stable_text({"a": 1, "b": 2}) == stable_text({"b": 2, "a": 1})
+    assert stable_text(frozenset("ab")) == stable_text({"b", "a"})
+    assert stable_text({"a": 1, "b": 2}) == stable_text(OrderedDict(b=2, a=1))
     assert stable_text(Plain([1])) == stable_text(Plain([1])) != stable_text(Plain([2]))
     assert stable_text(Nested({"a", "b"}, memoryview(b"x"))) == stable_text(Nested({"b", "a"}, memoryview(b"x")))
     assert len({stable_text(value) for value in (1, True, 1.0, "1", b"1", None, [1], {1}, Colour.RED)}) == 9

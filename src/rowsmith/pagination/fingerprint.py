@@ -17,7 +17,7 @@ from types import NoneType
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
-from pydantic import AnyUrl, BaseModel, SecretBytes, SecretStr
+from pydantic import AnyUrl, BaseModel
 from sqlalchemy import BindParameter, ClauseElement, ColumnElement
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import UnsupportedCompilationError
@@ -207,8 +207,6 @@ def _composed(value: Any, otherwise: Otherwise) -> str:
     name = type(value).__qualname__
     if hasattr(value, "__clause_element__") or isinstance(value, ClauseElement):
         return f"{name}:{_expression(value, otherwise).hex()}"
-    if isinstance(value, (SecretStr, SecretBytes)):  # whose repr is the same for all
-        return f"{name}({stable_text(value.get_secret_value(), otherwise)})"
     if isinstance(value, (OptionalState, TriState)):
         return f"{name}({stable_text(cast('Any', value).to_value(), otherwise)})"
     if isinstance(value, Mapping):
