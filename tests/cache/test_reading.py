@@ -365,18 +365,24 @@ async def test_another_repository_of_the_rows_ends_entries_too(things: ThingRepo
     assert (await things.get(1, A)).uses == 7
 
 
-async def test_a_stale_value_never_lands(things: ThingRepository) -> None:
-    """What a reader read before a write is not there after it, whenever the reader comes to put it there."""
-    loaded, go_on = asyncio.Event(), asyncio.Event()
-    read = things.db_source.querier.query
+def paused(things: ThingRepository, verb: str) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have the first reader, once it has read its row, say so and wait until it may go on."""
+    loaded, go_on, read = asyncio.Event(), asyncio.Event(), getattr(things.db_source.querier, verb)
 
-    async def slow(db_sess: Any, *args: Any, **kwargs: Any) -> Any:
-        data = await read(db_sess, *args, **kwargs)
-        loaded.set()
-        await go_on.wait()
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        data = await read(*args, **kwargs)
+        if not loaded.is_set():
+            loaded.set()
+            await go_on.wait()
         return data
 
-    things.db_source.querier.query = slow  # type: ignore[method-assign]
+    setattr(things.db_source.querier, verb, slow)
+    return loaded, go_on
+
+
+async def test_a_stale_value_never_lands(things: ThingRepository) -> None:
+    """What a reader read before a write is not there after it, whenever the reader comes to put it there."""
+    loaded, go_on = paused(things, "query")
     reader = asyncio.create_task(things.get(1, A))
     await loaded.wait()
     writer = ThingRepository(Database(things.db.engine))
@@ -393,17 +399,8 @@ async def test_a_stale_value_never_lands(things: ThingRepository) -> None:
 async def test_an_absence_ends_for_all_with_the_row(with_tables: WithTables, verb: str) -> None:
     """Though a reader that began before, and whom others would wait for, is about to say that there is none."""
     async with things_in(with_tables) as plain:
-        things, loaded, go_on = cached(plain.db), asyncio.Event(), asyncio.Event()
-        find = things.db_source.querier.find
-
-        async def slow(db_sess: Any, *args: Any, **kwargs: Any) -> Any:
-            data = await find(db_sess, *args, **kwargs)
-            if not loaded.is_set():
-                loaded.set()
-                await go_on.wait()
-            return data
-
-        things.db_source.querier.find = slow  # type: ignore[method-assign]
+        things = cached(plain.db)
+        loaded, go_on = paused(things, "find")
         reader = asyncio.create_task(things.find(5, A))
         await loaded.wait()
         spec = ThingCreate(5, "five", 1, None)
