@@ -20,7 +20,7 @@ class FairShareRow(Base):
 
     domain_name: Mapped[str] = mapped_column(ForeignKey("domains.name"), primary_key=True)
     group_id: Mapped[int] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True, index=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, index=True)
     weight: Mapped[Decimal] = mapped_column(Numeric(20, 4), server_default=text("1"))
     version: Mapped[int] = mapped_column()
 
