@@ -64,7 +64,7 @@ async def run(code: str, module: ModuleType) -> None:
 
 async def test_the_python_of_the_readme_runs(readme, database, with_tables) -> None:
     """Domain, use, searching, bulk: one block after the other in one module, each assertion in them holding."""
-    domain, *uses, own_test = PYTHON
+    domain, *uses, own_test, on_fakes = PYTHON
     await run(domain, readme)
     async with tables(database, readme.GroupRow, IdempotencyKeyRow) as readme.db:
         for code in uses:
@@ -72,6 +72,8 @@ async def test_the_python_of_the_readme_runs(readme, database, with_tables) -> N
         await answers_after_its_commit(readme)
     await run(own_test, readme)
     await readme.test_a_name_is_taken_once(with_tables)
+    await run(on_fakes, readme)
+    await readme.test_a_group_is_greeted_by_its_name()
 
 
 async def answers_after_its_commit(readme) -> None:
@@ -91,13 +93,13 @@ async def answers_after_its_commit(readme) -> None:
         assert refused.status_code == 500
 
 
-def test_the_example_of_a_test_runs_in_a_fresh_project(pytester, monkeypatch) -> None:
-    """As a stranger copies it: the domain in one module, the test in another, no configuration."""
+def test_the_examples_of_tests_run_in_a_fresh_project(pytester, monkeypatch) -> None:
+    """As a stranger copies it: the domain in one module, the tests in another, no configuration."""
     for name in [name for name in os.environ if name.startswith("PYTEST_")]:
         monkeypatch.delenv(name)
-    pytester.makepyfile(domain=PYTHON[0], test_domain="from domain import *\n\n" + PYTHON[-1])
+    pytester.makepyfile(domain=PYTHON[0], test_domain="from domain import *\n\n" + "\n".join(PYTHON[-2:]))
     result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=2)
 
 
 def test_the_section_on_searching_is_among_what_runs() -> None:

@@ -114,8 +114,10 @@ class Repository(Generic[TRow, TData, TId]):
         resilience: Resilience | Unset | None = UNSET,
     ) -> None:
         policies = _policies(type(self), resilience, db_source)
-        self.db_source = _own_source(type(self), db_source) if db is None else self._source(db, db_source, policies)
-        self.db = self.db_source.db
+        self.db_source: DBSource[TRow, TData, TId] = (
+            _own_source(type(self), db_source) if db is None else self._source(db, db_source, policies)
+        )
+        self.db: Database = self.db_source.db
         self.cache_source = cache_source
         self._cached = None if cache_source is None else self._reading_through(cache_source)
         _ = self.db_source.entity.shape.layout  # what only complete mappers can tell is told now, not at the first call

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, NewType, assert_type
+from unittest.mock import AsyncMock
 
 from pydantic import BaseModel
 from sqlalchemy import DateTime, Table, func
@@ -48,6 +49,7 @@ from rowsmith import (
     sum_,
 )
 from rowsmith.filters import Filter, StringFilter
+from rowsmith.testing import FakeDatabase, fake
 
 GroupId = NewType("GroupId", int)
 
@@ -285,3 +287,20 @@ async def transactions(db: Database) -> None:
         assert_type(unit, UnitOfWork)
         unit.after_commit(lambda: None)
         unit.after_commit(db.dispose)
+
+
+async def fakes(found: GroupData) -> None:
+    """A fake is of the class that it stands for, and so are its answers."""
+
+    async def get(id: GroupId) -> GroupData:
+        return found
+
+    db = FakeDatabase()
+    groups = fake(GroupRepository, db, get=get, search=AsyncMock(return_value=Page((found,))))
+    assert_type(groups, GroupRepository)
+    assert_type(await groups.get(GroupId(1)), GroupData)
+    async with groups.db.unit_of_work() as unit:
+        assert_type(unit, UnitOfWork)
+    async with db.unit_of_work() as own:
+        assert_type(own, UnitOfWork)
+    assert_type(db.committed, int)

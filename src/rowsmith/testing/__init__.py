@@ -1,4 +1,4 @@
-"""Tests on a real database: the tables a test needs, for as long as it needs them.
+"""Tests on a real database, with the tables a test needs for as long as it needs them; and without any database.
 
 With the extra ``testing`` installed, pytest finds these fixtures by itself:
 
@@ -7,12 +7,25 @@ With the extra ``testing`` installed, pytest finds these fixtures by itself:
 - ``with_faults``: ``async with with_faults(DomainRow, GroupRow) as (db, proxy):`` as well, behind a proxy that drops,
   delays, freezes and cuts.
 
-:func:`tables` is the same as a plain context manager, for an engine of your own and for SQLite.
+:func:`tables` is the same as a plain context manager, for an engine of your own and for SQLite. What is given
+repositories is tested without a database, by :func:`fake` ones.
 """
 
 from __future__ import annotations
 
+from rowsmith.testing.fakes import FakeDatabase, NotFaked, fake
 from rowsmith.testing.faults import FaultProxy, WithFaults, kill_backend, through_proxy
 from rowsmith.testing.tables import LeftOpenWarning, WithTables, tables
 
-__all__ = ["FaultProxy", "LeftOpenWarning", "WithFaults", "WithTables", "kill_backend", "tables", "through_proxy"]
+__all__ = [
+    "FakeDatabase",
+    "FaultProxy",
+    "LeftOpenWarning",
+    "NotFaked",
+    "WithFaults",
+    "WithTables",
+    "fake",
+    "kill_backend",
+    "tables",
+    "through_proxy",
+]
