@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql
 
+from rowsmith.conditions import Condition, resolve
 from rowsmith.database import Database
 
 
@@ -32,3 +34,11 @@ def count_statements(db: Database) -> Iterator[list[str]]:
 def checked_out(db: Database) -> int:
     """Count the connections that are not in the pool."""
     return db.engine.pool.checkedout()  # type: ignore[attr-defined,no-any-return]
+
+
+def sql(condition: Condition) -> str:
+    """Give a condition as PostgreSQL gets it, in one line and with its values."""
+    compiled = resolve(condition).compile(
+        dialect=postgresql.dialect(paramstyle="named"), compile_kwargs={"literal_binds": True}
+    )
+    return " ".join(str(compiled).split())
