@@ -16,6 +16,7 @@ from sqlalchemy.exc import InvalidRequestError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith import (
+    CommitOutcome,
     Database,
     DatabaseFault,
     DatabaseUnavailable,
@@ -27,6 +28,8 @@ from rowsmith import (
     ReadOnlyViolation,
     RepositoryError,
     TransactionAborted,
+    TransactionError,
+    commit_outcome,
 )
 from rowsmith.testing import WithTables, tables
 from support import checked_out
@@ -120,6 +123,21 @@ async def test_a_swallowed_flush_error(db: Database) -> None:
         async with db.begin_session() as db_sess:
             db_sess.add(group("first"))
     assert await names(db) == ["first"]
+
+
+async def test_a_swallowed_flush_error_after_a_commit_by_hand(db: Database) -> None:
+    """Nobody is told that nothing was committed."""
+    async with db.begin_session() as db_sess:
+        db_sess.add(group("first"))
+    with pytest.raises(TransactionError) as ended:
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(insert("before"))
+            await db_sess.execute(sa.text("COMMIT"))
+            db_sess.add(group("first"))
+            with pytest.raises(sa.exc.IntegrityError):
+                await db_sess.flush()
+    assert commit_outcome(ended.value) is CommitOutcome.UNKNOWN
+    assert await names(db) == ["first", "before"]
 
 
 async def test_a_swallowed_error_inside_a_savepoint_undoes_the_savepoint_only(db: Database) -> None:

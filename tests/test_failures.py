@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import structlog
 
 from rowsmith import (
     EntityAlreadyExists,
@@ -168,7 +169,6 @@ def test_a_domain_chooses_the_level_of_its_errors() -> None:
 
 async def test_structlog_renders_the_same(groups: GroupRepository) -> None:
     """Its formatter takes records of the standard library; ``ExtraAdder`` puts the attributes in."""
-    structlog = pytest.importorskip("structlog")
     stdlib, out = structlog.stdlib, io.StringIO()
     handler = logging.StreamHandler(out)
     before = [stdlib.add_log_level, stdlib.ExtraAdder()]

@@ -452,7 +452,7 @@ async def test_a_nested_block_ends_by_itself(groups: GroupRepository, ending: st
 
 @pytest.mark.parametrize("name", ["begin_session", "begin_readonly_session"])
 async def test_a_rollback_that_fails_keeps_no_connection(with_tables: WithTables, name: str) -> None:
-    """Its connection is closed under the transaction, its place in the pool is the next one's, and no error is hidden."""
+    """Its connection is closed under the transaction, its place is the next one's, and no error is hidden."""
     async with with_tables(DomainRow) as made:
         db = Database.from_url(made.engine.url, pool_size=1, max_overflow=0)
         with pytest.raises(KeyError):

@@ -23,8 +23,14 @@ from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, Transacti
 from rowsmith.execution.blame import blame, has_only_read
 from rowsmith.execution.execute import flush
 from rowsmith.execution.pool import identity_of, life_of
-from rowsmith.execution.read_only import is_in_transaction_on_sqlite
-from rowsmith.execution.transactions import connections_of, drivers_of, is_open_to_all, note_application, refuse_failed
+from rowsmith.execution.transactions import (
+    connections_of,
+    drivers_of,
+    is_open_to_all,
+    note_application,
+    refuse_failed,
+    was_ended_by_hand,
+)
 from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, translate
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell
 from rowsmith.touched import forget_noted, hold_noted, release_all
@@ -137,7 +143,7 @@ async def _identified(session: AsyncSession) -> Transaction | None:
         DatabaseUnavailable: the connection is lost; COMMIT was not sent.
     """
     connections = connections_of(session)
-    if any(map(_is_ended_by_hand, connections)):
+    if was_ended_by_hand(session):
         ended = TransactionError(
             "the transaction was ended by a statement inside its block, and what became of it is not known here: "
             "leave COMMIT and ROLLBACK to the block, or write session.commit() or session.rollback()"
@@ -186,21 +192,8 @@ def tell_ended_by_hand(session: AsyncSession, failure: BaseException) -> None:
     if session.info.get(_COMMITTED) and not session.in_transaction():
         tell(failure, CommitOutcome.COMMITTED)
     is_refused = session.info.get(_COMMITTED) is False  # its COMMIT was, of which nothing is left open
-    if not is_refused and any(map(_is_ended_by_hand, connections_of(session))):
+    if not is_refused and was_ended_by_hand(session):
         tell(failure, CommitOutcome.UNKNOWN)
-
-
-def _is_ended_by_hand(connection: Connection) -> bool:
-    """Say whether a transaction was ended while its session takes it for open: by a statement, or on its connection."""
-    if connection.closed or connection.invalidated:
-        return False
-    adapter: Any = connection.connection.dbapi_connection
-    driver = adapter.driver_connection
-    if connection.dialect.driver == "aiosqlite":
-        return not (connection.in_transaction() and is_in_transaction_on_sqlite(driver))
-    if connection.dialect.driver != "asyncpg" or driver.is_closed():
-        return False
-    return not connection.in_transaction() or (adapter._transaction is not None and not driver.is_in_transaction())
 
 
 async def answered(commit: Any, drivers: Sequence[Any]) -> Answer:

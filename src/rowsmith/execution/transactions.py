@@ -17,9 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.session import _SessionCloseState  # pyright: ignore[reportPrivateUsage]
 
 from rowsmith.errors import TransactionAborted
+from rowsmith.execution.read_only import is_in_transaction_on_sqlite
 
 _failed: WeakSet[Transaction] = WeakSet()
 _refused: WeakSet[Transaction] = WeakSet()
+_ended: WeakSet[Connection] = WeakSet()
 
 
 def watch_failures(engine: Engine) -> None:
@@ -91,6 +93,26 @@ def refuse_failed(db_sess: AsyncSession) -> None:
         raise TransactionAborted
 
 
+def was_ended_by_hand(db_sess: AsyncSession) -> bool:
+    """Say whether a transaction was ended while its session took it for open: by a statement, or on its connection."""
+    connections = connections_of(db_sess)
+    if not db_sess.is_active:  # a flush failed, and SQLAlchemy undid what was open then
+        return any(each in _ended for each in connections)
+    return any(map(_is_ended_by_hand, connections))
+
+
+def _is_ended_by_hand(connection: Connection) -> bool:
+    if connection.closed or connection.invalidated:
+        return False
+    adapter: Any = connection.connection.dbapi_connection
+    driver = adapter.driver_connection
+    if connection.dialect.driver == "aiosqlite":
+        return not (connection.in_transaction() and is_in_transaction_on_sqlite(driver))
+    if connection.dialect.driver != "asyncpg" or driver.is_closed():
+        return False
+    return not connection.in_transaction() or (adapter._transaction is not None and not driver.is_in_transaction())
+
+
 SESSION_ENDED = "this session is closed: work inside the block that opened it, or in a session of your own"
 
 
@@ -154,6 +176,8 @@ def _remember(context: ExceptionContext) -> None:
     if context.connection is None:
         return
     mark_failed(context.connection)
+    if _is_ended_by_hand(context.connection):
+        _ended.add(context.connection)
     failure: Any = context.original_exception
     if getattr(failure, "sqlstate", None) == "25006" and _is_demoted(context.connection):
         setattr(failure.driver_exception, _DEMOTED, True)  # an error for a stale plan has none, and raises when asked
