@@ -1,4 +1,4 @@
-"""Fixtures for rowsmith's own tests: both databases, so that one test can hold on each."""
+"""Fixtures for rowsmith's own tests: both databases, so that one test can hold on each; and a Redis."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from redis.asyncio import Redis
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from redis_server import Server, redis_server
 from rowsmith.database import Database
 from rowsmith.testing import WithTables, tables
 
@@ -74,3 +76,19 @@ def tables_in(target: Database, request: pytest.FixtureRequest) -> WithTables:
         return tables(target, *rows, door=door)
 
     return made
+
+
+@pytest.fixture(scope="session")
+async def server() -> AsyncIterator[Server]:
+    """Give a Redis for all tests of a process."""
+    with redis_server() as started:
+        yield started
+    gc.collect()  # connections that cancelled calls lost close themselves, as long as there is a loop to do it in
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Redis]:
+    """Give a client of the Redis, which is empty."""
+    async with server.client() as client:
+        await client.flushall()
+        yield client

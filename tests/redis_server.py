@@ -18,6 +18,8 @@ import pytest
 from redis import Redis as Plain
 from redis import RedisError
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
 
@@ -92,3 +94,16 @@ def redis_server() -> Iterator[Server]:
             yield server
         finally:
             server.kill()
+
+
+def lose_next_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next answer of a Redis get lost on the way, once what was asked is done; redis-py asks again."""
+    is_armed, read = [True], AbstractConnection.read_response
+
+    async def read_response(self: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = await read(self, *args, **kwargs)
+        if is_armed and self.is_connected and is_armed.pop():
+            raise ConnectionError("lost")
+        return answer
+
+    monkeypatch.setattr(AbstractConnection, "read_response", read_response)

@@ -37,6 +37,8 @@ The tree::
     ├── DeadlineExceeded
     ├── DatabaseUnavailable
     │   └── PoolExhausted
+    ├── StateUnavailable          what is kept in Redis alone cannot be had: it did not answer
+    ├── LockLost                  a lock in Redis ended before the work under it
     ├── DatabaseFault             the database refused the statement itself (SQL, privileges, resources)
     └── MissingExtra              an optional dependency is not installed (an ImportError too)
     MappingError                  a class is declared wrongly (a RepositoryError and a TypeError)
@@ -510,6 +512,21 @@ class PoolExhausted(DatabaseUnavailable):
 
     detail = "pool_exhausted"
     default_message = "no connection became free in time: is a session open around this call?"
+
+
+class StateUnavailable(RepositoryError):
+    """Redis did not answer in time, or refused; what it was asked to do may have been done, so it is not done again."""
+
+    detail = "state_unavailable"
+    default_message = "what is kept in Redis cannot be had: it did not answer"
+
+
+class LockLost(RepositoryError):
+    """A lock in Redis was not held to the end of the work under it: others may have worked meanwhile."""
+
+    detail = "lock_lost"
+    default_message = "the lock ended before the work under it: extend() it in time, or give it a longer ttl"
+    level = logging.WARNING
 
 
 class DatabaseFault(RepositoryError):

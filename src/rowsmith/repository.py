@@ -34,7 +34,7 @@ from rowsmith.operations.reads.search import Filters
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, Page, Pagination
 from rowsmith.pagination.modes import DEFAULT_PAGE_SIZE
-from rowsmith.resilience import Resilience, default_resilience
+from rowsmith.resilience import Resilience, chosen_resilience
 from rowsmith.scope import SearchScope
 from rowsmith.state import UNSET, Unset
 
@@ -887,15 +887,7 @@ def _policies(cls: type[Any], given: Any, source: object) -> Resilience | None:
     """Give the policies of a repository: those given, its class's own, or the default ones."""
     if source is not None and given is not UNSET:
         raise MappingError(f"{cls.__name__}: give resilience to the DBSource: DBSource(db, row, resilience=...)")
-    chosen = cls.resilience if given is UNSET else given
-    if chosen is UNSET:
-        return default_resilience(cls)
-    if chosen is not None and not isinstance(chosen, Resilience):
-        raise MappingError(
-            f"{cls.__name__}: resilience is a Resilience or None, not {kind_of(chosen)}: "
-            "write Resilience(policies=[RetryPolicy(RetryArgs())])"
-        )
-    return chosen
+    return chosen_resilience(cls.resilience if given is UNSET else given, cls, cls.__name__)
 
 
 def _is_converted(cls: type[Any]) -> bool:

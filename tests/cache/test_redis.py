@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis_server import Server, redis_server
 from rowsmith import Database, InvalidValue, MappingError, OptionalState
 from rowsmith.cache import RedisCacheSource
-from rowsmith.cache.redis import _text_of_id
+from rowsmith.redis_client import text_of_id
 from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import OwnedBy, ThingData, ThingPatch, ThingRepository
@@ -260,9 +260,9 @@ def test_each_id_has_a_text_of_its_own() -> None:
         "x" * 200,
     ]
     ids += ["x" * 201, at, at.replace(tzinfo=None), at.date(), "", "\x00", "%00", ("", "")]
-    assert len({_text_of_id(id) for id in ids}) == len(ids)
-    assert _text_of_id(at) == _text_of_id(at.astimezone(dt.timezone(dt.timedelta(hours=5))))
-    assert max(len(_text_of_id(id)) for id in ids) <= 100
+    assert len({text_of_id(id) for id in ids}) == len(ids)
+    assert text_of_id(at) == text_of_id(at.astimezone(dt.timezone(dt.timedelta(hours=5))))
+    assert max(len(text_of_id(id)) for id in ids) <= 100
 
 
 async def test_a_client_that_is_none_is_refused(client: Redis) -> None:

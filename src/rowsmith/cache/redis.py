@@ -9,23 +9,20 @@ state is a mark, and nothing is filled. All rows together have a state too, for 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import enum
-import hashlib
-import inspect
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
-from urllib.parse import quote
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
 from rowsmith.cache.source import HOLD, LEASE, NO_SCOPE, Lease, TData, TId, Under, check_count
 from rowsmith.cache.timed import TimedCache
 from rowsmith.deadline import check_seconds
-from rowsmith.errors import MappingError, kind_of
+from rowsmith.errors import MappingError
+from rowsmith.redis_client import check_client, digest, milliseconds, text_of_id
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -77,7 +74,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         negative_ttl: float | None = None,
     ) -> None:
         super().__init__(data, ttl, negative_ttl)
-        _check_client(client)
+        check_client(client, type(self).__name__, "GroupData, prefix='group'")
         self._timeout = check_seconds(timeout, "timeout")
         self._json = _adapter(data)
         self._base = f"{prefix}:{check_count(version, 'version')}-{_fields_of(self._json)}"
@@ -107,7 +104,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             asked, word, text = [self._state()], secrets.token_hex(8), _text_of(under)
             for id in chunk:
                 asked += self._state(id), self._entry("l", id, text), self._entry("e", id, text)
-            given = [word, _milliseconds(2 * self._ttl + HOLD), self._me, _milliseconds(LEASE)]
+            given = [word, milliseconds(2 * self._ttl + HOLD), self._me, milliseconds(LEASE)]
             told = await self._ask(self._lease, asked, given)
             if (
                 _is_list(told) and told and None not in told and _bytes(told[0]) == word.encode()
@@ -132,7 +129,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
     async def hold(self, ids: Collection[TId] | None) -> object:
         """Drop entries and take none until they are released."""
         mark = f"!{secrets.token_hex(8)}"
-        await self._tell(self._hold, ids, [mark, _milliseconds(HOLD)])
+        await self._tell(self._hold, ids, [mark, milliseconds(HOLD)])
         return mark
 
     async def release(self, held: object, ids: Collection[TId] | None) -> None:
@@ -176,7 +173,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         text = _ABSENT if data is None else self._faithful(data)
         if text is None:
             return b"", 0
-        return _head(state, key) + text, _milliseconds(seconds)
+        return _head(state, key) + text, milliseconds(seconds)
 
     def _faithful(self, data: TData) -> bytes | None:
         """Give data as JSON that makes the same of it again, whatever its class takes for equal; None if none does."""
@@ -251,11 +248,11 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
 
     def _state(self, id: TId | None = None) -> str:
         """Give the key of a row's state, or of that of all rows."""
-        return f"{self._base}:s" if id is None else f"{self._base}:s:{_text_of_id(id)}"
+        return f"{self._base}:s" if id is None else f"{self._base}:s:{text_of_id(id)}"
 
     def _entry(self, kind: str, id: TId, under: str) -> str:
         """Give the key of an entry ("e"), or of the lease of it ("l")."""
-        return f"{self._base}:{kind}:{_text_of_id(id)}:{under}"
+        return f"{self._base}:{kind}:{text_of_id(id)}:{under}"
 
 
 _ABSENT: Final = b"null"
@@ -276,11 +273,6 @@ def _bytes(told: Any) -> bytes:
     return told.encode("utf-8", "surrogateescape") if isinstance(told, str) else bytes(told)
 
 
-def _milliseconds(seconds: float) -> int:
-    """Give seconds as Redis counts them, at least one."""
-    return max(1, round(seconds * 1000))
-
-
 def _chunks(rows: Collection[T]) -> Iterator[Sequence[T]]:
     """Give rows in lists that one command may be about."""
     listed = list(rows)
@@ -291,37 +283,12 @@ def _chunks(rows: Collection[T]) -> Iterator[Sequence[T]]:
         yield listed[first : first + CHUNK]
 
 
-def _text_of_id(id: Any) -> str:
-    """Give an id as text, each as its own; a long one by its digest."""
-    if id.__class__ is int:
-        return f"i{id}"
-    parts: Any = id
-    text = ",".join(map(_text_of_id, parts)) if isinstance(id, tuple) else _text_of_part(id)
-    return text if len(text) <= _LONGEST else f"h{_digest(text)}"
-
-
-_LONGEST: Final = 100
-
-
-def _text_of_part(part: Any) -> str:
-    """Give a part of an id as text that tells its class, too."""
-    kind = type(part).__name__
-    if isinstance(part, dt.datetime) and part.tzinfo is not None:
-        part = part.astimezone(dt.UTC)
-    return kind[0] + kind[-1] + quote(str(part) if not isinstance(part, bytes) else part.hex(), errors="surrogatepass")
-
-
-def _digest(text: str) -> str:
-    """Give a short text that stands for a long one."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
 @lru_cache(maxsize=1000)
 def _text_of(under: Under) -> str:
     """Give under what a row is seen, as text, each as its own."""
     if under == NO_SCOPE:
         return ""
-    return _digest("\n".join(map(_word, under)))
+    return digest("\n".join(map(_word, under)))
 
 
 def _word(part: Any) -> str:
@@ -329,15 +296,6 @@ def _word(part: Any) -> str:
     if isinstance(part, enum.Enum):
         return f"{type(part).__module__}.{type(part).__qualname__}.{part.name}"
     return f"{part.__module__}.{part.__qualname__}" if isinstance(part, type) else repr(getattr(part, "__name__", part))
-
-
-def _check_client(client: Any) -> None:
-    """Refuse what is no client of redis.asyncio."""
-    if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
-        raise MappingError(
-            f"RedisCacheSource(...) takes a client of redis.asyncio, not {kind_of(client)}: "
-            "write RedisCacheSource(redis.asyncio.Redis.from_url(url), GroupData, prefix='group')"
-        )
 
 
 def _adapter(data: Any) -> TypeAdapter[Any]:
@@ -365,7 +323,7 @@ def _fields_of(adapter: TypeAdapter[Any]) -> str:
         told = repr(adapter.json_schema())
     except Exception:  # noqa: BLE001 - not everything that JSON is made of has a schema
         told = repr(cast("Any", adapter).core_schema.get("cls"))
-    return _digest(told)[:8]
+    return digest(told)[:8]
 
 
 _GET: Final = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rowsmith.resilience.default import default_resilience
+from rowsmith.resilience.default import chosen_resilience, default_resilience
 from rowsmith.resilience.labels import DomainType, LayerType
 from rowsmith.resilience.metrics import MetricArgs, MetricPolicy
 from rowsmith.resilience.policy import Operation, Policy
@@ -25,6 +25,7 @@ __all__ = [
     "RetryPolicy",
     "TimeoutPolicy",
     "TracePolicy",
+    "chosen_resilience",
     "default_resilience",
     "is_repeatable",
 ]

@@ -4,28 +4,52 @@ from __future__ import annotations
 
 import re
 from importlib.util import find_spec
+from typing import Any
 
+from rowsmith.errors import MappingError, kind_of
 from rowsmith.resilience.labels import DomainType
 from rowsmith.resilience.metrics import MetricArgs, MetricPolicy
 from rowsmith.resilience.policy import Policy
 from rowsmith.resilience.resilience import Resilience
 from rowsmith.resilience.retry import RetryPolicy
 from rowsmith.resilience.tracing import TracePolicy
+from rowsmith.state import UNSET
 
 
-def default_resilience(kind: type[object]) -> Resilience:
+def default_resilience(whose: type[object] | str) -> Resilience:
     """Give metrics and spans, where prometheus-client and opentelemetry-api are installed, and the safe retry.
 
     Args:
-        kind: whose calls; its name makes the label ``layer``: ``GroupRepository`` is ``group_repository``.
+        whose: the label ``layer``, or the class whose name makes it: ``GroupRepository`` is ``group_repository``.
     """
-    args = MetricArgs(domain=DomainType.REPOSITORY, layer=layer_of(kind))
+    args = MetricArgs(domain=DomainType.REPOSITORY, layer=whose if isinstance(whose, str) else layer_of(whose))
     measures: list[Policy] = []
     if find_spec("prometheus_client"):
         measures.append(MetricPolicy(args))
     if find_spec("opentelemetry"):
         measures.append(TracePolicy(args))
     return Resilience([*measures, RetryPolicy()])
+
+
+def chosen_resilience(given: Any, whose: type[object] | str, name: str) -> Resilience | None:
+    """Give the policies that were chosen: those given, the default ones where nothing was, or None.
+
+    Args:
+        given: a ``Resilience``, None, or ``UNSET``.
+        whose: see :func:`default_resilience`.
+        name: of the class that they were given to.
+
+    Raises:
+        MappingError: they are something else.
+    """
+    if given is UNSET:
+        return default_resilience(whose)
+    if given is not None and not isinstance(given, Resilience):
+        raise MappingError(
+            f"{name}: resilience is a Resilience or None, not {kind_of(given)}: "
+            "write Resilience(policies=[RetryPolicy(RetryArgs())])"
+        )
+    return given
 
 
 def layer_of(kind: type[object]) -> str:

@@ -1,0 +1,83 @@
+"""Counters in Redis: each request counts once, however often redis-py sends it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Hashable
+from functools import partial
+from typing import Any, Final
+
+from rowsmith.deadline import check_seconds
+from rowsmith.errors import InvalidValue, kind_of
+from rowsmith.redis_client import milliseconds
+from rowsmith.stateful.source import StatefulSource, text_of
+
+_LARGEST: Final = 2**63 - 1
+
+# redis-py sends a command again whose answer was lost, and INCRBY would count twice.
+_ADD: Final = """
+local told = redis.call('GET', KEYS[2])
+if told then return told end
+redis.call('INCRBY', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' and redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+told = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[2], told, 'PX', ARGV[3])
+return told
+"""
+
+
+class Counter:
+    """Whole numbers by key, of 64 bits; what was never counted is 0.
+
+    Args:
+        source: where they are kept.
+        name: tells them apart from the source's other state.
+        ttl: seconds from the first count to when the number is 0 again; None: for ever.
+
+    Raises:
+        InvalidValue: ``ttl`` is no number of seconds.
+    """
+
+    def __init__(self, source: StatefulSource, name: str, *, ttl: float | None = None) -> None:
+        self._source, self._name = source, name
+        self._ttl = "" if ttl is None else milliseconds(check_seconds(ttl, "ttl"))
+        self._add = source.script(_ADD)
+
+    async def add(self, key: Hashable, by: int = 1) -> int:
+        """Count, and give what the number is then.
+
+        Raises:
+            InvalidValue: ``by`` is no whole number of 64 bits.
+            StateUnavailable: Redis did not answer, or the number would have more than 64 bits; it may have counted.
+        """
+        if isinstance(by, bool) or not isinstance(by, int):
+            raise InvalidValue(f"a counter counts by a whole number, not {kind_of(by)}: write add(key, 1)")
+        if abs(by) > _LARGEST:
+            raise InvalidValue("a counter counts by a number of 64 bits")
+        kept = self._source.key(self._name, key)
+        keys = [kept, f"{kept}:{secrets.token_hex(8)}"]
+        return await self._source.run(
+            "add", partial(self._ask, self._add, keys, [by, self._ttl, self._source.answered])
+        )
+
+    async def value(self, key: Hashable) -> int:
+        """Give the number.
+
+        Raises:
+            StateUnavailable: Redis did not answer.
+        """
+        kept = self._source.key(self._name, key)
+        return await self._source.run("value", partial(self._ask, self._source.client.get, kept))
+
+    async def reset(self, key: Hashable) -> None:
+        """Have the number be 0 again.
+
+        Raises:
+            StateUnavailable: Redis did not answer; it may have done it.
+        """
+        kept = self._source.key(self._name, key)
+        await self._source.run("reset", partial(self._source.ask, self._source.client.delete, kept))
+
+    async def _ask(self, command: Any, *given: Any) -> int:
+        told = await self._source.ask(command, *given)
+        return 0 if told is None else int(text_of(told))

@@ -1,0 +1,104 @@
+"""The source: a client, what its keys begin with, by when Redis has to answer, and the policies around requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+
+from rowsmith.deadline import check_seconds
+from rowsmith.errors import MappingError, RepositoryError, StateUnavailable, kind_of
+from rowsmith.failures import log_failure
+from rowsmith.redis_client import check_client, milliseconds, text_of_id
+from rowsmith.resilience import LayerType, Resilience, chosen_resilience
+from rowsmith.state import UNSET, Unset
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+T = TypeVar("T")
+
+logger = logging.getLogger("rowsmith.stateful")
+
+ANSWERED: Final = 10.0
+"""For how many seconds, at least, Redis knows a request again that redis-py sends once more, since it saw no answer."""
+
+
+class StatefulSource:
+    """Keeps state in Redis or Valkey, and nowhere else; beside ``db_source`` and ``cache_source``.
+
+    Args:
+        client: a client of ``redis.asyncio``, or one that is like it; its owner closes it.
+        prefix: what keys begin with; also the domain in error codes (``presence_add_state-unavailable``), and in the
+            label ``layer`` (``presence_stateful_source``).
+        timeout: seconds within which Redis has to answer, the client's own retries included.
+        resilience: the policies around each request; None for no policies, left out for the default ones.
+
+    Raises:
+        MappingError: ``client`` is none of asyncio, ``prefix`` no text, or ``resilience`` no policies.
+        InvalidValue: ``timeout`` is no number of seconds.
+    """
+
+    layer: ClassVar[LayerType] = LayerType.STATEFUL_SOURCE
+
+    def __init__(
+        self, client: Redis, *, prefix: str, timeout: float = 1.0, resilience: Resilience | Unset | None = UNSET
+    ) -> None:
+        name = type(self).__name__
+        check_client(client, name, "prefix='presence'")
+        if not isinstance(cast("Any", prefix), str) or not prefix:
+            raise MappingError(f"{name}: prefix is a text, not {kind_of(prefix)}: write prefix='presence'")
+        self.client, self.prefix = client, prefix
+        self.resilience = chosen_resilience(resilience, self.layer.of(prefix), name)
+        self._timeout = check_seconds(timeout, "timeout")
+        self.answered = milliseconds(max(ANSWERED, 2 * self._timeout))
+
+    def key(self, name: str, key: Hashable) -> str:
+        """Give the name under which something is kept; in braces, so that a cluster has all of it in one place."""
+        return f"{{{self.prefix}:{name}:{text_of_id(key)}}}"
+
+    def script(self, text: str) -> Callable[..., Awaitable[Any]]:
+        """Give what runs a script; Redis does nothing else meanwhile."""
+        made: Callable[..., Awaitable[Any]] = cast("Any", self.client).register_script(text)
+        return made
+
+    async def run(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what is one operation to metrics, traces and logs.
+
+        Raises:
+            RepositoryError: the work's own, which says whose it is and what was done.
+        """
+        named = partial(self._named, operation, work)
+        try:
+            return await (named() if self.resilience is None else self.resilience.call(operation, named))
+        except Exception as exc:
+            log_failure(exc, self.prefix, operation)
+            raise
+
+    async def _named(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await work()
+        except RepositoryError as exc:
+            exc.locate(self.prefix, operation)
+            raise
+
+    async def ask(self, command: Callable[..., Awaitable[T]], *given: Any) -> T:
+        """Have Redis do something, for a bounded time.
+
+        Raises:
+            StateUnavailable: it did not answer, or refused; it may have done it.
+        """
+        failure: str
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await command(*given)
+        except Exception as exc:  # noqa: BLE001 - redis-py's, the network's; what they say may quote keys
+            failure = type(exc).__name__
+        raise StateUnavailable(f"Redis did not answer ({failure}): what was asked may have been done")
+
+
+def text_of(told: Any) -> str:
+    """Give an answer as text: the client may have decoded it."""
+    return told.decode() if isinstance(told, bytes) else str(told)
