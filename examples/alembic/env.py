@@ -14,7 +14,8 @@ from sqlalchemy import Connection, NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import examples.fair_share.rows
-import examples.group.rows  # noqa: F401 - a table is known once its module is imported
+import examples.group.rows
+import examples.presence.rows  # noqa: F401 - a table is known once its module is imported
 from examples.base import Base
 from rowsmith import idempotency
 

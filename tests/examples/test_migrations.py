@@ -21,10 +21,11 @@ from examples.domain.rows import Continent, DomainRow
 from examples.domain.types import DomainCreate, DomainName
 from examples.fair_share.rows import FairShareRow, UsageRow
 from examples.group.rows import GroupMemberRow, GroupRow
+from examples.presence.rows import PeakRow
 from rowsmith import Database, idempotency
 
 ROOT = Path(__file__).parents[2]
-TABLES = {"domains", "groups", "group_members", "fair_shares", "usages", idempotency.TABLE.name}
+TABLES = {"domains", "groups", "group_members", "fair_shares", "usages", "group_peaks", idempotency.TABLE.name}
 
 # What a database says of its tables; a column's place is not among it, since one that is added later is the last.
 FACTS = sa.text("""
@@ -94,7 +95,7 @@ async def test_an_autogenerate_finds_what_is_missing(lost: str, alembic: Run, da
 
 async def test_they_make_what_create_all_makes(alembic: Run, with_tables: Any, database: Database) -> None:
     """Also what autogenerate does not compare: checks, conditions of indexes, types of columns, labels of enums."""
-    rows = (DomainRow, GroupRow, GroupMemberRow, FairShareRow, UsageRow, idempotency.IdempotencyKeyRow)
+    rows = (DomainRow, GroupRow, GroupMemberRow, FairShareRow, UsageRow, PeakRow, idempotency.IdempotencyKeyRow)
     assert {row.__table__.name for row in rows} == TABLES
     async with with_tables(*rows):
         whole = await facts(database)
