@@ -1,0 +1,1 @@
+"""What groups use of processors, as a metric store knows it: a repository over something that is no SQL."""
