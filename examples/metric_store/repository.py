@@ -11,7 +11,7 @@ from examples.metric_store.errors import UsageNotFound
 from examples.metric_store.promql import selector
 from examples.metric_store.source import MetricClientSource, Sample
 from examples.metric_store.types import UsageData, UsageFilter, UsageScope, UsageSeries
-from rowsmith import Condition, RepositoryError
+from rowsmith import Condition, EmptyScope, RepositoryError
 from rowsmith.resilience import (
     DomainType,
     LayerType,
@@ -62,12 +62,13 @@ class UsageRepository:
             found = await self._query(scope, filters.to_conditions() if filters else ())
             return sorted(found, key=lambda usage: (-usage.cpu_seconds, usage.group_id))
 
-    async def _query(self, conditions: Sequence[Condition]) -> list[UsageData]:
-        series = selector(UsageSeries.__tablename__, conditions)
-        return [
-            to_data(sample)
-            for sample in await self._client_source.samples(f"sum by (domain_name, group_id) ({series})")
-        ]
+    async def _query(self, scope: UsageScope, wanted: Sequence[Condition]) -> list[UsageData]:
+        allowed = scope.to_conditions()
+        if not allowed:
+            raise EmptyScope
+        series = selector(UsageSeries.__tablename__, [*allowed, *wanted])
+        samples = await self._client_source.samples(f"sum by (domain_name, group_id) ({series})")
+        return [to_data(sample) for sample in samples]
 
 
 def to_data(sample: Sample) -> UsageData:
