@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import takewhile
@@ -47,7 +48,11 @@ ORDER = [
     "repository",
     "embedded",
     "testing",
+    "strawberry",
 ]
+
+EDGES = {"strawberry"}
+"""Extras with a module of their own."""
 
 # The floors inside operations, lowest first. Rooms that share a line do not know each other.
 FLOORS = [
@@ -126,6 +131,13 @@ def test_a_module_imports_only_from_layers_below_it(module: Path) -> None:
         assert room in {"__init__", *" ".join(FLOORS).split()}, f"say in FLOORS where {module} stands"
     if layer in ORDER:
         assert upward_imports(module, (ROOT / module).read_text()) == []
+
+
+def test_extras_are_imported_at_the_edge() -> None:
+    """What an extra brings is imported by the one module that is named after it, so that no other needs it."""
+    for module in MODULES:
+        found = set(re.findall(r"^ *(?:from|import) (\w+)", (ROOT / module).read_text(), re.MULTILINE))
+        assert found & EDGES <= {names_of(module)[0]}, module
 
 
 @pytest.mark.parametrize(
