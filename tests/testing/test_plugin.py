@@ -72,7 +72,7 @@ def test_it_works_with_nothing_but_the_extra(project: pytest.Pytester) -> None:
 
 
 def test_loops_may_be_mixed_and_tests_fail(project: pytest.Pytester) -> None:
-    """Tests in both kinds of loop use one database fixture, and a failure inside the block drops the tables."""
+    """Tests in each kind of loop use one database, those of a class may share a table, and one that fails drops its."""
     project.makepyfile(
         test_a_failing="""
         import pytest
@@ -85,7 +85,21 @@ def test_loops_may_be_mixed_and_tests_fail(project: pytest.Pytester) -> None:
     """,
         test_mixed="""
         import pytest
+        import pytest_asyncio
         from sqlalchemy import text
+        from test_domain import DomainRow
+
+        @pytest.mark.asyncio(loop_scope="class")
+        class TestOneTable:
+            @pytest_asyncio.fixture(scope="class", loop_scope="class")
+            async def domains(self, with_tables):
+                async with with_tables(DomainRow) as db, db.begin_session() as session:
+                    yield session
+
+            @pytest.mark.parametrize("count", range(2))
+            async def test_the_table_stays(self, domains, count):
+                assert await domains.scalar(text("select count(*) from domains")) == count
+                domains.add(DomainRow(name=str(count)))
 
         @pytest.mark.parametrize("turn", range(2))
         @pytest.mark.asyncio
@@ -100,7 +114,7 @@ def test_loops_may_be_mixed_and_tests_fail(project: pytest.Pytester) -> None:
                 assert await session.scalar(text("select 1")) == 1
     """,
     )
-    run(project, "-p", "no:randomly").assert_outcomes(passed=11, failed=1)
+    run(project, "-p", "no:randomly").assert_outcomes(passed=13, failed=1)
 
 
 def test_one_session_long_loop_and_an_engine_of_ones_own(project: pytest.Pytester) -> None:

@@ -138,9 +138,9 @@ async def rowsmith_door(database: Database, pytestconfig: pytest.Config) -> Asyn
         yield door
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def with_tables(database: Database, rowsmith_door: AsyncEngine | None) -> WithTables:
-    """Give what makes tables in ``database`` for the length of a block.
+    """Give what makes tables in ``database`` for the length of a block: in a test, or in a fixture of any scope.
 
     ``async with with_tables(DomainRow, GroupRow) as db:``; :func:`rowsmith.testing.tables` says what it does.
     """
