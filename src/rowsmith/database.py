@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Any, ClassVar, cast
 
 from sqlalchemy import URL, Connection, Engine, make_url
@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from rowsmith.deadline import check_seconds
-from rowsmith.errors import MappingError, MissingExtra, kind_of
-from rowsmith.execution import NativeLane, native_lane, watch_failures
+from rowsmith.errors import InvalidValue, MappingError, MissingExtra, kind_of
+from rowsmith.execution import NativeLane, Writes, native_lane, watch_failures
 from rowsmith.execution.pool import prepare_pool
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
@@ -55,13 +55,16 @@ class Database:
             what commits chunk by chunk has one for each chunk.
         native: calls of one statement outside of a session go to asyncpg itself, reads in one round trip, writes in
             three; False has SQLAlchemy send them all.
+        writes: ``"statement"`` has such a write be a statement that is its own transaction, in one round trip. An
+            answer means that it is committed; where none comes, ``CommitOutcomeUnknown`` is raised, for nobody can be
+            asked. What takes more than a statement, an idempotency key among it, goes as with ``"transaction"``.
 
     Attributes:
         native: that way, which counts what goes by it and what does not; None where there is none.
 
     Raises:
         MappingError: ``engine`` is something else.
-        InvalidValue: ``deadline`` is no number of seconds.
+        InvalidValue: ``deadline`` is no number of seconds, or ``writes`` something else.
     """
 
     is_borrowed: ClassVar[bool] = False
@@ -81,10 +84,11 @@ class Database:
         cursor_keys: Sequence[bytes | str] = (),
         deadline: float | None = None,
         native: bool = True,
+        writes: Writes = "transaction",
     ) -> None:
         if not isinstance(cast("Any", engine), AsyncEngine):
             raise MappingError(f"Database(...) takes an AsyncEngine, not {kind_of(engine)}: {instead_of(engine)}")
-        self.engine = engine
+        self.engine, chosen = engine, _checked(writes)
         watch_failures(engine.sync_engine)
         prepare_sqlite(engine.sync_engine)
         prepare_pool(engine.sync_engine)
@@ -98,7 +102,8 @@ class Database:
         info = {CODEC: CursorCodec(cursor_keys)}
         self._home = OwnHome(engine, info, seconds)
         if native and type(self).reading is Database.reading and type(self).writing is Database.writing:
-            self.native = native_lane(engine.sync_engine, self._read_only.sync_engine, info, seconds)
+            reader = self._read_only.sync_engine
+            self.native = native_lane(engine.sync_engine, reader, info, seconds, chosen)
 
     @classmethod
     def from_url(
@@ -108,13 +113,14 @@ class Database:
         cursor_keys: Sequence[bytes | str] = (),
         deadline: float | None = None,
         native: bool = True,
+        writes: Writes = "transaction",
         **engine_options: Any,
     ) -> Database:
         """Make the engine as well.
 
         Args:
             url: a database URL; ``postgresql://`` and ``sqlite://`` get their asynchronous drivers.
-            cursor_keys, deadline, native: as for the class.
+            cursor_keys, deadline, native, writes: as for the class.
             engine_options: for SQLAlchemy's ``create_async_engine``, such as ``pool_size=20``.
 
         Raises:
@@ -127,7 +133,7 @@ class Database:
             options = {**_ONE_CONNECTION, **options}
         try:
             engine = create_async_engine(target, **options)
-            return cls(engine, cursor_keys=cursor_keys, deadline=deadline, native=native)
+            return cls(engine, cursor_keys=cursor_keys, deadline=deadline, native=native, writes=writes)
         except ModuleNotFoundError as exc:
             raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
 
@@ -205,6 +211,20 @@ class Database:
         """
         return Unit(self._home, self.engine)
 
+    def writes_as(self, writes: Writes) -> AbstractContextManager[None]:
+        """Have the calls inside the block write so, whatever ``writes`` was given to the class.
+
+        ::
+
+            with db.writes_as("statement"):
+                await groups.create(spec)
+
+        Raises:
+            InvalidValue: it is neither ``"statement"`` nor ``"transaction"``.
+        """
+        chosen = _checked(writes)
+        return nullcontext() if self.native is None else self.native.writes_as(chosen)
+
     def native_lane(self, *, writes: bool = False) -> NativeLane | None:
         """Give the way of a call that needs no session; None where it must go through SQLAlchemy.
 
@@ -278,6 +298,13 @@ _INSTEAD: Sequence[tuple[tuple[type[Any], ...], str]] = (
     ),
     ((str, URL), "write Database.from_url(url)"),
 )
+
+
+def _checked(writes: Any) -> Writes:
+    if writes not in ("transaction", "statement"):
+        raise InvalidValue('writes is "transaction" or "statement": write Database(engine, writes="statement")')
+    chosen: Writes = writes
+    return chosen
 
 
 def _read_options(engine: AsyncEngine, **options: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
 from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
-from rowsmith.execution.native import NativeLane, native_lane
+from rowsmith.execution.native import NativeLane, Writes, native_lane
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
 from rowsmith.execution.transactions import (
@@ -32,7 +32,7 @@ from rowsmith.execution.translate import (
     unreadable,
     violation,
 )
-from rowsmith.execution.writing import ID_OF_TRANSACTION, Made, write
+from rowsmith.execution.writing import ID_OF_TRANSACTION, Made, alone, write
 
 __all__ = [
     "DATABASE_ERRORS",
@@ -43,6 +43,8 @@ __all__ = [
     "Made",
     "NativeLane",
     "Origin",
+    "Writes",
+    "alone",
     "blame",
     "connections_of",
     "drivers_of",

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from operator import attrgetter
-from typing import Any, Final, Protocol, cast
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 from asyncpg import InternalServerError
 from sqlalchemy import Connection, Engine, Table
@@ -56,10 +59,18 @@ _HARMLESS: Final = {"postgresql_readonly", "compiled_cache", "logging_token", "i
 """Options of an engine that do nothing to a read of one statement."""
 
 
+Writes: TypeAlias = Literal["transaction", "statement"]
+"""How a write of one statement is sent: between BEGIN and COMMIT, or as its own transaction."""
+
+_asked: ContextVar[Mapping[NativeLane, Writes]] = ContextVar("rowsmith_writes", default=MappingProxyType({}))
+"""What the running code asked for, of each lane."""
+
+
 class Planned(Protocol):
     """A statement worked out once, see :class:`rowsmith.operations.plans.Plan`."""
 
     sql: str
+    alone: str
     table: Table | None
     is_ready: bool
     has_processors: bool
@@ -81,14 +92,23 @@ class NativeLane:
         reader: the engine that sessions which read have, with their options.
         info: what sessions carry in their ``info``.
         deadline: how many seconds a read may last.
+        writes: how a write is sent, see :class:`rowsmith.Database`.
 
     Attributes:
         taken: how many calls went this way.
         refused: how many did not, by what stood against it.
     """
 
-    def __init__(self, engine: Engine, reader: Engine, info: Mapping[str, Any], deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        reader: Engine,
+        info: Mapping[str, Any],
+        deadline: float | None = None,
+        writes: Writes = "transaction",
+    ) -> None:
         self.engine, self.dialect, self.info, self.deadline = engine, engine.dialect, info, deadline
+        self.writes = writes
         self.taken = 0
         self.refused: Counter[str] = Counter()
         self._sessions = Session(reader).dispatch
@@ -130,6 +150,19 @@ class NativeLane:
                 return str(listeners.name)
         return "commit" if is_heard_by_others(self.engine.dispatch.commit) else None
 
+    def is_alone(self) -> bool:
+        """Say whether a write made here is a statement that is its own transaction."""
+        return _asked.get().get(self, self.writes) == "statement"
+
+    @contextmanager
+    def writes_as(self, writes: Writes) -> Iterator[None]:
+        """Have the writes of the block sent this way."""
+        token = _asked.set({**_asked.get(), self: writes})
+        try:
+            yield
+        finally:
+            _asked.reset(token)
+
     def refuse(self, why: str) -> None:
         """Count a call that goes SQLAlchemy's way."""
         self.refused[why] += 1
@@ -151,7 +184,7 @@ class NativeLane:
         failure, why, records = None, None, ()
         try:
             if not (plan.is_ready and _SUITS in pooled._connection_record.info):
-                why = await self.unsuited(plan, pooled)
+                why = await self.unsuited(plan, pooled, plan.sql)
             records = await pooled.dbapi_connection._connection.fetch(plan.sql, *values) if why is None else ()
         except Exception as exc:  # noqa: BLE001 - a codec may raise anything
             failure, why = await ended(pooled, exc, origin)
@@ -174,7 +207,7 @@ class NativeLane:
         """Say whether a plan, or a connection, was not looked at yet."""
         return not (plan.is_ready and _SUITS in pooled._connection_record.info)
 
-    async def unsuited(self, plan: Planned, pooled: Any) -> str | None:
+    async def unsuited(self, plan: Planned, pooled: Any, sql: str) -> str | None:
         """Look at a connection, a table and a plan, once each; says what stands against them."""
         adapter, driver = pooled.dbapi_connection, pooled.dbapi_connection.driver_connection
         if not _suits(self.dialect, adapter, driver):
@@ -184,7 +217,7 @@ class NativeLane:
             return None
         if plan.table is not None and not await self._calls_nothing(plan.table, driver):
             return "table"
-        statement = await driver.prepare(plan.sql)
+        statement = await driver.prepare(sql)
         oids = [attribute.type.oid for attribute in statement.get_attributes()]
         return None if plan.ready(oids) else "types"
 
@@ -206,9 +239,11 @@ SELECT relkind IN ('r', 'p') AND NOT relrowsecurity FROM pg_class WHERE oid = to
 """
 
 
-def native_lane(engine: Engine, reader: Engine, info: Mapping[str, Any], deadline: float | None) -> NativeLane | None:
+def native_lane(
+    engine: Engine, reader: Engine, info: Mapping[str, Any], deadline: float | None, writes: Writes
+) -> NativeLane | None:
     """Give the lane of an engine; None where its dialect is none of SQLAlchemy's on asyncpg."""
-    return NativeLane(engine, reader, info, deadline) if type(engine.dialect) is PGDialect_asyncpg else None
+    return NativeLane(engine, reader, info, deadline, writes) if type(engine.dialect) is PGDialect_asyncpg else None
 
 
 def _suits(dialect: Any, adapter: Any, driver: Any) -> bool:

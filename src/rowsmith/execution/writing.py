@@ -3,20 +3,25 @@
 What becomes of the transaction is told as :class:`rowsmith.execution.committing.BlockSession` tells it; its id comes
 back with the statement's own answer. Whatever is not plainly a success, or an error that means the same however it came
 about, is undone and done again SQLAlchemy's way, which says what it means.
+
+A Database with ``writes="statement"`` sends the statement alone, in one round trip: it is its own transaction, and what
+would be undone is an error of the statement itself (:func:`alone`). An answer means that it is committed, an error of
+the server's that it is not; where neither comes, nobody knows.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from asyncpg import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.attempts import note_commit
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, RepositoryError
-from rowsmith.execution.committing import Transaction, answered, resolved
+from rowsmith.execution.committing import Answer, Transaction, answered, resolved
 from rowsmith.execution.kinds import is_of_application, is_stale
 from rowsmith.execution.native import NativeLane, Planned, as_read, connected, forget, returns_at_once
 from rowsmith.execution.origin import Origin
@@ -27,6 +32,47 @@ from rowsmith.outcome import CommitOutcome, tell
 ID_OF_TRANSACTION: Final = ", pg_current_xact_id_if_assigned()::text"
 """What stands at the end of RETURNING, so that it can be asked what became of a COMMIT without an answer."""
 
+_ALONE: Final = """
+WITH written ({names}) AS ({sql})
+SELECT {names}, held.written
+FROM (
+    SELECT count(*) AS written, 1 / CASE count(*)
+        WHEN 1 THEN ({holds})::int
+        WHEN 0 THEN ({is_quiet})::int
+        ELSE 0 END AS whole
+    FROM written
+) held LEFT JOIN written ON true
+WHERE held.whole = 1
+"""
+# Statements on rows that are not there fire triggers, too, of the table or of those that hold its rows.
+_IS_QUIET: Final = """
+EXISTS (
+    SELECT FROM pg_catalog.pg_class c WHERE c.oid = {table}::pg_catalog.regclass
+    AND c.relkind = 'r' AND NOT c.relhassubclass AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))
+"""
+
+
+def alone(sql: str, width: int, holds: Sequence[str], table: str) -> str:
+    """Give a statement that undoes itself where it did not do what was asked: it divides by nothing then.
+
+    What it gives ends with how many rows were written. That is one; or none, where nothing else can have been done:
+    any other number, and a row that a trigger took elsewhere, is an error, so that nothing of it is kept.
+
+    Args:
+        sql: an INSERT, UPDATE or DELETE with RETURNING.
+        width: how many columns it gives.
+        holds: what has to be true of the row written, each with ``{}`` where the column stands; of the last columns.
+        table: what is written to, as it stands in SQL.
+    """
+    names = [f"c{place}" for place in range(width)]
+    held = [f"bool_and({each.format(name)})" for each, name in zip(holds, names[width - len(holds) :], strict=True)]
+    quoted = "'" + table.replace("'", "''") + "'"
+    return _ALONE.format(
+        names=", ".join(names), sql=sql, holds=" AND ".join(held) or "true", is_quiet=_IS_QUIET.format(table=quoted)
+    )
+
+
 _PLAIN_CLASSES: Final = ("23", "40", "53", "55", "57")
 """Of SQLSTATE, besides a trigger's own: constraints, conflicts, resources, locks that were waited for, and statements
 that were ended."""
@@ -35,43 +81,86 @@ Made = tuple[Any]
 """What is given for a write, which may be None."""
 
 
-async def write(
-    lane: NativeLane,
-    plan: Planned,
-    values: Sequence[Any],
-    origin: Callable[[], Origin],
-    make: Callable[[Sequence[Sequence[Any]]], Made | None],
-) -> Made | None:
+class Write(Protocol):
+    """A write that is asked for, see :class:`rowsmith.operations.writes.AskedWrite`."""
+
+    @property
+    def plan(self) -> Planned:
+        """What is sent."""
+        ...
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """What is given for its parameters, as the driver takes it."""
+        ...
+
+    def origin(self) -> Origin:
+        """Say whose call it is, for errors."""
+        ...
+
+    def made(self, records: Sequence[Sequence[Any]]) -> Made | None:
+        """Make the answer of what was given; None where that is not what was asked for."""
+        ...
+
+    def data(self, records: Sequence[Sequence[Any]]) -> Made:
+        """Make the answer of what is known to be as it was asked for."""
+        ...
+
+
+async def write(lane: NativeLane, asked: Write) -> Made | None:
     """Do a write and commit it; gives None, with nothing done, where SQLAlchemy has to be asked.
 
     Args:
         lane: whose connections are written on.
-        plan: the statement, with :data:`ID_OF_TRANSACTION` at its end.
-        values: for its parameters, as the driver takes them.
-        origin: says whose call it is, for errors.
-        make: is given the records without that id, before COMMIT, and gives the answer; None where it is for
-            SQLAlchemy to say.
+        asked: the write.
 
     Raises:
         RepositoryError: what the database or driver said, translated; no cause attached.
-        CommitOutcomeUnknown: the connection was lost while the answer to COMMIT was due.
+        CommitOutcomeUnknown: the connection was lost while the answer was due that says whether it is committed.
         asyncio.CancelledError: it carries what became of the transaction.
     """
-    pooled = await greenlet_spawn(connected, lane.engine, origin)
-    failure: BaseException | None = None
-    made, why, id_ = None, None, None
+    plan, pooled = asked.plan, await greenlet_spawn(connected, lane.engine, asked.origin)
+    is_alone = lane.is_alone()
+    if lane.is_new(plan, pooled) and not await _is_suited(lane, pooled, asked, plan.alone if is_alone else plan.sql):
+        return None
+    made = await (_alone if is_alone else _between)(lane, pooled, asked)
+    lane.taken += made is not None
+    return made
+
+
+async def _is_suited(lane: NativeLane, pooled: Any, asked: Write, sql: str) -> bool:
+    """Look at what is new; where something stands against it, the connection is given back."""
+    refused = None
     try:
-        why = await lane.unsuited(plan, pooled) if lane.is_new(plan, pooled) else None
-        if why is None:
-            made, id_ = await _sent(pooled.dbapi_connection._connection, plan, values, origin, make)
-            why = "answer" if made is None else None
+        why = await lane.unsuited(asked.plan, pooled, sql)
     except Exception as exc:  # noqa: BLE001 - a codec may raise anything
-        failure, why = await _undone(pooled, exc, origin)
+        refused, why = exc, None
+    except BaseException:
+        await greenlet_spawn(pooled.invalidate)
+        raise
+    if refused is not None:
+        await _refused(lane, pooled, refused, asked)
+        return False
+    if why is not None:
+        await _give_back(pooled)
+        lane.refuse(why)
+    return why is None
+
+
+async def _between(lane: NativeLane, pooled: Any, asked: Write) -> Made | None:
+    """Write between BEGIN and COMMIT."""
+    made, id_, refused = None, None, None
+    try:
+        made, id_ = await _sent(pooled.dbapi_connection._connection, asked)
+    except Exception as exc:  # noqa: BLE001 - as above
+        refused = exc
     except BaseException:
         await greenlet_spawn(pooled.invalidate)  # nobody knows what is still on the wire, and COMMIT is not
         raise
-    if made is not None:
-        failure = await _committed(lane, pooled, id_, origin)
+    if refused is not None:
+        await _refused(lane, pooled, refused, asked)
+        return None
+    failure = None if made is None else await _committed(lane, pooled, id_, asked.origin)
     try:
         await _give_back(pooled)
     except BaseException as exc:
@@ -79,25 +168,86 @@ async def write(
         raise
     if failure is not None:
         raise failure
-    if why is not None:
-        lane.refuse(why)
-        return None
-    lane.taken += 1
+    if made is None:
+        lane.refuse("answer")
     return made
 
 
-async def _sent(
-    driver: Any, plan: Planned, values: Sequence[Any], origin: Callable[[], Origin], make: Callable[[Any], Made | None]
-) -> tuple[Made | None, str | None]:
+async def _sent(driver: Any, asked: Write) -> tuple[Made | None, str | None]:
     """Begin, send the statement, and make the answer; what is no answer is rolled back."""
+    plan = asked.plan
     await driver.execute("BEGIN;")
-    records = await driver.fetch(plan.sql, *values)
+    records = await driver.fetch(plan.sql, *asked.values)
     bare = [record[:-1] for record in records]
-    made = make(as_read(plan, bare, origin) if plan.has_processors else bare)
+    made = asked.made(as_read(plan, bare, asked.origin) if plan.has_processors else bare)
     if made is None:
         await driver.execute("ROLLBACK;")
         return None, None
     return made, records[0][-1]
+
+
+async def _alone(lane: NativeLane, pooled: Any, asked: Write) -> Made | None:
+    """Write by a statement that is its own transaction."""
+    driver = pooled.dbapi_connection._connection
+    answer = await answered(driver.fetch(asked.plan.alone, *asked.values), [driver], _stopping(driver))
+    outcome = _outcome_alone(answer)
+    failure = answer.cancelled or answer.failure
+    if outcome is not CommitOutcome.NOT_COMMITTED:
+        note_commit()
+    elif isinstance(failure, Exception):
+        await _refused(lane, pooled, failure, asked)
+        return None
+    try:
+        if failure is not None:
+            await greenlet_spawn(pooled.invalidate)  # the server may be told yet to stop what is sent on it next
+        await _give_back(pooled)
+        if failure is not None:
+            raise _unknown(failure, asked) if isinstance(failure, Exception) else failure
+        return _made_alone(lane, asked, answer.value)
+    except BaseException as exc:
+        tell(exc, outcome)
+        raise
+
+
+def _stopping(driver: Any) -> Callable[[], None]:
+    """Give what asks the server to end a statement, whose answer then says whether it did."""
+    return lambda: driver._cancel_current_command(asyncio.get_running_loop().create_future())
+
+
+def _outcome_alone(answer: Answer) -> CommitOutcome:
+    """Say what an answer means: an error of the server's is one instead of COMMIT, unless it ends the connection too.
+
+    It may have ended that once all was committed. Of asyncpg's own errors, those of misuse are raised before anything
+    is sent.
+    """
+    failure: Any = answer.failure
+    if failure is None:
+        return CommitOutcome.COMMITTED
+    is_told = getattr(failure, "severity_en", None) == "ERROR" or isinstance(failure, InterfaceError)
+    return CommitOutcome.NOT_COMMITTED if is_told else CommitOutcome.UNKNOWN
+
+
+async def _refused(lane: NativeLane, pooled: Any, failure: Exception, asked: Write) -> None:
+    """Raise what the caller meets where nothing was written, or have SQLAlchemy asked."""
+    error, why = await _undone(pooled, failure, asked.origin)
+    await _give_back(pooled)
+    if error is not None:
+        raise error
+    lane.refuse(why or "error")
+
+
+def _unknown(failure: Exception, asked: Write) -> Exception:
+    """Give the error for a statement whose answer did not come, or could not be read."""
+    is_late = isinstance(failure, TimeoutError)  # the driver's own command_timeout
+    return translate(failure, asked.origin()) if is_late else CommitOutcomeUnknown(facts=asked.origin().facts())
+
+
+def _made_alone(lane: NativeLane, asked: Write, records: Sequence[Any]) -> Made | None:
+    bare = [record[:-1] for record in records if record[-1]]
+    if not bare:  # the row is not there, or not for this caller
+        lane.refuse("answer")
+        return None
+    return asked.data(as_read(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare)
 
 
 async def _give_back(pooled: Any) -> None:

@@ -39,7 +39,7 @@ from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
 from rowsmith.errors import RepositoryError
-from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin
+from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone
 from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import Record
@@ -67,6 +67,7 @@ class Plan:
 
     Attributes:
         sql: the statement, as the driver takes it.
+        alone: the same of one that writes, for a transaction of its own; see :func:`rowsmith.execution.alone`.
         table: what it reads; None where it writes.
         is_ready: the types of what the server gives are known.
         has_processors: SQLAlchemy's types make something else of some of it.
@@ -74,6 +75,7 @@ class Plan:
 
     checks: Sequence[tuple[int, Check]] = ()
     """By place, what says of a value that its column could not be compared with it."""
+    alone = ""
 
     def __init__(
         self, sql: str, table: Table | None, binds: Sequence[Bind], results: Sequence[TypeEngine[Any]], dialect: Dialect
@@ -85,6 +87,15 @@ class Plan:
         )
         self.has_processors = False
         self._processors: Sequence[tuple[int, Processor]] = ()
+
+    @property
+    def width(self) -> int:
+        """How many columns it gives."""
+        return len(self._results)
+
+    def number(self, place: int | None) -> int:
+        """Give the number that the parameter at a place has in the statement."""
+        return 1 + next(number for number, bind in enumerate(self._binds) if bind.place == place)
 
     def values(self, given: Sequence[Any]) -> Sequence[Any] | None:
         """Give what the driver takes for a call's values; None where a column or a type refuses one."""
@@ -348,13 +359,27 @@ def compile_plan(
 
 
 def compile_write(
-    statement: Any, info: RowInfo[Any], places: Sequence[BindParameter[Any]], dialect: Dialect
+    statement: Any,
+    info: RowInfo[Any],
+    places: Sequence[BindParameter[Any]],
+    dialect: Dialect,
+    expected: Sequence[BindParameter[Any] | None],
 ) -> Plan | None:
     """Compile an INSERT, UPDATE or DELETE as :func:`compile_plan` does, with the id of its transaction at the end.
 
     None where something has to be asked or made for each call before it is sent.
+
+    Args:
+        statement, info, places, dialect: as there.
+        expected: what the last columns that it gives have to be: the value of a parameter, or true.
     """
-    return _compiled(statement, None, places, dialect) if has_plain_rows(info) else None
+    plan = _compiled(statement, None, places, dialect) if has_plain_rows(info) else None
+    if plan is not None:
+        given = [None if bind is None else plan.number(_place(bind, places)) for bind in expected]
+        holds = ["{} IS TRUE" if number is None else f"{{}} = ${number}" for number in given]
+        sql, table = plan.sql.removesuffix(ID_OF_TRANSACTION), dialect.identifier_preparer.format_table(info.table)
+        plan.alone = alone(sql, plan.width, holds, table)
+    return plan
 
 
 def _compiled(

@@ -53,7 +53,7 @@ class AskedWrite(Asked[Any]):
 
     @override
     async def send(self, lane: NativeLane) -> Any:
-        made = await write(lane, self.plan, self.values, self.origin, self.made)
+        made = await write(lane, self)
         return UNTOLD if made is None else made[0]
 
     def made(self, records: Sequence[Record]) -> Made | None:
@@ -66,10 +66,14 @@ class AskedWrite(Asked[Any]):
             raise RefusedByTrigger
         if len(records) != 1:
             return None
-        width = len(self.entity.shape.layout.names)
-        if tuple(records[0][width:]) != self._expected:
+        if tuple(records[0][len(self.entity.shape.layout.names) :]) != self._expected:
             return None
-        return (self.entity.shape.layout.make([records[0][:width]], ())[0],)
+        return self.data(records)
+
+    def data(self, records: Sequence[Record]) -> Made:
+        """Make the data of the row written, which is what was asked for."""
+        layout = self.entity.shape.layout
+        return (layout.make([record[: len(layout.names)] for record in records], ())[0],)
 
 
 class Writes(Generic[TRow, TData]):
@@ -175,7 +179,9 @@ class Writes(Generic[TRow, TData]):
             return None
         marks = self._marks(values)
         statement = self._statement(marks, (), limits)
-        return compile_write(statement, self._entity.info, list(marks.values()), dialect)
+        return compile_write(
+            statement, self._entity.info, list(marks.values()), dialect, [marks[name] for name in limits.stamps]
+        )
 
     def _plan_change(
         self, key: Sequence[Any], values: Values, binds: Binds, kwargs: dict[str, Any], dialect: Dialect
@@ -189,7 +195,7 @@ class Writes(Generic[TRow, TData]):
         compared: list[Any] = info.key_condition(tuple(key))
         statement = self._statement(written, compared, limits)
         places = [*(each.right for each in compared), *binds, *marks.values()]
-        return compile_write(statement, info, places, dialect)
+        return compile_write(statement, info, places, dialect, [None] if binds and written else [])
 
     def _marks(self, values: Values) -> dict[str, BindParameter[Any]]:
         columns = self._entity.info.columns
