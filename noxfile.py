@@ -75,7 +75,11 @@ def run_tests(session: nox.Session) -> None:
 
 
 # By the package of Debian's that brings it: the programs, either of which will do, that tests start.
-SERVERS = {"redis-server": ("redis-server", "valkey-server"), "prometheus": ("prometheus",)}
+SERVERS = {
+    "redis-server": ("redis-server", "valkey-server"),
+    "pgbouncer": ("pgbouncer",),
+    "prometheus": ("prometheus",),
+}
 
 
 def bring_servers(session: nox.Session) -> None:
@@ -181,6 +185,14 @@ def caches(session: nox.Session) -> None:
     tests = "tests/cache tests/test_tenant_programs.py"
     sizes = {"ROWSMITH_INTERLEAVINGS": "100000", "ROWSMITH_CACHE_ACCIDENTS": "10", "ROWSMITH_TENANT_PROGRAMS": "400"}
     prove(session, tests, sizes)
+
+
+@nox.session
+def poolers(session: nox.Session) -> None:
+    """Run what every verb promises through a PgBouncer in transaction mode; takes its connections, and the programs."""
+    tests = "tests/operations tests/test_verbs.py tests/test_scope_law.py tests/test_tenants.py"
+    sizes = {"ROWSMITH_TEST_POOLER": "4", "ROWSMITH_TENANT_PROGRAMS": "100"}
+    prove(session, f"{tests} tests/test_tenant_programs.py", sizes)
 
 
 @nox.session

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
-from sqlalchemy import event
+from sqlalchemy import URL, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from pooler import pooler
 from redis_server import Server, redis_server
 from rowsmith.database import Database
 from rowsmith.testing import WithTables, tables
@@ -23,6 +25,26 @@ gc.set_threshold(20_000, 50, 100)
 # The time of one example says nothing on a machine that does other work too.
 settings.register_profile("rowsmith", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rowsmith")
+
+
+POOLER = int(os.environ.get("ROWSMITH_TEST_POOLER", "0"))
+"""How many connections a PgBouncer in transaction mode has for all tests on PostgreSQL; 0 for none in between."""
+
+
+@pytest.fixture(scope="session")
+def rowsmith_url(rowsmith_url: URL) -> Iterator[URL]:
+    """Give the URL of this process's own database, behind a pooler if that is asked for."""
+    if not POOLER:
+        yield rowsmith_url
+        return
+    with pooler(rowsmith_url, connections=POOLER) as behind:
+        yield behind
+
+
+@pytest.fixture(scope="session")
+def rowsmith_engine_options() -> Mapping[str, Any]:
+    """Give the options of ``database``; its connections outlive a test, as all of them run in one event loop."""
+    return {"pooler": True} if POOLER else {}
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ NAMES = [
     "TransactionAborted",
     "TransactionError",
     "TriState",
+    "UnfitPooler",
     "UnitOfWork",
     "Unscoped",
     "Unset",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -162,10 +162,12 @@ class Tenants(RuleBasedStateMachine):
 
 
 @contextmanager
-def machine(url: URL | str, caches: Callable[[type[Any]], Any] = lambda _: None) -> Iterator[type[Tenants]]:
+def machine(
+    url: URL | str, caches: Callable[[type[Any]], Any] = lambda _: None, **options: Any
+) -> Iterator[type[Tenants]]:
     """Give the machine over a database, with caches in front of it if any, in an event loop of its own."""
     with asyncio.Runner() as runner:
-        db = Database.from_url(url)
+        db = Database.from_url(url, **options)
         made = tables(db, ThingRow, *TOOLS)
         runner.run(made.__aenter__())
         try:
@@ -189,9 +191,9 @@ FEW = settings(
 )
 
 
-def test_programs_of_two_tenants_on_postgresql(rowsmith_url: URL) -> None:
+def test_programs_of_two_tenants_on_postgresql(rowsmith_url: URL, rowsmith_engine_options: Mapping[str, Any]) -> None:
     """Whatever two tenants do, to rows of whichever class, results and tables are what the model says."""
-    with machine(rowsmith_url) as tenants:
+    with machine(rowsmith_url, **rowsmith_engine_options) as tenants:
         run_state_machine_as_test(tenants, settings=FEW)
 
 

@@ -53,6 +53,7 @@ from rowsmith.errors import (
     StillReferenced,
     TransactionAborted,
     TransactionError,
+    UnfitPooler,
 )
 from rowsmith.mapping import Expr, Nested, Patch, Spec, avg, count, max_, min_, sum_
 from rowsmith.operations import (
@@ -191,6 +192,7 @@ __all__ = [
     "TransactionAborted",
     "TransactionError",
     "TriState",
+    "UnfitPooler",
     "UnitOfWork",
     "Unscoped",
     "Unset",

@@ -22,6 +22,7 @@ from rowsmith.deadline import check_seconds
 from rowsmith.errors import InvalidValue, MappingError, MissingExtra, kind_of
 from rowsmith.execution import NativeLane, Writes, native_lane, watch_failures
 from rowsmith.execution.pool import prepare_pool
+from rowsmith.execution.pooler import prepare_for_pooler
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.homes import BorrowedHome, Home, OwnHome
@@ -58,12 +59,16 @@ class Database:
         writes: ``"statement"`` has such a write be a statement that is its own transaction, in one round trip. An
             answer means that it is committed; where none comes, ``CommitOutcomeUnknown`` is raised, for nobody can be
             asked. What takes more than a statement, an idempotency key among it, goes as with ``"transaction"``.
+        pooler: there is one between here and PostgreSQL that gives each transaction another connection (PgBouncer with
+            ``pool_mode=transaction``), so that nothing may be left on any. ``SET``, ``set_config(..., false)``,
+            ``LISTEN`` and advisory locks that outlast a transaction reach somebody else's: use ``SET LOCAL`` and
+            ``pg_advisory_xact_lock``.
 
     Attributes:
         native: that way, which counts what goes by it and what does not; None where there is none.
 
     Raises:
-        MappingError: ``engine`` is something else.
+        MappingError: ``engine`` is something else, or none for a pooler.
         InvalidValue: ``deadline`` is no number of seconds, or ``writes`` something else.
     """
 
@@ -85,6 +90,7 @@ class Database:
         deadline: float | None = None,
         native: bool = True,
         writes: Writes = "transaction",
+        pooler: bool = False,
     ) -> None:
         if not isinstance(cast("Any", engine), AsyncEngine):
             raise MappingError(f"Database(...) takes an AsyncEngine, not {kind_of(engine)}: {instead_of(engine)}")
@@ -93,6 +99,8 @@ class Database:
         prepare_sqlite(engine.sync_engine)
         prepare_pool(engine.sync_engine)
         prepare_postgresql(engine.sync_engine)
+        if pooler:
+            prepare_for_pooler(engine.sync_engine)
         # Engines that share the pool, not options of a session's first connection: a session that an application
         # rolls back goes on with another, which must be read-only too.
         self._read_only = engine.execution_options(**_read_options(engine))
@@ -114,13 +122,14 @@ class Database:
         deadline: float | None = None,
         native: bool = True,
         writes: Writes = "transaction",
+        pooler: bool = False,
         **engine_options: Any,
     ) -> Database:
         """Make the engine as well.
 
         Args:
             url: a database URL; ``postgresql://`` and ``sqlite://`` get their asynchronous drivers.
-            cursor_keys, deadline, native, writes: as for the class.
+            cursor_keys, deadline, native, writes, pooler: as for the class.
             engine_options: for SQLAlchemy's ``create_async_engine``, such as ``pool_size=20``.
 
         Raises:
@@ -133,7 +142,9 @@ class Database:
             options = {**_ONE_CONNECTION, **options}
         try:
             engine = create_async_engine(target, **options)
-            return cls(engine, cursor_keys=cursor_keys, deadline=deadline, native=native, writes=writes)
+            return cls(
+                engine, cursor_keys=cursor_keys, deadline=deadline, native=native, writes=writes, pooler=pooler
+            )
         except ModuleNotFoundError as exc:
             raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
 

@@ -40,6 +40,7 @@ The tree::
     ├── StateUnavailable          what is kept in Redis alone cannot be had: it did not answer
     ├── LockLost                  a lock in Redis ended before the work under it
     ├── DatabaseFault             the database refused the statement itself (SQL, privileges, resources)
+    │   └── UnfitPooler               a pooler is in between whose way of pooling was not told, or cannot be worked with
     └── MissingExtra              an optional dependency is not installed (an ImportError too)
     MappingError                  a class is declared wrongly (a RepositoryError and a TypeError)
 
@@ -534,6 +535,20 @@ class DatabaseFault(RepositoryError):
 
     detail = "database_fault"
     default_message = "the database refused the statement"
+
+
+class UnfitPooler(DatabaseFault):
+    """A pooler between here and PostgreSQL gives statements other connections than they need.
+
+    One that does so for each transaction has prepared statements fail (SQLSTATE 26000 and 42P05): it has to be told,
+    by ``Database.from_url(..., pooler=True)``. One that does so for each statement has no transactions.
+    """
+
+    detail = "unfit_pooler"
+    default_message = (
+        "a prepared statement was not met where it was prepared, as behind a pooler that gives each transaction "
+        "another connection: write Database.from_url(..., pooler=True)"
+    )
 
 
 class MappingError(RepositoryError, TypeError):

@@ -22,7 +22,8 @@ from rowsmith.deadline import remaining
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, TransactionError
 from rowsmith.execution.blame import blame, has_only_read
 from rowsmith.execution.execute import flush
-from rowsmith.execution.pool import identity_of, life_of
+from rowsmith.execution.pool import IDENTITY, SERVER, identity_of, life_of
+from rowsmith.execution.pooler import is_pooled
 from rowsmith.execution.transactions import (
     connections_of,
     drivers_of,
@@ -158,13 +159,24 @@ async def _identified(session: AsyncSession) -> Transaction | None:
         return None
     driver = adapter.driver_connection
     try:
-        id = await driver.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+        id, server, life = await _id_of(connections[0], driver)
     except DATABASE_ERRORS as exc:
         failure = DatabaseUnavailable() if driver.is_closed() else translate(exc)
     else:
-        connection = connections[0]
-        return Transaction(id, identity_of(connection), life_of(connection), AsyncEngine(connection.engine))
+        return Transaction(id, server, life, AsyncEngine(connections[0].engine))
     raise failure
+
+
+async def _id_of(connection: Connection, driver: Any) -> Sequence[Any]:
+    """Give a transaction's id, and server and life of the server; behind a pooler those may have changed."""
+    server = identity_of(connection)
+    if is_pooled(driver) and server is not None:
+        told: Sequence[Any] = await driver.fetchrow(f"SELECT {_ID}, {IDENTITY}")
+        return told
+    return await driver.fetchval(f"SELECT {_ID}"), server, life_of(connection)
+
+
+_ID: Final = "pg_current_xact_id_if_assigned()::text"
 
 
 _NESTED: Final = "rowsmith_nested"
@@ -277,6 +289,8 @@ _STATUS: Final = {"committed": CommitOutcome.COMMITTED, "aborted": CommitOutcome
 async def _ask(transaction: Transaction) -> CommitOutcome | None:
     """Give what a server says of a transaction; None while it is in progress."""
     async with transaction.engine.connect() as connection:
+        if is_pooled((await connection.get_raw_connection()).driver_connection) and transaction.server is not None:
+            _sync(connection).info[SERVER] = (await connection.execute(_WHO)).one()
         if identity_of(_sync(connection)) != transaction.server:
             return CommitOutcome.UNKNOWN  # another server, to which the id means nothing or something else
         given = {"id": transaction.id}
@@ -286,6 +300,7 @@ async def _ask(transaction: Transaction) -> CommitOutcome | None:
     return None if status == "in progress" else _STATUS.get(status or "", CommitOutcome.UNKNOWN)
 
 
+_WHO: Final = text(f"SELECT {IDENTITY}")
 _ALIVE: Final = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
 # An id that is still to come is an error to pg_xact_status. The checkpoint that ends a recovery begins where it stands,
 # as one at a shutdown does, and tells the next id there was; a later one may tell of ids that were given again.

@@ -36,9 +36,11 @@ _SQLSTATES: Mapping[str, Kind] = {
     "25P02": errors.TransactionAborted,
     "25P03": errors.DatabaseUnavailable,
     "25P04": errors.DatabaseUnavailable,
+    "26000": errors.UnfitPooler,
     "40002": errors.ConstraintViolation,
     "40003": errors.CommitOutcomeUnknown,
     "40P01": errors.DeadlockDetected,
+    "42P05": errors.UnfitPooler,
     "53300": errors.DatabaseUnavailable,
     "55P03": errors.LockNotAvailable,
     "57014": errors.DeadlineExceeded,
@@ -216,6 +218,15 @@ def kind_of_class(failure: type[BaseException]) -> Kind | None:
 def is_concurrent_use(failure: BaseException) -> bool:
     """Say whether the driver refused a statement because another one is on its way: it has no class of its own."""
     return type(failure) in (pg.InterfaceError, pg.InternalClientError) and "another operation" in str(failure)
+
+
+def is_without_transactions(failure: BaseException) -> bool:
+    """Say whether a pooler refused a transaction: PgBouncer has one SQLSTATE for all that it says itself."""
+    said = failure.__cause__
+    return isinstance(said, pg.ProtocolViolationError) and _STATEMENT_POOLING in str(said)
+
+
+_STATEMENT_POOLING = "transaction blocks not allowed in statement pooling mode"
 
 
 def _first(kinds: Iterable[Kind | None]) -> Kind | None:

@@ -32,6 +32,7 @@ from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import WakingPool
+from rowsmith.execution.pooler import is_behind_pooler, is_pooled
 from rowsmith.execution.transactions import is_heard_by_others, is_watched_by_others
 from rowsmith.execution.translate import DATABASE_ERRORS, translate, unreadable
 
@@ -114,6 +115,7 @@ class NativeLane:
         self._sessions = Session(reader).dispatch
         self._is_plain: dict[Table, bool] = {}
         self._is_cold = True
+        self._is_behind_pooler = is_behind_pooler(engine)
         self._never = next(iter(sorted(set(reader.get_execution_options()) - _HARMLESS)), None)
 
     def why_not(self) -> str | None:
@@ -143,6 +145,8 @@ class NativeLane:
         why = self.why_not()
         if why is not None:
             return why
+        if self._is_behind_pooler and not self.is_alone():  # of which nobody asks later what server it was on
+            return "pooler"
         if cast("Any", self.dialect)._on_connect_isolation_level is not None:
             return "isolation_level"
         for listeners in _events_of_writing_sessions(self._sessions):
@@ -249,15 +253,15 @@ def native_lane(
 def _suits(dialect: Any, adapter: Any, driver: Any) -> bool:
     """Say whether a statement alone is the same on a connection as one between BEGIN READ ONLY and ROLLBACK.
 
-    Not where the engine chose another isolation for its transactions than the server has, nor where statements have no
-    names, or names of the application's: behind a pooler their two steps may reach two servers.
+    Not where the engine chose another isolation for its transactions than the server has, nor where the application
+    has statements without names, or with names of its own: for a pooler that may know none of the driver's.
     """
     own: Any = AsyncAdapt_asyncpg_connection
     return (
         type(adapter) is own
         and adapter.isolation_level in (None, "autocommit", _isolation(dialect))
         and adapter._prepared_statement_name_func is own._default_name_func
-        and driver._stmt_cache_enabled
+        and (driver._stmt_cache_enabled or is_pooled(driver))
     )
 
 

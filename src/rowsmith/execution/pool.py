@@ -13,6 +13,8 @@ What is wrong with SQLAlchemy's pool of asyncpg connections, and what is done ab
 - A transaction that SQLAlchemy takes for ended, as its end was refused or it was begun behind its back, passes to the
   next, too. Here the connection is given up.
 - A server that was demoted goes on refusing writes on connections that were made before. Here they are given up.
+
+Behind a pooler (:mod:`rowsmith.execution.pooler`) nothing is reset: it would be on somebody else's connection.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from asyncpg import Connection as AsyncpgConnection
 from asyncpg import PostgresError
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DisconnectionError
@@ -30,6 +33,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolRese
 from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.util import await_
 
+from rowsmith.execution.pooler import NamedApart, is_pooled
 from rowsmith.execution.read_only import is_left_open, unlock
 from rowsmith.execution.transactions import USED
 
@@ -93,20 +97,14 @@ def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         await_(asyncio.sleep(0))
 
 
-async def _identity(driver: Any) -> Sequence[str | None]:
-    with suppress(PostgresError):  # a standby has no timeline of its own, and some services hide theirs
-        known: Sequence[str] = await driver.fetchrow(_IDENTITY)
-        return known
-    return _NOBODY
-
-
 _NOBODY: Final = (None, None)
 # What a server counts of itself begins anew with every recovery from a crash, and outlasts a restart.
-_IDENTITY: Final = """
-SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8),
-       pg_stat_get_bgwriter_stat_reset_time()::text
-FROM pg_control_system()
+IDENTITY: Final = """
+(SELECT system_identifier FROM pg_control_system()) || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8),
+pg_stat_get_bgwriter_stat_reset_time()::text
 """
+"""Expressions for which server it is, and which of its lives."""
+_PROCESS: Final = "pg_backend_pid()"
 
 
 def _words_of(driver: Any) -> Callable[[int], Any]:
@@ -119,11 +117,27 @@ def _words_of(driver: Any) -> Callable[[int], Any]:
     return waiting.poll
 
 
-async def _meet(driver: Any, record: ConnectionPoolEntry) -> None:
+async def _meet(driver: Any, record: Any) -> None:
     """Note of a new connection what server it is to, and what the application has set up on it."""
-    record.info[SERVER] = await _identity(driver)
+    *record.info[SERVER], process = await _who(driver)
+    if is_pooled(driver):
+        return
+    if process != driver.get_server_pid() and type(driver) is AsyncpgConnection:
+        driver.__class__ = NamedApart
     if any(_own_listeners(record)):
         record.info[_BASELINE] = await driver.fetch(_CURRENT)
+
+
+async def _who(driver: Any) -> Sequence[Any]:
+    """Ask which server it is, and which of its processes, by statements without a name: there may be a pooler."""
+    names, driver._stmt_cache_enabled = driver._stmt_cache_enabled, False
+    try:
+        with suppress(PostgresError):  # a standby has no timeline of its own, and some services hide theirs
+            told: Sequence[Any] = await driver.fetchrow(f"SELECT {IDENTITY}, {_PROCESS}")
+            return told
+        return (*_NOBODY, await driver.fetchval(f"SELECT {_PROCESS}"))
+    finally:
+        driver._stmt_cache_enabled = names
 
 
 def _own_listeners(record: Any) -> Iterator[Any]:
@@ -160,6 +174,8 @@ def _reset(dbapi_connection: Any, record: Any, state: PoolResetState) -> None:
 async def _clean(driver: Any, baseline: Any) -> None:
     if driver._listeners:  # asyncpg keeps a list of its own, which only this empties
         await driver.reset()
+    if is_pooled(driver):
+        return
     await driver.execute(_CLEAN)
     if baseline:
         await driver.fetch(_RESTORE, [row[0] for row in baseline], [row[1] for row in baseline])

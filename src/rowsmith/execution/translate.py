@@ -32,6 +32,7 @@ from rowsmith.execution.kinds import (
     Kind,
     is_concurrent_use,
     is_stale,
+    is_without_transactions,
     kind_of_class,
     kind_of_sqlite,
     kind_of_sqlstate,
@@ -234,6 +235,8 @@ def _kind(failure: BaseException, driver: BaseException) -> Kind:
 
 def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
     if sqlstate := getattr(driver, "sqlstate", None):
+        if is_without_transactions(driver):
+            return errors.UnfitPooler
         if is_stale(driver):  # told by codes that other faults have, too
             return errors.StalePlan
         if getattr(driver, "server_source_filename", None) in _QUERY_SOURCES:
@@ -306,12 +309,20 @@ def _without_name(broken: Broken, kind: Kind, origin: Origin) -> Broken:
 
 
 def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) -> str:
+    if is_without_transactions(driver):
+        return _NO_TRANSACTIONS
     if kind is errors.DatabaseFault:
         return f"{kind.default_message}: {_fault(driver)}"
     names = {"constraint": broken.name, "table": broken.owner, "columns": ", ".join(broken.columns)}
     known = ", ".join(f"{noun} {name}" for noun, name in names.items() if name)
     words = errors.named(kind.default_message, origin.domain)
     return f"{words} ({known})" if known else words
+
+
+_NO_TRANSACTIONS = (
+    "the pooler between here and PostgreSQL gives each statement another connection, and so has no transactions: "
+    "set pool_mode=transaction there, and write Database.from_url(..., pooler=True)"
+)
 
 
 def _fault(driver: BaseException) -> str:
