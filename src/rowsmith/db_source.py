@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from rowsmith.database import Database
 from rowsmith.deadline import Within
 from rowsmith.errors import MappingError, RepositoryError, StalePlan, TransactionError, kind_of
-from rowsmith.execution import NativeLane, forget_plans, repeatable, transact
+from rowsmith.execution import NativeLane, forget_plans, repeatable, transact, translated
 from rowsmith.failures import log_failure
 from rowsmith.operations import (
     Aggregator,
@@ -44,7 +44,7 @@ from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.pagination import Count
 from rowsmith.query import Query
 from rowsmith.resilience import Resilience, is_repeatable
-from rowsmith.touched import Ids, hold_now, note, release_all
+from rowsmith.touched import Ids, Writing, hold_now, note, release_all, tell_others, tells_any
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -202,13 +202,23 @@ class DBSource(Generic[TRow, TData, TId]):
 
         Raises:
             InvalidValue: ``ids`` is no list of keys.
+            DatabaseUnavailable: it is what tells other processes, and is away.
         """
         check_ids(ids)
         writing, around = writing_of(self.entity), self.db.joined()
         if around is None or around.is_read_only:
-            await release_all(await hold_now(writing, ids))
+            await self._invalidate_now(writing, ids)
         else:
             note(around.db_sess, writing, ids)
+
+    async def _invalidate_now(self, writing: Writing, ids: Ids) -> None:
+        holdings = await hold_now(writing, ids)
+        try:
+            if tells_any(holdings):
+                async with translated(), self.db.engine.begin() as connection:
+                    await connection.run_sync(lambda sync: tell_others(holdings, sync))
+        finally:
+            await release_all(holdings)
 
     async def _resilient(self, verb: Any, work: Callable[[], Awaitable[R]], args: Any, kwargs: Any) -> R:
         try:

@@ -23,7 +23,16 @@ Ids: TypeAlias = Collection[Any] | None
 
 
 class Keeper(Protocol):
-    """Who keeps copies of rows. Its methods wait for a bounded time only, and never fail."""
+    """Who keeps copies of rows. Its methods wait for a bounded time only, and never fail, but for :meth:`tell`."""
+
+    @property
+    def tells_others(self) -> bool:
+        """Whether others who keep copies are to be told in the transaction that writes."""
+        ...
+
+    def tell(self, source: Session | Connection, ids: Ids) -> None:
+        """Send a statement in that transaction by which the others come to know, once it is committed."""
+        ...
 
     def is_concerned(self, writing: Writing) -> bool:
         """Say whether a copy could be of a row that is written."""
@@ -120,6 +129,17 @@ async def hold_noted(info: dict[Any, Any]) -> Sequence[Holding]:
     return await _held(_merged(noted))
 
 
+def tells_any(holdings: Sequence[Holding]) -> bool:
+    """Say whether others are to be told of a transaction before its COMMIT."""
+    return any(holding.keeper.tells_others for holding in holdings)
+
+
+def tell_others(holdings: Sequence[Holding], source: Session | Connection) -> None:
+    """Have others told of what is held, by statements of the transaction that writes it."""
+    for holding in holdings:
+        holding.keeper.tell(source, holding.ids)
+
+
 async def hold_now(writing: Writing, ids: Ids) -> Sequence[Holding]:
     """Have keepers let go of rows that are written outside of any session."""
     return await _held(_concerned(writing, ids))
@@ -192,7 +212,8 @@ def _before_commit(session: Session) -> None:
         return
     outer = _outer_connection(session)
     if outer is None:
-        session.info[_HELD] = await_only(hold_noted(session.info))
+        session.info[_HELD] = holdings = await_only(hold_noted(session.info))
+        tell_others(holdings, session)
     else:
         _wait_for(outer, session.info.pop(_NOTED))
 
@@ -230,7 +251,7 @@ def _wait_for(connection: Connection, noted: list[_Noted]) -> None:
 
 def _before_outer_commit(connection: Connection) -> None:
     """Let go of copies; there is no event for what comes after, so that keepers begin again by themselves."""
-    await_only(hold_noted({_NOTED: _waiting.pop(connection, [])}))
+    tell_others(await_only(hold_noted({_NOTED: _waiting.pop(connection, [])})), connection)
 
 
 def _after_outer_rollback(connection: Connection) -> None:

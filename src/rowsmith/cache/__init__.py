@@ -10,8 +10,9 @@ row given as it was before a write that was acknowledged, nor to a scope that it
 
 from __future__ import annotations
 
+from rowsmith.cache.broadcast import Broadcast
 from rowsmith.cache.memory import MemoryCacheSource
 from rowsmith.cache.redis import RedisCacheSource
 from rowsmith.cache.source import CacheCounts, CacheSource, Lease
 
-__all__ = ["CacheCounts", "CacheSource", "Lease", "MemoryCacheSource", "RedisCacheSource"]
+__all__ = ["Broadcast", "CacheCounts", "CacheSource", "Lease", "MemoryCacheSource", "RedisCacheSource"]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary, ref
 
-from sqlalchemy import ForeignKey, Table
+from sqlalchemy import Connection, ForeignKey, Table
 from sqlalchemy.exc import NoReferenceError
+from sqlalchemy.orm import Session
 
 from rowsmith.cache.asking import Asking
+from rowsmith.cache.broadcast import Broadcast
 from rowsmith.cache.place import place_of
 from rowsmith.cache.source import CacheSource
 from rowsmith.database import Database
@@ -30,6 +32,10 @@ class CacheKeeper:
     ) -> None:
         self._cache, self.kept, self._asking = ref(cache), kept, asking
         self._told = 0
+        self._broadcast: Broadcast | None = getattr(cache, "broadcast", None)
+        self._mapper, self._topic = entity.info.mapper, entity.info.all_parts[0].table.fullname
+        if self._broadcast is not None:
+            self._broadcast.add(self._topic, cast("Any", cache))
         self.flights: dict[Any, asyncio.Future[Any]] = {}
         self._own = frozenset(part.table for part in entity.info.all_parts)
         self._key = tuple(entity.info.key_columns)
@@ -80,6 +86,19 @@ class CacheKeeper:
         except Exception as exc:  # noqa: BLE001 - as above
             self._fail(cache, exc)
 
+    @property
+    def tells_others(self) -> bool:
+        """Whether caches of other processes are told, too."""
+        return self._broadcast is not None
+
+    def tell(self, source: Session | Connection, ids: Ids) -> None:
+        """Have the caches of other processes told what a transaction writes, once it is committed."""
+        if self._broadcast is None:
+            return
+        if isinstance(source, Session):
+            source = source.connection(bind_arguments={"mapper": self._mapper})
+        self._broadcast.send(source, self._topic, ids)
+
     def _is_taken_along(self, writing: Writing, tables: Collection[Table]) -> bool:
         """Say whether what is done to other tables may change rows of these by a foreign key."""
         if writing.makes:
@@ -124,6 +143,7 @@ def keeper_of(
     kept += [] if mark is None else [mark.column.key, repr(mark.deleted), repr(mark.restored)]
     found = _keepers.get(cache)
     if found is None:
+        _check_broadcast(getattr(cache, "broadcast", None), db)
         found = _keepers[cache] = CacheKeeper(cache, entity, kept, asking)
     if found.kept != kept:
         raise MappingError(
@@ -131,6 +151,20 @@ def keeper_of(
             "or of connections that are made in another way: make one for each"
         )
     return found
+
+
+def _check_broadcast(broadcast: Broadcast | None, db: Database) -> None:
+    """Refuse a broadcast that does not hear what is written there.
+
+    Raises:
+        MappingError: it listens in another database.
+    """
+    if broadcast is None:
+        return
+    if db.engine.dialect.driver != "asyncpg" or db.engine.url.database != broadcast.database:
+        raise MappingError(
+            "this cache_source has a broadcast in another database than its rows: write Broadcast(db, ...)"
+        )
 
 
 def _parents(tables: Collection[Table], action: str) -> Iterator[Table]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, Generic
 
+from rowsmith.cache.broadcast import Broadcast
 from rowsmith.cache.copies import Copies, NotCopied
 from rowsmith.cache.source import HOLD, LEASE, NO_SCOPE, Lease, TData, TId, Under, check_count
 from rowsmith.cache.timed import TimedCache
@@ -34,6 +35,7 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
         ttl: seconds for which an entry is kept at most; each by chance up to a tenth shorter.
         max_entries: how many there are at most; rows under several scopes count as often.
         negative_ttl: seconds for which it is remembered that a row is absent; None: not at all.
+        broadcast: tells it what other processes write; None: only ``ttl`` ends what they have changed.
 
     Raises:
         MappingError: ``data`` is no class.
@@ -47,8 +49,11 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
         ttl: float = 60.0,
         max_entries: int = 10_000,
         negative_ttl: float | None = None,
+        broadcast: Broadcast | None = None,
     ) -> None:
         super().__init__(data, ttl, negative_ttl)
+        self.broadcast = broadcast
+        self._by_digest: dict[str, TId] = {}
         self._max = check_count(max_entries, "max_entries")
         self._copies = Copies(data)
         self._clock = time.monotonic
@@ -76,6 +81,8 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
 
     async def lease(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, Lease]:
         """Give the leave to fill entries."""
+        if self.broadcast is not None and not self._may_keep(self.broadcast):
+            return {}
         now = self._clock()
         return {id: self._lease(id, under, now) for id in ids if not self._is_held(id, now)}
 
@@ -115,18 +122,36 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
 
     async def invalidate(self, ids: Collection[TId] | None = None) -> None:
         """Drop entries; what was read before is not taken any more."""
+        self._invalidate(ids)
+
+    def forget(self, digests: Collection[str] | None) -> None:
+        """Drop entries that another process has told of; see :class:`rowsmith.cache.Broadcast`."""
+        known = self._by_digest
+        self._invalidate(None if digests is None else [known.pop(each) for each in digests if each in known])
+
+    def _invalidate(self, ids: Collection[TId] | None) -> None:
+        """Drop entries, and end the leases for them."""
         if ids is None:
             self._slots.clear()
+            self._by_digest.clear()
             self._size = 0
             return
         for id in ids:
             self._drop(id)
+
+    def _may_keep(self, broadcast: Broadcast) -> bool:
+        """Say whether it will be told what others write; and know no more digests than it has rows, or not many."""
+        if len(self._by_digest) > 4 * self._max:
+            self._by_digest = {broadcast.digest(id): id for id in self._slots}
+        return broadcast.is_listening
 
     def _lease(self, id: TId, under: Under, now: float) -> Lease:
         """Give the leave to fill an entry of a row; the first to ask for it is to load the row."""
         slot = self._slots.get(id)
         if slot is None:
             slot = self._slots[id] = _Slot()
+            if self.broadcast is not None:
+                self._by_digest[self.broadcast.digest(id)] = id
         is_first = slot.loading.get(under, 0.0) <= now
         if is_first:
             slot.loading[under] = now + LEASE

@@ -21,7 +21,7 @@ from rowsmith.attempts import note_commit
 from rowsmith.deadline import remaining
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, TransactionError
 from rowsmith.execution.blame import blame, has_only_read
-from rowsmith.execution.execute import flush
+from rowsmith.execution.execute import flush, translated
 from rowsmith.execution.pool import IDENTITY, SERVER, identity_of, life_of
 from rowsmith.execution.pooler import is_pooled
 from rowsmith.execution.transactions import (
@@ -34,7 +34,7 @@ from rowsmith.execution.transactions import (
 )
 from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, translate
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell
-from rowsmith.touched import forget_noted, hold_noted, release_all
+from rowsmith.touched import Holding, forget_noted, hold_noted, release_all, tell_others, tells_any
 
 GRACE: Final = 1.0
 """For how many seconds the answer to COMMIT is awaited by a call that is cancelled and has no deadline."""
@@ -63,7 +63,7 @@ class BlockSession(AsyncSession):
         _refuse_nested(self)
         holdings = await hold_noted(self.info)
         try:
-            await self._commit()
+            await self._commit(holdings)
         except BaseException as exc:
             if commit_outcome(exc) is not CommitOutcome.UNKNOWN:
                 await release_all(holdings)
@@ -74,10 +74,13 @@ class BlockSession(AsyncSession):
             tell(exc, CommitOutcome.COMMITTED)
             raise
 
-    async def _commit(self) -> None:
+    async def _commit(self, holdings: Sequence[Holding]) -> None:
         self._note_application()
         await flush(self)
         refuse_failed(self)
+        if tells_any(holdings):
+            async with translated():
+                await self.run_sync(lambda session: tell_others(holdings, session))
         transaction = await _identified(self)
         answer = await answered(super().commit(), drivers_of(self))
         try:

@@ -49,6 +49,11 @@ def is_pooled(driver: Any) -> bool:
     return driver.__class__ is PooledConnection
 
 
+def is_through_pooler(driver: Any) -> bool:
+    """Say whether a connection is to a pooler of any kind, told or not."""
+    return type(driver) in (PooledConnection, NamedApart)  # to asyncpg's metaclass all are instances of each
+
+
 _SETTINGS: Final = {"statement_cache_size": 0, "connection_class": PooledConnection}
 
 
