@@ -142,9 +142,7 @@ class Database:
             options = {**_ONE_CONNECTION, **options}
         try:
             engine = create_async_engine(target, **options)
-            return cls(
-                engine, cursor_keys=cursor_keys, deadline=deadline, native=native, writes=writes, pooler=pooler
-            )
+            return cls(engine, cursor_keys=cursor_keys, deadline=deadline, native=native, writes=writes, pooler=pooler)
         except ModuleNotFoundError as exc:
             raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
 
