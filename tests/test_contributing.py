@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 from typing import Any
 
@@ -18,12 +19,12 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from company import LabelRow, ThingRow
+from pages import ROOT, python_of
 from rowsmith import InvalidValue, Repository, Spec
 from rowsmith.mapping.types import table
 from rowsmith.testing import WithTables
 from test_layers import FLOORS, ORDER
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EACH = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 TESTS = {
@@ -38,14 +39,15 @@ def named(page: Path, pattern: str) -> list[Any]:
 
 def absent(text: str, folder: Path) -> list[str]:
     """The files that a page refers to and that are not there; links go from its own folder."""
-    paths = re.findall(r"`((?:src|tests|docs|benchmarks)/[\w/.-]+)`", text)
+    paths = re.findall(r"`((?:src|tests|docs|examples|benchmarks)/[\w/.-]+)`", text)
     links = re.findall(r"\]\(((?!http)[\w/.-]+)\)", text)
     return [path for path in paths if not (ROOT / path).exists()] + [to for to in links if not (folder / to).exists()]
 
 
-def test_there_is_a_page_for_each_question() -> None:
-    """The pages of the folder are those of its table."""
-    folder = ROOT / "docs" / "contributing"
+@pytest.mark.parametrize("name", ["contributing", "guides"])
+def test_there_is_a_page_for_each_question(name: str) -> None:
+    """The pages of a folder are those of its table."""
+    folder = ROOT / "docs" / name
     linked = re.findall(r"^\| \[[^\]]*\]\(([^)]*)\)", (folder / "README.md").read_text(), re.MULTILINE)
     assert sorted([*linked, "README.md"]) == sorted(path.name for path in folder.iterdir())
 
@@ -80,7 +82,7 @@ def test_every_session_that_is_named_is_there(page: Path) -> None:
 @EACH
 def test_its_python_can_be_read(page: Path) -> None:
     """Each example is Python: statements, or an item of a dictionary."""
-    for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+    for code in map(dedent, python_of(str(page.relative_to(ROOT)))):
         ast.parse(f"{{{code}}}" if code.startswith('"') else code)
 
 
@@ -98,9 +100,7 @@ def test_every_floor_is_on_the_page_of_floors(heading: str, order: list[str]) ->
 
 def examples(page: str) -> list[str]:
     """The Python of a page, in its order."""
-    return re.findall(
-        r"^```python\n(.*?)^```$", (ROOT / "docs" / "contributing" / page).read_text(), re.MULTILINE | re.DOTALL
-    )
+    return python_of(f"docs/contributing/{page}")
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import io
 import os
 import re
 import sys
 import tokenize
 import tomllib
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -18,13 +16,12 @@ import sqlalchemy as sa
 from httpx import ASGITransport, AsyncClient
 
 import rowsmith
+from pages import ROOT, blocks_of, python_of, run
 from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.testing import tables
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-PYTHON = [code for language, code in BLOCKS if language == "python"]
+BLOCKS, PYTHON = blocks_of("README.md"), python_of("README.md")
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
@@ -53,14 +50,6 @@ def readme():
     sys.modules["readme"] = module
     yield module
     del sys.modules["readme"]
-
-
-async def run(code: str, module: ModuleType) -> None:
-    """Run a block, ``await`` at its top level included."""
-    compiled = compile(code, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    result = eval(compiled, vars(module))  # noqa: S307 - our own README
-    if inspect.iscoroutine(result):
-        await result
 
 
 async def test_the_python_of_the_readme_runs(readme, database, with_tables) -> None:

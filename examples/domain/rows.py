@@ -39,7 +39,7 @@ class DomainRow(Timestamps, Base):
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     title: Mapped[str] = mapped_column(String(120))
-    continent: Mapped[Continent] = mapped_column(Enum(Continent, name="continent"))
+    continent: Mapped[Continent] = mapped_column(Enum(Continent, name="continent"), index=True)
     description: Mapped[str | None]
     languages: Mapped[list[str]]
     settings: Mapped[JsonObject] = mapped_column(server_default=text("'{}'"))

@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.CheckConstraint("name = upper(name) AND name <> ''", name=op.f("ck_domains_name_is_upper_case")),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_domains")),
     )
+    op.create_index(op.f("ix_domains_continent"), "domains", ["continent"], unique=False)
     op.create_index(
         "uq_domains_title_live", "domains", ["title"], unique=True, postgresql_where=sa.text("deleted_at IS NULL")
     )
@@ -128,6 +129,7 @@ def downgrade() -> None:
         "uq_groups_domain_name_name_live", table_name="groups", postgresql_where=sa.text("deleted_at IS NULL")
     )
     op.drop_table("groups")
+    op.drop_index(op.f("ix_domains_continent"), table_name="domains")
     op.drop_index("uq_domains_title_live", table_name="domains", postgresql_where=sa.text("deleted_at IS NULL"))
     op.drop_table("domains")
     for enum in ("group_kind", "continent"):
