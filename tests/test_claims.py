@@ -1,0 +1,89 @@
+"""What the pages claim is held: the tests, classes and functions that they name are there, README has the claims."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+
+from pages import ROOT
+
+PAGES = ["faults.md", "claims.md", "habits.md"]
+README, CLAIMS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "claims.md").read_text()
+
+
+def named(page: str) -> set[tuple[str, str]]:
+    """Give what a page names: files, and what is defined in them."""
+    return set(re.findall(r"`([\w/]+\.py)::([\w.]+)`", (ROOT / "docs" / page).read_text()))
+
+
+@cache
+def defined(file: str) -> set[str]:
+    """Give what a file defines, members of classes with their classes' names; nothing of a file that is not there."""
+    path = ROOT / file
+    return set(names(ast.parse(path.read_text()).body)) if path.exists() else set()
+
+
+def names(body: list[ast.stmt], inside: str = "") -> Iterator[str]:
+    for node in body:
+        match node:
+            case ast.ClassDef(name=name, body=members):
+                yield f"{inside}{name}"
+                yield from names(members, f"{inside}{name}.")
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield f"{inside}{name}"
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield f"{inside}{name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_named_is_there(page: str) -> None:
+    """Under its name, in its file."""
+    assert [f"{file}::{name}" for file, name in sorted(named(page)) if name not in defined(file)] == []
+
+
+def test_something_is_named() -> None:
+    """What finds it finds it, and what is not there."""
+    assert min(len(named(page)) for page in PAGES) >= 25
+    assert "test_something_is_named" in defined("tests/test_claims.py")
+    assert {"GroupConditions.name_contains", "GroupConditions"} <= defined("examples/group/options.py")
+    assert defined("tests/nothing.py") == set()
+
+
+def flat(text: str) -> str:
+    """Give a text without its line ends and marks."""
+    return " ".join(text.replace("*", "").split())
+
+
+def section_of(heading: str, text: str) -> str:
+    return text.split(f"## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
+
+
+SECTIONS = [heading for heading in re.findall(r"^## (.*)$", README, re.MULTILINE) if heading != "Others"]
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_a_section_claims_what_is_held(heading: str) -> None:
+    """Each claim of the page stands in this section of README, word for word; and there is one."""
+    said = flat(f"{heading} {section_of(heading, README)}")
+    claims = re.findall(r'^\| "(.*?)"', section_of(heading, CLAIMS), re.MULTILINE)
+    assert claims
+    assert [claim for claim in claims if flat(claim) not in said] == []
+
+
+@pytest.mark.parametrize("point", re.findall(r"^- \*\*(.*?)\*\*", section_of("Why rowsmith", README), re.MULTILINE))
+def test_each_reason_is_held(point: str) -> None:
+    """Each bold point of "Why rowsmith" has a claim among its words."""
+    rest = section_of("Why rowsmith", README).split(f"- **{point}**")[1].split("\n- **")[0]
+    claims = re.findall(r'^\| "(.*?)"', section_of("Why rowsmith", CLAIMS), re.MULTILINE)
+    assert [claim for claim in claims if flat(claim) in flat(f"{point} {rest}")]
+
+
+def test_each_claim_names_a_test() -> None:
+    """No row of the tables is without one."""
+    rows = [line for line in CLAIMS.splitlines() if line.startswith('| "')]
+    assert len(rows) >= 40
+    assert [row for row in rows if not re.search(r"`tests/[\w/]+\.py::test_\w+`", row)] == []
