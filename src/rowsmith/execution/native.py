@@ -31,10 +31,10 @@ from sqlalchemy.util import greenlet_spawn
 from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.origin import Origin
-from rowsmith.execution.pool import WakingPool
 from rowsmith.execution.pooler import is_behind_pooler, is_pooled
 from rowsmith.execution.transactions import is_heard_by_others, is_watched_by_others
 from rowsmith.execution.translate import DATABASE_ERRORS, translate, unreadable
+from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
 
 AROUND_STATEMENTS: Final = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
 """SQLAlchemy's events of engines and connections that see or change a statement."""
@@ -184,21 +184,20 @@ class NativeLane:
         Raises:
             RepositoryError: what the database or driver said, translated; no cause attached.
         """
-        pooled = await greenlet_spawn(connected, self.engine, origin)
+        taken = take_at_once(self.engine.pool) or await greenlet_spawn(connected, self.engine, origin)
         failure, why, records = None, None, ()
         try:
-            if not (plan.is_ready and _SUITS in pooled._connection_record.info):
-                why = await self.unsuited(plan, pooled, plan.sql)
-            records = await pooled.dbapi_connection._connection.fetch(plan.sql, *values) if why is None else ()
+            if not (plan.is_ready and _SUITS in taken.info):
+                why = await self.unsuited(plan, taken, plan.sql)
+            records = await taken.dbapi_connection._connection.fetch(plan.sql, *values) if why is None else ()
         except Exception as exc:  # noqa: BLE001 - a codec may raise anything
-            failure, why = await ended(pooled, exc, origin)
+            taken = proxied(taken)
+            failure, why = await ended(taken, exc, origin)
         except BaseException:
-            await greenlet_spawn(pooled.invalidate)  # nobody knows what is still on the wire
+            await greenlet_spawn(proxied(taken).invalidate)  # nobody knows what is still on the wire
             raise
-        if returns_at_once(pooled):
-            pooled.close()
-        elif pooled.dbapi_connection is not None:
-            await greenlet_spawn(pooled.close)
+        if not put_back(taken):
+            await greenlet_spawn(proxied(taken).close)
         if failure is not None:
             raise failure
         if why is not None:
@@ -207,16 +206,16 @@ class NativeLane:
         self.taken += 1
         return as_read(plan, records, origin) if plan.has_processors else records
 
-    def is_new(self, plan: Planned, pooled: Any) -> bool:
+    def is_new(self, plan: Planned, taken: Taken) -> bool:
         """Say whether a plan, or a connection, was not looked at yet."""
-        return not (plan.is_ready and _SUITS in pooled._connection_record.info)
+        return not (plan.is_ready and _SUITS in taken.info)
 
-    async def unsuited(self, plan: Planned, pooled: Any, sql: str) -> str | None:
+    async def unsuited(self, plan: Planned, taken: Taken, sql: str) -> str | None:
         """Look at a connection, a table and a plan, once each; says what stands against them."""
-        adapter, driver = pooled.dbapi_connection, pooled.dbapi_connection.driver_connection
+        adapter, driver = taken.dbapi_connection, taken.dbapi_connection.driver_connection
         if not _suits(self.dialect, adapter, driver):
             return "connection"
-        pooled._connection_record.info[_SUITS] = True
+        taken.info[_SUITS] = True
         if plan.is_ready:
             return None
         if plan.table is not None and not await self._calls_nothing(plan.table, driver):
@@ -294,17 +293,6 @@ def _unreachable(engine: Engine, failure: Exception, origin: Origin) -> Exceptio
     if type(failure) is TimeoutError:
         return DatabaseUnavailable(facts=origin.facts())
     return translate(failure, origin) if isinstance(failure, DATABASE_ERRORS) else failure
-
-
-def returns_at_once(pooled: Any) -> bool:
-    """Say whether giving a connection back awaits nothing: it is kept in its pool, and nobody else has to know."""
-    pool: Any = pooled._pool
-    is_kept = pool.__class__ is WakingPool and pool._overflow <= 0
-    if not is_kept or pooled.dbapi_connection is None:
-        return False
-    reset, checkin = pool.dispatch.reset, pool.dispatch.checkin
-    others = reset.parent_listeners or checkin.parent_listeners or reset.listeners[0] is not reset.listeners[-1]
-    return not others and checkin.__class__ is _EmptyListener
 
 
 async def ended(

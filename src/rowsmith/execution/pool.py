@@ -97,6 +97,12 @@ def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         await_(asyncio.sleep(0))
 
 
+def has_word_of(record: Any) -> Callable[[int], Any] | None:
+    """Give what says whether there is something to be read on a connection; None of one that nobody looked at yet."""
+    found: Callable[[int], Any] | None = record.info.get(_HAS_WORD)
+    return found
+
+
 _NOBODY: Final = (None, None)
 # What a server counts of itself begins anew with every recovery from a crash, and outlasts a restart.
 IDENTITY: Final = """

@@ -23,10 +23,11 @@ from rowsmith.attempts import note_commit
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, RepositoryError
 from rowsmith.execution.committing import Answer, Transaction, answered, resolved
 from rowsmith.execution.kinds import is_of_application, is_stale
-from rowsmith.execution.native import NativeLane, Planned, as_read, connected, forget, returns_at_once
+from rowsmith.execution.native import NativeLane, Planned, as_read, connected, forget
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import SERVER
 from rowsmith.execution.translate import translate
+from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
 from rowsmith.outcome import CommitOutcome, tell
 
 ID_OF_TRANSACTION: Final = ", pg_current_xact_id_if_assigned()::text"
@@ -119,50 +120,56 @@ async def write(lane: NativeLane, asked: Write) -> Made | None:
         CommitOutcomeUnknown: the connection was lost while the answer was due that says whether it is committed.
         asyncio.CancelledError: it carries what became of the transaction.
     """
-    plan, pooled = asked.plan, await greenlet_spawn(connected, lane.engine, asked.origin)
+    plan = asked.plan
+    taken = take_at_once(lane.engine.pool) or await greenlet_spawn(connected, lane.engine, asked.origin)
     is_alone = lane.is_alone()
-    if lane.is_new(plan, pooled) and not await _is_suited(lane, pooled, asked, plan.alone if is_alone else plan.sql):
+    if lane.is_new(plan, taken) and not await _is_suited(lane, taken, asked, plan.alone if is_alone else plan.sql):
         return None
-    made = await (_alone if is_alone else _between)(lane, pooled, asked)
+    made = await (_alone if is_alone else _between)(lane, taken, asked)
     lane.taken += made is not None
     return made
 
 
-async def _is_suited(lane: NativeLane, pooled: Any, asked: Write, sql: str) -> bool:
+async def _is_suited(lane: NativeLane, taken: Taken, asked: Write, sql: str) -> bool:
     """Look at what is new; where something stands against it, the connection is given back."""
     refused = None
     try:
-        why = await lane.unsuited(asked.plan, pooled, sql)
+        why = await lane.unsuited(asked.plan, taken, sql)
     except Exception as exc:  # noqa: BLE001 - a codec may raise anything
         refused, why = exc, None
     except BaseException:
-        await greenlet_spawn(pooled.invalidate)
+        await greenlet_spawn(proxied(taken).invalidate)
         raise
     if refused is not None:
-        await _refused(lane, pooled, refused, asked)
+        await _refused(lane, taken, refused, asked)
         return False
     if why is not None:
-        await _give_back(pooled)
+        await _give_back(taken)
         lane.refuse(why)
     return why is None
 
 
-async def _between(lane: NativeLane, pooled: Any, asked: Write) -> Made | None:
+async def _between(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
     """Write between BEGIN and COMMIT."""
     made, id_, refused = None, None, None
     try:
-        made, id_ = await _sent(pooled.dbapi_connection._connection, asked)
+        made, id_ = await _sent(taken.dbapi_connection._connection, asked)
     except Exception as exc:  # noqa: BLE001 - as above
         refused = exc
     except BaseException:
-        await greenlet_spawn(pooled.invalidate)  # nobody knows what is still on the wire, and COMMIT is not
+        await greenlet_spawn(proxied(taken).invalidate)  # nobody knows what is still on the wire, and COMMIT is not
         raise
     if refused is not None:
-        await _refused(lane, pooled, refused, asked)
+        await _refused(lane, taken, refused, asked)
         return None
-    failure = None if made is None else await _committed(lane, pooled, id_, asked.origin)
+    failure = None
+    if made is not None:
+        driver = taken.dbapi_connection._connection
+        answer = await answered(driver.execute("COMMIT;"), [driver])
+        taken = taken if answer.failure is None else proxied(taken)
+        failure = await _told(lane, taken, id_, answer, asked.origin)
     try:
-        await _give_back(pooled)
+        await _give_back(taken)
     except BaseException as exc:
         tell(exc, CommitOutcome.COMMITTED if made is not None and failure is None else CommitOutcome.NOT_COMMITTED)
         raise
@@ -186,21 +193,22 @@ async def _sent(driver: Any, asked: Write) -> tuple[Made | None, str | None]:
     return made, records[0][-1]
 
 
-async def _alone(lane: NativeLane, pooled: Any, asked: Write) -> Made | None:
+async def _alone(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
     """Write by a statement that is its own transaction."""
-    driver = pooled.dbapi_connection._connection
+    driver = taken.dbapi_connection._connection
     answer = await answered(driver.fetch(asked.plan.alone, *asked.values), [driver], _stopping(driver))
     outcome = _outcome_alone(answer)
     failure = answer.cancelled or answer.failure
     if outcome is not CommitOutcome.NOT_COMMITTED:
         note_commit()
     elif isinstance(failure, Exception):
-        await _refused(lane, pooled, failure, asked)
+        await _refused(lane, taken, failure, asked)
         return None
     try:
         if failure is not None:
-            await greenlet_spawn(pooled.invalidate)  # the server may be told yet to stop what is sent on it next
-        await _give_back(pooled)
+            taken = proxied(taken)
+            await greenlet_spawn(taken.invalidate)  # the server may be told yet to stop what is sent on it next
+        await _give_back(taken)
         if failure is not None:
             raise _unknown(failure, asked) if isinstance(failure, Exception) else failure
         return _made_alone(lane, asked, answer.value)
@@ -227,8 +235,9 @@ def _outcome_alone(answer: Answer) -> CommitOutcome:
     return CommitOutcome.NOT_COMMITTED if is_told else CommitOutcome.UNKNOWN
 
 
-async def _refused(lane: NativeLane, pooled: Any, failure: Exception, asked: Write) -> None:
+async def _refused(lane: NativeLane, taken: Taken, failure: Exception, asked: Write) -> None:
     """Raise what the caller meets where nothing was written, or have SQLAlchemy asked."""
+    pooled = proxied(taken)
     error, why = await _undone(pooled, failure, asked.origin)
     await _give_back(pooled)
     if error is not None:
@@ -250,11 +259,9 @@ def _made_alone(lane: NativeLane, asked: Write, records: Sequence[Any]) -> Made 
     return asked.data(as_read(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare)
 
 
-async def _give_back(pooled: Any) -> None:
-    if returns_at_once(pooled):
-        pooled.close()
-    elif pooled.dbapi_connection is not None:
-        await greenlet_spawn(pooled.close)
+async def _give_back(taken: Taken) -> None:
+    if not put_back(taken):
+        await greenlet_spawn(proxied(taken).close)
 
 
 async def _undone(pooled: Any, failure: Exception, origin: Callable[[], Origin]) -> tuple[Exception | None, str | None]:
@@ -285,19 +292,18 @@ async def _undone(pooled: Any, failure: Exception, origin: Callable[[], Origin])
     return (translate(failure, origin()), None) if is_plain else (None, "error")
 
 
-async def _committed(
-    lane: NativeLane, pooled: Any, id_: str | None, origin: Callable[[], Origin]
+async def _told(
+    lane: NativeLane, taken: Taken, id_: str | None, answer: Answer, origin: Callable[[], Origin]
 ) -> BaseException | None:
-    """Send COMMIT; gives what the caller meets instead of an answer, which carries what became of the transaction."""
-    driver, known = pooled.dbapi_connection._connection, pooled._connection_record.info.get(SERVER, (None, None))
-    transaction = Transaction(id_, known[0], known[1], AsyncEngine(lane.engine))
-    answer = await answered(driver.execute("COMMIT;"), [driver])
+    """Give what the caller meets instead of an answer to COMMIT, which carries what became of the transaction."""
     outcome = CommitOutcome.COMMITTED
     if answer.failure is not None:
-        outcome = CommitOutcome.NOT_COMMITTED
+        driver, outcome = taken.dbapi_connection._connection, CommitOutcome.NOT_COMMITTED
         if driver.is_closed() or getattr(answer.failure, "sqlstate", None) is None:
-            await greenlet_spawn(pooled.invalidate)
+            known = taken.info.get(SERVER, (None, None))
+            await greenlet_spawn(taken.invalidate)
             try:
+                transaction = Transaction(id_, known[0], known[1], AsyncEngine(lane.engine))
                 outcome = CommitOutcome.UNKNOWN if id_ is None else await resolved(transaction)
             except asyncio.CancelledError as exc:
                 note_commit()
@@ -312,4 +318,5 @@ async def _committed(
         return CommitOutcomeUnknown()
     if answer.failure is None or outcome is CommitOutcome.COMMITTED:
         return None
-    return DatabaseUnavailable() if driver.is_closed() else translate(answer.failure, origin())
+    is_gone = taken.dbapi_connection is None or taken.dbapi_connection._connection.is_closed()
+    return DatabaseUnavailable() if is_gone else translate(answer.failure, origin())

@@ -1,0 +1,100 @@
+"""Connections that wait in SQLAlchemy's pool, taken and given back at once: without its proxies, without a greenlet.
+
+The pool lends what it calls a record. Around each it puts a proxy with a finalizer, tells listeners, and resets the
+connection when it returns, in a greenlet where any of that may await something. Where nothing of it has to be done, the
+record itself is taken from the pool's queue and put back: the pool counts it as checked out meanwhile, closes it when
+it is disposed of, and hands it to whoever waits. Whatever is not plain goes the pool's own way: a connection that has
+to be made, waited for, recycled or closed, an application that listens, and any use that ends otherwise than by an
+answer, for which the proxy is made then (:func:`proxied`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TypeAlias, cast
+from weakref import ref
+
+from sqlalchemy import Pool
+from sqlalchemy.event.attr import _EmptyListener  # pyright: ignore[reportPrivateUsage]
+from sqlalchemy.pool.base import _ConnectionFairy  # pyright: ignore[reportPrivateUsage]
+
+from rowsmith.execution.pool import WakingPool, has_word_of
+
+Taken: TypeAlias = Any
+"""A record of a pool, or a proxy around one: both have ``dbapi_connection``, ``info`` and ``invalidate()``."""
+
+
+def take_at_once(pool: Pool) -> Taken:
+    """Take a connection that waits in its pool and is plainly alive; None where the pool's own way has to be gone."""
+    if pool.__class__ is not WakingPool or _is_heard(pool):
+        return None
+    idle: Any = cast("Any", pool)._pool._queue
+    if not idle._queue or idle._getters:  # those who wait go first, as long as they wait
+        return None
+    record = idle._get()
+    if _is_alive(record, pool):
+        return record
+    idle.put_nowait(record)
+    return None
+
+
+def put_back(taken: Taken) -> bool:
+    """Put back what nothing is left on; says that the pool's own way has to be gone, if it has."""
+    if taken.__class__ is _ConnectionFairy:
+        return _closed_at_once(taken)
+    pool = taken._ConnectionRecord__pool
+    idle = pool._pool._queue
+    if _is_heard(pool) or len(idle._queue) >= idle._maxsize:
+        return False
+    if idle._getters:
+        idle.put_nowait(taken)
+    else:
+        idle._put(taken)
+    return True
+
+
+def proxied(taken: Taken) -> Any:
+    """Give the proxy around a connection that was taken, by which its pool does with it what it does with any."""
+    if taken.__class__ is _ConnectionFairy:
+        return taken
+    fairy = _ConnectionFairy(taken._ConnectionRecord__pool, taken.dbapi_connection, taken, echo=False)
+    fairy._counter, taken.fairy_ref = 1, ref(fairy)  # pyright: ignore[reportPrivateUsage]
+    return fairy
+
+
+def _is_heard(pool: Any) -> bool:
+    """Say whether somebody has to be told of what is taken and given back, or it is looked at by others than here."""
+    told = pool.dispatch
+    return bool(
+        told.checkout.parent_listeners
+        or told.reset.parent_listeners
+        or told.checkin.parent_listeners
+        or told.checkin.__class__ is not _EmptyListener
+        or told.checkout.listeners[0] is not told.checkout.listeners[-1]
+        or told.reset.listeners[0] is not told.reset.listeners[-1]
+        or pool._pre_ping
+        or pool.echo
+    )
+
+
+def _is_alive(record: Any, pool: Any) -> bool:
+    """Say whether the pool would hand a connection out as it is, and nothing waits to be read on it."""
+    if record.dbapi_connection is None or record.dbapi_connection._connection.is_closed():
+        return False
+    if pool._invalidate_time > record.starttime or record._soft_invalidate_time > record.starttime:
+        return False
+    if pool._recycle > -1 and time.time() - record.starttime > pool._recycle:
+        return False
+    has_word = has_word_of(record)
+    return has_word is not None and not has_word(0)
+
+
+def _closed_at_once(fairy: Any) -> bool:
+    """Give a connection back by its proxy, if that awaits nothing: it is kept in its pool, and nobody has to know."""
+    if fairy.dbapi_connection is None:
+        return True
+    pool: Any = fairy._pool
+    if pool.__class__ is not WakingPool or pool._overflow > 0 or _is_heard(pool):
+        return False
+    fairy.close()
+    return True
