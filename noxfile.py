@@ -129,7 +129,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against hand-written asyncpg and the limit of the wire, in one run."""
+    """Measure beside hand-written asyncpg, the limit of the wire and other libraries, in one run.
+
+    ``--write`` has it write docs/benchmarks.md, its charts and the README's table; ``--help`` says how to have less.
+    """
     install(session, "bench", extras="embedded")
     session.run("python", "-m", "benchmarks", *session.posargs)
 

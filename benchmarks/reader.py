@@ -1,4 +1,4 @@
-"""A reader in a process of its own: ``python -m benchmarks.reader SOCKET_FOLDER ROWS``.
+"""A reader in a process of its own: ``python -m benchmarks.reader SERVER ROWS``, the server as JSON.
 
 Reads one row after the other, of ids from one to ROWS, until its standard input ends; then prints, as JSON, how
 many reads it made and how many milliseconds ninety-nine in a hundred of them stayed below.
@@ -15,12 +15,13 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
 import asyncpg
 
-READ = "SELECT id, domain_name, name, weight, description, created_at FROM bench_numbered WHERE id = $1"
+from benchmarks.data import COLUMNS, Server
+
+READ = f"SELECT {', '.join(COLUMNS)} FROM bench_numbered WHERE id = $1"
 
 
 @dataclass
@@ -32,10 +33,10 @@ class Reads:
 
 
 @asynccontextmanager
-async def reading(socket_dir: Path, rows: int) -> AsyncGenerator[Reads]:
+async def reading(server: Server, rows: int) -> AsyncGenerator[Reads]:
     """Have a reader read for as long as the block lasts."""
     reads, pipe = Reads(), asyncio.subprocess.PIPE
-    arguments = ("-m", "benchmarks.reader", str(socket_dir), str(rows))
+    arguments = ("-m", "benchmarks.reader", json.dumps(vars(server)), str(rows))
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=pipe, stdout=pipe)
     assert process.stdout is not None
     await process.stdout.readline()  # it says so when it is connected
@@ -44,9 +45,9 @@ async def reading(socket_dir: Path, rows: int) -> AsyncGenerator[Reads]:
     reads.count, reads.p99 = json.loads(told)
 
 
-async def read(socket_dir: str, rows: int) -> None:
+async def read(server: Server, rows: int) -> None:
     """Be the reader."""
-    connection = await asyncpg.connect(host=socket_dir, user="postgres", database="postgres")
+    connection = await asyncpg.connect(**server.options)
     random, seconds, stop = Random(1), list[float](), threading.Event()  # noqa: S311 - the same reads in every run
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
     print("reading", flush=True)
@@ -59,4 +60,4 @@ async def read(socket_dir: str, rows: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(read(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(read(Server(**json.loads(sys.argv[1])), int(sys.argv[2])))
