@@ -32,6 +32,7 @@ from rowsmith import (
 )
 from rowsmith.testing import WithTables
 from tenants import Base
+from tenants.parted import keep_in_parts
 
 
 class ThingRow(Base):
@@ -142,6 +143,39 @@ class JoinedRepository(Repository[JoinedRow, ThingData, int]):
     pass
 
 
+class ShareRow(Base):
+    """Which of three partitions it is in, its tenant says; it moves as that is changed."""
+
+    __tablename__ = "scoped_shares"
+    __table_args__ = (sa.PrimaryKeyConstraint("id", "tenant"), {"postgresql_partition_by": "LIST (tenant)"})
+
+    id: Mapped[int] = mapped_column(sa.Identity())
+    tenant: Mapped[str]
+    level: Mapped[int]
+    note: Mapped[str | None]
+
+
+keep_in_parts(ShareRow, *(f"FOR VALUES IN ('{tenant}')" for tenant in "abc"))
+
+
+@dataclass(frozen=True)
+class ShareCreate(Spec[ShareRow]):
+    tenant: str
+    level: int
+    note: str | None
+
+
+@dataclass(frozen=True)
+class SharePatch(Patch[ShareRow]):
+    tenant: OptionalState[str] = OptionalState.nop()
+    level: OptionalState[int] = OptionalState.nop()
+    note: TriState[str] = TriState.nop()
+
+
+class ShareRepository(Repository[ShareRow, ThingData, tuple[int, str]]):
+    pass
+
+
 @dataclass(frozen=True)
 class World:
     """A kind of rows, and what writes them."""
@@ -150,6 +184,7 @@ class World:
     row: Any
     spec: Any
     patch: Any
+    key: Callable[[int, str], Any] = lambda id, _: id
 
 
 Values: TypeAlias = tuple[str, int, str | None]
@@ -237,6 +272,12 @@ async def inherited(request: pytest.FixtureRequest, any_tables: WithTables) -> A
             yield World(JoinedRepository(db), JoinedRow, JoinedCreate, JoinedPatch)
 
 
+@pytest.fixture
+async def shares(with_tables: WithTables) -> AsyncIterator[World]:
+    async with with_tables(ShareRow) as db:
+        yield World(ShareRepository(db), ShareRow, ShareCreate, SharePatch, lambda id, tenant: (id, tenant))
+
+
 class Undo(Exception):
     pass
 
@@ -264,6 +305,15 @@ async def test_the_law_of_scopes_on_rows_that_inherit(
 ) -> None:
     """Rows of a class that shares its table, and rows that are kept in two, whose conditions are about both."""
     await check_law(inherited, case, before, after)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(case=cases, before=values, after=values)
+async def test_the_law_of_scopes_on_rows_in_partitions(
+    shares: World, case: Case, before: Values, after: Values
+) -> None:
+    """A row that is given to another tenant is in another partition, and has another key."""
+    await check_law(shares, case, before, after)
 
 
 @pytest.fixture
@@ -327,21 +377,23 @@ async def check(world: World, case: Case, before: Values, after: Values) -> None
         assert await things.count() == 0
         await things.create(world.spec(*before))
     row = (await things.search()).items[0]
-    assert (await things.find(row.id, scope) is not None) is inside
+    key = world.key(row.id, before[0])
+    assert (await things.find(key, scope) is not None) is inside
     assert await things.count(scope) == len((await things.search(scope)).items) == int(inside)
     assert await things.exists(scope) is inside
-    await change(world, case, row.id, before, after)
+    await change(world, case, key, before, after)
     now = after if inside and case.holds(after) else before
-    assert of(await things.get(row.id)) == now
+    key = world.key(row.id, now[0])
+    assert of(await things.get(key)) == now
     if inside:
-        await things.purge(row.id, scope=scope)
+        await things.purge(key, scope=scope)
     else:
         with pytest.raises(EntityNotFound):
-            await things.purge(row.id, scope=scope)
+            await things.purge(key, scope=scope)
     assert await things.count() == int(not inside)
 
 
-async def change(world: World, case: Case, id: int, before: Values, after: Values) -> None:
+async def change(world: World, case: Case, id: Any, before: Values, after: Values) -> None:
     """Move the row from ``before`` to ``after`` under the scope, or see that refused."""
     things, scope, patch = world.things, case.scope(world.row), patch_to(world, after)
     if case.holds(before) and case.holds(after):

@@ -19,6 +19,19 @@ import sqlalchemy as sa
 from rowsmith import Database, OptionalState, PurgeReport, Repository, RepositoryError, SearchScope, count
 from rowsmith.testing import WithTables
 from tenants import OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
+from tenants.parted import (
+    EntriesOf,
+    EntryCreate,
+    EntryPatch,
+    EntryRepository,
+    EntryRow,
+    ShareCreate,
+    SharePatch,
+    ShareRepository,
+    ShareRow,
+    SharesOf,
+    year_of,
+)
 from tenants.tools import (
     TOOLS,
     ClampCreate,
@@ -52,6 +65,7 @@ class World:
     spec: Callable[[int], Any]
     patch: Any
     owner: Callable[[str], SearchScope]
+    key: Callable[[int], Any] = lambda id: id
 
     @property
     def in_parts(self) -> bool:
@@ -61,7 +75,7 @@ class World:
     @property
     def tables(self) -> list[sa.Table]:
         """The tables of all things of such classes."""
-        return [row.__table__ for row in ((ThingRow,) if self.row is ThingRow else TOOLS)]
+        return [row.__table__ for row in (TOOLS if issubclass(self.row, ToolRow) else (self.row,))]
 
     async def stored(self) -> dict[tuple[str, int], tuple[Any, ...]]:
         """Give what the tables hold, past the repository: each row by its table and id."""
@@ -69,7 +83,7 @@ class World:
         async with self.things.db.engine.connect() as connection:
             for table in self.tables:
                 rows = await connection.execute(sa.select(table))
-                found |= {(table.name, row[0]): tuple(row) for row in rows}
+                found |= {(table.name, _key_in(table, row)): tuple(row) for row in rows}
         return found
 
     async def refill(self) -> None:
@@ -79,7 +93,7 @@ class World:
                 await unit.session.execute(sa.delete(table))
             for id, tenant in {1: "a", 2: "a", 3: "b", 4: "a"}.items():
                 await self.things.create(self.spec(id), scope=self.owner(tenant))
-            await self.things.delete(4, scope=self.owner("a"))
+            await self.things.delete(self.key(4), scope=self.owner("a"))
 
     async def reset(self, rows: Mapping[tuple[str, int], tuple[Any, ...]]) -> None:
         """Have the tables hold what :meth:`stored` once gave, and nothing else."""
@@ -91,6 +105,12 @@ class World:
                 given = [dict(zip(names, row, strict=True)) for (name, _), row in rows.items() if name == table.name]
                 if given:
                     await connection.execute(sa.insert(table), given)
+
+
+def _key_in(table: sa.Table, row: Any) -> Any:
+    """Give a row's key: a tuple where it has several parts."""
+    parts = [getattr(row, column.name) for column in table.primary_key]
+    return tuple(parts) if len(parts) > 1 else parts[0]
 
 
 VerbCall = Callable[[World, int, SearchScope | None], Awaitable[Any]]
@@ -143,8 +163,8 @@ async def read(stream: Any) -> list[Any]:
 
 VERBS: dict[str, Verb] = {
     "create": Verb(lambda w, id, scope: w.things.create(w.spec(id), scope=scope), 1, Does.MAKE, 5),
-    "get": Verb(lambda w, id, scope: w.things.get(id, scope), 1),
-    "find": Verb(lambda w, id, scope: w.things.find(id, scope), 1),
+    "get": Verb(lambda w, id, scope: w.things.get(w.key(id), scope), 1),
+    "find": Verb(lambda w, id, scope: w.things.find(w.key(id), scope), 1),
     "get_one": Verb(lambda w, id, scope: w.things.get_one(scope, [w.row.id == id]), 1),
     "find_one": Verb(lambda w, id, scope: w.things.find_one(scope, [w.row.id == id]), 1),
     "first": Verb(lambda w, id, scope: w.things.first(scope, [w.row.id == id]), 1),
@@ -153,37 +173,39 @@ VERBS: dict[str, Verb] = {
     "exists": Verb(lambda w, id, scope: w.things.exists(scope, [w.row.id == id]), 1),
     "aggregate": Verb(lambda w, id, scope: w.things.aggregate(scope, [w.row.id == id], into=Number), 1),
     "stream": Verb(lambda w, id, scope: read(w.things.stream(scope, [w.row.id == id])), 1),
-    "update": Verb(lambda w, id, scope: w.things.update(id, w.patch, scope=scope), 1, Does.CHANGE, 5),
-    "delete": Verb(lambda w, id, scope: w.things.delete(id, scope=scope), 1, Does.MARK, 5),
-    "restore": Verb(lambda w, id, scope: w.things.restore(id, scope=scope), 1, Does.UNMARK, 5),
-    "purge": Verb(lambda w, id, scope: w.things.purge(id, scope=scope), 1, Does.REMOVE, 5),
+    "update": Verb(lambda w, id, scope: w.things.update(w.key(id), w.patch, scope=scope), 1, Does.CHANGE, 5),
+    "delete": Verb(lambda w, id, scope: w.things.delete(w.key(id), scope=scope), 1, Does.MARK, 5),
+    "restore": Verb(lambda w, id, scope: w.things.restore(w.key(id), scope=scope), 1, Does.UNMARK, 5),
+    "purge": Verb(lambda w, id, scope: w.things.purge(w.key(id), scope=scope), 1, Does.REMOVE, 5),
     "upsert": Verb(lambda w, id, scope: w.things.upsert(w.spec(id), scope=scope), 2, Does.PUT, None),
-    "batch_get": Verb(lambda w, id, scope: w.things.batch_get([id], scope=scope), 1),
+    "batch_get": Verb(lambda w, id, scope: w.things.batch_get([w.key(id)], scope=scope), 1),
     "batch_create": Verb(lambda w, id, scope: w.things.batch_create([w.spec(id)], scope=scope), 1, Does.MAKE, None),
     "batch_create_partial": Verb(
         lambda w, id, scope: w.things.batch_create_partial([w.spec(id)], scope=scope), 1, Does.MAKE, None
     ),
     "load": Verb(lambda w, id, scope: w.things.load([w.spec(id)], scope=scope), 1, Does.MAKE, None),
     "batch_upsert": Verb(lambda w, id, scope: w.things.batch_upsert([w.spec(id)], scope=scope), 2, Does.PUT, None),
-    "batch_update": Verb(lambda w, id, scope: w.things.batch_update([id], w.patch, scope=scope), 1, Does.CHANGE, 5),
+    "batch_update": Verb(
+        lambda w, id, scope: w.things.batch_update([w.key(id)], w.patch, scope=scope), 1, Does.CHANGE, 5
+    ),
     "batch_update_each": Verb(
-        lambda w, id, scope: w.things.batch_update_each({id: w.patch}, scope=scope), 1, Does.CHANGE, None
+        lambda w, id, scope: w.things.batch_update_each({w.key(id): w.patch}, scope=scope), 1, Does.CHANGE, None
     ),
     "batch_update_partial": Verb(
-        lambda w, id, scope: w.things.batch_update_partial({id: w.patch}, scope=scope), 1, Does.CHANGE, None
+        lambda w, id, scope: w.things.batch_update_partial({w.key(id): w.patch}, scope=scope), 1, Does.CHANGE, None
     ),
     "update_where": Verb(
         lambda w, id, scope: w.things.update_where([w.row.id == id], w.patch, scope=scope), 1, Does.CHANGE, 4
     ),
-    "batch_delete": Verb(lambda w, id, scope: w.things.batch_delete([id], scope=scope), 1, Does.MARK, 5),
-    "batch_restore": Verb(lambda w, id, scope: w.things.batch_restore([id], scope=scope), 1, Does.UNMARK, 5),
+    "batch_delete": Verb(lambda w, id, scope: w.things.batch_delete([w.key(id)], scope=scope), 1, Does.MARK, 5),
+    "batch_restore": Verb(lambda w, id, scope: w.things.batch_restore([w.key(id)], scope=scope), 1, Does.UNMARK, 5),
     "delete_where": Verb(lambda w, id, scope: w.things.delete_where([w.row.id == id], scope=scope), 1, Does.MARK, 4),
     "restore_where": Verb(
         lambda w, id, scope: w.things.restore_where([w.row.id == id], scope=scope), 1, Does.UNMARK, 4
     ),
-    "batch_purge": Verb(lambda w, id, scope: w.things.batch_purge([id], scope=scope), 1, Does.REMOVE, 5),
+    "batch_purge": Verb(lambda w, id, scope: w.things.batch_purge([w.key(id)], scope=scope), 1, Does.REMOVE, 5),
     "batch_purge_partial": Verb(
-        lambda w, id, scope: w.things.batch_purge_partial([id], scope=scope), 1, Does.REMOVE, 5
+        lambda w, id, scope: w.things.batch_purge_partial([w.key(id)], scope=scope), 1, Does.REMOVE, 5
     ),
     "purge_where": Verb(
         lambda w, id, scope: w.things.purge_where([w.row.id == id], scope=scope, pause=0), 4, Does.REMOVE, 7
@@ -213,8 +235,8 @@ async def things_in(made: WithTables) -> AsyncGenerator[ThingRepository]:
 @asynccontextmanager
 async def world_in(made: WithTables, name: str) -> AsyncGenerator[World]:
     """Give a world with its four things."""
-    rows = (ThingRow,) if name == "things" else TOOLS
-    async with made(*rows) as db:
+    rows: Mapping[str, Any] = {"things": (ThingRow,), "shares": (ShareRow,), "entries": (EntryRow,)}
+    async with made(*rows.get(name, TOOLS)) as db:
         world = worlds_of(db)[name]
         await world.refill()
         yield world
@@ -269,6 +291,22 @@ def worlds_of(db: Database, caches: Callable[[type[Any]], Any] = lambda _: None)
             named(ClampCreate),
             ClampPatch(uses=seven),
             ToolsOf,
+        ),
+        "shares": World(
+            made(ShareRepository, ThingData),
+            ShareRow,
+            named(ShareCreate),
+            SharePatch(uses=seven),
+            SharesOf,
+            lambda id: ("b" if id == 3 else "a", id),
+        ),
+        "entries": World(
+            made(EntryRepository, ThingData),
+            EntryRow,
+            lambda id: EntryCreate(id, year_of(id), f"name {id}"),
+            EntryPatch(uses=seven),
+            EntriesOf,
+            lambda id: (id, year_of(id)),
         ),
     }
 
