@@ -6,11 +6,12 @@ import asyncio
 import datetime as dt
 import gc
 import logging
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -50,6 +51,10 @@ from tenants import (
     GroupCreate,
     GroupData,
     GroupRepository,
+    MemberCreate,
+    MemberData,
+    MemberPatch,
+    MemberRepository,
     OwnedBy,
     ThingCreate,
     ThingData,
@@ -57,6 +62,10 @@ from tenants import (
     ThingRepository,
     ThingRow,
     TokenRepository,
+    WideCreate,
+    WideData,
+    WideRepository,
+    WideRow,
     groups_in,
 )
 from verbs import VERBS, things_in, world_of
@@ -102,6 +111,56 @@ async def test_a_hit_sends_nothing(things: ThingRepository) -> None:
         assert await things.get(1, A) == await things.find(1, A) == row
         assert [one.id for one in await things.batch_get([2, 1, 2], scope=A)] == [2, 1, 2]
     assert sent == []
+
+
+class MemberKey(NamedTuple):
+    group_id: int
+    email: str
+
+
+async def test_a_named_tuple_is_the_key_that_it_is_equal_to(with_tables: WithTables) -> None:
+    """It is answered by the same entry as a plain one, and a write by it ends that entry alone."""
+    async with groups_in(with_tables) as groups:
+        members = MemberRepository(groups.db, cache_source=MemoryCacheSource(MemberData))
+        ada, bob = MemberKey(1, "ada"), MemberKey(1, "bob")
+        await members.batch_create([MemberCreate(*ada), MemberCreate(*bob)])
+        found = [await members.get(key) for key in (ada, bob)]
+        with count_statements(members.db) as sent:
+            assert [await members.get(ada), await members.find((1, "bob"))] == found
+            assert await members.batch_get([bob, tuple(ada)]) == found[::-1]
+        assert (sent, len(members.cache_source)) == ([], 2)
+        heavier = await members.update(ada, MemberPatch(weight=OptionalState.update(7)))
+        assert len(members.cache_source) == 1
+        assert await members.get(tuple(ada)) == heavier
+        await members.invalidate([bob])
+        assert len(members.cache_source) == 1
+
+
+@dataclass(frozen=True)
+class WithId(SearchScope):
+    id: uuid.UUID
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [WideRow.id == self.id]
+
+
+async def test_an_id_from_data_is_the_key_that_it_is_equal_to(with_tables: WithTables) -> None:
+    """A UUID is of the driver's class there; in a scope, too, and in what a write ends."""
+    async with with_tables(WideRow) as db:
+        wide = WideRepository(db, cache_source=MemoryCacheSource(WideData))
+        id, other = (await wide.create(WideCreate())).id, (await wide.create(WideCreate())).id
+        plain = uuid.UUID(int=id.int)
+        assert type(id) is not type(plain)
+        found = [await wide.get(id), await wide.get(other), await wide.get(id, WithId(id))]
+        with count_statements(db) as sent:
+            assert [
+                await wide.get(plain),
+                *await wide.batch_get([other]),
+                await wide.get(plain, WithId(plain)),
+            ] == found
+        assert (sent, len(wide.cache_source)) == ([], 3)
+        await wide.purge(id)
+        assert len(wide.cache_source) == 1
 
 
 async def test_a_batch_asks_once_for_what_is_missing(things: ThingRepository) -> None:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final, cast
 
+from asyncpg.pgproto import pgproto
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -57,6 +58,14 @@ class Asking:
             return id.__class__ is self._sole
         return id.__class__ is tuple and [part.__class__ for part in id] == self._kinds
 
+    def kept(self, id: Any) -> Any:
+        """Give an id as entries have it: instead of a NamedTuple, or a UUID of the driver's, the plain one."""
+        if self._sole is not None:
+            return id if id.__class__ is self._sole else _plain(id)
+        if not isinstance(id, tuple) or not (id.__class__ is tuple or hasattr(cast("Any", id), "_fields")):
+            return cast("Any", id)
+        return tuple(map(_plain, cast("tuple[Any, ...]", id)))
+
     def under(self, scope: Any, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
         """Say under what a row is to be seen, None where only the database can; and what to give that as its scope."""
         if scope is not None and scope.__class__ is not Unscoped:
@@ -82,7 +91,7 @@ class Asking:
         if not self._plans.compared(given, key, binds):
             return None
         for bind in binds:
-            value: Any = bind.value
+            value: Any = _plain(bind.value)
             if value.__class__ not in _COMPARED and not isinstance(value, enum.Enum):
                 return None
             key += value.__class__, value, getattr(value, "fold", 0)  # an hour that comes twice is equal to itself
@@ -131,6 +140,11 @@ def _check_kept(entity: Entity[Any, Any]) -> None:
 def _is_loaded(relationship: Any) -> bool:
     """Say whether a relationship is loaded with its row."""
     return relationship.lazy not in ("select", "raise", "raise_on_sql", "noload", "dynamic", "write_only", True, None)
+
+
+def _plain(value: Any) -> Any:
+    """Give a value of a class that entries have: what came from the database is equal to it, and of the driver's."""
+    return uuid.UUID(int=value.int) if value.__class__ is pgproto.UUID else value
 
 
 def _kind_of_key(info: RowInfo[Any], name: str, engine: Engine) -> type[Any]:

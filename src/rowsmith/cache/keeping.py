@@ -63,7 +63,8 @@ class CacheKeeper:
             return None
         if tuple(writing.key) != self._key:
             return None
-        return ids if all(map(self._asking.is_id, ids)) else None
+        kept = list(map(self._asking.kept, ids))
+        return kept if all(map(self._asking.is_id, kept)) else None
 
     async def hold(self, ids: Ids) -> object:
         """Have the cache let go of entries and take none."""

@@ -61,16 +61,16 @@ class ReadThrough(Generic[TRow, TData, TId]):
     async def batch_get(self, ids: Sequence[TId], scope: Any, include_deleted: bool) -> list[TData]:
         """Give the rows with these keys, in their order; see :meth:`rowsmith.Repository.batch_get`."""
         source, verb = self._source, self._source.batch_querier.query
-        is_plain = isinstance(ids, (list, tuple)) and all(map(self._asking.is_id, ids))
-        if not is_plain or source.db.is_in_session:
+        is_list = isinstance(ids, (list, tuple))
+        asked = list(map(self._asking.kept, ids)) if is_list else []  # the caller's own may change meanwhile
+        if not is_list or not all(map(self._asking.is_id, asked)) or source.db.is_in_session:
             return await source.read(verb, ids, scope=scope, include_deleted=include_deleted)
-        asked = list(ids)  # the caller's own may change meanwhile
         many: list[TData] = await self._resilient(verb, lambda: self._many(asked, scope, include_deleted))
         return many
 
     async def _one(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
         """Read a row through the cache where its key and the moment allow it, else from the database."""
-        source = self._source
+        source, id = self._source, self._asking.kept(id)
         if not self._asking.is_id(id) or source.db.is_in_session:
             found: TData | None = await source.read(verb, id, scope=scope, include_deleted=include_deleted)
         else:
