@@ -137,6 +137,12 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; and those of :meth:`Database.begin_session`.
         """
+        if self.resilience is None:
+            try:
+                return await self._write(verb, *args, **kwargs)
+            except Exception as exc:
+                log_failure(exc, self.entity.domain, operation_of(verb))
+                raise
         return await self._resilient(verb, lambda: self._write(verb, *args, **kwargs), args, kwargs)
 
     async def read(

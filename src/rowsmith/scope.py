@@ -313,6 +313,8 @@ class Limits:
         Raises:
             ScopeMismatch: the values say otherwise than the scope.
         """
+        if not self.stamps:
+            return values
         self.agree(values, info)
         return {**values, **{name: storable(info, name, value) for name, value in self.stamps.items()}}
 

@@ -104,6 +104,8 @@ class _State(Generic[T_co]):
         return UNSET if self.is_nop else self._held
 
     def _resolved(self) -> Any:
+        if self._kind is _Kind.UPDATE:
+            return self._held
         return self._held() if self.is_expression else self._plain()
 
     @override

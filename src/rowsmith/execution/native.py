@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from asyncpg import InternalServerError
 from sqlalchemy import Connection, Engine, Table
@@ -147,7 +147,8 @@ class NativeLane:
             return why
         if self._is_behind_pooler and not self.is_alone():  # of which nobody asks later what server it was on
             return "pooler"
-        if cast("Any", self.dialect)._on_connect_isolation_level is not None:
+        dialect: Any = self.dialect
+        if dialect._on_connect_isolation_level is not None:
             return "isolation_level"
         for listeners in _events_of_writing_sessions(self._sessions):
             if listeners.parent_listeners or (listeners.__class__ is not _EmptyListener and listeners):

@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, Transaction
+from sqlalchemy.event.attr import _EmptyListener  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.session import _SessionCloseState  # pyright: ignore[reportPrivateUsage]
 
@@ -146,6 +147,8 @@ def refuse_commit(db_sess: AsyncSession) -> None:
 
 def is_heard_by_others(listeners: Any) -> bool:
     """Say whether an application listens to an event of engines, beside what refuses to commit here."""
+    if listeners.__class__ is _EmptyListener:
+        return bool(listeners.parent_listeners)
     return bool(listeners.parent_listeners) or any(listener is not _refuse for listener in listeners)
 
 

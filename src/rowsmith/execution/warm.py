@@ -11,7 +11,7 @@ answer, for which the proxy is made then (:func:`proxied`).
 from __future__ import annotations
 
 import time
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 from weakref import ref
 
 from sqlalchemy import Pool
@@ -28,7 +28,8 @@ def take_at_once(pool: Pool) -> Taken:
     """Take a connection that waits in its pool and is plainly alive; None where the pool's own way has to be gone."""
     if pool.__class__ is not WakingPool or _is_heard(pool):
         return None
-    idle: Any = cast("Any", pool)._pool._queue
+    waking: Any = pool
+    idle = waking._pool._queue
     if not idle._queue or idle._getters:  # those who wait go first, as long as they wait
         return None
     record = idle._get()

@@ -164,10 +164,7 @@ async def _between(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
         return None
     failure = None
     if made is not None:
-        driver = taken.dbapi_connection._connection
-        answer = await answered(driver.execute("COMMIT;"), [driver])
-        taken = taken if answer.failure is None else proxied(taken)
-        failure = await _told(lane, taken, id_, answer, asked.origin)
+        taken, failure = await _commit(lane, taken, id_, asked.origin)
     try:
         await _give_back(taken)
     except BaseException as exc:
@@ -290,6 +287,19 @@ async def _undone(pooled: Any, failure: Exception, origin: Callable[[], Origin])
     state = getattr(failure, "sqlstate", None) or ""
     is_plain = state[:2] in _PLAIN_CLASSES or is_of_application(state)
     return (translate(failure, origin()), None) if is_plain else (None, "error")
+
+
+async def _commit(
+    lane: NativeLane, taken: Taken, id_: str | None, origin: Callable[[], Origin]
+) -> tuple[Taken, BaseException | None]:
+    """Send COMMIT; gives the connection, as it is to be given back, and what the caller meets instead of an answer."""
+    driver = taken.dbapi_connection._connection
+    answer = await answered(driver.execute("COMMIT;"), [driver])
+    if answer.failure is None and answer.cancelled is None:
+        note_commit()
+        return taken, None
+    taken = taken if answer.failure is None else proxied(taken)
+    return taken, await _told(lane, taken, id_, answer, origin)
 
 
 async def _told(

@@ -273,6 +273,11 @@ class RowInfo(Generic[TRow_co]):
         """Those of the kin that keep their rows in the same tables."""
         return [mapper for mapper in self.kin if len(mapper.tables) == len(self.parts)]
 
+    @cached_property
+    def telling(self) -> frozenset[str]:
+        """The attributes whose values may say of which class a row is."""
+        return self._told_by.union(self._kinds)
+
     def is_foreign(self, name: str, values: Iterable[Any], *, changes: bool = False) -> bool:
         """Say whether one of these values of an attribute would make a row another class's.
 
@@ -300,8 +305,15 @@ class RowInfo(Generic[TRow_co]):
 
     def nothing(self, name: str) -> Any:
         """Give what is sent for None: SQL NULL on a JSON column too, unless the column's type makes a value of None."""
-        is_marked = self.is_json(name) and not stores_none(self.columns[name].type)
+        is_marked = self._marked.get(name)
+        if is_marked is None:
+            is_marked = self._marked[name] = self.is_json(name) and not stores_none(self.columns[name].type)
         return null() if is_marked else None
+
+    @cached_property
+    def _marked(self) -> dict[str, bool]:
+        """Of the attributes that were asked about, whether their NULL has to be said: a type may not be there yet."""
+        return {}
 
     def is_null_by_default(self, name: str) -> bool:
         """Say whether the attribute of a new row is NULL where nothing is given for it."""
@@ -312,6 +324,15 @@ class RowInfo(Generic[TRow_co]):
     def is_computed(self, name: str) -> bool:
         """Say whether the database works the attribute out itself, so that nobody may write it."""
         return self.columns[name].computed is not None
+
+    @cached_property
+    def writable(self) -> frozenset[str]:
+        """The attributes that may be written, and no database writes alone."""
+        return frozenset(
+            name
+            for name in self.columns
+            if not (name in self.copies or self.is_computed(name) or self.is_always_numbered(name))
+        )
 
     def is_always_numbered(self, name: str) -> bool:
         """Say whether the database numbers the attribute itself and takes no number (``GENERATED ALWAYS``)."""

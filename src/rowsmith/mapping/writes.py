@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Generic, cast, get_origin
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import NoneType
+from typing import Any, ClassVar, Final, Generic, cast, get_origin
+from uuid import UUID
 
 from pydantic import ConfigDict
 from sqlalchemy.orm import RelationshipProperty
@@ -25,6 +29,11 @@ from rowsmith.state import UNSET, OptionalState, TriState
 from rowsmith.ties import loose_ties
 
 TRow = TypeVar("TRow")
+
+PLAIN: Final[frozenset[type[Any]]] = frozenset(
+    {NoneType, str, int, float, bool, bytes, Decimal, UUID, date, datetime, time, timedelta}
+)
+"""Classes of values that are no state of a field, and no SQL."""
 
 
 class _Written(Frozen, Generic[TRow]):
@@ -46,8 +55,9 @@ class _Written(Frozen, Generic[TRow]):
         values: dict[str, Any] = {}
         for name in self.__rowsmith_fields__:
             value: Any = getattr(self, name)
-            if isinstance(value, (OptionalState, TriState)):
-                value = cast("Any", value).to_value()
+            if value.__class__ not in PLAIN and isinstance(value, (OptionalState, TriState)):
+                state: Any = value
+                value = state.to_value()
             if value is not UNSET:
                 values[name] = value
         return values
@@ -138,9 +148,14 @@ def checked_values(
         MappingError: it is no ``base`` (a Spec or a Patch) of this row, or ``to_values`` names no column.
         InvalidValue: a value does not fit its column.
     """
-    belongs_to(written, info, base)
+    kind: Any = type(written)
+    belonging = (kind, info, base)
+    if getattr(kind, "__rowsmith_belongs__", None) != belonging:  # for a class below it would say so of the one above
+        belongs_to(written, info, base)
+        kind.__rowsmith_belongs__ = belonging
     values = own_values(written)
-    _refuse_strangers(type(written), info, values)
+    if not info.writable.issuperset(values):
+        _refuse_strangers(kind, info, values)
     for name, value in values.items():
         values[name] = storable(info, name, value, changes=base is Patch)
     return values
@@ -153,12 +168,12 @@ def own_values(written: Spec[Any] | Patch[Any]) -> dict[str, Any]:
         MappingError: ``to_values`` gives something else.
     """
     values: Any = written.to_values()
-    if not isinstance(values, Mapping):
+    if values.__class__ is not dict and not isinstance(values, Mapping):
         raise MappingError(
             f"{type(written).__name__}.to_values() gives a mapping of attribute names to values, not "
             f"{kind_of(values)}: end it with return super().to_values() | {{...}}"
         )
-    return dict(cast("Mapping[str, Any]", values))
+    return dict(values)
 
 
 def belongs_to(written: Any, info: RowInfo[Any], base: type[Spec[Any] | Patch[Any]]) -> None:
@@ -196,11 +211,11 @@ def storable(info: RowInfo[Any], name: str, value: Any, *, changes: bool = False
     Raises:
         InvalidValue: the column cannot hold it, it would make the row another class's, or :func:`tied` refuses it.
     """
-    if info.is_foreign(name, [value], changes=changes):
+    if name in info.telling and info.is_foreign(name, [value], changes=changes):
         raise InvalidValue(f"{info.row.__name__}.{name} {FOREIGN}")
     if value is None:
         return info.nothing(name)
-    if hasattr(value, "__clause_element__") or hasattr(value, "compile"):
+    if value.__class__ not in PLAIN and (hasattr(value, "__clause_element__") or hasattr(value, "compile")):
         return tied(info, name, value)
     if (complaint := info.check(name)(value)) is not None:
         raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")

@@ -14,9 +14,10 @@ from rowsmith.conditions import given_conditions
 from rowsmith.errors import RefusedByTrigger, RepositoryError
 from rowsmith.execution import Made, NativeLane, Origin, write
 from rowsmith.mapping.layout import Record
+from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import UNTOLD, Asked, Binds, Keys, Plan, Plans, Shape, compile_write, has_plain_rows
-from rowsmith.scope import Limits, Settled, is_unchecked, resolve_scope
+from rowsmith.scope import NO_LIMITS, Limits, Settled, is_unchecked, resolve_scope
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -109,10 +110,13 @@ class Writes(Generic[TRow, TData]):
         It is put back among the arguments with what it said.
         """
         scope = kwargs.get("scope")
-        if not _UNDERSTOOD.issuperset(kwargs) or any(kwargs.get(name) is not None for name in _UNUSUAL):
+        if not _UNDERSTOOD.issuperset(kwargs):
             return None
+        for name in _UNUSUAL:
+            if kwargs.get(name) is not None:
+                return None
         if scope is None:
-            return None if self._entity.scope_required else Limits()
+            return None if self._entity.scope_required else NO_LIMITS
         if not is_unchecked(type(scope)):
             return None
         given = given_conditions(scope)
@@ -208,7 +212,10 @@ def _plain(values_of: Callable[[Limits], Values], limits: Limits) -> Values | No
         values = values_of(limits)
     except RepositoryError:
         return None
-    return None if any(isinstance(value, ClauseElement) for value in values.values()) else values
+    for value in values.values():
+        if value.__class__ not in PLAIN and isinstance(value, ClauseElement):
+            return None
+    return values
 
 
 _UNUSUAL: Final = ("idempotency_key", "expected_version")
