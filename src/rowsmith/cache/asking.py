@@ -62,9 +62,7 @@ class Asking:
         """Give an id as entries have it: instead of a NamedTuple, or a UUID of the driver's, the plain one."""
         if self._sole is not None:
             return id if id.__class__ is self._sole else _plain(id)
-        if not isinstance(id, tuple) or not (id.__class__ is tuple or hasattr(cast("Any", id), "_fields")):
-            return cast("Any", id)
-        return tuple(map(_plain, cast("tuple[Any, ...]", id)))
+        return tuple(map(_plain, id)) if id.__class__ is tuple or _is_named_tuple(id) else id
 
     def under(self, scope: Any, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
         """Say under what a row is to be seen, None where only the database can; and what to give that as its scope."""
@@ -140,6 +138,10 @@ def _check_kept(entity: Entity[Any, Any]) -> None:
 def _is_loaded(relationship: Any) -> bool:
     """Say whether a relationship is loaded with its row."""
     return relationship.lazy not in ("select", "raise", "raise_on_sql", "noload", "dynamic", "write_only", True, None)
+
+
+def _is_named_tuple(id: Any) -> bool:
+    return isinstance(id, tuple) and hasattr(cast("Any", id), "_fields")
 
 
 def _plain(value: Any) -> Any:
