@@ -133,7 +133,7 @@ def bench(session: nox.Session) -> None:
 
     ``--write`` has it write docs/benchmarks.md, its charts and the README's table; ``--help`` says how to have less.
     """
-    install(session, "bench", extras="embedded")
+    install(session, "bench", extras="embedded,metrics")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -22,6 +22,7 @@ HEADINGS = {
     "concurrent": "Tasks at once",
     "cold": "Processes that start",
 }
+OWN = "Functions of rowsmith's own that a call passes, and the files that they stand in"
 COUNTED: dict[str, Callable[[Counts], str]] = {
     "Calls of Python and C functions (`sys.setprofile`; the same on any machine), batches of 1,000 rows": (
         lambda counts: f"{counts.calls:,}"
@@ -30,6 +31,7 @@ COUNTED: dict[str, Callable[[Counts], str]] = {
     "Memory that Python takes at most, in KiB (`tracemalloc`); asyncio takes 256 for any answer": (
         lambda counts: f"{counts.kib:,.0f}"
     ),
+    OWN: lambda counts: f"{counts.functions} in {counts.files}",
 }
 CHARTS = {"calls.svg": ("single", "page", "concurrent"), "batches.svg": ("batch",)}
 IN_README = ["wire", "hand, no transaction", OURS, "SQLAlchemy Core", "SQLAlchemy ORM", "advanced-alchemy", "FastCRUD"]
@@ -45,7 +47,7 @@ promises.
 - *wire* is one connection that nobody else uses, its statements prepared: nothing can be faster. *hand* is what an
   expert writes: `asyncpg.Pool`, a transaction of the right kind, a frozen dataclass. *hand, no transaction* leaves the
   transaction away, and with it what keeps a read from writing. *rowsmith* is a repository with the policies that it has
-  by default.
+  by default, metrics included.
 - Everybody starts from the same plain values and may give what its library gives by itself (objects, dictionaries).
   Before anything is timed, everybody's results, and what their writes left in the table, are held against each other.
 - Contenders take turns in {rounds} rounds (batches in {batches}), each beginning with another one. Figures are medians
@@ -150,9 +152,17 @@ def beside_time(results: Results) -> str:
     names = [name for name in results.contenders if any(name in job.counts for job in jobs)]
     parts = []
     for title, tell in COUNTED.items():
-        rows = ([job.name, *(tell(job.counts[name]) if name in job.counts else DASH for name in names)] for job in jobs)
-        parts.append(f"{title}:\n\n{markdown(['', *names], rows)}")
+        theirs = [name for name in names if title != OWN or name.startswith(OURS)]
+        rows = (
+            [job.name, *(tell(job.counts[name]) if name in job.counts else DASH for name in theirs)] for job in jobs
+        )
+        parts.append(f"{title}:\n\n{markdown(['', *theirs], rows)}")
     return "\n\n".join(parts)
+
+
+def cell(job: Measured, name: str, tell: Callable[[Counts], str]) -> str:
+    """Write what was counted, or a dash."""
+    return tell(job.counts[name]) if name in job.counts else DASH
 
 
 def goals_table(proofs: Iterable[Proof]) -> str:
@@ -211,8 +221,7 @@ def show(results: Results, console: Console) -> None:
 
 def counts_text(job: Measured, name: str) -> str:
     """Write all that was counted."""
-    found = job.counts.get(name)
-    return DASH if found is None else f"{found.calls:,} / {found.trips:,} / {found.kib:,.0f}"
+    return cell(job, name, lambda found: f"{found.calls:,} / {found.trips:,} / {found.kib:,.0f}")
 
 
 def print_table(console: Console, title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

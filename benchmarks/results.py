@@ -24,6 +24,10 @@ class Counts:
     calls: int
     trips: int
     kib: float
+    functions: int = 0
+    """Functions of rowsmith's own that it passed, each once."""
+    files: int = 0
+    """The files that those stand in."""
 
 
 @dataclass

@@ -108,8 +108,9 @@ async def count_calls(asked: Asked, results: Results, contenders: dict[str, Cont
         asked.say(f"counts of {job.name}")
         for name, contender in able(contenders, found.missing).items():
             stage = Stage(contender, tables, sizes)
-            calls = (await count(await one_call(job, stage, warm_up=2), warm_up=0)).calls
-            found.counts[name] = Counts(calls, 0, await peak(await one_call(job, stage)) / 1024)
+            seen = await count(await one_call(job, stage, warm_up=2), warm_up=0)
+            kib = await peak(await one_call(job, stage)) / 1024
+            found.counts[name] = Counts(seen.calls, 0, kib, len(seen.functions), len(seen.files))
 
 
 async def count_trips(asked: Asked, results: Results, entries: Sequence[Entry], tables: World) -> None:

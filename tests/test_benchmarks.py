@@ -88,6 +88,14 @@ def test_a_pool_and_a_transaction_cost_calls(results: Results) -> None:
     assert get["hand"].calls == scoped["hand"].calls
 
 
+def test_own_functions_are_rowsmiths(results: Results) -> None:
+    """What a reader of a call passes; by hand there are none."""
+    get = results.jobs[NAMES.index("get")].counts
+    assert (get["hand"].functions, get["hand"].files) == (0, 0)
+    assert get["rowsmith"].functions > get["rowsmith"].files > 0
+    assert f"| {get['rowsmith'].functions} in {get['rowsmith'].files} |" in page(results)
+
+
 def test_memory_grows_with_what_is_read(results: Results) -> None:
     """A page takes more than a row."""
     get, all_of_them = (results.jobs[NAMES.index(name)].counts["hand"].kib for name in ("get", "stream of 1,000,000"))
