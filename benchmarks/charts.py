@@ -18,8 +18,8 @@ LEFT_OUT = ("hand", *VARIANTS)
 INK = {"": ("#1f2328", "#d0d7de"), "-dark": ("#e6edf3", "#3d444d")}
 """By the end of a file's name: the colours of text and of lines."""
 
-# Okabe and Ito's colours, which can be told apart whatever colours one sees; each with a form of its own.
-OTHERS = ["#56b4e9", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#f0e442", "#999999", "#8c6bb1"]
+# After Okabe and Ito, whose colours can be told apart whatever colours one sees; each with a form of its own.
+OTHERS = ["#56b4e9", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#c2a000", "#999999", "#8c6bb1"]
 FORMS = ["v", "s", "D", "^", "P", "X", "<", ">"]
 OUR_COLOUR = "#d55e00"
 

@@ -82,7 +82,7 @@ def goals() -> Iterator[Goal]:
     for job, (hand, wire) in times.items():
         yield Goal(job, "hand", time_of(job), hand)
         yield Goal(job, "wire", time_of(job, to="wire"), wire)
-    yield Goal("the same with three filters", "hand", time_of("the same with three filters"), 1.1)
+    yield Goal("page with three filters, keyset", "hand", time_of("page with three filters, keyset"), 1.1)
     for job in ("create", "update", "purge"):
         yield Goal(f"{job}, in one round trip", "hand", time_of(job, STATEMENT), 0.8)
         yield Goal(f"{job}, in three round trips", "hand", time_of(job), 1.0)

@@ -33,16 +33,16 @@ COUNTED: dict[str, Callable[[Counts], str]] = {
     ),
     OWN: lambda counts: f"{counts.functions} in {counts.files}",
 }
-CHARTS = {"calls.svg": ("single", "page", "concurrent"), "batches.svg": ("batch",)}
+CHARTS = {"benchmarks-calls.svg": ("single", "page", "concurrent"), "benchmarks-batches.svg": ("batch",)}
 IN_README = ["wire", "hand, no transaction", OURS, "SQLAlchemy Core", "SQLAlchemy ORM", "advanced-alchemy", "FastCRUD"]
 IN_README += ["Tortoise", "Piccolo"]
 
 INTRODUCTION = """
 # How fast it is
 
-Times as multiples of what asyncpg by hand takes, which is 1.00: less is faster. Written by `{command}`, which measures
-everything in one process on one embedded PostgreSQL; on another machine it will say other things, so these are no
-promises.
+Times as multiples of what asyncpg by hand takes, which is 1.00: less is faster. Written by `{command}`, which
+measures everything in one process on one embedded PostgreSQL; on another machine it will say other things, so these are
+no promises.
 
 - *wire* is one connection that nobody else uses, its statements prepared: nothing can be faster. *hand* is what an
   expert writes: `asyncpg.Pool`, a transaction of the right kind, a frozen dataclass. *hand, no transaction* leaves the

@@ -144,6 +144,7 @@ async def time_all(asked: Asked, results: Results, contenders: dict[str, Contend
     """Time all jobs in rounds, each beginning with another contender, so that a slow minute is everybody's."""
     # One round more warms up connections, prepared statements and caches, where times are to mean anything.
     for round_ in range(-1 if asked.rounds > 1 else 0, asked.rounds):
+        await tables.renew()
         for job, found in zip(asked.jobs, results.jobs, strict=True):
             if job.kind == "batch" and round_ >= ROUNDS_OF_BATCHES:
                 continue

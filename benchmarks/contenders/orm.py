@@ -14,6 +14,9 @@ from benchmarks.contenders.core import conditions_of, dicts, upserting
 from benchmarks.contenders.models import EventRow, GroupRow, NumberedRow, PlainRow, engine_on
 from benchmarks.data import COLUMNS, GIVEN, PAGE, Change, Server
 
+NULLS_TOO = {"render_nulls": True}
+"""Without it rows that have a NULL and such as have none are inserted by statements of their own."""
+
 
 def page_of(found: Sequence[Any], *key: str) -> PageOf:
     """Make a page of its objects and one more."""
@@ -43,7 +46,7 @@ class Orm(Sessions):
     async def write(self, statement: Any, values: Any = None) -> Sequence[Any]:
         """Give the objects that a statement changed."""
         async with self.session.begin() as session:
-            return (await session.scalars(statement, values)).all()
+            return (await session.scalars(statement, values, execution_options=NULLS_TOO)).all()
 
     async def get(self, id: int) -> GroupRow | None:
         async with self.session() as session:
@@ -119,7 +122,7 @@ class Orm(Sessions):
 
     async def load(self, rows: Sequence[tuple[Any, ...]]) -> None:
         async with self.session.begin() as session:
-            await session.execute(insert(PlainRow), dicts(rows, COLUMNS))
+            await session.execute(insert(PlainRow), dicts(rows, COLUMNS), execution_options=NULLS_TOO)
 
     async def batch_update(self, ids: Sequence[int], weight: int) -> Sequence[NumberedRow]:
         statement = update(NumberedRow).where(NumberedRow.id.in_(ids)).values(weight=weight)
