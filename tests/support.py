@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
 
 from rowsmith.conditions import Condition, resolve
 from rowsmith.database import Database
+from rowsmith.errors import RepositoryError
 
 
 @contextmanager
@@ -42,3 +45,19 @@ def sql(condition: Condition) -> str:
         dialect=postgresql.dialect(paramstyle="named"), compile_kwargs={"literal_binds": True}
     )
     return " ".join(str(compiled).split())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a caller can learn from a refusal; two that are equal tell nothing apart."""
+
+    error: RepositoryError = field(compare=False)
+    told: tuple[object, ...]
+
+
+async def answer_to(call: Awaitable[Any]) -> Answer:
+    """Give how a call was refused; it fails the test where it was not."""
+    with pytest.raises(RepositoryError) as caught:
+        await call
+    error = caught.value
+    return Answer(error, (type(error), str(error), error.error_code, error.facts))

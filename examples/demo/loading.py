@@ -66,7 +66,7 @@ async def _groups(tour: Tour, specs: Sequence[GroupCreate], *, progress: Progres
 async def _usage(tour: Tour, entries: Sequence[Usage], *, progress: Progress) -> list[Usage]:
     noted = list[Usage]()
     for start in range(0, len(entries), CHUNK):
-        noted += await tour.shares.record(entries[start : start + CHUNK])
+        noted += await tour.usage.record(entries[start : start + CHUNK])
         progress(len(noted))
     return noted
 

@@ -12,7 +12,7 @@ from examples.demo.stage import Stage
 from examples.demo.world import World
 from examples.domain.repository import DomainRepository
 from examples.domain.types import DomainName
-from examples.fair_share.repository import FairShareRepository
+from examples.fair_share.repository import FairShareRepository, UsageRepository
 from examples.group.repository import GroupRepository
 from examples.group.types import DomainScope, GroupData
 from rowsmith import Database, Page, Unscoped
@@ -34,6 +34,7 @@ class Tour:
         self.domains = DomainRepository(self.db)
         self.groups = GroupRepository(self.db)
         self.shares = FairShareRepository(self.db)
+        self.usage = UsageRepository(self.db)
 
 
 def names(groups: Sequence[GroupData] | Page[GroupData], most: int = 5) -> str:

@@ -29,3 +29,19 @@ class WeightNotPositive(FairShareError, CheckViolation):
     """A weight is greater than zero."""
 
     detail = "weight_not_positive"
+
+
+class UsageNotFound(FairShareError, EntityNotFound):
+    """Nothing was used on this day."""
+
+
+class UsageWithoutShare(FairShareError, ReferenceNotFound):
+    """Who has no share in a group uses nothing of it."""
+
+    detail = "share_not_found"
+
+
+class UsageNegative(FairShareError, CheckViolation):
+    """Nobody gives back what was used."""
+
+    detail = "negative"

@@ -13,7 +13,10 @@ from examples.base import Base
 
 
 class FairShareRow(Base):
-    """How much of its group a user is due, relative to the others in it. Versioned: two editors cannot overwrite."""
+    """How much of its group a user is due, relative to the others in it. Versioned: two editors cannot overwrite.
+
+    A deleted one keeps its place, so that the user's is restored and not made anew.
+    """
 
     __tablename__ = "fair_shares"
     __table_args__ = (CheckConstraint("weight > 0", name="weight_positive"),)
@@ -23,6 +26,7 @@ class FairShareRow(Base):
     user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, index=True)
     weight: Mapped[Decimal] = mapped_column(Numeric(20, 4), server_default=text("1"))
     version: Mapped[int] = mapped_column()
+    deleted_at: Mapped[dt.datetime | None]
 
     __mapper_args__ = {"version_id_col": version}
 

@@ -71,9 +71,10 @@ class Standings:
 
 
 def standings(shares: Iterable[FairShareData], usage: Iterable[Usage], decay: Decay) -> Standings:
-    """Work out every node's standing in one pass over each input."""
+    """Work out every node's standing in one pass over each input; who has no share any more used nothing."""
     weights, shared = _totals((share.key, float(share.weight)) for share in shares)
-    used, noted = _totals((entry.key, float(entry.used) * decay.remaining(entry.day)) for entry in usage)
+    counted = (entry for entry in usage if entry.key in weights)
+    used, noted = _totals((entry.key, float(entry.used) * decay.remaining(entry.day)) for entry in counted)
     nodes = {path: _standing(path, weights, used) for path in weights if path}
     return Standings(nodes, shared + noted)
 

@@ -1,4 +1,4 @@
-"""What callers give and get: key, data, specs, patch and scope of a fair share."""
+"""What callers give and get: keys, data, specs, patches and scopes of fair shares and of usage."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ class FairShareKey(NamedTuple):
     domain_name: DomainName
     group_id: GroupId
     user_id: UserId
+
+
+class UsageKey(NamedTuple):
+    domain_name: DomainName
+    group_id: GroupId
+    user_id: UserId
+    day: date
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,41 @@ class Usage(Spec[UsageRow]):
 
 
 @dataclass(frozen=True)
-class GroupShareScope(SearchScope):
-    """The shares within one group."""
+class DomainShareScope(SearchScope):
+    """The shares within a domain."""
 
+    domain_name: DomainName
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [FairShareRow.domain_name == self.domain_name]
+
+
+@dataclass(frozen=True)
+class GroupShareScope(SearchScope):
+    """The shares within a group, as in other places within a project."""
+
+    domain_name: DomainName
     group_id: GroupId
 
     def to_conditions(self) -> Sequence[Condition]:
-        return [FairShareRow.group_id == self.group_id]
+        return [FairShareRow.domain_name == self.domain_name, FairShareRow.group_id == self.group_id]
+
+
+@dataclass(frozen=True)
+class UserShareScope(SearchScope):
+    """The shares of a user, in whatever groups."""
+
+    user_id: UserId
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [FairShareRow.user_id == self.user_id]
+
+
+@dataclass(frozen=True)
+class DomainUsageScope(SearchScope):
+    """What was used within a domain."""
+
+    domain_name: DomainName
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [UsageRow.domain_name == self.domain_name]

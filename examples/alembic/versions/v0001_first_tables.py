@@ -68,6 +68,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("weight", sa.Numeric(precision=20, scale=4), server_default=sa.text("1"), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("weight > 0", name=op.f("ck_fair_shares_weight_positive")),
         sa.ForeignKeyConstraint(["domain_name"], ["domains.name"], name=op.f("fk_fair_shares_domain_name")),
         sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name=op.f("fk_fair_shares_group_id"), ondelete="CASCADE"),

@@ -1,0 +1,23 @@
+"""What stands around every call: it is measured, and tried again where nothing of it was kept."""
+
+from __future__ import annotations
+
+from examples.fair_share.errors import FairShareError
+from rowsmith.resilience import BackoffStrategy, MetricArgs, MetricPolicy, Resilience, RetryArgs, RetryPolicy
+
+
+def policies(layer: str) -> Resilience:
+    """Give the policies of a repository, which is named so in the metrics."""
+    return Resilience(
+        policies=[
+            MetricPolicy(MetricArgs(domain="repository", layer=layer)),
+            RetryPolicy(
+                RetryArgs(
+                    max_retries=10,
+                    retry_delay=0.1,
+                    backoff_strategy=BackoffStrategy.FIXED,
+                    non_retryable_exceptions=(FairShareError,),
+                )
+            ),
+        ]
+    )
