@@ -204,6 +204,13 @@ def poolers(session: nox.Session) -> None:
 
 
 @nox.session
+def replicas(session: nox.Session) -> None:
+    """Read from a standby that is late, and promote one under writers; takes the reads, the lag in ms, the writers."""
+    sizes = {"ROWSMITH_LAGGING_READS": "10000", "ROWSMITH_LAG": "5000", "ROWSMITH_PROMOTION_WRITERS": "8"}
+    prove(session, "tests/test_promotion.py", sizes, "-p", "no:xdist", "--log-level=INFO", "-rP")
+
+
+@nox.session
 def cancels(session: nox.Session) -> None:
     """Cancel every verb where it waits; takes at how many of its suspension points, 0 for all of them."""
     prove(session, "tests/test_cancellations.py", {"ROWSMITH_CANCELS": "0"})

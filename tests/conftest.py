@@ -18,6 +18,7 @@ from pooler import pooler
 from redis_server import Server, redis_server
 from rowsmith.database import Database
 from rowsmith.testing import WithTables, tables
+from standby import Pair, pair_of_servers
 
 # Thousands of tests are objects that stay; to look through them again and again takes an eighth of the time.
 gc.set_threshold(20_000, 50, 100)
@@ -45,6 +46,13 @@ def rowsmith_url(rowsmith_url: URL) -> Iterator[URL]:
 def rowsmith_engine_options() -> Mapping[str, Any]:
     """Give the options of ``database``; its connections outlive a test, as all of them run in one event loop."""
     return {"pooler": True} if POOLER else {}
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator[Pair]:
+    """Give a server and its standby, for all tests that leave them as they were."""
+    with pair_of_servers() as servers:
+        yield servers
 
 
 @pytest.fixture

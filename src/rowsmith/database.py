@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from typing import Any, ClassVar, cast
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from copy import copy
+from functools import partial
+from typing import Any, ClassVar, Self, cast
 
-from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy import URL, Connection, Engine, make_url, text
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -19,18 +21,24 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from rowsmith.deadline import check_seconds
-from rowsmith.errors import InvalidValue, MappingError, MissingExtra, kind_of
-from rowsmith.execution import NativeLane, Writes, native_lane, watch_failures
+from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, MissingExtra, TransactionError, kind_of
+from rowsmith.execution import NativeLane, Writes, execute, native_lane, watch_failures
+from rowsmith.execution.commits import count_commits
 from rowsmith.execution.pool import prepare_pool
 from rowsmith.execution.pooler import prepare_for_pooler
+from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, Position, sight_of
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
-from rowsmith.homes import BorrowedHome, Home, OwnHome
+from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken
+from rowsmith.hosts import with_all
 from rowsmith.open_session import OpenSession, is_inside
 from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
+from rowsmith.replicas import Lag, Replicas, check_replicas
 from rowsmith.sessions import Reading, ReadOnly, Unit, Writing
 from rowsmith.unit_of_work import UnitOfWork
+
+_LAG = Lag()
 
 _DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
 
@@ -49,6 +57,10 @@ class Database:
     Args:
         engine: any AsyncEngine for PostgreSQL (asyncpg) or SQLite (aiosqlite). Its owner keeps it;
             ``dispose`` closes its pool. Its pooled connections belong to one event loop.
+        replicas: engines of PostgreSQL's standbys that follow the server of ``engine``. Reads outside of sessions and
+            units of work, read-only sessions and streams go to one that has all that this process has written; writes,
+            locks, units and other sessions go to ``engine``.
+        lag: how far behind the replicas may be.
         cursor_keys: secrets that cursors are signed with, the newest first; older ones are still
             accepted. Without any, cursors are checked but not signed.
         deadline: seconds after which a call, or a block with a session of its own, is ended with
@@ -66,9 +78,10 @@ class Database:
 
     Attributes:
         native: that way, which counts what goes by it and what does not; None where there is none.
+        replicas: what chooses among the servers; None where there is one only.
 
     Raises:
-        MappingError: ``engine`` is something else, or none for a pooler.
+        MappingError: ``engine`` is something else, or none for a pooler; or ``replicas`` are none of its.
         InvalidValue: ``deadline`` is no number of seconds, or ``writes`` something else.
     """
 
@@ -81,11 +94,14 @@ class Database:
     _snapshot: AsyncEngine
 
     native: NativeLane | None = None
+    replicas: Replicas[Database] | None = None
 
     def __init__(
         self,
         engine: AsyncEngine,
         *,
+        replicas: Sequence[AsyncEngine] = (),
+        lag: Lag = _LAG,
         cursor_keys: Sequence[bytes | str] = (),
         deadline: float | None = None,
         native: bool = True,
@@ -94,30 +110,49 @@ class Database:
     ) -> None:
         if not isinstance(cast("Any", engine), AsyncEngine):
             raise MappingError(f"Database(...) takes an AsyncEngine, not {kind_of(engine)}: {instead_of(engine)}")
-        self.engine, chosen = engine, _checked(writes)
+        check_replicas(engine, replicas, lag)
+        self.deadline = None if deadline is None else check_seconds(deadline, "deadline")
+        self._info = {CODEC: CursorCodec(cursor_keys)}
+        self._writes, self._is_pooled = _checked(writes), pooler
+        self._is_native = native and type(self).reading is Database.reading and type(self).writing is Database.writing
+        self._serve(engine)
+        if replicas:
+            others = [self._beside(replica) for replica in replicas]
+            self.replicas = Replicas(copy(self), others, lag, count_commits(engine.sync_engine))
+
+    def _serve(self, engine: AsyncEngine) -> None:
+        """Set up an engine, and the ways into it."""
+        self.engine = engine
         watch_failures(engine.sync_engine)
         prepare_sqlite(engine.sync_engine)
         prepare_pool(engine.sync_engine)
         prepare_postgresql(engine.sync_engine)
-        if pooler:
+        if self._is_pooled:
             prepare_for_pooler(engine.sync_engine)
         # Engines that share the pool, not options of a session's first connection: a session that an application
         # rolls back goes on with another, which must be read-only too.
         self._read_only = engine.execution_options(**_read_options(engine))
         self._snapshot = engine.execution_options(**_read_options(engine, isolation_level="REPEATABLE READ"))
-        seconds = None if deadline is None else check_seconds(deadline, "deadline")
-        self.deadline = seconds
-        info = {CODEC: CursorCodec(cursor_keys)}
-        self._home = OwnHome(engine, info, seconds)
-        if native and type(self).reading is Database.reading and type(self).writing is Database.writing:
+        self._home = OwnHome(engine, self._info, self.deadline)
+        if self._is_native:
             reader = self._read_only.sync_engine
-            self.native = native_lane(engine.sync_engine, reader, info, seconds, chosen)
+            self.native = native_lane(engine.sync_engine, reader, self._info, self.deadline, self._writes)
+
+    def _beside(self, engine: AsyncEngine) -> Self:
+        """Give the same on a replica, for reads; plans are made once for both."""
+        other = copy(self)
+        other._serve(engine)
+        if other.native is not None:
+            other.native.dialect = self.engine.dialect
+        return other
 
     @classmethod
     def from_url(
         cls,
         url: str | URL,
         *,
+        replicas: Sequence[str | URL] = (),
+        lag: Lag = _LAG,
         cursor_keys: Sequence[bytes | str] = (),
         deadline: float | None = None,
         native: bool = True,
@@ -128,26 +163,43 @@ class Database:
         """Make the engine as well.
 
         Args:
-            url: a database URL; ``postgresql://`` and ``sqlite://`` get their asynchronous drivers.
-            cursor_keys, deadline, native, writes, pooler: as for the class.
+            url: a database URL; ``postgresql://`` and ``sqlite://`` get their asynchronous drivers. One that names
+                several hosts finds the one that takes writes.
+            replicas: URLs of the standbys. Where they differ in the host only, one that is promoted is found, too.
+            lag, cursor_keys, deadline, native, writes, pooler: as for the class.
             engine_options: for SQLAlchemy's ``create_async_engine``, such as ``pool_size=20``.
 
         Raises:
             MissingExtra: the driver that the URL asks for is not installed.
         """
-        asked = make_url(url)
-        target = asked.set(drivername=_DRIVERS.get(asked.drivername, asked.drivername))
+        if not isinstance(cast("Any", replicas), (list, tuple)):
+            raise MappingError(f"replicas is a list of URLs, not {kind_of(replicas)}: write replicas=[url]")
+        target, others = _target(url), [_target(replica) for replica in replicas]
         options = {"hide_parameters": True, **engine_options}
         if target.get_backend_name() == "sqlite" and target.database in (None, "", ":memory:"):
             options = {**_ONE_CONNECTION, **options}
         try:
+            beside = [create_async_engine(other, **options) for other in others]
+            if all(each.drivername == _DRIVERS["postgresql"] for each in (target, *others)):
+                target = with_all(target, others)
             engine = create_async_engine(target, **options)
-            return cls(engine, cursor_keys=cursor_keys, deadline=deadline, native=native, writes=writes, pooler=pooler)
+            return cls(
+                engine,
+                replicas=beside,
+                lag=lag,
+                cursor_keys=cursor_keys,
+                deadline=deadline,
+                native=native,
+                writes=writes,
+                pooler=pooler,
+            )
         except ModuleNotFoundError as exc:
             raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
 
     @classmethod
-    def from_session(cls, session: AsyncSession, *, cursor_keys: Sequence[bytes | str] = ()) -> Database:
+    def from_session(
+        cls, session: AsyncSession, *, cursor_keys: Sequence[bytes | str] = (), replicas: Sequence[AsyncEngine] = ()
+    ) -> Database:
         """Work in a session that somebody else owns, commits and closes: a FastAPI dependency, a test's fixture.
 
         Nothing here ever commits or closes it. Each call that writes, each ``begin_session()`` and each
@@ -161,10 +213,16 @@ class Database:
             session: an AsyncSession, begun or not. One that ends its transactions in savepoints
                 (``join_transaction_mode="create_savepoint"``) does so here, too.
             cursor_keys: as for the class.
+            replicas: none, as all is done in this session.
 
         Raises:
-            MappingError: it is no AsyncSession, or its connection is closed.
+            MappingError: it is no AsyncSession, or its connection is closed; or there are replicas.
         """
+        if replicas:
+            raise MappingError(
+                "a session has one server, which its owner chose: write Database(engine, replicas=[...]) for reads of "
+                "others, or leave replicas out"
+            )
         return _SessionDatabase(session, cursor_keys=cursor_keys)
 
     def begin_session(self) -> AbstractAsyncContextManager[AsyncSession]:
@@ -194,7 +252,14 @@ class Database:
                 or ORM changes were left unflushed at the end.
             ConcurrentUse: as :meth:`begin_session`.
         """
-        return ReadOnly(self._home, self._snapshot if snapshot else self._read_only, is_snapshot=snapshot)
+        engine = self._snapshot if snapshot else self._read_only
+        return ReadOnly(self._home, engine, partial(self._take_reader, snapshot), is_snapshot=snapshot)
+
+    async def _take_reader(self, snapshot: bool) -> Taken:
+        """Open a session on a server that a read may go to now."""
+        if self.replicas is not None:
+            return await self.replicas.run(lambda db: db._take_reader(snapshot))
+        return await cast("OwnHome", self._home).begin(self._snapshot if snapshot else self._read_only, read_only=True)
 
     def reading(self, *, snapshot: bool = False, is_open_to_all: bool = True, has_deadline: bool = True) -> Reading:
         """Open a session for the reads of one call, in one snapshot where several statements must agree.
@@ -249,6 +314,56 @@ class Database:
         lane.refuse(why)
         return None
 
+    async def position(self) -> str:
+        """Give a token of what is committed now: whoever reads from it sees that, in this process or another.
+
+        ::
+
+            group = await groups.create(spec)
+            response.headers["X-Position"] = await db.position()
+
+        It costs a read of the primary, and is needed only where others are to see what this process has written: its
+        own reads do anyway. SQLite has one server, and one position.
+
+        Raises:
+            TransactionError: inside a session or unit of work, which is not committed yet.
+            RepositoryError: the primary cannot be asked.
+        """
+        around = self.joined()
+        if around is not None and not around.is_read_only:
+            raise TransactionError(
+                "a position is of what is committed: take it after the block of this session or unit of work; of a "
+                "session of somebody else's, await Database(engine).position() after its commit()"
+            )
+        if self.engine.dialect.name != "postgresql":
+            return str(NOWHERE)
+        primary = self if self.replicas is None else self.replicas.primary
+        try:
+            return await primary._position(SIGHT)
+        except DatabaseFault:  # not everybody may ask all of it
+            return await primary._position(BARE_SIGHT)
+
+    async def _position(self, question: str) -> str:
+        async with self.reading(is_open_to_all=False) as db_sess:
+            return str(sight_of((await execute(db_sess, text(question))).one()).position)
+
+    @asynccontextmanager
+    async def reading_from(self, token: str) -> AsyncGenerator[None]:
+        """Have the calls inside the block see what was committed when :meth:`position` gave a token.
+
+        A replica that is behind it is passed over, or waited for (``lag``). A token from outside can do no more than
+        that: one that no server has come to has the primary answer.
+
+        Args:
+            token: what ``await db.position()`` gave, in this process or another.
+
+        Raises:
+            InvalidValue: it is nothing of the kind.
+        """
+        position = Position.parse(token)
+        with nullcontext() if self.replicas is None else self.replicas.reading_from(position):
+            yield
+
     @property
     def is_in_session(self) -> bool:
         """Whether a call made here would join a session that is open already."""
@@ -265,6 +380,10 @@ class Database:
             TransactionError: the connections belong to another event loop, which is running.
         """
         await self._home.dispose()
+        if self.replicas is not None:
+            for server in self.replicas.servers:
+                await server.dispose()
+            await self.replicas.dispose()
 
 
 def in_transaction() -> bool:
@@ -286,6 +405,12 @@ class _SessionDatabase(Database):
         self.engine = self._read_only = self._snapshot = AsyncEngine(self._home.engine)
         if cursor_keys:
             session.info[CODEC] = CursorCodec(cursor_keys)
+
+
+def _target(url: str | URL) -> URL:
+    """Give an URL with the driver that it is used by."""
+    asked = make_url(url)
+    return asked.set(drivername=_DRIVERS.get(asked.drivername, asked.drivername))
 
 
 def instead_of(given: object) -> str:

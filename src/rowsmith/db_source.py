@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from copy import copy
 from functools import partial
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Unpack, cast
+from typing import Any, Concatenate, Generic, ParamSpec, Self, Unpack, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar
@@ -98,6 +99,7 @@ class DBSource(Generic[TRow, TData, TId]):
         self.resilience = resilience
         self.entity: Entity[TRow, TData] = Operation[TRow, TData](row, into=into, **rules).entity
         self._others: dict[type[Any], DBSource[Any, Any, Any]] = {}
+        self._servers: dict[Database, Self] = {}
         self.creator = Creator[TRow, TData](self.entity)
         self.querier = Querier[TRow, TData](self.entity)
         self.updater = Updater[TRow, TData](self.entity)
@@ -200,6 +202,14 @@ class DBSource(Generic[TRow, TData, TId]):
         """Run a verb as :meth:`read` does, without the policies: in a call that stands under them already."""
         return await self._read(verb, *args, **kwargs)
 
+    async def read_newest(
+        self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a verb as :meth:`read_once` does, where nothing that anybody has written is missing: on the primary."""
+        replicas = self.db.replicas
+        here = self if replicas is None or self.db.is_in_session else self._on(replicas.primary)
+        return await here._read(verb, *args, **kwargs)
+
     async def invalidate(self, ids: Ids = None) -> None:
         """Say that rows were written by SQL of one's own: those with these keys, or any.
 
@@ -261,6 +271,10 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        replicas = self.db.replicas
+        if replicas is not None and not self.db.is_in_session:
+            anywhere = replicas.run(lambda db: self._on(db)._read(verb, *args, **kwargs))
+            return await (anywhere if self.db.deadline is None else _in_time(self.db.deadline, anywhere))
         native, given = _native(verb), cast("Any", [*args])
         lane = None if native is None else self.db.native_lane()
         if native is not None and lane is not None:
@@ -271,6 +285,13 @@ class DBSource(Generic[TRow, TData, TId]):
             snapshot = _is_several(verb, given, kwargs)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=_is_foreign(verb))
             return await transact(begin, lambda db_sess: verb(db_sess, *given, **kwargs))
+
+    def _on(self, db: Database) -> Self:
+        """Give the same on one of the database's servers."""
+        if db not in self._servers:
+            self._servers[db] = other = copy(self)
+            other.db = db
+        return self._servers[db]
 
     async def _by_lane(self, native: Native, lane: NativeLane, verb: Any, given: list[Any], kwargs: Any) -> Any:
         """Have a call sent without a session; gives ``UNTOLD`` where SQLAlchemy's way has to say what comes of it.
@@ -316,6 +337,12 @@ class DBSource(Generic[TRow, TData, TId]):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> AsyncGenerator[Sequence[R], None]:
+        replicas = self.db.replicas
+        if replicas is not None and not self.db.is_in_session:
+            async with aclosing(replicas.stream(lambda db: self._on(db)._chunks(verb, *args, **kwargs))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
         with self._naming(operation_of(verb)):
             snapshot, has_begun = _is_several(verb, args, kwargs), False
             try:

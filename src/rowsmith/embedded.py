@@ -9,6 +9,9 @@ context manager, plain or async::
     async with EmbeddedPostgres(Path("data")) as server:    # durable: found again the next time
         ...
 
+    with EmbeddedPostgres() as server, server.standby() as replica:    # which follows it
+        db = Database.from_url(server.url(), replicas=[replica.url()])
+
 It listens on a Unix socket only, trusts whoever can reach that socket, compares text as ``C.UTF-8`` does
 (the same on every machine), and never outlives the interpreter that started it.
 """
@@ -132,6 +135,13 @@ class EmbeddedPostgres:
         """Drop a database if it is there, whoever is connected to it."""
         self._run("dropdb", *self._client_options(), "--if-exists", "--force", "--", name)
 
+    def standby(self, data_dir: Path | str | None = None, *, settings: Mapping[str, str] | None = None) -> Standby:
+        """Give a second server that follows this one, by streaming replication; start it as you do this one.
+
+        ``data_dir`` and ``settings`` are as for the class; the standby has this one's settings besides.
+        """
+        return Standby(self, data_dir, settings={**self.settings, **(settings or {})})
+
     def start(self) -> Self:
         """Start the server and wait until it takes connections; the context manager does this for you."""
         if self._data_dir is not None:
@@ -190,11 +200,14 @@ class EmbeddedPostgres:
         if self._is_up() and self._owner_lives():
             return
         if not (data_dir / "PG_VERSION").exists():
-            locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
-            self._run("initdb", "-D", str(data_dir), "-U", SUPERUSER, "--auth=trust", "--no-sync", *locale)
-            with (data_dir / "postgresql.conf").open("a") as config:
-                config.write(f"\ninclude_if_exists = '{CONFIG_FILE}'\n")
+            self._fill(data_dir)
         self._launch()
+
+    def _fill(self, data_dir: Path) -> None:
+        locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
+        self._run("initdb", "-D", str(data_dir), "-U", SUPERUSER, "--auth=trust", "--no-sync", *locale)
+        with (data_dir / "postgresql.conf").open("a") as config:
+            config.write(f"\ninclude_if_exists = '{CONFIG_FILE}'\n")
 
     def _launch(self) -> None:
         if self._is_up():  # left over from an owner that was killed: it may have other settings
@@ -296,6 +309,31 @@ class EmbeddedPostgres:
             )
             output.seek(0)
             return done.returncode, output.read().decode(errors="replace")
+
+
+class Standby(EmbeddedPostgres):
+    """A server that follows another one and takes no writes; made by :meth:`EmbeddedPostgres.standby`.
+
+    ``primary`` is the server that it follows, which has to be running when this one is started for the first time.
+    """
+
+    def __init__(self, primary: EmbeddedPostgres, data_dir: Path | str | None, *, settings: Mapping[str, str]) -> None:
+        super().__init__(data_dir, settings=settings)
+        self.primary = primary
+
+    def promote(self) -> None:
+        """Have it follow nobody any more and take writes; done when it does.
+
+        Raises:
+            DatabaseUnavailable: it cannot, as it was promoted before.
+        """
+        self._run("pg_ctl", "-D", str(self.data_dir), "-t", "120", "-w", "promote")
+
+    def _fill(self, data_dir: Path) -> None:
+        source = self.primary._client_options()
+        self._run("pg_basebackup", *source, "-D", str(data_dir), "-R", "-c", "fast", "-X", "stream", "--no-sync")
+        for left in (*data_dir.glob(".s.PGSQL.*"), data_dir / OWNER_FILE):  # they are copied, too
+            left.unlink(missing_ok=True)
 
 
 def _is_root() -> bool:

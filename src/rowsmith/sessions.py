@@ -8,7 +8,7 @@ the block is left, the connection is thrown away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -238,12 +238,14 @@ class ReadOnly(Block[AsyncSession]):
 
     is_read_only = True
 
-    def __init__(self, home: Home, engine: AsyncEngine, *, is_snapshot: bool = False) -> None:
+    def __init__(
+        self, home: Home, engine: AsyncEngine, take: Callable[[], Awaitable[Taken]], *, is_snapshot: bool = False
+    ) -> None:
         super().__init__(home, engine)
-        self._is_snapshot = is_snapshot
+        self._take, self._is_snapshot = take, is_snapshot
 
     async def _begin(self, home: OwnHome) -> None:
-        self._taken = await home.begin(self._engine, read_only=True)
+        self._taken = await self._take()
         self.session = self._taken[0]
 
     async def _join(self, around: OpenSession) -> None:

@@ -1,5 +1,6 @@
 """Reading through a cache: what it has is given, what it has not is read from the database once, and put there.
 
+What is put there was read from the primary: a replica may lack what another process has written, and told the cache of.
 Only calls outside of sessions and units of work come here; inside, the database is asked, and the cache is left alone.
 """
 
@@ -93,10 +94,9 @@ class ReadThrough(Generic[TRow, TData, TId]):
         under, scope = self._asking.under(scope, include_deleted)
 
         async def load() -> TData | None:
+            read = self._source.read_once if under is None else self._source.read_newest
             try:
-                data: TData | None = await self._source.read_once(
-                    verb, id, scope=scope, include_deleted=include_deleted
-                )
+                data: TData | None = await read(verb, id, scope=scope, include_deleted=include_deleted)
                 return data
             except Exception as exc:
                 if under is None or type(exc) is not self._kind_of_absence:
@@ -182,7 +182,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
             leases = await self._cache.lease(dict.fromkeys(rest), under=under)
             loaded: dict[Any, TData] = {}
             try:
-                data = await self._source.read_once(verb, rest, scope=scope, include_deleted=include_deleted)
+                data = await self._source.read_newest(verb, rest, scope=scope, include_deleted=include_deleted)
                 loaded = dict(zip(rest, data, strict=True))
             finally:
                 await self._cache.set_many({id: loaded[id] for id in leases if id in loaded}, leases, under=under)

@@ -21,6 +21,7 @@ from rowsmith.attempts import note_commit
 from rowsmith.deadline import remaining
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, TransactionError
 from rowsmith.execution.blame import blame, has_only_read
+from rowsmith.execution.commits import may_have_committed
 from rowsmith.execution.execute import flush, translated
 from rowsmith.execution.pool import IDENTITY, SERVER, identity_of, life_of
 from rowsmith.execution.pooler import is_pooled
@@ -271,6 +272,13 @@ async def _outcome(session: AsyncSession, transaction: Transaction | None, answe
 
 async def resolved(transaction: Transaction) -> CommitOutcome:
     """Ask on other connections what became of a transaction, until it is known or the time is over."""
+    try:
+        return await _resolved(transaction)
+    finally:
+        may_have_committed(transaction.engine.dialect)
+
+
+async def _resolved(transaction: Transaction) -> CommitOutcome:
     loop, delay, left = asyncio.get_running_loop(), 0.02, remaining()
     until = loop.time() + (RESOLVING if left is None else min(left, RESOLVING))
     while loop.time() < until:

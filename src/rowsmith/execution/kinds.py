@@ -158,6 +158,7 @@ _CLASSES: Mapping[type[BaseException], Kind] = {
     pg.InterfaceError: errors.DatabaseFault,
     pg.InterfaceWarning: errors.DatabaseFault,
     pg.InternalClientError: errors.DatabaseFault,
+    pg.TargetServerAttributeNotMatched: errors.DatabaseUnavailable,  # of several hosts, none takes writes
     pg.OutdatedSchemaCacheError: errors.StalePlan,
     pg.ProtocolError: errors.DatabaseUnavailable,
     pg.TargetServerAttributeNotMatched: errors.DatabaseUnavailable,

@@ -28,7 +28,9 @@ from sqlalchemy.event.attr import _EmptyListener  # pyright: ignore[reportPrivat
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
+from rowsmith.attempts import note_commit
 from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
+from rowsmith.execution.commits import commits_of
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pooler import is_behind_pooler, is_pooled
@@ -59,6 +61,8 @@ _events_of_sessions = attrgetter(*_OF_SESSIONS)
 _HARMLESS: Final = {"postgresql_readonly", "compiled_cache", "logging_token", "insertmanyvalues_page_size"}
 """Options of an engine that do nothing to a read of one statement."""
 
+
+_VERSION: Final = "server_version_info"
 
 Writes: TypeAlias = Literal["transaction", "statement"]
 """How a write of one statement is sent: between BEGIN and COMMIT, or as its own transaction."""
@@ -98,6 +102,7 @@ class NativeLane:
     Attributes:
         taken: how many calls went this way.
         refused: how many did not, by what stood against it.
+        dialect: what plans are compiled for.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class NativeLane:
         writes: Writes = "transaction",
     ) -> None:
         self.engine, self.dialect, self.info, self.deadline = engine, engine.dialect, info, deadline
+        self._commits = commits_of(engine)
         self.writes = writes
         self.taken = 0
         self.refused: Counter[str] = Counter()
@@ -123,17 +129,17 @@ class NativeLane:
         if self._never is not None:
             return self._never
         if self._is_cold:
-            self._is_cold = not hasattr(self.dialect, "server_version_info")
+            self._is_cold = not (hasattr(self.dialect, _VERSION) and hasattr(self.engine.dialect, _VERSION))
             if self._is_cold:  # SQLAlchemy's compiler asks which version it writes for
                 return "first connection"
         for listeners in (
             *_events_of_engines(self.engine.dispatch),
-            *_events_of_dialects(self.dialect.dispatch),
+            *_events_of_dialects(self.engine.dialect.dispatch),
             *_events_of_sessions(self._sessions),
         ):
             if listeners.parent_listeners or (listeners.__class__ is not _EmptyListener and listeners):
                 return str(listeners.name)
-        errors: Any = self.dialect.dispatch.handle_error  # where rowsmith's own listener is always among them
+        errors: Any = self.engine.dialect.dispatch.handle_error  # where rowsmith's own listener is always among them
         if (errors.parent_listeners or errors.listeners[0] is not errors.listeners[-1]) and is_watched_by_others(
             self.engine
         ):
@@ -147,13 +153,18 @@ class NativeLane:
             return why
         if self._is_behind_pooler and not self.is_alone():  # of which nobody asks later what server it was on
             return "pooler"
-        dialect: Any = self.dialect
+        dialect: Any = self.engine.dialect
         if dialect._on_connect_isolation_level is not None:
             return "isolation_level"
         for listeners in _events_of_writing_sessions(self._sessions):
             if listeners.parent_listeners or (listeners.__class__ is not _EmptyListener and listeners):
                 return str(listeners.name)
         return "commit" if is_heard_by_others(self.engine.dispatch.commit) else None
+
+    def note_commit(self) -> None:
+        """Say that something was committed, or may have been."""
+        note_commit()
+        self._commits.count += 1
 
     def is_alone(self) -> bool:
         """Say whether a write made here is a statement that is its own transaction."""
@@ -214,7 +225,7 @@ class NativeLane:
     async def unsuited(self, plan: Planned, taken: Taken, sql: str) -> str | None:
         """Look at a connection, a table and a plan, once each; says what stands against them."""
         adapter, driver = taken.dbapi_connection, taken.dbapi_connection.driver_connection
-        if not _suits(self.dialect, adapter, driver):
+        if not _suits(self.engine.dialect, adapter, driver):
             return "connection"
         taken.info[_SUITS] = True
         if plan.is_ready:

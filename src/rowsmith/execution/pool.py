@@ -33,6 +33,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolRese
 from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.util import await_
 
+from rowsmith.execution.commits import may_have_committed
 from rowsmith.execution.pooler import NamedApart, is_pooled
 from rowsmith.execution.read_only import is_left_open, unlock
 from rowsmith.execution.transactions import USED
@@ -169,7 +170,12 @@ def _reset(dbapi_connection: Any, record: Any, state: PoolResetState) -> None:
     if record is not None and state.asyncio_safe and is_left_open(dbapi_connection, driver):
         record.invalidate()
         return
-    if record is None or not record.info.pop(USED, False):  # a connection that was detached has no record
+    if record is None:  # a connection that was detached
+        return
+    is_used = record.info.pop(USED, False)
+    if dbapi_connection.isolation_level == "autocommit" or (is_used and not dbapi_connection.readonly):
+        may_have_committed(record._ConnectionRecord__pool._dialect)
+    if not is_used:
         return
     if state.terminate_only or not state.asyncio_safe or driver.is_closed():
         return

@@ -195,9 +195,10 @@ def note_demotion(connection: Connection, failure: BaseException) -> None:
 
 
 def _is_demoted(connection: Connection) -> bool:
-    """Say whether the server takes no writes from anybody, as it reports unasked."""
+    """Say whether the server takes no writes from anybody, as it reports unasked; a reader's refusal says nothing."""
+    adapter: Any = connection.connection.dbapi_connection
     driver: Any = connection.connection.driver_connection
-    if driver is None or driver.is_closed():
+    if driver is None or driver.is_closed() or adapter.readonly:
         return False
     settings = driver.get_settings()
     return "on" in (getattr(settings, name, None) for name in ("in_hot_standby", "default_transaction_read_only"))

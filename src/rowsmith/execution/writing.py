@@ -19,7 +19,6 @@ from asyncpg import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from rowsmith.attempts import note_commit
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, RepositoryError
 from rowsmith.execution.committing import Answer, Transaction, answered, resolved
 from rowsmith.execution.kinds import is_of_application, is_stale
@@ -197,7 +196,7 @@ async def _alone(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
     outcome = _outcome_alone(answer)
     failure = answer.cancelled or answer.failure
     if outcome is not CommitOutcome.NOT_COMMITTED:
-        note_commit()
+        lane.note_commit()
     elif isinstance(failure, Exception):
         await _refused(lane, taken, failure, asked)
         return None
@@ -296,7 +295,7 @@ async def _commit(
     driver = taken.dbapi_connection._connection
     answer = await answered(driver.execute("COMMIT;"), [driver])
     if answer.failure is None and answer.cancelled is None:
-        note_commit()
+        lane.note_commit()
         return taken, None
     taken = taken if answer.failure is None else proxied(taken)
     return taken, await _told(lane, taken, id_, answer, origin)
@@ -316,11 +315,11 @@ async def _told(
                 transaction = Transaction(id_, known[0], known[1], AsyncEngine(lane.engine))
                 outcome = CommitOutcome.UNKNOWN if id_ is None else await resolved(transaction)
             except asyncio.CancelledError as exc:
-                note_commit()
+                lane.note_commit()
                 tell(exc, CommitOutcome.UNKNOWN)
                 return exc
     if outcome is not CommitOutcome.NOT_COMMITTED:
-        note_commit()
+        lane.note_commit()
     if answer.cancelled is not None:
         tell(answer.cancelled, outcome)
         return answer.cancelled

@@ -1,0 +1,60 @@
+"""How often something was committed on an engine's connections, so that it is known when a standby must be ahead.
+
+Counted is whatever may have been committed by this process, through rowsmith or beside it, once its answer is here: at
+SQLAlchemy's own seam to the driver, where rowsmith's lanes pass it by, and when a connection comes back of which nobody
+knows what was done on it. What was not committed after all is counted for nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Dialect
+
+
+class Commits:
+    """What was committed on the connections of an engine: ``count`` only ever grows.
+
+    ``is_complete`` says that SQLAlchemy's own commits are counted, too.
+    """
+
+    count, is_complete = 0, False
+
+
+_commits: Final[WeakKeyDictionary[Dialect, Commits]] = WeakKeyDictionary()
+
+
+def commits_of(engine: Engine) -> Commits:
+    """Give where it is counted what is committed on an engine's connections; several databases on it share that."""
+    return _commits.setdefault(engine.dialect, Commits())
+
+
+def count_commits(engine: Engine) -> Commits:
+    """Count from now on all that is committed on them."""
+    commits = commits_of(engine)
+    if not commits.is_complete:
+        commits.is_complete = True
+        _count_in(engine.dialect, "do_commit", commits)
+        _count_in(engine.dialect, "do_commit_twophase", commits)
+    return commits
+
+
+def _count_in(dialect: Any, method: str, commits: Commits) -> None:
+    commit = getattr(dialect, method)
+
+    def counted(*args: Any, **kwargs: Any) -> None:
+        try:
+            commit(*args, **kwargs)
+        finally:  # once it is answered: what is asked of the server from here on is after it
+            commits.count += 1
+
+    setattr(dialect, method, counted)
+
+
+def may_have_committed(dialect: Dialect) -> None:
+    """Count something that SQLAlchemy's own seam does not see."""
+    commits = _commits.get(dialect)
+    if commits is not None:
+        commits.count += 1

@@ -1,0 +1,43 @@
+"""Which servers an URL names, and URLs that name several: the driver goes to the one that takes writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import URL
+
+PORT: Final = "5432"
+_TARGET: Final = "target_session_attrs"
+
+
+def hosts_of(url: URL) -> list[tuple[str, str]]:
+    """Give the hosts, or folders of Unix sockets, that a PostgreSQL URL names, and their ports."""
+    told = _told(url)
+    hosts, ports = told.get("host") or [], told.get("port") or PORT
+    names: list[str] = [hosts] if isinstance(hosts, str) else hosts
+    numbers = ports if isinstance(ports, list) else [ports] * len(names)
+    return [(name, str(number)) for name, number in zip(names, numbers, strict=True)]
+
+
+def with_all(url: URL, others: Sequence[URL]) -> URL:
+    """Give an URL that names the hosts of others, too, which differ in nothing else: one of them may be promoted.
+
+    Where several are named, the driver takes the first that takes writes, unless the URL says otherwise
+    (``target_session_attrs``; PostgreSQL's manual, Connection Strings).
+    """
+    alike = [other for other in others if _but_hosts(other) == _but_hosts(url)]
+    hosts = list(dict.fromkeys(host for each in (url, *alike) for host in hosts_of(each)))
+    if len(hosts) < 2 or not hosts_of(url):  # noqa: PLR2004
+        return url
+    named = {"host": ",".join(name for name, _ in hosts), "port": ",".join(port for _, port in hosts)}
+    asked = {_TARGET: "read-write", **url.query}
+    return url.set(host=None, port=None, query={**asked, **named})
+
+
+def _told(url: URL) -> dict[str, Any]:
+    return dict(url.get_dialect()().create_connect_args(url)[1])
+
+
+def _but_hosts(url: URL) -> dict[str, Any]:
+    return {name: value for name, value in _told(url).items() if name not in ("host", "port", _TARGET)}
