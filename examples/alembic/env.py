@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from importlib import import_module
 from logging.config import fileConfig
 
 from alembic import context
 from sqlalchemy import Connection, NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import examples.fair_share.rows
-import examples.group.rows
-import examples.presence.rows  # noqa: F401 - a table is known once its module is imported
 from examples.base import Base
 from rowsmith import idempotency
+
+for example in ("domain", "group", "fair_share", "presence"):  # a table is known once its module is imported
+    import_module(f"examples.{example}.rows")
 
 config = context.config
 URL = os.environ.get("DATABASE_URL") or config.get_main_option("sqlalchemy.url", "")

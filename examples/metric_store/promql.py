@@ -30,17 +30,23 @@ def matcher(condition: Condition) -> str:
     Raises:
         InvalidFilter: it does more than compare a label with a value, or look for it among several.
     """
-    made: Any = condition if isinstance(condition, ColumnElement) or not callable(condition) else condition()
+    given: Any = condition
+    made: Any = given if isinstance(condition, ColumnElement) else given()
     match made:
         case BinaryExpression(left=Column(name=str(label)), right=BindParameter(value=value), operator=operator):
             if operator in SIGNS:
-                return f"{label}{SIGNS[operator]}{quoted(value)}"
+                text = one_of(value or ()) if operator is operators.in_op else str(value)
+                return f"{label}{SIGNS[operator]}{quoted(text)}"
+        case _:
+            pass
     raise InvalidFilter("the metric store compares labels with values: write equals, not_equals or in_")
 
 
-def quoted(value: Any) -> str:
-    """Give a value as a string of PromQL, which escapes as JSON does; several as a pattern that matches only them."""
-    if isinstance(value, list | tuple | set | frozenset):
-        several: Iterable[Any] = value
-        value = "|".join(re.escape(str(each)) for each in several)
-    return json.dumps(str(value), ensure_ascii=False)
+def quoted(text: str) -> str:
+    """Give a string of PromQL, which escapes as JSON does."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def one_of(values: Iterable[object]) -> str:
+    """Give a pattern that matches these and nothing else."""
+    return "|".join(re.escape(str(each)) for each in values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Hashable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import InvalidValue, kind_of
@@ -50,7 +50,7 @@ class Counter:
             InvalidValue: ``by`` is no whole number of 64 bits.
             StateUnavailable: Redis did not answer, or the number would have more than 64 bits; it may have counted.
         """
-        if isinstance(by, bool) or not isinstance(by, int):
+        if isinstance(by, bool) or not isinstance(cast("Any", by), int):
             raise InvalidValue(f"a counter counts by a whole number, not {kind_of(by)}: write add(key, 1)")
         if abs(by) > _LARGEST:
             raise InvalidValue("a counter counts by a number of 64 bits")

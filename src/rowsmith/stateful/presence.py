@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -50,7 +50,7 @@ class Presence(Generic[T]):
         InvalidValue: ``ttl`` is no number of seconds.
     """
 
-    def __init__(self, source: StatefulSource, name: str, member: type[T], *, ttl: float) -> None:
+    def __init__(self, source: StatefulSource, name: str, member: Callable[..., T], *, ttl: float) -> None:
         self._source, self._name = source, name
         self._ttl = milliseconds(check_seconds(ttl, "ttl"))
         self._json = _adapter(member)
