@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import hashlib
 import inspect
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from rowsmith.errors import MappingError, kind_of
 
+T = TypeVar("T")
+
 _LONGEST: Final = 100
+
+INSIST: Final = 0.05
+"""For how many seconds a command that was cancelled may go on, before it is cancelled once more."""
 
 
 def check_client(client: Any, name: str, rest: str) -> None:
@@ -29,6 +36,37 @@ def check_client(client: Any, name: str, rest: str) -> None:
             f"{name}(...) takes a client of redis.asyncio, not {kind_of(client)}: "
             f"write {name}(redis.asyncio.Redis.from_url(url), {rest})"
         )
+
+
+async def answer(seconds: float, command: Callable[..., Awaitable[T]], *given: Any) -> T:
+    """Have a command answered in time, or by then not waited for any longer.
+
+    It runs in a task of its own: redis-py, and ``asyncio.wait_for`` of Python 3.11 beneath it, lose a cancellation that
+    comes as they go from one wait to the next, and would wait for an answer for ever.
+
+    Raises:
+        TimeoutError: it was not; it may have been done.
+    """
+    asking = asyncio.ensure_future(command(*given))
+    try:
+        done, _ = await asyncio.wait({asking}, timeout=seconds)
+    except asyncio.CancelledError:
+        _give_up(asking)
+        raise
+    if not done:
+        _give_up(asking)
+        raise TimeoutError
+    return asking.result()
+
+
+def _give_up(asking: asyncio.Future[Any]) -> None:
+    """Cancel a command until that is heard; what it ends with is nobody's any more."""
+    if asking.done():
+        if not asking.cancelled():
+            asking.exception()
+        return
+    asking.cancel()
+    asyncio.get_running_loop().call_later(INSIST, _give_up, asking)
 
 
 def text_of_id(id: Any) -> str:

@@ -377,3 +377,21 @@ async def test_a_cache_that_fails_is_left_alone_for_a_while(client: Redis) -> No
         assert await cache.get_many([1]) == {}
     assert asked == 3
     assert cache.counts.failures == 10
+
+
+async def test_a_cancellation_that_is_lost_keeps_nobody_waiting(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may go on as if it had not been cancelled: the read does not."""
+    heard = asyncio.Event()
+
+    async def mget(*_: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                heard.set()
+
+    monkeypatch.setattr(client, "mget", mget)
+    assert await cache_of(client, timeout=0.01).get_many([1]) == {}
+    await heard.wait()

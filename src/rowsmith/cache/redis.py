@@ -22,7 +22,7 @@ from rowsmith.cache.source import HOLD, LEASE, NO_SCOPE, Lease, TData, TId, Unde
 from rowsmith.cache.timed import TimedCache
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import MappingError
-from rowsmith.redis_client import check_client, digest, milliseconds, text_of_id
+from rowsmith.redis_client import answer, check_client, digest, milliseconds, text_of_id
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -229,13 +229,12 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             self.counts.failures += 1
             return None
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await command(*given)
+            told = await answer(self._timeout, command, *given)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the database is asked instead
             self._fail(exc, loop.time())
             return None
         self._failures = 0
-        return answer
+        return told
 
     def _fail(self, failure: Exception, now: float) -> None:
         """Count a call without an answer; after several of them the cache is left alone for a while."""

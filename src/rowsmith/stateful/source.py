@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import MappingError, RepositoryError, StateUnavailable, kind_of
 from rowsmith.failures import log_failure
-from rowsmith.redis_client import check_client, milliseconds, text_of_id
+from rowsmith.redis_client import answer, check_client, milliseconds, text_of_id
 from rowsmith.resilience import LayerType, Resilience, chosen_resilience
 from rowsmith.state import UNSET, Unset
 
@@ -92,8 +91,7 @@ class StatefulSource:
         """
         failure: str
         try:
-            async with asyncio.timeout(self._timeout):
-                return await command(*given)
+            return await answer(self._timeout, command, *given)
         except Exception as exc:  # noqa: BLE001 - redis-py's, the network's; what they say may quote keys
             failure = type(exc).__name__
         raise StateUnavailable(f"Redis did not answer ({failure}): what was asked may have been done")

@@ -1,0 +1,78 @@
+"""Commands to Redis: they are answered in time, or not waited for, whatever becomes of a cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rowsmith.redis_client import answer
+
+
+class Deaf:
+    """A command that loses the first cancellations, as redis-py may."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost, self.ended = lost, asyncio.Event()
+
+    async def __call__(self) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.lost -= 1
+                if self.lost < 0:
+                    self.ended.set()
+                    raise
+
+
+@pytest.mark.parametrize("lost", [0, 1, 3])
+async def test_a_command_that_does_not_end_is_not_waited_for(lost: int) -> None:
+    """It is cancelled until it hears of it."""
+    command = Deaf(lost)
+    with pytest.raises(TimeoutError):
+        await answer(0.001, command)
+    await command.ended.wait()
+
+
+async def test_who_asks_is_cancelled_at_once() -> None:
+    """The command is, too, as soon as it hears of it."""
+    command = Deaf(1)
+    asking = asyncio.create_task(answer(600.0, command))
+    await asyncio.sleep(0.01)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await command.ended.wait()
+
+
+@pytest.mark.parametrize("late", [ZeroDivisionError(), None])
+async def test_what_a_command_ends_with_afterwards_is_nobodys(late: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """No error that nobody waits for is told of by the event loop."""
+    ended = asyncio.Event()
+
+    async def command() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.set()
+            if late:
+                raise late from None
+
+    with pytest.raises(TimeoutError):
+        await answer(0.001, command)
+    await ended.wait()
+    await asyncio.sleep(0.1)
+    assert caplog.records == []
+
+
+async def test_an_answer_and_an_error_are_given_as_they_are() -> None:
+    """In time, nothing is changed."""
+
+    async def command(given: int) -> float:
+        return 1 / given
+
+    assert await answer(600.0, command, 2) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        await answer(600.0, command, 0)
