@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, Protocol
 from unittest.mock import AsyncMock
 
 import pytest
@@ -161,6 +162,43 @@ async def test_anything_with_methods_is_faked() -> None:
     faked = fake(DBSource[RegionRow, RegionData, str], write=write)
     assert await faked.write(EUROPE, "eu", scope=None) == "written"
     write.assert_awaited_once_with(EUROPE, "eu", scope=None)
+
+
+class IRegions(ABC):
+    """What a domain layer asks for."""
+
+    @abstractmethod
+    async def get(self, id: str) -> RegionData: ...
+
+    @abstractmethod
+    def label(self, id: str) -> str: ...
+
+    @property
+    @abstractmethod
+    def size(self) -> int: ...
+
+
+class Regions(Protocol):
+    """The same, told by its form alone."""
+
+    async def get(self, id: str) -> RegionData: ...
+
+    def label(self, id: str) -> str: ...
+
+
+@pytest.mark.parametrize("interface", [IRegions, Regions])
+async def test_an_interface_is_faked(interface: Any) -> None:
+    """What it leaves open is given, or refused when it is asked for."""
+    regions = fake(interface, get=EUROPE)
+    assert interface in type(regions).__mro__
+    assert await regions.get("eu") == "Europe"
+    with pytest.raises(NotFaked, match="label"):
+        regions.label("eu")
+    assert fake(interface, label=lambda id: id).label("eu") == "eu"
+    with pytest.raises(NotFaked, match="size"):
+        _ = regions.size
+    with pytest.raises(NotFaked, match="get"):
+        await fake(interface).get("eu")
 
 
 async def test_a_unit_of_work_commits_what_leaves_it_whole() -> None:

@@ -19,7 +19,7 @@ from inspect import (
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar, cast, get_origin
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from typing_extensions import override
+from typing_extensions import is_protocol, override
 
 from rowsmith.database import Database
 from rowsmith.errors import MappingError, kind_of
@@ -65,9 +65,10 @@ def fake(kind: type[T], db: Database | None = None, /, **methods: Callable[..., 
     """
     kind = get_origin(kind) or kind
     given = {name: _stand_in(kind, name, function) for name, function in methods.items()}
-    missing = {name: _missing(kind, name, method) for name, method in _methods(kind) if _needs_database(name, method)}
-    shared = {"__init__": _no_init, "__getattr__": _unknown(kind), "db": db or FakeDatabase()}
-    made: Any = type(f"Fake{kind.__name__}", (kind,), missing | given | shared)
+    missing = {name: _missing(kind, name, method) for name, method in _methods(kind) if _is_missing(kind, name, method)}
+    shared = {"__init__": _no_init, "__getattr__": _unknown(kind), "__module__": __name__, "db": db or FakeDatabase()}
+    made: Any = type(f"Fake{kind.__name__}", (kind,), _left_open(kind) | missing | given | shared)
+    made.__abstractmethods__ = frozenset()
     return cast("T", made())
 
 
@@ -167,8 +168,23 @@ def _methods(kind: type[Any]) -> Iterable[tuple[str, Callable[..., Any]]]:
     return [(name, method) for name, method in getmembers_static(kind, isfunction) if not name.startswith("_")]
 
 
-def _needs_database(name: str, method: Callable[..., Any]) -> bool:
-    return iscoroutinefunction(method) or isasyncgenfunction(method) or name == "stream"
+def _is_missing(kind: type[Any], name: str, method: Callable[..., Any]) -> bool:
+    """Say whether a method is none that works on a fake: it needs a database, or an interface leaves it open."""
+    needs_database = iscoroutinefunction(method) or isasyncgenfunction(method) or name == "stream"
+    return needs_database or name in _open_names(kind) or is_protocol(kind)
+
+
+def _open_names(kind: Any) -> frozenset[str]:
+    return getattr(kind, "__abstractmethods__", frozenset[str]())
+
+
+def _left_open(kind: type[Any]) -> dict[str, Any]:
+    """Give the properties that an interface leaves open."""
+    return {name: property(_missing(kind, name, _unnamed)) for name in _open_names(kind)}
+
+
+def _unnamed(_: object) -> None:
+    """Stand for a property's function."""
 
 
 def _missing(kind: type[Any], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
