@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pytest
 import strawberry
 from graphql import GraphQLInputObjectType, get_named_type
+from strawberry.permission import BasePermission
 from strawberry.schema.config import StrawberryConfig
 
 from company import Color, PaperFilter, ThingFilter, ThingOrder, ThingRow, ThingSearch
@@ -273,6 +274,29 @@ def test_a_field_that_is_no_search_is_refused_when_it_is_made(resolver, told) ->
     """The message says what to write."""
     with pytest.raises(MappingError, match=told):
         search_field(resolver)
+
+
+class Nobody(BasePermission):
+    message = "not you"
+
+    async def has_permission(self, source: Any, info: Any, **kwargs: Any) -> bool:
+        return False
+
+
+async def test_a_field_takes_what_strawberrys_do() -> None:
+    """Who may ask, a name, a description."""
+    asked = Asked()
+
+    @strawberry.type
+    class Closed:
+        @search_field(permission_classes=[Nobody], name="find", description="Closed.")
+        async def things(self, info: strawberry.Info, request: ThingSearch) -> Page[Thing]:
+            return info.context.answer(request)
+
+    closed = strawberry.Schema(Closed, config=StrawberryConfig(scalar_map={**SCALARS}))
+    (error,) = (await closed.execute("{ find { totalCount } }", context_value=asked)).errors
+    assert (error.message, asked.requests) == ("not you", [])
+    assert closed._schema.query_type.fields["find"].description == "Closed."
 
 
 class OwnFilter(Filter[ThingRow]):

@@ -26,7 +26,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import wraps
+from functools import partial, wraps
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -131,17 +131,20 @@ class ErrorCodes(SchemaExtension):
                 error.extensions = {**(error.extensions or {}), "error_code": error.original_error.error_code}
 
 
-def search_field(resolver: Callable[..., Awaitable[Page[Any]]]) -> Any:
+def search_field(resolver: Callable[..., Awaitable[Page[Any]]] | None = None, **options: Any) -> Any:
     """Make a field of a coroutine function that takes a search request and gives a page.
 
     One of its arguments is a ``SearchRequest`` subclass, which becomes ``filter``, ``order``, ``first``, ``after``,
     ``last``, ``before``, ``count`` and ``countUpTo``; the others, ``info`` among them, are as Strawberry has them.
-    ``Page[Group]`` becomes a connection of groups.
+    ``Page[Group]`` becomes a connection of groups. ``@search_field(permission_classes=[...])`` passes on what
+    ``strawberry.field`` takes.
 
     Raises:
         MappingError: the function is not annotated so.
         InvalidFilter: later, as an error of the GraphQL response: the request is refused; each reason says where.
     """
+    if resolver is None:
+        return partial(search_field, **options)
     signature, hints = _read(resolver)
     name, request = _one(hints, resolver, lambda hint: inspect.isclass(hint) and issubclass(hint, SearchRequest))
     asked = _arguments(request)
@@ -161,7 +164,8 @@ def search_field(resolver: Callable[..., Awaitable[Page[Any]]]) -> Any:
     made = cast("Any", resolve)
     made.__signature__ = inspect.Signature([*own, *asked.values()], return_annotation=returned)
     made.__annotations__ = {"return": returned}
-    return strawberry.field(resolver=made, description=inspect.getdoc(resolver))
+    told: dict[str, Any] = {"description": inspect.getdoc(resolver), **options}
+    return cast("Any", strawberry.field)(resolver=made, **told)
 
 
 def _read(resolver: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:

@@ -100,6 +100,13 @@ async def test_another_domain_and_nothing_are_one_answer(prometheus: Store) -> N
     assert len(fake.asked) == 2
 
 
+async def test_a_scope_that_limits_nothing_is_found(prometheus: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a condition that holds for all, the test above fails."""
+    monkeypatch.setattr(UsageScope, "to_conditions", lambda _: [UsageSeries.host != ""])
+    with pytest.raises(pytest.fail.Exception):
+        await test_another_domain_and_nothing_are_one_answer(prometheus)
+
+
 @dataclass(frozen=True)
 class Careless(UsageScope):
     def to_conditions(self) -> Sequence[Condition]:

@@ -61,15 +61,22 @@ async def test_another_domain_finds_no_group(world: World) -> None:
     presence, berlin = world.presence, world.berlin
     await presence.arrive(berlin, ANN, scope=DE)
     for refused in (
-        presence.arrive(berlin, BOB, scope=FR),
-        presence.leave(berlin, ANN, scope=FR),
-        presence.present(berlin, FR),
-        presence.record_peak(berlin, scope=FR),
-        presence.present(GroupId(berlin + 1), DE),
+        lambda: presence.arrive(berlin, BOB, scope=FR),
+        lambda: presence.leave(berlin, ANN, scope=FR),
+        lambda: presence.present(berlin, FR),
+        lambda: presence.record_peak(berlin, scope=FR),
+        lambda: presence.present(GroupId(berlin + 1), DE),
     ):
         with pytest.raises(GroupNotFound):
-            await refused
+            await refused()
     assert await presence.present(berlin, DE) == {ANN}
+
+
+async def test_a_scope_that_limits_nothing_is_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a condition that holds for all, the test above fails."""
+    monkeypatch.setattr(DomainScope, "to_conditions", lambda _: [GroupRow.id > 0])
+    with pytest.raises(pytest.fail.Exception):
+        await test_another_domain_finds_no_group(world)
 
 
 async def test_a_peak_only_rises(world: World) -> None:
