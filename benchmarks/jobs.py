@@ -7,15 +7,19 @@ sample, outside of what is timed; those of a job that writes put the tables back
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, cycle, islice
 from random import Random
 from typing import Any, Literal
 
 from benchmarks.contenders.contender import Contender
 from benchmarks.data import PAGE, SEARCH, Change
 from benchmarks.world import Sizes, World, known_rows, new_rows
+
+DOMAINS = 5
+"""Tenants whose pages are read, one after the other."""
 
 Given = Sequence[tuple[Any, ...]]
 """The arguments of each call."""
@@ -77,8 +81,6 @@ class Job:
     method: str
     arguments: Arguments
     kind: Kind = "single"
-    rows: Callable[[Sizes], int] | None = None
-    """How many rows a call is about; where it is about many, rows a second are shown."""
     run: Run = in_turn
     changes: str | None = None
     """The table that it changes, whose rows have to agree afterwards."""
@@ -103,24 +105,27 @@ async def names(stage: Stage) -> Given:
     return [(stage.world.domain(id_), f"group {id_}") for (id_,) in await ids(stage)]
 
 
+def domains(stage: Stage) -> Iterator[str]:
+    """Give a domain for each call, by turns."""
+    return islice(cycle({stage.world.domain(number): None for number in range(DOMAINS)}), stage.sizes.calls)
+
+
 async def second_pages(stage: Stage) -> Given:
-    domain = stage.world.domain(1)
-    _, after = await stage.contender.page(domain, None)
-    return [(domain, after)] * stage.sizes.calls
+    after = {domain: (await stage.contender.page(domain, None))[1] for domain in set(domains(stage))}
+    return [(domain, after[domain]) for domain in domains(stage)]
 
 
 async def searched_pages(stage: Stage) -> Given:
-    domain = stage.world.domain(1)
-    _, after = await stage.contender.filtered(domain, SEARCH, None)
-    return [(domain, SEARCH, after)] * stage.sizes.calls
+    after = {domain: (await stage.contender.filtered(domain, SEARCH, None))[1] for domain in set(domains(stage))}
+    return [(domain, SEARCH, after[domain]) for domain in domains(stage)]
 
 
 async def offsets(stage: Stage) -> Given:
-    return [(stage.world.domain(1), SEARCH, PAGE)] * stage.sizes.calls
+    return [(domain, SEARCH, PAGE) for domain in domains(stage)]
 
 
 async def searches(stage: Stage) -> Given:
-    return [(stage.world.domain(1), SEARCH)] * stage.sizes.calls
+    return [(domain, SEARCH) for domain in domains(stage)]
 
 
 async def new(stage: Stage) -> Given:
@@ -214,44 +219,40 @@ async def gets_and_updates(stage: Stage) -> Given:
     return calls
 
 
-NOW = frozenset({"created_at"})
 DRAWN = frozenset({"id", "created_at"})
 MARKED = frozenset({"deleted_at"})
 
-BATCH = replace(Job("", "", ids), kind="batch", rows=lambda sizes: sizes.batch, changes="bench_numbered")
-KNOWN = replace(BATCH, rows=lambda sizes: sizes.known, is_long=True)
-PAGES = replace(Job("", "", ids), kind="page")
+paged = partial(Job, kind="page")
+written = partial(Job, changes="bench_groups")
+batched = partial(Job, kind="batch", changes="bench_numbered")
+at_once = partial(Job, kind="concurrent")
 
 JOBS = [
     Job("get", "get", ids),
     Job("get in a scope", "get_scoped", scoped_ids),
     Job("find by a unique key", "find", names),
-    replace(PAGES, name="page of 100, keyset, scope", method="page", arguments=second_pages),
-    replace(PAGES, name="page with three filters, keyset", method="filtered", arguments=searched_pages),
-    replace(PAGES, name="page with three filters, offset", method="offset", arguments=offsets),
-    Job("exact count with three filters", "count", searches, "page"),
-    Job("create", "create", new, changes="bench_groups", unlike=DRAWN),
-    Job("update", "update", changes_of, changes="bench_groups"),
-    Job("upsert", "upsert", half_new, changes="bench_groups", unlike=DRAWN),
-    Job("delete (soft)", "delete", own_ids, changes="bench_groups", unlike=MARKED),
-    Job("purge", "purge", own_ids, changes="bench_groups"),
-    Job("batch_get of 1,000", "batch_get", many_ids, "batch", lambda sizes: sizes.keys),
-    replace(KNOWN, name="batch_create, all known", method="batch_create_known", arguments=many_known,
-            changes="bench_plain"),
-    replace(KNOWN, name="load", method="load", arguments=many_known, changes="bench_plain"),
-    replace(KNOWN, name="batch_create, ids by the server", method="batch_create", arguments=many_new, unlike=DRAWN),
-    replace(BATCH, name="batch_update", method="batch_update", arguments=batch_ids_and_weight),
-    replace(BATCH, name="batch_update_each", method="batch_update_each", arguments=batch_changes),
-    replace(BATCH, name="batch_upsert", method="batch_upsert", arguments=batch_half_new, changes="bench_groups",
-            unlike=DRAWN),
-    replace(BATCH, name="batch_delete (soft)", method="batch_delete", arguments=batch_ids, unlike=MARKED),
-    replace(BATCH, name="batch_purge", method="batch_purge", arguments=batch_ids),
-    replace(PAGES, name="second page of all", method="events", arguments=events_after(0)),
-    replace(PAGES, name="page at depth 1,000,000", method="events", arguments=events_after(10 / 11)),
-    Job("stream of 1,000,000", "stream", all_events, "batch", lambda sizes: sizes.events * 10 // 11, consume,
-        is_long=True),
-    Job("16 concurrent getters", "get", gets, "concurrent", run=by_tasks(16)),
-    Job("64 concurrent getters", "get", gets, "concurrent", run=by_tasks(64)),
-    Job("16 tasks, 80 % get, 20 % update", "update", gets_and_updates, "concurrent", run=by_tasks(16),
-        changes="bench_groups"),
-]  # fmt: skip
+    paged("page of 100, keyset, scope", "page", second_pages),
+    paged("page with three filters, keyset", "filtered", searched_pages),
+    paged("page with three filters, offset", "offset", offsets),
+    paged("exact count with three filters", "count", searches),
+    written("create", "create", new, unlike=DRAWN),
+    written("update", "update", changes_of),
+    written("upsert", "upsert", half_new, unlike=DRAWN),
+    written("delete (soft)", "delete", own_ids, unlike=MARKED),
+    written("purge", "purge", own_ids),
+    batched("batch_get of 1,000", "batch_get", many_ids, changes=None),
+    batched("batch_create, all known", "batch_create_known", many_known, changes="bench_plain", is_long=True),
+    batched("load", "load", many_known, changes="bench_plain", is_long=True),
+    batched("batch_create, ids by the server", "batch_create", many_new, unlike=DRAWN, is_long=True),
+    batched("batch_update", "batch_update", batch_ids_and_weight),
+    batched("batch_update_each", "batch_update_each", batch_changes),
+    batched("batch_upsert", "batch_upsert", batch_half_new, changes="bench_groups", unlike=DRAWN),
+    batched("batch_delete (soft)", "batch_delete", batch_ids, unlike=MARKED),
+    batched("batch_purge", "batch_purge", batch_ids),
+    paged("second page of all", "events", events_after(0)),
+    paged("page at depth 1,000,000", "events", events_after(10 / 11)),
+    batched("stream of 1,000,000", "stream", all_events, changes=None, run=consume, is_long=True),
+    at_once("16 concurrent getters", "get", gets, run=by_tasks(16)),
+    at_once("64 concurrent getters", "get", gets, run=by_tasks(64)),
+    at_once("16 tasks, 80 % get, 20 % update", "update", gets_and_updates, run=by_tasks(16), changes="bench_groups"),
+]

@@ -208,14 +208,15 @@ def with_block(readme: str, written: str) -> str:
 
 
 def show(results: Results, console: Console) -> None:
-    """Print times, and goals beside what was reached."""
+    """Print times, counts, and what was reached beside its goals."""
     for kind, heading in HEADINGS.items():
         if jobs := of_kind(results, kind):
             rows = ([job.name, *(short_text(job, name) for name in results.contenders)] for job in jobs)
             print_table(console, f"{heading}: beside hand", ["", *results.contenders], rows)
     rows = ([job.name, *(counts_text(job, name) for name in results.contenders)] for job in results.jobs if job.counts)
     print_table(console, "calls of functions / round trips / KiB", ["", *results.contenders], rows)
-    goals = ([proof.work, proof.goal, proof.reached, verdict(proof).strip("*")] for proof in judged(results))
+    found = [proof for proof in judged(results) if proof.kept is not None]
+    goals = ([proof.work, proof.goal, proof.reached, verdict(proof).strip("*")] for proof in found)
     print_table(console, "goals", ["work", "goal", "reached", ""], goals)
 
 

@@ -36,7 +36,6 @@ class Measured:
 
     name: str
     kind: str
-    rows: int | None = None
     seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     counts: dict[str, Counts] = field(default_factory=dict[str, Counts])
     missing: dict[str, str] = field(default_factory=dict[str, str])

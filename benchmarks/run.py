@@ -84,7 +84,7 @@ async def prepared(job: Job, contenders: dict[str, Contender], tables: World, sa
     say(f"results of {job.name}")
     missing = reasons(job, contenders)
     remarks = await agree(job, able(contenders, missing), tables)
-    return Measured(job.name, job.kind, job.rows and job.rows(tables.sizes), missing=missing, remarks=remarks)
+    return Measured(job.name, job.kind, missing=missing, remarks=remarks)
 
 
 def able(contenders: dict[str, Contender], missing: Iterable[str]) -> dict[str, Contender]:

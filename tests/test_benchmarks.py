@@ -174,7 +174,7 @@ def test_every_goal_names_jobs_and_contenders_that_there_are(measured: Results) 
     """A misspelt one would never be measured; of a run by everybody, all goals are."""
     everybody = [*NAMES_OF_ALL, REFERENCE]
     seconds, counts = dict.fromkeys(everybody, [1.0]), dict.fromkeys(everybody, Counts(1, 1, 1.0))
-    jobs = [Measured(name, "single", None, seconds, counts) for name in [*NAMES, *COLD_JOBS]]
+    jobs = [Measured(name, "single", seconds, counts) for name in [*NAMES, *COLD_JOBS]]
     assert [proof.work for proof in judged(replace(measured, jobs=jobs)) if proof.kept is None] == []
 
 
