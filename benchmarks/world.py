@@ -62,7 +62,7 @@ class Sizes:
     known: int = 100_000
     batch: int = 10_000
     keys: int = 1_000
-    calls: int = 150
+    calls: int = 120
     """Calls of one sample of a single row's work."""
     mixed: int = 960
     """Calls of all tasks of a concurrent sample together."""
