@@ -1,7 +1,8 @@
 """Which constraint an error is about: what the database names, found again in the mapping.
 
 A name tells constraints apart within one table only, so the table that the error names comes first. A partition
-reports its own name, and of an index its own index's; what it has of the table's is found by name, or by columns.
+reports its own name, and of an index its own index's; what it has of the table's is found by name, or by columns. A
+worker of Citus says the name in its words alone, with the number of its shard.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Broken:
     """A constraint that refused a statement.
 
     ``name``, ``owner`` (its table, or the domain type it belongs to) and ``columns`` are names in the schema;
-    ``table`` and ``item`` are what the mapping has by them, if anything.
+    ``table`` and ``item`` are what the mapping has by them, if anything. ``is_on_shard``: it was named in a worker's
+    words, and the SQLSTATE may say nothing.
     """
 
     name: str | None = None
@@ -44,6 +46,7 @@ class Broken:
     columns: tuple[str, ...] = ()
     table: Table | None = field(default=None, repr=False)
     item: Constraint | Index | None = field(default=None, repr=False)
+    is_on_shard: bool = field(default=False, repr=False)
 
     @classmethod
     def of(cls, item: Constraint | Index) -> Broken:
@@ -75,6 +78,8 @@ def broken_by(driver: BaseException, origin: Origin) -> Broken:
     name, owner = _name(driver, "constraint_name", origin), _name(driver, "table_name", origin)
     column = _name(driver, "column_name", origin)
     columns = (column,) if column else ()
+    if name is None and (found := _on_shard(driver, origin)) is not None:
+        return replace(Broken.of(found), is_on_shard=True)
     if name is None:
         named = table_named(origin.table, owner, getattr(driver, "schema_name", None))
         own = origin.table if named is None and column and _is_direct(driver) else named
@@ -83,6 +88,25 @@ def broken_by(driver: BaseException, origin: Origin) -> Broken:
     if found.item is None or found.table is None:
         return replace(found, columns=columns)
     return replace(found, columns=columns or column_names(found.item))
+
+
+def _on_shard(driver: Any, origin: Origin) -> Constraint | Index | None:
+    """Give what a worker of Citus says in its words: a name that the mapping knows, and the number of a shard."""
+    state = getattr(driver, "sqlstate", None) or ""
+    if origin.table is None or not (state == _INTERNAL or state.startswith("23")):
+        return None
+    said = [match["name"] for match in _ON_SHARD.finditer(str(getattr(driver, "message", None) or ""))]
+    known = [table for table in origin.table.metadata.tables.values() if table.name in said]
+    others = [table for table in origin.table.metadata.tables.values() if table not in known]
+    for tables in ([origin.table], known, others):
+        found = [item for table in tables for name in said if (item := item_named(table, name)) is not None]
+        if found:
+            return found[0] if len(set(found)) == 1 else None
+    return None
+
+
+_INTERNAL = "XX000"
+_ON_SHARD = re.compile(r'"(?P<name>[^"]+)_\d+"')
 
 
 def _found(driver: BaseException, name: str, owner: str | None, origin: Origin) -> Broken:

@@ -20,7 +20,17 @@ from typing import Any, cast
 
 import sqlalchemy
 from asyncpg import exceptions as pg
-from sqlalchemy import engine, exc, orm
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    UniqueConstraint,
+    engine,
+    exc,
+    orm,
+)
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.event import attr, legacy
 from sqlalchemy.orm import exc as orm_exc
 
@@ -92,7 +102,7 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
         return own
     driver = driver_error(failure)
     broken = broken_by(driver, origin)
-    kind = _direction(_kind(failure, driver), broken, origin)
+    kind = _direction(_kind_on_shard(broken) or _kind(failure, driver), broken, origin)
     broken = _without_name(broken, kind, origin)
     error = violation(kind, _message(kind, driver, broken, origin), broken, origin, _codes(driver))
     if isinstance(error, RepositoryError):
@@ -231,6 +241,21 @@ def _kind(failure: BaseException, driver: BaseException) -> Kind:
         return errors.ConcurrentUse
     unknown = errors.InvalidValue if isinstance(failure, exc.StatementError) else errors.DatabaseFault
     return _kind_by_code(failure, driver) or kind_of_class(type(driver)) or unknown
+
+
+def _kind_on_shard(broken: Broken) -> Kind | None:
+    """Give the error of a constraint that a worker named, whose own SQLSTATE may be that of any error there."""
+    if not broken.is_on_shard or broken.item is None:
+        return None
+    return next((kind for kinds, kind in _KINDS_OF_ITEMS if isinstance(broken.item, kinds)), None)
+
+
+_KINDS_OF_ITEMS: Sequence[tuple[tuple[type[Any], ...], Kind]] = (
+    ((PrimaryKeyConstraint, UniqueConstraint, Index), errors.EntityAlreadyExists),
+    ((ForeignKeyConstraint,), errors.ReferenceNotFound),
+    ((CheckConstraint,), errors.CheckViolation),
+    ((ExcludeConstraint,), errors.ExclusionViolation),
+)
 
 
 def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
