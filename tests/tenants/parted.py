@@ -27,7 +27,7 @@ class ShareRow(Base):
     __table_args__ = (
         sa.PrimaryKeyConstraint("tenant", "id"),
         live_names("uq_shares_live", "tenant", "name"),
-        {"postgresql_partition_by": "HASH (tenant)"},
+        {"postgresql_partition_by": "HASH (tenant)", "info": {"distributed_by": "tenant"}},
     )
 
     id: Mapped[int] = mapped_column(autoincrement=False)

@@ -158,6 +158,25 @@ class RowInfo(Generic[TRow_co]):
         """The columns of the primary key, in its order."""
         return [self.columns[name] for name in self.primary_key]
 
+    @cached_property
+    def shard_key(self) -> str | None:
+        """The attribute by which rows are spread over shards or partitions; None where nothing is said of that.
+
+        The ``info`` of the table says it: ``__table_args__ = {"info": {"distributed_by": "tenant"}}``.
+
+        Raises:
+            MappingError: it is no part of the primary key, as it has to be.
+        """
+        name = self.table.info.get("distributed_by")
+        if name is None:
+            return None
+        parts = [part for part in self.primary_key if self.columns[part].name == name]
+        if not parts:
+            raise MappingError(
+                f"{self.row.__name__} is distributed by {name!r}, which is no column of its primary key: make it one"
+            )
+        return parts[0]
+
     def key(self, pk: Any) -> tuple[Any, ...]:
         """Give a primary key as a tuple of values, one a column.
 

@@ -21,7 +21,7 @@ from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited, resolve
-from rowsmith.errors import MappingError, RepositoryError, ScopeMismatch, made
+from rowsmith.errors import InvalidValue, MappingError, RepositoryError, ScopeMismatch, made
 from rowsmith.execution import Origin, execute, execute_writing, translated
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import RowInfo
@@ -92,6 +92,30 @@ class Call(Generic[TRow_co, TData_co]):
     def conditions(self, include_deleted: bool = False) -> list[ColumnElement[bool]]:
         """Give what holds of every row that the call may see: the scope's conditions, and that it is not deleted."""
         return [*self.limits.conditions, *self.entity.live(include_deleted)]
+
+    def on_shard(self, keys: Sequence[Sequence[Any]] = ()) -> list[ColumnElement[bool]]:
+        """Give the condition that keeps a statement to one shard, for each of its tables; none for rows of one place.
+
+        What rows a CTE has found says nothing to a planner that has to know the shard beforehand.
+
+        Args:
+            keys: those of the rows, where they are known.
+
+        Raises:
+            InvalidValue: the rows may be of several shards.
+        """
+        name = self.info.shard_key
+        if name is None:
+            return []
+        values = {key[self.info.primary_key.index(name)] for key in keys}
+        if name in self.limits.stamps:
+            values = {self.limits.stamps[name]}
+        if len(values) != 1:
+            raise InvalidValue(
+                f"{self.info.row.__name__} is distributed by {name}, and rows of several cannot be written at once: "
+                "give a scope that names one, or make a call for each"
+            )
+        return [self.info.attribute(name) == value for value in values]
 
     def origin(self, *, deletes: bool = False, writes: Collection[str] | None = None) -> Origin:
         """Say whose call a statement is; ``writes`` are the attributes that an UPDATE changes."""

@@ -176,7 +176,7 @@ class WherePurger(Operation[TRow, TData]):
 
         async def admit(db_sess: AsyncSession) -> tuple[Doomed, PurgeReport | None]:
             call = await Call(self.entity, PURGE_WHERE, db_sess).under(scope)
-            doomed = Doomed(self.entity, [*call.limits.conditions, *conditions])
+            doomed = Doomed(self.entity, [*call.limits.conditions, *conditions], call.on_shard())
             return doomed, await _count(db_sess, doomed, pace) if dry_run else None
 
         doomed, counted = await transact(begin, admit)
@@ -220,7 +220,7 @@ class WherePurger(Operation[TRow, TData]):
         pace.check()
         conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.under(scope)
-        doomed = Doomed(self.entity, [*call.limits.conditions, *conditions])
+        doomed = Doomed(self.entity, [*call.limits.conditions, *conditions], call.on_shard())
         if dry_run:
             return await _count(call.db_sess, doomed, pace)
         report = await _remove_at_once(call, doomed, pace.max_rows)
@@ -230,10 +230,18 @@ class WherePurger(Operation[TRow, TData]):
 
 
 class Doomed:
-    """The statements about rows that are to be removed: count, look, and remove a chunk. Pure."""
+    """The statements about rows that are to be removed: count, look, and remove a chunk. Pure.
 
-    def __init__(self, entity: Entity[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> None:
-        self.entity, self.info, self.conditions = entity, entity.info, list(conditions)
+    ``shard`` says on which shard they are, if their table is spread over several.
+    """
+
+    def __init__(
+        self,
+        entity: Entity[Any, Any],
+        conditions: Sequence[ColumnElement[bool]],
+        shard: Sequence[ColumnElement[bool]] = (),
+    ) -> None:
+        self.entity, self.info, self.conditions, self.shard = entity, entity.info, list(conditions), shard
         self.origin = entity.origin(PURGE_WHERE, deletes=True)
         self.in_parts = len(self.info.all_parts) > 1
         # The class is named only where its rows are a join of tables: SQLAlchemy has more to do for it.
@@ -292,7 +300,7 @@ class Doomed:
         )
         here = place == any_(func.array(limited(select(locked.c[PLACE]), *free).scalar_subquery()))
         these = tuple_(place, part).in_(limited(select(locked.c[PLACE], locked.c[PART]), *free)).is_(true())
-        gone = limited(delete(info.table), here, these).returning(place.label(PLACE)).cte(sql_name("gone"))
+        gone = limited(delete(info.table), here, these, *self.shard).returning(place.label(PLACE)).cte(sql_name("gone"))
         last = [locked.c[column.name] for column in info.key_columns]
         counted = func.count()
         tried = limited(select(counted).select_from(locked), *free)

@@ -96,7 +96,8 @@ class Targets(Generic[TRow, TData]):
     ``keys`` stand each once; ``versions`` are the ones expected, in the order of the keys, or empty;
     ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step; ``gate`` says
     what the session, the engine and the types of what is sent ask, where anything is sent; ``guard`` comes back last of
-    each row that is changed, and is true of those that nothing took out of the scope.
+    each row that is changed, and is true of those that nothing took out of the scope; ``shard`` is what says, wherever
+    the table stands, on which shard all of them are.
     """
 
     entity: Entity[TRow, TData]
@@ -107,6 +108,7 @@ class Targets(Generic[TRow, TData]):
     writes_objects: bool = False
     gate: Gate | None = None
     guard: ColumnElement[bool] | None = None
+    shard: Sequence[ColumnElement[bool]] = ()
 
     def update(self, changes: Changes, *, again: bool = False) -> Update:
         """Give the UPDATE ... RETURNING; versions go up with it.
@@ -184,7 +186,7 @@ class Targets(Generic[TRow, TData]):
         if self.dialect.name != "postgresql":
             return [*self._matched(parameters), *self.conditions]
         locking = self._locking(parameters, {"skip_locked": again, **lock})
-        return at_places(self.entity.info.table, locking.cte(NAME), joined=bool(parameters))
+        return [*at_places(self.entity.info.table, locking.cte(NAME), joined=bool(parameters)), *self.shard]
 
     def _locking(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         info = self.entity.info
@@ -218,7 +220,7 @@ class Targets(Generic[TRow, TData]):
         # In a CTE, where nothing looks for parameters that are called as what is written.
         hidden = [apart(conjunction(self.conditions).is_(true()))] if self.conditions else []
         place, part = place_and_part(self.entity.info.table)
-        return limited(select(place.label(PLACE), part.label(PART)), *matched, *hidden)
+        return limited(select(place.label(PLACE), part.label(PART)), *matched, *map(apart, self.shard), *hidden)
 
     @cached_property
     def _in_keys(self) -> ColumnElement[bool]:

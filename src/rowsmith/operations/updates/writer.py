@@ -67,7 +67,8 @@ class BatchWriter(Generic[TRow, TData]):
         sent = {*info.primary_key, *written, *([info.version] if versions and info.version else [])}
         gate = await pass_gate(self.call.db_sess, info, self.call.origin(), sent)
         through_orm = gate.mapped or len(self.call.db_sess.identity_map) > 0
-        return Targets(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate)
+        shard = self.call.on_shard(self.keys) if self.keys else ()
+        return Targets(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate, shard=shard)
 
     async def hold(self, conditions: Sequence[ColumnElement[bool]]) -> None:
         """Lock the rows in the order of their keys, and do nothing else; as hard as any write does."""

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     CTE,
+    ClauseElement,
     Column,
     ColumnElement,
     Connection,
@@ -30,7 +31,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from rowsmith.conditions import conjunction, limited
-from rowsmith.errors import InvalidValue
+from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.execution.apart import apart
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.target import insertable
@@ -206,10 +207,29 @@ class UpsertStatement:
             update: Any = column.onupdate
             if update is None or name in self._written:
                 continue
-            changes[column] = update.arg(self._context(name, block)) if update.is_callable else update.arg
+            if update.is_callable:
+                changes[column] = update.arg(self._context(name, block))
+            else:
+                changes[column] = self._updated(column, update.arg, excluded)
         if counts_versions(self.info):
             changes |= {columns[name]: value for name, value in next_version(self.info).items()}
         return changes
+
+    def _updated(self, column: Column[Any], value: Any, excluded: Any) -> Any:
+        """Give what an ``onupdate`` writes. For a shard it has to be worked out before, as for a new row.
+
+        Raises:
+            MappingError: a new row gets something else.
+        """
+        if self.info.shard_key is None or not isinstance(value, ClauseElement):
+            return value
+        new: Any = getattr(column.server_default or column.default, "arg", None)
+        if not (isinstance(new, ClauseElement) and value.compare(new)):
+            raise MappingError(
+                f"the onupdate of {self.info.row.__name__}.{column.key} cannot be worked out on a shard: have new rows "
+                "get the same by server_default, or write onupdate as a Python function"
+            )
+        return excluded[column.key]
 
 
 class RowColumn(ColumnElement[Any]):

@@ -182,7 +182,9 @@ class Upsertion(Generic[TRow, TData]):
         return UpsertStatement(self.info, self.key, given, conditions, self.back, self.conflict.update, connection)
 
     async def _gate(self, block: Block) -> Gate:
-        return await pass_gate(self.call.db_sess, self.info, self.call.origin(), block.columns)
+        gate = await pass_gate(self.call.db_sess, self.info, self.call.origin(), block.columns)
+        # A worker takes no statement of whose parameters the first are used elsewhere, as arrays are (SQLSTATE 42P18).
+        return gate if self.info.shard_key is None else replace(gate, arrays=False)
 
     async def _by_given(self, keys: Sequence[Key], rows: dict[Key, _Returned]) -> dict[Key, _Returned]:
         """Give rows by the keys that were given, which the database may have otherwise."""
