@@ -227,3 +227,26 @@ def test_without_the_extra_other_tests_are_not_disturbed(project: pytest.Pyteste
     )
     assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
     assert 'pip install "rowsmith[testing]"' in done.stdout
+
+
+def test_a_project_may_have_statements_on_several_shards_fail(project: pytest.Pytester) -> None:
+    """For all that the fixture does, by a line of its configuration."""
+    project.makepyfile(
+        test_domain="""
+        import pytest
+        from sqlalchemy import text
+        from rowsmith.testing import SeveralShards
+
+        @pytest.mark.asyncio
+        async def test_two_partitions(database):
+            async with database.begin_session() as session:
+                await session.execute(text("CREATE TABLE t (id int) PARTITION BY LIST (id)"))
+                for id in (1, 2):
+                    await session.execute(text(f"CREATE TABLE t_{id} PARTITION OF t FOR VALUES IN ({id})"))
+                await session.execute(text("SELECT FROM t WHERE id = 1"))
+            with pytest.raises(SeveralShards):
+                async with database.begin_session() as session:
+                    await session.execute(text("SELECT FROM t"))
+    """
+    )
+    run(project, "-o", "rowsmith_one_shard=true").assert_outcomes(passed=1)

@@ -78,8 +78,8 @@ def broken_by(driver: BaseException, origin: Origin) -> Broken:
     name, owner = _name(driver, "constraint_name", origin), _name(driver, "table_name", origin)
     column = _name(driver, "column_name", origin)
     columns = (column,) if column else ()
-    if name is None and (found := _on_shard(driver, origin)) is not None:
-        return replace(Broken.of(found), is_on_shard=True)
+    if name is None and (item := _on_shard(driver, origin)) is not None:
+        return replace(Broken.of(item), is_on_shard=True)
     if name is None:
         named = table_named(origin.table, owner, getattr(driver, "schema_name", None))
         own = origin.table if named is None and column and _is_direct(driver) else named

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from rowsmith.testing.fakes import FakeDatabase, NotFaked, fake
 from rowsmith.testing.faults import FaultProxy, WithFaults, kill_backend, through_proxy
+from rowsmith.testing.shards import SeveralShards, one_shard
 from rowsmith.testing.tables import LeftOpenWarning, WithTables, tables
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "FaultProxy",
     "LeftOpenWarning",
     "NotFaked",
+    "SeveralShards",
     "WithFaults",
     "WithTables",
     "fake",
     "kill_backend",
+    "one_shard",
     "tables",
     "through_proxy",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -26,9 +26,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from rowsmith.database import Database
 from rowsmith.embedded import EmbeddedPostgres
 from rowsmith.testing.faults import FaultProxy, WithFaults, through_proxy
+from rowsmith.testing.shards import one_shard
 from rowsmith.testing.tables import WithTables, side_door, tables
 
 TEST_URL = "ROWSMITH_TEST_URL"
+ONE_SHARD = "rowsmith_one_shard"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a project may set in its configuration of pytest."""
+    words = "have every statement of `database` fail that touches several partitions of a table"
+    parser.addini(ONE_SHARD, words, type="bool", default=False)
 
 
 @dataclass(frozen=True)
@@ -121,10 +129,13 @@ def _in_one_loop(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def database(rowsmith_url: URL, rowsmith_engine_options: Mapping[str, Any]) -> AsyncIterator[Database]:
+async def database(
+    rowsmith_url: URL, rowsmith_engine_options: Mapping[str, Any], pytestconfig: pytest.Config
+) -> AsyncIterator[Database]:
     """Give a ``Database`` on a PostgreSQL database of this process's own, empty at first."""
     db = Database.from_url(rowsmith_url, **rowsmith_engine_options)
-    yield db
+    with one_shard(db) if pytestconfig.getini(ONE_SHARD) else nullcontext():
+        yield db
     await db.dispose()
 
 
