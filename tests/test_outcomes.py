@@ -122,6 +122,16 @@ async def test_another_server_is_not_believed(pair: Pair, monkeypatch: pytest.Mo
         await insert(db, "b")
 
 
+async def test_a_server_that_tells_no_id_has_not_written_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that spreads its tables over others gives none to what they write: nobody can be asked, and nobody knows."""
+    monkeypatch.setattr("rowsmith.execution.committing._ID", "NULL::text")
+    db, proxy = pair
+    proxy.drop_answer("COMMIT")
+    with pytest.raises(CommitOutcomeUnknown) as caught:
+        await insert(db, "b")
+    assert commit_outcome(caught.value) is CommitOutcome.UNKNOWN
+
+
 async def test_a_block_that_only_read_has_lost_nothing(pair: Pair) -> None:
     """A unit of work whose session nobody took, with nothing but reads inside, is no outcome at stake."""
     db, proxy = pair
