@@ -377,12 +377,30 @@ class BadInput(RepositoryError):
 class InvalidValue(BadInput):
     """A value that its column cannot hold (also SQLSTATE class 22).
 
-    ``is_stored`` says that it stands in the database already, and that its column's type cannot read it.
+    ``is_stored`` says that it stands in the database already, and that its column's type cannot read it; ``index`` is
+    the place in the input of a batch of the item that has the value, where that was found out by sending it.
     """
 
     detail = "invalid_value"
     default_message = "a value does not fit its column"
     is_stored: bool = False
+    index: int | None = None
+    _words: str = default_message
+    _noun: str = "item"
+
+    @classmethod
+    def at(cls, index: int, words: str, noun: str = "spec", *, facts: ErrorFacts | None = None) -> InvalidValue:
+        """Make the error for an item of a batch; ``words`` say what is wrong with it."""
+        error = cls(words, facts=facts)
+        error._words, error._noun = words, noun
+        error.index = index
+        error.move(index)
+        return error
+
+    def move(self, index: int) -> None:
+        """Say which item of the input it is, where the words name one by its place in a part of it."""
+        if self.index is not None:
+            self.index, self.args = index, (f"the {self._noun} at index {index}: {self._words}",)
 
 
 class InvalidFilter(BadInput):

@@ -7,7 +7,7 @@ from rowsmith.execution.broken import Broken
 from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
 from rowsmith.execution.native import NativeLane, Writes, native_lane
-from rowsmith.execution.origin import Origin
+from rowsmith.execution.origin import Items, Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
 from rowsmith.execution.transactions import (
     SESSION_ENDED,
@@ -40,6 +40,7 @@ __all__ = [
     "SESSION_ENDED",
     "BlockSession",
     "Broken",
+    "Items",
     "Made",
     "NativeLane",
     "Origin",

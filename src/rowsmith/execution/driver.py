@@ -17,6 +17,7 @@ from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
 from rowsmith.execution.blame import remember
 from rowsmith.execution.execute import flush
 from rowsmith.execution.origin import Origin
+from rowsmith.execution.refusals import refusal_of
 from rowsmith.execution.transactions import mark_failed, note_demotion
 from rowsmith.execution.translate import DATABASE_ERRORS, translate
 
@@ -46,16 +47,17 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
         await flush(db_sess, origin)
         connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
         return await work(await _begun(connection))
-    except DATABASE_ERRORS as exc:
+    except Exception as exc:
+        if not isinstance(exc, DATABASE_ERRORS) and refusal_of(exc) is None:
+            raise
         if connection is not None and connection.sync_connection is not None and not connection.invalidated:
             note_demotion(connection.sync_connection, exc)
         failure = translate(exc, origin)
         if await _note_failure(connection, lost=False) and isinstance(failure, (DatabaseFault, ConcurrentUse)):
             failure = DatabaseUnavailable(facts=failure.facts)  # asyncpg says this and that of a closed connection
-    except BaseException as exc:
+    except BaseException:
         # Cancelled in the middle: nobody knows what is still on the wire, so the connection is not used again.
-        if not isinstance(exc, Exception):
-            await _note_failure(connection, lost=True)
+        await _note_failure(connection, lost=True)
         raise
     raise failure
 

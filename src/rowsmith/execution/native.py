@@ -34,6 +34,7 @@ from rowsmith.execution.commits import commits_of
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pooler import is_behind_pooler, is_pooled
+from rowsmith.execution.refusals import Refusal, argument_of
 from rowsmith.execution.transactions import is_heard_by_others, is_watched_by_others
 from rowsmith.execution.translate import DATABASE_ERRORS, translate, unreadable
 from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
@@ -86,6 +87,10 @@ class Planned(Protocol):
 
     def read(self, records: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Make of the driver's records what SQLAlchemy makes of them."""
+        ...
+
+    def unread(self, failure: Exception) -> Refusal:
+        """Say which column's type has raised that while it was reading."""
         ...
 
 
@@ -318,6 +323,8 @@ async def ended(
     if is_stale(failure):
         await forget(driver, failure)
         return None, "stale plan"
+    if argument_of(failure) is not None and not driver.is_closed():
+        return None, "value"
     is_told = getattr(failure, "sqlstate", None) is not None and not driver.is_closed()
     if is_told:
         return translate(failure, origin()), None
@@ -346,5 +353,5 @@ def as_read(plan: Planned, records: Sequence[Any], origin: Callable[[], Origin])
     try:
         return plan.read(records)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
-        failure = unreadable(exc, origin())
+        failure = unreadable(exc, origin(), plan.unread(exc))
     raise failure

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Table
@@ -13,13 +13,26 @@ from rowsmith.errors import ErrorFactory, ErrorFacts, RepositoryError
 
 
 @dataclass(frozen=True)
+class Items:
+    """The items of a caller's input that the rows of a statement are made of, in their order: their indexes there."""
+
+    places: Sequence[int]
+    noun: str = "spec"
+
+    def index(self, row: int | None) -> int | None:
+        """Give the index of a row's item; None where it cannot be told."""
+        return self.places[row] if row is not None and row < len(self.places) else None
+
+
+@dataclass(frozen=True)
 class Origin:
     """The call behind a statement.
 
     ``domain`` and ``operation`` go into error codes; ``table`` tells from which end a foreign key failed;
     ``violations`` has the domain's errors, see :data:`rowsmith.errors.Violations`; ``deletes`` says that a foreign key
     can only have failed because others still point here; ``writes`` are the columns an UPDATE writes, None for new
-    rows; ``mapper`` is the row's, by which a session that has several databases chooses.
+    rows; ``mapper`` is the row's, by which a session that has several databases chooses; ``items`` are what the rows
+    of this statement are made of, in a batch.
     """
 
     domain: str | None = None
@@ -29,6 +42,11 @@ class Origin:
     deletes: bool = False
     writes: frozenset[str] | None = None
     mapper: Mapper[Any] | None = field(default=None, repr=False)
+    items: Items | None = field(default=None, repr=False)
+
+    def of(self, places: Sequence[int], noun: str = "spec") -> Origin:
+        """Give the origin of a statement whose rows are made of the items at these places of the caller's input."""
+        return replace(self, items=Items(places, noun))
 
     def facts(self) -> ErrorFacts:
         """Give what is known of an error of this call before anything is known of the error."""

@@ -19,6 +19,7 @@ from sqlalchemy.orm.session import _SessionCloseState  # pyright: ignore[reportP
 
 from rowsmith.errors import TransactionAborted
 from rowsmith.execution.read_only import is_in_transaction_on_sqlite
+from rowsmith.execution.refusals import note_refused
 
 _failed: WeakSet[Transaction] = WeakSet()
 _refused: WeakSet[Transaction] = WeakSet()
@@ -181,6 +182,7 @@ def _remember(context: ExceptionContext) -> None:
     mark_failed(context.connection)
     if _is_ended_by_hand(context.connection):
         _ended.add(context.connection)
+    note_refused(context)
     failure: Any = context.original_exception
     if getattr(failure, "sqlstate", None) == "25006" and _is_demoted(context.connection):
         setattr(failure.driver_exception, _DEMOTED, True)  # an error for a stale plan has none, and raises when asked

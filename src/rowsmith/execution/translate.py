@@ -36,6 +36,7 @@ from sqlalchemy.orm import exc as orm_exc
 
 from rowsmith import errors
 from rowsmith.errors import RepositoryError, made
+from rowsmith.execution import refusals
 from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.kinds import (
     RAISED,
@@ -48,6 +49,7 @@ from rowsmith.execution.kinds import (
     kind_of_sqlstate,
 )
 from rowsmith.execution.origin import UNKNOWN, Origin
+from rowsmith.execution.refusals import Refusal, argument_of, label, names_of, refusal_of, unbound
 from rowsmith.execution.transactions import was_demoted
 from rowsmith.mapping.constraints import (
     column_names,
@@ -59,14 +61,9 @@ from rowsmith.mapping.constraints import (
 
 _DRIVER_ERRORS = (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, sqlite3.Error)
 
-DATABASE_ERRORS = (
-    exc.SQLAlchemyError,
-    *_DRIVER_ERRORS,
-    OSError,
-    TimeoutError,
-    OverflowError,
-    UnicodeError,
-)
+_FROM_DATABASE = (exc.SQLAlchemyError, *_DRIVER_ERRORS, OSError, TimeoutError)
+
+DATABASE_ERRORS = (*_FROM_DATABASE, OverflowError, UnicodeError)
 """What a statement of ours can fail with, sockets and values included; anything else is a bug and passes through."""
 
 # What an application's own statement fails with, and not its misuse of SQLAlchemy, which it should see as it is.
@@ -103,13 +100,45 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
     driver = driver_error(failure)
     broken = broken_by(driver, origin)
     kind = _direction(_kind_on_shard(broken) or _kind(failure, driver), broken, origin)
+    refusal = refusal_of(failure) or (unbound(failure) if _is_of_type(failure) else _UNKNOWN)
+    if refusal.is_stored:
+        return stored_value(refusal, origin)
     broken = _without_name(broken, kind, origin)
+    is_refused = refusal.columns and issubclass(kind, errors.InvalidValue)
+    if is_refused and origin.violations.keys().isdisjoint(_codes(driver)):
+        return refused_value(refusal, origin, getattr(driver, "sqlstate", None))
     error = violation(kind, _message(kind, driver, broken, origin), broken, origin, _codes(driver))
     if isinstance(error, RepositoryError):
         error.facts = replace(error.facts, sqlstate=getattr(driver, "sqlstate", None))
     if isinstance(error, errors.ReadOnlyViolation):
         error.is_demoted = was_demoted(driver)
     return error
+
+
+_UNKNOWN = Refusal()
+
+
+def refused_value(refusal: Refusal, origin: Origin, sqlstate: str | None = None) -> errors.InvalidValue:
+    """Give the error for a value that was not written; what ``violations`` make of its kind is said later."""
+    words = f"{_listed(refusal, origin)} holds a value that its type does not take"
+    facts = replace(origin.facts(), sqlstate=sqlstate, columns=names_of(refusal))
+    index = None if origin.items is None else origin.items.index(refusal.row)
+    if index is None or origin.items is None:
+        return errors.InvalidValue(words, facts=facts)
+    return errors.InvalidValue.at(index, words, origin.items.noun, facts=facts)
+
+
+def stored_value(refusal: Refusal, origin: Origin) -> errors.InvalidValue:
+    """Give the error for a value that stands in the database and cannot be read."""
+    of = f" of {_listed(refusal, origin)}" if refusal.columns else ""
+    facts = replace(origin.facts(), columns=names_of(refusal))
+    error = errors.InvalidValue(f"a stored value{of} is none of its column's type", facts=facts)
+    error.is_stored = True
+    return error
+
+
+def _listed(refusal: Refusal, origin: Origin) -> str:
+    return " or ".join(dict.fromkeys(label(column, origin.mapper) for column in refusal.columns))
 
 
 def violation(kind: Kind, message: str, broken: Broken, origin: Origin, codes: Sequence[str] = ()) -> Exception:
@@ -144,16 +173,19 @@ def translate_any(failure: Exception, origin: Origin = UNKNOWN) -> Exception:
     return unreadable(failure, origin) if orm.loading.__file__ in frames else translate(failure, origin)
 
 
-def unreadable(failure: Exception, origin: Origin = UNKNOWN) -> Exception:
+def unreadable(failure: Exception, origin: Origin = UNKNOWN, found: Refusal | None = None) -> Exception:
     """Give the error for what was raised while rows were being read: a column's type may raise anything.
 
-    Raise it outside of the ``except`` block, as with :func:`translate`.
+    Raise it outside of the ``except`` block, as with :func:`translate`. ``found`` is what is known of the value.
     """
-    if isinstance(failure, DATABASE_ERRORS) or _own_error(failure) is not None:
+    if isinstance(failure, _FROM_DATABASE) or refusal_of(failure) is not None or _own_error(failure) is not None:
         return translate(failure, origin)
-    error = errors.InvalidValue("a stored value is none of its column's type", facts=origin.facts())
-    error.is_stored = True
-    return error
+    return stored_value(found or refusals.unreadable(failure), origin)
+
+
+def _is_of_type(failure: BaseException) -> bool:
+    """Say whether SQLAlchemy wrapped what a column's type, or another part of making a statement, raised."""
+    return isinstance(failure, exc.StatementError) and not isinstance(failure, exc.DBAPIError)
 
 
 def _own_error(failure: BaseException) -> Exception | None:
@@ -240,6 +272,8 @@ def _kind(failure: BaseException, driver: BaseException) -> Kind:
     if is_concurrent_use(driver) and not is_closed:  # asyncpg says so of a connection that the server has closed too
         return errors.ConcurrentUse
     unknown = errors.InvalidValue if isinstance(failure, exc.StatementError) else errors.DatabaseFault
+    if argument_of(driver) is not None:  # asyncpg says so by errors of its own, one of which means many things
+        return _kind_by_code(failure, driver) or errors.InvalidValue
     return _kind_by_code(failure, driver) or kind_of_class(type(driver)) or unknown
 
 

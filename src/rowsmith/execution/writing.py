@@ -283,8 +283,8 @@ async def _undone(pooled: Any, failure: Exception, origin: Callable[[], Origin])
     if is_stale(failure):
         await forget(driver, failure)
         return None, "stale plan"
-    state = getattr(failure, "sqlstate", None) or ""
-    is_plain = state[:2] in _PLAIN_CLASSES or is_of_application(state)
+    state: str | None = getattr(failure, "sqlstate", None)
+    is_plain = state is not None and (state[:2] in _PLAIN_CLASSES or is_of_application(state))
     return (translate(failure, origin()), None) if is_plain else (None, "error")
 
 

@@ -22,7 +22,7 @@ from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited, resolve
 from rowsmith.errors import InvalidValue, MappingError, RepositoryError, ScopeMismatch, made
-from rowsmith.execution import Origin, execute, execute_writing, translated
+from rowsmith.execution import Items, Origin, execute, execute_writing, translated
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arguments import check_arguments, check_begin, no_session
@@ -126,9 +126,12 @@ class Call(Generic[TRow_co, TData_co]):
         statement: Executable,
         options: Mapping[str, Any] | None = None,
         parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
+        *,
+        items: Items | None = None,
     ) -> Result[Any]:
-        """Send a statement; see :func:`rowsmith.execution.execute`."""
-        return await execute(self.db_sess, statement, self.origin(), options, parameters)
+        """Send a statement; see :func:`rowsmith.execution.execute`. ``items`` are what its rows are made of."""
+        origin = self.origin() if items is None else replace(self.origin(), items=items)
+        return await execute(self.db_sess, statement, origin, options, parameters)
 
     async def execute_writing(self, statement: Executable, origin: Origin) -> Result[Any]:
         """Send an UPDATE or DELETE; see :func:`rowsmith.execution.execute_writing`."""

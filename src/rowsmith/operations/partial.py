@@ -211,7 +211,7 @@ def placed(
 
 def failure(index: int, error: Exception) -> Failure:
     """Give the failure of an item, whose error may have named its place in a part of the batch."""
-    if isinstance(error, RefusedByTrigger):
+    if isinstance(error, (InvalidValue, RefusedByTrigger)):
         error.move(index)
     return Failure(index, error)
 
@@ -293,8 +293,19 @@ async def run_over_ids(
         return Diagnosis(frozenset(place for place, item in enumerate(part) if id_of(item) in stale))
 
     sent = [items[index] for index in fit]
-    written = await run_partial(call, sent, attempt, diagnose, lambda: hold(sent))
+    written = await run_partial(call, sent, attempt, diagnose, lambda: _hold_sendable(call, sent, hold))
     return placed(call, written, fit, faults)
+
+
+async def _hold_sendable(
+    call: Call[object, object], items: Sequence[TItem], hold: Callable[[Sequence[TItem]], Awaitable[None]]
+) -> None:
+    """Lock the rows of all items but those whose ids are refused when they are sent, which fail by themselves."""
+    held = list(items)
+    while isinstance(refused := await tried(call, lambda: hold(held)), Exception):
+        if not isinstance(refused, InvalidValue) or refused.index is None:
+            raise refused
+        del held[refused.index]
 
 
 def _unsendable(refuse: Refuse[TItem], index: int, item: TItem, entity: Entity[object, object]) -> Exception | None:

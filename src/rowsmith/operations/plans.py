@@ -40,6 +40,7 @@ from typing_extensions import TypeVar
 
 from rowsmith.errors import RepositoryError
 from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone
+from rowsmith.execution.refusals import Refusal, results_of, unread_by
 from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import Record
@@ -76,6 +77,8 @@ class Plan:
     checks: Sequence[tuple[int, Check]] = ()
     """By place, what says of a value that its column could not be compared with it."""
     alone = ""
+    columns: Sequence[ColumnElement[Any] | None] = ()
+    """What it gives, None for what is no column; for errors."""
 
     def __init__(
         self, sql: str, table: Table | None, binds: Sequence[Bind], results: Sequence[TypeEngine[Any]], dialect: Dialect
@@ -131,6 +134,10 @@ class Plan:
                 values[place] = process(values[place])
             read += (values,)
         return read
+
+    def unread(self, failure: Exception) -> Refusal:
+        """Say which column's type has raised that while it was reading."""
+        return unread_by(failure, self._processors, self.columns)
 
 
 UNTOLD: Final[Any] = object()
@@ -400,7 +407,9 @@ def _compiled(
     if not is_whole or any(_is_wrapped(kind, dialect) for kind in (*results, *(bind.type for bind in extracted))):
         return None
     sql = compiled.string if table is not None else compiled.string + ID_OF_TRANSACTION
-    return Plan(sql, table, binds, results, dialect)
+    plan = Plan(sql, table, binds, results, dialect)
+    plan.columns = results_of(compiled)
+    return plan
 
 
 def checks_of(binds: Binds) -> list[tuple[int, Check]]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 
 from rowsmith.conditions import limited
+from rowsmith.execution import Items
 from rowsmith.mapping.layout import Collection, Groups, Layout, Record
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.call import Call, TData, TRow
@@ -38,11 +39,17 @@ async def present_written(call: Call[TRow, TData], records: Sequence[Record]) ->
 
 
 async def present_keys(
-    call: Call[TRow, TData], keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]] = (), *, lock: bool = False
+    call: Call[TRow, TData],
+    keys: Sequence[Key],
+    conditions: Sequence[ColumnElement[bool]] = (),
+    *,
+    lock: bool = False,
+    places: Sequence[int] = (),
 ) -> dict[Key, TData]:
     """Read rows by their keys: the data of those that are there and satisfy the conditions, by the keys as given.
 
-    With ``lock`` the rows, not those related to them, stay as they are until the transaction ends.
+    With ``lock`` the rows, not those related to them, stay as they are until the transaction ends; ``places`` are the
+    indexes of the keys in the caller's input, where they stand there.
     """
     attributes, dialect = call.info.key_attributes, call.dialect
     columns, width = [attribute.expression for attribute in attributes], len(attributes)
@@ -51,7 +58,8 @@ async def present_keys(
         selected = selected.order_by(*attributes).with_for_update(of=call.info.tables)
     found, read = dict[Key, TData](), 0
     for chunk in key_chunks(keys, dialect, columns):
-        rows = (await call.execute(limited(selected, columns_condition(columns, chunk, dialect)))).all()
+        statement = limited(selected, columns_condition(columns, chunk, dialect))
+        rows = (await call.execute(statement, items=Items(places, "id"))).all()
         data = await present(call, [row[:-width] for row in rows])
         found.update(zip((tuple(row[-width:]) for row in rows), data, strict=True))
         read += len(rows)

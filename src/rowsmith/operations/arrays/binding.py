@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine import Dialect
 
-from rowsmith.errors import InvalidValue, RepositoryError
+from rowsmith.errors import ErrorFacts, InvalidValue, RepositoryError
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import bound
 
@@ -34,9 +34,15 @@ def unbindable(
     """
     for name, column in columns.items():
         if (index := _first_refused(info.columns[name].type, column, dialect)) is not None:
-            where = f"the {noun} at index {places[index]}: {info.row.__name__}.{name}"
-            return InvalidValue(f"{where} holds a value that its type does not take")
+            error = not_taken(info, name)
+            return InvalidValue.at(places[index], str(error), noun, facts=error.facts)
     return None
+
+
+def not_taken(info: RowInfo[object], name: str) -> InvalidValue:
+    """Give the error for a value of an attribute that its column's type, or the driver, does not take."""
+    facts = ErrorFacts(columns=(info.columns[name].name,))
+    return InvalidValue(f"{info.row.__name__}.{name} holds a value that its type does not take", facts=facts)
 
 
 async def naming(work: Awaitable[T], find: Callable[[], InvalidValue | None]) -> T:
@@ -57,7 +63,7 @@ async def naming(work: Awaitable[T], find: Callable[[], InvalidValue | None]) ->
 
 def _may_be_unbindable(failure: Exception) -> bool:
     if isinstance(failure, InvalidValue):
-        return failure.facts.sqlstate is None
+        return failure.facts.sqlstate is None and not failure.facts.columns
     return not isinstance(failure, RepositoryError)
 
 
@@ -65,7 +71,7 @@ def unbindable_value(info: RowInfo[object], values: Mapping[str, Any], dialect: 
     """Give the error for one row's values, as :func:`unbindable` for many."""
     for name, value in values.items():
         if _first_refused(info.columns[name].type, [value], dialect) is not None:
-            return InvalidValue(f"{info.row.__name__}.{name} holds a value that its type does not take")
+            return not_taken(info, name)
     return None
 
 

@@ -7,19 +7,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import CompoundSelect, Select
+from sqlalchemy import ColumnElement, CompoundSelect, Select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.compiler import ExpandedState
 from sqlalchemy.sql.dml import UpdateBase
-from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import InvalidValue
-from rowsmith.execution import DATABASE_ERRORS, Origin
+from rowsmith.execution import Origin
 from rowsmith.execution.apart import apart
 from rowsmith.execution.driver import use_driver
 from rowsmith.execution.records import fetch_records
+from rowsmith.execution.refusals import Refusal, note_refused_by
+from rowsmith.execution.translate import stored_value
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ArrayStatement:
     arrays: Mapping[str, list[Any]]
     dialect: Dialect
 
-    async def send(self, driver: Any) -> list[Sequence[Any]]:
+    async def send(self, driver: Any, origin: Origin) -> list[Sequence[Any]]:
         """Send it on asyncpg's connection, and give one sequence of values for each expression that it gives.
 
         Raises:
@@ -40,19 +41,32 @@ class ArrayStatement:
         expanded = compiled.construct_expanded_state(self.arrays)
         # Without a name, so that nothing of it stays behind on the server's side of a connection pooler.
         prepared = await driver.prepare(expanded.statement, name="")
-        records = await _fetched_from(prepared, _arguments(compiled, expanded, self.arrays))
-        types = [item.type for item in self.statement.exported_columns]
+        arguments = _arguments(compiled, expanded, self.arrays)
+        try:
+            records: Sequence[Any] = await prepared.fetch(*arguments)
+        except Exception as exc:
+            await note_refused_by(exc, prepared, arguments, compiled, expanded)
+            raise
+        items = list(self.statement.exported_columns)
         if not records:
-            return [()] * len(types)
+            return [()] * len(items)
         oids = [attribute.type.oid for attribute in prepared.get_attributes()]
         columns = zip(*records, strict=True)
-        return [_read_as(*column, self.dialect) for column in zip(types, oids, columns, strict=True)]
+        return [self._read(*column, origin) for column in zip(items, oids, columns, strict=True)]
 
     def _compiled(self) -> Any:
         try:
             return self.statement.compile(dialect=self.dialect)
         except CompileError:
             return apart(self.statement).compile(dialect=self.dialect)
+
+    def _read(self, item: ColumnElement[Any], oid: int, column: Sequence[Any], origin: Origin) -> Sequence[Any]:
+        process: Any = item.type.dialect_impl(self.dialect).result_processor(self.dialect, oid)
+        if process is None:
+            return column
+        with suppress(Exception):  # a type may raise anything, and quotes the value
+            return list(map(process, column))
+        raise stored_value(Refusal([item]), origin)
 
 
 Fetching: TypeAlias = Callable[[AsyncSession, Origin, ArrayStatement], Awaitable[Sequence[Sequence[Any]]]]
@@ -61,7 +75,7 @@ Fetching: TypeAlias = Callable[[AsyncSession, Origin, ArrayStatement], Awaitable
 
 async def fetch_underneath(db_sess: AsyncSession, origin: Origin, sent: ArrayStatement) -> Sequence[Sequence[Any]]:
     """Send a statement on asyncpg's own connection."""
-    return await use_driver(db_sess, origin, sent.send)
+    return await use_driver(db_sess, origin, lambda driver: sent.send(driver, origin))
 
 
 async def fetch_columns(db_sess: AsyncSession, origin: Origin, sent: ArrayStatement) -> Sequence[Sequence[Any]]:
@@ -86,24 +100,3 @@ def _processed(processor: Any, value: object) -> Any:
     with suppress(Exception):  # a type may raise anything, and quotes the value
         return processor(value)
     raise InvalidValue
-
-
-async def _fetched_from(prepared: Any, arguments: Sequence[object]) -> Sequence[Any]:
-    try:
-        records: Sequence[Any] = await prepared.fetch(*arguments)
-    except DATABASE_ERRORS:
-        raise
-    except Exception:  # noqa: BLE001, S110 - a codec's, and quotes the value
-        pass
-    else:
-        return records
-    raise InvalidValue("a value does not fit the type of its column in the database")
-
-
-def _read_as(kind: TypeEngine[Any], oid: int, column: Sequence[Any], dialect: Dialect) -> Sequence[Any]:
-    process: Any = kind.dialect_impl(dialect).result_processor(dialect, oid)
-    if process is None:
-        return column
-    with suppress(Exception):  # a type may raise anything, and quotes the value
-        return list(map(process, column))
-    raise InvalidValue("a stored value is none of its column's type")

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType, TypeEngine
 
 from rowsmith.conditions import limited
+from rowsmith.execution.refusals import about, about_all
 from rowsmith.names import PARAMETER, sql_name
 from rowsmith.operations.arrays.wire import (
     BoundItem,
@@ -28,11 +29,15 @@ NAME = sql_name("given")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One column of the table: its name there, the type of its values, and one value for each row."""
+    """One column of the table: its name there, the type of its values, and one value for each row.
+
+    ``of`` is the column of the row that they are values of, for errors.
+    """
 
     name: str
     type: TypeEngine[Any]
     values: Sequence[Any]
+    of: ColumnElement[Any] | None = None
 
     def part(self, places: Sequence[int]) -> Parameter:
         """Give the column for some of the rows."""
@@ -58,7 +63,8 @@ def given_arrays(
     made = dict(arrays or {})
     for parameter in parameters:
         items = array_values(parameter.type, parameter.values, dialect)
-        made[parameter.name] = bindparam(PARAMETER, items, type_=array_type(parameter.type), unique=True)
+        array = bindparam(PARAMETER, items, type_=array_type(parameter.type), unique=True)
+        made[parameter.name] = about_all(array, parameter.of)
     return func.unnest(*made.values()).table_valued(*map(column, made)).render_derived(name=name)
 
 
@@ -84,7 +90,8 @@ def _typed_null(kind: TypeEngine[Any]) -> ColumnElement[Any]:
 
 def _parameters(parameter: Parameter) -> list[Any]:
     """Bind each value by itself, None too: SQLAlchemy would write NULL, past what the type makes of None."""
-    return [bindparam(PARAMETER, value, type_=parameter.type, unique=True) for value in parameter.values]
+    binds = (bindparam(PARAMETER, value, type_=parameter.type, unique=True) for value in parameter.values)
+    return [about(bind, parameter.of, row) for row, bind in enumerate(binds)]
 
 
 def _plain_json(parameter: Parameter, dialect: Dialect) -> Parameter:

@@ -28,6 +28,7 @@ from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.execution import Origin
+from rowsmith.execution.refusals import about_all
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Travel, column_type, stored_form
 from rowsmith.names import PARAMETER, sql_name
@@ -227,7 +228,7 @@ def _among(columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> Column
         columns[place] == bindparam(PARAMETER, keys[0][place], columns[place].type, unique=True) for place in common
     ]
     varied = [columns[place] for place in rest]
-    arrays = [array_parameter(columns[place].type, [key[place] for key in keys]) for place in rest]
+    arrays = [array_of(columns[place], [key[place] for key in keys]) for place in rest]
     return and_(*same, in_arrays(varied, arrays)) if rest else and_(*same)
 
 
@@ -246,14 +247,10 @@ def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool
     return all(fits_array(one.type, dialect) and _is_tellable(one.type) for one in columns)
 
 
-def array_of(info: RowInfo[object], name: str, values: Sequence[object]) -> Any:
+def array_of(given: ColumnElement[Any], values: Sequence[object]) -> Any:
     """Give the values of one column as a single array parameter of the column's type."""
-    return array_parameter(info.columns[name].type, values)
-
-
-def array_parameter(kind: TypeEngine[Any], values: Sequence[object]) -> Any:
-    """Give values of a type as a single array parameter."""
-    return bindparam(PARAMETER, list(plain_numbers(values)), type_=ARRAY(uncut(kind)), unique=True)
+    items = list(plain_numbers(values))
+    return about_all(bindparam(PARAMETER, items, type_=ARRAY(uncut(given.type)), unique=True), given)
 
 
 def in_arrays(columns: Sequence[ColumnElement[Any]], arrays: Sequence[Any]) -> ColumnElement[bool]:

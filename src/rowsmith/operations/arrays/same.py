@@ -14,7 +14,7 @@ from rowsmith.conditions import limited
 from rowsmith.mapping.types import column_type
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter, given_values
-from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_parameter, key_name
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, key_name
 from rowsmith.operations.arrays.wire import fits_array
 
 PLACE, NUMBER = sql_name("place"), sql_name("number")
@@ -76,7 +76,7 @@ def collated(key: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
 
 
 def _unnested(name: str, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], dialect: Dialect) -> FromClause:
-    arrays = [array_parameter(one.type, [key[part] for key in keys]) for part, one in enumerate(columns)]
+    arrays = [array_of(one, [key[part] for key in keys]) for part, one in enumerate(columns)]
     parts: list[Any] = [column(key_name(part), one.type) for part, one in enumerate(columns)]
     given = func.unnest(*arrays).table_valued(*parts, with_ordinality=NUMBER).render_derived(name=name)
     # A subquery, so that the number is the place, counted from nought, as in the other form.
@@ -85,5 +85,5 @@ def _unnested(name: str, columns: Sequence[ColumnElement[Any]], keys: Sequence[K
 
 
 def _listed(name: str, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], dialect: Dialect) -> FromClause:
-    parts = [Parameter(key_name(part), one.type, [key[part] for key in keys]) for part, one in enumerate(columns)]
+    parts = [Parameter(key_name(part), one.type, [key[part] for key in keys], one) for part, one in enumerate(columns)]
     return given_values([Parameter(PLACE, Integer(), range(len(keys))), *parts], dialect, name)

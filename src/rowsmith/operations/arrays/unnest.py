@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Select, bindparam, col
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.selectable import TableValuedAlias
 
+from rowsmith.execution.refusals import about_all
 from rowsmith.mapping import RowInfo
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.binding import unbindable
@@ -27,9 +28,8 @@ class Unnested:
         self.table = self._table()
 
     def _table(self) -> TableValuedAlias:
-        arrays = [
-            bindparam(self.parameters[name], None, array_type(self.info.columns[name].type)) for name in self.names
-        ]
+        items = ((self.parameters[name], self.info.columns[name]) for name in self.names)
+        arrays = [about_all(bindparam(parameter, None, array_type(item.type)), item) for parameter, item in items]
         columns: list[Any] = [column(self.info.columns[name].name) for name in self.names]
         rows = func.unnest(*arrays).table_valued(*columns, with_ordinality=PLACE)
         return rows.render_derived(name=sql_name("given"))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.engine import Dialect
 
 from rowsmith.errors import InvalidValue
 from rowsmith.execution import DATABASE_ERRORS
+from rowsmith.execution.refusals import argument_of, copied, note
 from rowsmith.mapping import RowInfo
-from rowsmith.operations.arrays.binding import unbindable
+from rowsmith.operations.arrays.binding import not_taken, unbindable
 from rowsmith.operations.arrays.wire import bound
 from rowsmith.operations.blocks.block import Block
 
@@ -36,6 +38,7 @@ class Copy:
         self.info, self.dialect, self.names = info, dialect, names
         self._blocks, self._take = blocks, take
         self._fault: Exception | None = None
+        self._open: tuple[Block, Sequence[Sequence[Any]], Iterator[tuple[Any, ...]]] | None = None
         self.sent: list[Block] = []
 
     async def send(self, driver: Any) -> bool | Exception:
@@ -48,6 +51,7 @@ class Copy:
         """
         table = self.info.table
         await driver.execute(f"SAVEPOINT {_SAVEPOINT}")
+        fault: Exception | None = None
         try:
             status = await driver.copy_records_to_table(
                 table.name,
@@ -56,24 +60,61 @@ class Copy:
                 records=self._rows(),
             )
         except Exception as exc:
-            fault = self._fault or _encoding_fault(exc)
-            if fault is None:
+            if (refusal := copied(exc, table)) is not None and refusal.row is not None:
+                note(exc, replace(refusal, row=self._place(refusal.row)))
+            if self._fault is None and not _is_of_encoder(exc):
                 raise
+            fault = self._fault or InvalidValue(_UNFIT)
         else:
-            fault = None
             if status == f"COPY {sum(block.size for block in self.sent)}":
                 await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
                 return True
         await driver.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+        if fault is not None and self._fault is None:
+            fault = await self._refused(driver) or fault
+            await driver.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         return fault or False
+
+    def _place(self, row: int) -> int | None:
+        """Give the index in the caller's input of one of the rows in the order in which they were sent."""
+        for block in [*self.sent, *([self._open[0]] if self._open else [])]:
+            if row < block.size:
+                return block.places[row]
+            row -= block.size
+        return None
+
+    async def _refused(self, driver: Any) -> Exception | None:
+        """Give the error for the row that asyncpg could not write, the last one that it took."""
+        if self._open is None:
+            return None
+        block, sent, rows = self._open
+        row = block.size - 1 - sum(1 for _ in rows)
+        name = await self._column_refused(driver, [column[row] for column in sent])
+        error = InvalidValue(_UNFIT) if name is None else not_taken(self.info, name)
+        return InvalidValue.at(block.places[row], str(error), facts=error.facts)
+
+    async def _column_refused(self, driver: Any, values: Sequence[Any]) -> str | None:
+        """Have asyncpg refuse a row once more, as the parameters of an INSERT, whose places it tells."""
+        preparer = self.dialect.identifier_preparer
+        columns = ", ".join(preparer.quote(self.info.columns[name].name) for name in self.names)
+        marks = ", ".join(f"${place}" for place in range(1, len(values) + 1))
+        table = preparer.format_table(self.info.table)
+        try:
+            await driver.fetch(f"INSERT INTO {table} ({columns}) VALUES ({marks})", *values)  # noqa: S608 - quoted names
+        except Exception as exc:  # noqa: BLE001 - which is what is asked for
+            found = argument_of(exc)
+            return None if found is None else self.names[found[0]]
+        return None
 
     async def _rows(self) -> AsyncGenerator[tuple[Any, ...]]:
         try:
             for block in self._blocks:
                 sent = self._bound(block)
-                for row in zip(*sent, strict=True):
+                self._open = block, sent, zip(*sent, strict=True)
+                for row in self._open[2]:
                     yield row
+                self._open = None
                 self.sent.append(block)
                 self._take(block)
                 await asyncio.sleep(0)  # lets the event loop send what PostgreSQL is ready for
@@ -92,9 +133,10 @@ class Copy:
         raise fault
 
 
-def _encoding_fault(failure: Exception) -> Exception | None:
-    """Give the error for what asyncpg's encoders raise, whose words quote the value."""
+_UNFIT = "a value does not fit the type of its column in the database"
+
+
+def _is_of_encoder(failure: Exception) -> bool:
+    """Say whether an error is of asyncpg's encoders, whose words quote the value."""
     of_values = isinstance(failure, (TypeError, ValueError, ArithmeticError, LookupError))
-    if isinstance(failure, DATABASE_ERRORS) and not of_values:
-        return None
-    return InvalidValue("a value does not fit the type of its column in the database")
+    return of_values or not isinstance(failure, DATABASE_ERRORS)

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
+from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.target import insertable
@@ -26,6 +27,7 @@ from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.arrays.wire import BoundItem, bound, is_json
 from rowsmith.operations.blocks.block import (
     BLOCK,
+    EVERY_PLACE,
     Block,
     Columns,
     SpecReader,
@@ -148,7 +150,7 @@ class Insertion:
         names = [*first.columns, *nulls]
         sent = (_with_nulls(part, nulls) for part in chain([first], parts))
         copy = Copy(self.call.info, dialect, names, sent, self._echo)
-        done = await use_driver(self.call.db_sess, self.call.origin(), copy.send)
+        done = await use_driver(self.call.db_sess, self.call.origin().of(EVERY_PLACE), copy.send)
         if isinstance(done, Exception):
             raise done
         if not done:
@@ -218,7 +220,7 @@ class Insertion:
         statement = insert(self.call.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.call.info.columns[name] for name in back))
         sent = ArrayStatement(statement, given.arrays(columns, dialect, places), dialect)
-        returned = dict(zip(back, await fetch(self.call.db_sess, self.call.origin(), sent), strict=True))
+        returned = dict(zip(back, await fetch(self.call.db_sess, self.call.origin().of(places), sent), strict=True))
         await self.call.keep_stamps(returned)
         return returned
 
@@ -318,7 +320,7 @@ class Insertion:
 
     async def _sent_many(self, dialect: Dialect, statement: Executable, chunk: Block) -> Any:
         rows = many_parameters(self.call.info, chunk, dialect)
-        return await self.call.execute(statement, RAW, rows)
+        return await self.call.execute(statement, RAW, rows, items=Items(chunk.places))
 
     def _back(self, chunk: Block, dialect: Dialect) -> tuple[str, ...]:
         """Give what is to come back: on SQLite with the key, where that tells the order better than SQLAlchemy can.

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, cast
 
-from rowsmith.errors import ErrorFacts, RefusedByTrigger
+from rowsmith.errors import ErrorFacts, InvalidValue, RefusedByTrigger
 from rowsmith.mapping import Spec
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, merged
@@ -73,9 +73,10 @@ class Creation(Generic[TRow, TData]):
 
     async def diagnose(self, error: Exception, specs: Sequence[Spec[TRow]]) -> Diagnosis:
         """Say which specs an error of :meth:`create` is due to, as far as its constraint tells."""
-        if isinstance(error, RefusedByTrigger) and error.index is not None and not branches_of(self.call.info, specs):
+        place = error.index if isinstance(error, (InvalidValue, RefusedByTrigger)) else None
+        if place is not None and not branches_of(self.call.info, specs):
             # An application may have raised it, for an item of another batch: no item fails that does not fail alone.
-            return Diagnosis(suspects=frozenset({error.index}) & frozenset(range(len(specs))))
+            return Diagnosis(suspects=frozenset({place}) & frozenset(range(len(specs))))
         facts = getattr(error, "facts", None)
         if not isinstance(facts, ErrorFacts) or facts.table != self.call.info.table.name:
             return Diagnosis()

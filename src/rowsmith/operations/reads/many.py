@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from rowsmith.errors import DatabaseFault, DatabaseUnavailable, InvalidCursor, RepositoryError, SeveralFound
 from rowsmith.execution import DATABASE_ERRORS, NativeLane, drivers_of, flush, translate_any, unreadable
 from rowsmith.mapping.layout import Record
-from rowsmith.operations.arrays.keys import batch_keys, check_chunk_size
+from rowsmith.operations.arrays.keys import Key, batch_keys, check_chunk_size
 from rowsmith.operations.blocks.gate import asked_by_session
 from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
 from rowsmith.operations.plans import Asked
@@ -241,11 +241,18 @@ class BatchQuerier(Operation[TRow, TData]):
         """
         call = await call.under(scope)
         keys = batch_keys(call.info, ids)
-        found = await present_keys(call, list(dict.fromkeys(keys)), call.conditions(include_deleted))
+        distinct = list(dict.fromkeys(keys))
+        places = range(len(keys)) if len(distinct) == len(keys) else _first_places(keys, distinct)
+        found = await present_keys(call, distinct, call.conditions(include_deleted), places=places)
         missing = [pk for pk, key in zip(ids, keys, strict=True) if key not in found]
         if missing:
             raise call.absent(missing)
         return [found[key] for key in keys]
+
+
+def _first_places(keys: Sequence[Key], distinct: Sequence[Key]) -> list[int]:
+    first = dict(zip(reversed(keys), reversed(range(len(keys))), strict=True))
+    return [first[key] for key in distinct]
 
 
 async def _sought(

@@ -114,7 +114,8 @@ class Patches:
             if isinstance(next(iter(column), None), ClauseElement):
                 assigned[name] = self._expression(name, column, parameters, arrays=arrays)
             elif column and column[0] is not UNSET:
-                parameters.append(Parameter(sql_name(f"value_{len(parameters)}"), self.info.columns[name].type, column))
+                item = self.info.columns[name]
+                parameters.append(Parameter(sql_name(f"value_{len(parameters)}"), item.type, column, item))
                 assigned[name] = parameters[-1].reference(arrays=arrays)
         return Changes(assigned, parameters, places)
 
@@ -127,8 +128,9 @@ class Patches:
         for place, bind in enumerate(binds[0]):
             literals: list[Any] = [found[place].effective_value for found in binds]
             if literals.count(literals[0]) < len(column):
-                kind = self.info.columns[name].type if isinstance(bind.type, NullType) else bind.type
-                parameters.append(Parameter(sql_name(f"value_{len(parameters)}"), kind, literals))
+                item = self.info.columns[name]
+                kind = item.type if isinstance(bind.type, NullType) else bind.type
+                parameters.append(Parameter(sql_name(f"value_{len(parameters)}"), kind, literals, item))
                 lifted[id(bind)] = parameters[-1].reference(arrays=arrays)
         traverse: Callable[..., ColumnElement[Any]] = cast("Any", visitors).replacement_traverse
 

@@ -234,7 +234,9 @@ class Targets(Generic[TRow, TData]):
         """The parameters of the keys, each sent once however often it stands in the statement."""
         info = self.entity.info
         named = enumerate(info.primary_key)
-        return {key_name(place): array_of(info, name, [key[place] for key in self.keys]) for place, name in named}
+        return {
+            key_name(place): array_of(info.columns[name], [key[place] for key in self.keys]) for place, name in named
+        }
 
     def _matched(self, parameters: Sequence[Parameter]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the rows, by a table of keys where values come with them."""
@@ -246,7 +248,7 @@ class Targets(Generic[TRow, TData]):
         if self.by_arrays:
             return given_arrays(parameters, self.dialect, self._key_arrays, name)
         keys = [
-            Parameter(key_name(place), column.type, [key[place] for key in self.keys])
+            Parameter(key_name(place), column.type, [key[place] for key in self.keys], column)
             for place, column in enumerate(self.entity.info.key_columns)
         ]
         return given_values([*keys, *parameters], self.dialect, name)
@@ -266,7 +268,8 @@ class Targets(Generic[TRow, TData]):
         info = self.entity.info
         if not self.versions or info.version is None:
             return []
-        return [Parameter(VERSION, info.columns[info.version].type, self.versions)]
+        version = info.columns[info.version]
+        return [Parameter(VERSION, version.type, self.versions, version)]
 
 
 class Keyed(Generic[TMade]):

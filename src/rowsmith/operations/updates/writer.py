@@ -12,6 +12,7 @@ from typing import Any, Generic
 from sqlalchemy import ColumnElement, Executable
 
 from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, StaleVersion
+from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
 from rowsmith.mapping import RowInfo
@@ -190,6 +191,7 @@ class BatchWriter(Generic[TRow, TData]):
     ) -> dict[Any, Any]:
         sent = step.statement(target.part(places), places, again=again)
         origin = self.call.origin(deletes=step.removes, writes=None if step.removes else step.changes.values)
+        origin = origin.of(places, "patch" if step.changes.parameters else "id")
         records: Sequence[Sequence[Any]]
         if target.keyed.through_orm:
             records = (await self.call.execute_writing(sent, origin)).all()
@@ -213,9 +215,8 @@ class BatchWriter(Generic[TRow, TData]):
         for places in target.chunks():
             part = target.part(places)
             in_order = part.select_keys(any_version=True).order_by(*info.key_attributes)
-            await self.call.execute(
-                in_order.with_for_update(of=info.tables, **lock) if info.is_joined else part.lock(lock)
-            )
+            locking = in_order.with_for_update(of=info.tables, **lock) if info.is_joined else part.lock(lock)
+            await self.call.execute(locking, items=Items(places, "id"))
 
     async def _left(
         self, target: Targets[TRow, TData], sought: Sequence[int], done: Mapping[Any, Any], lock: Mapping[str, Any]

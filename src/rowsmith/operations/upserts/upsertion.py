@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger
-from rowsmith.execution import flush
+from rowsmith.execution import Items, flush
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.layout import Record
@@ -277,7 +277,7 @@ class Upsertion(Generic[TRow, TData]):
         arrays = source.arrays(rows.block.columns, gate.dialect, rows.block.places)
         sent = ArrayStatement(made, arrays, gate.dialect)
         send = fetch_underneath if gate.driver else fetch_columns
-        *columns, news = await send(self.call.db_sess, self.call.origin(), sent)
+        *columns, news = await send(self.call.db_sess, self.call.origin().of(rows.block.places), sent)
         records = list(zip(*columns, strict=True))
         if len(rows.keys) == 1 and records:
             return {rows.keys[0]: (records[0], news[0])}
@@ -288,7 +288,7 @@ class Upsertion(Generic[TRow, TData]):
         dialect, found = self.call.dialect, dict[Key, _Returned]()
         for part in in_blocks(block, _rows_at_a_time(statement, block)):
             made = statement.from_values(part, dialect)
-            rows = (await self.call.execute(made, RAW)).all()
+            rows = (await self.call.execute(made, RAW, items=Items(part.places))).all()
             written: list[_Returned] = [(tuple(row[:-1]), row[-1]) for row in rows]
             if len(keys) == 1 and written:
                 return {keys[0]: written[0]}
@@ -311,7 +311,7 @@ class Upsertion(Generic[TRow, TData]):
         return found
 
     async def _rows_of(self, statement: Executable, block: Block) -> Sequence[Any]:
-        sending = self.call.execute(statement, RAW)
+        sending = self.call.execute(statement, RAW, items=Items(block.places))
         dialect = self.call.dialect
         return (await naming(sending, lambda: unbindable(self.info, block.columns, dialect, block.places))).all()
 
