@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -125,7 +126,8 @@ async def test_types_are_looked_up_in_one_transaction(db: Database, behind: URL)
             own = Database.from_url(proxy.url, pooler=True)
             pooled = await own.engine.raw_connection()
             proxy.seen.clear()
-            assert await pooled.driver_connection.fetchval("SELECT ARRAY['fine'::pooled_mood]") == ["fine"]
+            driver: Any = pooled.driver_connection
+            assert await driver.fetchval("SELECT ARRAY['fine'::pooled_mood]") == ["fine"]
             marks = [word for said in proxy.seen for word in ("BEGIN", "'jit'", "COMMIT") if word in said]
             assert [mark for mark, before in zip(marks, [None, *marks], strict=False) if mark != before] == [
                 *("BEGIN", "'jit'", "COMMIT")
@@ -226,7 +228,8 @@ async def test_an_engine_that_cannot_be_set_up_for_it_is_refused(rowsmith_url: U
         Database.from_url("sqlite://", pooler=True)
 
     async def connect(*given: object, **options: object) -> object:
-        return await asyncpg.connect(host=rowsmith_url.query["host"], user="postgres", database=rowsmith_url.database)
+        plain: Any = asyncpg
+        return await plain.connect(host=rowsmith_url.query["host"], user="postgres", database=rowsmith_url.database)
 
     db = Database.from_url(rowsmith_url, pooler=True, async_creator=connect)
     with pytest.raises(MappingError, match="creator of its own"):

@@ -82,13 +82,7 @@ class Broadcast:
     def __init__(self, db: Database, *, secret: str | bytes, channel: str = "rowsmith", heartbeat: float = 5.0) -> None:
         if not isinstance(cast("Any", db), Database) or db.engine.dialect.driver != "asyncpg" or db.is_borrowed:
             raise MappingError(f"Broadcast(...) takes a Database on PostgreSQL, not {kind_of(db)}: Broadcast(db)")
-        if (
-            not isinstance(cast("Any", channel), str)
-            or not 0 < len(channel.encode()) <= _LONGEST_NAME
-            or "\0" in channel
-        ):
-            raise InvalidValue("a channel is a name of 63 bytes at most: write channel='rowsmith'")
-        self.database, self._channel = db.engine.url.database, channel
+        self.database, self._channel = db.engine.url.database, _check_channel(channel)
         self._engine, self._heartbeat = db.engine, check_seconds(heartbeat, "heartbeat")
         self._key = _key_of(secret)
         self._mark, self._own = self._digest(b""), secrets.token_hex(4)

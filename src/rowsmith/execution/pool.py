@@ -129,7 +129,7 @@ async def _meet(driver: Any, record: Any) -> None:
     *record.info[SERVER], process = await _who(driver)
     if is_pooled(driver):
         return
-    if process != driver.get_server_pid() and type(driver) is AsyncpgConnection:
+    if process != driver.get_server_pid() and driver.__class__ is AsyncpgConnection:
         driver.__class__ = NamedApart
     if any(_own_listeners(record)):
         record.info[_BASELINE] = await driver.fetch(_CURRENT)

@@ -9,6 +9,7 @@ A pooler is seen by what it says of the server's process: a number of its own, b
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,8 +18,10 @@ from sqlalchemy import Engine, event
 
 from rowsmith.errors import MappingError
 
+_Connection: Any = AsyncpgConnection  # asyncpg has no types
 
-class PooledConnection(AsyncpgConnection):  # type: ignore[misc] # asyncpg has no types
+
+class PooledConnection(_Connection):  # type: ignore[misc]
     """A connection to a pooler, of which each transaction may reach another connection of the server's."""
 
     __slots__ = ()
@@ -29,13 +32,12 @@ class PooledConnection(AsyncpgConnection):  # type: ignore[misc] # asyncpg has n
 
     async def _introspect_types(self, *given: Any) -> Any:
         """Look types up, for which asyncpg switches the JIT off and on again."""
-        if self.is_in_transaction():
-            return await super()._introspect_types(*given)
-        async with self.transaction():
-            return await super()._introspect_types(*given)
+        base: Any = super()
+        async with nullcontext() if self.is_in_transaction() else self.transaction():
+            return await base._introspect_types(*given)
 
 
-class NamedApart(AsyncpgConnection):  # type: ignore[misc] # asyncpg has no types
+class NamedApart(_Connection):  # type: ignore[misc]
     """A connection to a pooler that nobody was told of: what it prepares has no name that another process uses, too."""
 
     __slots__ = ()

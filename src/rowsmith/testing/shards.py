@@ -94,10 +94,10 @@ def _asked(connection: Connection, sql: str, parameters: Any = ()) -> list[Any]:
 
 def _relations(plan: Any) -> Iterator[str]:
     """Give the tables that a plan names, anywhere."""
-    if isinstance(plan, list):
+    if plan.__class__ is list:
         for each in plan:
             yield from _relations(each)
-    if isinstance(plan, dict):
+    if plan.__class__ is dict:
         if "Relation Name" in plan:
             yield f"{plan['Schema']}.{plan['Relation Name']}"
         yield from _relations(list(plan.values()))
