@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
@@ -746,37 +745,3 @@ async def test_both_ways_agree_on_every_type(pair: Both, name: str, data: st.Dat
     for id in ids:
         await outcome(pair.plain.purge(id))
     assert name == "sealed" or lane_of(pair.db).taken > before
-
-
-# What it costs
-
-
-async def calls_of(work: Callable[[], Awaitable[Any]]) -> int:
-    """Give how many functions of Python and C a call makes the interpreter call."""
-    count = 0
-
-    def note(frame: Any, happened: str, argument: object) -> None:
-        nonlocal count
-        count += happened in ("call", "c_call")
-
-    async def alone() -> None:
-        sys.setprofile(note)
-        try:
-            await work()
-        finally:
-            sys.setprofile(None)
-
-    for _ in range(3):
-        await work()
-    await asyncio.create_task(alone())
-    return count
-
-
-async def test_the_calls_of_a_read(groups: GroupRepository) -> None:
-    """A read makes few calls, of which four in nine are asyncpg's and the event loop's."""
-    assert await calls_of(lambda: groups.get(ONE)) <= 190
-    assert await calls_of(lambda: groups.get(ONE, A)) <= 260
-    assert await calls_of(lambda: groups.search(A, None, FIRST)) <= 420
-    assert await calls_of(lambda: groups.search(A, ASKED, FIRST)) <= 900
-    assert await calls_of(lambda: groups.count(A, SMALL)) <= 320
-    assert await calls_of(lambda: groups.batch_get([ONE, GroupId(2)] * 500)) <= 500
