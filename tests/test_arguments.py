@@ -24,6 +24,7 @@ from rowsmith import (
     ErrorCode,
     ExistenceCheck,
     InvalidValue,
+    Lock,
     MappingError,
     NoPagination,
     OffsetPagination,
@@ -109,6 +110,7 @@ RIGHT: dict[str, list[Any]] = {
     "conflict": [Conflict(), Conflict([ThingRow.id], update=False), None],
     "progress": [lambda done: None, [].append, int, None],
     "idempotency_key": [None],
+    "lock": [None],
     "chunk_size": [1, 2, 1000],
     "max_rows": [0, 1, None],
     "pause": [0, 0.0],
@@ -136,6 +138,7 @@ WRONG: dict[str, list[Any]] = {
     "conflict": ["id", 3, [ThingRow.id], Conflict, Conflict(["id"]), Conflict(ThingRow.id), Conflict(constraint=3)],  # type: ignore[list-item, arg-type]
     "progress": [3, "x", lambda: None, told_later, lambda done, more: None],
     "idempotency_key": [3, "", " ", b"x", str, True],
+    "lock": ["update", True, Lock, {"nowait": True}],
     "chunk_size": [0, -1, "1", 1.5, True],
     "max_rows": [-1, "1", True, 1.5],
     "pause": [-1, "0", None, True, float("nan"), float("inf"), 10**400],

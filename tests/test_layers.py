@@ -19,6 +19,7 @@ ORDER = [
     "outcome",
     "deadline",
     "state",
+    "lock",
     "conditions",
     "relations",
     "ties",

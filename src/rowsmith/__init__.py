@@ -55,6 +55,7 @@ from rowsmith.errors import (
     TransactionError,
     UnfitPooler,
 )
+from rowsmith.lock import Lock
 from rowsmith.mapping import Expr, Nested, Patch, Spec, avg, count, max_, min_, sum_
 from rowsmith.operations import (
     Aggregator,
@@ -149,6 +150,7 @@ __all__ = [
     "InvalidPagination",
     "InvalidValue",
     "Lag",
+    "Lock",
     "LockLost",
     "LockNotAvailable",
     "MappingError",

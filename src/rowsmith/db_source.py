@@ -14,9 +14,10 @@ from typing_extensions import TypeVar
 
 from rowsmith.database import Database
 from rowsmith.deadline import Within
-from rowsmith.errors import MappingError, RepositoryError, StalePlan, TransactionError, kind_of
+from rowsmith.errors import MappingError, ReadOnlyViolation, RepositoryError, StalePlan, TransactionError, kind_of
 from rowsmith.execution import NativeLane, forget_plans, repeatable, transact, translated
 from rowsmith.failures import log_failure
+from rowsmith.lock import Lock
 from rowsmith.operations import (
     Aggregator,
     BatchCreator,
@@ -271,6 +272,8 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
+        if "lock" in kwargs and isinstance(kwargs["lock"], Lock):
+            self._check_lockable(operation_of(verb))
         replicas = self.db.replicas
         if replicas is not None and not self.db.is_in_session:
             anywhere = replicas.run(lambda db: self._on(db)._read(verb, *args, **kwargs))
@@ -292,6 +295,27 @@ class DBSource(Generic[TRow, TData, TId]):
             self._servers[db] = other = copy(self)
             other.db = db
         return self._servers[db]
+
+    def _check_lockable(self, operation: str) -> None:
+        """Refuse to lock rows for a transaction that ends with the call, or in one that only reads.
+
+        Raises:
+            TransactionError: no session or unit of work is open around the call.
+            ReadOnlyViolation: it takes no writes.
+        """
+        around, refused = self.db.joined(), None
+        if around is None:
+            refused = TransactionError(
+                f"a lock ends with its transaction, which here would be over as {operation} gives its rows: call it "
+                "inside async with db.unit_of_work(), or db.begin_session()"
+            )
+        elif around.is_read_only:
+            refused = ReadOnlyViolation(
+                "a read-only session locks no rows: call it inside async with db.unit_of_work()"
+            )
+        if refused is not None:
+            refused.locate(self.entity.domain, operation)
+            raise refused
 
     async def _by_lane(self, native: Native, lane: NativeLane, verb: Any, given: list[Any], kwargs: Any) -> Any:
         """Have a call sent without a session; gives ``UNTOLD`` where SQLAlchemy's way has to say what comes of it.

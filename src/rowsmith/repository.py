@@ -13,6 +13,7 @@ from rowsmith.cache.reading import ReadThrough
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, Violations, kind_of
+from rowsmith.lock import Lock
 from rowsmith.mapping import Loads, Patch, RowInfo, Spec, converted_shape, type_arguments
 from rowsmith.mapping.agreement import key_disagreement
 from rowsmith.operations import (
@@ -191,14 +192,32 @@ class Repository(Generic[TRow, TData, TId]):
 
     @overload
     async def get(
-        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: None = None
+        self,
+        id: TId,
+        scope: SearchScope | None = None,
+        *,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
+        into: None = None,
     ) -> TData: ...
     @overload
     async def get(
-        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: type[TOther]
+        self,
+        id: TId,
+        scope: SearchScope | None = None,
+        *,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
+        into: type[TOther],
     ) -> TOther: ...
     async def get(
-        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: Any = None
+        self,
+        id: TId,
+        scope: SearchScope | None = None,
+        *,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
+        into: Any = None,
     ) -> Any:
         """Give the row with this key.
 
@@ -206,27 +225,47 @@ class Repository(Generic[TRow, TData, TId]):
             EntityNotFound: absent, deleted or outside the scope, all alike; or ``not_found``'s error.
             MappingError: ``into`` does not fit the row.
         """
-        if self._cached is not None and into is None:
+        if self._cached is not None and into is None and lock is None:
             return await self._cached.get(id, scope, include_deleted)
         source = self.db_source if into is None else self.db_source.into(into)
-        return await source.read(source.querier.query, id, scope=scope, include_deleted=include_deleted)
+        locked: Any = {} if lock is None else {"lock": lock}
+        return await source.read(source.querier.query, id, scope=scope, include_deleted=include_deleted, **locked)
 
     @overload
     async def find(
-        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: None = None
+        self,
+        id: TId,
+        scope: SearchScope | None = None,
+        *,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
+        into: None = None,
     ) -> TData | None: ...
     @overload
     async def find(
-        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: type[TOther]
+        self,
+        id: TId,
+        scope: SearchScope | None = None,
+        *,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
+        into: type[TOther],
     ) -> TOther | None: ...
     async def find(
-        self, id: TId, scope: SearchScope | None = None, *, include_deleted: bool = False, into: Any = None
+        self,
+        id: TId,
+        scope: SearchScope | None = None,
+        *,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
+        into: Any = None,
     ) -> Any:
         """Give the row with this key, or None."""
-        if self._cached is not None and into is None:
+        if self._cached is not None and into is None and lock is None:
             return await self._cached.find(id, scope, include_deleted)
         source = self.db_source if into is None else self.db_source.into(into)
-        return await source.read(source.querier.find, id, scope=scope, include_deleted=include_deleted)
+        locked: Any = {} if lock is None else {"lock": lock}
+        return await source.read(source.querier.find, id, scope=scope, include_deleted=include_deleted, **locked)
 
     @overload
     async def get_one(
@@ -235,6 +274,7 @@ class Repository(Generic[TRow, TData, TId]):
         filters: Filters[TRow] = None,
         *,
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: None = None,
     ) -> TData: ...
     @overload
@@ -244,6 +284,7 @@ class Repository(Generic[TRow, TData, TId]):
         filters: Filters[TRow] = None,
         *,
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: type[TOther],
     ) -> TOther: ...
     async def get_one(
@@ -252,6 +293,7 @@ class Repository(Generic[TRow, TData, TId]):
         filters: Filters[TRow] = None,
         *,
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: Any = None,
     ) -> Any:
         """Give the only row that scope and filters let through.
@@ -261,7 +303,10 @@ class Repository(Generic[TRow, TData, TId]):
             SeveralFound: there are more than one.
         """
         source = self.db_source.into(into)
-        return await source.read(source.batch_querier.get_one, scope, filters, include_deleted=include_deleted)
+        locked: Any = {} if lock is None else {"lock": lock}
+        return await source.read(
+            source.batch_querier.get_one, scope, filters, include_deleted=include_deleted, **locked
+        )
 
     @overload
     async def find_one(
@@ -270,6 +315,7 @@ class Repository(Generic[TRow, TData, TId]):
         filters: Filters[TRow] = None,
         *,
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: None = None,
     ) -> TData | None: ...
     @overload
@@ -279,6 +325,7 @@ class Repository(Generic[TRow, TData, TId]):
         filters: Filters[TRow] = None,
         *,
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: type[TOther],
     ) -> TOther | None: ...
     async def find_one(
@@ -287,6 +334,7 @@ class Repository(Generic[TRow, TData, TId]):
         filters: Filters[TRow] = None,
         *,
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: Any = None,
     ) -> Any:
         """Give the only row that scope and filters let through, or None.
@@ -295,7 +343,10 @@ class Repository(Generic[TRow, TData, TId]):
             SeveralFound: there are more than one.
         """
         source = self.db_source.into(into)
-        return await source.read(source.batch_querier.find_one, scope, filters, include_deleted=include_deleted)
+        locked: Any = {} if lock is None else {"lock": lock}
+        return await source.read(
+            source.batch_querier.find_one, scope, filters, include_deleted=include_deleted, **locked
+        )
 
     @overload
     async def first(
@@ -305,6 +356,7 @@ class Repository(Generic[TRow, TData, TId]):
         *,
         orders: Sequence[Order] = (),
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: None = None,
     ) -> TData | None: ...
     @overload
@@ -315,6 +367,7 @@ class Repository(Generic[TRow, TData, TId]):
         *,
         orders: Sequence[Order] = (),
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: type[TOther],
     ) -> TOther | None: ...
     async def first(
@@ -324,12 +377,14 @@ class Repository(Generic[TRow, TData, TId]):
         *,
         orders: Sequence[Order] = (),
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: Any = None,
     ) -> Any:
         """Give the first row in an order, or None; without ``orders``, the first by its key."""
         source = self.db_source.into(into)
+        locked: Any = {} if lock is None else {"lock": lock}
         return await source.read(
-            source.batch_querier.first, scope, filters, orders=orders, include_deleted=include_deleted
+            source.batch_querier.first, scope, filters, orders=orders, include_deleted=include_deleted, **locked
         )
 
     @overload
@@ -342,6 +397,7 @@ class Repository(Generic[TRow, TData, TId]):
         orders: Sequence[Order] = (),
         count: Count = Count.NONE,
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: None = None,
     ) -> Page[TData]: ...
     @overload
@@ -354,6 +410,7 @@ class Repository(Generic[TRow, TData, TId]):
         orders: Sequence[Order] = (),
         count: Count = Count.NONE,
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: type[TOther],
     ) -> Page[TOther]: ...
     async def search(
@@ -365,6 +422,7 @@ class Repository(Generic[TRow, TData, TId]):
         orders: Sequence[Order] = (),
         count: Count = Count.NONE,
         include_deleted: bool = False,
+        lock: Lock | None = None,
         into: Any = None,
     ) -> Page[Any]:
         """Give a page of rows; without ``pagination`` the first ``default_page_size``. ``NoPagination()`` is for all.
@@ -374,6 +432,7 @@ class Repository(Generic[TRow, TData, TId]):
             MappingError: ``into`` does not fit the row.
         """
         source = self.db_source.into(into)
+        locked: Any = {} if lock is None else {"lock": lock}
         return await source.read(
             source.batch_querier.search,
             scope,
@@ -382,6 +441,7 @@ class Repository(Generic[TRow, TData, TId]):
             orders=orders,
             count=count,
             include_deleted=include_deleted,
+            **locked,
         )
 
     async def count(
@@ -544,24 +604,45 @@ class Repository(Generic[TRow, TData, TId]):
 
     @overload
     async def batch_get(
-        self, ids: Sequence[TId], *, scope: SearchScope | None = None, include_deleted: bool = False, into: None = None
+        self,
+        ids: Sequence[TId],
+        *,
+        scope: SearchScope | None = None,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
+        into: None = None,
     ) -> list[TData]: ...
     @overload
     async def batch_get(
-        self, ids: Sequence[TId], *, scope: SearchScope | None = None, include_deleted: bool = False, into: type[TOther]
+        self,
+        ids: Sequence[TId],
+        *,
+        scope: SearchScope | None = None,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
+        into: type[TOther],
     ) -> list[TOther]: ...
     async def batch_get(
-        self, ids: Sequence[TId], *, scope: SearchScope | None = None, include_deleted: bool = False, into: Any = None
+        self,
+        ids: Sequence[TId],
+        *,
+        scope: SearchScope | None = None,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
+        into: Any = None,
     ) -> list[Any]:
         """Give the rows with these keys, in the order of the keys.
 
         Raises:
             EntityNotFound: some are not there for this caller; ``missing`` holds their keys.
         """
-        if self._cached is not None and into is None:
+        if self._cached is not None and into is None and lock is None:
             return await self._cached.batch_get(ids, scope, include_deleted)
         source = self.db_source.into(into)
-        return await source.read(source.batch_querier.query, ids, scope=scope, include_deleted=include_deleted)
+        locked: Any = {} if lock is None else {"lock": lock}
+        return await source.read(
+            source.batch_querier.query, ids, scope=scope, include_deleted=include_deleted, **locked
+        )
 
     async def invalidate(self, ids: Collection[TId] | None = None) -> None:
         """Have caches let go of rows that SQL of one's own has written: those with these keys, or all.

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
 from rowsmith.errors import InvalidValue, MappingError, kind_of
+from rowsmith.lock import Lock
 from rowsmith.mapping import Patch, RowInfo, Spec
 from rowsmith.mapping.writes import belongs_to
 from rowsmith.operations.blocks.checks import check_column
@@ -152,6 +153,11 @@ def _idempotency_key(given: Any, info: RowInfo[Any]) -> None:
         )
 
 
+def _lock(given: Any, info: RowInfo[Any]) -> None:
+    if given is not None and not isinstance(given, Lock):
+        raise InvalidValue(f"lock is a Lock, not {kind_of(given)}: write lock=Lock()")
+
+
 def _into(given: Any, info: RowInfo[Any]) -> None:
     if not isinstance(given, type):
         raise MappingError(f"into is a data class, not {kind_of(given)}: write into=GroupSummary")
@@ -178,6 +184,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = MappingProxyType(
         "progress": _progress,
         "idempotency_key": _idempotency_key,
         "into": _into,
+        "lock": _lock,
         **{name: _flag(name) for name in ("include_deleted", "for_update", "all_rows", "dry_run")},
     }
 )

@@ -24,7 +24,9 @@ from rowsmith.conditions import limited, resolve
 from rowsmith.errors import InvalidValue, MappingError, RepositoryError, ScopeMismatch, made
 from rowsmith.execution import Items, Origin, execute, execute_writing, translated
 from rowsmith.execution.driver import give_up
+from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.layout import AnySelect
 from rowsmith.operations.arguments import check_arguments, check_begin, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
@@ -88,6 +90,10 @@ class Call(Generic[TRow_co, TData_co]):
     def dialect(self) -> Dialect:
         """The dialect of the database that the session has these rows in."""
         return dialect_of(self.db_sess, self.entity.info)
+
+    def locked(self, statement: AnySelect, lock: Lock | None) -> AnySelect:
+        """Give a SELECT that locks the rows it is about; those joined to them are not, and could not all be."""
+        return statement if lock is None else statement.with_for_update(of=self.info.tables, **lock.options())
 
     def conditions(self, include_deleted: bool = False) -> list[ColumnElement[bool]]:
         """Give what holds of every row that the call may see: the scope's conditions, and that it is not deleted."""

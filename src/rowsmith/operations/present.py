@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement
 
 from rowsmith.conditions import limited
 from rowsmith.execution import Items
+from rowsmith.lock import Lock
 from rowsmith.mapping.layout import Collection, Groups, Layout, Record
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.call import Call, TData, TRow
@@ -43,7 +44,7 @@ async def present_keys(
     keys: Sequence[Key],
     conditions: Sequence[ColumnElement[bool]] = (),
     *,
-    lock: bool = False,
+    lock: Lock | None = None,
     places: Sequence[int] = (),
 ) -> dict[Key, TData]:
     """Read rows by their keys: the data of those that are there and satisfy the conditions, by the keys as given.
@@ -54,8 +55,8 @@ async def present_keys(
     attributes, dialect = call.info.key_attributes, call.dialect
     columns, width = [attribute.expression for attribute in attributes], len(attributes)
     selected = limited(call.entity.shape.select(*attributes), *conditions)
-    if lock:
-        selected = selected.order_by(*attributes).with_for_update(of=call.info.tables)
+    if lock is not None:
+        selected = call.locked(selected.order_by(*attributes), lock)
     found, read = dict[Key, TData](), 0
     for chunk in key_chunks(keys, dialect, columns):
         statement = limited(selected, columns_condition(columns, chunk, dialect))

@@ -12,6 +12,7 @@ from sqlalchemy.sql.dml import ReturningDelete
 from rowsmith.conditions import limited
 from rowsmith.errors import RefusedByTrigger
 from rowsmith.execution import NativeLane
+from rowsmith.lock import Lock
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.in_step import forget
@@ -85,7 +86,7 @@ class Purger(Operation[TRow, TData]):
         if self.entity.shape.returnable:
             return None
         key = call.info.key(pk)
-        found = await present_keys(call, [key], call.limits.conditions, lock=True)
+        found = await present_keys(call, [key], call.limits.conditions, lock=Lock())
         if not found:
             raise call.absent([pk])
         return [found[key]]

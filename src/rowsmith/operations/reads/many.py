@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
 from rowsmith.errors import DatabaseFault, DatabaseUnavailable, InvalidCursor, RepositoryError, SeveralFound
 from rowsmith.execution import DATABASE_ERRORS, NativeLane, drivers_of, flush, translate_any, unreadable
-from rowsmith.mapping.layout import Record
+from rowsmith.lock import Lock
+from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.arrays.keys import Key, batch_keys, check_chunk_size
 from rowsmith.operations.blocks.gate import asked_by_session
 from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
@@ -81,6 +82,7 @@ class BatchQuerier(Operation[TRow, TData]):
         orders: Sequence[Order] = (),
         count: Count = Count.NONE,
         include_deleted: bool = False,
+        lock: Lock | None = None,
     ) -> Page[TData]:
         """Give a page of the rows that scope and filters let through.
 
@@ -93,15 +95,18 @@ class BatchQuerier(Operation[TRow, TData]):
             count: whether ``total_count`` is wanted, and how exactly. Count, page and collections agree where
                 the session's isolation is REPEATABLE READ or stricter, as a repository's own is then.
             include_deleted: also give soft-deleted rows.
+            lock: how the rows of the page are locked until the transaction ends; not the one after it, but those that
+                an offset passes over, which PostgreSQL locks on its way.
 
         Raises:
+            LockNotAvailable: another transaction has one of them, and the lock does not wait.
             InvalidCursor: the cursor is cut, changed, or of another order, filter or scope.
             InvalidFilter, InvalidPagination, ScopeError: what was given has no meaning.
         """
         query = as_query(filters, pagination, orders, count)
         call, search = await _sought(call, scope, query, include_deleted)
         codec = codec_of(call.db_sess)
-        cut = search.cut(await _fetched(call, search, codec))
+        cut = search.cut(await _fetched(call, search, codec, lock))
         items = await present(call, search.without_keys(cut.rows))
         return search.page(cut, items, codec, await _total(call, search, query.count))
 
@@ -113,6 +118,7 @@ class BatchQuerier(Operation[TRow, TData]):
         filters: Filters[TRow] = None,
         *,
         include_deleted: bool = False,
+        lock: Lock | None = None,
     ) -> TData:
         """Give the only row that scope and filters let through.
 
@@ -120,7 +126,7 @@ class BatchQuerier(Operation[TRow, TData]):
             EntityNotFound: there is none; or ``not_found``'s error.
             SeveralFound: there are more.
         """
-        found = await _only(call, scope, filters, include_deleted)
+        found = await _only(call, scope, filters, include_deleted, lock)
         if found is None:
             raise call.absent([])
         return found
@@ -133,9 +139,10 @@ class BatchQuerier(Operation[TRow, TData]):
         filters: Filters[TRow] = None,
         *,
         include_deleted: bool = False,
+        lock: Lock | None = None,
     ) -> TData | None:
         """Give the only row that scope and filters let through, or None; otherwise as :meth:`get_one`."""
-        return await _only(call, scope, filters, include_deleted)
+        return await _only(call, scope, filters, include_deleted, lock)
 
     @verb("first", native=_first)
     async def first(
@@ -146,13 +153,14 @@ class BatchQuerier(Operation[TRow, TData]):
         *,
         orders: Sequence[Order] = (),
         include_deleted: bool = False,
+        lock: Lock | None = None,
     ) -> TData | None:
         """Give the first row that scope and filters let through, or None; a Query's page does not count.
 
         Without orders it is the first by its key.
         """
         call, search = await _sought(call, scope, as_query(filters, orders=orders), include_deleted)
-        records = (await call.execute(search.first())).all()
+        records = (await call.execute(call.locked(search.first(), lock))).all()
         return (await present(call, records))[0] if records else None
 
     @verb("count", native=_count)
@@ -232,8 +240,9 @@ class BatchQuerier(Operation[TRow, TData]):
         *,
         scope: SearchScope | None = None,
         include_deleted: bool = False,
+        lock: Lock | None = None,
     ) -> list[TData]:
-        """Give the rows with these keys, in the order of the keys.
+        """Give the rows with these keys, in the order of the keys; ``lock`` locks them in the order of the table's.
 
         Raises:
             EntityNotFound: some are absent, deleted or outside the scope; ``missing`` holds their keys.
@@ -243,7 +252,7 @@ class BatchQuerier(Operation[TRow, TData]):
         keys = batch_keys(call.info, ids)
         distinct = list(dict.fromkeys(keys))
         places = range(len(keys)) if len(distinct) == len(keys) else _first_places(keys, distinct)
-        found = await present_keys(call, distinct, call.conditions(include_deleted), places=places)
+        found = await present_keys(call, distinct, call.conditions(include_deleted), places=places, lock=lock)
         missing = [pk for pk, key in zip(ids, keys, strict=True) if key not in found]
         if missing:
             raise call.absent(missing)
@@ -264,11 +273,15 @@ async def _sought(
 
 
 async def _only(
-    call: Call[TRow, TData], scope: SearchScope | None, filters: Filters[TRow], include_deleted: bool
+    call: Call[TRow, TData],
+    scope: SearchScope | None,
+    filters: Filters[TRow],
+    include_deleted: bool,
+    lock: Lock | None,
 ) -> TData | None:
     """Give the only row that is let through, if there is any: two of them are enough to know of more."""
     call, search = await _sought(call, scope, as_query(filters), include_deleted)
-    records = (await call.execute(search.two())).all()
+    records = (await call.execute(call.locked(search.two(), lock))).all()
     if len(records) > 1:
         raise SeveralFound
     return (await present(call, records))[0] if records else None
@@ -282,15 +295,28 @@ async def _total(call: Call[Any, Any], search: Search[Any, Any], count: Count) -
     return int((await call.execute(search.counted(count.cap))).scalar_one())
 
 
-async def _fetched(call: Call[Any, Any], search: Search[Any, Any], codec: CursorCodec) -> Sequence[Record]:
+async def _fetched(
+    call: Call[Any, Any], search: Search[Any, Any], codec: CursorCodec, lock: Lock | None
+) -> Sequence[Record]:
     """Read the rows of a page; values that the database does not take are the cursor's fault, where there is one."""
     statement = search.statement(codec)
     try:
+        if lock is not None:
+            return await _locked(call, search, statement, lock)
         return (await call.execute(statement)).all()
     except RepositoryError as exc:
         if not (search.has_cursor and may_be_the_cursors(exc)):
             raise
     raise InvalidCursor(facts=call.origin().facts())
+
+
+async def _locked(call: Call[Any, Any], search: Search[Any, Any], statement: AnySelect, lock: Lock) -> Sequence[Record]:
+    """Read and lock the rows of a page, and see whether another one follows, which nobody asked to have locked."""
+    size = search.size
+    rows = (await call.execute(call.locked(statement.limit(size), lock))).all()
+    if size is None or len(rows) < size:
+        return rows
+    return [*rows, *(await call.execute(search.following(rows[-1]))).all()]
 
 
 async def _opened(call: Call[Any, Any], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:

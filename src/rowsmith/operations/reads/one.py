@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement
 
 from rowsmith.conditions import limited
 from rowsmith.execution import NativeLane
+from rowsmith.lock import Lock
 from rowsmith.mapping.layout import AnySelect
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.present import present
@@ -44,6 +45,7 @@ class Querier(Operation[TRow, TData]):
         scope: SearchScope | None = None,
         for_update: bool = False,
         include_deleted: bool = False,
+        lock: Lock | None = None,
     ) -> TData:
         """Give the row with this key.
 
@@ -51,15 +53,19 @@ class Querier(Operation[TRow, TData]):
             db_sess: the session to read in.
             pk: the primary key; a tuple where it is composite.
             scope: who asks; its conditions stand in the same statement.
-            for_update: lock the row until the transaction ends (``SELECT ... FOR UPDATE``).
+            for_update: lock the row until the transaction ends: ``lock=Lock()``.
             include_deleted: also give a soft-deleted row.
+            lock: how the row is locked until the transaction ends.
 
         Raises:
-            EntityNotFound: absent, deleted or outside the scope, all alike; or ``not_found``'s error.
+            EntityNotFound: absent, deleted or outside the scope, or skipped by the lock, all alike; or ``not_found``'s
+                error.
+            LockNotAvailable: another transaction has the row, and the lock does not wait.
             InvalidValue: the key is no value of its column.
         """
         call = await call.under(scope)
-        statement = self.statement(pk, call.limits, for_update=for_update, include_deleted=include_deleted)
+        lock = Lock() if for_update and lock is None else lock
+        statement = call.locked(self.statement(pk, call.limits, include_deleted=include_deleted), lock)
         record = await call.sole(await call.execute(statement))
         if record is None:
             raise call.absent([pk])
@@ -67,11 +73,17 @@ class Querier(Operation[TRow, TData]):
 
     @verb("find", native=_find)
     async def find(
-        self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None, include_deleted: bool = False
+        self,
+        call: Call[TRow, TData],
+        pk: Any,
+        *,
+        scope: SearchScope | None = None,
+        include_deleted: bool = False,
+        lock: Lock | None = None,
     ) -> TData | None:
         """Give the row with this key, or None; otherwise as :meth:`query`."""
         call = await call.under(scope)
-        statement = self.statement(pk, call.limits, include_deleted=include_deleted)
+        statement = call.locked(self.statement(pk, call.limits, include_deleted=include_deleted), lock)
         record = await call.sole(await call.execute(statement))
         return None if record is None else (await present(call, [record]))[0]
 

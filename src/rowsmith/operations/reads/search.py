@@ -118,6 +118,18 @@ class Search(Generic[TRow, TData]):
             fetch_limit(self.pagination)
         )
 
+    @property
+    def size(self) -> int | None:
+        """How many rows the page holds; None for all."""
+        return self._wanted.size
+
+    def following(self, last: Record) -> AnySelect:
+        """Give the SELECT of the row after the last one of a whole page that was fetched."""
+        if self._wanted.offset is not None:
+            return self.statement_after(None).offset(self._wanted.offset + (self.size or 0)).limit(1)
+        values = tuple(last[place] for place in self._placed[0])
+        return self.statement_after(self.bounds(values)).limit(1)
+
     def counted(self, cap: int | None = None) -> Select[int]:
         """Give the SELECT of how many rows the search is about, over the whole of it as a subquery."""
         rows = self.selected(literal(1).label(sql_name("one")))

@@ -15,6 +15,7 @@ from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, Stale
 from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
+from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.keys import Key, distinct_keys
 from rowsmith.operations.arrays.same import are_exact
@@ -147,7 +148,7 @@ class BatchWriter(Generic[TRow, TData]):
         """Read data that RETURNING cannot give, of rows that are still there and locked from now on."""
         if self.entity.shape.returnable:
             return None
-        return await present_keys(self.call, self.keys, target.conditions, lock=True)
+        return await present_keys(self.call, self.keys, target.conditions, lock=Lock())
 
     async def _read(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Report the rows as they are: for patches with nothing set."""
