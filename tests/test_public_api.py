@@ -59,6 +59,7 @@ NAMES = [
     "InvalidPagination",
     "InvalidValue",
     "Lag",
+    "Lock",
     "LockLost",
     "LockNotAvailable",
     "MappingError",
