@@ -12,12 +12,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from rowsmith import (
+    CommitOutcome,
     Database,
+    DatabaseUnavailable,
+    DeadlineExceeded,
     InvalidValue,
     Lag,
     MappingError,
     ReadOnlyViolation,
     TransactionError,
+    commit_outcome,
+    replicas,
     watched,
 )
 from rowsmith.cache import MemoryCacheSource
@@ -385,6 +390,38 @@ async def test_a_replica_that_hangs_is_passed_over(
         assert (await things.get(1, A)).uses == 1
     assert taken == ["primary"]
     proxy.thaw()
+
+
+async def test_it_takes_half_of_a_reads_time_at_most(
+    behind_proxy: tuple[ThingRepository, FaultProxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other half is for the primary."""
+    things, proxy = behind_proxy
+    monkeypatch.setattr(watched, "PATIENCE", 3600.0)
+    monkeypatch.setattr(replicas, "remaining", lambda: 0.02)
+    proxy.freeze()
+    with served(things.db) as taken:
+        assert (await things.get(1, A)).uses == 1
+    assert set(taken) == {"primary"}
+    proxy.thaw()
+
+
+async def test_an_error_says_whose_it_is(pair: Pair, world: World) -> None:
+    """Also where no server was come to; of a stream, too."""
+    async with FaultProxy(pair.primary.url()) as proxy:
+        own = Database.from_url(proxy.url, replicas=[pair.standby.url()], deadline=0.05)
+        things = ThingRepository(own, resilience=None)
+        proxy.freeze()
+        with pytest.raises(DeadlineExceeded) as caught:
+            await things.get(1, A)
+        assert caught.value.error_code == "thing_get_deadline-exceeded"
+        assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
+        await proxy.refuse()
+        proxy.cut()
+        with pytest.raises(DatabaseUnavailable) as lost:
+            await read(things.stream(A))
+        assert lost.value.error_code == "thing_stream_database-unavailable"
+        await own.dispose()
 
 
 async def test_a_commit_whose_answer_is_lost_counts(db: Database, world: World, pair: Pair) -> None:

@@ -277,7 +277,8 @@ class DBSource(Generic[TRow, TData, TId]):
         replicas = self.db.replicas
         if replicas is not None and not self.db.is_in_session:
             anywhere = replicas.run(lambda db: self._on(db)._read(verb, *args, **kwargs))
-            return await (anywhere if self.db.deadline is None else _in_time(self.db.deadline, anywhere))
+            with self._naming(operation_of(verb)):
+                return await (anywhere if self.db.deadline is None else _in_time(self.db.deadline, anywhere))
         native, given = _native(verb), cast("Any", [*args])
         lane = None if native is None else self.db.native_lane()
         if native is not None and lane is not None:

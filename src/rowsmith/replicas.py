@@ -24,7 +24,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from rowsmith.deadline import check_seconds
+from rowsmith.deadline import check_seconds, remaining
 from rowsmith.errors import (
     DatabaseFault,
     DatabaseUnavailable,
@@ -144,8 +144,7 @@ class Replicas(Generic[TServer]):
         """Give the server that a read goes to which is made now."""
         chosen, count, until = self._at_hand(), self._commits.count, None
         while chosen is None:
-            await self._look(count)
-            if self._counted < count:  # the primary could not be asked
+            if not await self._look(count):
                 return self.primary
             chosen, now = self._fit(), time.monotonic()
             until = now + self.lag.wait if until is None else until
@@ -214,13 +213,18 @@ class Replicas(Generic[TServer]):
         reached = (when for when, position in reversed(self._heard) if position.is_reached_by(watched.position))
         return min(now - next(reached, float("-inf")), watched.since)
 
-    async def _look(self, count: int) -> None:
-        """Ask all servers, after so many commits; a question that is on its way serves all who came before it."""
+    async def _look(self, count: int) -> bool:
+        """Ask all servers, after so many commits; a question that is on its way serves all who came before it.
+
+        Says whether the primary answered it, in half of the time that the read has at most.
+        """
+        left = remaining()
+        until = None if left is None else time.monotonic() + left / 2
         while True:
             task, counted = self._begin_look()
-            await asyncio.wait((task,))
-            if counted >= count:
-                return
+            await asyncio.wait((task,), timeout=None if until is None else max(0.0, until - time.monotonic()))
+            if counted >= count or not task.done():
+                return task.done() and self._counted >= count
 
     def _begin_look(self) -> tuple[asyncio.Task[None], int]:
         """Begin to ask all servers, unless that is on its way."""
