@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from rowsmith import Database
 from rowsmith.embedded import THROW_AWAY_SETTINGS, EmbeddedPostgres, Standby
 
-SETTINGS = {**THROW_AWAY_SETTINGS, "shared_buffers": "8MB"}
+SETTINGS = {**THROW_AWAY_SETTINGS, "shared_buffers": "8MB", "max_standby_streaming_delay": "-1"}
 _WRITE = sa.text("SELECT pg_logical_emit_message(true, 'caught', 'up')::text")
 _HAS = sa.text("SELECT pg_last_wal_replay_lsn() >= CAST(CAST(:place AS text) AS pg_lsn)")
 

@@ -508,8 +508,9 @@ def test_a_lag_is_told_in_seconds(given: dict[str, Any]) -> None:
     """Of the two numbers each says what is wrong with it."""
     with pytest.raises(InvalidValue, match=next(iter(given))):
         Lag(**given)
+    lag: Any = 3
     with pytest.raises(MappingError, match="lag=Lag"):
-        Database(HOSTS[0], lag=3)  # type: ignore[arg-type]
+        Database(HOSTS[0], lag=lag)
 
 
 @pytest.mark.parametrize(

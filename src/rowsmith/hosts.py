@@ -16,7 +16,7 @@ def hosts_of(url: URL) -> list[tuple[str, str]]:
     told = _told(url)
     hosts, ports = told.get("host") or [], told.get("port") or PORT
     names: list[str] = [hosts] if isinstance(hosts, str) else hosts
-    numbers = ports if isinstance(ports, list) else [ports] * len(names)
+    numbers: list[Any] = ports if isinstance(ports, list) else [ports] * len(names)
     return [(name, str(number)) for name, number in zip(names, numbers, strict=True)]
 
 

@@ -283,7 +283,7 @@ def check_replicas(engine: AsyncEngine, replicas: Any, lag: Any) -> None:
     if not isinstance(replicas, (list, tuple)):
         raise MappingError(f"replicas is a list of AsyncEngines, not {kind_of(replicas)}: write replicas=[engine]")
     seen = [engine]
-    for replica in replicas:
+    for replica in cast("Sequence[Any]", replicas):
         _check_replica(replica, seen)
         seen.append(replica)
 
