@@ -113,7 +113,8 @@ class Database:
         check_replicas(engine, replicas, lag)
         self.deadline = None if deadline is None else check_seconds(deadline, "deadline")
         self._info = {CODEC: CursorCodec(cursor_keys)}
-        self._writes, self._is_pooled = _checked(writes), pooler
+        self._is_pooled = pooler
+        self._writes: Writes = _checked(writes)
         self._is_native = native and type(self).reading is Database.reading and type(self).writing is Database.writing
         self._serve(engine)
         if replicas:

@@ -14,10 +14,11 @@ _TARGET: Final = "target_session_attrs"
 def hosts_of(url: URL) -> list[tuple[str, str]]:
     """Give the hosts, or folders of Unix sockets, that a PostgreSQL URL names, and their ports."""
     told = _told(url)
-    hosts, ports = told.get("host") or [], told.get("port") or PORT
-    names: list[str] = [hosts] if isinstance(hosts, str) else hosts
-    numbers: list[Any] = ports if isinstance(ports, list) else [ports] * len(names)
-    return [(name, str(number)) for name, number in zip(names, numbers, strict=True)]
+    names: Any = told.get("host")
+    numbers: Any = told.get("port") or PORT
+    if isinstance(names, str):
+        return [(names, str(numbers))]
+    return [(name, str(number)) for name, number in zip(names, numbers, strict=True)] if names else []
 
 
 def with_all(url: URL, others: Sequence[URL]) -> URL:
