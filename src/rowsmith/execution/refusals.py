@@ -30,6 +30,9 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import BinaryExpression
 from sqlalchemy.sql.functions import FunctionElement
 
+_COLUMN: Final[Any] = Column
+_FUNCTION: Final[Any] = FunctionElement
+
 TParameter = TypeVar("TParameter", bound=BindParameter[Any])
 
 
@@ -199,8 +202,9 @@ def _argument(context: ExceptionContext) -> tuple[int, int | None] | None:
     if context.dialect.name != "sqlite" or hasattr(failure, "sqlite_errorcode"):
         return None
     given: Any = context.parameters
-    rows = given if context.execution_context.executemany and isinstance(given, list) else [given]  # type: ignore[union-attr]
-    is_many = rows is given
+    run: Any = context.execution_context
+    is_many = bool(run.executemany) and type(given) is list
+    rows = cast("Sequence[Any]", given if is_many else [given])
     return next(((place, row if is_many else None) for row, place in _unwritable(rows)), None)
 
 
@@ -227,7 +231,7 @@ def _parameter(run: Any, place: int, given: Any) -> tuple[_Named, int | None]:
         return names[place], None
     repeated = {name for _, _, _, binds in many.insert_crud_params for name in binds}
     first = next(at for at, (name, _) in enumerate(names) if name in repeated)
-    width = many.num_positional_params_counted
+    width: int = many.num_positional_params_counted
     all_rows = len(given) - (len(names) - width)
     if place < first:
         return names[place], None
@@ -300,7 +304,7 @@ def _compared(statement: Any, bind: Any) -> Sequence[ColumnElement[Any]]:
         if isinstance(element, BinaryExpression):
             for side, other in ((element.left, element.right), (element.right, element.left)):
                 if any(isinstance(part, BindParameter) and part.key == bind.key for part in visitors.iterate(other)):
-                    columns = [*dict.fromkeys(part for part in visitors.iterate(side) if isinstance(part, Column))]
+                    columns = [*dict.fromkeys(part for part in visitors.iterate(side) if isinstance(part, _COLUMN))]
     return columns
 
 
@@ -417,7 +421,7 @@ def _unread(context: ExceptionContext) -> Sequence[ColumnElement[Any]]:
 def _is_repeatable(statement: Any) -> bool:
     """Say whether a statement does nothing but read, as far as its parts tell."""
     parts: list[Any] = list(visitors.iterate(statement))
-    calls = (getattr(part, "name", None) for part in parts if isinstance(part, FunctionElement))
+    calls = (getattr(part, "name", None) for part in parts if isinstance(part, _FUNCTION))
     return not any(isinstance(part, (UpdateBase, TextClause)) for part in parts) and _OF_OURS.issuperset(calls)
 
 
@@ -444,7 +448,7 @@ def _is_unread(context: ExceptionContext, place: int, width: int) -> bool:
 
 def results_of(compiled: Any) -> list[ColumnElement[Any] | None]:
     """Give the columns that a compiled statement gives, None for what is none."""
-    return [next((each for each in entry[2] if isinstance(each, Column)), None) for entry in compiled._result_columns]
+    return [next((each for each in entry[2] if isinstance(each, _COLUMN)), None) for entry in compiled._result_columns]
 
 
 def unreadable(failure: BaseException) -> Refusal:
@@ -453,8 +457,9 @@ def unreadable(failure: BaseException) -> Refusal:
     Several where one type is that of several columns, or where what has failed is not written in Python.
     """
     with suppress(Exception):
-        result = next(filter(None, map(_read_in, _frames(failure))))
-        return unread_by(failure, list(enumerate(result._metadata._processors)), results_of(result.context.compiled))
+        found: Iterator[Any] = filter(None, map(_read_in, _frames(failure)))
+        result = next(found)
+        return unread_by(failure, [*enumerate(result._metadata._processors)], results_of(result.context.compiled))
     return Refusal(is_stored=True)
 
 
@@ -484,8 +489,9 @@ def _read_in(frame: FrameType) -> Any:
     """Give the driver's result that some code is busy with, None where there is none."""
     given: list[Any] = [value for value in frame.f_locals.values() if isinstance(value, ResultInternal)]
     real = (getattr(value, "_real_result", None) or value for value in given)
-    results = (getattr(value, "raw", value) for value in real)
-    return next((result for result in results if isinstance(result, CursorResult)), None)
+    results: Iterator[Any] = (getattr(value, "raw", value) for value in real)
+    is_of_driver: Any = CursorResult
+    return next((result for result in results if isinstance(result, is_of_driver)), None)
 
 
 def _runs_in(frame: FrameType, reader: Any) -> bool:
@@ -511,7 +517,7 @@ def label(column: ColumnElement[Any], mapper: Mapper[Any] | None) -> str:
 
 def _real(column: ColumnElement[Any]) -> Column[Any] | None:
     """Give the column of a table behind one of an alias."""
-    columns = (base for base in column.base_columns if isinstance(base, Column) and isinstance(base.table, Table))
+    columns = (base for base in column.base_columns if isinstance(base, _COLUMN) and isinstance(base.table, Table))
     return next(columns, None)
 
 
