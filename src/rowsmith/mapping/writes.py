@@ -56,8 +56,7 @@ class _Written(Frozen, Generic[TRow]):
         for name in self.__rowsmith_fields__:
             value: Any = getattr(self, name)
             if value.__class__ not in PLAIN and isinstance(value, (OptionalState, TriState)):
-                state: Any = value
-                value = state.to_value()
+                value = cast("Any", value).to_value()
             if value is not UNSET:
                 values[name] = value
         return values
@@ -173,7 +172,7 @@ def own_values(written: Spec[Any] | Patch[Any]) -> dict[str, Any]:
             f"{type(written).__name__}.to_values() gives a mapping of attribute names to values, not "
             f"{kind_of(values)}: end it with return super().to_values() | {{...}}"
         )
-    return dict(values)
+    return dict(cast("Mapping[str, Any]", values))
 
 
 def belongs_to(written: Any, info: RowInfo[Any], base: type[Spec[Any] | Patch[Any]]) -> None:
