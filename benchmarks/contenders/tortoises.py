@@ -14,6 +14,9 @@ from benchmarks.contenders.core import dicts
 from benchmarks.contenders.orm import page_of
 from benchmarks.data import COLUMNS, GIVEN, PAGE, Change, Server
 
+ROWS_OF_STATEMENT = 4_000
+"""An update of many rows takes five parameters for each, of which PostgreSQL takes 32,767 a statement."""
+
 
 class Shared(Model):
     id = fields.BigIntField(primary_key=True)
@@ -140,7 +143,7 @@ class Tortoises(Contender):
 
     async def batch_update_each(self, changes: Sequence[Change]) -> None:
         rows = [NumberedModel(**vars(change)) for change in changes]
-        await NumberedModel.bulk_update(rows, ["weight", "description"])
+        await NumberedModel.bulk_update(rows, ["weight", "description"], batch_size=ROWS_OF_STATEMENT)
 
     async def batch_upsert(self, rows: Sequence[Values]) -> None:
         made, key = [GroupModel(**values) for values in dicts(rows)], ["domain_name", "name"]
