@@ -209,10 +209,11 @@ def check_factory(factory: ErrorFactory, name: str) -> None:
         MappingError: it is no error class and no callable, or takes other arguments.
     """
     given: Any = factory
-    if not callable(given) or (isinstance(given, type) and not issubclass(given, Exception)):
+    is_other_class = isinstance(factory, type) and not issubclass(cast("type[Any]", factory), Exception)
+    if not callable(given) or is_other_class:
         raise MappingError(f"{name} is {kind_of(given)}: give an error class or what makes an error of a message")
     try:
-        signature(given).bind(*_words(given, ""))
+        signature(given).bind(*_words(factory, ""))
     except TypeError:
         raise MappingError(f"{name} is {kind_of(given)}, which cannot be called with a message alone") from None
     except ValueError:  # nothing is known of it, as of errors that are written in C

@@ -238,7 +238,8 @@ def is_stale(failure: BaseException) -> bool:
     """Say whether a statement that was prepared before fits the schema no longer."""
     if isinstance(failure, (pg.InvalidCachedStatementError, pg.OutdatedSchemaCacheError)):
         return True
-    return isinstance(failure, pg.InternalServerError) and failure.server_source_function == _TAKING_PARAMETERS
+    source = getattr(failure, "server_source_function", None)
+    return isinstance(failure, pg.InternalServerError) and source == _TAKING_PARAMETERS
 
 
 _TAKING_PARAMETERS = "getTypeBinaryInputInfo"

@@ -304,7 +304,8 @@ def _compared(statement: Any, bind: Any) -> Sequence[ColumnElement[Any]]:
         if isinstance(element, BinaryExpression):
             for side, other in ((element.left, element.right), (element.right, element.left)):
                 if any(isinstance(part, BindParameter) and part.key == bind.key for part in visitors.iterate(other)):
-                    columns = [*dict.fromkeys(part for part in visitors.iterate(side) if isinstance(part, _COLUMN))]
+                    found = dict.fromkeys(part for part in visitors.iterate(side) if isinstance(part, _COLUMN))
+                    columns = cast("list[ColumnElement[Any]]", [*found])
     return columns
 
 
@@ -459,7 +460,8 @@ def unreadable(failure: BaseException) -> Refusal:
     with suppress(Exception):
         found: Iterator[Any] = filter(None, map(_read_in, _frames(failure)))
         result = next(found)
-        return unread_by(failure, [*enumerate(result._metadata._processors)], results_of(result.context.compiled))
+        readers: list[tuple[int, Any]] = [*enumerate(result._metadata._processors)]
+        return unread_by(failure, readers, results_of(result.context.compiled))
     return Refusal(is_stored=True)
 
 
@@ -518,7 +520,7 @@ def label(column: ColumnElement[Any], mapper: Mapper[Any] | None) -> str:
 def _real(column: ColumnElement[Any]) -> Column[Any] | None:
     """Give the column of a table behind one of an alias."""
     columns = (base for base in column.base_columns if isinstance(base, _COLUMN) and isinstance(base.table, Table))
-    return next(columns, None)
+    return cast("Column[Any] | None", next(columns, None))
 
 
 def names_of(refusal: Refusal) -> tuple[str, ...]:

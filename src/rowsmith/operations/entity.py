@@ -217,7 +217,9 @@ def _check_key(info: RowInfo[object], key: Any) -> None:
         _check_kind(key)
         return
     if not isinstance(key, str):
-        raise MappingError(f"violations is by constraint, SQLSTATE or kind of error, not by {kind_of(key)}")
+        raise MappingError(
+            f"violations is by constraint, SQLSTATE or kind of error, not by {kind_of(cast('Any', key))}"
+        )
     meant = nearest(key, _names_in(info), cutoff=0.65)
     if meant and not is_sqlstate(key) and not _is_known(info.table, key):
         raise _unknown(info, key, meant)
