@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from rowsmith import BatchUpdater, BatchUpserter, Database, ScopeMismatch, Spec
+from rowsmith import BatchUpdater, BatchUpserter, Database, Lock, ScopeMismatch, Spec
 from rowsmith.operations import BatchQuerier, make_entity
 from rowsmith.operations.arrays.fetch import fetch_columns
 from rowsmith.operations.arrays.wire import array_literal
@@ -145,7 +145,7 @@ async def get(db_sess: AsyncSession) -> None:
     assert len(await querier.query(db_sess, ONE_TENANT, scope=TenantScope("a"))) == IDS
 
 
-async def read(db_sess: AsyncSession, into: type[Any] | None = CounterData, *, lock: bool = False) -> None:
+async def read(db_sess: AsyncSession, into: type[Any] | None = CounterData, *, lock: Lock | None = None) -> None:
     call = Call(make_entity(CounterRow, into), "batch_get", db_sess)
     assert len(await present_keys(call, TWO_TENANTS, [OF_A], lock=lock)) == IDS - 1
 
@@ -158,7 +158,7 @@ async def confirm(db_sess: AsyncSession) -> None:
 
 @pytest.mark.parametrize(
     "reading",
-    [get, read, partial(read, into=None), partial(read, lock=True), confirm],
+    [get, read, partial(read, into=None), partial(read, lock=Lock()), confirm],
     ids=["get", "data", "rows", "lock", "confirm"],
 )
 async def test_the_work_of_a_read_grows_with_the_ids_alone(db: Database, reading: Sending) -> None:

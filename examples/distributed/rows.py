@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import ForeignKeyConstraint, Identity, Index, PrimaryKeyConstraint, String, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ForeignKeyConstraint, Identity, Index, MetaData, PrimaryKeyConstraint, String, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from examples.base import Base, Timestamps
+from examples import base
 
 BY_DOMAIN = {"postgresql_partition_by": "HASH (domain_name)", "info": {"distributed_by": "domain_name"}}
 """Of each table: it is spread by the domain, here over partitions. With Citus leave ``postgresql_partition_by`` out."""
 
 
-class GroupRow(Timestamps, Base):
+class Base(DeclarativeBase):
+    """These tables stand in a database of their own, so in metadata of their own."""
+
+    metadata = MetaData(naming_convention=base.Base.metadata.naming_convention)
+    type_annotation_map = base.Base.type_annotation_map
+
+
+class GroupRow(base.Timestamps, Base):
     """One group of a domain; its name is unique there among the groups that are not deleted."""
 
     __tablename__ = "spread_groups"

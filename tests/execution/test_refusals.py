@@ -224,6 +224,15 @@ async def test_arrays_that_somebody_listens_to(with_tables: WithTables) -> None:
     assert any("unnest" in statement for statement in sent)
 
 
+async def test_an_engine_made_of_another(with_tables: WithTables) -> None:
+    """Each of the two is listened to, and what one has heard is not taken for a value that is stored."""
+    async with with_tables(HomeRow, GuestRow) as db:
+        other = Database(db.engine.execution_options(told_apart=True))
+        for each in (Database(db.engine, native=False), other):
+            said = await refusal(Guests(each).create(LooseGuest(1, STRANGE)))
+            assert said[0] == "GuestRow.loose holds a value that its type does not take"
+
+
 async def test_several_statements_of_one_batch(any_tables: WithTables) -> None:
     """The index counts through all statements that SQLAlchemy makes of a batch."""
     async with any_tables(HomeRow, GuestRow) as db:

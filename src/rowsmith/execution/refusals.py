@@ -136,6 +136,8 @@ _PORTAL: Final = re.compile(r"unnamed portal parameter \$(?P<place>\d+)")
 def note_refused(context: ExceptionContext) -> None:
     """Look for the value that a statement of SQLAlchemy's failed for, and note it with the driver's error."""
     failure = context.original_exception
+    if refusal_of(failure) is not None:  # of an engine and of one made of it, each of which is listened to
+        return
     if context.dialect.driver == "asyncpg" and is_of_codec(failure):
         note(failure, Refusal(is_stored=True))
     with suppress(Exception):  # what cannot be told is left untold: the failure itself goes on
