@@ -73,7 +73,7 @@ def test_keys_are_in_the_order_of_their_column() -> None:
 
 def test_the_second_statement_waits_for_nobody() -> None:
     """It skips what others have locked."""
-    for statement in (target(PG).update(Changes({"uses": 1}), again=True), target(PG).delete(again=True)):
+    for statement in (target(PG).update(Changes({"uses": 1}), held=True), target(PG).delete(held=True)):
         sql = text(statement, PG)
         assert "SKIP LOCKED" in sql
         assert "(counters.tenant, counters.place) IN (SELECT rowsmith$keys.rowsmith$key_0, " in sql

@@ -118,6 +118,7 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         call = await call.under(scope)
         versions_of(call.info, list(patches), expected_versions)
+        is_held = False
 
         def refuse(index: int, item: tuple[Any, Patch[TRow]]) -> None:
             call.info.key(item[0])
@@ -125,10 +126,12 @@ class BatchUpdater(Operation[TRow, TData]):
 
         async def write(part: Sequence[tuple[Any, Patch[TRow]]]) -> BatchResult[TData, Any]:
             versions = None if expected_versions is None else {pk: expected_versions[pk] for pk, _ in part}
-            return await _update_each(call, dict(part), versions)
+            return await _update_each(call, dict(part), versions, is_held=is_held)
 
         async def hold(part: Sequence[tuple[Any, Patch[TRow]]]) -> None:
+            nonlocal is_held
             await BatchWriter(call, [pk for pk, _ in part]).hold(call.conditions())
+            is_held = True
 
         return await run_over_ids(call, list(patches.items()), itemgetter(0), refuse, write, hold)
 
@@ -165,11 +168,15 @@ class BatchUpdater(Operation[TRow, TData]):
 
 
 async def _update_each(
-    call: Call[TRow, TData], patches: Mapping[Any, Patch[TRow]], expected_versions: Mapping[Any, Any] | None
+    call: Call[TRow, TData],
+    patches: Mapping[Any, Patch[TRow]],
+    expected_versions: Mapping[Any, Any] | None,
+    *,
+    is_held: bool = False,
 ) -> BatchResult[TData, Any]:
     read = _read(call, list(patches.values()))
     await _fill_updates(call, read)
-    writer = BatchWriter(call, list(patches))
+    writer = BatchWriter(call, list(patches), is_held=is_held)
     targets = await writer.targets(call.conditions(), expected_versions, read.columns)
     writing = writer.update(targets, *read.changes(arrays=targets.by_arrays))
     return await naming(

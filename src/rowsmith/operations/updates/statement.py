@@ -110,20 +110,20 @@ class Targets(Generic[TRow, TData]):
     guard: ColumnElement[bool] | None = None
     shard: Sequence[ColumnElement[bool]] = ()
 
-    def update(self, changes: Changes, *, again: bool = False) -> Update:
+    def update(self, changes: Changes, *, held: bool = False) -> Update:
         """Give the UPDATE ... RETURNING; versions go up with it.
 
-        ``again`` is for rows that the first statement did not find: it waits for no locks.
+        ``held`` is for rows that are locked already: it does not wait for one that has come since.
         """
         info = self.entity.info
         values = by_column(info, {**changes.values, **next_version(info)})
-        where = self._where(changes.parameters, again, lock_strength(info, changes.values))
+        where = self._where(changes.parameters, held, lock_strength(info, changes.values))
         guard = () if self.guard is None else (self.guard,)
         return limited(update(self._table), *where).values(values).returning(*self.keyed.selects, *guard)
 
-    def delete(self, *, again: bool = False) -> ReturningDelete[*tuple[Any, ...]]:
-        """Give the DELETE ... RETURNING; ``again`` as for :meth:`update`."""
-        return limited(delete(self._table), *self._where((), again, {})).returning(*self.keyed.selects)
+    def delete(self, *, held: bool = False) -> ReturningDelete[*tuple[Any, ...]]:
+        """Give the DELETE ... RETURNING; ``held`` as for :meth:`update`."""
+        return limited(delete(self._table), *self._where((), held, {})).returning(*self.keyed.selects)
 
     def select_keys(self, *, any_version: bool = False) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the keys that are there; ``any_version`` in another version than expected, too."""
@@ -180,12 +180,10 @@ class Targets(Generic[TRow, TData]):
     def _table(self) -> Any:
         return self.entity.info.row if self.keyed.through_orm else self.entity.info.table
 
-    def _where(
-        self, parameters: Sequence[Parameter], again: bool, lock: Mapping[str, Any]
-    ) -> list[ColumnElement[bool]]:
+    def _where(self, parameters: Sequence[Parameter], held: bool, lock: Mapping[str, Any]) -> list[ColumnElement[bool]]:
         if self.dialect.name != "postgresql":
             return [*self._matched(parameters), *self.conditions]
-        locking = self._locking(parameters, {"skip_locked": again, **lock})
+        locking = self._locking(parameters, {"skip_locked": held, **lock})
         return [*at_places(self.entity.info.table, locking.cte(NAME), joined=bool(parameters)), *self.shard]
 
     def _locking(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:

@@ -45,12 +45,14 @@ class BatchWriter(Generic[TRow, TData]):
     Args:
         call: whose batch it is.
         ids: the rows' keys, each once.
+        is_held: whether those that were there are locked already, see :meth:`hold`.
 
     Raises:
         InvalidValue: an id is no key, or stands twice.
     """
 
-    def __init__(self, call: Call[TRow, TData], ids: Sequence[Any]) -> None:
+    def __init__(self, call: Call[TRow, TData], ids: Sequence[Any], *, is_held: bool = False) -> None:
+        self.is_held = is_held
         self.call, self.entity, self.ids = call, call.entity, list(ids)
         self.keys = distinct_keys(call.info, self.ids)
         # A key as Keyed.data has it: the value itself, or for a composite key the tuple.
@@ -134,7 +136,8 @@ class BatchWriter(Generic[TRow, TData]):
         """Remove the rows and report what they were."""
         before = await self._nested(target)
         with collector_paused():
-            done = await self._write(target, [_Step(places) for places in target.chunks()])
+            steps = [_Step(places) for places in target.chunks()]
+            done = await self._write(target, steps, is_held=before is not None)
             if self.entity.shape.is_row:
                 forget(self.call, self._keys_in(done))
             return await self._report(done, before)
@@ -168,29 +171,33 @@ class BatchWriter(Generic[TRow, TData]):
             expected += await self._keys(target.part(places))
         return {key: seen[key] for key in plain_keys(self.entity.info, expected) if key in seen}
 
-    async def _write(self, target: Targets[TRow, TData], steps: Sequence[_Step]) -> dict[Any, Any]:
-        """Send the statement of every step and give data by key."""
-        done, lock = dict[Any, Any](), _lock(self.entity.info, steps)
+    async def _write(
+        self, target: Targets[TRow, TData], steps: Sequence[_Step], *, is_held: bool = False
+    ) -> dict[Any, Any]:
+        """Send the statement of every step and give data by key.
 
-        await self._lock_all(target, steps, lock)
+        Once rows are locked none is waited for that has come since: it would be out of key order.
+        """
+        done, lock = dict[Any, Any](), _lock(self.entity.info, steps)
+        held = await self._lock_all(target, steps, lock) or is_held or self.is_held
         for step in steps:
-            done |= await self._send(target, step, step.places)
+            done |= await self._send(target, step, step.places, held=held)
         sought = [place for step in steps for place in step.places]
         if len(done) < len(sought) and (left := await self._left(target, sought, done, lock)):
             # A row that another transaction changed while we waited for its lock is ours now, but in a version that
             # the statement's snapshot did not see. The next one's does. What it does not reach a trigger refuses.
             for step in steps:
                 if here := [place for place in step.places if place in left]:
-                    done |= await self._send(target, step, here, again=True)
+                    done |= await self._send(target, step, here, held=True)
             if refused := sorted(place for place in left if self.plain[place] not in done):
                 await give_up(self.call.db_sess)
                 raise RefusedByTrigger.at(refused[0], "row")
         return done
 
     async def _send(
-        self, target: Targets[TRow, TData], step: _Step, places: Sequence[int], *, again: bool = False
+        self, target: Targets[TRow, TData], step: _Step, places: Sequence[int], *, held: bool
     ) -> dict[Any, Any]:
-        sent = step.statement(target.part(places), places, again=again)
+        sent = step.statement(target.part(places), places, held=held)
         origin = self.call.origin(deletes=step.removes, writes=None if step.removes else step.changes.values)
         origin = origin.of(places, "patch" if step.changes.parameters else "id")
         records: Sequence[Sequence[Any]]
@@ -205,11 +212,16 @@ class BatchWriter(Generic[TRow, TData]):
             await self.call.refuse_twins(written=True)
         return await self._by_given(data)
 
-    async def _lock_all(self, target: Targets[TRow, TData], steps: Sequence[_Step], lock: Mapping[str, Any]) -> None:
-        """Lock the rows of several statements in the order of their keys, which each by itself would not keep."""
+    async def _lock_all(self, target: Targets[TRow, TData], steps: Sequence[_Step], lock: Mapping[str, Any]) -> bool:
+        """Lock the rows of several statements in the order of their keys, which each by itself would not keep.
+
+        Returns:
+            Whether there are several.
+        """
         if len(steps) <= 1 or target.dialect.name != "postgresql":
-            return
+            return False
         await self._lock_each(target.part(sorted(place for step in steps for place in step.places)).keys_only(), lock)
+        return True
 
     async def _lock_each(self, target: Targets[TRow, TData], lock: Mapping[str, Any]) -> None:
         info = self.entity.info
@@ -314,11 +326,11 @@ class _Step:
     def removes(self) -> bool:
         return self.changes is NOTHING
 
-    def statement(self, target: Targets[Any, Any], places: Sequence[int], *, again: bool) -> Executable:
+    def statement(self, target: Targets[Any, Any], places: Sequence[int], *, held: bool) -> Executable:
         """Give the statement for some of its rows, which ``target`` has."""
         if self.removes:
-            return target.delete(again=again)
-        return target.update(self.changes.part(places), again=again)
+            return target.delete(held=held)
+        return target.update(self.changes.part(places), held=held)
 
 
 def _steps(target: Targets[Any, Any], changes: Changes) -> list[_Step]:
