@@ -16,7 +16,7 @@ from sqlalchemy import URL, NullPool
 
 from rowsmith import Database, TransactionError
 from rowsmith.testing import tables
-from tenants import GroupRepository, GroupRow
+from tenants import GroupId, GroupRepository, GroupRow
 
 # Connections of a loop that has ended can only be dropped, and say so when they are collected.
 pytestmark = [
@@ -63,8 +63,15 @@ def test_a_second_run_is_refused_and_dispose_helps(url: URL | str) -> None:
                 with pytest.raises(TransactionError, match=r"belong to the event loop <.*closed=True.*dispose"):
                     async with opened():
                         pass
-            with pytest.raises(TransactionError, match="event loop"):
-                [group async for group in GroupRepository(db).stream()]
+            groups = GroupRepository(db)
+            with pytest.raises(TransactionError, match="event loop") as caught:
+                [group async for group in groups.stream()]
+            assert caught.value.error_code == "group_stream_transaction-error"
+            calls = [groups.get(GroupId(1)), groups.purge(GroupId(1)), groups.invalidate()]
+            for operation, call in zip(("get", "purge", "invalidate"), calls, strict=True):
+                with pytest.raises(TransactionError, match="event loop") as caught:
+                    await call
+                assert caught.value.facts.operation == operation
             await db.dispose()
             await first()
             await db.dispose()

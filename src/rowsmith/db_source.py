@@ -221,12 +221,13 @@ class DBSource(Generic[TRow, TData, TId]):
             InvalidValue: ``ids`` is no list of keys.
             DatabaseUnavailable: it is what tells other processes, and is away.
         """
-        check_ids(ids)
-        writing, around = writing_of(self.entity), self.db.joined()
-        if around is None or around.is_read_only:
-            await self._invalidate_now(writing, ids)
-        else:
-            note(around.db_sess, writing, ids)
+        with self._naming("invalidate"):
+            check_ids(ids)
+            writing, around = writing_of(self.entity), self.db.joined()
+            if around is None or around.is_read_only:
+                await self._invalidate_now(writing, ids)
+            else:
+                note(around.db_sess, writing, ids)
 
     async def _invalidate_now(self, writing: Writing, ids: Ids) -> None:
         holdings = await hold_now(writing, ids)
@@ -257,38 +258,42 @@ class DBSource(Generic[TRow, TData, TId]):
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         native, given = _native(verb), [*args]
-        lane = None if native is None or has_keepers(self.entity) else self.db.native_lane(writes=True)
-        if native is not None and lane is not None:
-            answer = await self._by_lane(native, lane, verb, given, kwargs)
-            if answer is not UNTOLD:
-                return cast("R", answer)
-        with self._naming(operation_of(verb)):
+        try:  # what _naming does, in no calls
+            lane = None if native is None or has_keepers(self.entity) else self.db.native_lane(writes=True)
+            if native is not None and lane is not None:
+                answer = await self._by_lane(native, lane, verb, given, kwargs)
+                if answer is not UNTOLD:
+                    return cast("R", answer)
             again: Any = [repeatable(each) for each in given]
             named: Any = {name: repeatable(each) for name, each in kwargs.items()}
             begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
             call: Any = partial(noting, self.entity, verb) if has_keepers(self.entity) else verb
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named)))
+        except RepositoryError as exc:
+            exc.locate(self.entity.domain, operation_of(verb))
+            raise
 
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        if "lock" in kwargs and isinstance(kwargs["lock"], Lock):
-            self._check_lockable(operation_of(verb))
-        replicas = self.db.replicas
-        if replicas is not None and not self.db.is_in_session:
-            anywhere = replicas.run(lambda db: self._on(db)._read(verb, *args, **kwargs))
-            with self._naming(operation_of(verb)):
+        native, given, replicas = _native(verb), cast("Any", [*args]), self.db.replicas
+        try:  # as above
+            if "lock" in kwargs and isinstance(kwargs["lock"], Lock):
+                self._check_lockable(operation_of(verb))
+            if replicas is not None and not self.db.is_in_session:
+                anywhere = replicas.run(lambda db: self._on(db)._read(verb, *args, **kwargs))
                 return await (anywhere if self.db.deadline is None else _in_time(self.db.deadline, anywhere))
-        native, given = _native(verb), cast("Any", [*args])
-        lane = None if native is None else self.db.native_lane()
-        if native is not None and lane is not None:
-            answer = await self._by_lane(native, lane, verb, given, kwargs)
-            if answer is not UNTOLD:
-                return cast("R", answer)
-        with self._naming(operation_of(verb)):
+            lane = None if native is None else self.db.native_lane()
+            if native is not None and lane is not None:
+                answer = await self._by_lane(native, lane, verb, given, kwargs)
+                if answer is not UNTOLD:
+                    return cast("R", answer)
             snapshot = _is_several(verb, given, kwargs)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=_is_foreign(verb))
             return await transact(begin, lambda db_sess: verb(db_sess, *given, **kwargs))
+        except RepositoryError as exc:
+            exc.locate(self.entity.domain, operation_of(verb))
+            raise
 
     def _on(self, db: Database) -> Self:
         """Give the same on one of the database's servers."""
@@ -304,19 +309,14 @@ class DBSource(Generic[TRow, TData, TId]):
             TransactionError: no session or unit of work is open around the call.
             ReadOnlyViolation: it takes no writes.
         """
-        around, refused = self.db.joined(), None
+        around = self.db.joined()
         if around is None:
-            refused = TransactionError(
+            raise TransactionError(
                 f"a lock ends with its transaction, which here would be over as {operation} gives its rows: call it "
                 "inside async with db.unit_of_work(), or db.begin_session()"
             )
-        elif around.is_read_only:
-            refused = ReadOnlyViolation(
-                "a read-only session locks no rows: call it inside async with db.unit_of_work()"
-            )
-        if refused is not None:
-            refused.locate(self.entity.domain, operation)
-            raise refused
+        if around.is_read_only:
+            raise ReadOnlyViolation("a read-only session locks no rows: call it inside async with db.unit_of_work()")
 
     async def _by_lane(self, native: Native, lane: NativeLane, verb: Any, given: list[Any], kwargs: Any) -> Any:
         """Have a call sent without a session; gives ``UNTOLD`` where SQLAlchemy's way has to say what comes of it.
@@ -332,8 +332,6 @@ class DBSource(Generic[TRow, TData, TId]):
             return await (sent if lane.deadline is None else _in_time(lane.deadline, sent))
         except BaseException as exc:
             tell(exc, CommitOutcome.NOT_COMMITTED)  # but for what was told where COMMIT was sent
-            if isinstance(exc, RepositoryError):
-                exc.locate(self.entity.domain, operation_of(verb))
             raise
 
     async def _in_chunks(
@@ -363,12 +361,12 @@ class DBSource(Generic[TRow, TData, TId]):
         **kwargs: P.kwargs,
     ) -> AsyncGenerator[Sequence[R], None]:
         replicas = self.db.replicas
-        if replicas is not None and not self.db.is_in_session:
-            async with aclosing(replicas.stream(lambda db: self._on(db)._chunks(verb, *args, **kwargs))) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            return
         with self._naming(operation_of(verb)):
+            if replicas is not None and not self.db.is_in_session:
+                async with aclosing(replicas.stream(lambda db: self._on(db)._chunks(verb, *args, **kwargs))) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
             snapshot, has_begun = _is_several(verb, args, kwargs), False
             try:
                 reading = self.db.reading(snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False)
