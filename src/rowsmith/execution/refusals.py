@@ -1,8 +1,7 @@
 """Which value a statement failed for: told by the place of its parameter, or of its column, never by what it is.
 
 A driver that cannot write a value says so before anything is sent, and PostgreSQL says of a value that it cannot read
-which parameter it came by. The place of a parameter leads to its column, and to the row that it is of, where the
-statement has several. All is looked up once a statement has failed.
+which parameter it came by (:mod:`rowsmith.execution.parameters`). All is looked up once a statement has failed.
 """
 
 from __future__ import annotations
@@ -14,44 +13,23 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from traceback import walk_tb
 from types import CodeType, FrameType
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, cast
 
 from asyncpg import InterfaceError, PostgresError
-from sqlalchemy import BindParameter, Column, ColumnElement, CursorResult, Table, TextClause
+from sqlalchemy import Column, ColumnElement, CursorResult, Table, TextClause
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.default import DefaultExecutionContext
-from sqlalchemy.engine.interfaces import ExecuteStyle
 from sqlalchemy.engine.result import ResultInternal
 from sqlalchemy.exc import EmulatedDBAPIException
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import ExpandedState
 from sqlalchemy.sql.dml import UpdateBase
-from sqlalchemy.sql.elements import BinaryExpression
 from sqlalchemy.sql.functions import FunctionElement
 
-_COLUMN: Final[Any] = Column
+from rowsmith.execution.parameters import COLUMN, Subject, in_lists, lists_of, named_at, subject_of
+
 _FUNCTION: Final[Any] = FunctionElement
-
-TParameter = TypeVar("TParameter", bound=BindParameter[Any])
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What a parameter is for: ``column`` is what its value goes into, or is compared with; None where nobody knows.
-
-    ``row`` is the place of its row among those of a statement for several; ``is_array`` says that it carries the
-    values of all of them.
-    """
-
-    column: ColumnElement[Any] | None
-    row: int | None = None
-    is_array: bool = False
-
-    def refused(self, *rows: int | None) -> Refusal:
-        """Give the refusal of its value; ``rows`` are the places of its row, None where one cannot be told."""
-        columns = () if self.column is None else (self.column,)
-        return Refusal(columns, next((row for row in (*rows, self.row) if row is not None), None))
 
 
 @dataclass(frozen=True)
@@ -66,29 +44,11 @@ class Refusal:
     row: int | None = None
     is_stored: bool = False
 
-
-def about(parameter: TParameter, column: ColumnElement[Any] | None, row: int | None = None) -> TParameter:
-    """Have a parameter say whose value it carries, where the statement around it does not.
-
-    Args:
-        parameter: one value, that of a row.
-        column: of the value.
-        row: the place of the row among those of the statement.
-    """
-    return _marked(parameter, Subject(column, row))
-
-
-def about_all(parameter: TParameter, column: ColumnElement[Any] | None) -> TParameter:
-    """Have a parameter say that it carries a column's values of all rows, as an array."""
-    return _marked(parameter, Subject(column, is_array=True))
-
-
-_SUBJECT: Final = "_rowsmith_subject"
-
-
-def _marked(parameter: TParameter, subject: Subject) -> TParameter:
-    parameter.__dict__[_SUBJECT] = subject  # which its copies have, too
-    return parameter
+    @classmethod
+    def of(cls, subject: Subject, *rows: int | None) -> Refusal:
+        """Give that of a parameter's value; ``rows`` are the places of its row, None where one cannot be told."""
+        columns = () if subject.column is None else (subject.column,)
+        return cls(columns, next((row for row in (*rows, subject.row) if row is not None), None))
 
 
 _REFUSAL: Final = "_rowsmith_refusal"
@@ -154,10 +114,10 @@ def _refused(context: ExceptionContext) -> Refusal | None:
     if (found := _argument(context)) is None:
         return None
     place, row = found
-    named, among = _parameter(run, place, context.parameters)
-    subject = _subject(run.compiled, named)
+    named, among = named_at(run, place, context.parameters)
+    subject = subject_of(run.compiled, named)
     item = _item_of(context, place) if subject.is_array else None
-    return subject.refused(row, among, item)
+    return Refusal.of(subject, row, among, item)
 
 
 def unbound(failure: BaseException) -> Refusal:
@@ -170,9 +130,9 @@ def unbound(failure: BaseException) -> Refusal:
         inside = next(frame.f_locals for frame in _frames(failure) if frame.f_code is binding)
         run, processors = inside["self"], inside["flattened_processors"]
         row, name = next(_unbound_in(run.compiled_parameters, processors))
-        subject = _subject(run.compiled, _lists(run._expanded_parameters).get(name, (name, None)))
+        subject = subject_of(run.compiled, lists_of(run._expanded_parameters).get(name, (name, None)))
         item = _unbound_item(processors[name], run.compiled_parameters[row][name]) if subject.is_array else None
-        return subject.refused(row if run.executemany else None, item)
+        return Refusal.of(subject, row if run.executemany else None, item)
     return Refusal()
 
 
@@ -219,96 +179,6 @@ def _unwritable(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[int, int]]:
                     nobodys.execute("SELECT ?", (value,))
                 except Exception:  # noqa: BLE001 - an adapter may raise anything
                     yield number, place
-
-
-_Named: TypeAlias = tuple[str, int | None]
-"""The name of a parameter, or that of a list and the place of the parameter in it."""
-
-
-def _parameter(run: Any, place: int, given: Any) -> tuple[_Named, int | None]:
-    """Give the name of a parameter by its place, and the place of its row where one statement carries many."""
-    names = _names(run)
-    many = run.compiled._insertmanyvalues
-    if run.execute_style is not ExecuteStyle.INSERTMANYVALUES or many is None:
-        return names[place], None
-    repeated = {name for _, _, _, binds in many.insert_crud_params for name in binds}
-    first = next(at for at, (name, _) in enumerate(names) if name in repeated)
-    width: int = many.num_positional_params_counted
-    all_rows = len(given) - (len(names) - width)
-    if place < first:
-        return names[place], None
-    if place >= first + all_rows:
-        return names[place - all_rows + width], None
-    at = first + (place - first) % width
-    # Of several rows that have the very same object there, the first is the one that was met.
-    return names[at], next(row for row, values in enumerate(run.parameters) if values[at] is given[place])
-
-
-def _names(run: Any) -> Sequence[_Named]:
-    """Give the names of a statement's parameters in their order."""
-    compiled = run.compiled
-    if not (compiled.literal_execute_params or compiled.post_compile_params):
-        return [(name, None) for name in compiled.positiontup]
-    given = dict(run.compiled_parameters[0])  # in which the items of lists stand instead of the lists
-    for name, items in run._expanded_parameters.items():
-        values, width = [given[item] for item in items], _width(compiled.binds[name])
-        given[name] = values if width == 1 else list(zip(*[iter(values)] * width, strict=True))
-    return _in_lists(compiled._process_parameters_for_postcompile(given))
-
-
-def _in_lists(state: ExpandedState) -> Sequence[_Named]:
-    lists = _lists(state.parameter_expansion)
-    return [lists.get(name, (name, None)) for name in state.positiontup or ()]
-
-
-def _lists(expanded: Mapping[str, Sequence[str]]) -> dict[str, _Named]:
-    return {item: (name, place) for name, items in expanded.items() for place, item in enumerate(items)}
-
-
-def _width(bind: Any) -> int:
-    """Give the number of parameters that each item of a list takes: a tuple's as many as it has parts."""
-    return len(bind.type.types) if bind.type._is_tuple_type else 1
-
-
-def _subject(compiled: Any, named: _Named) -> Subject:
-    """Say what a parameter of a compiled statement is for."""
-    name, item = named
-    bind = compiled.binds[name]
-    marked: Subject | None = bind.__dict__.get(_SUBJECT)
-    if (found := marked or _written(compiled, name, bind)) is not None:
-        return found
-    columns, width = _compared(compiled.statement, bind), _width(bind)
-    row, part = (None, 0) if item is None else divmod(item, width)
-    return Subject(columns[part] if len(columns) == width else None, row)
-
-
-def _written(compiled: Any, name: str, bind: Any) -> Subject | None:
-    """Say which column a value is written into: SQLAlchemy calls its parameter as the column, and after its row."""
-    if not (compiled.isinsert or compiled.isupdate):
-        return None
-    columns = compiled.compile_state.dml_table.c
-    if (column := columns.get(name)) is not None:
-        return Subject(column, 0 if compiled.isinsert else None) if column.type is bind.type else None
-    found = _OF_ROW.fullmatch(name)
-    column = None if found is None else columns.get(found["column"])
-    if found is None or column is None or column.type is not bind.type:
-        return None
-    return Subject(column, int(found["row"]))
-
-
-_OF_ROW: Final = re.compile(r"(?P<column>.+)_m(?P<row>\d+)", re.DOTALL)
-
-
-def _compared(statement: Any, bind: Any) -> Sequence[ColumnElement[Any]]:
-    """Give the columns that a value is compared with, in the innermost comparison around it."""
-    columns: Sequence[ColumnElement[Any]] = ()
-    for element in visitors.iterate(statement):
-        if isinstance(element, BinaryExpression):
-            for side, other in ((element.left, element.right), (element.right, element.left)):
-                if any(isinstance(part, BindParameter) and part.key == bind.key for part in visitors.iterate(other)):
-                    found = dict.fromkeys(part for part in visitors.iterate(side) if isinstance(part, _COLUMN))
-                    columns = cast("list[ColumnElement[Any]]", [*found])
-    return columns
 
 
 class _Followed(list[Any]):
@@ -364,9 +234,9 @@ async def note_refused_by(
             places = _doubtful([attribute.type.oid for attribute in prepared.get_attributes()])
             note(failure, Refusal(_chosen(columns, places), is_stored=True))
         elif (found := argument_of(failure)) is not None:
-            subject = _subject(compiled, _in_lists(state)[found[0]])
+            subject = subject_of(compiled, in_lists(state)[found[0]])
             item = await _item_by(prepared, arguments, found[0]) if subject.is_array else None
-            note(failure, subject.refused(item))
+            note(failure, Refusal.of(subject, item))
 
 
 async def _item_by(prepared: Any, arguments: Sequence[Any], place: int) -> int | None:
@@ -451,7 +321,7 @@ def _is_unread(context: ExceptionContext, place: int, width: int) -> bool:
 
 def results_of(compiled: Any) -> list[ColumnElement[Any] | None]:
     """Give the columns that a compiled statement gives, None for what is none."""
-    return [next((each for each in entry[2] if isinstance(each, _COLUMN)), None) for entry in compiled._result_columns]
+    return [next((each for each in entry[2] if isinstance(each, COLUMN)), None) for entry in compiled._result_columns]
 
 
 def unreadable(failure: BaseException) -> Refusal:
@@ -521,7 +391,7 @@ def label(column: ColumnElement[Any], mapper: Mapper[Any] | None) -> str:
 
 def _real(column: ColumnElement[Any]) -> Column[Any] | None:
     """Give the column of a table behind one of an alias."""
-    columns = (base for base in column.base_columns if isinstance(base, _COLUMN) and isinstance(base.table, Table))
+    columns = (base for base in column.base_columns if isinstance(base, COLUMN) and isinstance(base.table, Table))
     return cast("Column[Any] | None", next(columns, None))
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType, TypeEngine
 
 from rowsmith.conditions import limited
-from rowsmith.execution.refusals import about, about_all
+from rowsmith.execution.parameters import about, about_all
 from rowsmith.names import PARAMETER, sql_name
 from rowsmith.operations.arrays.wire import (
     BoundItem,

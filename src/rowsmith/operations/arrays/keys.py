@@ -28,7 +28,7 @@ from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.execution import Origin
-from rowsmith.execution.refusals import about_all
+from rowsmith.execution.parameters import about_all
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Travel, column_type, stored_form
 from rowsmith.names import PARAMETER, sql_name

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Select, bindparam, col
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.selectable import TableValuedAlias
 
-from rowsmith.execution.refusals import about_all
+from rowsmith.execution.parameters import about_all
 from rowsmith.mapping import RowInfo
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.binding import unbindable
