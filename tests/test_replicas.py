@@ -247,10 +247,24 @@ async def test_a_token_carries_a_position_to_another_process(world: World, pair:
                 assert (await world.things.get(1, A)).uses == 7
         assert (await world.things.get(1, A)).uses == 1
     await pair.caught_up()
+    await asyncio.sleep(replicas.PAUSE)  # it is not asked all the time
     with served(db) as taken:
         async with db.reading_from(token):
             await world.things.get(1, A)
     assert taken == ["replica"]
+    await other.dispose()
+
+
+async def test_a_position_is_the_primarys(world: World, pair: Pair) -> None:
+    """Inside of a read-only session, too, which may be a replica's."""
+    other = Database.from_url(pair.primary.url())
+    db = world.things.db
+    async with pair.held_up():
+        async with db.begin_readonly_session():
+            await ThingRepository(other).update(1, world.patch, scope=A)
+            token = await db.position()
+        async with db.reading_from(token):
+            assert (await world.things.get(1, A)).uses == 7
     await other.dispose()
 
 
@@ -534,6 +548,9 @@ async def test_a_database_of_one_server_has_positions_too(any_database: Database
         async with block:
             with pytest.raises(TransactionError, match="after the block"):
                 await any_database.position()
+            async with any_database.begin_readonly_session():
+                with pytest.raises(TransactionError, match="after the block"):
+                    await any_database.position()
     async with AsyncSession(any_database.engine) as session:
         with pytest.raises(TransactionError, match="after its commit"):
             await Database.from_session(session).position()
@@ -556,6 +573,9 @@ async def test_a_role_that_may_not_ask_for_all_has_positions(world: World, pair:
         async with own.reading_from(token):
             await things.get(1, A)
     assert taken == ["replica"]
+    async with own.begin_readonly_session():
+        assert (await own.position()).startswith("/0/")
+        assert await things.count(A)
     await own.dispose()
     async with pair.writer.connect() as connection:
         for command in (

@@ -26,7 +26,7 @@ from rowsmith.execution import NativeLane, Writes, execute, native_lane, watch_f
 from rowsmith.execution.commits import count_commits
 from rowsmith.execution.pool import prepare_pool
 from rowsmith.execution.pooler import prepare_for_pooler
-from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, Position, sight_of
+from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, Position, is_hidden, sight_of
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken
@@ -236,7 +236,7 @@ class Database:
             CommitOutcomeUnknown: the connection was lost while the answer to COMMIT was due.
             RepositoryError: any database error that leaves the block, translated.
         """
-        return Writing(self._home, self.engine)
+        return Writing(self._home, self._take_writer)
 
     def begin_readonly_session(self, *, snapshot: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session in which the database itself refuses writes; inside another block, a savepoint that does.
@@ -253,8 +253,11 @@ class Database:
                 or ORM changes were left unflushed at the end.
             ConcurrentUse: as :meth:`begin_session`.
         """
-        engine = self._snapshot if snapshot else self._read_only
-        return ReadOnly(self._home, engine, partial(self._take_reader, snapshot), is_snapshot=snapshot)
+        return ReadOnly(self._home, partial(self._take_reader, snapshot), is_snapshot=snapshot)
+
+    async def _take_writer(self) -> Taken:
+        """Open a session that may write."""
+        return await cast("OwnHome", self._home).begin(self.engine)
 
     async def _take_reader(self, snapshot: bool) -> Taken:
         """Open a session on a server that a read may go to now."""
@@ -274,7 +277,7 @@ class Database:
 
     def writing(self, *, is_open_to_all: bool = True) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session for the writes of one call: :meth:`begin_session`, told as :meth:`reading` is."""
-        return Writing(self._home, self.engine, is_open_to_all=is_open_to_all)
+        return Writing(self._home, self._take_writer, is_open_to_all=is_open_to_all)
 
     def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Open a transaction that every repository call inside the block joins; inside another block, a savepoint.
@@ -284,7 +287,7 @@ class Database:
             AfterCommitFailed: committed, but work handed to ``after_commit`` failed.
             TransactionAborted, CommitOutcomeUnknown: as :meth:`begin_session`.
         """
-        return Unit(self._home, self.engine)
+        return Unit(self._home, self._take_writer)
 
     def writes_as(self, writes: Writes) -> AbstractContextManager[None]:
         """Have the calls inside the block write so, whatever ``writes`` was given to the class.
@@ -323,15 +326,15 @@ class Database:
             group = await groups.create(spec)
             response.headers["X-Position"] = await db.position()
 
-        It costs a read of the primary, and is needed only where others are to see what this process has written: its
-        own reads do anyway. SQLite has one server, and one position.
+        It costs a read of the primary, on a connection of its own, and is needed only where others are to see what this
+        process has written: its own reads do anyway. SQLite has one server, and one position.
 
         Raises:
             TransactionError: inside a session or unit of work, which is not committed yet.
             RepositoryError: the primary cannot be asked.
         """
         around = self.joined()
-        if around is not None and not around.is_read_only:
+        if around is not None and not around.root.is_read_only:
             raise TransactionError(
                 "a position is of what is committed: take it after the block of this session or unit of work; of a "
                 "session of somebody else's, await Database(engine).position() after its commit()"
@@ -341,11 +344,14 @@ class Database:
         primary = self if self.replicas is None else self.replicas.primary
         try:
             return await primary._position(SIGHT)
-        except DatabaseFault:  # not everybody may ask all of it
-            return await primary._position(BARE_SIGHT)
+        except DatabaseFault as exc:
+            if not is_hidden(exc.facts.sqlstate):
+                raise
+        return await primary._position(BARE_SIGHT)
 
     async def _position(self, question: str) -> str:
-        async with self.reading(is_open_to_all=False) as db_sess:
+        # A read-only session around may be a replica's, and would be undone by a question that is refused.
+        async with Reading(self._home, self._read_only, is_open_to_all=False, joins=False) as db_sess:
             return str(sight_of((await execute(db_sess, text(question))).one()).position)
 
     @asynccontextmanager

@@ -50,7 +50,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
-    """A block of code with a session: one of its own on an engine, or the one that it joins."""
+    """A block of code with a session: one of its own, which ``take`` opens, or the one that it joins."""
 
     is_read_only: ClassVar[bool] = False
 
@@ -63,15 +63,15 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
     _within: Within | None = None
     _is_committed: bool = False
 
-    def __init__(self, home: Home, engine: AsyncEngine, *, is_open_to_all: bool = True) -> None:
-        self.home, self._engine, self._is_open_to_all = home, engine, is_open_to_all
+    def __init__(self, home: Home, take: Callable[[], Awaitable[Taken]], *, is_open_to_all: bool = True) -> None:
+        self.home, self._take, self._is_open_to_all = home, take, is_open_to_all
 
     async def __aenter__(self) -> T_co:
         self.around = around = self.home.around()
         if around is None:
             self._within = await enter_deadline(self.home)
             try:
-                await self._begin(cast("OwnHome", self.home))
+                await self._begin()
             except BaseException as exc:
                 await leave_deadline(self._within, exc)
                 raise
@@ -128,9 +128,9 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
             note_application(self.session)
         return self.session
 
-    async def _begin(self, home: OwnHome) -> None:
+    async def _begin(self) -> None:
         """Open a session of its own."""
-        self._taken = await home.begin(self._engine)
+        self._taken = await self._take()
         self.session = self._taken[0]
 
     async def _join(self, around: OpenSession) -> None:
@@ -238,15 +238,9 @@ class ReadOnly(Block[AsyncSession]):
 
     is_read_only = True
 
-    def __init__(
-        self, home: Home, engine: AsyncEngine, take: Callable[[], Awaitable[Taken]], *, is_snapshot: bool = False
-    ) -> None:
-        super().__init__(home, engine)
-        self._take, self._is_snapshot = take, is_snapshot
-
-    async def _begin(self, home: OwnHome) -> None:
-        self._taken = await self._take()
-        self.session = self._taken[0]
+    def __init__(self, home: Home, take: Callable[[], Awaitable[Taken]], *, is_snapshot: bool = False) -> None:
+        super().__init__(home, take)
+        self._is_snapshot = is_snapshot
 
     async def _join(self, around: OpenSession) -> None:
         if self._is_snapshot:
@@ -275,20 +269,30 @@ STREAM_ENDED = "the block that this stream was opened in has ended: read it to i
 
 
 class Reading(AbstractAsyncContextManager[AsyncSession]):
-    """For the reads of one call: nothing joins it, for its session may stay open between the turns of a stream."""
+    """For the reads of one call: nothing joins it, for its session may stay open between the turns of a stream.
+
+    It joins the block around it itself, unless it is told not to (``joins``).
+    """
 
     _taken: Taken
     _user: asyncio.Task[Any] | None
     _within: Within | None = None
 
     def __init__(
-        self, home: Home, engine: AsyncEngine, *, is_open_to_all: bool = True, has_deadline: bool = True
+        self,
+        home: Home,
+        engine: AsyncEngine,
+        *,
+        is_open_to_all: bool = True,
+        has_deadline: bool = True,
+        joins: bool = True,
     ) -> None:
         self.home, self._engine = home, engine
-        self._is_open_to_all, self._has_deadline = is_open_to_all, has_deadline
+        self._is_open_to_all, self._has_deadline, self._joins = is_open_to_all, has_deadline, joins
 
     async def __aenter__(self) -> AsyncSession:
-        self._around = around = self.home.around()
+        around = self.home.around()
+        self._around = around = around if self._joins else None
         if around is not None:
             self._user = around.enter()
             return around.db_sess
@@ -344,8 +348,8 @@ class Unit(Block[UnitOfWork]):
         unit.push()
         return unit
 
-    async def _begin(self, home: OwnHome) -> None:
-        await super()._begin(home)
+    async def _begin(self) -> None:
+        await super()._begin()
         self._connections = connections_of(self.session)
 
     async def _join(self, around: OpenSession) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import NullPool, Pool
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, sight_of
+from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, is_hidden, sight_of
 
 logger = logging.getLogger("rowsmith.replicas")
 
@@ -111,8 +111,8 @@ class Watched:
         """Ask the question, or one that anybody may ask where the server does not answer it."""
         try:
             return await driver.fetchrow(self._question)
-        except PostgresError:
-            if self._question == BARE_SIGHT:
+        except PostgresError as exc:
+            if self._question == BARE_SIGHT or not is_hidden(exc.sqlstate):
                 raise
         answer = await driver.fetchrow(BARE_SIGHT)
         self._question = BARE_SIGHT

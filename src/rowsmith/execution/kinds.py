@@ -161,7 +161,6 @@ _CLASSES: Mapping[type[BaseException], Kind] = {
     pg.TargetServerAttributeNotMatched: errors.DatabaseUnavailable,  # of several hosts, none takes writes
     pg.OutdatedSchemaCacheError: errors.StalePlan,
     pg.ProtocolError: errors.DatabaseUnavailable,
-    pg.TargetServerAttributeNotMatched: errors.DatabaseUnavailable,
     pg.UnsupportedClientFeatureError: errors.DatabaseFault,
     pg.UnsupportedServerFeatureError: errors.DatabaseFault,
     pg_client.DataError: errors.InvalidValue,  # the driver could not write the value in PostgreSQL's format

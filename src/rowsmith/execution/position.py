@@ -70,6 +70,14 @@ FROM pg_is_in_recovery() AS is_standby, pg_control_system() s,
 BARE_SIGHT: Final = f"{_PLACE}, 0, '' FROM pg_is_in_recovery() AS is_standby"
 """The same of a server that hides its timeline and system."""
 
+_HIDING: Final = ("0A", "42")
+"""Of SQLSTATE, what a server says of functions that it does not have, or not for whoever asks."""
+
+
+def is_hidden(sqlstate: str | None) -> bool:
+    """Say whether a server refused :data:`SIGHT` for good, and not only this time."""
+    return sqlstate is not None and sqlstate.startswith(_HIDING)
+
 
 @dataclass(frozen=True)
 class Sight:
