@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from examples.domain.types import DomainName
 from examples.group.types import GroupId
-from examples.metric_store.errors import UsageNotFound
+from examples.metric_store.errors import MetricStoreFault, UsageNotFound
 from examples.metric_store.promql import selector
 from examples.metric_store.source import MetricClientSource, Sample
 from examples.metric_store.types import UsageData, UsageFilter, UsageScope, UsageSeries
@@ -72,8 +72,17 @@ class UsageRepository:
 
 
 def to_data(sample: Sample) -> UsageData:
+    """Give what a sample says.
+
+    Raises:
+        MetricStoreFault: its labels are no group's.
+    """
     labels = sample.metric
-    return UsageData(DomainName(labels["domain_name"]), GroupId(int(labels["group_id"])), sample.value[1])
+    try:
+        return UsageData(DomainName(labels["domain_name"]), GroupId(int(labels["group_id"])), sample.value[1])
+    except (KeyError, ValueError):
+        failure = MetricStoreFault("a series of the metric store has no group's labels")
+    raise failure  # outside, for the other error quotes the label
 
 
 @asynccontextmanager

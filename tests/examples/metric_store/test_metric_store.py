@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import sqlalchemy as sa
 from httpx import AsyncClient
 from prometheus_client import REGISTRY
 
@@ -21,10 +22,11 @@ from examples.metric_store.promql import matcher
 from examples.metric_store.repository import UsageRepository
 from examples.metric_store.source import MetricClientSource
 from examples.metric_store.types import UsageData, UsageFilter, UsageScope, UsageSeries
-from rowsmith import Condition, EmptyScope, InvalidFilter
+from rowsmith import Condition, EmptyScope, InvalidFilter, InvalidValue
 from rowsmith.filters import NumberFilter, StringFilter
 
 DE, FR = DomainName("DE"), DomainName("FR")
+RACK = sa.Column("rack", sa.String())
 SAMPLES = [(DE, 1, "a", 5.0), (DE, 1, "b", 2.0), (DE, 2, "a", 9.0), (FR, 3, "a", 1.0)]
 
 
@@ -53,7 +55,7 @@ class FakePrometheus:
         sums: dict[tuple[str, int], float] = {}
         for domain, group, host, value in SAMPLES:
             labels = {"domain_name": domain, "group_id": str(group), "host": host}
-            if all(holds(labels[name], sign, json.loads(text)) for name, sign, text in matchers):
+            if all(holds(labels.get(name, ""), sign, json.loads(text)) for name, sign, text in matchers):
                 sums[domain, group] = sums.get((domain, group), 0.0) + value
         result = [
             {"metric": {"domain_name": domain, "group_id": str(group)}, "value": [1.0, str(value)]}
@@ -129,6 +131,7 @@ async def test_a_scope_that_limits_nothing_is_refused(prometheus: Store) -> None
         (UsageFilter(group_id=NumberFilter(in_=[2, 3])), [2]),
         (UsageFilter(group_id=NumberFilter(equals=1), host=StringFilter(in_=["a", "b.*"])), [1]),
         (UsageFilter(host=StringFilter(in_=[".*"])), []),
+        (UsageFilter(host=StringFilter(in_=[])), []),
     ],
 )
 async def test_filters_are_the_same(prometheus: Store, filters: UsageFilter, groups: Sequence[int]) -> None:
@@ -159,6 +162,23 @@ async def test_no_value_leaves_its_quotes(prometheus: Store, name: str) -> None:
     assert len(fake.asked) == 1
 
 
+@pytest.mark.parametrize("condition", [RACK == "", RACK.in_([""]), RACK.in_([])])
+async def test_a_label_that_is_not_there_is_no_empty_value(
+    prometheus: Store, monkeypatch: pytest.MonkeyPatch, condition: Condition
+) -> None:
+    """To the store it is; a tenant without a name would be given what belongs to none."""
+    _, usage = prometheus
+    monkeypatch.setattr(UsageScope, "to_conditions", lambda _: [condition])
+    assert await usage.search(UsageScope(DE)) == []
+
+
+async def test_what_is_no_text_is_refused(prometheus: Store) -> None:
+    """Before it is sent, which would quote it."""
+    with pytest.raises(InvalidValue) as refused:
+        await prometheus[1].search(UsageScope(DomainName("secret\ud800")))
+    assert "secret" not in f"{refused.value!r}{refused.value.__context__!r}"
+
+
 def retries() -> float:
     labels = {"domain": "client", "layer": "usage_client", "operation": "get"}
     return REGISTRY.get_sample_value("rowsmith_layer_retry_count_total", labels) or 0.0
@@ -184,7 +204,20 @@ async def test_a_store_that_stays_away_is_an_error(prometheus: Store) -> None:
             await UsageRepository(MetricClientSource(nobody)).get(GroupId(1), UsageScope(DE))
 
 
-@pytest.mark.parametrize("answer", [(400, "secret"), (200, "secret"), (200, '{"data": {"result": ["secret"]}}')])
+def one_series(**labels: str) -> str:
+    return json.dumps({"data": {"result": [{"metric": labels, "value": [1.0, "1"]}]}})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, "secret"),
+        (200, "secret"),
+        (200, '{"data": {"result": ["secret"]}}'),
+        (200, one_series(domain_name="DE", group_id="secret")),
+        (200, one_series(group_id="1")),
+    ],
+)
 async def test_an_answer_that_is_none_is_an_error(prometheus: Store, answer: tuple[int, str]) -> None:
     """It is not asked for again, and not quoted."""
     fake, usage = prometheus
