@@ -65,15 +65,20 @@ class DomainDBSource:
         self._soft_deleter = SoftDeleter(DomainRow, into=DomainData, **RULES)
         self._purger = Purger(DomainRow, into=DomainData, **RULES)
 
-    async def create(self, spec: DomainCreate) -> DomainData:
+    async def create(self, spec: DomainCreate, scope: SearchScope | None = None) -> DomainData:
         """Make a domain."""
         async with self.db.begin_session() as db_sess:
-            return await self._creator.create(db_sess, spec)
+            return await self._creator.create(db_sess, spec, scope=scope)
 
     async def get(self, name: DomainName, scope: SearchScope | None = None) -> DomainData:
         """Give a domain that is not deleted."""
         async with self.db.begin_readonly_session() as db_sess:
             return await self._querier.query(db_sess, name, scope=scope)
+
+    async def get_newest(self, name: DomainName) -> DomainData:
+        """Give a domain as the primary has it; what a replica gives may be older, and is nothing to keep."""
+        async with self.db.begin_session() as db_sess:
+            return await self._querier.query(db_sess, name)
 
     async def search(
         self, scope: SearchScope | None, wanted: DomainFilter | None = None, pagination: Pagination | None = None

@@ -26,10 +26,10 @@ class DomainRepository:
     ) -> None:
         self._db_source, self._cache_source = db_source, cache_source
 
-    async def create(self, spec: DomainCreate) -> DomainData:
+    async def create(self, spec: DomainCreate, scope: SearchScope | None = None) -> DomainData:
         """Make a domain; that there was none may be in the cache."""
         async with self._changing(spec.name):
-            return await self._db_source.create(spec)
+            return await self._db_source.create(spec, scope)
 
     async def get(self, name: DomainName, scope: SearchScope | None = None) -> DomainData:
         """Give a domain.
@@ -72,7 +72,7 @@ class DomainRepository:
         leases = await cache.lease([name])
         loaded: dict[DomainName, DomainData] = {}
         try:
-            loaded[name] = await self._db_source.get(name)
+            loaded[name] = await self._db_source.get_newest(name)
         finally:
             await cache.set_many(loaded, leases)
         return loaded[name]

@@ -32,6 +32,7 @@ async def source(with_tables):
 async def test_one_row_is_made_read_changed_and_removed(source) -> None:
     """By the operations themselves, with the domain's own rules and within a scope."""
     union = await source.get(SU, EUROPE)
+    assert await source.get_newest(SU) == union
     changed = await source.update(SU, DomainPatch(title=OptionalState.update("Union")), EUROPE)
     assert (union.title, changed.title) == ("The Union", "Union")
     assert await source.purge(SU, EUROPE) == changed
@@ -76,6 +77,13 @@ async def test_an_heir_is_within_the_scope(source) -> None:
     with pytest.raises(ScopeMismatch):
         await source.succeed(SU, DomainCreate(RU, "Russia", Continent.ASIA), EUROPE)
     assert (await source.get(SU)).name == SU
+
+
+async def test_a_new_domain_is_within_the_scope(source) -> None:
+    """As one that is changed is."""
+    assert (await source.create(RUSSIA, EUROPE)).name == RU
+    with pytest.raises(ScopeMismatch):
+        await source.create(DomainCreate(DomainName("JP"), "Japan", Continent.ASIA), EUROPE)
 
 
 async def test_a_method_joins_the_session_that_is_open(source) -> None:

@@ -31,18 +31,30 @@ def cache():
     return MemoryCacheSource(DomainData, ttl=60.0)
 
 
+def reading(get, **more):
+    """Give a source that reads by a function, the newest too."""
+    return fake(DomainDBSource, get=get, get_newest=get, **more)
+
+
 async def test_the_cache_is_asked_first(cache) -> None:
     """The database is asked once."""
     get = AsyncMock(return_value=GERMANY)
-    domains = DomainRepository(fake(DomainDBSource, get=get), cache)
+    domains = DomainRepository(reading(get), cache)
     assert [await domains.get(DE) for _ in range(3)] == [GERMANY] * 3
     get.assert_awaited_once_with(DE)
+
+
+async def test_what_a_replica_gives_is_not_kept(cache) -> None:
+    """It may be older than what another process has written and told the cache of."""
+    source = fake(DomainDBSource, get=AsyncMock(return_value=GERMANY), get_newest=AsyncMock(return_value=RENAMED))
+    domains = DomainRepository(source, cache)
+    assert [await domains.get(DE) for _ in range(2)] == [RENAMED] * 2
 
 
 async def test_without_a_cache_the_database_always_is(cache) -> None:
     """Also where a scope is given, or a transaction is open; and what is not there is not kept."""
     get = AsyncMock(return_value=GERMANY)
-    source = fake(DomainDBSource, get=get)
+    source = reading(get)
     plain, cached = DomainRepository(source), DomainRepository(source, cache)
     for _ in range(2):
         await plain.get(DE)
@@ -50,7 +62,7 @@ async def test_without_a_cache_the_database_always_is(cache) -> None:
     async with source.db.unit_of_work():
         await cached.get(DE)
     assert get.await_count == 5
-    missing = DomainRepository(fake(DomainDBSource, get=AsyncMock(side_effect=DomainNotFound())), cache)
+    missing = DomainRepository(reading(AsyncMock(side_effect=DomainNotFound())), cache)
     for _ in range(2):
         with pytest.raises(DomainNotFound):
             await missing.get(DE)
@@ -67,7 +79,7 @@ async def test_a_write_ends_what_the_cache_has(cache, call) -> None:
         assert await cache.lease([DE]) == {}
         return RENAMED
 
-    domains = DomainRepository(fake(DomainDBSource, get=get, **{call: write}), cache)
+    domains = DomainRepository(reading(get, **{call: write}), cache)
     await domains.get(DE)
     spec = DomainCreate(DE, "Germany", Continent.EUROPE)
     arguments = {"create": [spec], "update": [DE, PATCH], "purge": [DE], "succeed": [FR, spec]}[call]
@@ -81,13 +93,13 @@ async def test_a_read_that_began_before_a_write_is_not_kept(cache) -> None:
     domains: DomainRepository
     answers = [GERMANY, RENAMED]
 
-    async def get(name, scope=None):
+    async def get(name):
         answer = answers.pop(0)
         if answer is GERMANY:
             await domains.update(DE, PATCH)
         return answer
 
-    domains = DomainRepository(fake(DomainDBSource, get=get, update=AsyncMock(return_value=RENAMED)), cache)
+    domains = DomainRepository(reading(get, update=AsyncMock(return_value=RENAMED)), cache)
     assert await domains.get(DE) == GERMANY
     assert await domains.get(DE) == RENAMED
 
@@ -95,7 +107,7 @@ async def test_a_read_that_began_before_a_write_is_not_kept(cache) -> None:
 async def test_a_write_that_fails_leaves_nothing_in_the_cache(cache) -> None:
     """Nobody knows what became of it; the database is asked until the hold is over."""
     get, update = AsyncMock(return_value=GERMANY), AsyncMock(side_effect=DomainNotFound())
-    domains = DomainRepository(fake(DomainDBSource, get=get, update=update), cache)
+    domains = DomainRepository(reading(get, update=update), cache)
     with pytest.raises(DomainNotFound):
         await domains.update(DE, PATCH)
     assert [await domains.get(DE) for _ in range(2)] == [GERMANY] * 2
