@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import uvicorn
 
@@ -35,5 +36,11 @@ async def load(db: Database) -> None:
     await GroupRepository(db).load(world.groups(), scope=Unscoped(reason="the example starts with the whole world"))
 
 
+def main() -> None:
+    """Serve until Ctrl-C, which is how one ends it and no error."""
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve())
+
+
 if __name__ == "__main__":
-    asyncio.run(serve())
+    main()

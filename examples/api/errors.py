@@ -23,7 +23,9 @@ STATUS: Mapping[type[r.RepositoryError], int] = {
     r.LockNotAvailable: 503,
     r.SerializationFailure: 503,
     r.DeadlockDetected: 503,
+    r.StalePlan: 503,
     r.DatabaseUnavailable: 503,
+    r.StateUnavailable: 503,
     r.DeadlineExceeded: 504,
     r.RepositoryError: 500,
 }

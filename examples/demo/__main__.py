@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -81,5 +82,11 @@ def _sum_up(tour: Tour, seconds: float) -> None:
     )
 
 
+def main() -> None:
+    """Play it to its end, or until Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        asyncio.run(walk(make_console(), World.load()))
+
+
 if __name__ == "__main__":
-    asyncio.run(walk(make_console(), World.load()))
+    main()

@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
 from sqlalchemy import NullPool
 
 import rowsmith
+from examples.api import __main__ as serving
 from examples.api.app import make_app
 from examples.api.errors import STATUS, status_of
 from examples.domain.repository import DomainRepository
@@ -167,7 +168,24 @@ def test_every_error_has_a_status() -> None:
     kinds = [kind for kind in vars(rowsmith).values() if isinstance(kind, type)]
     errors = [kind for kind in kinds if issubclass(kind, rowsmith.RepositoryError)]
     assert {status_of(kind()) for kind in errors} <= set(STATUS.values())
-    assert status_of(rowsmith.PoolExhausted()) == 503
+
+
+@pytest.mark.parametrize(
+    "kind", [rowsmith.PoolExhausted, rowsmith.StateUnavailable, rowsmith.StalePlan, rowsmith.LockNotAvailable]
+)
+def test_what_only_time_helps_against_is_unavailable(kind: type[rowsmith.RepositoryError]) -> None:
+    """A client may ask again, and no operator is called."""
+    assert status_of(kind()) == 503
+
+
+def test_ctrl_c_ends_it_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is how one ends it."""
+
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serving, "serve", interrupted)
+    serving.main()
 
 
 async def test_the_document_describes_filters_orders_and_states(client) -> None:

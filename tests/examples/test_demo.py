@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from examples.demo.__main__ import walk
+from examples.demo import __main__ as playing
 from examples.demo.sql import in_one_line, laid_out
 from examples.demo.world import World
 from examples.group.rows import GroupKind
@@ -44,11 +44,22 @@ async def test_the_demo_plays_to_its_end(world, is_terminal) -> None:
         city for city in world.cities if city["population"] > 900_000 or city["countrycode"] in ("DE", "FR", "JP")
     )
     console = Console(file=StringIO(), width=150, force_terminal=is_terminal)
-    await walk(console, World(world.countries, some))
+    await playing.walk(console, World(world.countries, some))
     text = console.file.getvalue()
     assert all(chapter in text for chapter in CHAPTERS)
     assert "from start to end" in text
     assert ("\x1b[" in text) is is_terminal
+
+
+def test_ctrl_c_ends_it_without_a_traceback(world, monkeypatch) -> None:
+    """Who has seen enough has done nothing wrong."""
+
+    async def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(playing, "walk", interrupted)
+    monkeypatch.setattr(World, "load", lambda: world)
+    playing.main()
 
 
 def test_sql_is_laid_out_by_clauses_and_parentheses() -> None:
