@@ -12,10 +12,9 @@ from logging.config import fileConfig
 
 from alembic import context
 from sqlalchemy import Connection, NullPool
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from examples.base import Base
-from rowsmith import idempotency
+from rowsmith import Database, idempotency
 
 for example in ("domain", "group", "fair_share", "presence"):  # a table is known once its module is imported
     import_module(f"examples.{example}.rows")
@@ -38,10 +37,10 @@ def migrate_offline() -> None:
 
 async def migrate_online() -> None:
     """Connect, and bring the database to the revision that is asked for, in one transaction."""
-    engine = create_async_engine(URL, poolclass=NullPool)
-    async with engine.connect() as connection:
+    db = Database.from_url(URL, poolclass=NullPool)  # which knows the driver of a plain postgresql://
+    async with db.engine.connect() as connection:
         await connection.run_sync(migrate_by)
-    await engine.dispose()
+    await db.dispose()
 
 
 def migrate_by(connection: Connection) -> None:

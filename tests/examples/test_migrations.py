@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ Run = Callable[..., Any]
 @pytest.fixture
 async def alembic(database: Database, rowsmith_url: URL, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Run]:
     """Give what runs a command of Alembic's; in a thread, for its environment has an event loop of its own."""
-    monkeypatch.setenv("DATABASE_URL", rowsmith_url.render_as_string(hide_password=False))
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # the tests have it, and rowsmith does not bring it
+    plain = rowsmith_url.set(drivername="postgresql")  # as those who keep databases give it
+    monkeypatch.setenv("DATABASE_URL", plain.render_as_string(hide_password=False))
     monkeypatch.chdir(ROOT)
     config = Config("examples/alembic.ini", stdout=io.StringIO(), output_buffer=io.StringIO())
 
