@@ -5,7 +5,7 @@ from __future__ import annotations
 from examples.group import errors
 from examples.group.rows import GroupMemberRow, GroupRow
 from examples.group.types import GroupData, GroupId, MemberCreate, UserId
-from rowsmith import Conflict, Creator, Repository, SearchScope, SoftDelete
+from rowsmith import Conflict, Creator, Lock, Repository, SearchScope, SoftDelete
 
 
 class GroupRepository(Repository[GroupRow, GroupData, GroupId]):
@@ -26,5 +26,5 @@ class GroupRepository(Repository[GroupRow, GroupData, GroupId]):
         """Put a user into a group that the scope reaches."""
         async with self.db.begin_session() as db_sess:
             # Locked, so that the group is still there and in the scope when its member is.
-            await self.db_source.querier.query(db_sess, id, scope=scope, for_update=True)
+            await self.get(id, scope, lock=Lock())
             await self._members.create(db_sess, MemberCreate(id, user_id))

@@ -21,7 +21,7 @@ class PresenceRepository:
         self._groups, self._peaks, self._stateful_source = groups, peaks, stateful_source
 
     async def arrive(self, id: GroupId, user_id: UserId, *, scope: SearchScope) -> int:
-        """Say that a user is in a group, or still in it, and give how often that was said today."""
+        """Say that a user is in a group, or still in it, and give how often that was said since the count began."""
         await self._groups.get(id, scope)
         await self._stateful_source.members.arrive(id, user_id)
         return await self._stateful_source.visits.add(id)
@@ -40,8 +40,7 @@ class PresenceRepository:
         """Note how many are there, if there never were as many. One process at a time does so."""
         await self._groups.get(id, scope)
         async with self._stateful_source.recording.held(id) as held:
-            if not await self._peaks.exists(id=id):
-                await self._peaks.create(PeakCreate(id))
+            await self._peaks.upsert(PeakCreate(id))
             await self.write_peak(id, await self._stateful_source.members.count(id), held.fence)
             return await self._peaks.get(id)
 

@@ -10,7 +10,7 @@ import pytest
 from examples.domain.repository import DomainRepository
 from examples.domain.rows import Continent, DomainRow
 from examples.domain.types import DomainCreate, DomainName
-from examples.group.cache import group_cache
+from examples.group.cache_source import group_cache
 from examples.group.errors import GroupNotFound
 from examples.group.repository import GroupRepository
 from examples.group.rows import GroupMemberRow, GroupRow
