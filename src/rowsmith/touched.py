@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import ReferenceType, WeakKeyDictionary, WeakSet, finalize, ref
 
 from sqlalchemy import Connection, Table, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -66,16 +66,29 @@ class Writing:
 
 
 _keepers: WeakKeyDictionary[Table, WeakSet[Any]] = WeakKeyDictionary()
+"""Of each table the keepers who live; a table that has none is not in it."""
 
 
 def keep(tables: Iterable[Table], keeper: Keeper) -> None:
     """Have a keeper told from now on of what is written into some tables, for as long as it lives."""
-    for table in tables:
-        _keepers.setdefault(table, WeakSet()).add(keeper)
+    kept = list(tables)
+    for table in kept:
+        # A new set each time: one that is there may be let go of before it is added to.
+        _keepers[table] = WeakSet([*_keepers.get(table, ()), keeper])
+    finalize(keeper, _let_go, list(map(ref, kept))).atexit = False
+
+
+def _let_go(tables: Iterable[ReferenceType[Table]]) -> None:
+    """Forget those tables whose last keeper is gone."""
+    for reference in tables:
+        table = reference()
+        # Asked for a keeper: its length may count one yet that is gone.
+        if table is not None and next(iter(_keepers.get(table, ())), None) is None:
+            _keepers.pop(table, None)
 
 
 def is_any_kept() -> bool:
-    """Say whether there has been any keeper."""
+    """Say whether there is any keeper."""
     kept: Any = _keepers
     return bool(kept.data)  # its own truth is its length, which is counted
 

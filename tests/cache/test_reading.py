@@ -38,6 +38,7 @@ from rowsmith import (
     SearchScope,
     Spec,
     Unscoped,
+    touched,
 )
 from rowsmith.cache import MemoryCacheSource
 from rowsmith.operations.touching import has_keepers
@@ -764,6 +765,9 @@ async def test_keepers_go_with_their_cache(plain: ThingRepository) -> None:
     await things.get(1, A)
     assert has_keepers(things.db_source.entity)
     assert not has_keepers(TokenRepository(plain.db).db_source.entity)
+    table = things.db_source.entity.info.table
+    assert table in touched._keepers
     del things
     gc.collect()
+    assert table not in touched._keepers
     assert not has_keepers(plain.db_source.entity)
