@@ -127,12 +127,15 @@ async def test_a_unit_of_work_undoes_it(groups: GroupRepository) -> None:
     "body, error",
     [
         ("NEW.domain_name := 'b'; RETURN NEW;", ScopeMismatch),
+        ("NEW.domain_name := NULL; RETURN NEW;", ScopeMismatch),
         ("INSERT INTO domains (name) VALUES ('trace') ON CONFLICT DO NOTHING; RETURN NULL;", RefusedByTrigger),
     ],
-    ids=["moves", "skips"],
+    ids=["moves", "forgets", "skips"],
 )
 async def test_triggers(groups: GroupRepository, body: str, error: type[Exception]) -> None:
     """What a trigger did to a row that was not written, or was taken out of its scope, is undone with it."""
+    async with groups.db.engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE groups ALTER domain_name DROP NOT NULL")
     async with triggered(groups, body):
         before = (await groups.search(include_deleted=True)).items
         for call in (

@@ -37,7 +37,7 @@ WITH written ({names}) AS ({sql})
 SELECT {names}, held.written
 FROM (
     SELECT count(*) AS written, 1 / CASE count(*)
-        WHEN 1 THEN ({holds})::int
+        WHEN 1 THEN coalesce(({holds})::int, 0)
         WHEN 0 THEN ({is_quiet})::int
         ELSE 0 END AS whole
     FROM written
