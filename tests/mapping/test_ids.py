@@ -71,6 +71,11 @@ class PlacedKey(NamedTuple, Generic[T]):
     place: T
 
 
+class MarkedKey(NamedTuple):
+    tenant: Annotated[Tenant, ["a mark that has no hash"]]
+    place: int
+
+
 def repository(row: type[Any], given: Any) -> Any:
     return types.new_class("Rows", (Repository[row, row, given],))  # type: ignore[valid-type]
 
@@ -86,7 +91,7 @@ def repository(row: type[Any], given: Any) -> Any:
         *((NamedRow, given) for given in (str, Tenant, Literal["a"])),
         *((UuidRow, uuid.UUID), (DayRow, dt.date), (PriceRow, Decimal), (PriceRow, int)),
         *((CounterRow, given) for given in (tuple[str, int], Key, CounterKey, tuple, tuple[Any, ...], Any, Hashable)),
-        *((CounterRow, given) for given in (tuple[Tenant, Any], PlacedKey, PlacedKey[int], PlacedKey[Any])),
+        *((CounterRow, given) for given in (MarkedKey, tuple[Tenant, Any], PlacedKey, PlacedKey[int], PlacedKey[Any])),
     ],
 )
 def test_ids_that_are_keys(row: type[Any], given: Any) -> None:

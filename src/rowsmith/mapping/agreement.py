@@ -68,7 +68,7 @@ def _parts(given: Any, size: int) -> Sequence[Any]:
         known = field_annotations(named)
         kinds = [resolved(named, name, known[name][1]) if name in known else Any for name in named._fields]
         told: dict[Any, Any] = dict(zip(getattr(named, "__parameters__", ()), arguments, strict=False))
-        return [told.get(kind, kind) for kind in kinds]
+        return [told.get(kind, kind) if isinstance(kind, TypeVar) else kind for kind in kinds]
     return [arguments[0]] * size if arguments[1:] == (...,) else arguments or [Any] * size
 
 
