@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from rowsmith import Database, InvalidValue, MappingError, OptionalState
+from rowsmith import Database, InvalidValue, MappingError, OptionalState, StaleVersion
 from rowsmith.testing import SeveralShards, WithTables, one_shard
 from tenants.parted import ShareCreate, SharePatch, ShareRepository, ShareRow, SharesOf
 from verbs import VERBS, Does, World, world_in
@@ -102,11 +102,16 @@ async def test_new_rows_on_several_shards_fail(world: World) -> None:
     [
         lambda things: things.batch_update(BOTH, SEVEN),
         lambda things: things.batch_update_each(dict.fromkeys(BOTH, SEVEN)),
+        lambda things: things.batch_update_partial(dict.fromkeys(BOTH, SEVEN)),
         lambda things: things.batch_delete(BOTH),
         lambda things: things.batch_purge(BOTH),
+        lambda things: things.batch_purge_partial(BOTH),
         lambda things: things.purge_where([ShareRow.id == 1]),
     ],
-    ids=["batch_update", "batch_update_each", "batch_delete", "batch_purge", "purge_where"],
+    ids=[
+        *("batch_update", "batch_update_each", "batch_update_partial"),
+        *("batch_delete", "batch_purge", "batch_purge_partial", "purge_where"),
+    ],
 )
 async def test_a_batch_of_several_tenants_is_refused(world: World, call: Callable[[Any], Awaitable[Any]]) -> None:
     """Of rows that are distributed: before anything is sent, and it says what to do instead."""
@@ -117,11 +122,15 @@ async def test_a_batch_of_several_tenants_is_refused(world: World, call: Callabl
 
 
 async def test_keys_of_one_tenant_need_no_scope(world: World) -> None:
-    """They say it themselves."""
-    things = Unscoped(world.things.db)
+    """They say it themselves, of rows that are not there, too, or in another version."""
+    things, nine = Unscoped(world.things.db), ("a", 9)
     with one_shard(things.db):
-        assert len((await things.batch_update([("a", 1), ("a", 2)], SEVEN)).succeeded) == 2
-        assert len((await things.batch_purge([("a", 1), ("a", 2)])).succeeded) == 2
+        done = await things.batch_update([("a", 1), nine, ("a", 2)], SEVEN)
+        assert (len(done.succeeded), done.missing) == (2, [nine])
+        with pytest.raises(StaleVersion):
+            await things.batch_update([("a", 1), nine], SEVEN, expected_versions={("a", 1): 77, nine: 1})
+        done = await things.batch_purge([("a", 1), ("a", 2), nine])
+        assert (len(done.succeeded), done.missing) == (2, [nine])
 
 
 def test_sqlite_has_no_shards(sqlite_database: Database) -> None:

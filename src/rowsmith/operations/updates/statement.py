@@ -128,7 +128,7 @@ class Targets(Generic[TRow, TData]):
     def select_keys(self, *, any_version: bool = False) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the keys that are there; ``any_version`` in another version than expected, too."""
         matched = [self._in_keys] if any_version else self._matched(())
-        return limited(select(*self.entity.info.key_attributes), *matched, *self.conditions)
+        return limited(select(*self.entity.info.key_attributes), *matched, *self.conditions, *self.shard)
 
     def matched(self, changes: Changes) -> list[ColumnElement[bool]]:
         """Give the conditions on the rows, to be selected beside what is written to each."""
