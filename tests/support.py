@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Insert, event, select
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rowsmith.conditions import Condition, resolve
 from rowsmith.database import Database
 from rowsmith.errors import RepositoryError
+from rowsmith.operations.updates.writer import BatchWriter
 
 
 @contextmanager
@@ -37,6 +39,21 @@ def count_statements(db: Database) -> Iterator[list[str]]:
 def checked_out(db: Database) -> int:
     """Count the connections that are not in the pool."""
     return db.engine.pool.checkedout()  # type: ignore[attr-defined,no-any-return]
+
+
+def comes_late(monkeypatch: pytest.MonkeyPatch, other: AsyncConnection, made: Insert) -> None:
+    """Have one more row come once a batch has locked those that are there, and have another transaction lock that."""
+    lock_each = BatchWriter[Any, Any]._lock_each
+    table: Any = made.table
+
+    async def then_one_comes(writer: Any, target: Any, lock: Any) -> None:
+        await lock_each(writer, target, lock)
+        key: Any = (await other.execute(made)).inserted_primary_key
+        await other.commit()
+        this = [column == value for column, value in zip(table.primary_key, key, strict=True)]
+        await other.execute(select(table).where(*this).with_for_update())
+
+    monkeypatch.setattr(BatchWriter, "_lock_each", then_one_comes)
 
 
 def sql(condition: Condition) -> str:

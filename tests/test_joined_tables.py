@@ -39,7 +39,7 @@ from rowsmith import (
 )
 from rowsmith.filters import Filter, NumberFilter, StringFilter
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import comes_late, count_statements
 from tenants.tools import (
     TOOLS,
     CheckRow,
@@ -474,6 +474,23 @@ async def test_calls_on_a_class_and_on_one_above_wait_for_each_other(on_postgres
     ]
     await asyncio.gather(*(call() for call in calls * 10))
     assert (await tools.get(1, A)).uses == 41
+
+
+async def test_a_row_that_comes_once_the_others_are_locked_is_not_waited_for(
+    on_postgresql: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of a partial purge once one of its items failed goes on without it, in every table."""
+    tools = on_postgresql
+    async with tools.db.begin_session() as db_sess:
+        db_sess.add(CheckRow(id=1, meter_id=2))
+    async with tools.db.engine.connect() as other:
+        values = {"id": -1, "tenant": "a", "kind": "tool", "name": "late", "version": 1}
+        comes_late(monkeypatch, other, sa.insert(ToolRow.__table__).values(values))
+        async with tools.db.unit_of_work() as unit:
+            await unit.session.execute(sa.text("SET LOCAL lock_timeout = 1"))
+            done = await tools.tools.batch_purge_partial([4, 2, -1], scope=A)
+        assert [item.index for item in done.succeeded] == [0]
+        assert [type(item.error) for item in done.failed] == [StillReferenced, EntityNotFound]
 
 
 async def test_how_a_row_is_found_and_locked(on_postgresql: Tools) -> None:

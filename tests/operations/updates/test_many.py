@@ -29,9 +29,8 @@ from rowsmith import (
     StaleVersion,
     TriState,
 )
-from rowsmith.operations.updates.writer import BatchWriter
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import comes_late, count_statements
 from tenants import (
     Base,
     CheckedScope,
@@ -234,15 +233,7 @@ async def test_a_row_that_comes_once_the_others_are_locked_is_not_waited_for(
 ) -> None:
     """Out of key order that could be in a circle; what others hold by then came after the batch, and is missing."""
     async with counters_in(with_tables, 3) as counters, counters.db.engine.connect() as other:
-        lock_each = BatchWriter[Any, Any]._lock_each
-
-        async def then_one_comes(writer: Any, target: Any, lock: Any) -> None:
-            await lock_each(writer, target, lock)
-            await other.execute(sa.insert(CounterRow).values(tenant="a", place=-1, version=1))
-            await other.commit()
-            await other.execute(sa.select(CounterRow).where(CounterRow.place == -1).with_for_update())
-
-        monkeypatch.setattr(BatchWriter, "_lock_each", then_one_comes)
+        comes_late(monkeypatch, other, sa.insert(CounterRow).values(tenant="a", place=-1, version=1))
         async with counters.db.unit_of_work() as unit:
             await unit.session.execute(sa.text("SET LOCAL lock_timeout = 1"))
             label = CounterPatch(label=TriState.update("x"))

@@ -16,11 +16,16 @@ from rowsmith.operations.present import present_keys
 
 
 async def purge_joined(
-    call: Call[TRow, TData], keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]
+    call: Call[TRow, TData],
+    keys: Sequence[Key],
+    conditions: Sequence[ColumnElement[bool]],
+    *,
+    is_held: bool = False,
 ) -> dict[Key, TData]:
     """Remove those rows with these keys for which all conditions hold, all or none, and give what they were.
 
-    A row of a class below is removed with what that class has of it.
+    A row of a class below is removed with what that class has of it. Where those that were there ``is_held``, none is
+    waited for that has come since.
 
     Raises:
         StillReferenced: other rows point at one.
@@ -30,7 +35,7 @@ async def purge_joined(
     async with call.savepoint():
         for chunk in key_chunks(keys, call.dialect, call.info.key_columns):
             here = keys_condition(call.info, chunk, call.dialect)
-            there += [tuple(row) for row in await locked(call, [here, *conditions])]
+            there += [tuple(row) for row in await locked(call, [here, *conditions], skip_locked=is_held)]
         found = await present_keys(call, there)
         await remove_parts(call, there)
     forget(call, there)

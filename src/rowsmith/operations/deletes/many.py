@@ -78,6 +78,6 @@ async def _purge(call: Call[TRow, TData], ids: Sequence[Any], *, is_held: bool =
     writer = BatchWriter(call, ids, is_held=is_held)
     if len(call.info.all_parts) == 1:
         return await writer.delete(await writer.targets(call.limits.conditions))
-    found = await purge_joined(call, writer.keys, call.limits.conditions)
+    found = await purge_joined(call, writer.keys, call.limits.conditions, is_held=is_held)
     stored = await call.as_stored(call.info.key_columns, writer.keys, found.keys())
     return writer.report({key: found[stored[key]] for key in stored})

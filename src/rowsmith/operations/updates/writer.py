@@ -151,7 +151,8 @@ class BatchWriter(Generic[TRow, TData]):
         """Read data that RETURNING cannot give, of rows that are still there and locked from now on."""
         if self.entity.shape.returnable:
             return None
-        return await present_keys(self.call, self.keys, target.conditions, lock=Lock())
+        lock, conditions = Lock(skip_locked=self.is_held), [*target.conditions, *target.shard]
+        return await present_keys(self.call, self.keys, conditions, lock=lock)
 
     async def _read(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Report the rows as they are: for patches with nothing set."""
