@@ -111,6 +111,16 @@ async def test_on_every_backend(anywhere: GroupRepository, read: Read) -> None:
             await read(anywhere, Lock())
 
 
+async def test_for_update_of_the_operation_is_such_a_lock(anywhere: GroupRepository) -> None:
+    """Refused where it would be over at once, too."""
+    source = anywhere.db_source
+    with pytest.raises(TransactionError, match="unit_of_work"):
+        await source.read(source.querier.query, ONE, for_update=True)
+    given = await source.read(source.querier.query, ONE, for_update=False)
+    async with anywhere.db.begin_session():
+        assert await source.read(source.querier.query, ONE, for_update=True) == given
+
+
 @pytest.mark.parametrize("read", READS.values(), ids=list(READS))
 async def test_nowait(groups: GroupRepository, read: Read) -> None:
     """A row that another transaction has is told of at once."""

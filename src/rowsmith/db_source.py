@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from copy import copy
 from functools import partial
@@ -278,8 +278,8 @@ class DBSource(Generic[TRow, TData, TId]):
     ) -> R:
         native, given, replicas = _native(verb), cast("Any", [*args]), self.db.replicas
         try:  # as above
-            if "lock" in kwargs and isinstance(kwargs["lock"], Lock):
-                self._check_lockable(operation_of(verb))
+            if "lock" in kwargs or "for_update" in kwargs:
+                self._check_lockable(operation_of(verb), kwargs)
             if replicas is not None and not self.db.is_in_session:
                 anywhere = replicas.run(lambda db: self._on(db)._read(verb, *args, **kwargs))
                 return await (anywhere if self.db.deadline is None else _in_time(self.db.deadline, anywhere))
@@ -302,13 +302,15 @@ class DBSource(Generic[TRow, TData, TId]):
             other.db = db
         return self._servers[db]
 
-    def _check_lockable(self, operation: str) -> None:
+    def _check_lockable(self, operation: str, kwargs: Mapping[str, Any]) -> None:
         """Refuse to lock rows for a transaction that ends with the call, or in one that only reads.
 
         Raises:
             TransactionError: no session or unit of work is open around the call.
             ReadOnlyViolation: it takes no writes.
         """
+        if not isinstance(kwargs.get("lock"), Lock) and kwargs.get("for_update") is not True:
+            return
         around = self.db.joined()
         if around is None:
             raise TransactionError(

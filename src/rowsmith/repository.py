@@ -71,6 +71,9 @@ class Repository(Generic[TRow, TData, TId]):
     together), given as they are, whatever the scope and soft deletion of the rows read; a field annotated
     with ``Expr`` is computed.
 
+    ``lock=Lock()`` has the rows that a read gives stay as they are until the session or unit of work around the call
+    ends; where there is none it is ``TransactionError``. See :class:`~rowsmith.Lock`.
+
     Batches lock rows in the order of their keys, so that those which overlap wait for each other and never
     deadlock. Every id of a batch is in exactly one of ``succeeded`` and ``missing``, in input order.
 
