@@ -156,6 +156,7 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
         MappingError: they do not fit; or a rule names a constraint, column or key that the table does not have.
     """
     info = row_info(row)
+    _ = info.shard_key  # worked out here, so that a table that cannot be distributed is refused with its class
     violations: dict[Any, ErrorFactory] = dict(rules.get("violations") or {})
     _check_violations(info, violations)
     check_factory(rules.get("not_found", EntityNotFound), "not_found")
