@@ -322,6 +322,20 @@ async def test_a_key_that_is_refused_is_named(with_tables: WithTables, row: Any,
     assert [text for text, _ in said] == [f"{before}{words}" for before in where]
 
 
+async def test_the_index_of_a_key_counts_from_the_first_of_all(
+    any_tables: WithTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it takes several statements to ask for them."""
+    monkeypatch.setattr("rowsmith.operations.arrays.keys.SQLITE_PARAMETERS", 2)
+
+    class Keyed(Repository[NamedRow, NamedRow, Any]):
+        pass
+
+    async with any_tables(NamedRow) as db:
+        said, _ = await refusal(Keyed(db).batch_get([1, 2, 3, STRANGE]))
+    assert said.startswith("the id at index 3: ")
+
+
 @dataclass(frozen=True)
 class LongGuest(Spec[GuestRow]):
     id: int

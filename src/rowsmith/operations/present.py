@@ -60,7 +60,8 @@ async def present_keys(
     found, read = dict[Key, TData](), 0
     for chunk in key_chunks(keys, dialect, columns):
         statement = limited(selected, columns_condition(columns, chunk, dialect))
-        rows = (await call.execute(statement, items=Items(places, "id"))).all()
+        rows = (await call.execute(statement, items=Items(places[: len(chunk)], "id"))).all()
+        places = places[len(chunk) :]
         data = await present(call, [row[:-width] for row in rows])
         found.update(zip((tuple(row[-width:]) for row in rows), data, strict=True))
         read += len(rows)
