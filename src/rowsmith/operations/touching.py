@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import InvalidValue, kind_of
-from rowsmith.mapping import row_info
+from rowsmith.mapping import RowInfo, row_info
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.results import BatchResult, PartialResult, Upserted
 from rowsmith.touched import Ids, Writing, is_any_kept, is_kept, note
@@ -40,9 +40,7 @@ async def noting(entity: Entity[Any, Any], verb: Any, db_sess: AsyncSession, /, 
 
 def note_new(db_sess: AsyncSession, row: type[object]) -> None:
     """Note that a session makes rows of a class, whose keys nobody is told."""
-    info = row_info(row)
-    tables = [part.table for part in info.all_parts]
-    note(db_sess, Writing(tables, info.key_columns, makes=True, removes=False), None)
+    note(db_sess, _writing(row_info(row), makes=True, removes=False), None)
 
 
 def has_keepers(entity: Entity[Any, Any]) -> bool:
@@ -52,9 +50,11 @@ def has_keepers(entity: Entity[Any, Any]) -> bool:
 
 def writing_of(entity: Entity[Any, Any], touches: str | None = None, operation: str | None = None) -> Writing:
     """Say what a verb does to rows of an entity; one that is not known may do anything."""
-    tables = [part.table for part in entity.info.all_parts]
-    removes = operation is None or "purge" in operation
-    return Writing(tables, entity.info.key_columns, makes=touches == "new", removes=removes)
+    return _writing(entity.info, makes=touches == "new", removes=operation is None or "purge" in operation)
+
+
+def _writing(info: RowInfo[Any], *, makes: bool, removes: bool) -> Writing:
+    return Writing([part.table for part in info.all_parts], info.key_columns, makes=makes, removes=removes)
 
 
 def given_ids(touches: str | None, args: Sequence[Any]) -> Ids:
