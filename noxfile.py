@@ -87,9 +87,9 @@ def bring_servers(session: nox.Session) -> None:
     missing = [package for package, programs in SERVERS.items() if not any(map(shutil.which, programs))]
     if missing and os.getuid() == 0 and shutil.which("apt-get"):
         quiet, any_end = {"DEBIAN_FRONTEND": "noninteractive"}, range(256)
-        install = ("apt-get", "-qq", "install", "-y", "--no-install-recommends")
+        bring = ("apt-get", "-qq", "install", "-y", "--no-install-recommends")
         session.run("apt-get", "-qq", "update", external=True, silent=True, success_codes=any_end)
-        session.run(*install, *missing, external=True, silent=True, success_codes=any_end, env=quiet)
+        session.run(*bring, *missing, external=True, silent=True, success_codes=any_end, env=quiet)
     for package in missing:
         if not any(map(shutil.which, SERVERS[package])):
             session.warn(f"{package} is not installed: its tests are skipped")
@@ -196,11 +196,10 @@ def poolers(session: nox.Session) -> None:
 
     Without tests of engines of their own, which set a ``search_path`` when they connect: PgBouncer refuses that.
     """
-    tests = "tests/operations tests/test_verbs.py tests/test_scope_law.py tests/test_tenants.py"
+    modules = ("verbs", "scope_law", "tenants", "tenant_programs")
+    tests = " ".join(["tests/operations", *(f"tests/test_{module}.py" for module in modules)])
     sizes = {"ROWSMITH_TEST_POOLER": "4", "ROWSMITH_TENANT_PROGRAMS": "100"}
-    prove(
-        session, f"{tests} tests/test_tenant_programs.py", sizes, *ON_EVERY_CORE, "-k", "not bind_of and not their_bind"
-    )
+    prove(session, tests, sizes, *ON_EVERY_CORE, "-k", "not bind_of and not their_bind")
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""What maintainers read is true: the files, tests and sessions that it names are there, and its Python can be read."""
+"""What the pages say is true: the files, tests and sessions that they name are there, and their Python can be read."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ from rowsmith.mapping.types import table
 from rowsmith.testing import WithTables
 from test_layers import FLOORS, ORDER
 
-PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EACH = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 TESTS = {
     name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
 }
+
+SESSIONS = set(re.findall(r"^@nox\.session.*\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
 
 
 def named(page: Path, pattern: str) -> list[Any]:
@@ -38,10 +40,24 @@ def named(page: Path, pattern: str) -> list[Any]:
 
 
 def absent(text: str, folder: Path) -> list[str]:
-    """The files that a page refers to and that are not there; links go from its own folder."""
+    """The files and headings that a page refers to and that are not there; links go from its own folder."""
     paths = re.findall(r"`((?:src|tests|docs|examples|benchmarks)/[\w/.-]+)`", text)
-    links = re.findall(r"\]\(((?!http)[\w/.-]+)\)", text)
-    return [path for path in paths if not (ROOT / path).exists()] + [to for to in links if not (folder / to).exists()]
+    links = re.findall(r"\]\(((?!http)[\w/.-]+|[\w/.-]*#[\w-]+)\)", text)
+    return [path for path in paths if not (ROOT / path).exists()] + [to for to in links if not leads(to, text, folder)]
+
+
+def leads(link: str, text: str, folder: Path) -> bool:
+    """Say whether a link leads to a file, and to a heading of it; one without a file, to a heading of its own page."""
+    name, _, heading = link.partition("#")
+    if name and not (folder / name).exists():
+        return False
+    return not heading or heading in anchors((folder / name).read_text() if name else text)
+
+
+def anchors(text: str) -> set[str]:
+    """Give the names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("name", ["contributing", "guides"])
@@ -59,11 +75,9 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_found() -> None:
-    """The test above is able to fail, for a path and for a link."""
-    assert absent("`src/rowsmith/nothing.py` and [a page](nothing.md)", ROOT) == [
-        "src/rowsmith/nothing.py",
-        "nothing.md",
-    ]
+    """The test above is able to fail, for a path, a link, and a heading."""
+    text = "## Here\n`src/rowsmith/nothing.py` [a page](nothing.md) [here](#here) [not](#there) [nor](README.md#there)"
+    assert absent(text, ROOT) == ["src/rowsmith/nothing.py", "nothing.md", "#there", "README.md#there"]
 
 
 @EACH
@@ -75,8 +89,12 @@ def test_every_test_that_is_named_is_there(page: Path) -> None:
 @EACH
 def test_every_session_that_is_named_is_there(page: Path) -> None:
     """What is said to run is a session of nox."""
-    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
-    assert set(re.findall(r"nox -s (\w+)", page.read_text())) <= sessions
+    assert set(re.findall(r"nox -s (\w+)", page.read_text())) <= SESSIONS
+
+
+def test_every_session_is_told_of() -> None:
+    """Whoever looks for what keeps something honest finds it on the first page."""
+    assert SESSIONS - set(re.findall(r"nox -s (\w+)", PAGES[0].read_text())) == set()
 
 
 @EACH
