@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +18,7 @@ from pooler import pooler
 from rowsmith import Database, InvalidValue, MappingError, OptionalState, Repository, UnfitPooler
 from rowsmith.cache import Broadcast, MemoryCacheSource
 from rowsmith.cache.broadcast import LONGEST, MOST_IDS
-from rowsmith.testing import FaultProxy, WithTables, kill_backend
+from rowsmith.testing import FaultProxy, WithTables, kill_backend, tables
 from tenants import DomainRow, OwnedBy, ThingData, ThingPatch, ThingRepository, ThingRow
 from verbs import spec
 
@@ -220,6 +222,46 @@ async def test_while_its_connection_is_lost_nothing_is_kept(db: Database) -> Non
         await until(lambda: len(cache) == 2)
 
 
+async def test_it_listens_again_whatever_keeps_it_from_that(db: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """What an application does to new connections may fail as it likes; the log says since when nothing is kept."""
+    own, failures = Database.from_url(db.engine.url), [RuntimeError("secret")]
+
+    def fail(*_: object) -> None:
+        if refusing and failures:
+            raise failures.pop()
+
+    refusing = False
+    sa.event.listen(own.engine.sync_engine, "do_connect", fail)
+    async with Broadcast(own, secret=SECRET, heartbeat=60) as broadcast:
+        refusing = True
+        broadcast._driver.terminate()
+        await until(lambda: not failures and broadcast.is_listening)
+    await own.dispose()
+    (lost,) = [record for record in caplog.records if record.name == "rowsmith.cache"]
+    assert lost.levelno == logging.WARNING
+    assert "secret" not in caplog.text
+
+
+async def test_processes_that_were_forked_hear_each_other(db: Database) -> None:
+    """A broadcast that was made before the fork is another one's in each of them."""
+    made = Broadcast(db, secret=SECRET)
+    forked = copy.copy(made)
+    forked._lost = asyncio.Event()
+    async with made, forked:
+        assert list(made.payloads("things", [1])) != list(forked.payloads("things", [1]))
+
+
+async def test_a_write_elsewhere_tells_nobody(db: Database, sqlite_database: Database) -> None:
+    """Rows of the same classes in another database are written as ever: nobody there could be told."""
+    things = writer(db)
+    async with tables(sqlite_database, DomainRow, ThingRow):
+        elsewhere = ThingRepository(sqlite_database)
+        await elsewhere.create(spec(1), scope=OwnedBy("a"))
+        assert (await elsewhere.update(1, SEVEN, scope=OwnedBy("a"))).uses == 7
+        await elsewhere.invalidate([1])
+    assert things.cache_source is not None
+
+
 async def test_a_connection_that_is_silent_is_found_dead(db: Database) -> None:
     """Nobody says that the network is gone; the heartbeat does."""
     async with FaultProxy(db.engine.url) as proxy:
@@ -307,6 +349,8 @@ def test_a_broadcast_is_of_the_rows_own_database(database: Database, sqlite_data
     """PostgreSQL tells within one database, and SQLite tells nobody."""
     with pytest.raises(MappingError, match="PostgreSQL"):
         Broadcast(sqlite_database, secret=SECRET)
+    with pytest.raises(MappingError, match=r"not Database: write broadcast=Broadcast\(db"):
+        MemoryCacheSource(ThingData, broadcast=database)  # type: ignore[arg-type]
     elsewhere = Database.from_url(database.engine.url.set(database="elsewhere"))
     for db, broadcast in ((database, elsewhere), (sqlite_database, database)):
         cache = MemoryCacheSource(ThingData, broadcast=Broadcast(broadcast, secret=SECRET))

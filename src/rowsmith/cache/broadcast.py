@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import secrets
 from base64 import urlsafe_b64encode
 from collections import defaultdict
@@ -32,6 +33,8 @@ from rowsmith.redis_client import text_of_id
 
 if TYPE_CHECKING:
     from typing import Self
+
+logger = logging.getLogger("rowsmith.cache")
 
 LONGEST: Final = 7_900
 """How many bytes a notification has at most; PostgreSQL takes fewer than 8,000."""
@@ -62,8 +65,9 @@ class Broadcast:
         async with broadcast: ...
 
     A cache with a broadcast that does not listen, as before the block, or while its connection is lost, has nothing and
-    takes nothing. Other processes may give an old entry for as long as a notification is on its way; and where nobody
-    says that a connection is dead, until that is found out, which takes ``heartbeat`` seconds twice at most.
+    takes nothing; the log says when a connection is lost. Other processes may give an old entry for as long as a
+    notification is on its way; and where nobody says that a connection is dead, until that is found out, which takes
+    ``heartbeat`` seconds twice at most.
 
     Args:
         db: where it listens: on a connection of its own, which must not be a pooler's.
@@ -85,7 +89,7 @@ class Broadcast:
         self.database, self._channel = db.engine.url.database, _check_channel(channel)
         self._engine, self._heartbeat = db.engine, check_seconds(heartbeat, "heartbeat")
         self._key = _key_of(secret)
-        self._mark, self._own = self._digest(b""), secrets.token_hex(4)
+        self._mark, self._own = self._digest(b""), secrets.token_hex(8)
         self._hearers: defaultdict[str, WeakSet[Any]] = defaultdict(WeakSet)
         self._driver: Any = None
         self._lost = asyncio.Event()
@@ -99,6 +103,7 @@ class Broadcast:
             DatabaseUnavailable: there is no connection.
             UnfitPooler: it is to a pooler, behind which nobody hears anything.
         """
+        self._own = secrets.token_hex(8)  # a process that was forked since has one, too
         try:
             await self._listen()
         except DATABASE_ERRORS as exc:
@@ -112,11 +117,12 @@ class Broadcast:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Listen no more, and keep nothing."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        await self._hang_up()
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait((self._task,))
+        finally:
+            self._hang_up()
 
     def add(self, topic: str, hearer: Hearer) -> None:
         """Have somebody told of what is written into a table, for as long as it lives."""
@@ -127,7 +133,12 @@ class Broadcast:
         return self._digest(text_of_id(id).encode("utf-8", "surrogatepass"))
 
     def send(self, connection: Connection, topic: str, ids: Collection[Any] | None) -> None:
-        """Have all who listen told of rows that a transaction writes, once it is committed."""
+        """Have all who listen told of rows that a transaction writes, once it is committed.
+
+        A database that cannot tell is another one than that of the rows that are kept.
+        """
+        if connection.dialect.driver != "asyncpg":
+            return
         for payload in self.payloads(topic, ids):
             connection.exec_driver_sql("SELECT pg_notify($1, $2)", (self._channel, payload))
 
@@ -166,7 +177,7 @@ class Broadcast:
                 async with asyncio.timeout(self._heartbeat):
                     await self._lost.wait()
             if not await self._is_alive():
-                await self._hang_up()
+                self._hang_up()
                 await self._listen_again()
 
     async def _is_alive(self) -> bool:
@@ -179,15 +190,17 @@ class Broadcast:
 
     async def _listen_again(self) -> None:
         """Try until there is a connection."""
+        logger.warning("the connection that tells caches what is written is lost: until there is one they keep nothing")
         seconds = _SOON
         while not self.is_listening:
             try:
                 await self._listen()
-            except (*DATABASE_ERRORS, UnfitPooler):
+            except Exception:  # noqa: BLE001 - what an application does to new connections may raise anything
                 await asyncio.sleep(seconds)
                 seconds = min(2 * seconds, self._heartbeat)
+        logger.info("caches are told again what is written")
 
-    async def _hang_up(self) -> None:
+    def _hang_up(self) -> None:
         self._end()
         if self._driver is not None:
             self._driver.terminate()

@@ -6,12 +6,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from rowsmith.cache.broadcast import Broadcast
 from rowsmith.cache.copies import Copies, NotCopied
 from rowsmith.cache.source import HOLD, LEASE, NO_SCOPE, Lease, TData, TId, Under, check_count
 from rowsmith.cache.timed import TimedCache
+from rowsmith.errors import MappingError, kind_of
 
 
 class _Slot:
@@ -38,7 +39,7 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
         broadcast: tells it what other processes write; None: only ``ttl`` ends what they have changed.
 
     Raises:
-        MappingError: ``data`` is no class.
+        MappingError: ``data`` is no class, or ``broadcast`` none.
         InvalidValue: a number is none of its kind.
     """
 
@@ -52,6 +53,8 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
         broadcast: Broadcast | None = None,
     ) -> None:
         super().__init__(data, ttl, negative_ttl)
+        if broadcast is not None and not isinstance(cast("Any", broadcast), Broadcast):
+            raise MappingError(f"broadcast is not {kind_of(broadcast)}: write broadcast=Broadcast(db, secret=...)")
         self.broadcast = broadcast
         self._by_digest: dict[str, TId] = {}
         self._max = check_count(max_entries, "max_entries")
