@@ -257,6 +257,7 @@ async def no_request(info: strawberry.Info) -> Page[Thing]: ...
 async def two_requests(one: ThingSearch, other: PaperSearch) -> Page[Thing]: ...
 async def no_page(request: ThingSearch) -> Sequence[Thing]: ...
 async def nothing(request: ThingSearch): ...  # type: ignore[no-untyped-def]
+async def twice(request: ThingSearch, first: int) -> Page[Thing]: ...
 async def unknown(request: NotThere) -> Page[Thing]: ...  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -267,6 +268,7 @@ async def unknown(request: NotThere) -> Page[Thing]: ...  # type: ignore[name-de
         (two_requests, "must take one SearchRequest"),
         (no_page, r"must give a page: write -> Page\[Group\]"),
         (nothing, "must give a page"),
+        (twice, "first is an argument of the search already"),
         (unknown, "NotThere must be known"),
     ],
 )

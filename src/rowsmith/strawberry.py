@@ -23,7 +23,7 @@ import enum
 import inspect
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial, wraps
@@ -148,6 +148,12 @@ def search_field(resolver: Callable[..., Awaitable[Page[Any]]] | None = None, **
     signature, hints = _read(resolver)
     name, request = _one(hints, resolver, lambda hint: inspect.isclass(hint) and issubclass(hint, SearchRequest))
     asked = _arguments(request)
+    own = [
+        parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
+        for parameter in signature.parameters.values()
+        if parameter.name != name
+    ]
+    _check_free(own, asked, resolver)
 
     @wraps(resolver)
     async def resolve(*args: Any, **kwargs: Any) -> Connection[Any]:
@@ -155,11 +161,6 @@ def search_field(resolver: Callable[..., Awaitable[Page[Any]]] | None = None, **
         page = await resolver(*args, **kwargs, **{name: _request(request, given)})
         return Connection[Any].of(page)
 
-    own = [
-        parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
-        for parameter in signature.parameters.values()
-        if parameter.name != name
-    ]
     returned: Any = Connection[_node(hints, resolver)]  # type: ignore[misc]
     made = cast("Any", resolve)
     made.__signature__ = inspect.Signature([*own, *asked.values()], return_annotation=returned)
@@ -183,6 +184,16 @@ def _one(hints: Mapping[str, Any], resolver: Callable[..., Any], fits: Callable[
     if len(found) != 1:
         raise MappingError(f"{resolver.__name__} must take one SearchRequest: write request: GroupSearch")
     return found[0]
+
+
+def _check_free(
+    own: Iterable[inspect.Parameter], asked: Mapping[str, inspect.Parameter], resolver: Callable[..., Any]
+) -> None:
+    for parameter in own:
+        if parameter.name in asked:
+            raise MappingError(
+                f"{resolver.__name__}: {parameter.name} is an argument of the search already: give yours another name"
+            )
 
 
 def _node(hints: Mapping[str, Any], resolver: Callable[..., Any]) -> Any:
