@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
+import rowsmith
 from rowsmith.embedded import EmbeddedPostgres
 
 PROJECT = """
@@ -212,21 +214,27 @@ def test_without_the_extra_other_tests_are_not_disturbed(project: pytest.Pyteste
 
         def test_that_needs_it(with_tables):
             pass
+
+        def test_that_needs_faults(with_faults):
+            pass
     """,
         hide=HIDE,
     )
-    project.makeini("[pytest]\n")
-    code = "import hide, sys, pytest; sys.exit(pytest.main(['-p', 'rowsmith.testing.plugin', '-rE']))"
+    project.makeini("[pytest]\nrowsmith_one_shard = true\n")
+    paths = [str(project.path), str(Path(rowsmith.__file__).parents[1])]
+    code = "import hide, sys, pytest; sys.exit(pytest.main(['-p', 'rowsmith.testing.plugin', '-rE', '-W', 'error']))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         cwd=project.path,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(project.path)},
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(paths)},
         check=False,
     )
-    assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
-    assert 'pip install "rowsmith[testing]"' in done.stdout
+    assert "1 passed, 2 errors" in done.stdout, done.stdout + done.stderr
+    assert (
+        done.stdout.count('MissingExtra: the fixtures of rowsmith need its extra: pip install "rowsmith[testing]"') == 2
+    )
 
 
 def test_a_project_may_have_statements_on_several_shards_fail(project: pytest.Pytester) -> None:

