@@ -97,6 +97,28 @@ async def test_new_rows_on_several_shards_fail(world: World) -> None:
     assert await world.stored() == before
 
 
+async def test_names_that_need_quotes_are_found(database: Database) -> None:
+    """Of a schema, a table and its partitions; the error says them as SQL has them."""
+    made = [
+        'CREATE SCHEMA "Odd Ones"',
+        'CREATE TABLE "Odd Ones"."The Table" (id int) PARTITION BY HASH (id)',
+        *(
+            f'CREATE TABLE "Odd Ones"."Part {n}" PARTITION OF "Odd Ones"."The Table" '
+            f"FOR VALUES WITH (MODULUS 2, REMAINDER {n})"
+            for n in range(2)
+        ),
+    ]
+    found = pytest.raises(SeveralShards, match=r'"Odd Ones"\."The Table"')
+    for sql in (
+        'SELECT FROM "Odd Ones"."The Table"',
+        'INSERT INTO "Odd Ones"."The Table" SELECT generate_series(1, 9)',
+    ):
+        with one_shard(database), found:
+            async with database.begin_session() as session:
+                for statement in (*made, sql):
+                    await session.execute(sa.text(statement))
+
+
 @pytest.mark.parametrize(
     "call",
     [

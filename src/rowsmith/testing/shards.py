@@ -77,8 +77,9 @@ _PLANNED: Final = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE")
 _NEW_ROWS: Final = "SELECT schemaname || '.' || relname, n_tup_ins FROM pg_stat_xact_user_tables WHERE n_tup_ins > 0"
 
 _ROOTS: Final = """
-SELECT relnamespace::regnamespace::text || '.' || relname, pg_partition_root(oid)::regclass::text
-FROM pg_class WHERE relispartition AND relkind IN ('r', 'p')
+SELECT nspname || '.' || relname, pg_partition_root(part.oid)::regclass::text
+FROM pg_class AS part JOIN pg_namespace AS named ON named.oid = relnamespace
+WHERE relispartition AND relkind IN ('r', 'p')
 """
 
 
