@@ -117,7 +117,7 @@ class Repository(Generic[TRow, TData, TId]):
         cache_source: CacheSource[Any, TData] | None = None,
         resilience: Resilience | Unset | None = UNSET,
     ) -> None:
-        policies = _policies(type(self), resilience, db_source)
+        policies = _policies(type(self), resilience, db, db_source)
         self.db_source: DBSource[TRow, TData, TId] = (
             _own_source(type(self), db_source) if db is None else self._source(db, db_source, policies)
         )
@@ -967,11 +967,13 @@ def _check_id(cls: type[Any], info: RowInfo[Any]) -> None:
         raise MappingError(f"the id of {cls.__name__}, a Repository of {info.row.__name__}, {complaint}")
 
 
-def _policies(cls: type[Any], given: Any, source: object) -> Resilience | None:
+def _policies(cls: type[Any], given: Any, db: object, source: object) -> Resilience | None:
     """Give the policies of a repository: those given, its class's own, or the default ones."""
     if source is not None and given is not UNSET:
         raise MappingError(f"{cls.__name__}: give resilience to the DBSource: DBSource(db, row, resilience=...)")
-    return chosen_resilience(cls.resilience if given is UNSET else given, cls, cls.__name__)
+    engine: Any = vars(db).get("engine") if isinstance(db, Database) else None  # a fake has none
+    system = "postgresql" if engine is None else engine.dialect.name
+    return chosen_resilience(cls.resilience if given is UNSET else given, cls, cls.__name__, system=system)
 
 
 def _is_converted(cls: type[Any]) -> bool:

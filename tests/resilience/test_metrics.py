@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rowsmith import DeadlockDetected, EntityNotFound
+from rowsmith import Database, DeadlockDetected, EntityNotFound, RepositoryError
 from rowsmith.errors import ErrorFacts
 from rowsmith.resilience import (
     DomainType,
@@ -27,6 +27,7 @@ from rowsmith.resilience import (
     RetryPolicy,
     TracePolicy,
 )
+from tenants import OwnedBy, ThingRepository
 
 ARGS = MetricArgs(domain="repository", layer="group_repository")
 
@@ -157,6 +158,17 @@ async def test_spans_and_measures_have_the_conventions_names() -> None:
     assert sum(point.count for point in told["db.client.operation.duration"]) == 2  # type: ignore[union-attr]
     assert [point.value for point in told["rowsmith.operation.retries"]] == [1]  # type: ignore[union-attr]
     assert [point.value for point in told["rowsmith.operation.active"]] == [0]  # type: ignore[union-attr]
+
+
+async def test_spans_say_which_database_it_is(any_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name that OpenTelemetry has for it."""
+    exporter, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", tracers)
+    with pytest.raises(RepositoryError):  # there is no table
+        await ThingRepository(any_database).count(OwnedBy("a"))
+    (span,) = exporter.get_finished_spans()
+    assert (span.attributes or {})["db.system.name"] == any_database.engine.dialect.name
 
 
 async def test_a_stream_is_measured_and_enters_no_span() -> None:

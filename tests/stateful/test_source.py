@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 from redis import Redis as Plain
 from redis.asyncio import Redis
@@ -131,6 +134,17 @@ async def test_the_default_policies_have_that_label_too(client: Redis) -> None:
     (labels,) = [policy._labels for policy in policies.policies if isinstance(policy, MetricPolicy)]
     assert labels == ("repository", "room_stateful_source")
     assert RoomStatefulSource(client, resilience=None).resilience is None
+
+
+async def test_spans_say_that_it_is_redis(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name that OpenTelemetry has for it."""
+    exporter, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", tracers)
+    await RoomStatefulSource(client).visits.add(1)
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "add room_stateful_source"
+    assert (span.attributes or {})["db.system.name"] == "redis"
 
 
 class Tries(Policy):

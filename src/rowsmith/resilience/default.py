@@ -16,34 +16,35 @@ from rowsmith.resilience.tracing import TracePolicy
 from rowsmith.state import UNSET
 
 
-def default_resilience(whose: type[object] | str) -> Resilience:
+def default_resilience(whose: type[object] | str, system: str = "postgresql") -> Resilience:
     """Give metrics and spans, where prometheus-client and opentelemetry-api are installed, and the safe retry.
 
     Args:
         whose: the label ``layer``, or the class whose name makes it: ``GroupRepository`` is ``group_repository``.
+        system: what answers the calls, by the name that OpenTelemetry has for it (``db.system.name``).
     """
     args = MetricArgs(domain=DomainType.REPOSITORY, layer=whose if isinstance(whose, str) else layer_of(whose))
     measures: list[Policy] = []
     if find_spec("prometheus_client"):
         measures.append(MetricPolicy(args))
     if find_spec("opentelemetry"):
-        measures.append(TracePolicy(args))
+        measures.append(TracePolicy(args, system=system))
     return Resilience([*measures, RetryPolicy()])
 
 
-def chosen_resilience(given: Any, whose: type[object] | str, name: str) -> Resilience | None:
+def chosen_resilience(given: Any, whose: type[object] | str, name: str, *, system: str) -> Resilience | None:
     """Give the policies that were chosen: those given, the default ones where nothing was, or None.
 
     Args:
         given: a ``Resilience``, None, or ``UNSET``.
-        whose: see :func:`default_resilience`.
+        whose, system: see :func:`default_resilience`.
         name: of the class that they were given to.
 
     Raises:
         MappingError: they are something else.
     """
     if given is UNSET:
-        return default_resilience(whose)
+        return default_resilience(whose, system)
     if given is not None and not isinstance(given, Resilience):
         raise MappingError(
             f"{name}: resilience is a Resilience or None, not {kind_of(given)}: "

@@ -50,7 +50,7 @@ class StatefulSource:
         if not isinstance(cast("Any", prefix), str) or not prefix:
             raise MappingError(f"{name}: prefix is a text, not {kind_of(prefix)}: write prefix='presence'")
         self.client, self.prefix = client, prefix
-        self.resilience = chosen_resilience(resilience, self.layer.of(prefix), name)
+        self.resilience = chosen_resilience(resilience, self.layer.of(prefix), name, system="redis")
         self._timeout = check_seconds(timeout, "timeout")
         self.answered = milliseconds(max(ANSWERED, 2 * self._timeout))
 
