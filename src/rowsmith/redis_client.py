@@ -74,7 +74,7 @@ def text_of_id(id: Any) -> str:
     if id.__class__ is int:
         return f"i{id}"
     parts: Any = id
-    text = ",".join(map(text_of_id, parts)) if isinstance(id, tuple) else _text_of_part(id)
+    text = f"({','.join(map(text_of_id, parts))})" if isinstance(id, tuple) else _text_of_part(id)
     return text if len(text) <= _LONGEST else f"h{digest(text)}"
 
 

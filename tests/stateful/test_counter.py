@@ -69,6 +69,18 @@ async def test_it_counts_once_where_an_answer_is_lost(client: Redis, monkeypatch
     assert await seats.value(1) == 2
 
 
+@pytest.mark.parametrize("kept", ["secret", "1.5", b"\xff", ""])
+async def test_something_else_under_the_key_is_told_of(client: Redis, kept: Any) -> None:
+    """Not taken for a number, and not quoted."""
+    seats = counter_of(client)
+    await client.set(seats._source.key("taken", 1), kept)
+    with pytest.raises(InvalidValue, match="no number") as refused:
+        await seats.value(1)
+    assert refused.value.is_stored
+    assert refused.value.error_code == "seats_value_invalid-value"
+    assert "secret" not in f"{refused.value!r}{refused.value.__context__!r}"
+
+
 @pytest.mark.parametrize("by", [True, 1.0, "1", None, 2**63, -(2**63)])
 async def test_what_is_no_number_is_refused(client: Redis, by: Any) -> None:
     """Before Redis is asked."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
+from enum import Enum
 from typing import Any, TypeVar
 
 import pytest
@@ -32,6 +35,8 @@ from rowsmith.stateful import Counter, Presence, StatefulSource, TokenLock
 
 T = TypeVar("T")
 
+DAY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+
 
 class RoomStatefulSource(StatefulSource):
     """One of each."""
@@ -56,6 +61,13 @@ OPERATIONS: dict[str, Callable[[RoomStatefulSource], Awaitable[Any]]] = {
     "present": lambda room: room.users.present(1),
     "count": lambda room: room.users.count(1),
     "acquire": lambda room: room.clean(),
+}
+
+
+KEYED: dict[str, Callable[[RoomStatefulSource, Any], Awaitable[Any]]] = {
+    "value": lambda room, key: room.visits.value(key),
+    "arrive": lambda room, key: room.users.arrive(key, "a"),
+    "acquire": lambda room, key: room.cleaning.held(key).__aenter__(),
 }
 
 
@@ -165,6 +177,38 @@ async def test_what_may_have_been_done_is_not_done_again() -> None:
         with pytest.raises(StateUnavailable):
             await RoomStatefulSource(nobody, timeout=0.01, resilience=policies).visits.add(1)
     assert tries.begun == 1
+
+
+class Kind(Enum):
+    A = "a"
+
+
+@pytest.mark.parametrize(
+    "other", [("a", ("b",)), (("a",), "b"), ("a", "b", ()), "a,b", "sra,srb", b"a", 1, 1.0, Kind.A]
+)
+def test_each_key_has_a_name_of_its_own(client: Redis, other: Any) -> None:
+    """However tuples stand in one another, and of whichever kind the parts are."""
+    room = RoomStatefulSource(client)
+    keys = [("a", "b"), "a", ("a",), 11, True, None, DAY, DAY.date(), Decimal(1)]
+    assert len({room.key("visits", key) for key in (*keys, other)}) == len(keys) + 1
+
+
+class Five:
+    """What numpy's ``int64`` is: an object that can be a key, and is no number of Python's."""
+
+    def __str__(self) -> str:
+        return "5"
+
+
+@pytest.mark.parametrize(
+    "key", [type("int64", (Five,), {})(), Five(), frozenset({"a"}), ("a", Five()), ["a"], object()]
+)
+@pytest.mark.parametrize("name", KEYED)
+async def test_what_other_processes_may_name_otherwise_is_no_key(client: Redis, key: Any, name: str) -> None:
+    """It is refused before Redis is asked, and says what to give."""
+    with pytest.raises(InvalidValue, match=r"a key is a text, .*: write") as refused:
+        await KEYED[name](RoomStatefulSource(client), key)
+    assert "5" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

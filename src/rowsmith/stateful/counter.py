@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.redis_client import milliseconds
-from rowsmith.stateful.source import StatefulSource, text_of
+from rowsmith.stateful.source import StatefulSource, read
 
 _LARGEST: Final = 2**63 - 1
 
@@ -64,6 +64,7 @@ class Counter:
         """Give the number.
 
         Raises:
+            InvalidValue: with ``is_stored``, something else is kept under the key.
             StateUnavailable: Redis did not answer.
         """
         kept = self._source.key(self._name, key)
@@ -80,4 +81,4 @@ class Counter:
 
     async def _ask(self, command: Any, *given: Any) -> int:
         told = await self._source.ask(command, *given)
-        return 0 if told is None else int(text_of(told))
+        return 0 if told is None else read(told, int, "number")

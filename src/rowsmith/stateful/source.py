@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Hashable
+from decimal import Decimal
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+from uuid import UUID
 
 from rowsmith.deadline import check_seconds
-from rowsmith.errors import MappingError, RepositoryError, StateUnavailable, kind_of
+from rowsmith.errors import InvalidValue, MappingError, RepositoryError, StateUnavailable, kind_of
 from rowsmith.failures import log_failure
 from rowsmith.redis_client import answer, check_client, milliseconds, text_of_id
 from rowsmith.resilience import LayerType, Resilience, chosen_resilience
@@ -55,7 +59,12 @@ class StatefulSource:
         self.answered = milliseconds(max(ANSWERED, 2 * self._timeout))
 
     def key(self, name: str, key: Hashable) -> str:
-        """Give the name under which something is kept; in braces, so that a cluster has all of it in one place."""
+        """Give the name under which something is kept; in braces, so that a cluster has all of it in one place.
+
+        Raises:
+            InvalidValue: the key is of a class that other processes may write otherwise, or write as another key.
+        """
+        _check_key(key)
         return f"{{{self.prefix}:{name}:{text_of_id(key)}}}"
 
     def script(self, text: str) -> Callable[..., Awaitable[Any]]:
@@ -95,6 +104,36 @@ class StatefulSource:
         except Exception as exc:  # noqa: BLE001 - redis-py's, the network's; what they say may quote keys
             failure = type(exc).__name__
         raise StateUnavailable(f"Redis did not answer ({failure}): what was asked may have been done")
+
+
+_KEYS: Final = (str, int, float, Decimal, bytes, UUID, dt.date, dt.time, dt.timedelta, Enum, type(None))
+"""Classes of which each value has one text, the same in all processes; and tuples of these."""
+
+
+def _check_key(key: Any) -> None:
+    """Refuse what other processes could name otherwise, as what has an address or an order of its own in each."""
+    if isinstance(key, tuple):
+        for part in cast("Any", key):
+            _check_key(part)
+    elif not isinstance(key, _KEYS):
+        raise InvalidValue(
+            f"a key is a text, a number, bytes, a UUID, a date or a time, not {kind_of(key)}: "
+            "write what the key is made of, as a tuple (tenant, id) where that is several"
+        )
+
+
+def read(told: Any, reader: Callable[[str], T], noun: str) -> T:
+    """Make something of an answer.
+
+    Raises:
+        InvalidValue: with ``is_stored``, it is no such thing: something else is kept under the key.
+    """
+    try:
+        return reader(text_of(told))
+    except ValueError:
+        error = InvalidValue(f"what is kept in Redis is no {noun}")
+    error.is_stored = True
+    raise error
 
 
 def text_of(told: Any) -> str:
