@@ -49,6 +49,14 @@ async def test_who_is_not_heard_of_again_is_gone(client: Redis) -> None:
     assert await client.zcard(kept) == 1
 
 
+async def test_a_shorter_time_takes_nobody_along(client: Redis) -> None:
+    """Two releases of a program may know different times; each member has the one that it came with."""
+    await presence_of(client).arrive(1, ANN)
+    await presence_of(client, ttl=100.0).arrive(1, BOB)
+    (kept,) = [key async for key in client.scan_iter()]
+    assert await client.pttl(kept) > 100_000
+
+
 @pytest.mark.parametrize("kind, members", [(int, {1, 2**60}), (str, {"", "é", "1"}), (tuple[int, str], {(1, "a")})])
 async def test_members_are_of_any_type_that_json_holds(server: Server, client: Redis, kind: Any, members: Any) -> None:
     """They come out as they went in, by a client that decodes, too."""

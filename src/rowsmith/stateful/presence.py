@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import InvalidValue, MappingError, kind_of
 from rowsmith.redis_client import milliseconds
-from rowsmith.stateful.source import StatefulSource, text_of
+from rowsmith.stateful.source import StatefulSource, read
 
 T = TypeVar("T", bound=Hashable)
 
@@ -24,7 +24,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 _ARRIVE: Final = """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 1
 """
 
 _PRESENT: Final = """
@@ -91,17 +92,11 @@ class Presence(Generic[T]):
         Raises:
             StateUnavailable: Redis did not answer.
         """
-        told = await self._source.run("count", partial(self._source.ask, self._count, [self._kept(key)]))
-        return int(text_of(told))
+        return await self._source.run("count", partial(self._source.ask, self._count, [self._kept(key)]))
 
     async def _members(self, kept: str) -> frozenset[T]:
         told: Any = await self._source.ask(self._present, [kept])
-        try:
-            return frozenset(self._json.validate_json(text_of(member)) for member in told)
-        except ValueError:
-            error = InvalidValue("what is kept in Redis is no member of this set")
-        error.is_stored = True
-        raise error
+        return frozenset(read(member, self._json.validate_json, "member of this set") for member in told)
 
     def _kept(self, key: Hashable) -> str:
         return self._source.key(self._name, key)
