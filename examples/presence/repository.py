@@ -48,5 +48,5 @@ class PresenceRepository:
         """Write a higher peak, unless a later holder of the lock has written: this one's may have ended by now."""
         patch = PeakPatch(OptionalState.update(peak), OptionalState.update(fence))
         return await self._peaks.update_where(
-            [PeakRow.group_id == id, PeakRow.peak < peak, PeakRow.fence < fence], patch
+            [PeakRow.group_id == id, PeakRow.peak < peak, PeakRow.fence <= fence], patch
         )

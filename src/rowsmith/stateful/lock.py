@@ -3,7 +3,7 @@
 No lock that ends by itself keeps two holders apart for certain: the first may be held up (by a collector of garbage, by
 the network) until its time is over, and go on without knowing. What it writes has to be refused where it is written.
 So each holder has a number, its ``fence``, that is higher than those of all holders before it: keep it beside what is
-written, and write only where the number there is lower.
+written, and write only where the number there is not higher.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import LockLost, LockNotAvailable, RepositoryError
 from rowsmith.redis_client import milliseconds
-from rowsmith.stateful.source import StatefulSource, text_of
+from rowsmith.stateful.source import StatefulSource, read
 
 PAUSE: Final = 0.05
 """For about how many seconds one waits before a lock is asked for again."""
@@ -63,7 +63,7 @@ class TokenLock:
     ::
 
         async with source.recording.held(group_id) as held:
-            await peaks.update_where([PeakRow.fence < held.fence], PeakPatch(..., fence=held.fence), scope=scope)
+            await peaks.update_where([PeakRow.fence <= held.fence], PeakPatch(..., fence=held.fence), scope=scope)
 
     Args:
         source: where they are kept.
@@ -85,12 +85,13 @@ class TokenLock:
         """Hold the lock of a key inside a block. Who holds it already is another to it.
 
         Raises:
+            InvalidValue: the key is none; see :meth:`StatefulSource.key`.
             LockNotAvailable: another holds it, for as long as is waited.
             LockLost: when the block is left without another error: it ended before.
             StateUnavailable: Redis did not answer; the lock, if it was taken, ends with its time.
         """
         kept, token = self._source.key(self._name, key), secrets.token_hex(16)
-        held = Held(self, kept, token, await self._source.run("acquire", partial(self._acquired, kept, token)))
+        held = Held(self, kept, token, await self._taken(kept, token))
         try:
             yield held
         except BaseException:
@@ -104,6 +105,15 @@ class TokenLock:
         until = milliseconds(self._ttl if ttl is None else check_seconds(ttl, "ttl"))
         await self._source.run("extend", partial(self._tell, self._extend, [held.key], [held.token, until]))
 
+    async def _taken(self, kept: str, token: str) -> int:
+        """Take the lock, or give it back where the task is cancelled meanwhile: it may have been taken already."""
+        try:
+            return await self._source.run("acquire", partial(self._acquired, kept, token))
+        except asyncio.CancelledError:
+            with suppress(RepositoryError):
+                await self._released(kept, token)
+            raise
+
     async def _acquired(self, kept: str, token: str) -> int:
         """Take the lock, and give its number."""
         loop = asyncio.get_running_loop()
@@ -111,7 +121,7 @@ class TokenLock:
         while True:
             told: Any = await self._source.ask(self._acquire, [kept, f"{kept}:fence"], given)
             if told is not None:
-                return int(text_of(told))
+                return read(told, int, "number of a holder")
             left = until - loop.time()
             if left <= 0:
                 raise LockNotAvailable("another one holds the lock: try again later, or give it a longer wait")
