@@ -7,11 +7,11 @@ from fastapi_offline import FastAPIOffline  # FastAPI's own pages would load the
 from starlette.exceptions import HTTPException
 
 from examples.api.errors import PROBLEMS, answer, answer_http
-from examples.api.types import GroupPage, Groups, Id, NewGroup, Scope
+from examples.api.types import Groups, Id, NewGroup, Scope
 from examples.group.repository import GroupRepository
 from examples.group.search import GroupSearch
 from examples.group.types import GroupData, GroupPatch
-from rowsmith import Database, RepositoryError
+from rowsmith import Database, Page, RepositoryError
 
 router = APIRouter(prefix="/groups", tags=["groups"], responses=PROBLEMS)
 
@@ -23,9 +23,9 @@ async def create(spec: NewGroup, groups: Groups, scope: Scope) -> GroupData:
 
 
 @router.post("/search")
-async def search(request: GroupSearch, groups: Groups, scope: Scope) -> GroupPage:
+async def search(request: GroupSearch, groups: Groups, scope: Scope) -> Page[GroupData]:
     """Find groups: filter, order, one mode of paging, and a count if it is wanted."""
-    return GroupPage.of(await groups.search(scope, request.to_query()))
+    return await groups.search(scope, request.to_query())
 
 
 @router.get("/{id}")

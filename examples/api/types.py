@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
 
@@ -11,8 +11,8 @@ from examples.base import JsonObject
 from examples.domain.types import DomainName
 from examples.group.repository import GroupRepository
 from examples.group.rows import GroupKind, GroupRow
-from examples.group.types import DomainScope, GroupData, GroupId
-from rowsmith import Page, Spec
+from examples.group.types import DomainScope, GroupId
+from rowsmith import Spec
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,6 @@ class NewGroup(Spec[GroupRow], filled={"domain_name"}):
     population: int = 0
     tags: list[str] = field(default_factory=list[str])
     place: JsonObject = field(default_factory=dict[str, object])
-
-
-@dataclass(frozen=True)
-class GroupPage:
-    """A page of groups; the cursors go into ``after`` and ``before`` of the next request."""
-
-    items: list[GroupData]
-    total_count: int | None
-    has_next_page: bool
-    has_previous_page: bool
-    start_cursor: str | None
-    end_cursor: str | None
-
-    @classmethod
-    def of(cls, page: Page[GroupData]) -> Self:
-        """Give a page as the client gets it."""
-        around = (page.total_count, page.has_next_page, page.has_previous_page)
-        return cls(list(page.items), *around, page.start_cursor, page.end_cursor)
 
 
 def _scope(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from httpx import AsyncClient, HTTPError
 from pydantic import BaseModel, ValidationError
@@ -43,7 +42,7 @@ class MetricClientSource:
             MetricStoreUnavailable: the store was not reached, or is not up to it.
             MetricStoreFault: it refused the query, or its answer is none.
         """
-        status, body = await self._get({"query": promql})
+        status, body = await self._ask({"query": promql})
         if status >= 500:
             raise MetricStoreUnavailable
         if status != 200:
@@ -54,9 +53,9 @@ class MetricClientSource:
             failure = MetricStoreFault("the metric store answered something else than samples")
         raise failure  # outside, for pydantic's error quotes what was answered
 
-    async def _get(self, params: Mapping[str, Any]) -> tuple[int, bytes]:
+    async def _ask(self, form: Mapping[str, str]) -> tuple[int, bytes]:
         try:
-            answer = await self._client.get("/api/v1/query", params=params)
+            answer = await self._client.post("/api/v1/query", data=form)  # an address may be too short for it
         except HTTPError:
             failure = MetricStoreUnavailable()
         else:

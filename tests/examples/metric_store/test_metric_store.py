@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import pytest
 import sqlalchemy as sa
@@ -38,8 +38,9 @@ class FakePrometheus:
         self.bad_answers: list[tuple[int, str]] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
-        (promql,) = parse_qs(urlsplit(target).query)["query"]
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = int(re.findall(r"content-length: (\d+)", head, re.IGNORECASE)[0])
+        (promql,) = parse_qs((await reader.readexactly(length)).decode())["query"]
         self.asked.append(promql)
         status, body = self.bad_answers.pop() if self.bad_answers else (200, json.dumps(self.answer(promql)))
         head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body.encode())}\r\nConnection: close\r\n\r\n"
@@ -160,6 +161,13 @@ async def test_no_value_leaves_its_quotes(prometheus: Store, name: str) -> None:
     assert await usage.search(UsageScope(DomainName(name))) == []
     assert json.loads(matcher(UsageSeries.domain_name == name).partition("=")[2]) == name
     assert len(fake.asked) == 1
+
+
+async def test_a_filter_may_be_long(prometheus: Store) -> None:
+    """Longer than any address may be."""
+    hosts = [f"a host of {'l' * 500}ong name, {n}" for n in range(200)]
+    found = await prometheus[1].search(UsageScope(DE), UsageFilter(host=StringFilter(in_=[*hosts, "b"])))
+    assert [each.group_id for each in found] == [1]
 
 
 @pytest.mark.parametrize("condition", [RACK == "", RACK.in_([""]), RACK.in_([])])
