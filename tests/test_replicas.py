@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -346,6 +346,42 @@ async def test_what_a_replica_cannot_answer_the_primary_does(world: World, pair:
         await connection.execute(sa.text("DROP TABLE spare"))
 
 
+MAKE_MOOD = """
+CREATE TYPE mood AS ENUM ('calm');
+CREATE FUNCTION undone() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    IF pg_is_in_recovery() THEN RAISE EXCEPTION 'conflict with recovery' USING ERRCODE = 'deadlock_detected'; END IF;
+    RETURN 3;
+END $$
+"""
+
+
+async def test_it_answers_where_a_replica_lacks_a_label_or_breaks_a_deadlock(world: World, pair: Pair) -> None:
+    """An enum's label that was added meanwhile is no value there, and what is replayed may wait for the read."""
+    things, glad = world.things, sa.bindparam("glad", "glad", sa.Enum("calm", "glad", name="mood"))
+
+    async def answer(db_sess: AsyncSession, expression: sa.ColumnElement[Any]) -> Any:
+        return (await db_sess.execute(sa.select(expression))).scalar_one()
+
+    async def streamed(db_sess: AsyncSession, expression: sa.ColumnElement[Any]) -> AsyncGenerator[list[Any], None]:
+        yield [await answer(db_sess, expression)]
+
+    async with pair.writer.connect() as connection:
+        for command in MAKE_MOOD.split(";\n", 1):
+            await connection.execute(sa.text(command))
+    await things.get(1, A)
+    async with pair.held_up():
+        async with pair.writer.connect() as connection:
+            await connection.execute(sa.text("ALTER TYPE mood ADD VALUE 'glad'"))
+        for expression, expected in ((glad, "glad"), (sa.func.undone(), 3)):
+            with served(things.db) as taken:
+                assert await things.db_source.read(answer, expression) == expected
+                assert await read(things.db_source.stream(streamed, expression)) == [expected]
+            assert taken == ["replica", "primary"] * 2
+    async with pair.writer.connect() as connection:
+        for command in ("DROP FUNCTION undone()", "DROP TYPE mood"):
+            await connection.execute(sa.text(command))
+
+
 @pytest.fixture
 async def behind_proxy(db: Database, world: World, pair: Pair) -> AsyncIterator[tuple[ThingRepository, FaultProxy]]:
     """The things, through a proxy in front of the replica; no policy calls again."""
@@ -391,6 +427,27 @@ async def test_a_read_that_it_dies_under_is_made_again(behind_proxy: tuple[Thing
     with served(things.db) as taken:
         assert (await things.get(1, A)).uses == 1
     assert taken == ["replica", "primary"]
+
+
+async def test_it_is_made_of_all_that_the_first_was(behind_proxy: tuple[ThingRepository, FaultProxy]) -> None:
+    """What can be read only once, and was there, is given again."""
+    things, proxy = behind_proxy
+
+    async def uses(db_sess: AsyncSession, ids: Iterator[int]) -> list[int]:
+        return [*(await db_sess.scalars(sa.select(ThingRow.uses).where(ThingRow.id.in_([*ids]))))]
+
+    async def streamed(db_sess: AsyncSession, *, ids: Iterator[int]) -> AsyncGenerator[list[int], None]:
+        yield await uses(db_sess, ids)
+
+    for call in (
+        lambda: things.db_source.read(uses, iter([1])),
+        lambda: read(things.db_source.stream(streamed, ids=iter([1]))),
+    ):
+        proxy.drop_request("FROM things")
+        with served(things.db) as taken:
+            while "replica" not in taken:
+                assert await call() == [1]
+        assert taken[-2:] == ["replica", "primary"]
 
 
 async def test_a_replica_that_hangs_is_passed_over(
@@ -493,6 +550,7 @@ SQLITE = create_async_engine("sqlite+aiosqlite://")
         (HOSTS[0], [create_async_engine(HOSTS[0].url)], "each given once"),
         (HOSTS[0], [HOSTS[1].execution_options(schema_translate_map={None: "other"})], "schema_translate_map"),
         (HOSTS[0], [create_async_engine(HOSTS[1].url, isolation_level="SERIALIZABLE")], "REPEATABLE READ"),
+        (HOSTS[0], [HOSTS[1].execution_options(isolation_level="SERIALIZABLE")], "REPEATABLE READ"),
         (HOSTS[0], [create_async_engine(f"{NAME}?host=x:1&host=y:2")], "each of the hosts"),
     ],
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import Conflict, Database, OptionalState, Patch, Repository, Spec, StalePlan
@@ -60,6 +61,23 @@ async def later(specs: list[GroupCreate]) -> AsyncIterator[GroupCreate]:
         yield each
 
 
+async def named(db_sess: AsyncSession, ids: Iterator[int]) -> list[str]:
+    found = await db_sess.scalars(sa.select(GroupRow.name).where(GroupRow.id.in_([*ids])))
+    return [*found]
+
+
+async def streamed(db_sess: AsyncSession, ids: Iterator[int]) -> AsyncGenerator[list[str], None]:
+    yield await named(db_sess, ids)
+
+
+async def own_read(groups: GroupRepository, ids: Iterator[int]) -> None:
+    assert len(await groups.db_source.read(named, ids)) == 2
+
+
+async def own_stream(groups: GroupRepository, ids: Iterator[int]) -> None:
+    assert len(await all_of(groups.db_source.stream(streamed, ids))) == 2
+
+
 doomed = map(GroupId, range(5, 38))
 """Keys of rows that no other call asks for."""
 
@@ -70,6 +88,8 @@ CALLS: dict[str, Callable[[GroupRepository], Awaitable[Any]]] = {
     "search": lambda groups: groups.search(),
     "stream": lambda groups: all_of(groups.stream()),
     "batch_get": lambda groups: groups.batch_get([GroupId(1), GroupId(2)]),
+    "own read of an iterator": lambda groups: own_read(groups, iter([1, 2])),
+    "own stream of an iterator": lambda groups: own_stream(groups, iter([1, 2])),
     "create": lambda groups: groups.create(spec()),
     "batch_create": lambda groups: groups.batch_create([spec(), spec()]),
     "batch_create of an iterator": lambda groups: groups.batch_create(iter([spec(), spec()])),

@@ -264,8 +264,7 @@ class DBSource(Generic[TRow, TData, TId]):
                 answer = await self._by_lane(native, lane, verb, given, kwargs)
                 if answer is not UNTOLD:
                     return cast("R", answer)
-            again: Any = [repeatable(each) for each in given]
-            named: Any = {name: repeatable(each) for name, each in kwargs.items()}
+            again, named = _repeatable(given, kwargs)
             begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
             call: Any = partial(noting, self.entity, verb) if has_keepers(self.entity) else verb
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named)))
@@ -277,20 +276,21 @@ class DBSource(Generic[TRow, TData, TId]):
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         native, given, replicas = _native(verb), cast("Any", [*args]), self.db.replicas
+        again, named = (given, kwargs) if native is not None else _repeatable(args, kwargs)
         try:  # as above
             if "lock" in kwargs or "for_update" in kwargs:
                 self._check_lockable(operation_of(verb), kwargs)
             if replicas is not None and not self.db.is_in_session:
-                anywhere = replicas.run(lambda db: self._on(db)._read(verb, *args, **kwargs))
+                anywhere = replicas.run(lambda db: self._on(db)._read(verb, *again, **named))
                 return await (anywhere if self.db.deadline is None else _in_time(self.db.deadline, anywhere))
             lane = None if native is None else self.db.native_lane()
             if native is not None and lane is not None:
                 answer = await self._by_lane(native, lane, verb, given, kwargs)
                 if answer is not UNTOLD:
                     return cast("R", answer)
-            snapshot = _is_several(verb, given, kwargs)
+            snapshot = _is_several(verb, again, named)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=_is_foreign(verb))
-            return await transact(begin, lambda db_sess: verb(db_sess, *given, **kwargs))
+            return await transact(begin, lambda db_sess: verb(db_sess, *again, **named))
         except RepositoryError as exc:
             exc.locate(self.entity.domain, operation_of(verb))
             raise
@@ -362,17 +362,17 @@ class DBSource(Generic[TRow, TData, TId]):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> AsyncGenerator[Sequence[R], None]:
-        replicas = self.db.replicas
+        replicas, (again, named) = self.db.replicas, _repeatable(args, kwargs)
         with self._naming(operation_of(verb)):
             if replicas is not None and not self.db.is_in_session:
-                async with aclosing(replicas.stream(lambda db: self._on(db)._chunks(verb, *args, **kwargs))) as chunks:
+                async with aclosing(replicas.stream(lambda db: self._on(db)._chunks(verb, *again, **named))) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 return
             snapshot, has_begun = _is_several(verb, args, kwargs), False
             try:
                 reading = self.db.reading(snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False)
-                async with reading as db_sess, aclosing(verb(db_sess, *args, **kwargs)) as chunks:
+                async with reading as db_sess, aclosing(verb(db_sess, *again, **named)) as chunks:
                     async for chunk in chunks:
                         has_begun = True
                         yield chunk
@@ -385,7 +385,7 @@ class DBSource(Generic[TRow, TData, TId]):
                 snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False
             ) as db_sess:
                 await forget_plans(db_sess)
-                async with aclosing(verb(db_sess, *args, **kwargs)) as chunks:
+                async with aclosing(verb(db_sess, *again, **named)) as chunks:
                     async for chunk in chunks:
                         yield chunk
 
@@ -421,6 +421,11 @@ def _native(verb: Any) -> Native | None:
     native: Native | None = getattr(verb, "native", None)
     is_own = native is not None and verb.__class__ is MethodType and verb.__func__ is native.function
     return native if is_own else None
+
+
+def _repeatable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Give the arguments of a call such that it can be made again."""
+    return [repeatable(each) for each in args], {name: repeatable(each) for name, each in kwargs.items()}
 
 
 def _is_foreign(verb: Any) -> bool:

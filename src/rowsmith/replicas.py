@@ -28,9 +28,12 @@ from rowsmith.deadline import check_seconds, remaining
 from rowsmith.errors import (
     DatabaseFault,
     DatabaseUnavailable,
+    DeadlockDetected,
+    InvalidValue,
     MappingError,
     PoolExhausted,
     ReadOnlyViolation,
+    RepositoryError,
     SerializationFailure,
     kind_of,
 )
@@ -80,9 +83,21 @@ class Serving(Protocol):
 TServer = TypeVar("TServer", bound=Serving)
 T = TypeVar("T")
 
-_OF_A_REPLICA: Final = (DatabaseUnavailable, DatabaseFault, SerializationFailure, ReadOnlyViolation)
-"""What a replica may say where the primary would not: it is away, has no such table yet, lets no unlogged one be read,
-or has to undo what a read still sees."""
+_OF_A_REPLICA: Final = (
+    *(DatabaseUnavailable, DatabaseFault, ReadOnlyViolation),
+    *(SerializationFailure, DeadlockDetected),
+)
+
+
+def _is_of_a_replica(failure: RepositoryError) -> bool:
+    """Say whether a replica may raise that where the primary would not.
+
+    It is away, has no such table or label of an enum yet, lets no unlogged one be read, or has to undo what a read
+    still sees or holds up.
+    """
+    if isinstance(failure, InvalidValue):
+        return failure.facts.sqlstate is not None  # said by the server, and not before anything was sent
+    return isinstance(failure, _OF_A_REPLICA) and not isinstance(failure, PoolExhausted)
 
 
 class Replicas(Generic[TServer]):
@@ -116,9 +131,9 @@ class Replicas(Generic[TServer]):
         if server is not self.primary:
             try:
                 return await read(server)
-            except PoolExhausted:
-                raise
-            except _OF_A_REPLICA as exc:
+            except RepositoryError as exc:
+                if not _is_of_a_replica(exc):
+                    raise
                 self._doubt(server, exc)
         return await read(self.primary)
 
@@ -132,8 +147,8 @@ class Replicas(Generic[TServer]):
                         has_begun = True
                         yield item
                 return
-            except _OF_A_REPLICA as exc:
-                if has_begun or isinstance(exc, PoolExhausted):
+            except RepositoryError as exc:
+                if has_begun or not _is_of_a_replica(exc):
                     raise
                 self._doubt(server, exc)
         async with aclosing(read(self.primary)) as items:
@@ -310,7 +325,8 @@ def _check_replica(replica: Any, seen: Sequence[AsyncEngine]) -> None:
         raise MappingError("a replica is one server, as each has its own lag: give an engine for each of the hosts")
     if _schemas(replica) != _schemas(seen[0]):
         raise MappingError("a replica holds the same schemas: give all engines the same schema_translate_map")
-    if cast("Any", replica.dialect)._on_connect_isolation_level == "SERIALIZABLE":
+    chosen = replica.sync_engine.get_execution_options().get("isolation_level")
+    if "SERIALIZABLE" in (chosen, cast("Any", replica.dialect)._on_connect_isolation_level):
         raise MappingError('a standby has no SERIALIZABLE: make its engine with isolation_level="REPEATABLE READ"')
 
 
