@@ -13,7 +13,16 @@ import sqlalchemy as sa
 from asyncpg import exceptions as pg
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from rowsmith import Database, InvalidValue, Patch, Repository, RepositoryError, Spec, TriState
+from rowsmith import (
+    Database,
+    EntityAlreadyExists,
+    InvalidValue,
+    Patch,
+    Repository,
+    RepositoryError,
+    Spec,
+    TriState,
+)
 from rowsmith.execution.refusals import argument_of
 from rowsmith.testing import WithTables
 from support import count_statements
@@ -320,6 +329,45 @@ async def test_a_key_that_is_refused_is_named(with_tables: WithTables, row: Any,
     ]
     words = f"{row.__name__}.key holds a value that its type does not take"
     assert [text for text, _ in said] == [f"{before}{words}" for before in where]
+
+
+@dataclass(frozen=True)
+class NamedCreate(Spec[NamedRow]):
+    key: Any
+    note: str | None = None
+
+
+async def test_a_key_that_is_refused_is_the_fault_of_one_upsert(any_tables: WithTables) -> None:
+    """The others are written, those that are there, too."""
+
+    class Keyed(Repository[NamedRow, NamedRow, Any]):
+        pass
+
+    async with any_tables(NamedRow) as db:
+        keyed = Keyed(db)
+        await keyed.create(NamedCreate(1))
+        done = await keyed.batch_upsert_partial([NamedCreate(2), NamedCreate(STRANGE), NamedCreate(1, "new")])
+        assert [(item.index, item.data.inserted) for item in done.succeeded] == [(0, True), (2, False)]
+        [(index, error)] = [(item.index, item.error) for item in done.failed]
+        assert (index, type(error), str(error)[:20]) == (1, InvalidValue, "the spec at index 1:")
+        assert (await keyed.get(1)).note == "new"
+
+
+async def test_a_key_that_is_refused_keeps_nobody_from_telling_whose_fault_another_error_is(
+    with_tables: WithTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it takes several statements, one of them may fail for another item before that key is sent."""
+    monkeypatch.setattr("rowsmith.operations.inserts.insertion.CHUNK_BLOCKS", 1)
+
+    class Keyed(Repository[NamedRow, NamedRow, Any]):
+        pass
+
+    async with with_tables(NamedRow) as db:
+        keyed = Keyed(db)
+        await keyed.create(NamedCreate(0))
+        done = await keyed.batch_create_partial([*map(NamedCreate, range(1000)), NamedCreate(STRANGE)])
+    assert len(done.succeeded) == 999
+    assert [(item.index, type(item.error)) for item in done.failed] == [(0, EntityAlreadyExists), (1000, InvalidValue)]
 
 
 async def test_the_index_of_a_key_counts_from_the_first_of_all(

@@ -155,7 +155,7 @@ class _Culprits(Generic[TItem, TData]):
     async def _groups(self, error: Exception, indexes: Sequence[int]) -> list[Sequence[int]]:
         """Give what is to be tried next, in the same order: all but the certain; without a diagnosis, halves."""
         items = [self.items[index] for index in indexes]
-        found = Diagnosis() if self.diagnose is None else await self.diagnose(error, items)
+        found = await self._diagnosed(error, items)
         if not found.certain | found.suspects:
             middle = len(indexes) // 2
             return [indexes[:middle], indexes[middle:]]
@@ -163,6 +163,13 @@ class _Culprits(Generic[TItem, TData]):
         left = [place for place in range(len(indexes)) if place not in found.certain]
         suspects = groupby(left, key=lambda place: place if place in found.suspects else None)
         return [[indexes[place] for place in group] for _, group in suspects]
+
+    async def _diagnosed(self, error: Exception, items: Sequence[TItem]) -> Diagnosis:
+        diagnose = self.diagnose
+        if diagnose is None:
+            return Diagnosis()
+        found = await tried(self.call, lambda: diagnose(error, items))
+        return Diagnosis() if isinstance(found, Exception) else found  # an item that cannot be asked for tells nothing
 
     def result(self) -> PartialResult[TData]:
         """Give what became of every item, in input order."""
@@ -293,19 +300,20 @@ async def run_over_ids(
         return Diagnosis(frozenset(place for place, item in enumerate(part) if id_of(item) in stale))
 
     sent = [items[index] for index in fit]
-    written = await run_partial(call, sent, attempt, diagnose, lambda: _hold_sendable(call, sent, hold))
+    written = await run_partial(call, sent, attempt, diagnose, lambda: of_sendable(call, sent, hold))
     return placed(call, written, fit, faults)
 
 
-async def _hold_sendable(
-    call: Call[object, object], items: Sequence[TItem], hold: Callable[[Sequence[TItem]], Awaitable[None]]
-) -> None:
-    """Lock the rows of all items but those whose ids are refused when they are sent, which fail by themselves."""
-    held = list(items)
-    while isinstance(refused := await tried(call, lambda: hold(held)), Exception):
-        if not isinstance(refused, InvalidValue) or refused.index is None:
-            raise refused
-        del held[refused.index]
+async def of_sendable(
+    call: Call[object, object], items: Sequence[TItem], work: Callable[[Sequence[TItem]], Awaitable[TTried]]
+) -> TTried:
+    """Do some work for all items but those whose ids are refused when they are sent, which fail by themselves."""
+    left = list(items)
+    while isinstance(done := await tried(call, lambda: work(left)), Exception):
+        if not isinstance(done, InvalidValue) or done.index is None:
+            raise done
+        del left[done.index]
+    return done
 
 
 def _unsendable(refuse: Refuse[TItem], index: int, item: TItem, entity: Entity[object, object]) -> Exception | None:

@@ -7,7 +7,7 @@ from typing import Generic
 
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call, TData, TRow
-from rowsmith.operations.partial import TTried, run_partial, tried
+from rowsmith.operations.partial import TTried, of_sendable, run_partial, tried
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.upsertion import TURNS, Left, Upsertion
 
@@ -51,13 +51,16 @@ class PartialUpsert(Generic[TRow, TData]):
         raise AssertionError
 
     async def _in_steps(self, *, is_last: bool) -> list[Upserted[TData] | Exception]:
-        known = set(await self.upsertion.places_there(self.block))
+        known = set(await of_sendable(self.call, range(self.block.size), self._there))
         made = await self._parts([row for row in range(self.block.size) if row not in known], self.upsertion.insert)
         there = [row for row in range(self.block.size) if made.get(row) is None]
         if there and not await self.upsertion.hold(self.block.chosen(there)) and not is_last:
             raise Left
         outcomes = {**made, **await self._parts(there, self.upsertion.write)}
         return [outcome for row in range(self.block.size) if (outcome := outcomes[row]) is not None]
+
+    async def _there(self, rows: Sequence[int]) -> list[int]:
+        return [rows[place] for place in await self.upsertion.places_there(self.block.chosen(rows))]
 
     async def _parts(
         self, rows: Sequence[int], write: Callable[[Block], Awaitable[Sequence[TTried]]]

@@ -97,9 +97,9 @@ class Upsertion(Generic[TRow, TData]):
         return fit.chosen(places_in_order(keys_of(self.key, fit)) if fit.size else range(0)), faults
 
     async def places_there(self, block: Block) -> list[int]:
-        """Give the rows whose keys are there, for whomever."""
+        """Give the rows whose keys are there, for whomever; an error tells the row whose key is refused."""
         keys = keys_of(self.key, block)
-        there = await self._by_given(keys, await self._there(keys, self._predicate))
+        there = await self._by_given(keys, await self._there(keys, self._predicate, range(block.size)))
         return [row for row, key in enumerate(keys) if key in there]
 
     async def hold(self, block: Block) -> bool:
@@ -153,7 +153,8 @@ class Upsertion(Generic[TRow, TData]):
         found = await self._by_given(keys, await self._told_apart(self._sent(statement, block, keys)))
         silent = _places_without(keys, found)
         unheard = [keys[place] for place in silent]
-        there = await self._by_given(unheard, await self._there(unheard, statement.in_reach)) if silent else {}
+        places = [block.places[place] for place in silent]
+        there = await self._by_given(unheard, await self._there(unheard, statement.in_reach, places)) if silent else {}
         for place in silent:
             if keys[place] in there:
                 if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time
@@ -299,7 +300,7 @@ class Upsertion(Generic[TRow, TData]):
         self, statement: UpsertStatement, block: Block, keys: Sequence[Key]
     ) -> dict[Key, _Returned]:
         """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
-        before = await self._there(keys, self._predicate)
+        before = await self._there(keys, self._predicate, block.places)
         found: dict[Key, _Returned] = {}
         for part in in_blocks(block, _rows_at_a_time(statement, block)):
             made = statement.from_values(part, self.call.dialect)
@@ -315,14 +316,17 @@ class Upsertion(Generic[TRow, TData]):
         dialect = self.call.dialect
         return (await naming(sending, lambda: unbindable(self.info, block.columns, dialect, block.places))).all()
 
-    async def _there(self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]) -> dict[Key, _Returned]:
-        """Give the rows that are there under some conditions."""
+    async def _there(
+        self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]], places: Sequence[int]
+    ) -> dict[Key, _Returned]:
+        """Give the rows that are there under some conditions; ``places`` are those of the keys, for messages."""
         columns, dialect = self.info.columns, self.call.dialect
         found = dict[Key, _Returned]()
         for chunk in key_chunks(keys, dialect, [columns[name] for name in self.key.names]):
             these = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
             statement = limited(select(*(columns[name] for name in self.back)), these, *conditions)
-            records = [tuple(row) for row in (await self.call.execute(statement)).all()]
+            rows = await self.call.execute(statement, items=Items(places[: len(chunk)]))
+            records, places = [tuple(row) for row in rows], places[len(chunk) :]
             found |= {key: (record, False) for key, record in zip(self._keys_in(records), records, strict=True)}
         return found
 
