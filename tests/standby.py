@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,8 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from rowsmith import Database
 from rowsmith.embedded import THROW_AWAY_SETTINGS, EmbeddedPostgres, Standby
+from support import until
 
-SETTINGS = {**THROW_AWAY_SETTINGS, "shared_buffers": "8MB", "max_standby_streaming_delay": "-1"}
+SETTINGS = {
+    **THROW_AWAY_SETTINGS,
+    "shared_buffers": "8MB",
+    "max_standby_streaming_delay": "-1",
+    "max_prepared_transactions": "2",
+}
 _WRITE = sa.text("SELECT pg_logical_emit_message(true, 'caught', 'up')::text")
 _HAS = sa.text("SELECT pg_last_wal_replay_lsn() >= CAST(CAST(:place AS text) AS pg_lsn)")
 
@@ -64,14 +68,6 @@ class Pair:
 
 async def _asked(connection: AsyncConnection, command: sa.TextClause) -> Any:
     return (await connection.execute(command)).scalar_one()
-
-
-async def until(holds: Callable[[], Awaitable[Any]]) -> None:
-    """Wait until something holds, however long that takes."""
-    for _ in count():
-        if await holds():
-            return
-        await asyncio.sleep(0.002)
 
 
 @contextmanager

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Insert, event, select
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from rowsmith.conditions import Condition, resolve
 from rowsmith.database import Database
 from rowsmith.errors import RepositoryError
 from rowsmith.operations.updates.writer import BatchWriter
+
+BARE = [part for name in ("anyio", "hypothesispytest", "schemathesis") for part in ("-p", f"no:{name}")]
+"""Options of pytest that leave out plugins of rowsmith's own tests; to import them takes longer than a few tests."""
 
 
 @contextmanager
@@ -78,3 +83,29 @@ async def answer_to(call: Awaitable[Any]) -> Answer:
         await call
     error = caught.value
     return Answer(error, (type(error), str(error), error.error_code, error.facts))
+
+
+async def until(holds: Callable[[], Awaitable[Any]]) -> None:
+    """Wait until something holds, however long that takes."""
+    while not await holds():  # noqa: ASYNC110 - servers have no Event
+        await asyncio.sleep(0.002)
+
+
+# Those who wait for this transaction, and those who wait for them.
+_WAITING = sa.text("""
+WITH RECURSIVE waiting (pid) AS (
+    SELECT pg_backend_pid()
+    UNION SELECT pg_locks.pid FROM pg_locks JOIN waiting ON waiting.pid = ANY (pg_blocking_pids(pg_locks.pid))
+    WHERE NOT granted
+)
+SELECT count(*) - 1 FROM waiting
+""")
+
+
+async def is_waited_for(holder: AsyncSession | AsyncConnection, *calls: asyncio.Future[Any]) -> bool:
+    """Look until each of these calls waits for the locks of a transaction; False where one ends before."""
+    while not any(call.done() for call in calls):
+        if (await holder.execute(_WAITING)).scalar_one() >= len(calls):
+            return True
+        await asyncio.sleep(0.001)
+    return False

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from rowsmith import CommitOutcomeUnknown, Database, DatabaseUnavailable, OptionalState
 from rowsmith.testing import FaultProxy, tables
-from standby import Pair, pair_of_servers, served, until
+from standby import Pair, pair_of_servers, served
+from support import until
 from tenants import OwnedBy, ThingPatch, ThingRepository, ThingRow
 from verbs import read, spec
 

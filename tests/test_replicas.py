@@ -27,7 +27,8 @@ from rowsmith import (
 )
 from rowsmith.cache import MemoryCacheSource
 from rowsmith.testing import FaultProxy, tables
-from standby import Pair, served, until
+from standby import Pair, served
+from support import until
 from tenants import OwnedBy, ThingData, ThingRepository, ThingRow
 from verbs import VERBS, Does, World, read, world_of
 
@@ -174,6 +175,13 @@ async def by_two_phases(world: World) -> None:
         await session.commit()
 
 
+async def by_the_driver(world: World) -> None:
+    pooled = await world.things.db.engine.raw_connection()
+    driver: Any = pooled.driver_connection
+    await driver.execute("UPDATE things SET uses = 7 WHERE id = 1")
+    pooled.close()
+
+
 async def by_other_tasks(world: World) -> None:
     await asyncio.gather(by_a_verb(world))
 
@@ -194,6 +202,8 @@ WAYS = [
     by_the_engine,
     by_autocommit,
     by_somebody_elses_session,
+    by_two_phases,
+    by_the_driver,
     by_other_tasks,
     by_another_database,
 ]
@@ -489,10 +499,12 @@ async def test_an_error_says_whose_it_is(pair: Pair, world: World) -> None:
         assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
         await proxy.refuse()
         proxy.cut()
+        patient = Database.from_url(proxy.url, replicas=[pair.standby.url()])
         with pytest.raises(DatabaseUnavailable) as lost:
-            await read(things.stream(A))
+            await read(ThingRepository(patient, resilience=None).stream(A))
         assert lost.value.error_code == "thing_stream_database-unavailable"
         await own.dispose()
+        await patient.dispose()
 
 
 async def test_a_commit_whose_answer_is_lost_counts(db: Database, world: World, pair: Pair) -> None:

@@ -8,7 +8,7 @@ knows what was done on it. What was not committed after all is counted for nothi
 from __future__ import annotations
 
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Dialect
@@ -24,6 +24,8 @@ class Commits:
 
 
 _commits: Final[WeakKeyDictionary[Dialect, Commits]] = WeakKeyDictionary()
+_lent: Final[WeakSet[Any]] = WeakSet()
+"""The driver's connections that somebody has asked a pool's for, and may have sent statements on."""
 
 
 def commits_of(engine: Engine) -> Commits:
@@ -38,6 +40,7 @@ def count_commits(engine: Engine) -> Commits:
         commits.is_complete = True
         _count_in(engine.dialect, "do_commit", commits)
         _count_in(engine.dialect, "do_commit_twophase", commits)
+        _note_loans_of(engine.dialect)
     return commits
 
 
@@ -51,6 +54,25 @@ def _count_in(dialect: Any, method: str, commits: Commits) -> None:
             commits.count += 1
 
     setattr(dialect, method, counted)
+
+
+def _note_loans_of(dialect: Any) -> None:
+    lend = dialect.get_driver_connection
+
+    def noted(connection: Any) -> Any:
+        driver = lend(connection)
+        _lent.add(driver)
+        return driver
+
+    dialect.get_driver_connection = noted
+
+
+def was_lent(driver: Any) -> bool:
+    """Say whether somebody had a driver's connection since it was last asked."""
+    if driver not in _lent:
+        return False
+    _lent.discard(driver)
+    return True
 
 
 def may_have_committed(dialect: Dialect) -> None:

@@ -33,7 +33,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolRese
 from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.util import await_
 
-from rowsmith.execution.commits import may_have_committed
+from rowsmith.execution.commits import may_have_committed, was_lent
 from rowsmith.execution.pooler import NamedApart, is_pooled
 from rowsmith.execution.read_only import is_left_open, unlock
 from rowsmith.execution.transactions import USED
@@ -173,7 +173,8 @@ def _reset(dbapi_connection: Any, record: Any, state: PoolResetState) -> None:
     if record is None:  # a connection that was detached
         return
     is_used = record.info.pop(USED, False)
-    if dbapi_connection.isolation_level == "autocommit" or (is_used and not dbapi_connection.readonly):
+    is_anybodys = was_lent(driver) or is_used
+    if dbapi_connection.isolation_level == "autocommit" or (is_anybodys and not dbapi_connection.readonly):
         may_have_committed(record._ConnectionRecord__pool._dialect)
     if not is_used:
         return
