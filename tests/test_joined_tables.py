@@ -39,7 +39,7 @@ from rowsmith import (
 )
 from rowsmith.filters import Filter, NumberFilter, StringFilter
 from rowsmith.testing import WithTables
-from support import comes_late, count_statements
+from support import comes_late, count_statements, is_waited_for
 from tenants.tools import (
     TOOLS,
     CheckRow,
@@ -447,8 +447,7 @@ async def test_the_first_statement_decides_under_its_lock(on_postgresql: Tools, 
     async with Database(tools.db.engine).begin_session() as db_sess:
         await MOVED[moved](db_sess)
         waiting = [asyncio.ensure_future(write) for write in writes]
-        await asyncio.sleep(0.3)
-        assert not any(task.done() for task in waiting)
+        assert await is_waited_for(db_sess, *waiting)
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [EntityNotFound] * 3
     assert await tools.held() == HELD

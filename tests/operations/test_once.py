@@ -27,7 +27,7 @@ from rowsmith import (
 )
 from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import count_statements, is_waited_for
 from tenants import (
     MemberCreate,
     MemberPatch,
@@ -47,8 +47,6 @@ from verbs import VERBS, spec
 
 A, B = OwnedBy("a"), OwnedBy("b")
 SEVEN = ThingPatch(uses=OptionalState.update(7))
-
-WAITING = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()")
 
 Keyed = Callable[[ThingRepository, Any], Awaitable[Any]]
 KEYED: dict[str, Keyed] = {
@@ -269,8 +267,7 @@ async def test_who_waits_for_a_transaction_that_ends_in_nothing_writes(on_postgr
         async with things.db.unit_of_work() as unit:
             await things.create(spec(6), scope=A, idempotency_key="k")
             taken.set()
-            while not (await unit.session.execute(WAITING)).scalar():  # noqa: ASYNC110 - it is PostgreSQL that waits
-                await asyncio.sleep(0.01)
+            assert await is_waited_for(unit.session, waiting)
             raise ZeroDivisionError
     assert (await waiting).id == 5
 

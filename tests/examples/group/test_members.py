@@ -12,6 +12,7 @@ from examples.domain.types import DomainName
 from examples.group.errors import GroupNotFound
 from examples.group.rows import GroupMemberRow, GroupRow
 from examples.group.types import DomainScope, UserId, UserScope
+from support import is_waited_for
 
 DE = DomainScope(DomainName("DE"))
 ADA, BOB = UserId(UUID(int=1)), UserId(UUID(int=2))
@@ -31,7 +32,7 @@ async def test_nobody_gets_into_a_group_that_is_deleted_meanwhile(db, groups, ma
     async with db.engine.begin() as other:
         await other.execute(sa.update(GroupRow).where(GroupRow.id == bonn.id).values(deleted_at=sa.func.now()))
         adding = asyncio.create_task(groups.add_member(bonn.id, ADA, scope=DE))
-        await asyncio.wait([adding], timeout=0.2)
+        assert await is_waited_for(other, adding)
     with pytest.raises(GroupNotFound):
         await adding
     async with db.begin_readonly_session() as db_sess:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from rowsmith import Condition, Database, Repository, SearchScope, SoftDelete, StillReferenced
 from rowsmith.operations.deletes import where
 from rowsmith.testing import WithTables, tables
+from support import is_waited_for
 
 
 class Base(DeclarativeBase):
@@ -166,8 +167,7 @@ async def test_a_leaf_that_is_locked_is_waited_for(with_tables: WithTables, monk
             await other.execute(sa.select(nodes.row.id).where(nodes.row.id == 24).with_for_update())
             monkeypatch.setattr(where, "FIRST_WAIT", 0.01)
             purge = asyncio.create_task(nodes.rows.purge_where([], all_rows=True, chunk_size=4, pause=0))
-            await asyncio.sleep(0.3)
-            assert not purge.done()
+            assert await is_waited_for(other, purge)
         assert (await purge).rows == 25
 
 

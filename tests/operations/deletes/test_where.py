@@ -23,7 +23,7 @@ from rowsmith import (
 from rowsmith.operations.deletes import where as purge_where
 from rowsmith.operations.deletes.where import Doomed, Pace, Walk, WherePurger
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import count_statements, is_waited_for, until
 from tenants import (
     CounterRepository,
     CounterRow,
@@ -191,13 +191,21 @@ async def test_the_number_of_statements_goes_by_chunks(many: CounterRepository) 
     assert len(sent) == 1 + 1 + 1
 
 
+async def until_left(many: CounterRepository, rows: int) -> None:
+    """Wait until no more rows than these are left."""
+
+    async def are_gone() -> bool:
+        return await many.count() == rows
+
+    await until(are_gone)
+
+
 async def test_rows_that_are_locked_are_not_left_behind(many: CounterRepository) -> None:
     """The purge goes round them and comes back when they are free."""
     async with Database(many.db.engine).begin_session() as other:
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=1))
         purge = asyncio.create_task(many.purge_where([CounterRow.place < 20], chunk_size=6))
-        await asyncio.sleep(0.5)
-        assert await many.count() == 12
+        await until_left(many, 12)
         assert not purge.done()
     report = await purge
     assert (report.rows, report.complete, await many.count()) == (40, True, 10)
@@ -230,7 +238,8 @@ async def test_a_row_that_no_longer_matches_stays(many: CounterRepository) -> No
     async with Database(many.db.engine).begin_session() as other:
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=50))
         purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10], chunk_size=6))
-        await asyncio.sleep(0.2)
+        await until_left(many, 2)
+        assert not purge.done()
     assert (await purge).rows == 48
     assert await many.count() == 2
 
@@ -262,9 +271,9 @@ async def test_a_killed_connection_ends_it_and_the_next_call_goes_on(many: Count
     await reached.wait()
     async with Database(many.db.engine).begin_session() as other:
         await other.execute(sa.text("LOCK TABLE counters"))
-        await asyncio.sleep(0.5)
-        waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        await other.execute(sa.text(waiting))
+        assert await is_waited_for(other, purge)
+        waiting = "pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        await other.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {waiting}"))
         with pytest.raises(DatabaseUnavailable) as caught:
             await purge
     assert caught.value.report.rows == 10
@@ -308,8 +317,7 @@ async def test_a_purge_in_one_transaction_waits_and_looks_again(many: CounterRep
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 3).values(uses=50))
         await other.execute(sa.update(CounterRow).where(CounterRow.place == 4).values(uses=5))
         purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10], chunk_size=None))
-        await asyncio.sleep(0.2)
-        assert not purge.done()
+        assert await is_waited_for(other, purge)
     assert (await purge).rows == 48
     assert [data.place for data in (await many.search()).items] == [3, 3]
 
@@ -323,7 +331,7 @@ async def test_a_purge_in_one_transaction_leaves_what_came_and_is_locked(many: C
         async with apart().begin_session() as holder:
             await holder.execute(last)
             purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10], chunk_size=None))
-            await asyncio.sleep(0.2)
+            assert await is_waited_for(holder, purge)
             async with apart().begin_session() as writer:
                 writer.add(CounterRow(tenant="a", place=-1, uses=0))
             await rival.execute(first)
@@ -341,7 +349,7 @@ async def test_a_purge_in_one_transaction_tries_again_what_others_changed(many: 
     async with apart().begin_session() as holder:
         await holder.execute(sa.update(CounterRow).where(CounterRow.place == 24).values(uses=5))
         purge = asyncio.create_task(many.purge_where([CounterRow.uses < 10, slowly], chunk_size=None))
-        await asyncio.sleep(0.2)
+        assert await is_waited_for(holder, purge)
         async with apart().begin_session() as writer:
             writer.add(CounterRow(tenant="a", place=-1, uses=0))
     async with apart().engine.connect() as watcher:

@@ -30,7 +30,7 @@ from rowsmith import (
     TriState,
 )
 from rowsmith.testing import WithTables
-from support import comes_late, count_statements
+from support import comes_late, count_statements, is_waited_for
 from tenants import (
     Base,
     CheckedScope,
@@ -603,8 +603,7 @@ async def test_a_row_changed_meanwhile_is_still_found(with_tables: WithTables) -
                 asyncio.create_task(counters.batch_update([("a", 0), ("a", 1)], used(1))),
                 asyncio.create_task(counters.batch_update_each({("b", 1): used(1), ("b", 0): used(1)})),
             ]
-            await asyncio.sleep(0.2)
-            assert not any(call.done() for call in calls)
+            assert await is_waited_for(other, *calls)
         results = await asyncio.gather(*calls)
         assert [[data.uses for data in result.succeeded] for result in results] == [[1, 11], [11, 1]]
         assert [result.missing for result in results] == [[], []]
@@ -619,7 +618,7 @@ async def test_a_row_that_left_meanwhile_is_missing(with_tables: WithTables) -> 
             call = asyncio.create_task(
                 counters.batch_update([("a", 0), ("a", 1), ("a", 2)], used(1), scope=UsedScope(50))
             )
-            await asyncio.sleep(0.2)
+            assert await is_waited_for(other, call)
         result = await call
         assert ([data.place for data in result.succeeded], result.missing) == ([0], [("a", 1), ("a", 2)])
 

@@ -38,7 +38,7 @@ from rowsmith.mapping import row_info
 from rowsmith.operations.upserts.statement import _is_new  # pyright: ignore[reportPrivateUsage]
 from rowsmith.operations.upserts.upsertion import TURNS, Upsertion
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import count_statements, is_waited_for
 from tenants import stored
 
 
@@ -488,7 +488,7 @@ async def test_rows_that_come_and_go_meanwhile(with_tables: WithTables, listens:
                 await other.execute(sa.delete(ItemRow).where(ItemRow.name == "y"))
                 await other.execute(sa.insert(ItemRow).values(domain="a", name="z", version=1))
                 call = asyncio.create_task(items.batch_upsert([Sized("a", name, 5) for name in "zyxw"]))
-                await until_one_waits(db)
+                assert await is_waited_for(other, call)
             done = (await call).succeeded
         assert [(item.data.name, item.data.size, item.inserted) for item in done] == [
             ("z", 5, False),
@@ -497,15 +497,6 @@ async def test_rows_that_come_and_go_meanwhile(with_tables: WithTables, listens:
             ("w", 5, True),
         ]
         assert [item.data.version for item in done] == [2, 1, 2, 1]
-
-
-async def until_one_waits(db: Database) -> None:
-    """Return once a session of the same database waits for a lock."""
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    async with db.engine.connect() as door:
-        while (await door.execute(sa.text(waiting))).first() is None:
-            await door.rollback()  # within a transaction the answer stays the same
-            await asyncio.sleep(0.02)
 
 
 async def test_forty_thousand_specs_in_one_call(any_tables: WithTables) -> None:
