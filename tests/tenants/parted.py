@@ -13,16 +13,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from rowsmith import Condition, OptionalState, Patch, Repository, SearchScope, SoftDelete, Spec
 from tenants.base import Base
-from tenants.things import NameTaken, ThingData
+from tenants.things import NameTaken, OfATenant, ThingData, live_names
 
 
-def live_names(name: str, *columns: str) -> sa.Index:
-    """Give the index by which a tenant's live names are unique, in each partition."""
-    live = sa.text("deleted_at IS NULL")
-    return sa.Index(name, *columns, unique=True, postgresql_where=live, sqlite_where=live)
-
-
-class ShareRow(Base):
+class ShareRow(OfATenant, Base):
     __tablename__ = "shares"
     __table_args__ = (
         sa.PrimaryKeyConstraint("tenant", "id"),
@@ -30,17 +24,10 @@ class ShareRow(Base):
         {"postgresql_partition_by": "HASH (tenant)", "info": {"distributed_by": "tenant"}},
     )
 
-    id: Mapped[int] = mapped_column(autoincrement=False)
-    tenant: Mapped[str]
-    name: Mapped[str]
-    uses: Mapped[int] = mapped_column(default=0)
-    note: Mapped[str | None]
-    deleted_at: Mapped[dt.datetime | None] = mapped_column(sa.DateTime(True))
-    version: Mapped[int] = mapped_column()
-    __mapper_args__ = {"version_id_col": version}
+    id: Mapped[int] = mapped_column(autoincrement=False, sort_order=-1)
 
 
-class EntryRow(Base):
+class EntryRow(OfATenant, Base):
     __tablename__ = "entries"
     __table_args__ = (
         sa.PrimaryKeyConstraint("id", "made_at"),
@@ -48,15 +35,8 @@ class EntryRow(Base):
         {"postgresql_partition_by": "RANGE (made_at)"},
     )
 
-    id: Mapped[int] = mapped_column(autoincrement=False)
-    made_at: Mapped[dt.date]
-    tenant: Mapped[str]
-    name: Mapped[str]
-    uses: Mapped[int] = mapped_column(default=0)
-    note: Mapped[str | None]
-    deleted_at: Mapped[dt.datetime | None] = mapped_column(sa.DateTime(True))
-    version: Mapped[int] = mapped_column()
-    __mapper_args__ = {"version_id_col": version}
+    id: Mapped[int] = mapped_column(autoincrement=False, sort_order=-1)
+    made_at: Mapped[dt.date] = mapped_column(sort_order=-1)
 
 
 def keep_in_parts(row: Any, *bounds: str) -> None:

@@ -23,20 +23,15 @@ from rowsmith import (
 from tenants.base import Base
 
 
-class ThingRow(Base):
-    __tablename__ = "things"
-    __table_args__ = (
-        sa.Index(
-            "uq_things_live",
-            "tenant",
-            "name",
-            unique=True,
-            postgresql_where=sa.text("deleted_at IS NULL"),
-            sqlite_where=sa.text("deleted_at IS NULL"),
-        ),
-    )
+def live_names(name: str, *columns: str) -> sa.Index:
+    """Give the index by which what stands in these columns is unique among live rows."""
+    live = sa.text("deleted_at IS NULL")
+    return sa.Index(name, *columns, unique=True, postgresql_where=live, sqlite_where=live)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+
+class OfATenant:
+    """What rows of things have beside their key."""
+
     tenant: Mapped[str]
     name: Mapped[str]
     uses: Mapped[int] = mapped_column(default=0)
@@ -44,6 +39,13 @@ class ThingRow(Base):
     deleted_at: Mapped[dt.datetime | None] = mapped_column(sa.DateTime(True))
     version: Mapped[int] = mapped_column()
     __mapper_args__ = {"version_id_col": version}
+
+
+class ThingRow(OfATenant, Base):
+    __tablename__ = "things"
+    __table_args__ = (live_names("uq_things_live", "tenant", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, sort_order=-1)
 
 
 @dataclass(frozen=True)
