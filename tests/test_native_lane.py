@@ -19,6 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from columns import ANYTHING, COLUMNS
 from lanes import World, world
+from native import ONE, A, groups_of, hasty, lane_of, plain_of, taken
 from rowsmith import (
     CommitOutcome,
     Condition,
@@ -44,7 +45,6 @@ from rowsmith import (
     Unscoped,
     commit_outcome,
 )
-from rowsmith.execution import NativeLane
 from rowsmith.filters import Filter, NumberFilter, StringFilter
 from rowsmith.testing import WithFaults, WithTables, tables
 from tenants import (
@@ -60,23 +60,14 @@ from tenants import (
     GroupRow,
 )
 
-ONE = GroupId(1)
 POOL = 5
 ROWS = int(os.environ.get("ROWSMITH_LANE_ROWS", "6")) // 6
 """How many times random rows of each type are tried; the nox session ``lanes`` raises it."""
 
 
-def lane_of(db: Database) -> NativeLane:
-    assert db.native is not None
-    return db.native
-
-
 async def filled(db: Database) -> GroupRepository:
     """Give a repository with a group of each of two domains, once a connection is there."""
-    groups = GroupRepository(db, resilience=None)
-    await groups.batch_create([GroupCreate("a", "one"), GroupCreate("b", "two")])
-    await groups.get(ONE)
-    return groups
+    return await groups_of(db, GroupCreate("a", "one"), GroupCreate("b", "two"))
 
 
 @pytest.fixture
@@ -87,14 +78,6 @@ async def groups(with_tables: WithTables) -> AsyncIterator[GroupRepository]:
         await db.dispose()
 
 
-async def taken(groups: GroupRepository, call: Callable[[], Awaitable[Any]]) -> int:
-    """Make a call, and give how many reads of it went by the lane."""
-    before = lane_of(groups.db).taken
-    await call()
-    return lane_of(groups.db).taken - before
-
-
-A = DomainScope("a")
 SMALL = [GroupRow.size < 9]
 FIRST = CursorForwardPagination(1)
 
@@ -144,11 +127,6 @@ async def test_one_round_trip(with_faults: WithFaults) -> None:
             assert await call(groups) == await call(plain)
             own, begin, theirs, end = proxy.seen
             assert (own, begin.split()[0], end.rstrip(";")) == (theirs, "BEGIN", "ROLLBACK")
-
-
-def plain_of(groups: GroupRepository) -> GroupRepository:
-    """Give a repository on the same tables whose calls all go SQLAlchemy's way."""
-    return GroupRepository(Database(groups.db.engine, native=False), resilience=None)
 
 
 async def pages_of(groups: GroupRepository, orders: Sequence[Any], others: GroupRepository) -> list[Any]:
@@ -598,16 +576,15 @@ async def test_a_server_that_is_away(with_faults: WithFaults) -> None:
 
 async def test_a_deadline(with_faults: WithFaults) -> None:
     """A read by the lane is over in time, and its connection is thrown away."""
-    async with with_faults(DomainRow, GroupRow, deadline=0.3) as (db, proxy):
-        groups = await filled(db)
-        await groups.get(ONE)
-        before = lane_of(db).taken
+    async with hasty(with_faults) as (groups, proxy):
+        before = lane_of(groups.db).taken
         proxy.hold_answer("SELECT groups")
         with pytest.raises(DeadlineExceeded) as caught:
             await groups.get(ONE)
         assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
-        assert lane_of(db).taken == before
-        assert await taken(groups, lambda: groups.get(ONE)) == 1
+        assert lane_of(groups.db).taken == before
+        patient = GroupRepository(Database(groups.db.engine), resilience=None)
+        assert await taken(patient, lambda: patient.get(ONE)) == 1
 
 
 async def test_a_table_that_is_altered(groups: GroupRepository) -> None:

@@ -1,10 +1,9 @@
-"""The native lane of writes: one row in three round trips, as SQLAlchemy's way would write it, and as honestly told."""
+"""The native lane of writes: one row in three round trips or one, as SQLAlchemy's way would, and as honestly told."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from native import FOREIGN, ONE, A, ended_by, hasty, lane_of, plain_of, renamed, taken, three_in, told, triggered
 from rowsmith import (
     CommitOutcome,
     CommitOutcomeUnknown,
@@ -23,53 +23,22 @@ from rowsmith import (
     EntityNotFound,
     OptionalState,
     RefusedByTrigger,
-    RepositoryError,
     ScopeMismatch,
     TriState,
     commit_outcome,
 )
-from rowsmith.execution import NativeLane
-from rowsmith.testing import WithFaults, WithTables
-from tenants import DomainRow, DomainScope, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow
-
-ONE, FOREIGN, A = GroupId(1), GroupId(3), DomainScope("a")
+from rowsmith.idempotency import IdempotencyKeyRow
+from rowsmith.testing import WithFaults, WithTables, tables
+from tenants import DomainRow, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow
 
 
-def lane_of(groups: GroupRepository) -> NativeLane:
-    assert groups.db.native is not None
-    return groups.db.native
-
-
-def plain_of(groups: GroupRepository) -> GroupRepository:
-    """Give a repository on the same tables whose calls all go SQLAlchemy's way."""
-    return GroupRepository(Database(groups.db.engine, native=False), resilience=None)
-
-
-async def filled(db: Database) -> GroupRepository:
-    """Give a repository with a group of each of two domains, once a connection is there."""
-    groups = GroupRepository(db, resilience=None)
-    await groups.batch_create([GroupCreate("a", "one"), GroupCreate("a", "three"), GroupCreate("b", "two")])
-    await groups.get(ONE)
-    return groups
-
-
-@pytest.fixture
-async def groups(with_tables: WithTables) -> AsyncIterator[GroupRepository]:
+@pytest.fixture(params=["transaction", "statement"])
+async def groups(with_tables: WithTables, request: pytest.FixtureRequest) -> AsyncIterator[GroupRepository]:
+    """Give groups that are written in three round trips, and such that are in one."""
     async with with_tables(DomainRow, GroupRow) as made:
-        db = Database.from_url(made.engine.url, pool_size=2, max_overflow=0)
-        yield await filled(db)
+        db = Database.from_url(made.engine.url, pool_size=2, max_overflow=0, writes=request.param)
+        yield await three_in(db)
         await db.dispose()
-
-
-async def taken(groups: GroupRepository, call: Callable[[], Awaitable[Any]]) -> int:
-    """Make a call, and give how many went by the lane."""
-    before = lane_of(groups).taken
-    await call()
-    return lane_of(groups).taken - before
-
-
-def renamed(name: str) -> GroupPatch:
-    return GroupPatch(name=OptionalState.update(name))
 
 
 Write = Callable[[GroupRepository], Awaitable[Any]]
@@ -95,7 +64,7 @@ async def test_three_round_trips(with_faults: WithFaults) -> None:
     sent: list[list[str]] = []
     for way in (lambda groups: groups, plain_of):
         async with with_faults(DomainRow, GroupRow) as (db, proxy):
-            groups = way(await filled(db))
+            groups = way(await three_in(db))
             for call in WRITES.values():
                 proxy.seen.clear()
                 await call(groups)
@@ -141,14 +110,6 @@ REFUSED: dict[str, Write] = {
 }
 
 
-async def told(call: Awaitable[Any]) -> Any:
-    try:
-        return await call
-    except (RepositoryError, TypeError) as exc:
-        words = (str(exc), getattr(exc, "error_code", None), getattr(exc, "facts", None), vars(exc).get("missing"))
-        return type(exc), words, commit_outcome(exc), exc.__cause__, exc.__context__
-
-
 async def test_what_is_refused_is_refused_alike(groups: GroupRepository) -> None:
     """Errors, their codes, facts and outcomes are the same by both ways, and the table stays as it is."""
     plain = plain_of(groups)
@@ -159,49 +120,41 @@ async def test_what_is_refused_is_refused_alike(groups: GroupRepository) -> None
     assert await groups.update(ONE, GroupPatch()) == await plain.update(ONE, GroupPatch())
 
 
-TRIGGER = """
-CREATE FUNCTION rowsmith_native() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
-CREATE TRIGGER rowsmith_native BEFORE INSERT OR UPDATE OR DELETE ON groups
-FOR EACH ROW EXECUTE FUNCTION rowsmith_native()
-"""
-
-
-@asynccontextmanager
-async def triggered(groups: GroupRepository, body: str) -> AsyncIterator[None]:
-    """Have a trigger before each write of a group."""
-    async with groups.db.engine.begin() as connection:
-        for statement in TRIGGER.format(body=body).split(";\nCREATE TRIGGER"):
-            text = statement if "FUNCTION rowsmith_native() RETURNS" in statement else f"CREATE TRIGGER{statement}"
-            await connection.exec_driver_sql(text)
-    try:
-        yield
-    finally:
-        async with groups.db.engine.begin() as connection:
-            await connection.exec_driver_sql("DROP FUNCTION rowsmith_native CASCADE")
+TRACE = "INSERT INTO domains (name) VALUES ('trace') ON CONFLICT DO NOTHING;"
 
 
 @pytest.mark.parametrize(
     "body, error",
-    [("NEW.domain_name := 'b'; RETURN NEW;", ScopeMismatch), ("RETURN NULL;", RefusedByTrigger)],
-    ids=["moves", "skips"],
+    [
+        ("NEW.domain_name := 'b'; RETURN NEW;", ScopeMismatch),
+        ("NEW.domain_name := NULL; RETURN NEW;", ScopeMismatch),
+        (f"{TRACE} RETURN NULL;", RefusedByTrigger),
+    ],
+    ids=["moves", "forgets", "skips"],
 )
 async def test_triggers(groups: GroupRepository, body: str, error: type[Exception]) -> None:
-    """One that takes a row out of its scope, or has it not written, is told of, and nothing is committed."""
+    """One that takes a row out of its scope, or has it not written, is told of, and what it did is undone with it."""
+    async with groups.db.engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE groups ALTER domain_name DROP NOT NULL")
     async with triggered(groups, body):
         before = (await groups.search(include_deleted=True)).items
         for call in (
             lambda: groups.create(GroupCreate("a", "new"), scope=A),
             lambda: groups.update(ONE, renamed("new"), scope=A),
         ):
-            with pytest.raises(error):
+            with pytest.raises(error) as caught:
                 await call()
+            assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
         assert (await groups.search(include_deleted=True)).items == before
+        async with groups.db.begin_session() as db_sess:
+            assert await db_sess.get(DomainRow, "trace") is None
 
 
+@pytest.mark.parametrize("groups", ["transaction"], indirect=True)  # alone, it is undone and asked for again
 @pytest.mark.parametrize("body", ["RETURN NULL;", "RAISE 'no';", "RAISE 'no' USING ERRCODE = 'ZZ123';"])
 async def test_a_new_row_that_a_trigger_refuses_is_sent_once(groups: GroupRepository, body: str) -> None:
     """What it says is certain at once, and is what SQLAlchemy's way says: no trigger of the row fires twice."""
-    lane, plain = lane_of(groups), plain_of(groups)
+    lane, plain = lane_of(groups.db), plain_of(groups)
     async with triggered(groups, body):
         before = lane.refused.total()
         assert await told(groups.create(GroupCreate("a", "new"))) == await told(plain.create(GroupCreate("a", "new")))
@@ -252,7 +205,7 @@ async def test_engines_of_another_isolation(with_tables: WithTables) -> None:
             db = Database.from_url(made.engine.url, isolation_level=level)
             groups = GroupRepository(db, resilience=None)
             made_group = await groups.create(GroupCreate("a", level))
-            assert (await groups.purge(made_group.id), lane_of(groups).taken) == (made_group, 0)
+            assert (await groups.purge(made_group.id), lane_of(groups.db).taken) == (made_group, 0)
             await db.dispose()
 
 
@@ -265,8 +218,8 @@ async def test_a_count_before(groups: GroupRepository) -> None:
 async def test_a_statement_that_the_driver_gives_up(with_tables: WithTables) -> None:
     """The driver's own limit is a deadline; nobody takes the server for gone and tries again."""
     async with with_tables(DomainRow, GroupRow) as made:
+        groups = await three_in(made)
         db = Database.from_url(made.engine.url, connect_args={"command_timeout": 0.3})
-        groups = await filled(db)
         async with made.begin_session() as other:
             await other.execute(sa.update(GroupRow).values(size=2))
             with pytest.raises(DeadlineExceeded):
@@ -277,9 +230,10 @@ async def test_a_statement_that_the_driver_gives_up(with_tables: WithTables) -> 
 
 async def test_keys_of_idempotency(groups: GroupRepository) -> None:
     """A write that is done once for its key goes SQLAlchemy's way."""
-    spec = GroupCreate("a", "once")
-    assert await told(groups.create(spec, idempotency_key="k")) is not None
-    assert lane_of(groups).refused["shape"] >= 1
+    async with tables(groups.db, IdempotencyKeyRow):
+        made = await groups.create(GroupCreate("a", "once"), idempotency_key="k")
+        assert await taken(groups, lambda: groups.create(GroupCreate("a", "once"), idempotency_key="k")) == 0
+        assert await groups.get(made.id) == made
 
 
 # What goes wrong
@@ -288,7 +242,7 @@ async def test_keys_of_idempotency(groups: GroupRepository) -> None:
 async def test_a_lost_answer_to_the_statement(with_faults: WithFaults) -> None:
     """Nothing was committed, and it is known."""
     async with with_faults(DomainRow, GroupRow) as (db, proxy):
-        groups = await filled(db)
+        groups = await three_in(db)
         await groups.update(ONE, renamed("new"))
         proxy.drop_answer("UPDATE groups")
         with pytest.raises(DatabaseUnavailable) as caught:
@@ -301,20 +255,18 @@ async def test_a_lost_answer_to_the_statement(with_faults: WithFaults) -> None:
 async def test_a_lost_answer_to_commit(with_faults: WithFaults) -> None:
     """It is found out what became of it: the call succeeds."""
     async with with_faults(DomainRow, GroupRow) as (db, proxy):
-        groups = await filled(db)
+        groups = await three_in(db)
         await groups.update(ONE, renamed("new"))
-        before = lane_of(groups).taken
+        before = lane_of(groups.db).taken
         proxy.drop_answer("COMMIT")
         assert (await groups.update(ONE, renamed("newer"))).name == "newer"
-        assert lane_of(groups).taken == before + 1
+        assert lane_of(groups.db).taken == before + 1
         assert (await groups.get(ONE)).name == "newer"
 
 
 async def test_an_answer_to_commit_that_nobody_can_find(with_faults: WithFaults) -> None:
     """Where the server is away it is unknown, and said to be."""
-    async with with_faults(DomainRow, GroupRow, deadline=0.5) as (db, proxy):
-        groups = await filled(db)
-        await groups.update(ONE, renamed("new"))
+    async with hasty(with_faults) as (groups, proxy):
         proxy.drop_answer("COMMIT")
         await proxy.refuse()
         with pytest.raises((CommitOutcomeUnknown, DeadlineExceeded)) as caught:
@@ -325,22 +277,11 @@ async def test_an_answer_to_commit_that_nobody_can_find(with_faults: WithFaults)
 
 async def test_a_deadline(with_faults: WithFaults) -> None:
     """A write whose statement is not answered is over in time, and nothing of it stays."""
-    async with with_faults(DomainRow, GroupRow, deadline=0.3) as (db, proxy):
-        groups = await filled(db)
-        await groups.update(ONE, renamed("new"))
+    async with hasty(with_faults) as (groups, proxy):
         proxy.hold_answer("UPDATE groups")
         with pytest.raises(DeadlineExceeded) as caught:
             await groups.update(ONE, renamed("newer"))
         assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
-
-
-async def ended_by(task: asyncio.Task[Any]) -> BaseException | None:
-    """Wait for a task, and give what it was ended by."""
-    try:
-        await task
-    except asyncio.CancelledError as exc:
-        return exc
-    return None
 
 
 @pytest.mark.parametrize("steps", range(1, 15))
