@@ -22,7 +22,7 @@ from rowsmith.filters.filter import MAX_DEPTH, expressions_of
 from rowsmith.testing import WithTables
 
 FILTERS = int(os.environ.get("ROWSMITH_LAW_FILTERS", "200"))
-"""How many random filters to run on each backend; the nox session ``fuzz`` raises it."""
+"""How many random filters to run on each backend; the nox session ``laws`` raises it."""
 
 FILTERS_A_TABLE = 10
 
