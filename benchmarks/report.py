@@ -153,9 +153,7 @@ def beside_time(results: Results) -> str:
     parts = []
     for title, tell in COUNTED.items():
         theirs = [name for name in names if title != OWN or name.startswith(OURS)]
-        rows = (
-            [job.name, *(tell(job.counts[name]) if name in job.counts else DASH for name in theirs)] for job in jobs
-        )
+        rows = ([job.name, *(cell(job, name, tell) for name in theirs)] for job in jobs)
         parts.append(f"{title}:\n\n{markdown(['', *theirs], rows)}")
     return "\n\n".join(parts)
 
