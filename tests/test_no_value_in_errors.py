@@ -33,6 +33,7 @@ from rowsmith import (
     max_,
 )
 from rowsmith.filters import Filter, FullTextFilter, JSONFilter
+from rowsmith.resilience import Resilience, RetryArgs, RetryPolicy
 from rowsmith.state import OptionalState
 from rowsmith.testing import WithTables
 
@@ -341,10 +342,11 @@ async def test_what_a_trigger_says(with_tables: WithTables) -> None:
     async with canaries_in(with_tables) as db:
         await Canaries(db).create(FIRST)
         kinds = itertools.cycle((Ids, Canaries, Canaries, Ids))
+        at_once = Resilience([RetryPolicy(RetryArgs(retry_delay=0.0))])
         for told in (*(f"raise:{state}" for state in STATES), *CASTS):
-            await check(writes(next(kinds)(db), Canary(email=told)))
+            await check(writes(next(kinds)(db, resilience=at_once), Canary(email=told)))
             patch = CanaryPatch(email=OptionalState.update(told), note=OptionalState.update(CANARY))
-            await check(changes(Canaries(db), patch))
+            await check(changes(Canaries(db, resilience=at_once), patch))
 
 
 async def test_a_type_that_refuses(any_tables: WithTables, monkeypatch: pytest.MonkeyPatch) -> None:

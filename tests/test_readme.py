@@ -19,6 +19,7 @@ import rowsmith
 from pages import ROOT, blocks_of, python_of, run
 from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.testing import tables
+from support import BARE
 
 README = (ROOT / "README.md").read_text()
 BLOCKS, PYTHON = blocks_of("README.md"), python_of("README.md")
@@ -85,7 +86,7 @@ def test_the_examples_of_tests_run_in_a_fresh_project(pytester, monkeypatch) -> 
     for name in [name for name in os.environ if name.startswith("PYTEST_")]:
         monkeypatch.delenv(name)
     pytester.makepyfile(domain=PYTHON[0], test_domain="from domain import *\n\n" + "\n".join(PYTHON[-2:]))
-    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", *BARE)
     result.assert_outcomes(passed=2)
 
 

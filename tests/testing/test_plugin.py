@@ -15,6 +15,8 @@ from sqlalchemy import create_engine, text
 
 import rowsmith
 from rowsmith.embedded import EmbeddedPostgres
+from rowsmith.testing.fixtures import Server
+from support import BARE
 
 PROJECT = """
     import asyncio
@@ -57,15 +59,17 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     return pytester
 
 
-OTHERS = ("anyio", "hypothesispytest", "schemathesis")
-"""Plugins that are here for rowsmith's own tests; to import them takes longer than a project's tests."""
+@pytest.fixture
+def quick(project: pytest.Pytester, rowsmith_server: Server, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project on the server of this test run, where whose it is does not matter: to start one takes seconds."""
+    monkeypatch.setenv("ROWSMITH_TEST_URL", rowsmith_server.url.render_as_string(hide_password=False))
+    return project
 
 
 def run(project: pytest.Pytester, *options: str) -> pytest.RunResult:
     # pytest-asyncio warns of its own default, which is what most projects have
     quiet = ("-p", "no:cacheprovider", "-W", "error", "-W", "ignore::pytest.PytestDeprecationWarning", "--assert=plain")
-    absent = [part for name in OTHERS for part in ("-p", f"no:{name}")]
-    return project.runpytest_subprocess(*quiet, *absent, *options, timeout=120)
+    return project.runpytest_subprocess(*quiet, *BARE, *options, timeout=120)
 
 
 def test_it_works_with_nothing_but_the_extra(project: pytest.Pytester) -> None:
@@ -73,9 +77,9 @@ def test_it_works_with_nothing_but_the_extra(project: pytest.Pytester) -> None:
     run(project, "-n", "2").assert_outcomes(passed=7)
 
 
-def test_loops_may_be_mixed_and_tests_fail(project: pytest.Pytester) -> None:
+def test_loops_may_be_mixed_and_tests_fail(quick: pytest.Pytester) -> None:
     """Tests in each kind of loop use one database, those of a class may share a table, and one that fails drops its."""
-    project.makepyfile(
+    quick.makepyfile(
         test_a_failing="""
         import pytest
         from test_domain import DomainRow
@@ -116,25 +120,25 @@ def test_loops_may_be_mixed_and_tests_fail(project: pytest.Pytester) -> None:
                 assert await session.scalar(text("select 1")) == 1
     """,
     )
-    run(project, "-p", "no:randomly").assert_outcomes(passed=13, failed=1)
+    run(quick, "-p", "no:randomly").assert_outcomes(passed=13, failed=1)
 
 
-def test_one_session_long_loop_and_an_engine_of_ones_own(project: pytest.Pytester) -> None:
+def test_one_session_long_loop_and_an_engine_of_ones_own(quick: pytest.Pytester) -> None:
     """With one loop for all tests connections are pooled, and a project's conftest overrides the engine's options."""
-    project.makeini("""
+    quick.makeini("""
         [pytest]
         asyncio_mode = auto
         asyncio_default_fixture_loop_scope = session
         asyncio_default_test_loop_scope = session
     """)
-    project.makeconftest("""
+    quick.makeconftest("""
         import pytest
 
         @pytest.fixture(scope="session")
         def rowsmith_engine_options(rowsmith_engine_options):
             return {**rowsmith_engine_options, "connect_args": {"server_settings": {"application_name": "ours"}}}
     """)
-    project.makepyfile(
+    quick.makepyfile(
         test_pool="""
         from sqlalchemy import text
 
@@ -146,10 +150,10 @@ def test_one_session_long_loop_and_an_engine_of_ones_own(project: pytest.Pyteste
                 assert await session.scalar(text("show application_name")) == "ours"
     """
     )
-    run(project).assert_outcomes(passed=9)
+    run(quick).assert_outcomes(passed=9)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedPostgres]:
     """A server that somebody else runs, with a password-less role that may make databases."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -237,9 +241,9 @@ def test_without_the_extra_other_tests_are_not_disturbed(project: pytest.Pyteste
     )
 
 
-def test_a_project_may_have_statements_on_several_shards_fail(project: pytest.Pytester) -> None:
+def test_a_project_may_have_statements_on_several_shards_fail(quick: pytest.Pytester) -> None:
     """For all that the fixture does, by a line of its configuration."""
-    project.makepyfile(
+    quick.makepyfile(
         test_domain="""
         import pytest
         from sqlalchemy import text
@@ -257,4 +261,4 @@ def test_a_project_may_have_statements_on_several_shards_fail(project: pytest.Py
                     await session.execute(text("SELECT FROM t"))
     """
     )
-    run(project, "-o", "rowsmith_one_shard=true").assert_outcomes(passed=1)
+    run(quick, "-o", "rowsmith_one_shard=true").assert_outcomes(passed=1)
