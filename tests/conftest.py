@@ -28,6 +28,10 @@ settings.register_profile("rowsmith", deadline=None, suppress_health_check=[Heal
 settings.load_profile("rowsmith")
 
 
+# Programs that tests start elsewhere find the packages that this process finds.
+if "PYTHONPATH" in os.environ:
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
+
 POOLER = int(os.environ.get("ROWSMITH_TEST_POOLER", "0"))
 """How many connections a PgBouncer in transaction mode has for all tests on PostgreSQL; 0 for none in between."""
 
