@@ -51,6 +51,12 @@ def test_all_are_repository_errors_with_a_detail_of_their_own() -> None:
     assert all(re.fullmatch(r"[a-z_]+", detail) for detail in details)
 
 
+def test_every_error_goes_by_the_name_that_it_is_imported_by() -> None:
+    """In tracebacks, spans and pickles, whichever module of the package it stands in."""
+    assert {kind.__module__ for kind in CLASSES} == {errors.__name__}
+    assert set(errors.__all__) >= {kind.__name__ for kind in CLASSES}
+
+
 def test_all_can_be_made_without_arguments_and_teach() -> None:
     """An error class is its own factory: without a message it says what happened, with one it says that."""
     for kind in CLASSES:

@@ -1,0 +1,43 @@
+"""Error codes in their parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rowsmith.errors.bad_input import InvalidValue
+from rowsmith.errors.facts import spelt
+
+
+@dataclass(frozen=True)
+class ErrorCode:
+    """An error code in its parts; as a text, hyphens join the words of a part, and underscores the parts.
+
+    ::
+
+        str(ErrorCode("fair_share", "create", "already_exists")) == "fair-share_create_already-exists"
+        ErrorCode.read("fair-share_create_already-exists").operation == "create"
+    """
+
+    domain: str
+    operation: str
+    detail: str
+
+    def __post_init__(self) -> None:
+        for name, part in (("domain", self.domain), ("operation", self.operation), ("detail", self.detail)):
+            object.__setattr__(self, name, spelt(part))
+
+    def __str__(self) -> str:
+        return f"{self.domain}_{self.operation}_{self.detail}"
+
+    @classmethod
+    def read(cls, code: str) -> ErrorCode:
+        """Give the parts of a code.
+
+        Raises:
+            InvalidValue: it has not three parts, as the class name has that a stranger's exception is counted under.
+        """
+        match code.split("_"):
+            case [domain, operation, detail] if domain and operation and detail:
+                return cls(domain, operation, detail)
+            case _:
+                raise InvalidValue("an error code has three parts: {domain}_{operation}_{detail}")

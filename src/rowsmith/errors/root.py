@@ -1,0 +1,72 @@
+"""The error that all others are."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from rowsmith.errors.facts import ErrorFacts, spelt
+
+
+class RepositoryError(Exception):
+    """The root of everything a caller can meet.
+
+    ``facts`` says where it happened; ``error_code`` (see :class:`ErrorCode`) is ``{domain}_{operation}_{detail}``, for
+    example ``group_create_already-exists``, stable enough to be a metric's label. ``report`` says what an
+    operation of several transactions had committed before it failed (a ``PurgeReport``); None elsewhere. ``level`` is
+    what failures of the kind are logged at, and a domain's own class may say otherwise.
+    """
+
+    detail: ClassVar[str] = "error"
+    default_message: ClassVar[str] = "the operation failed"
+    level: ClassVar[int] = logging.ERROR
+    report: Any = None
+    is_declared: bool = False
+    """Whether a domain's ``violations`` have been asked for it already."""
+
+    def __init__(self, message: str | None = None, *, facts: ErrorFacts | None = None) -> None:
+        super().__init__(message or self.default_message)
+        self.facts = facts or ErrorFacts()
+        self.name_entity(self.facts.domain)
+
+    @classmethod
+    def is_worded(cls) -> bool:
+        """Say whether an application's class has a ``default_message`` of its own, or has it from another such."""
+        worded = next(kind for kind in cls.__mro__ if "default_message" in vars(kind))
+        return worded.__module__ != RepositoryError.__module__
+
+    @property
+    def error_code(self) -> str:
+        """``{domain}_{operation}_{detail}``; ``repository`` and ``call`` stand in for what is unknown."""
+        parts = (self.facts.domain or "repository", self.facts.operation or "call", self.detail)
+        return "_".join(map(spelt, parts))
+
+    def locate(self, domain: str, operation: str) -> None:
+        """Fill in whose call failed, where the raiser could not know it."""
+        self.facts = replace(
+            self.facts,
+            domain=self.facts.domain or domain,
+            operation=self.facts.operation or operation,
+        )
+        self.name_entity(domain)
+
+    def name_entity(self, domain: str | None) -> None:
+        """Say "the group" for "the entity", where the words are rowsmith's own."""
+        if self.args == (self.default_message,) and not self.is_worded():
+            self.args = (named(self.default_message, domain),)
+
+
+def named(message: str, domain: str | None) -> str:
+    """Give a message of rowsmith's with the entity's own name: "the fair share was not found"."""
+    if domain is None:
+        return message
+    noun = domain.replace("_", " ").replace("-", " ")
+    article = "an" if noun[:1] in "aeiou" else "a"
+    return message.replace("an entity", f"{article} {noun}").replace("entity", noun)
+
+
+def kind_of(thing: object) -> str:
+    """Name what was given for a message, by its type and never by its value."""
+    given: Any = getattr(thing, "__wrapped__", thing)
+    return f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__

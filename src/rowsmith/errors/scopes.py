@@ -1,0 +1,35 @@
+"""Scopes that are used wrongly."""
+
+from __future__ import annotations
+
+import logging
+
+from rowsmith.errors.root import RepositoryError
+
+
+class ScopeError(RepositoryError):
+    """A scope was used wrongly."""
+
+    detail = "scope_error"
+    level = logging.WARNING
+
+
+class EmptyScope(ScopeError):
+    """A scope without conditions would mean all rows; say ``Unscoped(reason=...)`` if that is meant."""
+
+    detail = "empty_scope"
+    default_message = "the scope has no conditions: write Unscoped(reason='...') if all rows are meant"
+
+
+class ScopeRequired(ScopeError):
+    """The repository declares ``scope_required = True`` and the call gave none."""
+
+    detail = "scope_required"
+    default_message = "this repository needs a scope: pass scope=..., or Unscoped(reason='...')"
+
+
+class ScopeMismatch(ScopeError):
+    """The write would put a row outside the scope it was made in."""
+
+    detail = "scope_mismatch"
+    default_message = "the entity would leave its scope"
