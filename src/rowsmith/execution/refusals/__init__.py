@@ -1,0 +1,29 @@
+"""Which value a statement failed for: told by the place of its parameter, or of its column, never by what it is.
+
+A driver that cannot write a value says so before anything is sent, and PostgreSQL says of a value that it cannot read
+which parameter it came by (:mod:`rowsmith.execution.parameters`). All is looked up once a statement has failed.
+"""
+
+from __future__ import annotations
+
+from rowsmith.execution.refusals.noting import note_refused, note_refused_by
+from rowsmith.execution.refusals.read import is_of_codec, results_of, unread_by, unreadable
+from rowsmith.execution.refusals.refusal import Refusal, label, names_of, note, refusal_of
+from rowsmith.execution.refusals.written import argument_of, copied, unbound
+
+__all__ = [
+    "Refusal",
+    "argument_of",
+    "copied",
+    "is_of_codec",
+    "label",
+    "names_of",
+    "note",
+    "note_refused",
+    "note_refused_by",
+    "refusal_of",
+    "results_of",
+    "unbound",
+    "unread_by",
+    "unreadable",
+]

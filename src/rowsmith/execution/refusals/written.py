@@ -1,0 +1,152 @@
+"""Values that cannot be written: their own type refuses them, the driver, or the server that is to read them."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from typing import Any, Final, cast
+
+from asyncpg import InterfaceError, PostgresError
+from sqlalchemy import Table
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine.default import DefaultExecutionContext
+
+from rowsmith.execution.parameters import lists_of, subject_of
+from rowsmith.execution.refusals.again import failure_of, frames_of
+from rowsmith.execution.refusals.refusal import Refusal
+
+
+def argument_of(driver: BaseException) -> tuple[int, int | None] | None:
+    """Give the place of the parameter that an error of asyncpg's is about, and that of its row among many.
+
+    The words in front are the driver's own, or PostgreSQL's: what quotes the value stands behind them.
+    """
+    is_of_server = getattr(driver, "severity", None) is not None
+    if is_of_server and str(getattr(driver, "sqlstate", "")).startswith("22"):
+        found = _PORTAL.match(getattr(driver, "context", None) or "")
+    elif isinstance(driver, (PostgresError, InterfaceError)) and not is_of_server:
+        found = _ARGUMENT.match(str(driver))
+    else:
+        return None
+    if found is None:
+        return None
+    place, row = found["place"], found.groupdict().get("row")
+    return int(place) - 1, None if row is None else int(row)
+
+
+_ARGUMENT: Final = re.compile(
+    r"(?:invalid input for )?query argument \$(?P<place>\d+)"
+    r"(?: in element #(?P<row>\d+) of executemany\(\) sequence)?: "
+)
+"""What asyncpg says of a value that it cannot write (its ``prepared_stmt.pyx``)."""
+
+
+_PORTAL: Final = re.compile(r"unnamed portal parameter \$(?P<place>\d+)")
+"""What PostgreSQL says of a value that it cannot read (its ``postgres.c``)."""
+
+
+def unbound(failure: BaseException) -> Refusal:
+    """Say which value its own type refused, of those that SQLAlchemy was about to hand to the driver.
+
+    They are bound once more: SQLAlchemy does not say which parameter it was at.
+    """
+    with suppress(Exception):
+        binding = DefaultExecutionContext._init_compiled.__code__  # pyright: ignore[reportPrivateUsage]
+        inside = next(frame.f_locals for frame in frames_of(failure) if frame.f_code is binding)
+        run, processors = inside["self"], inside["flattened_processors"]
+        row, name = next(_unbound_in(run.compiled_parameters, processors))
+        subject = subject_of(run.compiled, lists_of(run._expanded_parameters).get(name, (name, None)))
+        item = _unbound_item(processors[name], run.compiled_parameters[row][name]) if subject.is_array else None
+        return Refusal.of(subject, row if run.executemany else None, item)
+    return Refusal()
+
+
+def _unbound_in(rows: Sequence[Mapping[str, Any]], processors: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    for number, row in enumerate(rows):
+        for name, value in row.items():
+            if (process := processors.get(name)) is not None and not _binds(process, value):
+                yield number, name
+
+
+def _unbound_item(process: Any, items: Sequence[Any]) -> int | None:
+    followed = _Followed(items)
+    return None if _binds(process, followed) else followed.last
+
+
+def _binds(process: Any, value: Any) -> bool:
+    try:
+        process(value)
+    except Exception:  # noqa: BLE001 - a type may raise anything
+        return False
+    return True
+
+
+def refused_argument(context: ExceptionContext) -> tuple[int, int | None] | None:
+    """Give the place of the parameter that was refused, and that of its row where each was sent by itself."""
+    failure: Any = context.original_exception
+    if context.dialect.driver == "asyncpg":
+        return argument_of(failure.driver_exception)
+    if context.dialect.name != "sqlite" or hasattr(failure, "sqlite_errorcode"):
+        return None
+    given: Any = context.parameters
+    run: Any = context.execution_context
+    is_many = bool(run.executemany) and type(given) is list
+    rows = cast("Sequence[Any]", given if is_many else [given])
+    return next(((place, row if is_many else None) for row, place in _unwritable(rows)), None)
+
+
+def _unwritable(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[int, int]]:
+    """Give what Python's sqlite3 cannot write, by asking it: a database of nobody's takes each value in turn."""
+    with closing(sqlite3.connect(":memory:")) as nobodys:
+        for number, row in enumerate(rows):
+            for place, value in enumerate(row):
+                try:
+                    nobodys.execute("SELECT ?", (value,))
+                except Exception:  # noqa: BLE001 - an adapter may raise anything
+                    yield number, place
+
+
+class _Followed(list[Any]):
+    """An array that knows how far it has been read."""
+
+    last: int | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        for self.last, item in enumerate(super().__iter__()):
+            yield item
+
+
+def refused_item(context: ExceptionContext, place: int) -> int | None:
+    """Give the item of an array that the driver cannot write: it is asked again, and again sends nothing."""
+    given: Any = context.parameters
+    if getattr(cast("Any", context.original_exception).driver_exception, "severity", None) is not None:
+        return None  # it was sent
+    followed = _Followed(given[place])
+    failure_of(context, str(context.statement), (*given[:place], followed, *given[place + 1 :]))
+    return followed.last
+
+
+async def refused_item_of(prepared: Any, arguments: Sequence[Any], place: int) -> int | None:
+    """Give the same of a statement on asyncpg itself, which is sent once more."""
+    followed = _Followed(arguments[place])
+    with suppress(Exception):  # the same again
+        await prepared.fetch(*arguments[:place], followed, *arguments[place + 1 :])
+    return followed.last
+
+
+def copied(failure: BaseException, table: Table) -> Refusal | None:
+    """Give the value that PostgreSQL refused of a row that came by COPY, where it says which one it was.
+
+    Args:
+        failure: the driver's.
+        table: the rows'.
+    """
+    if not str(getattr(failure, "sqlstate", "")).startswith("22"):
+        return None
+    context: str = getattr(failure, "context", None) or ""
+    found = re.match(rf"COPY {re.escape(table.name)}, line (?P<line>\d+), column (?P<column>[^\n]+)", context)
+    if found is None:
+        return None
+    return Refusal([column for column in table.c if column.name == found["column"]], int(found["line"]) - 1)
