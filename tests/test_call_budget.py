@@ -81,6 +81,16 @@ async def cost(groups: GroupRepository, call: Call) -> int:
     return min([(await count(lambda: call(groups, ids), warm_up=0)).calls for _ in range(len(IDS) - WARM_UP)])
 
 
+POLICIES = 28
+"""What measures and retries add to a call that succeeds at once; a span, where nobody listens, is among them."""
+
+
+async def test_calls_of_policies(groups: GroupRepository) -> None:
+    """Those that a repository has by default add no more calls than they did."""
+    default, (_, call) = GroupRepository(groups.db), READS["get"]
+    assert await cost(default, call) - await cost(groups, call) <= POLICIES
+
+
 async def test_calls_of_reads(groups: GroupRepository) -> None:
     """No read makes more calls than it did."""
     found = {name: await cost(groups, call) for name, (_, call) in READS.items()}

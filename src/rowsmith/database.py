@@ -31,7 +31,7 @@ from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken
 from rowsmith.hosts import with_all
-from rowsmith.open_session import OpenSession, is_inside
+from rowsmith.open_session import OpenSession
 from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
 from rowsmith.replicas import Lag, Replicas, check_replicas
@@ -391,11 +391,6 @@ class Database:
             for server in self.replicas.servers:
                 await server.dispose()
             await self.replicas.dispose()
-
-
-def in_transaction() -> bool:
-    """Say whether the calling task is inside a transaction that it or its caller began, of any database."""
-    return is_inside()
 
 
 class _SessionDatabase(Database):

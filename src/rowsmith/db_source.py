@@ -140,13 +140,13 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; and those of :meth:`Database.begin_session`.
         """
-        if self.resilience is None:
-            try:
+        try:
+            if self.resilience is None:
                 return await self._write(verb, *args, **kwargs)
-            except Exception as exc:
-                log_failure(exc, self.entity.domain, operation_of(verb))
-                raise
-        return await self._resilient(verb, lambda: self._write(verb, *args, **kwargs), args, kwargs)
+            return await self._resilient(self.resilience, verb, self._write, args, kwargs)
+        except Exception as exc:
+            log_failure(exc, self.entity.domain, operation_of(verb))
+            raise
 
     async def read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -156,13 +156,13 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; ``ReadOnlyViolation`` where it writes.
         """
-        if self.resilience is None:
-            try:
+        try:
+            if self.resilience is None:
                 return await self._read(verb, *args, **kwargs)
-            except Exception as exc:
-                log_failure(exc, self.entity.domain, operation_of(verb))
-                raise
-        return await self._resilient(verb, lambda: self._read(verb, *args, **kwargs), args, kwargs)
+            return await self._resilient(self.resilience, verb, self._read, args, kwargs)
+        except Exception as exc:
+            log_failure(exc, self.entity.domain, operation_of(verb))
+            raise
 
     def stream(
         self,
@@ -183,7 +183,8 @@ class DBSource(Generic[TRow, TData, TId]):
         operation = operation_of(verb)
         if self.resilience is None:
             return Stream(self._logged(operation, opening()))
-        chunks = self.resilience.stream(operation, opening, is_repeatable=self._may_repeat(args, kwargs))
+        may_repeat = not self.db.is_borrowed and is_repeatable(args, kwargs)  # none of somebody else's transaction
+        chunks = self.resilience.stream(operation, opening, is_repeatable=may_repeat)
         return Stream(self._logged(operation, chunks))
 
     async def in_chunks(
@@ -195,7 +196,13 @@ class DBSource(Generic[TRow, TData, TId]):
             TransactionError: inside a unit of work, whose single transaction this would break up.
             RepositoryError: the verb's own.
         """
-        return await self._resilient(verb, lambda: self._in_chunks(verb, *args, **kwargs), args, kwargs)
+        try:
+            if self.resilience is None:
+                return await self._in_chunks(verb, *args, **kwargs)
+            return await self._resilient(self.resilience, verb, self._in_chunks, args, kwargs)
+        except Exception as exc:
+            log_failure(exc, self.entity.domain, operation_of(verb))
+            raise
 
     async def read_once(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -238,21 +245,14 @@ class DBSource(Generic[TRow, TData, TId]):
         finally:
             await release_all(holdings)
 
-    async def _resilient(self, verb: Any, work: Callable[[], Awaitable[R]], args: Any, kwargs: Any) -> R:
-        try:
-            if self.resilience is None:
-                return await work()
-            is_keyed = kwargs.get("idempotency_key") is not None and not _is_foreign(verb)
-            return await self.resilience.call(
-                operation_of(verb), work, is_repeatable=self._may_repeat(args, kwargs), is_keyed=is_keyed
-            )
-        except Exception as exc:
-            log_failure(exc, self.entity.domain, operation_of(verb))
-            raise
-
-    def _may_repeat(self, args: Any, kwargs: Any) -> bool:
-        """Say whether a whole call may be made again: not in a transaction that somebody else commits."""
-        return not self.db.is_borrowed and is_repeatable(args, kwargs)
+    def _resilient(
+        self, resilience: Resilience, verb: Any, way: Callable[..., Awaitable[R]], args: Any, kwargs: Any
+    ) -> Awaitable[R]:
+        """Give a call that goes a way to its verb under the policies."""
+        is_keyed = "idempotency_key" in kwargs and kwargs["idempotency_key"] is not None and not _is_foreign(verb)
+        may_repeat = not self.db.is_borrowed and is_repeatable(args, kwargs)
+        work = partial(way, verb, *args, **kwargs)
+        return resilience.call(operation_of(verb), work, is_repeatable=may_repeat, is_keyed=is_keyed)
 
     async def _write(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -413,7 +413,11 @@ class DBSource(Generic[TRow, TData, TId]):
 
 def operation_of(verb: Any) -> str:
     """Give the name of an operation as error codes have it: what the verb says, else the function's own name."""
-    return str(getattr(verb, "operation", None) or getattr(verb, "__name__", None) or type(verb).__name__)
+    try:
+        named: str = verb.operation
+    except AttributeError:
+        named = ""
+    return named or str(getattr(verb, "__name__", None) or type(verb).__name__)
 
 
 def _native(verb: Any) -> Native | None:

@@ -120,7 +120,7 @@ def innermost(home: object) -> OpenSession | None:
 
 
 def is_inside() -> bool:
-    """Say whether the running code is inside a block of any database."""
+    """Say whether the running code is inside a block, of any database, that it or its caller began."""
     found = _innermost.get()
     while found is not None and not found._counts:  # pyright: ignore[reportPrivateUsage]
         found = found._outer  # pyright: ignore[reportPrivateUsage]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, Collection
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -88,14 +89,20 @@ class MetricPolicy(Policy):
 
     async def run(self, operation: Operation, work: Work[T]) -> T:
         """Measure a call; as :meth:`around` does, without a generator for each."""
-        measured = self._of(operation)
-        started = measured.begin()
+        try:
+            measured = self._measured[operation.name]
+        except KeyError:
+            measured = self._of(operation)
+        measured.add_running(1)  # as begin() and succeed() do, in no calls of their own
+        started = perf_counter()
         try:
             result = await work()
         except BaseException as exc:
             measured.fail(started, self._code(exc))
             raise
-        measured.succeed(started)
+        measured.add_success(1)
+        measured.observe(perf_counter() - started)
+        measured.add_running(-1)
         return result
 
     def looked_up(self, operation: str, *, hits: int, misses: int, failures: int) -> None:
@@ -137,29 +144,52 @@ class _Measured:
     def __init__(self, families: _Families, labels: tuple[str, ...]) -> None:
         self.labels = labels
         self._families = families
-        self._under_way = families.triggered.labels(*labels)
-        self._succeeded = families.ended.labels(*labels, "true")
+        self.add_running = _adding(families.triggered.labels(*labels))
+        self.add_success = _adding(families.ended.labels(*labels, "true"))
         self._failed = families.ended.labels(*labels, "false")
-        self._duration = families.duration.labels(*labels)
+        self.observe = _observing(families.duration.labels(*labels))
         self.retries = families.retries.labels(*labels)  # there from the first call on: a rate counts from what was
 
     def begin(self) -> float:
         """Take note of a call that starts, and give the time."""
-        self._under_way.inc()
-        return time.perf_counter()
+        self.add_running(1)
+        return perf_counter()
 
     def succeed(self, started: float) -> None:
         """Take note of a call that ended well."""
-        self._succeeded.inc()
-        self._duration.observe(time.perf_counter() - started)
-        self._under_way.dec()
+        self.add_success(1)
+        self.observe(perf_counter() - started)
+        self.add_running(-1)
 
     def fail(self, started: float, code: str) -> None:
         """Take note of a call that failed."""
         self._families.errors.labels(*self.labels, code).inc()
         self._failed.inc()
-        self._duration.observe(time.perf_counter() - started)
-        self._under_way.dec()
+        self.observe(perf_counter() - started)
+        self.add_running(-1)
+
+
+def _adding(child: Any) -> Callable[[float], None]:
+    """Give what adds to a counter or gauge: of its value itself, which is not asked at each call for its labels."""
+    value = getattr(child, "_value", child)
+    add: Callable[[float], None] = value.inc
+    return add
+
+
+def _observing(child: Any) -> Callable[[float], None]:
+    """Give what a histogram's ``observe`` does, without going through all of its buckets."""
+    try:
+        bounds, add = child._upper_bounds, child._sum.inc
+        counts = [bucket.inc for bucket in child._buckets]
+    except AttributeError:
+        observe: Callable[[float], None] = child.observe
+        return observe
+
+    def observe_at_once(amount: float) -> None:
+        add(amount)
+        counts[bisect_left(bounds, amount)](1)
+
+    return observe_at_once
 
 
 def _bounded(value: str, known: Collection[str]) -> str:

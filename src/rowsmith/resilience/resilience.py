@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial, wraps
-from typing import Any, TypeVar, cast
+from functools import lru_cache, partial, wraps
+from typing import Any, Final, TypeVar, cast
 
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.resilience.policy import Opening, Operation, Policy, Work
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+MOST_OPERATIONS: Final = 200
+"""How many calls are kept by what policies are told of them; then it begins anew."""
 
 
 class Resilience:
@@ -40,6 +43,9 @@ class Resilience:
             if not isinstance(cast("Any", policy), Policy):
                 raise MappingError(f"policies are made, such as RetryPolicy(RetryArgs()), not {kind_of(policy)}")
         self.policies = tuple(policies)
+        self._outermost, *inner = self.policies or (Policy(),)
+        self._innermost_first = inner[::-1]
+        self._told: dict[tuple[str, bool, bool], Operation] = {}
 
     def apply(self) -> Callable[[F], F]:
         """Decorate a coroutine function or an asynchronous generator; its name is the operation's.
@@ -58,7 +64,9 @@ class Resilience:
                 await entered.enter_async_context(policy.around(told))
             yield
 
-    async def call(self, operation: str, work: Work[T], *, is_repeatable: bool = True, is_keyed: bool = False) -> T:
+    def call(
+        self, operation: str, work: Work[T], *, is_repeatable: bool = True, is_keyed: bool = False
+    ) -> Coroutine[Any, Any, T]:
         """Do the work of one call.
 
         Args:
@@ -67,10 +75,13 @@ class Resilience:
             is_repeatable: whether it can be begun again.
             is_keyed: whether it can be done again once it is committed: it has an idempotency key.
         """
-        told = Operation(operation, self.policies, is_repeatable, is_keyed)
-        for policy in reversed(self.policies):
+        try:
+            told = self._told[operation, is_repeatable, is_keyed]
+        except KeyError:
+            told = self._tell(operation, is_repeatable, is_keyed)
+        for policy in self._innermost_first:
             work = partial(policy.run, told, work)
-        return await work()
+        return self._outermost.run(told, work)
 
     def looked_up(self, operation: str, *, hits: int, misses: int, failures: int) -> None:
         """Tell the policies what a cache had of the entries that an operation asked it for."""
@@ -79,10 +90,18 @@ class Resilience:
 
     def stream(self, operation: str, opening: Opening[T], *, is_repeatable: bool = True) -> AsyncGenerator[T, None]:
         """Give what a stream yields; it is opened again only before its first item."""
-        told = Operation(operation, self.policies, is_repeatable)
+        told = self._tell(operation, is_repeatable)
         for policy in reversed(self.policies):
             opening = partial(policy.stream, told, opening)
         return opening()
+
+    def _tell(self, operation: str, is_repeatable: bool, is_keyed: bool = False) -> Operation:
+        """Give what policies are told of such calls; kept, as it is the same for each."""
+        if len(self._told) == MOST_OPERATIONS:
+            self._told.clear()
+        told = Operation(operation, self.policies, is_repeatable, is_keyed)
+        self._told[operation, is_repeatable, is_keyed] = told
+        return told
 
     def _decorate(self, function: F) -> F:
         name = getattr(function, "__name__", type(function).__name__)
@@ -108,4 +127,16 @@ class Resilience:
 
 def is_repeatable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Say whether a call with these arguments can be made again: an iterator would be used up."""
-    return not any(isinstance(given, (Iterator, AsyncIterator)) for given in (*args, *kwargs.values()))
+    for given in args:
+        if _is_used_up(given.__class__):
+            return False
+    for name in kwargs:  # noqa: SIM110 - all() and values() would be calls of each call
+        if _is_used_up(kwargs[name].__class__):
+            return False
+    return True
+
+
+@lru_cache(maxsize=1000)
+def _is_used_up(kind: type[object]) -> bool:
+    """Say whether values of a class can be gone through once."""
+    return issubclass(kind, (Iterator, AsyncIterator))

@@ -11,8 +11,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from tenacity import AsyncRetrying, RetryCallState, stop_before_delay, stop_never
 from tenacity.wait import wait_base, wait_exponential, wait_fixed, wait_random_exponential
 
-from rowsmith.attempts import Attempt, is_attempt
-from rowsmith.database import in_transaction
+from rowsmith.attempts import Attempt, attempt
 from rowsmith.errors import (
     CommitOutcomeUnknown,
     DatabaseUnavailable,
@@ -25,6 +24,7 @@ from rowsmith.errors import (
     SerializationFailure,
     kind_of,
 )
+from rowsmith.open_session import is_inside
 from rowsmith.resilience.policy import Opening, Operation, Policy, Work
 
 T = TypeVar("T")
@@ -143,20 +143,25 @@ class RetryPolicy(Policy):
         if args is not None and not isinstance(cast("Any", args), RetryArgs):
             raise InvalidValue(f"RetryPolicy takes RetryArgs, not {kind_of(args)}: write RetryPolicy(RetryArgs())")
         self.args = args or RetryArgs()
-        self._tokens = float(self.args.budget.burst) if self.args.budget else math.inf
+        budget = self.args.budget
+        self._ratio, self._burst = (budget.ratio, float(budget.burst)) if budget else (0.0, math.inf)
+        self._tokens = self._burst
         self._wait = self.args.wait
         self._too_late = stop_never if self.args.deadline is None else stop_before_delay(self.args.deadline)
 
     async def run(self, operation: Operation, work: Work[T]) -> T:
         """Do the work, and do it again where that is safe."""
-        if not operation.is_repeatable or is_attempt() or in_transaction():
+        if not operation.is_repeatable or attempt.get() is not None or is_inside():
             return await work()
-        self._earn()
-        with Attempt() as first:
-            try:
-                return await work()
-            except Exception as exc:  # noqa: BLE001 - whatever it is, it is raised as it is or the work done again
-                failure = exc
+        if self._tokens < self._burst:
+            self._tokens = min(self._tokens + self._ratio, self._burst)
+        token = attempt.set(first := Attempt())
+        try:
+            return await work()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is raised as it is or the work done again
+            failure = exc
+        finally:
+            attempt.reset(token)
         if not self._may_go_on(operation, failure, has_committed=first.has_committed):
             raise failure
         return await self._again(_Tries(operation, work, failure))
@@ -212,11 +217,6 @@ class RetryPolicy(Policy):
             most = min(most, 2)  # once, on a new connection: the server behind it is another one, or it is not
         return state.attempt_number >= most or self._too_late(state) or not self._spend(failure)
 
-    def _earn(self) -> None:
-        """Put in what one call adds to the budget."""
-        if self.args.budget is not None:
-            self._tokens = min(self._tokens + self.args.budget.ratio, self.args.budget.burst)
-
     def _spend(self, failure: BaseException | None) -> bool:
         """Take what one retry costs, if it is there."""
         if not isinstance(failure, (DatabaseUnavailable, CommitOutcomeUnknown)):
@@ -241,8 +241,9 @@ class _Tries(Generic[T]):
         if first is not None:
             raise first
         self.operation.note_retry()
-        with Attempt() as this:
-            try:
-                return await self._work()
-            finally:
-                self.has_committed = this.has_committed
+        token = attempt.set(this := Attempt())
+        try:
+            return await self._work()
+        finally:
+            attempt.reset(token)
+            self.has_committed = this.has_committed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -52,7 +52,9 @@ class TracePolicy(Policy):
         self._known = {"db.system.name": system, "rowsmith.domain": args.domain, "rowsmith.layer": args.layer}
         self._layer = args.layer
         given = tracer_provider is not None or meter_provider is not None
-        self._is_heard = _always if given else _listening(trace.get_tracer_provider, metrics.get_meter_provider)
+        is_named = bool(os.environ.keys() & _NAMED_BY)
+        self._tracers = _SOMEBODY if given or is_named else _behind(trace.get_tracer_provider, "_TRACER_PROVIDER")
+        self._meters = _SOMEBODY if given or is_named else _behind(metrics.get_meter_provider, "_METER_PROVIDER")
         self._span_kind, self._status = trace.SpanKind.CLIENT, trace.StatusCode.ERROR
         # Neither records what is raised: its words and frames may be made of a row.
         self._within: Any = partial(
@@ -66,9 +68,13 @@ class TracePolicy(Policy):
         self._active: Any = meter.create_up_down_counter("rowsmith.operation.active", description="Calls under way.")
         self._retries: Any = meter.create_counter("rowsmith.operation.retries", description="Tries after the first.")
 
-    async def run(self, operation: Operation, work: Work[T]) -> T:
-        """Have a call stand under a span, where anybody listens."""
-        return await super().run(operation, work) if self._is_heard() else await work()
+    def run(self, operation: Operation, work: Work[T]) -> Coroutine[Any, Any, T]:
+        """Have a call stand under a span, where anybody listens; where nobody does, it is the work itself."""
+        if self._tracers["_TRACER_PROVIDER"] is None and self._meters["_METER_PROVIDER"] is None:
+            begin: Callable[[], Any] = work
+            alone: Coroutine[Any, Any, T] = begin()
+            return alone
+        return super().run(operation, work)
 
     async def stream(self, operation: Operation, opening: Opening[T]) -> AsyncGenerator[T, None]:
         """Have a stream stand under a span, which is no item's: what is done between two of them is the reader's."""
@@ -117,19 +123,14 @@ _NAMED_BY: Final = {"OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER"}
 """The variables of an environment that name an SDK, which is then set up when somebody first asks for it."""
 
 
-def _listening(tracer_provider: Any, meter_provider: Any) -> Callable[[], bool]:
-    """Give what says whether the process has an SDK set up: without one, spans and measures go nowhere.
+_SOMEBODY: Final = {"_TRACER_PROVIDER": True, "_METER_PROVIDER": True}
+"""What stands for the variables of OpenTelemetry where they cannot be asked: somebody may listen."""
 
-    It is asked at each call, so it looks at the variables behind the functions, which take ten times as long to answer.
-    Where those are called otherwise, somebody may listen.
+
+def _behind(provider: Any, name: str) -> Mapping[str, Any]:
+    """Give where the variable is kept that a function of OpenTelemetry's looks at: None while no SDK is set up.
+
+    Without one, spans and measures go nowhere. It is looked at by each call, and the function takes ten times as long.
     """
-    if os.environ.keys() & _NAMED_BY:
-        return _always
-    tracers, meters = tracer_provider.__globals__, meter_provider.__globals__
-    return lambda: (
-        tracers.get("_TRACER_PROVIDER", tracers) is not None or meters.get("_METER_PROVIDER", meters) is not None
-    )
-
-
-def _always() -> bool:
-    return True
+    found: dict[str, Any] = provider.__globals__
+    return found if name in found else _SOMEBODY
