@@ -90,14 +90,14 @@ class Watched:
         own = self._own = self._own or self._engine.pool.recreate()
         pooled = await greenlet_spawn(own.connect)
         try:
-            sight = sight_of(await self._answer(pooled.driver_connection))
+            sight = sight_of(await self._answer(_driver_of(pooled)))
             if sight.is_standby is not self._is_standby:
                 evict: Any = self._engine.pool._invalidate  # pyright: ignore[reportPrivateUsage]
                 await greenlet_spawn(evict, pooled)
         except BaseException:
             await greenlet_spawn(pooled.invalidate)  # nobody knows what is still on the wire
             raise
-        driver = pooled.driver_connection if pooled.is_valid else None
+        driver = _driver_of(pooled) if pooled.is_valid else None
         await greenlet_spawn(pooled.close)
         if sight.is_standby is not self._is_standby:
             return "it takes no writes" if sight.is_standby else "it follows no other server"
@@ -117,3 +117,8 @@ class Watched:
         answer = await driver.fetchrow(BARE_SIGHT)
         self._question = BARE_SIGHT
         return answer
+
+
+def _driver_of(pooled: Any) -> Any:
+    """Give a pooled connection's own driver connection, asked of nobody who would note that somebody has it now."""
+    return pooled.dbapi_connection.driver_connection
