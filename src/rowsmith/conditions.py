@@ -112,7 +112,11 @@ T = TypeVar("T")
 
 
 class _HasWhere(Protocol):
-    def where(self, *conditions: Any) -> Self: ...
+    """A statement that takes conditions: a SELECT, UPDATE or DELETE."""
+
+    def where(self, *conditions: Any) -> Self:
+        """Give the statement with further conditions, all of which have to hold."""
+        ...
 
 
 TStatement = TypeVar("TStatement", bound=_HasWhere)

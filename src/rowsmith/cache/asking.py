@@ -156,13 +156,10 @@ def _kind_of_key(info: RowInfo[Any], name: str, engine: Engine) -> type[Any]:
         MappingError: Python does not tell them apart as the database does.
     """
     column = info.columns[name]
-    try:
-        kind: Any = column.type.python_type
-    except NotImplementedError:
-        kind = None
+    kind = column.type.python_type
     if kind not in _IDS or not are_exact([column], engine.dialect):
         raise MappingError(
             f"{info.row.__name__}.{name} is no key for a cache: only the database knows which of its values are equal. "
             f"Keys are of {', '.join(kind.__name__ for kind in _IDS)}, without a collation"
         )
-    return cast("type[Any]", kind)
+    return kind

@@ -94,6 +94,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
         under, scope = self._asking.under(scope, include_deleted)
 
         async def load() -> TData | None:
+            """Read the row in the database; None where it is absent and a cache may keep that."""
             read = self._source.read_once if under is None else self._source.read_newest
             try:
                 data: TData | None = await read(verb, id, scope=scope, include_deleted=include_deleted)

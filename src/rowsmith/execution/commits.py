@@ -45,6 +45,7 @@ def count_commits(engine: Engine) -> Commits:
 
 
 def _count_in(dialect: Any, method: str, commits: Commits) -> None:
+    """Have one of a dialect's ways to commit be counted."""
     commit = getattr(dialect, method)
 
     def counted(*args: Any, **kwargs: Any) -> None:
@@ -57,6 +58,7 @@ def _count_in(dialect: Any, method: str, commits: Commits) -> None:
 
 
 def _note_loans_of(dialect: Any) -> None:
+    """Note of each connection of the driver's that somebody asks a dialect for it."""
     lend = dialect.get_driver_connection
 
     def noted(connection: Any) -> Any:

@@ -61,22 +61,26 @@ class NullablePath(asyncpg.AsyncpgJSONPathType):
         store = base.bind_processor(dialect)
 
         def process(value: Any) -> Any:
+            """Store a path, and None as NULL."""
             return None if value is None else store(value)
 
         return process
 
 
 def _zoned(value: Any) -> Any:
+    """Give a range with aware ends."""
     if value is None or value.empty:
         return value
     return Range(_aware(value.lower), _aware(value.upper), bounds=value.bounds)
 
 
 def _each_zoned(value: Any) -> Any:
+    """Give a multirange of such ranges."""
     return value if value is None else MultiRange(map(_zoned, value))
 
 
 def _aware(value: dt.datetime | None) -> dt.datetime | None:
+    """Give a point in time with a zone: without one it stands for an end of time."""
     return value if value is None or value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
 
 

@@ -35,6 +35,7 @@ def keep_read_only(session: Session) -> None:
 
 
 def _keep_transaction(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    """Keep a connection that a session has begun to use from writing, until SQLAlchemy ends its transaction."""
     if connection in _kept:
         return
     lock = _lock(connection)
@@ -56,6 +57,7 @@ def read_only_savepoint(session: Session) -> Generator[None]:
     broken: list[Connection] = []
 
     def keep(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+        """Keep a connection from writing that the session begins to use inside."""
         if transaction in around or connection in _kept:
             return
         if not transaction.nested:
@@ -84,15 +86,18 @@ def read_only_savepoint(session: Session) -> Generator[None]:
 
 
 def _around(transaction: SessionTransaction | None) -> Iterator[SessionTransaction]:
+    """Give the transactions that a savepoint stands in, the innermost first."""
     while transaction is not None and (transaction := transaction.parent) is not None:
         yield transaction
 
 
 def _refuse(*_: Any) -> NoReturn:
+    """Say what a read-only session takes, to whoever asks for something else."""
     raise ReadOnlyViolation(_ENDED)
 
 
 def _lock(connection: Connection) -> _Lock:
+    """Keep a connection from writing; one that cannot be kept from it is given up."""
     adapter: Any = connection.connection.dbapi_connection
     _kept[connection] = lock = (_LockOnSQLite if connection.dialect.name == "sqlite" else _LockOnPostgreSQL)(adapter)
     try:
@@ -202,6 +207,7 @@ class _OneTransaction:
         return await self._send(query, self.protocol.copy_out, query, *args, **kwargs)
 
     async def _send(self, query: str, send: Any, *args: Any, **kwargs: Any) -> Any:
+        """Send a text by one of the protocol's ways, if it is one statement that may be sent."""
         self._check(query)
         if ";" in query:  # PostgreSQL says whether it is one only: it prepares no several
             await self.protocol.prepare("", query, None, record_class=self.protocol.get_record_class())
@@ -227,6 +233,7 @@ class _OneTransaction:
         return await self.protocol.bind(state, *args, **kwargs)
 
     def _check(self, query: str) -> None:
+        """Refuse what ends the transaction, or a savepoint that was there before; SQLAlchemy may end it once."""
         if self._is_over:
             _refuse()
         if _first_word(query) not in _ENDING:

@@ -37,6 +37,7 @@ class UtcDateTime(sqlite.DATETIME):
         """Give the function that stores a value."""
 
         def store(value: dt.datetime | None) -> str | None:
+            """Write a point in time as UTC, as the database's own functions write it."""
             if value is not None and value.tzinfo is not None and self.timezone:
                 value = value.astimezone(dt.UTC).replace(tzinfo=None)
             return None if value is None else value.isoformat(" ")
@@ -48,6 +49,7 @@ class UtcDateTime(sqlite.DATETIME):
         read: Any = super().result_processor(dialect, coltype)
 
         def aware(value: Any) -> dt.datetime | None:
+            """Read a point in time, which is UTC."""
             stored: dt.datetime | None = read(value)
             return None if stored is None else stored.replace(tzinfo=dt.UTC)
 
@@ -62,6 +64,7 @@ class ExactNumeric(sqltypes.Numeric[Any]):
         shown = self._effective_decimal_return_scale
 
         def store(value: Any) -> float | None:
+            """Round a number to the column's scale, and refuse one that would be read as another."""
             if value is None:
                 return None
             number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
@@ -106,6 +109,7 @@ def prepare_sqlite(engine: Engine) -> None:
 
 
 def _connect(dbapi_connection: Any, _: Any) -> None:
+    """Set up a new connection."""
     dbapi_connection.isolation_level = None  # the driver must not open transactions on its own
     _run(dbapi_connection, "PRAGMA foreign_keys = ON")
 
@@ -142,6 +146,7 @@ def _unlock(driver: Any) -> None:
 
 
 def _once(close: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Have a connection be closed once, however many ask for it; all of them wait for that."""
     task: asyncio.Task[None] | None = None
 
     async def closed() -> None:
@@ -187,6 +192,7 @@ LONGEST_WAIT = 2.0
 
 
 def _roll_back(dbapi_connection: Any) -> None:
+    """End the transaction of a connection, once the driver's thread comes to it."""
     _queue(dbapi_connection.driver_connection.rollback())
 
 
@@ -198,6 +204,7 @@ def _queue(work: Coroutine[Any, Any, Any]) -> None:
 
 
 def _begin(connection: Connection) -> None:
+    """Begin a transaction, which takes the lock at once if it may write."""
     read_only = bool(connection.get_execution_options().get(READ_ONLY))
     driver = connection.connection
     _run(driver, f"PRAGMA query_only = {int(read_only)}")

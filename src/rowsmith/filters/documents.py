@@ -65,16 +65,10 @@ class ArrayFilter(FieldFilter, Generic[T]):
         if kind.compared is not Comparison.ARRAY:
             return f"it compares arrays, and the column is {stored_name(declared)}"
         item: TypeEngine[Any] = cast("Any", stored_form(declared)).item_type
-        if not _holds(item, type_argument(cls)):
+        member = type_argument(cls)
+        if member is None or not issubclass(member, item.python_type):
             return f"the column is an array of {type(item).__name__}: write ArrayFilter[...] of its type"
         return checked(as_given, kind.check, where)
-
-
-def _holds(item: TypeEngine[Any], member: type[Any] | None) -> bool:
-    try:
-        return member is not None and issubclass(member, item.python_type)
-    except NotImplementedError:
-        return member is not None
 
 
 JSONMember: TypeAlias = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] | SearchText

@@ -19,16 +19,19 @@ F = TypeVar("F", bound=Filter[Any])
 
 
 def _exists(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
+    """Give EXISTS of a row that the relationship leads to and the filter lets through."""
     relationship = cast("InstrumentedAttribute[Any]", operand.expression)
     _same_row(operand, relationship, wanted)
     return related(relationship, *expressions_of(wanted))
 
 
 def _none(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
+    """Give its opposite."""
     return not_(_exists(operand, wanted))
 
 
 def _same_row(operand: Operand, relationship: InstrumentedAttribute[Any], wanted: Filter[Any]) -> None:
+    """Refuse a filter that is for other rows than the relationship leads to."""
     other, kind = relationship.property.mapper.class_, type(wanted)
     row = info_of(kind).row
     if not issubclass(other, row):
