@@ -59,7 +59,7 @@ class GivesConditions(Protocol):
         ...
 
 
-def condition_list(given: Any, expected: str = "conditions are a list") -> tuple[Condition, ...]:
+def condition_list(given: object, expected: str = "conditions are a list") -> tuple[Condition, ...]:
     """Give what stands for a list of conditions as one.
 
     Raises:
@@ -84,7 +84,7 @@ def given_conditions(giver: GivesConditions) -> tuple[Condition, ...]:
     return condition_list(given, f"{type(giver).__name__}.to_conditions() gives a list of conditions")
 
 
-def built(builder: Callable[[], Any], role: str) -> Any:
+def built(builder: Callable[[], object], role: str) -> Any:
     """Call what gives a condition or an order when it is needed.
 
     Raises:
@@ -98,7 +98,7 @@ def built(builder: Callable[[], Any], role: str) -> Any:
     raise InvalidFilter(f"{role} that is a callable takes no arguments: write lambda: GroupRow.name ...")
 
 
-def _takes_nothing(builder: Callable[..., Any]) -> bool:
+def _takes_nothing(builder: Callable[..., object]) -> bool:
     try:
         signature(builder).bind()
     except TypeError:
@@ -129,7 +129,7 @@ class Whole(Grouping[T]):
     operator = None  # where SQLAlchemy looks for what it may dissolve
 
 
-def bare(expression: Any) -> Any:
+def bare(expression: object) -> Any:
     """Give an expression without the parentheses around it."""
     while isinstance(expression, Grouping):
         expression = cast("Any", expression).element

@@ -436,7 +436,7 @@ _INSTEAD: Sequence[tuple[tuple[type[Any], ...], str]] = (
 )
 
 
-def _checked(writes: Any) -> Writes:
+def _checked(writes: object) -> Writes:
     if writes not in ("transaction", "statement"):
         raise InvalidValue('writes is "transaction" or "statement": write Database(engine, writes="statement")')
     chosen: Writes = writes

@@ -21,7 +21,7 @@ def remaining() -> float | None:
     return None if when is None else max(0.0, when - asyncio.get_running_loop().time())
 
 
-def check_seconds(given: Any, noun: str = "seconds") -> float:
+def check_seconds(given: object, noun: str = "seconds") -> float:
     """Give a length of time once it is known to be one.
 
     Raises:

@@ -113,7 +113,7 @@ def _is_of_the_row(given: ColumnElement[Any], tables: Mapping[str, FromClause]) 
     )
 
 
-def _evaluated(operator: Callable[[Any, Any], Any], left: object, right: object) -> Any:
+def _evaluated(operator: Callable[[Any, Any], object], left: object, right: object) -> Any:
     if left is None or right is None:
         return None
     try:
@@ -131,7 +131,7 @@ def _value(given: ColumnElement[Any]) -> Any:
     return None if isinstance(alone, Null) else _UNKNOWN
 
 
-def _reads(part: Any, tables: Collection[str]) -> bool:
+def _reads(part: object, tables: Collection[str]) -> bool:
     """Say whether a part of a condition is, or may well be, something of a row of the tables."""
     if isinstance(part, TextClause):
         return _names_something(part.text)

@@ -47,7 +47,7 @@ class OwnHome:
     ``deadline`` is how many seconds a block with a session of its own may last; None for ever.
     """
 
-    def __init__(self, engine: AsyncEngine, info: Mapping[str, Any], deadline: float | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, info: Mapping[str, object], deadline: float | None = None) -> None:
         self.engine, self.info, self.deadline = engine, info, deadline
         self._look_at(engine.sync_engine.pool)
 

@@ -59,7 +59,7 @@ class OrderTerm:
         return replace(self, descending=not self.descending, nulls_first=not self.nulls_first)
 
 
-def order_list(given: Any, name: str = "orders") -> tuple[Order, ...]:
+def order_list(given: object, name: str = "orders") -> tuple[Order, ...]:
     """Give what stands for a list of orders as one.
 
     Raises:
@@ -138,7 +138,7 @@ def _unwrap(given: ColumnElement[Any]) -> tuple[ColumnElement[Any], bool | None,
     return expression, direction, nulls
 
 
-def _modifier(expression: Any) -> Any:
+def _modifier(expression: object) -> Any:
     """Give what stands around an expression and is no part of its value, or None."""
     if isinstance(expression, _label_reference | Label):
         return _LABEL

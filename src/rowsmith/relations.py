@@ -19,7 +19,7 @@ from rowsmith.errors import InvalidFilter, kind_of
 T = TypeVar("T")
 
 
-def related(relationship: InstrumentedAttribute[Any], *conditions: Condition) -> ColumnElement[bool]:
+def related(relationship: InstrumentedAttribute[object], *conditions: Condition) -> ColumnElement[bool]:
     """Give the condition that at least one related row satisfies all of these, which are over its own class.
 
     ::
@@ -40,7 +40,7 @@ def related(relationship: InstrumentedAttribute[Any], *conditions: Condition) ->
     return exists(found.correlate_except(*below))
 
 
-def over(entity: Any, expression: ColumnElement[T]) -> ColumnElement[T] | None:
+def over(entity: object, expression: ColumnElement[T]) -> ColumnElement[T] | None:
     """Give an expression over a mapped class as one over an alias of it; None where SQL written as text is in it.
 
     Neither is what stands in an ``any()`` or ``has()``, which SQLAlchemy closes to all adaption.
@@ -50,14 +50,14 @@ def over(entity: Any, expression: ColumnElement[T]) -> ColumnElement[T] | None:
     return ClauseAdapter(_selectable(entity)).traverse(expression)
 
 
-def own_row(entity: Any) -> list[ColumnElement[bool]]:
+def own_row(entity: object) -> list[ColumnElement[bool]]:
     """Give the conditions that a row under its own name is the one that an alias stands for."""
     mapper = inspect(entity).mapper
     names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
     return [getattr(mapper.class_, name) == getattr(entity, name) for name in names]
 
 
-def _step(relationship: InstrumentedAttribute[Any]) -> tuple[Any, Any]:
+def _step(relationship: InstrumentedAttribute[object]) -> tuple[Any, Any]:
     """Give what a step leads to, and the relationship's own condition between the two."""
     found = _relationship(relationship)
     if inspect(found.entity).is_aliased_class:  # it has an alias, and perhaps a subquery, of its own already
@@ -66,7 +66,7 @@ def _step(relationship: InstrumentedAttribute[Any]) -> tuple[Any, Any]:
     return target, relationship.of_type(target).expression
 
 
-def _of(target: Any, said: ColumnElement[bool]) -> ColumnElement[bool]:
+def _of(target: object, said: ColumnElement[bool]) -> ColumnElement[bool]:
     adapted = over(target, said)
     if adapted is not None:
         return adapted
@@ -75,20 +75,20 @@ def _of(target: Any, said: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists(found.correlate_except(*_froms(inspect(row).selectable)))
 
 
-def _relationship(attribute: Any) -> Any:
+def _relationship(attribute: object) -> Any:
     found: Any = getattr(attribute, "property", None)
     if not isinstance(found, RelationshipProperty):
         raise InvalidFilter(f"related takes a relationship such as GroupRow.members, not {kind_of(attribute)}")
     return cast("Any", found)
 
 
-def _is_closed(part: Any) -> bool:
+def _is_closed(part: object) -> bool:
     if isinstance(part, ColumnElement) and "no_replacement_traverse" in cast("Any", part)._annotations:
         return True
     return isinstance(part, TextClause) or (isinstance(part, ColumnClause) and part.is_literal)
 
 
-def _selectable(entity: Any) -> Any:
+def _selectable(entity: object) -> Any:
     return inspect(entity).selectable
 
 

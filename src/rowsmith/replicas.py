@@ -287,7 +287,7 @@ _asked: ContextVar[Mapping[Any, tuple[Position, ...]]] = ContextVar("rowsmith_as
 """What the running code has to see, of the replicas of each database."""
 
 
-def check_replicas(engine: AsyncEngine, replicas: Any, lag: Any) -> None:
+def check_replicas(engine: AsyncEngine, replicas: object, lag: object) -> None:
     """Refuse what cannot be the replicas of an engine.
 
     Raises:
@@ -303,7 +303,7 @@ def check_replicas(engine: AsyncEngine, replicas: Any, lag: Any) -> None:
         seen.append(replica)
 
 
-def _check_replica(replica: Any, seen: Sequence[AsyncEngine]) -> None:
+def _check_replica(replica: object, seen: Sequence[AsyncEngine]) -> None:
     """Refuse an engine that cannot be a replica beside those that were seen, of which the first is the primary's."""
     if not isinstance(replica, AsyncEngine):
         raise MappingError(

@@ -307,7 +307,7 @@ class Limits:
     others: tuple[ColumnElement[bool], ...] = ()
     checks: tuple[ExistenceCheck, ...] = ()
 
-    def stamp(self, values: dict[str, Any], info: RowInfo[Any]) -> dict[str, Any]:
+    def stamp(self, values: dict[str, Any], info: RowInfo[object]) -> dict[str, Any]:
         """Give the values of a new row with the scope's own added.
 
         Raises:
@@ -318,7 +318,7 @@ class Limits:
         self.agree(values, info)
         return {**values, **{name: storable(info, name, value) for name, value in self.stamps.items()}}
 
-    def agree(self, values: Mapping[str, Any], info: RowInfo[Any]) -> None:
+    def agree(self, values: Mapping[str, object], info: RowInfo[object]) -> None:
         """Refuse values that say otherwise than the scope, expressions included.
 
         Raises:
@@ -330,7 +330,7 @@ class Limits:
                     f"{info.row.__name__}.{name} is fixed by the scope: leave it out, or give its value"
                 )
 
-    def guard(self, written: Iterable[str], info: RowInfo[Any]) -> ColumnElement[bool] | None:
+    def guard(self, written: Iterable[str], info: RowInfo[object]) -> ColumnElement[bool] | None:
         """Give what stays true of a row when these attributes are written, unless the database itself changes more.
 
         The conditions that may read what is written are left out: :meth:`must_verify` and :meth:`agree` see to them.
@@ -339,7 +339,7 @@ class Limits:
         kept = [condition for condition in self.conditions if not _reads(condition, names)]
         return conjunction(kept).is_(true()).label(sql_name("inside")) if kept else None
 
-    def must_verify(self, written: Iterable[str], info: RowInfo[Any]) -> bool:
+    def must_verify(self, written: Iterable[str], info: RowInfo[object]) -> bool:
         """Say whether writing these attributes could take a row out of the scope unseen."""
         if not self.others:
             return False
@@ -350,7 +350,7 @@ class Limits:
 NO_LIMITS = Limits()
 
 
-def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
+def resolve_scope(scope: SearchScope | None, info: RowInfo[object]) -> Limits:
     """Resolve a scope for one call; None limits nothing but to the rows of the class.
 
     Raises:
@@ -370,7 +370,7 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[Any]) -> Limits:
     return _resolve_given(scope, given_conditions(scope), info)
 
 
-def _resolve_given(scope: SearchScope, given: Sequence[Condition], info: RowInfo[Any]) -> Limits:
+def _resolve_given(scope: SearchScope, given: Sequence[Condition], info: RowInfo[object]) -> Limits:
     name = type(scope).__name__
     if not isinstance(scope, Unscoped):
         return _limits(_limiting(f"{name}.to_conditions()", given, info), _checks_of(scope), info)
@@ -393,7 +393,7 @@ def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
     return checks
 
 
-def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[Any]) -> list[ColumnElement[bool]]:
+def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[object]) -> list[ColumnElement[bool]]:
     """Give the conditions of a scope one by one, those left out that hold for every row."""
     parts: list[ColumnElement[bool]] = []
     for condition in conditions:
@@ -435,7 +435,7 @@ class RelatedScope:
         """Whether the call is limited by nothing."""
         return self.scope is None or isinstance(self.scope, Unscoped)
 
-    def limits(self, info: RowInfo[Any]) -> Limits | None:
+    def limits(self, info: RowInfo[object]) -> Limits | None:
         """Resolve what is said about rows of a class; None where nothing is said.
 
         Raises:
@@ -453,7 +453,7 @@ class RelatedScope:
         given = [part for conditions in said if conditions for part in _limiting(name, conditions, info)]
         return _limits(given, (), info)
 
-    def require(self, info: RowInfo[Any]) -> Limits:
+    def require(self, info: RowInfo[object]) -> Limits:
         """Resolve what is said about rows of a class; where nothing is, they are free, or refused.
 
         Raises:
@@ -488,7 +488,7 @@ def _related(scope: SearchScope) -> Mapping[type[Any], Sequence[Condition]]:
     return related
 
 
-def require_scope(scope: SearchScope | None, row: type[Any]) -> None:
+def require_scope(scope: SearchScope | None, row: type[object]) -> None:
     """Refuse a call without a scope.
 
     Raises:
@@ -498,7 +498,7 @@ def require_scope(scope: SearchScope | None, row: type[Any]) -> None:
         raise ScopeRequired(f"{row.__name__} needs a scope: pass one, or Unscoped(reason='...') to reach all rows")
 
 
-def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[Any]) -> None:
+def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[object]) -> None:
     """Refuse conditions on a row that mean something else than they look like.
 
     Raises:
@@ -512,7 +512,7 @@ def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[An
         check_parts(condition, info, info.tables)
 
 
-def check_parts(condition: ColumnElement[bool], info: RowInfo[Any], sources: Sequence[FromClause]) -> None:
+def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: Sequence[FromClause]) -> None:
     """Refuse a condition on rows of some sources for what it is made of; as :func:`check_conditions`, any table's."""
     is_nested = False
     for element in visitors.iterate(condition):
@@ -543,14 +543,14 @@ def _check_text(element: Any, info: RowInfo[Any]) -> None:
         )
 
 
-def _check_value(bind: BindParameter[Any], info: RowInfo[Any]) -> None:
+def _check_value(bind: BindParameter[Any], info: RowInfo[object]) -> None:
     check, given = column_type(bind.type).operand, bind.effective_value
     for value in given or () if bind.expanding else (given,):
         if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
             raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")
 
 
-def check_order(expression: ColumnElement[Any], info: RowInfo[Any]) -> None:
+def check_order(expression: ColumnElement[Any], info: RowInfo[object]) -> None:
     """Refuse what rows are sorted or grouped by, if it means something else than it looks like.
 
     Raises:
@@ -561,7 +561,7 @@ def check_order(expression: ColumnElement[Any], info: RowInfo[Any]) -> None:
         raise InvalidFilter(f"an order of {info.row.__name__} {complaint}")
 
 
-def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any]) -> None:
+def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[object]) -> None:
     """Refuse conditions that would bring another table into FROM: rows would multiply, or match by accident.
 
     Raises:
@@ -576,7 +576,7 @@ def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[Any])
                 )
 
 
-def _limits(conditions: Sequence[ColumnElement[bool]], checks: Sequence[ExistenceCheck], info: RowInfo[Any]) -> Limits:
+def _limits(conditions: Sequence[ColumnElement[bool]], checks: Sequence[ExistenceCheck], info: RowInfo[object]) -> Limits:
     """Give what these conditions limit, and keep to the rows of a class that shares its table."""
     check_conditions(conditions, info)
     for check in checks:
@@ -606,7 +606,7 @@ def _conjuncts(condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
         yield whole(given)
 
 
-def _equality(condition: ColumnElement[bool], info: RowInfo[Any]) -> tuple[str, Any] | None:
+def _equality(condition: ColumnElement[bool], info: RowInfo[object]) -> tuple[str, Any] | None:
     """Give (attribute name, value) of ``column = value``, either way round."""
     given: Any = bare(condition)
     if not isinstance(given, BinaryExpression) or given.operator is not operators.eq:
@@ -658,7 +658,7 @@ def _reads(condition: ColumnElement[bool], names: set[str]) -> bool:
     return any(_may_read(element, names) for element in visitors.iterate(condition))
 
 
-def _may_read(element: Any, names: set[str]) -> bool:
+def _may_read(element: object, names: set[str]) -> bool:
     if isinstance(element, Column):
         return str(element.name) in names
     if isinstance(element, Function):

@@ -62,7 +62,7 @@ class _State(Generic[T_co]):
     _kind: _Kind
     _held: Any
 
-    def __init__(self, kind: _Kind, held: Any = None) -> None:
+    def __init__(self, kind: _Kind, held: object = None) -> None:
         object.__setattr__(self, "_kind", kind)
         object.__setattr__(self, "_held", held)
 
@@ -114,7 +114,7 @@ class _State(Generic[T_co]):
         return f"{type(self).__name__}.{self._kind.value}({'' if self._kind in _TAKES_NOTHING else '...'})"
 
     @classmethod
-    def _read(cls, value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Self:
+    def _read(cls, value: object, validate: core_schema.ValidatorFunctionWrapHandler) -> Self:
         if isinstance(value, cls):
             return value if value._kind is not _Kind.UPDATE else cls(_Kind.UPDATE, validate(value._held))
         if value is UNSET:
@@ -138,7 +138,7 @@ class _State(Generic[T_co]):
         )
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         arguments = get_args(source)
         if not arguments:
             return _bare_schema(cls)
@@ -179,12 +179,12 @@ def absent_by_default(schema: JsonSchemaValue) -> JsonSchemaValue:
 
 class _WithoutDefault(dict[str, Any]):
     @override
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         if key != "default":
             super().__setitem__(key, value)
 
 
-def _callable(make: Any) -> Any:
+def _callable(make: object) -> Any:
     if not callable(make):
         raise InvalidValue(
             f"expression() takes what makes the SQL, not {kind_of(make)}: write expression(lambda: GroupRow.seats + 1)"
@@ -287,7 +287,7 @@ class TriState(_State[T_co]):
 
     @override
     @classmethod
-    def _read(cls, value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Self:
+    def _read(cls, value: object, validate: core_schema.ValidatorFunctionWrapHandler) -> Self:
         return cls(_Kind.NULLIFY) if value is None else super()._read(value, validate)
 
     @override

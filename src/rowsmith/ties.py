@@ -83,7 +83,7 @@ class Subquery:
         return not all(_among(source, self.shown) for source in _sources(self.select))
 
 
-def loose_ties(expression: Any, sources: Iterable[FromClause]) -> str | None:
+def loose_ties(expression: object, sources: Iterable[FromClause]) -> str | None:
     """Say what is wrong with an expression whose subquery may be meant to be about a row of the statement it stands in.
 
     Args:
@@ -105,13 +105,13 @@ def loose_ties(expression: Any, sources: Iterable[FromClause]) -> str | None:
     return None
 
 
-def subqueries(expression: Any, sources: Iterable[FromClause]) -> Iterator[Subquery]:
+def subqueries(expression: object, sources: Iterable[FromClause]) -> Iterator[Subquery]:
     """Give each SELECT inside an expression that stands in a statement over some sources, outer ones first."""
     whole = _Around([list(sources)], _Place.VALUE)
     yield from (found for found, _ in _inside(expression, whole, ()) if isinstance(found, Subquery))
 
 
-def parts_and_sources(expression: Any, sources: Iterable[FromClause]) -> Iterator[tuple[Any, Sequence[FromClause]]]:
+def parts_and_sources(expression: object, sources: Iterable[FromClause]) -> Iterator[tuple[Any, Sequence[FromClause]]]:
     """Give each part of an expression that stands in a statement, and of which of its sources the part can be.
 
     These are all of them, but for those that a SELECT around the part reads by itself.

@@ -80,7 +80,7 @@ class Asking:
         under = self._key_of(given, include_deleted) if given and not self._is_told_elsewhere() else None
         return under, Settled(scope, given)  # it may say otherwise when it is asked again
 
-    def _key_of(self, given: Sequence[Any], include_deleted: object) -> Under | None:
+    def _key_of(self, given: Sequence[object], include_deleted: object) -> Under | None:
         """Give the part of a key that conditions are; None where they do more than compare columns with values."""
         key: list[Any] = [include_deleted]
         binds: list[Any] = []
@@ -105,7 +105,7 @@ class Asking:
                         return True
         return False
 
-    def _is_harmless(self, listener: Any) -> bool:
+    def _is_harmless(self, listener: object) -> bool:
         """Say whether a listener is rowsmith's own, or one that only looks at SQL: SQLAlchemy drops what it returns."""
         if str(getattr(listener, "__module__", "")).startswith("rowsmith."):
             self._own.add(listener)
@@ -119,7 +119,7 @@ _of_engines: Final = attrgetter(
 )
 
 
-def _check_kept(entity: Entity[Any, Any]) -> None:
+def _check_kept(entity: Entity[object, object]) -> None:
     """Refuse data that other rows than its own decide about: nobody would know when it is no longer true."""
     name, layout = entity.shape.into.__name__, entity.shape.layout
     advice = "give the cache a data class that only has columns of the row"
@@ -140,7 +140,7 @@ def _is_loaded(relationship: Any) -> bool:
     return relationship.lazy not in ("select", "raise", "raise_on_sql", "noload", "dynamic", "write_only", True, None)
 
 
-def _is_named_tuple(id: Any) -> bool:
+def _is_named_tuple(id: object) -> bool:
     return isinstance(id, tuple) and hasattr(cast("Any", id), "_fields")
 
 
@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
     return uuid.UUID(int=value.int) if value.__class__ is pgproto.UUID else value
 
 
-def _kind_of_key(info: RowInfo[Any], name: str, engine: Engine) -> type[Any]:
+def _kind_of_key(info: RowInfo[object], name: str, engine: Engine) -> type[Any]:
     """Give the class of a key column's values.
 
     Raises:

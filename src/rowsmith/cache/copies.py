@@ -33,7 +33,7 @@ class NotCopied(Exception):
 class Copies:
     """Gives data of one class to several callers."""
 
-    def __init__(self, kind: type[Any]) -> None:
+    def __init__(self, kind: type[object]) -> None:
         self._is_shared = is_immutable(kind)
 
     def of(self, data: TData) -> TData:
@@ -50,7 +50,7 @@ class Copies:
             raise NotCopied from None
 
 
-def is_immutable(kind: Any) -> bool:
+def is_immutable(kind: object) -> bool:
     """Say whether values of an annotation hold nothing that can be changed; False where it cannot be told."""
     if isinstance(kind, NewType):
         return is_immutable(kind.__supertype__)
@@ -64,7 +64,7 @@ def is_immutable(kind: Any) -> bool:
     return isinstance(kind, type) and (kind in _VALUES or issubclass(kind, enum.Enum) or _is_frozen(cast("Any", kind)))
 
 
-def is_never_copied(kind: type[Any]) -> bool:
+def is_never_copied(kind: type[object]) -> bool:
     """Say whether a class has a field whose values are plainly such that no copy can be made of them."""
     if hasattr(kind, "__deepcopy__"):
         return False
@@ -74,7 +74,7 @@ def is_never_copied(kind: type[Any]) -> bool:
 _UNCOPIED: Final[tuple[Any, ...]] = (memoryview, types.GeneratorType, types.MappingProxyType)
 
 
-def _hints_of(kind: type[Any]) -> dict[str, Any]:
+def _hints_of(kind: type[object]) -> dict[str, Any]:
     """Give what the fields of a class are said to be; nothing where that cannot be told."""
     try:
         return get_type_hints(kind)
@@ -94,7 +94,7 @@ def _is_frozen(kind: type[Any]) -> bool:
     return all(is_immutable(hints.get(name)) for name in names)
 
 
-def _has_more(kind: type[Any]) -> bool:
+def _has_more(kind: type[object]) -> bool:
     """Say whether objects of a class may hold more than its fields, as what is computed once and remembered."""
     if issubclass(kind, BaseModel):
         has_state = bool(kind.__private_attributes__) or kind.model_config.get("extra") == "allow"

@@ -28,7 +28,7 @@ class CacheKeeper:
     """Tells a cache of what is written into the tables of its rows, and into those that could take rows along."""
 
     def __init__(
-        self, cache: CacheSource[Any, Any], entity: Entity[Any, Any], kept: Sequence[Any], asking: Asking
+        self, cache: CacheSource[Any, Any], entity: Entity[object, object], kept: Sequence[object], asking: Asking
     ) -> None:
         self._cache, self.kept, self._asking = ref(cache), kept, asking
         self._told = 0
@@ -122,7 +122,7 @@ _keepers: Final[WeakKeyDictionary[Any, CacheKeeper]] = WeakKeyDictionary()
 
 
 def keeper_of(
-    cache: CacheSource[Any, Any], entity: Entity[Any, Any], db: Database, maker: object, asking: Asking
+    cache: CacheSource[Any, Any], entity: Entity[object, object], db: Database, maker: object, asking: Asking
 ) -> CacheKeeper:
     """Give what tells a cache of changes, made once for each.
 

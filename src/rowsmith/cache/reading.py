@@ -48,14 +48,14 @@ class ReadThrough(Generic[TRow, TData, TId]):
         self._copies, self._deadline = Copies(source.entity.shape.into), source.db.deadline
         self._keeper: CacheKeeper = keeper_of(cache, source.entity, source.db, maker, self._asking)
 
-    async def get(self, id: TId, scope: Any, include_deleted: bool) -> TData:
+    async def get(self, id: TId, scope: object, include_deleted: bool) -> TData:
         """Give the row with this key; see :meth:`rowsmith.Repository.get`."""
         data = await self._one(self._source.querier.query, id, scope, include_deleted)
         if data is None:
             raise self._absent("get", [id])
         return data
 
-    async def find(self, id: TId, scope: Any, include_deleted: bool) -> TData | None:
+    async def find(self, id: TId, scope: object, include_deleted: bool) -> TData | None:
         """Give the row with this key, or None."""
         return await self._one(self._source.querier.find, id, scope, include_deleted)
 
@@ -78,7 +78,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
             found = await self._resilient(verb, lambda: self._single(verb, id, scope, include_deleted))
         return found
 
-    async def _resilient(self, verb: Any, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def _resilient(self, verb: object, work: Callable[[], Awaitable[object]]) -> Any:
         """Run a read as the source would: with its policies, and with its failures located and logged."""
         resilience = self._source.resilience
         try:
@@ -171,7 +171,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
                     del flights[key]
                 flight.cancel()  # does nothing to one that has a result; the lease is free for one of those who wait
 
-    async def _many(self, ids: Sequence[TId], scope: Any, include_deleted: bool) -> list[TData]:
+    async def _many(self, ids: Sequence[TId], scope: object, include_deleted: bool) -> list[TData]:
         """Give rows from the cache, and those that it has not by one statement."""
         under, scope = self._asking.under(scope, include_deleted)
         verb = self._source.batch_querier.query
@@ -192,7 +192,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
             self._note(scope)
         return [cast("TData", found[id]) for id in ids]
 
-    async def _looked_up(self, verb: Any, ids: Collection[TId], under: Under) -> dict[Any, TData | None]:
+    async def _looked_up(self, verb: object, ids: Collection[TId], under: Under) -> dict[Any, TData | None]:
         """Ask the cache, and have policies told what it had."""
         found, resilience = await self._cache.get_many(ids, under=under), self._source.resilience
         if resilience is not None:

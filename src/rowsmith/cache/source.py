@@ -90,7 +90,7 @@ class CacheSource(Protocol[TId, TData]):
         ...
 
 
-def check_count(given: Any, noun: str) -> int:
+def check_count(given: object, noun: str) -> int:
     """Give a number once it is known to be a positive one.
 
     Raises:

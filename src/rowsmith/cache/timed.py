@@ -47,7 +47,7 @@ class TimedCache(Generic[TData]):
         logger.warning("%s %s, and is not kept in the cache", self.data.__name__, why)
 
 
-def _check_class(kind: Any, name: str) -> None:
+def _check_class(kind: object, name: str) -> None:
     """Refuse what is no class of data."""
     if not isinstance(kind, type):
         raise MappingError(f"{name}(...) takes the data class that it keeps, not {kind_of(kind)}: {name}(GroupData)")

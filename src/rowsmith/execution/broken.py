@@ -90,7 +90,7 @@ def broken_by(driver: BaseException, origin: Origin) -> Broken:
     return replace(found, columns=columns or column_names(found.item))
 
 
-def _on_shard(driver: Any, origin: Origin) -> Constraint | Index | None:
+def _on_shard(driver: object, origin: Origin) -> Constraint | Index | None:
     """Give what a worker of Citus says in its words: a name that the mapping knows, and the number of a shard."""
     state = getattr(driver, "sqlstate", None) or ""
     if origin.table is None or not (state == _INTERNAL or state.startswith("23")):
@@ -140,7 +140,7 @@ def _is_of_a_key(driver: BaseException) -> bool:
     return getattr(driver, "server_source_filename", None) == "ri_triggers.c"
 
 
-def _is_direct(driver: Any) -> bool:
+def _is_direct(driver: object) -> bool:
     """Say whether the statement itself failed, and none that a trigger sent: COPY alone has a context then."""
     context = getattr(driver, "context", None)
     return context is None or str(context).startswith("COPY ")

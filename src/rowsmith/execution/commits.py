@@ -44,7 +44,7 @@ def count_commits(engine: Engine) -> Commits:
     return commits
 
 
-def _count_in(dialect: Any, method: str, commits: Commits) -> None:
+def _count_in(dialect: object, method: str, commits: Commits) -> None:
     """Have one of a dialect's ways to commit be counted."""
     commit = getattr(dialect, method)
 
@@ -61,7 +61,7 @@ def _note_loans_of(dialect: Any) -> None:
     """Note of each connection of the driver's that somebody asks a dialect for it."""
     lend = dialect.get_driver_connection
 
-    def noted(connection: Any) -> Any:
+    def noted(connection: object) -> Any:
         driver = lend(connection)
         _lent.add(driver)
         return driver
@@ -69,7 +69,7 @@ def _note_loans_of(dialect: Any) -> None:
     dialect.get_driver_connection = noted
 
 
-def was_lent(driver: Any) -> bool:
+def was_lent(driver: object) -> bool:
     """Say whether somebody had a driver's connection since it was last asked."""
     if driver not in _lent:
         return False

@@ -24,8 +24,8 @@ async def execute(
     db_sess: AsyncSession,
     statement: Executable,
     origin: Origin = UNKNOWN,
-    options: Mapping[str, Any] | None = None,
-    parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
+    parameters: Sequence[Mapping[str, object]] | Mapping[str, object] | None = None,
 ) -> Result[Any]:
     """Send a statement in the session's transaction and give its buffered result.
 
@@ -54,8 +54,8 @@ async def send(
     db_sess: AsyncSession,
     statement: Executable,
     origin: Origin = UNKNOWN,
-    options: Mapping[str, Any] | None = None,
-    parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
+    parameters: Sequence[Mapping[str, object]] | Mapping[str, object] | None = None,
 ) -> Result[Any]:
     """Do the first half of :func:`execute`: the statement is sent, and no row is read yet."""
     if getattr(statement, "is_dml", False) or origin.deletes:  # in a SELECT around it, where rows are purged

@@ -192,7 +192,7 @@ def is_of_application(sqlstate: str | None) -> bool:
     return sqlstate is not None and (sqlstate == RAISED or kind_of_sqlstate(sqlstate) is None)
 
 
-def kind_of_key(key: Any) -> Kind:
+def kind_of_key(key: object) -> Kind:
     """Give the kind of error that a key of ``violations`` stands for; RAISE refuses a row as a constraint does."""
     if not isinstance(key, str):
         return cast("Kind", key)

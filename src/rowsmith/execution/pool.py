@@ -84,7 +84,7 @@ def life_of(connection: Connection) -> str | None:
     return known
 
 
-def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: object) -> None:
     driver, info = dbapi_connection._connection, record.info
     has_word = info.get(_HAS_WORD)
     for _ in range(3):  # the server's last words, and that it hung up, are read one after the other

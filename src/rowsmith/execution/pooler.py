@@ -46,12 +46,12 @@ class NamedApart(_Connection):  # type: ignore[misc]
         return f"__asyncpg_{prefix}_{uuid4().hex}__"
 
 
-def is_pooled(driver: Any) -> bool:
+def is_pooled(driver: object) -> bool:
     """Say whether a connection is made for such a pooler."""
     return driver.__class__ is PooledConnection
 
 
-def is_through_pooler(driver: Any) -> bool:
+def is_through_pooler(driver: object) -> bool:
     """Say whether a connection is to a pooler of any kind, told or not."""
     return type(driver) in (PooledConnection, NamedApart)  # to asyncpg's metaclass all are instances of each
 
@@ -77,10 +77,10 @@ def is_behind_pooler(engine: Engine) -> bool:
     return event.contains(engine, "do_connect", _set_up)
 
 
-def _set_up(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
+def _set_up(dialect: object, record: object, arguments: object, options: dict[str, Any]) -> None:
     options.update(_SETTINGS)
 
 
-def _check(dbapi_connection: Any, record: Any) -> None:
+def _check(dbapi_connection: Any, record: object) -> None:
     if not is_pooled(dbapi_connection.driver_connection):
         raise MappingError("pooler=True sets up connections, which an engine with a creator of its own makes itself")

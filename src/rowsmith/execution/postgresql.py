@@ -32,7 +32,7 @@ class ZonedRange(asyncpg._AsyncpgRange):  # pyright: ignore[reportPrivateUsage] 
         base: Any = super()
         read: Callable[[Any], Any] = base.result_processor(dialect, coltype)
 
-        def zoned(value: Any) -> Any:
+        def zoned(value: object) -> Any:
             return _zoned(read(value))
 
         return zoned if isinstance(self, TSTZRANGE) else read
@@ -46,7 +46,7 @@ class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPriv
         base: Any = super()
         read: Callable[[Any], Any] = base.result_processor(dialect, coltype)
 
-        def zoned(value: Any) -> Any:
+        def zoned(value: object) -> Any:
             return _each_zoned(read(value))
 
         return zoned if isinstance(self, TSTZMULTIRANGE) else read
@@ -60,7 +60,7 @@ class NullablePath(asyncpg.AsyncpgJSONPathType):
         base: Any = super()
         store = base.bind_processor(dialect)
 
-        def process(value: Any) -> Any:
+        def process(value: object) -> Any:
             """Store a path, and None as NULL."""
             return None if value is None else store(value)
 

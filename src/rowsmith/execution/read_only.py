@@ -310,7 +310,7 @@ def is_in_transaction_on_sqlite(driver: Any) -> bool:
 class _LockOnSQLite(_Lock):
     """The connection writes nothing from here on, and takes nothing that says otherwise or ends its transaction."""
 
-    def __init__(self, adapter: Any) -> None:
+    def __init__(self, adapter: object) -> None:
         super().__init__(adapter)
         self._is_ending = False
         self._savepoints: set[str] = set()

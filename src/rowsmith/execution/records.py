@@ -15,7 +15,7 @@ from rowsmith.execution.translate import unreadable
 
 
 async def fetch_records(
-    db_sess: AsyncSession, statement: Executable, origin: Origin, parameters: Mapping[str, Any] | None = None
+    db_sess: AsyncSession, statement: Executable, origin: Origin, parameters: Mapping[str, object] | None = None
 ) -> Sequence[Sequence[Any]]:
     """Send a write on a table, not on its mapped class, and give the records that it returns.
 

@@ -50,7 +50,7 @@ async def forget_plans(db_sess: AsyncSession) -> None:
             await driver.reload_schema_state()
 
 
-def repeatable(given: Any) -> Any:
+def repeatable(given: object) -> Any:
     """Give what can be iterated over a second time; anything but an iterator as it is."""
     if hasattr(given, "__next__"):
         return _Kept(given)
@@ -82,7 +82,7 @@ class _Kept:
             raise StalePlan
         return list(self._kept)
 
-    def _keep(self, item: Any) -> None:
+    def _keep(self, item: object) -> None:
         if self._kept is not None:
             self._kept.append(item)
             if len(self._kept) > MOST_KEPT:

@@ -48,7 +48,7 @@ class UtcDateTime(sqlite.DATETIME):
         """Give the function that reads a value back, aware if the column is."""
         read: Any = super().result_processor(dialect, coltype)
 
-        def aware(value: Any) -> dt.datetime | None:
+        def aware(value: object) -> dt.datetime | None:
             """Read a point in time, which is UTC."""
             stored: dt.datetime | None = read(value)
             return None if stored is None else stored.replace(tzinfo=dt.UTC)
@@ -88,7 +88,7 @@ class WholeFloat(sqltypes.Float[Any]):
         return base.result_processor(dialect, coltype) or _whole
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> Any:
     return float(value) if type(value) is int else value
 
 
@@ -108,13 +108,13 @@ def prepare_sqlite(engine: Engine) -> None:
     event.listen(engine, "handle_error", _abandon)
 
 
-def _connect(dbapi_connection: Any, _: Any) -> None:
+def _connect(dbapi_connection: Any, _: object) -> None:
     """Set up a new connection."""
     dbapi_connection.isolation_level = None  # the driver must not open transactions on its own
     _run(dbapi_connection, "PRAGMA foreign_keys = ON")
 
 
-def _checkin(dbapi_connection: Any, _: Any) -> None:
+def _checkin(dbapi_connection: Any, _: object) -> None:
     """End a transaction whose COMMIT failed: SQLite keeps it open, and SQLAlchemy believes that it ended."""
     if dbapi_connection is None:
         return
@@ -124,7 +124,7 @@ def _checkin(dbapi_connection: Any, _: Any) -> None:
         _roll_back(dbapi_connection)
 
 
-def _close(dbapi_connection: Any, _: Any) -> None:
+def _close(dbapi_connection: Any, _: object) -> None:
     """End the transaction of a cancelled task: a connection is not closed while a cursor on it is alive.
 
     Two tasks may close one connection, the one that was cancelled and the one that leaves the block around it. The

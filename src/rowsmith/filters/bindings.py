@@ -26,7 +26,7 @@ class Binding:
     operand: Operand
 
 
-def bind(owner: type[Any], name: str, field: FieldInfo, info: RowInfo[Any]) -> Binding:
+def bind(owner: type[object], name: str, field: FieldInfo, info: RowInfo[object]) -> Binding:
     """Find what a field compares.
 
     Raises:
@@ -46,7 +46,7 @@ def bind(owner: type[Any], name: str, field: FieldInfo, info: RowInfo[Any]) -> B
     return Binding(name, kind.aim(_comparable(on.expression, kind, info, place), on, place))
 
 
-def refuse_private(owner: type[Any], info: RowInfo[Any], own: Collection[str]) -> None:
+def refuse_private(owner: type[object], info: RowInfo[object], own: Collection[str]) -> None:
     """Refuse a field that pydantic would take for none, because its name begins with an underscore.
 
     Raises:
@@ -60,7 +60,7 @@ def refuse_private(owner: type[Any], info: RowInfo[Any], own: Collection[str]) -
             )
 
 
-def _comparable(given: Any, kind: type[FieldFilter], info: RowInfo[Any], place: str) -> Any:
+def _comparable(given: object, kind: type[FieldFilter], info: RowInfo[object], place: str) -> Any:
     """Give the relationship's attribute, or the SQL expression, whichever these operators take."""
     relationship = _relationship(given)
     if kind.over_relationship:
@@ -96,7 +96,7 @@ def row_of(cls: type[Any]) -> Any:
     return None
 
 
-def _relationship(given: Any) -> RelationshipProperty[Any] | None:
+def _relationship(given: object) -> RelationshipProperty[Any] | None:
     # By way of the mapper, because the attribute's own .property would configure every mapper there is.
     if not isinstance(given, InstrumentedAttribute):
         return None
@@ -105,7 +105,7 @@ def _relationship(given: Any) -> RelationshipProperty[Any] | None:
     return found if isinstance(found, RelationshipProperty) else None
 
 
-def _attributes(row: type[Any]) -> list[str]:
+def _attributes(row: type[object]) -> list[str]:
     return [name for base in row.__mro__ for name, value in vars(base).items() if hasattr(value, "impl")]
 
 

@@ -74,7 +74,7 @@ class ArrayFilter(FieldFilter, Generic[T]):
 JSONMember: TypeAlias = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] | SearchText
 
 
-def _json_value(value: Any) -> Any:
+def _json_value(value: object) -> Any:
     # Before pydantic looks at it, who would name the place of what is wrong by the keys around it.
     if (complaint := json_complaint(value)) is not None:
         raise ValueError(f"a JSON column {complaint}")
@@ -83,7 +83,7 @@ def _json_value(value: Any) -> Any:
     return value
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     match value:
         case int() if value.bit_length() > MAX_BITS:
             raise ValueError("give smaller numbers")
@@ -116,7 +116,7 @@ class PathEquals(BaseModel):
     value: Annotated[JSONDocument, Field(description="Any JSON value; null is JSON's null.")]
 
 
-def _contains(operand: Operand, value: Any) -> ColumnElement[bool]:
+def _contains(operand: Operand, value: object) -> ColumnElement[bool]:
     return PostgresOnly(_jsonb(operand).bool_op("@>")(_bound_json(value)), "containment of JSON")
 
 
@@ -145,7 +145,7 @@ def _jsonb(operand: Operand) -> ColumnElement[Any]:
     return sql_cast(operand.expression, JSONB())
 
 
-def _bound_json(value: Any) -> ColumnElement[Any]:
+def _bound_json(value: object) -> ColumnElement[Any]:
     return sql_cast(_text(json.dumps(value)), JSONB())
 
 

@@ -52,7 +52,7 @@ class Operator:
     compile: Compile
     description: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         given = tuple(part for part in get_args(source) if part is not NoneType)
         return handler.generate_schema(Union[given])  # noqa: UP007 - the parts are known only now
 
@@ -149,7 +149,7 @@ def type_argument(cls: type[Any]) -> type[Any] | None:
     return None
 
 
-def _weight(value: Any) -> int:
+def _weight(value: object) -> int:
     if isinstance(value, list):
         return 1 + len(value)  # pyright: ignore[reportUnknownArgumentType]
     return 1 + getattr(value, "__rowsmith_size__", 0)  # a related row's filter

@@ -206,7 +206,7 @@ def together(group: Filter[Any]) -> ColumnElement[bool]:
     return conditions[0] if len(conditions) == 1 else conjunction(conditions)
 
 
-def _bindings(cls: type[Filter[Any]], info: RowInfo[Any]) -> Iterator[Binding]:
+def _bindings(cls: type[Filter[Any]], info: RowInfo[object]) -> Iterator[Binding]:
     custom = cls.to_conditions is not Filter.to_conditions  # pyright: ignore[reportUnknownMemberType]
     for name, field in cls.__pydantic_fields__.items():
         waits = not field._complete  # pyright: ignore[reportPrivateUsage] - names a class yet to come
@@ -215,5 +215,5 @@ def _bindings(cls: type[Filter[Any]], info: RowInfo[Any]) -> Iterator[Binding]:
         yield bind(cls, name, field, info)
 
 
-def _names_attribute(name: str, info: RowInfo[Any]) -> bool:
+def _names_attribute(name: str, info: RowInfo[object]) -> bool:
     return info.mapper.has_property(name)

@@ -61,6 +61,6 @@ def converts(declared: TypeEngine[Any]) -> bool:
     return column_type(declared).wraps is not None and stored(declared).compared is not Comparison.NEVER
 
 
-def as_given(value: Any) -> Any:
+def as_given(value: object) -> Any:
     """Bind the value as it is: the ``Prepare`` of types that need none."""
     return value

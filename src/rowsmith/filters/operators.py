@@ -11,32 +11,32 @@ from rowsmith.filters.fields import Compile, Operator
 from rowsmith.filters.operands import Operand
 
 
-def equals(operand: Operand, value: Any) -> ColumnElement[bool]:
+def equals(operand: Operand, value: object) -> ColumnElement[bool]:
     """The field is this value."""
     return cast("ColumnElement[bool]", operand.expression == operand.prepare(value))
 
 
-def not_equals(operand: Operand, value: Any) -> ColumnElement[bool]:
+def not_equals(operand: Operand, value: object) -> ColumnElement[bool]:
     """The field is another value, or NULL."""
     return operand.expression.is_distinct_from(operand.prepare(value))
 
 
-def greater(operand: Operand, value: Any) -> ColumnElement[bool]:
+def greater(operand: Operand, value: object) -> ColumnElement[bool]:
     """The field is above the value."""
     return cast("ColumnElement[bool]", operand.expression > operand.prepare(value))
 
 
-def at_least(operand: Operand, value: Any) -> ColumnElement[bool]:
+def at_least(operand: Operand, value: object) -> ColumnElement[bool]:
     """The field is the value or above."""
     return cast("ColumnElement[bool]", operand.expression >= operand.prepare(value))
 
 
-def less(operand: Operand, value: Any) -> ColumnElement[bool]:
+def less(operand: Operand, value: object) -> ColumnElement[bool]:
     """The field is below the value."""
     return cast("ColumnElement[bool]", operand.expression < operand.prepare(value))
 
 
-def at_most(operand: Operand, value: Any) -> ColumnElement[bool]:
+def at_most(operand: Operand, value: object) -> ColumnElement[bool]:
     """The field is the value or below."""
     return cast("ColumnElement[bool]", operand.expression <= operand.prepare(value))
 
@@ -52,7 +52,7 @@ def is_in(operand: Operand, values: Any) -> ColumnElement[bool]:
     return operand.expression.in_([operand.prepare(value) for value in values]) if values else false()
 
 
-def is_null(operand: Operand, value: Any) -> ColumnElement[bool]:
+def is_null(operand: Operand, value: object) -> ColumnElement[bool]:
     """The field is NULL, or with False, is not."""
     return operand.expression.is_(None) if value else operand.expression.is_not(None)
 

@@ -98,7 +98,7 @@ def _allowed(cls: type[OrderBy[Any]]) -> tuple[str, ...]:
     return cast("tuple[str, ...]", names)
 
 
-def _expression(cls: type[OrderBy[Any]], name: str, info: RowInfo[Any]) -> ColumnElement[Any]:
+def _expression(cls: type[OrderBy[Any]], name: str, info: RowInfo[object]) -> ColumnElement[Any]:
     place = f"{cls.__name__}.field {name!r}"
     if name in cls.expressions:
         return expression_over(cls.expressions[name], info, place)

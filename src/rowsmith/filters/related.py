@@ -30,7 +30,7 @@ def _none(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
     return not_(_exists(operand, wanted))
 
 
-def _same_row(operand: Operand, relationship: InstrumentedAttribute[Any], wanted: Filter[Any]) -> None:
+def _same_row(operand: Operand, relationship: InstrumentedAttribute[object], wanted: Filter[Any]) -> None:
     """Refuse a filter that is for other rows than the relationship leads to."""
     other, kind = relationship.property.mapper.class_, type(wanted)
     row = info_of(kind).row

@@ -88,7 +88,7 @@ class SearchRequest(PageFields, Generic[F, O]):
 
     @field_validator("count", mode="after")
     @classmethod
-    def _countable(cls, count: Any) -> Any:
+    def _countable(cls, count: object) -> Any:
         if count == "estimated" and not cls.allow_estimated_count:
             raise ValueError("no estimate is given here: ask for an exact or capped count")
         return count

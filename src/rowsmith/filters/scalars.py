@@ -37,7 +37,7 @@ MAX_BITS: Final = int(MAX_MAGNITUDE * math.log2(10))
 """The same bound for an int, which is quick to measure."""
 
 
-def _number(value: Any) -> int | Decimal:
+def _number(value: object) -> int | Decimal:
     """Read an int, a finite float, a Decimal or text of one; floats become the decimal they are written as."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         raise ValueError("give a number")  # noqa: TRY004 - pydantic wants a ValueError
@@ -104,7 +104,7 @@ class NumberFilter(FieldFilter):
 def checked(convert: Prepare, check: Check, where: str) -> Prepare:
     """Give how a value is converted and then held against the column, which may refuse it with InvalidValue."""
 
-    def prepare(value: Any) -> Any:
+    def prepare(value: object) -> Any:
         converted = convert(value)
         if (complaint := check(converted)) is not None:
             raise InvalidValue(f"{where} {complaint}")

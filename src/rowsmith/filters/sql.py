@@ -93,7 +93,7 @@ class TextMatch(ColumnElement[bool]):
         return self.subject._from_objects
 
     @override
-    def self_group(self, against: Any = None) -> Any:
+    def self_group(self, against: object = None) -> Any:
         return self
 
 
@@ -133,7 +133,7 @@ class PostgresOnly(ColumnElement[bool]):
         return self.condition._from_objects
 
     @override
-    def self_group(self, against: Any = None) -> Any:
+    def self_group(self, against: object = None) -> Any:
         return self
 
 
@@ -166,7 +166,7 @@ class PerBackend(ColumnElement[bool]):
         return self.postgresql._from_objects
 
     @override
-    def self_group(self, against: Any = None) -> Any:
+    def self_group(self, against: object = None) -> Any:
         return self
 
 

@@ -120,7 +120,7 @@ _CONFIGURATIONS: Final[dict[str, Any]] = {
 }
 
 
-def _compiled_by_the_model(operand: Operand, value: Any) -> ColumnElement[bool]:
+def _compiled_by_the_model(operand: Operand, value: object) -> ColumnElement[bool]:
     raise NotImplementedError("the language is known only to the model")
 
 

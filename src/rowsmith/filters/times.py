@@ -27,7 +27,7 @@ from rowsmith.filters.operators import (
 from rowsmith.mapping.types import Comparison
 
 
-def _written(value: Any) -> Any:
+def _written(value: object) -> Any:
     if isinstance(value, dt.date) or (isinstance(value, str) and "-" in value[1:]):
         return value
     raise ValueError("give a date or time in ISO 8601, not a number")
@@ -40,7 +40,7 @@ def _utc(moment: dt.datetime) -> dt.datetime:
         raise ValueError("give a point in time within the years 1 to 9999 of UTC") from None
 
 
-def _no_time(value: Any) -> Any:
+def _no_time(value: object) -> Any:
     if isinstance(value, dt.datetime):
         raise ValueError("give a date, not a datetime")  # noqa: TRY004 - pydantic wants a ValueError
     return value

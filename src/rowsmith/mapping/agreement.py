@@ -23,7 +23,7 @@ _PROMOTED: Final[dict[Any, tuple[type[Any], ...]]] = {float: (int,), complex: (i
 """What a type checker takes for a number of a wider type (PEP 484, "The numeric tower")."""
 
 
-def disagreement(given: Any, column: Column[Any]) -> str | None:
+def disagreement(given: object, column: Column[Any]) -> str | None:
     """Say in which way a field's type is not what its column gives, and what to write; None where it may be.
 
     Args:
@@ -38,7 +38,7 @@ def disagreement(given: Any, column: Column[Any]) -> str | None:
     return None
 
 
-def key_disagreement(given: Any, columns: Sequence[Column[Any]]) -> str | None:
+def key_disagreement(given: object, columns: Sequence[Column[Any]]) -> str | None:
     """Say in which way a type of ids is not that of a key, and what to write; None where it may be.
 
     Args:
@@ -72,11 +72,11 @@ def _parts(given: Any, size: int) -> Sequence[Any]:
     return [arguments[0]] * size if arguments[1:] == (...,) else arguments or [Any] * size
 
 
-def _takes_id(given: Any, column: Column[Any]) -> bool:
+def _takes_id(given: object, column: Column[Any]) -> bool:
     return any(_is_key(option, [column]) for option in map(_underlying, options(given)))
 
 
-def _is_id(given: Any, column: Column[Any]) -> bool:
+def _is_id(given: object, column: Column[Any]) -> bool:
     """Say whether values of a class may be ids; a bool is no number, and a point in time no date."""
     kinds = read_as(column.type)
     if get_origin(given) is Literal:
@@ -94,7 +94,7 @@ def _is_id(given: Any, column: Column[Any]) -> bool:
 _NARROWER: Final = (bool, dt.datetime)
 
 
-def _underlying(given: Any) -> Any:
+def _underlying(given: object) -> Any:
     while isinstance(given, NewType):
         given = bare(given.__supertype__)
     return given
@@ -134,7 +134,7 @@ def _probe(into: type[Any], name: str) -> type[BaseModel]:
     return create_model("Probe", __config__=kept, **fields)
 
 
-def _may_be(probe: type[BaseModel], value: Any) -> bool:
+def _may_be(probe: type[BaseModel], value: object) -> bool:
     try:
         probe.__pydantic_validator__.validate_python({"value": value})
     except ValidationError as exc:
@@ -148,7 +148,7 @@ def _may_be(probe: type[BaseModel], value: Any) -> bool:
 _OF_CLASS: Final = frozenset({"is_instance_of", "none_required"})
 
 
-def _samples(kind: type[Any]) -> Iterable[Any]:
+def _samples(kind: type[object]) -> Iterable[Any]:
     return list(kind)[:1] if issubclass(kind, enum.Enum) else _SAMPLES.get(kind, ())
 
 
@@ -170,7 +170,7 @@ _SAMPLES: Final[dict[type[Any], Sequence[Any]]] = {
 }
 
 
-def _takes(option: Any, kind: type[Any], declared: TypeEngine[Any]) -> bool:
+def _takes(option: Any, kind: type[object], declared: TypeEngine[Any]) -> bool:
     option = _underlying(option)
     if option in _ANYTHING or isinstance(option, TypeVar):
         return True
@@ -183,7 +183,7 @@ def _takes(option: Any, kind: type[Any], declared: TypeEngine[Any]) -> bool:
     return not isinstance(wanted, type) or (_is_kind(kind, wanted) and _takes_items(option, declared))
 
 
-def _is_kind(kind: type[Any], wanted: type[Any]) -> bool:
+def _is_kind(kind: type[object], wanted: type[object]) -> bool:
     if is_protocol(wanted):
         return all(hasattr(kind, member) for member in get_protocol_members(wanted))
     try:
@@ -192,7 +192,7 @@ def _is_kind(kind: type[Any], wanted: type[Any]) -> bool:
         return True
 
 
-def _takes_items(option: Any, declared: TypeEngine[Any]) -> bool:
+def _takes_items(option: object, declared: TypeEngine[Any]) -> bool:
     """Hold the items of a list against those of an array, however deep either says that it is."""
     stored = stored_form(declared)
     if column_type(stored).compared is not Comparison.ARRAY or not get_args(option):
@@ -205,7 +205,7 @@ def _takes_items(option: Any, declared: TypeEngine[Any]) -> bool:
     return not kinds or any(_takes(one, kind, item) for one in inner for kind in kinds)
 
 
-def _is_list(given: Any) -> bool:
+def _is_list(given: object) -> bool:
     origin = get_origin(given)
     return isinstance(origin, type) and (issubclass(list, origin) or issubclass(tuple, origin))
 
@@ -218,9 +218,9 @@ def _takes_none(option: Any) -> bool:
     return isinstance(option, type) and _is_kind(type(None), option)
 
 
-def _name(given: Any) -> str:
+def _name(given: object) -> str:
     return given.__name__ if isinstance(given, type) and not get_args(given) else str(given).replace("typing.", "")
 
 
-def _names(kinds: Iterable[type[Any]]) -> str:
+def _names(kinds: Iterable[type[object]]) -> str:
     return " or ".join(kind.__name__ for kind in kinds)

@@ -47,7 +47,7 @@ def private_annotations(cls: type[Any]) -> list[str]:
     return [name for base in own for name in get_annotations(base) if re.match(r"_[^_]", name)]
 
 
-def annotation(into: type[Any], name: str) -> tuple[Any, list[Any]]:
+def annotation(into: type[object], name: str) -> tuple[Any, list[Any]]:
     """Give a field's type, aliases and ``Annotated`` taken away from around it, and all that marks it.
 
     Raises:
@@ -70,7 +70,7 @@ def annotation(into: type[Any], name: str) -> tuple[Any, list[Any]]:
         raise _unresolved(exc) from None
 
 
-def resolved(owner: type[Any], name: str, given: Any) -> Any:
+def resolved(owner: type[object], name: str, given: object) -> Any:
     """Give an annotation, where it was kept as text, as what it says.
 
     Names are looked up in the class, its module, and the functions around it as long as they run.
@@ -99,7 +99,7 @@ def _unresolved(failure: Exception) -> NameError:
     return NameError(str(failure))
 
 
-def _enclosing(owner: type[Any]) -> dict[str, Any]:
+def _enclosing(owner: type[object]) -> dict[str, Any]:
     """Give the local names of the functions that a class is declared in, the innermost ones first."""
     around = owner.__qualname__.split(".<locals>.")[:-1]
     wanted = {".<locals>.".join(around[: end + 1]) for end in range(len(around))}
@@ -122,7 +122,7 @@ def unaliased(given: Any) -> Any:
     return given
 
 
-def bare(given: Any) -> Any:
+def bare(given: object) -> Any:
     """Give a type without aliases, ``Annotated`` and ``Final`` around it."""
     given = unaliased(given)
     while get_origin(given) is Annotated or get_origin(given) in _AROUND:
@@ -130,13 +130,13 @@ def bare(given: Any) -> Any:
     return given
 
 
-def options(given: Any) -> list[Any]:
+def options(given: object) -> list[Any]:
     """Give the members of a union, or the type itself, each as :func:`bare` gives it."""
     given = bare(given)
     return [one for part in get_args(given) for one in options(part)] if is_union(given) else [given]
 
 
-def is_union(given: Any) -> bool:
+def is_union(given: object) -> bool:
     """Say whether a type is a union; ``X | None`` is one."""
     return get_origin(given) in (Union, types.UnionType)
 
@@ -158,7 +158,7 @@ def marks(given: Any) -> Iterator[Any]:
         _refuse_buried(given, ())
 
 
-def _refuse_buried(given: Any, path: tuple[Any, ...]) -> None:
+def _refuse_buried(given: object, path: tuple[object, ...]) -> None:
     for part in get_args(given):
         inner = unaliased(part)
         if inner in path:  # an alias may name itself

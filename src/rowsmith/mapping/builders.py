@@ -23,26 +23,26 @@ def builder(into: type[Any], names: tuple[str, ...]) -> Build:
     return checked_builder(into, build, names) if hasattr(into, "__pydantic_validator__") else build
 
 
-def _positional_builder(into: type[Any]) -> Build:
+def _positional_builder(into: type[object]) -> Build:
     return generated_builder(into) or (lambda records: list(starmap(into, records)))
 
 
-def _keyword_builder(into: type[Any], names: tuple[str, ...]) -> Build:
+def _keyword_builder(into: type[object], names: tuple[str, ...]) -> Build:
     return lambda records: [into(**dict(zip(names, record, strict=True))) for record in records]
 
 
 def _model_builder(into: type[BaseModel], names: tuple[str, ...]) -> Build:
-    def build(records: Iterable[Sequence[Any]]) -> list[Any]:
+    def build(records: Iterable[Sequence[object]]) -> list[Any]:
         validate = into.__pydantic_validator__.validate_python  # there once the model's annotations are resolved
         return [validate(dict(zip(names, record, strict=True)), by_name=True) for record in records]
 
     return build
 
 
-def checked_builder(into: Any, build: Build, names: Sequence[str] = ()) -> Build:
+def checked_builder(into: object, build: Build, names: Sequence[str] = ()) -> Build:
     """Say without values what pydantic, whose error quotes the row, says of a record that does not fit."""
 
-    def build_checked(records: Iterable[Sequence[Any]]) -> list[Any]:
+    def build_checked(records: Iterable[Sequence[object]]) -> list[Any]:
         try:
             return build(records)
         except ValidationError as exc:

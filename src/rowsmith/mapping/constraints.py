@@ -229,7 +229,7 @@ def predicate_of(key: UniqueKey) -> ColumnElement[bool] | None:
     return where
 
 
-def _undirected(expression: Any) -> Any:
+def _undirected(expression: object) -> Any:
     if not isinstance(expression, UnaryExpression):
         return expression
     unary = cast("Any", expression)

@@ -157,7 +157,7 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
     return given
 
 
-def keep_to_row(expression: ColumnElement[Any], info: RowInfo[Any], where: str) -> None:
+def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: str) -> None:
     """Refuse what would bring another table into FROM: each row would be given once for each row of that one.
 
     Nor may a subquery be about any row where this one may be meant.

@@ -51,7 +51,7 @@ Source: TypeAlias = Stored | Expr | Aggregate | Nested[Any] | RelationshipProper
 """What a field is filled from; how a relationship's rows are given is read when mappers are complete."""
 
 
-def data_fields(into: type[Any]) -> tuple[str, ...]:
+def data_fields(into: type[object]) -> tuple[str, ...]:
     """Give the names of the fields that a data class is made from.
 
     Raises:
@@ -69,7 +69,7 @@ def data_fields(into: type[Any]) -> tuple[str, ...]:
     return names
 
 
-def sources(info: RowInfo[Any], into: type[Any], *, settled: bool = True) -> Mapping[str, Source]:
+def sources(info: RowInfo[object], into: type[object], *, settled: bool = True) -> Mapping[str, Source]:
     """Give what each field of a data class is filled from, without configuring mappers.
 
     Args:
@@ -85,7 +85,7 @@ def sources(info: RowInfo[Any], into: type[Any], *, settled: bool = True) -> Map
     return {name: _source(info, into, name, settled=settled) for name in data_fields(into)}
 
 
-def _source(info: RowInfo[Any], into: type[Any], name: str, *, settled: bool) -> Source:
+def _source(info: RowInfo[object], into: type[object], name: str, *, settled: bool) -> Source:
     try:
         marker = _marker(into, name)
     except NameError as exc:
@@ -106,7 +106,7 @@ def _source(info: RowInfo[Any], into: type[Any], name: str, *, settled: bool) ->
     return cast("RelationshipProperty[Any]", found) if is_related else Stored(is_column=False)
 
 
-def _refuse_private(info: RowInfo[Any], into: type[Any]) -> None:
+def _refuse_private(info: RowInfo[object], into: type[object]) -> None:
     for name in private_annotations(into):
         if info.mapper.has_property(name):
             raise MappingError(
@@ -115,7 +115,7 @@ def _refuse_private(info: RowInfo[Any], into: type[Any]) -> None:
             )
 
 
-def computed(into: type[Any], name: str) -> Expr | Aggregate | None:
+def computed(into: type[object], name: str) -> Expr | Aggregate | None:
     """Give the ``Expr`` or aggregate in a field's annotation; None where the field has none.
 
     Raises:
@@ -128,7 +128,7 @@ def computed(into: type[Any], name: str) -> Expr | Aggregate | None:
     return None if isinstance(found, Nested) else found
 
 
-def _marker(into: type[Any], name: str) -> Expr | Aggregate | Nested[Any] | None:
+def _marker(into: type[object], name: str) -> Expr | Aggregate | Nested[Any] | None:
     found: list[Any] = [mark for mark in annotation(into, name)[1] if isinstance(mark, (Expr, Aggregate, Nested))]
     if len(found) > 1:
         raise MappingError(
@@ -137,7 +137,7 @@ def _marker(into: type[Any], name: str) -> Expr | Aggregate | Nested[Any] | None
     return found[0] if found else None
 
 
-def unresolvable(into: type[Any], name: str, failure: NameError) -> MappingError:
+def unresolvable(into: type[object], name: str, failure: NameError) -> MappingError:
     """Give the error for an annotation that names what is not there."""
     return MappingError(
         f"the annotation of {into.__name__}.{name} cannot be resolved ({failure}): import what it names outside of "
@@ -145,7 +145,7 @@ def unresolvable(into: type[Any], name: str, failure: NameError) -> MappingError
     )
 
 
-def hold(info: RowInfo[Any], into: type[Any], name: str, source: Stored | Expr) -> None:
+def hold(info: RowInfo[object], into: type[object], name: str, source: Stored | Expr) -> None:
     """Hold a field's type against the column that fills it; what is computed has no type that is certain.
 
     Raises:
@@ -163,7 +163,7 @@ def hold(info: RowInfo[Any], into: type[Any], name: str, source: Stored | Expr) 
         )
 
 
-def _column_of(info: RowInfo[Any], name: str, source: Stored | Expr) -> Column[Any] | None:
+def _column_of(info: RowInfo[object], name: str, source: Stored | Expr) -> Column[Any] | None:
     if isinstance(source, Expr):
         expression = source.resolve()
         return expression if isinstance(expression, Column) else None
@@ -171,7 +171,7 @@ def _column_of(info: RowInfo[Any], name: str, source: Stored | Expr) -> Column[A
     return None if known is None else info.columns[known]
 
 
-def wanted(into: type[Any], name: str, *, is_many: bool) -> Wanted:
+def wanted(into: type[object], name: str, *, is_many: bool) -> Wanted:
     """Read how a field gives a relationship's rows: ``UserData``, ``UserData | None`` or ``tuple[UserData, ...]``.
 
     With a :class:`Nested` that converts, the field's type may be anything that is made of one row, or a tuple of it.
@@ -202,7 +202,7 @@ def wanted(into: type[Any], name: str, *, is_many: bool) -> Wanted:
     return Wanted(item, container, is_optional)
 
 
-def _item(given: Any) -> tuple[Any, type[Any] | None]:
+def _item(given: object) -> tuple[Any, type[Any] | None]:
     """Give the type of the items and the container; no container for a single one."""
     origin, arguments = get_origin(given), get_args(given)
     if origin is tuple and arguments[1:] == (Ellipsis,):

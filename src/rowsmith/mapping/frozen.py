@@ -22,7 +22,7 @@ class Frozen:
             super().__setattr__(name, value)
 
 
-def _check_frozen(kind: type[Any]) -> None:
+def _check_frozen(kind: type[object]) -> None:
     params = getattr(kind, "__dataclass_params__", None)
     if params is not None and not params.frozen:
         raise MappingError(f"{kind.__name__} is a dataclass that is not frozen: write @dataclass(frozen=True) above it")

@@ -53,7 +53,7 @@ def _is_plain(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
 
 
-def _same_layout(twin: type[Any], into: type[Any]) -> bool:
+def _same_layout(twin: type[object], into: type[Any]) -> bool:
     """Slots, or a base written in C, keep an object from changing its class."""
     try:
         twin().__class__ = into

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from typing_extensions import get_original_bases
 
 
-def type_arguments(cls: type[Any], generic: type[Any]) -> tuple[Any, ...]:
+def type_arguments(cls: type[Any], generic: type[object]) -> tuple[Any, ...]:
     """Give what a class gives for the parameters of one of its bases.
 
     ``class GroupRepository(AppRepository[GroupId, GroupRow])``, where AppRepository has its own parameters
@@ -26,7 +26,7 @@ def type_arguments(cls: type[Any], generic: type[Any]) -> tuple[Any, ...]:
     return next(settled, None) or next(iter(found), ())
 
 
-def _candidates(cls: type[Any], generic: type[Any]) -> Iterator[tuple[Any, ...]]:
+def _candidates(cls: type[Any], generic: type[object]) -> Iterator[tuple[Any, ...]]:
     for base in get_original_bases(cls):
         origin = get_origin(base) or base
         if origin is generic:

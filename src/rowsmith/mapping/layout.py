@@ -106,7 +106,7 @@ class _Level:
     def is_aliased(self) -> bool:
         return self.entity is not self.info.row
 
-    def below(self, relationship: RelationshipProperty[Any], into: type[Any]) -> tuple[Any, ...]:
+    def below(self, relationship: RelationshipProperty[Any], into: type[object]) -> tuple[Any, ...]:
         """Give the path of a nested data class.
 
         Raises:
@@ -114,7 +114,7 @@ class _Level:
         """
         return self._longer((relationship, into), f"through {relationship}")
 
-    def inside(self, into: type[Any]) -> _Level:
+    def inside(self, into: type[object]) -> _Level:
         """Give the level of a data class that is made of the same row.
 
         Raises:
@@ -122,13 +122,13 @@ class _Level:
         """
         return replace(self, path=self._longer((None, into), "in the same row"))
 
-    def _longer(self, step: tuple[Any, type[Any]], how: str) -> tuple[Any, ...]:
+    def _longer(self, step: tuple[object, type[object]], how: str) -> tuple[Any, ...]:
         if step in self.path:
             raise MappingError(f"{step[1].__name__} nests itself {how}: write one data class a level")
         return (*self.path, step)
 
 
-def layout_of(info: RowInfo[Any], into: type[Any]) -> Layout:
+def layout_of(info: RowInfo[object], into: type[object]) -> Layout:
     """Work out the layout of a data class; mappers are configured where it nests others.
 
     Raises:
@@ -137,7 +137,7 @@ def layout_of(info: RowInfo[Any], into: type[Any]) -> Layout:
     return _layout(_Level(info, info.row, ()), into)
 
 
-def _layout(level: _Level, into: type[Any]) -> Layout:
+def _layout(level: _Level, into: type[object]) -> Layout:
     draft = _Draft()
     make = draft.objects(level, into, alone=True)
     given = sources(level.info, into)
@@ -158,7 +158,7 @@ class _Draft:
         self.collections: list[Collection] = []
         self._places: dict[tuple[int, str], int] = {}
 
-    def objects(self, level: _Level, into: type[Any], *, alone: bool = False) -> Make:
+    def objects(self, level: _Level, into: type[object], *, alone: bool = False) -> Make:
         """Have the objects of a data class made of records; ``alone`` says that these hold nothing else."""
         given = sources(level.info, into)
         build = builder(into, tuple(given))
@@ -174,11 +174,11 @@ class _Draft:
             self._places[key] = self._append(getattr(level.entity, name))
         return self._places[key]
 
-    def _append(self, expression: Any) -> int:
+    def _append(self, expression: object) -> int:
         self.selects.append(expression)
         return len(self.selects) - 1
 
-    def _field(self, level: _Level, into: type[Any], name: str, source: Source) -> Make:
+    def _field(self, level: _Level, into: type[object], name: str, source: Source) -> Make:
         match source:
             case Stored():
                 hold(level.info, into, name, source)
@@ -204,7 +204,7 @@ class _Draft:
         return _gathered(make, wanted.container)
 
     def _joined(
-        self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[Any, ...]
+        self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[object, ...]
     ) -> Make:
         target = aliased(relationship.mapper.class_, flat=True)
         is_outer = level.is_outer or not is_certain(relationship)
@@ -216,7 +216,7 @@ class _Draft:
         return _present(presence, _converted(made, wanted.into, wanted.convert))
 
     def _collected(
-        self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[Any, ...]
+        self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[object, ...]
     ) -> _Grouped:
         target = row_info(relationship.mapper.class_)
         entity = cast("Any", relationship.entity).entity if leads_to_alias(relationship) else target.row
@@ -271,7 +271,7 @@ def _column(place: int) -> Make:
     return lambda records, related: list(map(value, records))
 
 
-def _converted(make: Make, into: type[Any], convert: Callable[[Any], Any] | None) -> Make:
+def _converted(make: Make, into: type[object], convert: Callable[[Any], object] | None) -> Make:
     """Have a field's values made of the objects that its columns were read as."""
     if convert is None:
         return make
@@ -319,7 +319,7 @@ def _has_subquery(expression: Any) -> bool:
     return any(isinstance(part, SelectBase) for part in visitors.iterate(element))
 
 
-def _agreed(into: type[Any], name: str, relationship: RelationshipProperty[Any]) -> Wanted:
+def _agreed(into: type[object], name: str, relationship: RelationshipProperty[Any]) -> Wanted:
     """Read a relationship's field, and hold it against how many rows there may be.
 
     Raises:

@@ -76,7 +76,7 @@ class Step:
         return load.options(*(step.option() for step in self.below.values()))
 
 
-def checked_loads(info: RowInfo[Any], loads: Any) -> tuple[Chain, ...]:
+def checked_loads(info: RowInfo[object], loads: object) -> tuple[Chain, ...]:
     """Give what a repository declares as chains, without configuring mappers.
 
     Raises:
@@ -99,7 +99,7 @@ def checked_loads(info: RowInfo[Any], loads: Any) -> tuple[Chain, ...]:
     return tuple(chains)
 
 
-def _check_one(item: Any, example: str) -> None:
+def _check_one(item: object, example: str) -> None:
     if not isinstance(item, InstrumentedAttribute):
         raise MappingError(f"loads holds {kind_of(item)}: {example}")
     found = _property(cast("Any", item))
@@ -107,7 +107,7 @@ def _check_one(item: Any, example: str) -> None:
         raise MappingError(f"loads names {item}, which is neither a relationship nor a deferred column: {example}")
 
 
-def _property(attribute: InstrumentedAttribute[Any]) -> Any:
+def _property(attribute: InstrumentedAttribute[object]) -> Any:
     # By way of the mapper, because the attribute's own .property would configure every mapper there is.
     return inspect(attribute.class_).get_property(attribute.key, _configure_mappers=False)
 
@@ -116,7 +116,7 @@ def _fits(attribute: Any, row: Any) -> bool:
     return issubclass(row, attribute.class_) or issubclass(attribute.class_, row)
 
 
-def steps(info: RowInfo[Any], chains: Sequence[Chain]) -> list[Step]:
+def steps(info: RowInfo[object], chains: Sequence[Chain]) -> list[Step]:
     """Give everything to be loaded with a row; mappers are configured.
 
     Raises:
@@ -141,7 +141,7 @@ def _attach(mapper: Mapper[Any], root: dict[str, Step], chain: Chain) -> None:
         _walk(at, below, chain)
 
 
-def _places(below: dict[str, Step], attribute: Any) -> Iterator[tuple[Mapper[Any], dict[str, Step]]]:
+def _places(below: dict[str, Step], attribute: object) -> Iterator[tuple[Mapper[Any], dict[str, Step]]]:
     for step in below.values():
         if step.relationship is not None:
             if _fits(attribute, step.relationship.mapper.class_):
@@ -175,14 +175,14 @@ def _add_eager(mapper: Mapper[Any], below: dict[str, Step], path: tuple[Mapper[A
             _add_eager(relationship.mapper, step.below, (*path, relationship.mapper))
 
 
-def naming_what_is_missing(info: RowInfo[Any], convert: Callable[[Any], T]) -> Build:
+def naming_what_is_missing(info: RowInfo[object], convert: Callable[[Any], T]) -> Build:
     """Give what makes data of rows; of a ``to_data`` that touches what is not loaded it says what it was.
 
     Raises:
         MappingError: from what is given back, instead of SQLAlchemy's own error about greenlets or ``lazy="raise"``.
     """
 
-    def build_told(records: Iterable[Sequence[Any]]) -> list[Any]:
+    def build_told(records: Iterable[Sequence[object]]) -> list[Any]:
         rows = [record[0] for record in records]
         try:
             with _sending_nothing(object_session(rows[0]) if rows else None):
@@ -244,7 +244,7 @@ def _touched_by_pydantic(mapper: Mapper[Any], error: ValidationError) -> tuple[t
     return None
 
 
-def _missing(info: RowInfo[Any], owner: type[Any], name: str) -> MappingError:
+def _missing(info: RowInfo[object], owner: type[object], name: str) -> MappingError:
     way = _way(info.mapper, owner, (info.mapper,))
     chain = ", ".join([*way, f"{owner.__name__}.{name}"])
     told = f"[{chain}]" if not way else f"[({chain})]"
@@ -254,7 +254,7 @@ def _missing(info: RowInfo[Any], owner: type[Any], name: str) -> MappingError:
     )
 
 
-def _way(mapper: Mapper[Any], owner: type[Any], path: tuple[Mapper[Any], ...]) -> list[str]:
+def _way(mapper: Mapper[Any], owner: type[object], path: tuple[Mapper[Any], ...]) -> list[str]:
     """Give the names of the relationships from a row to the one with an attribute; none for the row itself."""
     if issubclass(mapper.class_, owner) or issubclass(owner, mapper.class_):
         return []

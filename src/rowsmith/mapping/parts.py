@@ -88,7 +88,7 @@ def _tied(mapper: Mapper[Any], step: Mapper[Any], places: dict[Any, int]) -> tup
     return tuple(tied[place] for place in range(width))
 
 
-def _equal(condition: Any) -> Iterator[tuple[Any, Any]]:
+def _equal(condition: object) -> Iterator[tuple[Any, Any]]:
     """Give the pairs of columns that a condition says to be equal; what says more gives a pair of nothing."""
     given = bare(condition)
     if isinstance(given, BooleanClauseList) and given.operator is operators.and_:

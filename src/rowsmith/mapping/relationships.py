@@ -58,7 +58,7 @@ def equal_pairs(relationship: RelationshipProperty[Any]) -> Pairs:
     return found
 
 
-def _conditions(join: Any) -> Iterator[Any]:
+def _conditions(join: object) -> Iterator[Any]:
     """Give the conditions that all have to hold, whatever stands in parentheses."""
     given = bare(join)
     if isinstance(given, BooleanClauseList) and given.operator is operators.and_:

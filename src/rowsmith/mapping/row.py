@@ -381,7 +381,7 @@ class RowInfo(Generic[TRow_co]):
         }
 
 
-def _fixed(part: Any) -> Any:
+def _fixed(part: object) -> Any:
     """Give bytes that may change as such that do not, and so can be told apart by their hash."""
     return bytes(cast("Any", part)) if isinstance(part, bytearray | memoryview) else part
 
@@ -401,7 +401,7 @@ def row_info(row: type[TRow]) -> RowInfo[TRow]:
 
 
 @cache
-def _row_info(row: type[Any]) -> RowInfo[Any]:
+def _row_info(row: type[object]) -> RowInfo[Any]:
     try:
         mapper: Mapper[Any] = inspect(row)
     except NoInspectionAvailable:
@@ -430,7 +430,7 @@ def _stored(mapper: Mapper[Any]) -> Iterator[tuple[str, tuple[Column[Any], ...]]
             yield name, tuple(columns)
 
 
-def _keep_apart(row: type[Any], table: Table) -> None:
+def _keep_apart(row: type[object], table: Table) -> None:
     for name in (table.name, *(name for column in table.columns for name in (column.name, column.key))):
         if is_own(name):
             raise MappingError(f"{_name(row)}: {name} begins with {PREFIX!r}, as rowsmith's own names in SQL do")

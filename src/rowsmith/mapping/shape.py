@@ -96,7 +96,7 @@ def row_shape(info: RowInfo[TRow], loads: Sequence[Chain] = ()) -> Shape[TRow, T
 
 
 @cache
-def _row_layout(row: type[Any], loads: tuple[Chain, ...]) -> Layout:
+def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
     info = row_info(row)
     wanted, is_own = steps(info, loads), info.mapper.selectable is info.mapper.local_table
     return Layout(
@@ -108,7 +108,7 @@ def _row_layout(row: type[Any], loads: tuple[Chain, ...]) -> Layout:
     )
 
 
-def converted_shape(shape: Shape[TRow, Any], into: Any, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
+def converted_shape(shape: Shape[TRow, object], into: object, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
     """Give the shape of what a function makes of the ORM object, with what is loaded of the rows around it.
 
     What the function raises passes as it is.
@@ -133,7 +133,7 @@ def data_shape(info: RowInfo[TRow], into: type[TData]) -> Shape[TRow, TData]:
 
 
 @cache
-def _data_shape(row: type[Any], into: type[Any]) -> Shape[Any, Any]:
+def _data_shape(row: type[object], into: type[object]) -> Shape[Any, Any]:
     info = row_info(row)
     given = sources(info, into, settled=False)
     for name, source in given.items():
@@ -145,7 +145,7 @@ def _data_shape(row: type[Any], into: type[Any]) -> Shape[Any, Any]:
     return shape
 
 
-def _must_wait(info: RowInfo[Any], source: Source, around: tuple[type[Any], ...] = ()) -> bool:
+def _must_wait(info: RowInfo[object], source: Source, around: tuple[type[object], ...] = ()) -> bool:
     """Say whether other classes may have to be declared first."""
     if isinstance(source, Expr):
         return source.is_deferred

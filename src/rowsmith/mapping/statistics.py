@@ -31,7 +31,7 @@ class Statistics(Generic[TData]):
     build: Build
 
 
-def statistics(info: RowInfo[Any], into: type[TData], keys: Sequence[ColumnElement[Any]]) -> Statistics[TData]:
+def statistics(info: RowInfo[object], into: type[TData], keys: Sequence[ColumnElement[Any]]) -> Statistics[TData]:
     """Hold a data class against the keys that rows are grouped by.
 
     Args:
@@ -108,7 +108,7 @@ def _same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:
     return left.compare(right)
 
 
-def _kind(into: type[Any], name: str) -> tuple[Any, bool]:
+def _kind(into: type[object], name: str) -> tuple[Any, bool]:
     """Give a field's type without ``| None``, and whether it may be None."""
     found = options(annotation(into, name)[0])
     parts = [part for part in found if part is not type(None)]

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import inspect
 
 
-def insertable(row: Any) -> Any:
+def insertable(row: object) -> Any:
     """Give what ``insert()`` takes for a mapped class.
 
     With ``with_polymorphic`` a class whose subclasses have tables of their own stands for the join of them all,
@@ -18,7 +18,7 @@ def insertable(row: Any) -> Any:
 
 
 @cache
-def _insertable(row: Any) -> Any:
+def _insertable(row: object) -> Any:
     mapper: Any = inspect(row)
     if mapper.selectable is mapper.local_table:
         return row

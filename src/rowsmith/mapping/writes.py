@@ -175,7 +175,7 @@ def own_values(written: Spec[Any] | Patch[Any]) -> dict[str, Any]:
     return dict(cast("Mapping[str, Any]", values))
 
 
-def belongs_to(written: Any, info: RowInfo[Any], base: type[Spec[Any] | Patch[Any]]) -> None:
+def belongs_to(written: object, info: RowInfo[object], base: type[Spec[Any] | Patch[Any]]) -> None:
     """Refuse what is no spec of this row where a spec is written, and no patch where a patch is.
 
     Raises:
@@ -194,14 +194,14 @@ def belongs_to(written: Any, info: RowInfo[Any], base: type[Spec[Any] | Patch[An
     check_frozen(kind)
 
 
-def _base_of(kind: type[Any]) -> type[Any]:
+def _base_of(kind: type[object]) -> type[Any]:
     return Spec if issubclass(kind, Spec) else Patch
 
 
 FOREIGN = "says that the row is of another class: leave it out"
 
 
-def storable(info: RowInfo[Any], name: str, value: Any, *, changes: bool = False) -> Any:
+def storable(info: RowInfo[object], name: str, value: object, *, changes: bool = False) -> Any:
     """Give the value as it is sent, once it is known to fit.
 
     None is SQL NULL on every column: for JSON columns SQLAlchemy would store the JSON literal ``null``.
@@ -233,7 +233,7 @@ def tied(info: RowInfo[Any], name: str, value: Any) -> Any:
     return value
 
 
-def refuse_own_names(cls: type[Any], names: Collection[str], base: type[Any]) -> None:
+def refuse_own_names(cls: type[Any], names: Collection[str], base: type[object]) -> None:
     """Refuse fields that are called like what a class inherits and its user calls.
 
     Raises:
@@ -258,12 +258,12 @@ def _is_plain(cls: Any) -> bool:
     return cls.to_values is cast("Any", _Written).to_values
 
 
-def _refuse_strangers(cls: type[Any], info: RowInfo[Any], names: Collection[str]) -> None:
+def _refuse_strangers(cls: type[Any], info: RowInfo[object], names: Collection[str]) -> None:
     for name in names:
         check_writable(info, name, f"{cls.__name__}.{name}")
 
 
-def check_writable(info: RowInfo[Any], name: str, where: str) -> None:
+def check_writable(info: RowInfo[object], name: str, where: str) -> None:
     """Refuse what is no column of a row, or one that the database alone writes.
 
     Raises:
@@ -284,16 +284,16 @@ def check_writable(info: RowInfo[Any], name: str, where: str) -> None:
         )
 
 
-def _is_private(name: str, info: RowInfo[Any]) -> bool:
+def _is_private(name: str, info: RowInfo[object]) -> bool:
     """Say whether a field is the class's own matter: it begins with an underscore, and no column is called like it."""
     return name.startswith("_") and not info.mapper.has_property(name) and not nearest(name, _underscored(info), 0.7)
 
 
-def _underscored(info: RowInfo[Any]) -> list[str]:
+def _underscored(info: RowInfo[object]) -> list[str]:
     return [name for name in info.columns if name.startswith("_")]
 
 
-def _refuse_private(cls: type[Any], info: RowInfo[Any]) -> None:
+def _refuse_private(cls: type[Any], info: RowInfo[object]) -> None:
     for name in private_annotations(cls):
         if info.mapper.has_property(name):
             raise MappingError(
@@ -302,7 +302,7 @@ def _refuse_private(cls: type[Any], info: RowInfo[Any]) -> None:
             )
 
 
-def _require_columns(cls: type[Any], info: RowInfo[Any], given: Collection[str]) -> None:
+def _require_columns(cls: type[Any], info: RowInfo[object], given: Collection[str]) -> None:
     missing = [name for name in info.columns if info.is_required(name) and name not in given]
     if missing:
         raise MappingError(
@@ -315,7 +315,7 @@ def _require_columns(cls: type[Any], info: RowInfo[Any], given: Collection[str])
 _STATE = re.compile(r"^(?:\w+\.)*(?:Annotated\[\s*(?:\w+\.)*)?(OptionalState|TriState)\b")
 
 
-def _state_kind(owner: type[Any], name: str, annotation: Any) -> type[Any] | None:
+def _state_kind(owner: type[object], name: str, annotation: object) -> type[Any] | None:
     """Give OptionalState or TriState; where what it is of is not there yet, the annotation's words tell."""
     with suppress(NameError):
         kind = bare(resolved(owner, name, annotation))
@@ -328,7 +328,7 @@ def _state_kind(owner: type[Any], name: str, annotation: Any) -> type[Any] | Non
     return None
 
 
-def _state_of(kind: Any) -> type[Any] | None:
+def _state_of(kind: object) -> type[Any] | None:
     origin = get_origin(kind) or kind
     return origin if origin in (OptionalState, TriState) else None
 

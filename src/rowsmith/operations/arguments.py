@@ -25,7 +25,7 @@ Argument: TypeAlias = Callable[[Any, RowInfo[Any]], None]
 _NO_LISTS: Final = (str, bytes, bytearray, memoryview)
 
 
-def check_arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any], info: RowInfo[Any]) -> None:
+def check_arguments(names: Sequence[str], args: Sequence[object], kwargs: Mapping[str, object], info: RowInfo[object]) -> None:
     """Refuse arguments that a verb cannot use.
 
     Args:
@@ -59,21 +59,21 @@ def check_begin(given: object) -> None:
         raise MappingError(f"what opens sessions is a function, not {kind_of(given)}: write db.begin_session")
 
 
-def _pk(given: Any, info: RowInfo[Any]) -> None:
+def _pk(given: object, info: RowInfo[object]) -> None:
     if given is not UNSET:
         info.key(given)
 
 
-def _ids(given: Any, info: RowInfo[Any]) -> None:
+def _ids(given: object, info: RowInfo[object]) -> None:
     if not isinstance(given, Sequence) or isinstance(given, _NO_LISTS):
         raise InvalidValue(f"ids are a list of keys, not {kind_of(cast('Any', given))}: write [id], or list(ids)")
 
 
-def _spec(given: Any, info: RowInfo[Any]) -> None:
+def _spec(given: object, info: RowInfo[object]) -> None:
     belongs_to(given, info, Spec)
 
 
-def _specs(given: Any, info: RowInfo[Any]) -> None:
+def _specs(given: object, info: RowInfo[object]) -> None:
     is_many = isinstance(given, Iterable | AsyncIterable) and not isinstance(given, (*_NO_LISTS, Mapping, Spec, Patch))
     if not is_many or isinstance(given, type):
         raise InvalidValue(
@@ -83,22 +83,22 @@ def _specs(given: Any, info: RowInfo[Any]) -> None:
         _each(cast("Any", given), info, Spec)
 
 
-def _patch(given: Any, info: RowInfo[Any]) -> None:
+def _patch(given: object, info: RowInfo[object]) -> None:
     belongs_to(given, info, Patch)
 
 
-def _patches(given: Any, info: RowInfo[Any]) -> None:
+def _patches(given: object, info: RowInfo[object]) -> None:
     if not isinstance(given, Mapping):
         raise InvalidValue(f"patches are a mapping of ids to patches, not {kind_of(given)}: write {{id: patch}}")
     _each(list(cast("Any", given).values()), info, Patch)
 
 
-def _each(given: Sequence[Any], info: RowInfo[Any], base: type[Spec[Any] | Patch[Any]]) -> None:
+def _each(given: Sequence[object], info: RowInfo[object], base: type[Spec[Any] | Patch[Any]]) -> None:
     for item in dict(zip(map(type, given), given, strict=True)).values():  # one of each class
         belongs_to(item, info, base)
 
 
-def _versions(given: Any, info: RowInfo[Any]) -> None:
+def _versions(given: object, info: RowInfo[object]) -> None:
     if given is None:
         return
     if not isinstance(given, Mapping):
@@ -114,7 +114,7 @@ def _versions(given: Any, info: RowInfo[Any]) -> None:
     check_column(info, info.version, versions, kinds, 0, noun="version")
 
 
-def _conflict(given: Any, info: RowInfo[Any]) -> None:
+def _conflict(given: object, info: RowInfo[object]) -> None:
     if given is None:
         return
     if not isinstance(given, Conflict):
@@ -124,14 +124,14 @@ def _conflict(given: Any, info: RowInfo[Any]) -> None:
     given.resolve(info)
 
 
-def _progress(given: Any, info: RowInfo[Any]) -> None:
+def _progress(given: object, info: RowInfo[object]) -> None:
     if given is not None and not _takes_a_number(given):
         raise InvalidValue(
             f"progress is a plain function of one number, not {kind_of(given)}: write lambda done: print(done)"
         )
 
 
-def _takes_a_number(function: Any) -> bool:
+def _takes_a_number(function: object) -> bool:
     if not callable(function) or iscoroutinefunction(function):
         return False
     try:
@@ -143,7 +143,7 @@ def _takes_a_number(function: Any) -> bool:
     return True
 
 
-def _idempotency_key(given: Any, info: RowInfo[Any]) -> None:
+def _idempotency_key(given: object, info: RowInfo[object]) -> None:
     if given is None:
         return
     if not isinstance(given, str) or not given.strip():
@@ -153,18 +153,18 @@ def _idempotency_key(given: Any, info: RowInfo[Any]) -> None:
         )
 
 
-def _lock(given: Any, info: RowInfo[Any]) -> None:
+def _lock(given: object, info: RowInfo[object]) -> None:
     if given is not None and not isinstance(given, Lock):
         raise InvalidValue(f"lock is a Lock, not {kind_of(given)}: write lock=Lock()")
 
 
-def _into(given: Any, info: RowInfo[Any]) -> None:
+def _into(given: object, info: RowInfo[object]) -> None:
     if not isinstance(given, type):
         raise MappingError(f"into is a data class, not {kind_of(given)}: write into=GroupSummary")
 
 
 def _flag(name: str) -> Argument:
-    def check(given: Any, info: RowInfo[Any]) -> None:
+    def check(given: object, info: RowInfo[object]) -> None:
         if not isinstance(given, bool):
             raise InvalidValue(f"{name} is True or False, not {kind_of(given)}")
 

@@ -271,7 +271,7 @@ class Call(Generic[TRow_co, TData_co]):
         await give_up(self.db_sess)
         return self.located(ScopeMismatch("a trigger of the database took a row out of its scope"))
 
-    async def _are_same(self, name: str, stored: Sequence[Any], value: object) -> bool:
+    async def _are_same(self, name: str, stored: Sequence[object], value: object) -> bool:
         """Ask the database about values that Python tells apart: a CHAR's blanks, letters that a type folds."""
         kind, others = self.info.columns[name].type, list[Any]()
         for other in stored:
@@ -347,7 +347,7 @@ def verb(
     operation: str,
     *,
     singly: str | None = None,
-    native: Callable[..., Any] | None = None,
+    native: Callable[..., object] | None = None,
     touches: Touches | None = None,
 ) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
     """Make a verb of a coroutine method: its callers give a session, and it gets the :class:`Call` in that session.

@@ -207,7 +207,7 @@ def _check_violations(info: RowInfo[object], violations: Mapping[Any, ErrorFacto
         check_factory(factory, f"violations[{key if isinstance(key, str) else key.__name__}]")
 
 
-def _check_key(info: RowInfo[object], key: Any) -> None:
+def _check_key(info: RowInfo[object], key: object) -> None:
     """A misspelt constraint name would silently give the general error instead of the domain's.
 
     A foreign key that points here stands on another table, perhaps one that is not imported yet, so here a

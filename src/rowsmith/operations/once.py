@@ -116,7 +116,7 @@ class _Use:
     body: str
 
 
-async def _use(call: Call[Any, Any], key: str, body: Sequence[object]) -> _Use:
+async def _use(call: Call[object, object], key: str, body: Sequence[object]) -> _Use:
     # Before there is a connection: what cannot be told apart is refused before anything is sent.
     scope, text = _texts(call, body)
     # With a schema for each tenant, the table is this tenant's.
@@ -128,7 +128,7 @@ async def _use(call: Call[Any, Any], key: str, body: Sequence[object]) -> _Use:
     return _Use(digest, _digest(digest.encode(), text.encode("utf-8", "surrogatepass")))
 
 
-def _texts(call: Call[Any, Any], body: Sequence[object]) -> tuple[bytes, str]:
+def _texts(call: Call[object, object], body: Sequence[object]) -> tuple[bytes, str]:
     """Give what stands for the scope and for the body.
 
     Raises:
@@ -156,7 +156,7 @@ def _digest(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-async def _take(call: Call[Any, Any], use: _Use) -> Any:
+async def _take(call: Call[object, object], use: _Use) -> Any:
     """Take the key, once nobody else has it any more, and give what is kept of it."""
     make = postgresql.insert if call.dialect.name == "postgresql" else sqlite.insert
     statement = make(KEYS).values(key=use.key, operation=call.operation)
@@ -171,28 +171,28 @@ async def _take(call: Call[Any, Any], use: _Use) -> Any:
     raise DatabaseFault(_MISSING, facts=facts)
 
 
-async def _is_absent(call: Call[Any, Any], failure: DatabaseFault) -> bool:
+async def _is_absent(call: Call[object, object], failure: DatabaseFault) -> bool:
     if call.dialect.name == "postgresql":
         return failure.facts.sqlstate == _UNDEFINED_TABLE
     there = sa.text("SELECT 1 FROM sqlite_master WHERE name = :name")
     return (await call.execute(there, parameters={"name": KEYS.name})).first() is None
 
 
-def _keyed(call: Call[TRow, Any]) -> Any:
+def _keyed(call: Call[TRow, object]) -> Any:
     return replace(call.entity, shape=key_shape(call.info))
 
 
-def _terms(call: Call[Any, Any]) -> list[OrderTerm]:
+def _terms(call: Call[object, object]) -> list[OrderTerm]:
     return [OrderTerm(column, descending=False, nulls_first=False, nullable=False) for column in call.info.key_columns]
 
 
-def _packed(call: Call[Any, Any], written: Written) -> bytes:
+def _packed(call: Call[object, object], written: Written) -> bytes:
     terms = _terms(call)
     bodies = [(item.inserted, pack(item.data, terms)) for item in written]
     return b"".join(_FRAME.pack(inserted, len(body)) + body for inserted, body in bodies)
 
 
-def _unpacked(call: Call[Any, Any], kept: bytes) -> Iterator[Upserted[Key]]:
+def _unpacked(call: Call[object, object], kept: bytes) -> Iterator[Upserted[Key]]:
     terms, place = _terms(call), 0
     while place < len(kept):
         inserted, length = _FRAME.unpack_from(kept, place)

@@ -29,7 +29,7 @@ from rowsmith.operations.call import Call
 
 
 async def locked(
-    call: Call[Any, Any],
+    call: Call[object, object],
     conditions: Sequence[ColumnElement[bool]],
     extra: Sequence[ColumnElement[Any]] = (),
     **strength: bool,
@@ -54,7 +54,7 @@ async def locked(
 
 
 async def send_to_part(
-    call: Call[Any, Any],
+    call: Call[object, object],
     part: Part,
     statement: Executable,
     writes: Iterable[str] | None = None,
@@ -76,7 +76,7 @@ async def send_to_part(
     return [tuple(row) for row in (await execute(call.db_sess, returning, origin)).all()]
 
 
-def at_keys(call: Call[Any, Any], part: Part, keys: Sequence[Key]) -> ColumnElement[bool]:
+def at_keys(call: Call[object, object], part: Part, keys: Sequence[Key]) -> ColumnElement[bool]:
     """Give the condition of the rows of a table that belong to these keys."""
     return columns_condition(part.key, keys, call.dialect)
 
@@ -91,7 +91,7 @@ def check_all(reached: Sequence[Key], keys: Sequence[Key]) -> None:
         raise RefusedByTrigger
 
 
-async def confirm_all(call: Call[Any, Any], keys: Sequence[Key]) -> None:
+async def confirm_all(call: Call[object, object], keys: Sequence[Key]) -> None:
     """Hold rows just written against the whole scope: also against what was stamped, which a trigger may have moved.
 
     Raises:
@@ -101,14 +101,14 @@ async def confirm_all(call: Call[Any, Any], keys: Sequence[Key]) -> None:
         await replace(call, limits=replace(call.limits, others=call.limits.conditions)).confirm(keys)
 
 
-def of_part(info: RowInfo[Any], part: Part, values: Mapping[str, Any]) -> dict[Column[Any], Any]:
+def of_part(info: RowInfo[object], part: Part, values: Mapping[str, object]) -> dict[Column[Any], Any]:
     """Give those of some values that are kept in one of the tables, by column."""
     return {
         column: value for name, value in values.items() for column in info.stored[name] if column.table is part.table
     }
 
 
-def across(info: RowInfo[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def across(info: RowInfo[object], values: Mapping[str, object]) -> dict[str, Any]:
     """Give those expressions among some values that read another table of the row than the one they are written to."""
     return {
         name: value for name, value in values.items() if any(_reads_other(info, c, value) for c in info.stored[name])

@@ -46,11 +46,11 @@ class SoftDelete:
     # Written out, because a type checker takes a dataclass field of a descriptor's type for any value at all.
     def __init__(
         self,
-        column: InstrumentedAttribute[Any],
+        column: InstrumentedAttribute[object],
         *,
-        deleted: Any = UNSET,
-        restored: Any = UNSET,
-        also: Mapping[Any, Any] | None = None,
+        deleted: object = UNSET,
+        restored: object = UNSET,
+        also: Mapping[Any, object] | None = None,
     ) -> None:
         object.__setattr__(self, "column", column)
         object.__setattr__(self, "deleted", deleted)
@@ -102,7 +102,7 @@ class SoftDelete:
             if complaint:
                 raise MappingError(f"{info.row.__name__}.{attribute.key} {complaint}")
 
-    def _complaint(self, info: RowInfo[Any]) -> str | None:
+    def _complaint(self, info: RowInfo[object]) -> str | None:
         column = info.columns[self.column.key]
         if not self._by_time:
             if not self._dead:
@@ -151,7 +151,7 @@ class SoftDelete:
         return {self.column.key: mark, **{column.key: restored for column, _, restored in self.also}}
 
 
-def _written_beside(also: Any) -> Iterator[tuple[Any, Any, Any]]:
+def _written_beside(also: object) -> Iterator[tuple[Any, Any, Any]]:
     """Give each column with what deleting and what restoring writes into it."""
     if also is not None and not issubclass(type(also), Mapping):
         raise MappingError(
@@ -169,7 +169,7 @@ def _written_beside(also: Any) -> Iterator[tuple[Any, Any, Any]]:
 _DELETED_AND_RESTORED = 2
 
 
-def _is_sql(value: Any) -> bool:
+def _is_sql(value: object) -> bool:
     return hasattr(value, "__clause_element__") or hasattr(value, "compile")
 
 

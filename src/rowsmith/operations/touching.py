@@ -15,7 +15,7 @@ from rowsmith.operations.results import BatchResult, PartialResult, Upserted
 from rowsmith.touched import Ids, Writing, is_any_kept, is_kept, note
 
 
-async def noting(entity: Entity[Any, Any], verb: Any, db_sess: AsyncSession, /, *args: Any, **kwargs: Any) -> Any:
+async def noting(entity: Entity[object, object], verb: Any, db_sess: AsyncSession, /, *args: Any, **kwargs: Any) -> Any:
     """Run a verb that writes, and note in its session what it does; where that is not known, it may be any row.
 
     It is noted before the verb runs, as it may fail half-way in a unit of work that goes on; which rows it made is
@@ -43,21 +43,21 @@ def note_new(db_sess: AsyncSession, row: type[object]) -> None:
     note(db_sess, _writing(row_info(row), makes=True, removes=False), None)
 
 
-def has_keepers(entity: Entity[Any, Any]) -> bool:
+def has_keepers(entity: Entity[object, object]) -> bool:
     """Say whether anybody keeps copies of an entity's rows, or of rows that go with them."""
     return is_any_kept() and is_kept(part.table for part in entity.info.all_parts)
 
 
-def writing_of(entity: Entity[Any, Any], touches: str | None = None, operation: str | None = None) -> Writing:
+def writing_of(entity: Entity[object, object], touches: str | None = None, operation: str | None = None) -> Writing:
     """Say what a verb does to rows of an entity; one that is not known may do anything."""
     return _writing(entity.info, makes=touches == "new", removes=operation is None or "purge" in operation)
 
 
-def _writing(info: RowInfo[Any], *, makes: bool, removes: bool) -> Writing:
+def _writing(info: RowInfo[object], *, makes: bool, removes: bool) -> Writing:
     return Writing([part.table for part in info.all_parts], info.key_columns, makes=makes, removes=removes)
 
 
-def given_ids(touches: str | None, args: Sequence[Any]) -> Ids:
+def given_ids(touches: str | None, args: Sequence[object]) -> Ids:
     """Give the ids that a verb is given; None where they are not plainly there."""
     if not args or touches is None:
         return None
@@ -70,7 +70,7 @@ _LISTS: Final = (Mapping, AbstractSet, list, tuple)
 """What ids are given in; of a mapping they are the keys."""
 
 
-def made_ids(entity: Entity[Any, Any], result: Any) -> Ids:
+def made_ids(entity: Entity[object, object], result: object) -> Ids:
     """Give the ids of the rows that a verb gives; None where its data does not have them as the row does."""
     if entity.shape.is_row:
         return None
@@ -80,7 +80,7 @@ def made_ids(entity: Entity[Any, Any], result: Any) -> Ids:
         return None
 
 
-def _data_in(result: Any) -> Iterator[Any]:
+def _data_in(result: object) -> Iterator[Any]:
     """Give the data in a result of a verb, of whichever kind that is."""
     given: Any = result  # of whichever of the kinds it is
     items: Iterable[Any] = (given,)
@@ -95,13 +95,13 @@ def _data_in(result: Any) -> Iterator[Any]:
         yield upserted.data if isinstance(item, Upserted) else upserted
 
 
-def _id_of(data: Any, names: Sequence[str]) -> Any:
+def _id_of(data: object, names: Sequence[str]) -> Any:
     """Give the key that data has: a tuple where it has several parts."""
     key = tuple(getattr(data, name) for name in names)
     return key if key[1:] else key[0]
 
 
-def check_ids(ids: Any) -> None:
+def check_ids(ids: object) -> None:
     """Refuse what is no list of keys.
 
     Raises:

@@ -94,7 +94,7 @@ class Imprint:
             text, binds = _structure(condition)
             self._parts.append((b"&" + text, tuple(binds)))
 
-    def digest(self, given: Mapping[_Bind, Any] | None = None) -> bytes:
+    def digest(self, given: Mapping[_Bind, object] | None = None) -> bytes:
         """Give the fingerprint of the search, or of one with other values: by the parameters they stand for."""
         digest = blake2b(digest_size=16)
         for text, binds in self._parts:
@@ -137,7 +137,7 @@ def _digest(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
 
 
-def _bind_text(bind: _Bind, value: Any, otherwise: Otherwise) -> str:
+def _bind_text(bind: _Bind, value: object, otherwise: Otherwise) -> str:
     if bind.expanding and isinstance(value, Iterable) and not isinstance(value, str | bytes):
         # The values of an IN have no order, and a set gives them in another one in each process.
         items = cast("Iterable[Any]", value)  # type: ignore[redundant-cast]
@@ -166,7 +166,7 @@ def _untold(value: object) -> str:
     raise Untold(kind_of(value))
 
 
-def _scalar(value: Any) -> str | None:
+def _scalar(value: object) -> str | None:
     text = next((text for kinds, text in _SCALARS if isinstance(value, kinds)), None)
     return None if text is None else text(value)
 
@@ -203,7 +203,7 @@ _SCALARS: Final[tuple[tuple[Any, Otherwise], ...]] = (
 )
 
 
-def _composed(value: Any, otherwise: Otherwise) -> str:
+def _composed(value: object, otherwise: Otherwise) -> str:
     name = type(value).__qualname__
     if hasattr(value, "__clause_element__") or isinstance(value, ClauseElement):
         return f"{name}:{_expression(value, otherwise).hex()}"
@@ -226,7 +226,7 @@ def _expression(value: Any, otherwise: Otherwise) -> bytes:
     return Imprint((), [element], otherwise).digest()
 
 
-def _parts(value: Any) -> Mapping[str, Any] | None:
+def _parts(value: object) -> Mapping[str, Any] | None:
     """Give the fields of what has some, but for those that a patch leaves alone."""
     if isinstance(value, BaseModel):
         found = vars(value) | (value.__pydantic_extra__ or {})

@@ -43,7 +43,7 @@ class _Form(NamedTuple):
     read: Callable[[bytes], Any]
 
 
-def _write_text(value: Any) -> bytes:
+def _write_text(value: object) -> bytes:
     return str(value).encode()
 
 
@@ -141,7 +141,7 @@ _ENDS_OF_TIME: Final = (date.min, date.max)
 _BY_TAG: Final = {form.tag: form for form in _FORMS}
 
 
-def pack(values: Sequence[Any], terms: Sequence[OrderTerm]) -> bytes:
+def pack(values: Sequence[object], terms: Sequence[OrderTerm]) -> bytes:
     """Write one value for each term.
 
     Raises:
@@ -162,7 +162,7 @@ def unpack(payload: bytes, terms: Sequence[OrderTerm]) -> tuple[Any, ...]:
     return tuple(_unpack_value(tag, body, term) for (tag, body), term in zip(parts, terms, strict=True))
 
 
-def stored_value(kind: TypeEngine[Any], value: Any) -> Any:
+def stored_value(kind: TypeEngine[Any], value: object) -> Any:
     """Give a value as the database's own type has it, undoing what a team's ``TypeDecorator`` does."""
     for decorator in _layers(kind)[0]:
         if value is not None and _overrides(decorator, "process_bind_param"):
@@ -170,7 +170,7 @@ def stored_value(kind: TypeEngine[Any], value: Any) -> Any:
     return value
 
 
-def _pack_value(value: Any, expression: ColumnElement[Any]) -> bytes:
+def _pack_value(value: object, expression: ColumnElement[Any]) -> bytes:
     stored = _stored(value, expression)
     if stored is None:
         return _HEADER.pack(_NONE, 0)
@@ -185,7 +185,7 @@ def _pack_value(value: Any, expression: ColumnElement[Any]) -> bytes:
     return _HEADER.pack(form.tag, len(body)) + body
 
 
-def _check_told(value: Any, expression: ColumnElement[Any]) -> None:
+def _check_told(value: object, expression: ColumnElement[Any]) -> None:
     """Refuse a value of an unknown type that the database may have meant otherwise: months of an interval, infinity."""
     kind = "Interval" if isinstance(value, timedelta) else "Date" if type(value) is date else None
     if kind is None or type(expression.type) is not NullType or (kind == "Date" and value not in _ENDS_OF_TIME):
@@ -196,7 +196,7 @@ def _check_told(value: Any, expression: ColumnElement[Any]) -> None:
     )
 
 
-def _stored(value: Any, expression: ColumnElement[Any]) -> Any:
+def _stored(value: object, expression: ColumnElement[Any]) -> Any:
     with suppress(Exception):  # a team's process_bind_param may raise anything, and quotes the value
         return stored_value(expression.type, value)
     raise MappingError(f"a cursor cannot carry {expression}: its type does not bind a value that it gave")
@@ -241,13 +241,13 @@ def _read(tag: bytes, body: bytes, expression: ColumnElement[Any]) -> Any:
     return value
 
 
-def _member(python: type[Any], name: str) -> Enum:
+def _member(python: type[object], name: str) -> Enum:
     if not issubclass(python, Enum):
         raise InvalidCursor
     return python[name]
 
 
-def _fits(value: Any, expression: ColumnElement[Any]) -> bool:
+def _fits(value: object, expression: ColumnElement[Any]) -> bool:
     """Whether a stored value is one that the expression's type has."""
     form = column_type(_layers(expression.type)[1]).cursor
     if form.python in NUMBERS and not isinstance(expression, Column):

@@ -33,7 +33,7 @@ class _Key(NamedTuple):
     bound: ColumnElement[Any]  # one parameter, however often it is compared; None for NULL, which is not
 
 
-def after(terms: Sequence[OrderTerm], values: Sequence[Any]) -> ColumnElement[bool]:
+def after(terms: Sequence[OrderTerm], values: Sequence[object]) -> ColumnElement[bool]:
     """Give the condition for rows strictly after ``values`` in the order of ``terms``.
 
     For the rows before, give the reversed terms. Values are bound with their expressions' types.
@@ -45,7 +45,7 @@ def after(terms: Sequence[OrderTerm], values: Sequence[Any]) -> ColumnElement[bo
     return after_bounds(terms, bounds(terms, values))
 
 
-def bounds(terms: Sequence[OrderTerm], values: Sequence[Any]) -> list[ColumnElement[Any] | None]:
+def bounds(terms: Sequence[OrderTerm], values: Sequence[object]) -> list[ColumnElement[Any] | None]:
     """Give the parameter for the value of each term; None for NULL, which is not compared."""
     return [None if value is None else _bound(term, value) for term, value in zip(terms, values, strict=True)]
 
@@ -122,7 +122,7 @@ def _operands(run: Sequence[_Key]) -> tuple[ColumnElement[Any], ColumnElement[An
     return tuple_(*(key.expression for key in run)), tuple_(*(key.bound for key in run))
 
 
-def _bound(term: OrderTerm, value: Any) -> ColumnElement[Any]:
+def _bound(term: OrderTerm, value: object) -> ColumnElement[Any]:
     kind = term.expression.type
     if isinstance(kind, NullType):
         return literal(value)  # func.lower(...) and the like: the value says what it is

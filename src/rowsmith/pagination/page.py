@@ -26,7 +26,7 @@ class LazyCursors(Sequence[str]):
 
     __slots__ = ("_encode", "_records")
 
-    def __init__(self, records: Sequence[Sequence[Any]], encode: Callable[[Sequence[Any]], str]) -> None:
+    def __init__(self, records: Sequence[Sequence[object]], encode: Callable[[Sequence[Any]], str]) -> None:
         self._records = records
         self._encode = encode
 
@@ -148,18 +148,18 @@ class Page(Generic[TData]):
         return Page(items, self.has_next_page, self.has_previous_page, self.total_count, self.cursors)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Give pydantic the schema of :class:`PageJson`, read and written as a page."""
         shape: Any = cast("Any", PageJson)[next(iter(get_args(source)), Any)]
 
-        def validated(given: Any, validate: Callable[[Any], PageJson[Any]]) -> Page[Any]:
+        def validated(given: object, validate: Callable[[Any], PageJson[Any]]) -> Page[Any]:
             if not isinstance(given, Page):
                 return validate(given).page()
             page: Page[Any] = given  # pyright: ignore[reportUnknownVariableType]
             items = validate(PageJson.fields_of(page)).items
             return Page(items, page.has_next_page, page.has_previous_page, page.total_count, page.cursors)
 
-        def serialized(page: Page[Any], serialize: Callable[[Any], Any]) -> Any:
+        def serialized(page: Page[Any], serialize: Callable[[Any], object]) -> Any:
             return serialize(shape.model_construct(**PageJson.fields_of(page)))
 
         fields = handler.generate_schema(shape)

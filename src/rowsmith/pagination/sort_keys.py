@@ -65,7 +65,7 @@ class AsText(TypeDecorator[str]):
         return cast(type_coerce(column, NullType()), Text())
 
     @override
-    def bind_expression(self, bindparam: Any) -> ColumnElement[Any]:
+    def bind_expression(self, bindparam: object) -> ColumnElement[Any]:
         return cast(type_coerce(bindparam, Text()), self.stored)
 
 
@@ -109,11 +109,11 @@ def _unsteady(expression: ColumnElement[Any]) -> str | None:
     return next(filter(None, map(_of_several, _outside_subqueries(expression))), None)
 
 
-def _is_function(element: Any) -> bool:
+def _is_function(element: object) -> bool:
     return isinstance(element, FunctionElement)
 
 
-def _of_several(element: Any) -> str | None:
+def _of_several(element: object) -> str | None:
     if isinstance(element, Over):
         return "a window function, which no condition can compare with a cursor: sort by a column"
     if _is_function(element) and str(getattr(element, "name", "")).lower() in _AGGREGATES:

@@ -16,7 +16,7 @@ def frames_of(failure: BaseException) -> list[FrameType]:
     return [frame for frame, _ in walk_tb(failure.__traceback__)]
 
 
-def failure_of(context: ExceptionContext, statement: str, parameters: Sequence[Any]) -> Exception | None:
+def failure_of(context: ExceptionContext, statement: str, parameters: Sequence[object]) -> Exception | None:
     """Send a statement on the connection on which one has failed, and give its error."""
     connection: Any = context.connection
     try:

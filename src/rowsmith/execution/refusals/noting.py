@@ -43,7 +43,7 @@ def _refused(context: ExceptionContext) -> Refusal | None:
 
 
 async def note_refused_by(
-    failure: BaseException, prepared: Any, arguments: Sequence[Any], compiled: Any, state: ExpandedState
+    failure: BaseException, prepared: Any, arguments: Sequence[object], compiled: object, state: ExpandedState
 ) -> None:
     """Look for the value that a statement on asyncpg itself failed for, and note it with the error.
 

@@ -101,7 +101,7 @@ def unreadable(failure: BaseException) -> Refusal:
 
 
 def unread_by(
-    failure: BaseException, readers: Sequence[tuple[int, Any]], columns: Sequence[ColumnElement[Any] | None]
+    failure: BaseException, readers: Sequence[tuple[int, object]], columns: Sequence[ColumnElement[Any] | None]
 ) -> Refusal:
     """Say which column's type could not read a value.
 

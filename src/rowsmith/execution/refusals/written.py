@@ -63,14 +63,14 @@ def unbound(failure: BaseException) -> Refusal:
     return Refusal()
 
 
-def _unbound_in(rows: Sequence[Mapping[str, Any]], processors: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+def _unbound_in(rows: Sequence[Mapping[str, object]], processors: Mapping[str, object]) -> Iterator[tuple[int, str]]:
     for number, row in enumerate(rows):
         for name, value in row.items():
             if (process := processors.get(name)) is not None and not _binds(process, value):
                 yield number, name
 
 
-def _unbound_item(process: Any, items: Sequence[Any]) -> int | None:
+def _unbound_item(process: object, items: Sequence[object]) -> int | None:
     followed = _Followed(items)
     return None if _binds(process, followed) else followed.last
 
@@ -97,7 +97,7 @@ def refused_argument(context: ExceptionContext) -> tuple[int, int | None] | None
     return next(((place, row if is_many else None) for row, place in _unwritable(rows)), None)
 
 
-def _unwritable(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[int, int]]:
+def _unwritable(rows: Sequence[Sequence[object]]) -> Iterator[tuple[int, int]]:
     """Give what Python's sqlite3 cannot write, by asking it: a database of nobody's takes each value in turn."""
     with closing(sqlite3.connect(":memory:")) as nobodys:
         for number, row in enumerate(rows):

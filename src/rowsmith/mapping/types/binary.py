@@ -38,7 +38,7 @@ def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
     )
 
 
-def _check_bytes(value: Any) -> str | None:
+def _check_bytes(value: object) -> str | None:
     return None if isinstance(value, (bytes, bytearray, memoryview)) else "holds bytes: give bytes"
 
 
@@ -72,7 +72,7 @@ def _uuid(declared: sqltypes.Uuid[Any]) -> ColumnType:
     )
 
 
-def _check_uuid(value: Any) -> str | None:
+def _check_uuid(value: object) -> str | None:
     return None if isinstance(value, uuid.UUID) else "holds UUIDs: give a uuid.UUID"
 
 
@@ -90,11 +90,11 @@ def _uuid_text() -> ColumnType:
     )
 
 
-def _check_uuid_text(value: Any) -> str | None:
+def _check_uuid_text(value: object) -> str | None:
     return None if _is_uuid_text(value) else "holds UUIDs: give one as text"
 
 
-def _is_uuid_text(value: Any) -> bool:
+def _is_uuid_text(value: object) -> bool:
     if not isinstance(value, str):
         return False
     try:

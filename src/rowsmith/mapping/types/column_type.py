@@ -98,30 +98,30 @@ Row: TypeAlias = tuple[type[Any], Callable[[Any], ColumnType]]
 """A line of the table: a class of types, and what makes the record of one of them."""
 
 
-def anything(value: Any) -> str | None:
+def anything(value: object) -> str | None:
     """Complain of nothing: the check of types that nobody here knows."""
     return None
 
 
-def never(values: Sequence[Any]) -> bool:
+def never(values: Sequence[object]) -> bool:
     """Be sure of no value: each is checked by itself."""
     return not values
 
 
-def always(values: Sequence[Any]) -> bool:
+def always(values: Sequence[object]) -> bool:
     """Be sure of every value of the exact type."""
     return True
 
 
-def unchanged(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
+def unchanged(values: Sequence[object], types: set[type[Any]]) -> Sequence[Any]:
     """Echo values as they are."""
     return values
 
 
-def converted(exact: type[Any], convert: Callable[[Any], Any]) -> Echo:
+def converted(exact: type[object], convert: Callable[[Any], object]) -> Echo:
     """Give the echo of values of derived classes: an IntEnum goes in as its number, a str subclass as its text."""
 
-    def echo(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
+    def echo(values: Sequence[object], types: set[type[Any]]) -> Sequence[Any]:
         if types <= {exact, NONE}:
             return values
         return [None if value is None else convert(value) for value in values]
@@ -129,11 +129,11 @@ def converted(exact: type[Any], convert: Callable[[Any], Any]) -> Echo:
     return echo
 
 
-def instances(python: type[Any]) -> InCursor:
+def instances(python: type[object]) -> InCursor:
     """Give the form in a cursor of types whose values are of one class."""
     return InCursor(python, lambda value: isinstance(value, python))
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Say whether a value is a number; a bool is none."""
     return isinstance(value, NUMBERS) and not isinstance(value, bool)

@@ -45,15 +45,15 @@ def json_complaint(value: Any, depth: int = 0) -> str | None:
             return "holds JSON: give dicts, lists, text, numbers, booleans or None"
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[Any]:
     return cast("list[Any]", value)
 
 
-def _dict(value: Any) -> dict[Any, Any]:
+def _dict(value: object) -> dict[Any, Any]:
     return cast("dict[Any, Any]", value)
 
 
-def _json_member(key: Any, value: Any, depth: int) -> str | None:
+def _json_member(key: object, value: object, depth: int) -> str | None:
     if not isinstance(key, str):
         return "holds JSON: the keys of an object are text"
     return text_complaint(key) or json_complaint(value, depth)
@@ -77,7 +77,7 @@ def _json(declared: sqltypes.JSON) -> ColumnType:
     )
 
 
-def _check_json(value: Any) -> str | None:
+def _check_json(value: object) -> str | None:
     return None if value is sqltypes.JSON.NULL else json_complaint(value)
 
 
@@ -103,7 +103,7 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
 
 
 def _array_check(item: Check, *, holds_lists: bool) -> Check:
-    def check(value: Any) -> str | None:
+    def check(value: object) -> str | None:
         if not isinstance(value, (list, tuple)):
             return "holds arrays: give a list"
         complaint = _first(item(element) for element in _elements(cast("list[Any]", value), nested=not holds_lists))
@@ -112,7 +112,7 @@ def _array_check(item: Check, *, holds_lists: bool) -> Check:
     return check
 
 
-def _elements(values: Iterable[Any], *, nested: bool) -> Iterator[Any]:
+def _elements(values: Iterable[object], *, nested: bool) -> Iterator[Any]:
     """Give the elements that are not NULL, of arrays in arrays too."""
     for value in values:
         if nested and isinstance(value, (list, tuple)):

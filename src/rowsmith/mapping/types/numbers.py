@@ -55,7 +55,7 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
 def _integer_check(low: int, high: int) -> Check:
     complaint = f"holds integers from {low} to {high}"
 
-    def check(value: Any) -> str | None:
+    def check(value: object) -> str | None:
         fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
         return None if fits else complaint
 
@@ -148,7 +148,7 @@ def _boolean(_: sqltypes.Boolean) -> ColumnType:
     )
 
 
-def _check_boolean(value: Any) -> str | None:
+def _check_boolean(value: object) -> str | None:
     return None if isinstance(value, bool) else "holds booleans: give True or False"
 
 

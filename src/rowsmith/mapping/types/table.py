@@ -57,7 +57,7 @@ def _of_all(record: ColumnType, variants: Sequence[ColumnType]) -> ColumnType:
 
 
 def _any_of(checks: Sequence[Check]) -> Check:
-    def check(value: Any) -> str | None:
+    def check(value: object) -> str | None:
         complaints = [one(value) for one in checks]
         return None if None in complaints else complaints[-1]
 

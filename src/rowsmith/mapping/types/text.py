@@ -65,7 +65,7 @@ def _char(declared: sqltypes.CHAR) -> ColumnType:
 
 
 def _text_check(limit: int | None) -> Check:
-    def check(value: Any) -> str | None:
+    def check(value: object) -> str | None:
         if not isinstance(value, str):
             return "holds text: give a str"
         if limit is not None and len(value) > limit:
@@ -122,7 +122,7 @@ def _names(declared: sqltypes.Enum) -> ColumnType:
     )
 
 
-def _members(members: type[Any]) -> ColumnType:
+def _members(members: type[object]) -> ColumnType:
     return ColumnType(
         wraps=None,
         check=lambda value: None if isinstance(value, members) else f"holds members of {members.__name__}",

@@ -32,10 +32,10 @@ _ENDS: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, dt.datetime.
 """What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all."""
 
 
-def _within(ends: frozenset[Any], check: Check) -> Check:
+def _within(ends: frozenset[object], check: Check) -> Check:
     """Refuse the first and the last value that Python has, too."""
 
-    def checked(value: Any) -> str | None:
+    def checked(value: object) -> str | None:
         complaint = check(value)
         if complaint is None and value in ends:
             return "holds no first and no last moment of Python's calendar, which PostgreSQL takes for infinity"
@@ -64,12 +64,12 @@ def _datetime(declared: sqltypes.DateTime) -> ColumnType:
     )
 
 
-def _check_moment(value: Any) -> str | None:
+def _check_moment(value: object) -> str | None:
     fits = isinstance(value, dt.datetime) and value.utcoffset() is not None
     return None if fits else "holds points in time: give a datetime with a time zone (tzinfo)"
 
 
-def _check_local(value: Any) -> str | None:
+def _check_local(value: object) -> str | None:
     fits = isinstance(value, dt.datetime) and value.utcoffset() is None
     return None if fits else "holds local times: give a datetime without a time zone"
 
@@ -87,7 +87,7 @@ def _as_kept(value: dt.datetime) -> dt.datetime:
     return (value if value.tzinfo is None else value.astimezone(dt.UTC)).replace(fold=0)
 
 
-def _zoned(python: type[Any], timezone: bool) -> InCursor:
+def _zoned(python: type[object], timezone: bool) -> InCursor:
     """Give the form of times: none has a zone where the column keeps none."""
     return InCursor(python, lambda value: isinstance(value, python) and (timezone or _ZONE(value) is None))
 
@@ -106,11 +106,11 @@ def _date(_: sqltypes.Date) -> ColumnType:
     )
 
 
-def _is_date(value: Any) -> bool:
+def _is_date(value: object) -> bool:
     return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
 
 
-def _check_date(value: Any) -> str | None:
+def _check_date(value: object) -> str | None:
     return None if _is_date(value) else "holds dates: give a date, not a datetime"
 
 
@@ -118,7 +118,7 @@ def _time(declared: sqltypes.Time) -> ColumnType:
     zoned = declared.timezone
     complaint = f"holds times of day: give a time with{'' if zoned else 'out'} a time zone"
 
-    def check(value: Any) -> str | None:
+    def check(value: object) -> str | None:
         fits = isinstance(value, dt.time) and (value.tzinfo is not None) == zoned
         return None if fits else complaint
 
@@ -149,7 +149,7 @@ def _interval(_: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
     )
 
 
-def _check_interval(value: Any) -> str | None:
+def _check_interval(value: object) -> str | None:
     return None if isinstance(value, dt.timedelta) else "holds durations: give a timedelta"
 
 

@@ -52,7 +52,7 @@ def by_python_type(declared: TypeEngine[Any]) -> InCursor:
     return InCursor(python, lambda value: isinstance(value, python) and isinstance(value, dt.datetime) == is_datetime)
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -66,7 +66,7 @@ def _as_stored(declared: AsStored) -> ColumnType:
     return replace(unknown(declared), cursor=InCursor(object, _is_plain))
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     return isinstance(value, (int, float, str, bytes)) and not isinstance(value, (bool, enum.Enum))
 
 
@@ -82,7 +82,7 @@ def _range(declared: TypeEngine[Any]) -> ColumnType:
     return replace(_member(declared), check=_check_range, quick=Quick(Range, always))
 
 
-def _check_range(value: Any) -> str | None:
+def _check_range(value: object) -> str | None:
     # Which asyncpg takes for the two ends where it stands alone, and for an array where it is one's member.
     return "holds ranges: give a Range, not a list of its ends" if isinstance(value, (list, tuple)) else None
 

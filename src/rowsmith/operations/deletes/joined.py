@@ -42,7 +42,7 @@ async def purge_joined(
     return found
 
 
-async def remove_parts(call: Call[Any, Any], keys: Sequence[Key]) -> None:
+async def remove_parts(call: Call[object, object], keys: Sequence[Key]) -> None:
     """Remove rows that are locked from all tables that they may be kept in."""
     for part in reversed(call.info.all_parts):
         reached: list[Key] = []

@@ -58,15 +58,15 @@ class BatchPurger(Operation[TRow, TData]):
         places: dict[Any, int] = {}
         is_held = False
 
-        def refuse(index: int, pk: Any) -> None:
+        def refuse(index: int, pk: object) -> None:
             first = places.setdefault(batch_key(self.entity.info, pk, index), index)
             if first != index:
                 raise InvalidValue(f"the id at index {index} stands at index {first} already: give each id once")
 
-        async def write(part: Sequence[Any]) -> BatchResult[TData, Any]:
+        async def write(part: Sequence[object]) -> BatchResult[TData, Any]:
             return await _purge(call, part, is_held=is_held)
 
-        async def hold(part: Sequence[Any]) -> None:
+        async def hold(part: Sequence[object]) -> None:
             nonlocal is_held
             await BatchWriter(call, part).hold(call.limits.conditions)
             is_held = True
@@ -74,7 +74,7 @@ class BatchPurger(Operation[TRow, TData]):
         return await run_over_ids(call, list(ids), lambda pk: pk, refuse, write, hold)
 
 
-async def _purge(call: Call[TRow, TData], ids: Sequence[Any], *, is_held: bool = False) -> BatchResult[TData, Any]:
+async def _purge(call: Call[TRow, TData], ids: Sequence[object], *, is_held: bool = False) -> BatchResult[TData, Any]:
     writer = BatchWriter(call, ids, is_held=is_held)
     if len(call.info.all_parts) == 1:
         return await writer.delete(await writer.targets(call.limits.conditions))

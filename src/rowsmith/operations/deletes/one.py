@@ -31,7 +31,7 @@ class Purger(Operation[TRow, TData]):
 
     @cached_property
     def _writes(self) -> Writes[TRow, TData]:
-        def statement(_: Any, key: Sequence[ColumnElement[bool]], limits: Limits) -> Any:
+        def statement(_: object, key: Sequence[ColumnElement[bool]], limits: Limits) -> Any:
             return self._delete([*key, *limits.conditions])
 
         return Writes(self.entity, "purge", statement)
@@ -81,7 +81,7 @@ class Purger(Operation[TRow, TData]):
     def _delete(self, conditions: Sequence[ColumnElement[bool]]) -> ReturningDelete[*tuple[Any, ...]]:
         return limited(delete(self.entity.info.row), *conditions).returning(*self.entity.returning)
 
-    async def _nested(self, call: Call[TRow, TData], pk: Any) -> list[TData] | None:
+    async def _nested(self, call: Call[TRow, TData], pk: object) -> list[TData] | None:
         """Read data that RETURNING cannot give, of the row locked and still there; None where it can."""
         if self.entity.shape.returnable:
             return None

@@ -30,7 +30,7 @@ class SelfReferences:
     """
 
     # Of a row that is kept in several tables the database alone says what keeps it.
-    def __init__(self, info: RowInfo[Any], parts: Sequence[object]) -> None:
+    def __init__(self, info: RowInfo[object], parts: Sequence[object]) -> None:
         self.info = info
         keys = info.table.foreign_key_constraints if len(parts) == 1 else ()
         self.keys = [key for key in keys if keeps(key, info.table)]
@@ -77,7 +77,7 @@ class SelfReferences:
         names = self._key_names
         return tuple_(*(chunk.c[name] for name in names)).in_(select(*(kept.c[name] for name in names)))
 
-    def layers(self, rows: Sequence[Any], dialect: Dialect) -> Iterator[list[Key]]:
+    def layers(self, rows: Sequence[object], dialect: Dialect) -> Iterator[list[Key]]:
         """Give the keys of rows that go together, in the order in which they can go, children first.
 
         All at once, where the database only looks once all are gone.
@@ -90,7 +90,7 @@ class SelfReferences:
         if left:
             yield self._keys_of(left)
 
-    def _leaves(self, rows: Sequence[Any]) -> list[Any]:
+    def _leaves(self, rows: Sequence[object]) -> list[Any]:
         """Give the rows that no other one of these refers to."""
         children: dict[tuple[int, Key], set[int]] = {}
         for row in rows:

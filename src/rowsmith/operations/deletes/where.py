@@ -237,7 +237,7 @@ class Doomed:
 
     def __init__(
         self,
-        entity: Entity[Any, Any],
+        entity: Entity[object, object],
         conditions: Sequence[ColumnElement[bool]],
         shard: Sequence[ColumnElement[bool]] = (),
     ) -> None:
@@ -322,7 +322,7 @@ class Doomed:
         last = [locked.c[column.name] for column in self.info.key_columns]
         return select(*locked.c, kept).order_by(*walk.ordered(last))
 
-    def key_of(self, row: Sequence[Any]) -> Key:
+    def key_of(self, row: Sequence[object]) -> Key:
         """Give the key of what :meth:`next` gave."""
         return tuple(row[: len(self.info.primary_key)])
 
@@ -453,7 +453,7 @@ async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeRepo
     return replace(tally.report(complete=tally.rows == found), dry_run=True)
 
 
-async def _remove_at_once(call: Call[Any, Any], doomed: Doomed, max_rows: int | None) -> PurgeReport:
+async def _remove_at_once(call: Call[object, object], doomed: Doomed, max_rows: int | None) -> PurgeReport:
     """Remove all rows, or the first ones, by statements of one transaction."""
     tally, remove = Tally(), _remove_locked if doomed.in_parts else _remove_rows
     tally.rows = await remove(call, doomed, max_rows)
@@ -473,12 +473,12 @@ async def _remove_at_once(call: Call[Any, Any], doomed: Doomed, max_rows: int | 
     return tally.report(complete=not left)
 
 
-async def _remove_locked(call: Call[Any, Any], doomed: Doomed, max_rows: int | None) -> int:
+async def _remove_locked(call: Call[object, object], doomed: Doomed, max_rows: int | None) -> int:
     async with call.savepoint():
         return len(await _remove_parts(call, doomed.first(max_rows)))
 
 
-async def _remove_rows(call: Call[Any, Any], doomed: Doomed, max_rows: int | None) -> int:
+async def _remove_rows(call: Call[object, object], doomed: Doomed, max_rows: int | None) -> int:
     if doomed.ties and (max_rows is not None or doomed.ties.go_one_by_one(call.dialect)):
         return await _remove_free(call, doomed, MAX_CHUNK if max_rows is None else max_rows)
     removing, rows = [doomed.everything(call.dialect)], 0
@@ -491,7 +491,7 @@ async def _remove_rows(call: Call[Any, Any], doomed: Doomed, max_rows: int | Non
     return rows
 
 
-async def _remove_free(call: Call[Any, Any], doomed: Doomed, limit: int) -> int:
+async def _remove_free(call: Call[object, object], doomed: Doomed, limit: int) -> int:
     """Remove as many rows that no other one keeps, the last ones in the order of their keys first, then by turns."""
     done, walk = 0, Walk(first=True, down=True, waits=True)
     while done < limit:
@@ -506,7 +506,7 @@ async def _remove_free(call: Call[Any, Any], doomed: Doomed, limit: int) -> int:
     return done
 
 
-async def _next_rows(call: Call[Any, Any], doomed: Doomed, walk: Walk, after: Key | None, limit: int) -> Sequence[Any]:
+async def _next_rows(call: Call[object, object], doomed: Doomed, walk: Walk, after: Key | None, limit: int) -> Sequence[Any]:
     if limit == 0:
         return ()
     return (await call.execute(doomed.next(walk), parameters=doomed.given(after, limit))).all()
@@ -518,7 +518,7 @@ def _layers(doomed: Doomed, rows: Sequence[Any], dialect: Dialect) -> Iterator[S
         yield from key_chunks(layer, dialect, doomed.info.key_columns)
 
 
-async def _number_of(call: Call[Any, Any], statement: Delete, doomed: Doomed) -> int:
+async def _number_of(call: Call[object, object], statement: Delete, doomed: Doomed) -> int:
     """Send a DELETE and give how many rows went; objects that the session holds of them go too."""
     if len(call.db_sess.identity_map):
         returning: Any = cast("Any", statement).returning(*call.info.key_attributes)
@@ -555,7 +555,7 @@ async def _attempt(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key
 
 
 async def _remove_parts(
-    call: Call[Any, Any], locking: Select[*tuple[Any, ...]], given: Mapping[str, Any] | None = None
+    call: Call[object, object], locking: Select[*tuple[Any, ...]], given: Mapping[str, object] | None = None
 ) -> list[Key]:
     """Remove the rows that a SELECT of keys locks, from all tables that they may be kept in; gives their keys."""
     keys = [tuple(row) for row in (await call.execute(locking, parameters=given)).all()]

@@ -33,12 +33,12 @@ def _compile(element: Explain, compiler: Any, **kw: Any) -> str:
 compiles(Explain, "postgresql")(_compile)
 
 
-async def explain(call: Call[Any, Any], statement: AnySelect, *, analyze: bool = False) -> Any:
+async def explain(call: Call[object, object], statement: AnySelect, *, analyze: bool = False) -> Any:
     """Give the plan of a statement, as PostgreSQL's JSON parsed: ``{"Plan": {...}, ...}``."""
     plan: Any = (await call.execute(Explain(statement, analyze=analyze))).scalar_one()
     return cast("list[Any]", json.loads(plan) if isinstance(plan, str) else plan)[0]
 
 
-async def estimated_rows(call: Call[Any, Any], statement: AnySelect) -> int:
+async def estimated_rows(call: Call[object, object], statement: AnySelect) -> int:
     """Give the planner's estimate of how many rows a statement gives; as good as the last ANALYZE."""
     return int((await explain(call, statement))["Plan"]["Plan Rows"])

@@ -287,7 +287,7 @@ async def _only(
     return (await present(call, records))[0] if records else None
 
 
-async def _total(call: Call[Any, Any], search: Search[Any, Any], count: Count) -> int | None:
+async def _total(call: Call[object, object], search: Search[Any, Any], count: Count) -> int | None:
     if count == Count.NONE:
         return None
     if count == Count.ESTIMATED and call.dialect.name == "postgresql":
@@ -296,7 +296,7 @@ async def _total(call: Call[Any, Any], search: Search[Any, Any], count: Count) -
 
 
 async def _fetched(
-    call: Call[Any, Any], search: Search[Any, Any], codec: CursorCodec, lock: Lock | None
+    call: Call[object, object], search: Search[Any, Any], codec: CursorCodec, lock: Lock | None
 ) -> Sequence[Record]:
     """Read the rows of a page; values that the database does not take are the cursor's fault, where there is one."""
     statement = search.statement(codec)
@@ -310,7 +310,7 @@ async def _fetched(
     raise InvalidCursor(facts=call.origin().facts())
 
 
-async def _locked(call: Call[Any, Any], search: Search[Any, Any], statement: AnySelect, lock: Lock) -> Sequence[Record]:
+async def _locked(call: Call[object, object], search: Search[Any, Any], statement: AnySelect, lock: Lock) -> Sequence[Record]:
     """Read and lock the rows of a page, and see whether another one follows, which nobody asked to have locked."""
     size = search.size
     rows = (await call.execute(call.locked(statement.limit(size), lock))).all()
@@ -319,7 +319,7 @@ async def _locked(call: Call[Any, Any], search: Search[Any, Any], statement: Any
     return [*rows, *(await call.execute(search.following(rows[-1]))).all()]
 
 
-async def _opened(call: Call[Any, Any], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
+async def _opened(call: Call[object, object], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
     db_sess, origin = call.db_sess, call.origin()
     options = {"yield_per": chunk_size, "populate_existing": True}
     try:
@@ -335,7 +335,7 @@ async def _opened(call: Call[Any, Any], search: Search[Any, Any], chunk_size: in
 
 
 async def _partitions(
-    call: Call[Any, Any], search: Search[Any, Any], chunk_size: int
+    call: Call[object, object], search: Search[Any, Any], chunk_size: int
 ) -> AsyncGenerator[Sequence[Record], None]:
     """Read the rows of a search in lists, through a cursor of the server."""
     result = await _opened(call, search, chunk_size)

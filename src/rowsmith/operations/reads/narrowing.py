@@ -14,7 +14,7 @@ from rowsmith.pagination import NoPagination
 from rowsmith.scope import check_conditions
 
 
-def narrowing(info: RowInfo[Any], filters: Filters[Any], *, all_rows: bool) -> list[ColumnElement[bool]]:
+def narrowing(info: RowInfo[object], filters: Filters[Any], *, all_rows: bool) -> list[ColumnElement[bool]]:
     """Give the conditions of a write over many rows.
 
     Args:

@@ -103,7 +103,7 @@ class Search(Generic[TRow, TData]):
             return self.statement_after(None)
         return self.statement_after(self.bounds(codec.decode(self._wanted.cursor, self.keys, self.imprint.digest())))
 
-    def bounds(self, values: Sequence[Any]) -> list[Any]:
+    def bounds(self, values: Sequence[object]) -> list[Any]:
         """Give the parameters for the values that a cursor carries."""
         return bounds(self.keys, values)
 
