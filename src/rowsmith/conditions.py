@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from inspect import signature
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, SQLColumnExpression, UnaryExpression, and_, or_, true
@@ -32,6 +31,7 @@ from sqlalchemy.types import (
 )
 
 from rowsmith.errors import InvalidFilter, kind_of
+from rowsmith.signatures import takes
 
 # Not InstrumentedAttribute, which is a descriptor: a dataclass's field of its type would read as the bool.
 BooleanExpression: TypeAlias = SQLColumnExpression[bool] | SQLColumnExpression[bool | None]
@@ -93,19 +93,9 @@ def built(builder: Callable[[], object], role: str) -> Any:
     try:
         return builder()
     except TypeError:
-        if _takes_nothing(builder):
+        if takes(builder):
             raise
     raise InvalidFilter(f"{role} that is a callable takes no arguments: write lambda: GroupRow.name ...")
-
-
-def _takes_nothing(builder: Callable[..., object]) -> bool:
-    try:
-        signature(builder).bind()
-    except TypeError:
-        return False
-    except ValueError:  # nothing is known of it, as of some that are written in C
-        return True
-    return True
 
 
 T = TypeVar("T")

@@ -6,7 +6,6 @@ import asyncio
 import math
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any
 
 from rowsmith.errors import DeadlineExceeded, InvalidValue, kind_of
 from rowsmith.outcome import commit_outcome, tell

@@ -576,7 +576,9 @@ def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[objec
                 )
 
 
-def _limits(conditions: Sequence[ColumnElement[bool]], checks: Sequence[ExistenceCheck], info: RowInfo[object]) -> Limits:
+def _limits(
+    conditions: Sequence[ColumnElement[bool]], checks: Sequence[ExistenceCheck], info: RowInfo[object]
+) -> Limits:
     """Give what these conditions limit, and keep to the rows of a class that shares its table."""
     check_conditions(conditions, info)
     for check in checks:

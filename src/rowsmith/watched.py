@@ -112,7 +112,7 @@ class Watched:
         try:
             return await driver.fetchrow(self._question)
         except PostgresError as exc:
-            if self._question == BARE_SIGHT or not is_hidden(exc.sqlstate):
+            if self._question == BARE_SIGHT or not is_hidden(getattr(exc, "sqlstate", None)):
                 raise
         answer = await driver.fetchrow(BARE_SIGHT)
         self._question = BARE_SIGHT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import Any, Final, Generic
+from typing import Final, Generic
 
 from rowsmith.cache.source import CacheCounts, TData
 from rowsmith.deadline import check_seconds

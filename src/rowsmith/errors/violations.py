@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from inspect import signature
 from typing import Any, TypeAlias, cast
 
 from rowsmith.errors.declarations import MappingError
 from rowsmith.errors.root import RepositoryError, kind_of
+from rowsmith.signatures import takes
 
 ErrorFactory: TypeAlias = Callable[[str], Exception]
 """Makes a domain's own error from a message without values; an exception class is one."""
@@ -50,12 +50,8 @@ def check_factory(factory: ErrorFactory, name: str) -> None:
     is_other_class = isinstance(factory, type) and not issubclass(cast("type[Any]", factory), Exception)
     if not callable(given) or is_other_class:
         raise MappingError(f"{name} is {kind_of(given)}: give an error class or what makes an error of a message")
-    try:
-        signature(given).bind(*_words(factory, ""))
-    except TypeError:
-        raise MappingError(f"{name} is {kind_of(given)}, which cannot be called with a message alone") from None
-    except ValueError:  # nothing is known of it, as of errors that are written in C
-        return
+    if not takes(given, *_words(factory, "")):
+        raise MappingError(f"{name} is {kind_of(given)}, which cannot be called with a message alone")
 
 
 def _words(factory: ErrorFactory, message: str) -> tuple[str, ...]:

@@ -35,7 +35,9 @@ def blame(db_sess: AsyncSession, failure: BaseException) -> Origin:
     found = [(origin, broken_by(driver, origin)) for origin in origins]
     owners = (origin for origin, broken in found if _broke_its_own(origin, broken))
     others = (origin for origin, broken in found if _broke_anothers(origin, broken))
-    declared = (origin for origin, broken in found if _is_declared(origin, broken))
+    declared = (
+        origin for origin, broken in found if not origin.violations.keys().isdisjoint(broken.names_for(origin.table))
+    )
     # Of several that no name tells apart, one that deletes if all do.
     calls = {(origin.domain, origin.operation) for origin in origins}
     is_one = len(calls) == 1 or all(origin.deletes for origin in origins)
@@ -54,10 +56,6 @@ def _broke_anothers(origin: Origin, broken: Broken) -> bool:
     if not isinstance(key, ForeignKeyConstraint) or not refers_to(key, origin.table):
         return False
     return origin.deletes or (origin.writes is not None and _writes(origin, [e.column.name for e in key.elements]))
-
-
-def _is_declared(origin: Origin, broken: Broken) -> bool:
-    return not origin.violations.keys().isdisjoint(broken.names_for(origin.table))
 
 
 def _writes(origin: Origin, columns: Collection[str]) -> bool:

@@ -210,10 +210,6 @@ def _bindings(cls: type[Filter[Any]], info: RowInfo[object]) -> Iterator[Binding
     custom = cls.to_conditions is not Filter.to_conditions  # pyright: ignore[reportUnknownMemberType]
     for name, field in cls.__pydantic_fields__.items():
         waits = not field._complete  # pyright: ignore[reportPrivateUsage] - names a class yet to come
-        if name in _GROUPS or waits or (custom and not _names_attribute(name, info)):
+        if name in _GROUPS or waits or (custom and not info.mapper.has_property(name)):
             continue
         yield bind(cls, name, field, info)
-
-
-def _names_attribute(name: str, info: RowInfo[object]) -> bool:
-    return info.mapper.has_property(name)

@@ -113,10 +113,6 @@ def checked(convert: Prepare, check: Check, where: str) -> Prepare:
     return prepare
 
 
-def _integral(value: int | Decimal) -> int | Decimal:
-    return int(value) if value == int(value) else value
-
-
 def _float(value: int | Decimal) -> float | Decimal:
     try:
         return float(value)
@@ -125,7 +121,7 @@ def _float(value: int | Decimal) -> float | Decimal:
 
 
 _CONVERSIONS: Final[dict[Comparison, Prepare]] = {
-    Comparison.INTEGER: _integral,
+    Comparison.INTEGER: lambda value: int(value) if value == int(value) else value,
     Comparison.FLOAT: _float,
     Comparison.DECIMAL: Decimal,
 }

@@ -118,7 +118,7 @@ def refusal(into: type[Any], name: str, column: Column[Any]) -> str | None:
     except Exception:  # noqa: BLE001 - a type that pydantic can read only inside of its own class
         return None
     kinds = read_as(column.type)
-    samples = [list(_samples(kind)) for kind in kinds]
+    samples = [list(kind)[:1] if issubclass(kind, enum.Enum) else _SAMPLES.get(kind, ()) for kind in kinds]
     if samples and all(samples) and not any(_may_be(probe, sample) for sample in chain.from_iterable(samples)):
         return f"takes no {_names(kinds)}, which is what the column gives: write {_names(kinds[:1])}"
     if column.nullable and not _may_be(probe, None):
@@ -146,10 +146,6 @@ def _may_be(probe: type[BaseModel], value: object) -> bool:
 
 
 _OF_CLASS: Final = frozenset({"is_instance_of", "none_required"})
-
-
-def _samples(kind: type[object]) -> Iterable[Any]:
-    return list(kind)[:1] if issubclass(kind, enum.Enum) else _SAMPLES.get(kind, ())
 
 
 _MOMENT: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)

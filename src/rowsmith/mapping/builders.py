@@ -18,13 +18,11 @@ def builder(into: type[Any], names: tuple[str, ...]) -> Build:
     """Give the function that makes data of many records, whose values stand in the order of ``names``."""
     if issubclass(into, BaseModel):
         return checked_builder(into, _model_builder(into, names), names)
-    keyword_only = any(entry.kw_only for entry in dataclasses.fields(into) if entry.init)
-    build = _keyword_builder(into, names) if keyword_only else _positional_builder(into)
+    if any(entry.kw_only for entry in dataclasses.fields(into) if entry.init):
+        build = _keyword_builder(into, names)
+    else:
+        build = generated_builder(into) or (lambda records: list(starmap(into, records)))
     return checked_builder(into, build, names) if hasattr(into, "__pydantic_validator__") else build
-
-
-def _positional_builder(into: type[object]) -> Build:
-    return generated_builder(into) or (lambda records: list(starmap(into, records)))
 
 
 def _keyword_builder(into: type[object], names: tuple[str, ...]) -> Build:

@@ -184,18 +184,14 @@ def belongs_to(written: object, info: RowInfo[object], base: type[Spec[Any] | Pa
     kind = cast("Any", type(written))
     wanted = f"{base.__name__}[{info.row.__name__}]"
     if issubclass(type(written), _Written) and not issubclass(type(written), base):
-        what = "creates a row" if isinstance(written, Spec) else "changes one"
-        raise MappingError(f"{kind.__name__} is a {_base_of(kind).__name__}, which {what}: give a {wanted} here")
+        what = "Spec, which creates a row" if isinstance(written, Spec) else "Patch, which changes one"
+        raise MappingError(f"{kind.__name__} is a {what}: give a {wanted} here")
     own: RowInfo[Any] | None = getattr(kind, "__rowsmith_info__", None)
     if own is None:
         raise MappingError(f"{kind_of(written)} cannot be written: give an instance of a class that inherits {wanted}")
     if not issubclass(info.row, own.row):
         raise MappingError(f"{kind.__name__} is for {own.row.__name__}, not for {info.row.__name__}")
     check_frozen(kind)
-
-
-def _base_of(kind: type[object]) -> type[Any]:
-    return Spec if issubclass(kind, Spec) else Patch
 
 
 FOREIGN = "says that the row is of another class: leave it out"
@@ -286,11 +282,9 @@ def check_writable(info: RowInfo[object], name: str, where: str) -> None:
 
 def _is_private(name: str, info: RowInfo[object]) -> bool:
     """Say whether a field is the class's own matter: it begins with an underscore, and no column is called like it."""
-    return name.startswith("_") and not info.mapper.has_property(name) and not nearest(name, _underscored(info), 0.7)
-
-
-def _underscored(info: RowInfo[object]) -> list[str]:
-    return [name for name in info.columns if name.startswith("_")]
+    if not name.startswith("_") or info.mapper.has_property(name):
+        return False
+    return not nearest(name, [own for own in info.columns if own.startswith("_")], 0.7)
 
 
 def _refuse_private(cls: type[Any], info: RowInfo[object]) -> None:

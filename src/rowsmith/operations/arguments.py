@@ -7,7 +7,7 @@ It is done before a scope is admitted, so that nothing is sent for a call that c
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from inspect import iscoroutinefunction, signature
+from inspect import iscoroutinefunction
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
@@ -17,6 +17,7 @@ from rowsmith.mapping import Patch, RowInfo, Spec
 from rowsmith.mapping.writes import belongs_to
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.conflict import Conflict
+from rowsmith.signatures import takes
 from rowsmith.state import UNSET
 
 Argument: TypeAlias = Callable[[Any, RowInfo[Any]], None]
@@ -25,7 +26,9 @@ Argument: TypeAlias = Callable[[Any, RowInfo[Any]], None]
 _NO_LISTS: Final = (str, bytes, bytearray, memoryview)
 
 
-def check_arguments(names: Sequence[str], args: Sequence[object], kwargs: Mapping[str, object], info: RowInfo[object]) -> None:
+def check_arguments(
+    names: Sequence[str], args: Sequence[object], kwargs: Mapping[str, object], info: RowInfo[object]
+) -> None:
     """Refuse arguments that a verb cannot use.
 
     Args:
@@ -69,10 +72,6 @@ def _ids(given: object, info: RowInfo[object]) -> None:
         raise InvalidValue(f"ids are a list of keys, not {kind_of(cast('Any', given))}: write [id], or list(ids)")
 
 
-def _spec(given: object, info: RowInfo[object]) -> None:
-    belongs_to(given, info, Spec)
-
-
 def _specs(given: object, info: RowInfo[object]) -> None:
     is_many = isinstance(given, Iterable | AsyncIterable) and not isinstance(given, (*_NO_LISTS, Mapping, Spec, Patch))
     if not is_many or isinstance(given, type):
@@ -81,10 +80,6 @@ def _specs(given: object, info: RowInfo[object]) -> None:
         )
     if isinstance(given, Sequence):
         _each(cast("Any", given), info, Spec)
-
-
-def _patch(given: object, info: RowInfo[object]) -> None:
-    belongs_to(given, info, Patch)
 
 
 def _patches(given: object, info: RowInfo[object]) -> None:
@@ -125,22 +120,10 @@ def _conflict(given: object, info: RowInfo[object]) -> None:
 
 
 def _progress(given: object, info: RowInfo[object]) -> None:
-    if given is not None and not _takes_a_number(given):
+    if given is not None and not (callable(given) and not iscoroutinefunction(given) and takes(given, 0)):
         raise InvalidValue(
             f"progress is a plain function of one number, not {kind_of(given)}: write lambda done: print(done)"
         )
-
-
-def _takes_a_number(function: object) -> bool:
-    if not callable(function) or iscoroutinefunction(function):
-        return False
-    try:
-        signature(function).bind(0)
-    except TypeError:
-        return False
-    except ValueError:  # nothing is known of it, as of some that are written in C
-        return True
-    return True
 
 
 def _idempotency_key(given: object, info: RowInfo[object]) -> None:
@@ -175,9 +158,9 @@ ARGUMENTS: Final[Mapping[str, Argument]] = MappingProxyType(
     {
         "pk": _pk,
         "ids": _ids,
-        "spec": _spec,
+        "spec": lambda given, info: belongs_to(given, info, Spec),
         "specs": _specs,
-        "patch": _patch,
+        "patch": lambda given, info: belongs_to(given, info, Patch),
         "patches": _patches,
         "expected_versions": _versions,
         "conflict": _conflict,

@@ -63,6 +63,6 @@ def _is_of_others(element: object, others: Collection[int]) -> bool:
     return is_alias or id(cast("Any", element)) in others
 
 
-def is_table(element: object, info: RowInfo[object]) -> bool:
+def is_table(element: Any, info: RowInfo[object]) -> bool:
     """Say whether something is a table that the row is kept in."""
     return isinstance(element, Table) and info.owns(cast("Any", element))

@@ -10,10 +10,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement
@@ -34,11 +35,12 @@ _ENUM: Final = b"e"
 _MAX_EXPONENT: Final = 131_072  # the most digits before the point in PostgreSQL's numeric (its manual, 8.1.2)
 
 
-class _Form(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Form:
     """How one Python type is written and read."""
 
     tag: bytes
-    python: type
+    python: type[Any]
     write: Callable[[Any], bytes]
     read: Callable[[bytes], Any]
 
@@ -72,14 +74,6 @@ def _read_decimal(body: bytes) -> Decimal:
     return value
 
 
-def _write_bool(value: bool) -> bytes:
-    return b"\1" if value else b"\0"
-
-
-def _read_bool(body: bytes) -> bool:
-    return (b"\0", b"\1").index(body) == 1
-
-
 def _read_float(body: bytes) -> float:
     value: float = _DOUBLE.unpack(body)[0]
     return value
@@ -89,49 +83,25 @@ def _write_timestamp(value: date | time) -> bytes:
     return value.isoformat().encode()
 
 
-def _read_datetime(body: bytes) -> datetime:
-    return datetime.fromisoformat(body.decode("ascii"))
-
-
-def _read_date(body: bytes) -> date:
-    return date.fromisoformat(body.decode("ascii"))
-
-
-def _read_time(body: bytes) -> time:
-    return time.fromisoformat(body.decode("ascii"))
-
-
-def _write_uuid(value: UUID) -> bytes:
-    return value.bytes
-
-
-def _read_uuid(body: bytes) -> UUID:
-    return UUID(bytes=body)
-
-
-def _write_interval(value: timedelta) -> bytes:
-    return _write_int(value // _MICROSECOND)
+def _read_timestamp(python: type[date | time]) -> Callable[[bytes], Any]:
+    return lambda body: python.fromisoformat(body.decode("ascii"))
 
 
 def _read_interval(body: bytes) -> timedelta:
     return timedelta(microseconds=int.from_bytes(body, "big", signed=True))
 
 
-def _write_name(value: Enum) -> bytes:
-    return value.name.encode()
-
-
 # bool before int and datetime before date: the first form whose type fits is taken.
 _FORMS: Final = (
-    _Form(_ENUM, Enum, _write_name, bytes.decode),
-    _Form(b"b", bool, _write_bool, _read_bool),
+    _Form(_ENUM, Enum, lambda value: value.name.encode(), bytes.decode),
+    _Form(b"b", bool, lambda value: b"\1" if value else b"\0", lambda body: (b"\0", b"\1").index(body) == 1),
     _Form(b"i", int, _write_int, _read_int),
     _Form(b"s", str, _write_text, _read_text),
-    _Form(b"t", datetime, _write_timestamp, _read_datetime),
-    _Form(b"d", date, _write_timestamp, _read_date),
-    _Form(b"c", time, _write_timestamp, _read_time),
-    _Form(b"v", timedelta, _write_interval, _read_interval),
-    _Form(b"u", UUID, _write_uuid, _read_uuid),
+    _Form(b"t", datetime, _write_timestamp, _read_timestamp(datetime)),
+    _Form(b"d", date, _write_timestamp, _read_timestamp(date)),
+    _Form(b"c", time, _write_timestamp, _read_timestamp(time)),
+    _Form(b"v", timedelta, lambda value: _write_int(value // _MICROSECOND), _read_interval),
+    _Form(b"u", UUID, lambda value: value.bytes, lambda body: UUID(bytes=body)),
     _Form(b"m", Decimal, _write_text, _read_decimal),
     _Form(b"f", float, _DOUBLE.pack, _read_float),
     _Form(b"x", bytes, bytes, bytes),

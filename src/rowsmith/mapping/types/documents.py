@@ -38,19 +38,12 @@ def json_complaint(value: Any, depth: int = 0) -> str | None:
         case float():
             return finite_complaint(value)
         case list() | tuple():
-            return _first(json_complaint(item, depth + 1) for item in _list(value))
+            return _first(json_complaint(item, depth + 1) for item in cast("list[Any]", value))
         case dict():
-            return _first(_json_member(key, item, depth + 1) for key, item in _dict(value).items())
+            members = cast("Any", value).items()
+            return _first(_json_member(key, item, depth + 1) for key, item in members)
         case _:
             return "holds JSON: give dicts, lists, text, numbers, booleans or None"
-
-
-def _list(value: object) -> list[Any]:
-    return cast("list[Any]", value)
-
-
-def _dict(value: object) -> dict[Any, Any]:
-    return cast("dict[Any, Any]", value)
 
 
 def _json_member(key: object, value: object, depth: int) -> str | None:

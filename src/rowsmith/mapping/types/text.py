@@ -103,10 +103,8 @@ class Blanks(UserDefinedType[str]):
 
 
 def _enum(declared: sqltypes.Enum) -> ColumnType:
-    return _names(declared) if declared.enum_class is None else _members(declared.enum_class)
-
-
-def _names(declared: sqltypes.Enum) -> ColumnType:
+    if declared.enum_class is not None:
+        return _members(declared.enum_class)
     names = frozenset(declared.enums)
     complaint = f"holds one of {sorted(names)}"
     return ColumnType(

@@ -62,16 +62,8 @@ class AsStored(NullType):
     cache_ok = True
 
 
-def _as_stored(declared: AsStored) -> ColumnType:
-    return replace(unknown(declared), cursor=InCursor(object, _is_plain))
-
-
 def _is_plain(value: object) -> bool:
     return isinstance(value, (int, float, str, bytes)) and not isinstance(value, (bool, enum.Enum))
-
-
-def _decorated(declared: TypeDecorator[Any]) -> ColumnType:
-    return replace(unknown(declared), wraps=declared.impl_instance)
 
 
 def _member(declared: TypeEngine[Any]) -> ColumnType:
@@ -88,8 +80,8 @@ def _check_range(value: object) -> str | None:
 
 
 ROWS: Final[tuple[Row, ...]] = (
-    (AsStored, _as_stored),
-    (TypeDecorator, _decorated),
+    (AsStored, lambda declared: replace(unknown(declared), cursor=InCursor(object, _is_plain))),
+    (TypeDecorator, lambda declared: replace(unknown(declared), wraps=declared.impl_instance)),
     (postgresql.INET, _member),
     (postgresql.CIDR, _member),
     (postgresql.MACADDR, _member),

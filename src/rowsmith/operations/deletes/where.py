@@ -506,7 +506,9 @@ async def _remove_free(call: Call[object, object], doomed: Doomed, limit: int) -
     return done
 
 
-async def _next_rows(call: Call[object, object], doomed: Doomed, walk: Walk, after: Key | None, limit: int) -> Sequence[Any]:
+async def _next_rows(
+    call: Call[object, object], doomed: Doomed, walk: Walk, after: Key | None, limit: int
+) -> Sequence[Any]:
     if limit == 0:
         return ()
     return (await call.execute(doomed.next(walk), parameters=doomed.given(after, limit))).all()

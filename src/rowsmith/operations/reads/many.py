@@ -310,7 +310,9 @@ async def _fetched(
     raise InvalidCursor(facts=call.origin().facts())
 
 
-async def _locked(call: Call[object, object], search: Search[Any, Any], statement: AnySelect, lock: Lock) -> Sequence[Record]:
+async def _locked(
+    call: Call[object, object], search: Search[Any, Any], statement: AnySelect, lock: Lock
+) -> Sequence[Record]:
     """Read and lock the rows of a page, and see whether another one follows, which nobody asked to have locked."""
     size = search.size
     rows = (await call.execute(call.locked(statement.limit(size), lock))).all()
