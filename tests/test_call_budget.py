@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from benchmarks.calls import count
-from rowsmith import CursorForwardPagination, Database, OptionalState
+from rowsmith import Conflict, CursorForwardPagination, Database, OptionalState
 from rowsmith.testing import FaultProxy, WithFaults, WithTables
 from tenants import DomainRow, DomainScope, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow
 
@@ -44,6 +44,9 @@ WRITES: dict[str, tuple[tuple[int, int], Call]] = {
     "delete": ((395, 250), lambda of, n: of.delete(GroupId(next(n)))),
     "restore": ((398, 253), lambda of, n: of.restore(GroupId(next(n)))),
     "purge": ((395, 250), lambda of, n: of.purge(GroupId(next(n)))),
+    "upsert": ((437, 292), lambda of, n: of.upsert(GroupCreate("a", f"put {next(n)}"))),
+    "upsert of one that is there": ((437, 292), lambda of, _: of.upsert(GroupCreate("a", "group 0"))),
+    "upsert in a scope": ((524, 379), lambda of, _: of.upsert(GroupCreate("a", "group 0"), scope=A)),
 }
 """The same of writes, in three round trips and in one."""
 
@@ -56,8 +59,12 @@ async def groups(with_tables: WithTables) -> AsyncIterator[GroupRepository]:
         await db.dispose()
 
 
+class Groups(GroupRepository):
+    conflict = Conflict(constraint="uq_groups_live")
+
+
 async def filled(db: Database) -> GroupRepository:
-    groups = GroupRepository(db, resilience=None)
+    groups = Groups(db, resilience=None)
     await groups.batch_create([GroupCreate("b" if n == 1 else "a", f"group {n}") for n in range(8)])
     return groups
 

@@ -43,6 +43,7 @@ from rowsmith import (
     SearchScope,
     SeveralFound,
     Unscoped,
+    Upserted,
     commit_outcome,
 )
 from rowsmith.filters import Filter, NumberFilter, StringFilter
@@ -629,6 +630,18 @@ async def outcome(call: Awaitable[Any]) -> Any:
     return [_told(item) for item in found.items], found.has_next_page, await outcome(_first_cursor(found))
 
 
+async def put(call: Awaitable[Upserted[Any]]) -> Any:
+    """Give what an upsert came to, and whether it has made a row."""
+    made: list[bool] = []
+
+    async def data() -> Any:
+        done = await call
+        made.append(done.inserted)
+        return done.data
+
+    return await outcome(data()), made
+
+
 async def _first_cursor(page: Page[Any]) -> str | None:
     return page.start_cursor
 
@@ -653,10 +666,13 @@ class Both:
         assert told[0] == told[1]
 
     async def write(self, way: Any, id: int, value: Any, other: Any) -> list[Any]:
-        """Write a row, change it and remove it; give what each of that came to."""
+        """Write a row, change it in two ways and remove it, and that again; give what each of that came to."""
         return [
             await outcome(way.create(self.world.spec(id, value))),
             await outcome(way.update(id, self.world.patch(other))),
+            await put(way.upsert(self.world.spec(id, value))),
+            await outcome(way.purge(id)),
+            await put(way.upsert(self.world.spec(id, other))),
             await outcome(way.purge(id)),
         ]
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from native import FOREIGN, ONE, A, ended_by, hasty, lane_of, plain_of, renamed, taken, three_in, told, triggered
 from rowsmith import (
     CommitOutcome,
     CommitOutcomeUnknown,
+    Conflict,
     Count,
     Database,
     DatabaseUnavailable,
@@ -23,8 +26,11 @@ from rowsmith import (
     EntityNotFound,
     OptionalState,
     RefusedByTrigger,
+    Repository,
     ScopeMismatch,
+    Spec,
     TriState,
+    Upserted,
     commit_outcome,
 )
 from rowsmith.idempotency import IdempotencyKeyRow
@@ -41,6 +47,24 @@ async def groups(with_tables: WithTables, request: pytest.FixtureRequest) -> Asy
         await db.dispose()
 
 
+LIVE = Conflict(columns=(GroupRow.domain_name, GroupRow.name), where=GroupRow.deleted_at.is_(None))
+
+
+@dataclass(frozen=True)
+class Whole(Spec[GroupRow]):
+    id: int
+    domain_name: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Placed(Spec[GroupRow], filled={"domain_name"}):
+    id: int
+    name: Any
+    size: int = 0
+
+
 Write = Callable[[GroupRepository], Awaitable[Any]]
 WRITES: dict[str, Write] = {
     "create": lambda of: of.create(GroupCreate("a", "new")),
@@ -53,10 +77,16 @@ WRITES: dict[str, Write] = {
     "restore": lambda of: of.restore(ONE),
     "purge": lambda of: of.purge(ONE, scope=A),
     "purge without a scope": lambda of: of.purge(FOREIGN),
+    "upsert of a new row": lambda of: of.upsert(GroupCreate("a", "put"), conflict=LIVE),
+    "upsert of a row that is there": lambda of: of.upsert(GroupCreate("a", "put", size=7, note="x"), conflict=LIVE),
+    "upsert in a scope": lambda of: of.upsert(GroupCreate("a", "put too"), scope=A, conflict=LIVE),
+    "upsert by the id": lambda of: of.upsert(Placed(2, "three again"), scope=A),
 }
 """A call of each shape of each verb that the lane takes, such as can be made one after the other."""
 
 ID = ", pg_current_xact_id_if_assigned()::text"
+STAMP = ", groups.domain_name AS domain_name__1"
+"""What of an upsert SQLAlchemy's way finds among the data."""
 
 
 async def test_three_round_trips(with_faults: WithFaults) -> None:
@@ -72,7 +102,8 @@ async def test_three_round_trips(with_faults: WithFaults) -> None:
     half = len(WRITES)
     for own, theirs in zip(sent[:half], sent[half:], strict=True):
         written = next(text for text in theirs if " RETURNING " in text)
-        assert own[-3:] == ["BEGIN", written + ID, "COMMIT"]  # before that the statement is prepared, once
+        begin, sent_by_lane, end = own[-3:]  # before that the statement is prepared, once
+        assert (begin, sent_by_lane.replace(STAMP, ""), end) == ("BEGIN", written.replace(STAMP, "") + ID, "COMMIT")
 
 
 async def test_what_is_given_is_what_is_there(groups: GroupRepository) -> None:
@@ -107,6 +138,20 @@ REFUSED: dict[str, Write] = {
     "another's to delete": lambda of: of.delete(FOREIGN, scope=A),
     "another's to purge": lambda of: of.purge(FOREIGN, scope=A),
     "absent to purge": lambda of: of.purge(GroupId(99)),
+    "put into another domain": lambda of: of.upsert(GroupCreate("b", "x"), scope=A, conflict=LIVE),
+    "another's to put": lambda of: of.upsert(Placed(3, "x"), scope=A),
+    "another's to keep": lambda of: of.upsert(Placed(3, "x"), scope=A, conflict=Conflict(update=False)),
+    "taken by another to put": lambda of: of.upsert(Placed(1, "three"), scope=A),
+    "too small to put": lambda of: of.upsert(Placed(1, "one", -1), scope=A),
+    "too large to put": lambda of: of.upsert(Placed(1, "one", 2**40), scope=A),
+    "nothing to put": lambda of: of.upsert(Placed(1, None), scope=A),
+    "not said where": lambda of: of.upsert(Placed(9, "new")),
+    "no key to put by": lambda of: of.upsert(GroupCreate("a", "x")),
+    "by no key": lambda of: of.upsert(GroupCreate("a", "x"), conflict=Conflict(columns=[GroupRow.name])),
+    "by no conflict": lambda of: of.upsert(GroupCreate("a", "x"), conflict="id"),  # type: ignore[arg-type]
+    "by NULL": lambda of: of.upsert(Placed(None, "x"), scope=A),  # type: ignore[arg-type]
+    "by SQL": lambda of: of.upsert(Placed(sa.literal(1), "x"), scope=A),  # type: ignore[arg-type]
+    "no spec to put": lambda of: of.upsert(renamed("x")),  # type: ignore[arg-type]
 }
 
 
@@ -141,6 +186,8 @@ async def test_triggers(groups: GroupRepository, body: str, error: type[Exceptio
         for call in (
             lambda: groups.create(GroupCreate("a", "new"), scope=A),
             lambda: groups.update(ONE, renamed("new"), scope=A),
+            lambda: groups.upsert(GroupCreate("a", "new"), scope=A, conflict=LIVE),
+            lambda: groups.upsert(Placed(1, "new"), scope=A),
         ):
             with pytest.raises(error) as caught:
                 await call()
@@ -159,6 +206,147 @@ async def test_a_new_row_that_a_trigger_refuses_is_sent_once(groups: GroupReposi
         before = lane.refused.total()
         assert await told(groups.create(GroupCreate("a", "new"))) == await told(plain.create(GroupCreate("a", "new")))
         assert lane.refused.total() == before
+
+
+CONFLICTS: dict[str, tuple[Callable[[], Conflict], int]] = {
+    "columns and a predicate": (lambda: LIVE, 1),
+    "the same, made anew": (lambda: replace(LIVE, columns=[*LIVE.columns], where=GroupRow.deleted_at.is_(None)), 1),
+    "a name": (lambda: Conflict(constraint="uq_groups_live"), 1),
+    "the id": (Conflict, 1),
+    "a predicate made later": (lambda: replace(LIVE, where=lambda: GroupRow.deleted_at.is_(None)), 0),
+    "left as it is": (lambda: replace(LIVE, update=False), 0),
+}
+"""Keys that an upsert is told to go by, and how many statements go by the lane."""
+
+
+@pytest.mark.parametrize("name", CONFLICTS)
+async def test_keys_of_upserts(groups: GroupRepository, name: str) -> None:
+    """Each key has its own plan, however it is said; the row is found by it, and is what SQLAlchemy's way makes it."""
+    conflict, statements = CONFLICTS[name]
+    for size in (5, 6):
+        spec = Whole(1, "a", "one", size)
+        call = lambda spec=spec: groups.upsert(spec, scope=A, conflict=conflict())  # noqa: E731
+        assert await taken(groups, call) == statements
+        done = await call()
+        assert done == await plain_of(groups).upsert(spec, scope=A, conflict=conflict())
+        assert (done.inserted, done.data.size) == (False, size if conflict().update else 0)
+
+
+async def test_upserts_of_the_same_row(groups: GroupRepository) -> None:
+    """Of many at once each says of itself whether it made the row, and one did."""
+    done = await asyncio.gather(*(groups.upsert(GroupCreate("a", "x", n), conflict=LIVE) for n in range(20)))
+    assert sum(item.inserted for item in done) == 1
+    assert {item.data.size for item in done} == {*range(20)}
+    assert groups.db.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_deleted_rows_are_not_there_for_an_upsert(groups: GroupRepository) -> None:
+    """Under its id there is one that is not seen; where names are unique among live rows, another one is made."""
+    await groups.delete(ONE)
+    with pytest.raises(EntityAlreadyExists):
+        await groups.upsert(Placed(1, "one"), scope=A)
+    done = await groups.upsert(GroupCreate("a", "one"), conflict=LIVE)
+    assert (done.inserted, done.data.id != ONE) == (True, True)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class MadeRow(Base):
+    """What Python makes of new rows and of changed ones."""
+
+    __tablename__ = "native_made"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    note: Mapped[str | None]
+    kind: Mapped[str] = mapped_column(default="plain")
+    number: Mapped[int] = mapped_column(default=lambda: next(NUMBERS))
+    changed: Mapped[int | None] = mapped_column(onupdate=lambda: next(NUMBERS))
+    twice: Mapped[int] = mapped_column(default=0, onupdate=sa.text("native_made.twice + 2"))
+    document: Mapped[Any | None] = mapped_column(sa.JSON, default=lambda: {"n": 1})
+    version: Mapped[int] = mapped_column()
+    __mapper_args__ = {"version_id_col": version}
+
+
+class ToldRow(Base):
+    """What Python makes of a row's other values."""
+
+    __tablename__ = "native_told"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    note: Mapped[str | None]
+    double: Mapped[int] = mapped_column(
+        default=lambda context: context.get_current_parameters()["id"] * 2,
+        onupdate=lambda context: context.get_current_parameters()["id"] * 3,
+    )
+
+
+NUMBERS = count(1)
+
+
+@dataclass(frozen=True)
+class Made:
+    id: int
+    note: str | None
+    kind: str
+    number: int
+    changed: int | None
+    twice: int
+    document: Any
+    version: int
+
+
+@dataclass(frozen=True)
+class Told:
+    id: int
+    double: int
+
+
+@dataclass(frozen=True)
+class MadeCreate(Spec[MadeRow]):
+    id: int
+    note: str | None
+
+
+@dataclass(frozen=True)
+class ToldCreate(Spec[ToldRow]):
+    id: int
+    note: str | None
+
+
+class MadeRepository(Repository[MadeRow, Made, int]): ...
+
+
+class ToldRepository(Repository[ToldRow, Told, int]): ...
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+async def test_what_python_makes_is_made_for_each_upsert(with_tables: WithTables, is_native: bool) -> None:
+    """Defaults, what is written into rows that are there, and versions; what asks for other values too."""
+    async with with_tables(MadeRow, ToldRow) as made:
+        db = Database(made.engine, native=is_native)
+        rows, told = MadeRepository(db), ToldRepository(db)
+        before, first = db.native.taken if db.native else 0, next(NUMBERS)
+        for id in (1, 2):
+            number = first + 2 * id - 1
+            assert await rows.upsert(MadeCreate(id, "x")) == Upserted(
+                Made(id, "x", "plain", number, None, 0, {"n": 1}, 1), inserted=True
+            )
+        changed = Made(2, None, "plain", first + 3, first + 6, 2, {"n": 1}, 2)
+        assert await rows.upsert(MadeCreate(2, None)) == Upserted(changed, inserted=False)
+        assert not db.native or db.native.taken - before == 3
+        assert await told.upsert(ToldCreate(4, "x")) == Upserted(Told(4, 8), inserted=True)
+        assert await told.upsert(ToldCreate(4, "y")) == Upserted(Told(4, 12), inserted=False)
+
+
+async def test_an_upsert_without_the_lane(with_faults: WithFaults) -> None:
+    """It is one statement all the same, which SQLAlchemy prepares once; the other is the id of the transaction."""
+    async with with_faults(DomainRow, GroupRow, native=False, pool_size=1, max_overflow=0) as (db, proxy):
+        groups = GroupRepository(db)
+        for scope in (None, A):
+            for _ in range(2):
+                proxy.seen.clear()
+                await groups.upsert(GroupCreate("a", "x"), scope=scope, conflict=LIVE)
+            assert [text.split()[0] for text in proxy.seen] == ["BEGIN;", "INSERT", "SELECT", "COMMIT;"]
 
 
 # What is not taken

@@ -20,6 +20,7 @@ from rowsmith import (
     CursorForwardPagination,
     Database,
     EmptyScope,
+    EntityAlreadyExists,
     EntityNotFound,
     Not,
     OptionalState,
@@ -73,6 +74,14 @@ class JoinedRow(RootRow):
 
 @dataclass(frozen=True)
 class ThingCreate(Spec[ThingRow]):
+    tenant: str
+    level: int
+    note: str | None
+
+
+@dataclass(frozen=True)
+class ThingPut(Spec[ThingRow]):
+    id: int
     tenant: str
     level: int
     note: str | None
@@ -345,6 +354,31 @@ async def test_the_law_of_reads(filled: World, scope: Case, limit: Case, size: i
     ids = {of(item): item.id for item in (await things.search()).items}
     for each in (ALL[0], ALL[-1], *wanted[:1]):
         assert (await things.find(ids[each], given_scope) is not None) is scope.holds(each)
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(scope=cases, before=values, after=values, is_there=st.booleans())
+@example(scope=plain(LEAVES[:1]), before=("b", 0, None), after=("a", 0, None), is_there=True)
+@example(scope=plain(LEAVES[:1]), before=("a", 0, None), after=("a", 1, "x"), is_there=True)
+@example(scope=plain(LEAVES[:1]), before=("a", 0, None), after=("a", 1, "x"), is_there=False)
+async def test_the_law_of_upserts(filled: World, scope: Case, before: Values, after: Values, is_there: bool) -> None:
+    """By each way: what the scope lets through is made, or changed where it let that through before; nothing else."""
+    if await is_refused(filled, scope):
+        return
+    things = filled.things
+    id = (await things.create(ThingCreate(*before))).id
+    if not is_there:
+        await things.purge(id)
+    upserting = things.upsert(ThingPut(id, *after), scope=scope.scope(ThingRow))
+    if scope.holds(after) and (scope.holds(before) or not is_there):
+        done = await upserting
+        assert (of(done.data), done.inserted) == (after, not is_there)
+    else:
+        with pytest.raises(EntityAlreadyExists if scope.holds(after) else ScopeMismatch):
+            await upserting
+        found = await things.find(id)
+        assert (found and of(found)) == (before if is_there else None)
+    await things.purge_where([ThingRow.id == id])
 
 
 async def check_law(world: World, case: Case, before: Values, after: Values) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, cast
 
 from sqlalchemy import Column, ColumnElement, Select, Table
 from sqlalchemy.engine import Dialect
@@ -410,6 +410,23 @@ def _compiled(
     plan = Plan(sql, table, binds, results, dialect)
     plan.columns = results_of(compiled)
     return plan
+
+
+def placed(condition: ColumnElement[bool], binds: Binds, first: int) -> ColumnElement[bool]:
+    """Give a condition whose parameters say themselves which places they have, for where it is copied on its way.
+
+    Args:
+        condition: with some of the parameters in it.
+        binds: those parameters, in the order of their places.
+        first: the place of the first one.
+    """
+
+    def mark(element: Any, **_: Any) -> Any:
+        index = _place(element, binds)
+        return None if index is None else _marked(element, first + index)
+
+    traverse: Callable[..., ColumnElement[bool]] = cast("Any", visitors).replacement_traverse
+    return traverse(condition, {}, mark)
 
 
 def checks_of(binds: Binds) -> list[tuple[int, Check]]:

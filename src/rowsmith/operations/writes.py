@@ -21,6 +21,11 @@ from rowsmith.scope import NO_LIMITS, Limits, Settled, is_unchecked, resolve_sco
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
+TPlan = TypeVar("TPlan", default=Plan)
+
+_UNUSUAL: Final = ("idempotency_key", "expected_version")
+UNDERSTOOD: Final = frozenset({"scope", *_UNUSUAL})
+"""The arguments of verbs that every plan knows of."""
 
 Values = Mapping[str, Any]
 """What is written, by attribute name."""
@@ -77,25 +82,19 @@ class AskedWrite(Asked[Any]):
         return (layout.make([record[: len(layout.names)] for record in records], ())[0],)
 
 
-class Writes(Generic[TRow, TData]):
-    """The plans of the writes of one row: of each shape that a scope has, by the names of what is written.
+class PlannedWrites(Generic[TRow, TData, TPlan]):
+    """What the plans of writes of one row have in common.
 
     Args:
         entity: whose rows are written.
         operation: the verb's name.
-        statement: makes the statement that SQLAlchemy is given for the same call, with what is to be expected of it
-            after the data.
-        constants: what is written the same each time, SQL among it.
+        understood: the arguments of the verb that plans know of.
     """
 
-    def __init__(
-        self, entity: Entity[TRow, TData], operation: str, statement: Statement, constants: Values | None = None
-    ) -> None:
+    def __init__(self, entity: Entity[TRow, TData], operation: str, understood: frozenset[str] = UNDERSTOOD) -> None:
         info, layout = entity.info, entity.shape.layout
-        self._entity, self._operation, self._statement = entity, operation, statement
-        self._constants = constants or {}
-        self._plans = Plans[Plan](info)
-        self._keys = Keys(info)
+        self._entity, self._operation, self._understood = entity, operation, understood
+        self._plans = Plans[TPlan](info)
         self.is_plain = (
             bool(layout.names)
             and not entity.shape.is_row
@@ -110,7 +109,7 @@ class Writes(Generic[TRow, TData]):
         It is put back among the arguments with what it said.
         """
         scope = kwargs.get("scope")
-        if not _UNDERSTOOD.issuperset(kwargs):
+        if not self._understood.issuperset(kwargs):
             return None
         for name in _UNUSUAL:
             if kwargs.get(name) is not None:
@@ -128,6 +127,29 @@ class Writes(Generic[TRow, TData]):
         names: Any = compared[::2]
         return Limits(stamps={name: bind.value for name, bind in zip(names, binds, strict=True)})
 
+    def marks(self, values: Values) -> dict[str, BindParameter[Any]]:
+        """Give a parameter for each value."""
+        columns = self._entity.info.columns
+        return {name: bindparam(None, value, columns[name].type, unique=True) for name, value in values.items()}
+
+
+class Writes(PlannedWrites[TRow, TData, Plan]):
+    """The plans of the writes of one row: of each shape that a scope has, by the names of what is written.
+
+    Args:
+        entity, operation: as for :class:`PlannedWrites`.
+        statement: makes the statement that SQLAlchemy is given for the same call, with what is to be expected of it
+            after the data.
+        constants: what is written the same each time, SQL among it.
+    """
+
+    def __init__(
+        self, entity: Entity[TRow, TData], operation: str, statement: Statement, constants: Values | None = None
+    ) -> None:
+        super().__init__(entity, operation)
+        self._statement, self._constants = statement, constants or {}
+        self._keys = Keys(entity.info)
+
     def create(
         self, lane: NativeLane, kwargs: dict[str, Any], values_of: Callable[[Limits], Values]
     ) -> AskedWrite | None:
@@ -135,7 +157,7 @@ class Writes(Generic[TRow, TData]):
         shape: Shape = []
         binds: Binds = []
         limits = self.scoped(kwargs, shape, binds) if self.is_plain else None
-        values = None if limits is None else _plain(values_of, limits)
+        values = None if limits is None else plain_values(values_of, limits)
         if limits is None or values is None:
             return None
         shape += (*values, *[value is None for value in values.values()])
@@ -160,7 +182,7 @@ class Writes(Generic[TRow, TData]):
         binds: Binds = []
         key = self._keys.of(pk) if self.is_plain else None
         limits = None if key is None else self.scoped(kwargs, shape, binds)
-        values = None if limits is None else _plain(values_of, limits)
+        values = None if limits is None else plain_values(values_of, limits)
         if key is None or limits is None or values is None or not limits.stamps.keys().isdisjoint(values):
             return None
         written = None if deletes else {**values, **self._constants}
@@ -181,7 +203,7 @@ class Writes(Generic[TRow, TData]):
         limits = resolve_scope(kwargs.get("scope"), self._entity.info)
         if limits.others or limits.stamps.keys() != stamps.keys():
             return None
-        marks = self._marks(values)
+        marks = self.marks(values)
         statement = self._statement(marks, (), limits)
         return compile_write(
             statement, self._entity.info, list(marks.values()), dialect, [marks[name] for name in limits.stamps]
@@ -192,7 +214,7 @@ class Writes(Generic[TRow, TData]):
     ) -> Plan | None:
         info = self._entity.info
         limits = resolve_scope(kwargs.get("scope"), info)
-        marks = self._marks(values)
+        marks = self.marks(values)
         written = {**marks, **self._constants}
         if written and (limits.must_verify(written, info) or (binds and limits.guard(written, info) is None)):
             return None
@@ -201,12 +223,8 @@ class Writes(Generic[TRow, TData]):
         places = [*(each.right for each in compared), *binds, *marks.values()]
         return compile_write(statement, info, places, dialect, [None] if binds and written else [])
 
-    def _marks(self, values: Values) -> dict[str, BindParameter[Any]]:
-        columns = self._entity.info.columns
-        return {name: bindparam(None, value, columns[name].type, unique=True) for name, value in values.items()}
 
-
-def _plain(values_of: Callable[[Limits], Values], limits: Limits) -> Values | None:
+def plain_values(values_of: Callable[[Limits], Values], limits: Limits) -> Values | None:
     """Give what is to be written, if it is nothing but values; what is wrong with it SQLAlchemy's way says."""
     try:
         values = values_of(limits)
@@ -216,7 +234,3 @@ def _plain(values_of: Callable[[Limits], Values], limits: Limits) -> Values | No
         if value.__class__ not in PLAIN and isinstance(value, ClauseElement):
             return None
     return values
-
-
-_UNUSUAL: Final = ("idempotency_key", "expected_version")
-_UNDERSTOOD: Final = frozenset({"scope", *_UNUSUAL})

@@ -29,14 +29,24 @@ def fill_defaults(info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size
     filled: dict[str, Sequence[Any]] = {}
     for name in client_defaults(info, columns):
         default: Any = info.columns[name].default
-        if default is None:
-            generate: Any = info.mapper.version_id_generator
-            filled[name] = [generate(None)] * size  # the first version
-        elif default.is_scalar:
-            filled[name] = [default.arg] * size
-        else:
-            filled[name] = [default.arg(None) for _ in range(size)]
+        is_made_singly = default is not None and not default.is_scalar
+        filled[name] = [default.arg(None) for _ in range(size)] if is_made_singly else [default_of(info, name)] * size
     return filled
+
+
+def default_of(info: RowInfo[Any], name: str) -> Any:
+    """Give what Python makes of one of the :func:`client_defaults` for a new row."""
+    default: Any = info.columns[name].default
+    if default is None:
+        generate: Any = info.mapper.version_id_generator
+        return generate(None)  # the first version
+    return default.arg if default.is_scalar else default.arg(None)
+
+
+def update_of(info: RowInfo[Any], name: str) -> Any:
+    """Give what one of the :func:`python_updates` that asks for no context writes into a row."""
+    update: Any = info.columns[name].onupdate
+    return update.arg(None)
 
 
 def client_defaults(info: RowInfo[Any], written: Mapping[str, Any] | Sequence[str]) -> Iterator[str]:
@@ -87,7 +97,13 @@ def contextual(info: RowInfo[Any], written: Collection[str]) -> list[str]:
 
 def contextual_updates(info: RowInfo[Any], written: Collection[str]) -> list[str]:
     """Give the names, among those not written, whose ``onupdate`` asks for a context."""
-    return [name for name, column in info.columns.items() if name not in written and _takes_context(column.onupdate)]
+    return [name for name in python_updates(info, written) if _takes_context(info.columns[name].onupdate)]
+
+
+def python_updates(info: RowInfo[Any], written: Collection[str]) -> list[str]:
+    """Give the names, among those not written, whose ``onupdate`` is a Python function."""
+    updates: Any = {name: column.onupdate for name, column in info.columns.items() if name not in written}
+    return [name for name, update in updates.items() if update is not None and update.is_callable]
 
 
 def _takes_context(default: Any) -> bool:

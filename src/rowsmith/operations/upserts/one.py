@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Any
+
+from rowsmith.execution import NativeLane
 from rowsmith.mapping import Spec
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.once import Written, once
 from rowsmith.operations.results import Upserted
+from rowsmith.operations.upserts.planned import AskedUpsert, PlannedUpserts
 from rowsmith.operations.upserts.upsertion import Upsertion
 from rowsmith.scope import SearchScope
 
@@ -15,7 +20,14 @@ from rowsmith.scope import SearchScope
 class Upserter(Operation[TRow, TData]):
     """Creates one row, or changes the one with its key; otherwise as :class:`BatchUpserter`; one statement."""
 
-    @verb("upsert", singly="find(id), then create(spec) or update(id, patch)", touches="made")
+    @cached_property
+    def _plans(self) -> PlannedUpserts[TRow, TData]:
+        return PlannedUpserts(self.entity)
+
+    def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedUpsert | None:
+        return self._plans.ask(lane, args[0], kwargs) if len(args) == 1 else None
+
+    @verb("upsert", singly="find(id), then create(spec) or update(id, patch)", touches="made", native=_ask)
     async def upsert(
         self,
         call: Call[TRow, TData],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import itemgetter
@@ -15,7 +15,6 @@ from sqlalchemy import (
     ClauseElement,
     Column,
     ColumnElement,
-    Connection,
     Select,
     and_,
     func,
@@ -29,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
 
 from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue, MappingError
@@ -39,7 +39,7 @@ from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, columns_condition, dear, keep_hashable, keep_tellable, key_name
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.blocks.block import Block
-from rowsmith.operations.blocks.defaults import Context, contextual_updates, counts_versions
+from rowsmith.operations.blocks.defaults import contextual_updates, counts_versions
 from rowsmith.operations.conflict import ConflictKey
 from rowsmith.operations.rebinding import rebound
 from rowsmith.operations.updates.statement import lock_strength
@@ -54,7 +54,8 @@ class UpsertStatement:
     """What an upsert of some rows sends.
 
     ``given`` are the attributes that the specs set, which a row that is there takes over; ``conditions`` must
-    hold for such a row or it is left alone; ``back`` are the attributes that come back.
+    hold for such a row or it is left alone; ``back`` are the attributes that come back; ``updated`` works out what an
+    ``onupdate`` that is a Python function writes into such a row, by the attribute's name.
     """
 
     info: RowInfo[object]
@@ -63,7 +64,7 @@ class UpsertStatement:
     conditions: Sequence[ColumnElement[bool]]
     back: Sequence[str]
     update: bool
-    connection: Connection
+    updated: Callable[[str, Block], Any]
 
     def from_arrays(self, source: Unnested, block: Block, dialect: Dialect) -> Any:
         """Give PostgreSQL's statement for many rows, in their order.
@@ -172,11 +173,6 @@ class UpsertStatement:
             **conditions,
         )
 
-    def _context(self, name: str, block: Block) -> Context:
-        """Give the context of a row; of the first one where no ``onupdate`` asks for any."""
-        row = dict(zip(block.columns, next(block.rows()), strict=True))
-        return Context.of_row(self.connection, self.info, row, name, isinsert=True)
-
     @property
     def is_singly(self) -> bool:
         """Say whether each row needs a statement of its own: an ``onupdate`` asks for the row's values."""
@@ -208,7 +204,7 @@ class UpsertStatement:
             if update is None or name in self._written:
                 continue
             if update.is_callable:
-                changes[column] = update.arg(self._context(name, block))
+                changes[column] = self.updated(name, block)
             else:
                 changes[column] = self._updated(column, update.arg, excluded)
         if counts_versions(self.info):
@@ -235,7 +231,12 @@ class UpsertStatement:
 class RowColumn(ColumnElement[Any]):
     """A column of a table, written with the table's bare name and bringing none into FROM."""
 
-    inherit_cache = False
+    inherit_cache = True
+    _traverse_internals = [  # noqa: RUF012 - SQLAlchemy's own form
+        ("table_name", InternalTraversal.dp_string),
+        ("column_name", InternalTraversal.dp_string),
+        ("type", InternalTraversal.dp_type),
+    ]
 
     def __init__(self, table_name: str, column: Column[Any]) -> None:
         self.table_name, self.column_name, self.type = table_name, column.name, column.type
@@ -244,7 +245,8 @@ class RowColumn(ColumnElement[Any]):
 class Qualified(ColumnElement[bool]):
     """A condition whose tables keep their schema: SQLAlchemy leaves it out in ON CONFLICT, in subqueries too."""
 
-    inherit_cache = False
+    inherit_cache = True
+    _traverse_internals = [("condition", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 - SQLAlchemy's own form
 
     def __init__(self, condition: ColumnElement[bool]) -> None:
         self.condition, self.type = condition, condition.type

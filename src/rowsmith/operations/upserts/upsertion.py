@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, Executable, insert, select
 from sqlalchemy.engine import Dialect
@@ -25,6 +25,7 @@ from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_blocks, joined
 from rowsmith.operations.blocks.contextual import with_contextual
+from rowsmith.operations.blocks.defaults import Context
 from rowsmith.operations.blocks.gate import Gate, connection_of, pass_gate
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.conflict import Conflict
@@ -179,8 +180,14 @@ class Upsertion(Generic[TRow, TData]):
 
     async def _statement(self, block: Block) -> UpsertStatement:
         given, conditions = [name for name in block.columns if name in block.given], self.call.conditions()
-        connection = await connection_of(self.call.db_sess, self.call.origin())
-        return UpsertStatement(self.info, self.key, given, conditions, self.back, self.conflict.update, connection)
+        info, connection = self.info, await connection_of(self.call.db_sess, self.call.origin())
+
+        def updated(name: str, block: Block) -> Any:
+            row = dict(zip(block.columns, next(block.rows()), strict=True))  # one, where an onupdate asks for any
+            context, update = Context.of_row(connection, info, row, name, isinsert=True), info.columns[name].onupdate
+            return cast("Any", update).arg(context)
+
+        return UpsertStatement(info, self.key, given, conditions, self.back, self.conflict.update, updated)
 
     async def _gate(self, block: Block) -> Gate:
         gate = await pass_gate(self.call.db_sess, self.info, self.call.origin(), block.columns)
@@ -217,12 +224,13 @@ class Upsertion(Generic[TRow, TData]):
             refuse_twice(keys)
 
     async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
-        gate = await self._gate(block)
-        if gate.dialect.name != "postgresql":
+        if self.call.dialect.name != "postgresql":
             return await self._values_after_a_look(statement, block, keys)
-        order = places_in_order(keys)
-        rows = Upserts(block, keys).chosen(order)
-        if len(keys) == 1 or not statement.changes_rows:
+        if len(keys) == 1:
+            return await self._values(statement, block, keys)
+        gate = await self._gate(block)
+        rows = Upserts(block, keys).chosen(places_in_order(keys))
+        if not statement.changes_rows:
             return await self._send(statement, rows, gate)
         return await self._in_turns(statement, rows, gate)
 
@@ -289,7 +297,7 @@ class Upsertion(Generic[TRow, TData]):
         dialect, found = self.call.dialect, dict[Key, _Returned]()
         for part in in_blocks(block, _rows_at_a_time(statement, block)):
             made = statement.from_values(part, dialect)
-            rows = (await self.call.execute(made, RAW, items=Items(part.places))).all()
+            rows = await self._rows_of(made, part)
             written: list[_Returned] = [(tuple(row[:-1]), row[-1]) for row in rows]
             if len(keys) == 1 and written:
                 return {keys[0]: written[0]}
