@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
@@ -62,6 +63,7 @@ from tenants import (
 )
 
 POOL = 5
+RENAMED = GroupPatch(name=OptionalState.update("new"))
 ROWS = int(os.environ.get("ROWSMITH_LANE_ROWS", "6")) // 6
 """How many times random rows of each type are tried; the nox session ``lanes`` raises it."""
 
@@ -586,6 +588,41 @@ async def test_a_deadline(with_faults: WithFaults) -> None:
         assert lane_of(groups.db).taken == before
         patient = GroupRepository(Database(groups.db.engine), resilience=None)
         assert await taken(patient, lambda: patient.get(ONE)) == 1
+
+
+@pytest.mark.parametrize("name", ["fetch", "_execute", "execute"])
+async def test_who_wraps_the_driver_sees_every_statement(
+    groups: GroupRepository, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As instrumentation of asyncpg does; and so does who listens to the queries of a connection."""
+    own: Any = vars(asyncpg.Connection)[name]
+    seen = list[str]()
+
+    @wraps(own)
+    async def wrapper(driver: Any, query: str, *args: Any, **kwargs: Any) -> Any:
+        seen.append(query)
+        return await own(driver, query, *args, **kwargs)
+
+    await groups.get(ONE)
+    await groups.update(ONE, RENAMED)
+    monkeypatch.setattr(asyncpg.Connection, name, wrapper)
+    await groups.get(ONE)
+    await groups.update(ONE, RENAMED)
+    words = [query.split()[0] for query in seen]
+    assert words == (["BEGIN;", "COMMIT;"] if name == "execute" else ["SELECT", "UPDATE"])
+
+
+async def test_who_listens_to_queries_sees_every_statement(groups: GroupRepository) -> None:
+    """As asyncpg tells them, on the connection that they are sent on."""
+    await groups.update(ONE, RENAMED)
+    seen = list[str]()
+    async with groups.db.engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+    driver.add_query_logger(lambda record: seen.append(record.query.split()[0]))
+    await groups.get(ONE)
+    await groups.update(ONE, RENAMED)
+    await asyncio.sleep(0)
+    assert seen == ["SELECT", "BEGIN;", "UPDATE", "COMMIT;"]
 
 
 async def test_a_table_that_is_altered(groups: GroupRepository) -> None:

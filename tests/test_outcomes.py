@@ -287,7 +287,7 @@ async def test_a_call_cancelled_before_commit_tells_that_nothing_is_kept(pair: P
 
 async def test_an_answer_that_never_comes_is_not_awaited_for_ever(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancelled call waits for its grace, gives the connection up, and asks on another."""
-    monkeypatch.setattr("rowsmith.execution.committing.GRACE", 0.1)
+    monkeypatch.setattr("rowsmith.execution.answers.GRACE", 0.1)
     db, proxy = pair
     proxy.hold_answer("COMMIT")
     failure = await Ways.cancel(lambda: insert(db, "b"), lambda: commits(proxy) == 1)

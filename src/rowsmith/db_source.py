@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 from rowsmith.database import Database
 from rowsmith.deadline import Within
 from rowsmith.errors import MappingError, ReadOnlyViolation, RepositoryError, StalePlan, TransactionError, kind_of
-from rowsmith.execution import NativeLane, forget_plans, repeatable, transact, translated
+from rowsmith.execution import UNTOLD, NativeLane, forget_plans, repeatable, transact, translated
 from rowsmith.failures import log_failure
 from rowsmith.lock import Lock
 from rowsmith.operations import (
@@ -40,7 +40,7 @@ from rowsmith.operations import (
 )
 from rowsmith.operations.call import Native
 from rowsmith.operations.deletes.where import BeginSession
-from rowsmith.operations.plans import UNTOLD, Asked
+from rowsmith.operations.plans import Asked
 from rowsmith.operations.touching import check_ids, has_keepers, noting, writing_of
 from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.pagination import Count

@@ -6,7 +6,7 @@ from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
 from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
-from rowsmith.execution.native import NativeLane, Writes, native_lane
+from rowsmith.execution.native import UNTOLD, NativeLane, Writes, native_lane
 from rowsmith.execution.origin import Items, Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
 from rowsmith.execution.transactions import (
@@ -38,6 +38,7 @@ __all__ = [
     "DATABASE_ERRORS",
     "ID_OF_TRANSACTION",
     "SESSION_ENDED",
+    "UNTOLD",
     "BlockSession",
     "Broken",
     "Items",

@@ -9,7 +9,7 @@ does not say its id, so that nothing of it is taken for committed, whoever sent 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from rowsmith.attempts import note_commit
 from rowsmith.deadline import remaining
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, TransactionError
+from rowsmith.execution.answers import Answer, answered
 from rowsmith.execution.blame import blame, has_only_read
 from rowsmith.execution.commits import may_have_committed
 from rowsmith.execution.execute import flush, translated
@@ -37,8 +38,6 @@ from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, transla
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell
 from rowsmith.touched import Holding, forget_noted, hold_noted, release_all, tell_others, tells_any
 
-GRACE: Final = 1.0
-"""For how many seconds the answer to COMMIT is awaited by a call that is cancelled and has no deadline."""
 RESOLVING: Final = 2.0
 """For how many seconds it is asked on other connections what became of a transaction."""
 
@@ -131,15 +130,6 @@ class Transaction:
     engine: AsyncEngine
 
 
-@dataclass
-class Answer:
-    """What came of sending COMMIT: no failure is success."""
-
-    value: Any = None
-    failure: Exception | None = None
-    cancelled: asyncio.CancelledError | None = None
-
-
 async def _identified(session: AsyncSession) -> Transaction | None:
     """Ask for the id of the session's transaction; None where there is nothing to ask, or nothing was sent.
 
@@ -211,49 +201,6 @@ def tell_ended_by_hand(session: AsyncSession, failure: BaseException) -> None:
     is_refused = session.info.get(_COMMITTED) is False  # its COMMIT was, of which nothing is left open
     if not is_refused and was_ended_by_hand(session):
         tell(failure, CommitOutcome.UNKNOWN)
-
-
-async def answered(commit: Any, drivers: Sequence[Any], stop: Callable[[], None] | None = None) -> Answer:
-    """Send COMMIT and wait for its answer, for some time also where the task is cancelled, however often.
-
-    ``stop`` is called where it is: what is waited for may be more than COMMIT, and need not be done.
-    """
-    loop = asyncio.get_running_loop()
-    sent, answer = loop.create_task(commit), Answer()
-    try:
-        await _settled(sent, loop)
-    except asyncio.CancelledError as exc:
-        answer.cancelled = exc
-        if stop is not None:
-            stop()
-        await _settled_soon(sent, drivers)
-    try:
-        answer.value = sent.result()
-    except Exception as exc:  # noqa: BLE001 - told below
-        answer.failure = exc
-    return answer
-
-
-async def _settled(sent: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
-    """Wait for a task, which goes on where the wait is cancelled: ``asyncio.wait`` in a fifth of the calls."""
-    waiter = loop.create_future()
-    sent.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
-    await waiter
-
-
-async def _settled_soon(sent: asyncio.Task[Any], drivers: Sequence[Any]) -> None:
-    """Wait for a task however often the wait is cancelled; once the time is over, end its connections."""
-    loop, left = asyncio.get_running_loop(), remaining()
-    ending = loop.call_later(GRACE if left is None else left, _end, drivers)  # and with them who waits for the answer
-    while not sent.done():
-        with suppress(asyncio.CancelledError):
-            await _settled(sent, loop)
-    ending.cancel()
-
-
-def _end(drivers: Sequence[Any]) -> None:
-    for driver in drivers:
-        driver.terminate()
 
 
 async def _outcome(session: AsyncSession, transaction: Transaction | None, answer: Answer) -> CommitOutcome:

@@ -21,7 +21,6 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from asyncpg import InternalServerError
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, PGDialect_asyncpg
 from sqlalchemy.event.attr import _EmptyListener  # pyright: ignore[reportPrivateUsage]
@@ -35,6 +34,7 @@ from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pooler import is_behind_pooler, is_pooled
 from rowsmith.execution.refusals import Refusal, argument_of
+from rowsmith.execution.sending import fetch
 from rowsmith.execution.transactions import is_heard_by_others, is_watched_by_others
 from rowsmith.execution.translate import DATABASE_ERRORS, translate, unreadable
 from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
@@ -91,6 +91,36 @@ class Planned(Protocol):
 
     def unread(self, failure: Exception) -> Refusal:
         """Say which column's type has raised that while it was reading."""
+        ...
+
+
+UNTOLD: Final[Any] = object()
+"""What is given where SQLAlchemy's way has to say what comes of a call."""
+
+
+class Read(Protocol):
+    """A read that is asked for, see :class:`rowsmith.operations.plans.Asked`."""
+
+    @property
+    def plan(self) -> Planned:
+        """What is sent."""
+        ...
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """What is given for its parameters, as the driver takes it."""
+        ...
+
+    def origin(self) -> Origin:
+        """Say whose call it is, for errors."""
+        ...
+
+    def answer(self, records: Sequence[Any]) -> Any:
+        """Say what the records mean; :data:`UNTOLD` where that is not for a plan to say."""
+        ...
+
+    def doubts(self, failure: Exception) -> bool:
+        """Say whether what the database said may mean something else, which SQLAlchemy's way says."""
         ...
 
 
@@ -188,40 +218,41 @@ class NativeLane:
         """Count a call that goes SQLAlchemy's way."""
         self.refused[why] += 1
 
-    async def fetch(
-        self, plan: Planned, values: Sequence[Any], origin: Callable[[], Origin]
-    ) -> Sequence[Sequence[Any]] | None:
-        """Send a plan's statement, and give what SQLAlchemy would give; None where it has to be asked itself.
-
-        Args:
-            plan: the statement.
-            values: for its parameters, as the driver takes them.
-            origin: says whose call it is, for errors.
+    async def read(self, asked: Read) -> Any:
+        """Send what is asked for, and give its answer; :data:`UNTOLD` where SQLAlchemy has to be asked itself.
 
         Raises:
-            RepositoryError: what the database or driver said, translated; no cause attached.
+            RepositoryError: what the database or driver said, translated, no cause attached; or what the answer means.
         """
-        taken = take_at_once(self.engine.pool) or await greenlet_spawn(connected, self.engine, origin)
-        failure, why, records = None, None, ()
+        plan = asked.plan
+        taken = take_at_once(self.engine.pool) or await greenlet_spawn(connected, self.engine, asked.origin)
+        failure: Exception | None = None
+        why: str | None = None
+        records: Sequence[Any] = ()
         try:
             if not (plan.is_ready and _SUITS in taken.info):
                 why = await self.unsuited(plan, taken, plan.sql)
-            records = await taken.dbapi_connection._connection.fetch(plan.sql, *values) if why is None else ()
+            if why is None:
+                records = await fetch(taken.dbapi_connection._connection, plan.sql, asked.values)
         except Exception as exc:  # noqa: BLE001 - a codec may raise anything
             taken = proxied(taken)
-            failure, why = await ended(taken, exc, origin)
+            failure, why = await ended(taken, exc, asked.origin)
         except BaseException:
             await greenlet_spawn(proxied(taken).invalidate)  # nobody knows what is still on the wire
             raise
         if not put_back(taken):
             await greenlet_spawn(proxied(taken).close)
-        if failure is not None:
+        if failure is not None or why is not None:
+            return self._untold(asked, failure, why)
+        self.taken += 1
+        return asked.answer(as_read(plan, records, asked.origin) if plan.has_processors else records)
+
+    def _untold(self, asked: Read, failure: Exception | None, why: str | None) -> Any:
+        if failure is not None and not asked.doubts(failure):
             raise failure
         if why is not None:
             self.refuse(why)
-            return None
-        self.taken += 1
-        return as_read(plan, records, origin) if plan.has_processors else records
+        return UNTOLD
 
     def is_new(self, plan: Planned, taken: Taken) -> bool:
         """Say whether a plan, or a connection, was not looked at yet."""
@@ -321,7 +352,7 @@ async def ended(
     """
     driver = pooled.dbapi_connection._connection
     if is_stale(failure):
-        await forget(driver, failure)
+        await driver.reload_schema_state()
         return None, "stale plan"
     if argument_of(failure) is not None and not driver.is_closed():
         return None, "value"
@@ -336,12 +367,6 @@ async def ended(
     if isinstance(error, (DatabaseFault, ConcurrentUse)):
         return DatabaseUnavailable(facts=error.facts), None  # asyncpg says this and that of a closed connection
     return error, None
-
-
-async def forget(driver: Any, failure: Exception) -> None:
-    """Have a connection prepare its statements anew, unless asyncpg saw itself that they are stale."""
-    if isinstance(failure, InternalServerError):
-        await driver.reload_schema_state()
 
 
 def as_read(plan: Planned, records: Sequence[Any], origin: Callable[[], Origin]) -> Sequence[Sequence[Any]]:

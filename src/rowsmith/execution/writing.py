@@ -20,11 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, RepositoryError
-from rowsmith.execution.committing import Answer, Transaction, answered, resolved
+from rowsmith.execution.answers import Answer, answered_by
+from rowsmith.execution.committing import Transaction, resolved
 from rowsmith.execution.kinds import is_of_application, is_stale
-from rowsmith.execution.native import NativeLane, Planned, as_read, connected, forget
+from rowsmith.execution.native import NativeLane, Planned, as_read, connected
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import SERVER
+from rowsmith.execution.sending import command, fetch
 from rowsmith.execution.translate import translate
 from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
 from rowsmith.outcome import CommitOutcome, tell
@@ -179,12 +181,12 @@ async def _between(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
 async def _sent(driver: Any, asked: Write) -> tuple[Made | None, str | None]:
     """Begin, send the statement, and make the answer; what is no answer is rolled back."""
     plan = asked.plan
-    await driver.execute("BEGIN;")
-    records = await driver.fetch(plan.sql, *asked.values)
+    await command(driver, "BEGIN;")
+    records = await fetch(driver, plan.sql, asked.values)
     bare = [record[:-1] for record in records]
     made = asked.made(as_read(plan, bare, asked.origin) if plan.has_processors else bare)
     if made is None:
-        await driver.execute("ROLLBACK;")
+        await command(driver, "ROLLBACK;")
         return None, None
     return made, records[0][-1]
 
@@ -192,7 +194,7 @@ async def _sent(driver: Any, asked: Write) -> tuple[Made | None, str | None]:
 async def _alone(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
     """Write by a statement that is its own transaction."""
     driver = taken.dbapi_connection._connection
-    answer = await answered(driver.fetch(asked.plan.alone, *asked.values), [driver], _stopping(driver))
+    answer = await answered_by(driver, fetch(driver, asked.plan.alone, asked.values), _stopping(driver))
     outcome = _outcome_alone(answer)
     failure = answer.cancelled or answer.failure
     if outcome is not CommitOutcome.NOT_COMMITTED:
@@ -281,7 +283,7 @@ async def _undone(pooled: Any, failure: Exception, origin: Callable[[], Origin])
         is_late = isinstance(failure, TimeoutError)  # the driver's own command_timeout: the server was there
         return translate(failure, origin()) if is_late else DatabaseUnavailable(facts=origin().facts()), None
     if is_stale(failure):
-        await forget(driver, failure)
+        await driver.reload_schema_state()
         return None, "stale plan"
     state: str | None = getattr(failure, "sqlstate", None)
     is_plain = state is not None and (state[:2] in _PLAIN_CLASSES or is_of_application(state))
@@ -293,7 +295,7 @@ async def _commit(
 ) -> tuple[Taken, BaseException | None]:
     """Send COMMIT; gives the connection, as it is to be given back, and what the caller meets instead of an answer."""
     driver = taken.dbapi_connection._connection
-    answer = await answered(driver.execute("COMMIT;"), [driver])
+    answer = await answered_by(driver, command(driver, "COMMIT;"))
     if answer.failure is None and answer.cancelled is None:
         lane.note_commit()
         return taken, None

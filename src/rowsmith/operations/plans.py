@@ -8,7 +8,7 @@ SQLAlchemy's way, which says what is wrong with it. Nothing here talks to a data
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, cast
 
@@ -38,7 +38,6 @@ from sqlalchemy.sql.selectable import Exists, ScalarSelect, Subquery
 from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
-from rowsmith.errors import RepositoryError
 from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone
 from rowsmith.execution.refusals import Refusal, results_of, unread_by
 from rowsmith.filters.sql import PerBackend, TextMatch
@@ -140,10 +139,6 @@ class Plan:
         return unread_by(failure, self._processors, self.columns)
 
 
-UNTOLD: Final[Any] = object()
-"""What :meth:`Asked.answer` gives where SQLAlchemy's way has to tell."""
-
-
 class Asked(Generic[TAnswer]):
     """A call that is asked for: its plan and the values of its parameters are what is sent."""
 
@@ -156,29 +151,23 @@ class Asked(Generic[TAnswer]):
         """Say whose call it is."""
         return self.entity.origin(self.operation)
 
-    async def send(self, lane: NativeLane) -> Any:
-        """Have it sent; gives the answer, or :data:`UNTOLD` where SQLAlchemy's way has to say what comes of it.
+    def send(self, lane: NativeLane) -> Awaitable[Any]:
+        """Have it sent; gives the answer, or :data:`rowsmith.execution.UNTOLD` where SQLAlchemy's way has to tell.
 
         Raises:
             RepositoryError: what the database said, or what the answer means.
         """
-        try:
-            records = await lane.fetch(self.plan, self.values, self.origin)
-        except RepositoryError as exc:
-            if self.doubts(exc):
-                return UNTOLD
-            raise
-        return UNTOLD if records is None else self.answer(records)
+        return lane.read(self)
 
     def answer(self, records: Sequence[Record]) -> TAnswer:
-        """Say what the records mean; :data:`UNTOLD` where that is not for a plan to say.
+        """Say what the records mean; :data:`rowsmith.execution.UNTOLD` where that is not for a plan to say.
 
         Raises:
             RepositoryError: they mean that something is not there.
         """
         raise NotImplementedError
 
-    def doubts(self, failure: RepositoryError) -> bool:
+    def doubts(self, failure: Exception) -> bool:
         """Say whether what the database said may mean something else, which SQLAlchemy's way says."""
         return False
 

@@ -12,11 +12,11 @@ from typing_extensions import TypeVar, override
 
 from rowsmith.conditions import given_conditions
 from rowsmith.errors import RefusedByTrigger, RepositoryError
-from rowsmith.execution import Made, NativeLane, Origin, write
+from rowsmith.execution import UNTOLD, Made, NativeLane, Origin, write
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import UNTOLD, Asked, Binds, Keys, Plan, Plans, Shape, compile_write, has_plain_rows
+from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, compile_write, has_plain_rows
 from rowsmith.scope import NO_LIMITS, Limits, Settled, is_unchecked, resolve_scope
 
 TRow = TypeVar("TRow")

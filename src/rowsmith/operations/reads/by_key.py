@@ -11,13 +11,13 @@ from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar, override
 
 from rowsmith.conditions import given_conditions, limited
-from rowsmith.execution import NativeLane
+from rowsmith.execution import UNTOLD, NativeLane
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.keys import columns_condition
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import UNTOLD, Asked, Binds, Keys, Plan, Plans, Shape, compile_plan
+from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, compile_plan
 from rowsmith.scope import Limits, Settled, is_unchecked, resolve_scope
 
 TRow = TypeVar("TRow")

@@ -12,13 +12,12 @@ from typing_extensions import TypeVar, override
 
 from rowsmith.conditions import given_conditions
 from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue, RepositoryError
-from rowsmith.execution import NativeLane
+from rowsmith.execution import UNTOLD, NativeLane
 from rowsmith.filters import Filter
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import (
     MOST_PLANS,
-    UNTOLD,
     Asked,
     Binds,
     Plan,
@@ -55,10 +54,11 @@ UNFIT: Final = frozenset(
 """What PostgreSQL says of a parameter that is no value of its type, or of a type that cannot be compared."""
 
 
-def may_be_the_cursors(failure: RepositoryError) -> bool:
+def may_be_the_cursors(failure: Exception) -> bool:
     """Say whether an error is about a value that the database does not take, which may be one of a cursor's."""
-    is_about_values = isinstance(failure, (DatabaseFault, InvalidValue)) and not getattr(failure, "is_stored", False)
-    return is_about_values and failure.facts.sqlstate in UNFIT
+    if not isinstance(failure, (DatabaseFault, InvalidValue)) or getattr(failure, "is_stored", False):
+        return False
+    return failure.facts.sqlstate in UNFIT
 
 
 @dataclass(slots=True)
@@ -325,5 +325,5 @@ class AskedPage(Asked[Page[Any]]):
         return Page(tuple(items), cut.has_next_page, cut.has_previous_page, None, LazyCursors(cut.rows, self._encode))
 
     @override
-    def doubts(self, failure: RepositoryError) -> bool:
+    def doubts(self, failure: Exception) -> bool:
         return self._pagination.fetch().cursor is not None and may_be_the_cursors(failure)
