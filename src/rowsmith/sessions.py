@@ -155,7 +155,7 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
 
     async def _finish(self, error: BaseException | None) -> None:
         root = self.inside.root
-        if self._is_left_in_use():
+        if self.inside.is_shared() or (self.around is None and is_sending(self.session)):
             self.inside.lose()
             await to_the_end(_throw_away(self.session))
         if root.is_lost:
@@ -174,9 +174,6 @@ class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
                 self._is_committed = commit_outcome(exc) is CommitOutcome.COMMITTED
                 raise
             self._is_committed = not self.is_read_only
-
-    def _is_left_in_use(self) -> bool:
-        return self.inside.is_shared() or (self.around is None and is_sending(self.session))
 
     async def _release(self) -> None:
         if self.around is None:

@@ -31,11 +31,7 @@ class ZonedRange(asyncpg._AsyncpgRange):  # pyright: ignore[reportPrivateUsage] 
         """Give the function that reads a value, its ends aware if the type is of zoned times."""
         base: Any = super()
         read: Callable[[Any], Any] = base.result_processor(dialect, coltype)
-
-        def zoned(value: object) -> Any:
-            return _zoned(read(value))
-
-        return zoned if isinstance(self, TSTZRANGE) else read
+        return (lambda value: _zoned(read(value))) if isinstance(self, TSTZRANGE) else read
 
 
 class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPrivateUsage] - it has no other name
@@ -45,11 +41,7 @@ class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPriv
         """Give the function that reads a value, its ends aware if the type is of zoned times."""
         base: Any = super()
         read: Callable[[Any], Any] = base.result_processor(dialect, coltype)
-
-        def zoned(value: object) -> Any:
-            return _each_zoned(read(value))
-
-        return zoned if isinstance(self, TSTZMULTIRANGE) else read
+        return (lambda value: _each_zoned(read(value))) if isinstance(self, TSTZMULTIRANGE) else read
 
 
 class NullablePath(asyncpg.AsyncpgJSONPathType):

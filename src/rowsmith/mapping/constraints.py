@@ -58,7 +58,7 @@ def key_with(table: Table | None, columns: tuple[str, ...]) -> UniqueKey | None:
 def key_named(table: Table, name: str | None) -> UniqueKey | ForeignKeyConstraint | None:
     """Give the unique or foreign key of this name, if equal values of its columns alone are what it goes by."""
     found = None if name is None else item_named(table, name)
-    if isinstance(found, Index) and not (found.unique and _is_of_columns(found)):
+    if isinstance(found, Index) and not (found.unique and is_over_columns(found) and predicate_of(found) is None):
         return None
     return found if isinstance(found, PrimaryKeyConstraint | UniqueConstraint | Index | ForeignKeyConstraint) else None
 
@@ -237,11 +237,6 @@ def _undirected(expression: object) -> Any:
 
 
 _DIRECTIONS = (operators.asc_op, operators.desc_op, operators.nulls_first_op, operators.nulls_last_op)
-
-
-def _is_of_columns(index: Index) -> bool:
-    """Say whether an index covers all rows, and nothing but columns."""
-    return is_over_columns(index) and predicate_of(index) is None
 
 
 def _first(items: Iterable[T]) -> T | None:

@@ -132,7 +132,8 @@ def _kept_apart(info: RowInfo[object], key: ConflictKey) -> ConflictKey:
 def _immediate(info: RowInfo[object], key: ConflictKey) -> ConflictKey:
     """Refuse a key that is checked later: PostgreSQL takes no deferrable constraint for ON CONFLICT."""
     columns = {info.columns[name] for name in key.names}
-    late = (item for item in unique_keys_of(info.table) if _is_deferrable(item) and set(item.columns) == columns)
+    constraints = (item for item in unique_keys_of(info.table) if not isinstance(item, Index))
+    late = (item for item in constraints if item.deferrable and set(item.columns) == columns)
     if (found := next(late, None)) is not None:
         raise MappingError(
             f"{name_of(found)} of {info.table.name} is deferrable, and an upsert cannot go by it: "
@@ -143,7 +144,3 @@ def _immediate(info: RowInfo[object], key: ConflictKey) -> ConflictKey:
 
 def _is_plain(item: UniqueKey) -> bool:
     return not isinstance(item, Index) or is_over_columns(item)
-
-
-def _is_deferrable(item: UniqueKey) -> bool:
-    return not isinstance(item, Index) and bool(item.deferrable)

@@ -117,7 +117,10 @@ class Entity(Generic[TRow_co, TData_co]):
         """
         for name in self.violations:
             if isinstance(name, str) and not is_sqlstate(name) and not _is_known(self.info.table, name):
-                raise _unknown(self.info, name, nearest(name, _names_in(self.info)) or _table_meant(self.info, name))
+                owner, tables = name.rpartition(".")[0], _tables_of(self.info.table)
+                raise _unknown(
+                    self.info, name, nearest(name, _names_in(self.info)) or nearest(owner, tables, cutoff=0.85)
+                )
         return self.violations
 
     def absent(self, missing: Sequence[object] = ()) -> Exception:
@@ -256,10 +259,6 @@ def _unknown(info: RowInfo[object], name: str, meant: str) -> MappingError:
         f"violations names {name!r}, no constraint of {', '.join(table.name for table in info.tables)}{meant}; "
         "where it stands on a table that is not imported, name that too: 'members.fk_members_group'"
     )
-
-
-def _table_meant(info: RowInfo[object], name: str) -> str:
-    return nearest(name.rpartition(".")[0], _tables_of(info.table), cutoff=0.85)
 
 
 def _tables_of(table: Table) -> list[str]:

@@ -95,7 +95,8 @@ async def once(
     if before.body is not None and (before.operation, before.body) != (call.operation, use.body):
         raise IdempotencyMismatch
     if before.body is None:
-        written = await write(replace(cast("Any", call), entity=_keyed(call)))
+        entity: Any = replace(cast("Any", call.entity), shape=key_shape(call.info))
+        written = await write(replace(cast("Any", call), entity=entity))
         kept = {"operation": call.operation, "body": use.body, "kept": _packed(call, written)}
         await call.execute(limited(sa.update(KEYS).values(kept), KEYS.c.key == use.key))
         conditions = list[sa.ColumnElement[bool]]()
@@ -176,10 +177,6 @@ async def _is_absent(call: Call[object, object], failure: DatabaseFault) -> bool
         return failure.facts.sqlstate == _UNDEFINED_TABLE
     there = sa.text("SELECT 1 FROM sqlite_master WHERE name = :name")
     return (await call.execute(there, parameters={"name": KEYS.name})).first() is None
-
-
-def _keyed(call: Call[TRow, object]) -> Any:
-    return replace(call.entity, shape=key_shape(call.info))
 
 
 def _terms(call: Call[object, object]) -> list[OrderTerm]:

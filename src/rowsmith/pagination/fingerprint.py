@@ -236,12 +236,9 @@ def _parts(value: object) -> Mapping[str, Any] | None:
         found = vars(value)  # all that there is of it, as it has no slots
     else:
         return None
-    return {name: part for name, part in found.items() if not _is_nop(part)}
+    states = (OptionalState, TriState)
+    return {name: part for name, part in found.items() if not (isinstance(part, states) and cast("Any", part).is_nop)}
 
 
 class _Plain:
     """What an object weighs whose values are all in its ``__dict__``."""
-
-
-def _is_nop(part: object) -> bool:
-    return isinstance(part, (OptionalState, TriState)) and cast("Any", part).is_nop

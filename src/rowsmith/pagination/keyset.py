@@ -56,11 +56,8 @@ def after_bounds(terms: Sequence[OrderTerm], bounds: Sequence[ColumnElement[Any]
 
 
 def _key(term: OrderTerm, bound: Any) -> _Key:
-    return _Key(term, _operand(term.expression), bound is None, bound)
-
-
-def _operand(expression: ColumnElement[Any]) -> ColumnElement[Any]:
-    return expression if isinstance(expression, Column) else whole(expression)
+    operand = term.expression if isinstance(term.expression, Column) else whole(term.expression)
+    return _Key(term, operand, bound is None, bound)
 
 
 def _runs(keys: Sequence[_Key]) -> list[list[_Key]]:
@@ -82,8 +79,10 @@ def _after_runs(runs: Sequence[Sequence[_Key]]) -> ColumnElement[bool]:
         return or_(_strictly_after(run), further)
     if run[0].is_null and not run[0].term.nulls_first:
         return further  # NULLs come last, so nothing but more NULLs is left
+    left, right = _operands(run)
+    not_before = left <= right if run[0].term.descending else left >= right
     # The first condition is implied by the second; it is what an index can start from.
-    return and_(_not_before(run), or_(_strictly_after(run), further))
+    return and_(not_before, or_(_strictly_after(run), further))
 
 
 def _is_two_ranges(run: Sequence[_Key]) -> bool:
@@ -101,11 +100,6 @@ def _strictly_after(run: Sequence[_Key]) -> ColumnElement[bool]:
     left, right = _operands(run)
     compared = left < right if key.term.descending else left > right
     return or_(compared, key.expression.is_(None)) if _is_two_ranges(run) else compared
-
-
-def _not_before(run: Sequence[_Key]) -> ColumnElement[bool]:
-    left, right = _operands(run)
-    return left <= right if run[0].term.descending else left >= right
 
 
 def _equal(run: Sequence[_Key]) -> ColumnElement[bool]:

@@ -175,12 +175,9 @@ def _on_postgresql(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[An
         return Numeric()
     if record.compared is Comparison.FLOAT and record.gives != (float,):
         return Float(53)
-    is_plain = is_sqlalchemys(declared) and not _varies(declared) and column_type(declared).wraps is None
+    varies = bool(declared._variant_mapping)  # pyright: ignore[reportPrivateUsage]
+    is_plain = is_sqlalchemys(declared) and not varies and column_type(declared).wraps is None
     return None if is_plain else form
-
-
-def _varies(declared: TypeEngine[Any]) -> bool:
-    return bool(declared._variant_mapping)  # pyright: ignore[reportPrivateUsage]
 
 
 def _is_carried(record: ColumnType) -> bool:

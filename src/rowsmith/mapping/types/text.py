@@ -60,10 +60,6 @@ def _string(declared: sqltypes.String) -> ColumnType:
     )
 
 
-def _char(declared: sqltypes.CHAR) -> ColumnType:
-    return replace(_string(declared), echo=None)  # it pads with blanks
-
-
 def _text_check(limit: int | None) -> Check:
     def check(value: object) -> str | None:
         if not isinstance(value, str):
@@ -150,7 +146,7 @@ def _lexemes(declared: postgresql.TSVECTOR) -> ColumnType:
 
 ROWS: Final[tuple[Row, ...]] = (
     (sqltypes.Enum, _enum),
-    (sqltypes.CHAR, _char),
+    (sqltypes.CHAR, lambda declared: replace(_string(declared), echo=None)),  # it pads with blanks
     (sqltypes.String, _string),
     (postgresql.TSVECTOR, _lexemes),
 )

@@ -80,11 +80,8 @@ def _datetimes(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
     zones = set(map(_ZONE, present))
     if (zones <= {dt.UTC} or zones == {None}) and not any(map(_FOLD, present)):
         return values
-    return [None if value is None else _as_kept(value) for value in values]
-
-
-def _as_kept(value: dt.datetime) -> dt.datetime:
-    return (value if value.tzinfo is None else value.astimezone(dt.UTC)).replace(fold=0)
+    kept = (value if value is None or _ZONE(value) is None else value.astimezone(dt.UTC) for value in values)
+    return [value if value is None else value.replace(fold=0) for value in kept]
 
 
 def _zoned(python: type[object], timezone: bool) -> InCursor:
