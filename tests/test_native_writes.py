@@ -208,6 +208,29 @@ async def test_a_new_row_that_a_trigger_refuses_is_sent_once(groups: GroupReposi
         assert lane.refused.total() == before
 
 
+class Forbidden(Exception):
+    """A domain's own, and nothing of rowsmith's."""
+
+
+class RefusedThere(RefusedByTrigger):
+    """The same, and still what it is."""
+
+
+@pytest.mark.parametrize("kind", [Forbidden, RefusedThere])
+async def test_a_trigger_is_told_of_by_the_domains_own_error(groups: GroupRepository, kind: type[Exception]) -> None:
+    """Whichever way the row went, and whatever the error is derived from."""
+
+    class Groups(GroupRepository):
+        violations = {RefusedByTrigger: kind}
+
+    async with triggered(groups, "RETURN NULL;"):
+        for db in (groups.db, plain_of(groups).db):
+            with pytest.raises(kind) as caught:
+                await Groups(db, resilience=None).create(GroupCreate("a", "new"))
+            assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
+            assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
 CONFLICTS: dict[str, tuple[Callable[[], Conflict], int]] = {
     "columns and a predicate": (lambda: LIVE, 1),
     "the same, made anew": (lambda: replace(LIVE, columns=[*LIVE.columns], where=GroupRow.deleted_at.is_(None)), 1),

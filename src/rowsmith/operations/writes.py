@@ -59,8 +59,14 @@ class AskedWrite(Asked[Any]):
 
     @override
     async def send(self, lane: NativeLane) -> Any:
-        made = await write(lane, self)
-        return UNTOLD if made is None else made[0]
+        try:
+            made = await write(lane, self)
+        except RefusedByTrigger as exc:
+            exc.locate(self.entity.domain, self.operation)
+            failure = self.entity.own(exc)
+        else:
+            return UNTOLD if made is None else made[0]
+        raise failure
 
     def made(self, records: Sequence[Record]) -> Made | None:
         """Make the data of the row written; None where another number was written than one, or not what was asked.
