@@ -86,6 +86,7 @@ def goals() -> Iterator[Goal]:
     for job in ("create", "update", "purge"):
         yield Goal(f"{job}, in one round trip", "hand", time_of(job, STATEMENT), 0.8)
         yield Goal(f"{job}, in three round trips", "hand", time_of(job), 1.0)
+    yield Goal("upsert, in three round trips", "hand", time_of("upsert"), 1.2)
     yield Goal("16 concurrent getters", "hand", time_of("16 concurrent getters"), 0.5)
     yield Goal("batch_get of 1,000", "hand", time_of("batch_get of 1,000"), 1.0)
     yield Goal("batch_create, all known", "the rows/s of COPY by hand", speed_of("batch_create, all known"), 0.85, True)
@@ -98,7 +99,7 @@ def goals() -> Iterator[Goal]:
         yield Goal(job, "as fast as advanced-alchemy", speed_of(job, ALCHEMY), times_faster, True)
     yield Goal("import", REFERENCE, time_of("import", to=REFERENCE), 1.2)
     budgets = {"get": 180, "get in a scope": 260, SCOPE_PAGE: 650, "batch_get of 1,000": 4_500}
-    for job, most in {**budgets, **dict.fromkeys(("create", "update", "purge"), 450)}.items():
+    for job, most in {**budgets, **dict.fromkeys(("create", "update", "purge"), 450), "upsert": 500}.items():
         yield Goal(job, "calls of functions", counted(job, "calls"), most)
     for job in ("get", SCOPE_PAGE, "batch_get of 1,000"):
         yield Goal(job, "round trips", counted(job, "trips", OURS), 1)

@@ -32,7 +32,7 @@ from rowsmith.execution import Origin
 from rowsmith.execution.kinds import is_sqlstate
 from rowsmith.mapping import Loads, RowInfo, Shape, checked_loads, data_shape, nearest, row_info, row_shape
 from rowsmith.mapping.constraints import item_named, names_in, table_named, unique_keys_of
-from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.conflict import Conflict, ConflictKey
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.pagination import CursorForwardPagination, Pagination
@@ -97,11 +97,16 @@ class Entity(Generic[TRow_co, TData_co]):
         return self.shape.selects if self.shape.returnable else self.info.key_attributes
 
     @cached_property
+    def conflict_key(self) -> ConflictKey:
+        """The key that upserts go by."""
+        return self.conflict.resolve(self.info)
+
+    @cached_property
     def unique_keys(self) -> tuple[tuple[str, ...], ...]:
         """The keys by which rows are told apart, as attribute names: the one that upserts go by comes first."""
         names = {column.name: name for name, column in self.info.columns.items()}
         others = [[names.get(column.name, "") for column in key.columns] for key in unique_keys_of(self.info.table)]
-        keys = [self.conflict.resolve(self.info).names, self.info.primary_key, *map(tuple, others)]
+        keys = [self.conflict_key.names, self.info.primary_key, *map(tuple, others)]
         return tuple(dict.fromkeys(key for key in keys if key and all(key)))
 
     def live(self, include_deleted: bool = False) -> list[ColumnElement[bool]]:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Select,
+    Table,
     and_,
     func,
     literal_column,
@@ -165,12 +167,12 @@ class UpsertStatement:
         target = [self.info.columns[name] for name in self.key.names]
         if not self.changes_rows:
             return statement.on_conflict_do_nothing(index_elements=target, index_where=self.key.inferred())
-        conditions = {"where": self.in_reach[0]} if self.in_reach else {}
+        in_reach = self.in_reach
         return statement.on_conflict_do_update(
             index_elements=target,
             index_where=self.key.inferred(),
-            set_=self._changes(statement.excluded, block),
-            **conditions,
+            set_=self._changes(_excluded(self.info.table), block),
+            where=in_reach[0] if in_reach else None,
         )
 
     @property
@@ -226,6 +228,12 @@ class UpsertStatement:
                 "get the same by server_default, or write onupdate as a Python function"
             )
         return excluded[column.key]
+
+
+@cache
+def _excluded(table: Table) -> Any:
+    """Give the columns of the row that was not inserted, which SQLAlchemy makes anew for each statement."""
+    return table.alias("excluded").columns
 
 
 class RowColumn(ColumnElement[Any]):

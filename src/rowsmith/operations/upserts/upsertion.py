@@ -54,7 +54,8 @@ class Upsertion(Generic[TRow, TData]):
 
     def __init__(self, call: Call[TRow, TData], conflict: Conflict) -> None:
         self.call, self.info = call, call.info
-        self.conflict, self.key = conflict, conflict.resolve(call.info)
+        is_declared = conflict is call.entity.conflict
+        self.conflict, self.key = conflict, call.entity.conflict_key if is_declared else conflict.resolve(call.info)
         names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names, *call.limits.stamps)
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
 
