@@ -124,7 +124,7 @@ async def test_another_server_is_not_believed(pair: Pair, monkeypatch: pytest.Mo
 
 async def test_a_server_that_tells_no_id_has_not_written_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that spreads its tables over others gives none to what they write: nobody can be asked, and nobody knows."""
-    monkeypatch.setattr("rowsmith.execution.committing._ID", "NULL::text")
+    monkeypatch.setattr("rowsmith.execution.committing.ID", "NULL::text")
     db, proxy = pair
     proxy.drop_answer("COMMIT")
     with pytest.raises(CommitOutcomeUnknown) as caught:

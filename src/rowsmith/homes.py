@@ -34,6 +34,7 @@ from rowsmith.execution import (
     watch_failures,
 )
 from rowsmith.execution.read_only import keep_read_only
+from rowsmith.execution.transaction_id import want_id
 from rowsmith.open_session import OpenSession, innermost
 from rowsmith.pool_watch import watch
 
@@ -93,6 +94,9 @@ class OwnHome:
                     await session.connection()
             else:
                 await session.connection()
+            if not read_only:
+                for connection in connections_of(session):
+                    want_id(connection)
             await hand_over_deadline(session)
             held.setdefault(task, []).append(session)  # last: it stays there until the session is ended
         except TimeoutError:

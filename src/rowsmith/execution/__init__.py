@@ -9,6 +9,7 @@ from rowsmith.execution.execute import execute, execute_writing, flush, told, tr
 from rowsmith.execution.native import UNTOLD, NativeLane, Writes, native_lane
 from rowsmith.execution.origin import Items, Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
+from rowsmith.execution.transaction_id import ID_OF_TRANSACTION
 from rowsmith.execution.transactions import (
     SESSION_ENDED,
     connections_of,
@@ -32,7 +33,7 @@ from rowsmith.execution.translate import (
     unreadable,
     violation,
 )
-from rowsmith.execution.writing import ID_OF_TRANSACTION, Made, alone, write
+from rowsmith.execution.writing import Made, alone, write
 
 __all__ = [
     "DATABASE_ERRORS",

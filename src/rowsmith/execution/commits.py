@@ -40,7 +40,6 @@ def count_commits(engine: Engine) -> Commits:
         commits.is_complete = True
         _count_in(engine.dialect, "do_commit", commits)
         _count_in(engine.dialect, "do_commit_twophase", commits)
-        _note_loans_of(engine.dialect)
     return commits
 
 
@@ -57,8 +56,9 @@ def _count_in(dialect: object, method: str, commits: Commits) -> None:
     setattr(dialect, method, counted)
 
 
-def _note_loans_of(dialect: Any) -> None:
+def note_loans(engine: Engine) -> None:
     """Note of each connection of the driver's that somebody asks a dialect for it."""
+    dialect: Any = engine.dialect
     lend = dialect.get_driver_connection
 
     def noted(connection: object) -> Any:
@@ -67,6 +67,11 @@ def _note_loans_of(dialect: Any) -> None:
         return driver
 
     dialect.get_driver_connection = noted
+
+
+def is_lent(driver: object) -> bool:
+    """Say whether somebody has had a driver's connection since it was taken."""
+    return driver in _lent
 
 
 def was_lent(driver: object) -> bool:

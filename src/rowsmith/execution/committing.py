@@ -1,9 +1,10 @@
 """COMMIT, and what became of it where its answer is lost.
 
-PostgreSQL knows of every recent transaction whether it was committed (``pg_xact_status``), so its id is asked for
-before COMMIT is sent. A server that crashed may give an id a second time, where nothing of the first transaction was on
-its disk; then it is asked as well how far the ids had come when it recovered. A transaction in which a statement failed
-does not say its id, so that nothing of it is taken for committed, whoever sent that statement.
+PostgreSQL knows of every recent transaction whether it was committed (``pg_xact_status``), so its id is known before
+COMMIT is sent: brought by a statement that wrote (:mod:`rowsmith.execution.transaction_id`), or asked for. A server
+that crashed may give an id a second time, where nothing of the first transaction was on its disk; then it is asked as
+well how far the ids had come when it recovered. A transaction in which a statement failed does not say its id, so that
+nothing of it is taken for committed, whoever sent that statement.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from rowsmith.execution.answers import Answer, answered
 from rowsmith.execution.blame import blame, has_only_read
 from rowsmith.execution.commits import may_have_committed
 from rowsmith.execution.execute import flush, translated
-from rowsmith.execution.pool import IDENTITY, SERVER, identity_of, life_of
+from rowsmith.execution.pool import IDENTITY, SERVER, has_word, identity_of, life_of
 from rowsmith.execution.pooler import is_pooled
+from rowsmith.execution.transaction_id import ID, known_id
 from rowsmith.execution.transactions import (
     connections_of,
     drivers_of,
@@ -162,15 +164,16 @@ async def _identified(session: AsyncSession) -> Transaction | None:
 
 
 async def _id_of(connection: Connection, driver: Any) -> Sequence[Any]:
-    """Give a transaction's id, and server and life of the server; behind a pooler those may have changed."""
+    """Give a transaction's id, and server and life of the server; behind a pooler those may have changed.
+
+    Whether the connection is there still is asked for with it, where its socket does not tell.
+    """
     server = identity_of(connection)
     if is_pooled(driver) and server is not None:
-        told: Sequence[Any] = await driver.fetchrow(f"SELECT {_ID}, {IDENTITY}")
+        told: Sequence[Any] = await driver.fetchrow(f"SELECT {ID}, {IDENTITY}")
         return told
-    return await driver.fetchval(f"SELECT {_ID}"), server, life_of(connection)
-
-
-_ID: Final = "pg_current_xact_id_if_assigned()::text"
+    id_ = None if has_word(connection) else known_id(connection)
+    return id_ or await driver.fetchval(f"SELECT {ID}"), server, life_of(connection)
 
 
 _NESTED: Final = "rowsmith_nested"

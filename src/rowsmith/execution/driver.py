@@ -75,7 +75,7 @@ async def _begun(connection: AsyncConnection) -> Any:
     adapter: Any = raw.dbapi_connection
     if adapter._transaction is None:
         await connection.exec_driver_sql("SELECT 1")
-    return raw.driver_connection
+    return adapter.driver_connection
 
 
 async def _note_failure(connection: AsyncConnection | None, *, lost: bool) -> bool:
@@ -84,8 +84,8 @@ async def _note_failure(connection: AsyncConnection | None, *, lost: bool) -> bo
     if connection is None or sync is None or sync.closed or sync.invalidated:
         return lost
     mark_failed(sync)
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    useless = lost or driver is None or driver.is_closed()
+    adapter: Any = (await connection.get_raw_connection()).dbapi_connection
+    useless = lost or adapter is None or adapter.driver_connection.is_closed()
     if useless:
         await connection.invalidate()
     return useless

@@ -24,18 +24,21 @@ import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
+from weakref import WeakSet
 
 from asyncpg import Connection as AsyncpgConnection
 from asyncpg import PostgresError
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolResetState
 from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.util import await_
 
-from rowsmith.execution.commits import may_have_committed, was_lent
+from rowsmith.execution.commits import may_have_committed, note_loans, was_lent
 from rowsmith.execution.pooler import NamedApart, is_pooled
 from rowsmith.execution.read_only import is_left_open, unlock
+from rowsmith.execution.transaction_id import IS_SPREAD, SPREAD, bring_ids, want_no_id
 from rowsmith.execution.transactions import USED
 
 POLITE: Final = 2.0
@@ -45,6 +48,10 @@ _BASELINE: Final = "rowsmith_baseline"
 SERVER: Final = "rowsmith_server"
 """Where the record of a connection says what :func:`identity_of` and :func:`life_of` give."""
 _HAS_WORD: Final = "rowsmith_has_word"
+
+
+_seams: Final = WeakSet[Dialect]()
+"""Dialects that are set up, each once: an engine and those that differ from it by options share one."""
 
 
 class WakingPool(AsyncAdaptedQueuePool):
@@ -62,6 +69,10 @@ def prepare_pool(engine: Engine) -> None:
     if type(engine.pool) is AsyncAdaptedQueuePool:
         engine.pool.__class__ = WakingPool  # what recreates itself by its class, when it is disposed of
     engine.dialect.do_terminate = _terminate  # type: ignore[method-assign]
+    if engine.dialect not in _seams:
+        _seams.add(engine.dialect)
+        note_loans(engine)
+        bring_ids(engine)
     event.listen(engine, "checkout", _look)
     event.listen(engine, "reset", _reset)
 
@@ -104,6 +115,12 @@ def has_word_of(record: Any) -> Callable[[int], Any] | None:
     return found
 
 
+def has_word(connection: Connection) -> bool:
+    """Say whether there is something to be read on an idle connection: mostly that it has ended."""
+    look = connection.info.get(_HAS_WORD)
+    return look is None or bool(look(0))
+
+
 _NOBODY: Final = (None, None)
 # What a server counts of itself begins anew with every recovery from a crash, and outlasts a restart.
 IDENTITY: Final = """
@@ -111,7 +128,7 @@ IDENTITY: Final = """
 pg_stat_get_bgwriter_stat_reset_time()::text
 """
 """Expressions for which server it is, and which of its lives."""
-_PROCESS: Final = "pg_backend_pid()"
+_PROCESS: Final = f"pg_backend_pid(), {IS_SPREAD}"
 
 
 def _words_of(driver: Any) -> Callable[[int], Any]:
@@ -126,7 +143,7 @@ def _words_of(driver: Any) -> Callable[[int], Any]:
 
 async def _meet(driver: Any, record: Any) -> None:
     """Note of a new connection what server it is to, and what the application has set up on it."""
-    *record.info[SERVER], process = await _who(driver)
+    *record.info[SERVER], process, record.info[SPREAD] = await _who(driver)
     if is_pooled(driver):
         return
     if process != driver.get_server_pid() and driver.__class__ is AsyncpgConnection:
@@ -136,13 +153,16 @@ async def _meet(driver: Any, record: Any) -> None:
 
 
 async def _who(driver: Any) -> Sequence[Any]:
-    """Ask which server it is, and which of its processes, by statements without a name: there may be a pooler."""
+    """Ask which server it is, which of its processes, and whether it is one of several.
+
+    By statements without a name: there may be a pooler.
+    """
     names, driver._stmt_cache_enabled = driver._stmt_cache_enabled, False
     try:
         with suppress(PostgresError):  # a standby has no timeline of its own, and some services hide theirs
             told: Sequence[Any] = await driver.fetchrow(f"SELECT {IDENTITY}, {_PROCESS}")
             return told
-        return (*_NOBODY, await driver.fetchval(f"SELECT {_PROCESS}"))
+        return (*_NOBODY, *await driver.fetchrow(f"SELECT {_PROCESS}"))
     finally:
         driver._stmt_cache_enabled = names
 
@@ -172,6 +192,7 @@ def _reset(dbapi_connection: Any, record: Any, state: PoolResetState) -> None:
         return
     if record is None:  # a connection that was detached
         return
+    want_no_id(record.info)
     is_used = record.info.pop(USED, False)
     is_anybodys = was_lent(driver) or is_used
     if dbapi_connection.isolation_level == "autocommit" or (is_anybodys and not dbapi_connection.readonly):

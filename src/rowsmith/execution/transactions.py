@@ -8,6 +8,7 @@ would have committed half of the work.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -82,7 +83,8 @@ def is_open_to_all(db_sess: AsyncSession) -> bool:
 def drivers_of(db_sess: AsyncSession) -> list[Any]:
     """Give the asyncpg connections that the session's innermost transaction uses."""
     valid = (each for each in connections_of(db_sess) if not (each.closed or each.invalidated))
-    return [each.connection.driver_connection for each in valid if each.dialect.driver == "asyncpg"]
+    pooled: Iterator[Any] = (each.connection.dbapi_connection for each in valid if each.dialect.driver == "asyncpg")
+    return [each.driver_connection for each in pooled]  # not of the pool, which would take it for lent
 
 
 def refuse_failed(db_sess: AsyncSession) -> None:
@@ -199,7 +201,7 @@ def note_demotion(connection: Connection, failure: BaseException) -> None:
 def _is_demoted(connection: Connection) -> bool:
     """Say whether the server takes no writes from anybody, as it reports unasked; a reader's refusal says nothing."""
     adapter: Any = connection.connection.dbapi_connection
-    driver: Any = connection.connection.driver_connection
+    driver: Any = adapter.driver_connection
     if driver is None or driver.is_closed() or adapter.readonly:
         return False
     settings = driver.get_settings()

@@ -36,7 +36,7 @@ from sqlalchemy.orm import exc as orm_exc
 
 from rowsmith import errors
 from rowsmith.errors import RepositoryError, made
-from rowsmith.execution import refusals
+from rowsmith.execution import refusals, transaction_id
 from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.kinds import (
     RAISED,
@@ -202,13 +202,13 @@ def _hands_over(caller: CodeType, called: CodeType) -> bool:
     """Say whether SQLAlchemy calls a default or a listener here: types are called from elsewhere."""
     if caller.co_name == "_process_execute_defaults":
         return called.co_name not in {"get_insert_default", "get_update_default"}  # of SQL, which has types
-    return caller.co_filename in _LISTENED_TO and not called.co_filename.startswith((_SQLALCHEMY, "<"))
+    return caller.co_filename in _LISTENED_TO and not called.co_filename.startswith((_SQLALCHEMY, _THROUGH, "<"))
 
 
 _LISTENED_TO = frozenset(
     module.__file__ for module in (attr, legacy, engine.base, engine.events, orm.events, orm.session)
 )
-_SQLALCHEMY = sqlalchemy.__path__[0]
+_SQLALCHEMY, _THROUGH = sqlalchemy.__path__[0], transaction_id.__file__  # by which statements go to the driver
 
 
 def driver_error(failure: BaseException) -> BaseException:

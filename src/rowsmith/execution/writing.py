@@ -31,9 +31,6 @@ from rowsmith.execution.translate import translate
 from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
 from rowsmith.outcome import CommitOutcome, tell
 
-ID_OF_TRANSACTION: Final = ", pg_current_xact_id_if_assigned()::text"
-"""What stands at the end of RETURNING, so that it can be asked what became of a COMMIT without an answer."""
-
 _ALONE: Final = """
 WITH written ({names}) AS ({sql})
 SELECT {names}, held.written

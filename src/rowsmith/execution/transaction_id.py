@@ -1,0 +1,123 @@
+"""A transaction's id, which its first statement that gives rows back brings along: nobody has to ask before COMMIT.
+
+It is asked for at SQLAlchemy's seam to the driver, at the end of RETURNING, and taken away before SQLAlchemy sees it.
+Whatever else is sent may end the transaction and begin another, unseen, so that what was known is forgotten then; and
+where the application has had the driver's connection, nothing is known. What is not known is asked for as ever.
+
+A server that spreads its tables over others (Citus) takes no such function in RETURNING, and is spared it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+from sqlalchemy import CompoundSelect, Connection, Engine, Select
+from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
+
+from rowsmith.execution.commits import is_lent
+
+ID: Final = "pg_current_xact_id_if_assigned()::text"
+"""NULL does not mean that nothing was written: what other servers wrote for this one has no id here."""
+IS_SPREAD: Final = "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
+SPREAD: Final = "rowsmith_spread"
+"""Where a connection's ``info`` says what that gives."""
+
+_NAME: Final = "rowsmith_transaction_id"
+ID_OF_TRANSACTION: Final = f", {ID} AS {_NAME}"
+"""What stands at the end of RETURNING, so that it can be asked what became of a COMMIT without an answer."""
+_KNOWN: Final = "rowsmith_transaction_id"
+_NOTHING: Final = (None, None)
+_MANY: Final = 1000
+"""From this many values on a round trip is cheaper than an id with each row."""
+
+
+def bring_ids(engine: Engine) -> None:
+    """Have the connections of an engine on asyncpg do so, where :func:`want_id` asks for it."""
+    dialect: Any = engine.dialect
+    execute, execute_many, execute_bare = dialect.do_execute, dialect.do_executemany, dialect.do_execute_no_params
+
+    def bringing(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        info = _noted(context)
+        if info is None or not _is_wanted(info, cursor, statement, parameters, context):
+            execute(cursor, statement, parameters, context)
+        else:
+            try:
+                execute(cursor, statement + ID_OF_TRANSACTION, parameters, context)
+            finally:  # who asks why it failed looks at its columns
+                id_ = _taken_from(cursor)
+            info[_KNOWN] = (cursor._adapt_connection._transaction, id_)
+
+    def many(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        _noted(context)
+        execute_many(cursor, statement, parameters, context)
+
+    def bare(cursor: Any, statement: str, context: Any = None) -> None:
+        _noted(context)
+        execute_bare(cursor, statement, context)
+
+    dialect.do_execute, dialect.do_executemany, dialect.do_execute_no_params = bringing, many, bare
+
+
+def want_id(connection: Connection) -> None:
+    """Have the id brought along of the transactions on a connection, until it is given back."""
+    info = connection.info
+    if not info.get(SPREAD, True):
+        info[_KNOWN] = _NOTHING
+
+
+def want_no_id(info: dict[Any, Any]) -> None:
+    """Forget of a connection that is given back that an id was wanted."""
+    info.pop(_KNOWN, None)
+
+
+def known_id(connection: Connection) -> str | None:
+    """Give the id of a connection's transaction; None where it was not brought, or may be another one's."""
+    adapter: Any = connection.connection.dbapi_connection
+    transaction, id_ = connection.info.get(_KNOWN, _NOTHING)
+    is_same = transaction is adapter._transaction and not is_lent(adapter.driver_connection)
+    return id_ if is_same else None
+
+
+_ENDS_NOTHING: Final = (Select, CompoundSelect, SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)
+
+
+def _noted(context: Any) -> dict[Any, Any] | None:
+    """Forget what a statement may change; gives where it is noted what is known, if an id is wanted."""
+    record = None if context is None else context.root_connection.connection._connection_record
+    if record is None or _KNOWN not in record.info:  # SQLAlchemy's own questions to a new connection have no record
+        return None
+    info: dict[Any, Any] = record.info
+    if not (context.is_crud or (context.compiled and isinstance(context.compiled.statement, _ENDS_NOTHING))):
+        info[_KNOWN] = _NOTHING
+    return info
+
+
+def _is_wanted(info: dict[Any, Any], cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Say whether a statement is one that an id can be asked of, and none is known."""
+    if not context.is_crud or cursor.server_side or not context.compiled.effective_returning:
+        return False
+    transaction, id_ = info[_KNOWN]
+    is_known = id_ is not None and transaction is cursor._adapt_connection._transaction
+    return not is_known and _ends_in_returning(statement, context.compiled.string) and not _is_of_many(parameters)
+
+
+def _ends_in_returning(statement: str, compiled: str) -> bool:
+    """Say whether a statement ends as it was compiled: what comes before it, and what a listener made of it, do not."""
+    _, returning, columns = compiled.rpartition(" RETURNING ")
+    return bool(returning) and statement.endswith(returning + columns)
+
+
+def _is_of_many(parameters: Any) -> bool:
+    return len(parameters) > _MANY or any(len(given) > _MANY for given in parameters if given.__class__ is list)
+
+
+def _taken_from(cursor: Any) -> str | None:
+    """Take the id out of what a cursor has."""
+    columns, rows = cursor._description, cursor._rows
+    if not columns or columns[-1][0] != _NAME:  # it went into a comment at the statement's end
+        return None
+    columns.pop()
+    found: str | None = rows[0][-1] if rows else None
+    cursor._rows = deque([row[:-1] for row in rows])
+    return found
