@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.calls import count
 from rowsmith import Conflict, CursorForwardPagination, Database, OptionalState
+from rowsmith.cache import MemoryCacheSource
 from rowsmith.testing import FaultProxy, WithFaults, WithTables
-from tenants import DomainRow, DomainScope, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow
+from tenants import DomainRow, DomainScope, GroupCreate, GroupData, GroupId, GroupPatch, GroupRepository, GroupRow
 
 ONE, A = GroupId(1), DomainScope("a")
 SMALL = [GroupRow.size < 9]
@@ -102,6 +103,17 @@ async def test_calls_of_reads(groups: GroupRepository) -> None:
     """No read makes more calls than it did."""
     found = {name: await cost(groups, call) for name, (_, call) in READS.items()}
     assert {name: calls for name, calls in found.items() if calls > READS[name][0]} == {}
+
+
+FROM_MEMORY = {"get": 35, "get in a scope": 111}
+"""The same of reads that a cache in the process's memory answers."""
+
+
+async def test_calls_of_reads_from_memory(groups: GroupRepository) -> None:
+    """No read makes more calls than it did."""
+    cached = GroupRepository(groups.db, cache_source=MemoryCacheSource(GroupData), resilience=None)
+    found = {name: await cost(cached, READS[name][1]) for name in FROM_MEMORY}
+    assert {name: calls for name, calls in found.items() if calls > FROM_MEMORY[name]} == {}
 
 
 @pytest.mark.parametrize("place, writes", [(0, "transaction"), (1, "statement")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -76,3 +77,26 @@ async def test_an_answer_and_an_error_are_given_as_they_are() -> None:
     assert await answer(600.0, command, 2) == 0.5
     with pytest.raises(ZeroDivisionError):
         await answer(600.0, command, 0)
+
+
+async def test_a_cancellation_that_a_command_swallows_is_heard_all_the_same() -> None:
+    """Of who asks, by ``cancel()`` or by a time-out of his own; and of its own nothing is left behind."""
+
+    async def command() -> int:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return 1
+
+    asking = asyncio.create_task(answer(600.0, command))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001) as limit:
+            await answer(600.0, command)
+    assert limit.expired()
+    with pytest.raises(TimeoutError):
+        await answer(0.001, command)
+    task: Any = asyncio.current_task()
+    assert task.cancelling() == 0

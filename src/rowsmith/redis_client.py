@@ -41,32 +41,56 @@ def check_client(client: Any, name: str, rest: str) -> None:
 async def answer(seconds: float, command: Callable[..., Awaitable[T]], *given: Any) -> T:
     """Have a command answered in time, or by then not waited for any longer.
 
-    It runs in a task of its own: redis-py, and ``asyncio.wait_for`` of Python 3.11 beneath it, lose a cancellation that
-    comes as they go from one wait to the next, and would wait for an answer for ever.
+    redis-py, and ``asyncio.wait_for`` of Python 3.11 beneath it, lose a cancellation that comes as they go from one
+    wait to the next, and would wait for an answer for ever: it is repeated until it is heard, and what it was asked for
+    is remembered here. A task of its own for each command would take as long as half of one.
 
     Raises:
         TimeoutError: it was not; it may have been done.
     """
-    asking = asyncio.ensure_future(command(*given))
+    limit, failure = _Limit(seconds), None
     try:
-        done, _ = await asyncio.wait({asking}, timeout=seconds)
-    except asyncio.CancelledError:
-        _give_up(asking)
-        raise
-    if not done:
-        _give_up(asking)
+        told = await command(*given)
+    except BaseException as exc:  # noqa: BLE001 - told below
+        failure = exc
+    limit.end()
+    if limit.is_cancelled and not isinstance(failure, asyncio.CancelledError):
+        raise asyncio.CancelledError
+    if limit.is_over and not limit.is_cancelled:
         raise TimeoutError
-    return asking.result()
+    if failure is not None:
+        raise failure
+    return told
 
 
-def _give_up(asking: asyncio.Future[Any]) -> None:
-    """Cancel a command until that is heard; what it ends with is nobody's any more."""
-    if asking.done():
-        if not asking.cancelled():
-            asking.exception()
-        return
-    asking.cancel()
-    asyncio.get_running_loop().call_later(INSIST, _give_up, asking)
+class _Limit:
+    """Cancels the running task once its time is over, and again until it hears of that, or of anybody else's."""
+
+    __slots__ = ("_before", "_loop", "_own", "_task", "_timer", "_until", "is_cancelled", "is_over")
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        self._task: Any = asyncio.current_task(loop)
+        self._before, self._own = self._task.cancelling(), 0
+        self.is_cancelled = self.is_over = False
+        self._until = loop.time() + seconds
+        self._timer = loop.call_later(min(seconds, INSIST), self._look)
+
+    def end(self) -> None:
+        """Take its own cancellations back, and say whether there are others."""
+        self._timer.cancel()
+        for _ in range(self._own):
+            self._task.uncancel()
+        self.is_cancelled = self._task.cancelling() > self._before
+
+    def _look(self) -> None:
+        left = self._until - self._loop.time()
+        self.is_over = self.is_over or left <= 0
+        if self.is_over or self._task.cancelling() > self._before:
+            self._own += 1
+            self._task.cancel()
+            left = INSIST
+        self._timer = self._loop.call_later(min(left, INSIST), self._look)
 
 
 def text_of_id(id: Any) -> str:

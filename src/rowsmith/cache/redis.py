@@ -147,19 +147,20 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         for id, key in zip(ids, entries, strict=True):
             keys += self._state(id), key
         told = await self._ask(self._client.mget, keys)
+        found: dict[TId, TData | None] = {}
+        broken: list[str] = []
         if not _is_list(told) or len(told) != len(keys) or told[0] is None:
-            return {}
-        found, broken = dict[TId, TData | None](), list[str]()
-        for place, id in enumerate(ids):
-            state, kept = told[2 * place + 1], told[2 * place + 2]
+            return found
+        all_rows = _bytes(told[0])
+        for id, key, state, kept in zip(ids, entries, told[1::2], told[2::2], strict=True):
             if state is None or kept is None:
                 continue
-            head, entry = _head(_bytes(told[0]) + b"." + _bytes(state), entries[place]), _bytes(kept)
+            head, entry = _head(all_rows + b"." + _bytes(state), key), _bytes(kept)
             if entry.startswith(head):
                 try:
                     found[id] = None if entry == head + _ABSENT else self._json.validate_json(entry[len(head) :])
                 except Exception:  # noqa: BLE001 - no data; a class's own code may raise anything
-                    broken.append(entries[place])
+                    broken.append(key)
         if broken:
             await self._ask(self._client.delete, *broken)
         return found
@@ -264,7 +265,10 @@ def _head(state: bytes, key: str) -> bytes:
 
 def _is_list(told: Any) -> bool:
     """Say whether an answer is what was asked for: nothing else than a list of words, some of which may be missing."""
-    return told.__class__ is list and all(isinstance(word, (bytes, str, type(None))) for word in told)
+    return told.__class__ is list and _WORDS.issuperset(map(type, told))
+
+
+_WORDS: Final = frozenset({bytes, str, type(None)})
 
 
 def _bytes(told: Any) -> bytes:
