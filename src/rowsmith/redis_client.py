@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
 
 from rowsmith.errors import MappingError, kind_of
@@ -70,7 +70,7 @@ class _Limit:
 
     def __init__(self, seconds: float) -> None:
         self._loop = loop = asyncio.get_running_loop()
-        self._task: Any = asyncio.current_task(loop)
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
         self._before, self._own = self._task.cancelling(), 0
         self.is_cancelled = self.is_over = False
         self._until = loop.time() + seconds
