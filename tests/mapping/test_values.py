@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import math
+import sys
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -16,9 +21,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import InvalidValue, Repository
+from rowsmith.filters import JSONFilter
 from rowsmith.mapping import row_info
 from rowsmith.mapping.types import column_type
 from rowsmith.mapping.writes import storable
+from rowsmith.pagination.fingerprint import stable_text
 from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import WIDE_VALUES, Colour, WideCreate, WideRepository, WideRow
@@ -205,6 +212,37 @@ def test_json_is_bounded_in_depth() -> None:
     circle.append(circle)
     for value in (circle, [circle, circle]):
         assert column_type(sa.JSON()).check(value) == "holds JSON nested at most 200 deep"
+
+
+@pytest.mark.parametrize("around", [lambda value: [value], lambda value: {"a": value}])
+def test_json_as_deep_as_it_may_be_fits_into_any_stack(around: Callable[[Any], Any]) -> None:
+    """A document is looked at, and told from others, without calls in calls: the application has its own already."""
+    value = reduce(lambda inner, _: around(inner), range(200), 1)
+    with deep_in_a_stack(60):
+        assert column_type(sa.JSON()).check(value) is None
+        assert len(stable_text(value)) > 1_000
+        assert JSONFilter(contains=value).contains is not None
+
+
+@contextmanager
+def deep_in_a_stack(left: int) -> Iterator[None]:
+    """Leave no more than so many calls in calls."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + left)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_an_array_has_as_many_dimensions_as_postgresql_gives_one() -> None:
+    """One that contains itself is refused, too."""
+    circle: list[Any] = []
+    circle.append(circle)
+    check = column_type(postgresql.ARRAY(sa.Integer)).check
+    assert check([[[[[[1, None]]]]]]) is None
+    for value in ([[[[[[[1]]]]]]], circle):
+        assert check(value) == "is an array that has at most 6 dimensions"
 
 
 def test_types_of_unknown_kind_accept_everything() -> None:

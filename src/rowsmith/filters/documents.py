@@ -84,17 +84,21 @@ def _json_value(value: object) -> Any:
 
 
 def _count(value: object) -> int:
-    match value:
-        case int() if value.bit_length() > MAX_BITS:
-            raise ValueError("give smaller numbers")
-        case tuple():
-            raise ValueError("give lists, not tuples")
-        case list():
-            return 1 + sum(_count(member) for member in cast("Any", value))
-        case dict():
-            return 1 + sum(_count(member) for member in cast("Any", value).values())
-        case _:
-            return 1
+    waiting, counted = [value], 0  # no calls in calls, as where its depth is looked at
+    while waiting:
+        counted += 1
+        match waiting.pop():
+            case int() as number if number.bit_length() > MAX_BITS:
+                raise ValueError("give smaller numbers")
+            case tuple():
+                raise ValueError("give lists, not tuples")
+            case list() as members:
+                waiting += members
+            case dict() as members:
+                waiting += cast("Any", members).values()
+            case _:
+                pass
+    return counted
 
 
 JSONDocument: TypeAlias = Annotated[JsonValue, BeforeValidator(_json_value)]

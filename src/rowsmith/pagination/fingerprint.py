@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -159,7 +159,20 @@ def stable_text(value: object, otherwise: Otherwise | None = None) -> str:
         Untold: there is such a thing, and no ``otherwise``.
     """
     text = _scalar(value)
-    return text if text is not None else _composed(value, otherwise or _untold)
+    if text is not None:
+        return text
+    composing = [_composed(value, otherwise or _untold)]  # no calls in calls: a document may be as deep as a stack
+    while composing:
+        try:
+            part = composing[-1].send(text)
+        except StopIteration as told:
+            text = told.value
+            composing.pop()
+        else:
+            text = _scalar(part)
+            if text is None:
+                composing.append(_composed(part, otherwise or _untold))
+    return cast("str", text)
 
 
 def _untold(value: object) -> str:
@@ -203,22 +216,30 @@ _SCALARS: Final[tuple[tuple[Any, Otherwise], ...]] = (
 )
 
 
-def _composed(value: object, otherwise: Otherwise) -> str:
+def _composed(value: object, otherwise: Otherwise) -> Generator[object, Any, str]:
+    """Yield the parts of a value, take the text of each, and give the value's own."""
     name = type(value).__qualname__
     if hasattr(value, "__clause_element__") or isinstance(value, ClauseElement):
         return f"{name}:{_expression(value, otherwise).hex()}"
     if isinstance(value, (OptionalState, TriState)):
-        return f"{name}({stable_text(cast('Any', value).to_value(), otherwise)})"
+        return f"{name}({(yield cast('Any', value).to_value())})"
     if isinstance(value, Mapping):
-        pairs = cast("Mapping[Any, Any]", value).items()  # type: ignore[redundant-cast]
-        return f"mapping({','.join(sorted(stable_text(pair, otherwise) for pair in pairs))})"
+        pairs = yield from _each(cast("Mapping[Any, Any]", value).items())  # type: ignore[redundant-cast]
+        return f"mapping({','.join(sorted(pairs))})"
     parts = _parts(value)
     if parts is not None:
-        return f"{name}({stable_text(parts, otherwise)})"
+        return f"{name}({(yield parts)})"
     if isinstance(value, Sequence | AbstractSet):
-        texts = [stable_text(item, otherwise) for item in cast("Iterable[Any]", value)]
+        texts = yield from _each(cast("Iterable[Any]", value))
         return f"set({','.join(sorted(texts))})" if isinstance(value, AbstractSet) else f"list({','.join(texts)})"
     return otherwise(value)
+
+
+def _each(parts: Iterable[object]) -> Generator[object, Any, list[str]]:
+    texts: list[str] = []
+    for part in parts:
+        texts.append((yield part))  # noqa: PERF401 - no comprehension can yield
+    return texts
 
 
 def _expression(value: Any, otherwise: Otherwise) -> bytes:

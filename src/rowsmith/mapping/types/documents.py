@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, cast
 
 from sqlalchemy import types as sqltypes
@@ -26,30 +27,36 @@ JSON_DEPTH: Final = 200
 """How deep JSON may be nested; far below what PostgreSQL's and Python's parsers take."""
 
 
-def json_complaint(value: Any, depth: int = 0) -> str | None:
+def json_complaint(value: object) -> str | None:
     """Say why ``jsonb`` cannot hold this value: not JSON, NaN, a NUL character, too deep."""
-    if depth > JSON_DEPTH:
-        return f"holds JSON nested at most {JSON_DEPTH} deep"
+    waiting = [(value, 0)]  # no calls in calls, which a deep document in a deep stack would have too many of
+    while waiting:
+        value, depth = waiting.pop()
+        complaint = f"holds JSON nested at most {JSON_DEPTH} deep" if depth > JSON_DEPTH else _own_complaint(value)
+        if complaint is not None:
+            return complaint
+        members: Any = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        waiting += [(member, depth + 1) for member in reversed(members)]
+    return None
+
+
+def _own_complaint(value: Any) -> str | None:
+    """Say what is wrong with a value itself, whatever its members are."""
     match value:
-        case None | bool() | int():
+        case None | bool() | int() | list() | tuple():
             return None
         case str():
             return text_complaint(value)
         case float():
             return finite_complaint(value)
-        case list() | tuple():
-            return _first(json_complaint(item, depth + 1) for item in cast("list[Any]", value))
         case dict():
-            members = cast("Any", value).items()
-            return _first(_json_member(key, item, depth + 1) for key, item in members)
+            return _first(map(_key_complaint, cast("Any", value)))
         case _:
             return "holds JSON: give dicts, lists, text, numbers, booleans or None"
 
 
-def _json_member(key: object, value: object, depth: int) -> str | None:
-    if not isinstance(key, str):
-        return "holds JSON: the keys of an object are text"
-    return text_complaint(key) or json_complaint(value, depth)
+def _key_complaint(key: object) -> str | None:
+    return text_complaint(key) if isinstance(key, str) else "holds JSON: the keys of an object are text"
 
 
 def _first(complaints: Iterable[str | None]) -> str | None:
@@ -99,19 +106,23 @@ def _array_check(item: Check, *, holds_lists: bool) -> Check:
     def check(value: object) -> str | None:
         if not isinstance(value, (list, tuple)):
             return "holds arrays: give a list"
-        complaint = _first(item(element) for element in _elements(cast("list[Any]", value), nested=not holds_lists))
+        complaint = items_complaint(cast("list[Any]", value), 1)
         return complaint and f"is an array that {complaint}"
+
+    def items_complaint(values: Iterable[object], dimension: int) -> str | None:
+        if dimension > _DIMENSIONS:
+            return f"has at most {_DIMENSIONS} dimensions"
+        return _first(map(partial(item_complaint, dimension), values))
+
+    def item_complaint(dimension: int, value: object) -> str | None:
+        if isinstance(value, (list, tuple)) and not holds_lists:
+            return items_complaint(cast("list[Any]", value), dimension + 1)
+        return None if value is None else item(value)
 
     return check
 
 
-def _elements(values: Iterable[object], *, nested: bool) -> Iterator[Any]:
-    """Give the elements that are not NULL, of arrays in arrays too."""
-    for value in values:
-        if nested and isinstance(value, (list, tuple)):
-            yield from _elements(cast("list[Any]", value), nested=True)
-        elif value is not None:
-            yield value
+_DIMENSIONS: Final = 6  # PostgreSQL's MAXDIM (its ``src/include/utils/array.h``)
 
 
 ROWS: Final[tuple[Row, ...]] = ((sqltypes.JSON, _json),)
