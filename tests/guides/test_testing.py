@@ -16,7 +16,7 @@ from examples.group.repository import GroupRepository
 from examples.group.rows import GroupKind, GroupRow
 from examples.group.search import GroupFilter
 from examples.group.types import DomainScope, GroupCreate, GroupData, GroupId, GroupPatch
-from pages import python_of
+from pages import ROOT, python_of
 from rowsmith import Database, TriState, Unscoped
 from rowsmith.filters import StringFilter
 from rowsmith.testing import fake
@@ -30,12 +30,12 @@ PARIS = GroupData(GroupId(1), FR, "Paris", GroupKind.CAPITAL, None, 2_000_000, [
 @pytest.mark.parametrize("code", python_of("docs/guides/testing.md"))
 def test_the_page_shows_what_is_here(code: str) -> None:
     """Line for line, and so what it shows is run."""
-    assert code in Path(__file__).read_text()
+    assert code in Path(__file__).read_text() + (ROOT / "tests/examples/group/test_contract.py").read_text()
 
 
 def test_a_block_that_is_not_here_is_found() -> None:
     """The test above is able to fail."""
-    assert len(python_of("docs/guides/testing.md")) == 6
+    assert len(python_of("docs/guides/testing.md")) == 7
 
 
 def sql_of(*conditions):

