@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import subprocess
+import sys
 from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
+import pytest
+
 import rowsmith
-from rowsmith import Aggregator, BatchCreator, BatchResult, DBSource, Repository, errors, operations
+from rowsmith import Aggregator, BatchCreator, BatchResult, DBSource, Repository, errors, filters, operations
 from rowsmith.operations import Operation, WherePurger
 
 # A name leaves this list only with a major version.
@@ -135,6 +142,33 @@ def test_all_is_pinned_and_sorted() -> None:
     constants = [name for name in rowsmith.__all__ if name.isupper()]
     assert rowsmith.__all__ == constants + sorted(name for name in rowsmith.__all__ if not name.isupper())
     assert all(hasattr(rowsmith, name) for name in rowsmith.__all__)
+
+
+@pytest.mark.parametrize("package", [rowsmith, filters])
+def test_what_type_checkers_see_is_what_is_given(package: ModuleType) -> None:
+    """Each name that is imported when it is asked for is the one of the module that type checkers look in."""
+    tree = ast.parse(inspect.getsource(package))
+    given = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    places = {name.name: str(node.module) for node in given for name in node.names}
+    for name in package.__all__:
+        assert getattr(package, name) is getattr(import_module(places[name]), name)
+
+
+def test_nothing_is_imported_before_it_is_asked_for() -> None:
+    """Neither SQLAlchemy nor pydantic by the package alone, nor filters by what searches with them."""
+    code = (
+        "import sys, rowsmith; assert not {'sqlalchemy', 'pydantic'} & sys.modules.keys(); "
+        "rowsmith.Repository; assert 'rowsmith.filters.filter' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
+
+
+def test_a_name_that_is_not_there() -> None:
+    """It is an AttributeError; a module is there by its name."""
+    name = "nothing"
+    with pytest.raises(AttributeError, match="module 'rowsmith' has no attribute 'nothing'"):
+        getattr(rowsmith, name)
+    assert rowsmith.filters is filters
 
 
 def test_every_error_is_public() -> None:

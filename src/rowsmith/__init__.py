@@ -2,13 +2,14 @@
 
 Declare a row, a data class and a scope, subclass :class:`Repository`, and have create, get, search, update,
 delete, purge and their batch forms. Start at :class:`Repository` and :class:`Database`.
+
+Each name but those of errors is imported when it is first asked for.
 """
 
 from __future__ import annotations
 
-from rowsmith.conditions import Condition
-from rowsmith.database import Database
-from rowsmith.db_source import DBSource
+from typing import TYPE_CHECKING, Final
+
 from rowsmith.errors import (
     AfterCommitFailed,
     BadInput,
@@ -55,52 +56,58 @@ from rowsmith.errors import (
     TransactionError,
     UnfitPooler,
 )
-from rowsmith.lock import Lock
-from rowsmith.mapping import Expr, Nested, Patch, Spec, avg, count, max_, min_, sum_
-from rowsmith.operations import (
-    Aggregator,
-    BatchCreator,
-    BatchPurger,
-    BatchQuerier,
-    BatchResult,
-    BatchSoftDeleter,
-    BatchUpdater,
-    BatchUpserter,
-    Conflict,
-    Creator,
-    Failure,
-    NextValue,
-    PartialResult,
-    Purger,
-    PurgeReport,
-    Querier,
-    Rules,
-    SoftDelete,
-    SoftDeleter,
-    Stream,
-    Success,
-    Updater,
-    Upserted,
-    Upserter,
-)
-from rowsmith.orders import Order
-from rowsmith.outcome import CommitOutcome, commit_outcome
-from rowsmith.pagination import (
-    Count,
-    CursorBackwardPagination,
-    CursorForwardPagination,
-    NoPagination,
-    OffsetPagination,
-    Page,
-    Pagination,
-)
-from rowsmith.query import Query
-from rowsmith.relations import related
-from rowsmith.replicas import Lag
-from rowsmith.repository import Repository
-from rowsmith.scope import PUBLIC, AllOf, AnyOf, ExistenceCheck, Not, SearchScope, Unscoped
-from rowsmith.state import UNSET, OptionalState, TriState, Unset
-from rowsmith.unit_of_work import UnitOfWork
+from rowsmith.lazy import lazily
+
+if TYPE_CHECKING:
+    from rowsmith.conditions import Condition
+    from rowsmith.database import Database
+    from rowsmith.db_source import DBSource
+    from rowsmith.lock import Lock
+    from rowsmith.mapping import Expr, Nested, Patch, Spec, avg, count, max_, min_, sum_
+    from rowsmith.operations import (
+        Aggregator,
+        BatchCreator,
+        BatchPurger,
+        BatchQuerier,
+        BatchResult,
+        BatchSoftDeleter,
+        BatchUpdater,
+        BatchUpserter,
+        Conflict,
+        Creator,
+        Failure,
+        NextValue,
+        PartialResult,
+        Purger,
+        PurgeReport,
+        Querier,
+        Rules,
+        SoftDelete,
+        SoftDeleter,
+        Stream,
+        Success,
+        Updater,
+        Upserted,
+        Upserter,
+    )
+    from rowsmith.orders import Order
+    from rowsmith.outcome import CommitOutcome, commit_outcome
+    from rowsmith.pagination import (
+        Count,
+        CursorBackwardPagination,
+        CursorForwardPagination,
+        NoPagination,
+        OffsetPagination,
+        Page,
+        Pagination,
+    )
+    from rowsmith.query import Query
+    from rowsmith.relations import related
+    from rowsmith.replicas import Lag
+    from rowsmith.repository import Repository
+    from rowsmith.scope import PUBLIC, AllOf, AnyOf, ExistenceCheck, Not, SearchScope, Unscoped
+    from rowsmith.state import UNSET, OptionalState, TriState, Unset
+    from rowsmith.unit_of_work import UnitOfWork
 
 __all__ = [
     "PUBLIC",
@@ -211,3 +218,84 @@ __all__ = [
     "related",
     "sum_",
 ]
+
+_PLACES: Final = {
+    "conditions": ("Condition",),
+    "database": ("Database",),
+    "db_source": ("DBSource",),
+    "lock": ("Lock",),
+    "mapping": (
+        "Expr",
+        "Nested",
+        "Patch",
+        "Spec",
+        "avg",
+        "count",
+        "max_",
+        "min_",
+        "sum_",
+    ),
+    "operations": (
+        "Aggregator",
+        "BatchCreator",
+        "BatchPurger",
+        "BatchQuerier",
+        "BatchResult",
+        "BatchSoftDeleter",
+        "BatchUpdater",
+        "BatchUpserter",
+        "Conflict",
+        "Creator",
+        "Failure",
+        "NextValue",
+        "PartialResult",
+        "Purger",
+        "PurgeReport",
+        "Querier",
+        "Rules",
+        "SoftDelete",
+        "SoftDeleter",
+        "Stream",
+        "Success",
+        "Updater",
+        "Upserted",
+        "Upserter",
+    ),
+    "orders": ("Order",),
+    "outcome": (
+        "CommitOutcome",
+        "commit_outcome",
+    ),
+    "pagination": (
+        "Count",
+        "CursorBackwardPagination",
+        "CursorForwardPagination",
+        "NoPagination",
+        "OffsetPagination",
+        "Page",
+        "Pagination",
+    ),
+    "query": ("Query",),
+    "relations": ("related",),
+    "replicas": ("Lag",),
+    "repository": ("Repository",),
+    "scope": (
+        "PUBLIC",
+        "AllOf",
+        "AnyOf",
+        "ExistenceCheck",
+        "Not",
+        "SearchScope",
+        "Unscoped",
+    ),
+    "state": (
+        "UNSET",
+        "OptionalState",
+        "TriState",
+        "Unset",
+    ),
+    "unit_of_work": ("UnitOfWork",),
+}
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not there must stay an error
+    __getattr__ = lazily(__name__, _PLACES)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, SQLColumnExpression, UnaryExpression, and_, or_, true
 from sqlalchemy.sql import operators
@@ -57,6 +57,13 @@ class GivesConditions(Protocol):
     def to_conditions(self) -> Sequence[Condition]:
         """Give conditions that all hold together."""
         ...
+
+
+TRow = TypeVar("TRow")
+
+
+class Narrowing(Generic[TRow]):
+    """Base of what narrows a search and is no list: :class:`rowsmith.filters.Filter`, known without its models."""
 
 
 def condition_list(given: object, expected: str = "conditions are a list") -> tuple[Condition, ...]:

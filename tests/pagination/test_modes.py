@@ -18,7 +18,8 @@ from rowsmith.pagination import (
     Page,
     modes,
 )
-from rowsmith.pagination.modes import CLIENT_MODES, Around, Fetch, Mode, PageFields
+from rowsmith.pagination.client import PageFields
+from rowsmith.pagination.modes import CLIENT_MODES, Around, Fetch, Mode
 from rowsmith.query import Query
 from rowsmith.testing import WithTables
 from tenants import GroupData, groups_in

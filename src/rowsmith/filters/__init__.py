@@ -6,15 +6,20 @@ orders over a row's own columns; no name from outside ever gets into SQL.
 
 from __future__ import annotations
 
-from rowsmith.filters.documents import ArrayFilter, JSONFilter, PathEquals
-from rowsmith.filters.filter import Filter
-from rowsmith.filters.operands import On
-from rowsmith.filters.order import OrderBy, to_orders
-from rowsmith.filters.related import Related
-from rowsmith.filters.request import CappedCount, SearchRequest
-from rowsmith.filters.scalars import BoolFilter, EnumFilter, NumberFilter, UUIDFilter
-from rowsmith.filters.text import FullTextFilter, StringFilter
-from rowsmith.filters.times import DateFilter, DateTimeFilter
+from typing import TYPE_CHECKING, Final
+
+from rowsmith.lazy import lazily
+
+if TYPE_CHECKING:
+    from rowsmith.filters.documents import ArrayFilter, JSONFilter, PathEquals
+    from rowsmith.filters.filter import Filter
+    from rowsmith.filters.operands import On
+    from rowsmith.filters.order import OrderBy, to_orders
+    from rowsmith.filters.related import Related
+    from rowsmith.filters.request import CappedCount, SearchRequest
+    from rowsmith.filters.scalars import BoolFilter, EnumFilter, NumberFilter, UUIDFilter
+    from rowsmith.filters.text import FullTextFilter, StringFilter
+    from rowsmith.filters.times import DateFilter, DateTimeFilter
 
 __all__ = [
     "ArrayFilter",
@@ -36,3 +41,39 @@ __all__ = [
     "UUIDFilter",
     "to_orders",
 ]
+
+_PLACES: Final = {
+    "documents": (
+        "ArrayFilter",
+        "JSONFilter",
+        "PathEquals",
+    ),
+    "filter": ("Filter",),
+    "operands": ("On",),
+    "order": (
+        "OrderBy",
+        "to_orders",
+    ),
+    "related": ("Related",),
+    "request": (
+        "CappedCount",
+        "SearchRequest",
+    ),
+    "scalars": (
+        "BoolFilter",
+        "EnumFilter",
+        "NumberFilter",
+        "UUIDFilter",
+    ),
+    "text": (
+        "FullTextFilter",
+        "StringFilter",
+    ),
+    "times": (
+        "DateFilter",
+        "DateTimeFilter",
+    ),
+}
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not there must stay an error
+    __getattr__ = lazily(__name__, _PLACES)

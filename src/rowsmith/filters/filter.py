@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from sqlalchemy import ColumnElement
 from typing_extensions import TypeVar
 
-from rowsmith.conditions import Condition, conjunction, disjunction, negation, resolve_all
+from rowsmith.conditions import Condition, Narrowing, conjunction, disjunction, negation, resolve_all
 from rowsmith.errors import InvalidFilter, MappingError
 from rowsmith.filters.bindings import Binding, bind, refuse_private, row_of
 from rowsmith.filters.fields import FieldFilter
@@ -45,7 +45,7 @@ _GROUPS: Final[dict[str, Any]] = {
 """The fields that every filter has, given to each class anew: Self is that class, not the one it inherits from."""
 
 
-class Filter(BaseModel, Generic[TRow]):
+class Filter(BaseModel, Narrowing[TRow], Generic[TRow]):
     """Base of filters: a pydantic model from the outside world whose fields compare attributes of a row.
 
     ::

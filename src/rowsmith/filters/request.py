@@ -11,8 +11,9 @@ from rowsmith.errors import InvalidFilter
 from rowsmith.filters.filter import Filter
 from rowsmith.filters.order import OrderBy, refuse_duplicates, to_orders
 from rowsmith.pagination import Count, CursorForwardPagination, Pagination
+from rowsmith.pagination.client import PageFields
 from rowsmith.pagination.count import MAX_CAP
-from rowsmith.pagination.modes import CLIENT_MODES, DEFAULT_PAGE_SIZE, PageFields, checked_size
+from rowsmith.pagination.modes import CLIENT_MODES, DEFAULT_PAGE_SIZE, checked_size
 from rowsmith.query import Query
 
 if TYPE_CHECKING:

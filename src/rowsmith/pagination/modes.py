@@ -1,21 +1,19 @@
 """The modes of pagination: small frozen values that check their own numbers when they are made.
 
 Each answers for itself what is fetched and what lies around it, and nothing outside of this module asks which
-mode it has. A new one is a :class:`Mode` that stands in :data:`Pagination`, and in :class:`PageFields` what a
-client may say of it.
+mode it has. A new one is a :class:`Mode` that stands in :data:`Pagination`, and in
+:class:`~rowsmith.pagination.client.PageFields` what a client may say of it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Annotated, Final, NamedTuple, Self, TypeAlias, get_args
+from typing import Final, NamedTuple, Self, TypeAlias, get_args
 
-from pydantic import BaseModel, Field, StringConstraints
 from typing_extensions import override
 
 from rowsmith.errors import InvalidCursor, InvalidPagination, MappingError, kind_of
-from rowsmith.pagination.cursor import MAX_CURSOR_LENGTH
 
 MAX_PAGE_SIZE: Final = 10_000
 """The most rows one page may ask for; ``NoPagination()`` and ``stream()`` are for everything."""
@@ -170,24 +168,6 @@ CLIENT_MODES: Final[dict[type[Pagination], tuple[str, ...]]] = {
     mode: names for mode in MODES if (names := tuple(field.name for field in fields(mode)))
 }
 """The modes that a client may ask for, which are those with a size, and the names of their fields."""
-
-Size: TypeAlias = Annotated[int, Field(strict=True, ge=1)]
-Offset: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=MAX_OFFSET)]
-CursorText: TypeAlias = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_CURSOR_LENGTH)]
-
-
-class PageFields(BaseModel):
-    """What a client may say of a page: the fields of every mode in ``CLIENT_MODES``."""
-
-    first: Annotated[Size | None, Field(description="This many rows from the start, or after a cursor.")] = None
-    after: Annotated[CursorText | None, Field(description="The cursor to start after; needs first.")] = None
-    last: Annotated[Size | None, Field(description="This many rows up to the end, or before a cursor.")] = None
-    before: Annotated[CursorText | None, Field(description="The cursor to end before; needs last.")] = None
-    limit: Annotated[Size | None, Field(description="This many rows, the offset skipped.")] = None
-    offset: Annotated[
-        Offset | None,
-        Field(description="How many rows to skip; needs limit. Cursors do not slow down with depth."),
-    ] = None
 
 
 def check_mode(given: object) -> None:

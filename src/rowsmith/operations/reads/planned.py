@@ -10,10 +10,9 @@ from typing import Any, Final, Generic, cast
 from sqlalchemy.engine import Dialect
 from typing_extensions import TypeVar, override
 
-from rowsmith.conditions import given_conditions
+from rowsmith.conditions import Narrowing, given_conditions
 from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue, RepositoryError
 from rowsmith.execution import UNTOLD, NativeLane
-from rowsmith.filters import Filter
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import (
@@ -271,7 +270,7 @@ class Searches(Generic[TRow, TData]):
         filters: Any = wanted.filters
         if filters is None:
             return True
-        if isinstance(filters, Filter):
+        if isinstance(filters, Narrowing):
             wanted.filters = given_conditions(cast("Any", filters))
             _put(args, kwargs, "filters", wanted.filters)
         wanted.shape.append(None)  # what filters say is no scope

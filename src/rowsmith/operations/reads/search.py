@@ -10,9 +10,8 @@ from typing import Any, Generic, TypeAlias, cast
 from sqlalchemy import ColumnElement, Select, exists, func, literal, select
 from sqlalchemy.engine import Dialect
 
-from rowsmith.conditions import Condition, condition_list, given_conditions, limited, resolve_all
+from rowsmith.conditions import Condition, Narrowing, condition_list, given_conditions, limited, resolve_all
 from rowsmith.errors import InvalidPagination
-from rowsmith.filters import Filter
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.names import sql_name
 from rowsmith.operations.call import TData, TRow
@@ -35,7 +34,7 @@ from rowsmith.pagination.sort_keys import check_sortable, stored_terms
 from rowsmith.query import Query
 from rowsmith.scope import Limits, check_conditions, check_order
 
-Filters: TypeAlias = Filter[TRow] | Sequence[Condition] | Query | None
+Filters: TypeAlias = Narrowing[TRow] | Sequence[Condition] | Query | None
 """What narrows a search: a filter model, conditions in code, or a whole prepared query."""
 
 
@@ -55,7 +54,7 @@ def as_query(
             raise InvalidPagination("a Query carries its own pagination, orders and count: give them there only")
         return filters
     conditions: tuple[Condition, ...] = ()
-    if isinstance(filters, Filter):
+    if isinstance(filters, Narrowing):
         conditions = given_conditions(cast("Any", filters))
     elif filters is not None:
         conditions = condition_list(filters, "filters are a Filter, a Query or a list of conditions")
