@@ -31,9 +31,20 @@ class Child(Plain, Generic[T]):
     extra: Any = None
 
 
+@dataclass(frozen=True)
+class Around(Generic[T]):
+    it: T
+
+
 @pytest.mark.parametrize(
     "into, records",
-    [(Plain, [(1, "a"), (2, "b")]), (Mutable, [(1,)]), (Child, [(1, "a", None), (2, "b", [3])]), (Plain, [])],
+    [
+        (Plain, [(1, "a"), (2, "b")]),
+        (Mutable, [(1,)]),
+        (Child, [(1, "a", None), (2, "b", [3])]),
+        (Around, [(1,), ("a",)]),
+        (Plain, []),
+    ],
 )
 def test_what_is_built_is_what_init_builds(into: type[Any], records: list[tuple[Any, ...]]) -> None:
     """Equal, of the same class, with the same state, hash and representation; copies and pickles alike."""

@@ -10,7 +10,10 @@ from __future__ import annotations
 import dataclasses
 import keyword
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, cast
+from types import new_class
+from typing import Any, Generic, TypeAlias, TypeVar, cast
+
+_T = TypeVar("_T")
 
 Build: TypeAlias = Callable[[Iterable[Sequence[Any]]], list[Any]]
 """Takes records, each a sequence of values in the order of a data class's fields; gives its objects."""
@@ -31,7 +34,7 @@ def build(records):
 def generated_builder(into: type[Any]) -> Build | None:
     """Give the builder of a dataclass, from records with its fields in order; None where ``__init__`` must run."""
     names = [entry.name for entry in dataclasses.fields(into)]
-    twin = type(into.__name__, (), {})
+    twin = new_class(into.__name__, (Generic[_T],) if into.__bases__ == (Generic,) else ())  # its layout is another
     if not _only_assigns(into) or not all(map(_is_plain, names)) or not _same_layout(twin, into):
         return None
     source = _SOURCE.format(targets=", ".join(f"item.{name}" for name in names))

@@ -310,7 +310,7 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
                 faults.setdefault(place, InvalidValue(words))
         if not block.types[name] <= _PLAIN:
             faults = {**_unhashable(block, name), **faults}
-    if any(place in faults for place in block.places):
+    if faults and any(place in faults for place in block.places):
         block = block.chosen([row for row, place in enumerate(block.places) if place not in faults])
     keys = keys_of(key, block)
     return faults if len(set(keys)) == len(keys) else {**_twice(keys, block.places), **faults}

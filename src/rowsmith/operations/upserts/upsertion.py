@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, Executable, insert, select
@@ -15,6 +16,7 @@ from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedBy
 from rowsmith.execution import Items, flush
 from rowsmith.execution.driver import give_up
 from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping.builders import builder
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import FOREIGN, storable
@@ -174,7 +176,7 @@ class Upsertion(Generic[TRow, TData]):
         return await self._kept({row: found[key] for row, key in enumerate(keys) if key in found})
 
     async def _kept(self, rows: dict[int, _Returned]) -> dict[int, _Returned]:
-        if rows:
+        if rows and self.call.limits.stamps:
             columns = zip(*(record for record, _ in rows.values()), strict=True)
             await self.call.keep_stamps(dict(zip(self.back, columns, strict=True)))
         return rows
@@ -358,26 +360,32 @@ class Upsertion(Generic[TRow, TData]):
         raise RefusedByTrigger.at(block.places[place])
 
     def _keys_in(self, records: Sequence[Record]) -> list[Key]:
-        places = [self.back.index(name) for name in self.key.names]
-        return [tuple(record[place] for place in places) for record in records]
+        return self._parts(records, self.key.names)
 
     def _primary_keys(self, rows: Iterable[_Returned]) -> list[Key]:
-        places = [self.back.index(name) for name in self.info.primary_key]
-        return [tuple(record[place] for place in places) for record, _ in rows]
+        return self._parts(list(map(_RECORD, rows)), self.info.primary_key)
+
+    def _parts(self, records: Sequence[Record], names: Sequence[str]) -> list[Key]:
+        return list(zip(*(map(itemgetter(self.back.index(name)), records) for name in names), strict=True))
 
     async def _results(self, rows: Sequence[_Returned]) -> list[Upserted[TData]]:
         shape = self.call.entity.shape
-        if shape.names:
-            data = shape.build_all([record[: len(shape.names)] for record, _ in rows])
+        width = len(shape.names)
+        if width:
+            records = list(map(_RECORD, rows))
+            is_more = width < len(self.back)
+            data = shape.build_all(list(map(itemgetter(slice(width)), records)) if is_more else records)
         else:
             keys = self._primary_keys(rows)
-            found = await present_keys(self.call, keys)
-            data = [found[key] for key in keys]
-        return [Upserted(item, new) for item, (_, new) in zip(data, rows, strict=True)]
+            data = list(map((await present_keys(self.call, keys)).__getitem__, keys))
+        return _upserted(zip(data, map(_IS_NEW, rows), strict=True))
 
 
 _Returned = tuple[tuple[Any, ...], bool]
 """What came back of a row, and whether it is new."""
+
+_RECORD, _IS_NEW = itemgetter(0), itemgetter(1)
+_upserted = builder(Upserted, ("data", "inserted"))
 
 _Send = Callable[[Block], Awaitable[dict[int, _Returned]]]
 """Writes rows, and gives what came back of those that were written, by their places among them."""
