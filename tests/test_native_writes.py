@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -17,6 +17,7 @@ from native import FOREIGN, ONE, A, ended_by, hasty, lane_of, plain_of, renamed,
 from rowsmith import (
     CommitOutcome,
     CommitOutcomeUnknown,
+    Condition,
     Conflict,
     Count,
     Database,
@@ -28,6 +29,7 @@ from rowsmith import (
     RefusedByTrigger,
     Repository,
     ScopeMismatch,
+    SearchScope,
     Spec,
     TriState,
     Upserted,
@@ -162,6 +164,32 @@ async def test_what_is_refused_is_refused_alike(groups: GroupRepository) -> None
         assert await told(call(groups)) == await told(call(plain)), name
     assert (await plain.search(include_deleted=True)).items == before
     assert await groups.update(ONE, GroupPatch()) == await plain.update(ONE, GroupPatch())
+
+
+@dataclass(frozen=True)
+class Both(SearchScope):
+    """What somebody may see, and what of that was asked for."""
+
+    own: str
+    asked: str
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [GroupRow.domain_name == self.own, GroupRow.domain_name == self.asked]
+
+
+async def test_scopes_that_contradict_themselves(groups: GroupRepository) -> None:
+    """A row satisfies all that they say or it is not made, also where that was possible before."""
+    before = await groups.count(include_deleted=True)
+    for call in (
+        lambda name, scope: groups.create(GroupCreate(name, f"new {name}"), scope=scope),
+        lambda name, scope: groups.upsert(GroupCreate(name, f"put {name}"), scope=scope, conflict=LIVE),
+        lambda name, scope: groups.upsert(Placed(9, f"placed {name}"), scope=scope),
+    ):
+        await call("a", Both("a", "a"))
+        for name in "ab":
+            with pytest.raises(ScopeMismatch):
+                await call(name, Both("a", "b"))
+    assert await groups.count(include_deleted=True) == before + 3
 
 
 TRACE = "INSERT INTO domains (name) VALUES ('trace') ON CONFLICT DO NOTHING;"

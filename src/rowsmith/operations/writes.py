@@ -130,8 +130,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         if not given or not self._plans.compared(given, compared, binds):
             return None
         shape += compared
-        names: Any = compared[::2]
-        return Limits(stamps={name: bind.value for name, bind in zip(names, binds, strict=True)})
+        return _fixed(compared[::2], binds)
 
     def marks(self, values: Values) -> dict[str, BindParameter[Any]]:
         """Give a parameter for each value."""
@@ -228,6 +227,16 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         statement = self._statement(written, compared, limits)
         places = [*(each.right for each in compared), *binds, *marks.values()]
         return compile_write(statement, info, places, dialect, [None] if binds and written else [])
+
+
+def _fixed(names: Sequence[Any], binds: Binds) -> Limits | None:
+    """Give what columns are compared with; None where one is with two values: a plan made for equal ones sees one."""
+    stamps: dict[str, Any] = {}
+    for name, bind in zip(names, binds, strict=True):
+        if name in stamps and stamps[name] != bind.value:
+            return None
+        stamps[name] = bind.value
+    return Limits(stamps=stamps)
 
 
 def plain_values(values_of: Callable[[Limits], Values], limits: Limits) -> Values | None:
