@@ -111,12 +111,18 @@ def subject_of(compiled: Any, named: Named) -> Subject:
     """Say what a parameter of a compiled statement is for."""
     name, item = named
     bind = compiled.binds[name]
-    marked: Subject | None = bind.__dict__.get(_SUBJECT)
-    if (found := marked or _written(compiled, name, bind)) is not None:
+    if (found := written_by(compiled, name)) is not None:
         return found
     columns, width = _compared(compiled.statement, bind), _width(bind)
     row, part = (None, 0) if item is None else divmod(item, width)
     return Subject(columns[part] if len(columns) == width else None, row)
+
+
+def written_by(compiled: Any, name: str) -> Subject | None:
+    """Say which column a parameter of a compiled statement is written into; None where it is not plainly into one."""
+    bind = compiled.binds[name]
+    marked: Subject | None = bind.__dict__.get(_SUBJECT)
+    return marked or _written(compiled, name, bind)
 
 
 def _written(compiled: Any, name: str, bind: Any) -> Subject | None:

@@ -12,6 +12,7 @@ from sqlalchemy.sql.compiler import ExpandedState
 from rowsmith.execution.parameters import in_lists, named_at, subject_of
 from rowsmith.execution.refusals.read import chosen, doubtful, is_of_codec, results_of, unread
 from rowsmith.execution.refusals.refusal import Refusal, note, refusal_of
+from rowsmith.execution.refusals.unfit import unfit
 from rowsmith.execution.refusals.written import argument_of, refused_argument, refused_item, refused_item_of
 
 
@@ -34,7 +35,8 @@ def _refused(context: ExceptionContext) -> Refusal | None:
     if refusal_of(context.original_exception) is not None:
         return Refusal(unread(context), is_stored=True)
     if (found := refused_argument(context)) is None:
-        return None
+        driver = getattr(context.original_exception, "driver_exception", context.original_exception)
+        return unfit(driver, run.compiled, run.compiled_parameters, bool(run.executemany))
     place, row = found
     named, among = named_at(run, place, context.parameters)
     subject = subject_of(run.compiled, named)
@@ -64,3 +66,5 @@ async def note_refused_by(
             subject = subject_of(compiled, in_lists(state)[found[0]])
             item = await refused_item_of(prepared, arguments, found[0]) if subject.is_array else None
             note(failure, Refusal.of(subject, item))
+        elif (refusal := unfit(failure, compiled, [state.parameters], many=False)) is not None:
+            note(failure, refusal)

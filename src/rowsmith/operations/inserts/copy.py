@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Dialect
 
 from rowsmith.errors import InvalidValue
 from rowsmith.execution import DATABASE_ERRORS
-from rowsmith.execution.refusals import argument_of, copied, note
+from rowsmith.execution.refusals import Refusal, argument_of, copied, kinds_of, note, unfit_among
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.binding import not_taken, unbindable
 from rowsmith.operations.arrays.wire import bound
@@ -62,6 +64,8 @@ class Copy:
         except Exception as exc:
             if (refusal := copied(exc, table)) is not None and refusal.row is not None:
                 note(exc, replace(refusal, row=self._place(refusal.row)))
+            elif (refusal := self._unfit(exc)) is not None:
+                note(exc, refusal)
             if self._fault is None and not _is_of_encoder(exc):
                 raise
             fault = self._fault or InvalidValue(_UNFIT)
@@ -75,6 +79,19 @@ class Copy:
             await driver.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         return fault or False
+
+    def _unfit(self, failure: Exception) -> Refusal | None:
+        """Give the value that is too large, where the server does not say in English which one it is."""
+        kinds, context = kinds_of(failure), str(getattr(failure, "context", None) or "")
+        if kinds is None or "\n" in context:  # of a function, which a trigger calls
+            return None
+        blocks = [*self.sent, *([self._open[0]] if self._open else [])]
+        return unfit_among(chain.from_iterable(map(self._values, blocks)), kinds, self.dialect)
+
+    def _values(self, block: Block) -> Iterator[tuple[ColumnElement[Any], int | None, Any]]:
+        for name, column in zip(self.names, self._bound(block), strict=True):
+            for place, value in zip(block.places, column, strict=True):
+                yield self.info.columns[name], place, value
 
     def _place(self, row: int) -> int | None:
         """Give the index in the caller's input of one of the rows in the order in which they were sent."""

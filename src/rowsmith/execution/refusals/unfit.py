@@ -1,0 +1,118 @@
+"""Values that the server found too long or out of range while it wrote them: it says neither column nor row.
+
+They are looked for among those that the statement had, by what the types of their columns take. Where none is plainly
+too large, as the column in the database is narrower than its mapping, it can only be that of the one column of the
+kind that was written. What is raised inside of a function is about other values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import ColumnElement
+from sqlalchemy import types as sqltypes
+from sqlalchemy.engine import Dialect
+
+from rowsmith.execution.parameters import COLUMN, Subject, written_by
+from rowsmith.execution.refusals.refusal import Refusal
+from rowsmith.mapping.types import Comparison, column_type, stored_form
+
+_KINDS: Final[Mapping[str, frozenset[Comparison]]] = {
+    "22001": frozenset({Comparison.TEXT}),
+    "22003": frozenset({Comparison.INTEGER, Comparison.DECIMAL, Comparison.FLOAT}),
+}
+"""Of which columns values are that PostgreSQL refuses with these SQLSTATEs: too long, out of range."""
+
+
+Written: TypeAlias = tuple[ColumnElement[Any], int | None, Any]
+"""A value that was sent, with its column, and the place of its row where there are several."""
+
+
+def unfit(failure: BaseException, compiled: Any, rows: Sequence[Mapping[str, Any]], many: bool) -> Refusal | None:
+    """Give the value that a statement of SQLAlchemy's failed for, if that is told by the values that it had.
+
+    Args:
+        failure: the driver's.
+        compiled: the statement.
+        rows: its parameters by name, as they were given; arrays of rowsmith's as the driver takes them.
+        many: they are of several rows, each of which was written by itself.
+    """
+    kinds = kinds_of(failure)
+    if kinds is None or getattr(failure, "context", None):
+        return None
+    written = dict(_written(compiled))
+    values = _values(written, compiled._bind_processors, rows, many)
+    tables: set[Any] = {subject.column.table for subject in written.values() if isinstance(subject.column, COLUMN)}
+    computed = (column for table in tables for column in table.c if column.computed is not None)
+    others = [column for column in computed if _is_of(stored_form(column.type, compiled.dialect), kinds)]
+    return unfit_among(values, kinds, compiled.dialect, others)
+
+
+def kinds_of(failure: BaseException) -> frozenset[Comparison] | None:
+    """Give of which columns a value can be that the server refused; None where that is no matter of how large it is."""
+    is_of_server = getattr(failure, "severity", None) is not None
+    return _KINDS.get(str(getattr(failure, "sqlstate", None))) if is_of_server else None
+
+
+def unfit_among(
+    values: Iterable[Written],
+    kinds: frozenset[Comparison],
+    dialect: Dialect,
+    others: Sequence[ColumnElement[Any]] = (),
+) -> Refusal | None:
+    """Give the one of some values that its column does not take; else the only one that it can be of, if it is one.
+
+    Args:
+        values: in the order in which they are written.
+        kinds: of the columns that it can be of.
+        dialect: of the database.
+        others: columns of these kinds that the server makes of others.
+    """
+    seen = {column: set[int | None]() for column in others}
+    for column, row, value in values:
+        form = stored_form(column.type, dialect)
+        if value is None or not _is_of(form, kinds):
+            continue
+        if column_type(form).check(value) is not None:
+            return Refusal([column], row)
+        seen.setdefault(column, set()).add(row)
+    if len(seen) != 1:
+        return None
+    [(column, places)] = seen.items()
+    return Refusal([column], places.pop() if len(places) == 1 else None)
+
+
+def _is_of(form: Any, kinds: frozenset[Comparison]) -> bool:
+    return column_type(form.item_type if isinstance(form, sqltypes.ARRAY) else form).compared in kinds
+
+
+def _written(compiled: Any) -> Iterator[tuple[str, Subject]]:
+    """Give the parameters that are written into columns, and not those of the keys that an UPDATE finds its rows by."""
+    for name in compiled.binds:
+        subject = written_by(compiled, name)
+        is_key = compiled.isupdate and getattr(getattr(subject, "column", None), "primary_key", False)
+        if subject is not None and not is_key:
+            yield name, subject
+
+
+def _values(
+    written: Mapping[str, Subject], processors: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], many: bool
+) -> Iterator[Written]:
+    """Give the values of a statement as they were sent, row by row, each with its column and the place of its row."""
+    for number, row in enumerate(rows):
+        for name, subject in written.items():
+            if name not in row or subject.column is None:
+                continue
+            if subject.is_array:
+                yield from ((subject.column, place, value) for place, value in enumerate(row[name]))
+            else:
+                bound = _bound(processors.get(name), row[name])
+                yield subject.column, number if many else subject.row, bound
+
+
+def _bound(process: Any, value: Any) -> Any:
+    with suppress(Exception):  # a type may raise anything; then it is another value that was sent
+        return value if process is None else process(value)
+    return None
