@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import os
 import re
@@ -125,6 +126,13 @@ def test_every_error_is_in_the_table_and_every_one_in_it_is_there() -> None:
     public = {kind for kind in kinds if issubclass(kind, rowsmith.RepositoryError)}
     families = {"RepositoryError", "ConstraintViolation", "ScopeError", "BadInput", "TransactionError"}
     assert named == {kind.__name__ for kind in public} - families
+
+
+def test_every_verb_is_named() -> None:
+    """Whoever looks for a verb finds that there is one."""
+    named = set(re.findall(r"\b[a-z_]+\b", README))
+    verbs = {name for name, given in vars(rowsmith.Repository).items() if inspect.isfunction(given)}
+    assert {name for name in verbs if not name.startswith("_")} - named == set()
 
 
 def test_the_first_two_blocks_are_one_command_each() -> None:

@@ -27,6 +27,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial, wraps
+from itertools import chain
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -51,8 +52,9 @@ from typing_extensions import override
 from rowsmith.errors import InvalidFilter, MappingError, MissingExtra, RepositoryError
 from rowsmith.filters import SearchRequest
 from rowsmith.filters.fields import Operator
-from rowsmith.pagination import Page
+from rowsmith.pagination import CursorPagination, Page
 from rowsmith.pagination.count import MAX_CAP
+from rowsmith.pagination.modes import CLIENT_MODES
 
 try:
     import strawberry
@@ -215,12 +217,13 @@ class _SearchCount(_Choice):
 
 strawberry.enum(_SearchCount, name="SearchCount", description="Whether all that match are counted, or estimated.")
 
-_LEFT_OUT: Final = {"limit", "offset", "count"}
-_SIZES: Final = {"first", "last"}
+_BY_CURSOR: Final[tuple[type[CursorPagination], ...]] = get_args(CursorPagination)
+_LEFT_OUT: Final = {"count", *chain(*(names for mode, names in CLIENT_MODES.items() if mode not in _BY_CURSOR))}
+_SIZES: Final = {CLIENT_MODES[mode][0] for mode in _BY_CURSOR}
 
 
 def _arguments(request: type[SearchRequest[Any, Any]]) -> dict[str, inspect.Parameter]:
-    """Give the arguments of a field, by the names of the request's fields; offsets are no way through a connection."""
+    """Give the arguments of a field, by the names of the request's fields; a connection is walked by cursors alone."""
     fields = {name: field for name, field in request.__pydantic_fields__.items() if name not in _LEFT_OUT}
     sizes = dict.fromkeys(_SIZES, (int | None, _ABSENT))
     made = {

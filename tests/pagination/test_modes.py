@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,26 +23,27 @@ from rowsmith.query import Query
 from rowsmith.testing import WithTables
 from tenants import GroupData, groups_in
 
-MODES: list[Callable[[Any], object]] = [
-    lambda n: OffsetPagination(limit=n),
-    lambda n: CursorForwardPagination(first=n),
-    lambda n: CursorBackwardPagination(last=n),
-]
+EACH = pytest.mark.parametrize("mode", CLIENT_MODES)
 
 
-@pytest.mark.parametrize("mode", MODES)
+def sized(mode: type[Any], size: Any) -> object:
+    """Make a mode that a client may ask for, with its size and nothing else."""
+    return mode(**{CLIENT_MODES[mode][0]: size})
+
+
+@EACH
 @pytest.mark.parametrize("size", [-(2**63), -1, 0, MAX_PAGE_SIZE + 1, 10**9, 2**31, 2**63, True, 1.0, "1", None])
-def test_sizes_out_of_range_are_refused(mode: Callable[[Any], object], size: Any) -> None:
+def test_sizes_out_of_range_are_refused(mode: type[Any], size: Any) -> None:
     """A page has 1 to MAX_PAGE_SIZE rows, given as an int."""
     with pytest.raises(InvalidPagination, match="must be"):
-        mode(size)
+        sized(mode, size)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@EACH
 @pytest.mark.parametrize("size", [1, MAX_PAGE_SIZE])
-def test_sizes_in_range_are_taken(mode: Callable[[Any], object], size: int) -> None:
+def test_sizes_in_range_are_taken(mode: type[Any], size: int) -> None:
     """Both ends of the range are pages; equal modes are equal values."""
-    assert mode(size) == mode(size)
+    assert sized(mode, size) == sized(mode, size)
 
 
 @pytest.mark.parametrize("offset", [-1, 2**63, False, 0.0, None])
