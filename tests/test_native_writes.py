@@ -26,8 +26,10 @@ from rowsmith import (
     EntityAlreadyExists,
     EntityNotFound,
     OptionalState,
+    Patch,
     RefusedByTrigger,
     Repository,
+    RepositoryError,
     ScopeMismatch,
     SearchScope,
     Spec,
@@ -363,6 +365,11 @@ class ToldCreate(Spec[ToldRow]):
     note: str | None
 
 
+@dataclass(frozen=True)
+class MadePatch(Patch[MadeRow]):
+    note: TriState[str]
+
+
 class MadeRepository(Repository[MadeRow, Made, int]): ...
 
 
@@ -370,7 +377,7 @@ class ToldRepository(Repository[ToldRow, Told, int]): ...
 
 
 @pytest.mark.parametrize("is_native", [True, False])
-async def test_what_python_makes_is_made_for_each_upsert(with_tables: WithTables, is_native: bool) -> None:
+async def test_what_python_makes_is_made_for_each_write(with_tables: WithTables, is_native: bool) -> None:
     """Defaults, what is written into rows that are there, and versions; what asks for other values too."""
     async with with_tables(MadeRow, ToldRow) as made:
         db = Database(made.engine, native=is_native)
@@ -383,9 +390,58 @@ async def test_what_python_makes_is_made_for_each_upsert(with_tables: WithTables
             )
         changed = Made(2, None, "plain", first + 3, first + 6, 2, {"n": 1}, 2)
         assert await rows.upsert(MadeCreate(2, None)) == Upserted(changed, inserted=False)
-        assert not db.native or db.native.taken - before == 3
+        for id in (3, 4):
+            new = Made(id, "x", "plain", first + 4 + id, None, 0, {"n": 1}, 1)
+            assert await rows.create(MadeCreate(id, "x")) == new
+        for id in (3, 4):
+            again = Made(id, "y", "plain", first + 4 + id, first + 6 + id, 2, {"n": 1}, 2)
+            assert await rows.update(id, MadePatch(TriState.update("y"))) == again
+        assert not db.native or db.native.taken - before == 7
         assert await told.upsert(ToldCreate(4, "x")) == Upserted(Told(4, 8), inserted=True)
         assert await told.upsert(ToldCreate(4, "y")) == Upserted(Told(4, 12), inserted=False)
+        assert await told.create(ToldCreate(5, "x")) == Told(5, 10)
+
+
+class FailingRow(Base):
+    __tablename__ = "native_failing"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    note: Mapped[str | None] = mapped_column(onupdate=lambda: 1 // 0)
+    size: Mapped[int] = mapped_column(default=lambda: 1 // 0)
+
+
+@dataclass(frozen=True)
+class FailingData:
+    id: int
+
+
+@dataclass(frozen=True)
+class FailingCreate(Spec[FailingRow]):
+    id: int
+
+
+@dataclass(frozen=True)
+class FailingPatch(Patch[FailingRow]):
+    size: OptionalState[int]
+
+
+class FailingRepository(Repository[FailingRow, FailingData, int]): ...
+
+
+async def test_what_python_fails_to_make(with_tables: WithTables) -> None:
+    """What a default raises is told as without the lane."""
+    async with with_tables(FailingRow) as db:
+        rows, plain = FailingRepository(db), FailingRepository(Database(db.engine, native=False))
+        for call in (
+            lambda of: of.create(FailingCreate(1)),
+            lambda of: of.upsert(FailingCreate(1)),
+            lambda of: of.update(1, FailingPatch(OptionalState.update(2))),
+        ):
+            errors = []
+            for way in (rows, plain):
+                with pytest.raises((RepositoryError, ZeroDivisionError)) as caught:
+                    await call(way)
+                errors.append((type(caught.value), str(caught.value), caught.value.__cause__))
+            assert errors[0] == errors[1]
 
 
 async def test_an_upsert_without_the_lane(with_faults: WithFaults) -> None:

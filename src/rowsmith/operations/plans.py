@@ -21,6 +21,7 @@ from sqlalchemy.sql.elements import (
     AsBoolean,
     BinaryExpression,
     BindParameter,
+    ClauseElement,
     ClauseList,
     ExpressionClauseList,
     False_,
@@ -78,6 +79,8 @@ class Plan:
     alone = ""
     columns: Sequence[ColumnElement[Any] | None] = ()
     """What it gives, None for what is no column; for errors."""
+    makers: Sequence[Callable[[], Any]] = ()
+    """Make what Python fills in for each call, whose places are the last ones."""
 
     def __init__(
         self, sql: str, table: Table | None, binds: Sequence[Bind], results: Sequence[TypeEngine[Any]], dialect: Dialect
@@ -104,11 +107,14 @@ class Plan:
         for place, check in self.checks:
             if (value := given[place]) is not None and not isinstance(value, tuple) and check(value):
                 return None
-        if self._given_as_they_are:
-            return given
         try:
-            return [bind.value(given) for bind in self._binds]
-        except Exception:  # noqa: BLE001 - a column's type may raise anything; SQLAlchemy's way says what it means
+            if self.makers:
+                made = [make() for make in self.makers]
+                if any(value is None or isinstance(value, ClauseElement) for value in made):
+                    return None  # types make this or that of None
+                given = [*given, *made]
+            return given if self._given_as_they_are else [bind.value(given) for bind in self._binds]
+        except Exception:  # noqa: BLE001 - types and defaults may raise anything; SQLAlchemy's way says what it means
             return None
 
     def ready(self, oids: Sequence[int]) -> bool:
@@ -360,6 +366,7 @@ def compile_write(
     places: Sequence[BindParameter[Any]],
     dialect: Dialect,
     expected: Sequence[BindParameter[Any] | None],
+    makers: Sequence[Callable[[], Any]] = (),
 ) -> Plan | None:
     """Compile an INSERT, UPDATE or DELETE as :func:`compile_plan` does, with the id of its transaction at the end.
 
@@ -368,13 +375,14 @@ def compile_write(
     Args:
         statement, info, places, dialect: as there.
         expected: what the last columns that it gives have to be: the value of a parameter, or true.
+        makers: see :attr:`Plan.makers`.
     """
     plan = _compiled(statement, None, places, dialect) if has_plain_rows(info) else None
     if plan is not None:
         given = [None if bind is None else plan.number(_place(bind, places)) for bind in expected]
         holds = ["{} IS TRUE" if number is None else f"{{}} = ${number}" for number in given]
         sql, table = plan.sql.removesuffix(ID_OF_TRANSACTION), dialect.identifier_preparer.format_table(info.table)
-        plan.alone = alone(sql, plan.width, holds, table)
+        plan.alone, plan.makers = alone(sql, plan.width, holds, table), makers
     return plan
 
 

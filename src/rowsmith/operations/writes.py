@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Generic
 
 from sqlalchemy import BindParameter, ColumnElement, bindparam
@@ -15,6 +16,7 @@ from rowsmith.errors import RefusedByTrigger, RepositoryError
 from rowsmith.execution import UNTOLD, Made, NativeLane, Origin, write
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.writes import PLAIN
+from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, compile_write, has_plain_rows
 from rowsmith.scope import NO_LIMITS, Limits, Settled, is_unchecked, resolve_scope
@@ -205,13 +207,16 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         return AskedWrite(self._entity, self._operation, plan, sent, expected, written, deletes=deletes)
 
     def _plan_new(self, values: Values, kwargs: dict[str, Any], stamps: Values, dialect: Dialect) -> Plan | None:
-        limits = resolve_scope(kwargs.get("scope"), self._entity.info)
+        info = self._entity.info
+        limits = resolve_scope(kwargs.get("scope"), info)
         if limits.others or limits.stamps.keys() != stamps.keys():
             return None
-        marks = self.marks(values)
+        defaults = [*client_defaults(info, values)]
+        marks = self.marks({**values, **dict.fromkeys(defaults)})
         statement = self._statement(marks, (), limits)
+        makers = [partial(default_of, info, name) for name in defaults]
         return compile_write(
-            statement, self._entity.info, list(marks.values()), dialect, [marks[name] for name in limits.stamps]
+            statement, info, list(marks.values()), dialect, [marks[name] for name in limits.stamps], makers
         )
 
     def _plan_change(
@@ -223,10 +228,13 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         written = {**marks, **self._constants}
         if written and (limits.must_verify(written, info) or (binds and limits.guard(written, info) is None)):
             return None
+        updates = client_updates(info, written) if written else []
+        made = self.marks(dict.fromkeys(updates))
         compared: list[Any] = info.key_condition(tuple(key))
-        statement = self._statement(written, compared, limits)
-        places = [*(each.right for each in compared), *binds, *marks.values()]
-        return compile_write(statement, info, places, dialect, [None] if binds and written else [])
+        statement = self._statement({**written, **made}, compared, limits)
+        places = [*(each.right for each in compared), *binds, *marks.values(), *made.values()]
+        makers = [partial(update_of, info, name) for name in updates]
+        return compile_write(statement, info, places, dialect, [None] if binds and written else [], makers)
 
 
 def _fixed(names: Sequence[Any], binds: Binds) -> Limits | None:

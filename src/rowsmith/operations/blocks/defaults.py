@@ -44,9 +44,9 @@ def default_of(info: RowInfo[Any], name: str) -> Any:
 
 
 def update_of(info: RowInfo[Any], name: str) -> Any:
-    """Give what one of the :func:`python_updates` that asks for no context writes into a row."""
+    """Give what one of the :func:`client_updates` writes into a row."""
     update: Any = info.columns[name].onupdate
-    return update.arg(None)
+    return update.arg if update.is_scalar else update.arg(None)
 
 
 def client_defaults(info: RowInfo[Any], written: Mapping[str, Any] | Sequence[str]) -> Iterator[str]:
@@ -104,6 +104,13 @@ def python_updates(info: RowInfo[Any], written: Collection[str]) -> list[str]:
     """Give the names, among those not written, whose ``onupdate`` is a Python function."""
     updates: Any = {name: column.onupdate for name, column in info.columns.items() if name not in written}
     return [name for name, update in updates.items() if update is not None and update.is_callable]
+
+
+def client_updates(info: RowInfo[Any], written: Collection[str]) -> list[str]:
+    """Give the names, among those not written, whose ``onupdate`` Python knows without a context."""
+    updates: Any = {name: column.onupdate for name, column in info.columns.items() if name not in written}
+    known = {name: update for name, update in updates.items() if update is not None and not _takes_context(update)}
+    return [name for name, update in known.items() if update.is_scalar or update.is_callable]
 
 
 def _takes_context(default: Any) -> bool:

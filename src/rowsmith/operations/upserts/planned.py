@@ -74,13 +74,11 @@ class AskedUpsert(AskedWrite):
 class UpsertPlan:
     """The plan of a shape, and what has to be worked out for each call.
 
-    ``key`` gives the values by which the row is told apart, of those of a call; ``makers`` give further values: those
-    that Python fills into a new row, then those that ``onupdate`` writes into one that is there.
+    ``key`` gives the values by which the row is told apart, of those of a call.
     """
 
     plan: Plan
     key: Callable[[Sequence[Any]], Any]
-    makers: Sequence[Callable[[], Any]]
 
 
 class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
@@ -129,11 +127,6 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
             hash(known.key(values))
         except TypeError:
             return None
-        if known.makers:
-            made = [make() for make in known.makers]
-            if any(value is None or isinstance(value, ClauseElement) for value in made):
-                return None
-            values += made
         return known.plan.values([*values, *[bind.value for bind in binds]])
 
     def _planned(self, asked: _Asked) -> UpsertPlan | None:
@@ -158,9 +151,9 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
     def _compiled(self, asked: _Asked, limits: Limits, conflict: Conflict, key: ConflictKey) -> UpsertPlan | None:
         info, names = self._entity.info, [*asked.values]
         defaults, updates = [*client_defaults(info, names)], python_updates(info, asked.changed(info))
-        new, changed = self.marks({**asked.values, **dict.fromkeys(defaults)}), self.marks(dict.fromkeys(updates))
-        places = [*new.values(), *changed.values()]
-        conditions = [placed(condition, asked.binds, len(places)) for condition in limits.conditions]
+        given, made = self.marks(asked.values), self.marks(dict.fromkeys(defaults))
+        changed = self.marks(dict.fromkeys(updates))
+        conditions = [placed(condition, asked.binds, len(given)) for condition in limits.conditions]
         conditions += self._entity.live()
         back = self._entity.shape.layout.names
         statement = UpsertStatement(
@@ -168,13 +161,14 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
         )
         if not statement.changes_rows:
             return None
-        row = Block({name: [mark] for name, mark in new.items()}, {}, 1, _FIRST, frozenset(asked.given))
+        row = Block({name: [mark] for name, mark in {**given, **made}.items()}, {}, 1, _FIRST, frozenset(asked.given))
         sent = statement.from_values(row, asked.dialect).returning(*map(info.attribute, limits.stamps))
-        stamps = [new[name] for name in limits.stamps]
-        plan = compile_write(sent, info, [*places, *asked.binds], asked.dialect, stamps)
+        stamps = [given[name] for name in limits.stamps]
+        places = [*given.values(), *asked.binds, *made.values(), *changed.values()]
         makers = [partial(default_of, info, name) for name in defaults]
         makers += [partial(update_of, info, name) for name in updates]
-        return None if plan is None else UpsertPlan(plan, itemgetter(*map(names.index, key.names)), makers)
+        plan = compile_write(sent, info, places, asked.dialect, stamps, makers)
+        return None if plan is None else UpsertPlan(plan, itemgetter(*map(names.index, key.names)))
 
 
 @dataclass(frozen=True, slots=True)
