@@ -50,6 +50,8 @@ no promises.
   by default, metrics included.
 - Everybody starts from the same plain values and may give what its library gives by itself (objects, dictionaries).
   Before anything is timed, everybody's results, and what their writes left in the table, are held against each other.
+- For *load* everybody makes an object of each row first, as an application has them: hand a frozen dataclass, as it is
+  sent. For *batch_create, all known* hand sends the plain values as they are, and makes the objects that it gives.
 - Contenders take turns in {rounds} rounds (batches in {batches}), each beginning with another one. Figures are medians
   of the rounds' ratios, and in parentheses the least and the most of them.
 - The server does as little as it can: batches go to tables with a primary key only, and nobody waits for the disk.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from operator import attrgetter
 from typing import Any
 
 import asyncpg
@@ -150,12 +151,17 @@ class ByHand(Contender):
         return [Group(*record) for record in await self.write(BATCH_CREATE, *columns_of(rows))]
 
     async def batch_create_known(self, rows: Sequence[tuple[Any, ...]]) -> list[Group]:
-        await self.load(rows)
+        await self.copy(rows)
         return [Group(*row) for row in rows]
 
     async def load(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        made = (Group(*row) for row in rows)
+        await self.copy(map(attrgetter(*COLUMNS), made))
+
+    async def copy(self, records: Iterable[tuple[Any, ...]]) -> None:
+        """Send whole rows by COPY."""
         async with self.transaction() as connection:
-            await connection.copy_records_to_table("bench_plain", records=rows, columns=COLUMNS)
+            await connection.copy_records_to_table("bench_plain", records=records, columns=COLUMNS)
 
     async def batch_update(self, ids: Sequence[int], weight: int) -> list[Group]:
         return in_order(await self.write(BATCH_UPDATE, ids, weight), ids)

@@ -29,8 +29,8 @@ from rowsmith.operations import (
     make_entity,
 )
 from rowsmith.operations.deletes.where import Pace
-from rowsmith.operations.inserts.many import LOAD_CHUNK, Many
-from rowsmith.operations.inserts.tree import Progress
+from rowsmith.operations.inserts.chunks import Many, Progress
+from rowsmith.operations.inserts.many import LOAD_CHUNK
 from rowsmith.operations.reads.search import Filters
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, Page, Pagination

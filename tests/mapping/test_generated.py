@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
-from rowsmith.mapping.generated import generated_builder
+from rowsmith.mapping.generated import generated_builder, generated_reader
 
 T = TypeVar("T")
 
@@ -124,3 +124,41 @@ class Empty:
 def test_an_init_that_does_more_is_run(into: type[Any]) -> None:
     """Hooks, slots, an ``__init__`` of one's own, hidden fields: nothing is generated."""
     assert generated_builder(into) is None
+
+
+@dataclass(frozen=True)
+class Other(Plain):
+    pass
+
+
+def test_a_reader_reads_up_to_the_first_of_another_class() -> None:
+    """It takes that one from the iterator, gives it too, and takes no more."""
+    read = generated_reader(Plain, {"name": (str, False), "id": (int, False)})
+    items = iter([Plain(1, "a"), Plain(2, "b"), Other(3), Plain(4)])
+    assert read(items) == ([("a", 1), ("b", 2)], False, Other(3))
+    assert read(items) == ([("x", 4)], False, None)
+    assert read(items) == ([], False, None)
+
+
+@pytest.mark.parametrize(
+    "value, exact, nullable, is_odd",
+    [
+        *((1, int, False, False), (None, int, True, False), (None, int, False, True), (True, int, True, True)),
+        *(("1", int, True, True), (None, None, False, False), ("x", None, False, False)),
+    ],
+)
+def test_a_reader_says_whether_values_are_of_their_exact_types(
+    value: Any, exact: type[Any] | None, nullable: bool, is_odd: bool
+) -> None:
+    """None is of any type where it may be; a class derived from the type is another one."""
+    read = generated_reader(Mutable, {"only": (exact, nullable)})
+    assert read([Mutable(value)]) == ([(value,)], is_odd, None)
+
+
+def test_a_reader_reads_what_is_no_attribute_by_dot() -> None:
+    """A class may have no fields, or such as are no names of Python's."""
+    odd = dataclasses.make_dataclass("Odd", [])
+    odd.__module__, item = __name__, odd()
+    item.__dict__["not a name"] = 7
+    assert generated_reader(odd, {"not a name": (int, False)})([item]) == ([(7,)], False, None)
+    assert generated_reader(odd, {})([item, item]) == ([(), ()], False, None)

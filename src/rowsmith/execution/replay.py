@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +15,7 @@ from rowsmith.execution.transactions import connections_of
 R = TypeVar("R")
 
 MOST_KEPT = 10_000
-"""How many items of an iterator are kept for a second run at most: a plan is found stale by the first statements."""
+"""How many items of an iterator are kept for a second run, which more do not get: a plan is found stale early."""
 
 
 async def transact(
@@ -65,35 +66,38 @@ class _Kept:
         self._kept: list[Any] | None = []
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self._again()
-        while True:
-            try:
-                item = next(self._source)
-            except StopIteration:
-                return
-            except BaseException:
-                self._kept = None
-                raise
-            self._keep(item)
-            yield item
+        return chain.from_iterable(self._parts())
+
+    def _parts(self) -> Iterator[Iterable[Any]]:
+        kept = self._again()
+        yield list(kept)
+        yield self._keeping(kept)
+        if self._kept is not None and len(kept) == MOST_KEPT:
+            self._kept = None
+            yield self._source  # as it is: what passes here is every row of a large load
+
+    def _keeping(self, kept: list[Any]) -> Iterator[Any]:
+        try:
+            for item in islice(self._source, MOST_KEPT - len(kept)):
+                kept.append(item)
+                yield item
+        except GeneratorExit:  # nobody reads on
+            raise
+        except BaseException:
+            self._kept = None
+            raise
 
     def _again(self) -> list[Any]:
         if self._kept is None:
             raise StalePlan
-        return list(self._kept)
-
-    def _keep(self, item: object) -> None:
-        if self._kept is not None:
-            self._kept.append(item)
-            if len(self._kept) > MOST_KEPT:
-                self._kept = None
+        return self._kept
 
 
 class _KeptAsync(_Kept):
     """The same for an asynchronous one."""
 
     async def __aiter__(self) -> AsyncGenerator[Any, None]:
-        for item in self._again():
+        for item in list(self._again()):
             yield item
         while True:
             try:
@@ -103,7 +107,10 @@ class _KeptAsync(_Kept):
             except BaseException:
                 self._kept = None
                 raise
-            self._keep(item)
+            if self._kept is not None and len(self._kept) < MOST_KEPT:
+                self._kept.append(item)
+            else:
+                self._kept = None
             yield item
 
     __iter__: Any = None

@@ -1,4 +1,4 @@
-"""A generated function that makes dataclass objects four times as fast as their own ``__init__``.
+"""Generated functions that make dataclass objects four times as fast as their own ``__init__``, and that read fields.
 
 A frozen dataclass sets each field through ``object.__setattr__``, which for large results costs more than the query.
 An object of an empty twin class takes the same attributes as plain assignments and then becomes one of the dataclass,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import keyword
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import new_class
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
@@ -34,7 +34,8 @@ def build(records):
 def generated_builder(into: type[Any]) -> Build | None:
     """Give the builder of a dataclass, from records with its fields in order; None where ``__init__`` must run."""
     names = [entry.name for entry in dataclasses.fields(into)]
-    twin = new_class(into.__name__, (Generic[_T],) if into.__bases__ == (Generic,) else ())  # its layout is another
+    bases = (cast("Any", Generic)[_T],) if into.__bases__ == (Generic,) else ()  # whose layout is another
+    twin = new_class(into.__name__, bases)
     if not _only_assigns(into) or not all(map(_is_plain, names)) or not _same_layout(twin, into):
         return None
     source = _SOURCE.format(targets=", ".join(f"item.{name}" for name in names))
@@ -63,3 +64,45 @@ def _same_layout(twin: type[object], into: type[Any]) -> bool:
     except TypeError:
         return False
     return not any(hasattr(getattr(into, entry.name, None), "__set__") for entry in dataclasses.fields(into))
+
+
+Read: TypeAlias = Callable[[Iterable[Any]], tuple[list[tuple[Any, ...]], bool, Any]]
+"""Takes objects; gives the values of those of one class, up to the first of another class, which is given last (None
+without one); and whether some value is of another type than it was said to be."""
+
+_READER = """
+def read(items):
+    rows, odd = [], False
+    keep = rows.append
+    for item in items:
+        if type(item) is not kind:
+            return rows, odd, item
+        {reads}
+        if {tests}:
+            odd = True
+        keep(({values}))
+    return rows, odd, None
+"""
+
+
+def generated_reader(kind: type[Any], types: Mapping[str, tuple[type[Any] | None, bool]]) -> Read:
+    """Give the function that reads fields, a fifth of what ``attrgetter`` and a look at the types of columns take.
+
+    Args:
+        kind: the class of the objects.
+        types: for each field the exact type that its values should be of, None for any, and whether they may be None.
+    """
+    scope: dict[str, Any] = {"kind": kind}
+    reads, tests, values = ["pass"], ["False"], ""
+    for place, (name, (exact, nullable)) in enumerate(types.items()):
+        value = f"value_{place}"
+        reads.append(f"{value} = item.{name}" if _is_plain(name) else f"{value} = getattr(item, {name!r})")
+        values += f"{value}, "
+        if exact is not None:
+            scope[f"type_{place}"] = exact
+            test = f"type({value}) is not type_{place}"
+            tests.append(f"({value} is not None and {test})" if nullable else test)
+    source = _READER.format(reads="\n        ".join(reads), tests=" or ".join(tests), values=values)
+    exec(source, scope)  # noqa: S102 - as above
+    read: Read = scope["read"]
+    return read

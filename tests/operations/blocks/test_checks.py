@@ -80,6 +80,7 @@ ODD += [
     str(uuid.UUID(int=1)),
 ]
 ODD += [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.date(2024, 1, 1), dt.time(1)]
+ODD += [dt.datetime.min, dt.datetime.max, dt.datetime.max.replace(tzinfo=dt.UTC), dt.date.min, dt.date.max]
 ODD += [dt.time(1, tzinfo=dt.UTC), dt.timedelta(1), object()]
 values = st.one_of(st.none(), st.sampled_from(ODD), st.integers(), st.text(max_size=4), st.decimals(), st.floats())
 

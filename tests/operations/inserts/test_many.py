@@ -645,6 +645,64 @@ async def test_an_endless_iterator_is_loaded_in_chunks(any_tables: WithTables) -
             await groups.load([], chunk_size=0)
 
 
+async def test_chunks_go_in_one_copy(with_tables: WithTables, caplog: pytest.LogCaptureFixture) -> None:
+    """As many as set the same fields; where the iterator awaits, each has its own, for it may use the connection."""
+    caplog.set_level(logging.DEBUG, "rowsmith.operations.inserts.many")
+
+    async def later() -> AsyncGenerator[GroupCreate]:
+        for spec in named(30, "c"):
+            yield spec
+
+    async with groups_in(with_tables) as groups:
+        assert await groups.load(iter(named(30)), chunk_size=10) == 30
+        mixed = [*named(15, "b"), *(Sparse("b", f"s{place}") for place in range(15)), *map(GroupCreate, "bb", "xy")]
+        assert await groups.load(mixed, chunk_size=10) == 32
+        assert await groups.load(later(), chunk_size=10) == 30
+        assert await groups.count() == 3 + 92
+    sizes = [int(record.getMessage().partition(" ")[0]) for record in caplog.records]
+    assert sizes == [10, 10, 10, 2, 10, 10, 10]
+
+
+async def test_a_load_is_the_same_in_any_chunks(any_tables: WithTables) -> None:
+    """Whatever its specs set, and in whatever order they come."""
+    names = [f"n{place * 7 % 20:02}" for place in range(20)]
+    kinds: list[Any] = [Sparse, Sparse, Noted, GroupCreate, GroupCreate, Shouted]
+    specs = [kinds[place // 2 % len(kinds)]("a", name) for place, name in enumerate(names)]
+    async with groups_in(any_tables) as groups:
+        for size in (1, 3, 7, 20):
+            told = list[int]()
+            async with groups.db.begin_session() as db_sess:
+                loading = BatchCreator(GroupRow, into=GroupName).load(
+                    db_sess, iter(specs), chunk_size=size, progress=told.append
+                )
+                assert await loading == 20
+                held = (
+                    await db_sess.execute(sa.select(GroupRow.name, GroupRow.note).where(GroupRow.name.in_(names)))
+                ).all()
+                await db_sess.rollback()
+            assert sorted(tuple(row) for row in held) == sorted(
+                (name, "loud" if isinstance(spec, Shouted) else None) for name, spec in zip(names, specs, strict=True)
+            )
+            assert told == sorted(set(told))
+            assert told[-1] == 20
+
+
+async def test_a_load_names_the_row_of_any_chunk(with_tables: WithTables) -> None:
+    """What does not fit, by its index in the whole input; what a constraint refuses leaves nothing either."""
+    backwards = [GroupCreate("a", f"n{place:02}") for place in range(20)][::-1]
+    async with groups_in(with_tables) as groups, groups.db.unit_of_work():
+        for bad, error in {
+            GroupCreate("a", "one"): GroupNameTaken,
+            GroupCreate("a", "x", 2**31): InvalidValue,
+        }.items():
+            for place in (3, 12, 19):
+                specs = [*backwards[:place], bad, *backwards[place:]]
+                with pytest.raises(error) as caught:
+                    await groups.load(iter(specs), chunk_size=5)
+                assert error is not InvalidValue or f"the spec at index {place}: " in str(caught.value)
+        assert await groups.count() == 3
+
+
 async def test_loading_is_all_or_nothing(any_tables: WithTables) -> None:
     """A bad spec in a late chunk, or an iterator that fails, leaves nothing, even where the error is swallowed."""
 

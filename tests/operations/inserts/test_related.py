@@ -102,6 +102,11 @@ class CardCreate(Spec[CardRow], filled={"number"}):
     board_id: int
 
 
+@dataclass(frozen=True)
+class BareBoard(Spec[BoardRow]):
+    tenant: str
+
+
 class Boards(Repository[BoardRow, BoardRow, int]):
     pass
 
@@ -375,3 +380,17 @@ async def test_a_scope_that_does_not_tell_whose_parents_are_meant_is_refused(boa
     with pytest.raises(ScopeRequired, match="Scope says nothing about BoardRow"):
         await cards.create(CardCreate("a", 1), scope=cards_of(OWNED))
     assert (await cards.create(CardCreate("a", 1), scope=cards_of(OWNED, related={BoardRow: PUBLIC}))).number == 1
+
+
+async def test_trees_are_loaded_among_other_rows(any_tables: WithTables) -> None:
+    """In chunks of any size, whose statements follow each other as the rows below need it."""
+    cards = (CardBelow("x"), CardBelow("y", (LabelCreate("w"),)))
+    specs = [*map(BareBoard, "abcde"), BoardCreate("f", cards), *map(BareBoard, "gh"), BoardCreate("i", cards[:1])]
+    async with any_tables(BoardRow, CardRow, LabelRow) as db:
+        for rounds, size in enumerate((1, 2, 4, 99), start=1):
+            told = list[int]()
+            assert await Boards(db).load(iter(specs), chunk_size=size, progress=told.append) == 9
+            assert told[-1] == 9
+            held = await stored(db, sa.select(BoardRow.tenant, CardRow.owner).join(CardRow, isouter=True))
+            pairs = [*((tenant, None) for tenant in "abcdegh"), ("f", "x"), ("f", "y"), ("i", "x")]
+            assert sorted(held, key=repr) == sorted(pairs * rounds, key=repr)

@@ -28,6 +28,8 @@ from rowsmith.mapping.types.column_type import (
 
 _ZONE: Final = attrgetter("tzinfo")
 _FOLD: Final = attrgetter("fold")
+_FIRST: Final = dt.datetime.min  # noqa: DTZ901
+_LAST: Final = dt.datetime.max  # noqa: DTZ901
 _ENDS: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, dt.datetime.min, dt.datetime.max})  # noqa: DTZ901
 """What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all."""
 
@@ -46,22 +48,32 @@ def _within(ends: frozenset[object], check: Check) -> Check:
 
 def _datetime(declared: sqltypes.DateTime) -> ColumnType:
     check = _check_moment if declared.timezone else _check_local
-    # Of these zones it is known that utcoffset() is never None.
-    kinds: set[type[Any]] = {dt.timezone, ZoneInfo} if declared.timezone else {NONE}
     is_exact = getattr(declared, "precision", None) is None  # PostgreSQL's TIMESTAMP may round
     return ColumnType(
         wraps=None,
         check=check if declared.timezone else _within(_ENDS, check),
         operand=check,
-        quick=Quick(
-            dt.datetime, lambda values: set(map(type, map(_ZONE, values))) <= kinds and _ENDS.isdisjoint(values)
-        ),
+        quick=Quick(dt.datetime, _moments_fit if declared.timezone else _local_times_fit),
         echo=_datetimes if is_exact else None,
         travel=Travel.PLAIN,
         cursor=_zoned(dt.datetime, declared.timezone),
         gives=(dt.datetime,),
         compared=Comparison.MOMENT if declared.timezone else Comparison.LOCAL_TIME,
     )
+
+
+def _moments_fit(values: Sequence[Any]) -> bool:
+    return set(map(type, map(_ZONE, values))) <= _ZONES
+
+
+def _local_times_fit(values: Sequence[Any]) -> bool:
+    if set(map(_ZONE, values)) != {None}:
+        return not values
+    return bool(min(values) > _FIRST and max(values) < _LAST)
+
+
+_ZONES: Final = frozenset({dt.timezone, ZoneInfo})
+"""Zones of which it is known that ``utcoffset()`` is never None."""
 
 
 def _check_moment(value: object) -> str | None:
@@ -94,7 +106,9 @@ def _date(_: sqltypes.Date) -> ColumnType:
         wraps=None,
         check=_within(_ENDS, _check_date),
         operand=_check_date,
-        quick=Quick(dt.date, _ENDS.isdisjoint),
+        quick=Quick(
+            dt.date, lambda values: not values or bool(dt.date.min < min(values) and max(values) < dt.date.max)
+        ),
         echo=unchanged,
         travel=Travel.PLAIN,
         cursor=InCursor(dt.date, _is_date),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
-from operator import eq
+from itertools import islice
+from operator import eq, lt
 from typing import Any, Final
 from uuid import UUID
 
@@ -165,7 +166,10 @@ def places_in_order(keys: Sequence[Key]) -> Sequence[int]:
     """Give the places of keys in that order. NULL comes last, and text goes by its letters before their case."""
     places = range(len(keys))
     try:
-        ranks = list(zip(*map(_ranked, zip(*keys, strict=True)), strict=True))
+        columns = list(map(_ranked, zip(*keys, strict=True)))
+        ranks: Sequence[Any] = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+        if not any(map(lt, islice(ranks, 1, None), ranks)):
+            return places
         order = sorted(places, key=ranks.__getitem__)
     except Exception:  # noqa: BLE001 - values that have no order may say so by any error
         order = sorted(places, key=lambda place: repr(keys[place]))

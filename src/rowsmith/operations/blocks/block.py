@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, islice, repeat
-from operator import attrgetter
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 from rowsmith.errors import InvalidValue, ScopeMismatch
-from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping import RowInfo, Spec, row_info
+from rowsmith.mapping.generated import Read, generated_reader
+from rowsmith.mapping.types import NONE, column_type
 from rowsmith.mapping.writes import belongs_to, check_writable, own_values, storable
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.blocks.defaults import fill_defaults
@@ -29,8 +31,6 @@ EVERY_PLACE = range(2**62)
 """The places of specs that are read in the order of the input, however many there are."""
 
 _STATES = frozenset({OptionalState, TriState})
-
-_OPEN = _STATES | {Unset}
 
 Columns: TypeAlias = dict[str, Sequence[Any]]
 """Attribute name to one value for each spec, in input order."""
@@ -56,6 +56,14 @@ class Block:
     def beside(self, columns: Mapping[str, Sequence[Any]], types: Mapping[str, set[type[Any]]]) -> Block:
         """Give the rows with further columns."""
         return replace(self, columns={**self.columns, **columns}, types={**self.types, **types})
+
+    def without(self, names: Collection[str]) -> Block:
+        """Give the rows without some columns."""
+        if not names:
+            return self
+        columns = {name: column for name, column in self.columns.items() if name not in names}
+        types = {name: self.types[name] for name in columns}
+        return replace(self, columns=columns, types=types, given=frozenset(columns))
 
     def part(self, start: int, size: int) -> Block:
         """Give some of the rows that follow each other, as many as there are of ``size``."""
@@ -90,6 +98,7 @@ class SpecReader:
     ) -> None:
         self.info, self.limits, self.given_too, self.places = info, limits, given_too or {}, places
         self.done = 0
+        self._row: Any = info.row
         self._known: set[type[Any]] = set()
 
     def read(self, specs: Sequence[Spec[Any]]) -> list[Block]:
@@ -100,10 +109,63 @@ class SpecReader:
             ScopeMismatch: a spec says otherwise than the scope.
             MappingError: something is no spec of this row. All messages name the index, none a value.
         """
-        places = self.places[self.done : self.done + len(specs)]
-        self.done += len(specs)
-        columns = {name: _settled(column) for name, column in self._fields(specs, places).items()}
-        return [self._block(part, [places[row] for row in rows] if rows else places) for rows, part in _parted(columns)]
+        return [self.checked(part) for part in parted(self.given(specs))]
+
+    def given(self, specs: Sequence[Spec[Any]]) -> Block:
+        """Read the next specs as they are, with UNSET where one sets nothing; no value is looked at.
+
+        Raises:
+            MappingError, InvalidValue: something is no spec of this row, or sets what the row above gives.
+        """
+        if specs and is_plain(type(specs[0])):
+            block, rest = self.alike(iter(specs))
+            if not rest:
+                return block
+            self.done -= block.size
+        self._admit(specs)
+        rows = list(map(own_values, specs))
+        names = dict.fromkeys(chain.from_iterable(rows))
+        for name in names:
+            check_writable(self.info, name, repr(name))
+        return self._settled({name: [row.get(name, UNSET) for row in rows] for name in names}, {}, len(rows))
+
+    def alike(self, specs: Iterator[Spec[Any]]) -> tuple[Block, list[Spec[Any]]]:
+        """Do as :meth:`given` for those at the beginning that are of one class, whose fields are its values.
+
+        None of them is kept: one is read and let go of before the next one is asked for.
+
+        Returns:
+            The rows, and all that follows the first spec of another class.
+        """
+        first = next(specs)
+        self._admit([first])
+        kind: Any = type(first)
+        read, types = _reader(kind, self._row)
+        rows, is_odd, other = read(chain([first], specs))
+        columns: Columns = dict(zip(kind.__rowsmith_fields__, zip(*rows, strict=True), strict=True))
+        block = self._settled(columns, {} if is_odd else dict(types), len(rows))
+        return block, [] if other is None else [other, *specs]
+
+    def _admit(self, specs: Sequence[Spec[Any]]) -> None:
+        for kind in set(map(type, specs)) - self._known:
+            belongs_to(next(spec for spec in specs if type(spec) is kind), self.info, Spec)
+            self._known.add(kind)
+
+    def _settled(self, columns: Columns, types: dict[str, set[type[Any]]], size: int) -> Block:
+        """Make rows of the next specs' fields, what is given beside them included; types are told or looked for."""
+        places = self.places[self.done : self.done + size]
+        self.done += size
+        for name, column in self.given_too.items():
+            given, columns[name] = columns.get(name), [column[place] for place in places]
+            types.pop(name, None)
+            if given is not None and not all(map(_agree, given, columns[name])):
+                raise InvalidValue(f"{self.info.row.__name__}.{name} is given by the row above: leave it out")
+        types = {name: types.get(name) or set(map(type, column)) for name, column in columns.items()}
+        for name in [name for name, kinds in types.items() if not _STATES.isdisjoint(kinds)]:
+            columns[name] = [value.to_value() if type(value) in _STATES else value for value in columns[name]]
+            types[name] = set(map(type, columns[name]))
+        unset = [name for name, kinds in types.items() if kinds == {Unset}]
+        return Block(columns, types, size, places, frozenset(columns)).without(unset)
 
     def readable(
         self, specs: Sequence[Spec[Any]], is_own: Callable[[Exception], bool]
@@ -143,33 +205,9 @@ class SpecReader:
         for part in (specs[:middle], specs[middle:]):
             self._read_what_can_be(part, is_own, read, faults)
 
-    def _fields(self, specs: Sequence[Spec[Any]], places: Sequence[int]) -> Columns:
-        """Give the columns as the specs have them, with UNSET where one has none."""
-        kinds = set(map(type, specs))
-        for kind in kinds - self._known:
-            belongs_to(next(spec for spec in specs if type(spec) is kind), self.info, Spec)
-        self._known |= kinds
-        if is_plain(kinds):
-            names: tuple[str, ...] = cast("Any", next(iter(kinds))).__rowsmith_fields__
-            columns = dict(zip(names, _attributes(specs, names), strict=True))
-        else:
-            columns = self._rows(list(map(own_values, specs)))
-        for name, column in self.given_too.items():
-            given, columns[name] = columns.get(name), [column[place] for place in places]
-            if given is not None and not all(map(_agree, given, columns[name])):
-                raise InvalidValue(f"{self.info.row.__name__}.{name} is given by the row above: leave it out")
-        return columns
-
-    def _rows(self, rows: Sequence[Mapping[str, Any]]) -> Columns:
-        names = dict.fromkeys(chain.from_iterable(rows))
-        for name in names:
-            check_writable(self.info, name, repr(name))
-        return {name: [row.get(name, UNSET) for row in rows] for name in names}
-
-    def _block(self, columns: Columns, places: Sequence[int]) -> Block:
-        """Check, stamp and fill rows that set the same fields."""
-        given = frozenset(columns)
-        types = {name: set(map(type, column)) for name, column in columns.items()}
+    def checked(self, block: Block) -> Block:
+        """Check, stamp and fill rows that set the same fields; raises as :meth:`read`."""
+        columns, types, places = dict(block.columns), dict(block.types), block.places
         for name, column in columns.items():
             self._check(name, column, types[name], places)
         self._stamp(columns, types, places)
@@ -178,7 +216,7 @@ class SpecReader:
                 columns[name], types[name] = [value] * len(places), {type(value)}
         for name, column in fill_defaults(self.info, columns, len(places)).items():
             columns[name], types[name] = column, set(map(type, column))
-        return Block(columns, types, len(places), places, given)
+        return replace(block, columns=columns, types=types)
 
     def _check(self, name: str, column: Sequence[Any], types: set[type[Any]], places: Sequence[int]) -> None:
         if isinstance(places, range) and places.step == 1:
@@ -203,49 +241,50 @@ class SpecReader:
             columns[name], types[name] = [value] * len(places), {type(value)}
 
 
-def is_plain(kinds: Collection[type[Any]]) -> bool:
-    """Say whether specs of these classes have their values in fields, all in the same ones."""
-    return len(kinds) == 1 and cast("Any", next(iter(kinds))).to_values is cast("Any", Spec).to_values
+def is_plain(kind: type[Spec[Any]]) -> bool:
+    """Say whether specs of a class have their values in fields."""
+    return getattr(kind, "to_values", None) is Spec.to_values
 
 
-def is_uniform(specs: Sequence[Spec[Any]]) -> bool:
-    """Say whether specs surely set the same fields."""
-    kinds = set(map(type, specs))
-    if not is_plain(kinds):
-        return False
-    names: tuple[str, ...] = cast("Any", next(iter(kinds))).__rowsmith_fields__
-    return all(_OPEN.isdisjoint(map(type, map(attrgetter(name), specs))) for name in names)
+@lru_cache(maxsize=256)
+def _reader(kind: Any, row: Any) -> tuple[Read, Mapping[str, set[type[Any]]]]:
+    """Give what reads the specs of a class for a row, and the types of the columns that no value is odd in."""
+    columns, exact = row_info(row).columns, dict[str, tuple[type[Any] | None, bool]]()
+    for name in kind.__rowsmith_fields__:
+        quick = column_type(columns[name].type).quick
+        is_told = quick.fits is not None and quick.exact is not NONE
+        exact[name] = quick.exact if is_told else None, bool(columns[name].nullable)
+    known = {name: {one, NONE} if nullable else {one} for name, (one, nullable) in exact.items() if one is not None}
+    return generated_reader(kind, exact), known
 
 
-def _settled(column: Sequence[Any]) -> Sequence[Any]:
-    if _STATES.isdisjoint(map(type, column)):
-        return column
-    return [value.to_value() if type(value) in _STATES else value for value in column]
+def is_uniform(parts: Sequence[Block]) -> bool:
+    """Say whether specs that were read as they are set the same fields, all of them."""
+    names = set(map(frozenset, (part.columns for part in parts)))
+    return len(names) == 1 and not any(Unset in kinds for part in parts for kinds in part.types.values())
 
 
 def _agree(given: Any, above: Any) -> bool:
     return given is UNSET or given == above
 
 
-def _parted(columns: Columns) -> Iterator[tuple[list[int] | None, Columns]]:
-    """Part rows by the fields that they set: which rows they are, None for all, and their columns."""
-    holes = [name for name, column in columns.items() if Unset in set(map(type, column))]
+def parted(block: Block) -> Iterator[Block]:
+    """Part rows by the fields that they set: one block for those that leave out the same ones."""
+    holes = [name for name, kinds in block.types.items() if Unset in kinds]
     if not holes:
-        yield None, columns
+        yield block
         return
     parts = dict[tuple[bool, ...], list[int]]()
-    for row, values in enumerate(zip(*(columns[name] for name in holes), strict=True)):
+    for row, values in enumerate(zip(*(block.columns[name] for name in holes), strict=True)):
         parts.setdefault(tuple(value is UNSET for value in values), []).append(row)
     for unset, rows in parts.items():
         left = {name for name, is_unset in zip(holes, unset, strict=True) if is_unset}
-        yield rows, {name: [col[row] for row in rows] for name, col in columns.items() if name not in left}
+        yield typed(block.without(left).chosen(rows))
 
 
-def _attributes(specs: Sequence[Any], names: tuple[str, ...]) -> Iterator[Sequence[Any]]:
-    """Read the fields as they are, all of a spec in one call."""
-    if len(names) <= 1:  # an attrgetter of one name gives no tuples
-        return iter([[getattr(spec, name) for spec in specs] for name in names])
-    return zip(*map(attrgetter(*names), specs), strict=True)
+def typed(block: Block) -> Block:
+    """Give rows with the types of their own values, where some were chosen of more."""
+    return replace(block, types={name: set(map(type, column)) for name, column in block.columns.items()})
 
 
 def blocks(items: Iterable[T], size: int = BLOCK) -> Iterator[list[T]]:

@@ -45,8 +45,8 @@ def check_specs(info: RowInfo[object], specs: Sequence[Spec[Any]]) -> None:
         MappingError: one is of another class, or a relationship cannot be written.
         InvalidValue: a field for rows below holds no list.
     """
-    for spec in dict(zip(map(type, specs), specs, strict=True)).values():  # one of each class
-        belongs_to(spec, info, Spec)
+    for kind in (kinds := set(map(type, specs))):
+        belongs_to(specs[0] if len(kinds) == 1 else next(spec for spec in specs if type(spec) is kind), info, Spec)
     for branch in branches_of(info, specs):
         if below := branch.children(specs)[0]:
             check_specs(row_info(branch.row), below)

@@ -9,13 +9,11 @@ declares as its ``conflict``, without it the primary key, and where a spec leave
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import groupby
-from operator import attrgetter
+from itertools import chain, groupby
 from typing import Any
 
-from rowsmith.mapping import Spec
 from rowsmith.operations.arrays.keys import Key, places_in_order
-from rowsmith.operations.blocks.block import Block, SpecReader
+from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.entity import Entity
 from rowsmith.scope import Limits
 
@@ -25,16 +23,14 @@ def clash_key(entity: Entity[Any, Any], given: Collection[str]) -> tuple[str, ..
     return next((names for names in entity.unique_keys if set(names) <= set(given)), None)
 
 
-def clash_order(entity: Entity[Any, Any], reader: SpecReader, specs: Sequence[Spec[Any]]) -> Sequence[int] | None:
-    """Give the places of specs that set the same fields, in the order of their key; None where they are in it."""
-    fields, fixed = type(specs[0]).__rowsmith_fields__, {*reader.limits.stamps, *entity.info.discriminator}
-    names = clash_key(entity, {*fields, *fixed, *reader.given_too})
-    if names is None:
-        return None
+def clash_order(entity: Entity[Any, Any], limits: Limits, parts: Sequence[Block]) -> Sequence[int] | None:
+    """Give the places of rows that set the same columns, in the order of their key; None where they are in it."""
+    fixed = {*limits.stamps, *entity.info.discriminator}
+    names = clash_key(entity, parts[0].given | fixed)
     columns = [
-        reader.given_too[name] if name in reader.given_too else list(map(attrgetter(name), specs))
-        for name in names
-        if name in fields or name in reader.given_too
+        list(chain.from_iterable(part.columns[name] for part in parts))
+        for name in names or ()
+        if name in parts[0].given
     ]
     order = places_in_order(list(zip(*columns, strict=True))) if columns else range(0)
     return None if isinstance(order, range) else order

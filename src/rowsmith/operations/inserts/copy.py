@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Dialect
 
-from rowsmith.errors import InvalidValue
+from rowsmith.errors import InvalidValue, RefusedByTrigger
 from rowsmith.execution import DATABASE_ERRORS
 from rowsmith.execution.refusals import Refusal, argument_of, copied, kinds_of, note, unfit_among
 from rowsmith.mapping import RowInfo
@@ -20,6 +22,9 @@ from rowsmith.operations.arrays.wire import bound
 from rowsmith.operations.blocks.block import Block
 
 _SAVEPOINT = "rowsmith_copy"
+
+RECENT = 50_000
+"""How many rows are kept that were sent: what the server can say of a value is of these, the others it has taken."""
 
 
 class Copy:
@@ -34,33 +39,36 @@ class Copy:
         info: RowInfo[object],
         dialect: Dialect,
         names: Sequence[str],
-        blocks: Iterator[Block],
+        blocks: AsyncGenerator[Block],
         take: Callable[[Block], None],
     ) -> None:
         self.info, self.dialect, self.names = info, dialect, names
         self._blocks, self._take = blocks, take
         self._fault: Exception | None = None
         self._open: tuple[Block, Sequence[Sequence[Any]], Iterator[tuple[Any, ...]]] | None = None
-        self.sent: list[Block] = []
+        self._sent: list[Sequence[int]] = []
+        self._recent = deque[Block]()
+        self._kept = 0
 
-    async def send(self, driver: Any) -> bool | Exception:
+    async def send(self, driver: Any) -> Exception | None:
         """Send all blocks on asyncpg's connection, in its transaction; ``take`` is called with each one sent.
 
         Returns:
-            False, all undone, where fewer rows were written than sent. An error that is not the database's, nothing
-            having been written then: what reading the blocks raised, which may be an application's own, or
-            InvalidValue where asyncpg could not write a value in the type of its column.
+            An error that is not the database's, nothing having been written then: what reading the blocks raised, which
+            may be an application's own; InvalidValue where asyncpg could not write a value in the type of its column;
+            RefusedByTrigger where fewer rows were written than sent.
         """
         table = self.info.table
         await driver.execute(f"SAVEPOINT {_SAVEPOINT}")
         fault: Exception | None = None
         try:
-            status = await driver.copy_records_to_table(
-                table.name,
-                schema_name=table.schema,
-                columns=[self.info.columns[name].name for name in self.names],
-                records=self._rows(),
-            )
+            async with aclosing(self._blocks), aclosing(self._rows()) as rows:
+                status = await driver.copy_records_to_table(
+                    table.name,
+                    schema_name=table.schema,
+                    columns=[self.info.columns[name].name for name in self.names],
+                    records=rows,
+                )
         except Exception as exc:
             if (refusal := copied(exc, table)) is not None and refusal.row is not None:
                 note(exc, replace(refusal, row=self._place(refusal.row)))
@@ -70,22 +78,22 @@ class Copy:
                 raise
             fault = self._fault or InvalidValue(_UNFIT)
         else:
-            if status == f"COPY {sum(block.size for block in self.sent)}":
+            if status == f"COPY {sum(map(len, self._sent))}":
                 await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
-                return True
+                return None
         await driver.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         if fault is not None and self._fault is None:
             fault = await self._refused(driver) or fault
             await driver.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         await driver.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
-        return fault or False
+        return fault or RefusedByTrigger.at(None)
 
     def _unfit(self, failure: Exception) -> Refusal | None:
         """Give the value that is too large, where the server does not say in English which one it is."""
         kinds, context = kinds_of(failure), str(getattr(failure, "context", None) or "")
         if kinds is None or "\n" in context:  # of a function, which a trigger calls
             return None
-        blocks = [*self.sent, *([self._open[0]] if self._open else [])]
+        blocks = [*self._recent, *([self._open[0]] if self._open else [])]
         return unfit_among(chain.from_iterable(map(self._values, blocks)), kinds, self.dialect)
 
     def _values(self, block: Block) -> Iterator[tuple[ColumnElement[Any], int | None, Any]]:
@@ -95,10 +103,10 @@ class Copy:
 
     def _place(self, row: int) -> int | None:
         """Give the index in the caller's input of one of the rows in the order in which they were sent."""
-        for block in [*self.sent, *([self._open[0]] if self._open else [])]:
-            if row < block.size:
-                return block.places[row]
-            row -= block.size
+        for places in (*self._sent, *([self._open[0].places] if self._open else [])):
+            if row < len(places):
+                return places[row]
+            row -= len(places)
         return None
 
     async def _refused(self, driver: Any) -> Exception | None:
@@ -126,18 +134,25 @@ class Copy:
 
     async def _rows(self) -> AsyncGenerator[tuple[Any, ...]]:
         try:
-            for block in self._blocks:
+            async for block in self._blocks:
                 sent = self._bound(block)
                 self._open = block, sent, zip(*sent, strict=True)
                 for row in self._open[2]:
                     yield row
                 self._open = None
-                self.sent.append(block)
-                self._take(block)
+                self._done(block)
                 await asyncio.sleep(0)  # lets the event loop send what PostgreSQL is ready for
         except Exception as exc:
             self._fault = exc
             raise
+
+    def _done(self, block: Block) -> None:
+        self._sent.append(block.places)
+        self._recent.append(block)
+        self._kept += block.size
+        while self._kept - self._recent[0].size > RECENT:
+            self._kept -= self._recent.popleft().size
+        self._take(block)
 
     def _bound(self, block: Block) -> list[Sequence[Any]]:
         columns = {name: block.columns[name] for name in self.names}

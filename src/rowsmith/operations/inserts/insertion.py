@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
@@ -36,6 +36,8 @@ from rowsmith.operations.blocks.block import (
     is_uniform,
     joined,
     merged,
+    parted,
+    typed,
 )
 from rowsmith.operations.blocks.contextual import with_contextual
 from rowsmith.operations.blocks.defaults import contextual
@@ -43,6 +45,7 @@ from rowsmith.operations.blocks.echo import echo_of
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.blocks.lanes import Lane
 from rowsmith.operations.call import Call
+from rowsmith.operations.inserts.chunks import Incoming
 from rowsmith.operations.inserts.clashes import clash_order, in_clash_order
 from rowsmith.operations.inserts.copy import Copy
 from rowsmith.operations.inserts.matching import (
@@ -60,6 +63,9 @@ logger = logging.getLogger("rowsmith.operations.inserts.many")
 
 RAW = {"dml_strategy": "raw"}
 """Has an INSERT that names the mapped class sent as it is, its columns by their own keys."""
+
+MOST_COPIED = 250_000
+"""How many rows one COPY takes before the last chunk: of rows that were reordered it has to remember the places."""
 
 CHUNK_BLOCKS = 10
 """How many blocks stand in one statement of the UNNEST lane: ten thousand rows, a few megabytes."""
@@ -99,7 +105,8 @@ class Insertion:
         if not specs:
             return None
         lane: Lane | None = None
-        places, runs = await self._runs(specs)
+        given = [self.reader.given(part) for part in blocks(specs)]
+        places, runs = await self._runs(given)
         several = len(runs) > 1 or len(specs) > BLOCK * CHUNK_BLOCKS
         async with self.call.savepoint() if several else nullcontext():
             for run in runs:
@@ -108,63 +115,87 @@ class Insertion:
             self.arrange(places)
         return lane
 
-    async def _runs(self, specs: Sequence[Spec[Any]]) -> tuple[Sequence[int], list[Iterator[Block]]]:
+    async def load(self, incoming: Incoming) -> None:
+        """Insert all rows, chunk after chunk; many chunks go in one COPY.
+
+        Raises:
+            RepositoryError: a value, the scope or a constraint said no; what was sent before it has to be undone.
+        """
+        while given := await incoming.chunk():
+            goes_on = incoming.is_at_hand and not self._asks_before and is_uniform(given)
+            for run in (await self._runs(given))[1]:
+                await self._send(run, sum(block.size for block in given), incoming if goes_on else None)
+
+    def _uniform(self, given: Sequence[Block]) -> tuple[Sequence[int], Iterator[Block]] | None:
+        """Give rows that all set the same fields, each checked as it is sent, and their places; None for others."""
+        if self._asks_before or not is_uniform(given):
+            return None
+        order = clash_order(self.call.entity, self.call.limits, given) if self._is_ordered else None
+        if order is None:
+            return range(0), map(self.reader.checked, given)
+        ordered = joined(given).chosen(order)
+        return ordered.places, map(self.reader.checked, map(typed, in_blocks(ordered)))
+
+    async def _runs(self, given: Sequence[Block]) -> tuple[Sequence[int], list[Iterator[Block]]]:
         """Give the rows as one statement after the other takes them, and their places in that order.
 
         On PostgreSQL they are in the order of the key over which they may clash with those of other transactions:
         an INSERT waits for a transaction that has inserted the same key, so two that come in different orders would
         deadlock.
         """
-        is_ordered = self.call.dialect.name == "postgresql"
-        asks = bool(contextual(self.call.info, ()))
-        if self.complete is None and not asks and is_uniform(specs):
-            order = clash_order(self.call.entity, self.reader, specs) if is_ordered else None
-            if order is not None:
-                self.reader.places = [self.reader.places[place] for place in order]
-                specs = [specs[place] for place in order]
-            parts = chain.from_iterable(map(self.reader.read, blocks(specs)))
-            return range(0) if order is None else self.reader.places, [parts]
-        read = [block for part in blocks(specs) for block in self.reader.read(part)]
+        if (uniform := self._uniform(given)) is not None:
+            return uniform[0], [uniform[1]]
+        read = [self.reader.checked(part) for block in given for part in parted(block)]
         if self.complete is not None:
             read = list(await self.complete(read))
-        if asks:
+        if contextual(self.call.info, ()):
             read = [await with_contextual(self.call.db_sess, self.call.origin(), self.call.info, one) for one in read]
         runs = merged(self.call.info, read)
-        if is_ordered:
+        if self._is_ordered:
             runs = in_clash_order(self.call.entity, self.call.limits, runs)
         return [place for run in runs for place in run.places], [in_blocks(run) for run in runs]
 
-    async def _send(self, parts: Iterator[Block], size: int) -> Lane:
+    @property
+    def _asks_before(self) -> bool:
+        """Whether the database is asked for something before a row can be sent."""
+        return self.complete is not None or bool(contextual(self.call.info, ()))
+
+    @property
+    def _is_ordered(self) -> bool:
+        return self.call.dialect.name == "postgresql"
+
+    async def _send(self, parts: Iterator[Block], size: int, incoming: Incoming | None = None) -> Lane:
         first = next(parts)
         gate = await pass_gate(self.call.db_sess, self.call.info, self.call.origin(), first.columns, self.back)
         because = f": {gate.why}" if gate.why else ""
         logger.debug("%d new %s go by %s%s", size, self.call.info.row.__name__, gate.lane.value, because)
-        lanes = {Lane.COPY: self._copy, Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
-        await lanes[gate.lane](gate.dialect, chain([first], parts))
+        lanes = {Lane.UNNEST: self._unnest, Lane.SENT: self._sent, Lane.MANY: self._many}
+        send = lanes.get(gate.lane, partial(self._copy, incoming=incoming))
+        await send(gate.dialect, chain([first], parts))
         return gate.lane
 
-    async def _copy(self, dialect: Dialect, parts: Iterator[Block]) -> None:
+    async def _copy(self, dialect: Dialect, parts: Iterator[Block], incoming: Incoming | None) -> None:
         first = next(parts)
         # A column that stays NULL is said to be NULL, so that what is handed on is what is stored.
         nulls = [name for name in self.back if name not in first.columns]
-        names = [*first.columns, *nulls]
-        sent = (_with_nulls(part, nulls) for part in chain([first], parts))
-        copy = Copy(self.call.info, dialect, names, sent, self._echo)
+        sent = (_with_nulls(part, nulls) async for part in self._flow(chain([first], parts), incoming))
+        copy = Copy(self.call.info, dialect, [*first.columns, *nulls], sent, self._echo)
         done = await use_driver(self.call.db_sess, self.call.origin().of(EVERY_PLACE), copy.send)
         if isinstance(done, Exception):
             raise done
-        if not done:
-            await self._refuse_copied(dialect, copy.sent)
 
-    async def _refuse_copied(self, dialect: Dialect, sent: Sequence[Block]) -> None:
-        """Find out which row a trigger skipped, by sending them the other way; nothing of either stays."""
-
-        def keep_nothing(columns: Rows, size: int) -> None:
-            return
-
-        async with self.call.savepoint():
-            await replace(self, take=keep_nothing)._unnest(dialect, iter(sent))
-            raise RefusedByTrigger.at(None)
+    async def _flow(self, parts: Iterator[Block], incoming: Incoming | None) -> AsyncGenerator[Block]:
+        """Give rows, and then those of the chunks that come after, as long as they set the same fields."""
+        size, given = 0, frozenset[str]()
+        while True:
+            for part in parts:
+                yield part
+                size, given = size + part.size, part.given
+            if incoming is None or size >= MOST_COPIED:
+                return
+            if (uniform := self._uniform(await incoming.chunk(given))) is None:
+                return
+            parts = uniform[1]
 
     def _echo(self, block: Block) -> None:
         columns = {name: self._echoed(name, block) for name in self.back}

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from typing import TypeAlias
-
-from typing_extensions import TypeVar
+from collections.abc import AsyncIterable, Sequence
 
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.operations.arrays.keys import Key, check_chunk_size
-from rowsmith.operations.blocks.block import blocks
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.inserts.branches import check_specs
-from rowsmith.operations.inserts.tree import Creation, Progress
+from rowsmith.operations.inserts.chunks import Chunks, Many, Progress
+from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.once import Written, once
 from rowsmith.operations.partial import Diagnosis, placed, run_partial
 from rowsmith.operations.results import PartialResult, Upserted
 from rowsmith.scope import SearchScope
-
-T = TypeVar("T")
-
-Many: TypeAlias = Iterable[T] | AsyncIterable[T]
-"""What a batch takes: a list, any iterable, or an asynchronous one."""
 
 LOAD_CHUNK = 20_000
 """How many specs of an endless iterator are in memory at a time."""
@@ -97,23 +89,19 @@ class BatchCreator(Operation[TRow, TData]):
         Args:
             db_sess: the session whose transaction is written in.
             specs: the new rows' values; ``chunk_size`` of them are in memory at a time.
-            scope, progress: as for :meth:`create`.
-            chunk_size: how many rows go in one statement.
+            scope, progress: as for :meth:`create`; progress is told after each chunk.
+            chunk_size: how many rows are put into the order of their key together, and go in one statement; those of
+                many chunks go in one COPY, where they go by COPY and come from no asynchronous iterator.
 
         Raises:
             InvalidValue: ``chunk_size`` is no int of 1 or more.
             RepositoryError: as :meth:`create`; nothing of this call stays in the transaction then.
         """
         check_chunk_size(chunk_size)
-        loading, done = Creation(await call.under(scope), wants_data=False), 0
+        chunks, call = Chunks(specs, chunk_size, progress), await call.under(scope)
         async with call.savepoint():
-            async for chunk in chunked(specs, chunk_size):
-                check_specs(call.info, chunk)
-                await loading.create(chunk, first=done)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done)
-        return done
+            await Creation(call, wants_data=False).load(chunks)
+        return chunks.taken
 
     @verb("batch_create_partial", singly="create(spec)", touches="new")
     async def create_partial(
@@ -151,19 +139,3 @@ async def gathered(specs: Many[Spec[TRow]], info: RowInfo[TRow]) -> Sequence[Spe
     listed = found if isinstance(found, Sequence) else list(found)
     check_specs(info, listed)
     return listed
-
-
-async def chunked(items: Many[T], size: int) -> AsyncIterator[list[T]]:
-    """Give the items in lists of at most this size, no more than one of which exists at a time."""
-    if not isinstance(items, AsyncIterable):
-        for chunk in blocks(items, size):
-            yield chunk
-        return
-    chunk = list[T]()
-    async for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

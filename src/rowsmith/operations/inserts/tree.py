@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, cast
+from typing import Any, Generic, cast
 
 from rowsmith.errors import ErrorFacts, InvalidValue, RefusedByTrigger
 from rowsmith.mapping import Spec
@@ -13,7 +13,8 @@ from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, merged
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import NewRows, scope_first
-from rowsmith.operations.inserts.branches import Branch, branches_of, fault_below
+from rowsmith.operations.inserts.branches import Branch, branches_of, check_specs, fault_below
+from rowsmith.operations.inserts.chunks import Chunks, Incoming, Progress
 from rowsmith.operations.inserts.clashes import in_clash_order
 from rowsmith.operations.inserts.diagnosis import diagnose
 from rowsmith.operations.inserts.insertion import Insertion
@@ -22,9 +23,6 @@ from rowsmith.operations.inserts.numbers import number_within
 from rowsmith.operations.partial import Diagnosis, is_own_fault
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.touching import note_new
-
-Progress: TypeAlias = Callable[[int], None]
-"""Is told, again and again, how many rows of the batch are done."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,25 @@ class Creation(Generic[TRow, TData]):
                 for branch in branches:
                     await self._grow(branch, specs, harvest)
         return await harvest.finish()
+
+    async def load(self, chunks: Chunks[Spec[TRow]]) -> None:
+        """Insert all, and the rows below them; no data is given."""
+        flows = self.call.entity.next_value is None and not self.call.limits.others
+        while True:
+            if flows:
+                await self._load_flat(chunks)
+            chunks.begin()
+            if not (specs := await chunks.rest()):
+                return
+            check_specs(self.call.info, specs)
+            await self.create(specs, first=chunks.taken - len(specs))
+
+    async def _load_flat(self, chunks: Chunks[Spec[TRow]]) -> None:
+        """Insert rows until one comes that has others below it."""
+        with self.call.locating():
+            harvest, reader = Harvest(self.call, (), None, wants_data=False), self._reader(chunks.taken)
+            insertion = Insertion(self.call, reader, harvest.columns, harvest.take, harvest.arrange)
+            await insertion.load(Incoming(chunks, reader))
 
     def readable(self, specs: Sequence[Spec[TRow]]) -> tuple[Sequence[int], dict[int, Exception]]:
         """Give the indexes of specs that can be sent, in the order in which one statement would insert their rows.
@@ -158,6 +175,8 @@ class Harvest(Generic[TRow, TData]):
 
     def arrange(self, places: Sequence[int]) -> None:
         """Put what was taken into the order of the input: ``places`` are those of the rows there."""
+        if not (self._direct or self.kept):
+            return
         order = sorted(range(len(places)), key=places.__getitem__)
         if self._direct:
             self.data = [self.data[at] for at in order]

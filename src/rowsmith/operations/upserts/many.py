@@ -11,7 +11,8 @@ from rowsmith.mapping import Spec
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
-from rowsmith.operations.inserts.many import Many, gathered
+from rowsmith.operations.inserts.chunks import Many
+from rowsmith.operations.inserts.many import gathered
 from rowsmith.operations.partial import placed
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success, Upserted
 from rowsmith.operations.upserts.partial import PartialUpsert
