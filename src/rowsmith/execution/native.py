@@ -23,13 +23,13 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, PGDialect_asyncpg
-from sqlalchemy.event.attr import _EmptyListener  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.attempts import note_commit
 from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
 from rowsmith.execution.commits import commits_of
+from rowsmith.execution.hearing import Hearing
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pooler import is_behind_pooler, is_pooled
@@ -154,6 +154,7 @@ class NativeLane:
         self.taken = 0
         self.refused: Counter[str] = Counter()
         self._sessions = Session(reader).dispatch
+        self._hearing, self._hearing_of_writes = Hearing(), Hearing()
         self._is_plain: dict[Table, bool] = {}
         self._is_cold = True
         self._is_behind_pooler = is_behind_pooler(engine)
@@ -167,14 +168,12 @@ class NativeLane:
             self._is_cold = not (hasattr(self.dialect, _VERSION) and hasattr(self.engine.dialect, _VERSION))
             if self._is_cold:  # SQLAlchemy's compiler asks which version it writes for
                 return "first connection"
-        for listeners in (
-            *_events_of_engines(self.engine.dispatch),
-            *_events_of_dialects(self.engine.dialect.dispatch),
-            *_events_of_sessions(self._sessions),
-        ):
-            if listeners.parent_listeners or (listeners.__class__ is not _EmptyListener and listeners):
-                return str(listeners.name)
-        errors: Any = self.engine.dialect.dispatch.handle_error  # where rowsmith's own listener is always among them
+        engine, dialect = self.engine.dispatch, self.engine.dialect.dispatch
+        events = (*_events_of_engines(engine), *_events_of_dialects(dialect), *_events_of_sessions(self._sessions))
+        heard = self._hearing.heard(events)
+        if heard is not None:
+            return heard
+        errors: Any = dialect.handle_error  # where rowsmith's own listener is always among them
         if (errors.parent_listeners or errors.listeners[0] is not errors.listeners[-1]) and is_watched_by_others(
             self.engine
         ):
@@ -191,10 +190,8 @@ class NativeLane:
         dialect: Any = self.engine.dialect
         if dialect._on_connect_isolation_level is not None:
             return "isolation_level"
-        for listeners in _events_of_writing_sessions(self._sessions):
-            if listeners.parent_listeners or (listeners.__class__ is not _EmptyListener and listeners):
-                return str(listeners.name)
-        return "commit" if is_heard_by_others(self.engine.dispatch.commit) else None
+        heard = self._hearing_of_writes.heard(_events_of_writing_sessions(self._sessions))
+        return heard or ("commit" if is_heard_by_others(self.engine.dispatch.commit) else None)
 
     def note_commit(self) -> None:
         """Say that something was committed, or may have been."""
