@@ -257,25 +257,30 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _write(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        native, given = _native(verb), [*args]
+        native, given, lane = _native(verb), [*args], None
         try:  # what _naming does, in no calls
-            lane = None if native is None or has_keepers(self.entity) else self.db.native_lane(writes=True)
+            if native is not None and not has_keepers(self.entity):
+                lane = self.db.native_lane(writes=True)
             if native is not None and lane is not None:
-                answer = await self._by_lane(native, lane, verb, given, kwargs)
+                sent = _sending(native, lane, verb, given, kwargs)
+                answer: Any = UNTOLD if sent is None else await sent
                 if answer is not UNTOLD:
-                    return cast("R", answer)
+                    given_back: R = answer
+                    return given_back
+                lane = None
             again, named = _repeatable(given, kwargs)
             begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
             call: Any = partial(noting, self.entity, verb) if has_keepers(self.entity) else verb
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named)))
-        except RepositoryError as exc:
-            exc.locate(self.entity.domain, operation_of(verb))
+        except BaseException as exc:
+            self._note(exc, verb, is_by_lane=lane is not None)
             raise
 
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        native, given, replicas = _native(verb), cast("Any", [*args]), self.db.replicas
+        native, replicas, lane = _native(verb), self.db.replicas, None
+        given: Any = [*args]
         again, named = (given, kwargs) if native is not None else _repeatable(args, kwargs)
         try:  # as above
             if "lock" in kwargs or "for_update" in kwargs:
@@ -285,15 +290,28 @@ class DBSource(Generic[TRow, TData, TId]):
                 return await (anywhere if self.db.deadline is None else _in_time(self.db.deadline, anywhere))
             lane = None if native is None else self.db.native_lane()
             if native is not None and lane is not None:
-                answer = await self._by_lane(native, lane, verb, given, kwargs)
+                sent = _sending(native, lane, verb, given, kwargs)
+                answer: Any = UNTOLD if sent is None else await sent
                 if answer is not UNTOLD:
-                    return cast("R", answer)
+                    given_back: R = answer
+                    return given_back
+                lane = None
             snapshot = _is_several(verb, again, named)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=_is_foreign(verb))
             return await transact(begin, lambda db_sess: verb(db_sess, *again, **named))
-        except RepositoryError as exc:
-            exc.locate(self.entity.domain, operation_of(verb))
+        except BaseException as exc:
+            self._note(exc, verb, is_by_lane=lane is not None)
             raise
+
+    def _note(self, failure: BaseException, verb: Any, *, is_by_lane: bool) -> None:
+        """Have a failure say whose it is; and of one that came without a session, that nothing was kept.
+
+        Where COMMIT was sent, it says already what became of it.
+        """
+        if isinstance(failure, RepositoryError):
+            failure.locate(self.entity.domain, operation_of(verb))
+        if is_by_lane:
+            tell(failure, CommitOutcome.NOT_COMMITTED)
 
     def _on(self, db: Database) -> Self:
         """Give the same on one of the database's servers."""
@@ -319,22 +337,6 @@ class DBSource(Generic[TRow, TData, TId]):
             )
         if around.is_read_only:
             raise ReadOnlyViolation("a read-only session locks no rows: call it inside async with db.unit_of_work()")
-
-    async def _by_lane(self, native: Native, lane: NativeLane, verb: Any, given: list[Any], kwargs: Any) -> Any:
-        """Have a call sent without a session; gives ``UNTOLD`` where SQLAlchemy's way has to say what comes of it.
-
-        Scopes that were asked are put back among the arguments with what they said.
-        """
-        try:
-            asked: Asked[Any] | None = native.ask(verb.__self__, lane, given, kwargs)
-            if asked is None:
-                lane.refuse("shape")
-                return UNTOLD
-            sent = asked.send(lane)
-            return await (sent if lane.deadline is None else _in_time(lane.deadline, sent))
-        except BaseException as exc:
-            tell(exc, CommitOutcome.NOT_COMMITTED)  # but for what was told where COMMIT was sent
-            raise
 
     async def _in_chunks(
         self, verb: Callable[Concatenate[BeginSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -422,9 +424,28 @@ def operation_of(verb: Any) -> str:
 
 def _native(verb: Any) -> Native | None:
     """Give the way of a verb that needs no session: of itself, and of no function around it that has its attributes."""
-    native: Native | None = getattr(verb, "native", None)
+    try:
+        native: Native | None = verb.native
+    except AttributeError:
+        return None
     is_own = native is not None and verb.__class__ is MethodType and verb.__func__ is native.function
     return native if is_own else None
+
+
+def _sending(
+    native: Native, lane: NativeLane, verb: Any, given: list[Any], kwargs: dict[str, Any]
+) -> Awaitable[Any] | None:
+    """Give what sends a call without a session; None where it has no shape.
+
+    It gives the answer, or ``UNTOLD`` where SQLAlchemy's way has to say what comes of the call. Scopes that were asked
+    are put back among the arguments with what they said.
+    """
+    asked: Asked[Any] | None = native.ask(verb.__self__, lane, given, kwargs)
+    if asked is None:
+        lane.refuse("shape")
+        return None
+    sent = asked.send(lane)
+    return sent if lane.deadline is None else _in_time(lane.deadline, sent)
 
 
 def _repeatable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
