@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
-import io
 import os
 import re
 import sys
-import tokenize
 import tomllib
 from types import ModuleType
 
@@ -17,29 +15,13 @@ import sqlalchemy as sa
 from httpx import ASGITransport, AsyncClient
 
 import rowsmith
-from pages import ROOT, blocks_of, python_of, run
+from pages import ROOT, blocks_of, is_text, lines_of_code, python_of, run
 from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.testing import tables
 from support import BARE
 
 README = (ROOT / "README.md").read_text()
 BLOCKS, PYTHON = blocks_of("README.md"), python_of("README.md")
-LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-
-
-def is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def lines_of_code(source: str) -> int:
-    """Count the lines that hold code: none that is blank, a comment, a docstring or an import."""
-    unseen: set[int] = set()
-    for node in ast.walk(ast.parse(source)):
-        if is_text(node) or isinstance(node, ast.Import | ast.ImportFrom):
-            unseen |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    seen = {line for token in tokens if token.type not in LAYOUT for line in range(token.start[0], token.end[0] + 1)}
-    return len(seen - unseen)
 
 
 @pytest.fixture
@@ -108,11 +90,15 @@ def test_the_domain_fits_in_sixty_lines() -> None:
 @pytest.mark.parametrize("domain", ["domain", "group", "fair_share"])
 def test_the_lines_of_the_examples_are_counted_right(domain) -> None:
     """Each figure in the table is what the counting gives today."""
-    files = [ROOT / "examples" / domain / f"{name}.py" for name in ("types", "repository", "search")]
-    types, repository, search = (lines_of_code(file.read_text()) for file in files)
+    files = [f"examples/{domain}/{name}.py" for name in ("types", "repository", "search")]
+    files.append(f"tests/examples/{domain}/test_contract.py")
+    types, repository, search, contract = (lines_of_code((ROOT / file).read_text()) for file in files)
     row = next(line for line in README.splitlines() if line.startswith(f"| `{domain}`"))
     figures = [int(cell) for cell in row.split("|")[3:-1]]
-    assert figures == [types, repository, types + repository, search]
+    assert figures == [types, repository, types + repository, search, contract]
+    together = re.search(rf"`{domain}` is (\d+) lines of types, repository\s+and tests together", README)
+    assert together is None or int(together[1]) == types + repository + contract
+    assert (together is not None) == (domain == "domain")
     source = ROOT / "examples" / domain / "db_source.py"
     assert not source.exists() or f"({lines_of_code(source.read_text())} lines more)" in row
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy.sql import operators, visitors
 
 import examples
 from examples.base import Base
+from examples.desk.base import Base as DeskBase
 from rowsmith import SearchScope
 
 
@@ -22,7 +24,7 @@ def scopes() -> Iterator[type[SearchScope]]:
     for package in pkgutil.iter_modules(examples.__path__, "examples."):
         if package.ispkg and not package.name.endswith((".alembic", ".demo")):
             for module in pkgutil.iter_modules(importlib.import_module(package.name).__path__, f"{package.name}."):
-                if module.name.endswith(".types"):
+                if module.name.endswith(".types") or re.match(r"examples\.desk\.(?!base)", module.name):
                     found = vars(importlib.import_module(module.name)).values()
                     yield from (kind for kind in found if is_scope(kind, module.name))
 
@@ -49,7 +51,8 @@ def first_columns(table: sa.Table) -> set[sa.Column[Any]]:
     return {key[0] for key in keys if key}
 
 
-SCOPES = [scope for scope in scopes() if all(column.table.metadata is Base.metadata for column in compared(scope))]
+OURS = (Base.metadata, DeskBase.metadata)
+SCOPES = [scope for scope in scopes() if all(column.table.metadata in OURS for column in compared(scope))]
 
 
 @pytest.mark.parametrize("scope", SCOPES, ids=lambda scope: f"{scope.__module__}.{scope.__name__}")
@@ -62,6 +65,6 @@ def test_its_columns_have_an_index(scope: type[SearchScope]) -> None:
 
 def test_the_scopes_are_found() -> None:
     """The test above is able to fail."""
-    assert {"DomainScope", "UserScope", "GroupShareScope"} <= {scope.__name__ for scope in SCOPES}
+    assert {"DomainScope", "UserScope", "GroupShareScope", "SettingScope"} <= {scope.__name__ for scope in SCOPES}
     table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer, index=True), sa.Column("b", sa.Integer))
     assert first_columns(table) == {table.c.a}

@@ -22,7 +22,10 @@ class StoredRows:
         self._engine, self._info = engine, info
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")  # one round trip, not three
         sort = cast("Any", sort_tables_and_constraints)
-        self._tables: list[sa.Table] = [table for table, _ in sort(tables) if table is not None]
+        self._tables: list[sa.Table] = []  # the row's own and those that refer to it, which come after it
+        for table in [table for table, _ in sort(tables) if table is not None]:
+            if table in info.tables or any(key.referred_table in self._tables for key in table.foreign_key_constraints):
+                self._tables.append(table)
         self._kept: dict[sa.Table, list[tuple[Any, ...]]] = {}
 
     async def keep(self) -> None:
