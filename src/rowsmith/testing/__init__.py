@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rowsmith.errors import MissingExtra
+from rowsmith.lazy import lazily
 from rowsmith.testing.contract.declared import Refused
 from rowsmith.testing.fakes import FakeDatabase, NotFaked, fake
 from rowsmith.testing.faults import FaultProxy, WithFaults, kill_backend, through_proxy
@@ -46,13 +47,11 @@ __all__ = [
 
 
 if not TYPE_CHECKING:
+    _find = lazily(__name__, {"contract.contract": ["RepositoryContract"]})
 
     def __getattr__(name: str) -> object:
         """Import the contract where it is asked for: it alone needs pytest, which only the extra brings."""
-        if name != "RepositoryContract":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:
-            from rowsmith.testing.contract.contract import RepositoryContract  # noqa: PLC0415
+            return _find(name)
         except ModuleNotFoundError:
-            raise MissingExtra('RepositoryContract needs pytest: pip install "rowsmith[testing]"') from None
-        return RepositoryContract
+            raise MissingExtra(f'{name} needs pytest: pip install "rowsmith[testing]"') from None
