@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from rowsmith.hosts import hosts_of, with_all
+from rowsmith.hosts import apart, hosts_of, with_all
 
 PG = "postgresql+asyncpg://"
 
@@ -63,3 +63,20 @@ def test_others_are_not_written_to(other: str) -> None:
     url = make_url(f"{PG}me@one/b")
     assert with_all(url, [make_url(other)]) == url
     assert with_all(make_url(f"{PG}/b"), [make_url(f"{PG}two/b")]) == make_url(f"{PG}/b")
+
+
+def test_the_primarys_own_hosts_are_told_apart() -> None:
+    """Those that are nobody else's, each by itself, with all that the URL says besides."""
+    url = make_url(f"{PG}me:secret@/b?ssl=require&host=one:1&host=two:2&target_session_attrs=primary")
+    others = [make_url(f"{PG}me:secret@{host}/b?ssl=require") for host in ("two:2", "three:3")]
+    [alone] = apart(url, others)
+    assert dict(alone.get_dialect()().create_connect_args(alone)[1]) == {
+        "host": "one",
+        "port": 1,
+        "user": "me",
+        "password": "secret",
+        "database": "b",
+        "ssl": "require",
+    }
+    assert apart(make_url(f"{PG}you@one/b"), others) == []
+    assert apart(make_url(f"{PG}/b"), [make_url(f"{PG}/b")]) == []

@@ -10,9 +10,10 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 
+import pytest
 import sqlalchemy as sa
 
 from rowsmith import CommitOutcomeUnknown, Database, DatabaseUnavailable, OptionalState
@@ -97,6 +98,40 @@ async def test_writes_go_on_after_a_promotion() -> None:
                 logger.info("%d kept, %d lost, both write again after %.2f s", len(ids), len(ids - found), took)
                 assert ids <= found
                 await db.dispose()
+
+
+def _reads(proxy: FaultProxy) -> int:
+    return sum(text.startswith("SELECT things.") for text in proxy.seen)
+
+
+async def test_a_primary_that_comes_back_as_a_standby_is_read_from(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its address was given as the primary's only; until then nobody speaks of it."""
+    monkeypatch.setattr("rowsmith.replicas.RETURN", 0.0)
+    monkeypatch.setattr("rowsmith.replicas.RETURN", 0.0)
+    async with FaultProxy(pair.primary.url()) as first, FaultProxy(pair.standby.url()) as second:
+        db = Database.from_url(first.url, replicas=[second.url])
+        async with tables(Database(pair.writer), ThingRow):
+            things = ThingRepository(db)
+            await things.create(spec(1), scope=A)
+            await pair.caught_up()
+            await things.get(1, A)
+            assert caplog.messages == []
+            for proxy, url in ((first, pair.standby.url()), (second, pair.primary.url())):
+                proxy.redirect(url)
+                proxy.cut()
+                proxy.seen.clear()
+
+            async def is_read_from() -> bool:
+                with suppress(DatabaseUnavailable):
+                    assert (await things.get(1, A)).uses == 1
+                return _reads(first) > 0
+
+            await until(is_read_from)
+            await things.update(1, ThingPatch(uses=OptionalState.update(7)), scope=A)
+            assert (await things.get(1, A)).uses == 7
+        await db.dispose()
 
 
 async def _keep_writing(db: Database, place: int, kept: set[int], stop: asyncio.Event) -> None:

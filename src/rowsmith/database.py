@@ -30,7 +30,7 @@ from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, Position, is
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken
-from rowsmith.hosts import with_all
+from rowsmith.hosts import apart, with_all
 from rowsmith.open_session import OpenSession
 from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
@@ -166,7 +166,8 @@ class Database:
         Args:
             url: a database URL; ``postgresql://`` and ``sqlite://`` get their asynchronous drivers. One that names
                 several hosts finds the one that takes writes.
-            replicas: URLs of the standbys. Where they differ in the host only, one that is promoted is found, too.
+            replicas: URLs of the standbys. Where they differ in the host only, one that is promoted is found, too, and
+                the old primary is read from once it comes back as a standby.
             lag, cursor_keys, deadline, native, writes, pooler: as for the class.
             engine_options: for SQLAlchemy's ``create_async_engine``, such as ``pool_size=20``.
 
@@ -181,10 +182,10 @@ class Database:
             options = {**_ONE_CONNECTION, **options}
         try:
             beside = [create_async_engine(other, **options) for other in others]
-            if all(each.drivername == _DRIVERS["postgresql"] for each in (target, *others)):
-                target = with_all(target, others)
-            engine = create_async_engine(target, **options)
-            return cls(
+            is_group = all(each.drivername == _DRIVERS["postgresql"] for each in (target, *others))
+            own = [create_async_engine(each, **options) for each in (apart(target, others) if is_group else ())]
+            engine = create_async_engine(with_all(target, others) if is_group else target, **options)
+            db = cls(
                 engine,
                 replicas=beside,
                 lag=lag,
@@ -194,6 +195,10 @@ class Database:
                 writes=writes,
                 pooler=pooler,
             )
+            if db.replicas is not None:
+                for each in own:
+                    db.replicas.expect(db.replicas.primary._beside(each))
+            return db
         except ModuleNotFoundError as exc:
             raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
 

@@ -36,6 +36,19 @@ def with_all(url: URL, others: Sequence[URL]) -> URL:
     return url.set(host=None, port=None, query={**asked, **named})
 
 
+def apart(url: URL, others: Sequence[URL]) -> list[URL]:
+    """Give an URL for each of the hosts that only this one names, where :func:`with_all` would name the others', too.
+
+    When one of those is promoted, it is these that may come back and follow it.
+    """
+    alike = [other for other in others if _but_hosts(other) == _but_hosts(url)]
+    known = {host for other in alike for host in hosts_of(other)}
+    query = {name: value for name, value in url.query.items() if name not in ("host", "port", _TARGET)}
+    alone = url.set(host=None, port=None, query=query)
+    hosts = [host for host in hosts_of(url) if host not in known] if alike else []
+    return [alone.update_query_dict({"host": name, "port": port}) for name, port in hosts]
+
+
 def _told(url: URL) -> dict[str, Any]:
     return dict(url.get_dialect()().create_connect_args(url)[1])
 

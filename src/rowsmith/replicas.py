@@ -44,8 +44,8 @@ from rowsmith.watched import Watched
 
 FRESH: Final = 1.0
 """For how many seconds it is believed what a server said of itself."""
-RETRY: Final = 0.5
-"""Seconds between questions to a server that is away."""
+RETURN: Final = 5.0
+"""Seconds between questions to a primary's own address, as long as it is no standby's."""
 PAUSE: Final = 0.02
 """Seconds between questions to replicas of which none has caught up."""
 
@@ -111,7 +111,7 @@ class Replicas(Generic[TServer]):
     """
 
     def __init__(self, primary: TServer, servers: Sequence[TServer], lag: Lag, commits: Commits) -> None:
-        self.primary, self.servers, self.lag = primary, servers, lag
+        self.primary, self.servers, self.lag = primary, list(servers), lag
         self._commits = commits
         self._source = Watched("the primary", primary.engine, is_standby=False)
         names = (f"replica {place} of {len(servers)}" for place in range(1, len(servers) + 1))
@@ -124,6 +124,12 @@ class Replicas(Generic[TServer]):
         self._looking: tuple[asyncio.Task[None], int] | None = None
         self._reviving: set[asyncio.Task[None]] = set()
         self._turn = 0
+
+    def expect(self, server: TServer) -> None:
+        """Have one more server read from, once it follows another: at an address that is a primary's by now."""
+        name = f"the primary's own address, as replica {len(self.servers) + 1}"
+        self.servers.append(server)
+        self._watched.append(Watched(name, server.engine, is_standby=True, retry=RETURN, is_away=True))
 
     async def run(self, read: Callable[[TServer], Awaitable[T]]) -> T:
         """Make a read where it is to go; once more on the primary where a replica cannot answer it."""
@@ -269,7 +275,7 @@ class Replicas(Generic[TServer]):
     def _revive(self, now: float) -> None:
         """Begin to ask servers that were away for a while."""
         for each in (self._source, *self._watched):
-            if not each.is_up and now - each.asked > RETRY:
+            if not each.is_up and now - each.asked > each.retry:
                 each.asked = now
                 task = asyncio.get_running_loop().create_task(self._ask(each), context=Context())
                 self._reviving.add(task)

@@ -16,6 +16,8 @@ from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, is_hidden, s
 
 logger = logging.getLogger("rowsmith.replicas")
 
+RETRY: Final = 0.5
+"""Seconds between questions to a server that is away."""
 PATIENCE: Final = 2.0
 """For how many seconds an answer is awaited before a server is taken for away."""
 
@@ -28,6 +30,9 @@ class Watched:
         engine: how it is reached. Its pool is left alone: whoever waits for a connection of it would not be told.
         is_standby: it is to follow a primary; False for the primary, which is to follow nobody.
 
+        retry: seconds between questions while it is away.
+        is_away: it is taken for away to begin with, which nobody is told of.
+
     Attributes:
         is_up: it answered the last question as it should; nobody reads from one that did not.
         position: where it was then.
@@ -35,8 +40,11 @@ class Watched:
         asked: when it was asked that, on the clock of ``time.monotonic``.
     """
 
-    def __init__(self, name: str, engine: AsyncEngine, *, is_standby: bool) -> None:
-        self.is_up, self.position, self.asked, self.since = True, NOWHERE, float("-inf"), float("inf")
+    def __init__(
+        self, name: str, engine: AsyncEngine, *, is_standby: bool, retry: float = RETRY, is_away: bool = False
+    ) -> None:
+        self.is_up, self.position, self.since = not is_away, NOWHERE, float("inf")
+        self.asked, self.retry = time.monotonic() if is_away else float("-inf"), retry
         self._name, self._engine, self._is_standby = name, engine, is_standby
         self._own: Pool | None = None
         self._driver: Any = None
