@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,11 @@ README, CLAIMS = (ROOT / "README.md").read_text(), (ROOT / "docs" / "claims.md")
 def named(page: str) -> set[tuple[str, str]]:
     """Give what a page names: files, and what is defined in them."""
     return set(re.findall(r"`([\w/]+\.py)::([\w.]+)`", (ROOT / "docs" / page).read_text()))
+
+
+def files(page: str) -> set[str]:
+    """Give the files of the project that a page names."""
+    return set(re.findall(r"`((?:src|tests|examples)/[\w/]+\.\w+)", (ROOT / "docs" / page).read_text()))
 
 
 @cache
@@ -45,9 +51,18 @@ def test_what_is_named_is_there(page: str) -> None:
     assert [f"{file}::{name}" for file, name in sorted(named(page)) if name not in defined(file)] == []
 
 
+@pytest.mark.parametrize(
+    "page", sorted(page.relative_to(ROOT / "docs") for page in (ROOT / "docs").rglob("*.md")), ids=str
+)
+def test_the_files_that_are_named_are_there(page: Path) -> None:
+    """Those that are named by themselves, too."""
+    assert [file for file in sorted(files(str(page))) if not (ROOT / file).exists()] == []
+
+
 def test_something_is_named() -> None:
     """What finds it finds it, and what is not there."""
     assert min(len(named(page)) for page in PAGES) >= 25
+    assert {"tests/test_entities.py", "examples/graphql/schema.py"} <= files("habits.md")
     assert "test_something_is_named" in defined("tests/test_claims.py")
     assert {"GroupConditions.name_contains", "GroupConditions"} <= defined("examples/group/options.py")
     assert defined("tests/nothing.py") == set()

@@ -100,6 +100,15 @@ async def test_another_tenants_is_in_no_search(shares, make, others, kind) -> No
     assert not await shares.exists(other, this)
 
 
+async def test_a_group_is_one_of_its_domain(shares, make) -> None:
+    """Who names another domain with it finds nothing, although no two groups have one id."""
+    theirs = await make(DE)
+    mixed = GroupShareScope(DomainName("FR"), theirs.group_id)
+    assert await shares.count(mixed) == 0
+    with pytest.raises(FairShareNotFound):
+        await shares.get(theirs.key, mixed)
+
+
 @EACH
 async def test_none_is_made_for_another_tenant(shares, new, others, kind) -> None:
     """What a scope says of a column is the only value that a new row may have."""
