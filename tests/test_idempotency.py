@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import Any
 
@@ -45,6 +46,18 @@ async def test_the_table_is_made_in_three_ways(any_database: Database) -> None:
             await connection.execute(sa.schema.DropTable(TABLE))
     assert found == [found[0]] * 3
     assert found[0][1] == ["key"]
+
+
+async def test_the_table_is_made_once_by_all_who_make_it_at_once(any_database: Database) -> None:
+    """Processes that start together: one makes it, and the others find it."""
+    others = [Database.from_url(any_database.engine.url) for _ in range(4)]
+    for _ in range(2):
+        await asyncio.gather(*map(create, others))
+        async with any_database.engine.begin() as connection:
+            assert (await connection.run_sync(columns))[1] == ["key"]
+            await connection.execute(sa.schema.DropTable(TABLE))
+    for each in others:
+        await each.dispose()
 
 
 def test_the_statements_are_postgresqls_by_default() -> None:

@@ -31,7 +31,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Final, cast
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import MetaData, Table, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -46,6 +46,9 @@ __all__ = ["TABLE", "IdempotencyKeyRow", "add_to", "create", "ddl", "purge"]
 
 TABLE: Final = KEYS
 """The table, ``rowsmith_idempotency_keys``, in a ``MetaData`` of its own."""
+
+
+_ONE_AT_A_TIME: Final = select(func.pg_advisory_xact_lock(func.hashtextextended(TABLE.name, 0)))
 
 
 def add_to(metadata: MetaData) -> Table:
@@ -65,13 +68,15 @@ def ddl(dialect: Dialect | None = None) -> list[str]:
 
 
 async def create(db: Database) -> None:
-    """Make the table, unless it is there.
+    """Make the table, unless it is there; of several processes that do so at once, one makes it.
 
     Raises:
         RepositoryError: the database refuses it.
     """
     async with db.begin_session() as session:
         connection = await session.connection()
+        if connection.dialect.name == "postgresql":  # whose IF NOT EXISTS is no lock; SQLite has one writer at a time
+            await connection.execute(_ONE_AT_A_TIME)
         await connection.run_sync(TABLE.metadata.create_all)
 
 
