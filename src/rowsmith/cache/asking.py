@@ -106,12 +106,15 @@ class Asking:
         return False
 
     def _is_harmless(self, listener: object) -> bool:
-        """Say whether a listener is rowsmith's own, or one that only looks at SQL: SQLAlchemy drops what it returns."""
-        if str(getattr(listener, "__module__", "")).startswith("rowsmith."):
+        """Say whether a listener only looks: it is known, or SQLAlchemy drops what it makes of SQL."""
+        if str(getattr(listener, "__module__", "")).startswith(_ONLY_LOOK):
             self._own.add(listener)
             return True
         return getattr(listener, "__name__", "") == "wrap_before_cursor_execute"
 
+
+_ONLY_LOOK: Final = ("rowsmith.", "opentelemetry.instrumentation.sqlalchemy.")
+"""Whose listeners change no rows: OpenTelemetry's gives back the SQL as it is, or with a comment."""
 
 _of_sessions: Final = attrgetter("do_orm_execute", "after_begin")
 _of_engines: Final = attrgetter(
