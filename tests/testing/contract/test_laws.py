@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from rowsmith import (
     InvalidValue,
     NoPagination,
     OptionalState,
+    ReferenceNotFound,
     ScopeMismatch,
     Spec,
     StaleVersion,
@@ -24,7 +26,7 @@ from rowsmith import (
 )
 from rowsmith.testing import tables
 from rowsmith.testing.contract.verbs import VERBS, Does
-from tenants import NameTaken, OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
+from tenants import GroupRepository, NameTaken, OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
 from verbs import public_methods
 
 ANY = Unscoped(reason="whoever asks")
@@ -297,6 +299,16 @@ async def test_a_declaration_that_is_wrong_is_found(db, law, rules, complaint) -
     """And what is wrong with it is said."""
     found = await complaints(of(declaring(**rules)), law, db)
     assert [each for each in found if complaint and complaint in each] or (found, complaint) == ([], None), found
+
+
+@pytest.mark.parametrize("name", ["fk_members_group", "members.fk_members_group"])
+async def test_the_kind_of_what_still_refers_to_a_row(name) -> None:
+    """A foreign key of another table is an error of who removes, not of who is missing something."""
+    repository = type("Declares", (GroupRepository,), {"violations": {name: ReferenceNotFound}})
+    tried = of(repository)()
+    tried._trial = SimpleNamespace(entity=repository.entity)
+    with pytest.raises(AssertionError, match=f"for {name}: have it inherit StillReferenced, not ReferenceNotFound"):
+        await tried.test_each_error_is_of_its_kind()
 
 
 async def test_what_is_not_refused_is_found(db) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from rowsmith import errors
 from rowsmith.errors import RepositoryError
 from rowsmith.mapping import Patch, Spec
-from rowsmith.mapping.constraints import item_named
+from rowsmith.mapping.constraints import item_named, refers_to
 from rowsmith.operations import Entity
 from rowsmith.testing.contract.declared import Declared, Refused, error_of, own_constraints
 from rowsmith.testing.contract.laws import has_refusals, has_violations, law
@@ -105,5 +105,14 @@ def _kind_of(entity: Entity[Any, Any], name: str) -> type[Exception] | None:
             return errors.CheckViolation
         case sa.ForeignKeyConstraint() as key if key.referred_table not in entity.info.tables:
             return errors.ReferenceNotFound
+        case None if any(refers_to(item, entity.info.table) for item in _elsewhere(entity, name)):
+            return errors.StillReferenced
         case _:
             return None
+
+
+def _elsewhere(entity: Entity[Any, Any], name: str) -> list[sa.Constraint | sa.Index | None]:
+    """Give what other tables have by a name, which may say of which table it is."""
+    owner, _, bare = name.rpartition(".")
+    others = entity.info.table.metadata.tables.values()
+    return [item_named(table, bare) for table in others if owner in ("", table.name)]
