@@ -29,8 +29,10 @@ def fill_defaults(info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size
     filled: dict[str, Sequence[Any]] = {}
     for name in client_defaults(info, columns):
         default: Any = info.columns[name].default
-        is_made_singly = default is not None and not default.is_scalar
-        filled[name] = [default.arg(None) for _ in range(size)] if is_made_singly else [default_of(info, name)] * size
+        if default is None or default.is_scalar:
+            filled[name] = [default_of(info, name)] * size
+        else:
+            filled[name] = [default.arg(None) for _ in range(size)]
     return filled
 
 
