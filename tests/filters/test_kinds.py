@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, get_args
 
 import pytest
@@ -20,6 +22,8 @@ def below(kind: type[FieldFilter]) -> list[type[FieldFilter]]:
     return [each for found in own for each in (found, *below(found)) if "[" not in each.__name__]
 
 
+for module in iter_modules(filters.__path__, f"{filters.__name__}."):
+    import_module(module.name)
 KINDS = below(FieldFilter)
 
 
