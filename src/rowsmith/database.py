@@ -96,6 +96,8 @@ class Database:
     native: NativeLane | None = None
     replicas: Replicas[Database] | None = None
 
+    # No object of options: each is a choice of its own, which most leave alone, and from_url takes the same by the same
+    # names.
     def __init__(
         self,
         engine: AsyncEngine,
