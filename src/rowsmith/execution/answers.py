@@ -29,7 +29,7 @@ class Answer:
     cancelled: asyncio.CancelledError | None = None
 
 
-async def answered(commit: Coroutine[Any, Any, Any], drivers: Sequence[Any]) -> Answer:
+async def answered(commit: Coroutine[Any, Any, Any], drivers: Sequence[object]) -> Answer:
     """Send COMMIT and wait for its answer, for some time also where the task is cancelled, however often."""
     loop = asyncio.get_running_loop()
     sent, answer = loop.create_task(commit), Answer()
@@ -52,7 +52,7 @@ async def _settled(sent: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> 
     await waiter
 
 
-async def _settled_soon(sent: asyncio.Task[Any], drivers: Sequence[Any]) -> None:
+async def _settled_soon(sent: asyncio.Task[Any], drivers: Sequence[object]) -> None:
     """Wait for a task however often the wait is cancelled; once the time is over, end its connections."""
     loop, ending = asyncio.get_running_loop(), _later(drivers)
     while not sent.done():
@@ -61,7 +61,7 @@ async def _settled_soon(sent: asyncio.Task[Any], drivers: Sequence[Any]) -> None
     ending.cancel()
 
 
-def _later(drivers: Sequence[Any]) -> asyncio.TimerHandle:
+def _later(drivers: Sequence[object]) -> asyncio.TimerHandle:
     """Have connections ended once the time is over, and with them who waits for an answer on them."""
     left = remaining()
     return asyncio.get_running_loop().call_later(GRACE if left is None else left, _end, drivers)
@@ -72,7 +72,7 @@ def _end(drivers: Sequence[Any]) -> None:
         driver.terminate()
 
 
-async def answered_by(driver: Any, sent: Awaitable[Any], stop: Callable[[], None] | None = None) -> Answer:
+async def answered_by(driver: object, sent: Awaitable[object], stop: Callable[[], None] | None = None) -> Answer:
     """Wait as :func:`answered` does, for what is sent on a connection of asyncpg's.
 
     Args:
@@ -95,7 +95,7 @@ class _Unbroken:
 
     __slots__ = ("_context", "_driver", "_ending", "_is_over", "_is_wanted", "_loop", "_sent", "_stop", "cancelled")
 
-    def __init__(self, driver: Any, sent: Awaitable[Any], stop: Callable[[], None] | None) -> None:
+    def __init__(self, driver: object, sent: Awaitable[object], stop: Callable[[], None] | None) -> None:
         self._driver, self._sent, self._stop = driver, sent, stop
         self._loop, self._context = asyncio.get_running_loop(), copy_context()  # with its deadline
         self._is_wanted = self._is_over = False
@@ -146,7 +146,7 @@ class _Uncancelled:
         self.get_loop, self.add_done_callback = future.get_loop, future.add_done_callback
         self._want = want
 
-    def cancel(self, msg: Any = None) -> bool:
+    def cancel(self, msg: object = None) -> bool:
         """Say that it goes on; the task is then cancelled once it is done."""
         self._want()
         return False

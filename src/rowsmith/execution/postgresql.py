@@ -31,7 +31,7 @@ class ZonedRange(asyncpg._AsyncpgRange):  # pyright: ignore[reportPrivateUsage] 
         """Give the function that reads a value, its ends aware if the type is of zoned times."""
         base: Any = super()
         read: Callable[[Any], Any] = base.result_processor(dialect, coltype)
-        return (lambda value: _zoned(read(value))) if isinstance(self, TSTZRANGE) else read
+        return _then(read, _zoned) if isinstance(self, TSTZRANGE) else read
 
 
 class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPrivateUsage] - it has no other name
@@ -41,7 +41,7 @@ class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPriv
         """Give the function that reads a value, its ends aware if the type is of zoned times."""
         base: Any = super()
         read: Callable[[Any], Any] = base.result_processor(dialect, coltype)
-        return (lambda value: _each_zoned(read(value))) if isinstance(self, TSTZMULTIRANGE) else read
+        return _then(read, _each_zoned) if isinstance(self, TSTZMULTIRANGE) else read
 
 
 class NullablePath(asyncpg.AsyncpgJSONPathType):
@@ -57,6 +57,11 @@ class NullablePath(asyncpg.AsyncpgJSONPathType):
             return None if value is None else store(value)
 
         return process
+
+
+def _then(read: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Give the function that reads a value and converts it."""
+    return lambda value: convert(read(value))
 
 
 def _zoned(value: Any) -> Any:

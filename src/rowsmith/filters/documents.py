@@ -87,15 +87,15 @@ def _count(value: object) -> int:
     waiting, counted = [value], 0  # no calls in calls, as where its depth is looked at
     while waiting:
         counted += 1
-        match waiting.pop():
-            case int() as number if number.bit_length() > MAX_BITS:
+        match member := waiting.pop():
+            case int() if member.bit_length() > MAX_BITS:
                 raise ValueError("give smaller numbers")
             case tuple():
                 raise ValueError("give lists, not tuples")
-            case list() as members:
-                waiting += members
-            case dict() as members:
-                waiting += cast("Any", members).values()
+            case list():
+                waiting += cast("Any", member)
+            case dict():
+                waiting += cast("Any", member).values()
             case _:
                 pass
     return counted

@@ -43,11 +43,11 @@ class AskedWrite(Asked[Any]):
 
     def __init__(
         self,
-        entity: Entity[Any, Any],
+        entity: Entity[object, object],
         operation: str,
         plan: Plan,
-        values: Sequence[Any],
-        expected: tuple[Any, ...],
+        values: Sequence[object],
+        expected: tuple[object, ...],
         writes: Values | None,
         *,
         deletes: bool = False,
@@ -220,7 +220,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         )
 
     def _plan_change(
-        self, key: Sequence[Any], values: Values, binds: Binds, kwargs: dict[str, Any], dialect: Dialect
+        self, key: Sequence[object], values: Values, binds: Binds, kwargs: dict[str, Any], dialect: Dialect
     ) -> Plan | None:
         info = self._entity.info
         limits = resolve_scope(kwargs.get("scope"), info)

@@ -110,7 +110,7 @@ _KEYS: Final = (str, int, float, Decimal, bytes, UUID, dt.date, dt.time, dt.time
 """Classes of which each value has one text, the same in all processes; and tuples of these."""
 
 
-def _check_key(key: Any) -> None:
+def _check_key(key: object) -> None:
     """Refuse what other processes could name otherwise, as what has an address or an order of its own in each."""
     if isinstance(key, tuple):
         for part in cast("Any", key):
@@ -122,7 +122,7 @@ def _check_key(key: Any) -> None:
         )
 
 
-def read(told: Any, reader: Callable[[str], T], noun: str) -> T:
+def read(told: object, reader: Callable[[str], T], noun: str) -> T:
     """Make something of an answer.
 
     Raises:
@@ -136,6 +136,6 @@ def read(told: Any, reader: Callable[[str], T], noun: str) -> T:
     raise error
 
 
-def text_of(told: Any) -> str:
+def text_of(told: object) -> str:
     """Give an answer as text: the client may have decoded it."""
     return told.decode() if isinstance(told, bytes) else str(told)

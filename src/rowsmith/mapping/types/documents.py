@@ -35,7 +35,8 @@ def json_complaint(value: object) -> str | None:
         complaint = f"holds JSON nested at most {JSON_DEPTH} deep" if depth > JSON_DEPTH else _own_complaint(value)
         if complaint is not None:
             return complaint
-        members: Any = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        given = cast("Any", value)
+        members = given.values() if isinstance(value, dict) else given if isinstance(value, list | tuple) else ()
         waiting += [(member, depth + 1) for member in reversed(members)]
     return None
 

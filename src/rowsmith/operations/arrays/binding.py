@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 def unbindable(
     info: RowInfo[object],
-    columns: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, Sequence[object]],
     dialect: Dialect,
     places: Sequence[int],
     noun: str = "spec",
@@ -67,7 +67,7 @@ def _may_be_unbindable(failure: Exception) -> bool:
     return not isinstance(failure, RepositoryError)
 
 
-def unbindable_value(info: RowInfo[object], values: Mapping[str, Any], dialect: Dialect) -> InvalidValue | None:
+def unbindable_value(info: RowInfo[object], values: Mapping[str, object], dialect: Dialect) -> InvalidValue | None:
     """Give the error for one row's values, as :func:`unbindable` for many."""
     for name, value in values.items():
         if _first_refused(info.columns[name].type, [value], dialect) is not None:
@@ -75,7 +75,7 @@ def unbindable_value(info: RowInfo[object], values: Mapping[str, Any], dialect: 
     return None
 
 
-def _first_refused(kind: Any, column: Sequence[Any], dialect: Dialect) -> int | None:
+def _first_refused(kind: object, column: Sequence[object], dialect: Dialect) -> int | None:
     plain = ((index, value) for index, value in enumerate(column) if not hasattr(value, "__clause_element__"))
     return next((index for index, value in plain if not _binds(kind, value, dialect)), None)
 

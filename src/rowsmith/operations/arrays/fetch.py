@@ -60,7 +60,7 @@ class ArrayStatement:
         except CompileError:
             return apart(self.statement).compile(dialect=self.dialect)
 
-    def _read(self, item: ColumnElement[Any], oid: int, column: Sequence[Any], origin: Origin) -> Sequence[Any]:
+    def _read(self, item: ColumnElement[Any], oid: int, column: Sequence[object], origin: Origin) -> Sequence[Any]:
         process: Any = item.type.dialect_impl(self.dialect).result_processor(self.dialect, oid)
         if process is None:
             return column

@@ -52,7 +52,7 @@ class Parameter:
 
 
 def given_arrays(
-    parameters: Sequence[Parameter], dialect: Dialect, arrays: Mapping[str, Any] | None = None, name: str = NAME
+    parameters: Sequence[Parameter], dialect: Dialect, arrays: Mapping[str, object] | None = None, name: str = NAME
 ) -> FromClause:
     """Give the table on PostgreSQL: one array a column, taken apart by ``unnest``.
 

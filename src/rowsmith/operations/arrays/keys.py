@@ -91,7 +91,7 @@ def _is_tellable(kind: TypeEngine[Any]) -> bool:
     return column_type(stored_form(kind)).travel not in (Travel.ARRAY, Travel.JSON)
 
 
-def batch_key(info: RowInfo[Any], pk: object, place: int) -> Key:
+def batch_key(info: RowInfo[object], pk: object, place: int) -> Key:
     """Give an id of a batch as a key that can be told from the others.
 
     Raises:

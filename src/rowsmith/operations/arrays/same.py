@@ -25,7 +25,7 @@ def are_exact(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:
     return all(_is_exact(column.type) and _is_exact(column.type.dialect_impl(dialect)) for column in columns)
 
 
-def _is_exact(kind: Any) -> bool:
+def _is_exact(kind: object) -> bool:
     return (
         column_type(kind).echo is not None and not isinstance(kind, CITEXT) and getattr(kind, "collation", None) is None
     )
@@ -41,7 +41,7 @@ def as_read(columns: Sequence[ColumnElement[Any]], key: Key, dialect: Dialect) -
         return key
 
 
-def _read_back(kind: TypeEngine[Any], value: Any, dialect: Dialect) -> Any:
+def _read_back(kind: TypeEngine[Any], value: object, dialect: Dialect) -> Any:
     bind, read = kind.bind_processor(dialect), kind.result_processor(dialect, None)
     stored = value if bind is None else bind(value)
     return stored if read is None else read(stored)
@@ -69,7 +69,7 @@ def _equal(columns: Sequence[ColumnElement[Any]], left: FromClause, right: FromC
     ]
 
 
-def collated(key: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+def collated(key: ColumnElement[Any], kind: object) -> ColumnElement[Any]:
     """Have values compared, and put in order, as those of the column itself are."""
     collation = getattr(kind, "collation", None)
     return key if collation is None else collate(key, collation)

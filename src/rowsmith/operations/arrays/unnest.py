@@ -49,7 +49,7 @@ class Unnested:
         return column(PLACE, BigInteger)
 
     def arrays(
-        self, columns: Mapping[str, Sequence[Any]], dialect: Dialect, places: Sequence[int]
+        self, columns: Mapping[str, Sequence[object]], dialect: Dialect, places: Sequence[int]
     ) -> dict[str, list[Any]]:
         """Give the parameters for these values; ``places`` are their indexes in the caller's input, for messages.
 

@@ -17,7 +17,13 @@ from rowsmith.mapping.writes import FOREIGN
 
 
 def check_column(
-    info: RowInfo[Any], name: str, column: Sequence[Any], types: set[type[Any]], first: int = 0, *, noun: str = "spec"
+    info: RowInfo[object],
+    name: str,
+    column: Sequence[object],
+    types: set[type[Any]],
+    first: int = 0,
+    *,
+    noun: str = "spec",
 ) -> None:
     """Refuse a column with a value that it cannot hold, or with a SQL expression.
 
@@ -46,7 +52,9 @@ def check_column(
         raise InvalidValue(f"the {noun} at index {first + found[0]}: {info.row.__name__}.{name} {found[1]}")
 
 
-def keep_class(info: RowInfo[Any], name: str, column: Sequence[Any], first: int = 0, *, noun: str = "spec") -> None:
+def keep_class(
+    info: RowInfo[object], name: str, column: Sequence[object], first: int = 0, *, noun: str = "spec"
+) -> None:
     """Refuse a column that would make a row another class's; arguments as for :func:`check_column`."""
     changes = noun == "patch"
     if info.is_foreign(name, column, changes=changes):
@@ -55,14 +63,14 @@ def keep_class(info: RowInfo[Any], name: str, column: Sequence[Any], first: int 
         raise InvalidValue(f"the {noun} at index {index}: {info.row.__name__}.{name} {FOREIGN}")
 
 
-def _first_complaint(check: Check, column: Sequence[Any]) -> tuple[int, str] | None:
+def _first_complaint(check: Check, column: Sequence[object]) -> tuple[int, str] | None:
     for index, value in enumerate(column):
         if value is not None and (complaint := check(value)) is not None:
             return index, complaint
     return None
 
 
-def _expression(column: Sequence[Any]) -> int:
+def _expression(column: Sequence[object]) -> int:
     return next(
         i for i, value in enumerate(column) if hasattr(value, "__clause_element__") or hasattr(value, "compile")
     )

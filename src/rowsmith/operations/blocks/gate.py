@@ -67,7 +67,7 @@ class Gate:
 
 async def pass_gate(
     db_sess: AsyncSession,
-    info: RowInfo[Any],
+    info: RowInfo[object],
     origin: Origin,
     written: Collection[str],
     back: Collection[str] | None = None,

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection
-from typing import Any
 
 from sqlalchemy import FetchedValue
 from sqlalchemy.engine import Dialect
@@ -37,7 +36,7 @@ class Lane(enum.Enum):
     MANY = "insertmanyvalues"
 
 
-def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], back: Collection[str]) -> Lane:
+def choose_lane(dialect: Dialect, info: RowInfo[object], written: Collection[str], back: Collection[str]) -> Lane:
     """Choose the fastest lane that is exact.
 
     Args:
@@ -56,7 +55,7 @@ def choose_lane(dialect: Dialect, info: RowInfo[Any], written: Collection[str], 
     return Lane.COPY if known and not any(has_sql(kind, dialect) for kind in types) else arrays
 
 
-def is_known(dialect: Dialect, info: RowInfo[Any], name: str, written: Collection[str]) -> bool:
+def is_known(dialect: Dialect, info: RowInfo[object], name: str, written: Collection[str]) -> bool:
     """Say whether Python knows what the database will hold: the value it wrote, or NULL where nobody writes any.
 
     A column with ``FetchedValue()`` as its server default is one that a trigger may change.

@@ -109,7 +109,7 @@ class Copy:
             row -= len(places)
         return None
 
-    async def _refused(self, driver: Any) -> Exception | None:
+    async def _refused(self, driver: object) -> Exception | None:
         """Give the error for the row that asyncpg could not write, the last one that it took."""
         if self._open is None:
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from sqlalchemy import insert
 
@@ -16,7 +15,7 @@ from rowsmith.operations.parts import confirm_all, of_part, send_to_part
 from rowsmith.operations.present import present_keys
 
 
-async def create_joined(call: Call[TRow, TData], values: Mapping[str, Any]) -> TData:
+async def create_joined(call: Call[TRow, TData], values: Mapping[str, object]) -> TData:
     """Insert the row's part into each table, all or none, and give the whole as the database holds it.
 
     Raises:
@@ -45,7 +44,7 @@ async def create_joined(call: Call[TRow, TData], values: Mapping[str, Any]) -> T
     return found[key]
 
 
-async def _insert(call: Call[Any, Any], values: Mapping[str, Any]) -> Key:
+async def _insert(call: Call[object, object], values: Mapping[str, object]) -> Key:
     key: Key = ()
     for part in call.info.parts:
         row = {**of_part(call.info, part, values), **dict(zip(part.key, key, strict=False))}

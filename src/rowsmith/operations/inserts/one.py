@@ -42,7 +42,7 @@ class Creator(Operation[TRow, TData]):
 
     @cached_property
     def _writes(self) -> Writes[TRow, TData]:
-        def statement(values: Values, _: Any, limits: Limits) -> Any:
+        def statement(values: Values, _: object, limits: Limits) -> Any:
             inserting: Any = _insert(self.entity, values)
             return inserting.returning(*map(self.entity.info.attribute, limits.stamps))
 
@@ -140,7 +140,7 @@ class Creator(Operation[TRow, TData]):
         return record[:width]
 
 
-def _insert(entity: Entity[Any, Any], values: Mapping[str, object]) -> ReturningInsert[*tuple[Any, ...]]:
+def _insert(entity: Entity[object, object], values: Mapping[str, object]) -> ReturningInsert[*tuple[Any, ...]]:
     statement = insert(insertable(entity.info.row)).values(values)
     return statement.returning(*entity.returning)  # pyright: ignore[reportUnknownVariableType]
 

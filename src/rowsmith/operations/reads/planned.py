@@ -135,11 +135,11 @@ class _Known:
     binds: Binds
     plans: dict[tuple[type[Any], ...], Plan | None] = field(default_factory=dict[Any, Any])
 
-    def fingerprint(self, values: Sequence[Any]) -> bytes:
+    def fingerprint(self, values: Sequence[object]) -> bytes:
         """Give that of a search with these values."""
         return self.search.imprint.digest(dict(zip(self.binds, values, strict=True)))
 
-    def plan(self, kinds: tuple[type[Any], ...], make: Callable[[], tuple[AnySelect, Binds]]) -> Plan | None:
+    def plan(self, kinds: tuple[type[object], ...], make: Callable[[], tuple[AnySelect, Binds]]) -> Plan | None:
         """Give the plan for a cursor of such values; ``make`` gives its statement, and what else varies in it."""
         if kinds in self.plans:
             return self.plans[kinds]
@@ -152,7 +152,7 @@ class _Known:
             plan.checks = checks_of(self.binds)
         return plan
 
-    def page(self, named: Sequence[Any] | None) -> tuple[AnySelect, Binds]:
+    def page(self, named: Sequence[object] | None) -> tuple[AnySelect, Binds]:
         """Give the SELECT of the page after a row, or of the first; and its parameters that are no condition's."""
         bounds = None if named is None else self.search.bounds(named)
         statement: Any = self.search.statement_after(bounds)
@@ -284,7 +284,7 @@ class Searches(Generic[TRow, TData]):
         return _Known(search, wanted.binds)
 
 
-def _put(args: list[Any], kwargs: dict[str, Any], name: str, value: Any) -> None:
+def _put(args: list[Any], kwargs: dict[str, Any], name: str, value: object) -> None:
     if name in kwargs:
         kwargs[name] = value
     else:
@@ -310,7 +310,7 @@ class AskedPage(Asked[Page[Any]]):
         self,
         search: Search[Any, Any],
         plan: Plan,
-        values: Sequence[Any],
+        values: Sequence[object],
         pagination: Pagination,
         encode: Callable[[Record], str],
     ) -> None:

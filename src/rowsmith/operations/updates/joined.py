@@ -22,7 +22,7 @@ from rowsmith.operations.updates.version import next_version
 
 
 async def write_joined(
-    call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
+    call: Call[object, object], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, object]
 ) -> list[Key]:
     """Write the same values into all rows for which the conditions hold, or into none, and give their keys.
 
@@ -53,7 +53,7 @@ async def write_joined(
 
 
 async def _write(
-    call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
+    call: Call[object, object], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, object]
 ) -> list[Key]:
     info = call.info
     first = across(info, values)
@@ -73,7 +73,7 @@ async def _write(
     return keys
 
 
-async def _update(call: Call[Any, Any], keys: Sequence[Key], values: Mapping[str, Any]) -> None:
+async def _update(call: Call[object, object], keys: Sequence[Key], values: Mapping[str, object]) -> None:
     for part in call.info.parts:
         changes: dict[Any, Any] = of_part(call.info, part, values)
         if changes or _notices(part):
@@ -89,12 +89,12 @@ def _notices(part: Part) -> bool:
     return any(column.onupdate is not None for column in part.table.columns)
 
 
-def _keeps_unique_keys(info: RowInfo[Any], values: Mapping[str, Any]) -> bool:
+def _keeps_unique_keys(info: RowInfo[object], values: Mapping[str, object]) -> bool:
     unique = {column for part in info.parts for key in unique_keys_of(part.table) for column in key.columns}
     return unique.isdisjoint(column for name in values for column in info.stored[name])
 
 
-def keep_key(info: RowInfo[Any], values: Mapping[str, Any]) -> None:
+def keep_key(info: RowInfo[object], values: Mapping[str, object]) -> None:
     """Refuse to write a key that stands in several tables.
 
     Raises:

@@ -120,15 +120,15 @@ class BatchUpdater(Operation[TRow, TData]):
         versions_of(call.info, list(patches), expected_versions)
         is_held = False
 
-        def refuse(index: int, item: tuple[Any, Patch[TRow]]) -> None:
+        def refuse(index: int, item: tuple[object, Patch[TRow]]) -> None:
             call.info.key(item[0])
             keep_keys(call.info, _read(call, [item[1]], index).columns)
 
-        async def write(part: Sequence[tuple[Any, Patch[TRow]]]) -> BatchResult[TData, Any]:
+        async def write(part: Sequence[tuple[object, Patch[TRow]]]) -> BatchResult[TData, Any]:
             versions = None if expected_versions is None else {pk: expected_versions[pk] for pk, _ in part}
             return await _update_each(call, dict(part), versions, is_held=is_held)
 
-        async def hold(part: Sequence[tuple[Any, Patch[TRow]]]) -> None:
+        async def hold(part: Sequence[tuple[object, Patch[TRow]]]) -> None:
             nonlocal is_held
             await BatchWriter(call, [pk for pk, _ in part]).hold(call.conditions())
             is_held = True
@@ -170,7 +170,7 @@ class BatchUpdater(Operation[TRow, TData]):
 async def _update_each(
     call: Call[TRow, TData],
     patches: Mapping[Any, Patch[TRow]],
-    expected_versions: Mapping[Any, Any] | None,
+    expected_versions: Mapping[Any, object] | None,
     *,
     is_held: bool = False,
 ) -> BatchResult[TData, Any]:
@@ -184,7 +184,7 @@ async def _update_each(
     )
 
 
-async def _fill_updates(call: Call[Any, Any], read: Patches) -> None:
+async def _fill_updates(call: Call[object, object], read: Patches) -> None:
     """Work out what an ``onupdate`` that asks for a row's values gives for each: one statement has but one answer."""
     names = contextual_updates(call.info, ())
     rows = read.rows() if names else []
@@ -192,7 +192,7 @@ async def _fill_updates(call: Call[Any, Any], read: Patches) -> None:
         return
     connection = await connection_of(call.db_sess, call.origin())
 
-    def made(name: str, row: Mapping[str, Any]) -> Any:
+    def made(name: str, row: Mapping[str, object]) -> Any:
         update: Any = call.info.columns[name].onupdate
         return update.arg(Context.of_row(connection, call.info, row, name, isinsert=False))
 
@@ -201,7 +201,7 @@ async def _fill_updates(call: Call[Any, Any], read: Patches) -> None:
         read.columns[name] = [row[name] if name in row else made(name, row) if row else UNSET for row in rows]
 
 
-def _read(call: Call[Any, Any], patches: Sequence[Patch[Any]], first: int = 0) -> Patches:
+def _read(call: Call[object, object], patches: Sequence[Patch[Any]], first: int = 0) -> Patches:
     """Read patches and hold them against the scope."""
     read = Patches(call.info, patches, first)
     for name in call.limits.stamps.keys() & read.columns.keys():

@@ -89,7 +89,7 @@ class Updater(Operation[TRow, TData]):
         body = [call.info.key(pk), patch, expected_version]
         return (await once(call, idempotency_key, body, write))[0].data
 
-    async def _write(self, call: Call[TRow, T], pk: Any, patch: Patch[TRow], expected_version: Any) -> T:
+    async def _write(self, call: Call[TRow, T], pk: object, patch: Patch[TRow], expected_version: object) -> T:
         values = new_values(patch, call.limits, call.info)
         target = live_target(call.entity, pk, call.limits, expected_version)
         if not values:
@@ -141,10 +141,10 @@ class Target(Generic[T]):
 
     def __init__(
         self,
-        entity: Entity[Any, T],
-        key: tuple[Any, ...],
+        entity: Entity[object, T],
+        key: tuple[object, ...],
         conditions: Sequence[ColumnElement[bool]],
-        expected_version: Any = None,
+        expected_version: object = None,
         compared: Sequence[ColumnElement[bool]] | None = None,
     ) -> None:
         self.entity, self.key, self.expected_version = entity, key, expected_version
@@ -155,7 +155,7 @@ class Target(Generic[T]):
             raise MappingError(f"{entity.info.row.__name__} keeps no version: map one with version_id_col")
         storable(entity.info, entity.info.version, expected_version)
 
-    def statement(self, values: Mapping[str, Any]) -> ReturningUpdate[*tuple[Any, ...]]:
+    def statement(self, values: Mapping[str, object]) -> ReturningUpdate[*tuple[Any, ...]]:
         """Give the UPDATE ... RETURNING; the version goes up with it."""
         info = self.entity.info
         written = {**values, **next_version(info)}
@@ -163,7 +163,7 @@ class Target(Generic[T]):
         statement = limited(update(info.row), *conditions).values(written)
         return statement.returning(*self.entity.returning)  # pyright: ignore[reportUnknownVariableType]
 
-    async def write(self, call: Call[Any, T], values: Mapping[str, Any]) -> T:
+    async def write(self, call: Call[object, T], values: Mapping[str, object]) -> T:
         """Send the UPDATE and give the row as it is afterwards; one that left its scope is undone."""
         if call.info.is_joined:
             return await self._write_parts(call, values)
@@ -177,7 +177,7 @@ class Target(Generic[T]):
             await keep_in_step(call, [self.key], seen=True)
         return (await present_written(call, [record]))[0]
 
-    async def _write_parts(self, call: Call[Any, T], values: Mapping[str, Any]) -> T:
+    async def _write_parts(self, call: Call[object, T], values: Mapping[str, object]) -> T:
         keys = await write_joined(call, [*self.conditions, *self._in_version()], values)
         if not keys:
             await self._fail(call)
@@ -186,7 +186,7 @@ class Target(Generic[T]):
             raise RefusedByTrigger
         return found[keys[0]]
 
-    async def read(self, call: Call[Any, T]) -> T:
+    async def read(self, call: Call[object, T]) -> T:
         """Give the row as it is, in the expected version."""
         statement = limited(self.entity.shape.select(), *self.conditions, *self._in_version())
         record: Sequence[Any] | None = await call.sole(await call.execute(statement))
@@ -195,7 +195,7 @@ class Target(Generic[T]):
         return (await present(call, [record]))[0]
 
     async def _send_inside(
-        self, call: Call[Any, T], values: Mapping[str, Any], origin: Origin, guard: ColumnElement[bool] | None
+        self, call: Call[object, T], values: Mapping[str, object], origin: Origin, guard: ColumnElement[bool] | None
     ) -> Sequence[Any]:
         keys = call.info.key_attributes
 
@@ -212,7 +212,7 @@ class Target(Generic[T]):
         return await scope_first(call, write, refused)
 
     async def _send(
-        self, call: Call[Any, T], statement: Executable, origin: Origin, guard: ColumnElement[bool] | None
+        self, call: Call[object, T], statement: Executable, origin: Origin, guard: ColumnElement[bool] | None
     ) -> Sequence[Any]:
         if guard is not None:
             statement = cast("Any", statement).returning(guard)
@@ -229,7 +229,7 @@ class Target(Generic[T]):
             raise await call.left()
         return record[:-1]
 
-    async def _fail(self, call: Call[Any, T]) -> NoReturn:
+    async def _fail(self, call: Call[object, T]) -> NoReturn:
         """Nothing matched: say whether the row is absent or in another version."""
         if self.expected_version is not None:
             there = limited(select(*call.info.key_attributes), *self.conditions)
@@ -243,7 +243,7 @@ class Target(Generic[T]):
         return [self.entity.info.attribute(self.entity.info.version) == self.expected_version]
 
 
-async def is_there(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> bool:
+async def is_there(call: Call[object, object], conditions: Sequence[ColumnElement[bool]]) -> bool:
     """Say whether a row that a write did not reach is there after all; if it is, nobody else changes it from now on.
 
     Then it came meanwhile, or a trigger refused the write: the same write again tells which.
@@ -252,6 +252,6 @@ async def is_there(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool
     return (await call.execute(there)).first() is not None
 
 
-def live_target(entity: Entity[Any, T], pk: Any, limits: Limits, expected_version: Any = None) -> Target[T]:
+def live_target(entity: Entity[object, T], pk: object, limits: Limits, expected_version: object = None) -> Target[T]:
     """Give the live row with this key under a scope."""
     return Target(entity, entity.info.key(pk), [*limits.conditions, *entity.live()], expected_version)

@@ -33,7 +33,7 @@ class Patches:
         MappingError: something is no patch of this row. All messages name the index, none a value.
     """
 
-    def __init__(self, info: RowInfo[Any], patches: Sequence[Patch[Any]], first: int = 0) -> None:
+    def __init__(self, info: RowInfo[object], patches: Sequence[Patch[Any]], first: int = 0) -> None:
         self.info, self.size, self.first = info, len(patches), first
         self.columns = self._read(patches)
 
@@ -81,7 +81,7 @@ class Patches:
                 columns[name] = [tied(self.info, name, _as_sql(value)) for value in column] if is_sql else column
         return columns
 
-    def _check(self, name: str, column: Sequence[Any], kinds: set[type[Any]]) -> None:
+    def _check(self, name: str, column: Sequence[object], kinds: set[type[Any]]) -> None:
         special = {kind for kind in kinds if kind is Unset or _is_sql(kind)}
         if not special:
             check_column(self.info, name, column, kinds, self.first, noun="patch")
@@ -120,7 +120,7 @@ class Patches:
         return Changes(assigned, parameters, places)
 
     def _expression(
-        self, name: str, column: Sequence[Any], parameters: list[Parameter], *, arrays: bool
+        self, name: str, column: Sequence[object], parameters: list[Parameter], *, arrays: bool
     ) -> ColumnElement[Any]:
         """Give one expression for all rows of a group: where its literals differ, they become columns of ``given``."""
         binds = [_binds(value)[1] for value in column]
@@ -140,18 +140,18 @@ class Patches:
         return traverse(column[0], {}, replace)
 
 
-def _as_sql(value: Any) -> Any:
+def _as_sql(value: object) -> Any:
     """Give attributes and the like as the SQL they stand for; any other value as it is."""
     if isinstance(value, Null):
         return None
     return coercions.expect(roles.ExpressionElementRole, value) if hasattr(value, "__clause_element__") else value
 
 
-def _is_sql(kind: type[Any]) -> bool:
+def _is_sql(kind: type[object]) -> bool:
     return hasattr(kind, "__clause_element__") or issubclass(kind, ClauseElement)
 
 
-def _form(value: Any) -> Any:
+def _form(value: object) -> Any:
     """Give what must be the same of values, or expressions, that one statement writes."""
     if value is UNSET or not isinstance(value, ClauseElement):
         return value is UNSET
@@ -165,7 +165,7 @@ def _form(value: Any) -> Any:
     return form, fixed
 
 
-def _binds(expression: Any) -> tuple[Any, Sequence[BindParameter[Any]]]:
+def _binds(expression: object) -> tuple[Any, Sequence[BindParameter[Any]]]:
     """Give an expression's form, the same for expressions that differ in literals at most, and its literals.
 
     SQLAlchemy's cache of compiled statements goes by the same form. What has none is like nothing else.

@@ -171,7 +171,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         )
 
 
-def declared_soft_delete(entity: Entity[Any, Any]) -> SoftDelete:
+def declared_soft_delete(entity: Entity[object, object]) -> SoftDelete:
     """Give the entity's soft deletion.
 
     Raises:

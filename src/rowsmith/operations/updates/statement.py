@@ -139,7 +139,7 @@ class Targets(Generic[TRow, TData]):
         """How the answer is read."""
         return Keyed(self.entity, through_orm=self.writes_objects)
 
-    def lock(self, lock: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
+    def lock(self, lock: Mapping[str, object]) -> Select[*tuple[Any, ...]]:
         """Give PostgreSQL's SELECT that locks the rows in key order, in whatever version, and says how many there are.
 
         Where several statements follow, each would lock its own in its turn.
@@ -180,7 +180,9 @@ class Targets(Generic[TRow, TData]):
     def _table(self) -> Any:
         return self.entity.info.row if self.keyed.through_orm else self.entity.info.table
 
-    def _where(self, parameters: Sequence[Parameter], held: bool, lock: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    def _where(
+        self, parameters: Sequence[Parameter], held: bool, lock: Mapping[str, object]
+    ) -> list[ColumnElement[bool]]:
         if self.dialect.name != "postgresql":
             return [*self._matched(parameters), *self.conditions]
         locking = self._locking(parameters, {"skip_locked": held, **lock})
@@ -321,7 +323,7 @@ def at_places(table: Table, places: FromClause, *, joined: bool = False) -> list
 
 
 def locked_in_key_order(
-    info: RowInfo[Any], conditions: Sequence[ColumnElement[bool]], **lock: Any
+    info: RowInfo[object], conditions: Sequence[ColumnElement[bool]], **lock: Any
 ) -> ColumnElement[bool]:
     """Give PostgreSQL's condition that a row is among some rows, which are locked one after the other by their keys.
 
@@ -341,17 +343,17 @@ def locked_in_key_order(
     return tuple_(*info.key_attributes).in_(locked) if others else info.key_attributes[0].in_(locked)
 
 
-def by_column(info: RowInfo[Any], values: Mapping[str, Any]) -> dict[Any, Any]:
+def by_column(info: RowInfo[object], values: Mapping[str, object]) -> dict[Any, Any]:
     """Give values by column, which statements on the table and on the class take alike."""
     return {info.columns[name]: value for name, value in values.items()}
 
 
-def plain_keys(info: RowInfo[Any], keys: Sequence[Key]) -> Sequence[Any]:
+def plain_keys(info: RowInfo[object], keys: Sequence[Key]) -> Sequence[Any]:
     """Give keys as :meth:`Keyed.data` has them."""
     return [key[0] for key in keys] if len(info.primary_key) == 1 else keys
 
 
-def keep_keys(info: RowInfo[Any], names: Collection[str]) -> None:
+def keep_keys(info: RowInfo[object], names: Collection[str]) -> None:
     """Refuse to write key columns, for the rows could not be told apart afterwards.
 
     Raises:
@@ -362,7 +364,7 @@ def keep_keys(info: RowInfo[Any], names: Collection[str]) -> None:
             raise InvalidValue(f"a batch cannot change the key ({info.row.__name__}.{name}): update those rows singly")
 
 
-def versions_of(info: RowInfo[Any], ids: Sequence[Any], expected: Mapping[Any, Any] | None) -> Sequence[Any]:
+def versions_of(info: RowInfo[object], ids: Sequence[object], expected: Mapping[Any, object] | None) -> Sequence[Any]:
     """Give the versions expected of some ids, in their order.
 
     Raises:
@@ -378,7 +380,7 @@ def versions_of(info: RowInfo[Any], ids: Sequence[Any], expected: Mapping[Any, A
     return [expected[pk] for pk in ids]
 
 
-def lock_strength(info: RowInfo[Any], names: Collection[str]) -> dict[str, bool]:
+def lock_strength(info: RowInfo[object], names: Collection[str]) -> dict[str, bool]:
     """Give the lock for an update: it lets others refer to a row meanwhile, unless a unique column changes."""
     unique = {column for key in unique_keys_of(info.table) for column in key.columns}
     return {"key_share": unique.isdisjoint(info.columns[name] for name in names)}

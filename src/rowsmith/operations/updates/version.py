@@ -9,7 +9,7 @@ from sqlalchemy import types as sqltypes
 from rowsmith.mapping import RowInfo
 
 
-def next_version(info: RowInfo[Any]) -> dict[str, Any]:
+def next_version(info: RowInfo[object]) -> dict[str, Any]:
     """Give what an update writes into the version column: one more, or what the mapper's generator makes.
 
     SQLAlchemy counts versions up only when it flushes objects, not in statements like these.

@@ -21,7 +21,7 @@ from rowsmith.operations.updates.version import next_version
 
 
 async def write_where(
-    call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
+    call: Call[object, object], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, object]
 ) -> int:
     """Write the same values into all rows under some conditions and the scope's; gives their number.
 
@@ -33,7 +33,9 @@ async def write_where(
     return await naming(writing, lambda: unbindable_value(call.info, values, call.dialect))
 
 
-async def _write(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> int:
+async def _write(
+    call: Call[object, object], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, object]
+) -> int:
     if call.info.is_joined:
         return len(await write_joined(call, conditions, values))
     statement, guard = _statement(call, conditions, values), call.limits.guard(values, call.info)
@@ -54,7 +56,9 @@ async def _write(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]]
     return await scope_first(call, write, refused)
 
 
-def _statement(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, Any]) -> Update:
+def _statement(
+    call: Call[object, object], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, object]
+) -> Update:
     """Give the UPDATE; on PostgreSQL it has all rows locked in key order before it touches the first."""
     info = call.info
     keep_keys(info, values)
@@ -65,7 +69,9 @@ def _statement(call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]], 
     return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)))
 
 
-async def _count(call: Call[Any, Any], statement: Update, origin: Origin, guard: ColumnElement[bool] | None) -> int:
+async def _count(
+    call: Call[object, object], statement: Update, origin: Origin, guard: ColumnElement[bool] | None
+) -> int:
     if guard is not None or len(call.db_sess.identity_map):
         keys = await _keys(call, statement, origin, guard)
         await keep_in_step(call, keys, seen=True)
@@ -75,7 +81,7 @@ async def _count(call: Call[Any, Any], statement: Update, origin: Origin, guard:
 
 
 async def _keys(
-    call: Call[Any, Any], statement: Update, origin: Origin, guard: ColumnElement[bool] | None
+    call: Call[object, object], statement: Update, origin: Origin, guard: ColumnElement[bool] | None
 ) -> list[Key]:
     keys = call.info.key_attributes
     returning: Any = cast("Any", statement).returning(*keys, *(() if guard is None else (guard,)))

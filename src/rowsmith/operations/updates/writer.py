@@ -51,7 +51,7 @@ class BatchWriter(Generic[TRow, TData]):
         InvalidValue: an id is no key, or stands twice.
     """
 
-    def __init__(self, call: Call[TRow, TData], ids: Sequence[Any], *, is_held: bool = False) -> None:
+    def __init__(self, call: Call[TRow, TData], ids: Sequence[object], *, is_held: bool = False) -> None:
         self.is_held = is_held
         self.call, self.entity, self.ids = call, call.entity, list(ids)
         self.keys = distinct_keys(call.info, self.ids)
@@ -62,7 +62,7 @@ class BatchWriter(Generic[TRow, TData]):
     async def targets(
         self,
         conditions: Sequence[ColumnElement[bool]],
-        expected_versions: Mapping[Any, Any] | None = None,
+        expected_versions: Mapping[Any, object] | None = None,
         written: Collection[str] = (),
     ) -> Targets[TRow, TData]:
         """Give these ids as targets under some conditions; ``written`` are the attributes whose values differ."""
@@ -213,7 +213,7 @@ class BatchWriter(Generic[TRow, TData]):
             await self.call.refuse_twins(written=True)
         return await self._by_given(data)
 
-    async def _lock_all(self, target: Targets[TRow, TData], steps: Sequence[_Step], lock: Mapping[str, Any]) -> bool:
+    async def _lock_all(self, target: Targets[TRow, TData], steps: Sequence[_Step], lock: Mapping[str, object]) -> bool:
         """Lock the rows of several statements in the order of their keys, which each by itself would not keep.
 
         Returns:
@@ -233,7 +233,7 @@ class BatchWriter(Generic[TRow, TData]):
             await self.call.execute(locking, items=Items(places, "id"))
 
     async def _left(
-        self, target: Targets[TRow, TData], sought: Sequence[int], done: Mapping[Any, Any], lock: Mapping[str, Any]
+        self, target: Targets[TRow, TData], sought: Sequence[int], done: Mapping[Any, object], lock: Mapping[str, Any]
     ) -> set[int]:
         """Give the places of rows that were not reached and are there all the same, locked from now on.
 
@@ -247,7 +247,7 @@ class BatchWriter(Generic[TRow, TData]):
             found.update(plain_keys(self.entity.info, await self._keys(there, locked)))
         return {place for place in missed if self.plain[place] in found}
 
-    async def _refuse_stale(self, target: Targets[TRow, TData], done: Mapping[Any, Any]) -> None:
+    async def _refuse_stale(self, target: Targets[TRow, TData], done: Mapping[Any, object]) -> None:
         """Tell rows that are there in another version from absent ones."""
         if not target.versions or len(done) == len(self.keys):
             return
@@ -302,17 +302,17 @@ class BatchWriter(Generic[TRow, TData]):
     def _given(self) -> set[Any]:
         return set(self.plain)
 
-    def _stored_keys(self, done: Mapping[Any, Any]) -> Sequence[Key]:
+    def _stored_keys(self, done: Mapping[Any, object]) -> Sequence[Key]:
         """Give the keys of what was done as the database has them."""
         return [self._otherwise.get(plain, key) for key, plain in self._placed(done)]
 
-    def _placed(self, done: Mapping[Any, Any]) -> Iterator[tuple[Key, Any]]:
+    def _placed(self, done: Mapping[Any, object]) -> Iterator[tuple[Key, Any]]:
         return ((key, plain) for key, plain in zip(self.keys, self.plain, strict=True) if plain in done)
 
-    def _keys_in(self, done: Mapping[Any, Any]) -> Sequence[Key]:
+    def _keys_in(self, done: Mapping[Any, object]) -> Sequence[Key]:
         return [key for key, _ in self._placed(done)]
 
-    def _places_not_in(self, done: Mapping[Any, Any]) -> list[int]:
+    def _places_not_in(self, done: Mapping[Any, object]) -> list[int]:
         return [place for place, plain in enumerate(self.plain) if plain not in done]
 
 
@@ -338,7 +338,7 @@ def _steps(target: Targets[Any, Any], changes: Changes) -> list[_Step]:
     return [_Step(places, changes) for places in target.chunks(len(changes.parameters), changes.places)]
 
 
-def _lock(info: RowInfo[Any], steps: Sequence[_Step]) -> Mapping[str, Any]:
+def _lock(info: RowInfo[object], steps: Sequence[_Step]) -> Mapping[str, Any]:
     if any(step.removes for step in steps):
         return {}
     return lock_strength(info, {name for step in steps for name in step.changes.values})

@@ -213,7 +213,7 @@ class UpsertStatement:
             changes |= {columns[name]: value for name, value in next_version(self.info).items()}
         return changes
 
-    def _updated(self, column: Column[Any], value: Any, excluded: Any) -> Any:
+    def _updated(self, column: Column[Any], value: object, excluded: Any) -> Any:
         """Give what an ``onupdate`` writes. For a shard it has to be worked out before, as for a new row.
 
         Raises:

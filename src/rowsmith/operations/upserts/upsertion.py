@@ -421,7 +421,7 @@ class Left(Exception):
     """Rows came or went meanwhile, so that some had no answer; all is to be undone, locks too."""
 
 
-def _alike(info: RowInfo[Any], parts: Sequence[Block]) -> Sequence[Block]:
+def _alike(info: RowInfo[object], parts: Sequence[Block]) -> Sequence[Block]:
     """Refuse specs that set different fields: what a row that is there takes over must be the same for all."""
     first = min(parts, key=lambda part: part.places[0])
     others = [part for part in parts if part.given != first.given]
@@ -431,7 +431,7 @@ def _alike(info: RowInfo[Any], parts: Sequence[Block]) -> Sequence[Block]:
     raise _unlike(info, first, other, other.places[0])
 
 
-def _unlike(info: RowInfo[Any], first: Block, other: Block, place: int) -> InvalidValue:
+def _unlike(info: RowInfo[object], first: Block, other: Block, place: int) -> InvalidValue:
     return InvalidValue(
         f"the spec at index {place} does not set the same fields of {info.row.__name__} as the first one "
         f"({', '.join(sorted(first.given ^ other.given))}): upsert specs that set the same fields together"
