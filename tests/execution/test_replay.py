@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -19,9 +19,16 @@ def little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "MOST_KEPT", MOST)
 
 
-async def later(items: Iterator[int]) -> AsyncIterator[int]:
+async def later(items: Iterable[int]) -> AsyncIterator[int]:
     for item in items:
         yield item
+
+
+def at_hand(items: Iterable[int]) -> Iterator[int]:
+    return iter(items)
+
+
+SOURCES = pytest.mark.parametrize("source", [at_hand, later])
 
 
 async def read(given: Any, most: int = 99) -> list[int]:
@@ -36,7 +43,7 @@ async def read(given: Any, most: int = 99) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("source", [iter, lambda items: later(iter(items))])
+@SOURCES
 async def test_an_iterator_begins_again(source: Any) -> None:
     """Wherever the first reader stopped; nothing is taken from it before it is asked for."""
     for stopped in range(1, MOST + 1):
@@ -46,7 +53,7 @@ async def test_an_iterator_begins_again(source: Any) -> None:
         assert await read(given) == list(range(MOST))
 
 
-@pytest.mark.parametrize("source", [iter, lambda items: later(iter(items))])
+@SOURCES
 async def test_what_cannot_be_given_again_is_refused(source: Any) -> None:
     """It was too much to keep, all of which is given the first time; or it failed, and would begin in the middle."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import lazyload
@@ -13,7 +13,7 @@ from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.call import Call
 
 
-async def keep_in_step(call: Call[object, object], keys: Sequence[Key], *, seen: bool = False) -> None:
+async def keep_in_step(call: Call[object, object], keys: Iterable[Key], *, seen: bool = False) -> None:
     """Read the columns of those objects again that the session holds of these rows; nothing where it holds none.
 
     They are loaded at once and not only expired, for an attribute that loads itself cannot be read in asyncio.
@@ -26,7 +26,7 @@ async def keep_in_step(call: Call[object, object], keys: Sequence[Key], *, seen:
     if not are_exact(info.key_columns, dialect):
         kind, known = info.mapper.base_mapper.class_, db_sess.identity_map.keys()
         held = {key[1] for key in known if key[0] is kind}
-        keys = list((await call.as_stored(info.key_columns, keys, held)).values())
+        keys = list((await call.as_stored(info.key_columns, list(keys), held)).values())
     found = list[Key]()
     for key in keys:
         item = db_sess.identity_map.get(info.mapper.identity_key_from_primary_key(key))

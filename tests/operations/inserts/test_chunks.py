@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ class Tree(Spec[LeafRow]):
     leaves: tuple[Any, ...] = ()
 
 
-MAKERS = [
+MAKERS: list[Callable[[int], Any]] = [
     Plain,
     lambda id: Plain(id, "a"),
     lambda id: Plain(id, UNSET),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, islice, repeat
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from rowsmith.errors import InvalidValue, ScopeMismatch
 from rowsmith.mapping import RowInfo, Spec, row_info
@@ -243,7 +243,7 @@ class SpecReader:
 
 def is_plain(kind: type[Spec[Any]]) -> bool:
     """Say whether specs of a class have their values in fields."""
-    return getattr(kind, "to_values", None) is Spec.to_values
+    return getattr(kind, "to_values", None) is cast("Any", Spec).to_values
 
 
 @lru_cache(maxsize=256)

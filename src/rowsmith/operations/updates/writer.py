@@ -108,7 +108,7 @@ class BatchWriter(Generic[TRow, TData]):
                 done = {**written, **await self._seen(target.part(unset))} if unset else written
                 await self._refuse_stale(target, done)
                 if verifies:
-                    await self.call.confirm(self._stored_keys(written))
+                    await self.call.confirm(list(self._stored_keys(written)))
             await keep_in_step(self.call, self._stored_keys(written), seen=True)
             return done
 
@@ -263,7 +263,7 @@ class BatchWriter(Generic[TRow, TData]):
         self, done: Mapping[Any, Any], found: Mapping[Key, TData] | None = None
     ) -> BatchResult[TData, Any]:
         """Give every id its place; data that the write could not return is ``found``, or read by its keys."""
-        there = self.plain if set(self.plain) <= done.keys() else [key for key in self.plain if key in done]
+        there = self.plain if self._given <= done.keys() else [key for key in self.plain if key in done]
         missing = list[Any]()
         if len(there) < len(self.plain):
             missing = [self.ids[place] for place in self._places_not_in(done)]
@@ -302,9 +302,9 @@ class BatchWriter(Generic[TRow, TData]):
     def _given(self) -> set[Any]:
         return set(self.plain)
 
-    def _stored_keys(self, done: Mapping[Any, object]) -> Sequence[Key]:
+    def _stored_keys(self, done: Mapping[Any, object]) -> Iterator[Key]:
         """Give the keys of what was done as the database has them."""
-        return [self._otherwise.get(plain, key) for key, plain in self._placed(done)]
+        return (self._otherwise.get(plain, key) for key, plain in self._placed(done))
 
     def _placed(self, done: Mapping[Any, object]) -> Iterator[tuple[Key, Any]]:
         return ((key, plain) for key, plain in zip(self.keys, self.plain, strict=True) if plain in done)
