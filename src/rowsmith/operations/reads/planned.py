@@ -182,11 +182,14 @@ class Searches(Generic[TRow, TData]):
             return None
         fetch, codec = wanted.pagination.fetch(), lane.info[CODEC]
         named, given = None, [bind.value for bind in wanted.binds]
+        fingerprint = partial(known.fingerprint, given)
         sent = [*given]
         kinds: tuple[type[Any], ...] = ()
         if fetch.cursor is not None:
+            digest = fingerprint()
+            fingerprint = partial(bytes, digest)  # of the cursors that are made, too
             try:
-                named = codec.decode(fetch.cursor, known.search.keys, known.fingerprint(given))
+                named = codec.decode(fetch.cursor, known.search.keys, digest)
             except InvalidCursor:  # SQLAlchemy's way says it in its order
                 return None
             kinds = tuple(map(type, named))
@@ -196,7 +199,7 @@ class Searches(Generic[TRow, TData]):
         values = None if plan is None else plan.values(sent)
         if plan is None or values is None:
             return None
-        encode = known.search.encoder(codec, partial(known.fingerprint, given))
+        encode = known.search.encoder(codec, fingerprint)
         return AskedPage(known.search, plan, values, wanted.pagination, encode)
 
     def count(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedValue | None:
