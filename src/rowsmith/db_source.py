@@ -143,7 +143,8 @@ class DBSource(Generic[TRow, TData, TId]):
         try:
             if self.resilience is None:
                 return await self._write(verb, *args, **kwargs)
-            return await self._resilient(self.resilience, verb, self._write, args, kwargs)
+            answer: R = await self._resilient(self.resilience, verb, self._write, args, kwargs)
+            return answer
         except Exception as exc:
             log_failure(exc, self.entity.domain, operation_of(verb))
             raise
@@ -159,7 +160,8 @@ class DBSource(Generic[TRow, TData, TId]):
         try:
             if self.resilience is None:
                 return await self._read(verb, *args, **kwargs)
-            return await self._resilient(self.resilience, verb, self._read, args, kwargs)
+            answer: R = await self._resilient(self.resilience, verb, self._read, args, kwargs)
+            return answer
         except Exception as exc:
             log_failure(exc, self.entity.domain, operation_of(verb))
             raise
@@ -199,7 +201,8 @@ class DBSource(Generic[TRow, TData, TId]):
         try:
             if self.resilience is None:
                 return await self._in_chunks(verb, *args, **kwargs)
-            return await self._resilient(self.resilience, verb, self._in_chunks, args, kwargs)
+            answer: R = await self._resilient(self.resilience, verb, self._in_chunks, args, kwargs)
+            return answer
         except Exception as exc:
             log_failure(exc, self.entity.domain, operation_of(verb))
             raise
@@ -246,8 +249,8 @@ class DBSource(Generic[TRow, TData, TId]):
             await release_all(holdings)
 
     def _resilient(
-        self, resilience: Resilience, verb: Any, way: Callable[..., Awaitable[R]], args: Any, kwargs: Any
-    ) -> Awaitable[R]:
+        self, resilience: Resilience, verb: Any, way: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
+    ) -> Awaitable[Any]:
         """Give a call that goes a way to its verb under the policies."""
         is_keyed = "idempotency_key" in kwargs and kwargs["idempotency_key"] is not None and not _is_foreign(verb)
         may_repeat = not self.db.is_borrowed and is_repeatable(args, kwargs)

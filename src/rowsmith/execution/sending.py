@@ -19,8 +19,9 @@ _Connection: Any = Connection  # asyncpg has no types
 
 def _own(name: str) -> Any:
     """Give a method of asyncpg's; where somebody wraps it already, what no method is."""
-    found = vars(_Connection)[name]
-    return found if type(found) is FunctionType and found.__globals__ is vars(connection) else None
+    found: object = getattr(_Connection, name)
+    is_own = type(found) is FunctionType and found.__globals__.get("__name__") == connection.__name__
+    return found if is_own else None
 
 
 _FETCH: Final = _own("fetch")

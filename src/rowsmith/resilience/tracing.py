@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rowsmith.errors import MissingExtra
@@ -68,13 +69,12 @@ class TracePolicy(Policy):
         self._active: Any = meter.create_up_down_counter("rowsmith.operation.active", description="Calls under way.")
         self._retries: Any = meter.create_counter("rowsmith.operation.retries", description="Tries after the first.")
 
-    def run(self, operation: Operation, work: Work[T]) -> Coroutine[Any, Any, T]:
+    def run(self, operation: Operation, work: Work[T]) -> CoroutineType[Any, Any, T]:
         """Have a call stand under a span, where anybody listens; where nobody does, it is the work itself."""
-        if self._tracers["_TRACER_PROVIDER"] is None and self._meters["_METER_PROVIDER"] is None:
-            begin: Callable[[], Any] = work
-            alone: Coroutine[Any, Any, T] = begin()
-            return alone
-        return super().run(operation, work)
+        is_heard = self._tracers["_TRACER_PROVIDER"] is not None or self._meters["_METER_PROVIDER"] is not None
+        begun: Any = super().run(operation, work) if is_heard else work()
+        run: CoroutineType[Any, Any, T] = begun
+        return run
 
     async def stream(self, operation: Operation, opening: Opening[T]) -> AsyncGenerator[T, None]:
         """Have a stream stand under a span, which is no item's: what is done between two of them is the reader's."""
