@@ -48,45 +48,49 @@ async def answer(seconds: float, command: Callable[..., Awaitable[T]], *given: A
     Raises:
         TimeoutError: it was not; it may have been done.
     """
-    limit, failure = _Limit(seconds), None
+    limit = _Limit(seconds)
     try:
         told = await command(*given)
-    except BaseException as exc:  # noqa: BLE001 - told below
-        failure = exc
+    except BaseException as exc:
+        limit.end(is_heard=isinstance(exc, asyncio.CancelledError))
+        raise
     limit.end()
-    if limit.is_cancelled and not isinstance(failure, asyncio.CancelledError):
-        raise asyncio.CancelledError
-    if limit.is_over and not limit.is_cancelled:
-        raise TimeoutError
-    if failure is not None:
-        raise failure
     return told
 
 
 class _Limit:
     """Cancels the running task once its time is over, and again until it hears of that, or of anybody else's."""
 
-    __slots__ = ("_before", "_loop", "_own", "_task", "_timer", "_until", "is_cancelled", "is_over")
+    __slots__ = ("_before", "_is_over", "_loop", "_own", "_task", "_timer", "_until")
 
     def __init__(self, seconds: float) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
         self._before, self._own = self._task.cancelling(), 0
-        self.is_cancelled = self.is_over = False
+        self._is_over = False
         self._until = loop.time() + seconds
         self._timer = loop.call_later(min(seconds, INSIST), self._look)
 
-    def end(self) -> None:
-        """Take its own cancellations back, and say whether there are others."""
+    def end(self, *, is_heard: bool = False) -> None:
+        """Take its own cancellations back, and raise what the task meets besides; ``is_heard``: it knows of others.
+
+        Raises:
+            CancelledError: somebody else cancelled it.
+            TimeoutError: its time is over.
+        """
         self._timer.cancel()
         for _ in range(self._own):
             self._task.uncancel()
-        self.is_cancelled = self._task.cancelling() > self._before
+        if self._task.cancelling() > self._before:
+            if not is_heard:
+                raise asyncio.CancelledError
+        elif self._is_over:
+            raise TimeoutError
 
     def _look(self) -> None:
         left = self._until - self._loop.time()
-        self.is_over = self.is_over or left <= 0
-        if self.is_over or self._task.cancelling() > self._before:
+        self._is_over = self._is_over or left <= 0
+        if self._is_over or self._task.cancelling() > self._before:
             self._own += 1
             self._task.cancel()
             left = INSIST

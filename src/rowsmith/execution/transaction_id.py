@@ -84,7 +84,9 @@ _ENDS_NOTHING: Final = (Select, CompoundSelect, SavepointClause, RollbackToSavep
 
 def _noted(context: Any) -> dict[Any, Any] | None:
     """Forget what a statement may change; gives where it is noted what is known, if an id is wanted."""
-    record = None if context is None else context.root_connection.connection._connection_record
+    if context is None:
+        return None
+    record = context.root_connection.connection._connection_record
     if record is None or _KNOWN not in record.info:  # SQLAlchemy's own questions to a new connection have no record
         return None
     info: dict[Any, Any] = record.info

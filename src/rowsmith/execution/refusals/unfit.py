@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement
-from sqlalchemy import types as sqltypes
 from sqlalchemy.engine import Dialect
 
 from rowsmith.execution.parameters import COLUMN, Subject, written_by
@@ -44,7 +43,8 @@ def unfit(failure: BaseException, compiled: Any, rows: Sequence[Mapping[str, Any
         return None
     written = dict(_written(compiled))
     values = _values(written, compiled._bind_processors, rows, many)
-    tables: set[Any] = {subject.column.table for subject in written.values() if isinstance(subject.column, COLUMN)}
+    columns: list[Any] = [subject.column for subject in written.values()]
+    tables = {column.table for column in columns if isinstance(column, COLUMN)}
     computed = (column for table in tables for column in table.c if column.computed is not None)
     others = [column for column in computed if _is_of(stored_form(column.type, compiled.dialect), kinds)]
     return unfit_among(values, kinds, compiled.dialect, others)
@@ -85,7 +85,7 @@ def unfit_among(
 
 
 def _is_of(form: Any, kinds: frozenset[Comparison]) -> bool:
-    return column_type(form.item_type if isinstance(form, sqltypes.ARRAY) else form).compared in kinds
+    return column_type(getattr(form, "item_type", form)).compared in kinds  # of an array, its members
 
 
 def _written(compiled: Any) -> Iterator[tuple[str, Subject]]:
