@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.ddl import sort_tables_and_constraints  # pyright: ignore[reportUnknownVariableType]
 
+from rowsmith.conditions import limited
 from rowsmith.mapping import RowInfo
 
 Contents: TypeAlias = Mapping[tuple[str, tuple[Any, ...]], tuple[Any, ...]]
@@ -41,14 +42,14 @@ class StoredRows:
             for table in reversed(self._tables):
                 kept = self._kept[table]
                 since = sa.tuple_(*table.primary_key).not_in(kept) if kept else sa.true()
-                await connection.execute(sa.delete(table).where(since))
+                await connection.execute(limited(sa.delete(table), since))
 
     async def remove(self, key: tuple[Any, ...]) -> None:
         """Remove one row, and what refers to it."""
         async with self._engine.begin() as connection:
             for table in reversed(self._tables):
                 for found in self._leading_to(table, key):
-                    await connection.execute(sa.delete(table).where(found))
+                    await connection.execute(limited(sa.delete(table), found))
 
     def _leading_to(self, table: sa.Table, key: tuple[Any, ...]) -> list[sa.ColumnElement[bool]]:
         """Give the conditions that a row of a table is part of the row with this key, or refers to it."""
@@ -86,7 +87,7 @@ class StoredRows:
 
     async def _select(self, conditions: Sequence[sa.ColumnElement[bool]]) -> Sequence[Mapping[str, Any]]:
         names = list(self._info.columns)
-        selected = sa.select(*map(self._info.attribute, names)).where(*conditions, *self._info.own_rows)
+        selected = limited(sa.select(*map(self._info.attribute, names)), *conditions, *self._info.own_rows)
         async with self._reading.connect() as connection:
             return [dict(zip(names, row, strict=True)) for row in await connection.execute(selected)]
 
