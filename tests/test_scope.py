@@ -193,6 +193,14 @@ EMPTY: dict[str, SearchScope] = {
     "not false": Not(sa.false()),
     "negated": scope_of(~sa.literal(False)),
     "itself": scope_of(GroupRow.domain_name == GroupRow.domain_name),
+    "a key that is there": scope_of(GroupRow.id.is_not(None)),
+    "a required column that is there": scope_of(~GroupRow.domain_name.is_(None)),
+    "a required column, distinct from NULL": scope_of(GroupRow.domain_name.is_distinct_from(None)),
+    "or with a key that is there": scope_of(sa.or_(GroupRow.size == 1, GroupRow.id.is_not(None))),
+    "any of a key that is there": AnyOf(A, GroupRow.id.is_not(None)),
+    "no key that is not there": Not(GroupRow.id.is_(None)),
+    "outside of nothing": scope_of(GroupRow.domain_name.not_in([])),
+    "not in nothing": Not(GroupRow.domain_name.in_([])),
     "somewhere": scope_of(sa.exists().where(DomainRow.name == "a")),
     "label": scope_of(sa.literal(True).label("all")),
 }
@@ -219,7 +227,10 @@ def test_a_scope_may_ask_about_other_rows_of_the_table() -> None:
         resolve_scope(scope_of(condition), INFO)
 
 
-NO_ROWS = [sa.false(), sa.literal(False), sa.literal(1) == 2, sa.or_(sa.literal(False), sa.false()), Not(sa.true())]
+NO_ROWS = [
+    *(sa.false(), sa.literal(False), sa.literal(1) == 2, sa.or_(sa.literal(False), sa.false()), Not(sa.true())),
+    *(GroupRow.id.is_(None), GroupRow.domain_name.in_([]), sa.or_(GroupRow.id.is_(None), sa.false())),
+]
 
 
 async def test_a_scope_may_leave_no_row(groups: GroupRepository) -> None:
@@ -236,6 +247,15 @@ async def test_what_holds_for_all_rows_is_left_out_beside_the_rest(groups: Group
     for true in (sa.literal(True), sa.literal(1) == 1, ~sa.literal(False), sa.func.lower("A") == "a"):
         assert [item.id for item in (await groups.search(AllOf(true, A))).items] == [1, 2]
     assert await groups.count(AllOf(A, sa.func.lower("A") == "b")) == 0
+
+
+async def test_a_column_that_may_be_null_limits_by_whether_it_is(groups: GroupRepository) -> None:
+    """By itself, beside another condition, and compared with itself, which NULL is not equal to."""
+    await groups.create(GroupCreate("a", "noted", note="x"))
+    for noted in (GroupRow.note.is_not(None), GroupRow.note.is_distinct_from(None)):
+        assert [item.name for item in (await groups.search(scope_of(noted))).items] == ["noted"]
+    for noted in (GroupRow.note.is_not(None), GroupRow.note == GroupRow.note):
+        assert [item.name for item in (await groups.search(AllOf(A, noted))).items] == ["noted"]
 
 
 @dataclass(frozen=True)

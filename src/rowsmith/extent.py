@@ -1,7 +1,7 @@
 """What a condition leaves of a table's rows before any of them is looked at: all, none, or some.
 
 A scope must leave some or none. Taken apart is what can be known without the database: constants, what compares
-them, and AND, OR and NOT over both. Nothing here talks to a database.
+them, lists of nothing, columns that cannot be NULL, and AND, OR and NOT over them. Nothing here talks to a database.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, FromClause, Null, SelectBase, UnaryExpression
+from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, UnaryExpression
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     AsBoolean,
@@ -44,6 +44,14 @@ class Extent(Enum):
 _OPPOSITE: Final = {Extent.ALL: Extent.NONE, Extent.NONE: Extent.ALL}
 _COMPARISONS: Final = {operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge}
 _REFLEXIVE: Final = {operators.eq, operators.le, operators.ge, operators.is_not_distinct_from}
+_NULL: Final[Mapping[Any, Extent]] = {
+    operators.is_: Extent.NONE,
+    operators.is_not_distinct_from: Extent.NONE,
+    operators.is_not: Extent.ALL,
+    operators.is_distinct_from: Extent.ALL,
+}
+"""What comparing a column with NULL leaves where none of its values is NULL."""
+_TELLING: Final = {operators.in_op, operators.not_in_op, *_NULL}
 _UNKNOWN: Final = object()
 _CONSTANT_WORDS: Final = {"true", "false", "null", "and", "or", "not", "is", "in", "between", "distinct", "from"}
 
@@ -89,6 +97,8 @@ def _compared(given: Any, tables: Mapping[str, FromClause]) -> Extent:
     if operator in (operators.is_, operators.is_not) and isinstance(bare(right), True_):
         inside = extent(left, tables)
         return inside if operator is operators.is_ else _OPPOSITE.get(inside, inside)
+    if operator in _TELLING and (told := _told(operator, bare(left), bare(right), tables)) is not None:
+        return told
     values = _value(left), _value(right)
     if operator in _COMPARISONS and not any(value is _UNKNOWN for value in values):
         return _known(_evaluated(operator, *values), given, tables)
@@ -97,13 +107,28 @@ def _compared(given: Any, tables: Mapping[str, FromClause]) -> Extent:
     return Extent.ALL if same else found
 
 
+def _told(operator: Any, left: object, right: object, tables: Mapping[str, FromClause]) -> Extent | None:
+    """Say what a list of nothing leaves, and what NULL does of a column that cannot be NULL; None of anything else."""
+    if operator not in _NULL:
+        is_empty = isinstance(right, BindParameter) and right.expanding and _is_empty(right)
+        return (Extent.NONE if operator is operators.in_op else Extent.ALL) if is_empty else None
+    is_required = isinstance(left, Column) and not left.nullable and _reads(left, tables)
+    return _NULL[operator] if is_required and isinstance(right, Null) else None
+
+
+def _is_empty(values: BindParameter[Any]) -> bool:
+    given: Any = values.effective_value
+    return given is not None and not given
+
+
 def _known(value: object, given: ColumnElement[Any], tables: Mapping[str, FromClause]) -> Extent:
     if value is None or isinstance(value, (bool, int)):
         return Extent.ALL if value else Extent.NONE
-    return Extent.SOME if _is_of_the_row(given, tables) else Extent.FIXED
+    return Extent.SOME if is_of_the_row(given, tables) else Extent.FIXED
 
 
-def _is_of_the_row(given: ColumnElement[Any], tables: Mapping[str, FromClause]) -> bool:
+def is_of_the_row(given: ColumnElement[Any], tables: Mapping[str, FromClause]) -> bool:
+    """Say whether anything of a condition is, or may well be, of a row that is kept in these tables."""
     parts = list(visitors.iterate(given))
     if not any(isinstance(part, SelectBase) for part in parts):
         return any(_reads(part, tables) for part in parts)

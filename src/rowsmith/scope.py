@@ -54,7 +54,7 @@ from rowsmith.errors import (
     ScopeRequired,
     kind_of,
 )
-from rowsmith.extent import Extent, extent
+from rowsmith.extent import Extent, extent, is_of_the_row
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.frozen import Frozen, check_frozen
 from rowsmith.mapping.types import column_type
@@ -394,7 +394,7 @@ def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
 
 
 def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[object]) -> list[ColumnElement[bool]]:
-    """Give the conditions of a scope one by one, those left out that hold for every row."""
+    """Give the conditions of a scope one by one, those left out that hold whatever the row is."""
     parts: list[ColumnElement[bool]] = []
     for condition in conditions:
         given = cast("Any", condition)
@@ -406,7 +406,11 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[object])
             f"{name} gave nothing that tells one {info.row.__name__} from another: "
             "compare its columns, or write Unscoped(reason='...') if all are meant"
         )
-    return [part for part, found in zip(parts, extents, strict=True) if found is not Extent.ALL]
+    return [
+        part
+        for part, found in zip(parts, extents, strict=True)
+        if found is not Extent.ALL or is_of_the_row(part, info.tables_by_key)
+    ]
 
 
 def _place_of(given: object) -> str:
