@@ -7,8 +7,9 @@ from examples.fair_share.policies import policies
 from examples.fair_share.rows import FairShareRow, UsageRow
 from examples.fair_share.types import FairShareData, FairShareKey, Usage
 from rowsmith import BatchQuerier, Database, DBSource, SoftDelete
+from rowsmith.resilience import LayerType
 
-resilience = policies("fair_share_repository")
+resilience = policies(LayerType.DB_SOURCE, "fair_share")
 
 
 class FairShareDBSource(DBSource[FairShareRow, FairShareData, FairShareKey]):

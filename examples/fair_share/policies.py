@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from examples.fair_share.errors import FairShareError
-from rowsmith.resilience import BackoffStrategy, MetricArgs, MetricPolicy, Resilience, RetryArgs, RetryPolicy
+from rowsmith.resilience import (
+    BackoffStrategy,
+    DomainType,
+    LayerType,
+    MetricArgs,
+    MetricPolicy,
+    Resilience,
+    RetryArgs,
+    RetryPolicy,
+)
 
 
-def policies(layer: str) -> Resilience:
-    """Give the policies of a repository, which is named so in the metrics."""
+def policies(layer: LayerType, entity: str) -> Resilience:
+    """Give the policies of an entity's repository or db_source, which goes by that name in the metrics."""
     return Resilience(
         policies=[
-            MetricPolicy(MetricArgs(domain="repository", layer=layer)),
+            MetricPolicy(MetricArgs(DomainType.REPOSITORY, layer.of(entity))),
             RetryPolicy(
                 RetryArgs(
                     max_retries=10,

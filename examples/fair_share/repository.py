@@ -14,6 +14,7 @@ from examples.fair_share.types import FairShareData, FairShareKey, Usage, UsageK
 from examples.group.types import GroupId
 from rowsmith import Database, Repository
 from rowsmith.cache import CacheSource
+from rowsmith.resilience import LayerType
 
 
 class FairShareRepository(Repository[FairShareRow, FairShareData, FairShareKey]):
@@ -53,7 +54,7 @@ class UsageRepository(Repository[UsageRow, Usage, UsageKey]):
         "fk_usages_domain_name_group_id_user_id": errors.UsageWithoutShare,
         "ck_usages_used_not_negative": errors.UsageNegative,
     }
-    resilience = policies("usage_repository")
+    resilience = policies(LayerType.REPOSITORY, "usage")
 
     async def record(self, usage: Sequence[Usage]) -> list[Usage]:
         """Note what was used on each day; what is noted for a day already is replaced."""

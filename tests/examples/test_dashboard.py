@@ -39,7 +39,7 @@ DE = DomainName("DE")
 
 def queries() -> dict[str, dict[str, str]]:
     """Give each panel's queries by their legends, as Grafana sends them."""
-    given = {"$__rate_interval": WINDOW, "$layer": "fair_share_repository"}
+    given = {"$__rate_interval": WINDOW, "$layer": "fair_share_db_source"}
 
     def sent(query: str) -> str:
         return re.sub("|".join(map(re.escape, given)), lambda found: given[found[0]], query)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from prometheus_client import REGISTRY
 
 from examples.domain.types import DomainName
 from examples.fair_share.cache_source import fair_share_cache
 from examples.fair_share.errors import FairShareNotFound, WeightNotPositive
 from examples.fair_share.policies import policies
-from examples.fair_share.repository import FairShareRepository
+from examples.fair_share.repository import FairShareRepository, UsageRepository
 from examples.fair_share.types import DomainShareScope, FairSharePatch
 from rowsmith import DatabaseUnavailable, OptionalState
+from rowsmith.resilience import LayerType
 from support import count_statements
 
 DE, FR = DomainShareScope(DomainName("DE")), DomainShareScope(DomainName("FR"))
@@ -23,7 +25,7 @@ async def test_a_read_is_tried_again_where_that_is_of_use(error, calls) -> None:
     """What the domain itself refuses is not asked for twice."""
     made = []
 
-    @policies("test").apply()
+    @policies(LayerType.CLIENT, "test").apply()
     async def read() -> str:
         made.append(1)
         if len(made) == 1:
@@ -36,6 +38,20 @@ async def test_a_read_is_tried_again_where_that_is_of_use(error, calls) -> None:
     else:
         assert await read() == "read"
     assert len(made) == calls
+
+
+async def test_each_layer_is_measured_under_its_own_name(db, make) -> None:
+    """The db_source, the cache in front of it, and the repository of usage, which has no source of its own."""
+    shares, usages = FairShareRepository(db, fair_share_cache()), UsageRepository(db)
+    await shares.get((await make(DE)).key, DE)
+    await usages.count()
+    measured = {
+        sample.labels["layer"]
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.labels.get("domain") == "repository" and sample.value
+    }
+    assert {"fair_share_db_source", "fair_share_cache_source", "usage_repository"} <= measured
 
 
 async def test_the_cache_is_asked_first_and_the_database_behind_it(db, make) -> None:
