@@ -57,7 +57,7 @@ async def answer(_: Request, error: Exception) -> JSONResponse:
 async def answer_http(_: Request, error: Exception) -> JSONResponse:
     """Answer what the framework itself refuses (no such page, a body that is no JSON) in the same form."""
     assert isinstance(error, HTTPException)
-    return _problem(error.status_code, f"http_{error.status_code}", error.detail)
+    return _problem(error.status_code, str(r.ErrorCode("http", "request", str(error.status_code))), error.detail)
 
 
 def _problem(status: int, error_code: str, message: str) -> JSONResponse:

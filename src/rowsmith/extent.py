@@ -107,18 +107,18 @@ def _compared(given: Any, tables: Mapping[str, FromClause]) -> Extent:
     return Extent.ALL if same else found
 
 
-def _told(operator: Any, left: object, right: object, tables: Mapping[str, FromClause]) -> Extent | None:
+def _told(operator: Any, left: Any, right: Any, tables: Mapping[str, FromClause]) -> Extent | None:
     """Say what a list of nothing leaves, and what NULL does of a column that cannot be NULL; None of anything else."""
     if operator not in _NULL:
-        is_empty = isinstance(right, BindParameter) and right.expanding and _is_empty(right)
-        return (Extent.NONE if operator is operators.in_op else Extent.ALL) if is_empty else None
-    is_required = isinstance(left, Column) and not left.nullable and _reads(left, tables)
+        if not (isinstance(right, BindParameter) and right.expanding and _is_empty(cast("Any", right).effective_value)):
+            return None
+        return Extent.NONE if operator is operators.in_op else Extent.ALL
+    is_required = isinstance(left, Column) and not left.nullable and _reads(cast("Any", left), tables)
     return _NULL[operator] if is_required and isinstance(right, Null) else None
 
 
-def _is_empty(values: BindParameter[Any]) -> bool:
-    given: Any = values.effective_value
-    return given is not None and not given
+def _is_empty(values: Any) -> bool:
+    return values is not None and not values
 
 
 def _known(value: object, given: ColumnElement[Any], tables: Mapping[str, FromClause]) -> Extent:

@@ -23,7 +23,7 @@ from examples.domain.rows import Continent, DomainRow
 from examples.domain.types import DomainCreate, DomainName
 from examples.group.repository import GroupRepository
 from examples.group.rows import GroupMemberRow, GroupRow
-from rowsmith import Database
+from rowsmith import Database, ErrorCode
 
 DE, FR = {"X-Domain": "DE"}, {"X-Domain": "FR"}
 
@@ -157,9 +157,11 @@ async def test_errors_have_a_status_and_a_code(client) -> None:
         ("PATCH", f"/groups/{id}", {"population": -1}, DE, 409, "group_update_check-violated"),
         ("PATCH", f"/groups/{id}", {"name": "x" * 201}, DE, 400, "group_update_invalid-value"),
         ("POST", "/groups/search", {"first": 2, "after": "abc"}, DE, 400, "group_search_invalid-cursor"),
+        ("GET", "/nowhere", None, DE, 404, "http_request_404"),
     ):
         response = await client.request(method, path, json=body, headers=headers)
         assert (response.status_code, response.json()["error_code"]) == (status, code)
+        assert str(ErrorCode.read(code)) == code
         assert "Berlin" not in response.text
 
 

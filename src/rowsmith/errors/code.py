@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rowsmith.errors.bad_input import InvalidValue
-from rowsmith.errors.facts import spelt
+from rowsmith.errors.facts import error_code_of, spelt
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ErrorCode:
             object.__setattr__(self, name, spelt(part))
 
     def __str__(self) -> str:
-        return f"{self.domain}_{self.operation}_{self.detail}"
+        return error_code_of(self.domain, self.operation, self.detail)
 
     @classmethod
     def read(cls, code: str) -> ErrorCode:

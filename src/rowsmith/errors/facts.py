@@ -25,3 +25,8 @@ class ErrorFacts:
 def spelt(part: str) -> str:
     """Give a part of an error code as it is written: hyphens join its words, for underscores join the parts."""
     return part.strip("_").replace("_", "-")
+
+
+def error_code_of(domain: str, operation: str, detail: str) -> str:
+    """Give an error code of its parts; the one place that puts them together."""
+    return "_".join(map(spelt, (domain, operation, detail)))

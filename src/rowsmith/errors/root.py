@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from rowsmith.errors.facts import ErrorFacts, spelt
+from rowsmith.errors.facts import ErrorFacts, error_code_of
 
 
 class RepositoryError(Exception):
@@ -39,8 +39,7 @@ class RepositoryError(Exception):
     @property
     def error_code(self) -> str:
         """``{domain}_{operation}_{detail}``; ``repository`` and ``call`` stand in for what is unknown."""
-        parts = (self.facts.domain or "repository", self.facts.operation or "call", self.detail)
-        return "_".join(map(spelt, parts))
+        return error_code_of(self.facts.domain or "repository", self.facts.operation or "call", self.detail)
 
     def locate(self, domain: str, operation: str) -> None:
         """Fill in whose call failed, where the raiser could not know it."""
