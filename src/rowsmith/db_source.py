@@ -368,6 +368,7 @@ class DBSource(Generic[TRow, TData, TId]):
         **kwargs: P.kwargs,
     ) -> AsyncGenerator[Sequence[R], None]:
         replicas, (again, named) = self.db.replicas, _repeatable(args, kwargs)
+        opened: Any = verb
         with self._naming(operation_of(verb)):
             if replicas is not None and not self.db.is_in_session:
                 async with aclosing(replicas.stream(lambda db: self._on(db)._chunks(verb, *again, **named))) as chunks:
@@ -377,7 +378,7 @@ class DBSource(Generic[TRow, TData, TId]):
             snapshot, has_begun = _is_several(verb, args, kwargs), False
             try:
                 reading = self.db.reading(snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False)
-                async with reading as db_sess, aclosing(verb(db_sess, *again, **named)) as chunks:
+                async with reading as db_sess, aclosing(opened(db_sess, *again, **named)) as chunks:
                     async for chunk in chunks:
                         has_begun = True
                         yield chunk
@@ -390,7 +391,7 @@ class DBSource(Generic[TRow, TData, TId]):
                 snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False
             ) as db_sess:
                 await forget_plans(db_sess)
-                async with aclosing(verb(db_sess, *again, **named)) as chunks:
+                async with aclosing(opened(db_sess, *again, **named)) as chunks:
                     async for chunk in chunks:
                         yield chunk
 

@@ -8,7 +8,6 @@ would have committed half of the work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -83,7 +82,7 @@ def is_open_to_all(db_sess: AsyncSession) -> bool:
 def drivers_of(db_sess: AsyncSession) -> list[Any]:
     """Give the asyncpg connections that the session's innermost transaction uses."""
     valid = (each for each in connections_of(db_sess) if not (each.closed or each.invalidated))
-    pooled: Iterator[Any] = (each.connection.dbapi_connection for each in valid if each.dialect.driver == "asyncpg")
+    pooled: list[Any] = [each.connection.dbapi_connection for each in valid if each.dialect.driver == "asyncpg"]
     return [each.driver_connection for each in pooled]  # not of the pool, which would take it for lent
 
 
