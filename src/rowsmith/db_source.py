@@ -266,7 +266,13 @@ class DBSource(Generic[TRow, TData, TId]):
                 lane = self.db.native_lane(writes=True)
             if native is not None and lane is not None:
                 sent = _sending(native, lane, verb, given, kwargs)
-                answer: Any = UNTOLD if sent is None else await sent
+                answer: Any = UNTOLD
+                try:
+                    if sent is not None:
+                        answer = await sent
+                except RepositoryError as failure:
+                    if not self._is_lost(failure, verb, kwargs):
+                        raise
                 if answer is not UNTOLD:
                     given_back: R = answer
                     return given_back
@@ -274,7 +280,8 @@ class DBSource(Generic[TRow, TData, TId]):
             again, named = _repeatable(given, kwargs)
             begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
             call: Any = partial(noting, self.entity, verb) if has_keepers(self.entity) else verb
-            return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named)))
+            is_lost = partial(self._is_lost, verb=verb, kwargs=kwargs)
+            return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named), is_lost))
         except BaseException as exc:
             self._note(exc, verb, is_by_lane=lane is not None)
             raise
@@ -305,6 +312,13 @@ class DBSource(Generic[TRow, TData, TId]):
         except BaseException as exc:
             self._note(exc, verb, is_by_lane=lane is not None)
             raise
+
+    def _is_lost(self, failure: RepositoryError, verb: Any, kwargs: Mapping[str, Any]) -> bool:
+        """Say whether others came in between a call that was a transaction of its own, so that it may be made again."""
+        lost = getattr(verb, "lost", None)
+        if lost is None or self.db.is_in_session or verb.__class__ is not MethodType:
+            return False
+        return bool(lost(verb.__self__, failure, kwargs))
 
     def _note(self, failure: BaseException, verb: Any, *, is_by_lane: bool) -> None:
         """Have a failure say whose it is; and of one that came without a session, that nothing was kept.

@@ -598,7 +598,9 @@ class Repository(Generic[TRow, TData, TId]):
 
         Raises:
             IdempotencyMismatch: as :meth:`create`.
-            EntityAlreadyExists: the key is taken by a row that this caller does not see.
+            EntityAlreadyExists: the key is taken by a row that this caller does not see; or another key is. Where
+                others insert the same row at once, PostgreSQL may find another key taken first: a call of its own is
+                made once more then, a session or unit of work has to be run again.
             InvalidValue, ScopeMismatch, ConstraintViolation: as :meth:`batch_create`.
         """
         return await self.db_source.write(

@@ -1,4 +1,4 @@
-"""Running a transaction once more where a table was altered under the statements that its connection had prepared."""
+"""Running a transaction once more, where a table was altered under prepared statements or others came in between."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import StalePlan
+from rowsmith.errors import RepositoryError, StalePlan
 from rowsmith.execution.transactions import connections_of
 
 R = TypeVar("R")
@@ -19,13 +19,16 @@ MOST_KEPT = 10_000
 
 
 async def transact(
-    begin: Callable[[], AbstractAsyncContextManager[AsyncSession]], work: Callable[[AsyncSession], Awaitable[R]]
+    begin: Callable[[], AbstractAsyncContextManager[AsyncSession]],
+    work: Callable[[AsyncSession], Awaitable[R]],
+    is_lost: Callable[[RepositoryError], bool] | None = None,
 ) -> R:
-    """Do some work in a session, and once more in another where a stale plan undid the whole transaction.
+    """Do some work in a session, and once more in another where what undid the whole transaction would not do so again.
 
     Args:
         begin: opens the session.
         work: is given the session.
+        is_lost: says of a failure, but a stale plan, that the transaction is undone as others came in between.
 
     Raises:
         StalePlan: the session is one that was joined; or it was stale again.
@@ -33,11 +36,13 @@ async def transact(
     try:
         async with begin() as db_sess:
             return await work(db_sess)
-    except StalePlan as stale:
-        if not stale.is_undone:
+    except RepositoryError as failure:
+        is_stale = isinstance(failure, StalePlan)
+        if not (failure.is_undone if isinstance(failure, StalePlan) else is_lost is not None and is_lost(failure)):
             raise
     async with begin() as db_sess:
-        await forget_plans(db_sess)
+        if is_stale:
+            await forget_plans(db_sess)
         return await work(db_sess)
 
 

@@ -349,6 +349,7 @@ def verb(
     singly: str | None = None,
     native: Callable[..., object] | None = None,
     touches: Touches | None = None,
+    lost: Callable[..., bool] | None = None,
 ) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
     """Make a verb of a coroutine method: its callers give a session, and it gets the :class:`Call` in that session.
 
@@ -359,6 +360,8 @@ def verb(
             the operation object, the lane, and the verb's arguments as a list and a dict, in which it may put a scope
             that was asked already.
         touches: which rows it writes, for those who keep copies; None where it may be any.
+        lost: says of the operation object, a failure and the verb's arguments by name that others came in between, and
+            that the call would find what they wrote: a transaction of its own is run once more then.
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
@@ -383,7 +386,7 @@ def verb(
 
         signed = _signed(run, operation, method)
         signed.native = None if native is None else Native(signed, native)
-        signed.touches = touches
+        signed.touches, signed.lost = touches, lost
         return cast("_Verb[TOperation, P, R]", signed)
 
     return decorate

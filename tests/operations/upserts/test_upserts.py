@@ -557,6 +557,56 @@ async def test_concurrent_upserts_of_one_key_insert_it_once(any_tables: WithTabl
         assert (await items.search()).items[0].version == 8
 
 
+@pytest.mark.parametrize("way", ["transaction", "statement", "session", "batch", "partial"])
+async def test_a_row_that_others_insert_at_once_is_found_by_its_key(with_tables: WithTables, way: str) -> None:
+    """Also where PostgreSQL meets another unique key of it first, for which ON CONFLICT does not wait."""
+    pausing = (
+        "ALTER TABLE items DROP CONSTRAINT uq_items",
+        "DROP INDEX ix_items_slug",
+        """CREATE OR REPLACE FUNCTION pause_at(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock(77); RETURN $1; END'""",
+        "CREATE INDEX ON items (pause_at(name))",  # indexes are met in the order in which they were made
+        "CREATE UNIQUE INDEX ix_items_slug ON items (slug) WHERE deleted_at IS NULL",
+        "ALTER TABLE items ADD CONSTRAINT uq_items UNIQUE (domain, name)",
+    )
+    async with with_tables(ItemRow) as db:
+        async with db.engine.begin() as connection:
+            for statement in pausing:
+                await connection.exec_driver_sql(statement)
+        writes: Any = "statement" if way == "statement" else "transaction"
+        items = Items(Database(db.engine, native=way != "session", writes=writes), resilience=None)
+        spec = Slugged("a", "x", "theirs")
+        calls = {"batch": lambda: items.batch_upsert([spec]), "partial": lambda: items.batch_upsert_partial([spec])}
+        call: Any = calls.get(way, lambda: items.upsert(spec))
+        async with db.engine.begin() as other:
+            await other.exec_driver_sql("SELECT pg_advisory_xact_lock(77)")
+            upserting = asyncio.create_task(call())
+            assert await is_waited_for(other, upserting)
+            await other.exec_driver_sql(
+                "INSERT INTO items (domain, name, slug, size, touched, version) VALUES ('a', 'x', 'theirs', 0, 0, 1)"
+            )
+        done = await upserting
+        (told,) = getattr(done, "succeeded", [done])
+        told = getattr(told, "data", told) if way == "partial" else told
+        assert (told.inserted, told.data.version) == (False, 2)
+        async with db.engine.begin() as connection:
+            await connection.exec_driver_sql("DROP FUNCTION pause_at CASCADE")
+
+
+async def test_another_key_that_is_taken_is_still_refused(with_tables: WithTables) -> None:
+    """After a second look, of a call of its own; in a session, where there is none, at once."""
+    async with with_tables(ItemRow) as db:
+        items = Items(db)
+        await items.create(Slugged("a", "x", "theirs"))
+        for upserting in (items.upsert, lambda spec: items.batch_upsert([spec])):
+            with pytest.raises(EntityAlreadyExists) as taken:
+                await upserting(Slugged("a", "y", "theirs"))
+            assert taken.value.facts.constraint == "ix_items_slug"
+        with pytest.raises(EntityAlreadyExists):
+            async with db.begin_session():
+                await items.upsert(Slugged("a", "y", "theirs"))
+
+
 @pytest.mark.parametrize("version", [(17, 0), (18, 0)])
 async def test_older_servers_tell_new_rows_by_xmax(with_tables: WithTables, version: tuple[int, ...]) -> None:
     """Both expressions give the same answer, on this server too."""

@@ -16,6 +16,7 @@ from rowsmith.operations.inserts.many import gathered
 from rowsmith.operations.partial import placed
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success, Upserted
 from rowsmith.operations.upserts.partial import PartialUpsert
+from rowsmith.operations.upserts.race import is_overtaken_call
 from rowsmith.operations.upserts.upsertion import Upsertion
 from rowsmith.scope import SearchScope
 
@@ -34,7 +35,12 @@ class BatchUpserter(Operation[TRow, TData]):
     one outside the scope, is not there for the caller: its key is merely taken.
     """
 
-    @verb("batch_upsert", singly="find(id), then create(spec) or update(id, patch)", touches="made")
+    @verb(
+        "batch_upsert",
+        singly="find(id), then create(spec) or update(id, patch)",
+        touches="made",
+        lost=is_overtaken_call,
+    )
     async def upsert(
         self,
         call: Call[TRow, TData],

@@ -9,6 +9,7 @@ from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.partial import TTried, of_sendable, run_partial, tried
 from rowsmith.operations.results import Upserted
+from rowsmith.operations.upserts.race import is_overtaken
 from rowsmith.operations.upserts.upsertion import TURNS, Left, Upsertion
 
 
@@ -35,10 +36,16 @@ class PartialUpsert(Generic[TRow, TData]):
         if not isinstance(together, Exception):
             return together
         if self.block.size == 1:
-            return [together]
+            return await self._alone(together)
         if self.call.dialect.name != "postgresql":  # one writer at a time
             return list((await self._parts(range(self.block.size), self.upsertion.write)).values())
         return await self._in_turns()
+
+    async def _alone(self, failure: Exception) -> Sequence[Upserted[TData] | Exception]:
+        if not is_overtaken(self.upsertion.info, self.upsertion.conflict, failure):
+            return [failure]
+        again = await tried(self.call, lambda: self.upsertion.write(self.block))
+        return [again] if isinstance(again, Exception) else again
 
     async def _in_turns(self) -> list[Upserted[TData] | Exception]:
         """Try parts of the rows until none came or went in between; the last time without regard to that."""
