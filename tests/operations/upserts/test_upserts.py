@@ -598,9 +598,10 @@ async def test_another_key_that_is_taken_is_still_refused(with_tables: WithTable
     async with with_tables(ItemRow) as db:
         items = Items(db)
         await items.create(Slugged("a", "x", "theirs"))
-        for upserting in (items.upsert, lambda spec: items.batch_upsert([spec])):
+        spec = Slugged("a", "y", "theirs")
+        for upserting in (items.upsert(spec), items.batch_upsert([spec])):
             with pytest.raises(EntityAlreadyExists) as taken:
-                await upserting(Slugged("a", "y", "theirs"))
+                await upserting
             assert taken.value.facts.constraint == "ix_items_slug"
         with pytest.raises(EntityAlreadyExists):
             async with db.begin_session():
