@@ -21,7 +21,9 @@ from rowsmith import (
     DatabaseFault,
     DatabaseUnavailable,
     EntityAlreadyExists,
+    InvalidValue,
     LockNotAvailable,
+    MappingError,
     MissingExtra,
     OptionalState,
     PoolExhausted,
@@ -441,6 +443,27 @@ def test_a_url_gets_its_asynchronous_driver() -> None:
     assert Database.from_url("sqlite://").engine.dialect.driver == "aiosqlite"
     with pytest.raises(MissingExtra, match="pip install"):
         Database.from_url("mysql+aiomysql://h/d")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "secret", "postgresql://u:secret@h:port/d", "nothing://u:secret@h/d", "sqlite+pysqlite://", None, 3]
+)
+def test_what_is_no_url_is_told(url: Any) -> None:
+    """Without the URL, which may hold a password; of a replica's likewise."""
+    for make in (lambda: Database.from_url(url), lambda: Database.from_url("postgresql://h/d", replicas=[url])):
+        with pytest.raises(MappingError, match="write postgresql") as caught:
+            make()
+        assert caught.value.__context__ is None
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["native", "pooler"])
+def test_a_choice_is_true_or_false(option: str) -> None:
+    """A word would be taken for True, also where it is "no"."""
+    for wrong in ("no", 1, None):
+        given: Any = {option: wrong}
+        with pytest.raises(InvalidValue, match=f"{option} is True or False"):
+            Database.from_url("postgresql://h/d", **given)
 
 
 async def test_a_database_in_memory_is_shared_by_its_sessions() -> None:

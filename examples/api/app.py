@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline  # FastAPI's own pages would load their scripts from elsewhere
 from starlette.exceptions import HTTPException
 
-from examples.api.errors import PROBLEMS, answer, answer_http
+from examples.api.errors import PROBLEMS, answer, answer_http, answer_unfit
 from examples.api.types import Groups, Id, NewGroup, Scope
 from examples.group.repository import GroupRepository
 from examples.group.search import GroupSearch
@@ -65,4 +66,5 @@ def make_app(db: Database) -> FastAPI:
     app.include_router(router)
     app.add_exception_handler(RepositoryError, answer)
     app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(RequestValidationError, answer_unfit)
     return app

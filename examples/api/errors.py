@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -39,7 +40,7 @@ class Problem:
     message: str
 
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 403, 404, 409)}
+PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 403, 404, 409, 422)}
 """For OpenAPI: what the operations on one entity may answer."""
 
 
@@ -58,6 +59,13 @@ async def answer_http(_: Request, error: Exception) -> JSONResponse:
     """Answer what the framework itself refuses (no such page, a body that is no JSON) in the same form."""
     assert isinstance(error, HTTPException)
     return _problem(error.status_code, str(r.ErrorCode("http", "request", str(error.status_code))), error.detail)
+
+
+async def answer_unfit(_: Request, error: Exception) -> JSONResponse:
+    """Answer a request that does not fit its schema: where, and what is wrong there, without what was given."""
+    assert isinstance(error, RequestValidationError)
+    complaints = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+    return _problem(422, str(r.ErrorCode("http", "request", "422")), "; ".join(complaints))
 
 
 def _problem(status: int, error_code: str, message: str) -> JSONResponse:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from copy import copy
 from functools import partial
 from typing import Any, ClassVar, Self, cast
 
 from sqlalchemy import URL, Connection, Engine, make_url, text
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -115,9 +116,13 @@ class Database:
         check_replicas(engine, replicas, lag)
         self.deadline = None if deadline is None else check_seconds(deadline, "deadline")
         self._info = {CODEC: CursorCodec(cursor_keys)}
-        self._is_pooled = pooler
+        self._is_pooled = _is_so(pooler, "pooler")
         self._writes: Writes = _checked(writes)
-        self._is_native = native and type(self).reading is Database.reading and type(self).writing is Database.writing
+        self._is_native = (
+            _is_so(native, "native")
+            and type(self).reading is Database.reading
+            and type(self).writing is Database.writing
+        )
         self._serve(engine)
         if replicas:
             others = [self._beside(replica) for replica in replicas]
@@ -175,6 +180,7 @@ class Database:
 
         Raises:
             MissingExtra: the driver that the URL asks for is not installed.
+            MappingError: what is given is no URL, or none of an asynchronous driver.
         """
         if not isinstance(cast("Any", replicas), (list, tuple)):
             raise MappingError(f"replicas is a list of URLs, not {kind_of(replicas)}: write replicas=[url]")
@@ -418,8 +424,19 @@ class _SessionDatabase(Database):
 
 def _target(url: str | URL) -> URL:
     """Give an URL with the driver that it is used by."""
-    asked = make_url(url)
-    return asked.set(drivername=_DRIVERS.get(asked.drivername, asked.drivername))
+    target, is_async = None, False
+    with suppress(ArgumentError, ValueError):  # they may quote it, and a password with it
+        asked = make_url(url)
+        target = asked.set(drivername=_DRIVERS.get(asked.drivername, asked.drivername))
+        is_async = target.get_dialect().is_async
+    if target is None:
+        raise MappingError(
+            f"what from_url was given is no URL ({kind_of(url)}): write postgresql://user:password@host:5432/database, "
+            "the user and the password percent-encoded"
+        )
+    if not is_async:
+        raise MappingError("the URL names no asynchronous driver: write postgresql+asyncpg:// or sqlite+aiosqlite://")
+    return target
 
 
 def instead_of(given: object) -> str:
@@ -448,6 +465,12 @@ def _checked(writes: object) -> Writes:
         raise InvalidValue('writes is "transaction" or "statement": write Database(engine, writes="statement")')
     chosen: Writes = writes
     return chosen
+
+
+def _is_so(given: object, name: str) -> bool:
+    if not isinstance(given, bool):
+        raise InvalidValue(f"{name} is True or False, not {kind_of(given)}: write Database(engine, {name}=True)")
+    return given
 
 
 def _read_options(engine: AsyncEngine, **options: Any) -> dict[str, Any]:

@@ -158,6 +158,7 @@ async def test_errors_have_a_status_and_a_code(client) -> None:
         ("PATCH", f"/groups/{id}", {"name": "x" * 201}, DE, 400, "group_update_invalid-value"),
         ("POST", "/groups/search", {"first": 2, "after": "abc"}, DE, 400, "group_search_invalid-cursor"),
         ("GET", "/nowhere", None, DE, 404, "http_request_404"),
+        ("POST", "/groups", {"nam": "Berlin"}, DE, 422, "http_request_422"),
     ):
         response = await client.request(method, path, json=body, headers=headers)
         assert (response.status_code, response.json()["error_code"]) == (status, code)

@@ -186,6 +186,9 @@ def test_what_is_no_resilience_is_refused(database: Database) -> None:
     """Each mistake is told when the repository is made, with what to write."""
     with pytest.raises(MappingError, match="policies="):
         ThingRepository(database, resilience=RetryPolicy())  # type: ignore[arg-type]
+    for wrong in (None, RetryPolicy(RetryArgs()), iter([])):
+        with pytest.raises(MappingError, match=r"policies=\["):
+            Resilience(policies=wrong)  # type: ignore[arg-type]
     with pytest.raises(MappingError, match="RetryPolicy"):
         Resilience([RetryArgs()])  # type: ignore[list-item]
     source = ThingRepository(database).db_source

@@ -145,6 +145,10 @@ def _bind_text(bind: _Bind, value: object, otherwise: Otherwise) -> str:
     return stable_text(stored_value(bind.type, value), otherwise)
 
 
+_DEEPEST: Final = 10_000
+"""What holds parts in more parts than this holds itself: a document of JSON has 200 at most."""
+
+
 def stable_text(value: object, otherwise: Otherwise | None = None) -> str:
     """Give a text that tells values and their types apart and is the same in every process.
 
@@ -157,6 +161,7 @@ def stable_text(value: object, otherwise: Otherwise | None = None) -> str:
 
     Raises:
         Untold: there is such a thing, and no ``otherwise``.
+        RecursionError: it holds itself.
     """
     text = _scalar(value)
     if text is not None:
@@ -171,6 +176,8 @@ def stable_text(value: object, otherwise: Otherwise | None = None) -> str:
         else:
             text = _scalar(part)
             if text is None:
+                if len(composing) == _DEEPEST:
+                    raise RecursionError
                 composing.append(_composed(part, otherwise or _untold))
     return cast("str", text)
 

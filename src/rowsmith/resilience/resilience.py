@@ -39,6 +39,8 @@ class Resilience:
     """
 
     def __init__(self, policies: Sequence[Policy] = ()) -> None:
+        if not isinstance(cast("Any", policies), (list, tuple)):
+            raise MappingError(f"policies is a list, not {kind_of(policies)}: write Resilience(policies=[...])")
         for policy in policies:
             if not isinstance(cast("Any", policy), Policy):
                 raise MappingError(f"policies are made, such as RetryPolicy(RetryArgs()), not {kind_of(policy)}")
