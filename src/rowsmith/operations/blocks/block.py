@@ -40,7 +40,8 @@ Columns: TypeAlias = dict[str, Sequence[Any]]
 class Block:
     """Some rows to be written: ``columns`` by attribute name, ``types`` the exact types of each column's values.
 
-    ``places`` are those of the rows in the caller's input; ``given`` are the columns that their specs set.
+    None's type stands among them wherever the column takes None, whether or not there is one. ``places`` are those of
+    the rows in the caller's input; ``given`` are the columns that their specs set.
     """
 
     columns: Columns

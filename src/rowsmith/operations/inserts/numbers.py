@@ -52,7 +52,7 @@ class _Numbering:
         if number.column.key in block.columns:
             raise InvalidValue(f"{row}.{number.column.key} is numbered here: leave it out of the spec")
         for name in number.parents:
-            if name not in block.columns or type(None) in block.types[name]:
+            if name not in block.columns or any(value is None for value in block.columns[name]):
                 raise InvalidValue(f"{row}.{name} says within what is counted: give it")
         return list(zip(*(block.columns[name] for name in number.parents), strict=True))
 
