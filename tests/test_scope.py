@@ -201,6 +201,16 @@ EMPTY: dict[str, SearchScope] = {
     "no key that is not there": Not(GroupRow.id.is_(None)),
     "outside of nothing": scope_of(GroupRow.domain_name.not_in([])),
     "not in nothing": Not(GroupRow.domain_name.in_([])),
+    "starts with nothing": scope_of(GroupRow.domain_name.startswith("")),
+    "starts with nothing, escaped": scope_of(GroupRow.domain_name.startswith("", autoescape=True)),
+    "holds anything, case ignored": scope_of(GroupRow.domain_name.icontains("%")),
+    "like anything": scope_of(GroupRow.domain_name.like("%%")),
+    "not unlike anything": scope_of(~GroupRow.domain_name.not_ilike("%")),
+    "one or any other": scope_of(sa.or_(GroupRow.domain_name == "a", GroupRow.domain_name != "a")),
+    "below or above": scope_of(sa.or_(GroupRow.id == 0, GroupRow.size < 3, GroupRow.size >= 3)),
+    "between or outside": scope_of(sa.or_(GroupRow.size.between(1, 2), ~GroupRow.size.between(1, 2))),
+    "NULL or not": AnyOf(GroupRow.note.is_(None), GroupRow.note.is_not(None)),
+    "a scope or its opposite": AnyOf(A, Not(A)),
     "somewhere": scope_of(sa.exists().where(DomainRow.name == "a")),
     "label": scope_of(sa.literal(True).label("all")),
 }
@@ -225,6 +235,22 @@ def test_a_scope_may_ask_about_other_rows_of_the_table() -> None:
         GroupRow.domain_name.in_(sa.select(DomainRow.name)),
     ):
         resolve_scope(scope_of(condition), INFO)
+
+
+REAL = [
+    *(GroupRow.name.startswith("a"), GroupRow.name.startswith("%", autoescape=True), GroupRow.name.like("%x%")),
+    *(GroupRow.name.like(""), GroupRow.name.like("_"), GroupRow.name.like("%", escape="%"), GroupRow.name == "%"),
+    sa.or_(GroupRow.domain_name == "a", GroupRow.domain_name != "b"),
+    sa.or_(GroupRow.domain_name == "a", GroupRow.name != "a"),
+    *(sa.or_(GroupRow.size < 3, GroupRow.size > 3), sa.or_(GroupRow.size.between(1, 2), ~GroupRow.size.between(1, 3))),
+    *(sa.and_(GroupRow.size >= 3, GroupRow.size < 3), AnyOf(A, Not(B)), ~GroupRow.name.startswith("")),
+]
+
+
+def test_a_scope_of_nearly_all_rows_is_one() -> None:
+    """What looks like a condition that holds for every row is taken where it does not."""
+    for condition in REAL:
+        assert resolve_scope(scope_of(condition), INFO).conditions
 
 
 NO_ROWS = [

@@ -1,7 +1,8 @@
 """What a condition leaves of a table's rows before any of them is looked at: all, none, or some.
 
 A scope must leave some or none. Taken apart is what can be known without the database: constants, what compares
-them, lists of nothing, columns that cannot be NULL, and AND, OR and NOT over them. Nothing here talks to a database.
+them, lists of nothing, columns that cannot be NULL, patterns that every text is like, and AND, OR and NOT over them;
+an OR of a condition and its opposite leaves all. Nothing here talks to a database.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, cast
 
-from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, UnaryExpression
+from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, UnaryExpression, not_
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     AsBoolean,
@@ -52,6 +53,12 @@ _NULL: Final[Mapping[Any, Extent]] = {
 }
 """What comparing a column with NULL leaves where none of its values is NULL."""
 _TELLING: Final = {operators.in_op, operators.not_in_op, *_NULL}
+_LIKE: Final = {operators.like_op, operators.ilike_op}
+_SEARCHES: Final = {
+    *(operators.startswith_op, operators.endswith_op, operators.contains_op),
+    *(operators.istartswith_op, operators.iendswith_op, operators.icontains_op),
+}
+"""What puts ``%`` beside the text that is given."""
 _UNKNOWN: Final = object()
 _CONSTANT_WORDS: Final = {"true", "false", "null", "and", "or", "not", "is", "in", "between", "distinct", "from"}
 
@@ -77,19 +84,35 @@ def extent(condition: ColumnElement[bool], tables: Mapping[str, FromClause]) -> 
             inside = extent(given.element, tables)
             return inside if given.operator is operators.is_true else _OPPOSITE.get(inside, inside)
         case BooleanClauseList() if given.clauses:
-            return _joined(given.operator is operators.and_, [extent(clause, tables) for clause in given.clauses])
+            return _joined(given, [extent(clause, tables) for clause in given.clauses])
         case BinaryExpression():
             return _compared(given, tables)
         case _:
             return _known(_value(given), given, tables)
 
 
-def _joined(is_and: bool, parts: Sequence[Extent]) -> Extent:
+def _joined(given: Any, parts: Sequence[Extent]) -> Extent:
+    is_and = given.operator is operators.and_
+    if not is_and and _are_all_cases(given.clauses):
+        return Extent.ALL
     decides, yields = (Extent.NONE, Extent.ALL) if is_and else (Extent.ALL, Extent.NONE)
     for found in (decides, Extent.SOME, Extent.FIXED):
         if found in parts:
             return found
     return yields
+
+
+def _are_all_cases(clauses: Sequence[object]) -> bool:
+    """Say whether one of some conditions is the opposite of another, as far as their forms tell."""
+    parts, pairs = [bare(clause) for clause in clauses], dict[Any, list[Any]]()
+    for part in parts:
+        if isinstance(part, BinaryExpression):
+            pairs.setdefault(cast("Any", part).operator, []).append(part)
+    for part in parts:
+        if any(not_(part).compare(other) for other in pairs.get(getattr(part, "negate", None), ())):
+            return True
+    negated = [bare(part.left) for part in pairs.get(operators.is_not, ()) if isinstance(bare(part.right), True_)]
+    return any(inside.compare(part) for inside in negated for part in parts)
 
 
 def _compared(given: Any, tables: Mapping[str, FromClause]) -> Extent:
@@ -104,7 +127,18 @@ def _compared(given: Any, tables: Mapping[str, FromClause]) -> Extent:
         return _known(_evaluated(operator, *values), given, tables)
     found = _known(_UNKNOWN, given, tables)
     same = operator in _REFLEXIVE and found is Extent.SOME and bare(left).compare(bare(right))
-    return Extent.ALL if same else found
+    if same or (found is Extent.SOME and _fits_any(operator, given)):
+        return Extent.ALL
+    return Extent.NONE if found is Extent.SOME and _fits_any(given.negate, given) else found
+
+
+def _fits_any(operator: object, given: Any) -> bool:
+    """Say whether every text is like a pattern: one of nothing but ``%``."""
+    if operator not in _LIKE and operator not in _SEARCHES:
+        return False
+    pattern = _value(given.right)
+    is_open = isinstance(pattern, str) and not pattern.strip("%") and given.modifiers.get("escape") != "%"
+    return is_open and (bool(pattern) or operator in _SEARCHES)
 
 
 def _told(operator: Any, left: Any, right: Any, tables: Mapping[str, FromClause]) -> Extent | None:
