@@ -461,3 +461,22 @@ async def test_what_an_application_sets_for_each_connection_stays(database: Data
         assert await state(db) == before
     finally:
         await db.dispose()
+
+
+@WAYS
+async def test_a_commit_whose_own_task_is_cancelled(
+    pair: Pair, write: Callable[[Database, str], Awaitable[None]]
+) -> None:
+    """A loop that ends cancels every task, that of COMMIT among them: it is asked what became of it."""
+    db, proxy = pair
+    proxy.hold_answer("COMMIT")
+    writing = asyncio.ensure_future(write(db, "b"))
+    while not commits(proxy):
+        await asyncio.sleep(0)
+    for task in asyncio.all_tasks():
+        if task is writing or "AsyncSession.commit" in repr(task):
+            task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await writing
+    assert commit_outcome(caught.value) is CommitOutcome.COMMITTED
+    assert await names(db) == ["b", "first"]

@@ -40,6 +40,8 @@ async def answered(commit: Coroutine[Any, Any, Any], drivers: Sequence[object]) 
         await _settled_soon(sent, drivers)
     try:
         answer.value = sent.result()
+    except asyncio.CancelledError:  # by a loop that ends, which cancels every task
+        answer.failure = ConnectionAbortedError()
     except Exception as exc:  # noqa: BLE001 - told by the caller
         answer.failure = exc
     return answer
