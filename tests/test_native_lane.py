@@ -20,7 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from columns import ANYTHING, COLUMNS
 from lanes import World, world
-from native import ONE, A, groups_of, hasty, lane_of, plain_of, taken
+from native import ONE, A, groups_of, hasty, lane_of, plain_of, renamed, taken
 from rowsmith import (
     CommitOutcome,
     Condition,
@@ -561,6 +561,40 @@ async def test_a_lost_answer(with_faults: WithFaults) -> None:
         proxy.cut()
         await asyncio.sleep(0.1)  # until the client's socket knows
         assert await taken(groups, lambda: groups.get(ONE)) == 1
+
+
+class Away(Exception):
+    pass
+
+
+class AwayGroups(GroupRepository):
+    violations = {DatabaseUnavailable: Away}
+
+
+@pytest.mark.parametrize("native", [True, False])
+async def test_a_lost_connection_has_the_domains_own_error(with_faults: WithFaults, native: bool) -> None:
+    """A statement's, by either lane, a batch's and a stream's too; one that is not to be had is not of any call."""
+    async with with_faults(DomainRow, GroupRow) as (db, proxy):
+        await filled(db)
+        groups = AwayGroups(Database(db.engine, native=native), resilience=None)
+        calls: list[tuple[str, Callable[[], Awaitable[Any]]]] = [
+            ("SELECT", lambda: groups.get(ONE)),
+            ("UPDATE groups", lambda: groups.update(ONE, renamed("new"))),
+            ("BEGIN", lambda: groups.update(ONE, renamed("new"))),
+            ("INSERT", lambda: groups.create(GroupCreate("a", "new"))),
+            ("INSERT", lambda: groups.batch_create([GroupCreate("a", "new")])),
+            ("SELECT groups", lambda: anext(aiter(groups.stream()))),
+        ]
+        for statement, call in calls:
+            proxy.drop_answer(statement)
+            with pytest.raises(Away):
+                await call()
+        await proxy.refuse()
+        proxy.cut()
+        for _, call in calls:
+            with pytest.raises(DatabaseUnavailable):
+                await call()
+        await proxy.accept()
 
 
 async def test_a_server_that_is_away(with_faults: WithFaults) -> None:

@@ -471,8 +471,7 @@ async def test_a_commit_whose_own_task_is_cancelled(
     db, proxy = pair
     proxy.hold_answer("COMMIT")
     writing = asyncio.ensure_future(write(db, "b"))
-    while not commits(proxy):
-        await asyncio.sleep(0)
+    await until(lambda: commits(proxy) == 1, lambda: None)
     for task in asyncio.all_tasks():
         if task is writing or "AsyncSession.commit" in repr(task):
             task.cancel()

@@ -30,6 +30,7 @@ from rowsmith.execution.translate import (
     scrub,
     translate,
     translate_any,
+    unavailable,
     unreadable,
     violation,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "translate",
     "translate_any",
     "translated",
+    "unavailable",
     "unreadable",
     "violation",
     "watch_failures",

@@ -13,13 +13,12 @@ from typing import Any, TypeVar, cast
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
 from rowsmith.execution.blame import remember
 from rowsmith.execution.execute import flush
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.refusals import refusal_of
 from rowsmith.execution.transactions import mark_failed, note_demotion
-from rowsmith.execution.translate import DATABASE_ERRORS, translate
+from rowsmith.execution.translate import DATABASE_ERRORS, lost, translate
 
 T = TypeVar("T")
 
@@ -52,9 +51,8 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
             raise
         if connection is not None and connection.sync_connection is not None and not connection.invalidated:
             note_demotion(connection.sync_connection, exc)
-        failure = translate(exc, origin)
-        if await _note_failure(connection, lost=False) and isinstance(failure, (DatabaseFault, ConcurrentUse)):
-            failure = DatabaseUnavailable(facts=failure.facts)  # asyncpg says this and that of a closed connection
+        told = lost if await _note_failure(connection, lost=False) else translate
+        failure = told(exc, origin)
     except BaseException:
         # Cancelled in the middle: nobody knows what is still on the wire, so the connection is not used again.
         await _note_failure(connection, lost=True)

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.attempts import note_commit
-from rowsmith.errors import ConcurrentUse, DatabaseFault, DatabaseUnavailable
+from rowsmith.errors import DatabaseUnavailable
 from rowsmith.execution.commits import commits_of
 from rowsmith.execution.hearing import Hearing
 from rowsmith.execution.kinds import is_stale
@@ -36,7 +36,7 @@ from rowsmith.execution.pooler import is_behind_pooler, is_pooled
 from rowsmith.execution.refusals import Refusal, argument_of
 from rowsmith.execution.sending import fetch
 from rowsmith.execution.transactions import is_heard_by_others, is_watched_by_others
-from rowsmith.execution.translate import DATABASE_ERRORS, translate, unreadable
+from rowsmith.execution.translate import DATABASE_ERRORS, lost, translate, unreadable
 from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
 
 AROUND_STATEMENTS: Final = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
@@ -222,7 +222,7 @@ class NativeLane:
             RepositoryError: what the database or driver said, translated, no cause attached; or what the answer means.
         """
         plan = asked.plan
-        taken = take_at_once(self.engine.pool) or await greenlet_spawn(connected, self.engine, asked.origin)
+        taken = take_at_once(self.engine.pool) or await greenlet_spawn(connected, self.engine)
         failure: Exception | None = None
         why: str | None = None
         records: Sequence[Any] = ()
@@ -316,18 +316,22 @@ def _isolation(dialect: Any) -> str | None:
     return level
 
 
-def connected(engine: Engine, origin: Callable[[], Origin]) -> Any:
-    """Take a connection as a session does: it may have to be made, or waited for."""
+def connected(engine: Engine) -> Any:
+    """Take a connection as a session does: it may have to be made, or waited for.
+
+    Raises:
+        RepositoryError: there is none, which is no call's own error: ``violations`` are not asked.
+    """
     try:
         return engine.pool.connect()
     except Exception as exc:
-        failure = _unreachable(engine, exc, origin())
+        failure = _unreachable(engine, exc)
         if failure is exc:
             raise
     raise failure
 
 
-def _unreachable(engine: Engine, failure: Exception, origin: Origin) -> Exception:
+def _unreachable(engine: Engine, failure: Exception) -> Exception:
     """Give the error for a connection that could not be had, once those who listen to failures know of it."""
     dialect: Any = engine.dialect
     if isinstance(failure, dialect.loaded_dbapi.Error):
@@ -336,8 +340,8 @@ def _unreachable(engine: Engine, failure: Exception, origin: Origin) -> Exceptio
         except Exception as exc:  # noqa: BLE001 - it raises what it makes of it
             failure = exc
     if type(failure) is TimeoutError:
-        return DatabaseUnavailable(facts=origin.facts())
-    return translate(failure, origin) if isinstance(failure, DATABASE_ERRORS) else failure
+        return DatabaseUnavailable()
+    return translate(failure) if isinstance(failure, DATABASE_ERRORS) else failure
 
 
 async def ended(
@@ -360,10 +364,7 @@ async def ended(
     await greenlet_spawn(pooled.invalidate)
     if not is_lost:
         return None, "driver"
-    error = translate(failure, origin())
-    if isinstance(error, (DatabaseFault, ConcurrentUse)):
-        return DatabaseUnavailable(facts=error.facts), None  # asyncpg says this and that of a closed connection
-    return error, None
+    return lost(failure, origin()), None
 
 
 def as_read(plan: Planned, records: Sequence[Any], origin: Callable[[], Origin]) -> Sequence[Sequence[Any]]:

@@ -118,6 +118,19 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
 _UNKNOWN = Refusal()
 
 
+def unavailable(origin: Origin) -> Exception:
+    """Give the error for a statement whose connection was lost."""
+    kind = errors.DatabaseUnavailable
+    return violation(kind, errors.named(kind.default_message, origin.domain), Broken(), origin)
+
+
+def lost(failure: BaseException, origin: Origin) -> Exception:
+    """Give the error for what was raised on a connection that is closed, of which asyncpg says this and that."""
+    bare = translate(failure, replace(origin, violations={}))
+    is_of_driver = isinstance(bare, (errors.DatabaseFault, errors.ConcurrentUse))
+    return unavailable(origin) if is_of_driver else translate(failure, origin)
+
+
 def refused_value(refusal: Refusal, origin: Origin, sqlstate: str | None = None) -> errors.InvalidValue:
     """Give the error for a value that was not written; what ``violations`` make of its kind is said later."""
     words = f"{_listed(refusal, origin)} holds a value that its type does not take"

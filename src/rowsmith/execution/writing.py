@@ -27,7 +27,7 @@ from rowsmith.execution.native import NativeLane, Planned, as_read, connected
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import SERVER
 from rowsmith.execution.sending import command, fetch
-from rowsmith.execution.translate import translate
+from rowsmith.execution.translate import translate, unavailable
 from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
 from rowsmith.outcome import CommitOutcome, tell
 
@@ -119,7 +119,7 @@ async def write(lane: NativeLane, asked: Write) -> Made | None:
         asyncio.CancelledError: it carries what became of the transaction.
     """
     plan = asked.plan
-    taken = take_at_once(lane.engine.pool) or await greenlet_spawn(connected, lane.engine, asked.origin)
+    taken = take_at_once(lane.engine.pool) or await greenlet_spawn(connected, lane.engine)
     is_alone = lane.is_alone()
     if lane.is_new(plan, taken) and not await _is_suited(lane, taken, asked, plan.alone if is_alone else plan.sql):
         return None
@@ -278,7 +278,7 @@ async def _undone(pooled: Any, failure: Exception, origin: Callable[[], Origin])
         if pooled.dbapi_connection is not None:
             await greenlet_spawn(pooled.invalidate)
         is_late = isinstance(failure, TimeoutError)  # the driver's own command_timeout: the server was there
-        return translate(failure, origin()) if is_late else DatabaseUnavailable(facts=origin().facts()), None
+        return (translate(failure, origin()) if is_late else unavailable(origin())), None
     if is_stale(failure):
         await driver.reload_schema_state()
         return None, "stale plan"

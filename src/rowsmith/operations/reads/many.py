@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
-from rowsmith.errors import DatabaseFault, DatabaseUnavailable, InvalidCursor, RepositoryError, SeveralFound
-from rowsmith.execution import DATABASE_ERRORS, NativeLane, drivers_of, flush, translate_any, unreadable
+from rowsmith.errors import DatabaseFault, InvalidCursor, RepositoryError, SeveralFound
+from rowsmith.execution import DATABASE_ERRORS, NativeLane, drivers_of, flush, translate_any, unavailable, unreadable
 from rowsmith.lock import Lock
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.arrays.keys import Key, batch_keys, check_chunk_size
@@ -348,7 +348,7 @@ async def _partitions(
     except Exception as exc:  # noqa: BLE001 - as above
         failure = unreadable(exc, call.origin())
         if isinstance(failure, DatabaseFault) and any(driver.is_closed() for driver in drivers_of(call.db_sess)):
-            failure = DatabaseUnavailable(facts=failure.facts)  # asyncpg says it in words alone
+            failure = unavailable(call.origin())  # asyncpg says it in words alone
     finally:
         with suppress(*DATABASE_ERRORS):  # the connection may be gone; the first error says why
             await result.close()
