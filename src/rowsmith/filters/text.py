@@ -11,7 +11,6 @@ from sqlalchemy.dialects.postgresql import REGCONFIG
 from sqlalchemy.types import Text
 from typing_extensions import override
 
-from rowsmith.conditions import negation
 from rowsmith.errors import InvalidFilter
 from rowsmith.filters.fields import MAX_VALUES, Compile, FieldFilter, Operator
 from rowsmith.filters.operands import Operand, stored
@@ -120,12 +119,19 @@ _CONFIGURATIONS: Final[dict[str, Any]] = {
 }
 
 
-def _compiled_by_the_model(operand: Operand, value: object) -> ColumnElement[bool]:
-    raise NotImplementedError("the language is known only to the model")
-
-
 _MANY_NOTS: Final = re.compile(r"(?:-[^\w\"-]*){25}")
 """More negations of one word than PostgreSQL has room for: 32, other operators included."""
+
+
+def _finds(operand: Operand, asked: tuple[str, Language]) -> ColumnElement[bool]:
+    words, language = asked
+    if _MANY_NOTS.search(words):
+        raise InvalidFilter(f"{operand.where}: give a full text query with fewer dashes in a row")
+    configuration = _CONFIGURATIONS[language]
+    is_document = stored(operand.expression.type).compared is Comparison.LEXEMES
+    document = operand.expression if is_document else func.to_tsvector(configuration, operand.expression)
+    query = func.websearch_to_tsquery(configuration, type_coerce(words, Text()))
+    return PostgresOnly(document.bool_op("@@")(query), "full text search")
 
 
 class FullTextFilter(FieldFilter):
@@ -135,8 +141,8 @@ class FullTextFilter(FieldFilter):
     (https://www.postgresql.org/docs/current/textsearch-controls.html): words, "phrases", ``or``, ``-not``.
     """
 
-    matches: Annotated[SearchText | None, Operator(_compiled_by_the_model, "The words to search for.")] = None
-    not_matches: Annotated[SearchText | None, Operator(_compiled_by_the_model, f"What must not match. {_NULLS}")] = None
+    matches: Annotated[SearchText | None, Operator(_finds, "The words to search for.")] = None
+    not_matches: Annotated[SearchText | None, Operator(complement(_finds), f"What must not match. {_NULLS}")] = None
     language: Language = "english"
 
     _kind: ClassVar[str] = "text or tsvector"
@@ -144,18 +150,9 @@ class FullTextFilter(FieldFilter):
 
     @override
     def to_conditions(self, operand: Operand) -> list[ColumnElement[bool]]:
-        conditions: list[ColumnElement[bool]] = []
-        if self.matches is not None:
-            conditions.append(self._match(operand, self.matches))
-        if self.not_matches is not None:
-            conditions.append(negation(self._match(operand, self.not_matches)))
-        return conditions
-
-    def _match(self, operand: Operand, words: str) -> ColumnElement[bool]:
-        if _MANY_NOTS.search(words):
-            raise InvalidFilter(f"{operand.where}: give a full text query with fewer dashes in a row")
-        language = _CONFIGURATIONS[self.language]
-        is_document = stored(operand.expression.type).compared is Comparison.LEXEMES
-        document = operand.expression if is_document else func.to_tsvector(language, operand.expression)
-        query = func.websearch_to_tsquery(language, type_coerce(words, Text()))
-        return PostgresOnly(document.bool_op("@@")(query), "full text search")
+        given, values = self.model_fields_set, self.__dict__
+        return [
+            mark.compile(operand, (values[name], self.language))
+            for name, mark in self.operators.items()
+            if name in given
+        ]
