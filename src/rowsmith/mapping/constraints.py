@@ -229,6 +229,11 @@ def predicate_of(key: UniqueKey) -> ColumnElement[bool] | None:
     return where
 
 
+def takes_nulls_for_equal(key: UniqueKey) -> bool:
+    """Say whether PostgreSQL takes a NULL in a key for equal to another one: it is NULLS NOT DISTINCT."""
+    return bool(key.dialect_options["postgresql"].get("nulls_not_distinct"))
+
+
 def _undirected(expression: object) -> Any:
     if not isinstance(expression, UnaryExpression):
         return expression

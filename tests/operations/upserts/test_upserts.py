@@ -608,6 +608,42 @@ async def test_another_key_that_is_taken_is_still_refused(with_tables: WithTable
                 await items.upsert(Slugged("a", "y", "theirs"))
 
 
+class LabelRow(Base):
+    __tablename__ = "upsert_labels"
+    __table_args__ = (
+        sa.UniqueConstraint("code", name="uq_labels_code"),
+        sa.UniqueConstraint("word", name="uq_labels_word", postgresql_nulls_not_distinct=True),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[int | None]
+    word: Mapped[str | None]
+
+
+@dataclass(frozen=True)
+class Label(Spec[LabelRow]):
+    code: int | None
+    word: str | None
+
+
+class Labels(Repository[LabelRow, LabelRow, int]):
+    pass
+
+
+@pytest.mark.parametrize(
+    "key, told", [("code", "NULL equals no other NULL, so create"), ("word", "NULLS NOT DISTINCT.*search for")]
+)
+async def test_a_key_that_is_null_is_refused_for_what_it_is(any_tables: WithTables, key: str, told: str) -> None:
+    """No upsert goes by it; to create the row is the way out only where that would not clash with another NULL."""
+    conflict = Conflict(constraint=f"uq_labels_{key}")
+    async with any_tables(LabelRow) as db:
+        labels, empty = Labels(db), Label(None, None)
+        for upserting in (labels.upsert(empty, conflict=conflict), labels.batch_upsert([empty], conflict=conflict)):
+            with pytest.raises(InvalidValue, match=told):
+                await upserting
+        done = await labels.batch_upsert_partial([Label(1, "a"), empty], conflict=conflict)
+        assert [(item.index, type(item.error)) for item in done.failed] == [(1, InvalidValue)]
+
+
 @pytest.mark.parametrize("version", [(17, 0), (18, 0)])
 async def test_older_servers_tell_new_rows_by_xmax(with_tables: WithTables, version: tuple[int, ...]) -> None:
     """Both expressions give the same answer, on this server too."""

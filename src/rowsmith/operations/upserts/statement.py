@@ -36,7 +36,9 @@ from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.execution.apart import apart
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.constraints import takes_nulls_for_equal, unique_keys_of
 from rowsmith.mapping.target import insertable
+from rowsmith.mapping.types import NONE
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, columns_condition, dear, keep_hashable, keep_tellable, key_name
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
@@ -287,7 +289,7 @@ def conflict_keys(info: RowInfo[object], key: ConflictKey, block: Block) -> list
     """Give the key of each row.
 
     Raises:
-        InvalidValue: a part of it is missing or NULL, which equals nothing; or two rows have the same key.
+        InvalidValue: a part of it is missing or NULL, by which no row is found; or two rows have the same key.
     """
     faults = key_faults(info, key, block)
     if faults:
@@ -304,10 +306,10 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
         if name not in block.columns:
             error = InvalidValue(f"{where}: give it, or name another key with Conflict(columns=[...])")
             return dict.fromkeys(block.places, error)
-        if type(None) in block.types[name]:
+        if NONE in block.types[name]:
+            why = _SOUGHT_BY_NONE if _takes_nulls_for_equal(info, key) else _EQUAL_TO_NONE
             for place in _places_without(block, name):
-                words = f"the spec at index {place}: {where}: NULL equals no other NULL, so create the row instead"
-                faults.setdefault(place, InvalidValue(words))
+                faults.setdefault(place, InvalidValue(f"the spec at index {place}: {where}: {why}"))
         if not block.types[name] <= _PLAIN:
             faults = {**_unhashable(block, name), **faults}
     if faults and any(place in faults for place in block.places):
@@ -316,7 +318,18 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
     return faults if len(set(keys)) == len(keys) else {**_twice(keys, block.places), **faults}
 
 
-_PLAIN = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal}
+_PLAIN = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal, NONE}
+
+_EQUAL_TO_NONE = "NULL equals no other NULL, so create the row instead"
+_SOUGHT_BY_NONE = (
+    "an upsert finds rows by values alone, also where a key takes NULLs for equal (NULLS NOT DISTINCT): "
+    "search for the row, then update or create it"
+)
+
+
+def _takes_nulls_for_equal(info: RowInfo[object], key: ConflictKey) -> bool:
+    columns = {info.columns[name] for name in key.names}
+    return any(set(each.columns) == columns and takes_nulls_for_equal(each) for each in unique_keys_of(info.table))
 
 
 def keys_of(key: ConflictKey, block: Block) -> list[Key]:
