@@ -163,10 +163,14 @@ async def test_another_database_has_sessions_of_its_own(groups: GroupRepository,
 
 
 class Pool:
-    """Groups in a database with few connections, all of which must come back without the collector's help."""
+    """Groups in a database with few connections, all of which must come back without the collector's help.
+
+    ``is_left`` is set but while a block is open that is to be left before the task inside of it goes on.
+    """
 
     def __init__(self, groups: GroupRepository) -> None:
-        self.groups, self.db = groups, groups.db
+        self.groups, self.db, self.is_left = groups, groups.db, asyncio.Event()
+        self.is_left.set()
 
     @property
     def is_whole(self) -> bool:
@@ -178,7 +182,7 @@ class Pool:
 async def pool(request: pytest.FixtureRequest, any_database: Database) -> AsyncIterator[Pool]:
     """A pool of 1, 2 and 5, with the collector off."""
     async with groups_in(lambda *rows: tables(any_database, *rows)):
-        options = {"pool_size": request.param, "max_overflow": 0, "pool_timeout": 3}
+        options = {"pool_size": request.param, "max_overflow": 0, "pool_timeout": 60}
         db = Database.from_url(any_database.engine.url, **options)
         with warnings.catch_warnings(action="ignore"):  # of what other tests left
             gc.collect()
@@ -195,18 +199,18 @@ AROUNDS: list[Around] = [Database.unit_of_work, Database.begin_session, Database
 
 
 async def slow(db_sess: AsyncSession) -> None:
-    """A verb that is inside for a while: one statement after the other."""
-    for _ in range(100):
+    """A verb that is inside for good: one statement after the other."""
+    while True:
         await db_sess.execute(sa.select(GroupRow))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
 
 async def one_slow_statement(db_sess: AsyncSession) -> None:
     is_postgresql = db_sess.get_bind().dialect.name == "postgresql"
-    await db_sess.execute(sa.text("SELECT pg_sleep(2)") if is_postgresql else sa.text(LONG))
+    await db_sess.execute(sa.text("SELECT pg_sleep(600)") if is_postgresql else sa.text(LONG))
 
 
-LONG = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT count(*) FROM n"
+LONG = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
 async def reads(pool: Pool) -> None:
@@ -219,20 +223,20 @@ async def waits(pool: Pool) -> None:
 
 async def joins(pool: Pool) -> None:
     async with pool.db.begin_readonly_session():
-        await asyncio.sleep(0.05)
+        await pool.is_left.wait()
         await pool.groups.count()
 
 
 async def nests(pool: Pool) -> None:
     async with pool.db.unit_of_work():
         await pool.groups.count()
-        await asyncio.sleep(0.05)
+        await pool.is_left.wait()
         await pool.groups.count()
 
 
 async def streams(pool: Pool) -> None:
     async for _ in pool.groups.stream():
-        await asyncio.sleep(0.05)
+        await pool.is_left.wait()
 
 
 CHILDREN = [reads, waits, joins, nests, streams]
@@ -240,6 +244,7 @@ CHILDREN = [reads, waits, joins, nests, streams]
 
 async def leave_while_a_task_is_inside(pool: Pool, around: Around, child: Callable[[Pool], Awaitable[None]]) -> None:
     """It raises, commits nothing and gives its connection up; the task is told, and so is its next use."""
+    pool.is_left.clear()
     with pytest.raises(ConcurrentUse):
         async with around(pool.db) as opened:
             if around is not Database.begin_readonly_session:
@@ -247,6 +252,7 @@ async def leave_while_a_task_is_inside(pool: Pool, around: Around, child: Callab
             task = asyncio.create_task(child(pool))  # type: ignore[arg-type]
             await asyncio.sleep(0.02)
     assert pool.is_whole
+    pool.is_left.set()
     with pytest.raises(ConcurrentUse):
         await task
     assert pool.is_whole
@@ -270,6 +276,25 @@ async def leave_while_a_statement_is_on_the_wire(pool: Pool, around: Around) -> 
     with pytest.raises(sa.exc.SQLAlchemyError):
         await task
     assert pool.is_whole
+    assert await pool.groups.count() == 3
+
+
+async def leave_while_a_savepoint_is_on_its_way(pool: Pool) -> None:
+    """At any turn of the loop: the session knows nothing yet of the savepoint that is to be."""
+    for child in (joins, nests):
+        for turns in range(1, 6):
+            pool.is_left.clear()
+            with pytest.raises(ConcurrentUse):
+                async with pool.db.unit_of_work():
+                    await pool.groups.create(NEW)
+                    task = asyncio.create_task(child(pool))
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+            assert pool.is_whole
+            pool.is_left.set()
+            with pytest.raises(ConcurrentUse):
+                await task
+            assert pool.is_whole
     assert await pool.groups.count() == 3
 
 
@@ -322,18 +347,19 @@ async def a_nested_block_that_is_left_in_use(pool: Pool) -> None:
 
 async def a_joined_block_in_a_task_does_not_end_well(pool: Pool) -> None:
     """A child that sent all it had to is told at the end of its block that nothing of it is there."""
-    made = asyncio.Event()
+    made, left = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
         async with pool.db.begin_session():
             await pool.groups.create(NEW)
             made.set()
-            await asyncio.sleep(0.05)
+            await left.wait()
 
     with pytest.raises(ConcurrentUse):
         async with pool.db.unit_of_work():
             task = asyncio.create_task(work())
             await made.wait()
+    left.set()
     with pytest.raises(ConcurrentUse):
         await task
     assert pool.is_whole
@@ -346,11 +372,13 @@ async def a_cancellation_stays_one(pool: Pool) -> None:
     async def leave() -> None:
         async with pool.db.unit_of_work():
             tasks.append(asyncio.create_task(waits(pool)))
-            await asyncio.sleep(10)
+            is_inside.set()
+            await asyncio.Event().wait()
 
-    tasks: list[asyncio.Task[None]] = []
+    tasks, is_inside = list[asyncio.Task[None]](), asyncio.Event()
     parent = asyncio.create_task(leave())
-    await asyncio.sleep(0.03)
+    await is_inside.wait()
+    await asyncio.sleep(0.02)
     parent.cancel()
     with pytest.raises(asyncio.CancelledError):
         await parent
@@ -383,7 +411,7 @@ async def an_error_of_the_applications_own_stays_one(pool: Pool) -> None:
 async def a_task_may_work_in_a_block_while_its_parent_waits(pool: Pool) -> None:
     """One after the other is no rivalry, in a session, a joined one and a nested unit."""
     async with pool.db.begin_session(), pool.db.begin_session():
-        await asyncio.wait_for(pool.groups.create(NEW), 5)
+        await asyncio.wait_for(pool.groups.create(NEW), 60)
         async with pool.db.unit_of_work():
             assert await asyncio.create_task(pool.groups.count()) == 4
         await asyncio.create_task(nests(pool))
@@ -392,6 +420,7 @@ async def a_task_may_work_in_a_block_while_its_parent_waits(pool: Pool) -> None:
 
 
 CASES = [
+    leave_while_a_savepoint_is_on_its_way,
     a_gather_of_calls,
     a_gather_of_nested_units,
     a_nested_block_that_is_left_in_use,

@@ -54,11 +54,12 @@ def has_failed(connection: Connection) -> bool:
 
 
 def connections_of(db_sess: AsyncSession) -> list[Connection]:
-    """Give the connections that the session's innermost transaction uses."""
-    transaction = db_sess.sync_session._transaction  # pyright: ignore[reportPrivateUsage]
-    if transaction is None:
-        return []
-    return list({entry[0] for entry in transaction._connections.values()})  # pyright: ignore[reportPrivateUsage]
+    """Give the connections that the session's transaction uses, whose savepoint may be on its way yet."""
+    transaction, found = db_sess.sync_session._transaction, dict[Connection, None]()  # pyright: ignore[reportPrivateUsage]
+    while transaction is not None:
+        found.update((entry[0], None) for entry in transaction._connections.values())  # pyright: ignore[reportPrivateUsage]
+        transaction = transaction.parent
+    return list(found)
 
 
 _OPEN_TO_ALL: Final = "rowsmith_open_to_all"
