@@ -304,9 +304,9 @@ def _unsigned() -> str:
     return CursorCodec().encode(("a", 1), ONE, MARK)
 
 
-@pytest.mark.parametrize("keys", ["secret", b"secret", [""], [b"ok", b""], [None]])
+@pytest.mark.parametrize("keys", ["secret", b"secret", [""], [b"ok", b""], [None], [1], 5, None, {"secret": 1}])
 def test_keys_that_are_none_are_refused(keys: Any) -> None:
-    """One string is no sequence of keys, and an empty key signs nothing."""
+    """One string is no sequence of keys, an empty key signs nothing, and a number is no key."""
     with pytest.raises(InvalidValue, match="CursorCodec"):
         CursorCodec(keys)
 
