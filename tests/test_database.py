@@ -457,6 +457,19 @@ def test_what_is_no_url_is_told(url: Any) -> None:
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "query", ["host=secret,b,c&port=1,2", "host=secret:1,b:x", "port=secret", "host=secret&host=b&port=1"]
+)
+def test_hosts_and_ports_that_do_not_go_together_are_told(query: str) -> None:
+    """Without quoting them; of a replica's likewise."""
+    url = f"postgresql://u@/d?{query}"
+    for make in (lambda: Database.from_url(url), lambda: Database.from_url("postgresql://h/d", replicas=[url])):
+        with pytest.raises(MappingError, match="host=one:5432&host=other:5432") as caught:
+            make()
+        assert caught.value.__context__ is None
+        assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("option", ["native", "pooler"])
 def test_a_choice_is_true_or_false(option: str) -> None:
     """A word would be taken for True, also where it is "no"."""

@@ -31,7 +31,7 @@ from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, Position, is
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken
-from rowsmith.hosts import apart, with_all
+from rowsmith.hosts import apart, hosts_of, with_all
 from rowsmith.open_session import OpenSession
 from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
@@ -180,7 +180,8 @@ class Database:
 
         Raises:
             MissingExtra: the driver that the URL asks for is not installed.
-            MappingError: what is given is no URL, or none of an asynchronous driver.
+            MappingError: what is given is no URL, or none of an asynchronous driver; or its hosts and ports do not go
+                together.
         """
         if not isinstance(cast("Any", replicas), (list, tuple)):
             raise MappingError(f"replicas is a list of URLs, not {kind_of(replicas)}: write replicas=[url]")
@@ -436,6 +437,8 @@ def _target(url: str | URL) -> URL:
         )
     if not is_async:
         raise MappingError("the URL names no asynchronous driver: write postgresql+asyncpg:// or sqlite+aiosqlite://")
+    if target.drivername == _DRIVERS["postgresql"]:
+        hosts_of(target)  # which says that they do not go together, as making an engine would, quoting them
     return target
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from sqlalchemy import URL
+from sqlalchemy.exc import ArgumentError
+
+from rowsmith.errors import MappingError
 
 PORT: Final = "5432"
 _TARGET: Final = "target_session_attrs"
 
 
 def hosts_of(url: URL) -> list[tuple[str, str]]:
-    """Give the hosts, or folders of Unix sockets, that a PostgreSQL URL names, and their ports."""
+    """Give the hosts, or folders of Unix sockets, that a PostgreSQL URL names, and their ports.
+
+    Raises:
+        MappingError: they do not go together.
+    """
     told = _told(url)
     names: Any = told.get("host")
     numbers: Any = told.get("port") or PORT
@@ -50,7 +58,11 @@ def apart(url: URL, others: Sequence[URL]) -> list[URL]:
 
 
 def _told(url: URL) -> dict[str, Any]:
-    return dict(url.get_dialect()().create_connect_args(url)[1])
+    with suppress(ArgumentError):  # which may quote it
+        return dict(url.get_dialect()().create_connect_args(url)[1])
+    raise MappingError(
+        "the URL's hosts and ports do not go together: write postgresql://user@/database?host=one:5432&host=other:5432"
+    )
 
 
 def _but_hosts(url: URL) -> dict[str, Any]:
