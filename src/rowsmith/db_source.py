@@ -261,6 +261,7 @@ class DBSource(Generic[TRow, TData, TId]):
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         native, given, lane = _native(verb), [*args], None
+        is_second = False
         try:  # what _naming does, in no calls
             if native is not None and not has_keepers(self.entity):
                 lane = self.db.native_lane(writes=True)
@@ -273,6 +274,7 @@ class DBSource(Generic[TRow, TData, TId]):
                 except RepositoryError as failure:
                     if not self._is_lost(failure, verb, kwargs):
                         raise
+                    is_second = True
                 if answer is not UNTOLD:
                     given_back: R = answer
                     return given_back
@@ -280,7 +282,7 @@ class DBSource(Generic[TRow, TData, TId]):
             again, named = _repeatable(given, kwargs)
             begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
             call: Any = partial(noting, self.entity, verb) if has_keepers(self.entity) else verb
-            is_lost = partial(self._is_lost, verb=verb, kwargs=kwargs)
+            is_lost = None if is_second else partial(self._is_lost, verb=verb, kwargs=kwargs)
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named), is_lost))
         except BaseException as exc:
             self._note(exc, verb, is_by_lane=lane is not None)

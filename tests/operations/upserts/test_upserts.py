@@ -608,6 +608,19 @@ async def test_another_key_that_is_taken_is_still_refused(with_tables: WithTable
                 await items.upsert(Slugged("a", "y", "theirs"))
 
 
+@pytest.mark.parametrize("writes", ["transaction", "statement"])
+@pytest.mark.parametrize("native", [True, False])
+async def test_a_second_look_is_the_last(with_tables: WithTables, native: bool, writes: Any) -> None:
+    """In every lane: a key that is taken is asked for twice, which a sequence tells that counts each attempt."""
+    async with with_tables(ItemRow) as db:
+        items = Items(Database(db.engine, native=native, writes=writes), resilience=None)
+        first = (await items.upsert(Slugged("a", "x", "theirs"))).data.id
+        for upserting in (items.upsert, lambda spec: items.batch_upsert([spec])):
+            with pytest.raises(EntityAlreadyExists):
+                await upserting(Slugged("a", "y", "theirs"))
+        assert (await items.create(Full("a", "z", None, None))).id == first + 2 + 2 + 1
+
+
 class LabelRow(Base):
     __tablename__ = "upsert_labels"
     __table_args__ = (
