@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,12 @@ from contracts import Things, complaints, laws, of
 from rowsmith import (
     BatchResult,
     CheckViolation,
+    Conflict,
     EntityAlreadyExists,
     InvalidValue,
     NoPagination,
     OptionalState,
+    PurgeReport,
     ReferenceNotFound,
     ScopeMismatch,
     Spec,
@@ -57,7 +60,9 @@ def test_every_verb_is_called() -> None:
     assert set(VERBS) == public_methods()
 
 
-@pytest.mark.parametrize("law", ["test_a_tenant_finds_its_own_rows", *(law for law in laws(Things) if "_what_" in law)])
+@pytest.mark.parametrize(
+    "law", [law for law in laws(Things) if re.search("_what_|_own_rows|_old_version|_order_of", law)]
+)
 async def test_they_hold_on_sqlite(sqlite_database, law) -> None:
     """As they do on PostgreSQL."""
     async with tables(sqlite_database, ThingRow) as db:
@@ -237,9 +242,108 @@ class ProjectsNothing(ThingRepository):
         return found if into is None else into(found.id + 1)
 
 
-class UpsertsTwice(ThingRepository):
+class Upserting(ThingRepository):
+    """Things that are upserted by a key which is declared."""
+
+    conflict = Conflict([ThingRow.id])
+
+
+class UpsertsTwice(Upserting):
     async def upsert(self, spec, *, scope=None, conflict=None):
         return Upserted(await self.create(spec, scope=scope), True)
+
+
+class InsertsInReverse(Upserting):
+    async def upsert(self, spec, *, scope=None, conflict=None, **options):
+        done = await super().upsert(spec, scope=scope, conflict=conflict, **options)
+        return replace(done, inserted=not done.inserted)
+
+
+class AllAreNew(Upserting):
+    async def batch_upsert(self, specs, **options):
+        done = await super().batch_upsert(specs, **options)
+        return replace(done, succeeded=[replace(each, inserted=True) for each in done.succeeded])
+
+
+def turned(result):
+    """Give what a batch gives, the last one first."""
+    if isinstance(result, list):
+        return result[::-1]
+    return replace(result, succeeded=result.succeeded[::-1])
+
+
+def misplaced(result):
+    """Give what a partial batch gives, the places of its rows exchanged."""
+    places = [success.index for success in result.succeeded][::-1]
+    moved = [replace(each, index=place) for each, place in zip(result.succeeded, places, strict=True)]
+    return replace(result, succeeded=moved)
+
+
+def more(result):
+    """Give one row more than there are."""
+    return replace(result, rows=result.rows + 1) if isinstance(result, PurgeReport) else result + 1
+
+
+def otherwise(change: Any, *verbs: str) -> Any:
+    """Give a repository of which some verbs answer something else."""
+
+    def made(verb: str) -> Any:
+        async def call(self, *given, **options):
+            return change(await getattr(Upserting, verb)(self, *given, **options))
+
+        return call
+
+    return type("Otherwise", (Upserting,), {verb: made(verb) for verb in verbs})
+
+
+def deaf(option: str, *verbs: str) -> Any:
+    """Give a repository of which some verbs do not mind an option."""
+
+    def made(verb: str) -> Any:
+        def call(self, *given, **options):
+            return getattr(ThingRepository, verb)(self, *given, **{k: v for k, v in options.items() if k != option})
+
+        return call
+
+    return type("Deaf", (ThingRepository,), {verb: made(verb) for verb in verbs})
+
+
+MADE, CHANGED, UPSERTED = (
+    "test_what_is_made_is_what_its_spec_says",
+    "test_what_is_changed_is_what_the_patch_says",
+    "test_an_upsert_finds_what_it_made",
+)
+DELETED, RESTORED = "test_what_is_deleted_is_hidden", "test_what_is_restored_is_there_again"
+ORDER, PAGES = "test_a_batch_answers_in_the_order_of_its_input", "test_the_pages_together_are_the_whole"
+VERSIONS, PURGED = "test_who_expects_an_old_version_is_refused", "test_what_is_purged_is_gone"
+
+PARTIAL = ["batch_create_partial", "batch_upsert_partial"]
+OF_IDS = ["batch_update", "batch_update_each", "batch_delete", "batch_restore", "batch_purge"]
+PARTIAL_OF_IDS = ["batch_update_partial", "batch_purge_partial"]
+READS = [verb for verb in VERBS if VERBS[verb].does is Does.READ]
+
+ANSWERS = [
+    (MADE, (turned, "batch_create", "batch_upsert", *PARTIAL), "gives rows in another order than their specs"),
+    (MADE, (misplaced, *PARTIAL), "gives rows in another order than their specs"),
+    (MADE, (more, "load"), "of 2 specs makes 2 rows: it gives 3"),
+    (ORDER, (turned, *OF_IDS, *PARTIAL_OF_IDS), "gives rows in another order than their ids"),
+    (ORDER, (misplaced, *PARTIAL_OF_IDS), "gives rows in another order than their ids"),
+    (CHANGED, (more, "update_where"), "does not store what the patch says: it gives 2"),
+    (DELETED, (more, "delete_where"), "does not delete: it gives 2"),
+    (RESTORED, (more, "restore_where"), "does not restore: it gives 2"),
+    (PURGED, (more, "purge_where"), "does not give what it purged: it gives 2"),
+    (DELETED, ("include_deleted", *READS), "(include_deleted=True) does not give what delete deleted"),
+    (PAGES, ("orders", "search", "stream", "first"), "minds no orders"),
+    (VERSIONS, ("expected_versions", *OF_IDS[:2], PARTIAL_OF_IDS[0]), "is not refused"),
+]
+
+
+@pytest.mark.parametrize("law, wrong, complaint", ANSWERS)
+async def test_what_answers_wrongly_is_found(db, law, wrong, complaint) -> None:
+    """Each verb that does, though it reads and writes the right rows."""
+    how, *verbs = wrong
+    found = await complaints(of(deaf(*wrong) if isinstance(how, str) else otherwise(*wrong)), law, db)
+    assert {re.split(r"\W", each)[0] for each in found if complaint in each} == {*verbs}, found
 
 
 BROKEN = [
@@ -264,7 +368,16 @@ BROKEN = [
     ("test_the_pages_together_are_the_whole", LastPageFirst, "are not the whole"),
     ("test_every_read_gives_the_row", Turns, "batch_get gives other rows"),
     ("test_projections_show_what_is_stored", ProjectsNothing, "get(into=Key)"),
+    (UPSERTED, UpsertsTwice, "upsert of what is there does not find it"),
+    (UPSERTED, InsertsInReverse, "upsert says inserted=False of a new row"),
+    (UPSERTED, AllAreNew, "batch_upsert says inserted=True of a row that is there"),
 ]
+
+
+@pytest.mark.parametrize("law", [UPSERTED, MADE, MADE_FOR])
+async def test_upserts_break_no_law(db, law) -> None:
+    """Where the key is declared that they go by."""
+    assert await complaints(of(Upserting), law, db) == []
 
 
 @pytest.mark.parametrize("law, repository, complaint", BROKEN, ids=[f"{each[1].__name__}-{each[0]}" for each in BROKEN])

@@ -77,6 +77,8 @@ class Reading(Declared):
                 for how, walk in (("forwards", _forwards), ("backwards", _backwards), ("by offset", _by_offset)):
                     if await walk(trial.repository, scope, orders, size) != whole:
                         yield f"the pages of {size}, read {how}, are not the whole of the search"
+        for complaint in await _unordered(trial, scope):
+            yield complaint
         counted = await trial.repository.search(scope, None, OffsetPagination(1), count=Count.EXACT)
         if not counted.total_count == await trial.repository.count(scope) == len(whole):
             yield f"search counts {counted.total_count} rows where {len(whole)} are found"
@@ -100,6 +102,19 @@ class Reading(Declared):
             for verb, data in found.items():
                 if any(hasattr(into, name) or getattr(data, name, value) != value for name, value in stored.items()):
                     yield f"{verb}(into={into.__name__}) gives {data!r}, and not what is stored"
+
+
+async def _unordered(trial: Trial, scope: SearchScope | None) -> list[str]:
+    """Complain of reads that give the same, whichever way rows are to be in order."""
+    reads, key = trial.repository, trial.info.key_attributes
+    up, down = [part.asc() for part in key], [part.desc() for part in key]
+    wanted = list(await reads.search(scope, None, NoPagination(), orders=up))[::-1]
+    found = {
+        "search": list(await reads.search(scope, None, NoPagination(), orders=down)),
+        "stream": [data async for data in reads.stream(scope, orders=down)],
+        "first": [await reads.first(scope, orders=down), *wanted[1:]],
+    }
+    return [f"{verb} minds no orders" for verb, rows in found.items() if rows != wanted]
 
 
 def _key_of(trial: Trial) -> type[Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from rowsmith.mapping import Patch, Spec
 from rowsmith.testing.contract.declared import Declared, entity_of, error_of
 from rowsmith.testing.contract.laws import is_changed, is_deleted_softly, is_upserted, is_written
 from rowsmith.testing.contract.rows import StoredRows
-from rowsmith.testing.contract.verbs import VERBS, Answer, AnyRepository, Call, Does, Verb, answer
+from rowsmith.testing.contract.verbs import VERBS, VERSIONED, Answer, AnyRepository, Call, Does, Verb, answer
 
 _MAY: Final[Mapping[Does, Callable[[type[Declared]], bool]]] = {
     Does.READ: lambda _: True,
@@ -115,9 +115,23 @@ class Trial:
         """Give a call with specs, in the scope of row ``n``."""
         return Call(self.repository, self.contract.scope(n), specs=specs)
 
-    async def reads(self, n: int, id: Any) -> Mapping[str, Answer]:
+    def together(self, *rows: Made) -> Call:
+        """Give a call about rows of one tenant's, each with its own patch where the verb takes several."""
+        call = self.call(rows[0].n, *(made.id for made in rows))
+        if call.patch is None:
+            return call
+        return replace(call, patch_of={made.id: self.contract.patch(made.n) for made in rows})
+
+    async def expecting(self, verb: str, made: Made) -> Call:
+        """Give a call that expects a row in the version that it has now."""
+        version = (await self.stored(made.id) or {})[str(self.info.version)]
+        expected = {made.id: version} if VERBS[verb].many else version
+        return replace(self.call(made.n, made.id), options={VERSIONED[verb]: expected})
+
+    async def reads(self, n: int, id: Any, **options: Any) -> Mapping[str, Answer]:
         """Give what each verb that reads says of a row, in the scope of row ``n``."""
-        return {verb: await answer(verb, self.call(n, id)) for verb in self.verbs(Does.READ)}
+        call = replace(self.call(n, id), options=options)
+        return {verb: await answer(verb, call) for verb in self.verbs(Does.READ)}
 
     def key(self, id: Any) -> tuple[Any, ...]:
         """Give the parts of an id."""
@@ -146,6 +160,15 @@ class Trial:
             if data != await self.repository.find(self.contract.id_of(data), self.contract.scope(0)):
                 found.append(f"{verb} gives other data than find does afterwards")
         return found
+
+    async def is_out_of_order(self, specs: Sequence[Spec[Any]], given: Answer) -> bool:
+        """Say whether a verb that makes rows gives one of them at another's place."""
+        if isinstance(given.rows, int):
+            return False
+        rows = [await self.stored(self.contract.id_of(data)) or {} for data in given.rows]
+        pairs = zip(specs, rows, strict=False)  # how many there are is another law's
+        is_anothers = any(said(spec, row) and not all(said(other, row) for other in specs) for spec, row in pairs)
+        return is_anothers or given.places not in (None, tuple(range(len(specs))))
 
     def not_found(self, verb: str) -> tuple[type[Exception], str | None]:
         """Give the class of the error that a row is not there, and its code."""

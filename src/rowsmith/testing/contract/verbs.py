@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Final, TypeAlias, cast
@@ -39,13 +39,19 @@ class Does(Enum):
 
 @dataclass(frozen=True)
 class Call:
-    """What a verb is called with: rows that are there by their ids, or specs of new ones."""
+    """What a verb is called with: rows that are there by their ids, or specs of new ones.
+
+    ``patch_of`` has the patches of those ids that get another one than ``patch``; ``options`` are what reads, and
+    updates of given ids, take by name besides.
+    """
 
     repository: AnyRepository
     scope: SearchScope | None
     ids: Sequence[Any] = ()
     patch: Any = None
     specs: Sequence[Any] = ()
+    patch_of: Mapping[Any, Any] = field(default_factory=dict[Any, Any])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def id(self) -> Any:
@@ -61,7 +67,7 @@ class Call:
     @property
     def patches(self) -> dict[Any, Any]:
         """The patch for each id."""
-        return dict.fromkeys(self.ids, self.patch)
+        return {id: self.patch_of.get(id, self.patch) for id in self.ids}
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ async def _read(stream: Stream[Any]) -> list[Any]:
 
 
 async def _counted(call: Call) -> int:
-    (number,) = await call.repository.aggregate(call.scope, call.these, into=_Number)
+    (number,) = await call.repository.aggregate(call.scope, call.these, into=_Number, **call.options)
     return number.rows
 
 
@@ -101,16 +107,16 @@ _make = partial(Verb, does=Does.MAKE, many=True, one_table=True)
 _put = partial(Verb, does=Does.PUT, one_table=True)
 
 VERBS: Final[dict[str, Verb]] = {
-    "get": Verb(lambda c: c.repository.get(c.id, c.scope), raises=True),
-    "find": Verb(lambda c: c.repository.find(c.id, c.scope)),
-    "get_one": Verb(lambda c: c.repository.get_one(c.scope, c.these), raises=True),
-    "find_one": Verb(lambda c: c.repository.find_one(c.scope, c.these)),
-    "first": Verb(lambda c: c.repository.first(c.scope, c.these)),
-    "batch_get": Verb(lambda c: c.repository.batch_get(c.ids, scope=c.scope), many=True, raises=True),
-    "search": Verb(lambda c: c.repository.search(c.scope, c.these), many=True),
-    "stream": Verb(lambda c: _read(c.repository.stream(c.scope, c.these)), many=True),
-    "count": Verb(lambda c: c.repository.count(c.scope, c.these), many=True),
-    "exists": Verb(lambda c: c.repository.exists(c.scope, id=c.id)),
+    "get": Verb(lambda c: c.repository.get(c.id, c.scope, **c.options), raises=True),
+    "find": Verb(lambda c: c.repository.find(c.id, c.scope, **c.options)),
+    "get_one": Verb(lambda c: c.repository.get_one(c.scope, c.these, **c.options), raises=True),
+    "find_one": Verb(lambda c: c.repository.find_one(c.scope, c.these, **c.options)),
+    "first": Verb(lambda c: c.repository.first(c.scope, c.these, **c.options)),
+    "batch_get": Verb(lambda c: c.repository.batch_get(c.ids, scope=c.scope, **c.options), many=True, raises=True),
+    "search": Verb(lambda c: c.repository.search(c.scope, c.these, **c.options), many=True),
+    "stream": Verb(lambda c: _read(c.repository.stream(c.scope, c.these, **c.options)), many=True),
+    "count": Verb(lambda c: c.repository.count(c.scope, c.these, **c.options), many=True),
+    "exists": Verb(lambda c: c.repository.exists(c.scope, id=c.id, **c.options)),
     "aggregate": Verb(_counted, many=True),
     "create": Verb(lambda c: c.repository.create(c.specs[0], scope=c.scope), Does.MAKE),
     "batch_create": _make(lambda c: c.repository.batch_create(c.specs, scope=c.scope)),
@@ -119,11 +125,13 @@ VERBS: Final[dict[str, Verb]] = {
     "upsert": _put(lambda c: c.repository.upsert(c.specs[0], scope=c.scope)),
     "batch_upsert": _put(lambda c: c.repository.batch_upsert(c.specs, scope=c.scope), many=True),
     "batch_upsert_partial": _put(lambda c: c.repository.batch_upsert_partial(c.specs, scope=c.scope), many=True),
-    "update": Verb(lambda c: c.repository.update(c.id, c.patch, scope=c.scope), Does.CHANGE, raises=True),
-    "batch_update": _change(lambda c: c.repository.batch_update(c.ids, c.patch, scope=c.scope)),
-    "batch_update_each": _change(lambda c: c.repository.batch_update_each(c.patches, scope=c.scope), one_table=True),
+    "update": Verb(lambda c: c.repository.update(c.id, c.patch, scope=c.scope, **c.options), Does.CHANGE, raises=True),
+    "batch_update": _change(lambda c: c.repository.batch_update(c.ids, c.patch, scope=c.scope, **c.options)),
+    "batch_update_each": _change(
+        lambda c: c.repository.batch_update_each(c.patches, scope=c.scope, **c.options), one_table=True
+    ),
     "batch_update_partial": _change(
-        lambda c: c.repository.batch_update_partial(c.patches, scope=c.scope), one_table=True
+        lambda c: c.repository.batch_update_partial(c.patches, scope=c.scope, **c.options), one_table=True
     ),
     "update_where": _change(lambda c: c.repository.update_where(c.these, c.patch, scope=c.scope)),
     "delete": Verb(lambda c: c.repository.delete(c.id, scope=c.scope), Does.MARK, raises=True),
@@ -139,13 +147,20 @@ VERBS: Final[dict[str, Verb]] = {
 }
 """Every method of a repository that reads or writes rows."""
 
+VERSIONED: Final = {
+    "update": "expected_version",
+    **dict.fromkeys(("batch_update", "batch_update_each", "batch_update_partial"), "expected_versions"),
+}
+"""The verbs that may be told which version is expected, and by which argument; batches are told by the ids."""
+
 
 @dataclass(frozen=True)
 class Answer:
     """All that a caller sees of a call, but for the ids that it gave: the rows or their number, or what was refused.
 
     ``absent`` is at which places of the input were rows that are not there; ``error`` the class of an error,
-    ``code`` its code and ``words`` what it says.
+    ``code`` its code and ``words`` what it says. ``places`` is at which places the rows stood, and ``inserted`` which
+    of them are new, of verbs that say so.
     """
 
     rows: list[Any] | int = 0
@@ -153,6 +168,18 @@ class Answer:
     error: type[Exception] | None = None
     code: str | None = None
     words: str | None = None
+    places: tuple[int, ...] | None = field(default=None, compare=False)
+    inserted: tuple[bool, ...] = field(default=(), compare=False)
+
+    @property
+    def number(self) -> int:
+        """How many rows there are."""
+        return self.rows if isinstance(self.rows, int) else len(self.rows)
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether one row was reached, and nothing is said of any other."""
+        return self.error is None and self.number == 1 and not self.absent
 
     @property
     def told(self) -> str:
@@ -185,7 +212,7 @@ def _answer(result: object, ids: list[Any]) -> Answer:
     given = cast("Any", result)
     match result:
         case BatchResult():
-            return Answer(_data(given.succeeded), tuple(map(ids.index, given.missing)))
+            return replace(_listed(given.succeeded), absent=tuple(map(ids.index, given.missing)))
         case PartialResult():
             return _partial(given)
         case PurgeReport():
@@ -193,17 +220,21 @@ def _answer(result: object, ids: list[Any]) -> Answer:
         case bool() | int() | None:
             return Answer(int(result or 0))
         case Page() | list():
-            return Answer(_data(given))
+            return _listed(given)
         case _:
-            return Answer(_data([given]))
+            return _listed([given])
 
 
 def _partial(result: PartialResult[Any]) -> Answer:
     errors = [failure.error for failure in result.failed]
     failed = tuple(failure.index for failure in result.failed)
     told = refusal(errors[0]) if errors else Answer()
-    return Answer(_data(result.data), failed, told.error, told.code, told.words)
+    places = tuple(success.index for success in result.succeeded)
+    return replace(
+        _listed(result.data), absent=failed, error=told.error, code=told.code, words=told.words, places=places
+    )
 
 
-def _data(given: Iterable[Any]) -> list[Any]:
-    return [cast("Any", each).data if isinstance(each, Upserted) else each for each in given]
+def _listed(given: Iterable[Any]) -> Answer:
+    rows = [cast("Any", each).data if isinstance(each, Upserted) else each for each in given]
+    return Answer(rows, inserted=tuple(each.inserted for each in given if isinstance(each, Upserted)))
