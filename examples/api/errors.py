@@ -43,6 +43,9 @@ class Problem:
 PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 403, 404, 409, 422)}
 """For OpenAPI: what the operations on one entity may answer."""
 
+_NO_SUCH_FIELD = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a field too many: of a model, of a dataclass."""
+
 
 def status_of(error: r.RepositoryError) -> int:
     """Give the status of the nearest class that has one."""
@@ -64,8 +67,14 @@ async def answer_http(_: Request, error: Exception) -> JSONResponse:
 async def answer_unfit(_: Request, error: Exception) -> JSONResponse:
     """Answer a request that does not fit its schema: where, and what is wrong there, without what was given."""
     assert isinstance(error, RequestValidationError)
-    complaints = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+    complaints = dict.fromkeys(f"{_place(found)}: {found['msg']}" for found in error.errors())
     return _problem(422, str(r.ErrorCode("http", "request", "422")), "; ".join(complaints))
+
+
+def _place(found: Mapping[str, Any]) -> str:
+    """Give where a request does not fit; the name of a field that there is not is the client's word, and not said."""
+    known = found["loc"][:-1] if found["type"] in _NO_SUCH_FIELD else found["loc"]
+    return ".".join(map(str, known))
 
 
 def _problem(status: int, error_code: str, message: str) -> JSONResponse:

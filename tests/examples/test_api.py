@@ -148,6 +148,27 @@ async def test_another_tenants_group_is_not_found(client, method, path) -> None:
     assert (await client.get(f"/groups/{id}", headers=DE)).json()["name"] == "Berlin"
 
 
+@pytest.mark.parametrize(
+    "method, path, body, place",
+    [
+        ("POST", "", {"Berlin": 1, "Berlin too": 2}, "body: Unexpected"),
+        ("POST", "", {"name": "Nice", "population": "Berlin"}, "body.population: "),
+        ("PATCH", "/1", {"Berlin": 1}, "body: Unexpected"),
+        ("GET", "/Berlin", None, "path.id: "),
+        ("POST", "/search", {"filter": {"Berlin": 1}}, "body.filter: Extra"),
+        ("POST", "/search", {"filter": {"name": {"Berlin": "Berlin"}}}, "body.filter.name: Extra"),
+        ("POST", "/search", {"order": [{"field": "Berlin"}]}, "body.order.0.field: "),
+        ("POST", "/search", {"count": "Berlin"}, "body.count"),
+    ],
+)
+async def test_what_does_not_fit_is_named_and_not_quoted(client, method, path, body, place) -> None:
+    """Neither a value nor the name of a field that there is not."""
+    response = await client.request(method, f"/groups{path}", json=body, headers=DE)
+    assert (response.status_code, response.json()["error_code"]) == (422, "http_request_422")
+    assert place in response.json()["message"]
+    assert "Berlin" not in response.text
+
+
 async def test_errors_have_a_status_and_a_code(client) -> None:
     """The class decides the status; the body has a code and no value of a row."""
     id = await make(client, "Berlin")
