@@ -630,12 +630,14 @@ class LabelRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     code: Mapped[int | None]
     word: Mapped[str | None]
+    place: Mapped[int] = mapped_column(unique=True, default=0)
 
 
 @dataclass(frozen=True)
 class Label(Spec[LabelRow]):
     code: int | None
     word: str | None
+    place: Any = 0
 
 
 class Labels(Repository[LabelRow, LabelRow, int]):
@@ -643,16 +645,22 @@ class Labels(Repository[LabelRow, LabelRow, int]):
 
 
 @pytest.mark.parametrize(
-    "key, told", [("code", "NULL equals no other NULL, so create"), ("word", "NULLS NOT DISTINCT.*search for")]
+    "key, told",
+    [
+        ("code", "NULL equals no other NULL, so create"),
+        ("word", "NULLS NOT DISTINCT.*search for"),
+        ("place", "index 0: .*: give it, or name another key"),
+    ],
 )
 async def test_a_key_that_is_null_is_refused_for_what_it_is(any_tables: WithTables, key: str, told: str) -> None:
     """No upsert goes by it; to create the row is the way out only where that would not clash with another NULL."""
-    conflict = Conflict(constraint=f"uq_labels_{key}")
+    conflict = Conflict(columns=[getattr(LabelRow, key)])
     async with any_tables(LabelRow) as db:
-        labels, empty = Labels(db), Label(None, None)
-        for upserting in (labels.upsert(empty, conflict=conflict), labels.batch_upsert([empty], conflict=conflict)):
+        labels, empty = Labels(db), Label(None, None, None)
+        calls: list[Any] = [labels.upsert, lambda spec, conflict: labels.batch_upsert([spec], conflict=conflict)]
+        for call in calls:
             with pytest.raises(InvalidValue, match=told):
-                await upserting
+                await call(empty, conflict=conflict)
         done = await labels.batch_upsert_partial([Label(1, "a"), empty], conflict=conflict)
         assert [(item.index, type(item.error)) for item in done.failed] == [(1, InvalidValue)]
 

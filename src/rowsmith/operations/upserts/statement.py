@@ -304,10 +304,9 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
     for name in key.names:
         where = f"{info.row.__name__}.{name} is part of the key that the upsert goes by"
         if name not in block.columns:
-            error = InvalidValue(f"{where}: give it, or name another key with Conflict(columns=[...])")
-            return dict.fromkeys(block.places, error)
+            return dict.fromkeys(block.places, InvalidValue(f"{where}: {_MISSING}"))
         if NONE in block.types[name]:
-            why = _SOUGHT_BY_NONE if _takes_nulls_for_equal(info, key) else _EQUAL_TO_NONE
+            why = _why_not_null(info, key, name)
             for place in _places_without(block, name):
                 faults.setdefault(place, InvalidValue(f"the spec at index {place}: {where}: {why}"))
         if not block.types[name] <= _PLAIN:
@@ -320,6 +319,7 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
 
 _PLAIN = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal, NONE}
 
+_MISSING = "give it, or name another key with Conflict(columns=[...])"
 _EQUAL_TO_NONE = "NULL equals no other NULL, so create the row instead"
 _SOUGHT_BY_NONE = (
     "an upsert finds rows by values alone, also where a key takes NULLs for equal (NULLS NOT DISTINCT): "
@@ -327,9 +327,13 @@ _SOUGHT_BY_NONE = (
 )
 
 
-def _takes_nulls_for_equal(info: RowInfo[object], key: ConflictKey) -> bool:
+def _why_not_null(info: RowInfo[object], key: ConflictKey, name: str) -> str:
+    """Say why no upsert goes by a key of which this part is NULL, and what to do instead."""
+    if not info.columns[name].nullable:
+        return _MISSING
     columns = {info.columns[name] for name in key.names}
-    return any(set(each.columns) == columns and takes_nulls_for_equal(each) for each in unique_keys_of(info.table))
+    keys = (each for each in unique_keys_of(info.table) if set(each.columns) == columns)
+    return _SOUGHT_BY_NONE if any(map(takes_nulls_for_equal, keys)) else _EQUAL_TO_NONE
 
 
 def keys_of(key: ConflictKey, block: Block) -> list[Key]:
