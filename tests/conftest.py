@@ -61,8 +61,12 @@ def pair() -> Iterator[Pair]:
 
 @pytest.fixture
 async def sqlite_database(tmp_path: Path) -> AsyncIterator[Database]:
-    """Give a ``Database`` on an SQLite file of this test's own, which needs not outlive the machine."""
-    db = Database.from_url(f"sqlite+aiosqlite:///{tmp_path / 'rowsmith.sqlite'}")
+    """Give a ``Database`` on an SQLite file of this test's own, which needs not outlive the machine.
+
+    SQLite lets those who wait for its lock have it in no order, so that on a busy machine one of many may wait for
+    longer than the five seconds after which Python's driver gives up.
+    """
+    db = Database.from_url(f"sqlite+aiosqlite:///{tmp_path / 'rowsmith.sqlite'}?timeout=60")
     event.listen(db.engine.sync_engine, "connect", spare_the_disk)
     yield db
     await db.dispose()
