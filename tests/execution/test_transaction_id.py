@@ -89,7 +89,11 @@ async def by_the_driver(session: AsyncSession, statement: str) -> None:
     await driver.execute(statement)
 
 
-WAYS = pytest.mark.parametrize("send", [by_text, by_exec_driver_sql, by_the_driver])
+async def by_a_cursor(session: AsyncSession, statement: str) -> None:
+    await (await session.connection()).run_sync(lambda sync: sync.connection.cursor().execute(statement))
+
+
+WAYS = pytest.mark.parametrize("send", [by_text, by_exec_driver_sql, by_the_driver, by_a_cursor])
 
 
 @WAYS

@@ -69,11 +69,6 @@ def note_loans(engine: Engine) -> None:
     dialect.get_driver_connection = noted
 
 
-def is_lent(driver: object) -> bool:
-    """Say whether somebody has had a driver's connection since it was taken."""
-    return driver in _lent
-
-
 def was_lent(driver: object) -> bool:
     """Say whether somebody had a driver's connection since it was last asked."""
     if driver not in _lent:

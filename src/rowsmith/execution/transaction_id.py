@@ -1,8 +1,9 @@
 """A transaction's id, which its first statement that gives rows back brings along: nobody has to ask before COMMIT.
 
 It is asked for at SQLAlchemy's seam to the driver, at the end of RETURNING, and taken away before SQLAlchemy sees it.
-Whatever else is sent may end the transaction and begin another, unseen, so that what was known is forgotten then; and
-where the application has had the driver's connection, nothing is known. What is not known is asked for as ever.
+Whatever else is sent may end the transaction and begin another, so that what was known is forgotten then. What does not
+pass here (a cursor of SQLAlchemy's pool, the driver's connection) is seen by asyncpg's count of what it has sent. What
+is not known is asked for as ever.
 
 A server that spreads its tables over others (Citus) takes no such function in RETURNING, and is spared it.
 """
@@ -15,8 +16,6 @@ from typing import Any, Final
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
-from rowsmith.execution.commits import is_lent
-
 ID: Final = "pg_current_xact_id_if_assigned()::text"
 """NULL does not mean that nothing was written: what other servers wrote for this one has no id here."""
 IS_SPREAD: Final = "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
@@ -27,6 +26,7 @@ _NAME: Final = "rowsmith_transaction_id"
 ID_OF_TRANSACTION: Final = f", {ID} AS {_NAME}"
 """What stands at the end of RETURNING, so that it can be asked what became of a COMMIT without an answer."""
 _KNOWN: Final = "rowsmith_transaction_id"
+_SEEN: Final = "rowsmith_statements_seen"
 _NOTHING: Final = (None, None)
 _MANY: Final = 1000
 """From this many values on a round trip is cheaper than an id with each row."""
@@ -38,7 +38,7 @@ def bring_ids(engine: Engine) -> None:
     execute, execute_many, execute_bare = dialect.do_execute, dialect.do_executemany, dialect.do_execute_no_params
 
     def bringing(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
-        info = _noted(context)
+        info = _noted(cursor, context)
         if info is None or not _is_wanted(info, cursor, statement, parameters, context):
             execute(cursor, statement, parameters, context)
         else:
@@ -47,14 +47,17 @@ def bring_ids(engine: Engine) -> None:
             finally:  # who asks why it failed looks at its columns
                 id_ = _taken_from(cursor)
             info[_KNOWN] = (cursor._adapt_connection._transaction, id_)
+        _seen(cursor, info)
 
     def many(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
-        _noted(context)
+        info = _noted(cursor, context)
         execute_many(cursor, statement, parameters, context)
+        _seen(cursor, info)
 
     def bare(cursor: Any, statement: str, context: Any = None) -> None:
-        _noted(context)
+        info = _noted(cursor, context)
         execute_bare(cursor, statement, context)
+        _seen(cursor, info)
 
     dialect.do_execute, dialect.do_executemany, dialect.do_execute_no_params = bringing, many, bare
 
@@ -75,24 +78,40 @@ def known_id(connection: Connection) -> str | None:
     """Give the id of a connection's transaction; None where it was not brought, or may be another one's."""
     adapter: Any = connection.connection.dbapi_connection
     transaction, id_ = connection.info.get(_KNOWN, _NOTHING)
-    is_same = transaction is adapter._transaction and not is_lent(adapter.driver_connection)
+    is_same = transaction is adapter._transaction and _sent_on(adapter) == connection.info.get(_SEEN)
     return id_ if is_same else None
+
+
+def _sent_on(adapter: Any) -> int:
+    """Say how many statements were sent on a connection, by whomever."""
+    count: int = adapter._connection._protocol.queries_count
+    return count
 
 
 _ENDS_NOTHING: Final = (Select, CompoundSelect, SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)
 
 
-def _noted(context: Any) -> dict[Any, Any] | None:
-    """Forget what a statement may change; gives where it is noted what is known, if an id is wanted."""
+def _noted(cursor: Any, context: Any) -> dict[Any, Any] | None:
+    """Forget what a statement may change, or another that was sent unseen; gives where is noted what is known.
+
+    None where no id is wanted.
+    """
     if context is None:
         return None
     record = context.root_connection.connection._connection_record
     if record is None or _KNOWN not in record.info:  # SQLAlchemy's own questions to a new connection have no record
         return None
     info: dict[Any, Any] = record.info
-    if not (context.is_crud or (context.compiled and isinstance(context.compiled.statement, _ENDS_NOTHING))):
+    ends_nothing = context.is_crud or (context.compiled and isinstance(context.compiled.statement, _ENDS_NOTHING))
+    if not ends_nothing or info.get(_SEEN) != _sent_on(cursor._adapt_connection):
         info[_KNOWN] = _NOTHING
     return info
+
+
+def _seen(cursor: Any, info: dict[Any, Any] | None) -> None:
+    """Note that all that was sent until now has passed here, or what was known is forgotten."""
+    if info is not None:
+        info[_SEEN] = _sent_on(cursor._adapt_connection)
 
 
 def _is_wanted(info: dict[Any, Any], cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
