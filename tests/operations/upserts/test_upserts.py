@@ -631,6 +631,7 @@ class LabelRow(Base):
     code: Mapped[int | None]
     word: Mapped[str | None]
     place: Mapped[int] = mapped_column(unique=True, default=0)
+    digest: Mapped[bytes | None] = mapped_column(unique=True)
 
 
 @dataclass(frozen=True)
@@ -638,6 +639,11 @@ class Label(Spec[LabelRow]):
     code: int | None
     word: str | None
     place: Any = 0
+
+
+@dataclass(frozen=True)
+class Digested(Spec[LabelRow]):
+    digest: Any
 
 
 class Labels(Repository[LabelRow, LabelRow, int]):
@@ -663,6 +669,16 @@ async def test_a_key_that_is_null_is_refused_for_what_it_is(any_tables: WithTabl
                 await call(empty, conflict=conflict)
         done = await labels.batch_upsert_partial([Label(1, "a"), empty], conflict=conflict)
         assert [(item.index, type(item.error)) for item in done.failed] == [(1, InvalidValue)]
+
+
+async def test_a_null_beside_bytes_that_can_be_changed(any_tables: WithTables) -> None:
+    """Is refused as any other, with its index."""
+    conflict, specs = Conflict(columns=[LabelRow.digest]), [Digested(bytearray(b"a")), Digested(None)]
+    async with any_tables(LabelRow) as db:
+        with pytest.raises(InvalidValue, match=r"index 1: LabelRow.digest is part of the key .* NULL equals"):
+            await Labels(db).batch_upsert(specs, conflict=conflict)
+        done = await Labels(db).batch_upsert_partial(specs, conflict=conflict)
+        assert ([item.index for item in done.succeeded], [item.index for item in done.failed]) == ([0], [1])
 
 
 @pytest.mark.parametrize("version", [(17, 0), (18, 0)])

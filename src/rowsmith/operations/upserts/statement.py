@@ -343,8 +343,9 @@ def keys_of(key: ConflictKey, block: Block) -> list[Key]:
 
 def _hashable(block: Block, name: str) -> Sequence[Any]:
     """Give the values of a part of the key so that they can be told from each other."""
-    is_mutable = not block.types[name].isdisjoint({bytearray, memoryview})
-    return list(map(bytes, block.columns[name])) if is_mutable else block.columns[name]
+    if block.types[name].isdisjoint({bytearray, memoryview}):
+        return block.columns[name]
+    return [None if value is None else bytes(value) for value in block.columns[name]]
 
 
 def _unhashable(block: Block, name: str) -> dict[int, InvalidValue]:
