@@ -8,7 +8,9 @@ import random
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
+import anyio
 import pytest
+import sqlalchemy as sa
 
 from rowsmith import CommitOutcome, commit_outcome
 from rowsmith.testing import WithTables
@@ -17,14 +19,26 @@ from tenants import OwnedBy, ThingRepository
 from verbs import VERBS, World, world_in, world_of
 
 POINTS = int(os.environ.get("ROWSMITH_CANCELS", "3"))
-"""At how many suspension points each verb is cancelled on each backend; 0 for all of them."""
+"""At how many suspension points each verb is cancelled on each backend; 0 for all of them, in each way."""
+AT_RANDOM = int(os.environ.get("ROWSMITH_RANDOM_CANCELS", "20"))
+"""How many verbs are cancelled in some way, somewhere, on each backend."""
 
 
 class Watched:
-    """Awaits something, and has its task cancelled at one of its suspension points."""
+    """Awaits something, and has it cancelled at one of its suspension points, by whatever :attr:`cancel` is set to."""
 
     def __init__(self, work: Awaitable[Any], point: int | None) -> None:
         self.work, self.point, self.passed = work, point, 0
+        self.failure: BaseException | None = None
+        self.cancel: Callable[[], object]
+
+    async def run(self) -> None:
+        """Await it, and keep what it ended with."""
+        try:
+            await self
+        except BaseException as exc:
+            self.failure = exc
+            raise
 
     def __await__(self) -> Generator[Any, Any, Any]:
         steps, failure = self.work.__await__(), None
@@ -34,9 +48,7 @@ class Watched:
             except StopIteration as stop:
                 return stop.value
             if self.passed == self.point:
-                task = asyncio.current_task()
-                assert task is not None
-                asyncio.get_running_loop().call_soon(task.cancel)
+                asyncio.get_running_loop().call_soon(self.cancel)
             self.passed, failure = self.passed + 1, None
             try:
                 yield waited_for
@@ -44,38 +56,94 @@ class Watched:
                 failure = exc
 
 
-async def cancelled_at(call: Callable[[], Awaitable[Any]], point: int | None) -> tuple[int, BaseException | None]:
-    """Call in a task of its own; give how many suspension points were passed, and what it ended with."""
-    watched = Watched(call(), point)
+async def by_its_task(work: Watched) -> None:
+    """Cancel the task."""
+    task = asyncio.create_task(work.run())
+    work.cancel = task.cancel
+    await task
 
-    async def run() -> None:
-        await watched
 
+async def by_a_timeout(work: Watched) -> None:
+    """Let asyncio's time for it be over; the caller has the TimeoutError that is made of it."""
     try:
-        await asyncio.create_task(run())
-    except BaseException as exc:  # noqa: BLE001 - looked at by the test
-        return watched.passed, exc
-    return watched.passed, None
+        async with asyncio.timeout(None) as limit:
+            work.cancel = lambda: limit.reschedule(0)
+            await work.run()
+    except TimeoutError as exc:
+        work.failure = exc
+        raise
 
 
-async def held_to_its_word(world: World, name: str, point: int) -> None:
+async def by_a_scope(work: Watched) -> None:
+    """Cancel anyio's scope around it, which cancels again with each turn of the loop."""
+    with anyio.CancelScope() as scope:
+        work.cancel = scope.cancel
+        await work.run()
+
+
+async def by_a_sibling(work: Watched) -> None:
+    """Have another task of its group fail."""
+    ended = asyncio.Event()
+
+    async def failing() -> None:
+        await ended.wait()
+        raise LookupError
+
+    async with asyncio.TaskGroup() as group:
+        sibling = group.create_task(failing())
+        work.cancel = ended.set
+        await group.create_task(work.run())
+        sibling.cancel()
+
+
+async def by_the_loop(work: Watched) -> None:
+    """Cancel every task that there is but who looks on, as a loop does that shuts down."""
+    others = asyncio.all_tasks()
+
+    def shut_down() -> None:
+        for task in asyncio.all_tasks() - others:
+            task.cancel()
+
+    work.cancel = shut_down
+    await asyncio.create_task(work.run())
+
+
+WAYS = [by_its_task, by_a_timeout, by_a_scope, by_a_sibling, by_the_loop]
+Way = Callable[[Watched], Awaitable[None]]
+
+
+async def cancelled_at(point: int | None, way: Way, call: Awaitable[Any]) -> Watched:
+    """Call in a task of its own, cancelled in some way at a point; give what was seen of it."""
+    watched = Watched(call, point)
+    await asyncio.gather(asyncio.ensure_future(way(watched)), return_exceptions=True)
+    return watched
+
+
+def id_for(name: str) -> int:
+    """Give the row that a verb has to do with."""
+    return 500 if VERBS[name].makes else 4 if "restore" in name else 1
+
+
+async def held_to_its_word(world: World, name: str, way: Way, point: int) -> Watched:
     """Cancel a verb at a point, and hold what it says of itself against what is stored."""
-    verb, db = VERBS[name], world.things.db
+    db, what = world.things.db, f"{name}, {way.__name__}, {point}"
     await world.refill()
-    before, id = await world.stored(), 500 if verb.makes else 4 if "restore" in name else 1
-    _, failure = await cancelled_at(lambda: verb.call(world, id, OwnedBy("a")), point)
+    before = await world.stored()
+    done = await cancelled_at(point, way, VERBS[name].call(world, id_for(name), OwnedBy("a")))
     after = await world.stored()
     for _ in range(500):
         if not checked_out(db):
             break
         await asyncio.sleep(0.01)
-    assert checked_out(db) == 0, point
-    if failure is not None:
-        outcome = commit_outcome(failure)
-        assert isinstance(failure, asyncio.CancelledError), point
-        assert outcome is not CommitOutcome.UNKNOWN, point
+    assert checked_out(db) == 0, what
+    if done.failure is not None:
+        outcome = commit_outcome(done.failure)
+        assert isinstance(done.failure, TimeoutError if way is by_a_timeout else asyncio.CancelledError), what
         if name != "purge_where":  # of several transactions it is about the last, which only looks for more
-            assert (outcome is CommitOutcome.COMMITTED) == (after != before), point
+            assert outcome is (CommitOutcome.COMMITTED if after != before else CommitOutcome.NOT_COMMITTED), what
+        elif way is not by_the_loop:  # which cancels COMMIT itself; who wrote nothing has no id to be asked for
+            assert outcome is not CommitOutcome.UNKNOWN, what
+    return done
 
 
 @pytest.mark.parametrize("name", sorted(VERBS))
@@ -83,9 +151,34 @@ async def test_a_verb_cancelled_anywhere(name: str, any_tables: WithTables) -> N
     """No connection is left out, the error is the cancellation, and its outcome is what the table says."""
     async with world_in(any_tables, "things") as made:
         world = world_of(ThingRepository(made.things.db, resilience=None))
-        id = 500 if VERBS[name].makes else 4 if "restore" in name else 1
-        points, failure = await cancelled_at(lambda: VERBS[name].call(world, id, OwnedBy("a")), None)
-        assert failure is None
-        chosen = range(points) if POINTS == 0 else random.Random(name).sample(range(points), min(POINTS, points))
-        for point in chosen:
-            await held_to_its_word(world, name, point)
+        whole = await cancelled_at(None, by_its_task, VERBS[name].call(world, id_for(name), OwnedBy("a")))
+        assert whole.failure is None
+        everywhere, chance = [(way, point) for point in range(whole.passed) for way in WAYS], random.Random(name)
+        for way, point in everywhere if POINTS == 0 else chance.sample(everywhere, min(POINTS, len(everywhere))):
+            await held_to_its_word(world, name, way, point)
+
+
+async def test_verbs_cancelled_at_random(any_tables: WithTables) -> None:
+    """Whatever was cancelled before, with or without policies; and the server holds no lock or transaction for it."""
+    async with world_in(any_tables, "things") as made:
+        worlds = [made, world_of(ThingRepository(made.things.db, resilience=None))]
+        points = dict.fromkeys(VERBS, 30)
+        for _ in range(AT_RANDOM):
+            name, way = random.choice(list(VERBS)), random.choice(WAYS)
+            done = await held_to_its_word(random.choice(worlds), name, way, random.randrange(points[name]))
+            if done.failure is None:
+                points[name] = max(done.passed, 1)
+        if made.things.db.engine.dialect.name == "postgresql":
+            assert await left_behind(made) == []
+
+
+async def left_behind(world: World) -> list[Any]:
+    """Give the transactions and locks that a server has for others than who asks."""
+    open_ = "SELECT query FROM pg_stat_activity WHERE xact_start IS NOT NULL AND datname = current_database()"
+    locked = (
+        "SELECT mode FROM pg_locks JOIN pg_database d ON d.oid = database AND datname = current_database()"
+        " WHERE locktype <> 'virtualxid' AND pid <> pg_backend_pid()"
+    )
+    async with world.things.db.begin_readonly_session() as session:
+        transactions = await session.execute(sa.text(f"{open_} AND pid <> pg_backend_pid()"))
+        return [*transactions, *await session.execute(sa.text(locked))]

@@ -74,15 +74,17 @@ def _end(drivers: Sequence[Any]) -> None:
         driver.terminate()
 
 
-async def answered_by(driver: object, sent: Awaitable[object], stop: Callable[[], None] | None = None) -> Answer:
-    """Wait as :func:`answered` does, for what is sent on a connection of asyncpg's.
+async def answered_by(
+    drivers: Sequence[object], sent: Awaitable[object], stop: Callable[[], None] | None = None
+) -> Answer:
+    """Wait as :func:`answered` does, for what is sent on a driver's connection.
 
     Args:
-        driver: the connection.
-        sent: what sends it; by asyncpg, which cancels nothing itself.
+        drivers: the connections of asyncpg that are ended once the time is over.
+        sent: what sends it, by a driver that cancels nothing itself.
         stop: called where the task is cancelled: what is waited for may be more than COMMIT, and need not be done.
     """
-    waiting, answer = _Unbroken(driver, sent, stop), Answer()
+    waiting, answer = _Unbroken(drivers, sent, stop), Answer()
     try:
         answer.value = await waiting
     except Exception as exc:  # noqa: BLE001 - told by the caller
@@ -95,10 +97,10 @@ async def answered_by(driver: object, sent: Awaitable[object], stop: Callable[[]
 class _Unbroken:
     """Waits in the task that is running, and keeps a cancellation until there is an answer: ``cancelled``."""
 
-    __slots__ = ("_context", "_driver", "_ending", "_is_over", "_is_wanted", "_loop", "_sent", "_stop", "cancelled")
+    __slots__ = ("_context", "_drivers", "_ending", "_is_over", "_is_wanted", "_loop", "_sent", "_stop", "cancelled")
 
-    def __init__(self, driver: object, sent: Awaitable[object], stop: Callable[[], None] | None) -> None:
-        self._driver, self._sent, self._stop = driver, sent, stop
+    def __init__(self, drivers: Sequence[object], sent: Awaitable[object], stop: Callable[[], None] | None) -> None:
+        self._drivers, self._sent, self._stop = drivers, sent, stop
         self._loop, self._context = asyncio.get_running_loop(), copy_context()  # with its deadline
         self._is_wanted = self._is_over = False
         self._ending: asyncio.TimerHandle | None = None
@@ -133,7 +135,7 @@ class _Unbroken:
 
     def _hurry(self) -> None:
         if not self._is_over:
-            self._ending = _later((self._driver,))
+            self._ending = _later(self._drivers)
             if self._stop is not None:
                 self._stop()
 

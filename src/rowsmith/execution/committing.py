@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from rowsmith.attempts import note_commit
 from rowsmith.deadline import remaining
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, TransactionError
-from rowsmith.execution.answers import Answer, answered
+from rowsmith.execution.answers import Answer, answered, answered_by
 from rowsmith.execution.blame import blame, has_only_read
 from rowsmith.execution.commits import may_have_committed
 from rowsmith.execution.execute import flush, translated
@@ -84,7 +84,7 @@ class BlockSession(AsyncSession):
             async with translated():
                 await self.run_sync(lambda session: tell_others(holdings, session))
         transaction = await _identified(self)
-        answer = await answered(super().commit(), drivers_of(self))
+        answer = await self._answer()
         try:
             outcome = await _outcome(self, transaction, answer)
         except asyncio.CancelledError as exc:  # while it was asked what became of it
@@ -95,6 +95,12 @@ class BlockSession(AsyncSession):
             note_commit()
         self.info[_COMMITTED] = outcome is CommitOutcome.COMMITTED
         _raise_told(self, answer, outcome)
+
+    async def _answer(self) -> Answer:
+        """Send COMMIT; SQLite's goes on in a thread of its own, which nobody else could be asked about."""
+        if any(connection.dialect.name == "sqlite" for connection in connections_of(self)):
+            return await answered_by((), super().commit())
+        return await answered(super().commit(), drivers_of(self))
 
     async def rollback(self) -> None:
         """Undo what was not committed.

@@ -191,7 +191,7 @@ async def _sent(driver: Any, asked: Write) -> tuple[Made | None, str | None]:
 async def _alone(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
     """Write by a statement that is its own transaction."""
     driver = taken.dbapi_connection._connection
-    answer = await answered_by(driver, fetch(driver, asked.plan.alone, asked.values), _stopping(driver))
+    answer = await answered_by((driver,), fetch(driver, asked.plan.alone, asked.values), _stopping(driver))
     outcome = _outcome_alone(answer)
     failure = answer.cancelled or answer.failure
     if outcome is not CommitOutcome.NOT_COMMITTED:
@@ -292,7 +292,7 @@ async def _commit(
 ) -> tuple[Taken, BaseException | None]:
     """Send COMMIT; gives the connection, as it is to be given back, and what the caller meets instead of an answer."""
     driver = taken.dbapi_connection._connection
-    answer = await answered_by(driver, command(driver, "COMMIT;"))
+    answer = await answered_by((driver,), command(driver, "COMMIT;"))
     if answer.failure is None and answer.cancelled is None:
         lane.note_commit()
         return taken, None

@@ -56,6 +56,7 @@ from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import PurgeReport
 from rowsmith.operations.updates.statement import PART, PLACE, locked_in_key_order, place_and_part
+from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.scope import SearchScope
 
 BeginSession: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncSession]]
@@ -393,8 +394,16 @@ class _Purge:
                 continue
             elif time.monotonic() - moved > self.pace.patience:
                 raise LockNotAvailable("others hold the rows that are left: call purge_where again later to go on")
-            await asyncio.sleep(wait)
+            await self._pause(wait)
             wait = min(2 * wait, LONGEST_WAIT)
+
+    async def _pause(self, seconds: float) -> None:
+        """Let others have the rows; whoever is cancelled meanwhile is in no transaction that could tell of itself."""
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError as exc:
+            tell(exc, CommitOutcome.COMMITTED if self.tally.rows else CommitOutcome.NOT_COMMITTED)
+            raise
 
     async def _is_any_left(self, db_sess: AsyncSession) -> bool:
         return bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
@@ -414,7 +423,7 @@ class _Purge:
                 self.tally.chunks += 1
                 if self.progress is not None:
                     self.progress(self.tally.rows)
-            await asyncio.sleep(self.pace.pause)
+            await self._pause(self.pace.pause)
         self._down, self._whole = bool(self.doomed.ties) and not self._down, False
         return rows
 
