@@ -17,6 +17,7 @@ from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
 from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.mapping.parts import Part, lineage, parts_of
 from rowsmith.mapping.types import DIALECTS, Check, Travel, column_type, stored_form, stores_none
 from rowsmith.names import PREFIX, is_own
@@ -148,15 +149,21 @@ class RowInfo(Generic[TRow_co]):
         """
         return column_type(self.columns[name].type).check
 
-    @property
+    @cached_property
     def key_attributes(self) -> tuple[InstrumentedAttribute[Any], ...]:
         """The attributes of the primary key, in its order."""
         return tuple(self.attribute(name) for name in self.primary_key)
 
-    @property
-    def key_columns(self) -> list[Column[Any]]:
+    @cached_property
+    def key_columns(self) -> tuple[Column[Any], ...]:
         """The columns of the primary key, in its order."""
-        return [self.columns[name] for name in self.primary_key]
+        return tuple(self.columns[name] for name in self.primary_key)
+
+    @cached_property
+    def unique(self) -> frozenset[str]:
+        """The attributes of columns that stand in a unique key of one of the row's tables."""
+        columns = {column for part in self.parts for key in unique_keys_of(part.table) for column in key.columns}
+        return frozenset(name for name, stored in self.stored.items() if not columns.isdisjoint(stored))
 
     @cached_property
     def shard_key(self) -> str | None:

@@ -10,8 +10,6 @@ from sqlalchemy import ColumnElement, type_coerce, update
 from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, ScopeMismatch
 from rowsmith.mapping import RowInfo
-from rowsmith.mapping.constraints import unique_keys_of
-from rowsmith.mapping.parts import Part
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, key_chunks
 from rowsmith.operations.call import Call
@@ -61,7 +59,7 @@ async def _write(
         type_coerce(value, info.columns[name].type).label(sql_name(f"value_{place}"))
         for place, (name, value) in enumerate(first.items())
     ]
-    records = await locked(call, conditions, extra, key_share=_keeps_unique_keys(info, values))
+    records = await locked(call, conditions, extra, key_share=info.unique.isdisjoint(values))
     width = len(info.primary_key)
     keys: list[Key] = [tuple(record[:width]) for record in records]
     if not first:
@@ -76,22 +74,12 @@ async def _write(
 async def _update(call: Call[object, object], keys: Sequence[Key], values: Mapping[str, object]) -> None:
     for part in call.info.parts:
         changes: dict[Any, Any] = of_part(call.info, part, values)
-        if changes or _notices(part):
+        if changes or any(column.onupdate is not None for column in part.table.columns):
             # Something must be set for SQLAlchemy to set the rest: the key, to what it is.
             changes = changes or {part.key[0]: part.key[0]}
             statement = limited(update(part.table), at_keys(call, part, keys)).values(changes)
             reached = await send_to_part(call, part, statement, (column.name for column in changes))
             check_all(reached, keys)
-
-
-def _notices(part: Part) -> bool:
-    """Say whether a table has columns that change with the row."""
-    return any(column.onupdate is not None for column in part.table.columns)
-
-
-def _keeps_unique_keys(info: RowInfo[object], values: Mapping[str, object]) -> bool:
-    unique = {column for part in info.parts for key in unique_keys_of(part.table) for column in key.columns}
-    return unique.isdisjoint(column for name in values for column in info.stored[name])
 
 
 def keep_key(info: RowInfo[object], values: Mapping[str, object]) -> None:

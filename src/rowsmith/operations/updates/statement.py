@@ -40,7 +40,6 @@ from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.execution.apart import apart
 from rowsmith.mapping import RowInfo
-from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import NAME, Parameter, given_arrays, given_values
 from rowsmith.operations.arrays.keys import (
@@ -119,20 +118,22 @@ class Targets(Generic[TRow, TData]):
         values = by_column(info, {**changes.values, **next_version(info)})
         where = self._where(changes.parameters, held, lock_strength(info, changes.values))
         guard = () if self.guard is None else (self.guard,)
-        return limited(update(self._table), *where).values(values).returning(*self.keyed.selects, *guard)
+        return limited(update(self.keyed.target), *where).values(values).returning(*self.keyed.selects, *guard)
 
     def delete(self, *, held: bool = False) -> ReturningDelete[*tuple[Any, ...]]:
         """Give the DELETE ... RETURNING; ``held`` as for :meth:`update`."""
-        return limited(delete(self._table), *self._where((), held, {})).returning(*self.keyed.selects)
+        return limited(delete(self.keyed.target), *self._where((), held, {})).returning(*self.keyed.selects)
 
     def select_keys(self, *, any_version: bool = False) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the keys that are there; ``any_version`` in another version than expected, too."""
-        matched = [self._in_keys] if any_version else self._matched(())
-        return limited(select(*self.entity.info.key_attributes), *matched, *self.conditions, *self.shard)
+        matched = [self._in_keys, *self.conditions] if any_version else self.matched()
+        return limited(select(*self.entity.info.key_attributes), *matched, *self.shard)
 
-    def matched(self, changes: Changes) -> list[ColumnElement[bool]]:
-        """Give the conditions on the rows, to be selected beside what is written to each."""
-        return [*self._matched(changes.parameters), *self.conditions]
+    def matched(self, parameters: Sequence[Parameter] = ()) -> list[ColumnElement[bool]]:
+        """Give the conditions on the rows: by a table of keys, where values come with them or arrays are sent."""
+        given = [*self._version_parameter(), *parameters]
+        keys = self._same(self._given(given)) if given or self.by_arrays else [self._in_keys]
+        return [*keys, *self.conditions]
 
     @cached_property
     def keyed(self) -> Keyed[TData]:
@@ -176,15 +177,11 @@ class Targets(Generic[TRow, TData]):
         """Whether keys and values are sent as arrays."""
         return self.dialect.name == "postgresql" if self.gate is None else self.gate.arrays
 
-    @property
-    def _table(self) -> Any:
-        return self.entity.info.row if self.keyed.through_orm else self.entity.info.table
-
     def _where(
         self, parameters: Sequence[Parameter], held: bool, lock: Mapping[str, object]
     ) -> list[ColumnElement[bool]]:
         if self.dialect.name != "postgresql":
-            return [*self._matched(parameters), *self.conditions]
+            return self.matched(parameters)
         locking = self._locking(parameters, {"skip_locked": held, **lock})
         return [*at_places(self.entity.info.table, locking.cte(NAME), joined=bool(parameters)), *self.shard]
 
@@ -238,11 +235,6 @@ class Targets(Generic[TRow, TData]):
             key_name(place): array_of(info.columns[name], [key[place] for key in self.keys]) for place, name in named
         }
 
-    def _matched(self, parameters: Sequence[Parameter]) -> list[ColumnElement[bool]]:
-        """Give the conditions that single out the rows, by a table of keys where values come with them."""
-        given = [*self._version_parameter(), *parameters]
-        return self._same(self._given(given)) if given or self.by_arrays else [self._in_keys]
-
     def _given(self, parameters: Sequence[Parameter], name: str = NAME) -> FromClause:
         """Give the table of the keys, and of what comes with each."""
         if self.by_arrays:
@@ -275,12 +267,13 @@ class Targets(Generic[TRow, TData]):
 class Keyed(Generic[TMade]):
     """What is returned of each row, its key included, and how data by key is made of it.
 
-    ``through_orm`` says that the statement is on the mapped class and not on its table, which is faster.
+    ``target`` is what the statement is on: the mapped class ``through_orm``, and else its table, which is faster.
     """
 
     def __init__(self, entity: Entity[Any, TMade], *, through_orm: bool) -> None:
         info, names = entity.info, list(entity.shape.names if entity.shape.returnable else entity.info.primary_key)
         self.through_orm = through_orm or not names
+        self.target: Any = info.row if self.through_orm else info.table
         selects = entity.returning if self.through_orm else tuple(info.columns[name] for name in names)
         extra = [name for name in info.primary_key if name not in names]
         places = [names.index(name) if name in names else len(selects) + extra.index(name) for name in info.primary_key]
@@ -382,5 +375,4 @@ def versions_of(info: RowInfo[object], ids: Sequence[object], expected: Mapping[
 
 def lock_strength(info: RowInfo[object], names: Collection[str]) -> dict[str, bool]:
     """Give the lock for an update: it lets others refer to a row meanwhile, unless a unique column changes."""
-    unique = {column for key in unique_keys_of(info.table) for column in key.columns}
-    return {"key_share": unique.isdisjoint(info.columns[name] for name in names)}
+    return {"key_share": info.unique.isdisjoint(names)}

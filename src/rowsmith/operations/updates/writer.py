@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 from sqlalchemy import ColumnElement, Executable
 
@@ -16,7 +16,6 @@ from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
 from rowsmith.lock import Lock
-from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.keys import Key, distinct_keys
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.collector import collector_paused
@@ -36,7 +35,8 @@ from rowsmith.operations.updates.statement import (
     versions_of,
 )
 
-NOTHING = Changes({})
+Step: TypeAlias = tuple[Sequence[int], Changes | None]
+"""One statement of a batch: the places of its rows among the keys, and what it writes; None removes them."""
 
 
 class BatchWriter(Generic[TRow, TData]):
@@ -90,7 +90,12 @@ class BatchWriter(Generic[TRow, TData]):
         Raises:
             StaleVersion, ScopeMismatch: nothing at all is written then.
         """
-        steps = [step for change in changes if change.values for step in _steps(target, change)]
+        steps = [
+            (places, change)
+            for change in changes
+            if change.values
+            for places in target.chunks(len(change.parameters), change.places)
+        ]
         names = {name for change in changes for name in change.values}
         keep_keys(self.entity.info, names)
         if not steps:
@@ -104,7 +109,7 @@ class BatchWriter(Generic[TRow, TData]):
 
         async def write() -> dict[Any, Any]:
             async with self.call.savepoint() if target.versions or verifies or len(steps) > 1 else nullcontext():
-                written = await self._write(target, steps)
+                written = await self._write(target, steps, lock_strength(self.entity.info, names))
                 done = {**written, **await self._seen(target.part(unset))} if unset else written
                 await self._refuse_stale(target, done)
                 if verifies:
@@ -113,9 +118,9 @@ class BatchWriter(Generic[TRow, TData]):
             return done
 
         async def refused() -> ScopeMismatch | None:
-            for step in steps:
-                there = target.part(step.places).matched(step.changes.part(step.places))
-                if error := await refused_change(self.call, step.changes.values, there):
+            for places, change in steps:
+                there = target.part(places).matched(change.part(places).parameters)
+                if error := await refused_change(self.call, change.values, there):
                     return error
             return None
 
@@ -127,7 +132,7 @@ class BatchWriter(Generic[TRow, TData]):
         done = list[Key]()
         async with self.call.savepoint():
             for places in target.chunks():
-                done += await write_joined(self.call, target.part(places).matched(changes), changes.values)
+                done += await write_joined(self.call, target.part(places).matched(changes.parameters), changes.values)
             reached = await self._by_given(dict.fromkeys(plain_keys(self.entity.info, done)))
             await self._refuse_stale(target, reached)
         return self.report(await present_keys(self.call, self._keys_in(reached)))
@@ -136,8 +141,8 @@ class BatchWriter(Generic[TRow, TData]):
         """Remove the rows and report what they were."""
         before = await self._nested(target)
         with collector_paused():
-            steps = [_Step(places) for places in target.chunks()]
-            done = await self._write(target, steps, is_held=before is not None)
+            steps = [(places, None) for places in target.chunks()]
+            done = await self._write(target, steps, {}, is_held=before is not None)
             if self.entity.shape.is_row:
                 forget(self.call, self._keys_in(done))
             return await self._report(done, before)
@@ -173,56 +178,53 @@ class BatchWriter(Generic[TRow, TData]):
         return {key: seen[key] for key in plain_keys(self.entity.info, expected) if key in seen}
 
     async def _write(
-        self, target: Targets[TRow, TData], steps: Sequence[_Step], *, is_held: bool = False
+        self, target: Targets[TRow, TData], steps: Sequence[Step], lock: Mapping[str, Any], *, is_held: bool = False
     ) -> dict[Any, Any]:
         """Send the statement of every step and give data by key.
 
+        Several statements, each of which would lock its own rows in its turn, have all rows locked before the first.
         Once rows are locked none is waited for that has come since: it would be out of key order.
         """
-        done, lock = dict[Any, Any](), _lock(self.entity.info, steps)
-        held = await self._lock_all(target, steps, lock) or is_held or self.is_held
-        for step in steps:
-            done |= await self._send(target, step, step.places, held=held)
-        sought = [place for step in steps for place in step.places]
+        done, sought = dict[Any, Any](), [place for places, _ in steps for place in places]
+        is_first = len(steps) > 1 and target.dialect.name == "postgresql"
+        if is_first:
+            await self._lock_each(target.part(sorted(sought)).keys_only(), lock)
+        held = is_first or is_held or self.is_held
+        for places, changes in steps:
+            done |= await self._send(target, places, changes, held=held)
         if len(done) < len(sought) and (left := await self._left(target, sought, done, lock)):
             # A row that another transaction changed while we waited for its lock is ours now, but in a version that
             # the statement's snapshot did not see. The next one's does. What it does not reach a trigger refuses.
-            for step in steps:
-                if here := [place for place in step.places if place in left]:
-                    done |= await self._send(target, step, here, held=True)
+            for places, changes in steps:
+                if here := [place for place in places if place in left]:
+                    done |= await self._send(target, here, changes, held=True)
             if refused := sorted(place for place in left if self.plain[place] not in done):
                 await give_up(self.call.db_sess)
                 raise RefusedByTrigger.at(refused[0], "row")
         return done
 
     async def _send(
-        self, target: Targets[TRow, TData], step: _Step, places: Sequence[int], *, held: bool
+        self, target: Targets[TRow, TData], places: Sequence[int], changes: Changes | None, *, held: bool
     ) -> dict[Any, Any]:
-        sent = step.statement(target.part(places), places, held=held)
-        origin = self.call.origin(deletes=step.removes, writes=None if step.removes else step.changes.values)
-        origin = origin.of(places, "patch" if step.changes.parameters else "id")
+        part = target.part(places)
+        sent: Executable
+        if changes is None:
+            sent, origin = part.delete(held=held), self.call.origin(deletes=True).of(places, "id")
+        else:
+            sent = part.update(changes.part(places), held=held)
+            noun = "patch" if changes.parameters else "id"
+            origin = self.call.origin(writes=changes.values).of(places, noun)
         records: Sequence[Sequence[Any]]
         if target.keyed.through_orm:
             records = (await self.call.execute_writing(sent, origin)).all()
         else:
             records = await fetch_records(self.call.db_sess, sent, origin)
-        if target.guard is not None and not step.removes and not all(map(itemgetter(-1), records)):
+        if target.guard is not None and not all(map(itemgetter(-1), records)):
             raise await self.call.left()
         data = target.keyed.data(records)
         if len(data) < len(records):
             await self.call.refuse_twins(written=True)
         return await self._by_given(data)
-
-    async def _lock_all(self, target: Targets[TRow, TData], steps: Sequence[_Step], lock: Mapping[str, object]) -> bool:
-        """Lock the rows of several statements in the order of their keys, which each by itself would not keep.
-
-        Returns:
-            Whether there are several.
-        """
-        if len(steps) <= 1 or target.dialect.name != "postgresql":
-            return False
-        await self._lock_each(target.part(sorted(place for step in steps for place in step.places)).keys_only(), lock)
-        return True
 
     async def _lock_each(self, target: Targets[TRow, TData], lock: Mapping[str, Any]) -> None:
         info = self.entity.info
@@ -304,41 +306,11 @@ class BatchWriter(Generic[TRow, TData]):
 
     def _stored_keys(self, done: Mapping[Any, object]) -> Iterator[Key]:
         """Give the keys of what was done as the database has them."""
-        return (self._otherwise.get(plain, key) for key, plain in self._placed(done))
-
-    def _placed(self, done: Mapping[Any, object]) -> Iterator[tuple[Key, Any]]:
-        return ((key, plain) for key, plain in zip(self.keys, self.plain, strict=True) if plain in done)
+        pairs = zip(self.keys, self.plain, strict=True)
+        return (self._otherwise.get(plain, key) for key, plain in pairs if plain in done)
 
     def _keys_in(self, done: Mapping[Any, object]) -> Sequence[Key]:
-        return [key for key, _ in self._placed(done)]
+        return [key for key, plain in zip(self.keys, self.plain, strict=True) if plain in done]
 
     def _places_not_in(self, done: Mapping[Any, object]) -> list[int]:
         return [place for place, plain in enumerate(self.plain) if plain not in done]
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One statement of a batch: the places of its rows among the keys, and what it writes; nothing removes them."""
-
-    places: Sequence[int]
-    changes: Changes = NOTHING
-
-    @property
-    def removes(self) -> bool:
-        return self.changes is NOTHING
-
-    def statement(self, target: Targets[Any, Any], places: Sequence[int], *, held: bool) -> Executable:
-        """Give the statement for some of its rows, which ``target`` has."""
-        if self.removes:
-            return target.delete(held=held)
-        return target.update(self.changes.part(places), held=held)
-
-
-def _steps(target: Targets[Any, Any], changes: Changes) -> list[_Step]:
-    return [_Step(places, changes) for places in target.chunks(len(changes.parameters), changes.places)]
-
-
-def _lock(info: RowInfo[object], steps: Sequence[_Step]) -> Mapping[str, Any]:
-    if any(step.removes for step in steps):
-        return {}
-    return lock_strength(info, {name for step in steps for name in step.changes.values})
