@@ -246,7 +246,7 @@ async def test_ids_are_a_list(things: ThingRepository) -> None:
         for wrong in (3, generator(), "12", {1}, {1: 2}, None, int):
             with pytest.raises(InvalidValue) as caught:
                 await call(things, name, {**arguments(name), "ids": wrong})
-            assert str(caught.value) == f"ids are a list of keys, not {kind_of(wrong)}: write [id], or list(ids)"
+            assert str(caught.value) == f"thing: ids are a list of keys, not {kind_of(wrong)}: write [id], or list(ids)"
 
 
 async def test_a_patch_creates_nothing_and_a_spec_changes_nothing(things: ThingRepository) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 import structlog
 
 from rowsmith import (
+    Database,
     EntityAlreadyExists,
     EntityNotFound,
     ErrorFacts,
@@ -19,13 +21,25 @@ from rowsmith import (
     MappingError,
     NoPagination,
     OptionalState,
+    RepositoryError,
     SeveralFound,
     StaleVersion,
     errors,
 )
 from rowsmith.errors import named
 from rowsmith.testing import WithTables
-from tenants import DomainScope, GroupCreate, GroupId, GroupPatch, GroupRepository, groups_in
+from tenants import (
+    DomainScope,
+    GroupCreate,
+    GroupId,
+    GroupPatch,
+    GroupRepository,
+    OwnedBy,
+    ThingRepository,
+    ThingRow,
+    groups_in,
+)
+from verbs import VERBS, Number, read, spec, things_in, world_of
 
 CANARY = "secret-7781"
 
@@ -77,6 +91,108 @@ async def test_messages_name_the_entity(groups: GroupRepository) -> None:
     taken = await failure_of(groups.create(GroupCreate("a", "one")))
     assert str(taken).startswith("a group with this key already exists (")
     assert str(await failure_of(groups.get_one())).startswith("more than one group matches")
+
+
+def kinds(of: type[RepositoryError] = RepositoryError) -> Iterator[type[RepositoryError]]:
+    """Give rowsmith's errors, each once."""
+    found = {of: None}
+    for kind in of.__subclasses__():
+        if kind.__module__.startswith("rowsmith."):
+            found |= dict.fromkeys(kinds(kind))
+    return iter(found)
+
+
+def test_every_kind_names_the_entity() -> None:
+    """Whatever is said, once it is known whose call failed; what names it already is left as it is."""
+    for kind in kinds():
+        for said in (None, "a cursor of another search", "FairShareRow.name is too long"):
+            error = kind(said)
+            error.locate("fair_share", "search")
+            told = str(error)
+            error.locate("group", "get")
+            assert "fairshare" in told.replace(" ", "").lower()
+            assert (str(error), error.facts.operation) == (told, "search")
+    moved = errors.InvalidValue.at(1, "a value is too long")
+    moved.locate("group", "batch_create")
+    moved.move(3)
+    assert str(moved) == "group: the spec at index 3: a value is too long"
+    refused = errors.RefusedByTrigger.at(None)
+    refused.locate("group", "batch_create")
+    refused.move(3)
+    assert str(refused) == "group: a trigger refused the row of the item at index 3"
+
+
+BAD: dict[str, Any] = {
+    "id": ("no", "key", 3),
+    "ids": [("no", "key", 3)],
+    "scope": 3,
+    "filters": 3,
+    "pagination": 3,
+    "orders": 3,
+    "spec": 3,
+    "specs": [3],
+    "patch": 3,
+    "patches": {1: 3},
+    "lock": 3,
+    "count": 3,
+    "into": 3,
+    "expected_version": "one",
+    "expected_versions": 3,
+    "conflict": 3,
+    "chunk_size": -1,
+    "include_deleted": 3,
+    "idempotency_key": 3,
+    "group_by": 3,
+    "all_rows": 3,
+    "max_rows": -1,
+    "pause": -1,
+    "patience": -1,
+    "dry_run": 3,
+    "progress": 3,
+}
+
+
+async def answer(verb: Callable[..., Any], given: dict[str, Any]) -> Any:
+    """Call a verb to the end."""
+    called = verb(**given)
+    return await called if inspect.isawaitable(called) else await read(called)
+
+
+async def refused(things: Any, name: str) -> AsyncIterator[tuple[str, Exception]]:
+    """Give what a verb says of each of its arguments that is none."""
+    verb, world = getattr(things, name), world_of(things)
+    takes = inspect.signature(verb).parameters
+    good = {"id": 1, "ids": [1], "spec": spec(5), "specs": [spec(5)], "patch": world.patch, "patches": {1: world.patch}}
+    good |= {"filters": [ThingRow.id == 1], "into": Number}
+    needed = {each: good[each] for each in takes if takes[each].default is inspect.Parameter.empty}
+    for each in takes:
+        yield each, await failure_of(answer(verb, {**needed, each: BAD[each]}))
+
+
+async def test_every_refusal_of_a_verb_names_the_entity(any_tables: WithTables) -> None:
+    """Of each argument, of items of a batch, and where there is no database at all."""
+    async with things_in(any_tables) as things:
+        for name, verb in VERBS.items():
+            async for argument, failure in refused(things, name):
+                assert isinstance(failure, RepositoryError), (name, argument)
+                assert "thing" in str(failure).lower(), (name, argument)
+            for failure in await failures_of(verb.call(world_of(things), 1 if verb.makes else 99, OwnedBy("a"))):
+                assert "thing" in str(failure).lower(), name
+    away = world_of(ThingRepository(Database.from_url("sqlite+aiosqlite:////no/such/folder/file"), resilience=None))
+    for name, verb in VERBS.items():
+        failure = await failure_of(verb.call(away, 1, OwnedBy("a")))
+        assert isinstance(failure, errors.DatabaseUnavailable), name
+        assert str(failure).startswith("thing: "), name
+    await away.things.db.dispose()
+
+
+async def failures_of(call: Awaitable[Any]) -> list[Exception]:
+    """Give what a call fails with, or those of its items that fail."""
+    try:
+        result = await call
+    except RepositoryError as exc:
+        return [exc]
+    return [item.error for item in getattr(result, "failed", ())]
 
 
 async def failure_of(call: Awaitable[Any]) -> Exception:

@@ -124,13 +124,25 @@ class DBSource(Generic[TRow, TData, TId]):
         """
         if into is None:
             return self  # type: ignore[return-value] # pyright: ignore[reportReturnType] - the data class is its own
+        try:
+            return self._others[into]
+        except (KeyError, TypeError):  # what is no class may have no hash either
+            pass
+        try:
+            with self._naming("into"):
+                return self._with(into)
+        except MappingError as exc:
+            log_failure(exc, self.entity.domain, "into")
+            raise
+
+    def _with(self, into: type[TOther]) -> DBSource[TRow, TOther, TId]:
         if not isinstance(cast("Any", into), type):
             raise MappingError(f"into is a data class, not {kind_of(into)}: write into=GroupSummary")
-        if into not in self._others:
-            if len(self._others) == MOST_SHAPES:  # classes made while running must not pile up
-                self._others.clear()
-            self._others[into] = DBSource[Any, Any, Any](self.db, self.entity.into(into), resilience=self.resilience)
-        return self._others[into]
+        made = DBSource[Any, Any, Any](self.db, self.entity.into(into), resilience=self.resilience)
+        if len(self._others) == MOST_SHAPES:  # classes made while running must not pile up
+            self._others.clear()
+        self._others[into] = made
+        return made
 
     async def write(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs

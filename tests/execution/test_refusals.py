@@ -255,7 +255,7 @@ async def test_a_value_of_another_table(any_tables: WithTables) -> None:
     async with any_tables(HomeRow, GuestRow) as db:
         condition = GuestRow.home.has(HomeRow.given_in_python == STRANGE)
         said = await refusal(Guests(db).search(None, [condition]))
-    assert said == ("HomeRow.given_in_python holds a value that its type does not take", ("loose",))
+    assert said == ("guest: HomeRow.given_in_python holds a value that its type does not take", ("loose",))
 
 
 class Odd(Exception):

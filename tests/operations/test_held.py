@@ -208,5 +208,5 @@ async def test_the_first_row_outside_is_named(desks: Desks) -> None:
         specs = [DeskCreate("a", "x"), DeskCreate("b", "y"), DeskCreate("b", code)]
         with pytest.raises(RepositoryError, match="index 1 would leave its scope"):
             await desks.batch_create(specs, scope=SCOPES["at most"])
-        with pytest.raises(RepositoryError, match=r"^a spec would leave its scope"):
+        with pytest.raises(RepositoryError, match=r"^desk: a spec would leave its scope"):
             await desks.batch_create(specs, scope=SCOPES["a key to come"])

@@ -41,7 +41,8 @@ class InvalidValue(BadInput):
     def move(self, index: int) -> None:
         """Say which item of the input it is, where the words name one by its place in a part of it."""
         if self.index is not None:
-            self.index, self.args = index, (f"the {self._noun} at index {index}: {self._words}",)
+            self.index = index
+            self._say(f"the {self._noun} at index {index}: {self._words}")
 
 
 class InvalidFilter(BadInput):

@@ -77,4 +77,5 @@ class RefusedByTrigger(ConstraintViolation):
     def move(self, index: int | None, noun: str = "item") -> None:
         """Say which item of the input the row is."""
         where = "of one of the items" if index is None else f"of the {noun} at index {index}"
-        self.index, self.args = index, (f"a trigger refused the row {where}",)
+        self.index = index
+        self._say(f"a trigger refused the row {where}")

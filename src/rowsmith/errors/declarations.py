@@ -17,3 +17,5 @@ class MissingExtra(RepositoryError, ImportError):
 
     detail = "missing_extra"
     default_message = "an optional dependency is not installed"
+
+    __str__ = Exception.__str__  # an ImportError gives what it was made with, before the entity was named

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from rowsmith.errors.facts import ErrorFacts, error_code_of
@@ -28,13 +30,14 @@ class RepositoryError(Exception):
     def __init__(self, message: str | None = None, *, facts: ErrorFacts | None = None) -> None:
         super().__init__(message or self.default_message)
         self.facts = facts or ErrorFacts()
-        self.name_entity(self.facts.domain)
+        if not message:
+            self.name_entity(self.facts.domain)
 
     @classmethod
     def is_worded(cls) -> bool:
         """Say whether an application's class has a ``default_message`` of its own, or has it from another such."""
         worded = next(kind for kind in cls.__mro__ if "default_message" in vars(kind))
-        return worded.__module__ != RepositoryError.__module__
+        return worded.__module__.partition(".")[0] != RepositoryError.__module__.partition(".")[0]
 
     @property
     def error_code(self) -> str:
@@ -48,21 +51,43 @@ class RepositoryError(Exception):
             domain=self.facts.domain or domain,
             operation=self.facts.operation or operation,
         )
-        self.name_entity(domain)
+        self.name_entity(self.facts.domain)
 
     def name_entity(self, domain: str | None) -> None:
-        """Say "the group" for "the entity", where the words are rowsmith's own."""
-        if self.args == (self.default_message,) and not self.is_worded():
-            self.args = (named(self.default_message, domain),)
+        """Have the message name the entity, where its words are not those of an application's own class.
+
+        "the group was not found" for "the entity was not found"; before what names none, "group: ".
+        """
+        if domain is None or len(self.args) != 1 or self.is_worded():
+            return
+        is_default = self.args == (self.default_message,)
+        words = named(self.default_message, domain) if is_default else str(self.args[0])
+        self.args = (words if _naming(domain).search(words) else f"{noun_of(domain)}: {words}",)
+
+    def _say(self, words: str) -> None:
+        """Say something else than before, of the same entity."""
+        self.args = (words,)
+        self.name_entity(self.facts.domain)
 
 
 def named(message: str, domain: str | None) -> str:
     """Give a message of rowsmith's with the entity's own name: "the fair share was not found"."""
     if domain is None:
         return message
-    noun = domain.replace("_", " ").replace("-", " ")
+    noun = noun_of(domain)
     article = "an" if noun[:1] in "aeiou" else "a"
     return message.replace("an entity", f"{article} {noun}").replace("entity", noun)
+
+
+def noun_of(domain: str) -> str:
+    """Give a domain as it is said in a message: "fair share"."""
+    return domain.replace("_", " ").replace("-", " ")
+
+
+@lru_cache(maxsize=500)
+def _naming(domain: str) -> re.Pattern[str]:
+    """Find an entity in a message: "the fair share", "FairShareRow"."""
+    return re.compile(r"\b" + "[ _-]?".join(map(re.escape, noun_of(domain).split())), re.IGNORECASE)
 
 
 def kind_of(thing: object) -> str:

@@ -349,7 +349,7 @@ class MeanKind:
 async def test_an_annotation_that_is_read_late_says_the_same(any_tables: WithTables) -> None:
     """Before anything is sent, and in the same words."""
     async with tasks_in(any_tables) as tasks:
-        with pytest.raises(MappingError, match=r"^there is no avg over"):
+        with pytest.raises(MappingError, match=r"^task: there is no avg over"):
             await tasks.aggregate(into=MeanKind)
 
 

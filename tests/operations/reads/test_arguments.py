@@ -226,5 +226,5 @@ async def test_a_chunk_has_one_size_and_one_error(any_tables: WithTables, size: 
         for call in calls:
             with pytest.raises(InvalidValue) as caught:
                 await call
-            assert str(caught.value) == words
+            assert str(caught.value) == f"group: {words}"
         assert await groups.count() == 3
