@@ -117,7 +117,7 @@ async def test_another_server_is_not_believed(pair: Pair, monkeypatch: pytest.Mo
     db, proxy = pair
     proxy.drop_answer("COMMIT")
     told = iter(["1/00000001", "1/00000002"])
-    monkeypatch.setattr("rowsmith.execution.committing.identity_of", lambda _: next(told))
+    monkeypatch.setattr("rowsmith.execution.committing.server_of", lambda _: (next(told), None))
     with pytest.raises(CommitOutcomeUnknown):
         await insert(db, "b")
 

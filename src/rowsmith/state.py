@@ -141,7 +141,10 @@ class _State(Generic[T_co]):
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         arguments = get_args(source)
         if not arguments:
-            return _bare_schema(cls)
+            # Pydantic asks for the type without parameters only to write a field's default into a JSON schema,
+            # and warns when it cannot; what it writes there is dropped by _WithoutDefault.
+            nothing = core_schema.plain_serializer_function_ser_schema(lambda _state: None, when_used="json")
+            return core_schema.is_instance_schema(cls, serialization=nothing)
         inner = cls._inner(handler.generate_schema(arguments[0]))
         return core_schema.no_info_wrap_validator_function(
             cls._read,
@@ -158,13 +161,6 @@ class _State(Generic[T_co]):
     @classmethod
     def _inner(cls, schema: core_schema.CoreSchema) -> core_schema.CoreSchema:
         return schema
-
-
-def _bare_schema(cls: type[_State[Any]]) -> core_schema.CoreSchema:
-    # Pydantic asks for the type without parameters only to write a field's default into a JSON schema,
-    # and warns when it cannot; what it writes there is dropped by _WithoutDefault.
-    nothing = core_schema.plain_serializer_function_ser_schema(lambda _state: None, when_used="json")
-    return core_schema.is_instance_schema(cls, serialization=nothing)
 
 
 def absent_by_default(schema: JsonSchemaValue) -> JsonSchemaValue:

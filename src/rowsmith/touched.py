@@ -139,8 +139,8 @@ class Holding:
 
 async def hold_noted(info: dict[Any, Any]) -> Sequence[Holding]:
     """Have keepers let go of what a session has noted, before its COMMIT."""
-    noted: list[_Noted] = info.pop(_NOTED, [])
-    return await _held(_merged(noted))
+    noted: list[_Noted] | None = info.pop(_NOTED, None)
+    return await _held(_merged(noted)) if noted else ()
 
 
 def tells_any(holdings: Sequence[Holding]) -> bool:

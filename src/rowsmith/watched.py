@@ -70,10 +70,12 @@ class Watched:
         except Exception as exc:  # noqa: BLE001 - whatever it is, the server cannot be used
             why = type(exc).__name__
         self.asked = asked
-        if why is None:
-            self._rise()
-        else:
+        if why is not None:
             self.fall(why)
+            return
+        if not self.is_up:
+            logger.info("%s is back", self._name)
+        self.is_up = True
 
     def fall(self, why: str) -> None:
         """Take it for away, until it answers again."""
@@ -87,11 +89,6 @@ class Watched:
         self.asked = float("-inf")
         if own is not None:
             await greenlet_spawn(own.dispose)
-
-    def _rise(self) -> None:
-        if not self.is_up:
-            logger.info("%s is back", self._name)
-        self.is_up = True
 
     async def _ask(self, system: str | None) -> str | None:
         """Note where it is; or say what is wrong with it."""

@@ -378,7 +378,7 @@ async def test_an_outcome_that_nobody_knows_ends_entries(
 ) -> None:
     """It may have been committed; and until then nothing is put there that is read."""
     told = iter(range(9))
-    monkeypatch.setattr("rowsmith.execution.committing.identity_of", lambda _: str(next(told)))
+    monkeypatch.setattr("rowsmith.execution.committing.server_of", lambda _: (str(next(told)), None))
     async with with_faults(ThingRow) as (db, proxy):
         things = cached(db)
         await things.create(ThingCreate(1, "one", 1, None), scope=A)

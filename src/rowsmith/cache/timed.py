@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import Final, Generic
+from typing import Any, Final, Generic, cast
 
 from rowsmith.cache.source import CacheCounts, TData
 from rowsmith.deadline import check_seconds
@@ -25,7 +25,11 @@ class TimedCache(Generic[TData]):
     """
 
     def __init__(self, data: type[TData], ttl: float, negative_ttl: float | None) -> None:
-        _check_class(data, type(self).__name__)
+        if not isinstance(cast("Any", data), type):
+            kind = type(self).__name__
+            raise MappingError(
+                f"{kind}(...) takes the data class that it keeps, not {kind_of(data)}: write {kind}(GroupData)"
+            )
         self.data = data
         self.counts = CacheCounts()
         self._ttl = check_seconds(ttl, "ttl")
@@ -45,9 +49,3 @@ class TimedCache(Generic[TData]):
         """Tell of data that cannot be kept."""
         self.counts.failures += 1
         logger.warning("%s %s, and is not kept in the cache", self.data.__name__, why)
-
-
-def _check_class(kind: object, name: str) -> None:
-    """Refuse what is no class of data."""
-    if not isinstance(kind, type):
-        raise MappingError(f"{name}(...) takes the data class that it keeps, not {kind_of(kind)}: {name}(GroupData)")

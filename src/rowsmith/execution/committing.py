@@ -25,7 +25,7 @@ from rowsmith.execution.answers import Answer, answered, answered_by
 from rowsmith.execution.blame import blame, has_only_read
 from rowsmith.execution.commits import may_have_committed
 from rowsmith.execution.execute import flush, translated
-from rowsmith.execution.pool import IDENTITY, SERVER, has_word, identity_of, life_of
+from rowsmith.execution.pool import IDENTITY, SERVER, has_word, server_of
 from rowsmith.execution.pooler import is_pooled
 from rowsmith.execution.transaction_id import ID, known_id
 from rowsmith.execution.transactions import (
@@ -174,12 +174,12 @@ async def _id_of(connection: Connection, driver: Any) -> Sequence[Any]:
 
     Whether the connection is there still is asked for with it, where its socket does not tell.
     """
-    server = identity_of(connection)
+    server, life = server_of(connection)
     if is_pooled(driver) and server is not None:
         told: Sequence[Any] = await driver.fetchrow(f"SELECT {ID}, {IDENTITY}")
         return told
     id_ = None if has_word(connection) else known_id(connection)
-    return id_ or await driver.fetchval(f"SELECT {ID}"), server, life_of(connection)
+    return id_ or await driver.fetchval(f"SELECT {ID}"), server, life
 
 
 _NESTED: Final = "rowsmith_nested"
@@ -258,10 +258,11 @@ async def _ask(transaction: Transaction) -> CommitOutcome | None:
     async with transaction.engine.connect() as connection:
         if is_pooled((await connection.get_raw_connection()).driver_connection) and transaction.server is not None:
             _sync(connection).info[SERVER] = (await connection.execute(_WHO)).one()
-        if identity_of(_sync(connection)) != transaction.server:
+        server, life = server_of(_sync(connection))
+        if server != transaction.server:
             return CommitOutcome.UNKNOWN  # another server, to which the id means nothing or something else
         given = {"id": transaction.id}
-        if life_of(_sync(connection)) != transaction.life:
+        if life != transaction.life:
             return _after_crash(*(await connection.execute(_AFTER_CRASH, given)).one())
         status: str | None = (await connection.execute(_ALIVE, given)).scalar()
     return None if status == "in progress" else _STATUS.get(status or "", CommitOutcome.UNKNOWN)

@@ -46,7 +46,7 @@ POLITE: Final = 2.0
 
 _BASELINE: Final = "rowsmith_baseline"
 SERVER: Final = "rowsmith_server"
-"""Where the record of a connection says what :func:`identity_of` and :func:`life_of` give."""
+"""Where the record of a connection says what :func:`server_of` gives."""
 _HAS_WORD: Final = "rowsmith_has_word"
 
 
@@ -77,22 +77,14 @@ def prepare_pool(engine: Engine) -> None:
     event.listen(engine, "reset", _reset)
 
 
-def identity_of(connection: Connection) -> str | None:
-    """Give which server a connection is to, and on which of its timelines; None where that cannot be told.
+def server_of(connection: Connection) -> tuple[str | None, str | None]:
+    """Give which server and timeline a connection is to, and which of the server's lives; None where nobody can tell.
 
-    A server that was promoted may give a transaction's id a second time.
+    A server that was promoted may give a transaction's id a second time; so may one that crashed, of transactions of
+    which nothing was on its disk: what it says of its life is the same for as long as it does not.
     """
-    known: str | None = connection.info.get(SERVER, _NOBODY)[0]
-    return known
-
-
-def life_of(connection: Connection) -> str | None:
-    """Give what a server says the same of for as long as it does not crash; None where that cannot be told.
-
-    One that crashed gives ids again that it had given to transactions of which nothing was on its disk.
-    """
-    known: str | None = connection.info.get(SERVER, _NOBODY)[1]
-    return known
+    server, life = connection.info.get(SERVER, _NOBODY)
+    return server, life
 
 
 def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: object) -> None:

@@ -120,17 +120,15 @@ def _is_wanted(info: dict[Any, Any], cursor: Any, statement: str, parameters: An
         return False
     transaction, id_ = info[_KNOWN]
     is_known = id_ is not None and transaction is cursor._adapt_connection._transaction
-    return not is_known and _ends_in_returning(statement, context.compiled.string) and not _is_of_many(parameters)
+    lists = (given for given in parameters if given.__class__ is list)
+    is_of_many = any(len(given) > _MANY for given in (parameters, *lists))
+    return not is_known and not is_of_many and _ends_in_returning(statement, context.compiled.string)
 
 
 def _ends_in_returning(statement: str, compiled: str) -> bool:
     """Say whether a statement ends as it was compiled: what comes before it, and what a listener made of it, do not."""
     _, returning, columns = compiled.rpartition(" RETURNING ")
     return bool(returning) and statement.endswith(returning + columns)
-
-
-def _is_of_many(parameters: Any) -> bool:
-    return len(parameters) > _MANY or any(len(given) > _MANY for given in parameters if given.__class__ is list)
 
 
 def _taken_from(cursor: Any) -> str | None:

@@ -129,13 +129,9 @@ def is_closed(db_sess: AsyncSession) -> bool:
 
 def is_sending(db_sess: AsyncSession) -> bool:
     """Say whether a statement is on its way on one of the session's connections."""
-    return any(map(_is_busy, connections_of(db_sess)))
-
-
-def _is_busy(connection: Any) -> bool:
-    pooled = connection._dbapi_connection
-    adapter = None if pooled is None else pooled.dbapi_connection
-    return adapter is not None and adapter._execute_mutex.locked()
+    pooled: list[Any] = [connection._dbapi_connection for connection in connections_of(db_sess)]  # pyright: ignore[reportPrivateUsage]
+    adapters = (each.dbapi_connection for each in pooled if each is not None)
+    return any(adapter is not None and adapter._execute_mutex.locked() for adapter in adapters)
 
 
 def refuse_commit(db_sess: AsyncSession) -> None:

@@ -32,7 +32,8 @@ def bind(owner: type[object], name: str, field: FieldInfo, info: RowInfo[object]
     Raises:
         MappingError: nothing, something of another table, or something of a type its operators do not fit.
     """
-    kind, on = _kind_of(field), _on_of(field)
+    kind, found = _kind_of(field), (*field.metadata, *marks(field.annotation))
+    on = next((mark for mark in found if isinstance(mark, On)), None)
     where = f"{owner.__name__}.{name}"
     if kind is None:
         raise MappingError(f"{where} must be a filter such as StringFilter | None, over {info.row.__name__}")
@@ -112,11 +113,6 @@ def _attributes(row: type[object]) -> list[str]:
 def _key(on: On) -> str:
     key = getattr(on.expression, "key", None)
     return f".{key}" if isinstance(key, str) else ""
-
-
-def _on_of(field: FieldInfo) -> On | None:
-    found = (*field.metadata, *marks(field.annotation))
-    return next((mark for mark in found if isinstance(mark, On)), None)
 
 
 def _kind_of(field: FieldInfo) -> type[FieldFilter] | None:

@@ -8,7 +8,7 @@ Source: PostgreSQL's manual, "CREATE TABLE", and ``ChooseConstraintName`` in ``p
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -150,7 +150,8 @@ def names_in(table: Table) -> frozenset[str]:
 def names_around(table: Table | None) -> frozenset[str]:
     """Give the names of all that the mapping knows around a table: tables, columns, constraints, indexes."""
     tables = () if table is None else table.metadata.tables.values()
-    return frozenset(name for each in tables for name in _all_names(each))
+    columns = (column.name for each in tables for column in each.columns)
+    return frozenset(chain((each.name for each in tables), columns, *map(names_in, tables)))
 
 
 def column_names(item: Constraint | Index | None) -> tuple[str, ...]:
@@ -163,12 +164,6 @@ def column_names(item: Constraint | Index | None) -> tuple[str, ...]:
 def all_of(table: Table) -> list[Constraint | Index]:
     """Give all constraints and indexes of a table."""
     return [*table.constraints, *table.indexes]
-
-
-def _all_names(table: Table) -> Iterator[str]:
-    yield table.name
-    yield from (column.name for column in table.columns)
-    yield from names_in(table)
 
 
 def _numbered(item: Constraint | Index) -> list[str]:

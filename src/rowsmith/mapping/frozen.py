@@ -22,11 +22,13 @@ class Frozen:
             super().__setattr__(name, value)
 
 
-def _check_frozen(kind: type[object]) -> None:
+@lru_cache(maxsize=500)
+def check_frozen(kind: type[object]) -> None:
+    """Refuse a dataclass that is not frozen.
+
+    Raises:
+        MappingError: it is not.
+    """
     params = getattr(kind, "__dataclass_params__", None)
     if params is not None and not params.frozen:
         raise MappingError(f"{kind.__name__} is a dataclass that is not frozen: write @dataclass(frozen=True) above it")
-
-
-check_frozen = lru_cache(maxsize=500)(_check_frozen)
-"""Refuse a dataclass that is not frozen, with a :class:`MappingError`."""

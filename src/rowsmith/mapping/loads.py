@@ -102,14 +102,11 @@ def checked_loads(info: RowInfo[object], loads: object) -> tuple[Chain, ...]:
 def _check_one(item: object, example: str) -> None:
     if not isinstance(item, InstrumentedAttribute):
         raise MappingError(f"loads holds {kind_of(item)}: {example}")
-    found = _property(cast("Any", item))
+    # By way of the mapper, because the attribute's own .property would configure every mapper there is.
+    attribute: Any = item
+    found = inspect(attribute.class_).get_property(attribute.key, _configure_mappers=False)
     if not isinstance(found, RelationshipProperty) and not getattr(found, "deferred", False):
         raise MappingError(f"loads names {item}, which is neither a relationship nor a deferred column: {example}")
-
-
-def _property(attribute: InstrumentedAttribute[object]) -> Any:
-    # By way of the mapper, because the attribute's own .property would configure every mapper there is.
-    return inspect(attribute.class_).get_property(attribute.key, _configure_mappers=False)
 
 
 def _fits(attribute: Any, row: Any) -> bool:

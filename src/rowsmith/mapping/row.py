@@ -414,8 +414,10 @@ def _row_info(row: type[object]) -> RowInfo[Any]:
     except NoInspectionAvailable:
         raise MappingError(f"{_name(row)} is no mapped class: give a SQLAlchemy row such as GroupRow") from None
     parts = parts_of(mapper)
-    for part in parts:
-        _keep_apart(row, part.table)
+    for column in (column for part in parts for column in part.table.columns):
+        for name in (column.table.name, column.name, column.key):
+            if is_own(name):
+                raise MappingError(f"{_name(row)}: {name} begins with {PREFIX!r}, as rowsmith's own names in SQL do")
     stored = dict(_stored(mapper))
     names = {column: name for name, columns in stored.items() for column in columns}
     return RowInfo(
@@ -435,12 +437,6 @@ def _stored(mapper: Mapper[Any]) -> Iterator[tuple[str, tuple[Column[Any], ...]]
         columns: Any = mapper.get_property(name).columns
         if isinstance(columns[0], Column):  # a column_property is among them
             yield name, tuple(columns)
-
-
-def _keep_apart(row: type[object], table: Table) -> None:
-    for name in (table.name, *(name for column in table.columns for name in (column.name, column.key))):
-        if is_own(name):
-            raise MappingError(f"{_name(row)}: {name} begins with {PREFIX!r}, as rowsmith's own names in SQL do")
 
 
 def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:

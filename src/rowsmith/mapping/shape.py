@@ -54,12 +54,12 @@ class Shape(Generic[TRow_co, TData_co]):
         """The expressions of a record."""
         return self.layout.selects
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The attribute names of ``selects``, where each is a column of the row; otherwise nothing."""
         return self.layout.names
 
-    @property
+    @cached_property
     def returnable(self) -> bool:
         """Whether RETURNING can give a record; if not, a row just written has to be read."""
         return self.layout.returnable

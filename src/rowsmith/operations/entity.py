@@ -138,7 +138,8 @@ class Entity(Generic[TRow_co, TData_co]):
 
     def own(self, error: RepositoryError) -> Exception:
         """Give the domain's error for one of rowsmith's, where ``violations`` declares its kind; else the same one."""
-        factory = None if error.is_declared else _nearest_declared(self.violations, type(error))
+        declared = (self.violations[kind] for kind in type(error).__mro__ if kind in self.violations)
+        factory = None if error.is_declared else next(declared, None)
         if factory is None:
             return error
         error.name_entity(self.domain)
@@ -166,7 +167,9 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
     info = row_info(row)
     _ = info.shard_key  # worked out here, so that a table that cannot be distributed is refused with its class
     violations: dict[Any, ErrorFactory] = dict(rules.get("violations") or {})
-    _check_violations(info, violations)
+    for key, factory in violations.items():
+        _check_key(info, key)
+        check_factory(factory, f"violations[{key if isinstance(key, str) else key.__name__}]")
     check_factory(rules.get("not_found", EntityNotFound), "not_found")
     conflict, next_value, soft_delete = rules.get("conflict"), rules.get("next_value"), rules.get("soft_delete")
     if conflict is not None:
@@ -208,13 +211,6 @@ def shape_for(info: RowInfo[TRow], into: type[TData] | None, loads: Loads = ()) 
     return data_shape(info, into)
 
 
-def _check_violations(info: RowInfo[object], violations: Mapping[Any, ErrorFactory]) -> None:
-    """Refuse a key that nothing is meant by, and a value that makes no error."""
-    for key, factory in violations.items():
-        _check_key(info, key)
-        check_factory(factory, f"violations[{key if isinstance(key, str) else key.__name__}]")
-
-
 def _check_key(info: RowInfo[object], key: object) -> None:
     """A misspelt constraint name would silently give the general error instead of the domain's.
 
@@ -249,10 +245,6 @@ def _check_kind(kind: type[RepositoryError]) -> None:
 _OF_NO_WRITE = (
     *(MappingError, MissingExtra, SeveralFound, InvalidPagination, InvalidCursor, AfterCommitFailed, StalePlan),
 )
-
-
-def _nearest_declared(violations: Mapping[Any, ErrorFactory], kind: type[RepositoryError]) -> ErrorFactory | None:
-    return next((violations[base] for base in kind.__mro__ if base in violations), None) if violations else None
 
 
 def _names_in(info: RowInfo[object]) -> list[str]:

@@ -74,21 +74,12 @@ def _read_decimal(body: bytes) -> Decimal:
     return value
 
 
-def _read_float(body: bytes) -> float:
-    value: float = _DOUBLE.unpack(body)[0]
-    return value
-
-
 def _write_timestamp(value: date | time) -> bytes:
     return value.isoformat().encode()
 
 
 def _read_timestamp(python: type[date | time]) -> Callable[[bytes], Any]:
     return lambda body: python.fromisoformat(body.decode("ascii"))
-
-
-def _read_interval(body: bytes) -> timedelta:
-    return timedelta(microseconds=int.from_bytes(body, "big", signed=True))
 
 
 # bool before int and datetime before date: the first form whose type fits is taken.
@@ -100,10 +91,15 @@ _FORMS: Final = (
     _Form(b"t", datetime, _write_timestamp, _read_timestamp(datetime)),
     _Form(b"d", date, _write_timestamp, _read_timestamp(date)),
     _Form(b"c", time, _write_timestamp, _read_timestamp(time)),
-    _Form(b"v", timedelta, lambda value: _write_int(value // _MICROSECOND), _read_interval),
+    _Form(
+        b"v",
+        timedelta,
+        lambda value: _write_int(value // _MICROSECOND),
+        lambda body: int.from_bytes(body, "big", signed=True) * _MICROSECOND,
+    ),
     _Form(b"u", UUID, lambda value: value.bytes, lambda body: UUID(bytes=body)),
     _Form(b"m", Decimal, _write_text, _read_decimal),
-    _Form(b"f", float, _DOUBLE.pack, _read_float),
+    _Form(b"f", float, _DOUBLE.pack, lambda body: _DOUBLE.unpack(body)[0]),
     _Form(b"x", bytes, bytes, bytes),
 )
 _ENDS_OF_TIME: Final = (date.min, date.max)

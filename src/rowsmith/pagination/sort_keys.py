@@ -40,7 +40,7 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 from typing_extensions import override
 
 from rowsmith.errors import InvalidFilter
-from rowsmith.mapping.types import AsStored, ColumnType, Comparison, column_type, is_sqlalchemys, stored_form
+from rowsmith.mapping.types import AsStored, Comparison, column_type, is_sqlalchemys, stored_form
 from rowsmith.orders import OrderTerm
 
 _CARRIED: Final = (int, float, Decimal, str, bytes, dt.date, dt.time, uuid.UUID, enum.Enum)
@@ -169,7 +169,8 @@ def _on_postgresql(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[An
         return None
     form = stored_form(declared, dialect)
     record = column_type(form)
-    if not is_sqlalchemys(form) or not _is_carried(record):
+    is_carried = len(record.gives) == 1 and issubclass(record.gives[0], _CARRIED) and record.compared not in _BY_TEXT
+    if not is_sqlalchemys(form) or not is_carried:
         return AsText(form)
     if record.compared is Comparison.DECIMAL and record.gives != (Decimal,):
         return Numeric()
@@ -178,8 +179,3 @@ def _on_postgresql(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[An
     varies = bool(declared._variant_mapping)  # pyright: ignore[reportPrivateUsage]
     is_plain = is_sqlalchemys(declared) and not varies and column_type(declared).wraps is None
     return None if is_plain else form
-
-
-def _is_carried(record: ColumnType) -> bool:
-    is_plain = len(record.gives) == 1 and issubclass(record.gives[0], _CARRIED)
-    return is_plain and record.compared not in _BY_TEXT

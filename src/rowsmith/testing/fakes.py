@@ -67,7 +67,8 @@ def fake(kind: type[T], db: Database | None = None, /, **methods: Callable[..., 
     given = {name: _stand_in(kind, name, function) for name, function in methods.items()}
     missing = {name: _missing(kind, name, method) for name, method in _methods(kind) if _is_missing(kind, name, method)}
     shared = {"__init__": _no_init, "__getattr__": _unknown(kind), "__module__": __name__, "db": db or FakeDatabase()}
-    made: Any = type(f"Fake{kind.__name__}", (kind,), _left_open(kind) | missing | given | shared)
+    left_open = {name: property(_missing(kind, name, _unnamed)) for name in _open_names(kind)}
+    made: Any = type(f"Fake{kind.__name__}", (kind,), left_open | missing | given | shared)
     made.__abstractmethods__ = frozenset()
     return cast("T", made())
 
@@ -176,11 +177,6 @@ def _is_missing(kind: type[Any], name: str, method: Callable[..., Any]) -> bool:
 
 def _open_names(kind: Any) -> frozenset[str]:
     return getattr(kind, "__abstractmethods__", frozenset[str]())
-
-
-def _left_open(kind: type[Any]) -> dict[str, Any]:
-    """Give the properties that an interface leaves open."""
-    return {name: property(_missing(kind, name, _unnamed)) for name in _open_names(kind)}
 
 
 def _unnamed(_: object) -> None:

@@ -79,13 +79,9 @@ def given_values(parameters: Sequence[Parameter], dialect: Dialect, name: str = 
     columns = [column(parameter.name, parameter.type) for parameter in made]
     if dialect.name != "postgresql":
         return values(*columns, name=name).data(rows).cte(name)
-    nulls = tuple(_typed_null(parameter.type) for parameter in made)
+    nulls = tuple(null() if isinstance(one.type, NullType) else sql_cast(null(), one.type) for one in made)
     typed = values(*columns, name=sql_name("typed")).data([nulls, *rows])
     return limited(select(*typed.c), typed.c[made[0].name].is_not(None)).cte(name)
-
-
-def _typed_null(kind: TypeEngine[Any]) -> ColumnElement[Any]:
-    return null() if isinstance(kind, NullType) else sql_cast(null(), kind)
 
 
 def _parameters(parameter: Parameter) -> list[Any]:

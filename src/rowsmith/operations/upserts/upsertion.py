@@ -87,7 +87,8 @@ class Upsertion(Generic[TRow, TData]):
         Those have faults of their own, or beside the ones before them.
         """
         self._refuse_branches(specs)
-        read, faults = SpecReader(self.info, self.call.limits).readable(specs, self._is_own)
+        reader, entity = SpecReader(self.info, self.call.limits), self.call.entity
+        read, faults = reader.readable(specs, lambda error: is_own_fault(error, entity))
         if not read:
             return Block({}, {}, 0, ()), faults
         first = min(read, key=lambda block: block.places[0])
@@ -114,9 +115,6 @@ class Upsertion(Generic[TRow, TData]):
         statement, keys = await self._statement(block), keys_of(self.key, block)
         return not statement.changes_rows or await self._lock(statement, keys, self.call.dialect) >= len(keys)
 
-    def _is_own(self, error: Exception) -> bool:
-        return is_own_fault(error, self.call.entity)
-
     def _refuse_foreign(self, block: Block) -> None:
         for name in block.columns:
             if name in block.given and self.info.is_foreign(name, (), changes=True):
@@ -133,7 +131,9 @@ class Upsertion(Generic[TRow, TData]):
         block = await with_contextual(self.call.db_sess, self.call.origin(), self.info, read)
         rows = await self._confirmed(block, send)
         keys = self._primary_keys(rows.values())
-        await self._refuse_twice(keys)
+        if len(set(keys)) < len(keys):
+            await give_up(self.call.db_sess)
+            refuse_twice(keys)
         await keep_in_step(self.call, keys)
         return dict(zip(rows, await self._results(list(rows.values())), strict=True))
 
@@ -220,11 +220,6 @@ class Upsertion(Generic[TRow, TData]):
             if exc.facts.sqlstate != CARDINALITY_VIOLATION or are_exact(self._key_columns, self.call.dialect):
                 raise
         raise InvalidValue("two of the specs have one key to the database, which Python tells apart: give it once")
-
-    async def _refuse_twice(self, keys: Sequence[Key]) -> None:
-        if len(set(keys)) < len(keys):
-            await give_up(self.call.db_sess)
-            refuse_twice(keys)
 
     async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
         if self.call.dialect.name != "postgresql":

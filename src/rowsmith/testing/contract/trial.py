@@ -15,7 +15,7 @@ from rowsmith.mapping import Patch, Spec
 from rowsmith.testing.contract.declared import Declared, entity_of, error_of
 from rowsmith.testing.contract.laws import is_changed, is_deleted_softly, is_upserted, is_written
 from rowsmith.testing.contract.rows import StoredRows
-from rowsmith.testing.contract.verbs import VERBS, VERSIONED, Answer, AnyRepository, Call, Does, Verb, answer
+from rowsmith.testing.contract.verbs import VERBS, VERSIONED, Answer, AnyRepository, Call, Does, answer
 
 _MAY: Final[Mapping[Does, Callable[[type[Declared]], bool]]] = {
     Does.READ: lambda _: True,
@@ -57,10 +57,10 @@ class Trial:
 
     def verbs(self, *does: Does) -> list[str]:
         """Give the verbs that do one of these, and that the repository has."""
-        return [name for name, verb in VERBS.items() if verb.does in does and self._has(verb)]
-
-    def _has(self, verb: Verb) -> bool:
-        return _MAY[verb.does](type(self.contract)) and not (verb.one_table and self.info.is_joined)
+        may = {one for one in does if _MAY[one](type(self.contract))}
+        return [
+            name for name, verb in VERBS.items() if verb.does in may and not (verb.one_table and self.info.is_joined)
+        ]
 
     async def each(self, *does: Does) -> AsyncIterator[str]:
         """Give the verbs that do one of these, each on tables that are empty again."""
