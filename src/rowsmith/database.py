@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from copy import copy
 from functools import partial
 from typing import Any, ClassVar, Self, cast
 
-from sqlalchemy import URL, Connection, Engine, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
     AsyncSession,
     async_scoped_session,
     async_sessionmaker,
-    create_async_engine,
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from rowsmith.deadline import check_seconds
-from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, MissingExtra, TransactionError, kind_of
+from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, TransactionError, kind_of
 from rowsmith.execution import NativeLane, Writes, execute, native_lane, watch_failures
 from rowsmith.execution.commits import count_commits
 from rowsmith.execution.pool import prepare_pool
@@ -31,7 +28,7 @@ from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, Position, is
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken
-from rowsmith.hosts import apart, hosts_of, with_all
+from rowsmith.hosts import engines_of
 from rowsmith.open_session import OpenSession
 from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
@@ -40,11 +37,6 @@ from rowsmith.sessions import Reading, ReadOnly, Unit, Writing
 from rowsmith.unit_of_work import UnitOfWork
 
 _LAG = Lag()
-
-_DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
-
-# An in-memory SQLite database lives in one connection; its sessions must wait for each other.
-_ONE_CONNECTION = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0}
 
 
 class Database:
@@ -183,33 +175,21 @@ class Database:
             MappingError: what is given is no URL, or none of an asynchronous driver; or its hosts and ports do not go
                 together.
         """
-        if not isinstance(cast("Any", replicas), (list, tuple)):
-            raise MappingError(f"replicas is a list of URLs, not {kind_of(replicas)}: write replicas=[url]")
-        target, others = _target(url), [_target(replica) for replica in replicas]
-        options = {"hide_parameters": True, **engine_options}
-        if target.get_backend_name() == "sqlite" and target.database in (None, "", ":memory:"):
-            options = {**_ONE_CONNECTION, **options}
-        try:
-            beside = [create_async_engine(other, **options) for other in others]
-            is_group = all(each.drivername == _DRIVERS["postgresql"] for each in (target, *others))
-            own = [create_async_engine(each, **options) for each in (apart(target, others) if is_group else ())]
-            engine = create_async_engine(with_all(target, others) if is_group else target, **options)
-            db = cls(
-                engine,
-                replicas=beside,
-                lag=lag,
-                cursor_keys=cursor_keys,
-                deadline=deadline,
-                native=native,
-                writes=writes,
-                pooler=pooler,
-            )
-            if db.replicas is not None:
-                for each in own:
-                    db.replicas.expect(db.replicas.primary._beside(each))
-            return db
-        except ModuleNotFoundError as exc:
-            raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
+        engines = engines_of(url, replicas, engine_options)
+        db = cls(
+            engines.primary,
+            replicas=engines.replicas,
+            lag=lag,
+            cursor_keys=cursor_keys,
+            deadline=deadline,
+            native=native,
+            writes=writes,
+            pooler=pooler,
+        )
+        if db.replicas is not None:
+            for each in engines.fallen:
+                db.replicas.expect(db.replicas.primary._beside(each))
+        return db
 
     @classmethod
     def from_session(
@@ -421,25 +401,6 @@ class _SessionDatabase(Database):
         self.engine = self._read_only = self._snapshot = AsyncEngine(self._home.engine)
         if cursor_keys:
             session.info[CODEC] = CursorCodec(cursor_keys)
-
-
-def _target(url: str | URL) -> URL:
-    """Give an URL with the driver that it is used by."""
-    target, is_async = None, False
-    with suppress(ArgumentError, ValueError):  # they may quote it, and a password with it
-        asked = make_url(url)
-        target = asked.set(drivername=_DRIVERS.get(asked.drivername, asked.drivername))
-        is_async = target.get_dialect().is_async
-    if target is None:
-        raise MappingError(
-            f"what from_url was given is no URL ({kind_of(url)}): write postgresql://user:password@host:5432/database, "
-            "the user and the password percent-encoded"
-        )
-    if not is_async:
-        raise MappingError("the URL names no asynchronous driver: write postgresql+asyncpg:// or sqlite+aiosqlite://")
-    if target.drivername == _DRIVERS["postgresql"]:
-        hosts_of(target)  # which says that they do not go together, as making an engine would, quoting them
-    return target
 
 
 def instead_of(given: object) -> str:

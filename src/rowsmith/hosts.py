@@ -1,18 +1,89 @@
-"""Which servers an URL names, and URLs that name several: the driver goes to the one that takes writes."""
+"""Which servers an URL names, and the engines to them: of several the driver goes to the one that takes writes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from rowsmith.errors import MappingError
+from rowsmith.errors import MappingError, MissingExtra, kind_of
+
+_POSTGRESQL: Final = "postgresql+asyncpg"
+_DRIVERS: Final = {"postgresql": _POSTGRESQL, "postgres": _POSTGRESQL, "sqlite": "sqlite+aiosqlite"}
+
+# An in-memory SQLite database lives in one connection; its sessions must wait for each other.
+_ONE_CONNECTION: Final = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0}
 
 PORT: Final = "5432"
 _TARGET: Final = "target_session_attrs"
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The engines of a group of servers.
+
+    ``fallen`` are to those of the primary's hosts that may come back as standbys, once another one is promoted.
+    """
+
+    primary: AsyncEngine
+    replicas: Sequence[AsyncEngine]
+    fallen: Sequence[AsyncEngine]
+
+
+def engines_of(url: str | URL, replicas: Sequence[str | URL], given: Mapping[str, Any]) -> Engines:
+    """Make the engines for URLs.
+
+    Args:
+        url: of the primary.
+        replicas: of the standbys.
+        given: options of each engine, for SQLAlchemy's ``create_async_engine``.
+
+    Raises:
+        MissingExtra: the driver that an URL asks for is not installed.
+        MappingError: what is given is no URL, or none of an asynchronous driver; or its hosts and ports do not go
+            together.
+    """
+    if not isinstance(cast("Any", replicas), (list, tuple)):
+        raise MappingError(f"replicas is a list of URLs, not {kind_of(replicas)}: write replicas=[url]")
+    target, others = _target(url), [_target(replica) for replica in replicas]
+    options = {"hide_parameters": True, **given}
+    if target.get_backend_name() == "sqlite" and target.database in (None, "", ":memory:"):
+        options = {**_ONE_CONNECTION, **options}
+    is_group = all(each.drivername == _POSTGRESQL for each in (target, *others))
+    fallen = apart(target, others) if is_group else ()
+    try:
+        return Engines(
+            primary=create_async_engine(with_all(target, others) if is_group else target, **options),
+            replicas=[create_async_engine(each, **options) for each in others],
+            fallen=[create_async_engine(each, **options) for each in fallen],
+        )
+    except ModuleNotFoundError as exc:
+        raise MissingExtra(f"the driver {exc.name} is not installed: pip install {exc.name}") from None
+
+
+def _target(url: str | URL) -> URL:
+    """Give an URL with the driver that it is used by."""
+    target, is_async = None, False
+    with suppress(ArgumentError, ValueError):  # they may quote it, and a password with it
+        asked = make_url(url)
+        target = asked.set(drivername=_DRIVERS.get(asked.drivername, asked.drivername))
+        is_async = target.get_dialect().is_async
+    if target is None:
+        raise MappingError(
+            f"what from_url was given is no URL ({kind_of(url)}): write postgresql://user:password@host:5432/database, "
+            "the user and the password percent-encoded"
+        )
+    if not is_async:
+        raise MappingError("the URL names no asynchronous driver: write postgresql+asyncpg:// or sqlite+aiosqlite://")
+    if target.drivername == _POSTGRESQL:
+        hosts_of(target)  # which says that they do not go together, as making an engine would, quoting them
+    return target
 
 
 def hosts_of(url: URL) -> list[tuple[str, str]]:

@@ -104,9 +104,9 @@ class _State(Generic[T_co]):
         return UNSET if self.is_nop else self._held
 
     def _resolved(self) -> Any:
-        if self._kind is _Kind.UPDATE:
-            return self._held
-        return self._held() if self.is_expression else self._plain()
+        if self._kind is _Kind.NOP:
+            return UNSET
+        return self._held() if self._kind is _Kind.EXPRESSION else self._held
 
     @override
     def __repr__(self) -> str:
