@@ -30,6 +30,7 @@ from sqlalchemy.sql.elements import (
     True_,
 )
 from sqlalchemy.sql.functions import Function
+from typing_extensions import override
 
 from rowsmith.conditions import (
     Condition,
@@ -56,7 +57,7 @@ from rowsmith.errors import (
 )
 from rowsmith.extent import Extent, extent, is_of_the_row
 from rowsmith.mapping import RowInfo
-from rowsmith.mapping.frozen import Frozen, check_frozen
+from rowsmith.mapping.frozen import Frozen, asking, check_frozen
 from rowsmith.mapping.types import column_type
 from rowsmith.mapping.writes import storable
 from rowsmith.names import sql_name
@@ -107,21 +108,24 @@ class SearchScope(Frozen, ABC):
         MappingError: when the first instance is made, or is used: its class is not frozen.
     """
 
-    if not TYPE_CHECKING:  # a dataclass has an __init__ of its own: this one is reached where the decorator is missing
+    if not TYPE_CHECKING:  # a dataclass has an __init__ of its own: this one asks where the decorator is missing
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            check_scope_class(type(self))
             super().__init__(*args, **kwargs)
-
-        def __setattr__(self, name: str, value: object) -> None:
-            check_scope_class(type(self))
-            super().__setattr__(name, value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if not getattr(cls, "model_config", {"frozen": True}).get("frozen"):
+            made: Any = cls  # pydantic's own __init__ sets nothing
+            made.__init__ = asking(made.__init__)
         for name in get_annotations(cls):
             if name in vars(SearchScope) and not name.startswith("_"):
                 raise MappingError(f"{cls.__name__}.{name} would hide SearchScope.{name}: call the field otherwise")
+
+    @classmethod
+    @override
+    def _check_class(cls) -> None:
+        check_scope_class(cls)
 
     @abstractmethod
     def to_conditions(self) -> Sequence[Condition]:

@@ -78,6 +78,45 @@ class OpenScopeWithoutFields(SearchScope):
         return [GroupRow.domain_name == "a"]
 
 
+@dataclass
+class OpenScopeWithChecks(OpenScopeWithoutFields):
+    def __post_init__(self) -> None:
+        pass
+
+
+class PlainScopeWithInit(PlainScope):
+    def __init__(self, domain_name: str) -> None:
+        pass
+
+
+@dataclass
+class OpenScopeWithInit(OpenScopeWithoutFields):
+    def __init__(self, domain_name: str) -> None:
+        pass
+
+
+@dataclass(frozen=True, init=False)
+class ScopeWithInit(DomainScope):
+    def __init__(self, name: str) -> None:
+        object.__setattr__(self, "domain_name", name)
+
+
+@dataclass(frozen=True)
+class ScopeWithChecks(DomainScope):
+    def __post_init__(self) -> None:
+        assert self.domain_name
+
+
+@dataclass
+class OpenSpecWithoutFields(Spec[GroupRow], filled={"domain_name", "name"}):
+    pass
+
+
+@dataclass
+class OpenPatchWithoutFields(Patch[GroupRow]):
+    pass
+
+
 class NarrowScope(DomainScope):
     """What is inherited is frozen, and there is nothing of its own."""
 
@@ -128,6 +167,15 @@ class OpenStats:
         (lambda: PlainScopeWithFields("a"), f"PlainScopeWithFields {NO_DATACLASS}"),
         (lambda: OpenSpec("a", "x"), f"OpenSpec {NOT_FROZEN}"),
         (lambda: OpenPatch(), f"OpenPatch {NOT_FROZEN}"),
+        (lambda: OpenPydanticPatch(), f"OpenPydanticPatch {NOT_FROZEN}"),
+        (lambda: OpenScopeWithoutFields(), f"OpenScopeWithoutFields {NOT_FROZEN}"),
+        (lambda: OpenScopeWithChecks(), f"OpenScopeWithChecks {NOT_FROZEN}"),
+        (lambda: OpenScopeWithInit("a"), f"OpenScopeWithInit {NOT_FROZEN}"),
+        (lambda: OpenSpecWithoutFields(), f"OpenSpecWithoutFields {NOT_FROZEN}"),
+        (lambda: OpenPatchWithoutFields(), f"OpenPatchWithoutFields {NOT_FROZEN}"),
+        (lambda: PlainScopeWithInit("a"), f"PlainScopeWithInit {NO_DATACLASS}"),
+        (lambda: OpenModelScope(domain_name="a"), f"OpenModelScope {NO_DATACLASS}"),
+        (lambda: OpenModelScope.model_validate({"domain_name": "a"}), f"OpenModelScope {NO_DATACLASS}"),
     ],
 )
 def test_the_first_instance_of_what_is_not_frozen_is_an_error(make: Callable[[], Any], words: str) -> None:
@@ -138,14 +186,15 @@ def test_the_first_instance_of_what_is_not_frozen_is_an_error(make: Callable[[],
 
 
 async def test_what_can_be_made_all_the_same_cannot_be_used(groups: GroupRepository) -> None:
-    """A model that is not frozen as a scope, and a dataclass of pydantic's, which sets nothing of itself."""
-    scopes = (OpenModelScope(domain_name="a"), OpenScopeWithoutFields())
+    """What is made past ``__init__``, as a copy or an unpickled instance is."""
+    scopes = (OpenModelScope.model_construct(domain_name="a"), object.__new__(OpenScopeWithoutFields))
+    patch = object.__new__(OpenPatch)
     with count_statements(groups.db) as sent:
         for call in (
             *(groups.get(GroupId(1), scope) for scope in scopes),
             *(groups.search(scope) for scope in scopes),
-            groups.update(GroupId(1), OpenPydanticPatch()),
-            groups.batch_update([GroupId(1)], OpenPydanticPatch()),
+            groups.update(GroupId(1), patch),
+            groups.batch_update([GroupId(1)], patch),
         ):
             with pytest.raises(MappingError, match="frozen=True"):
                 await call
@@ -185,7 +234,7 @@ async def test_what_to_data_makes_is_the_applications_own(groups: GroupRepositor
 
 async def test_what_is_frozen_is_taken_and_stays_as_it_is(groups: GroupRepository) -> None:
     """Models, slots, subclasses without fields of their own, and scopes put together."""
-    for scope in (ModelScope(domain_name="a"), NarrowScope("a"), AllOf(DomainScope("a"))):
+    for scope in (ModelScope(domain_name="a"), NarrowScope("a"), ScopeWithInit("a"), AllOf(ScopeWithChecks("a"))):
         assert (await groups.get(GroupId(1), scope)).name == "one"
     patch = ModelPatch(name=OptionalState.update("new"))
     assert (await groups.update(GroupId(1), patch)).name == "new"
@@ -199,4 +248,13 @@ async def test_what_is_frozen_is_taken_and_stays_as_it_is(groups: GroupRepositor
 def test_what_calls_a_class_sees_its_fields() -> None:
     """A web framework takes a scope or spec as a dependency by its signature."""
     assert list(inspect.signature(DomainScope).parameters) == ["domain_name"]
+    assert list(inspect.signature(ScopeWithInit).parameters) == ["name"]
+    assert list(inspect.signature(ModelScope).parameters) == ["domain_name"]
     assert list(inspect.signature(SlotSpec).parameters) == ["domain_name", "name"]
+
+
+def test_a_frozen_class_has_nothing_to_ask() -> None:
+    """An instance of it costs what one of any dataclass costs."""
+    for kind in (DomainScope, SlotSpec, NarrowScope):
+        assert not hasattr(kind, "__post_init__")
+        assert not hasattr(kind.__init__, "__wrapped__")
