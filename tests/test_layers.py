@@ -72,6 +72,7 @@ FLOORS = [
     "blocks",
     "arguments",
     "plans",
+    "settled",
     "call",
     "present",
     "once",

@@ -116,6 +116,26 @@ async def test_what_is_not_plain_is_left_to_the_pool(
     assert (pool.checkedout(), pool.checkedin()) == (0, 1)
 
 
+@pytest.mark.parametrize("use_lifo", [False, True])
+async def test_the_last_one_put_back_is_the_first_taken(with_tables: WithTables, use_lifo: bool) -> None:
+    """Its server process is warm and has the statements; one that is not alive is what the pool sees to next."""
+    async with with_tables(DomainRow, GroupRow) as made:
+        db = Database.from_url(made.engine.url, pool_size=3, max_overflow=0, pool_use_lifo=use_lifo)
+        groups, pool = GroupRepository(db, resilience=None), db.engine.sync_engine.pool
+        await asyncio.gather(*(groups.count() for _ in range(3)))
+        first, second, third = (take_at_once(pool) for _ in range(3))
+        for each in (second, third, first):
+            assert put_back(each)
+        assert [take_at_once(pool) for _ in range(3)] == [first, third, second]
+        for each in (third, second, first):
+            assert put_back(each)
+        first.dbapi_connection.driver_connection.terminate()
+        assert take_at_once(pool) is None
+        assert await asyncio.gather(*(groups.count() for _ in range(3))) == [0, 0, 0]
+        assert not any(each.dbapi_connection.driver_connection.is_closed() for each in (first, second, third))
+        await db.dispose()
+
+
 async def test_a_backend_that_was_killed(groups: GroupRepository, database: Database) -> None:
     """The server's last word is seen before the connection is used."""
     await kill_backend(database, take_and_put(groups).dbapi_connection._connection.get_server_pid())

@@ -21,13 +21,13 @@ from sqlalchemy.orm import Session
 
 from rowsmith.cache.copies import is_never_copied
 from rowsmith.cache.source import Under
-from rowsmith.conditions import given_conditions
 from rowsmith.errors import MappingError
 from rowsmith.mapping import RowInfo
 from rowsmith.operations import Entity
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.plans import Plans
-from rowsmith.scope import SearchScope, Settled, Unscoped, is_unchecked
+from rowsmith.operations.settled import settle
+from rowsmith.scope import SearchScope, Unscoped
 
 _IDS: Final = (int, str, uuid.UUID, dt.date, bytes)
 """Classes of keys that are equal in Python and as text just where they are in the database."""
@@ -74,11 +74,11 @@ class Asking:
 
     def _scoped(self, scope: SearchScope, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
         """Tell under what rows are seen in a scope, which is asked once for the key and the statement."""
-        if not is_unchecked(type(scope)):
+        settled = settle(scope)
+        if settled is None:
             return None, scope
-        given = given_conditions(scope)
-        under = self._key_of(given, include_deleted) if given and not self._is_told_elsewhere() else None
-        return under, Settled(scope, given)  # it may say otherwise when it is asked again
+        is_asked = bool(settled.given) and not self._is_told_elsewhere()
+        return self._key_of(settled.given, include_deleted) if is_asked else None, settled
 
     def _key_of(self, given: Sequence[object], include_deleted: object) -> Under | None:
         """Give the part of a key that conditions are; None where they do more than compare columns with values."""

@@ -29,13 +29,13 @@ def take_at_once(pool: Pool) -> Taken:
     if pool.__class__ is not WakingPool or _is_heard(pool):
         return None
     waking: Any = pool
-    idle = waking._pool._queue
+    idle: Any = waking._pool._queue
     if not idle._queue or idle._getters:  # those who wait go first, as long as they wait
         return None
-    record = idle._get()
+    record = idle._queue.pop()  # the last that was put back: its server process is warm, and knows the statement
     if _is_alive(record, pool):
         return record
-    idle.put_nowait(record)
+    idle._queue.insert(len(idle._queue) if waking._pool.use_lifo else 0, record)  # the pool's own way takes it next
     return None
 
 

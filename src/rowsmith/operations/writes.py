@@ -11,7 +11,6 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar, override
 
-from rowsmith.conditions import given_conditions
 from rowsmith.errors import RefusedByTrigger, RepositoryError
 from rowsmith.execution import UNTOLD, Made, NativeLane, Origin, write
 from rowsmith.mapping.layout import Record
@@ -19,7 +18,8 @@ from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, compile_write, has_plain_rows
-from rowsmith.scope import NO_LIMITS, Limits, Settled, is_unchecked, resolve_scope
+from rowsmith.operations.settled import settle
+from rowsmith.scope import NO_LIMITS, Limits, resolve_scope
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -124,10 +124,10 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
                 return None
         if scope is None:
             return None if self._entity.scope_required else NO_LIMITS
-        if not is_unchecked(type(scope)):
+        settled = settle(scope)
+        if settled is None:
             return None
-        given = given_conditions(scope)
-        kwargs["scope"] = Settled(scope, given)  # as it may say otherwise the next time
+        kwargs["scope"], given = settled, settled.given
         compared: Shape = []
         if not given or not self._plans.compared(given, compared, binds):
             return None

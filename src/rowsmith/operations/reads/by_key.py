@@ -10,7 +10,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar, override
 
-from rowsmith.conditions import given_conditions, limited
+from rowsmith.conditions import limited
 from rowsmith.execution import UNTOLD, NativeLane
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.mapping.types import column_type
@@ -18,7 +18,8 @@ from rowsmith.operations.arrays.keys import columns_condition
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, compile_plan
-from rowsmith.scope import Limits, Settled, is_unchecked, resolve_scope
+from rowsmith.operations.settled import settle
+from rowsmith.scope import Limits, resolve_scope
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -71,10 +72,10 @@ class Keyed(Generic[TRow, TData]):
             return None
         if scope is None:
             return None if self.entity.scope_required else deleted
-        if not is_unchecked(type(scope)):
+        settled = settle(scope)
+        if settled is None:
             return None
-        given = given_conditions(scope)
-        kwargs["scope"] = Settled(scope, given)  # as it may say otherwise the next time
+        kwargs["scope"], given = settled, settled.given
         shape: Shape = [deleted]
         return tuple(shape) if given and self.plans.compared(given, shape, binds) else None
 

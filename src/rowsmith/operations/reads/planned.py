@@ -28,6 +28,7 @@ from rowsmith.operations.plans import (
 )
 from rowsmith.operations.reads.by_key import AskedRow
 from rowsmith.operations.reads.search import Search, prepare
+from rowsmith.operations.settled import settle
 from rowsmith.pagination import (
     Count,
     LazyCursors,
@@ -38,7 +39,7 @@ from rowsmith.pagination import (
 )
 from rowsmith.pagination.modes import MODES
 from rowsmith.query import Query
-from rowsmith.scope import SearchScope, Settled, is_unchecked, resolve_scope
+from rowsmith.scope import SearchScope, resolve_scope
 from rowsmith.state import UNSET
 
 TRow = TypeVar("TRow")
@@ -261,11 +262,11 @@ class Searches(Generic[TRow, TData]):
         scope = wanted.scope
         if scope is None:
             return not self._entity.scope_required
-        if not is_unchecked(type(scope)):
+        settled = settle(scope)
+        if settled is None:
             return False
-        given = given_conditions(scope)
-        wanted.scope = Settled(scope, given)  # as it may say otherwise the next time
-        _put(args, kwargs, "scope", wanted.scope)
+        wanted.scope, given = settled, settled.given
+        _put(args, kwargs, "scope", settled)
         return bool(given) and self._shapes.compared(given, wanted.shape, wanted.binds)
 
     def _is_narrowed(self, wanted: _Wanted, args: list[Any], kwargs: dict[str, Any]) -> bool:
