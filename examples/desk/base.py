@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import ClassVar, Generic, NewType
 from uuid import UUID, uuid4
 
-from sqlalchemy import DateTime, ForeignKey, ForeignKeyConstraint, MetaData, UniqueConstraint, func
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, MetaData, UniqueConstraint, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import Constraint
 from typing_extensions import TypeVar
 
+from examples import base
 from rowsmith import Condition, Repository, SearchScope
 
 TeamId = NewType("TeamId", UUID)
@@ -23,15 +24,10 @@ TId = TypeVar("TId")
 
 
 class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "pk": "pk_%(table_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-        }
-    )
-    type_annotation_map = {datetime: DateTime(timezone=True)}
+    """These tables stand in a database of their own, so in metadata of their own."""
+
+    metadata = MetaData(naming_convention=base.Base.metadata.naming_convention)
+    type_annotation_map = base.Base.type_annotation_map
 
 
 class InTeam:
