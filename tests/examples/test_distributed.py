@@ -16,6 +16,7 @@ from examples.distributed.repository import (
     GroupPatch,
     GroupRepository,
     MemberCreate,
+    MemberKey,
     MemberRepository,
     MembersOf,
 )
@@ -38,7 +39,8 @@ async def groups(with_tables):
         with one_shard(db):
             groups = GroupRepository(db)
             await groups.batch_create([GroupCreate("Berlin", 3), GroupCreate("Hamburg", 2)], scope=DE)
-            await groups.create(GroupCreate("Paris", 2), scope=FR)
+            paris = await groups.create(GroupCreate("Paris", 2), scope=FR)
+            await MemberRepository(db).create(MemberCreate(paris.id, ADA), scope=MembersOf("FR"))
             yield groups
 
 
@@ -73,3 +75,32 @@ async def test_members_are_beside_their_group(groups) -> None:
     async with groups.db.begin_session() as session:
         there = sa.select(sa.func.count()).select_from(GroupRow).where(GroupRow.domain_name == "DE")
         assert await session.scalar(there) == 1
+
+
+async def test_another_domains_groups_are_absent(groups) -> None:
+    """From a search, and to whoever has the key."""
+    found = await groups.search(FR)
+    assert [group.name for group in found] == ["Paris"]
+    with pytest.raises(GroupNotFound):
+        await groups.get(found.items[0].key, DE)
+
+
+async def test_another_domains_members_are_absent(groups) -> None:
+    """From a search, and to whoever has the key."""
+    members = MemberRepository(groups.db)
+    (found,) = await members.search(MembersOf("FR"))
+    assert not await members.exists(MembersOf("DE"), id=MemberKey("FR", found.group_id, found.user_id))
+
+
+@pytest.mark.parametrize(
+    "scope, condition, test",
+    [
+        (DomainScope, GroupRow.population >= 0, test_another_domains_groups_are_absent),
+        (MembersOf, GroupMemberRow.group_id > 0, test_another_domains_members_are_absent),
+    ],
+)
+async def test_a_scope_that_limits_nothing_is_found(groups, monkeypatch, scope, condition, test) -> None:
+    """With a condition that holds for all, the test above fails: it asks every shard, too."""
+    monkeypatch.setattr(scope, "to_conditions", lambda _: [condition])
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await test(groups)

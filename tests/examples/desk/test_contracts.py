@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -18,6 +18,7 @@ from examples.desk.attachments import (
     AttachmentScope,
 )
 from examples.desk.audit_entries import AuditEntryCreate, AuditEntryRepository, AuditEntryRow, AuditEntryScope
+from examples.desk.base import TeamScope
 from examples.desk.comments import CommentCreate, CommentPatch, CommentRepository, CommentRow, CommentScope
 from examples.desk.conversations import (
     ConversationCreate,
@@ -55,7 +56,7 @@ from examples.desk.tool_uses import (
     ToolUseTaken,
 )
 from examples.desk.users import EmailTaken, UserCreate, UserPatch, UserRepository, UserRow, UserScope
-from rowsmith import EntityNotFound, OptionalState, ReferenceNotFound, TriState
+from rowsmith import EntityNotFound, NoPagination, OptionalState, ReferenceNotFound, TriState
 from rowsmith.testing import RepositoryContract
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -343,3 +344,16 @@ class TestSettings(OfTeams):
             await settings.choose("theme", value, mine)
         assert await settings.value("theme", "plain", mine) == "light"
         assert await settings.value("theme", "plain", other) == "plain"
+
+
+@pytest.mark.parametrize("contract", OfTeams.__subclasses__())
+async def test_a_scope_that_limits_nothing_is_found(with_tables, monkeypatch, contract):
+    """A team sees none of what another has, until its scope's condition holds for all."""
+    async with with_tables() as db:
+        tried, repository = contract(), contract.repository(db)
+        await tried.prepare(db)
+        made = await repository.create(tried.spec(0), scope=tried.scope(0))
+        assert made in await repository.search(tried.scope(0))
+        assert made not in await repository.search(tried.scope(1))
+        monkeypatch.setattr(TeamScope, "to_conditions", lambda self: [self.row.team_id > UUID(int=0)])
+        assert made in await repository.search(tried.scope(1), None, NoPagination())
