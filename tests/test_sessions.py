@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
@@ -26,9 +26,11 @@ from rowsmith import (
     TransactionError,
     commit_outcome,
 )
+from rowsmith.execution.transactions import is_sending
 from rowsmith.testing import WithTables, tables
 from tenants import DomainRow, GroupCreate, GroupId, GroupNameTaken, GroupPatch, GroupRepository, GroupRow, groups_in
 
+T = TypeVar("T")
 NEW = GroupCreate("a", "new")
 NAMES = sa.select(GroupRow.name).order_by(GroupRow.id)
 
@@ -165,12 +167,42 @@ async def test_another_database_has_sessions_of_its_own(groups: GroupRepository,
 class Pool:
     """Groups in a database with few connections, all of which must come back without the collector's help.
 
-    ``is_left`` is set but while a block is open that is to be left before the task inside of it goes on.
+    ``is_left`` is set but while a block is open that is to be left before the task inside of it goes on, ``is_inside``
+    from when that task is as far as it is to be.
     """
 
     def __init__(self, groups: GroupRepository) -> None:
-        self.groups, self.db, self.is_left = groups, groups.db, asyncio.Event()
+        self.groups, self.db = groups, groups.db
+        self.is_left, self.is_inside = asyncio.Event(), asyncio.Event()
         self.is_left.set()
+
+    async def start(self, child: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Give a task that is inside, or is over."""
+        self.is_inside.clear()
+        task = asyncio.create_task(child)
+        task.add_done_callback(lambda _: self.is_inside.set())
+        await self.is_inside.wait()
+        return task
+
+    async def stay(self) -> None:
+        """Be inside until the block is left."""
+        self.is_inside.set()
+        await self.is_left.wait()
+
+    async def slow(self, db_sess: AsyncSession) -> None:
+        """A verb that is inside for good: one statement after the other."""
+        await db_sess.connection()
+        self.is_inside.set()
+        while True:
+            await db_sess.execute(sa.select(GroupRow))
+            await asyncio.sleep(0)
+
+    async def one_slow_statement(self, db_sess: AsyncSession) -> None:
+        """Another, which is on the wire when whoever waits for that hears of it."""
+        connection = await db_sess.connection()
+        self.is_inside.set()
+        is_postgresql = connection.dialect.name == "postgresql"
+        await db_sess.execute(sa.text("SELECT pg_sleep(600)" if is_postgresql else LONG))
 
     @property
     def is_whole(self) -> bool:
@@ -198,59 +230,48 @@ Around = Callable[[Database], Any]
 AROUNDS: list[Around] = [Database.unit_of_work, Database.begin_session, Database.begin_readonly_session]
 
 
-async def slow(db_sess: AsyncSession) -> None:
-    """A verb that is inside for good: one statement after the other."""
-    while True:
-        await db_sess.execute(sa.select(GroupRow))
-        await asyncio.sleep(0)
-
-
-async def one_slow_statement(db_sess: AsyncSession) -> None:
-    is_postgresql = db_sess.get_bind().dialect.name == "postgresql"
-    await db_sess.execute(sa.text("SELECT pg_sleep(600)") if is_postgresql else sa.text(LONG))
-
-
 LONG = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
 async def reads(pool: Pool) -> None:
-    await pool.groups.db_source.read(slow)
+    await pool.groups.db_source.read(pool.slow)
 
 
 async def waits(pool: Pool) -> None:
-    await pool.groups.db_source.read(one_slow_statement)
+    await pool.groups.db_source.read(pool.one_slow_statement)
 
 
 async def joins(pool: Pool) -> None:
     async with pool.db.begin_readonly_session():
-        await pool.is_left.wait()
+        await pool.stay()
         await pool.groups.count()
 
 
 async def nests(pool: Pool) -> None:
     async with pool.db.unit_of_work():
         await pool.groups.count()
-        await pool.is_left.wait()
+        await pool.stay()
         await pool.groups.count()
 
 
 async def streams(pool: Pool) -> None:
     async for _ in pool.groups.stream():
-        await pool.is_left.wait()
+        await pool.stay()
 
 
 CHILDREN = [reads, waits, joins, nests, streams]
 
 
-async def leave_while_a_task_is_inside(pool: Pool, around: Around, child: Callable[[Pool], Awaitable[None]]) -> None:
+async def leave_while_a_task_is_inside(
+    pool: Pool, around: Around, child: Callable[[Pool], Coroutine[Any, Any, None]]
+) -> None:
     """It raises, commits nothing and gives its connection up; the task is told, and so is its next use."""
     pool.is_left.clear()
     with pytest.raises(ConcurrentUse):
         async with around(pool.db) as opened:
             if around is not Database.begin_readonly_session:
                 await pool.groups.create(NEW)
-            task = asyncio.create_task(child(pool))  # type: ignore[arg-type]
-            await asyncio.sleep(0.02)
+            task = await pool.start(child(pool))  # type: ignore[arg-type]
     assert pool.is_whole
     pool.is_left.set()
     with pytest.raises(ConcurrentUse):
@@ -270,8 +291,9 @@ async def leave_while_a_statement_is_on_the_wire(pool: Pool, around: Around) -> 
     with pytest.raises(ConcurrentUse):
         async with around(pool.db) as opened:
             session = opened if isinstance(opened, AsyncSession) else opened.session
-            task = asyncio.create_task(one_slow_statement(session))
-            await asyncio.sleep(0.02)
+            task = await pool.start(pool.one_slow_statement(session))
+            while not is_sending(session):  # noqa: ASYNC110 - SQLite's cursor is made first, in a thread
+                await asyncio.sleep(0)
     assert pool.is_whole
     with pytest.raises(sa.exc.SQLAlchemyError):
         await task
@@ -301,17 +323,13 @@ async def leave_while_a_savepoint_is_on_its_way(pool: Pool) -> None:
 async def a_gather_of_calls(pool: Pool) -> None:
     """The second is refused, the block is left while the first still works, and nothing is reported as written."""
     for around in (pool.db.unit_of_work, pool.db.begin_session):
-        first: list[Any] = []
-
-        async def create() -> None:
-            first.append(await pool.groups.create(NEW))  # noqa: B023 - used at once
-
         with pytest.raises(ConcurrentUse):
             async with around():
-                await asyncio.gather(create(), pool.groups.get(GroupId(1)))
+                first = asyncio.ensure_future(pool.groups.create(NEW))
+                await asyncio.gather(first, pool.groups.get(GroupId(1)))
         assert pool.is_whole
-        await asyncio.sleep(0.05)
-        assert first == []
+        with pytest.raises(ConcurrentUse):
+            await first
         assert pool.is_whole
         assert await pool.groups.count() == 3
 
@@ -321,9 +339,10 @@ async def a_gather_of_nested_units(pool: Pool) -> None:
     with pytest.raises(ConcurrentUse):
         async with pool.db.unit_of_work():
             await pool.groups.create(NEW)
-            await asyncio.gather(nests(pool), nests(pool))
+            both = [asyncio.create_task(nests(pool)) for _ in range(2)]
+            await asyncio.gather(*both)
     assert pool.is_whole
-    await asyncio.sleep(0.1)
+    await asyncio.wait(both)
     assert pool.is_whole
     assert await pool.groups.count() == 3
 
@@ -335,8 +354,7 @@ async def a_nested_block_that_is_left_in_use(pool: Pool) -> None:
             await pool.groups.create(NEW)
             with pytest.raises(ConcurrentUse):
                 async with pool.db.begin_session():
-                    task = asyncio.create_task(waits(pool))
-                    await asyncio.sleep(0.02)
+                    task = await pool.start(waits(pool))
             with pytest.raises(ConcurrentUse):
                 await pool.groups.count()
     with pytest.raises(ConcurrentUse):
@@ -371,14 +389,13 @@ async def a_cancellation_stays_one(pool: Pool) -> None:
 
     async def leave() -> None:
         async with pool.db.unit_of_work():
-            tasks.append(asyncio.create_task(waits(pool)))
+            tasks.append(await pool.start(waits(pool)))
             is_inside.set()
             await asyncio.Event().wait()
 
     tasks, is_inside = list[asyncio.Task[None]](), asyncio.Event()
     parent = asyncio.create_task(leave())
     await is_inside.wait()
-    await asyncio.sleep(0.02)
     parent.cancel()
     with pytest.raises(asyncio.CancelledError):
         await parent
@@ -387,8 +404,7 @@ async def a_cancellation_stays_one(pool: Pool) -> None:
         await tasks[0]
     with suppress(ConcurrentUse):
         async with pool.db.unit_of_work():
-            child = asyncio.create_task(waits(pool))
-            await asyncio.sleep(0.02)
+            child = await pool.start(waits(pool))
             child.cancel()
     with pytest.raises(asyncio.CancelledError):
         await child
@@ -400,8 +416,7 @@ async def an_error_of_the_applications_own_stays_one(pool: Pool) -> None:
     """The block is undone by it anyway, so it is what leaves; the task inside is told what happened to it."""
     with pytest.raises(EntityNotFound):
         async with pool.db.unit_of_work():
-            task = asyncio.create_task(waits(pool))
-            await asyncio.sleep(0.02)
+            task = await pool.start(waits(pool))
             raise EntityNotFound
     with pytest.raises(ConcurrentUse):
         await task

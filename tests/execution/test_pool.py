@@ -99,9 +99,16 @@ async def _cancelled(db: Database, proxy: FaultProxy, *, frozen: bool) -> None:
     later.cancel()
     assert order == ["left"]
     proxy.thaw()
-    if not frozen:
-        async with db.begin_session() as session:  # would wait an hour
-            await session.execute(sa.text("SELECT pg_advisory_xact_lock(7)"))
+    async with db.begin_session() as session:  # would wait an hour
+        if frozen:  # nobody told the server
+            await session.execute(sa.text(_END_SLEEPERS))
+        await session.execute(sa.text("SELECT pg_advisory_xact_lock(7)"))
+
+
+_END_SLEEPERS = """
+SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+WHERE query LIKE '%pg_sleep%' AND datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 @asynccontextmanager
