@@ -46,6 +46,7 @@ ORDER = [
     "sessions",
     "database",
     "resilience",
+    "verbs",
     "db_source",
     "idempotency",
     "redis_client",

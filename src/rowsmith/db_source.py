@@ -43,10 +43,9 @@ from rowsmith.operations.deletes.where import BeginSession
 from rowsmith.operations.plans import Asked
 from rowsmith.operations.touching import check_ids, has_keepers, noting, writing_of
 from rowsmith.outcome import CommitOutcome, tell
-from rowsmith.pagination import Count
-from rowsmith.query import Query
 from rowsmith.resilience import Resilience, is_repeatable
 from rowsmith.touched import Ids, Writing, hold_now, note, release_all, tell_others, tells_any
+from rowsmith.verbs import is_foreign, is_several, native_of, operation_of
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -264,7 +263,7 @@ class DBSource(Generic[TRow, TData, TId]):
         self, resilience: Resilience, verb: Any, way: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
     ) -> Awaitable[Any]:
         """Give a call that goes a way to its verb under the policies."""
-        is_keyed = "idempotency_key" in kwargs and kwargs["idempotency_key"] is not None and not _is_foreign(verb)
+        is_keyed = "idempotency_key" in kwargs and kwargs["idempotency_key"] is not None and not is_foreign(verb)
         may_repeat = not self.db.is_borrowed and is_repeatable(args, kwargs)
         work = partial(way, verb, *args, **kwargs)
         return resilience.call(operation_of(verb), work, is_repeatable=may_repeat, is_keyed=is_keyed)
@@ -272,7 +271,7 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _write(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        native, given, lane = _native(verb), [*args], None
+        native, given, lane = native_of(verb), [*args], None
         is_second = False
         try:  # what _naming does, in no calls
             if native is not None and not has_keepers(self.entity):
@@ -292,7 +291,7 @@ class DBSource(Generic[TRow, TData, TId]):
                     return given_back
                 lane = None
             again, named = _repeatable(given, kwargs)
-            begin = partial(self.db.writing, is_open_to_all=_is_foreign(verb))
+            begin = partial(self.db.writing, is_open_to_all=is_foreign(verb))
             call: Any = partial(noting, self.entity, verb) if has_keepers(self.entity) else verb
             is_lost = None if is_second else partial(self._is_lost, verb=verb, kwargs=kwargs)
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named), is_lost))
@@ -303,7 +302,7 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _read(
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        native, replicas, lane = _native(verb), self.db.replicas, None
+        native, replicas, lane = native_of(verb), self.db.replicas, None
         given: Any = [*args]
         again, named = (given, kwargs) if native is not None else _repeatable(args, kwargs)
         try:  # as above
@@ -320,8 +319,8 @@ class DBSource(Generic[TRow, TData, TId]):
                     given_back: R = answer
                     return given_back
                 lane = None
-            snapshot = _is_several(verb, again, named)
-            begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=_is_foreign(verb))
+            snapshot = is_several(verb, again, named)
+            begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=is_foreign(verb))
             return await transact(begin, lambda db_sess: verb(db_sess, *again, **named))
         except BaseException as exc:
             self._note(exc, verb, is_by_lane=lane is not None)
@@ -379,7 +378,7 @@ class DBSource(Generic[TRow, TData, TId]):
                     f"{operation} commits chunk by chunk and cannot join a session or unit of work that is open: "
                     "call it outside, or with chunk_size=None"
                 )
-            return await verb(partial(self._writing_any, is_open_to_all=_is_foreign(verb)), *args, **kwargs)
+            return await verb(partial(self._writing_any, is_open_to_all=is_foreign(verb)), *args, **kwargs)
 
     @asynccontextmanager
     async def _writing_any(self, *, is_open_to_all: bool) -> AsyncGenerator[AsyncSession]:
@@ -403,9 +402,9 @@ class DBSource(Generic[TRow, TData, TId]):
                     async for chunk in chunks:
                         yield chunk
                 return
-            snapshot, has_begun = _is_several(verb, args, kwargs), False
+            snapshot, has_begun = is_several(verb, args, kwargs), False
             try:
-                reading = self.db.reading(snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False)
+                reading = self.db.reading(snapshot=snapshot, is_open_to_all=is_foreign(verb), has_deadline=False)
                 async with reading as db_sess, aclosing(opened(db_sess, *again, **named)) as chunks:
                     async for chunk in chunks:
                         has_begun = True
@@ -416,7 +415,7 @@ class DBSource(Generic[TRow, TData, TId]):
                 if has_begun or not stale.is_undone:
                     raise
             async with self.db.reading(
-                snapshot=snapshot, is_open_to_all=_is_foreign(verb), has_deadline=False
+                snapshot=snapshot, is_open_to_all=is_foreign(verb), has_deadline=False
             ) as db_sess:
                 await forget_plans(db_sess)
                 async with aclosing(opened(db_sess, *again, **named)) as chunks:
@@ -445,25 +444,6 @@ class DBSource(Generic[TRow, TData, TId]):
             raise
 
 
-def operation_of(verb: Any) -> str:
-    """Give the name of an operation as error codes have it: what the verb says, else the function's own name."""
-    try:
-        named: str = verb.operation
-    except AttributeError:
-        named = ""
-    return named or str(getattr(verb, "__name__", None) or type(verb).__name__)
-
-
-def _native(verb: Any) -> Native | None:
-    """Give the way of a verb that needs no session: of itself, and of no function around it that has its attributes."""
-    try:
-        native: Native | None = verb.native
-    except AttributeError:
-        return None
-    is_own = native is not None and verb.__class__ is MethodType and verb.__func__ is native.function
-    return native if is_own else None
-
-
 def _sending(
     native: Native, lane: NativeLane, verb: Any, given: list[Any], kwargs: dict[str, Any]
 ) -> Awaitable[Any] | None:
@@ -485,11 +465,6 @@ def _repeatable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, An
     return [repeatable(each) for each in args], {name: repeatable(each) for name, each in kwargs.items()}
 
 
-def _is_foreign(verb: Any) -> bool:
-    """Say whether a verb is the application's own, which may send any statement."""
-    return not str(getattr(verb, "__module__", "")).startswith("rowsmith.")
-
-
 async def _in_time(seconds: float, work: Awaitable[R]) -> R:
     """Wait for a piece of work until its deadline; where it does not say otherwise, nothing was committed."""
     async with Within(seconds):
@@ -498,12 +473,3 @@ async def _in_time(seconds: float, work: Awaitable[R]) -> R:
         except BaseException as exc:
             tell(exc, CommitOutcome.NOT_COMMITTED)
             raise
-
-
-def _is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:
-    """Say whether a read is several statements, which must see the same: it counts too, or data takes more."""
-    operation: Any = getattr(verb, "__self__", None)
-    if isinstance(operation, Operation) and cast("Any", operation).entity.shape.layout.is_several:
-        return True
-    counts = (given.count if isinstance(given, Query) else given for given in (*args, *kwargs.values()))
-    return any(isinstance(count, Count) and count != Count.NONE for count in counts)

@@ -16,11 +16,12 @@ from rowsmith.cache.asking import Asking
 from rowsmith.cache.copies import Copies, NotCopied
 from rowsmith.cache.keeping import CacheKeeper, keeper_of
 from rowsmith.cache.source import LEASE, CacheSource, Lease, Under
-from rowsmith.db_source import DBSource, operation_of
+from rowsmith.db_source import DBSource
 from rowsmith.deadline import Within
 from rowsmith.errors import RepositoryError
 from rowsmith.failures import log_failure
 from rowsmith.scope import Unscoped, resolve_scope
+from rowsmith.verbs import operation_of
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData")
