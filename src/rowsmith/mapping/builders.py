@@ -21,8 +21,12 @@ def builder(into: type[Any], names: tuple[str, ...]) -> Build:
     if any(entry.kw_only for entry in dataclasses.fields(into) if entry.init):
         build = _keyword_builder(into, names)
     else:
-        build = generated_builder(into) or (lambda records: list(starmap(into, records)))
+        build = generated_builder(into) or _positional_builder(into)
     return checked_builder(into, build, names) if hasattr(into, "__pydantic_validator__") else build
+
+
+def _positional_builder(into: type[object]) -> Build:
+    return lambda records: list(starmap(into, records))
 
 
 def _keyword_builder(into: type[object], names: tuple[str, ...]) -> Build:

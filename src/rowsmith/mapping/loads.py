@@ -103,7 +103,7 @@ def _check_one(item: object, example: str) -> None:
     if not isinstance(item, InstrumentedAttribute):
         raise MappingError(f"loads holds {kind_of(item)}: {example}")
     # By way of the mapper, because the attribute's own .property would configure every mapper there is.
-    attribute: Any = item
+    attribute = cast("Any", item)
     found = inspect(attribute.class_).get_property(attribute.key, _configure_mappers=False)
     if not isinstance(found, RelationshipProperty) and not getattr(found, "deferred", False):
         raise MappingError(f"loads names {item}, which is neither a relationship nor a deferred column: {example}")

@@ -16,7 +16,7 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from rowsmith.errors import InvalidCursor, InvalidPagination, InvalidValue
 from rowsmith.orders import OrderTerm
@@ -44,8 +44,7 @@ class CursorCodec:
     """
 
     def __init__(self, keys: Sequence[bytes | str] = ()) -> None:
-        given: Any = keys
-        if not isinstance(given, (list, tuple)) or not all(isinstance(key, (bytes, str)) and key for key in given):
+        if not isinstance(cast("Any", keys), (list, tuple)) or not all(map(_is_secret, keys)):
             raise InvalidValue("cursor keys must be a sequence of secrets, none of them empty: CursorCodec([key])")
         secrets = tuple(key.encode() if isinstance(key, str) else key for key in keys)
         self._keys = secrets or (_PUBLIC_KEY,)
@@ -88,6 +87,10 @@ class CursorCodec:
         # Every key is tried, so that the time taken does not tell which one fits.
         matches = [hmac.compare_digest(tag, _tag(key, fingerprint, payload)) for key in self._keys]
         return True in matches
+
+
+def _is_secret(key: object) -> bool:
+    return isinstance(key, (bytes, str)) and bool(key)
 
 
 def _tag(key: bytes, fingerprint: bytes, payload: bytes) -> bytes:
