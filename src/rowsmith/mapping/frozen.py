@@ -55,7 +55,7 @@ def asking(method: Callable[..., None]) -> Callable[..., None]:
     """Give what makes an instance, asking first whether there may be one."""
 
     @wraps(method, updated=())  # pydantic would take it for its own
-    def asked(self: Frozen, *args: Any, **kwargs: Any) -> None:
+    def asked(self: Any, *args: Any, **kwargs: Any) -> None:
         self._check_class()
         method(self, *args, **kwargs)
 
