@@ -19,6 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from rowsmith import BatchCreator, Creator, InvalidValue, Spec
+from rowsmith.operations.arrays.wire import folded
 from rowsmith.testing import WithTables
 
 
@@ -232,3 +233,32 @@ async def test_what_a_type_makes_wrongly_is_told_without_the_value(db_sess: Asyn
                 await BatchCreator(TypesRow, into=into).create(db_sess, [spec])
             assert str(10**14) not in str(caught.value)
             await example.rollback()
+
+
+async def test_a_wrong_value_of_many_is_told_by_its_index(db_sess: AsyncSession) -> None:
+    """Also where the values of a column travel folded, of which the driver does not say which one it refuses."""
+    specs = [TypesCreate(cents=Decimal(10**12 if place == 77 else place)) for place in range(120)]
+    async with db_sess.begin_nested() as example:
+        with pytest.raises(InvalidValue, match="index 77"):
+            await BatchCreator(TypesRow, into=Types).create(db_sess, specs)
+        await example.rollback()
+
+
+async def test_values_that_travel_folded_keep_their_order(db_sess: AsyncSession) -> None:
+    """The rows of a batch are told apart by it."""
+    specs = [TypesCreate(cents=None if place % 5 == 0 else Decimal(place)) for place in range(120)]
+    made = await BatchCreator(TypesRow, into=Types).create(db_sess, specs)
+    assert [row.cents for row in made] == [spec.cents for spec in specs]
+
+
+def test_an_array_is_folded_into_rows_of_equal_length() -> None:
+    """Whatever has no divisors stays as it is."""
+    assert folded(list(range(96))) == [list(range(start, start + 12)) for start in range(0, 96, 12)]
+    assert folded(list(range(97))) == list(range(97))
+
+
+@pytest.mark.parametrize("odd", [["a"], ("a",), {"a": 1}, Mood.GOOD, memoryview(b"a")])
+def test_what_may_be_an_array_itself_is_not_folded(odd: object) -> None:
+    """Asyncpg would not look whether it is one."""
+    items = ["a"] * 99 + [odd]
+    assert folded(items) is items

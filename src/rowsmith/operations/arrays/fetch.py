@@ -21,6 +21,7 @@ from rowsmith.execution.driver import use_driver
 from rowsmith.execution.records import fetch_records
 from rowsmith.execution.refusals import Refusal, note_refused_by
 from rowsmith.execution.translate import stored_value
+from rowsmith.operations.arrays.wire import folded
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class ArrayStatement:
         prepared = await driver.prepare(expanded.statement, name="")
         arguments = _arguments(compiled, expanded, self.arrays)
         try:
-            records: Sequence[Any] = await prepared.fetch(*arguments)
+            records: Sequence[Any] = await prepared.fetch(*self._folded(expanded, arguments))
         except Exception as exc:
             await note_refused_by(exc, prepared, arguments, compiled, expanded)
             raise
@@ -53,6 +54,10 @@ class ArrayStatement:
         oids = [attribute.type.oid for attribute in prepared.get_attributes()]
         columns = zip(*records, strict=True)
         return [self._read(*column, origin) for column in zip(items, oids, columns, strict=True)]
+
+    def _folded(self, expanded: ExpandedState, arguments: Sequence[Any]) -> list[Any]:
+        named = zip(expanded.positiontup or (), arguments, strict=True)
+        return [folded(argument) if name in self.arrays else argument for name, argument in named]
 
     def _compiled(self) -> Any:
         try:

@@ -7,7 +7,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-LONGEST = 1.0
+LONGEST = 5.0
 """Seconds after which a pause ends by itself: a batch may wait for locks while others make garbage."""
 
 
