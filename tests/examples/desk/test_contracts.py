@@ -352,7 +352,7 @@ async def test_a_scope_that_limits_nothing_is_found(with_tables, monkeypatch, co
     async with with_tables() as db:
         tried, repository = contract(), contract.repository(db)
         await tried.prepare(db)
-        made = await repository.create(tried.spec(0), scope=tried.scope(0))
+        made = await repository.create(tried.spec(90), scope=tried.scope(0))  # 0 and the like are the contract's
         assert made in await repository.search(tried.scope(0))
         assert made not in await repository.search(tried.scope(1))
         monkeypatch.setattr(TeamScope, "to_conditions", lambda self: [self.row.team_id > UUID(int=0)])
