@@ -58,6 +58,9 @@ Binds: TypeAlias = list[BindParameter[Any]]
 MOST_PLANS: Final = 200
 """How many shapes of calls a verb keeps plans for; then it begins anew."""
 
+FEW: Final = 3
+"""Up to how many records are read one by one; more of them column by column, in half the time."""
+
 _COMPARISONS: Final = frozenset(
     {operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge},
 )
@@ -132,6 +135,11 @@ class Plan:
 
     def read(self, records: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Make of the driver's records what SQLAlchemy makes of them."""
+        if len(records) > FEW:
+            columns: list[Any] = list(zip(*records, strict=True))
+            for place, process in self._processors:
+                columns[place] = map(process, columns[place])
+            return list(zip(*columns, strict=True))
         read: list[Any] = []
         for record in records:
             values = list(record)
