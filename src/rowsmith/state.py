@@ -63,8 +63,8 @@ class _State(Generic[T_co]):
     _held: Any
 
     def __init__(self, kind: _Kind, held: object = None) -> None:
-        object.__setattr__(self, "_kind", kind)
-        object.__setattr__(self, "_held", held)
+        _keep_kind(self, kind)
+        _keep_held(self, held)
 
     @override
     def __setattr__(self, name: str, value: object) -> None:
@@ -163,6 +163,11 @@ class _State(Generic[T_co]):
         return schema
 
 
+# Past __setattr__, and a call of ``object.__setattr__`` for each: batches make a state for each field of each patch.
+_keep_kind: Final[Callable[[object, _Kind], None]] = cast("Any", _State)._kind.__set__
+_keep_held: Final[Callable[[object, object], None]] = cast("Any", _State)._held.__set__
+
+
 def absent_by_default(schema: JsonSchemaValue) -> JsonSchemaValue:
     """Give the JSON schema of a field whose default is its absence, in a form that takes no ``default``.
 
@@ -200,7 +205,7 @@ class OptionalState(_State[T_co]):
     @classmethod
     def nop(cls) -> OptionalState[Never]:
         """Leave the field as it is; the default of every patch field."""
-        return OptionalState(_Kind.NOP)
+        return _LEFT
 
     @classmethod
     def update(cls, value: V) -> OptionalState[V]:
@@ -238,12 +243,12 @@ class TriState(_State[T_co]):
     @classmethod
     def nop(cls) -> TriState[Never]:
         """Leave the field as it is; the default of every patch field."""
-        return TriState(_Kind.NOP)
+        return _LEFT_TOO
 
     @classmethod
     def nullify(cls) -> TriState[Never]:
         """Set the field to NULL."""
-        return TriState(_Kind.NULLIFY)
+        return _NULLIFIED
 
     @classmethod
     def update(cls, value: V) -> TriState[V]:
@@ -292,7 +297,12 @@ class TriState(_State[T_co]):
         return core_schema.nullable_schema(schema)
 
 
+_LEFT: Final = OptionalState[Never](_Kind.NOP)
+_LEFT_TOO: Final = TriState[Never](_Kind.NOP)
+_NULLIFIED: Final = TriState[Never](_Kind.NULLIFY)
+
+
 def settled(states: Iterable[Any]) -> list[Any]:
     """Give what each of many states writes, as ``to_value`` does, at a fraction of its cost."""
-    update = _Kind.UPDATE
-    return [state._held if state._kind is update else state.to_value() for state in states]
+    update, nullify = _Kind.UPDATE, _Kind.NULLIFY
+    return [state._held if (kind := state._kind) is update or kind is nullify else state.to_value() for state in states]

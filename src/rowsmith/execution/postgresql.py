@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from operator import attrgetter, itemgetter
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Engine
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE, TSTZRANGE, Range, asyncpg, ranges
 from sqlalchemy.dialects.postgresql.ranges import MultiRange
 from sqlalchemy.engine import Dialect
+
+Processor: TypeAlias = Callable[[Any], Any]
+"""Makes of a value of the driver's what its column's type says that it is."""
+
+_ZONE: Final = attrgetter("tzinfo")
 
 
 class ZonedDateTime(asyncpg.AsyncpgDateTime):
@@ -79,6 +86,33 @@ def _each_zoned(value: Any) -> Any:
 def _aware(value: dt.datetime | None) -> dt.datetime | None:
     """Give a point in time with a zone: without one it stands for an end of time."""
     return value if value is None or value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
+
+
+def leaves(process: object, column: Iterable[Any]) -> bool:
+    """Say whether a result processor surely leaves the values of a column as they are, by one look at all of them."""
+    if process is not _aware:
+        return False
+    with suppress(Exception):  # it says in its own place what it cannot read
+        given: Iterable[Any] = filter(None, column)
+        return None not in set(map(_ZONE, given))
+    return False
+
+
+def read_by_column(
+    records: Sequence[Sequence[Any]], processors: Iterable[tuple[int, Processor]]
+) -> Sequence[Sequence[Any]]:
+    """Give records with what result processors make of their columns, told by place; as they are where it is the same.
+
+    Raises:
+        Exception: whatever a processor raises.
+    """
+    left = [(place, each) for place, each in processors if not leaves(each, map(itemgetter(place), records))]
+    if not left:
+        return records
+    columns: list[Iterable[Any]] = list(zip(*records, strict=True))
+    for place, process in left:
+        columns[place] = map(process, columns[place])
+    return list(zip(*columns, strict=True))
 
 
 def prepare_postgresql(engine: Engine) -> None:

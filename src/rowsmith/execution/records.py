@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rowsmith.execution.blame import remember
 from rowsmith.execution.execute import flush, send
 from rowsmith.execution.origin import Origin
+from rowsmith.execution.postgresql import read_by_column
 from rowsmith.execution.translate import unreadable
 
 
@@ -39,8 +40,4 @@ def _records(result: CursorResult[Any]) -> Sequence[Sequence[Any]]:
     processors = result._metadata._effective_processors  # pyright: ignore[reportPrivateUsage]
     if processors is None or not records:
         return records
-    columns = zip(*records, strict=True)
-    processed = [
-        column if process is None else map(process, column) for process, column in zip(processors, columns, strict=True)
-    ]
-    return list(zip(*processed, strict=True))
+    return read_by_column(records, [(place, each) for place, each in enumerate(processors) if each is not None])

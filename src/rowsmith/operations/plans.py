@@ -40,6 +40,7 @@ from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
 from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone
+from rowsmith.execution.postgresql import Processor, read_by_column
 from rowsmith.execution.refusals import Refusal, results_of, unread_by
 from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
@@ -49,7 +50,6 @@ from rowsmith.operations.entity import Entity
 
 TPlan = TypeVar("TPlan")
 TAnswer = TypeVar("TAnswer")
-Processor: TypeAlias = Callable[[Any], Any]
 Shape: TypeAlias = list[Hashable]
 """What calls have in common that are the same but for their values; a tuple of it is a key."""
 Binds: TypeAlias = list[BindParameter[Any]]
@@ -136,10 +136,7 @@ class Plan:
     def read(self, records: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Make of the driver's records what SQLAlchemy makes of them."""
         if len(records) > FEW:
-            columns: list[Any] = list(zip(*records, strict=True))
-            for place, process in self._processors:
-                columns[place] = map(process, columns[place])
-            return list(zip(*columns, strict=True))
+            return read_by_column(records, self._processors)
         read: list[Any] = []
         for record in records:
             values = list(record)

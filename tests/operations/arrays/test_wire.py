@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from rowsmith import BatchCreator, Creator, InvalidValue, Spec
+from rowsmith import BatchCreator, BatchUpdater, Creator, InvalidValue, Patch, Spec, TriState
 from rowsmith.operations.arrays.wire import folded
 from rowsmith.testing import WithTables
 
@@ -242,6 +242,26 @@ async def test_a_wrong_value_of_many_is_told_by_its_index(db_sess: AsyncSession)
         with pytest.raises(InvalidValue, match="index 77"):
             await BatchCreator(TypesRow, into=Types).create(db_sess, specs)
         await example.rollback()
+
+
+async def test_a_wrong_value_of_many_patches_is_told_by_its_index(db_sess: AsyncSession) -> None:
+    """Also where SQLAlchemy sends the values folded."""
+
+    @dataclass(frozen=True)
+    class TypesPatch(Patch[TypesRow]):
+        cents: TriState[Decimal] = TriState.nop()
+
+    await BatchCreator(TypesRow, into=Types).create(db_sess, [TypesCreate() for _ in range(120)])
+    ids = list(await db_sess.scalars(sa.select(TypesRow.id).order_by(TypesRow.id)))
+    sums = [Decimal(10**12 if place == 77 else place) for place in range(120)]
+    patches = {id_: TypesPatch(TriState.update(cents)) for id_, cents in zip(ids, sums, strict=True)}
+    async with db_sess.begin_nested() as example:
+        with pytest.raises(InvalidValue, match="index 77"):
+            await BatchUpdater(TypesRow, into=Types).update_each(db_sess, patches)
+        await example.rollback()
+    patches[ids[77]] = TypesPatch(TriState.nullify())
+    changed = (await BatchUpdater(TypesRow, into=Types).update_each(db_sess, patches)).succeeded
+    assert [row.cents for row in changed] == [*sums[:77], None, *sums[78:]]
 
 
 async def test_values_that_travel_folded_keep_their_order(db_sess: AsyncSession) -> None:

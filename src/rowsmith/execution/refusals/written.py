@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import chain
 from typing import Any, Final, cast
 
 from asyncpg import InterfaceError, PostgresError
@@ -123,14 +124,19 @@ def refused_item(context: ExceptionContext, place: int) -> int | None:
     given: Any = context.parameters
     if getattr(cast("Any", context.original_exception).driver_exception, "severity", None) is not None:
         return None  # it was sent
-    followed = _Followed(given[place])
+    followed = _Followed(_unfolded(given[place]))
     failure_of(context, str(context.statement), (*given[:place], followed, *given[place + 1 :]))
     return followed.last
 
 
+def _unfolded(array: Sequence[Any]) -> Iterable[Any]:
+    """Give the items of an array that travels in rows of equal length."""
+    return chain.from_iterable(array) if array and type(array[0]) is list else array
+
+
 async def refused_item_of(prepared: Any, arguments: Sequence[Any], place: int) -> int | None:
     """Give the same of a statement on asyncpg itself, which is sent once more."""
-    followed = _Followed(arguments[place])
+    followed = _Followed(_unfolded(arguments[place]))
     with suppress(Exception):  # the same again
         await prepared.fetch(*arguments[:place], followed, *arguments[place + 1 :])
     return followed.last

@@ -18,6 +18,7 @@ from rowsmith.errors import InvalidValue
 from rowsmith.execution import Origin
 from rowsmith.execution.apart import apart
 from rowsmith.execution.driver import use_driver
+from rowsmith.execution.postgresql import leaves
 from rowsmith.execution.records import fetch_records
 from rowsmith.execution.refusals import Refusal, note_refused_by
 from rowsmith.execution.translate import stored_value
@@ -44,7 +45,7 @@ class ArrayStatement:
         prepared = await driver.prepare(expanded.statement, name="")
         arguments = _arguments(compiled, expanded, self.arrays)
         try:
-            records: Sequence[Any] = await prepared.fetch(*self._folded(expanded, arguments))
+            records: Sequence[Any] = await prepared.fetch(*arguments)
         except Exception as exc:
             await note_refused_by(exc, prepared, arguments, compiled, expanded)
             raise
@@ -55,10 +56,6 @@ class ArrayStatement:
         columns = zip(*records, strict=True)
         return [self._read(*column, origin) for column in zip(items, oids, columns, strict=True)]
 
-    def _folded(self, expanded: ExpandedState, arguments: Sequence[Any]) -> list[Any]:
-        named = zip(expanded.positiontup or (), arguments, strict=True)
-        return [folded(argument) if name in self.arrays else argument for name, argument in named]
-
     def _compiled(self) -> Any:
         try:
             return self.statement.compile(dialect=self.dialect)
@@ -67,7 +64,7 @@ class ArrayStatement:
 
     def _read(self, item: ColumnElement[Any], oid: int, column: Sequence[object], origin: Origin) -> Sequence[Any]:
         process: Any = item.type.dialect_impl(self.dialect).result_processor(self.dialect, oid)
-        if process is None:
+        if process is None or leaves(process, column):
             return column
         with suppress(Exception):  # a type may raise anything, and quotes the value
             return list(map(process, column))
@@ -94,7 +91,7 @@ def _arguments(compiled: Any, expanded: ExpandedState, arrays: Mapping[str, list
     processors = {**compiled._bind_processors, **expanded.processors}
     parameters = expanded.parameters
     return [
-        parameters[name] if name in arrays else _processed(processors.get(name), parameters[name])
+        folded(parameters[name]) if name in arrays else _processed(processors.get(name), parameters[name])
         for name in expanded.positiontup or ()
     ]
 

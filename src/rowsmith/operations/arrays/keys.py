@@ -180,8 +180,10 @@ def _ranked(column: Sequence[Any]) -> Sequence[Any]:
     """Give what one column of keys is ordered by."""
     kinds = set(map(type, column))
     if kinds == {str}:
-        folded = tuple(map(str.casefold, column))
-        return column if folded == column else list(zip(folded, column, strict=True))
+        text = "".join(column)
+        if text == text.casefold():
+            return column
+        return list(zip(map(str.casefold, column), column, strict=True))
     if type(None) in kinds or any(issubclass(kind, str) for kind in kinds):
         return list(map(_rank, column))
     return column

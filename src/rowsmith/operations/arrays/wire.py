@@ -96,14 +96,14 @@ class BoundItem(TypeDecorator[Any]):
 
 
 class Bound(TypeDecorator[Any]):
-    """An array whose items are bound already."""
+    """An array whose items are bound already, and which stands nowhere but in ``unnest``."""
 
     impl = ARRAY
     cache_ok = True
 
-    def bind_processor(self, dialect: Dialect) -> None:
-        """Process nothing."""
-        return
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Fold it."""
+        return folded
 
 
 def array_type(declared: TypeEngine[Any]) -> Bound:

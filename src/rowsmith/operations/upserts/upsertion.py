@@ -154,7 +154,18 @@ class Upsertion(Generic[TRow, TData]):
     async def _rows(self, block: Block) -> dict[int, _Returned]:
         """Send the upsert, then see to the rows that it gave no answer for."""
         keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
-        found = await self._by_given(keys, await self._told_apart(self._sent(statement, block, keys)))
+        found = await self._told_apart(self._sent(statement, block, keys))
+        answers = list(map(found.get, keys))
+        if None in answers:
+            found = await self._all_answers(statement, block, keys, found)
+            answers = list(map(found.get, keys))
+        return await self._kept(dict(enumerate(cast("list[_Returned]", answers))))
+
+    async def _all_answers(
+        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], sent: dict[Key, _Returned]
+    ) -> dict[Key, _Returned]:
+        """See to the rows that the statement gave no answer for."""
+        found = await self._by_given(keys, sent)
         silent = _places_without(keys, found)
         unheard = [keys[place] for place in silent]
         places = [block.places[place] for place in silent]
@@ -166,7 +177,7 @@ class Upsertion(Generic[TRow, TData]):
                 found[keys[place]] = there[keys[place]]
             else:
                 found[keys[place]] = await self._insert(block, place)
-        return await self._kept(dict(enumerate(map(found.__getitem__, keys))))
+        return found
 
     async def _new_rows(self, block: Block) -> dict[int, _Returned]:
         """Insert the rows whose keys nobody has."""
@@ -242,7 +253,10 @@ class Upsertion(Generic[TRow, TData]):
         for turn in range(MOST_TURNS):
             with suppress(Left):
                 async with self.call.savepoint_of_statements():
-                    found = await self._by_given(rows.keys, await self._in_steps(statement, rows, gate))
+                    found = await self._in_steps(statement, rows, gate)
+                    if rows.all_in(found):
+                        return found
+                    found = await self._by_given(rows.keys, found)
                     left = rows.left_by(found)
                     if not left.keys:
                         return found
@@ -396,6 +410,10 @@ class Upserts:
     def chosen(self, places: Sequence[int]) -> Upserts:
         """Give some of them."""
         return Upserts(self.block.chosen(places), list(map(self.keys.__getitem__, places)))
+
+    def all_in(self, found: Collection[Key]) -> bool:
+        """Say whether each had an answer."""
+        return all(map(found.__contains__, self.keys))
 
     def left_by(self, found: Collection[Key]) -> Upserts:
         """Give those that had no answer."""
