@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
@@ -12,8 +14,8 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from rowsmith import CommitOutcome, commit_outcome
-from rowsmith.testing import WithTables
+from rowsmith import CommitOutcome, Database, commit_outcome
+from rowsmith.testing import WithTables, tables
 from support import checked_out
 from tenants import OwnedBy, ThingRepository
 from verbs import VERBS, World, world_in, world_of
@@ -170,6 +172,34 @@ async def test_verbs_cancelled_at_random(any_tables: WithTables) -> None:
             if done.failure is None:
                 points[name] = max(done.passed, 1)
         assert await left_behind(made) <= others  # of tests before this one
+
+
+async def test_what_is_given_up_twice_is_closed(sqlite_database: Database) -> None:
+    """By SQLite's driver, too, whose thread is told to stop while it is still to close the connection."""
+    async with world_in(lambda *rows: tables(sqlite_database, *rows), "things") as made:
+        tasks, pool = asyncio.all_tasks(), checked_in(made.things.db)
+        open_before = len(open_files())
+        for point in (3, 4, 5):
+            await held_to_its_word(made, "search", by_a_scope, point)
+        await asyncio.gather(*asyncio.all_tasks() - tasks)
+        assert len(open_files()) - open_before == checked_in(made.things.db) - pool
+
+
+def checked_in(db: Database) -> int:
+    return db.engine.pool.checkedin()  # type: ignore[attr-defined,no-any-return]
+
+
+def open_files() -> list[sqlite3.Connection]:
+    """Give the connections of SQLite that hold a file."""
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, sqlite3.Connection) and is_open(each)]
+
+
+def is_open(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.total_changes >= 0
+    except sqlite3.ProgrammingError:
+        return False
 
 
 async def left_behind(world: World) -> set[Any]:

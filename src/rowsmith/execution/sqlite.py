@@ -11,6 +11,7 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
@@ -128,12 +129,14 @@ def _close(dbapi_connection: Any, _: object) -> None:
     """End the transaction of a cancelled task: a connection is not closed while a cursor on it is alive.
 
     Two tasks may close one connection, the one that was cancelled and the one that leaves the block around it. The
-    driver's second close would wait for ever, for a thread that has ended, so it joins the first.
+    driver's second close would wait for ever, for a thread that has ended, so it joins the first; and so does one that
+    comes after the thread was told to stop, which is all that is done for whoever is cancelled again.
     """
     driver = dbapi_connection.driver_connection
     if driver not in _closing:
         _closing.add(driver)
-        driver.close = _once(driver.close)
+        driver.stop = lru_cache(driver.stop)
+        driver.close = _once(driver, driver.close)
         _unlock(driver)
         _roll_back(dbapi_connection)
 
@@ -145,13 +148,19 @@ def _unlock(driver: Any) -> None:
         _queue(driver.set_authorizer(None))
 
 
-def _once(close: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:
+def _once(driver: Any, close: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:
     """Have a connection be closed once, however many ask for it; all of them wait for that."""
     task: asyncio.Task[None] | None = None
 
+    async def closing() -> None:
+        if driver._running:
+            await close()
+        elif (stopped := driver.stop()) is not None:  # its thread was told to close it, and to end
+            await stopped
+
     async def closed() -> None:
         nonlocal task
-        task = task or asyncio.create_task(close())
+        task = task or asyncio.create_task(closing())
         await asyncio.shield(task)
 
     return closed
