@@ -186,7 +186,8 @@ async def test_what_is_given_up_twice_is_closed(sqlite_database: Database) -> No
 
 
 def checked_in(db: Database) -> int:
-    return db.engine.pool.checkedin()  # type: ignore[attr-defined,no-any-return]
+    pool: Any = db.engine.pool
+    return int(pool.checkedin())
 
 
 def open_files() -> list[sqlite3.Connection]:
