@@ -1,11 +1,13 @@
-"""Serve the example application on the world's cities: ``python -m examples.api``, then open ``/docs``."""
+"""Serve the example application on the world's cities: ``python -m examples.api [port]``, then open ``/docs``."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import uvicorn
+from fastapi import FastAPI
 
 from examples.api.app import make_app
 from examples.base import Base
@@ -16,15 +18,19 @@ from rowsmith import Database, Unscoped
 from rowsmith.embedded import EmbeddedPostgres
 
 
-async def serve(host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(port: int) -> None:
     """Start a throw-away server, load it, and serve until interrupted."""
-    async with EmbeddedPostgres() as server:
+    with EmbeddedPostgres() as server:
         db = Database.from_url(server.url())
-        try:
+
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+            """Dispose of the database here: once its server has ended, uvicorn cancels what is still awaited."""
             await load(db)
-            await uvicorn.Server(uvicorn.Config(make_app(db), host=host, port=port)).serve()
-        finally:
+            yield
             await db.dispose()
+
+        uvicorn.run(make_app(db, lifespan), port=port)
 
 
 async def load(db: Database) -> None:
@@ -36,11 +42,11 @@ async def load(db: Database) -> None:
     await GroupRepository(db).load(world.groups(), scope=Unscoped(reason="the example starts with the whole world"))
 
 
-def main() -> None:
+def main(port: str = "8000") -> None:
     """Serve until Ctrl-C, which is how one ends it and no error."""
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve())
+        serve(int(port))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline  # FastAPI's own pages would load their scripts from elsewhere
 from starlette.exceptions import HTTPException
+from starlette.types import Lifespan
 
 from examples.api.errors import PROBLEMS, answer, answer_http, answer_unfit
 from examples.api.types import Groups, Id, NewGroup, Scope
@@ -59,9 +60,9 @@ async def purge(id: Id, groups: Groups, scope: Scope) -> GroupData:
     return await groups.purge(id, scope=scope)
 
 
-def make_app(db: Database) -> FastAPI:
-    """Make the application on a database, which stays the caller's to dispose of."""
-    app = FastAPIOffline(title="Groups", version="1", description="An example of rowsmith.")
+def make_app(db: Database, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """Make the application on a database, which stays the caller's to dispose of, as in a lifespan."""
+    app = FastAPIOffline(title="Groups", version="1", description="An example of rowsmith.", lifespan=lifespan)
     app.state.groups = GroupRepository(db)
     app.include_router(router)
     app.add_exception_handler(RepositoryError, answer)

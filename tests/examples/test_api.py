@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
 import httpx
 import pytest
 import schemathesis
@@ -15,7 +24,6 @@ from schemathesis.specs.openapi.checks import (
 from sqlalchemy import NullPool
 
 import rowsmith
-from examples.api import __main__ as serving
 from examples.api.app import make_app
 from examples.api.errors import STATUS, status_of
 from examples.domain.repository import DomainRepository
@@ -25,6 +33,7 @@ from examples.group.repository import GroupRepository
 from examples.group.rows import GroupMemberRow, GroupRow
 from rowsmith import Database, ErrorCode
 
+ROOT = Path(__file__).parents[2]
 DE, FR = {"X-Domain": "DE"}, {"X-Domain": "FR"}
 
 
@@ -202,14 +211,32 @@ def test_what_only_time_helps_against_is_unavailable(kind: type[rowsmith.Reposit
     assert status_of(kind()) == 503
 
 
-def test_ctrl_c_ends_it_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is how one ends it."""
+@pytest.fixture
+async def served() -> AsyncIterator[Process]:
+    """Give the application as it is started, in a process of its own and on any port."""
+    command = (sys.executable, "-m", "examples.api", "0")
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=PIPE, stderr=PIPE)
+    yield process
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
 
-    async def interrupted() -> None:
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(serving, "serve", interrupted)
-    serving.main()
+async def test_ctrl_c_ends_it_without_a_traceback(served: Process) -> None:
+    """It is how one ends it: the database is left before, and nothing is written but what uvicorn tells of itself."""
+    address = None
+    while not address:
+        line = await served.stderr.readline()
+        assert line, "it ended by itself"
+        address = re.search(rb"running on (http://[\d.:]+)", line)
+    async with httpx.AsyncClient(base_url=address[1].decode(), timeout=600) as client:
+        answer = await client.post("/groups/search", json={"first": 1}, headers=DE)
+    assert (answer.status_code, len(answer.json()["items"])) == (200, 1)
+
+    served.send_signal(signal.SIGINT)
+    _, said = await served.communicate()
+    assert [line for line in said.decode().splitlines() if not line.startswith("INFO:")] == []
+    assert served.returncode == 0
 
 
 async def test_the_document_describes_filters_orders_and_states(client) -> None:
