@@ -185,7 +185,11 @@ class Settled(SearchScope):
 
 
 def _check_scope_class(kind: Any) -> None:
-    if not (is_dataclass(kind) or getattr(kind, "model_config", {}).get("frozen")):
+    config = getattr(kind, "model_config", None)
+    if config is not None and not is_dataclass(kind):
+        if not config.get("frozen"):
+            raise MappingError(f"{kind.__name__} is a model that is not frozen: write ConfigDict(frozen=True) in it")
+    elif not is_dataclass(kind):
         raise MappingError(f"{kind.__name__} is no dataclass: write @dataclass(frozen=True) above it")
     check_frozen(kind)
 

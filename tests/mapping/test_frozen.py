@@ -30,6 +30,7 @@ from tenants import DomainScope, GroupId, GroupRepository, GroupRow, groups_in
 
 NOT_FROZEN = r"is a dataclass that is not frozen: write @dataclass\(frozen=True\)"
 NO_DATACLASS = r"is no dataclass: write @dataclass\(frozen=True\)"
+NO_FROZEN_MODEL = r"is a model that is not frozen: write ConfigDict\(frozen=True\)"
 
 
 @pytest.fixture
@@ -174,8 +175,8 @@ class OpenStats:
         (lambda: OpenSpecWithoutFields(), f"OpenSpecWithoutFields {NOT_FROZEN}"),
         (lambda: OpenPatchWithoutFields(), f"OpenPatchWithoutFields {NOT_FROZEN}"),
         (lambda: PlainScopeWithInit("a"), f"PlainScopeWithInit {NO_DATACLASS}"),
-        (lambda: OpenModelScope(domain_name="a"), f"OpenModelScope {NO_DATACLASS}"),
-        (lambda: OpenModelScope.model_validate({"domain_name": "a"}), f"OpenModelScope {NO_DATACLASS}"),
+        (lambda: OpenModelScope(domain_name="a"), f"OpenModelScope {NO_FROZEN_MODEL}"),
+        (lambda: OpenModelScope.model_validate({"domain_name": "a"}), f"OpenModelScope {NO_FROZEN_MODEL}"),
     ],
 )
 def test_the_first_instance_of_what_is_not_frozen_is_an_error(make: Callable[[], Any], words: str) -> None:

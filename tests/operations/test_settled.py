@@ -253,6 +253,7 @@ RUN = {
     "NULL": (Plain("a"), Plain(None)),
     "values of another type": (Plain("a"), Plain(3)),
     "an expression": (Plain("a"), Plain(sa.func.current_user())),
+    "a parameter": (Plain(sa.literal("a")), Plain(sa.bindparam("q", "b"))),
     "a generator": (Lazy("a"), Lazy("b")),
 }
 
@@ -273,6 +274,17 @@ def test_code_that_is_put_in_its_place_is_run(monkeypatch: pytest.MonkeyPatch) -
         assert list(map(str, given_by(scope))) == ["notes.id > :id_1"]
     monkeypatch.setitem(globals(), "NoteRow", OtherRow)
     assert list(map(str, given_by(scope))) == ["others.tenant = :tenant_1"]
+
+
+def test_code_that_is_put_in_its_functions_place_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As reloading a module may do; or in one scope's alone."""
+    scope = Plain("a")
+    settle(scope)
+    with monkeypatch.context() as patch:
+        patch.setattr(Plain.to_conditions, "__code__", Other.to_conditions.__code__)
+        assert list(map(str, given_by(scope))) == ["notes.id > :id_1"]
+    object.__setattr__(scope, "to_conditions", lambda: [NoteRow.id == 1])
+    assert list(map(str, given_by(scope))) == ["notes.id = :id_1"]
 
 
 def test_an_error_of_its_own_passes() -> None:

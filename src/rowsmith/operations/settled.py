@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from dis import get_instructions
 from functools import lru_cache
 from inspect import getattr_static
-from types import FunctionType, MemberDescriptorType
+from types import FunctionType, MemberDescriptorType, MethodType
 from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import BindParameter
@@ -55,7 +55,9 @@ def settle(scope: SearchScope) -> Settled | None:
         return cast("Settled", scope)
     if not is_unchecked(kind):
         return None
-    compared = _plain(kind, kind.to_conditions)
+    method: Any = scope.to_conditions
+    function = method.__func__ if method.__class__ is MethodType else None  # else it is this scope's own
+    compared = _plain(kind, function, function.__code__) if function.__class__ is FunctionType else None
     given = None if compared is None else _copied(compared, scope)
     return Settled(scope, given_conditions(scope) if given is None else given)
 
@@ -87,7 +89,7 @@ class Compared:
         value = getattr(scope, self._field)
         kind = value.__class__
         if kind not in self._built:
-            self._built[kind] = Built.of(self._compare(self._attribute, value))
+            self._built[kind] = Built.of(self._compare(self._attribute, value), value)
         built = self._built[kind]
         return None if built is None or self._names.get(self._row_name) is not self._row else built.copy(value)
 
@@ -103,11 +105,13 @@ class Built:
         self._name: str = self._bind["_orig_key"]
 
     @classmethod
-    def of(cls, condition: Any) -> Built | None:
+    def of(cls, condition: Any, value: object) -> Built | None:
         """Take a comparison, if it is one with a value of the column's own type."""
         if not is_comparison(condition) or condition.right.type is not condition.left.type:
             return None
         bind = condition.right
+        if bind.value is not value:  # a parameter was given
+            return None
         facts: dict[str, Any] = bind.__dict__
         key = f"{id(bind)} {bind._orig_key}"
         is_known = facts.keys() == _KEPT_BY_BINDS and (bind.key, bind._anon_map_key) == (f"%({key})s", key)
@@ -123,9 +127,12 @@ class Built:
         return condition
 
 
-def _read(kind: type[SearchScope], function: object) -> Sequence[Compared] | None:
-    """Read from its code what a ``to_conditions`` compares; None where it does anything else."""
-    if not isinstance(function, FunctionType) or kind.__getattribute__ is not object.__getattribute__:
+def _read(kind: type[SearchScope], function: FunctionType, code: object) -> Sequence[Compared] | None:
+    """Read from its code what a ``to_conditions`` compares; None where it does anything else.
+
+    ``code`` is given so that another one that is put in its place is read anew.
+    """
+    if kind.__getattribute__ is not object.__getattribute__:
         return None
     steps = [(step.opname, step.argval) for step in get_instructions(function) if step.opname != "RESUME"]
     *parts, (build, count), (end, _) = steps
