@@ -56,7 +56,7 @@ def settle(scope: SearchScope) -> Settled | None:
     if not is_unchecked(kind):
         return None
     method: Any = scope.to_conditions
-    function = method.__func__ if method.__class__ is MethodType else None  # else it is this scope's own
+    function: Any = method.__func__ if method.__class__ is MethodType else None  # else it is this scope's own
     compared = _plain(kind, function, function.__code__) if function.__class__ is FunctionType else None
     given = None if compared is None else _copied(compared, scope)
     return Settled(scope, given_conditions(scope) if given is None else given)
