@@ -17,7 +17,7 @@ from sqlalchemy import text
 from examples.base import Base
 from examples.demo.tour import EVERYTHING, Tour
 from examples.demo.world import fair_shares, usage
-from examples.fair_share.types import Usage
+from examples.fair_share.types import FairShareCreate, FairShareData, Usage
 from examples.group.types import GroupCreate, GroupData
 from rowsmith import Database
 
@@ -52,7 +52,7 @@ async def load(tour: Tour, today: date) -> None:
         loader = _Loader(bars)
         await loader.load("countries as domains", list(tour.world.domains()), tour.domains.batch_create)
         groups = await loader.load("cities as groups", list(tour.world.groups()), partial(_groups, tour))
-        shares = await loader.load("populations as weights", list(fair_shares(groups)), tour.shares.batch_create)
+        shares = await loader.load("populations as weights", list(fair_shares(groups)), partial(_shares, tour))
         await loader.load("two weeks of usage", list(usage(shares, today)), partial(_usage, tour))
     async with tour.db.begin_session() as db_sess:
         await db_sess.execute(text("ANALYZE"))  # the planner's numbers, which Count.ESTIMATED gives
@@ -63,10 +63,14 @@ async def _groups(tour: Tour, specs: Sequence[GroupCreate], *, progress: Progres
     return await tour.groups.batch_create(specs, scope=EVERYTHING, progress=progress)
 
 
+async def _shares(tour: Tour, specs: Sequence[FairShareCreate], *, progress: Progress) -> list[FairShareData]:
+    return await tour.shares.batch_create(specs, scope=EVERYTHING, progress=progress)
+
+
 async def _usage(tour: Tour, entries: Sequence[Usage], *, progress: Progress) -> list[Usage]:
     noted = list[Usage]()
     for start in range(0, len(entries), CHUNK):
-        noted += await tour.usage.record(entries[start : start + CHUNK])
+        noted += await tour.usage.record(entries[start : start + CHUNK], EVERYTHING)
         progress(len(noted))
     return noted
 

@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from examples.demo.sql import laid_out
-from examples.demo.tour import JAPAN, Tour, bar
+from examples.demo.tour import EVERYTHING, JAPAN, Tour, bar
 from examples.fair_share.standings import Decay, Standing, Standings
-from examples.fair_share.types import FairShareKey
+from examples.fair_share.types import FairShareKey, GroupShareScope
 from examples.group.rows import GroupKind
 from examples.group.search import GroupFilter
 from examples.group.types import GroupData
@@ -26,8 +26,8 @@ async def sharing(tour: Tour, today: date) -> None:
         "weights and usage add up from users to groups to domains, factor = 2^-(usage / share).",
     )
     found = await stage.act(
-        "shares.standings(Decay(today, half_life=timedelta(days=7)))",
-        tour.shares.standings(Decay(today, half_life=timedelta(days=7))),
+        "shares.standings(Decay(today, half_life=timedelta(days=7)), EVERYTHING)",
+        tour.shares.standings(Decay(today, half_life=timedelta(days=7)), EVERYTHING),
         lambda standings: f"{len(standings.nodes):,} nodes on three levels",
         sql=laid_out,
     )
@@ -49,7 +49,7 @@ def _domains(found: Standings) -> Table:
 
 async def _users(tour: Tour, found: Standings, group: GroupData) -> Table:
     table = _table(f"Users of {escape(group.name)}")
-    shares = [share async for share in tour.shares.stream() if share.group_id == group.id]
+    shares = [share async for share in tour.shares.stream(GroupShareScope(group.domain_name, group.id))]
     nodes = [(share.key, found.user(share.key)) for share in shares]
     most = max(max(node.share, node.usage) for _, node in nodes)
     for key, node in sorted(nodes, key=lambda item: -item[1].weight):

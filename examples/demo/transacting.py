@@ -10,7 +10,7 @@ from examples.demo.sql import in_one_line
 from examples.demo.tour import DE, EVERYTHING, GERMANY, Tour, names
 from examples.domain.types import DomainName
 from examples.fair_share.errors import WeightNotPositive
-from examples.fair_share.types import FairSharePatch
+from examples.fair_share.types import DomainShareScope, FairSharePatch
 from examples.group.errors import GroupDomainNotFound, GroupNameTaken
 from examples.group.types import GroupCreate, GroupData, GroupId
 from rowsmith import (
@@ -95,12 +95,13 @@ async def _bad_groups(tour: Tour) -> None:
 
 async def _bad_shares(tour: Tour) -> None:
     shares, refuse = tour.shares, tour.stage.refuse
-    share = (await shares.search(None, None, CursorForwardPagination(1))).items[0]
+    share = (await shares.search(EVERYTHING, None, CursorForwardPagination(1))).items[0]
+    theirs = DomainShareScope(share.domain_name)
     nothing, more = (FairSharePatch(weight=OptionalState.update(Decimal(weight))) for weight in (0, 2))
     await refuse(
-        "shares.update(key, FairSharePatch(weight=OptionalState.update(Decimal(0))))",
-        shares.update(share.key, nothing),
+        "shares.update(key, FairSharePatch(weight=OptionalState.update(Decimal(0))), scope=theirs)",
+        shares.update(share.key, nothing, scope=theirs),
         WeightNotPositive,
     )
-    stale = shares.update(share.key, more, expected_version=share.version - 1)
-    await refuse("shares.update(key, patch, expected_version=an_old_one)", stale, StaleVersion)
+    stale = shares.update(share.key, more, scope=theirs, expected_version=share.version - 1)
+    await refuse("shares.update(key, patch, scope=theirs, expected_version=an_old_one)", stale, StaleVersion)

@@ -6,7 +6,7 @@ from examples.fair_share import errors
 from examples.fair_share.policies import policies
 from examples.fair_share.rows import FairShareRow, UsageRow
 from examples.fair_share.types import FairShareData, FairShareKey, Usage
-from rowsmith import BatchQuerier, Database, DBSource, SoftDelete
+from rowsmith import BatchQuerier, Database, DBSource, SearchScope, SoftDelete, related
 from rowsmith.resilience import LayerType
 
 resilience = policies(LayerType.DB_SOURCE, "fair_share")
@@ -26,15 +26,17 @@ class FairShareDBSource(DBSource[FairShareRow, FairShareData, FairShareKey]):
             not_found=errors.FairShareNotFound,
             violations={
                 "pk_fair_shares": errors.FairShareTaken,
-                "fk_fair_shares_group_id": errors.FairShareGroupNotFound,
+                "fk_fair_shares_domain_name_group_id": errors.FairShareGroupNotFound,
                 "ck_fair_shares_weight_positive": errors.WeightNotPositive,
             },
             soft_delete=SoftDelete(FairShareRow.deleted_at),
+            scope_required=True,
         )
 
     @resilience.apply()
-    async def shares_and_usage(self) -> tuple[list[FairShareData], list[Usage]]:
-        """Read all shares and all usage, in one snapshot."""
+    async def shares_and_usage(self, scope: SearchScope) -> tuple[list[FairShareData], list[Usage]]:
+        """Read the shares in a scope and their usage, in one snapshot."""
+        theirs = [related(UsageRow.share, *scope.to_conditions())]
         async with self.db.begin_readonly_session(snapshot=True) as db_sess:
-            shares = [share async for share in self.batch_querier.stream(db_sess)]
-            return shares, [entry async for entry in self._usage.stream(db_sess)]
+            shares = [share async for share in self.batch_querier.stream(db_sess, scope)]
+            return shares, [entry async for entry in self._usage.stream(db_sess, filters=theirs)]

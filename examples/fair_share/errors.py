@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from rowsmith import CheckViolation, EntityAlreadyExists, EntityNotFound, ReferenceNotFound, RepositoryError
+from rowsmith import (
+    CheckViolation,
+    EntityAlreadyExists,
+    EntityNotFound,
+    ErrorFacts,
+    ReferenceNotFound,
+    RepositoryError,
+)
+
+STANDING = ErrorFacts("fair_share", "standing")
+"""Where it is that who has no share has no standing."""
 
 
 class FairShareError(RepositoryError):
@@ -20,7 +30,7 @@ class FairShareTaken(FairShareError, EntityAlreadyExists):
 
 
 class FairShareGroupNotFound(FairShareError, ReferenceNotFound):
-    """The group of the share is not there."""
+    """The domain of the share has no such group."""
 
     detail = "group_not_found"
 

@@ -10,9 +10,17 @@ from examples.fair_share.db_source import FairShareDBSource
 from examples.fair_share.policies import policies
 from examples.fair_share.rows import FairShareRow, UsageRow
 from examples.fair_share.standings import Decay, Standing, Standings, standings
-from examples.fair_share.types import FairShareData, FairShareKey, Usage, UsageKey
+from examples.fair_share.types import (
+    DomainShareScope,
+    FairShareData,
+    FairShareKey,
+    GroupShareScope,
+    Usage,
+    UsageKey,
+    UserShareScope,
+)
 from examples.group.types import GroupId
-from rowsmith import Database, Repository
+from rowsmith import AllOf, Database, Repository, SearchScope
 from rowsmith.cache import CacheSource
 from rowsmith.resilience import LayerType
 
@@ -24,25 +32,35 @@ class FairShareRepository(Repository[FairShareRow, FairShareData, FairShareKey])
         self._fair_shares = FairShareDBSource(db)
         super().__init__(db_source=self._fair_shares, cache_source=cache_source)
 
-    async def standings(self, decay: Decay) -> Standings:
-        """Give the standings of all."""
-        return await self._fetch(decay)
+    async def standings(self, decay: Decay, scope: SearchScope) -> Standings:
+        """Give the standings of those in the scope, among each other."""
+        return await self._fetch(decay, scope)
 
-    async def domain_standings(self, decay: Decay) -> Mapping[DomainName, Standing]:
-        """Give how domains stand among each other."""
-        return (await self._fetch(decay)).domains()
+    async def domain_standings(self, decay: Decay, scope: SearchScope) -> Mapping[DomainName, Standing]:
+        """Give how the domains in the scope stand among each other."""
+        return (await self._fetch(decay, scope)).domains()
 
-    async def group_standing(self, domain_name: DomainName, group_id: GroupId, decay: Decay) -> Standing:
-        """Give how a group stands among those of its domain."""
-        return (await self._fetch(decay)).group(domain_name, group_id)
+    async def group_standing(
+        self, domain_name: DomainName, group_id: GroupId, decay: Decay, scope: SearchScope
+    ) -> Standing:
+        """Give how a group stands among all those of its domain, if the scope shows any share in it."""
+        await self._see(scope, GroupShareScope(domain_name, group_id))
+        return (await self._fetch(decay, DomainShareScope(domain_name))).group(domain_name, group_id)
 
-    async def user_standing(self, key: FairShareKey, decay: Decay) -> Standing:
-        """Give how a user stands among those of the group."""
-        return (await self._fetch(decay)).user(key)
+    async def user_standing(self, key: FairShareKey, decay: Decay, scope: SearchScope) -> Standing:
+        """Give how a user stands among all those of the group, if the scope shows the user's share."""
+        group = GroupShareScope(key.domain_name, key.group_id)
+        await self._see(scope, group, UserShareScope(key.user_id))
+        return (await self._fetch(decay, group)).user(key)
 
-    async def _fetch(self, decay: Decay) -> Standings:
+    async def _see(self, scope: SearchScope, *of: SearchScope) -> None:
+        """Refuse what the scope shows no share of: what follows counts the shares of others, too."""
+        if not await self.exists(AllOf(scope, *of)):
+            raise errors.FairShareNotFound(facts=errors.STANDING)
+
+    async def _fetch(self, decay: Decay, scope: SearchScope) -> Standings:
         """Read shares and usage once, in one snapshot; what is made of them is made in memory."""
-        shares, usage = await self._fair_shares.shares_and_usage()
+        shares, usage = await self._fair_shares.shares_and_usage(scope)
         return standings(shares, usage, decay)
 
 
@@ -55,7 +73,8 @@ class UsageRepository(Repository[UsageRow, Usage, UsageKey]):
         "ck_usages_used_not_negative": errors.UsageNegative,
     }
     resilience = policies(LayerType.REPOSITORY, "usage")
+    scope_required = True
 
-    async def record(self, usage: Sequence[Usage]) -> list[Usage]:
+    async def record(self, usage: Sequence[Usage], scope: SearchScope) -> list[Usage]:
         """Note what was used on each day; what is noted for a day already is replaced."""
-        return [noted.data for noted in (await self.batch_upsert(usage)).succeeded]
+        return [noted.data for noted in (await self.batch_upsert(usage, scope=scope)).succeeded]

@@ -15,6 +15,7 @@ from datetime import date, timedelta
 from typing import TypeAlias
 
 from examples.domain.types import DomainName
+from examples.fair_share.errors import STANDING, FairShareNotFound
 from examples.fair_share.types import FairShareData, FairShareKey, Usage
 from examples.group.types import GroupId
 
@@ -63,11 +64,16 @@ class Standings:
 
     def group(self, domain_name: DomainName, group_id: GroupId) -> Standing:
         """Give one group among those of its domain."""
-        return self.nodes[domain_name, group_id]
+        return self._node((domain_name, group_id))
 
     def user(self, key: FairShareKey) -> Standing:
         """Give one user among those of the group."""
-        return self.nodes[tuple(key)]
+        return self._node(tuple(key))
+
+    def _node(self, path: Path) -> Standing:
+        if (node := self.nodes.get(path)) is None:
+            raise FairShareNotFound(facts=STANDING)
+        return node
 
 
 def standings(shares: Iterable[FairShareData], usage: Iterable[Usage], decay: Decay) -> Standings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 
-from sqlalchemy import CheckConstraint, Enum, ForeignKey, Index, String, text
+from sqlalchemy import CheckConstraint, Enum, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from examples.base import Base, JsonObject, Timestamps
@@ -25,6 +25,7 @@ class GroupRow(Timestamps, Base):
     __tablename__ = "groups"
     __table_args__ = (
         CheckConstraint("population >= 0", name="population_not_negative"),
+        UniqueConstraint("domain_name", "id"),  # for the foreign keys of what belongs to the same domain
         Index(
             "uq_groups_domain_name_name_live",
             "domain_name",

@@ -21,7 +21,7 @@ from examples.fair_share.errors import FairShareNotFound, FairShareTaken
 from examples.fair_share.repository import FairShareRepository
 from examples.fair_share.rows import FairShareRow, UsageRow
 from examples.fair_share.standings import Decay
-from examples.fair_share.types import FairShareCreate, FairShareKey
+from examples.fair_share.types import DomainShareScope, FairShareCreate, FairShareKey
 from examples.group.repository import GroupRepository
 from examples.group.rows import GroupMemberRow, GroupRow
 from examples.group.types import DomainScope, GroupCreate, GroupId, UserId
@@ -35,6 +35,7 @@ PICTURE = os.environ.get("ROWSMITH_PICTURE")
 LOOKS = 120 if PICTURE else 12
 WINDOW = "1m"
 DE = DomainName("DE")
+SCOPE = DomainShareScope(DE)
 
 
 def queries() -> dict[str, dict[str, str]]:
@@ -66,15 +67,15 @@ async def use(shares: FairShareRepository, group: GroupId, looks: int, proxy: Fa
             proxy.drop_request("INSERT INTO fair_shares")
             proxy.delay("SELECT", 0.03, times=2)
         user = UserId(UUID(int=look))
-        made = await shares.create(FairShareCreate(DE, group, user, Decimal(1)))
+        made = await shares.create(FairShareCreate(DE, group, user, Decimal(1)), scope=SCOPE)
         for _ in range(3 + look % 4):
-            await shares.get(made.key)
+            await shares.get(made.key, SCOPE)
         if look % 5 == 0:
             with pytest.raises(FairShareTaken):
-                await shares.create(FairShareCreate(DE, group, user, Decimal(1)))
+                await shares.create(FairShareCreate(DE, group, user, Decimal(1)), scope=SCOPE)
             with pytest.raises(FairShareNotFound):
-                await shares.get(FairShareKey(DE, group, UserId(UUID(int=10**9))))
-        await shares.standings(Decay(date(2024, 5, 1), half_life=timedelta(days=7)))
+                await shares.get(FairShareKey(DE, group, UserId(UUID(int=10**9))), SCOPE)
+        await shares.standings(Decay(date(2024, 5, 1), half_life=timedelta(days=7)), SCOPE)
         recording.look()
     return recording
 

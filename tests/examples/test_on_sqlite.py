@@ -18,7 +18,14 @@ from examples.fair_share.repository import FairShareRepository, UsageRepository
 from examples.fair_share.rows import FairShareRow, UsageRow
 from examples.fair_share.search import FairShareFilter
 from examples.fair_share.standings import Decay
-from examples.fair_share.types import FairShareCreate, FairSharePatch, GroupShareScope, Usage, UserShareScope
+from examples.fair_share.types import (
+    DomainUsageScope,
+    FairShareCreate,
+    FairSharePatch,
+    GroupShareScope,
+    Usage,
+    UserShareScope,
+)
 from examples.group.errors import GroupNameTaken, GroupNotFound
 from examples.group.options import GroupConditions, GroupOrders
 from examples.group.repository import GroupRepository
@@ -108,23 +115,25 @@ async def test_fair_shares(db) -> None:
     """A composite key, versions, three levels of standings."""
     shares, usages = FairShareRepository(db), UsageRepository(db)
     berlin = (await GroupRepository(db).create(GroupCreate(DE, "Berlin"), scope=DomainScope(DE))).id
-    scope = GroupShareScope(DE, berlin)
+    scope, used = GroupShareScope(DE, berlin), DomainUsageScope(DE)
     ada, bob = [
         await shares.create(FairShareCreate(DE, berlin, user, Decimal(weight)), scope=scope)
         for user, weight in ((ADA, 1), (BOB, 3))
     ]
     with pytest.raises(FairShareTaken):
-        await shares.create(FairShareCreate(DE, berlin, ADA))
+        await shares.create(FairShareCreate(DE, berlin, ADA), scope=scope)
     assert await shares.batch_get([bob.key, ada.key], scope=scope) == [bob, ada]
     assert list(await shares.search(scope, FairShareFilter(weight=NumberFilter(gt=Decimal(2))))) == [bob]
     same = FairSharePatch(weight=OptionalState.update(Decimal(3)))
     with pytest.raises(StaleVersion):
-        await shares.update(bob.key, same, expected_version=bob.version + 1)
+        await shares.update(bob.key, same, scope=scope, expected_version=bob.version + 1)
     with pytest.raises(FairShareNotFound):
         await shares.update(bob.key, same, scope=UserShareScope(ADA))
-    await usages.record([Usage(*ada.key, TODAY, Decimal(99)), Usage(*bob.key, TODAY - timedelta(days=7), Decimal(60))])
-    await usages.record([Usage(*ada.key, TODAY, Decimal(10))])
-    found = await shares.standings(Decay(TODAY, half_life=timedelta(days=7)))
+    await usages.record(
+        [Usage(*ada.key, TODAY, Decimal(99)), Usage(*bob.key, TODAY - timedelta(days=7), Decimal(60))], used
+    )
+    await usages.record([Usage(*ada.key, TODAY, Decimal(10))], used)
+    found = await shares.standings(Decay(TODAY, half_life=timedelta(days=7)), scope)
     nodes = [found.user(key) for key in (ada.key, bob.key)]
     assert [(node.share, node.usage) for node in nodes] == [(0.25, 0.25), (0.75, 0.75)]
     await shares.delete(bob.key, scope=scope)

@@ -18,7 +18,7 @@ async def test_all_of_the_tenant_are_deleted_and_the_others_missing(shares, make
     assert ([share.key for share in result.succeeded], result.missing) == ([first.key], [theirs.key])
     again = await shares.batch_delete([first.key, second.key], scope=DE)
     assert ([share.key for share in again.succeeded], again.missing) == ([second.key], [first.key])
-    assert await shares.get(theirs.key) == theirs
+    assert await shares.get(theirs.key, FR) == theirs
     assert len((await shares.batch_restore([first.key, second.key], scope=DE)).succeeded) == 2
 
 
@@ -27,5 +27,5 @@ async def test_what_is_no_key_or_stands_twice_is_refused(shares, make) -> None:
     made = await make(DE)
     for keys in ([made.key, made.key], [made.user_id]):
         with pytest.raises(InvalidValue):
-            await shares.batch_delete(keys)
-    assert await shares.find(made.key) == made
+            await shares.batch_delete(keys, scope=DE)
+    assert await shares.find(made.key, DE) == made

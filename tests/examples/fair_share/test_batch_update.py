@@ -24,7 +24,7 @@ async def test_all_of_the_tenant_are_changed_and_the_others_missing(shares, make
     result = await shares.batch_update([second.key, theirs.key, first.key], weighing(7), scope=DE)
     assert [(share.key, share.weight) for share in result.succeeded] == [(second.key, 7), (first.key, 7)]
     assert result.missing == [theirs.key]
-    assert await shares.get(theirs.key) == theirs
+    assert await shares.get(theirs.key, FR) == theirs
 
 
 async def test_none_is_changed_where_one_is_stale_or_refused(shares, make) -> None:
@@ -33,7 +33,8 @@ async def test_none_is_changed_where_one_is_stale_or_refused(shares, make) -> No
     patches = {first.key: weighing(2), second.key: weighing(0)}
     with pytest.raises(WeightNotPositive):
         await shares.batch_update_each(patches, scope=DE)
+    versions = {first.key: 1, second.key: 9}
     with pytest.raises(StaleVersion) as caught:
-        await shares.batch_update([first.key, second.key], weighing(2), expected_versions={first.key: 1, second.key: 9})
+        await shares.batch_update(list(versions), weighing(2), scope=DE, expected_versions=versions)
     assert caught.value.stale == (second.key,)
-    assert await shares.batch_get([first.key, second.key]) == [first, second]
+    assert await shares.batch_get([first.key, second.key], scope=DE) == [first, second]

@@ -18,7 +18,7 @@ from examples.fair_share.types import DomainShareScope, DomainUsageScope, FairSh
 from examples.group.repository import GroupRepository
 from examples.group.rows import GroupMemberRow, GroupRow
 from examples.group.types import DomainScope, GroupCreate, GroupId, UserId
-from rowsmith import OptionalState
+from rowsmith import OptionalState, Unscoped
 from rowsmith.testing import RepositoryContract
 
 TENANTS = (DomainName("DE"), DomainName("FR"))
@@ -70,7 +70,8 @@ class TestUsage(OfTenants):
 
     async def prepare(self, db):
         await super().prepare(db)
-        await FairShareRepository(db).batch_create([self.share(n) for n in range(11)])
+        everybody = Unscoped(reason="the shares of both tenants")
+        await FairShareRepository(db).batch_create([self.share(n) for n in range(11)], scope=everybody)
 
     def spec(self, n):
         share = self.share(n)

@@ -42,9 +42,24 @@ async def test_each_constraint_has_an_error_of_its_own(shares, make, new, change
     assert caught.value.error_code == code
 
 
+async def test_the_group_is_one_of_the_same_domain(shares, new, cities) -> None:
+    """Although the id is there, another tenant's group is none."""
+    spec = replace(new(FR), group_id=cities["Berlin"])
+    with pytest.raises(FairShareGroupNotFound) as caught:
+        await shares.create(spec, scope=FR)
+    assert caught.value.error_code == "fair-share_create_group-not-found"
+
+
+async def test_the_domain_is_there(shares, new) -> None:
+    """A domain that is not has no group either."""
+    nowhere = DomainShareScope(DomainName("XX"))
+    with pytest.raises(FairShareGroupNotFound):
+        await shares.create(replace(new(DE), domain_name=nowhere.domain_name), scope=nowhere)
+
+
 async def test_none_is_made_for_another_tenant(shares, new) -> None:
     """What a spec says must be what the scope says, and nothing is there afterwards."""
     spec = new(FR)
     with pytest.raises(ScopeMismatch):
         await shares.create(spec, scope=DE)
-    assert await shares.find(FairShareKey(spec.domain_name, spec.group_id, spec.user_id)) is None
+    assert await shares.find(FairShareKey(spec.domain_name, spec.group_id, spec.user_id), FR) is None

@@ -18,9 +18,14 @@ DE, FR = DomainShareScope(DomainName("DE")), DomainShareScope(DomainName("FR"))
 async def test_the_key_is_a_named_tuple_or_a_plain_one(shares, make) -> None:
     """In the key's order, and whole."""
     made = await make(DE)
-    assert await shares.get(made.key, DE) == await shares.get(tuple(made.key)) == await shares.find(made.key) == made
+    assert (
+        await shares.get(made.key, DE)
+        == await shares.get(tuple(made.key), DE)
+        == await shares.find(made.key, DE)
+        == made
+    )
     with pytest.raises(InvalidValue):
-        await shares.get(tuple(made.key)[:2])
+        await shares.get(tuple(made.key)[:2], DE)
 
 
 async def test_another_tenants_and_an_absent_one_are_not_found(shares, make, cities) -> None:

@@ -67,7 +67,7 @@ async def test_another_tenants_and_an_absent_one_are_the_same_answer(shares, mak
     answers = [await answer_to(ONE[call](shares, key, others[kind])) for key in (theirs.key, absent)]
     assert answers[0] == answers[1]
     assert isinstance(answers[0].error, FairShareNotFound)
-    assert await shares.get(theirs.key) == theirs
+    assert await shares.get(theirs.key, OWNERS[kind](theirs)) == theirs
 
 
 @EACH
@@ -77,7 +77,7 @@ async def test_another_tenants_is_missing_from_a_batch(shares, make, others, kin
     theirs = await make(DE)
     result = await MANY[call](shares, [theirs.key], others[kind])
     assert (result.succeeded, result.missing) == ([], [theirs.key])
-    assert await shares.get(theirs.key) == theirs
+    assert await shares.get(theirs.key, OWNERS[kind](theirs)) == theirs
 
 
 @EACH
@@ -115,7 +115,7 @@ async def test_none_is_made_for_another_tenant(shares, new, others, kind) -> Non
     spec = new(DE)
     with pytest.raises(ScopeMismatch):
         await shares.create(spec, scope=others[kind])
-    assert await shares.find(FairShareKey(spec.domain_name, spec.group_id, spec.user_id)) is None
+    assert await shares.find(FairShareKey(spec.domain_name, spec.group_id, spec.user_id), DE) is None
 
 
 @EACH

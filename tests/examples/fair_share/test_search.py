@@ -18,10 +18,11 @@ from examples.fair_share.types import (
     UserShareScope,
 )
 from examples.group.types import UserId
-from rowsmith import AnyOf
+from rowsmith import AnyOf, Unscoped
 from rowsmith.filters import NumberFilter
 
 DE, FR = DomainShareScope(DomainName("DE")), DomainShareScope(DomainName("FR"))
+EVERYBODY = Unscoped(reason="the test looks at both tenants")
 ADA, BOB = UserId(UUID(int=1)), UserId(UUID(int=2))
 
 
@@ -30,7 +31,8 @@ async def content(db, cities) -> None:
     """Have one user in three groups of two tenants, and another in one of them."""
     rows = [("Berlin", DE, ADA, 1), ("Berlin", DE, BOB, 4), ("Bonn", DE, ADA, 2), ("Paris", FR, ADA, 8)]
     await FairShareRepository(db).batch_create(
-        [FairShareCreate(of.domain_name, cities[city], user, Decimal(weight)) for city, of, user, weight in rows]
+        [FairShareCreate(of.domain_name, cities[city], user, Decimal(weight)) for city, of, user, weight in rows],
+        scope=EVERYBODY,
     )
 
 
@@ -55,8 +57,8 @@ async def test_it_is_filtered_within_a_scope(shares) -> None:
 async def test_it_is_paged_over_a_composite_key(shares) -> None:
     """One order, and the key after it."""
     asked = FairShareSearch.model_validate({"order": [{"field": "domain_name"}], "first": 3})
-    page = await shares.search(None, asked.to_query())
-    rest = await shares.search(None, asked.model_copy(update={"after": page.end_cursor}).to_query())
+    page = await shares.search(EVERYBODY, asked.to_query())
+    rest = await shares.search(EVERYBODY, asked.model_copy(update={"after": page.end_cursor}).to_query())
     assert (weights(page), weights(rest), rest.has_next_page) == ([1, 2, 4], [8], False)
 
 

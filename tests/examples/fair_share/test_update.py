@@ -22,7 +22,7 @@ async def test_two_editors_do_not_overwrite_each_other(shares, make) -> None:
     assert (after.weight, after.version) == (Decimal(3), made.version + 1)
     with pytest.raises(StaleVersion):
         await shares.update(made.key, HEAVIER, scope=DE, expected_version=made.version)
-    assert await shares.get(made.key) == after
+    assert await shares.get(made.key, DE) == after
 
 
 async def test_a_weight_stays_above_nothing(shares, make) -> None:
@@ -31,14 +31,14 @@ async def test_a_weight_stays_above_nothing(shares, make) -> None:
     with pytest.raises(WeightNotPositive) as caught:
         await shares.update(made.key, FairSharePatch(weight=OptionalState.update(Decimal(0))), scope=DE)
     assert caught.value.error_code == "fair-share_update_weight-not-positive"
-    assert await shares.get(made.key) == made
+    assert await shares.get(made.key, DE) == made
 
 
 async def test_another_tenants_or_a_deleted_one_is_not_changed(shares, make) -> None:
     """Neither is there for the caller."""
     theirs, deleted = await make(FR), await make(DE)
-    await shares.delete(deleted.key)
+    await shares.delete(deleted.key, scope=DE)
     for share in (theirs, deleted):
         with pytest.raises(FairShareNotFound):
             await shares.update(share.key, HEAVIER, scope=DE)
-    assert await shares.get(theirs.key) == theirs
+    assert await shares.get(theirs.key, FR) == theirs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
+from sqlalchemy import event
 
 from examples.domain.repository import DomainRepository
 from examples.domain.rows import Continent, DomainRow
@@ -41,3 +42,16 @@ def make(groups):
         return await groups.create(spec, scope=tenant)
 
     return made
+
+
+@pytest.fixture
+def sent(db):
+    """Collect the statements that go to the database meanwhile."""
+    statements = []
+
+    def note(connection, cursor, statement, *rest) -> None:
+        statements.append(statement)
+
+    event.listen(db.engine.sync_engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(db.engine.sync_engine, "before_cursor_execute", note)
