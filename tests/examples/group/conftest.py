@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql
 
 from examples.domain.repository import DomainRepository
 from examples.domain.rows import Continent, DomainRow
@@ -55,3 +56,14 @@ def sent(db):
     event.listen(db.engine.sync_engine, "before_cursor_execute", note)
     yield statements
     event.remove(db.engine.sync_engine, "before_cursor_execute", note)
+
+
+@pytest.fixture(scope="session")
+def sql():
+    """Give what writes a condition as PostgreSQL gets it, in one line and with its values."""
+
+    def written(condition) -> str:
+        dialect = postgresql.dialect(paramstyle="named")
+        return " ".join(str(condition.compile(dialect=dialect, compile_kwargs={"literal_binds": True})).split())
+
+    return written

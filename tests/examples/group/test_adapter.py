@@ -12,7 +12,6 @@ from examples.group.options import GroupConditions, GroupOrders
 from examples.group.rows import GroupKind
 from examples.group.types import UserId
 from rowsmith import Count, OffsetPagination
-from support import sql
 
 ADA = UserId(UUID(int=1))
 
@@ -37,7 +36,7 @@ def test_an_empty_form_asks_for_the_first_page() -> None:
         ({"member": str(ADA)}, GroupConditions.with_member(ADA)),
     ],
 )
-def test_a_field_that_is_filled_in_is_a_condition(form, condition) -> None:
+def test_a_field_that_is_filled_in_is_a_condition(sql, form, condition) -> None:
     """Each by its builder, with the value of the form."""
     (made,) = query_of(**form).conditions
     assert sql(made) == sql(condition)

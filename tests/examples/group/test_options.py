@@ -10,7 +10,6 @@ import pytest
 from examples.group.options import GroupConditions, GroupOrders
 from examples.group.rows import GroupKind
 from examples.group.types import UserId
-from support import sql
 
 USER = UserId(UUID(int=1))
 
@@ -19,7 +18,7 @@ USER = UserId(UUID(int=1))
     "insensitive, text",
     [(False, r"(groups.name LIKE '%100\%\_%')"), (True, r"(lower(groups.name) LIKE lower('%100\%\_%'))")],
 )
-def test_text_is_literal(insensitive, text) -> None:
+def test_text_is_literal(sql, insensitive, text) -> None:
     """Wildcards in what a user types are characters like any other."""
     assert sql(GroupConditions.name_contains("100%_", case_insensitive=insensitive)) == text
 
@@ -31,12 +30,12 @@ def test_text_is_literal(insensitive, text) -> None:
         (GroupConditions.population_from(7), "groups.population >= 7"),
     ],
 )
-def test_a_condition_is_one_comparison(condition, text) -> None:
+def test_a_condition_is_one_comparison(sql, condition, text) -> None:
     """Of a column and a value."""
     assert sql(condition) == text
 
 
-def test_a_member_is_looked_for_where_members_are() -> None:
+def test_a_member_is_looked_for_where_members_are(sql) -> None:
     """By EXISTS, so that no group comes twice."""
     assert re.fullmatch(r"EXISTS \(SELECT .* = '00000000-.*001'.*\)", sql(GroupConditions.with_member(USER)))
 

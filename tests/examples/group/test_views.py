@@ -12,7 +12,6 @@ from examples.group.rows import GroupKind, GroupRow
 from examples.group.types import DomainScope, GroupCreate, UserId
 from examples.group.views import DomainCard, DomainStats, GroupCard, Member
 from rowsmith import MappingError, Unscoped
-from support import count_statements
 
 DE, FR = DomainScope(DomainName("DE")), DomainScope(DomainName("FR"))
 ADA = UserId(UUID(int=1))
@@ -29,20 +28,20 @@ async def content(db) -> None:
         await groups.add_member(group.id, ADA, scope=EVERYBODY)
 
 
-async def test_a_card_brings_domain_and_members_in_two_statements(db, groups) -> None:
+async def test_a_card_brings_domain_and_members_in_two_statements(groups, sent) -> None:
     """To-one by a join, the members of all cards by one statement more, whatever the number of cards."""
-    with count_statements(db) as sent:
-        cards = await groups.search(EVERYBODY, orders=[GroupRow.name], into=GroupCard)
+    sent.clear()
+    cards = await groups.search(EVERYBODY, orders=[GroupRow.name], into=GroupCard)
     assert len(sent) == 2
     first = cards.items[0]
     assert (first.name, first.domain, first.tag_count) == ("Berlin", DomainCard(DE.domain_name, "DE"), 1)
     assert {card.members for card in cards} == {(Member(ADA),)}
 
 
-async def test_statistics_are_computed_in_the_database(db, groups) -> None:
+async def test_statistics_are_computed_in_the_database(groups, sent) -> None:
     """One object a domain, counts with conditions included, in one statement, within the scope."""
-    with count_statements(db) as sent:
-        found = await groups.aggregate(EVERYBODY, group_by=[GroupRow.domain_name], into=DomainStats)
+    sent.clear()
+    found = await groups.aggregate(EVERYBODY, group_by=[GroupRow.domain_name], into=DomainStats)
     assert len(sent) == 1
     assert found == [DomainStats(DE.domain_name, 3, 0, 6, 2.0), DomainStats(FR.domain_name, 1, 1, 5, 5.0)]
     assert await groups.aggregate(FR, group_by=[GroupRow.domain_name], into=DomainStats) == found[1:]
