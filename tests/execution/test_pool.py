@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
+from asyncpg import InternalClientError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from rowsmith import Database, DatabaseUnavailable, ReadOnlyViolation
+from rowsmith import CommitOutcome, Database, DatabaseFault, DatabaseUnavailable, ReadOnlyViolation, commit_outcome
+from rowsmith.cache import Broadcast
 from rowsmith.embedded import EmbeddedPostgres
+from rowsmith.execution import pool
 from rowsmith.testing import FaultProxy, WithFaults, WithTables, kill_backend, tables
 from tenants import DomainRow, OwnedBy, ThingRepository, ThingRow
 from verbs import spec
 
 PID = sa.text("SELECT pg_backend_pid()")
+SETUP = r"pg_backend_pid\(\), "
+"""What a new connection is asked first."""
 
 
 @pytest.fixture
@@ -160,3 +165,92 @@ async def test_a_write_in_a_read_only_session_gives_no_connection_up(db: Databas
             await session.execute(sa.insert(DomainRow).values(name="a"))
     assert not caught.value.is_demoted
     assert await pid(db) == first
+
+
+@contextmanager
+def hung_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have asyncpg tell of the server's last word to a connection that is being set up as it does."""
+
+    async def told(_: object) -> object:
+        raise InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "_who", told)
+        yield
+
+
+async def _find(db: Database) -> None:
+    await ThingRepository(db, resilience=None).find(1, OwnedBy("a"))
+
+
+async def _stream(db: Database) -> None:
+    async with aclosing(ThingRepository(db, resilience=None).stream(OwnedBy("a"))) as things:
+        async for _ in things:
+            pass
+
+
+async def _create(db: Database) -> None:
+    await ThingRepository(db, resilience=None).create(spec(1), scope=OwnedBy("a"))
+
+
+async def _work(db: Database) -> None:
+    async with db.begin_session() as session:
+        await session.execute(PID)
+
+
+async def _look(db: Database) -> None:
+    async with db.begin_readonly_session() as session:
+        await session.execute(PID)
+
+
+async def _within(db: Database) -> None:
+    async with AsyncSession(db.engine) as session:
+        await ThingRepository(Database.from_session(session), resilience=None).find(1, OwnedBy("a"))
+
+
+async def _hear(db: Database) -> None:
+    async with Broadcast(db, secret="s" * 32):
+        pass
+
+
+WAYS = [_find, _stream, _create, _work, _look, _within, _hear]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_connection_lost_while_it_is_set_up_was_not_made(
+    with_faults: WithFaults, monkeypatch: pytest.MonkeyPatch, way: Callable[[Database], Awaitable[None]]
+) -> None:
+    """Before its first answer, after it, or told by a last word of the server's: nothing was sent, and is undone."""
+    async with with_faults(ThingRow, pool_size=1, max_overflow=0) as (db, proxy):
+        for fault in (proxy.drop_request, proxy.drop_answer):
+            fault(SETUP)
+            await _is_undone(way(db))
+        with hung_up(monkeypatch):
+            await _is_undone(way(db))
+        await way(db)
+
+
+async def _is_undone(doing: Awaitable[None]) -> None:
+    with pytest.raises(DatabaseUnavailable) as caught:
+        await doing
+    assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
+
+
+async def test_what_was_lost_while_it_was_set_up_is_tried_again(with_faults: WithFaults) -> None:
+    """By the policies that a repository has by itself, reads and writes alike."""
+    async with with_faults(ThingRow, pool_size=1, max_overflow=0) as (db, proxy):
+        proxy.drop_request(SETUP)
+        assert await ThingRepository(db).find(1, OwnedBy("a")) is None
+        await db.engine.dispose()
+        proxy.drop_answer(SETUP)
+        assert await ThingRepository(db).create(spec(1), scope=OwnedBy("a"))
+
+
+async def test_what_the_server_answers_while_a_connection_is_set_up_is_told_as_it_is(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal is none of the network's, and keeps its SQLSTATE."""
+    monkeypatch.setattr(pool, "_PROCESS", "no_such_function()")
+    with pytest.raises(DatabaseFault) as caught:
+        await _work(db)
+    assert caught.value.facts.sqlstate == "42883"

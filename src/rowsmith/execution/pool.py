@@ -4,6 +4,8 @@ What is wrong with SQLAlchemy's pool of asyncpg connections, and what is done ab
 
 - A connection that died while idle is found out by its first statement. Its socket tells at once, so it is looked at
   when it is taken; no round trip is made for that.
+- One that dies while it is set up is told by asyncpg as a misuse of it, in several words. Here all of them are that no
+  connection was made.
 - When connecting fails, those who wait for a connection are not woken, and wait out ``pool_timeout``. Here the place of
   the connection that failed goes to the next who waits, who finds out for himself.
 - A connection of which nobody knows what is on the wire is closed politely, for up to two seconds, during which a
@@ -27,7 +29,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from asyncpg import Connection as AsyncpgConnection
-from asyncpg import PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DisconnectionError
@@ -90,15 +92,37 @@ def server_of(connection: Connection) -> tuple[str | None, str | None]:
 def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: object) -> None:
     driver, info = dbapi_connection._connection, record.info
     has_word = info.get(_HAS_WORD)
+    is_new = has_word is None
     for _ in range(3):  # the server's last words, and that it hung up, are read one after the other
         if driver.is_closed():
-            raise DisconnectionError
+            raise _unmade(dbapi_connection) if is_new else DisconnectionError
         if has_word is None:
             has_word = info[_HAS_WORD] = _words_of(driver)
-            await_(_meet(driver, record))
+            _set_up(dbapi_connection, record)
         if not has_word(0):  # one on an idle connection mostly is that it has ended
             return
         await_(asyncio.sleep(0))
+
+
+def _set_up(dbapi_connection: Any, record: ConnectionPoolEntry) -> None:
+    driver = dbapi_connection._connection
+    try:
+        await_(_meet(driver, record))
+    except (PostgresError, InterfaceError, InternalClientError, OSError) as failure:
+        if getattr(failure, "sqlstate", None) is not None and not driver.is_closed():  # it has answered
+            raise
+    else:
+        return
+    raise _unmade(dbapi_connection)
+
+
+def _unmade(dbapi_connection: Any) -> Exception:
+    """Give the error for a connection lost before anybody had it, as SQLAlchemy would tell it of any.
+
+    It would make another where a DisconnectionError says so, and after some of them call it a misuse of its own.
+    """
+    lost: Exception = dbapi_connection.dbapi.InterfaceError("connection is closed", ConnectionResetError())
+    return lost
 
 
 def has_word_of(record: Any) -> Callable[[int], Any] | None:

@@ -61,7 +61,7 @@ from rowsmith.mapping.constraints import (
 
 _DRIVER_ERRORS = (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, sqlite3.Error)
 
-_FROM_DATABASE = (exc.SQLAlchemyError, *_DRIVER_ERRORS, OSError, TimeoutError)
+_FROM_DATABASE = (exc.SQLAlchemyError, exc.EmulatedDBAPIException, *_DRIVER_ERRORS, OSError, TimeoutError)
 
 DATABASE_ERRORS = (*_FROM_DATABASE, OverflowError, UnicodeError)
 """What a statement of ours can fail with, sockets and values included; anything else is a bug and passes through."""
@@ -226,7 +226,7 @@ _SQLALCHEMY, _THROUGH = sqlalchemy.__path__[0], transaction_id.__file__  # by wh
 
 def driver_error(failure: BaseException) -> BaseException:
     """Give the driver's own exception underneath SQLAlchemy's wrappers."""
-    wrapped = failure.orig if isinstance(failure, exc.StatementError) else None
+    wrapped = failure.orig if isinstance(failure, exc.StatementError) else failure
     if isinstance(wrapped, exc.EmulatedDBAPIException):
         wrapped = wrapped.orig or wrapped.__cause__ or wrapped  # SQLAlchemy's error for a stale plan has a cause only
     return failure if wrapped is None else wrapped
