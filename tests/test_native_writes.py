@@ -37,9 +37,10 @@ from rowsmith import (
     Upserted,
     commit_outcome,
 )
+from rowsmith.cache import MemoryCacheSource
 from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.testing import WithFaults, WithTables, tables
-from tenants import DomainRow, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow
+from tenants import DomainRow, GroupCreate, GroupData, GroupId, GroupPatch, GroupRepository, GroupRow
 
 
 @pytest.fixture(params=["transaction", "statement"])
@@ -123,6 +124,17 @@ async def test_what_is_given_is_what_is_there(groups: GroupRepository) -> None:
     assert await groups.restore(made.id) == await plain_of(groups).get(made.id)
     assert (await groups.purge(made.id)).id == made.id
     assert await plain_of(groups).find(made.id, include_deleted=True) is None
+
+
+async def test_writes_of_rows_that_a_cache_keeps_are_sessions_and_counted_so(groups: GroupRepository) -> None:
+    """By a word of their own, though their own repository has no cache; reads stay in the lane."""
+    cached = GroupRepository(Database(groups.db.engine), cache_source=MemoryCacheSource(GroupData))
+    await cached.get(ONE)
+    for call in WRITES.values():
+        before = lane_of(groups.db).refused["cache"]
+        assert await taken(groups, lambda call=call: call(groups)) == 0  # type: ignore[misc]
+        assert lane_of(groups.db).refused["cache"] == before + 1
+    assert await taken(groups, lambda: groups.find(ONE)) == 1
 
 
 REFUSED: dict[str, Write] = {

@@ -297,8 +297,12 @@ class Database:
         chosen = _checked(writes)
         return nullcontext() if self.native is None else self.native.writes_as(chosen)
 
-    def native_lane(self, *, writes: bool = False) -> NativeLane | None:
+    def native_lane(self, *, writes: bool = False, is_kept: bool = False) -> NativeLane | None:
         """Give the way of a call that needs no session; None where it must go through SQLAlchemy.
+
+        Args:
+            writes: it is a write.
+            is_kept: a cache keeps such rows, which a session tells of what it writes once that is committed.
 
         Raises:
             TransactionError: the connections belong to another event loop.
@@ -306,7 +310,11 @@ class Database:
         lane = self.native
         if lane is None:
             return None
-        why = "session" if self._home.is_occupied() else lane.why_not_write() if writes else lane.why_not()
+        why: str | None = "cache" if is_kept else None
+        if self._home.is_occupied():
+            why = "session"
+        elif why is None:
+            why = lane.why_not_write() if writes else lane.why_not()
         if why is None:
             return lane
         lane.refuse(why)

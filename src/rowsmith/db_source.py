@@ -274,8 +274,8 @@ class DBSource(Generic[TRow, TData, TId]):
         native, given, lane = native_of(verb), [*args], None
         is_second = False
         try:  # what _naming does, in no calls
-            if native is not None and not has_keepers(self.entity):
-                lane = self.db.native_lane(writes=True)
+            if native is not None:
+                lane = self.db.native_lane(writes=True, is_kept=has_keepers(self.entity))
             if native is not None and lane is not None:
                 sent = _sending(native, lane, verb, given, kwargs)
                 answer: Any = UNTOLD
