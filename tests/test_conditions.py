@@ -18,7 +18,6 @@ from rowsmith.conditions import (
     check_boolean,
     conjunction,
     disjunction,
-    is_closed,
     limited,
     negation,
     resolve,
@@ -143,22 +142,6 @@ def test_a_negation_takes_exactly_the_rest(connection: sa.Connection, condition:
     kept, rest = (connection.execute(wanted.where(part)).all() for part in (resolve(condition), negation(condition)))
     assert {tuple(row) for row in (*kept, *rest)} == {(p, q) for p in VALUES for q in VALUES}
     assert len(kept) + len(rest) == 9
-
-
-@pytest.mark.parametrize(
-    "text", ["seats = 1", "(a) or (b)", "name = ')'", 'x = "a)("', r"e'\')' = x", "$$)$$ = x", "a->>'b' = $1"]
-)
-def test_text_that_ends_what_it_begins(text: str) -> None:
-    """Parentheses in strings, quoted names and dollar quotes are none."""
-    assert is_closed(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["a) OR (b", "(a", "a)", ")(", "a = 'b", "a -- c", "a /* c */", "a; b", "$$ (", 'a = "b']
-)
-def test_text_that_does_not(text: str) -> None:
-    """What would reach beyond its own parentheses, or swallow what comes after it."""
-    assert not is_closed(text)
 
 
 def test_an_order_is_no_condition() -> None:

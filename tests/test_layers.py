@@ -22,6 +22,7 @@ ORDER = [
     "deadline",
     "state",
     "lock",
+    "texts",
     "conditions",
     "relations",
     "ties",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -11,20 +11,25 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
 
+from open_texts import OPEN
 from rowsmith import (
     AllOf,
     AnyOf,
     BatchQuerier,
     Condition,
+    Conflict,
     CursorBackwardPagination,
     CursorForwardPagination,
     EntityAlreadyExists,
     EntityNotFound,
     Expr,
+    InvalidFilter,
+    InvalidValue,
     MappingError,
     Not,
     OptionalState,
     Order,
+    RepositoryError,
     SearchScope,
     Spec,
     count,
@@ -258,3 +263,94 @@ async def test_an_aggregate_reads_no_other_table(groups: GroupRepository, into: 
     """Nor is anything computed over rows that no scope was asked about."""
     with pytest.raises(MappingError, match="another table"):
         await groups.aggregate(A, into=into)
+
+
+By = Callable[[GroupRepository, Any], Awaitable[Any]]
+FILTERED: dict[str, By] = {
+    "search": lambda groups, torn: groups.search(A, [torn]),
+    "get_one": lambda groups, torn: groups.get_one(A, [torn]),
+    "find_one": lambda groups, torn: groups.find_one(A, [torn]),
+    "first": lambda groups, torn: groups.first(A, [torn]),
+    "count": lambda groups, torn: groups.count(A, [torn]),
+    "exists": lambda groups, torn: groups.exists(A, [torn]),
+    "exists by key": lambda groups, torn: groups.exists(A, [torn], id=FOREIGN),
+    "stream": lambda groups, torn: anext(aiter(groups.stream(A, [torn]))),
+    "aggregate": lambda groups, torn: groups.aggregate(A, [torn], group_by=[GroupRow.name], into=Names),
+    "update_where": lambda groups, torn: groups.update_where([torn], RENAMED, scope=A),
+    "delete_where": lambda groups, torn: groups.delete_where([torn], scope=A),
+    "restore_where": lambda groups, torn: groups.restore_where([torn], scope=A),
+    "purge_where": lambda groups, torn: groups.purge_where([torn], scope=A),
+    "within": lambda groups, torn: groups.count(A, [AnyOf(Not(torn), GroupRow.size >= 0)]),
+    "later": lambda groups, torn: groups.count(A, [lambda: torn]),
+    "scope": lambda groups, torn: groups.get(FOREIGN, Scope((*A.conditions, torn))),
+    "scope of a write": lambda groups, torn: groups.update(FOREIGN, RENAMED, scope=AllOf(torn, A)),
+    "order": lambda groups, torn: groups.search(A, None, orders=[torn]),
+    "descending": lambda groups, torn: groups.first(A, orders=[torn.desc().nulls_last()]),
+    "order of a stream": lambda groups, torn: anext(aiter(groups.stream(A, orders=[torn]))),
+    "group": lambda groups, torn: groups.aggregate(A, into=Names, group_by=[GroupRow.name, torn]),
+}
+
+
+SOME_OPEN = [OPEN[name] for name in ("operator", "comment", "field", "prefix", "type", "class of somebody's own")]
+
+
+@pytest.mark.parametrize("call", FILTERED.values(), ids=FILTERED.keys())
+async def test_text_that_ends_more_than_it_began_is_refused(groups: GroupRepository, call: By) -> None:
+    """Whatever part of a condition, of a scope or of an order it is in, and before anything is read or written."""
+    before = await stored(groups.db)
+    for torn in SOME_OPEN:
+        with pytest.raises(InvalidFilter, match="does not stand for itself"):
+            await call(groups, torn)
+    assert await stored(groups.db) == before
+
+
+@pytest.mark.parametrize("call", [FILTERED["search"], FILTERED["order"]], ids=["filter", "order"])
+async def test_each_text_that_ends_more_than_it_began_is_refused(groups: GroupRepository, call: By) -> None:
+    """Every way in that SQLAlchemy leaves."""
+    for torn in OPEN.values():
+        with pytest.raises(InvalidFilter, match="does not stand for itself"):
+            await call(groups, torn)
+
+
+def _sized(torn: Any) -> GroupPatch:
+    return GroupPatch(size=OptionalState.update(torn))
+
+
+WRITTEN: dict[str, By] = {
+    "create": lambda groups, torn: groups.create(KeyedCreate(5, torn), scope=A),
+    "update": lambda groups, torn: groups.update(GroupId(1), _sized(torn), scope=A),
+    "update_where": lambda groups, torn: groups.update_where([GroupRow.size >= 0], _sized(torn), scope=A),
+    "batch_update": lambda groups, torn: groups.batch_update([GroupId(1)], _sized(torn), scope=A),
+    "batch_update_each": lambda groups, torn: groups.batch_update_each({GroupId(1): _sized(torn)}, scope=A),
+}
+
+
+async def test_open_text_is_no_value(groups: GroupRepository) -> None:
+    """A value that is computed stands beside the scope's conditions, too."""
+    before = await stored(groups.db)
+    for torn in SOME_OPEN:
+        for call in WRITTEN.values():
+            with pytest.raises(InvalidValue, match="does not stand for itself"):
+                await call(groups, torn)
+    assert await stored(groups.db) == before
+
+
+async def test_open_text_is_no_index_predicate(groups: GroupRepository) -> None:
+    """It would end the upsert's ON CONFLICT."""
+    for torn in SOME_OPEN:
+        conflict = Conflict(columns=[GroupRow.domain_name, GroupRow.name], where=torn)
+        with pytest.raises(InvalidFilter, match="does not stand for itself"):
+            await groups.upsert(KeyedCreate(1, "x"), scope=A, conflict=conflict)
+
+
+async def test_open_text_is_no_computed_field(groups: GroupRepository) -> None:
+    """Neither of a data class nor of statistics."""
+    for torn in SOME_OPEN:
+        fields: dict[str, Any] = {"field": Expr(torn), "later": Expr(lambda torn=torn: torn), "sum": count(torn)}
+        for place, given in fields.items():
+            into = make_dataclass(f"Torn{place}", [("n", Annotated[int, given])], frozen=True)
+            with pytest.raises(MappingError, match="does not stand for itself"):
+                await (groups.aggregate(A, into=into) if place == "sum" else groups.search(A, into=into))
+        filtered = make_dataclass("Filtered", [("n", Annotated[int, count().filter(torn)])], frozen=True)
+        with pytest.raises(RepositoryError, match="does not stand for itself"):
+            await groups.aggregate(A, into=filtered)

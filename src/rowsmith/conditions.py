@@ -9,7 +9,6 @@ is the one way to a statement's WHERE. Nothing here talks to a database.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast
 
@@ -168,27 +167,6 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
             "compare with None by .is_(None), not by 'is None'"
         )
     return cast("ColumnElement[bool]", expression)
-
-
-def is_closed(text: str) -> bool:
-    """Say whether SQL given as text ends what it begins, so that nothing around it changes its meaning, nor it theirs.
-
-    Strings and quoted names are read as PostgreSQL reads them (its manual, "Lexical Structure"); a comment is none.
-    """
-    rest, depth = _QUOTED.sub("", text), 0
-    if _LEFT_OPEN.search(rest):
-        return False
-    for parenthesis in re.findall(r"[()]", rest):
-        depth += 1 if parenthesis == "(" else -1
-        if depth < 0:
-            return False
-    return depth == 0
-
-
-_QUOTED = re.compile(
-    r"""[eE]'(?:\\.|''|[^'\\])*'|'(?:''|[^'])*'|"(?:""|[^"])*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$""", re.DOTALL
-)
-_LEFT_OPEN = re.compile(r"""['";]|--|/\*|\$\w*\$""")
 
 
 def check_boolean(condition: ColumnElement[Any]) -> None:

@@ -23,7 +23,6 @@ from sqlalchemy.sql.elements import (
     BooleanClauseList,
     ClauseElement,
     ClauseList,
-    ColumnClause,
     False_,
     Grouping,
     TextClause,
@@ -39,7 +38,6 @@ from rowsmith.conditions import (
     conjunction,
     disjunction,
     given_conditions,
-    is_closed,
     negation,
     resolve,
     whole,
@@ -61,6 +59,7 @@ from rowsmith.mapping.frozen import Frozen, asking, check_frozen
 from rowsmith.mapping.types import column_type
 from rowsmith.mapping.writes import storable
 from rowsmith.names import sql_name
+from rowsmith.texts import ADVICE, has_open_text, is_open
 from rowsmith.ties import loose_ties
 
 logger = logging.getLogger("rowsmith.scope")
@@ -514,8 +513,9 @@ def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[ob
     """Refuse conditions on a row that mean something else than they look like.
 
     Raises:
-        InvalidFilter: one brings another table into FROM, is a column that is neither true nor false, holds an OR of
-            nothing, which matches all rows, or a subquery that asks about any row where this one may be meant.
+        InvalidFilter: one brings another table into FROM, is a column that is neither true nor false, has text that
+            does not end what it begins, holds an OR of nothing, which matches all rows, or a subquery that asks about
+            any row where this one may be meant.
         InvalidValue: one compares with a value that its column could not be compared with on every backend.
     """
     keep_to_table(conditions, info)
@@ -528,12 +528,12 @@ def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: 
     """Refuse a condition on rows of some sources for what it is made of; as :func:`check_conditions`, any table's."""
     is_nested = False
     for element in visitors.iterate(condition):
+        if is_open(element):
+            raise InvalidFilter(f"a condition on {info.row.__name__} {ADVICE}")
         if not isinstance(element, _LOOKED_AT):
             continue
         if isinstance(element, SelectBase):
             is_nested = True
-        elif isinstance(element, (TextClause, ColumnClause)):
-            _check_text(element, info)
         elif isinstance(element, BooleanClauseList):
             if not element.clauses:
                 raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
@@ -543,16 +543,7 @@ def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: 
         raise InvalidFilter(f"a condition on {info.row.__name__} {complaint}")
 
 
-_LOOKED_AT: Final = (BindParameter, BooleanClauseList, ColumnClause, SelectBase, TextClause)
-
-
-def _check_text(element: Any, info: RowInfo[Any]) -> None:
-    text = element.text if isinstance(element, TextClause) else element.name if element.is_literal else ""
-    if not is_closed(text):
-        raise InvalidFilter(
-            f"a condition on {info.row.__name__} is text that does not stand for itself: close each parenthesis and "
-            "quote that it opens and no other, and leave comments out"
-        )
+_LOOKED_AT: Final = (BindParameter, BooleanClauseList, SelectBase)
 
 
 def _check_value(bind: BindParameter[Any], info: RowInfo[object]) -> None:
@@ -566,10 +557,13 @@ def check_order(expression: ColumnElement[Any], info: RowInfo[object]) -> None:
     """Refuse what rows are sorted or grouped by, if it means something else than it looks like.
 
     Raises:
-        InvalidFilter: it brings another table into FROM, or asks about any row where this one may be meant.
+        InvalidFilter: it brings another table into FROM, has text that does not end what it begins, or asks about any
+            row where this one may be meant.
     """
     keep_to_table([expression], info)
-    if not isinstance(expression, Column) and (complaint := loose_ties(expression, info.tables)):
+    if isinstance(expression, Column):
+        return
+    if complaint := ADVICE if has_open_text(expression) else loose_ties(expression, info.tables):
         raise InvalidFilter(f"an order of {info.row.__name__} {complaint}")
 
 

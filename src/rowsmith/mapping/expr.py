@@ -12,6 +12,7 @@ from rowsmith.conditions import Condition, conjunction
 from rowsmith.errors import MappingError
 from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.types import Comparison, column_type, stored_form
+from rowsmith.texts import ADVICE, has_open_text
 from rowsmith.ties import loose_ties
 
 Expression: TypeAlias = Any
@@ -160,7 +161,7 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
 def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: str) -> None:
     """Refuse what would bring another table into FROM: each row would be given once for each row of that one.
 
-    Nor may a subquery be about any row where this one may be meant.
+    Nor may a subquery be about any row where this one may be meant, nor text end what it did not begin.
 
     Raises:
         MappingError: it does; the message says what to write.
@@ -171,7 +172,7 @@ def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: st
                 f"{where} is computed from another table than {info.row.__name__}'s: nest the related data class, or "
                 "write a scalar subquery that refers to the row"
             )
-    if complaint := loose_ties(expression, info.tables):
+    if complaint := ADVICE if has_open_text(expression) else loose_ties(expression, info.tables):
         raise MappingError(f"{where} {complaint}")
 
 

@@ -26,6 +26,7 @@ from rowsmith.mapping.frozen import Frozen, check_frozen
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.state import UNSET, OptionalState, TriState
+from rowsmith.texts import ADVICE, has_open_text
 from rowsmith.ties import loose_ties
 
 TRow = TypeVar("TRow")
@@ -221,10 +222,13 @@ def tied(info: RowInfo[Any], name: str, value: Any) -> Any:
     """Give a SQL expression that is written, once it is known which rows its subqueries are about.
 
     Raises:
-        InvalidValue: one asks about any row where the one that is written may be meant.
+        InvalidValue: it has text that does not end what it begins, or asks about any row where the one that is written
+            may be meant.
     """
     expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
-    if isinstance(expression, ClauseElement) and (complaint := loose_ties(expression, info.tables)):
+    if not isinstance(expression, ClauseElement):
+        return value
+    if complaint := ADVICE if has_open_text(expression) else loose_ties(expression, info.tables):
         raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
     return value
 

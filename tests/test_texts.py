@@ -1,0 +1,38 @@
+"""Text of the application's in SQL: what ends more than it began is found in every part of an expression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from open_texts import CLOSED, OPEN
+from rowsmith.texts import has_open_text, is_closed
+
+
+@pytest.mark.parametrize(
+    "text", ["seats = 1", "(a) or (b)", "name = ')'", 'x = "a)("', r"e'\')' = x", "$$)$$ = x", "a->>'b' = $1"]
+)
+def test_text_that_ends_what_it_begins(text: str) -> None:
+    """Parentheses in strings, quoted names and dollar quotes are none."""
+    assert is_closed(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a) OR (b", "(a", "a)", ")(", "a = 'b", "a -- c", "a /* c */", "a; b", "$$ (", 'a = "b']
+)
+def test_text_that_does_not(text: str) -> None:
+    """What would reach beyond its own parentheses, or swallow what comes after it."""
+    assert not is_closed(text)
+
+
+@pytest.mark.parametrize("expression", OPEN.values(), ids=OPEN.keys())
+def test_open_text_is_found(expression: Any) -> None:
+    """Wherever SQLAlchemy puts a string into SQL as it is."""
+    assert has_open_text(expression)
+
+
+@pytest.mark.parametrize("expression", CLOSED.values(), ids=CLOSED.keys())
+def test_what_is_quoted_or_sent_apart_is_no_text(expression: Any) -> None:
+    """Names that are quoted, values, and the words of PostgreSQL's own operators go on working."""
+    assert not has_open_text(expression)
