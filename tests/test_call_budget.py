@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,6 +10,7 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from benchmarks.calls import count
+from pages import ROOT
 from rowsmith import Conflict, CursorForwardPagination, Database, OptionalState
 from rowsmith.cache import MemoryCacheSource
 from rowsmith.testing import FaultProxy, WithFaults, WithTables
@@ -147,3 +149,18 @@ async def test_round_trips_of_statements(with_faults: WithFaults) -> None:
     async with with_faults(DomainRow, GroupRow, pool_size=1, max_overflow=0, writes="statement") as (db, proxy):
         groups = await filled(db)
         assert {await trips(proxy, groups, call) for _, call in WRITES.values()} == {1}
+
+
+TOLD = {
+    "get": r"some (\d+) calls of functions",
+    "get in a scope": r"\((\d+) under a scope\)",
+    "create": r"some (\d+) calls instead",
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_readme_says_what_is_held(name: str) -> None:
+    """Its figures are the budgets, but for what rounding hides."""
+    (told,) = re.findall(TOLD[name], " ".join((ROOT / "README.md").read_text().split()))
+    held = READS[name][0] if name in READS else WRITES[name][0][0]
+    assert abs(int(told) - held) <= held * 0.03

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import logging
 import math
+import pickle
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -160,6 +162,25 @@ async def test_a_state_that_was_evicted_takes_its_entries_along(client: Redis) -
         assert await cache.get_many([1]) == {}
         await cache.lease([1])
         assert await cache.get_many([1]) == {}
+
+
+async def test_an_entry_is_json_and_no_pickle(client: Redis) -> None:
+    """Who can write into Redis cannot have code run: what is read is JSON of the data's own fields."""
+    cache = cache_of(client)
+    await fill(cache, 1)
+    (key,) = await keys(client, "e:i1")
+    data = json.loads((await client.get(key)).rpartition(b"\n")[2])
+    assert data["id"] == 1
+
+    await client.set(key, (await client.get(key)).rpartition(b"\n")[0] + b"\n" + pickle.dumps(Bomb()))
+    assert await cache.get_many([1]) == {}
+
+
+class Bomb:
+    """What a pickle of it would do when it is read."""
+
+    def __reduce__(self) -> Any:
+        return pytest.fail, ("a pickle was read",)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\x80\x04N.", b"{}", b"null", b'{"id": "x"}'], ids=repr)

@@ -138,6 +138,27 @@ def test_sqlstates() -> None:
         assert kind_of_sqlstate(sqlstate) is kind, sqlstate
 
 
+SAID = [
+    'duplicate key value violates unique constraint "uq_other"',
+    "FEHLER: doppelter Schlüsselwert verletzt Unique-Constraint",
+    "deadlock detected",
+    "the database system is shutting down",
+    "",
+]
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_the_text_of_a_message_decides_nothing(said: str) -> None:
+    """Whatever it says, in whatever language, the SQLSTATE tells the kind and the constraint's name the error."""
+    for sqlstate, kind in EXPECTED.items():
+        failure = pg.PostgresError(said)
+        failure.sqlstate = sqlstate
+        assert type(translate(failure)) is kind
+    failure = violation("uq_mine", "nodes", "23505", said)
+    error = translate(failure, Origin(table=nodes, violations={"uq_mine": KeyError, "uq_other": LookupError}))
+    assert type(error) is KeyError
+
+
 def test_errors_without_a_code() -> None:
     """What has neither SQLSTATE nor result code is told by its class, wherever it is wrapped."""
     wrapped = exc.StatementError("secret", "SELECT", {}, LookupError("secret"))
@@ -168,8 +189,8 @@ def test_our_own_errors_pass() -> None:
     assert translate(error) is error
 
 
-def violation(constraint: str, table: str, sqlstate: str = "23503") -> pg.PostgresError:
-    failure = pg.PostgresError("secret")
+def violation(constraint: str, table: str, sqlstate: str = "23503", said: str = "secret") -> pg.PostgresError:
+    failure = pg.PostgresError(said)
     failure.sqlstate, failure.constraint_name, failure.table_name = sqlstate, constraint, table  # type: ignore[attr-defined]
     return failure
 

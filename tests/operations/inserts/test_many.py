@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import sqlalchemy as sa
@@ -774,3 +775,20 @@ async def test_a_backend_killed_in_the_middle_is_told_as_such(with_tables: WithT
                 pid = await db_sess.scalar(sa.text("SELECT pg_backend_pid()"))
                 await BatchCreator(GroupRow, into=GroupName).load(db_sess, killing(), chunk_size=1000)
         assert await groups.count() == 3
+
+
+async def test_memory_is_flat_while_rows_are_loaded(any_tables: WithTables) -> None:
+    """Of specs that are made one by one only those of a chunk or two are there at any time."""
+    there, most = WeakSet[GroupCreate](), 0
+
+    def made() -> Iterator[GroupCreate]:
+        nonlocal most
+        for place in range(600):
+            spec = GroupCreate("a", f"n{place:03}", place)
+            there.add(spec)
+            most = max(most, len(there))
+            yield spec
+
+    async with groups_in(any_tables) as groups, groups.db.begin_session() as db_sess:
+        assert await BatchCreator(GroupRow).load(db_sess, made(), chunk_size=50) == 600
+    assert most <= 102
