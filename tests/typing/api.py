@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -153,6 +154,29 @@ class GroupRepository(Repository[GroupRow, GroupData, GroupId]):
     violations = {"uq_groups_domain_name_name": GroupNameTaken}
     soft_delete = SoftDelete(GroupRow.deleted_at)
     scope_required = True
+
+
+class Groups(ABC):
+    @abstractmethod
+    async def add(self, group: GroupData) -> GroupData: ...
+
+    @abstractmethod
+    async def named(self, name: str) -> GroupData | None: ...
+
+
+class GroupsRepository(Repository[GroupRow, GroupData, GroupId], Groups):
+    def to_row(self, entity: GroupData) -> GroupCreate:
+        return GroupCreate(entity.domain_name, entity.name)
+
+    async def add(self, group: GroupData) -> GroupData:
+        return await self.create(self.to_row(group))
+
+    async def named(self, name: str) -> GroupData | None:
+        return await self.find_one(None, [GroupRow.name == name])
+
+
+def behind_an_interface(db: Database) -> Groups:
+    return GroupsRepository(db)
 
 
 class RowRepository(Repository[GroupRow]):

@@ -6,6 +6,7 @@ An ignore that nothing needs is itself an error (mypy's ``warn_unused_ignores``,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NewType
@@ -93,6 +94,28 @@ class UserFilter(Filter[UserRow]):
 
 class GroupRepository(Repository[GroupRow, GroupData, GroupId]):
     pass
+
+
+class IGroupRepository(ABC):
+    @abstractmethod
+    async def create(self, group: GroupData) -> GroupData: ...
+
+
+class Named(ABC):
+    @abstractmethod
+    async def named(self, name: str) -> GroupData: ...
+
+
+class Colliding(Repository[GroupRow, GroupData, GroupId], IGroupRepository):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride]
+    pass
+
+
+class Incomplete(Repository[GroupRow, GroupData, GroupId], Named):
+    pass
+
+
+def an_interface(db: Database) -> Named:
+    return Incomplete(db)  # type: ignore[abstract]  # pyright: ignore[reportAbstractUsage]
 
 
 async def another_rows_objects(groups: GroupRepository, db_sess: AsyncSession, id: GroupId) -> None:

@@ -1,0 +1,1 @@
+"""Entities that know nothing of rows, behind interfaces of the domain's own."""
