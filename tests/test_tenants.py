@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
 
@@ -310,6 +311,29 @@ async def test_each_text_that_ends_more_than_it_began_is_refused(groups: GroupRe
     for torn in OPEN.values():
         with pytest.raises(InvalidFilter, match="does not stand for itself"):
             await call(groups, torn)
+
+
+class InWhere(sa.ColumnElement[bool]):
+    """A condition of somebody's own making, which is rendered nowhere but in a WHERE."""
+
+    inherit_cache = True
+    type = sa.Boolean()
+
+
+@compiles(InWhere)
+def _within(element: InWhere, compiler: Any, *, within_columns_clause: bool = False, **options: Any) -> str:
+    if within_columns_clause:
+        raise CompileError("a condition is no column")
+    return "groups.size > 0) OR (groups.size >= 0"
+
+
+@pytest.mark.parametrize("call", ["search", "count", "stream", "update_where", "purge_where", "scope"])
+async def test_what_cannot_be_rendered_by_itself_opens_nothing(groups: GroupRepository, call: str) -> None:
+    """It is found out where its statement is rendered."""
+    before = await stored(groups.db)
+    with pytest.raises(InvalidFilter, match="does not stand for itself"):
+        await FILTERED[call](groups, InWhere())
+    assert await stored(groups.db) == before
 
 
 def _sized(torn: Any) -> GroupPatch:

@@ -3,8 +3,8 @@
 All combinators here have the meaning of ordinary two-valued logic on top of SQL's three-valued one:
 a condition that is NULL for a row does not hold for it, and :func:`negation` is the exact complement,
 rows with NULL included. Where they are joined each stands in parentheses of its own, whatever it is made of:
-SQLAlchemy gives none to SQL written as text, so that an OR in it would open what stands beside it. :func:`limited`
-is the one way to a statement's WHERE. Nothing here talks to a database.
+SQLAlchemy gives none to SQL written as text, so that an OR in it would open what stands beside it. None is rendered
+that ends more than it began. :func:`limited` is the one way to a statement's WHERE. Nothing here talks to a database.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, SQLColumnExpression, UnaryExpression, and_, or_, true
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import AsBoolean, BooleanClauseList, Grouping
 from sqlalchemy.types import (
     ARRAY,
@@ -31,6 +33,7 @@ from sqlalchemy.types import (
 
 from rowsmith.errors import InvalidFilter, kind_of
 from rowsmith.signatures import takes
+from rowsmith.texts import ADVICE, is_closed
 
 # Not InstrumentedAttribute, which is a descriptor: a dataclass's field of its type would read as the bool.
 BooleanExpression: TypeAlias = SQLColumnExpression[bool] | SQLColumnExpression[bool | None]
@@ -123,6 +126,20 @@ class Whole(Grouping[T]):
 
     inherit_cache = True
     operator = None  # where SQLAlchemy looks for what it may dissolve
+
+
+@compiles(Whole)
+def _rendered_whole(element: Whole[Any], compiler: SQLCompiler, **options: Any) -> str:
+    """Render an expression, once it is known that what is in its parentheses stays there.
+
+    Raises:
+        InvalidFilter: it ends what it did not begin.
+    """
+    text = str(cast("Any", compiler).visit_grouping(element, **options))
+    # Of a backend's own statement alone the text says which parts of it are names of values.
+    if compiler.positional and not is_closed(compiler._positional_pattern.sub("?", text[1:-1])):  # pyright: ignore[reportPrivateUsage]
+        raise InvalidFilter(f"a condition {ADVICE}")
+    return text
 
 
 def bare(expression: object) -> Any:
