@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast
 
-from sqlalchemy import Column, ColumnElement, SQLColumnExpression, UnaryExpression, and_, or_, true
+from sqlalchemy import BindParameter, Column, ColumnElement, SQLColumnExpression, UnaryExpression, and_, or_, true
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import operators
+from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import AsBoolean, BooleanClauseList, Grouping
+from sqlalchemy.sql.elements import AsBoolean, BinaryExpression, BooleanClauseList, Grouping
 from sqlalchemy.types import (
     ARRAY,
     JSON,
@@ -229,3 +229,15 @@ def disjunction(conditions: Sequence[Condition]) -> ColumnElement[bool]:
 def negation(condition: Condition) -> ColumnElement[bool]:
     """The exact complement: holds where the condition is false or NULL."""
     return whole(resolve(condition)).is_not(true())
+
+
+def compared_with(statement: Any, bind: BindParameter[Any]) -> Sequence[Column[Any]]:
+    """Give the columns that a value is compared with, in the innermost comparison around it."""
+    columns: list[Any] = []
+    for element in visitors.iterate(statement):
+        if isinstance(element, BinaryExpression):
+            for side, other in ((element.left, element.right), (element.right, element.left)):
+                if any(isinstance(part, BindParameter) and part.key == bind.key for part in visitors.iterate(other)):
+                    parts: list[Any] = [part for part in visitors.iterate(side) if isinstance(part, Column)]
+                    columns = list(dict.fromkeys(parts))
+    return columns

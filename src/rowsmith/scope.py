@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from functools import lru_cache
 from inspect import get_annotations
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import UUID
 
@@ -35,6 +36,7 @@ from rowsmith.conditions import (
     Condition,
     bare,
     check_boolean,
+    compared_with,
     conjunction,
     disjunction,
     given_conditions,
@@ -45,6 +47,7 @@ from rowsmith.conditions import (
 from rowsmith.errors import (
     EmptyScope,
     ErrorFactory,
+    ErrorFacts,
     InvalidFilter,
     InvalidValue,
     MappingError,
@@ -56,7 +59,7 @@ from rowsmith.errors import (
 from rowsmith.extent import Extent, extent, is_of_the_row
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.frozen import Frozen, asking, check_frozen
-from rowsmith.mapping.types import column_type
+from rowsmith.mapping.types import Check, Comparison, column_type
 from rowsmith.mapping.writes import storable
 from rowsmith.names import sql_name
 from rowsmith.texts import ADVICE, has_open_text, is_open
@@ -532,25 +535,77 @@ def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: 
             raise InvalidFilter(f"a condition on {info.row.__name__} {ADVICE}")
         if not isinstance(element, _LOOKED_AT):
             continue
-        if isinstance(element, SelectBase):
-            is_nested = True
-        elif isinstance(element, BooleanClauseList):
-            if not element.clauses:
-                raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
-        else:
-            _check_value(cast("Any", element), info)
+        is_nested = is_nested or isinstance(element, SelectBase)
+        if isinstance(element, BooleanClauseList):
+            _check_list(element)
+        elif isinstance(element, BindParameter):
+            _check_value(cast("Any", element), condition, info)
+        elif (
+            isinstance(element, BinaryExpression)
+            and element.right.__class__ in _GIVEN
+            and element.right.type is not element.left.type
+        ):
+            _check_sides(element, info)
     if is_nested and (complaint := loose_ties(condition, sources)):
         raise InvalidFilter(f"a condition on {info.row.__name__} {complaint}")
 
 
-_LOOKED_AT: Final = (BindParameter, BooleanClauseList, SelectBase)
+_LOOKED_AT: Final[Any] = (BinaryExpression, BindParameter, BooleanClauseList, SelectBase)
 
 
-def _check_value(bind: BindParameter[Any], info: RowInfo[object]) -> None:
-    check, given = column_type(bind.type).operand, bind.effective_value
-    for value in given or () if bind.expanding else (given,):
-        if value is not None and not isinstance(value, tuple) and (complaint := check(value)):
-            raise InvalidValue(f"a condition on {info.row.__name__} compares with a column that {complaint}")
+def _check_list(element: BooleanClauseList) -> None:
+    if not element.clauses:
+        raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
+
+
+def _check_value(bind: BindParameter[Any], condition: ColumnElement[bool], info: RowInfo[object]) -> None:
+    if complaint := _complaint(bind, column_type(bind.type).operand):
+        raise _refusal(compared_with(condition, bind), complaint, info)
+
+
+def _check_sides(comparison: Any, info: RowInfo[object]) -> None:
+    """Refuse a value of another kind than its column's, for which PostgreSQL has no comparison and SQLite an answer."""
+    given, held = comparison.right, column_type(comparison.left.type)
+    kinds = [_KINDS.get(each.compared) for each in (held, column_type(given.type))]
+    if comparison.operator not in _COMPARE or None in kinds or kinds[0] == kinds[1]:
+        return
+    complaint = _complaint(given, held.operand) if given.__class__ is BindParameter else None
+    columns: list[Any] = [part for part in visitors.iterate(comparison.left) if isinstance(part, Column)]
+    raise _refusal(columns, complaint or f"holds {held.compared.value}", info)
+
+
+_GIVEN: Final[Any] = frozenset((BindParameter, True_, False_))
+_COMPARE: Final = frozenset(
+    {
+        *(operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge),
+        *(operators.in_op, operators.not_in_op, operators.is_distinct_from, operators.is_not_distinct_from),
+    }
+)
+_KINDS: Final = {
+    Comparison.TEXT: "text",
+    **dict.fromkeys((Comparison.INTEGER, Comparison.FLOAT, Comparison.DECIMAL), "number"),
+    Comparison.BOOLEAN: "boolean",
+    **dict.fromkeys((Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE), "time"),
+    Comparison.UUID: "UUID",
+}
+"""What PostgreSQL compares with each other, and with nothing else."""
+
+
+def _complaint(bind: BindParameter[Any], check: Check) -> str | None:
+    given = bind.effective_value
+    values = given or () if bind.expanding else (given,)
+    return next(filter(None, (check(value) for value in values if not isinstance(value, _ASIDE))), None)
+
+
+_ASIDE: Final = (NoneType, tuple)
+
+
+def _refusal(columns: Sequence[Column[Any]], complaint: str, info: RowInfo[Any]) -> InvalidValue:
+    """Give the error for a value that is compared with columns, which it names."""
+    names = [f"{info.row.__name__}.{name}" if (name := info.name_of(each)) else str(each) for each in columns]
+    compared = f"{' or '.join(names)}, which" if names else "a column that"
+    facts = ErrorFacts(columns=tuple(str(each.name) for each in columns))
+    return InvalidValue(f"a condition on {info.row.__name__} compares with {compared} {complaint}", facts=facts)
 
 
 def check_order(expression: ColumnElement[Any], info: RowInfo[object]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import BindParameter, Column, ColumnElement
 from sqlalchemy.engine.interfaces import ExecuteStyle
-from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import ExpandedState
-from sqlalchemy.sql.elements import BinaryExpression
+
+from rowsmith.conditions import compared_with
 
 COLUMN: Final[Any] = Column
 """The class, as type checkers take no generic one for ``isinstance``."""
@@ -113,7 +113,7 @@ def subject_of(compiled: Any, named: Named) -> Subject:
     bind = compiled.binds[name]
     if (found := written_by(compiled, name)) is not None:
         return found
-    columns, width = _compared(compiled.statement, bind), _width(bind)
+    columns, width = compared_with(compiled.statement, bind), _width(bind)
     row, part = (None, 0) if item is None else divmod(item, width)
     return Subject(columns[part] if len(columns) == width else None, row)
 
@@ -140,15 +140,3 @@ def _written(compiled: Any, name: str, bind: Any) -> Subject | None:
 
 
 _OF_ROW: Final = re.compile(r"(?P<column>.+)_m(?P<row>\d+)", re.DOTALL)
-
-
-def _compared(statement: Any, bind: Any) -> Sequence[ColumnElement[Any]]:
-    """Give the columns that a value is compared with, in the innermost comparison around it."""
-    columns: Sequence[ColumnElement[Any]] = ()
-    for element in visitors.iterate(statement):
-        if isinstance(element, BinaryExpression):
-            for side, other in ((element.left, element.right), (element.right, element.left)):
-                if any(isinstance(part, BindParameter) and part.key == bind.key for part in visitors.iterate(other)):
-                    found = dict.fromkeys(part for part in visitors.iterate(side) if isinstance(part, COLUMN))
-                    columns = cast("list[ColumnElement[Any]]", [*found])
-    return columns

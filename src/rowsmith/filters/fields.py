@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, Union, cast, get_args
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from sqlalchemy import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
-from rowsmith.errors import MappingError
+from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.filters.operands import On, Operand, Prepare, as_given, stored, stored_name
 from rowsmith.mapping.types import Comparison
 
@@ -113,7 +113,11 @@ class FieldFilter(BaseModel):
     def to_conditions(self, operand: Operand) -> list[ColumnElement[bool]]:
         """Give one condition an operator, in a fixed order whatever the order they were given in."""
         given, values = self.model_fields_set, self.__dict__
-        return [mark.compile(operand, values[name]) for name, mark in self.operators.items() if name in given]
+        try:
+            return [mark.compile(operand, values[name]) for name, mark in self.operators.items() if name in given]
+        except InvalidValue as refused:
+            refused.facts = replace(refused.facts, columns=operand.columns)
+            raise
 
     @classmethod
     def aim(cls, expression: ColumnElement[Any], on: On, where: str) -> Operand:

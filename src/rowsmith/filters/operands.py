@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import Column, ColumnElement
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql import visitors
 from sqlalchemy.types import TypeEngine
 
 from rowsmith.mapping.types import ColumnType, Comparison, column_type, stored_form
@@ -44,6 +45,12 @@ class Operand:
     expression: ColumnElement[Any]
     where: str
     prepare: Prepare
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names in the schema of the columns that it reads."""
+        parts = visitors.iterate(self.expression)
+        return tuple(dict.fromkeys(str(part.name) for part in parts if isinstance(part, Column)))
 
 
 def stored(declared: TypeEngine[Any]) -> ColumnType:

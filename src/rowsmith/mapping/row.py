@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapper, SynonymProperty
 from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
-from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.errors import ErrorFacts, InvalidValue, MappingError
 from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.mapping.parts import Part, lineage, parts_of
 from rowsmith.mapping.types import DIALECTS, Check, Travel, column_type, stored_form, stores_none
@@ -184,6 +184,17 @@ class RowInfo(Generic[TRow_co]):
             )
         return parts[0]
 
+    def refusal(self, name: str, complaint: str, item: str = "") -> InvalidValue:
+        """Give the error for a value of an attribute, which its message and its facts name.
+
+        Args:
+            name: the attribute.
+            complaint: what is wrong with the value, which it does not quote.
+            item: which item of the input has it, as in ``"the spec at index 3: "``.
+        """
+        facts = ErrorFacts(columns=(str(self.columns[name].name),))
+        return InvalidValue(f"{item}{self.row.__name__}.{name} {complaint}", facts=facts)
+
     def key(self, pk: Any) -> tuple[Any, ...]:
         """Give a primary key as a tuple of values, one a column.
 
@@ -200,7 +211,7 @@ class RowInfo(Generic[TRow_co]):
         for name, part in zip(names, parts, strict=True):
             complaint = "is part of the key: None names no row" if part is None else self.check(name)(part)
             if complaint:
-                raise InvalidValue(f"{self.row.__name__}.{name} {complaint}")
+                raise self.refusal(name, complaint)
         return tuple(map(_fixed, parts)) if self._holds_bytes else parts
 
     @cached_property

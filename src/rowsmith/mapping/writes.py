@@ -20,7 +20,7 @@ from sqlalchemy.orm import RelationshipProperty
 from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar
 
-from rowsmith.errors import InvalidValue, MappingError, kind_of
+from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping.annotations import bare, field_annotations, private_annotations, resolved
 from rowsmith.mapping.frozen import Frozen, check_frozen
 from rowsmith.mapping.generics import type_arguments
@@ -208,13 +208,13 @@ def storable(info: RowInfo[object], name: str, value: object, *, changes: bool =
         InvalidValue: the column cannot hold it, it would make the row another class's, or :func:`tied` refuses it.
     """
     if name in info.telling and info.is_foreign(name, [value], changes=changes):
-        raise InvalidValue(f"{info.row.__name__}.{name} {FOREIGN}")
+        raise info.refusal(name, FOREIGN)
     if value is None:
         return info.nothing(name)
     if value.__class__ not in PLAIN and (hasattr(value, "__clause_element__") or hasattr(value, "compile")):
         return tied(info, name, value)
     if (complaint := info.check(name)(value)) is not None:
-        raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
+        raise info.refusal(name, complaint)
     return value
 
 
@@ -229,7 +229,7 @@ def tied(info: RowInfo[Any], name: str, value: Any) -> Any:
     if not isinstance(expression, ClauseElement):
         return value
     if complaint := ADVICE if has_open_text(expression) else loose_ties(expression, info.tables):
-        raise InvalidValue(f"{info.row.__name__}.{name} {complaint}")
+        raise info.refusal(name, complaint)
     return value
 
 

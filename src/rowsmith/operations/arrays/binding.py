@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine import Dialect
 
-from rowsmith.errors import ErrorFacts, InvalidValue, RepositoryError
+from rowsmith.errors import InvalidValue, RepositoryError
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import bound
 
@@ -41,8 +41,7 @@ def unbindable(
 
 def not_taken(info: RowInfo[object], name: str) -> InvalidValue:
     """Give the error for a value of an attribute that its column's type, or the driver, does not take."""
-    facts = ErrorFacts(columns=(info.columns[name].name,))
-    return InvalidValue(f"{info.row.__name__}.{name} holds a value that its type does not take", facts=facts)
+    return info.refusal(name, "holds a value that its type does not take")
 
 
 async def naming(work: Awaitable[T], find: Callable[[], InvalidValue | None]) -> T:

@@ -78,8 +78,7 @@ def keep_tellable(info: RowInfo[object], names: Iterable[str]) -> None:
     """
     for name in names:
         if not is_tellable(info, name):
-            where = f"{info.row.__name__}.{name} is part of the key"
-            raise InvalidValue(f"{where}, and rows are not told apart by lists: take them one by one")
+            raise info.refusal(name, "is part of the key, and rows are not told apart by lists: take them one by one")
 
 
 def is_tellable(info: RowInfo[object], name: str) -> bool:

@@ -160,7 +160,7 @@ class SpecReader:
             given, columns[name] = columns.get(name), [column[place] for place in places]
             types.pop(name, None)
             if given is not None and not all(map(_agree, given, columns[name])):
-                raise InvalidValue(f"{self.info.row.__name__}.{name} is given by the row above: leave it out")
+                raise self.info.refusal(name, "is given by the row above: leave it out")
         types = {name: types.get(name) or set(map(type, column)) for name, column in columns.items()}
         for name in [name for name, kinds in types.items() if not _STATES.isdisjoint(kinds)]:
             columns[name] = [value.to_value() if type(value) in _STATES else value for value in columns[name]]

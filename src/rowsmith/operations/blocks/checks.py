@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Check, RowInfo
 from rowsmith.mapping.types import NONE, column_type
 from rowsmith.mapping.writes import FOREIGN
@@ -41,15 +40,13 @@ def check_column(
     keep_class(info, name, column, first, noun=noun)
     if any(hasattr(kind, "__clause_element__") or hasattr(kind, "compile") for kind in types):
         index = first + _expression(column)
-        raise InvalidValue(
-            f"the {noun} at index {index}: {info.row.__name__}.{name} is a SQL expression: write it alone"
-        )
+        raise info.refusal(name, "is a SQL expression: write it alone", f"the {noun} at index {index}: ")
     quick = column_type(info.columns[name].type).quick
     filled = column if NONE not in types else [value for value in column if value is not None]
     if quick.fits is None or (types <= {quick.exact, NONE} and quick.fits(filled)):
         return
     if (found := _first_complaint(info.check(name), column)) is not None:
-        raise InvalidValue(f"the {noun} at index {first + found[0]}: {info.row.__name__}.{name} {found[1]}")
+        raise info.refusal(name, found[1], f"the {noun} at index {first + found[0]}: ")
 
 
 def keep_class(
@@ -60,7 +57,7 @@ def keep_class(
     if info.is_foreign(name, column, changes=changes):
         each = (info.is_foreign(name, [value], changes=changes) for value in column)
         index = first + next(place for place, foreign in enumerate(each) if foreign)
-        raise InvalidValue(f"the {noun} at index {index}: {info.row.__name__}.{name} {FOREIGN}")
+        raise info.refusal(name, FOREIGN, f"the {noun} at index {index}: ")
 
 
 def _first_complaint(check: Check, column: Sequence[object]) -> tuple[int, str] | None:

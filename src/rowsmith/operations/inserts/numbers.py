@@ -9,7 +9,7 @@ from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, 
 from sqlalchemy.sql import visitors
 
 from rowsmith.conditions import limited
-from rowsmith.errors import InvalidValue, ReferenceNotFound
+from rowsmith.errors import ReferenceNotFound
 from rowsmith.execution import Broken, violation
 from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.constraints import unique_keys_of
@@ -48,12 +48,12 @@ class _Numbering:
 
     def parents_of(self, block: Block) -> list[Key]:
         """Give the key of each row's parent."""
-        number, row = self.number, self.info.row.__name__
+        number = self.number
         if number.column.key in block.columns:
-            raise InvalidValue(f"{row}.{number.column.key} is numbered here: leave it out of the spec")
+            raise self.info.refusal(number.column.key, "is numbered here: leave it out of the spec")
         for name in number.parents:
             if name not in block.columns or any(value is None for value in block.columns[name]):
-                raise InvalidValue(f"{row}.{name} says within what is counted: give it")
+                raise self.info.refusal(name, "says within what is counted: give it")
         return list(zip(*(block.columns[name] for name in number.parents), strict=True))
 
     async def lock(self, parents: Sequence[Key]) -> Mapping[Key, Key]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, type_coerce, update
 
 from rowsmith.conditions import limited
-from rowsmith.errors import InvalidValue, ScopeMismatch
+from rowsmith.errors import ScopeMismatch
 from rowsmith.mapping import RowInfo
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, key_chunks
@@ -90,7 +90,5 @@ def keep_key(info: RowInfo[object], values: Mapping[str, object]) -> None:
     """
     for name in info.primary_key:
         if name in values:
-            raise InvalidValue(
-                f"{info.row.__name__}.{name} is the key of {len(info.parts)} tables and stays as it is: "
-                "create the row anew under the other key, and purge this one"
-            )
+            tables = f"is the key of {len(info.parts)} tables and stays as it is"
+            raise info.refusal(name, f"{tables}: create the row anew under the other key, and purge this one")

@@ -302,13 +302,13 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
     keep_tellable(info, (*info.primary_key, *key.names))
     faults = dict[int, InvalidValue]()
     for name in key.names:
-        where = f"{info.row.__name__}.{name} is part of the key that the upsert goes by"
+        where = "is part of the key that the upsert goes by"
         if name not in block.columns:
-            return dict.fromkeys(block.places, InvalidValue(f"{where}: {_MISSING}"))
+            return dict.fromkeys(block.places, info.refusal(name, f"{where}: {_MISSING}"))
         if NONE in block.types[name]:
             why = _why_not_null(info, key, name)
             for place in _places_without(block, name):
-                faults.setdefault(place, InvalidValue(f"the spec at index {place}: {where}: {why}"))
+                faults.setdefault(place, info.refusal(name, f"{where}: {why}", f"the spec at index {place}: "))
         if not block.types[name] <= _PLAIN:
             faults = {**_unhashable(block, name), **faults}
     if faults and any(place in faults for place in block.places):

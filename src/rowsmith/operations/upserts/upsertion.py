@@ -118,7 +118,7 @@ class Upsertion(Generic[TRow, TData]):
     def _refuse_foreign(self, block: Block) -> None:
         for name in block.columns:
             if name in block.given and self.info.is_foreign(name, (), changes=True):
-                raise InvalidValue(f"{self.info.row.__name__}.{name} {FOREIGN}")
+                raise self.info.refusal(name, FOREIGN)
 
     def _refuse_branches(self, specs: Sequence[Spec[TRow]]) -> None:
         if branches := branches_of(self.info, specs):
