@@ -83,7 +83,8 @@ _Tells: TypeAlias = Callable[[Any], bool]
 @lru_cache(maxsize=1000)
 def _tellers(kind: type[Any]) -> tuple[_Tells, ...]:
     """Give what tells whether a part of a class is open; for most of them there is nothing to tell."""
-    found = [tells for base, tells in _TELLERS.items() if issubclass(kind, base) and not issubclass(kind, sa.Column)]
+    column: type[Any] = sa.Column
+    found = [tells for base, tells in _TELLERS.items() if issubclass(kind, base) and not issubclass(kind, column)]
     if hasattr(kind, "_compiler_dispatcher") and not kind.__module__.startswith("rowsmith."):
         found.append(_is_rendered_open)
     return tuple(found)
@@ -99,7 +100,8 @@ def _is_open_binary(part: Any) -> bool:
 
 
 def _is_open_column(part: Any) -> bool:
-    source = cast("Any", part.table) if isinstance(part.table, TableClause) else None
+    table: Any = part.table
+    source: Any = table if isinstance(table, TableClause) else None
     names = (part.name,) if source is None else (part.name, source.name, source.schema)
     return (part.is_literal and not is_closed(part.name)) or _is_open_name(*names) or is_open_type(part.type)
 
