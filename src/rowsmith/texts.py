@@ -100,9 +100,10 @@ def _is_open_binary(part: Any) -> bool:
 
 
 def _is_open_column(part: Any) -> bool:
-    table: Any = part.table
-    source: Any = table if isinstance(table, TableClause) else None
-    names = (part.name,) if source is None else (part.name, source.name, source.schema)
+    names: tuple[Any, ...] = (part.name,)
+    if isinstance(part.table, TableClause):
+        named = cast("Any", part.table)
+        names += named.name, named.schema
     return (part.is_literal and not is_closed(part.name)) or _is_open_name(*names) or is_open_type(part.type)
 
 
