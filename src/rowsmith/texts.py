@@ -99,11 +99,13 @@ def _is_open_binary(part: Any) -> bool:
     return _has_open_operator(part) or is_open_type(part.type)
 
 
+_NAMED: Final[Any] = TableClause
+
+
 def _is_open_column(part: Any) -> bool:
     names: tuple[Any, ...] = (part.name,)
-    if isinstance(part.table, TableClause):
-        named = cast("Any", part.table)
-        names += named.name, named.schema
+    if isinstance(part.table, _NAMED):
+        names += part.table.name, part.table.schema
     return (part.is_literal and not is_closed(part.name)) or _is_open_name(*names) or is_open_type(part.type)
 
 
