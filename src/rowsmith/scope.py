@@ -529,28 +529,19 @@ def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[ob
 
 def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: Sequence[FromClause]) -> None:
     """Refuse a condition on rows of some sources for what it is made of; as :func:`check_conditions`, any table's."""
-    is_nested = False
-    for element in visitors.iterate(condition):
-        if is_open(element):
-            raise InvalidFilter(f"a condition on {info.row.__name__} {ADVICE}")
-        if not isinstance(element, _LOOKED_AT):
-            continue
-        is_nested = is_nested or isinstance(element, SelectBase)
+    elements: list[Any] = list(visitors.iterate(condition))
+    if any(map(is_open, elements)):
+        raise InvalidFilter(f"a condition on {info.row.__name__} {ADVICE}")
+    for element in elements:
         if isinstance(element, BooleanClauseList):
             _check_list(element)
         elif isinstance(element, BindParameter):
             _check_value(cast("Any", element), condition, info)
-        elif (
-            isinstance(element, BinaryExpression)
-            and element.right.__class__ in _GIVEN
-            and element.right.type is not element.left.type
-        ):
+        elif isinstance(element, BinaryExpression):
             _check_sides(element, info)
+    is_nested = any(isinstance(element, SelectBase) for element in elements)
     if is_nested and (complaint := loose_ties(condition, sources)):
         raise InvalidFilter(f"a condition on {info.row.__name__} {complaint}")
-
-
-_LOOKED_AT: Final[Any] = (BinaryExpression, BindParameter, BooleanClauseList, SelectBase)
 
 
 def _check_list(element: BooleanClauseList) -> None:
@@ -565,6 +556,8 @@ def _check_value(bind: BindParameter[Any], condition: ColumnElement[bool], info:
 
 def _check_sides(comparison: Any, info: RowInfo[object]) -> None:
     """Refuse a value of another kind than its column's, for which PostgreSQL has no comparison and SQLite an answer."""
+    if comparison.right.__class__ not in _GIVEN or comparison.right.type is comparison.left.type:
+        return
     given, held = comparison.right, column_type(comparison.left.type)
     kinds = [_KINDS.get(each.compared) for each in (held, column_type(given.type))]
     if comparison.operator not in _COMPARE or None in kinds or kinds[0] == kinds[1]:

@@ -48,8 +48,8 @@ class Operand:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names in the schema of the columns that it reads."""
-        parts = visitors.iterate(self.expression)
+        """The names in the schema of the columns that it reads; none of a relationship."""
+        parts = visitors.iterate(self.expression) if hasattr(self.expression, "get_children") else ()
         return tuple(dict.fromkeys(str(part.name) for part in parts if isinstance(part, Column)))
 
 
