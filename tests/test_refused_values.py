@@ -147,3 +147,20 @@ async def test_what_cannot_be_compared_is_refused_before_it_is_sent(with_tables:
                         answered.add(f"{column.key} {type(value).__name__}")
     assert {"text str", "id int", "small float", "exact int", "float Decimal", "day date", "token UUID"} <= answered
     assert not {"text int", "id str", "token int", "day str", "text UUID"} & answered
+
+
+async def test_what_an_operator_makes_may_be_of_another_kind(any_tables: WithTables) -> None:
+    """SQLAlchemy takes it for one of its first operand's, which says nothing of what it can be compared with."""
+    id, text = sa.inspect(KindRow).columns.id, sa.inspect(KindRow).columns.text
+    async with any_tables(KindRow) as db:
+        kinds = Kinds(Database(db.engine, native=False), resilience=None)
+        for made in (
+            id.op("||")("x") == "5x",
+            id.concat("x").in_(["5x"]),
+            sa.func.coalesce(text.op("IS NOT DISTINCT FROM")("x"), sa.false()) == True,  # noqa: E712
+            text.op("LIKE")("x") == sa.true(),
+        ):
+            assert await kinds.count(None, [made]) == 0
+        for known in (text.op("LIKE", is_comparison=True)("x") == 5, (text + "x") == 5):
+            with pytest.raises(InvalidValue):
+                await kinds.count(None, [known])

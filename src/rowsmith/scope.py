@@ -16,7 +16,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, Tuple, UnaryExpression, true
+from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, String, Tuple, UnaryExpression, true
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -562,9 +562,20 @@ def _check_sides(comparison: Any, info: RowInfo[object]) -> None:
     kinds = [_KINDS.get(each.compared) for each in (held, column_type(given.type))]
     if comparison.operator not in _COMPARE or None in kinds or kinds[0] == kinds[1]:
         return
+    if any(map(_is_guessed, visitors.iterate(comparison.left))):
+        return
     complaint = _complaint(given, held.operand) if given.__class__ is BindParameter else None
     columns: list[Any] = [part for part in visitors.iterate(comparison.left) if isinstance(part, Column)]
     raise _refusal(columns, complaint or f"holds {held.compared.value}", info)
+
+
+def _is_guessed(part: Any) -> bool:
+    """Say whether SQLAlchemy gives what an operator makes the type of its first operand, for want of a better one."""
+    operator = getattr(part, "operator", None)
+    if isinstance(operator, operators.custom_op):
+        own = cast("Any", operator)
+        return not own.is_comparison and own.return_type is None
+    return operator is operators.concat_op and not isinstance(part.type, String)
 
 
 _GIVEN: Final[Any] = frozenset((BindParameter, True_, False_))
