@@ -9,7 +9,8 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 OWN = {path.stem for path in TESTS.iterdir()}
-COPIED = sorted(file for name in ("domain", "group", "fair_share") for file in (TESTS / "examples" / name).glob("*.py"))
+FOLDERS = [TESTS / "examples" / name for name in ("domain", "group", "fair_share")]
+COPIED = [TESTS / "examples" / "conftest.py", *sorted(file for folder in FOLDERS for file in folder.glob("*.py"))]
 
 
 def imported(file: Path) -> set[str]:

@@ -6,7 +6,6 @@ from itertools import count
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event
 
 from examples.domain.repository import DomainRepository
 from examples.domain.rows import Continent, DomainRow
@@ -74,16 +73,3 @@ def make(shares, new):
         return await shares.create(new(tenant, **fields), scope=tenant)
 
     return made
-
-
-@pytest.fixture
-def sent(db):
-    """Collect the statements that go to the database meanwhile."""
-    statements = []
-
-    def note(connection, cursor, statement, *rest) -> None:
-        statements.append(statement)
-
-    event.listen(db.engine.sync_engine, "before_cursor_execute", note)
-    yield statements
-    event.remove(db.engine.sync_engine, "before_cursor_execute", note)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
 
 from examples.domain.repository import DomainRepository
@@ -43,19 +42,6 @@ def make(groups):
         return await groups.create(spec, scope=tenant)
 
     return made
-
-
-@pytest.fixture
-def sent(db):
-    """Collect the statements that go to the database meanwhile."""
-    statements = []
-
-    def note(connection, cursor, statement, *rest) -> None:
-        statements.append(statement)
-
-    event.listen(db.engine.sync_engine, "before_cursor_execute", note)
-    yield statements
-    event.remove(db.engine.sync_engine, "before_cursor_execute", note)
 
 
 @pytest.fixture(scope="session")
