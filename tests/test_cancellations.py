@@ -8,8 +8,10 @@ import os
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import anyio
 import pytest
 import sqlalchemy as sa
@@ -17,7 +19,7 @@ import sqlalchemy as sa
 from rowsmith import CommitOutcome, Database, commit_outcome
 from rowsmith.testing import WithTables, tables
 from support import checked_out
-from tenants import OwnedBy, ThingRepository
+from tenants import OwnedBy, ThingRepository, ThingRow
 from verbs import VERBS, World, world_in, world_of
 
 POINTS = int(os.environ.get("ROWSMITH_CANCELS", "3"))
@@ -183,6 +185,30 @@ async def test_what_is_given_up_twice_is_closed(sqlite_database: Database) -> No
             await held_to_its_word(made, "search", by_a_scope, point)
         await asyncio.gather(*asyncio.all_tasks() - tasks)
         assert len(open_files()) - open_before == checked_in(made.things.db) - pool
+
+
+async def test_a_driver_that_cannot_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is cancelled meets the cancellation by an aiosqlite before 0.22.1, too."""
+    monkeypatch.delattr(aiosqlite.Connection, "__del__")
+    monkeypatch.setattr(aiosqlite.Connection, "close", closed_as_of_old)
+    monkeypatch.delattr(aiosqlite.Connection, "stop")
+    db = Database.from_url(f"sqlite:///{tmp_path / 'old'}")
+    async with tables(db, ThingRow):
+        things = ThingRepository(db, resilience=None)
+        done = await cancelled_at(4, by_its_task, things.count(OwnedBy("a")))
+        assert isinstance(done.failure, asyncio.CancelledError)
+        assert await things.count(OwnedBy("a")) == 0
+    await db.dispose()
+
+
+async def closed_as_of_old(driver: Any) -> None:
+    stop = STOP.__get__(driver)
+    await driver._execute(driver._connection.close)
+    driver._connection = None
+    await stop()
+
+
+STOP: Any = vars(aiosqlite.Connection)["stop"]
 
 
 def checked_in(db: Database) -> int:

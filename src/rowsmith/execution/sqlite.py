@@ -135,7 +135,8 @@ def _close(dbapi_connection: Any, _: object) -> None:
     driver = dbapi_connection.driver_connection
     if driver not in _closing:
         _closing.add(driver)
-        driver.stop = lru_cache(driver.stop)
+        if hasattr(driver, "stop"):  # as aiosqlite has from 0.22.1 on
+            driver.stop = lru_cache(driver.stop)
         driver.close = _once(driver, driver.close)
         _unlock(driver)
         _roll_back(dbapi_connection)
@@ -153,7 +154,7 @@ def _once(driver: Any, close: Callable[[], Coroutine[Any, Any, None]]) -> Callab
     task: asyncio.Task[None] | None = None
 
     async def closing() -> None:
-        if driver._running:
+        if driver._running or not hasattr(driver, "stop"):
             await close()
         elif (stopped := driver.stop()) is not None:  # its thread was told to close it, and to end
             await stopped
