@@ -52,6 +52,17 @@ async def test_who_waits_is_woken(groups: GroupRepository) -> None:
     while not pool._pool._queue._getters:  # noqa: ASYNC110 - the queue tells nobody
         await asyncio.sleep(0)
     assert put_back(taken)
+    assert take_at_once(pool) is None
+    assert await waiting == 1
+
+
+async def test_who_waits_goes_before_who_comes(groups: GroupRepository) -> None:
+    """A call after the other, each of which gives the connection back, leave it to a session that waits."""
+    pool_of(groups)._max_overflow = 0
+    waiting = asyncio.create_task(groups.count(None, [sa.func.abs(GroupRow.id) > 0]))
+    for _ in range(100):
+        await groups.get(ONE)
+    assert waiting.done()
     assert await waiting == 1
 
 

@@ -8,6 +8,8 @@ What is wrong with SQLAlchemy's pool of asyncpg connections, and what is done ab
   connection was made.
 - When connecting fails, those who wait for a connection are not woken, and wait out ``pool_timeout``. Here the place of
   the connection that failed goes to the next who waits, who finds out for himself.
+- Who waits for a connection and is woken may find it taken by one who comes just then, and waits again, behind all
+  others. Here who comes lets him go first.
 - A connection of which nobody knows what is on the wire is closed politely, for up to two seconds, during which a
   cancelled task does not go on. Here that is done behind its back.
 - Settings, locks, listeners and temporary tables of a session pass to the next who takes the connection. Here they are
@@ -57,11 +59,33 @@ _seams: Final = WeakSet[Dialect]()
 
 
 class WakingPool(AsyncAdaptedQueuePool):
-    """Wakes those who wait when connecting fails: the place in the pool is given back like a connection."""
+    """Wakes those who wait when connecting fails: the place in the pool is given back like a connection.
+
+    ``owed`` is how many were woken and have not come yet: what they were woken for is theirs.
+    """
+
+    owed = 0
 
     def _create_connection(self) -> ConnectionPoolEntry:
         # It connects when it is taken, and returns to the queue where that fails.
         return _ConnectionRecord(self, connect=False)
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        pool: Any = self._pool
+        waiting = pool._queue._getters
+        loop: Any = waiting[0].get_loop() if waiting else None
+        super()._do_return_conn(record)
+        if loop is not None:
+            self.owed += 1
+            loop.call_soon(self._had)  # behind who was woken
+
+    def _had(self) -> None:
+        self.owed -= 1
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        if self.owed:
+            await_(asyncio.sleep(0))
+        return super()._do_get()
 
 
 def prepare_pool(engine: Engine) -> None:

@@ -30,7 +30,7 @@ def take_at_once(pool: Pool) -> Taken:
         return None
     waking: Any = pool
     idle: Any = waking._pool._queue
-    if not idle._queue or idle._getters:  # those who wait go first, as long as they wait
+    if not idle._queue or idle._getters or waking.owed:  # those who wait go first
         return None
     record = idle._queue.pop()  # the last that was put back: its server process is warm, and knows the statement
     if _is_alive(record, pool):
@@ -48,7 +48,7 @@ def put_back(taken: Taken) -> bool:
     if _is_heard(pool) or len(idle._queue) >= idle._maxsize:
         return False
     if idle._getters:
-        idle.put_nowait(taken)
+        pool._do_return_conn(taken)
     else:
         idle._put(taken)
     return True
