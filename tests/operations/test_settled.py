@@ -241,7 +241,16 @@ class Lazy(SearchScope):
         yield NoteRow.tenant == self.tenant
 
 
+@dataclass(frozen=True)
+class Empty(SearchScope):
+    tenant: str
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return ()
+
+
 RUN = {
+    "nothing": (Empty("a"), Empty("b")),
     "a branch": (Branching("a"), Branching("")),
     "a property": (Computed(1), Computed(2)),
     "a call": (Calling("A"), Calling("B")),

@@ -135,6 +135,8 @@ def _read(kind: type[SearchScope], function: FunctionType, code: object) -> Sequ
     if kind.__getattribute__ is not object.__getattribute__:
         return None
     steps = [(step.opname, step.argval) for step in get_instructions(function) if step.opname != "RESUME"]
+    if len(steps) < len(_COMPARISON):
+        return None
     *parts, (build, count), (end, _) = steps
     comparisons = [parts[first : first + len(_COMPARISON)] for first in range(0, len(parts), len(_COMPARISON))]
     if build not in ("BUILD_LIST", "BUILD_TUPLE") or count != len(comparisons) or end != "RETURN_VALUE":
