@@ -113,6 +113,7 @@ OPEN: dict[str, Any] = {
     "fields of an interval": sa.cast(sa.func.now(), postgresql.INTERVAL(fields="YEAR)) OR ((true")) > sa.func.now(),
     "precision": sa.cast(ID, sa.Numeric(cast("Any", "5)) > 0) OR ((true"))) > 0,
     "item of an array": sa.cast(ID, postgresql.ARRAY(TornType())) > 0,
+    "type of one backend": sa.cast(ID, sa.Integer().with_variant(TornType(), "postgresql")) > 0,
     "unquoted enum": sa.cast(ID, sa.Enum("a", name=RAW)) > "a",
     "array of nothing": sa.any_(postgresql.array([], type_=TornType())) == ID,
     "value of a type": sa.literal(1, TornValue()) == ID,

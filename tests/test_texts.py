@@ -5,13 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from open_texts import CLOSED, OPEN
-from rowsmith.texts import has_open_text, is_closed
+from rowsmith.texts import has_open_text, is_closed, is_open_type
 
 
 @pytest.mark.parametrize(
-    "text", ["seats = 1", "(a) or (b)", "name = ')'", 'x = "a)("', r"e'\')' = x", "$$)$$ = x", "a->>'b' = $1"]
+    "text",
+    [
+        "seats = 1",
+        "(a) or (b)",
+        "name = ')'",
+        'x = "a)("',
+        r"e'\')' = x",
+        r"x LIKE'\' OR y = 'b'",
+        "$$)$$ = x",
+        "a->>'b' = $1",
+    ],
 )
 def test_text_that_ends_what_it_begins(text: str) -> None:
     """Parentheses in strings, quoted names and dollar quotes are none."""
@@ -19,7 +31,7 @@ def test_text_that_ends_what_it_begins(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a) OR (b", "(a", "a)", ")(", "a = 'b", "a -- c", "a /* c */", "a; b", "$$ (", 'a = "b']
+    "text", ["a) OR (b", "(a", "a)", ")(", "a = 'b", "a -- c", "a /* c */", "a; b", "$$ (", 'a = "b', "a$$) OR (b$$"]
 )
 def test_text_that_does_not(text: str) -> None:
     """What would reach beyond its own parentheses, or swallow what comes after it."""
@@ -36,3 +48,17 @@ def test_open_text_is_found(expression: Any) -> None:
 def test_what_is_quoted_or_sent_apart_is_no_text(expression: Any) -> None:
     """Names that are quoted, values, and the words of PostgreSQL's own operators go on working."""
     assert not has_open_text(expression)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [sa.Interval, lambda: postgresql.ARRAY(sa.Text), lambda: sa.BigInteger().with_variant(sa.Integer(), "sqlite")],
+)
+def test_no_type_of_sqlalchemys_is_rendered(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expression may make one each time, and to render it takes far longer than all else that is looked at."""
+    rendered = list[Any]()
+    monkeypatch.setattr("rowsmith.texts._rendered", rendered.append)
+    used = make()
+    str(sa.select(sa.cast(sa.null(), used)))  # what a type keeps of its use is no text that it was given
+    assert not is_open_type(used)
+    assert not rendered

@@ -59,7 +59,9 @@ def is_closed(text: str) -> bool:
 
 
 _QUOTED = re.compile(
-    r"""[eE]'(?:\\.|''|[^'\\])*'|'(?:''|[^'])*'|"(?:""|[^"])*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$""", re.DOTALL
+    # After a letter an E is a word's, as a dollar sign is a name's.
+    r"""(?<![\w$])[eE]'(?:\\.|''|[^'\\])*'|'(?:''|[^'])*'|"(?:""|[^"])*"|(?<![\w$])\$(?P<tag>\w*)\$.*?\$(?P=tag)\$""",
+    re.DOTALL,
 )
 _LEFT_OPEN = re.compile(r"""['";]|--|/\*|\$\w*\$""")
 
@@ -162,10 +164,17 @@ def is_open_type(declared: TypeEngine[Any]) -> bool:
     return not all(map(is_closed, _rendered(map(sa.select, used))))
 
 
-def _is_plain(declared: TypeEngine[Any]) -> bool:
-    """Say whether a type is SQLAlchemy's own and was given no text."""
-    is_own = declared.__class__.__module__.startswith("sqlalchemy.")
-    return is_own and not any(isinstance(given, (str, TypeEngine)) for given in vars(declared).values())
+def _is_plain(given: Any) -> bool:
+    """Say whether a type is SQLAlchemy's own and was given no text; as those that it is made of or that replace it."""
+    match given:
+        case TypeEngine():
+            declared = cast("Any", given)
+            is_own = declared.__class__.__module__.startswith("sqlalchemy.")
+            return is_own and all(map(_is_plain, vars(declared).values()))
+        case Mapping():
+            return all(map(_is_plain, cast("Any", given).values()))
+        case _:
+            return not isinstance(given, str)
 
 
 _TELLERS: Final[Mapping[type[Any], _Tells]] = {
