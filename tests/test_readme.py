@@ -103,6 +103,28 @@ def test_the_lines_of_the_examples_are_counted_right(domain) -> None:
     assert not source.exists() or f"({lines_of_code(source.read_text())} lines more)" in row
 
 
+SESSIONS = {
+    "get": r"where a session takes ([\d,]+), a page",
+    "page of 100, keyset, scope": r"a page of 100 some 450 where it takes ([\d,]+)",
+    "create": r"some 350 calls instead of ([\d,]+)",
+    "upsert": r"\(an upsert: of ([\d,]+)\)",
+}
+
+
+@pytest.mark.parametrize("work", SESSIONS)
+def test_calls_of_sessions_are_those_of_the_benchmarks(work) -> None:
+    """What the calls in a session are said to be is what was counted last, policies taken off, to a tenth."""
+    counted = (ROOT / "docs" / "benchmarks.md").read_text().split("\nCalls of Python")[1]
+    header, row = (next(line for line in counted.splitlines() if line.startswith(f"| {name} |")) for name in ("", work))
+    calls = dict(zip(header.split("|"), row.split("|"), strict=True))
+    default, bare, session = (
+        int(calls[f" {name} "].replace(",", ""))
+        for name in ("rowsmith", "rowsmith, resilience=None", "rowsmith, native=False")
+    )
+    [told] = re.findall(SESSIONS[work], " ".join(README.split()))
+    assert int(told.replace(",", "")) == pytest.approx(session - (default - bare), rel=0.1)
+
+
 def test_every_error_is_in_the_table_and_every_one_in_it_is_there() -> None:
     """The table names each public error that is no mere family, and nothing else."""
     section = README.split("## Errors")[1].split("\n## ")[0]
