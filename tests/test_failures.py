@@ -27,6 +27,7 @@ from rowsmith import (
     errors,
 )
 from rowsmith.errors import named
+from rowsmith.execution import Origin, unavailable
 from rowsmith.testing import WithTables
 from tenants import (
     DomainScope,
@@ -120,6 +121,32 @@ def test_every_kind_names_the_entity() -> None:
     refused.locate("group", "batch_create")
     refused.move(3)
     assert str(refused) == "group: a trigger refused the row of the item at index 3"
+
+
+class QuotaExceeded(errors.InvalidValue):
+    """An application's own, which says what it is about."""
+
+
+def test_what_an_application_says_stays() -> None:
+    """Where its own class is raised with words, and no sooner: what it says without any names the entity."""
+    for error, said in (
+        (QuotaExceeded("only 3 are left"), "only 3 are left"),
+        (QuotaExceeded(), "fair share: a value does not fit its column"),
+        (errors.InvalidValue("only 3 are left"), "fair share: only 3 are left"),
+    ):
+        for _ in range(2):
+            error.locate("_fair__share", "create")
+            assert str(error) == said
+
+
+def test_what_an_own_class_is_told_names_the_entity() -> None:
+    """Where its words are rowsmith's."""
+    error = unavailable(Origin(domain="fair_share", violations={errors.DatabaseUnavailable: Away}))
+    assert (type(error), str(error)) == (Away, "fair share: the database cannot be reached")
+
+
+class Away(errors.DatabaseUnavailable):
+    """An application's own, which is made of what rowsmith says."""
 
 
 BAD: dict[str, Any] = {

@@ -80,6 +80,7 @@ from rowsmith.errors.facts import (
 )
 from rowsmith.errors.root import (
     RepositoryError,
+    about,
     kind_of,
     named,
 )
@@ -169,6 +170,7 @@ __all__ = [
     "TransactionError",
     "UnfitPooler",
     "Violations",
+    "about",
     "check_factory",
     "kind_of",
     "made",

@@ -37,7 +37,7 @@ class RepositoryError(Exception):
     def is_worded(cls) -> bool:
         """Say whether an application's class has a ``default_message`` of its own, or has it from another such."""
         worded = next(kind for kind in cls.__mro__ if "default_message" in vars(kind))
-        return worded.__module__.partition(".")[0] != RepositoryError.__module__.partition(".")[0]
+        return not _is_of_rowsmith(worded)
 
     @property
     def error_code(self) -> str:
@@ -60,14 +60,25 @@ class RepositoryError(Exception):
         """
         if domain is None or len(self.args) != 1 or self.is_worded():
             return
-        is_default = self.args == (self.default_message,)
-        words = named(self.default_message, domain) if is_default else str(self.args[0])
-        self.args = (words if _naming(domain).search(words) else f"{noun_of(domain)}: {words}",)
+        if self.args == (self.default_message,):
+            self.args = (about(named(self.default_message, domain), domain),)
+        elif _is_of_rowsmith(type(self)):
+            self.args = (about(str(self.args[0]), domain),)
 
     def _say(self, words: str) -> None:
         """Say something else than before, of the same entity."""
-        self.args = (words,)
-        self.name_entity(self.facts.domain)
+        self.args = (about(words, self.facts.domain),)
+
+
+def _is_of_rowsmith(kind: type[RepositoryError]) -> bool:
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+def about(message: str, domain: str | None) -> str:
+    """Give a message of rowsmith's with the entity's name before it, if it does not name it: "fair share: "."""
+    if domain is None or _naming(domain).search(message):
+        return message
+    return f"{noun_of(domain)}: {message}"
 
 
 def named(message: str, domain: str | None) -> str:
@@ -81,7 +92,7 @@ def named(message: str, domain: str | None) -> str:
 
 def noun_of(domain: str) -> str:
     """Give a domain as it is said in a message: "fair share"."""
-    return domain.replace("_", " ").replace("-", " ")
+    return " ".join(domain.replace("_", " ").replace("-", " ").split())
 
 
 @lru_cache(maxsize=500)

@@ -164,7 +164,8 @@ def violation(kind: Kind, message: str, broken: Broken, origin: Origin, codes: S
         origin: whose call it is.
         codes: the SQLSTATE, where there is one.
     """
-    error = made(origin.declared([*broken.names_for(origin.table), *codes, *kind.__mro__], kind), message)
+    factory = origin.declared([*broken.names_for(origin.table), *codes, *kind.__mro__], kind)
+    error = made(factory, errors.about(message, origin.domain))
     if isinstance(error, RepositoryError):
         error.is_declared = type(error) is not kind
         facts = origin.facts()
