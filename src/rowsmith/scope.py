@@ -62,7 +62,7 @@ from rowsmith.mapping.frozen import Frozen, asking, check_frozen
 from rowsmith.mapping.types import Check, Comparison, column_type
 from rowsmith.mapping.writes import storable
 from rowsmith.names import sql_name
-from rowsmith.texts import ADVICE, has_open_text, is_open
+from rowsmith.texts import ADVICE, has_open_text, is_any_open
 from rowsmith.ties import loose_ties
 
 logger = logging.getLogger("rowsmith.scope")
@@ -530,7 +530,7 @@ def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[ob
 def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: Sequence[FromClause]) -> None:
     """Refuse a condition on rows of some sources for what it is made of; as :func:`check_conditions`, any table's."""
     elements: list[Any] = list(visitors.iterate(condition))
-    if any(map(is_open, elements)):
+    if is_any_open(elements):
         raise InvalidFilter(f"a condition on {info.row.__name__} {ADVICE}")
     for element in elements:
         if isinstance(element, BooleanClauseList):

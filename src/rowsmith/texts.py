@@ -3,8 +3,8 @@
 SQLAlchemy quotes names and sends values apart, but puts some strings between its own words unseen: SQL given as text,
 an operator, the field of an EXTRACT, a type, a prefix or hint, a name that is told not to be quoted. Such a string that
 closes a parenthesis which it did not open ends the condition it stands in, and what follows is one on all rows.
-:func:`is_open` tells of each part of an expression; what ``@compiles`` renders is compiled by itself, and its text is
-looked at. Nothing here talks to a database.
+:func:`is_any_open` tells of the parts of an expression; what ``@compiles`` renders is compiled by itself, and its text
+is looked at. Nothing here talks to a database.
 """
 
 from __future__ import annotations
@@ -68,15 +68,19 @@ _LEFT_OPEN = re.compile(r"""['";]|--|/\*|\$\w*\$""")
 
 def has_open_text(expression: Any) -> bool:
     """Say whether any part of an expression is made of text that does not end what it begins."""
-    return any(is_open(part) for part in visitors.iterate(expression))
+    return is_any_open(visitors.iterate(expression))
 
 
-def is_open(part: Any) -> bool:
-    """Say whether one part of an expression is made of text that does not end what it begins.
+def is_any_open(parts: Iterable[Any]) -> bool:
+    """Say whether one of some parts of an expression is made of text that does not end what it begins.
 
-    Its children are parts of their own, but for those that SQLAlchemy does not show as such.
+    Their children are parts of their own, but for those that SQLAlchemy does not show as such.
     """
-    return any(tells(part) for tells in _tellers(part.__class__))
+    for part in parts:
+        for tells in _tellers(part.__class__):
+            if tells(part):
+                return True
+    return False
 
 
 _Tells: TypeAlias = Callable[[Any], bool]
@@ -92,13 +96,16 @@ def _tellers(kind: type[Any]) -> tuple[_Tells, ...]:
     return tuple(found)
 
 
+def _is_open_operator(operator: Any) -> bool:
+    return isinstance(operator, operators.custom_op) and not is_closed(cast("Any", operator).opstring)
+
+
 def _has_open_operator(part: Any) -> bool:
-    used = (part.operator, getattr(part, "modifier", None))
-    return any(isinstance(each, operators.custom_op) and not is_closed(cast("Any", each).opstring) for each in used)
+    return _is_open_operator(part.operator) or _is_open_operator(getattr(part, "modifier", None))
 
 
 def _is_open_binary(part: Any) -> bool:
-    return _has_open_operator(part) or is_open_type(part.type)
+    return _is_open_operator(part.operator) or is_open_type(part.type)
 
 
 _NAMED: Final[Any] = TableClause
@@ -170,7 +177,7 @@ def _is_plain(given: Any) -> bool:
         case TypeEngine():
             declared = cast("Any", given)
             is_own = declared.__class__.__module__.startswith("sqlalchemy.")
-            return is_own and all(map(_is_plain, vars(declared).values()))
+            return is_own and all(map(_is_plain, declared.__dict__.values()))
         case Mapping():
             return all(map(_is_plain, cast("Any", given).values()))
         case _:
