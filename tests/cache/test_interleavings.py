@@ -200,7 +200,20 @@ async def interleave(made: WithTables, caches: list[Any], steps: int = STEPS) ->
         await world.run(steps)
         for id, scope in IDS.items():
             assert (await plain.get(id, scope)).uses >= world.known[id]
+        for things, cache in zip(world.processes, caches, strict=True):
+            await serves(things, cache)
     return world
+
+
+async def serves(things: ThingRepository, cache: Any, tries: int = 2_000) -> None:
+    """Read until a row comes from the cache: what a crash holds is let go in time, and then it is kept again."""
+    cache.crashes, hits = 0.0, cache.counts.hits
+    while cache.counts.hits == hits and tries:
+        id = tries // 5 % len(IDS) + 1
+        await things.find(id, IDS[id])
+        await asyncio.sleep(SOON / 4)
+        tries -= 1
+    assert tries, "what is read is never kept"
 
 
 @pytest.mark.parametrize("crashes", [0.0, 0.1], ids=["", "crashes"])
@@ -210,7 +223,6 @@ async def test_memory_is_never_stale(with_tables: WithTables, crashes: float, mo
     cache = InMemory(ThingData, max_entries=2)
     cache.crashes = crashes
     world = await interleave(with_tables, [cache])
-    assert cache.counts.hits > 0
     assert world.done["read"] > 0 < world.done["write"]
 
 
@@ -224,7 +236,6 @@ async def test_redis_is_never_stale(
     for cache in caches:
         cache.crashes = crashes
     await interleave(with_tables, caches)
-    assert all(cache.counts.hits > 0 for cache in caches)
     assert [cache.counts.owed for cache in caches] == [0, 0]
 
 
