@@ -26,6 +26,6 @@ def is_overtaken(info: RowInfo[Any], conflict: Conflict, failure: BaseException)
 
 
 def is_overtaken_call(upserter: Operation[Any, Any], failure: RepositoryError, kwargs: Mapping[str, Any]) -> bool:
-    """Say the same of a call with these arguments."""
-    entity = upserter.entity
-    return is_overtaken(entity.info, kwargs.get("conflict") or entity.conflict, failure)
+    """Say the same of a call with these arguments, which may be why it failed."""
+    given, entity = kwargs.get("conflict"), upserter.entity
+    return is_overtaken(entity.info, given if isinstance(given, Conflict) else entity.conflict, failure)
