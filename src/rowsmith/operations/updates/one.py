@@ -153,6 +153,8 @@ class Target(Generic[T]):
             return
         if entity.info.version is None:
             raise MappingError(f"{entity.info.row.__name__} keeps no version: map one with version_id_col")
+        if isinstance(expected_version, ClauseElement) or hasattr(expected_version, "__clause_element__"):
+            raise entity.info.refusal(entity.info.version, "is a SQL expression: give the version last seen")
         storable(entity.info, entity.info.version, expected_version)
 
     def statement(self, values: Mapping[str, object]) -> ReturningUpdate[*tuple[Any, ...]]:
