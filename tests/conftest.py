@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 from sqlalchemy import URL, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from pooler import pooler
 from redis_server import Server, redis_server
 from rowsmith.database import Database
 from rowsmith.testing import WithTables, tables
 from standby import Pair, pair_of_servers
+from support import spare_the_disk
 
 # Thousands of tests are objects that stay; to look through them again and again takes an eighth of the time.
 gc.set_threshold(20_000, 50, 100)
@@ -70,12 +70,6 @@ async def sqlite_database(tmp_path: Path) -> AsyncIterator[Database]:
     event.listen(db.engine.sync_engine, "connect", spare_the_disk)
     yield db
     await db.dispose()
-
-
-def spare_the_disk(connection: DBAPIConnection, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous = OFF")
-    cursor.close()
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Insert, event, select
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from rowsmith.conditions import Condition, resolve
@@ -44,6 +45,13 @@ def count_statements(db: Database) -> Iterator[list[str]]:
 def checked_out(db: Database) -> int:
     """Count the connections that are not in the pool."""
     return db.engine.pool.checkedout()  # type: ignore[attr-defined,no-any-return]
+
+
+def spare_the_disk(connection: DBAPIConnection, _: object) -> None:
+    """Have SQLite leave writing to the disk to the system: nothing has to outlive the machine."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous = OFF")
+    cursor.close()
 
 
 def comes_late(monkeypatch: pytest.MonkeyPatch, other: AsyncConnection, made: Insert) -> None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import inspect
 import os
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from rowsmith import (
     AllOf,
     Conflict,
     Count,
+    Database,
     ErrorCode,
     ExistenceCheck,
     InvalidValue,
@@ -40,13 +44,17 @@ from rowsmith import (
 from rowsmith.errors import kind_of
 from rowsmith.filters import Filter, NumberFilter
 from rowsmith.operations.arguments import ARGUMENTS, READ_LATER
-from rowsmith.testing import WithTables
-from support import count_statements
+from rowsmith.testing import WithTables, tables
+from support import checked_out, count_statements, spare_the_disk
 from tenants import CounterPatch, CounterRow, OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
-from verbs import Number, public_methods, read, spec, things_in
+from verbs import Number, World, public_methods, read, spec, things_in, world_in
 
 CALLS = int(os.environ.get("ROWSMITH_ARGUMENTS", "150"))
 SEED = int(os.environ.get("ROWSMITH_SEED", "1"))
+WORLDS = max(1, min(4, CALLS // 1000))
+"""How many worlds calls are made in at once: while a server is waited for there is another call to prepare."""
+CALLS_ON_ONE_STATE = 16
+"""After how many calls a world has its rows again, so that few calls find nothing of what they are about."""
 
 
 class ThingFilter(Filter[ThingRow]):
@@ -155,10 +163,14 @@ ODD: list[Any] = [
     *([1, 1], [1, "1"], [bytearray(b"x")], [{}], [2**70], [True], [float("nan")], ["\x00"], ["\ud800"], [[]]),
 ]
 
+NEITHER = sa.literal(1) == 1
+"""What is no right argument anywhere, and raises where it is asked whether it is true."""
+
 VERBS = sorted(public_methods())
 
 
-def parameters(name: str) -> dict[str, inspect.Parameter]:
+@cache
+def parameters(name: str) -> Mapping[str, inspect.Parameter]:
     """Give what a verb takes."""
     given = inspect.signature(inspect.unwrap(getattr(Repository, name))).parameters
     return {name: parameter for name, parameter in given.items() if name != "self"}
@@ -185,7 +197,7 @@ WRONG_CALLS = [
     for name in VERBS
     for parameter in parameters(name)
     if parameter != "into" or name == "aggregate"
-    for place, wrong in enumerate(WRONG[parameter])
+    for place, wrong in enumerate([*WRONG[parameter], NEITHER])
 ]
 
 
@@ -298,16 +310,55 @@ def odd_call(chance: random.Random) -> tuple[str, dict[str, Any]]:
     return name, given
 
 
-async def test_any_call_has_a_result_or_an_error_of_rowsmiths(things: ThingRepository) -> None:
-    """Nothing raw reaches the caller, and no connection is left behind."""
-    chance, raw = random.Random(SEED), Counter[str]()
-    for _ in range(CALLS):
+@asynccontextmanager
+async def place_beside(db: Database, name: str) -> AsyncGenerator[Database]:
+    """Give a place of its own in the same server, in which tables of the same names are others."""
+    url = db.engine.url
+    if db.engine.dialect.name == "sqlite":
+        beside = Database.from_url(url.set(database=f"{url.database}.{name}"))
+        event.listen(beside.engine.sync_engine, "connect", spare_the_disk)
+    else:
+        beside = Database.from_url(url, connect_args={"server_settings": {"search_path": name}})
+        async with db.engine.begin() as connection:
+            await connection.execute(sa.schema.CreateSchema(name))
+    yield beside
+    await beside.dispose()
+    if db.engine.dialect.name != "sqlite":
+        async with db.engine.begin() as connection:
+            await connection.execute(sa.schema.DropSchema(name, cascade=True))
+
+
+@pytest.fixture
+async def worlds(any_database: Database, any_tables: WithTables) -> AsyncIterator[list[World]]:
+    """Give worlds that know nothing of each other: a call in one changes nothing for those in the others."""
+    async with AsyncExitStack() as stack:
+        made = [await stack.enter_async_context(world_in(any_tables, "things"))]
+        for place in range(1, WORLDS):
+            db = await stack.enter_async_context(place_beside(any_database, f"arguments_{place}"))
+            made.append(await stack.enter_async_context(world_in(partial(tables, db), "things")))
+        yield made
+
+
+async def raw_errors_of(world: World, chance: random.Random, calls: int) -> Counter[str]:
+    """Call verbs one after the other, and give what is raised that is none of rowsmith's."""
+    rows, raw = await world.stored(), Counter[str]()
+    for turn in range(calls):
+        if turn % CALLS_ON_ONE_STATE == 0:
+            await world.reset(rows)
         name, given = odd_call(chance)
         try:
-            await call(things, name, given)
+            await call(world.things, name, given)
         except RepositoryError:
             pass
         except Exception as exc:  # noqa: BLE001 - all of them are collected
             raw[f"{name}: {type(exc).__name__} {exc} of {given}"] += 1
-    assert not raw, "\n".join(raw)
-    assert things.db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert checked_out(world.things.db) == 0, f"{name} keeps a connection, of {given}"
+    return raw
+
+
+async def test_any_call_has_a_result_or_an_error_of_rowsmiths(worlds: list[World]) -> None:
+    """Nothing raw reaches the caller, and no connection is left behind."""
+    chances = [random.Random(f"{SEED} {place}") for place in range(WORLDS)]
+    calls = [raw_errors_of(world, chance, CALLS // WORLDS) for world, chance in zip(worlds, chances, strict=True)]
+    raw = await asyncio.gather(*calls)
+    assert not any(raw), "\n".join(error for errors in raw for error in errors)
