@@ -204,7 +204,11 @@ async def test_words_are_inherited_and_a_check_of_a_scope_has_its_own(any_tables
 
 
 @pytest.mark.parametrize(
-    "name", ["uq_group_live", "uq_groups_liv", "nonsense", "groups_pkay", "groups.uq_groups_liev", "fk_member_group"]
+    "name",
+    [
+        *("uq_group_live", "uq_groups_liv", "nonsense", "groups_pkay", "fk_member_group"),
+        *("groups.uq_groups_liev", "groups.nonsense", "members.nonsense"),
+    ],
 )
 def test_a_name_that_no_constraint_has_is_refused(name: str, any_database: Any) -> None:
     """When the class is made where it is clear what is meant, and at the latest when the repository is."""
@@ -319,6 +323,8 @@ def test_the_table_of_a_name_is_held_too(any_database: Any) -> None:
     """One that is like an imported table's is misspelt; another may stand for a table that is not imported."""
     with pytest.raises(MappingError, match=r"violations names 'member.fk_members_group'.*did you mean 'members'"):
         DBSource(any_database, GroupRow, violations={"member.fk_members_group": GroupNameTaken})
+    with pytest.raises(MappingError, match=r"members has no such constraint; did you mean 'fk_members_group'\?; where"):
+        DBSource(any_database, GroupRow, violations={"members.fk_member_group": GroupNameTaken})
     DBSource(any_database, GroupRow, violations={"invoices.fk_invoices_group": GroupNameTaken})
 
 

@@ -122,10 +122,7 @@ class Entity(Generic[TRow_co, TData_co]):
         """
         for name in self.violations:
             if isinstance(name, str) and not is_sqlstate(name) and not _is_known(self.info.table, name):
-                owner, tables = name.rpartition(".")[0], _tables_of(self.info.table)
-                raise _unknown(
-                    self.info, name, nearest(name, _names_in(self.info)) or nearest(owner, tables, cutoff=0.85)
-                )
+                raise _unknown(self.info, name)
         return self.violations
 
     def absent(self, missing: Sequence[object] = ()) -> Exception:
@@ -225,9 +222,9 @@ def _check_key(info: RowInfo[object], key: object) -> None:
         raise MappingError(
             f"violations is by constraint, SQLSTATE or kind of error, not by {kind_of(cast('Any', key))}"
         )
-    meant = nearest(key, _names_in(info), cutoff=0.65)
-    if meant and not is_sqlstate(key) and not _is_known(info.table, key):
-        raise _unknown(info, key, meant)
+    is_like_one = nearest(key, _names_in(info), cutoff=0.65)
+    if is_like_one and not is_sqlstate(key) and not _is_known(info.table, key):
+        raise _unknown(info, key)
 
 
 def _check_kind(kind: type[RepositoryError]) -> None:
@@ -251,7 +248,15 @@ def _names_in(info: RowInfo[object]) -> list[str]:
     return [name for table in info.tables for name in names_in(table)]
 
 
-def _unknown(info: RowInfo[object], name: str, meant: str) -> MappingError:
+def _unknown(info: RowInfo[object], name: str) -> MappingError:
+    owner, _, bare = name.rpartition(".")
+    named = table_named(info.table, owner)
+    if named is not None:
+        return MappingError(
+            f"violations names {name!r}, and {named.name} has no such constraint{nearest(bare, names_in(named))}; "
+            "where only the database has it, name its SQLSTATE or the kind of error that it is"
+        )
+    meant = nearest(name, _names_in(info)) or nearest(owner, _tables_of(info.table), cutoff=0.85)
     return MappingError(
         f"violations names {name!r}, no constraint of {', '.join(table.name for table in info.tables)}{meant}; "
         "where it stands on a table that is not imported, name that too: 'members.fk_members_group'"
@@ -267,7 +272,7 @@ def _is_known(table: Table, name: str) -> bool:
     owner, _, bare = name.rpartition(".")
     named = table_named(table, owner) if owner else None
     if named is not None:
-        return item_named(named, bare) is not None or not nearest(bare, names_in(named), cutoff=0.85)
+        return item_named(named, bare) is not None
     if owner and nearest(owner, _tables_of(table), cutoff=0.85):
         return False
     domains = [column.type for column in table.columns if isinstance(column.type, postgresql.DOMAIN)]
