@@ -133,6 +133,25 @@ class OpenPatch(Patch[GroupRow]):
     name: OptionalState[str] = OptionalState.nop()
 
 
+class PlainSpec(Spec[GroupRow]):
+    domain_name: str
+    name: str
+
+
+class PlainPatch(Patch[GroupRow]):
+    name: OptionalState[str] = OptionalState.nop()
+
+
+class SpecWithInit(Spec[GroupRow]):
+    """What writes its own ``__init__`` says itself what its fields are."""
+
+    domain_name: str
+    name: str
+
+    def __init__(self) -> None:
+        self.domain_name, self.name = "a", "its own"
+
+
 @pydantic.dataclasses.dataclass
 class OpenPydanticPatch(Patch[GroupRow]):
     name: OptionalState[str] = OptionalState.nop()
@@ -168,6 +187,10 @@ class OpenStats:
         (lambda: PlainScopeWithFields("a"), f"PlainScopeWithFields {NO_DATACLASS}"),
         (lambda: OpenSpec("a", "x"), f"OpenSpec {NOT_FROZEN}"),
         (lambda: OpenPatch(), f"OpenPatch {NOT_FROZEN}"),
+        (lambda: PlainSpec("a", "x"), f"PlainSpec {NO_DATACLASS}"),
+        (lambda: PlainSpec(), f"PlainSpec {NO_DATACLASS}"),
+        (lambda: PlainPatch(), f"PlainPatch {NO_DATACLASS}"),
+        (lambda: PlainPatch(name=OptionalState.update("x")), f"PlainPatch {NO_DATACLASS}"),
         (lambda: OpenPydanticPatch(), f"OpenPydanticPatch {NOT_FROZEN}"),
         (lambda: OpenScopeWithoutFields(), f"OpenScopeWithoutFields {NOT_FROZEN}"),
         (lambda: OpenScopeWithChecks(), f"OpenScopeWithChecks {NOT_FROZEN}"),
@@ -240,6 +263,7 @@ async def test_what_is_frozen_is_taken_and_stays_as_it_is(groups: GroupRepositor
     patch = ModelPatch(name=OptionalState.update("new"))
     assert (await groups.update(GroupId(1), patch)).name == "new"
     assert (await groups.create(SlotSpec("a", "slots"))).name == "slots"
+    assert (await groups.create(SpecWithInit())).name == "its own"
     with pytest.raises(dataclasses.FrozenInstanceError):
         DomainScope("a").domain_name = "b"  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from types import NoneType
-from typing import Any, ClassVar, Final, Generic, cast, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, cast, get_origin
 from uuid import UUID
 
 from pydantic import ConfigDict
@@ -46,6 +47,13 @@ class _Written(Frozen, Generic[TRow]):
     __rowsmith_filled__: ClassVar[frozenset[str]] = frozenset()
     # Where pydantic reads a dataclass (a web framework's request body), an unknown field is refused, not dropped.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    if not TYPE_CHECKING:  # a dataclass has an __init__ of its own, as a model has: this one is of what is neither
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            if self.__rowsmith_fields__ and not (is_dataclass(self) or hasattr(self, "model_config")):
+                raise MappingError(f"{type(self).__name__} is no dataclass: write @dataclass(frozen=True) above it")
+            super().__init__(*args, **kwargs)
 
     def to_values(self) -> Mapping[str, Any]:
         """Give what is to be written, by attribute name; override where names alone don't do.
@@ -98,7 +106,7 @@ class Spec(_Written[TRow]):
     Raises:
         MappingError: when the class is made: a field is no column of the row, or a required column
             (NOT NULL, without default) is no field. Not checked where ``to_values`` is overridden. When the first
-            instance is made: the class is a dataclass that is not frozen.
+            instance is made: the class is a dataclass that is not frozen, or has fields and no decorator.
     """
 
     def __init_subclass__(cls, *, filled: Collection[str] = (), **kwargs: Any) -> None:
@@ -117,8 +125,8 @@ class Patch(_Written[TRow]):
     Raises:
         MappingError: when the class is made: a field is no column of the row, is no state, or is a
             ``TriState`` (which can say NULL) on a NOT NULL column. Where ``to_values`` is overridden a field may be
-            anything. When the first instance is made: the class is a
-            dataclass that is not frozen.
+            anything. When the first instance is made: the class is a dataclass that is not frozen, or has fields
+            and no decorator.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
