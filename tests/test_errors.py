@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import Any, cast
 
 import pytest
 
@@ -83,9 +84,12 @@ def test_an_error_code_has_three_parts_that_are_read_again() -> None:
     assert ErrorCode.read(code) == ErrorCode("fair_share", "batch_create", "name_taken")
     for kind in CLASSES:
         assert len(kind(facts=ErrorFacts("a_b", "_of_mine")).error_code.split("_")) == 3
-    for strange in ("LookupError", "", "a_b", "a_b_", "a_b_c_d"):
+    for strange in ("LookupError", "", "a_b", "a_b_", "a_b_c_d", None, 3):
         with pytest.raises(InvalidValue, match="three parts"):
-            ErrorCode.read(strange)
+            ErrorCode.read(cast("Any", strange))
+    for parts in (("", "create", "taken"), ("group", "_", "taken"), ("group", "create", None)):
+        with pytest.raises(InvalidValue, match="three parts"):
+            ErrorCode(*cast("Any", parts))
 
 
 def test_a_mapping_error_is_a_type_error() -> None:

@@ -10,7 +10,8 @@ import logging
 from contextlib import suppress
 from typing import Final
 
-from rowsmith.errors import ErrorCode, RepositoryError
+from rowsmith.errors import RepositoryError
+from rowsmith.errors.facts import spelt
 
 logger = logging.getLogger("rowsmith.failures")
 
@@ -32,6 +33,5 @@ def log_failure(failure: Exception, domain: str, operation: str) -> None:
     if isinstance(failure, RepositoryError):
         level, code = failure.level, failure.error_code
         domain, operation = failure.facts.domain or domain, failure.facts.operation or operation
-    parts = ErrorCode(domain, operation, "")
-    told = {"error_code": code, "domain": parts.domain, "operation": parts.operation}
+    told = {"error_code": code, "domain": spelt(domain), "operation": spelt(operation)}
     logger.log(level, "call failed: %s", code, extra=told)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 from rowsmith.errors.bad_input import InvalidValue
 from rowsmith.errors.facts import error_code_of, spelt
+
+_FORM = "an error code has three parts: {domain}_{operation}_{detail}"
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,9 @@ class ErrorCode:
 
         str(ErrorCode("fair_share", "create", "already_exists")) == "fair-share_create_already-exists"
         ErrorCode.read("fair-share_create_already-exists").operation == "create"
+
+    Raises:
+        InvalidValue: a part is no text, or has no word in it.
     """
 
     domain: str
@@ -24,7 +30,10 @@ class ErrorCode:
 
     def __post_init__(self) -> None:
         for name, part in (("domain", self.domain), ("operation", self.operation), ("detail", self.detail)):
-            object.__setattr__(self, name, spelt(part))
+            written = spelt(part) if isinstance(cast("Any", part), str) else ""
+            if not written:
+                raise InvalidValue(f"{_FORM}, each a text: {name} is none")
+            object.__setattr__(self, name, written)
 
     def __str__(self) -> str:
         return error_code_of(self.domain, self.operation, self.detail)
@@ -36,8 +45,8 @@ class ErrorCode:
         Raises:
             InvalidValue: it has not three parts, as the class name has that a stranger's exception is counted under.
         """
-        match code.split("_"):
-            case [domain, operation, detail] if domain and operation and detail:
+        match code.split("_") if isinstance(cast("Any", code), str) else ():
+            case [domain, operation, detail]:
                 return cls(domain, operation, detail)
             case _:
-                raise InvalidValue("an error code has three parts: {domain}_{operation}_{detail}")
+                raise InvalidValue(_FORM)
