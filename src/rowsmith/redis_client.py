@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
@@ -38,38 +39,90 @@ def check_client(client: Any, name: str, rest: str) -> None:
         )
 
 
-async def answer(seconds: float, command: Callable[..., Awaitable[T]], *given: Any) -> T:
-    """Have a command answered in time, or by then not waited for any longer.
+class Answers:
+    """Has commands answered in time, or by then not waited for any longer.
 
     redis-py, and ``asyncio.wait_for`` of Python 3.11 beneath it, lose a cancellation that comes as they go from one
     wait to the next, and would wait for an answer for ever: it is repeated until it is heard, and what it was asked for
-    is remembered here. A task of its own for each command would take as long as half of one.
+    is remembered here. A task of its own for each command would take as long as half of one; a timer of its own, a
+    tenth: one looks at all that are on their way.
 
-    Raises:
-        TimeoutError: it was not; it may have been done.
+    Args:
+        seconds: within which each command has to be answered.
     """
-    limit = _Limit(seconds)
-    try:
-        told = await command(*given)
-    except BaseException as exc:
-        limit.end(is_heard=isinstance(exc, asyncio.CancelledError))
-        raise
-    limit.end()
-    return told
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._watch: _Watch | None = None
+
+    async def of(self, command: Callable[..., Awaitable[T]], *given: Any) -> T:
+        """Give the answer of a command.
+
+        Raises:
+            TimeoutError: there was none; it may have been done.
+        """
+        loop, watch = asyncio.get_running_loop(), self._watch
+        if watch is None or watch.loop is not loop:
+            watch = self._watch = _Watch(loop)
+        limit = watch.limit(self._seconds)
+        try:
+            told = await command(*given)
+        except BaseException as exc:
+            watch.limits.discard(limit)
+            limit.end(is_heard=isinstance(exc, asyncio.CancelledError))
+            raise
+        watch.limits.discard(limit)
+        limit.end()
+        return told
+
+
+class _Watch:
+    """Looks at the commands that are on their way in an event loop, as long as there are any."""
+
+    __slots__ = ("_next", "_timer", "limits", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop, self.limits = loop, set[_Limit]()
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = math.inf
+
+    def limit(self, seconds: float) -> _Limit:
+        """Give the running task so long."""
+        now = self.loop.time()
+        limit = _Limit(cast("asyncio.Task[Any]", asyncio.current_task(self.loop)), now + seconds)
+        self.limits.add(limit)
+        if limit.next < self._next:
+            self._look_at(limit.next, now)
+        return limit
+
+    def _look_at(self, time: float, now: float) -> None:
+        """Look at this time, or earlier: nobody says when a task is cancelled."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = min(time, now + INSIST)
+        self._timer = self.loop.call_at(self._next, self._look)
+
+    def _look(self) -> None:
+        self._timer, self._next = None, math.inf
+        now = self.loop.time()
+        for limit in self.limits:
+            limit.look(now)
+        if self.limits:
+            self._look_at(min(limit.next for limit in self.limits), now)
 
 
 class _Limit:
-    """Cancels the running task once its time is over, and again until it hears of that, or of anybody else's."""
+    """Cancels a task once its time is over, and again until it hears of that, or of anybody else's.
 
-    __slots__ = ("_before", "_is_over", "_loop", "_own", "_task", "_timer", "_until")
+    Attributes:
+        next: when it is to be looked at again.
+    """
 
-    def __init__(self, seconds: float) -> None:
-        self._loop = loop = asyncio.get_running_loop()
-        self._task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
-        self._before, self._own = self._task.cancelling(), 0
-        self._is_over = False
-        self._until = loop.time() + seconds
-        self._timer = loop.call_later(min(seconds, INSIST), self._look)
+    __slots__ = ("_again", "_before", "_is_over", "_own", "_task", "next")
+
+    def __init__(self, task: asyncio.Task[Any], until: float) -> None:
+        self._task, self._before, self._own = task, task.cancelling(), 0
+        self._is_over, self._again, self.next = False, 0.0, until
 
     def end(self, *, is_heard: bool = False) -> None:
         """Take its own cancellations back, and raise what the task meets besides; ``is_heard``: it knows of others.
@@ -78,7 +131,6 @@ class _Limit:
             CancelledError: somebody else cancelled it.
             TimeoutError: its time is over.
         """
-        self._timer.cancel()
         for _ in range(self._own):
             self._task.uncancel()
         if self._task.cancelling() > self._before:
@@ -87,14 +139,13 @@ class _Limit:
         elif self._is_over:
             raise TimeoutError
 
-    def _look(self) -> None:
-        left = self._until - self._loop.time()
-        self._is_over = self._is_over or left <= 0
-        if self._is_over or self._task.cancelling() > self._before:
-            self._own += 1
+    def look(self, now: float) -> None:
+        """Cancel the task where it is late, or goes on although it was cancelled."""
+        if now >= self.next:
+            self._is_over, self.next = True, now + INSIST
+        if now >= self._again and (self._is_over or self._task.cancelling() > self._before):
+            self._own, self._again = self._own + 1, now + INSIST
             self._task.cancel()
-            left = INSIST
-        self._timer = self._loop.call_later(min(left, INSIST), self._look)
 
 
 def text_of_id(id: Any) -> str:

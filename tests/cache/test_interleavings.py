@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_server import Server, redis_server
-from rowsmith import Database, OptionalState
+from rowsmith import Database, OptionalState, Unscoped
 from rowsmith.cache import MemoryCacheSource, RedisCacheSource
 from rowsmith.testing import WithTables
 from tenants import OwnedBy, ThingData, ThingPatch, ThingRepository
@@ -25,6 +25,7 @@ STEPS = int(os.environ.get("ROWSMITH_INTERLEAVINGS", "120"))
 A, B = OwnedBy("a"), OwnedBy("b")
 DIRTY = 2**30
 IDS = {1: A, 2: A, 3: B}
+ALL = Unscoped("rows of both tenants are kept")
 
 
 SOON, NEVER = 0.05, 600.0
@@ -131,15 +132,15 @@ class World:
                 group.create_task(work())
 
     async def read(self, things: ThingRepository, id: int) -> None:
-        """By each way."""
+        """By each way, of a tenant's own rows and of all."""
         known = self.known[id]
-        way = random.randrange(3)
+        way, scope = random.randrange(3), random.choice([IDS[id], ALL])
         if way == 0:
-            found: Any = await things.get(id, IDS[id])
+            found: Any = await things.get(id, scope)
         elif way == 1:
-            found = await things.find(id, IDS[id])
+            found = await things.find(id, scope)
         else:
-            found = (await things.batch_get([id], scope=IDS[id]))[0]
+            found = (await things.batch_get([id], scope=scope))[0]
         assert known <= found.uses < DIRTY, "stale"
 
     async def write(self, things: ThingRepository, id: int) -> None:

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis_server import Server, redis_server
 from rowsmith import Database, InvalidValue, MappingError, OptionalState
 from rowsmith.cache import RedisCacheSource
+from rowsmith.cache.source import NO_SCOPE
 from rowsmith.redis_client import text_of_id
 from rowsmith.testing import WithTables
 from support import count_statements
@@ -152,16 +153,54 @@ async def test_one_is_the_first_to_load(client: Redis) -> None:
     assert (await other.lease([1]))[1].is_first
 
 
-async def test_a_state_that_was_evicted_takes_its_entries_along(client: Redis) -> None:
-    """A server that is short of memory drops keys one by one."""
+@pytest.mark.parametrize("under", [NO_SCOPE, (False, "a")], ids=["of anybody", "for a scope"])
+@pytest.mark.parametrize("pattern", ["*:s", "*:s:i1"])
+async def test_what_is_evicted_takes_along_what_it_says(client: Redis, pattern: str, under: Any) -> None:
+    """A server that is short of memory drops keys one by one; an entry that is right without one ends by a change."""
     cache = cache_of(client)
-    for pattern in ("*:s", "*:s:i1"):
-        await fill(cache, 1)
+    await fill(cache, 1, under=under)
+    late = await cache.lease([1], under=under)
+    assert list(await cache.get_many([1], under=under)) == [1]
+    await client.delete(*[key async for key in client.scan_iter(pattern)])
+    if under == NO_SCOPE and pattern == "*:s:i1":
         assert list(await cache.get_many([1])) == [1]
-        await client.delete(*[key async for key in client.scan_iter(pattern)])
-        assert await cache.get_many([1]) == {}
-        await cache.lease([1])
-        assert await cache.get_many([1]) == {}
+        await cache.release(await cache.hold([1]), [1])
+    assert await cache.get_many([1], under=under) == {}
+    await cache.set_many({1: Data(Key(1))}, late, under=under)
+    assert await cache.get_many([1], under=under) == {}
+    await cache.lease([1], under=under)
+    assert await cache.get_many([1], under=under) == {}
+
+
+@pytest.mark.parametrize("given", [[1], None, [2, 1]], ids=repr)
+@pytest.mark.parametrize("under", [NO_SCOPE, (False, "a"), (True,)], ids=["of anybody", "for a scope", "deleted, too"])
+async def test_a_change_ends_entries_under_whatever_they_are(client: Redis, under: Any, given: Any) -> None:
+    """Before it is committed, and also where nobody says that it is."""
+    cache = cache_of(client)
+    for end in (cache.hold, cache.invalidate):
+        await fill(cache, 1, 3, under=under)
+        assert list(await cache.get_many([1, 3], under=under)) == [1, 3]
+        held = await end(given)
+        assert list(await cache.get_many([1, 3], under=under)) == ([] if given is None else [3])
+        if held is not None:
+            await cache.release(held, given)
+            assert list(await cache.get_many([1, 3], under=under)) == ([] if given is None else [3])
+
+
+@pytest.mark.parametrize("under, most", [(NO_SCOPE, 4), ((False, "a"), 7)], ids=["of anybody", "for a scope"])
+async def test_entries_are_read_at_once(client: Redis, under: Any, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one command, with no more keys than it takes: each takes redis-py as long as a tenth of a command."""
+    cache, asked, execute = cache_of(client), list[Any](), client.execute_command
+    await fill(cache, 1, 2, 3, under=under)
+
+    async def noting(*command: Any, **options: Any) -> Any:
+        asked.append(command)
+        return await execute(*command, **options)
+
+    monkeypatch.setattr(client, "execute_command", noting)
+    assert list(await cache.get_many([1, 2, 3], under=under)) == [1, 2, 3]
+    ((name, *read),) = asked
+    assert (name, len(read)) == ("MGET", most)
 
 
 async def test_an_entry_is_json_and_no_pickle(client: Redis) -> None:
@@ -393,7 +432,7 @@ async def test_a_cache_that_fails_is_left_alone_for_a_while(client: Redis) -> No
         asked += 1
         raise OSError
 
-    cache._client = type("Client", (), {"mget": staticmethod(fails)})
+    cache._client = type("Client", (), {"execute_command": staticmethod(fails)})
     for _ in range(10):
         assert await cache.get_many([1]) == {}
     assert asked == 3
@@ -404,7 +443,7 @@ async def test_a_cancellation_that_is_lost_keeps_nobody_waiting(client: Redis, m
     """A client may go on as if it had not been cancelled: the read does not."""
     heard = asyncio.Event()
 
-    async def mget(*_: Any) -> None:
+    async def command(*_: Any) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -413,6 +452,6 @@ async def test_a_cancellation_that_is_lost_keeps_nobody_waiting(client: Redis, m
             finally:
                 heard.set()
 
-    monkeypatch.setattr(client, "mget", mget)
+    monkeypatch.setattr(client, "execute_command", command)
     assert await cache_of(client, timeout=0.01).get_many([1]) == {}
     await heard.wait()

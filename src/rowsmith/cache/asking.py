@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from rowsmith.cache.copies import is_never_copied
 from rowsmith.cache.source import Under
 from rowsmith.errors import MappingError
+from rowsmith.execution.hearing import Hearing
 from rowsmith.mapping import RowInfo
 from rowsmith.operations import Entity
 from rowsmith.operations.arrays.same import are_exact
@@ -50,19 +51,18 @@ class Asking:
         self._sole = self._kinds[0] if len(self._kinds) == 1 else None
         self._plans, self._scope_required = Plans[Any](info), entity.scope_required
         self._engine, self._sessions = engine, Session(engine).dispatch
-        self._own: set[Any] = set()
+        self._hearing = Hearing(_is_harmless)
 
-    def is_id(self, id: Any) -> bool:
-        """Say whether an id is plainly a key: one that Python tells from others as the database does."""
-        if self._sole is not None:
-            return id.__class__ is self._sole
-        return id.__class__ is tuple and [part.__class__ for part in id] == self._kinds
+    def key_of(self, id: Any) -> Any:
+        """Give an id as entries have it: instead of a NamedTuple, or a UUID of the driver's, the plain one.
 
-    def kept(self, id: Any) -> Any:
-        """Give an id as entries have it: instead of a NamedTuple, or a UUID of the driver's, the plain one."""
+        None where it is not plainly a key, which is one that Python tells from others as the database does.
+        """
         if self._sole is not None:
-            return id if id.__class__ is self._sole else _plain(id)
-        return tuple(map(_plain, id)) if id.__class__ is tuple or _is_named_tuple(id) else id
+            key = id if id.__class__ is self._sole else _plain(id)
+            return key if key.__class__ is self._sole else None
+        key = tuple(map(_plain, id)) if id.__class__ is tuple or _is_named_tuple(id) else ()
+        return key if [part.__class__ for part in key] == self._kinds else None
 
     def under(self, scope: Any, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
         """Say under what a row is to be seen, None where only the database can; and what to give that as its scope."""
@@ -97,20 +97,15 @@ class Asking:
 
     def _is_told_elsewhere(self) -> bool:
         """Say whether somebody listens who could have a statement see other rows: of another tenant, for instance."""
-        heard = _of_engines(self._engine.dispatch)
-        for listeners in (*_of_sessions(self._sessions), *heard, self._engine.pool.dispatch.checkout):
-            if listeners.parent_listeners or listeners.listeners:
-                for listener in (*listeners.parent_listeners, *listeners.listeners):
-                    if listener not in self._own and not self._is_harmless(listener):
-                        return True
-        return False
+        engine = self._engine
+        events = (*_of_sessions(self._sessions), *_of_engines(engine.dispatch), engine.pool.dispatch.checkout)
+        return self._hearing.heard(events) is not None
 
-    def _is_harmless(self, listener: object) -> bool:
-        """Say whether a listener only looks: it is known, or SQLAlchemy drops what it makes of SQL."""
-        if str(getattr(listener, "__module__", "")).startswith(_ONLY_LOOK):
-            self._own.add(listener)
-            return True
-        return getattr(listener, "__name__", "") == "wrap_before_cursor_execute"
+
+def _is_harmless(listener: object) -> bool:
+    """Say whether a listener only looks: it is known, or SQLAlchemy drops what it makes of SQL."""
+    is_known = str(getattr(listener, "__module__", "")).startswith(_ONLY_LOOK)
+    return is_known or getattr(listener, "__name__", "") == "wrap_before_cursor_execute"
 
 
 _ONLY_LOOK: Final = ("rowsmith.", "opentelemetry.instrumentation.sqlalchemy.")

@@ -63,8 +63,8 @@ class CacheKeeper:
             return None
         if tuple(writing.key) != self._key:
             return None
-        kept = list(map(self._asking.kept, ids))
-        return kept if all(map(self._asking.is_id, kept)) else None
+        keys = list(map(self._asking.key_of, ids))
+        return None if None in keys else keys
 
     async def hold(self, ids: Ids) -> object:
         """Have the cache let go of entries and take none."""

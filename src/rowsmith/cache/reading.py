@@ -7,9 +7,9 @@ Only calls outside of sessions and units of work come here; inside, the database
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, Generic, TypeVar, cast
 
 from rowsmith.cache.asking import Asking
@@ -20,6 +20,7 @@ from rowsmith.db_source import DBSource
 from rowsmith.deadline import Within
 from rowsmith.errors import RepositoryError
 from rowsmith.failures import log_failure
+from rowsmith.resilience import Resilience
 from rowsmith.scope import Unscoped, resolve_scope
 from rowsmith.verbs import operation_of
 
@@ -64,20 +65,18 @@ class ReadThrough(Generic[TRow, TData, TId]):
         """Give the rows with these keys, in their order; see :meth:`rowsmith.Repository.batch_get`."""
         source, verb = self._source, self._source.batch_querier.query
         is_list = isinstance(ids, (list, tuple))
-        asked = list(map(self._asking.kept, ids)) if is_list else []  # the caller's own may change meanwhile
-        if not is_list or not all(map(self._asking.is_id, asked)) or source.db.is_in_session:
+        asked = list(map(self._asking.key_of, ids)) if is_list else []  # the caller's own may change meanwhile
+        if not is_list or None in asked or source.db.is_in_session:
             return await source.read(verb, ids, scope=scope, include_deleted=include_deleted)
-        many: list[TData] = await self._resilient(verb, lambda: self._many(asked, scope, include_deleted))
+        many: list[TData] = await self._resilient(verb, partial(self._many, asked, scope, include_deleted))
         return many
 
-    async def _one(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
+    def _one(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> Awaitable[TData | None]:
         """Read a row through the cache where its key and the moment allow it, else from the database."""
-        source, id = self._source, self._asking.kept(id)
-        if not self._asking.is_id(id) or source.db.is_in_session:
-            found: TData | None = await source.read(verb, id, scope=scope, include_deleted=include_deleted)
-        else:
-            found = await self._resilient(verb, lambda: self._single(verb, id, scope, include_deleted))
-        return found
+        source, key = self._source, self._asking.key_of(id)
+        if key is None or source.db.is_in_session:
+            return source.read(verb, id, scope=scope, include_deleted=include_deleted)
+        return self._resilient(verb, partial(self._single, verb, key, scope, include_deleted))
 
     async def _resilient(self, verb: object, work: Callable[[], Awaitable[object]]) -> Any:
         """Run a read as the source would: with its policies, and with its failures located and logged."""
@@ -93,28 +92,30 @@ class ReadThrough(Generic[TRow, TData, TId]):
     async def _single(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
         """Give what the cache has of a row, or load it; None where it is absent."""
         under, scope = self._asking.under(scope, include_deleted)
-
-        async def load() -> TData | None:
-            """Read the row in the database; None where it is absent and a cache may keep that."""
-            read = self._source.read_once if under is None else self._source.read_newest
-            try:
-                data: TData | None = await read(verb, id, scope=scope, include_deleted=include_deleted)
-                return data
-            except Exception as exc:
-                if under is None or type(exc) is not self._kind_of_absence:
-                    raise
-                return None
-
         if under is None:
-            return await load()
-        found = await self._looked_up(verb, (id,), under)
+            read: TData | None = await self._source.read_once(verb, id, scope=scope, include_deleted=include_deleted)
+            return read
+        found = await self._cache.get_many((id,), under=under)
+        if self._source.resilience is not None:
+            self._tell(self._source.resilience, verb, len(found), 1)
         if id in found:
             self._note(scope)
             return found[id]
+        load = partial(self._load, verb, id, scope, include_deleted)
         if self._deadline is None:
             return await self._filled(id, under, load)
         async with Within(self._deadline):
             return await self._filled(id, under, load)
+
+    async def _load(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
+        """Read a row in the database that a cache may keep; None where it is absent, which it may keep, too."""
+        try:
+            data: TData | None = await self._source.read_newest(verb, id, scope=scope, include_deleted=include_deleted)
+            return data
+        except Exception as exc:
+            if type(exc) is not self._kind_of_absence:
+                raise
+            return None
 
     async def _filled(self, id: TId, under: Under, load: Callable[[], Awaitable[TData | None]]) -> TData | None:
         """Have one of all callers load the row, and the others wait for that; each loads it itself in the end.
@@ -178,7 +179,10 @@ class ReadThrough(Generic[TRow, TData, TId]):
         verb = self._source.batch_querier.query
         if under is None:
             return await self._source.read_once(verb, ids, scope=scope, include_deleted=include_deleted)
-        found = await self._looked_up(verb, dict.fromkeys(ids), under)
+        asked = dict.fromkeys(ids)
+        found = await self._cache.get_many(asked, under=under)
+        if self._source.resilience is not None:
+            self._tell(self._source.resilience, verb, len(found), len(asked))
         rest = [id for id in ids if found.get(id) is None]
         if rest:
             leases = await self._cache.lease(dict.fromkeys(rest), under=under)
@@ -193,14 +197,10 @@ class ReadThrough(Generic[TRow, TData, TId]):
             self._note(scope)
         return [cast("TData", found[id]) for id in ids]
 
-    async def _looked_up(self, verb: object, ids: Collection[TId], under: Under) -> dict[Any, TData | None]:
-        """Ask the cache, and have policies told what it had."""
-        found, resilience = await self._cache.get_many(ids, under=under), self._source.resilience
-        if resilience is not None:
-            failures = self._keeper.new_failures(self._cache.counts.failures)
-            hits = len(found)
-            resilience.looked_up(operation_of(verb), hits=hits, misses=len(ids) - hits, failures=failures)
-        return found
+    def _tell(self, resilience: Resilience, verb: object, hits: int, asked: int) -> None:
+        """Have policies told what the cache had."""
+        failures = self._keeper.new_failures(self._cache.counts.failures)
+        resilience.looked_up(operation_of(verb), hits=hits, misses=asked - hits, failures=failures)
 
     def _note(self, scope: Any) -> None:
         """Have what is logged of a scope logged where the database, which does so, is not asked."""

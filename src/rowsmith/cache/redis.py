@@ -1,9 +1,11 @@
 """The cache in Redis or Valkey, shared by processes.
 
-Each row has a state there, a random word that every change of the row replaces; an entry says of which state it is, and
-under which key it was put there, and is none if either is another. So whatever is read before a change and put there
-after it is never taken, and neither is the answer to somebody else's question. While a change is being committed the
-state is a mark, and nothing is filled. All rows together have a state too, for changes of nobody knows which.
+Each row has a state there, a random word that every change of the row replaces; it is part of the leave to fill an
+entry, so that whatever is read before a change and put there after it is never taken. While a change is being committed
+the state is a mark, and nothing is filled. The entry of a row as it is without a scope is deleted by each change. Those
+for scopes, of which nobody knows how many there are, say of which state they are, and are none if that is another. All
+rows together have a state too, for changes of nobody knows which, which each entry says; and each says under which key
+it was put there, so that the answer to somebody else's question is none either.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import asyncio
 import enum
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
@@ -22,7 +25,7 @@ from rowsmith.cache.source import HOLD, LEASE, NO_SCOPE, Lease, TData, TId, Unde
 from rowsmith.cache.timed import TimedCache
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import MappingError
-from rowsmith.redis_client import answer, check_client, digest, milliseconds, text_of_id
+from rowsmith.redis_client import Answers, check_client, digest, milliseconds, text_of_id
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -75,7 +78,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
     ) -> None:
         super().__init__(data, ttl, negative_ttl)
         check_client(client, type(self).__name__, "GroupData, prefix='group'")
-        self._timeout = check_seconds(timeout, "timeout")
+        self._answers = Answers(check_seconds(timeout, "timeout"))
         self._json = _adapter(data)
         self._base = f"{prefix}:{check_count(version, 'version')}-{_fields_of(self._json)}"
         self._me = secrets.token_hex(8)
@@ -105,11 +108,9 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             for id in chunk:
                 asked += self._state(id), self._entry("l", id, text), self._entry("e", id, text)
             given = [word, milliseconds(2 * self._ttl + HOLD), self._me, milliseconds(LEASE)]
-            told = await self._ask(self._lease, asked, given)
-            if (
-                _is_list(told) and told and None not in told and _bytes(told[0]) == word.encode()
-            ):  # else it is the answer to something else
-                states = zip(chunk, map(_bytes, told[1:]), strict=False)
+            told = _words(await self._ask(self._lease, asked, given))
+            if told and told[0] == word.encode():  # else it is the answer to something else
+                states = zip(chunk, told[1:], strict=False)
                 leases |= {id: Lease(state[1:], state[:1] == b"1") for id, state in states if state}
         return leases
 
@@ -121,9 +122,9 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         for chunk in _chunks(leases):
             keys, given = [self._state()], list[Any]([self._me])
             for id in chunk:
-                key = self._entry("e", id, text)
+                key, token = self._entry("e", id, text), leases[id].token
                 keys += [self._state(id), self._entry("l", id, text), key]
-                given += [leases[id].token, *self._written(key, leases[id].token, entries, id)]
+                given += [token, *self._written(_head(token if text else _of_all(token), key), entries, id)]
             await self._ask(self._set, keys, given)
 
     async def hold(self, ids: Collection[TId] | None) -> object:
@@ -140,32 +141,31 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         """Drop entries; what was read before is not taken any more."""
         await self._tell(self._release, ids, [""])
 
-    async def _get(self, ids: Sequence[TId], under: str) -> dict[TId, TData | None]:
+    async def _get(self, ids: Collection[TId], under: str) -> dict[TId, TData | None]:
         """Give the entries of a chunk of rows; those that are broken are deleted."""
-        entries = [self._entry("e", id, under) for id in ids]
-        keys = [self._state()]
-        for id, key in zip(ids, entries, strict=True):
-            keys += self._state(id), key
-        told = await self._ask(self._client.mget, keys)
+        keys = [self._entry("e", id, under) for id in ids]
+        states = list(map(self._state, ids)) if under else []
+        told = _words(await self._ask(self._client.execute_command, "MGET", self._state(), *keys, *states))
         found: dict[TId, TData | None] = {}
         broken: list[str] = []
-        if not _is_list(told) or len(told) != len(keys) or told[0] is None:
+        if len(told) != 1 + len(keys) + len(states) or told[0] is None:
             return found
-        all_rows = _bytes(told[0])
-        for id, key, state, kept in zip(ids, entries, told[1::2], told[2::2], strict=True):
-            if state is None or kept is None:
+        own = told[1 + len(keys) :] if under else repeat(b"")
+        for id, key, entry, state in zip(ids, keys, told[1:], own, strict=False):
+            if entry is None or state is None:
                 continue
-            head, entry = _head(all_rows + b"." + _bytes(state), key), _bytes(kept)
+            head = _head(b"%s.%s" % (told[0], state), key)
             if entry.startswith(head):
                 try:
-                    found[id] = None if entry == head + _ABSENT else self._json.validate_json(entry[len(head) :])
+                    text = entry[len(head) :]
+                    found[id] = None if text == _ABSENT else self._json.validate_json(text)
                 except Exception:  # noqa: BLE001 - no data; a class's own code may raise anything
                     broken.append(key)
         if broken:
             await self._ask(self._client.delete, *broken)
         return found
 
-    def _written(self, key: str, state: bytes, entries: Mapping[TId, TData | None], id: TId) -> tuple[bytes, int]:
+    def _written(self, head: bytes, entries: Mapping[TId, TData | None], id: TId) -> tuple[bytes, int]:
         """Give an entry and its time; nothing where there is none, or JSON would make something else of it."""
         data = entries.get(id)
         seconds = self._seconds_of(data)
@@ -174,7 +174,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         text = _ABSENT if data is None else self._faithful(data)
         if text is None:
             return b"", 0
-        return _head(state, key) + text, milliseconds(seconds)
+        return head + text, milliseconds(seconds)
 
     def _faithful(self, data: TData) -> bytes | None:
         """Give data as JSON that makes the same of it again, whatever its class takes for equal; None if none does."""
@@ -192,8 +192,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         """Tell of rows that are written; if the cache does not hear of it, that is owed to it."""
         rows: Collection[TId | None] = (None,) if ids is None else ids
         for chunk in _chunks(rows):
-            keys = [self._state(id) for id in chunk]
-            if not await self._is_heard(script, keys, given):
+            if not await self._is_heard(script, self._changed(chunk), given):
                 self._owe(chunk)
 
     async def _is_heard(self, script: Callable[..., Awaitable[Any]], keys: list[str], given: list[Any]) -> bool:
@@ -215,8 +214,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         """Have the cache hear of what is owed to it, before anything is believed of it again."""
         owed = dict(self._owed)
         for chunk in _chunks(owed):
-            keys = [self._state(id) for id in chunk]
-            if not await self._is_heard(self._release, keys, [""]):
+            if not await self._is_heard(self._release, self._changed(chunk), [""]):
                 return False
             for id in chunk:
                 if self._owed.get(id) is owed[id]:  # else it is owed once more
@@ -225,26 +223,30 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
 
     async def _ask(self, command: Callable[..., Awaitable[Any]], *given: Any) -> Any:
         """Have the cache do something, for a bounded time; None where it did not answer."""
-        loop = asyncio.get_running_loop()
-        if self._closed_until > loop.time():
+        if self._closed_until and self._closed_until > asyncio.get_running_loop().time():
             self.counts.failures += 1
             return None
         try:
-            told = await answer(self._timeout, command, *given)
+            told = await self._answers.of(command, *given)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the database is asked instead
-            self._fail(exc, loop.time())
+            self._fail(exc)
             return None
-        self._failures = 0
+        self._failures, self._closed_until = 0, 0.0
         return told
 
-    def _fail(self, failure: Exception, now: float) -> None:
+    def _fail(self, failure: Exception) -> None:
         """Count a call without an answer; after several of them the cache is left alone for a while."""
         self.counts.failures += 1
         self._failures += 1
         if self._failures >= FAILURES:
-            self._closed_until = now + PAUSE
+            self._closed_until = asyncio.get_running_loop().time() + PAUSE
         if self._failures <= FAILURES:
             logger.warning("the cache of %s does not answer: %s", self.data.__name__, type(failure).__name__)
+
+    def _changed(self, rows: Iterable[TId | None]) -> list[str]:
+        """Give the keys that a change of rows is about: of each its state and its entry without a scope."""
+        keys = [key for id in rows if id is not None for key in (self._state(id), self._entry("e", id, ""))]
+        return [*keys, self._state()] if None in rows else keys
 
     def _state(self, id: TId | None = None) -> str:
         """Give the key of a row's state, or of that of all rows."""
@@ -258,17 +260,27 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
 _ABSENT: Final = b"null"
 
 
+def _of_all(state: bytes) -> bytes:
+    """Give of a state the part that is all rows' own."""
+    return state[: state.index(b".") + 1]
+
+
 def _head(state: bytes, key: str) -> bytes:
     """Give what an entry begins with: the state that it is of, and its own key."""
     return b"%s\n%s\n" % (state, key.encode())
 
 
-def _is_list(told: Any) -> bool:
-    """Say whether an answer is what was asked for: nothing else than a list of words, some of which may be missing."""
-    return told.__class__ is list and _WORDS.issuperset(map(type, told))
+def _words(told: Any) -> list[Any]:
+    """Give an answer that is a list of words, some of which may be missing, as it was sent; nothing of any other."""
+    kinds = set(map(type, told)) if told.__class__ is list else _ODD
+    if kinds <= _WORDS:
+        return cast("list[Any]", told)
+    return [None if each is None else _bytes(each) for each in told] if kinds <= _TEXTS else []
 
 
-_WORDS: Final = frozenset({bytes, str, type(None)})
+_WORDS: Final = frozenset({bytes, type(None)})
+_TEXTS: Final = _WORDS | {str}
+_ODD: Final = frozenset({object})
 
 
 def _bytes(told: Any) -> bytes:
@@ -276,14 +288,12 @@ def _bytes(told: Any) -> bytes:
     return told.encode("utf-8", "surrogateescape") if isinstance(told, str) else bytes(told)
 
 
-def _chunks(rows: Collection[T]) -> Iterator[Sequence[T]]:
-    """Give rows in lists that one command may be about."""
+def _chunks(rows: Collection[T]) -> Iterable[Collection[T]]:
+    """Give rows in parts that one command may be about."""
+    if len(rows) <= CHUNK:
+        return (rows,)
     listed = list(rows)
-    if len(listed) <= CHUNK:
-        yield listed
-        return
-    for first in range(0, len(listed), CHUNK):
-        yield listed[first : first + CHUNK]
+    return [listed[first : first + CHUNK] for first in range(0, len(listed), CHUNK)]
 
 
 @lru_cache(maxsize=1000)
@@ -335,6 +345,10 @@ local function get(key)
   if type(told) == 'table' then redis.call('DEL', key) return false end
   return told
 end
+local function begins(entry, state)
+  return entry and string.sub(entry, 1, #state + 1) == state .. '\\n'
+end
+local function forget(entry) if entry then redis.call('DEL', entry) end end
 local function marked(state) return state and string.sub(state, 1, 1) == '!' end
 """
 
@@ -354,7 +368,7 @@ for i = 2, #KEYS, 3 do
   else
     local both = all .. '.' .. state(KEYS[i])
     local entry = get(KEYS[i + 2])
-    local filled = entry and string.sub(entry, 1, #both) == both
+    local filled = begins(entry, both) or begins(entry, all .. '.')
     local first = not filled and redis.call('SET', KEYS[i + 1], ARGV[3], 'NX', 'PX', ARGV[4])
     told[#told + 1] = (first and '1' or '0') .. both
   end
@@ -376,14 +390,18 @@ return 1
 """
 
 _HOLD: Final = """
-for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2]) end
+for i = 1, #KEYS, 2 do
+  redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2])
+  forget(KEYS[i + 1])
+end
 return ARGV[3]
 """
 
 _RELEASE: Final = """
-for i = 1, #KEYS do
+for i = 1, #KEYS, 2 do
   local state = get(KEYS[i])
   if state == ARGV[1] or not marked(state) then redis.call('DEL', KEYS[i]) end
+  forget(KEYS[i + 1])
 end
 return ARGV[2]
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy.event.attr import _EmptyListener, _ListenerCollection  # pyright: ignore[reportPrivateUsage]
@@ -11,26 +13,35 @@ _KNOWN: Final[Any] = (_EmptyListener, _ListenerCollection)
 
 
 class Hearing:
-    """Looks at events, always the same ones, and knows them again where nobody listens.
+    """Looks at events, always the same ones, and knows them again where nobody listens who matters.
 
     A new listener of one object's takes the place of what stood for the event, or is put into its list; one of a whole
     class is put into the list that its objects have in common.
+
+    Args:
+        is_harmless: says of a listener that it is as if nobody listened; without it, each matters.
     """
 
-    __slots__ = ("_events", "_lists")
+    __slots__ = ("_events", "_heard", "_is_harmless", "_lists")
 
-    def __init__(self) -> None:
+    def __init__(self, is_harmless: Callable[[object], bool] = lambda _: False) -> None:
+        self._is_harmless = is_harmless
         self._events: tuple[Any, ...] | None = None
         self._lists: tuple[Any, ...] = ()
+        self._heard: list[object] = []
 
     def heard(self, events: tuple[Any, ...]) -> str | None:
-        """Give the name of an event that somebody listens to; None where nobody does to any."""
-        if events == self._events and not any(self._lists):
+        """Give the name of an event that somebody who matters listens to; None where nobody does to any."""
+        if events == self._events and [*_all_of(self._lists)] == self._heard:
             return None
         for event in events:
-            if event.parent_listeners or (event.__class__ is not _EmptyListener and event):
+            if not all(map(self._is_harmless, event)):
                 return str(event.name)
         self._events = events if all(event.__class__ in _KNOWN for event in events) else None
         own = [event.listeners for event in events if event.__class__ is _ListenerCollection]
         self._lists = (*[event.parent_listeners for event in events], *own)
+        self._heard = [*_all_of(self._lists)]
         return None
+
+
+_all_of: Final = chain.from_iterable

@@ -14,7 +14,7 @@ from uuid import UUID
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import InvalidValue, MappingError, RepositoryError, StateUnavailable, kind_of
 from rowsmith.failures import log_failure
-from rowsmith.redis_client import answer, check_client, milliseconds, text_of_id
+from rowsmith.redis_client import Answers, check_client, milliseconds, text_of_id
 from rowsmith.resilience import LayerType, Resilience, chosen_resilience
 from rowsmith.state import UNSET, Unset
 
@@ -55,8 +55,8 @@ class StatefulSource:
             raise MappingError(f"{name}: prefix is a text, not {kind_of(prefix)}: write prefix='presence'")
         self.client, self.prefix = client, prefix
         self.resilience = chosen_resilience(resilience, self.layer.of(prefix), name, system="redis")
-        self._timeout = check_seconds(timeout, "timeout")
-        self.answered = milliseconds(max(ANSWERED, 2 * self._timeout))
+        self._answers = Answers(check_seconds(timeout, "timeout"))
+        self.answered = milliseconds(max(ANSWERED, 2 * timeout))
 
     def key(self, name: str, key: Hashable) -> str:
         """Give the name under which something is kept; in braces, so that a cluster has all of it in one place.
@@ -100,7 +100,7 @@ class StatefulSource:
         """
         failure: str
         try:
-            return await answer(self._timeout, command, *given)
+            return await self._answers.of(command, *given)
         except Exception as exc:  # noqa: BLE001 - redis-py's, the network's; what they say may quote keys
             failure = type(exc).__name__
         raise StateUnavailable(f"Redis did not answer ({failure}): what was asked may have been done")
