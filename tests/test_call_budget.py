@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -80,7 +79,7 @@ WARM_UP = 3
 @pytest.fixture(autouse=True)
 def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no cache be there, about which writes would have to ask."""
-    monkeypatch.setattr("rowsmith.touched._keepers", WeakKeyDictionary())
+    monkeypatch.setattr("rowsmith.touched._keepers", {})
 
 
 async def cost(groups: GroupRepository, call: Call) -> int:

@@ -43,7 +43,7 @@ from rowsmith.execution.sqlite import interrupted
 from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken, to_the_end
 from rowsmith.open_session import LEFT, OpenSession
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell
-from rowsmith.touched import count_noted, forget_noted, hold_noted
+from rowsmith.touched import hold_noted
 from rowsmith.unit_of_work import UnitOfWork, run_after_commit
 
 T_co = TypeVar("T_co", covariant=True)
@@ -393,14 +393,13 @@ async def _throw_away(session: AsyncSession) -> None:
 
 @asynccontextmanager
 async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
-    nested, noted = await session.begin_nested(), count_noted(session)
+    nested = await session.begin_nested()
     try:
         yield
         await flush(session)
         refuse_failed(session)
         await nested.commit()
     except BaseException:
-        forget_noted(session, noted)
         with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
             await nested.rollback()
         raise

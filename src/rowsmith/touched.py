@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
-from weakref import ReferenceType, WeakKeyDictionary, WeakSet, finalize, ref
+from itertools import starmap
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
-from sqlalchemy import Connection, Table, event
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import await_only
 
 Ids: TypeAlias = Collection[Any] | None
@@ -55,73 +56,89 @@ class Keeper(Protocol):
 class Writing:
     """What a verb does to rows.
 
-    ``tables`` are theirs, ``key`` what their ids are values of; ``makes`` says that it only makes new ones,
-    ``removes`` that it may take some away.
+    ``tables`` are theirs, by their full names, as several classes may be mapped to one table; ``key`` is what their ids
+    are values of; ``makes`` says that it only makes new ones, ``removes`` that it may take some away.
     """
 
-    tables: Sequence[Table]
+    tables: Sequence[str]
     key: Sequence[Any]
     makes: bool = False
     removes: bool = True
 
 
-_keepers: WeakKeyDictionary[Table, WeakSet[Any]] = WeakKeyDictionary()
-"""Of each table the keepers who live; a table that has none is not in it."""
+_keepers: Final[dict[str, WeakSet[Any]]] = {}
+"""Of each table, by its full name, the keepers who live; a table that has none is not in it."""
 
 
-def keep(tables: Iterable[Table], keeper: Keeper) -> None:
+def keep(tables: Iterable[str], keeper: Keeper) -> None:
     """Have a keeper told from now on of what is written into some tables, for as long as it lives."""
     kept = list(tables)
     for table in kept:
         # A new set each time: one that is there may be let go of before it is added to.
         _keepers[table] = WeakSet([*_keepers.get(table, ()), keeper])
-    finalize(keeper, _let_go, list(map(ref, kept))).atexit = False
+    finalize(keeper, _let_go, kept).atexit = False
 
 
-def _let_go(tables: Iterable[ReferenceType[Table]]) -> None:
+def _let_go(tables: Iterable[str]) -> None:
     """Forget those tables whose last keeper is gone."""
-    for reference in tables:
-        table = reference()
+    for table in tables:
         # Asked for a keeper: its length may count one yet that is gone.
-        if table is not None and next(iter(_keepers.get(table, ())), None) is None:
+        if next(iter(_keepers.get(table, ())), None) is None:
             _keepers.pop(table, None)
 
 
 def is_any_kept() -> bool:
     """Say whether there is any keeper."""
-    kept: Any = _keepers
-    return bool(kept.data)  # its own truth is its length, which is counted
+    return bool(_keepers)
 
 
-def is_kept(tables: Iterable[Table]) -> bool:
+def is_kept(tables: Iterable[str]) -> bool:
     """Say whether anybody is told of what is written into some tables."""
     return any(_keepers.get(table) for table in tables)
 
 
 def note(db_sess: AsyncSession, writing: Writing, ids: Ids) -> None:
-    """Note what the session's transaction writes, for all keepers whom it concerns."""
+    """Note what the session's transaction writes, for all keepers whom it concerns, until it or its savepoint ends."""
     found = _concerned(writing, ids)
     if not found:
         return
-    noted = db_sess.info.setdefault(_NOTED, [])
-    noted += found
+    session = db_sess.sync_session
+    savepoint = session.get_nested_transaction()
+    if savepoint is not None and not event.contains(session, "after_soft_rollback", _after_soft_rollback):
+        event.listen(session, "after_soft_rollback", _after_soft_rollback)
+    noted = session.info.setdefault(_NOTED, [])
+    noted += found if savepoint is None else [each._replace(savepoint=savepoint) for each in found]
     if not getattr(db_sess, "tells", False):
-        _watch_owner(db_sess.sync_session)
+        _watch_owner(session)
 
 
 _NOTED: Final = "rowsmith_touched"
 
-_Noted: TypeAlias = tuple[Any, Ids]
+
+class _Noted(NamedTuple):
+    """Rows that are written, as a keeper knows them, after a savepoint if there is one."""
+
+    keeper: Any
+    ids: Ids
+    savepoint: SessionTransaction | None = None
+
+    def is_after(self, savepoint: SessionTransaction) -> bool:
+        """Say whether it is undone by going back to a savepoint."""
+        inner = self.savepoint
+        while inner is not None and inner is not savepoint:
+            inner = inner.parent
+        return inner is savepoint
 
 
-def count_noted(db_sess: AsyncSession) -> int:
-    """Say how much is noted, for :func:`forget_noted`."""
-    return len(db_sess.info.get(_NOTED, ()))
+def forget_noted(db_sess: AsyncSession) -> None:
+    """Forget what was noted: it is undone."""
+    db_sess.info.pop(_NOTED, None)
 
 
-def forget_noted(db_sess: AsyncSession, since: int = 0) -> None:
-    """Forget what was noted since then: it is undone."""
-    del db_sess.info.get(_NOTED, [])[since:]
+def _after_soft_rollback(session: Session, ended: SessionTransaction) -> None:
+    """Forget what was noted since a savepoint."""
+    noted: list[_Noted] = session.info.get(_NOTED, [])
+    noted[:] = [each for each in noted if not each.is_after(ended)]
 
 
 @dataclass(frozen=True)
@@ -181,22 +198,22 @@ MOST_IDS: Final = 10_000
 def _concerned(writing: Writing, ids: Ids) -> list[_Noted]:
     """Give the keepers that a write concerns, with the ids as they know them."""
     told = {keeper for table in writing.tables for keeper in _keepers.get(table, ())}
-    return [(keeper, keeper.ids_of(writing, ids)) for keeper in told if keeper.is_concerned(writing)]
+    return [_Noted(keeper, keeper.ids_of(writing, ids)) for keeper in told if keeper.is_concerned(writing)]
 
 
 async def _held(noted: Iterable[_Noted]) -> Sequence[Holding]:
     """Have keepers let go of rows."""
-    return [Holding(keeper, ids, await keeper.hold(ids)) for keeper, ids in noted]
+    return [Holding(keeper, ids, await keeper.hold(ids)) for keeper, ids, _ in noted]
 
 
 def _merged(noted: Iterable[_Noted]) -> Iterator[_Noted]:
     """Give for each keeper all ids that were noted; None, for any, where they are too many or not known."""
     merged: dict[Any, set[Any] | None] = {}
-    for keeper, ids in noted:
+    for keeper, ids, _ in noted:
         known = merged.setdefault(keeper, set())
         if known is not None:
             merged[keeper] = None if ids is None or len(known) + len(ids) > MOST_IDS else known.union(ids)
-    yield from merged.items()
+    yield from starmap(_Noted, merged.items())
 
 
 async def _released(holdings: Sequence[Holding]) -> None:

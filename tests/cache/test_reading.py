@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from benchmarks.calls import count
 from company.things import LabelRow
@@ -33,6 +34,7 @@ from rowsmith import (
     InvalidValue,
     MappingError,
     OptionalState,
+    Patch,
     Repository,
     RepositoryError,
     SearchScope,
@@ -315,6 +317,42 @@ async def test_what_is_rolled_back_ends_no_entry(things: ThingRepository) -> Non
     assert (await things.get(2, A)).uses == 7
 
 
+async def test_a_savepoint_of_ones_own_that_is_rolled_back_ends_no_entry(things: ThingRepository) -> None:
+    """In an owner's session, in one of the database's and in a unit; what was written beside it does."""
+    async with AsyncSession(things.db.engine) as session:
+        mine = ThingRepository(Database.from_session(session), cache_source=things.cache_source)
+        await writes_around_a_savepoint(mine, session)
+        await session.commit()
+    assert await cached_ids(things) == [1]
+    async with things.db.begin_session() as session:
+        await writes_around_a_savepoint(things, session)
+    assert await cached_ids(things) == [1]
+    async with things.db.unit_of_work() as unit:
+        await writes_around_a_savepoint(things, unit.session)
+    assert await cached_ids(things) == [1]
+
+
+async def writes_around_a_savepoint(things: ThingRepository, session: AsyncSession) -> None:
+    """Have two things read elsewhere, and write the first after a savepoint that is undone, the second in one kept."""
+    other = cached_beside(things)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(other.get(1, A), context=Context())
+        group.create_task(other.get(2, A), context=Context())
+    undone = await session.begin_nested()
+    async with session.begin_nested():
+        await things.update(1, SEVEN, scope=A)
+    await undone.rollback()
+    async with session.begin_nested():
+        await things.update(2, SEVEN, scope=A)
+
+
+async def cached_ids(things: ThingRepository) -> list[int]:
+    """Tell of which of two rows there is an entry, and what the database has of them."""
+    assert [(await things.find(id, A, include_deleted=True)).uses for id in (1, 2)] == [1, 7]
+    with count_statements(things.db) as sent:
+        return [id for id in (1, 2) if await things.get(id, A) and not sent]
+
+
 async def test_a_commit_by_hand_is_a_commit(things: ThingRepository) -> None:
     """What comes after it is another transaction."""
     await things.get(1, A)
@@ -422,6 +460,27 @@ async def test_another_repository_of_the_rows_ends_entries_too(things: ThingRepo
     other = ThingRepository(Database(things.db.engine))
     await things.get(1, A)
     await other.update(1, SEVEN, scope=A)
+    assert (await things.get(1, A)).uses == 7
+
+
+async def test_another_class_of_the_same_table_ends_entries_too(things: ThingRepository) -> None:
+    """With a metadata of its own, as another part of the application may have it."""
+
+    class OtherBase(DeclarativeBase):
+        pass
+
+    class OtherRow(OtherBase):
+        __table__ = ThingRow.__table__.to_metadata(OtherBase.metadata)
+
+    @dataclass(frozen=True)
+    class OtherPatch(Patch[OtherRow]):
+        uses: OptionalState[int] = OptionalState.nop()
+
+    class OtherRepository(Repository[OtherRow, ThingData, int]):
+        pass
+
+    await things.get(1, A)
+    await OtherRepository(things.db).update(1, OtherPatch(uses=OptionalState.update(7)))
     assert (await things.get(1, A)).uses == 7
 
 
@@ -762,13 +821,14 @@ async def test_a_hit_in_memory_takes_few_calls(plain: ThingRepository, scope: Se
     assert (await count(lambda: things.get(1, scope))).calls <= calls
 
 
-async def test_keepers_go_with_their_cache(plain: ThingRepository) -> None:
+async def test_keepers_go_with_their_cache(plain: ThingRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes are as they were once nobody keeps copies of such rows any more; of other rows they always are."""
+    monkeypatch.setattr(touched, "_keepers", {})
     things = cached(plain.db)
     await things.get(1, A)
     assert has_keepers(things.db_source.entity)
     assert not has_keepers(TokenRepository(plain.db).db_source.entity)
-    table = things.db_source.entity.info.table
+    table = things.db_source.entity.info.table.fullname
     assert table in touched._keepers
     del things
     gc.collect()

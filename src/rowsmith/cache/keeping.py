@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary, ref
 
@@ -37,11 +37,12 @@ class CacheKeeper:
         if self._broadcast is not None:
             self._broadcast.add(self._topic, cast("Any", cache))
         self.flights: dict[Any, asyncio.Future[Any]] = {}
-        self._own = frozenset(part.table for part in entity.info.all_parts)
+        own = frozenset(part.table for part in entity.info.all_parts)
         self._key = tuple(entity.info.key_columns)
-        self._rekeying = frozenset(_parents(self._own, "onupdate"))
-        changing = self._own | self._rekeying  # a row that is removed may give another one a key that is handed on
-        self._removing = frozenset(_parents(changing, "ondelete"))
+        rekeying = frozenset(_parents(own, "onupdate"))
+        changing = own | rekeying  # a row that is removed may give another one a key that is handed on
+        self._own, self._rekeying = _names(own), _names(rekeying)
+        self._removing = _names(_parents(changing, "ondelete"))
         keep({*self._own, *self._removing, *self._rekeying}, self)
 
     def new_failures(self, failures: int) -> int:
@@ -100,7 +101,7 @@ class CacheKeeper:
             source = source.connection(bind_arguments={"mapper": self._mapper})
         self._broadcast.send(source, self._topic, ids)
 
-    def _is_taken_along(self, writing: Writing, tables: Collection[Table]) -> bool:
+    def _is_taken_along(self, writing: Writing, tables: Collection[str]) -> bool:
         """Say whether what is done to other tables may change rows of these by a foreign key."""
         if writing.makes:
             return False
@@ -178,6 +179,10 @@ def _parents(tables: Collection[Table], action: str) -> Iterator[Table]:
                 seen.add(parent)
                 waiting.append(parent)
     yield from seen
+
+
+def _names(tables: Iterable[Table]) -> frozenset[str]:
+    return frozenset(table.fullname for table in tables)
 
 
 _ACTIONS: Final = ("CASCADE", "SET NULL", "SET DEFAULT")

@@ -45,7 +45,7 @@ def note_new(db_sess: AsyncSession, row: type[object]) -> None:
 
 def has_keepers(entity: Entity[object, object]) -> bool:
     """Say whether anybody keeps copies of an entity's rows, or of rows that go with them."""
-    return is_any_kept() and is_kept(part.table for part in entity.info.all_parts)
+    return is_any_kept() and is_kept(part.table.fullname for part in entity.info.all_parts)
 
 
 def writing_of(entity: Entity[object, object], touches: str | None = None, operation: str | None = None) -> Writing:
@@ -54,7 +54,7 @@ def writing_of(entity: Entity[object, object], touches: str | None = None, opera
 
 
 def _writing(info: RowInfo[object], *, makes: bool, removes: bool) -> Writing:
-    return Writing([part.table for part in info.all_parts], info.key_columns, makes=makes, removes=removes)
+    return Writing([part.table.fullname for part in info.all_parts], info.key_columns, makes=makes, removes=removes)
 
 
 def given_ids(touches: str | None, args: Sequence[object]) -> Ids:
