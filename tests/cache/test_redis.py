@@ -17,6 +17,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 from redis import Redis as Plain
 from redis.asyncio import Redis
+from redis.crc import key_slot
 
 from redis_server import Server, redis_server
 from rowsmith import Database, InvalidValue, MappingError, OptionalState
@@ -61,6 +62,18 @@ async def test_entries_are_shared(client: Redis) -> None:
         assert 80_000 < await client.pttl(key) <= 100_000
     for other in ({"prefix": "other"}, {"version": 2}):
         assert await cache_of(client, **other).get_many([1]) == {}
+
+
+@pytest.mark.parametrize("prefix", ["data", "{data}"])
+async def test_a_cluster_has_all_of_it_in_one_place(client: Redis, prefix: str) -> None:
+    """Whichever of its rows a question is about; what is asked of several places at once is refused there."""
+    cache = cache_of(client, prefix=prefix)
+    await fill(cache, 1, 2)
+    await cache.lease([1, 2], under=(True,))
+    await cache.hold([3])
+    told = [key async for key in client.scan_iter(f"{prefix}:*")]
+    assert len(told) == await client.dbsize() == 8
+    assert len(set(map(key_slot, told))) == 1
 
 
 async def test_a_class_with_other_fields_has_other_entries(client: Redis) -> None:

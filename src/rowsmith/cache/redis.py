@@ -80,7 +80,8 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         check_client(client, type(self).__name__, "GroupData, prefix='group'")
         self._answers = Answers(check_seconds(timeout, "timeout"))
         self._json = _adapter(data)
-        self._base = f"{prefix}:{check_count(version, 'version')}-{_fields_of(self._json)}"
+        # In braces, by which a cluster has in one place whatever one question is about.
+        self._base = f"{prefix}:{{{check_count(version, 'version')}-{_fields_of(self._json)}}}"
         self._me = secrets.token_hex(8)
         self._client: Any = client
         scripts: Any = map(self._client.register_script, _SCRIPTS)
