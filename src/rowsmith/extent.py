@@ -144,15 +144,13 @@ def _fits_any(operator: object, given: Any) -> bool:
 def _told(operator: Any, left: Any, right: Any, tables: Mapping[str, FromClause]) -> Extent | None:
     """Say what a list of nothing leaves, and what NULL does of a column that cannot be NULL; None of anything else."""
     if operator not in _NULL:
-        if not (isinstance(right, BindParameter) and right.expanding and _is_empty(cast("Any", right).effective_value)):
+        is_list = isinstance(right, BindParameter) and right.expanding
+        values = cast("Any", right).effective_value if is_list else None
+        if values is None or values:
             return None
         return Extent.NONE if operator is operators.in_op else Extent.ALL
     is_required = isinstance(left, Column) and not left.nullable and _reads(cast("Any", left), tables)
     return _NULL[operator] if is_required and isinstance(right, Null) else None
-
-
-def _is_empty(values: Any) -> bool:
-    return values is not None and not values
 
 
 def _known(value: object, given: ColumnElement[Any], tables: Mapping[str, FromClause]) -> Extent:

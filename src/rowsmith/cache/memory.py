@@ -87,7 +87,9 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
         if self.broadcast is not None and not self._may_keep(self.broadcast):
             return {}
         now = self._clock()
-        return {id: self._lease(id, under, now) for id in ids if not self._is_held(id, now)}
+        if self._held and self._holds(None, now):
+            return {}
+        return {id: self._lease(id, under, now) for id in ids if not self._holds(id, now)}
 
     async def set_many(
         self, entries: Mapping[TId, TData | None], leases: Mapping[TId, Lease], *, under: Under = NO_SCOPE
@@ -178,10 +180,6 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
         slot = self._slots.pop(id, None)
         if slot is not None:
             self._size -= len(slot.entries)
-
-    def _is_held(self, id: TId, now: float) -> bool:
-        """Say whether no entry of a row is taken now."""
-        return bool(self._held) and (self._holds(None, now) or self._holds(id, now))
 
     def _holds(self, id: TId | None, now: float) -> bool:
         """Say whether somebody holds a row, or all of them (None), and may still come back."""

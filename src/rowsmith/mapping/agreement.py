@@ -45,8 +45,13 @@ def key_disagreement(given: object, columns: Sequence[Column[Any]]) -> str | Non
         given: the type: a class, a NewType of one, for a composite key a tuple or NamedTuple of them.
         columns: the key's, in its order.
     """
-    fits = any(_is_key(option, columns) for option in map(_underlying, options(given)))
-    return None if fits else f"is {_name(given)}, and the key is {_key_of(columns)}: write {_key_of(columns)}"
+    if _fits(given, columns):
+        return None
+    return f"is {_name(given)}, and the key is {_key_of(columns)}: write {_key_of(columns)}"
+
+
+def _fits(given: object, columns: Sequence[Column[Any]]) -> bool:
+    return any(_is_key(option, columns) for option in map(_underlying, options(given)))
 
 
 def _is_key(given: Any, columns: Sequence[Column[Any]]) -> bool:
@@ -58,7 +63,7 @@ def _is_key(given: Any, columns: Sequence[Column[Any]]) -> bool:
     if not (isinstance(wanted, type) and issubclass(wanted, tuple)):
         return isinstance(wanted, type) and _is_kind(tuple, wanted)
     parts = _parts(given, len(columns))
-    return len(parts) == len(columns) and all(map(_takes_id, parts, columns))
+    return len(parts) == len(columns) and all(map(_fits, parts, ([column] for column in columns)))
 
 
 def _parts(given: Any, size: int) -> Sequence[Any]:
@@ -70,10 +75,6 @@ def _parts(given: Any, size: int) -> Sequence[Any]:
         told: dict[Any, Any] = dict(zip(getattr(named, "__parameters__", ()), arguments, strict=False))
         return [told.get(kind, kind) if isinstance(kind, TypeVar) else kind for kind in kinds]
     return [arguments[0]] * size if arguments[1:] == (...,) else arguments or [Any] * size
-
-
-def _takes_id(given: object, column: Column[Any]) -> bool:
-    return any(_is_key(option, [column]) for option in map(_underlying, options(given)))
 
 
 def _is_id(given: object, column: Column[Any]) -> bool:

@@ -44,7 +44,8 @@ class CursorCodec:
     """
 
     def __init__(self, keys: Sequence[bytes | str] = ()) -> None:
-        if not isinstance(cast("Any", keys), (list, tuple)) or not all(map(_is_secret, keys)):
+        is_list = isinstance(cast("Any", keys), (list, tuple))
+        if not is_list or not all(isinstance(cast("Any", key), (bytes, str)) and key for key in keys):
             raise InvalidValue("cursor keys must be a sequence of secrets, none of them empty: CursorCodec([key])")
         secrets = tuple(key.encode() if isinstance(key, str) else key for key in keys)
         self._keys = secrets or (_PUBLIC_KEY,)
@@ -79,18 +80,11 @@ class CursorCodec:
         """
         raw = _to_bytes(cursor)
         version, tag, payload = raw[:1], raw[1 : 1 + _TAG_SIZE], raw[1 + _TAG_SIZE :]
-        if version != _VERSION or not self._verifies(tag, fingerprint, payload):
-            raise InvalidCursor
-        return unpack(payload, terms)
-
-    def _verifies(self, tag: bytes, fingerprint: bytes, payload: bytes) -> bool:
         # Every key is tried, so that the time taken does not tell which one fits.
         matches = [hmac.compare_digest(tag, _tag(key, fingerprint, payload)) for key in self._keys]
-        return True in matches
-
-
-def _is_secret(key: object) -> bool:
-    return isinstance(key, (bytes, str)) and bool(key)
+        if version != _VERSION or True not in matches:
+            raise InvalidCursor
+        return unpack(payload, terms)
 
 
 def _tag(key: bytes, fingerprint: bytes, payload: bytes) -> bytes:

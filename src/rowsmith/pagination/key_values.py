@@ -182,16 +182,11 @@ def _split(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _unpack_value(tag: bytes, body: bytes, term: OrderTerm) -> Any:
-    if tag == _NONE:
-        return _null(body, term)
+    if tag == _NONE and term.nullable and not body:
+        return None
     with suppress(Exception):  # a team's process_result_value may raise what it likes at outside bytes
         return _read(tag, body, term.expression)
     raise InvalidCursor
-
-
-def _null(body: bytes, term: OrderTerm) -> None:
-    if body or not term.nullable:
-        raise InvalidCursor
 
 
 def _read(tag: bytes, body: bytes, expression: ColumnElement[Any]) -> Any:

@@ -66,8 +66,8 @@ def fake(kind: type[T], db: Database | None = None, /, **methods: Callable[..., 
     kind = get_origin(kind) or kind
     given = {name: _stand_in(kind, name, function) for name, function in methods.items()}
     missing = {name: _missing(kind, name, method) for name, method in _methods(kind) if _is_missing(kind, name, method)}
-    shared = {"__init__": _no_init, "__getattr__": _unknown(kind), "__module__": __name__, "db": db or FakeDatabase()}
-    left_open = {name: property(_missing(kind, name, _unnamed)) for name in _open_names(kind)}
+    shared = {"__init__": _nothing, "__getattr__": _unknown(kind), "__module__": __name__, "db": db or FakeDatabase()}
+    left_open = {name: property(_missing(kind, name, _nothing)) for name in _open_names(kind)}
     made: Any = type(f"Fake{kind.__name__}", (kind,), left_open | missing | given | shared)
     made.__abstractmethods__ = frozenset()
     return cast("T", made())
@@ -179,10 +179,6 @@ def _open_names(kind: Any) -> frozenset[str]:
     return getattr(kind, "__abstractmethods__", frozenset[str]())
 
 
-def _unnamed(_: object) -> None:
-    """Stand for a property's function."""
-
-
 def _missing(kind: type[Any], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     def refuse(*_: object, **__: object) -> Never:
         _not_given(kind, name)
@@ -206,8 +202,8 @@ def _not_given(kind: type[Any], name: str) -> Never:
     raise NotFaked(f"{kind.__name__}.{name} was not given to the fake: write fake({kind.__name__}, {name}=...)")
 
 
-def _no_init(_: Any) -> None:
-    """Take the place of what would open a database."""
+def _nothing(_: Any) -> None:
+    """Take the place of what would open a database, and of a property's function."""
 
 
 def _stand_in(kind: type[Any], name: str, function: Any) -> Callable[..., Any]:

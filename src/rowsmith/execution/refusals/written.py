@@ -59,7 +59,10 @@ def unbound(failure: BaseException) -> Refusal:
         run, processors = inside["self"], inside["flattened_processors"]
         row, name = next(_unbound_in(run.compiled_parameters, processors))
         subject = subject_of(run.compiled, lists_of(run._expanded_parameters).get(name, (name, None)))
-        item = _unbound_item(processors[name], run.compiled_parameters[row][name]) if subject.is_array else None
+        item = None
+        if subject.is_array:
+            followed = _Followed(run.compiled_parameters[row][name])
+            item = None if _binds(processors[name], followed) else followed.last
         return Refusal.of(subject, row if run.executemany else None, item)
     return Refusal()
 
@@ -69,11 +72,6 @@ def _unbound_in(rows: Sequence[Mapping[str, object]], processors: Mapping[str, o
         for name, value in row.items():
             if (process := processors.get(name)) is not None and not _binds(process, value):
                 yield number, name
-
-
-def _unbound_item(process: object, items: Sequence[object]) -> int | None:
-    followed = _Followed(items)
-    return None if _binds(process, followed) else followed.last
 
 
 def _binds(process: Any, value: Any) -> bool:

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeGuard
 
 from sqlalchemy.types import TypeEngine
 
@@ -132,6 +132,11 @@ def converted(exact: type[object], convert: Callable[[Any], object]) -> Echo:
 def instances(python: type[object]) -> InCursor:
     """Give the form in a cursor of types whose values are of one class."""
     return InCursor(python, lambda value: isinstance(value, python))
+
+
+def is_int(value: object) -> TypeGuard[int]:
+    """Say whether a value is a whole number: a bool is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:

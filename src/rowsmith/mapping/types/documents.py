@@ -51,13 +51,12 @@ def _own_complaint(value: Any) -> str | None:
         case float():
             return finite_complaint(value)
         case dict():
-            return _first(map(_key_complaint, cast("Any", value)))
+            keys: list[Any] = list(cast("Any", value))
+            if not all(isinstance(key, str) for key in keys):
+                return "holds JSON: the keys of an object are text"
+            return _first(map(text_complaint, keys))
         case _:
             return "holds JSON: give dicts, lists, text, numbers, booleans or None"
-
-
-def _key_complaint(key: object) -> str | None:
-    return text_complaint(key) if isinstance(key, str) else "holds JSON: the keys of an object are text"
 
 
 def _first(complaints: Iterable[str | None]) -> str | None:

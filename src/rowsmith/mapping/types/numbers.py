@@ -22,6 +22,7 @@ from rowsmith.mapping.types.column_type import (
     always,
     converted,
     instances,
+    is_int,
     is_number,
     unchanged,
 )
@@ -46,7 +47,7 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
         quick=Quick(int, lambda values: not values or (min(values) >= -end and max(values) < end)),
         echo=converted(int, int),
         travel=Travel.PLAIN,
-        cursor=InCursor(int, lambda value: isinstance(value, int) and not isinstance(value, bool)),
+        cursor=InCursor(int, is_int),
         gives=(int,),
         compared=Comparison.INTEGER,
     )
@@ -56,7 +57,7 @@ def _integer_check(low: int, high: int) -> Check:
     complaint = f"holds integers from {low} to {high}"
 
     def check(value: object) -> str | None:
-        fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        fits = is_int(value) and low <= value <= high
         return None if fits else complaint
 
     return check

@@ -22,6 +22,7 @@ from rowsmith.mapping.types.column_type import (
     Travel,
     always,
     anything,
+    is_int,
     is_number,
 )
 
@@ -47,13 +48,9 @@ def by_python_type(declared: TypeEngine[Any]) -> InCursor:
     if python is object:  # func.lower(...) and the like: SQLAlchemy does not know, the database does
         return InCursor(python, lambda value: not isinstance(value, enum.Enum))
     if python in NUMBERS:
-        return InCursor(python, _is_int if python is int else is_number)
+        return InCursor(python, is_int if python is int else is_number)
     is_datetime = python is dt.datetime
     return InCursor(python, lambda value: isinstance(value, python) and isinstance(value, dt.datetime) == is_datetime)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class AsStored(NullType):

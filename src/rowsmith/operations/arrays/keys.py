@@ -184,13 +184,9 @@ def _ranked(column: Sequence[Any]) -> Sequence[Any]:
             return column
         return list(zip(map(str.casefold, column), column, strict=True))
     if type(None) in kinds or any(issubclass(kind, str) for kind in kinds):
-        return list(map(_rank, column))
+        # Columns that do not tell cases apart hold "A" and "a" to be one key.
+        return [(part is None, (part.casefold(), part) if isinstance(part, str) else part) for part in column]
     return column
-
-
-def _rank(part: object) -> Any:
-    # Columns that do not tell cases apart hold "A" and "a" to be one key.
-    return (part is None, (part.casefold(), part) if isinstance(part, str) else part)
 
 
 def key_chunks(
