@@ -16,7 +16,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, String, Tuple, UnaryExpression, true
+from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, Tuple, UnaryExpression, true
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -575,7 +575,7 @@ def _is_guessed(part: Any) -> bool:
     if isinstance(operator, operators.custom_op):
         own = cast("Any", operator)
         return not own.is_comparison and own.return_type is None
-    return operator is operators.concat_op and not isinstance(part.type, String)
+    return operator is operators.concat_op and column_type(part.type).compared is not Comparison.TEXT
 
 
 _GIVEN: Final[Any] = frozenset((BindParameter, True_, False_))
