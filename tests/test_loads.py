@@ -369,6 +369,7 @@ class NodeRow(EagerBase):
     subquery: Mapped[list[LeafRow]] = relationship(lazy="subquery", order_by="LeafRow.id", viewonly=True)
     at_once: Mapped[list[LeafRow]] = relationship(lazy="immediate", order_by="LeafRow.id", viewonly=True)
     parent: Mapped[NodeRow | None] = relationship(remote_side=id, lazy="joined", join_depth=2, viewonly=True)
+    children: Mapped[list[NodeRow]] = relationship(lazy="joined", viewonly=True)  # which leads back: not followed
 
 
 class LeafRow(EagerBase):
@@ -447,3 +448,71 @@ async def test_what_the_mapping_loads_of_itself_neither_multiplies_nor_loses_row
         async with db.begin_session() as session:
             locked = await Querier(NodeRow).query(session, 1, for_update=True)
             assert len(locked.joined) == 3
+
+
+class StaffRow(EagerBase):
+    __tablename__ = "load_staff"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "staff", "with_polymorphic": "*"}
+
+
+class ManagerRow(StaffRow):
+    cars: Mapped[list[CarRow]] = relationship(lazy="joined", viewonly=True)
+    __mapper_args__ = {"polymorphic_identity": "manager"}
+
+
+class DirectorRow(StaffRow):
+    cars: Mapped[list[CarRow]] = relationship(lazy="joined", viewonly=True)
+    __mapper_args__ = {"polymorphic_identity": "director"}
+
+
+class CarRow(EagerBase):
+    __tablename__ = "load_cars"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("load_staff.id"))
+    owner: Mapped[StaffRow] = relationship(viewonly=True)
+
+
+def cars_of(row: Any) -> list[int]:
+    return sorted(car.id for car in getattr(row, "cars", ()))
+
+
+@dataclass(frozen=True)
+class Cars:
+    id: int
+    cars: list[int]
+
+
+class StaffRepository(Repository[StaffRow, Cars, int]):
+    def to_data(self, row: StaffRow) -> Cars:
+        return Cars(row.id, cars_of(row))
+
+
+class CarRepository(Repository[CarRow, Cars, int]):
+    loads = [CarRow.owner]
+
+    def to_data(self, row: CarRow) -> Cars:
+        return Cars(row.id, cars_of(row.owner))
+
+
+async def test_what_subclasses_load_of_themselves_neither_multiplies_nor_loses_rows(any_tables: WithTables) -> None:
+    """Where their rows come with those of the base (``with_polymorphic``), read themselves or by way of others."""
+    async with any_tables(StaffRow, CarRow) as db:
+        async with db.begin_session() as session:
+            staff = enumerate(("staff", "manager", "director"), 1)
+            await session.execute(sa.insert(StaffRow.__table__), [{"id": id, "kind": kind} for id, kind in staff])
+            cars = [{"id": id, "owner_id": owner} for id, owner in ((1, 2), (2, 2), (3, 3), (4, 3), (5, 1))]
+            await session.execute(sa.insert(CarRow), cars)
+        expected = {
+            StaffRepository: [Cars(1, []), Cars(2, [1, 2]), Cars(3, [3, 4])],
+            CarRepository: [Cars(1, [1, 2]), Cars(2, [1, 2]), Cars(3, [3, 4]), Cars(4, [3, 4]), Cars(5, [])],
+        }
+        for kind, rows in expected.items():
+            read = kind(db)
+            assert [await read.get(row.id) for row in rows] == rows
+            assert await read.batch_get([row.id for row in rows]) == rows
+            assert [*(await read.search()).items] == rows
+            assert [row async for row in read.stream()] == rows

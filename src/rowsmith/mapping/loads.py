@@ -23,6 +23,7 @@ from sqlalchemy.orm import (
     Session,
     attributes,
     joinedload,
+    lazyload,
     object_session,
     selectinload,
     undefer,
@@ -46,10 +47,11 @@ _EAGER = ("joined", "selectin", "subquery", "immediate", False)
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to load, and what of the rows that it leads to."""
+    """One thing to load, and what of the rows that it leads to; or one not to be loaded, though the mapping would."""
 
     attribute: Any
     below: dict[str, Step] = field(default_factory=dict[str, "Step"])
+    is_left: bool = False
 
     @property
     def relationship(self) -> RelationshipProperty[Any] | None:
@@ -59,9 +61,11 @@ class Step:
 
     @property
     def is_joined(self) -> bool:
-        """Whether it comes in the same statement as the rows."""
+        """Whether it comes in the same statement as the rows, or not at all."""
         relationship = self.relationship
-        return relationship is None or is_single(relationship)
+        if relationship is None or self.is_left:
+            return True
+        return is_single(relationship) and not any(_of_subclasses(relationship.mapper))  # which could multiply rows
 
     @property
     def is_one_statement(self) -> bool:
@@ -69,7 +73,9 @@ class Step:
         return self.is_joined and all(step.is_one_statement for step in self.below.values())
 
     def option(self) -> Any:
-        """Give the option of a SELECT that loads it."""
+        """Give the option of a SELECT that loads it, or leaves it."""
+        if self.is_left:
+            return lazyload(self.attribute)
         if self.relationship is None:
             return undefer(self.attribute)
         load = joinedload(self.attribute) if self.is_joined else selectinload(self.attribute)
@@ -114,7 +120,7 @@ def _fits(attribute: Any, row: Any) -> bool:
 
 
 def steps(info: RowInfo[object], chains: Sequence[Chain]) -> list[Step]:
-    """Give everything to be loaded with a row; mappers are configured.
+    """Give everything to be loaded with a row, and what is not to be; mappers are configured.
 
     Raises:
         MappingError: an attribute is nothing of the row that its chain has come to.
@@ -161,15 +167,31 @@ def _walk(mapper: Mapper[Any], below: dict[str, Step], chain: Chain) -> None:
 
 
 def _add_eager(mapper: Mapper[Any], below: dict[str, Step], path: tuple[Mapper[Any], ...]) -> None:
-    """Add what the mapping itself loads, as far as SQLAlchemy would follow it."""
-    for relationship in mapper.relationships:
+    """Add what the mapping itself loads, as far as SQLAlchemy would follow it from the row.
+
+    What leads back is left by name: from an alias of the row SQLAlchemy would follow it, and multiply rows. Those of
+    subclasses, which come with a row itself, are brought by the statement of their own that a related row is read by.
+    """
+    found = [(name, getattr(mapper.class_, name)) for name in mapper.relationships.keys()]  # noqa: SIM118 - no mapping
+    if len(path) == 1:
+        found += [(str(attribute), attribute) for attribute in _of_subclasses(mapper)]
+    for name, attribute in found:
+        relationship = attribute.property
         further = relationship.mapper not in path
         if (depth := relationship.join_depth) is not None:
             further = len(path) <= depth
-        if relationship.lazy in _EAGER and further:
-            below.setdefault(relationship.key, Step(getattr(mapper.class_, relationship.key)))
-        if (step := below.get(relationship.key)) is not None:
+        if relationship.lazy in _EAGER:
+            below.setdefault(name, Step(attribute, is_left=not further))
+        if (step := below.get(name)) is not None and not step.is_left:
             _add_eager(relationship.mapper, step.below, (*path, relationship.mapper))
+
+
+def _of_subclasses(mapper: Mapper[Any]) -> Iterator[Any]:
+    """Give what the mapping loads of rows of subclasses that come in the same statement (``with_polymorphic``)."""
+    for each in mapper.with_polymorphic_mappers:
+        for relationship in each.relationships:
+            if relationship.lazy in _EAGER and relationship.parent is each is not mapper:
+                yield getattr(each.class_, relationship.key)
 
 
 def naming_what_is_missing(info: RowInfo[object], convert: Callable[[Any], T]) -> Build:
