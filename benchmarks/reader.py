@@ -1,19 +1,21 @@
 """A reader in a process of its own: ``python -m benchmarks.reader SERVER ROWS``, the server as JSON.
 
 Reads one row after the other, of ids from one to ROWS, until its standard input ends; then prints, as JSON, how
-many reads it made and how many milliseconds ninety-nine in a hundred of them stayed below.
+many reads it made, how many milliseconds ninety-nine in a hundred of them stayed below, and for which part of the time
+of the others it, or the server's process for it, was ready to run and had no core.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -30,6 +32,8 @@ class Reads:
 
     count: int = 0
     p99: float = 0.0
+    waits: float | None = None
+    """Of the slowest hundredth, the part in which there was no core; None where the system does not tell."""
 
 
 @asynccontextmanager
@@ -42,21 +46,37 @@ async def reading(server: Server, rows: int) -> AsyncGenerator[Reads]:
     await process.stdout.readline()  # it says so when it is connected
     yield reads
     told, _ = await process.communicate(b"")
-    reads.count, reads.p99 = json.loads(told)
+    reads.count, reads.p99, reads.waits = json.loads(told)
 
 
 async def read(server: Server, rows: int) -> None:
     """Be the reader."""
     connection = await asyncpg.connect(**server.options)
-    random, seconds, stop = Random(1), list[float](), threading.Event()  # noqa: S311 - the same reads in every run
+    random, reads, stop = Random(1), list[tuple[float, float]](), threading.Event()  # noqa: S311 - the same in every run
+    queues = [*queues_of(os.getpid(), connection.get_server_pid())]
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
     print("reading", flush=True)
     while not stop.is_set():
-        start = time.perf_counter()
+        before, start = queued(queues), time.perf_counter()
         await connection.fetchrow(READ, random.randint(1, rows))
-        seconds.append(time.perf_counter() - start)
+        reads.append((time.perf_counter() - start, queued(queues) - before))
         await asyncio.sleep(0.001)
-    print(json.dumps([len(seconds), statistics.quantiles(seconds, n=100)[-1] * 1000]))
+    p99 = statistics.quantiles([took for took, _ in reads], n=100)[-1]
+    slow = [read for read in reads if read[0] >= p99]
+    waits = sum(waited for _, waited in slow) / sum(took for took, _ in slow) if queues and slow else None
+    print(json.dumps([len(reads), p99 * 1000, waits]))
+
+
+def queues_of(*processes: int) -> Iterator[int]:
+    """Open what says how long processes were ready to run and had no core, where the system tells (Linux, proc(5))."""
+    for process in processes:
+        with suppress(OSError):
+            yield os.open(f"/proc/{process}/schedstat", os.O_RDONLY)
+
+
+def queued(queues: Sequence[int]) -> float:
+    """Give the seconds that they had none."""
+    return sum(int(os.pread(each, 64, 0).split()[1]) for each in queues) / 1e9
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.goals import judged
+from benchmarks.goals import judged, missed_times
 from benchmarks.results import HAND, OURS, ROUNDS_OF_BATCHES, Counts, Measured, Proof, Results
 
 COMMAND = "nox -s bench -- --write"
@@ -62,6 +62,15 @@ no promises.
 """
 
 
+LITTLE = 0.005
+"""A place where less time goes, as a part of what all takes by hand, is not told by itself."""
+LOOKED_AT = """
+Of each job whose time missed a goal: in multiples of what all of it takes by hand, what each place takes. A timer looks
+two thousand times a second at what runs, and gives the time since its last look to the innermost code of a package
+that is told apart; what the driver does in C counts as that of who called it, and the server's time as waiting for it.
+"""
+
+
 def ratio_text(found: float) -> str:
     """Write a ratio with as many digits as it deserves."""
     return f"{found:.1f}" if found >= 10 else f"{found:.2f}"
@@ -104,7 +113,10 @@ def page(results: Results, charts: Sequence[str] = ()) -> str:
     for kind, heading in HEADINGS.items():
         if jobs := of_kind(results, kind):
             parts += [f"## {heading}", times(results, jobs), *reasons(jobs)]
-    parts += ["## Beside time", beside_time(results), "## Goals", goals_table(judged(results))]
+    proofs = judged(results)
+    parts += ["## Beside time", beside_time(results), "## Goals", goals_table(proofs)]
+    if any(proof.kept is False for proof in proofs):
+        parts += ["## Where the time goes", LOOKED_AT, *profiles(results)]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
@@ -168,6 +180,33 @@ def cell(job: Measured, name: str, tell: Callable[[Counts], str]) -> str:
 def goals_table(proofs: Iterable[Proof]) -> str:
     """Write goals and what was reached side by side."""
     return markdown(["work", "goal", "reached", ""], ([p.work, p.goal, p.reached, verdict(p)] for p in proofs))
+
+
+def profiles(results: Results) -> Iterator[str]:
+    """Write where the time of each job goes that missed a goal; and of what rowsmith does alone, what was seen."""
+    for name in missed_times(results):
+        job = results.job(name)
+        if job is not None and job.places:
+            names = [name for name in results.contenders if name in job.places]
+            yield markdown([name, *names], places_of(job, names))
+    seen = [proof for proof in results.proofs if proof.kept is False]
+    if seen:
+        yield "\n".join(f"- {proof.work}: {proof.why or 'not looked at'}." for proof in seen)
+
+
+def places_of(job: Measured, names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Write how long each place takes, as a multiple of what all takes by hand; the little ones together."""
+    took = {
+        place: [job.places[name].get(place, 0.0) * (job.ratio(name) or 0.0) for name in names]
+        for place in dict.fromkeys(place for name in names for place in job.places[name])
+    }
+    told = sorted((place for place in took if max(took[place]) >= LITTLE), key=lambda place: -max(took[place]))
+    for place in told:
+        yield [place, *(f"{time:.2f}" for time in took[place])]
+    wholes = [job.ratio(name) or 0.0 for name in names]
+    rest = [whole - sum(took[place][at] for place in told) for at, whole in enumerate(wholes)]
+    yield ["the rest", *(f"{max(time, 0.0):.2f}" for time in rest)]
+    yield ["all of it", *map(ratio_text, wholes)]
 
 
 def verdict(proof: Proof) -> str:

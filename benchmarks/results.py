@@ -40,6 +40,8 @@ class Measured:
     counts: dict[str, Counts] = field(default_factory=dict[str, Counts])
     missing: dict[str, str] = field(default_factory=dict[str, str])
     remarks: dict[str, str] = field(default_factory=dict[str, str])
+    places: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    """Where its time goes, by contender: the part of each place. Only of work that missed a goal."""
 
     def ratios(self, name: str, reference: str) -> list[float]:
         """Give a contender's time as a multiple of another's, round by round; nothing where either is missing."""
@@ -60,6 +62,8 @@ class Proof:
     goal: str
     reached: str
     kept: bool | None
+    why: str = ""
+    """Where the time goes, where that was looked at."""
 
 
 @dataclass

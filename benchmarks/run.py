@@ -19,6 +19,7 @@ from benchmarks.contenders.rowsmith import Rowsmith
 from benchmarks.data import Server
 from benchmarks.goals import REFERENCE
 from benchmarks.jobs import Job, Stage, in_turn
+from benchmarks.profile import profile_missed
 from benchmarks.race import agree, all_opened, opened, reasons, sample
 from benchmarks.results import ROUNDS_OF_BATCHES, Counts, Measured, Results, machine
 from benchmarks.turns import counted_turns
@@ -43,6 +44,8 @@ class Asked:
     size: float = 1.0
     cold: Sequence[str] = COLD_JOBS
     has_proofs: bool = True
+    look_for: float = 2.0
+    """Seconds for which each contender is looked at, of a job that missed its goal; at least one sample."""
     say: Say = lambda text: None
 
 
@@ -63,6 +66,8 @@ async def measure(asked: Asked, server: Server) -> Results:
             with frozen():
                 await count_calls(asked, results, contenders, tables)
                 await time_all(asked, results, contenders, tables)
+                asked.say("where the time goes")
+                await profile_missed(results, asked.jobs, contenders, tables, asked.look_for)
         await count_trips(asked, results, there, tables)
         results.jobs += [await started(name, there, server, asked) for name in asked.cold]
     return results

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import re
+import signal
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -17,11 +22,12 @@ from benchmarks.contenders import ENTRIES, Entry
 from benchmarks.contenders import NAMES as NAMES_OF_ALL
 from benchmarks.contenders.by_hand import Bare
 from benchmarks.data import Change, Group, Server
-from benchmarks.goals import REFERENCE, Goal, counted, judged, time_of
+from benchmarks.goals import REFERENCE, Goal, counted, judged, missed_times, time_of
 from benchmarks.jobs import JOBS
+from benchmarks.profile import CALLER, WAITING, looking
 from benchmarks.race import Disagreement, agree
-from benchmarks.report import BEGIN, END, HEADINGS, block, page, show, with_block
-from benchmarks.results import Counts, Measured, Results, load, save
+from benchmarks.report import BEGIN, END, HEADINGS, block, page, places_of, show, with_block
+from benchmarks.results import Counts, Measured, Proof, Results, load, save
 from benchmarks.run import COLD_JOBS, Asked, measure
 from benchmarks.world import SMALL, World, world
 
@@ -39,7 +45,7 @@ def server(rowsmith_url: URL) -> Server:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def results(server: Server) -> Results:
     """Give a whole run in small."""
-    return await measure(Asked(JOBS, [*OURS, NOBODY], SMALL, rounds=1, cold=(), has_proofs=False), server)
+    return await measure(Asked(JOBS, [*OURS, NOBODY], SMALL, rounds=1, cold=(), has_proofs=False, look_for=0.0), server)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -176,6 +182,76 @@ def test_every_goal_names_jobs_and_contenders_that_there_are(measured: Results) 
     seconds, counts = dict.fromkeys(everybody, [1.0]), dict.fromkeys(everybody, Counts(1, 1, 1.0))
     jobs = [Measured(name, "single", seconds, counts) for name in [*NAMES, *COLD_JOBS]]
     assert [proof.work for proof in judged(replace(measured, jobs=jobs)) if proof.kept is None] == []
+
+
+# Where the time goes
+
+
+def spin(seconds: float) -> None:
+    """Use the processor."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+async def test_time_is_given_to_whose_code_it_is() -> None:
+    """Waiting is told apart from work, and the work of a package from what called it."""
+    found = dict[str, float]()
+    own = FunctionType(spin.__code__, {"__name__": "rowsmith.mapping.record", "time": time})
+    with looking(found):
+        own(0.02)
+        await asyncio.sleep(0.02)
+    assert {"rowsmith.mapping", WAITING} <= set(found)
+    assert CALLER not in found
+
+
+async def test_all_time_is_given_to_somebody() -> None:
+    """As much as went by, but for what came after the last look; and nobody looks any more afterwards."""
+    found, start = dict[str, float](), time.perf_counter()
+    with looking(found):
+        spin(0.02)
+    took = time.perf_counter() - start
+    assert 0 < sum(found.values()) <= took
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_of_a_goal_that_is_missed_it_is_told_where_the_time_goes(results: Results) -> None:
+    """By those who are held against each other, from the start of the call to its end."""
+    missed, written = missed_times(results), page(results)
+    looked_at = {job.name: list(job.places) for job in results.jobs if job.places}
+    assert looked_at == missed
+    lines = [[name, *(own for own in results.contenders if own in names)] for name, names in missed.items()]
+    assert [line for line in lines if f"\n| {' | '.join(line)} |" not in written] == []
+    assert all(sum(parts.values()) == pytest.approx(1) for job in results.jobs for parts in job.places.values())
+
+
+def test_places_are_told_beside_what_all_takes_by_hand(measured: Results) -> None:
+    """They add up to what the job takes; those of no size are together."""
+    little = dict.fromkeys("cde", 0.008)
+    job = replace(measured.jobs[0], places={"hand": {"a": 0.75, "b": 0.25}, "rowsmith": {"b": 0.976, **little}})
+    lines = [list(line) for line in places_of(job, ["hand", "rowsmith"])]
+    assert lines == [
+        ["a", "0.75", "0.00"],
+        ["b", "0.25", "0.49"],
+        ["the rest", "0.00", "0.01"],
+        ["all of it", "1.00", "0.50"],
+    ]
+
+
+def test_what_rowsmith_does_alone_has_a_reason_too(measured: Results) -> None:
+    """And where nobody looked, that is said."""
+    proofs = [Proof("purge", "<= 2x", "3x", False, "it waits"), Proof("load", "flat", "9 MiB", False)]
+    written = page(replace(measured, proofs=proofs))
+    assert "- purge: it waits.\n- load: not looked at." in written
+
+
+def test_the_page_tells_of_each_goal_that_it_says_is_missed() -> None:
+    """As it stands in docs/."""
+    written = (ROOT / "docs" / "benchmarks.md").read_text()
+    goals, _, looked_at = written.partition("## Goals")[2].partition("## Where the time goes")
+    missed = {work.split(", in ")[0] for work in re.findall(r"^\| (.+?) \|.*\*\*missed\*\* \|$", goals, re.MULTILINE)}
+    told = set(re.findall(r"^(?:\| |- )(.+?)(?: \||: )", looked_at, re.MULTILINE))
+    assert missed - told == set()
 
 
 # What is written
