@@ -59,8 +59,8 @@ class Database:
         deadline: seconds after which a call, or a block with a session of its own, is ended with
             ``DeadlineExceeded``, whatever the server or the network do; None for no such end. A stream has none, and
             what commits chunk by chunk has one for each chunk.
-        native: calls of one statement outside of a session go to asyncpg itself, reads in one round trip, writes in
-            three; False has SQLAlchemy send them all.
+        native: calls of one statement go to asyncpg itself: reads in one round trip, in a session on its connection,
+            and writes outside of one in three; False has SQLAlchemy send them all.
         writes: ``"statement"`` has such a write be a statement that is its own transaction, in one round trip. An
             answer means that it is committed; where none comes, ``CommitOutcomeUnknown`` is raised, for nobody can be
             asked. What takes more than a statement, an idempotency key among it, goes as with ``"transaction"``.
@@ -298,7 +298,7 @@ class Database:
         return nullcontext() if self.native is None else self.native.writes_as(chosen)
 
     def native_lane(self, *, writes: bool = False, is_kept: bool = False) -> NativeLane | None:
-        """Give the way of a call that needs no session; None where it must go through SQLAlchemy.
+        """Give the way of a call that needs no session; None where it must go through one.
 
         Args:
             writes: it is a write.
@@ -312,9 +312,22 @@ class Database:
             return None
         why: str | None = "cache" if is_kept else None
         if self._home.is_occupied():
+            if not writes:
+                return None  # which way that is in a session, lane_within says
             why = "session"
         elif why is None:
             why = lane.why_not_write() if writes else lane.why_not()
+        if why is None:
+            return lane
+        lane.refuse(why)
+        return None
+
+    def lane_within(self) -> NativeLane | None:
+        """Give the way of a read on the connection of a session that is open; None where SQLAlchemy has to send it."""
+        lane = self.native
+        if lane is None or not self._home.is_occupied():
+            return None
+        why = lane.why_not()
         if why is None:
             return lane
         lane.refuse(why)

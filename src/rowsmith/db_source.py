@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 from rowsmith.database import Database
 from rowsmith.deadline import Within
 from rowsmith.errors import MappingError, ReadOnlyViolation, RepositoryError, StalePlan, TransactionError, kind_of
-from rowsmith.execution import UNTOLD, NativeLane, forget_plans, repeatable, transact, translated
+from rowsmith.execution import UNTOLD, NativeLane, forget_plans, read_within, repeatable, transact, translated
 from rowsmith.failures import log_failure
 from rowsmith.lock import Lock
 from rowsmith.operations import (
@@ -321,6 +321,10 @@ class DBSource(Generic[TRow, TData, TId]):
                 lane = None
             snapshot = is_several(verb, again, named)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=is_foreign(verb))
+            within = None if native is None else self.db.lane_within()
+            if native is not None and within is not None:
+                call: Any = partial(_read_within, within, native, verb, given, kwargs)
+                return cast("R", await transact(begin, call))
             return await transact(begin, lambda db_sess: verb(db_sess, *again, **named))
         except BaseException as exc:
             self._note(exc, verb, is_by_lane=lane is not None)
@@ -458,6 +462,18 @@ def _sending(
         return None
     sent = asked.send(lane)
     return sent if lane.deadline is None else _in_time(lane.deadline, sent)
+
+
+async def _read_within(
+    lane: NativeLane, native: Native, verb: Any, given: list[Any], kwargs: dict[str, Any], db_sess: AsyncSession
+) -> Any:
+    """Read on a session's own connection, or as ever where a call has no shape."""
+    asked: Asked[Any] | None = native.ask(verb.__self__, lane, given, kwargs)
+    if asked is None:
+        lane.refuse("shape")
+        return await verb(db_sess, *given, **kwargs)
+    answer = await read_within(lane, db_sess, asked)
+    return await verb(db_sess, *given, **kwargs) if answer is UNTOLD else answer
 
 
 def _repeatable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:

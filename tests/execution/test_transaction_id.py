@@ -49,6 +49,8 @@ def verbs(proxy: FaultProxy) -> list[str]:
 async def test_a_unit_of_work_asks_for_nothing_before_it_commits(pair: Pair) -> None:
     """Whichever of its statements is the first that writes, and in savepoints; what gives no row back is asked for."""
     groups, proxy = pair
+    await groups.get(GroupId(2))
+    verbs(proxy)
     async with groups.db.unit_of_work():
         await groups.create(GroupCreate("a", "new"))
         await groups.update(GroupId(1), SIZED)

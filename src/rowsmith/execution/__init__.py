@@ -34,6 +34,7 @@ from rowsmith.execution.translate import (
     unreadable,
     violation,
 )
+from rowsmith.execution.within import read_within
 from rowsmith.execution.writing import Made, alone, write
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "native_lane",
     "nest",
     "note_application",
+    "read_within",
     "refuse_commit",
     "refuse_failed",
     "repeatable",

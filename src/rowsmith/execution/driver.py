@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
+from sqlalchemy import Connection
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -26,6 +27,22 @@ T = TypeVar("T")
 def has_driver(dialect: Dialect) -> bool:
     """Say whether sessions on this dialect talk through asyncpg."""
     return dialect.driver == "asyncpg"
+
+
+async def connection_of(db_sess: AsyncSession, origin: Origin) -> Connection:
+    """Give the connection that a call's statements go over.
+
+    Raises:
+        RepositoryError: there is none to be had.
+    """
+    binds: Any = origin.binds
+    try:
+        connection = await db_sess.connection(bind_arguments=binds)
+    except DATABASE_ERRORS as exc:
+        failure = translate(exc, origin)
+    else:
+        return cast("Connection", connection.sync_connection)
+    raise failure
 
 
 async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any], Awaitable[T]]) -> T:

@@ -119,8 +119,8 @@ class Read(Protocol):
         """Say what the records mean; :data:`UNTOLD` where that is not for a plan to say."""
         ...
 
-    def doubts(self, failure: Exception) -> bool:
-        """Say whether what the database said may mean something else, which SQLAlchemy's way says."""
+    def meant(self, failure: Exception) -> Exception:
+        """Give what an error of the database means for the call."""
         ...
 
 
@@ -245,8 +245,8 @@ class NativeLane:
         return asked.answer(as_read(plan, records, asked.origin) if plan.has_processors else records)
 
     def _untold(self, asked: Read, failure: Exception | None, why: str | None) -> Any:
-        if failure is not None and not asked.doubts(failure):
-            raise failure
+        if failure is not None:
+            raise asked.meant(failure)
         if why is not None:
             self.refuse(why)
         return UNTOLD
@@ -261,8 +261,10 @@ class NativeLane:
         if not _suits(self.engine.dialect, adapter, driver):
             return "connection"
         taken.info[_SUITS] = True
-        if plan.is_ready:
-            return None
+        return None if plan.is_ready else await self.unlearned(plan, driver, sql)
+
+    async def unlearned(self, plan: Planned, driver: Any, sql: str) -> str | None:
+        """Look at a table and a plan, once each; says what stands against them."""
         if plan.table is not None and not await self._calls_nothing(plan.table, driver):
             return "table"
         statement = await driver.prepare(sql)
@@ -300,10 +302,15 @@ def _suits(dialect: Any, adapter: Any, driver: Any) -> bool:
     Not where the engine chose another isolation for its transactions than the server has, nor where the application
     has statements without names, or with names of its own: for a pooler that may know none of the driver's.
     """
+    is_its_own = adapter.isolation_level in (None, "autocommit", _isolation(dialect))
+    return is_its_own and speaks_plainly(adapter, driver)
+
+
+def speaks_plainly(adapter: Any, driver: Any) -> bool:
+    """Say whether statements on a connection are named as the driver names them, or a pooler is known to be there."""
     own: Any = AsyncAdapt_asyncpg_connection
     return (
         type(adapter) is own
-        and adapter.isolation_level in (None, "autocommit", _isolation(dialect))
         and adapter._prepared_statement_name_func is own._default_name_func
         and (driver._stmt_cache_enabled or is_pooled(driver))
     )

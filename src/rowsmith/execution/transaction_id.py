@@ -78,14 +78,20 @@ def known_id(connection: Connection) -> str | None:
     """Give the id of a connection's transaction; None where it was not brought, or may be another one's."""
     adapter: Any = connection.connection.dbapi_connection
     transaction, id_ = connection.info.get(_KNOWN, _NOTHING)
-    is_same = transaction is adapter._transaction and _sent_on(adapter) == connection.info.get(_SEEN)
+    is_same = transaction is adapter._transaction and sent_on(adapter) == connection.info.get(_SEEN)
     return id_ if is_same else None
 
 
-def _sent_on(adapter: Any) -> int:
+def sent_on(adapter: Any) -> int:
     """Say how many statements were sent on a connection, by whomever."""
     count: int = adapter._connection._protocol.queries_count
     return count
+
+
+def note_read(info: dict[Any, Any], adapter: Any, before: int) -> None:
+    """Have what is known stay known where nothing was sent but reads since that many statements were."""
+    if info.get(_SEEN) == before:
+        info[_SEEN] = sent_on(adapter)
 
 
 _ENDS_NOTHING: Final = (Select, CompoundSelect, SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)
@@ -103,7 +109,7 @@ def _noted(cursor: Any, context: Any) -> dict[Any, Any] | None:
         return None
     info: dict[Any, Any] = record.info
     ends_nothing = context.is_crud or (context.compiled and isinstance(context.compiled.statement, _ENDS_NOTHING))
-    if not ends_nothing or info.get(_SEEN) != _sent_on(cursor._adapt_connection):
+    if not ends_nothing or info.get(_SEEN) != sent_on(cursor._adapt_connection):
         info[_KNOWN] = _NOTHING
     return info
 
@@ -111,7 +117,7 @@ def _noted(cursor: Any, context: Any) -> dict[Any, Any] | None:
 def _seen(cursor: Any, info: dict[Any, Any] | None) -> None:
     """Note that all that was sent until now has passed here, or what was known is forgotten."""
     if info is not None:
-        info[_SEEN] = _sent_on(cursor._adapt_connection)
+        info[_SEEN] = sent_on(cursor._adapt_connection)
 
 
 def _is_wanted(info: dict[Any, Any], cursor: Any, statement: str, parameters: Any, context: Any) -> bool:

@@ -22,9 +22,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, IdempotencyMismatch, InvalidValue
+from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import key_shape
 from rowsmith.operations.arrays.keys import Key
-from rowsmith.operations.blocks.gate import connection_of, schemas_of
+from rowsmith.operations.blocks.gate import schemas_of
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Upserted

@@ -178,9 +178,9 @@ class Asked(Generic[TAnswer]):
         """
         raise NotImplementedError
 
-    def doubts(self, failure: Exception) -> bool:
-        """Say whether what the database said may mean something else, which SQLAlchemy's way says."""
-        return False
+    def meant(self, failure: Exception) -> Exception:
+        """Give what an error of the database means for the call."""
+        return failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.execution import Origin
+from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.defaults import contextual, fill_contextual
-from rowsmith.operations.blocks.gate import connection_of
 
 
 async def with_contextual(db_sess: AsyncSession, origin: Origin, info: RowInfo[object], block: Block) -> Block:

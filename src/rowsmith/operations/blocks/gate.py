@@ -31,8 +31,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from rowsmith.execution import DATABASE_ERRORS, Origin, is_watched_by_others, translate
-from rowsmith.execution.driver import has_driver, use_driver
+from rowsmith.execution import Origin, is_watched_by_others
+from rowsmith.execution.driver import connection_of, has_driver, use_driver
 from rowsmith.execution.native import AROUND_STATEMENTS, INSTEAD_OF_THE_DRIVER
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import fits_array
@@ -96,22 +96,6 @@ async def pass_gate(
     if lane is Lane.COPY and not await use_driver(db_sess, origin, _Plain(info, dialect).ask):
         lane = Lane.UNNEST if arrays else Lane.MANY
     return Gate(dialect, lane, driver, arrays, mapped, bool(schemas_of(db_sess, connection)), why)
-
-
-async def connection_of(db_sess: AsyncSession, origin: Origin) -> Connection:
-    """Give the connection that a call's statements go over.
-
-    Raises:
-        RepositoryError: there is none to be had.
-    """
-    binds: Any = origin.binds
-    try:
-        connection = await db_sess.connection(bind_arguments=binds)
-    except DATABASE_ERRORS as exc:
-        failure = translate(exc, origin)
-    else:
-        return cast("Connection", connection.sync_connection)
-    raise failure
 
 
 def _askers(db_sess: AsyncSession, connection: Connection) -> Iterator[str]:

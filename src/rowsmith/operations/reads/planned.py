@@ -328,5 +328,6 @@ class AskedPage(Asked[Page[Any]]):
         return Page(tuple(items), cut.has_next_page, cut.has_previous_page, None, LazyCursors(cut.rows, self._encode))
 
     @override
-    def doubts(self, failure: Exception) -> bool:
-        return self._pagination.fetch().cursor is not None and may_be_the_cursors(failure)
+    def meant(self, failure: Exception) -> Exception:
+        is_cursors = self._pagination.fetch().cursor is not None and may_be_the_cursors(failure)
+        return InvalidCursor(facts=self.origin().facts()) if is_cursors else failure

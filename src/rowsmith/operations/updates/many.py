@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import Patch
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.blocks.defaults import Context, contextual_updates
-from rowsmith.operations.blocks.gate import connection_of
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.reads.narrowing import narrowing

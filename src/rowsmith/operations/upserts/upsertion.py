@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger
 from rowsmith.execution import Items, flush
-from rowsmith.execution.driver import give_up
+from rowsmith.execution.driver import connection_of, give_up
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.layout import Record
@@ -28,7 +28,7 @@ from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_blocks, joined
 from rowsmith.operations.blocks.contextual import with_contextual
 from rowsmith.operations.blocks.defaults import Context
-from rowsmith.operations.blocks.gate import Gate, connection_of, pass_gate
+from rowsmith.operations.blocks.gate import Gate, pass_gate
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.held import NewRows, scope_first

@@ -1,0 +1,318 @@
+"""The native lane in sessions and units of work: reads go to asyncpg beneath them, and are the session's reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from native import ONE, A, lane_of, plain_of, renamed, taken, three_in, told
+from rowsmith import (
+    ConcurrentUse,
+    CursorForwardPagination,
+    Database,
+    DatabaseUnavailable,
+    InvalidCursor,
+    LockNotAvailable,
+    StalePlan,
+    TransactionAborted,
+    Unscoped,
+)
+from rowsmith.operations.reads.search import as_query, prepare
+from rowsmith.orders import order_terms
+from rowsmith.pagination import CursorCodec, fingerprint
+from rowsmith.scope import NO_LIMITS
+from rowsmith.testing import FaultProxy, WithFaults, WithTables
+from tenants import DomainRow, DomainScope, GroupId, GroupRepository, GroupRow
+from test_native_lane import READS
+
+POOL = 3
+
+
+@pytest.fixture
+async def groups(with_tables: WithTables) -> AsyncIterator[GroupRepository]:
+    async with with_tables(DomainRow, GroupRow) as made:
+        db = Database.from_url(made.engine.url, pool_size=POOL, max_overflow=0)
+        yield await three_in(db)
+        await db.dispose()
+
+
+Opening = Callable[[Database], AbstractAsyncContextManager[Any]]
+BLOCKS: dict[str, Opening] = {
+    "a session": lambda db: db.begin_session(),
+    "a read-only session": lambda db: db.begin_readonly_session(),
+    "a snapshot": lambda db: db.begin_readonly_session(snapshot=True),
+    "a unit of work": lambda db: db.unit_of_work(),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+async def test_every_read_goes_beneath(groups: GroupRepository, name: str) -> None:
+    """Of each shape of each verb, in each kind of block; the answer is SQLAlchemy's."""
+    plain = plain_of(groups)
+    expected = {read: await told(call(plain)) for read, call in READS.items()}
+    async with BLOCKS[name](groups.db):
+        for read, call in READS.items():
+            assert (read, await taken(groups, partial(_told_of, call, groups))) == (read, 1)
+            assert (read, await told(call(groups))) == (read, expected[read])
+
+
+async def _told_of(call: Callable[[GroupRepository], Awaitable[Any]], groups: GroupRepository) -> Any:
+    return await told(call(groups))
+
+
+async def test_the_statement_alone_is_sent(with_faults: WithFaults) -> None:
+    """In the session's own transaction, which it begins as SQLAlchemy does, and which ends as ever."""
+    async with with_faults(DomainRow, GroupRow, pool_size=1, max_overflow=0) as (db, proxy):
+        groups = await three_in(db)
+        seen = []
+        for each in (groups, plain_of(groups)):
+            async with each.db.begin_session():
+                await each.get(ONE)
+            proxy.seen.clear()
+            async with each.db.begin_session():
+                assert (await each.get(ONE)).name == "one"
+                await each.get(ONE, A)
+            seen.append([*proxy.seen])
+        assert seen[0] == seen[1]
+        assert [words.split()[0].rstrip(";") for words in seen[0][:3]] == ["BEGIN", "SELECT", "SELECT"]
+
+
+async def test_what_the_block_wrote_is_read(groups: GroupRepository) -> None:
+    """By a call, or by objects of the ORM that nobody flushed; but not where the session is told not to flush."""
+    async with groups.db.begin_session() as db_sess:
+        await groups.update(ONE, renamed("new"))
+        assert (await groups.get(ONE)).name == "new"
+        row = await db_sess.get_one(GroupRow, ONE)
+        row.name = "newer"
+        with db_sess.no_autoflush:
+            assert (await groups.get(ONE)).name == "new"
+        assert await taken(groups, lambda: groups.count(None, [GroupRow.name == "newer"])) == 1
+        assert (await groups.get(ONE)).name == "newer"
+    assert (await groups.get(ONE)).name == "newer"
+
+
+async def test_nothing_of_it_is_seen_outside(groups: GroupRepository) -> None:
+    """Until it is committed; and nothing is left of it where the block fails."""
+    with suppress(ZeroDivisionError):
+        async with groups.db.unit_of_work():
+            await groups.update(ONE, renamed("new"))
+            inside = await groups.get(ONE)
+            outside = await plain_of(groups).get(ONE)
+            assert (inside.name, outside.name) == ("new", "one")
+            raise ZeroDivisionError
+    assert (await groups.get(ONE)).name == "one"
+
+
+async def test_a_savepoint_that_is_undone(groups: GroupRepository) -> None:
+    """A read after it reads what was before it."""
+    async with groups.db.unit_of_work():
+        with suppress(ZeroDivisionError):
+            async with groups.db.unit_of_work():
+                await groups.update(ONE, renamed("new"))
+                assert (await groups.get(ONE)).name == "new"
+                raise ZeroDivisionError
+        assert await taken(groups, lambda: groups.get(ONE)) == 1
+        assert (await groups.get(ONE)).name == "one"
+
+
+# What is not taken
+
+
+def ignore(*args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["do_orm_execute", "before_cursor_execute", "after_execute"])
+async def test_who_listens_to_the_session_sees_it(groups: GroupRepository, name: str) -> None:
+    """To this one alone, or to its connection."""
+    async with groups.db.begin_session() as db_sess:
+        target: Any = db_sess.sync_session
+        if name != "do_orm_execute":
+            target = (await db_sess.connection()).sync_connection
+        assert await taken(groups, lambda: groups.get(ONE)) == 1
+        event.listen(target, name, ignore)
+        assert await taken(groups, lambda: groups.get(ONE)) == 0
+        assert lane_of(groups.db).refused[name] == 1
+
+
+async def test_schemas_of_the_session(groups: GroupRepository) -> None:
+    """SQLAlchemy puts other names into the statement."""
+    async with groups.db.begin_session() as db_sess:
+        connection = (await db_sess.connection()).sync_connection
+        assert connection is not None
+        connection.execution_options(schema_translate_map={None: "public"})
+        assert await taken(groups, lambda: groups.get(ONE)) == 0
+        assert lane_of(groups.db).refused["schema_translate_map"] == 1
+
+
+async def test_a_session_of_another_engine(groups: GroupRepository) -> None:
+    """Its database has a lane of its own; this one is not in that session."""
+    other = Database.from_url(groups.db.engine.url)
+    async with groups.db.begin_session():
+        await groups.update(ONE, renamed("new"))
+        assert (await GroupRepository(other, resilience=None).get(ONE)).name == "one"
+    await other.dispose()
+
+
+async def test_a_transaction_that_was_ended_by_hand(groups: GroupRepository) -> None:
+    """The next read begins another one, as SQLAlchemy's does."""
+    async with groups.db.begin_session() as db_sess:
+        await groups.get(ONE)
+        await db_sess.rollback()
+        assert (await groups.get(ONE)).name == "one"
+        assert await taken(groups, lambda: groups.get(ONE)) == 1
+
+
+# What goes wrong
+
+
+async def test_an_error_that_is_swallowed(groups: GroupRepository) -> None:
+    """The block does not commit, and says so; what is told is the same by either lane."""
+    seen = []
+    for each in (groups, plain_of(groups)):
+        async with Database(groups.db.engine).begin_session() as others:
+            await others.execute(sa.text("LOCK TABLE groups"))
+            with pytest.raises(TransactionAborted):
+                async with each.db.begin_session() as db_sess:
+                    db_sess.add(DomainRow(name="new"))
+                    await db_sess.execute(sa.text("SET LOCAL lock_timeout = '20ms'"))
+                    seen.append([await told(each.get(ONE)), await told(each.get(ONE))])
+        async with groups.db.begin_session() as db_sess:
+            assert await db_sess.get(DomainRow, "new") is None
+    assert seen[0] == seen[1]
+    assert seen[0][0][0] is LockNotAvailable
+
+
+async def test_an_error_in_a_savepoint(groups: GroupRepository) -> None:
+    """It alone is undone, and the transaction goes on."""
+    async with Database(groups.db.engine).begin_session() as others:
+        await others.execute(sa.text("LOCK TABLE groups"))
+        async with groups.db.begin_session() as db_sess:
+            await db_sess.execute(sa.text("SET LOCAL lock_timeout = '20ms'"))
+            db_sess.add(DomainRow(name="new"))
+            with pytest.raises(LockNotAvailable):
+                async with groups.db.unit_of_work():
+                    await groups.get(ONE)
+            await others.rollback()
+            assert await taken(groups, lambda: groups.get(ONE)) == 1
+    async with groups.db.begin_session() as db_sess:
+        assert await db_sess.get(DomainRow, "new") is not None
+
+
+async def test_values_that_do_not_fit(groups: GroupRepository) -> None:
+    """They are refused in a session as they are outside, in every place."""
+    calls: list[Callable[[GroupRepository], Awaitable[Any]]] = [
+        lambda of: of.get(GroupId(2**70)),
+        lambda of: of.find("1"),  # type: ignore[arg-type]
+        lambda of: of.batch_get([ONE, None]),  # type: ignore[list-item]
+        lambda of: of.get(ONE, DomainScope("\x00")),
+        lambda of: of.search(None, [GroupRow.size == 2**40]),
+        lambda of: of.count(None, [GroupRow.name == "\ud800"]),
+        lambda of: of.get(GroupId(99), A),
+        lambda of: of.get_one(Unscoped("all"), []),
+        lambda of: of.batch_get([GroupId(98), ONE], scope=A),
+    ]
+    seen = []
+    for each in (groups, plain_of(groups)):
+        outcomes = []
+        for call in calls:
+            with suppress(TransactionAborted):
+                async with each.db.begin_session():
+                    outcomes.append(await told(call(each)))
+        seen.append(outcomes)
+    assert seen[0] == seen[1]
+
+
+async def test_cursors_of_other_values(groups: GroupRepository) -> None:
+    """What the database does not take in one is the cursor's fault, by either lane."""
+    orders, first = [GroupRow.name], CursorForwardPagination(1)
+    search = prepare(groups.db_source.entity, NO_LIMITS, groups.db.engine.dialect, as_query(None, first, orders))
+    digest = fingerprint(search.terms, search.conditions)
+    terms = order_terms([sa.func.anything(type_=sa.String), sa.func.any(type_=sa.Integer)], ())
+    forged = [CursorCodec().encode([name, 1], terms, digest) for name in ("one", "\x00")]
+    seen = []
+    for each in (groups, plain_of(groups)):
+        with suppress(TransactionAborted):
+            async with each.db.begin_session():
+                good, bad = (CursorForwardPagination(1, cursor) for cursor in forged)
+                assert len(await each.search(None, None, good, orders=orders)) == 1
+                seen.append(await told(each.search(None, None, bad, orders=orders)))
+    assert seen[0] == seen[1]
+    assert seen[0][0] is InvalidCursor
+
+
+async def test_a_table_that_is_altered(groups: GroupRepository) -> None:
+    """A transaction cannot be begun anew here, and says so once; the next one reads."""
+    async with groups.db.begin_session():
+        await groups.get(ONE)
+    async with Database(groups.db.engine, native=False).begin_session() as db_sess:
+        await db_sess.execute(sa.text("ALTER TABLE groups ALTER size TYPE bigint"))
+    with pytest.raises(StalePlan):
+        async with groups.db.begin_session():
+            await groups.get(ONE)
+    async with groups.db.begin_session():
+        assert await taken(groups, lambda: groups.get(ONE)) == 1
+
+
+async def test_a_lost_answer(with_faults: WithFaults) -> None:
+    """The error is the call's own, the connection is gone, and the block says that nothing was committed."""
+    async with with_faults(DomainRow, GroupRow, pool_size=1, max_overflow=0) as (db, proxy):
+        groups, seen = await three_in(db), []
+        for each in (groups, plain_of(groups)):
+            with pytest.raises(DatabaseUnavailable) as caught:
+                await _losing(each, proxy)
+            seen.append(await told(_raised(caught.value)))
+            async with each.db.begin_session():
+                assert (await each.get(ONE)).name == "one"
+        assert seen[0] == seen[1]
+
+
+async def _losing(groups: GroupRepository, proxy: FaultProxy) -> None:
+    async with groups.db.begin_session():
+        await groups.update(ONE, renamed("new"))
+        proxy.drop_answer("SELECT groups")
+        await groups.get(ONE)
+
+
+async def _raised(failure: BaseException) -> None:
+    raise failure
+
+
+@pytest.mark.parametrize("steps", range(10))
+async def test_cancelled_at_each_step(groups: GroupRepository, steps: int) -> None:
+    """Wherever it is, nothing is committed, no connection is lost, and none is used with an answer still to come."""
+    pool: Any = groups.db.engine.sync_engine.pool
+
+    async def work() -> None:
+        async with groups.db.begin_session():
+            await groups.update(ONE, renamed("new"))
+            inside.set()
+            await groups.get(ONE)
+            await groups.search(A)
+            await asyncio.sleep(3600)
+
+    for _ in range(2):
+        inside = asyncio.Event()
+        task = asyncio.ensure_future(work())
+        await inside.wait()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait((task,))
+        assert task.cancelled()
+        assert pool.checkedout() == 0
+        async with groups.db.begin_session():
+            assert (await groups.get(ONE)).name == "one"
+
+
+async def test_two_tasks_in_one_session(groups: GroupRepository) -> None:
+    """The second one is refused, as ever."""
+    async with groups.db.unit_of_work():
+        done = await asyncio.gather(groups.get(ONE), groups.get(ONE), return_exceptions=True)
+    assert [type(each) for each in done if isinstance(each, Exception)] == [ConcurrentUse]
