@@ -17,7 +17,6 @@ from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
-from rowsmith.execution.hearing import Hearing
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, NativeLane, Read, as_read, speaks_plainly
 from rowsmith.execution.refusals import argument_of
@@ -67,7 +66,7 @@ def _why_not(lane: NativeLane, session: Session, connection: Any) -> str | None:
         return "transaction"
     if session.dispatch.do_orm_execute:
         return "do_orm_execute"
-    heard = Hearing().heard(tuple(getattr(connection.dispatch, name) for name in AROUND_STATEMENTS))
+    heard = next((name for name in AROUND_STATEMENTS if getattr(connection.dispatch, name)), None)
     if heard is not None:
         return heard
     options = {**connection.get_execution_options(), **session.execution_options}

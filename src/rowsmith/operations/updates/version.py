@@ -29,7 +29,7 @@ def next_version(info: RowInfo[Any]) -> dict[str, Any]:
     if (counted := _counted(cast("Any", info.row))) is not None:
         return {info.version: counted}
     try:
-        return {info.version: generate(_UNKNOWN)}
+        return {info.version: generate(_Unknown())}
     except _LookedAtError:
         pass
     raise MappingError(
@@ -67,7 +67,7 @@ def _as_it_is(value: Any) -> Any:
 def _looks(generate: Any) -> bool:
     """Say whether a generator looks at the version before."""
     try:
-        generate(_UNKNOWN)
+        generate(_Unknown())
     except _LookedAtError:
         return True
     except Exception:  # noqa: BLE001 - it raises it again where it is asked for a version
@@ -96,5 +96,3 @@ for _name in (
     *("getitem", "contains", "call", "eq", "ne", "lt", "le", "gt", "ge", "hash", "str", "repr", "format", "bytes"),
 ):
     setattr(_Unknown, f"__{_name}__", _tell)
-
-_UNKNOWN: Final = _Unknown()
