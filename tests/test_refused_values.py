@@ -7,15 +7,19 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import Database, InvalidValue, OptionalState, Repository, TriState
+from rowsmith import Conflict, Database, InvalidValue, MappingError, OptionalState, Repository, TriState
 from rowsmith.filters import Filter, NumberFilter
+from rowsmith.mapping import row_info
+from rowsmith.mapping.expr import keep_to_row
+from rowsmith.mapping.writes import tied
+from rowsmith.scope import check_conditions, check_order
 from rowsmith.testing import WithTables
 from tenants import OwnedBy, ThingCreate, ThingPatch, ThingRepository, ThingRow
 from verbs import things_in
@@ -132,6 +136,59 @@ CONDITIONS: list[Callable[[Any, Any], sa.ColumnElement[bool]]] = [
     lambda column, value: column.in_([value]),
     lambda column, value: column.is_distinct_from(value),
 ]
+
+
+OF_KINDS: list[tuple[str, Any]] = [
+    *(("id", 5), ("text", "text"), ("flag", True), ("day", dt.date(2024, 5, 1)), ("token", uuid.UUID(int=1))),
+]
+"""A column of each kind that is compared with no other one, and a value of its own."""
+
+
+WHEREVER: dict[str, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
+    "the left": lambda column, value: sa.literal(value) == column,
+    "the left of a list": lambda column, value: sa.literal(value).in_([column]),
+    "a list": lambda column, value: column.in_([sa.literal(value), column]),
+    "a list of what is not": lambda column, value: column.not_in([column, sa.literal(value)]),
+    "a lower bound": lambda column, value: ~column.between(value, column),
+    "an upper bound": lambda column, value: column.between(column, sa.literal(value)),
+    "the left of bounds": lambda column, value: sa.literal(value).between(column, column),
+    "a row": lambda column, value: sa.tuple_(KindRow.id, column) == sa.tuple_(1, sa.literal(value)),
+    "rows": lambda column, value: sa.tuple_(KindRow.id, column).in_([sa.tuple_(1, sa.literal(value))]),
+    "a case": lambda column, value: sa.case((column == value, True), else_=False),
+    "cases of a value": lambda column, value: sa.case({sa.literal(value): True}, value=column, else_=False),
+    "an expression": lambda column, value: sa.func.nullif(column, sa.literal(value)).is_(None),
+    "an array": lambda column, value: column == sa.any_(sa.literal([value], sa.ARRAY(sa.literal(value).type))),
+}
+
+
+def test_wherever_the_value_stands_it_is_refused() -> None:
+    """A value of each kind beside a column of each, in whatever stands for a row: a condition, an order, a field."""
+    info = row_info(KindRow)
+    for (name, _), (_, value), (place, condition) in product(OF_KINDS, OF_KINDS, WHEREVER.items()):
+        if (name, value) not in OF_KINDS:
+            made = condition(getattr(KindRow, name), value)
+            for check in (lambda made: check_conditions([made], info), lambda made: check_order(made, info)):
+                with pytest.raises(InvalidValue) as refused:
+                    check(made)
+                assert refused.value.facts.columns == (name,), (name, value, place)
+            with pytest.raises(MappingError, match=rf"Kind.id .*KindRow\.{name}"):
+                keep_to_row(made, info, "Kind.id")
+            with pytest.raises(InvalidValue, match=rf"written to flag of KindRow compares with KindRow\.{name}"):
+                tied(info, "flag", made)
+            with pytest.raises(InvalidValue, match=rf"Conflict\(where=...\) on KindRow compares with KindRow\.{name}"):
+                Conflict([KindRow.id], where=made).resolve(info)
+    for (name, _), (other, _) in permutations(OF_KINDS, 2):
+        with pytest.raises(InvalidValue, match=rf"KindRow\.{name}, which holds"):
+            check_conditions([getattr(KindRow, name) == getattr(KindRow, other)], info)
+
+
+async def test_wherever_the_value_stands_its_own_kind_is_taken(any_tables: WithTables) -> None:
+    """The database has an answer for each of them."""
+    async with any_tables(KindRow) as db:
+        places = [made for name, made in WHEREVER.items() if db.engine.dialect.name != "sqlite" or name != "an array"]
+        conditions = [made(getattr(KindRow, name), value) for made, (name, value) in product(places, OF_KINDS)]
+        alike = [getattr(KindRow, name) == getattr(KindRow, name) for name, _ in OF_KINDS]
+        assert await Kinds(db, resilience=None).count(None, [sa.or_(*conditions, *alike)]) == 0
 
 
 async def test_what_cannot_be_compared_is_refused_before_it_is_sent(any_tables: WithTables) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from functools import lru_cache
 from inspect import get_annotations
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import UUID
 
@@ -36,7 +35,6 @@ from rowsmith.conditions import (
     Condition,
     bare,
     check_boolean,
-    compared_with,
     conjunction,
     disjunction,
     given_conditions,
@@ -47,9 +45,7 @@ from rowsmith.conditions import (
 from rowsmith.errors import (
     EmptyScope,
     ErrorFactory,
-    ErrorFacts,
     InvalidFilter,
-    InvalidValue,
     MappingError,
     ScopeError,
     ScopeMismatch,
@@ -58,11 +54,11 @@ from rowsmith.errors import (
 )
 from rowsmith.extent import Extent, extent, is_of_the_row
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, asking, check_frozen
-from rowsmith.mapping.types import Check, Comparison, column_type
 from rowsmith.mapping.writes import storable
 from rowsmith.names import sql_name
-from rowsmith.texts import ADVICE, has_open_text, is_any_open
+from rowsmith.texts import ADVICE, is_any_open
 from rowsmith.ties import loose_ties
 
 logger = logging.getLogger("rowsmith.scope")
@@ -535,10 +531,7 @@ def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: 
     for element in elements:
         if isinstance(element, BooleanClauseList):
             _check_list(element)
-        elif isinstance(element, BindParameter):
-            _check_value(cast("Any", element), condition, info)
-        elif isinstance(element, BinaryExpression):
-            _check_sides(element, info)
+    check_comparisons(condition, elements, info, "a condition on")
     is_nested = any(isinstance(element, SelectBase) for element in elements)
     if is_nested and (complaint := loose_ties(condition, sources)):
         raise InvalidFilter(f"a condition on {info.row.__name__} {complaint}")
@@ -549,81 +542,21 @@ def _check_list(element: BooleanClauseList) -> None:
         raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
 
 
-def _check_value(bind: BindParameter[Any], condition: ColumnElement[bool], info: RowInfo[object]) -> None:
-    if complaint := _complaint(bind, column_type(bind.type).operand):
-        raise _refusal(compared_with(condition, bind), complaint, info)
-
-
-def _check_sides(comparison: Any, info: RowInfo[object]) -> None:
-    """Refuse a value of another kind than its column's, for which PostgreSQL has no comparison and SQLite an answer."""
-    if comparison.right.__class__ not in _GIVEN or comparison.right.type is comparison.left.type:
-        return
-    given, held = comparison.right, column_type(comparison.left.type)
-    kinds = [_KINDS.get(each.compared) for each in (held, column_type(given.type))]
-    if comparison.operator not in _COMPARE or None in kinds or kinds[0] == kinds[1]:
-        return
-    if any(map(_is_guessed, visitors.iterate(comparison.left))):
-        return
-    complaint = _complaint(given, held.operand) if given.__class__ is BindParameter else None
-    columns: list[Any] = [part for part in visitors.iterate(comparison.left) if isinstance(part, Column)]
-    raise _refusal(columns, complaint or f"holds {held.compared.value}", info)
-
-
-def _is_guessed(part: Any) -> bool:
-    """Say whether SQLAlchemy gives what an operator makes the type of its first operand, for want of a better one."""
-    operator = getattr(part, "operator", None)
-    if isinstance(operator, operators.custom_op):
-        own = cast("Any", operator)
-        return not own.is_comparison and own.return_type is None
-    return operator is operators.concat_op and column_type(part.type).compared is not Comparison.TEXT
-
-
-_GIVEN: Final[Any] = frozenset((BindParameter, True_, False_))
-_COMPARE: Final = frozenset(
-    {
-        *(operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge),
-        *(operators.in_op, operators.not_in_op, operators.is_distinct_from, operators.is_not_distinct_from),
-    }
-)
-_KINDS: Final = {
-    Comparison.TEXT: "text",
-    **dict.fromkeys((Comparison.INTEGER, Comparison.FLOAT, Comparison.DECIMAL), "number"),
-    Comparison.BOOLEAN: "boolean",
-    **dict.fromkeys((Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE), "time"),
-    Comparison.UUID: "UUID",
-}
-"""What PostgreSQL compares with each other, and with nothing else."""
-
-
-def _complaint(bind: BindParameter[Any], check: Check) -> str | None:
-    given = bind.effective_value
-    values = given or () if bind.expanding else (given,)
-    return next(filter(None, (check(value) for value in values if not isinstance(value, _ASIDE))), None)
-
-
-_ASIDE: Final = (NoneType, tuple)
-
-
-def _refusal(columns: Sequence[Column[Any]], complaint: str, info: RowInfo[Any]) -> InvalidValue:
-    """Give the error for a value that is compared with columns, which it names."""
-    names = [f"{info.row.__name__}.{name}" if (name := info.name_of(each)) else str(each) for each in columns]
-    compared = f"{' or '.join(names)}, which" if names else "a column that"
-    facts = ErrorFacts(columns=tuple(str(each.name) for each in columns))
-    return InvalidValue(f"a condition on {info.row.__name__} compares with {compared} {complaint}", facts=facts)
-
-
 def check_order(expression: ColumnElement[Any], info: RowInfo[object]) -> None:
     """Refuse what rows are sorted or grouped by, if it means something else than it looks like.
 
     Raises:
         InvalidFilter: it brings another table into FROM, has text that does not end what it begins, or asks about any
             row where this one may be meant.
+        InvalidValue: it compares with a value that its column could not be compared with on every backend.
     """
     keep_to_table([expression], info)
     if isinstance(expression, Column):
         return
-    if complaint := ADVICE if has_open_text(expression) else loose_ties(expression, info.tables):
+    elements: list[Any] = list(visitors.iterate(expression))
+    if complaint := ADVICE if is_any_open(elements) else loose_ties(expression, info.tables):
         raise InvalidFilter(f"an order of {info.row.__name__} {complaint}")
+    check_comparisons(expression, elements, info, "an order of")
 
 
 def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[object]) -> None:

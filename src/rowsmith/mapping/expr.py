@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeGuard
 
 from sqlalchemy import ColumnElement, distinct, func
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.functions import FunctionElement
 
 from rowsmith.conditions import Condition, conjunction
-from rowsmith.errors import MappingError
+from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.types import Comparison, column_type, stored_form
-from rowsmith.texts import ADVICE, has_open_text
+from rowsmith.texts import ADVICE, is_any_open
 from rowsmith.ties import loose_ties
 
 Expression: TypeAlias = Any
@@ -161,7 +163,8 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
 def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: str) -> None:
     """Refuse what would bring another table into FROM: each row would be given once for each row of that one.
 
-    Nor may a subquery be about any row where this one may be meant, nor text end what it did not begin.
+    Nor may a subquery be about any row where this one may be meant, nor text end what it did not begin, nor may what
+    it compares be of kinds that no database compares.
 
     Raises:
         MappingError: it does; the message says what to write.
@@ -172,8 +175,13 @@ def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: st
                 f"{where} is computed from another table than {info.row.__name__}'s: nest the related data class, or "
                 "write a scalar subquery that refers to the row"
             )
-    if complaint := ADVICE if has_open_text(expression) else loose_ties(expression, info.tables):
+    elements: list[Any] = list(visitors.iterate(expression))
+    if complaint := ADVICE if is_any_open(elements) else loose_ties(expression, info.tables):
         raise MappingError(f"{where} {complaint}")
+    try:
+        check_comparisons(expression, elements, info, "a field of")
+    except InvalidValue as exc:
+        raise MappingError(f"{where} is computed from what cannot be: {exc}") from None
 
 
 def _is_deferred(expression: Expression) -> bool:

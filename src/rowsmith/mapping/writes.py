@@ -18,16 +18,18 @@ from uuid import UUID
 
 from pydantic import ConfigDict
 from sqlalchemy.orm import RelationshipProperty
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar
 
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping.annotations import bare, field_annotations, private_annotations, resolved
+from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, check_frozen
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.state import UNSET, OptionalState, TriState
-from rowsmith.texts import ADVICE, has_open_text
+from rowsmith.texts import ADVICE, is_any_open
 from rowsmith.ties import loose_ties
 
 TRow = TypeVar("TRow")
@@ -230,14 +232,16 @@ def tied(info: RowInfo[Any], name: str, value: Any) -> Any:
     """Give a SQL expression that is written, once it is known which rows its subqueries are about.
 
     Raises:
-        InvalidValue: it has text that does not end what it begins, or asks about any row where the one that is written
-            may be meant.
+        InvalidValue: it has text that does not end what it begins, asks about any row where the one that is written
+            may be meant, or compares what no database compares.
     """
     expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
     if not isinstance(expression, ClauseElement):
         return value
-    if complaint := ADVICE if has_open_text(expression) else loose_ties(expression, info.tables):
+    elements: list[Any] = list(visitors.iterate(expression))
+    if complaint := ADVICE if is_any_open(elements) else loose_ties(expression, info.tables):
         raise info.refusal(name, complaint)
+    check_comparisons(expression, elements, info, f"what is written to {name} of")
     return value
 
 

@@ -14,8 +14,9 @@ from sqlalchemy.sql.elements import BindParameter
 from rowsmith.conditions import Condition, resolve
 from rowsmith.errors import InvalidFilter, MappingError, kind_of
 from rowsmith.mapping import RowInfo, nearest
+from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.constraints import UniqueKey, is_over_columns, name_of, names_of, predicate_of, unique_keys_of
-from rowsmith.texts import ADVICE, has_open_text
+from rowsmith.texts import ADVICE, is_any_open
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,17 @@ class Conflict:
             MappingError: it names columns and a constraint, no column of the row, no constraint of its table, or
                 columns over which the mapping has no unique key.
             InvalidFilter: its predicate has text that does not end what it begins.
+            InvalidValue: its predicate compares what no database compares.
         """
         self._check_kinds()
         if self.columns and self.constraint is not None:
             raise MappingError("Conflict takes columns or a constraint's name, not both")
         where = None if self.where is None else resolve(self.where)
-        if where is not None and has_open_text(where):
-            raise InvalidFilter(f"Conflict(where=...) on {info.row.__name__} {ADVICE}")
+        if where is not None:
+            elements: list[Any] = list(visitors.iterate(where))
+            if is_any_open(elements):
+                raise InvalidFilter(f"Conflict(where=...) on {info.row.__name__} {ADVICE}")
+            check_comparisons(where, elements, info, "Conflict(where=...) on")
         if self.constraint is not None:
             return _by_name(info, self.constraint, where)
         for attribute in self.columns:
