@@ -223,7 +223,7 @@ async def test_a_block_is_never_retried() -> None:
 
 
 async def test_the_first_policy_is_outermost() -> None:
-    """Policies are entered in their order, and left in reverse."""
+    """Policies are entered in their order, and left in reverse; by the decorator alone, too."""
     told: list[str] = []
 
     class Told(Policy):
@@ -236,12 +236,20 @@ async def test_the_first_policy_is_outermost() -> None:
             told.append(f"{self.name} out")
             return result
 
-    @Resilience([Told("a"), Told("b")]).apply()
+    both = Resilience([Told("a"), Told("b")])
+
+    @both.apply()
     async def rename(name: str) -> str:
+        return name
+
+    @both.apply
+    async def remove(name: str) -> str:
         return name
 
     assert await rename("x") == "x"
     assert told == ["a in rename", "b in rename", "b out", "a out"]
+    assert await remove("x") == "x"
+    assert told[4:] == ["a in remove", "b in remove", "b out", "a out"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache, partial, wraps
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, overload
 
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.resilience.policy import Opening, Operation, Policy, Work
@@ -49,13 +49,18 @@ class Resilience:
         self._innermost_first = inner[::-1]
         self._told: dict[tuple[str, bool, bool], Operation] = {}
 
-    def apply(self) -> Callable[[F], F]:
+    @overload
+    def apply(self) -> Callable[[F], F]: ...
+    @overload
+    def apply(self, function: F, /) -> F: ...
+
+    def apply(self, function: Any = None) -> Any:
         """Decorate a coroutine function or an asynchronous generator; its name is the operation's.
 
         Raises:
             MappingError: at the function, where it is neither.
         """
-        return self._decorate
+        return self._decorate if function is None else self._decorate(function)
 
     @asynccontextmanager
     async def run(self, operation: str) -> AsyncGenerator[None]:
