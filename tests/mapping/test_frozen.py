@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+import attrs
 import pydantic
 import pytest
 
@@ -157,7 +158,31 @@ class OpenPydanticPatch(Patch[GroupRow]):
     name: OptionalState[str] = OptionalState.nop()
 
 
+@attrs.define
+class OpenAttrsSpec(Spec[GroupRow]):
+    domain_name: str
+    name: str
+
+
+@attrs.define
+class OpenAttrsPatch(Patch[GroupRow]):
+    name: OptionalState[str] = OptionalState.nop()
+
+
+@attrs.frozen
+class AttrsSpec(Spec[GroupRow]):
+    domain_name: str
+    name: str
+
+
+@attrs.frozen
+class AttrsPatch(Patch[GroupRow]):
+    name: OptionalState[str] = OptionalState.nop()
+
+
 class ModelPatch(pydantic.BaseModel, Patch[GroupRow]):
+    """What a request's body is read into: its values are taken as the call begins, and nothing else is kept of it."""
+
     name: OptionalState[str] = OptionalState.nop()
 
 
@@ -236,6 +261,17 @@ def test_data_is_told_when_its_repository_is_made() -> None:
         Querier(GroupRow, into=OpenData)
 
 
+async def test_what_attrs_makes_is_frozen_as_a_dataclass_is(groups: GroupRepository) -> None:
+    """It is told before anything is sent."""
+    with count_statements(groups.db) as sent:
+        for verb in (groups.create, groups.upsert):
+            with pytest.raises(MappingError, match=r"OpenAttrsSpec is not frozen: write @attrs.frozen above it"):
+                await verb(OpenAttrsSpec("a", "x"))
+        with pytest.raises(MappingError, match="OpenAttrsPatch is not frozen"):
+            await groups.update(GroupId(1), OpenAttrsPatch())
+    assert sent == []
+
+
 async def test_data_of_one_call_is_held_too(groups: GroupRepository) -> None:
     """``into=`` and aggregates."""
     for call in (groups.get(GroupId(1), into=OpenData), groups.search(into=OpenData)):
@@ -263,6 +299,8 @@ async def test_what_is_frozen_is_taken_and_stays_as_it_is(groups: GroupRepositor
     patch = ModelPatch(name=OptionalState.update("new"))
     assert (await groups.update(GroupId(1), patch)).name == "new"
     assert (await groups.create(SlotSpec("a", "slots"))).name == "slots"
+    assert (await groups.create(AttrsSpec("a", "attrs"))).name == "attrs"
+    assert (await groups.update(GroupId(1), AttrsPatch(OptionalState.update("newer")))).name == "newer"
     assert (await groups.create(SpecWithInit())).name == "its own"
     with pytest.raises(dataclasses.FrozenInstanceError):
         DomainScope("a").domain_name = "b"  # type: ignore[misc]

@@ -1,4 +1,9 @@
-"""Frozen means frozen: what becomes part of the keys of plans and caches does not change while it is one."""
+"""Frozen means frozen: what becomes part of the keys of plans and caches does not change while it is one.
+
+Scopes do, so each of them is frozen, whatever makes its class. Of specs and patches the values are taken as a call
+begins, and caches give copies of data that can be changed: so a pydantic model, which a request's body is read into,
+may be one as it is. A dataclass, or what attrs makes of a class, is the application's own, and says ``frozen``.
+"""
 
 from __future__ import annotations
 
@@ -64,11 +69,13 @@ def asking(method: Callable[..., None]) -> Callable[..., None]:
 
 @lru_cache(maxsize=500)
 def check_frozen(kind: type[object]) -> None:
-    """Refuse a dataclass that is not frozen.
+    """Refuse a dataclass that is not frozen, or such a class of attrs'.
 
     Raises:
         MappingError: it is not.
     """
+    if hasattr(kind, "__attrs_attrs__") and kind.__setattr__.__name__ != "_frozen_setattrs":
+        raise MappingError(f"{kind.__name__} is not frozen: write @attrs.frozen above it")
     params = getattr(kind, "__dataclass_params__", None)
     if params is not None and not params.frozen:
         raise MappingError(f"{kind.__name__} is a dataclass that is not frozen: write @dataclass(frozen=True) above it")
