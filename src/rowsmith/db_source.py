@@ -10,7 +10,7 @@ from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, Unpack, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar, override
 
 from rowsmith.database import Database
 from rowsmith.deadline import Within
@@ -118,8 +118,7 @@ class DBSource(Generic[TRow, TData, TId]):
     def into(self, into: type[TOther] | None) -> DBSource[TRow, TOther, TId]:
         """Give the same with another data class; None keeps this one.
 
-        Raises:
-            MappingError: it does not fit the row.
+        Of a class that does not fit the row each verb raises a ``MappingError`` under its own name.
         """
         if into is None:
             return self  # type: ignore[return-value] # pyright: ignore[reportReturnType] - the data class is its own
@@ -128,11 +127,9 @@ class DBSource(Generic[TRow, TData, TId]):
         except (KeyError, TypeError):  # what is no class may have no hash either
             pass
         try:
-            with self._naming("into"):
-                return self._with(into)
+            return self._with(into)
         except MappingError as exc:
-            log_failure(exc, self.entity.domain, "into")
-            raise
+            return _Refused(self, exc)
 
     def _with(self, into: type[TOther]) -> DBSource[TRow, TOther, TId]:
         if not isinstance(cast("Any", into), type):
@@ -446,6 +443,35 @@ class DBSource(Generic[TRow, TData, TId]):
         except RepositoryError as exc:
             exc.locate(self.entity.domain, operation)
             raise
+
+
+class _Refused(DBSource[TRow, TData, TId]):
+    """Stands for the source of a data class that does not fit: no verb of it is begun."""
+
+    def __init__(self, source: DBSource[TRow, Any, TId], refusal: MappingError) -> None:
+        vars(self).update(vars(source))
+        self._refusal = refusal
+
+    @override
+    async def _write(self, verb: Any, /, *args: Any, **kwargs: Any) -> Any:
+        raise self._told(verb)
+
+    @override
+    async def _read(self, verb: Any, /, *args: Any, **kwargs: Any) -> Any:
+        raise self._told(verb)
+
+    @override
+    async def _in_chunks(self, verb: Any, /, *args: Any, **kwargs: Any) -> Any:
+        raise self._told(verb)
+
+    @override
+    async def _chunks(self, verb: Any, *args: Any, **kwargs: Any) -> Any:
+        raise self._told(verb)
+        yield
+
+    def _told(self, verb: Any) -> MappingError:
+        self._refusal.locate(self.entity.domain, operation_of(verb))
+        return self._refusal
 
 
 def _sending(
