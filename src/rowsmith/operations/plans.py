@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, cast
 
-from sqlalchemy import Column, ColumnElement, Select, Table
+from sqlalchemy import Column, ColumnElement, Select, Table, bindparam
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql import operators, visitors
@@ -429,6 +429,17 @@ def placed(condition: ColumnElement[bool], binds: Binds, first: int) -> ColumnEl
 
     traverse: Callable[..., ColumnElement[bool]] = cast("Any", visitors).replacement_traverse
     return traverse(condition, {}, mark)
+
+
+def mark(kind: TypeEngine[Any], place: int) -> BindParameter[Any]:
+    """Give a parameter that says itself which place its value has."""
+    return bindparam(None, _Place(place), kind, unique=True)
+
+
+def places_of(compiled: Any) -> dict[str, int]:
+    """Give the places of the parameters of a compiled statement that say theirs, by their names in it."""
+    marks: dict[str, Any] = {name: bind.value for name, bind in compiled.binds.items()}
+    return {name: mark.index for name, mark in marks.items() if isinstance(mark, _Place)}
 
 
 def checks_of(binds: Binds) -> list[tuple[int, Check]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, CompoundSelect, Select
@@ -22,16 +22,31 @@ from rowsmith.execution.postgresql import leaves
 from rowsmith.execution.records import fetch_records
 from rowsmith.execution.refusals import Refusal, note_refused_by
 from rowsmith.execution.translate import stored_value
-from rowsmith.operations.arrays.wire import folded
+
+Statement: TypeAlias = UpdateBase | Select[Any] | CompoundSelect[Any]
+
+
+def compile_statement(statement: Statement, dialect: Dialect) -> Any:
+    """Compile a statement, its parameters apart from the columns of an application's."""
+    try:
+        return statement.compile(dialect=dialect)
+    except CompileError:
+        return apart(statement).compile(dialect=dialect)
 
 
 @dataclass(frozen=True)
 class ArrayStatement:
-    """A statement that gives rows, and whose large parameters are arrays, bound already, by parameter name."""
+    """A statement that gives rows, and whose large parameters are arrays, bound already, by parameter name.
 
-    statement: UpdateBase | Select[Any] | CompoundSelect[Any]
+    ``compiled`` is the statement where that was compiled before, and ``values`` those of its other parameters that may
+    be others by now, by name.
+    """
+
+    statement: Statement
     arrays: Mapping[str, list[Any]]
     dialect: Dialect
+    compiled: Any = None
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     async def send(self, driver: Any, origin: Origin) -> list[Sequence[Any]]:
         """Send it on asyncpg's connection, and give one sequence of values for each expression that it gives.
@@ -39,8 +54,8 @@ class ArrayStatement:
         Raises:
             InvalidValue: a stored value is none of its column's type.
         """
-        compiled = self._compiled()
-        expanded = compiled.construct_expanded_state(self.arrays)
+        compiled = self.compiled or compile_statement(self.statement, self.dialect)
+        expanded = compiled.construct_expanded_state({**self.values, **self.arrays})
         # Without a name, so that nothing of it stays behind on the server's side of a connection pooler.
         prepared = await driver.prepare(expanded.statement, name="")
         arguments = _arguments(compiled, expanded, self.arrays)
@@ -55,12 +70,6 @@ class ArrayStatement:
         oids = [attribute.type.oid for attribute in prepared.get_attributes()]
         columns = zip(*records, strict=True)
         return [self._read(*column, origin) for column in zip(items, oids, columns, strict=True)]
-
-    def _compiled(self) -> Any:
-        try:
-            return self.statement.compile(dialect=self.dialect)
-        except CompileError:
-            return apart(self.statement).compile(dialect=self.dialect)
 
     def _read(self, item: ColumnElement[Any], oid: int, column: Sequence[object], origin: Origin) -> Sequence[Any]:
         process: Any = item.type.dialect_impl(self.dialect).result_processor(self.dialect, oid)
@@ -91,7 +100,7 @@ def _arguments(compiled: Any, expanded: ExpandedState, arrays: Mapping[str, list
     processors = {**compiled._bind_processors, **expanded.processors}
     parameters = expanded.parameters
     return [
-        folded(parameters[name]) if name in arrays else _processed(processors.get(name), parameters[name])
+        parameters[name] if name in arrays else _processed(processors.get(name), parameters[name])
         for name in expanded.positiontup or ()
     ]
 

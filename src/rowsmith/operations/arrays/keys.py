@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from itertools import islice
 from operator import eq, lt
 from typing import Any, Final
@@ -158,20 +159,26 @@ def _are_plain(info: RowInfo[object], ids: Sequence[object]) -> bool:
 
 def in_order(keys: Sequence[Key]) -> list[Key]:
     """Give keys in an order that is the same for all batches: by their values, where those have one."""
-    return [keys[place] for place in places_in_order(keys)]
+    return [keys[place] for place in places_in_order(list(zip(*keys, strict=True)))]
 
 
-def places_in_order(keys: Sequence[Key]) -> Sequence[int]:
-    """Give the places of keys in that order. NULL comes last, and text goes by its letters before their case."""
-    places = range(len(keys))
+def places_in_order(columns: Sequence[Sequence[Any]]) -> Sequence[int]:
+    """Give the places of keys in that order, by the columns of their parts.
+
+    NULL comes last, and text goes by its letters before their case.
+    """
+    places = range(len(columns[0]) if columns else 0)
     try:
-        columns = list(map(_ranked, zip(*keys, strict=True)))
-        ranks: Sequence[Any] = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        if not any(map(lt, islice(ranks, 1, None), ranks)):
+        ranks = list(map(_ranked, columns))
+        keys = partial(iter, ranks[0]) if len(ranks) == 1 else partial(zip, *ranks, strict=True)
+        if not any(map(lt, islice(keys(), 1, None), keys())):
             return places
-        order = sorted(places, key=ranks.__getitem__)
+        order: Sequence[int] = places
+        for column in reversed(ranks):  # comparing plain values twice is faster than tuples of them once
+            order = sorted(order, key=column.__getitem__)
     except Exception:  # noqa: BLE001 - values that have no order may say so by any error
-        order = sorted(places, key=lambda place: repr(keys[place]))
+        rows = list(zip(*columns, strict=True))
+        order = sorted(places, key=lambda place: repr(rows[place]))
     return places if all(map(eq, order, places)) else order
 
 

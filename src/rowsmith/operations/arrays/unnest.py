@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Select, bindparam, column, func, select
@@ -25,9 +26,10 @@ class Unnested:
     def __init__(self, info: RowInfo[object], names: Sequence[str]) -> None:
         self.info, self.names = info, tuple(names)
         self.parameters = {name: sql_name(f"column_{place}") for place, name in enumerate(self.names)}
-        self.table = self._table()
 
-    def _table(self) -> TableValuedAlias:
+    @cached_property
+    def table(self) -> TableValuedAlias:
+        """The table."""
         items = ((self.parameters[name], self.info.columns[name]) for name in self.names)
         arrays = [about_all(bindparam(parameter, None, array_type(item.type)), item) for parameter, item in items]
         columns: list[Any] = [column(self.info.columns[name].name) for name in self.names]
@@ -49,17 +51,28 @@ class Unnested:
         return column(PLACE, BigInteger)
 
     def arrays(
-        self, columns: Mapping[str, Sequence[object]], dialect: Dialect, places: Sequence[int]
+        self,
+        columns: Mapping[str, Sequence[object]],
+        types: Mapping[str, set[type[Any]]],
+        dialect: Dialect,
+        places: Sequence[int],
     ) -> dict[str, list[Any]]:
-        """Give the parameters for these values; ``places`` are their indexes in the caller's input, for messages.
+        """Give the parameters for these values.
+
+        Args:
+            columns: the values by attribute name.
+            types: the exact types of each column's values.
+            dialect: of the database.
+            places: the indexes of the values in the caller's input, for messages.
 
         Raises:
             InvalidValue: a type refuses to bind one; the message names the index and the column.
         """
-        types = self.info.columns
+        known = self.info.columns
         try:
             return {
-                self.parameters[name]: array_values(types[name].type, columns[name], dialect) for name in self.names
+                self.parameters[name]: array_values(known[name].type, columns[name], dialect, types[name])
+                for name in self.names
             }
         except Exception:
             fault = unbindable(self.info, {name: columns[name] for name in self.names}, dialect, places)

@@ -101,9 +101,9 @@ class Bound(TypeDecorator[Any]):
     impl = ARRAY
     cache_ok = True
 
-    def bind_processor(self, dialect: Dialect) -> Any:
-        """Fold it."""
-        return folded
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Process nothing."""
+        return
 
 
 def array_type(declared: TypeEngine[Any]) -> Bound:
@@ -127,24 +127,28 @@ def uncut(declared: TypeEngine[Any]) -> TypeEngine[Any]:
     return twin
 
 
-def array_values(declared: TypeEngine[Any], values: Sequence[object], dialect: Dialect) -> list[Any]:
-    """Give the array parameter that carries a column."""
-    items = plain_numbers(bound(declared, values, dialect))
+def array_values(
+    declared: TypeEngine[Any], values: Sequence[object], dialect: Dialect, types: set[type[Any]] | None = None
+) -> list[Any]:
+    """Give the array parameter that carries a column; ``types`` are the exact types of the values, where known."""
+    items = bound(declared, values, dialect)
     if _travel(declared) is Travel.ARRAY:
         if column_type(cast("Any", stored_form(declared, dialect)).item_type).compared is Comparison.TEXT:
             _refuse_other_than_text(items)
         return [None if item is None else array_literal(item) for item in items]
-    return list(items)
+    known = types if items is values else None
+    plain = plain_numbers(items, known)
+    return folded(plain if isinstance(plain, list) else list(plain), known if plain is items else None)
 
 
-def folded(items: list[Any]) -> list[Any]:
+def folded(items: list[Any], types: set[type[Any]] | None = None) -> list[Any]:
     """Give an array in rows of equal length, which ``unnest`` gives in the same order; as it is where it has none.
 
     Of each item of the first row asyncpg asks whether it is an array itself, through abstract classes, which takes
     longer than writing it does. Only values that surely are none are folded.
     """
     rows = next((number for number in range(isqrt(len(items)), 1, -1) if not len(items) % number), 1)
-    if rows < _FEW or not set(map(type, items)) <= PLAIN:
+    if rows < _FEW or not (types or set(map(type, items))) <= PLAIN:
         return items
     width = len(items) // rows
     return [items[start : start + width] for start in range(0, len(items), width)]
@@ -163,9 +167,10 @@ def _refuse_other_than_text(items: Iterable[Any]) -> None:
             raise InvalidValue("a value does not fit its column: an array of texts holds something else")
 
 
-def plain_numbers(values: Sequence[object]) -> Sequence[Any]:
+def plain_numbers(values: Sequence[object], types: set[type[Any]] | None = None) -> Sequence[Any]:
     """Give numbers of classes derived from ``int`` as such: asyncpg would take an IntFlag for an array of its bits."""
-    derived = tuple(kind for kind in set(map(type, values)) if issubclass(kind, int) and kind not in (int, bool))
+    kinds = types or set(map(type, values))
+    derived = tuple(kind for kind in kinds if issubclass(kind, int) and kind not in (int, bool))
     return [int(value) if isinstance(value, derived) else value for value in values] if derived else values
 
 

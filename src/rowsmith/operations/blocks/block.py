@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, islice, repeat
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar, cast
 
 from rowsmith.errors import InvalidValue, ScopeMismatch
@@ -76,8 +77,9 @@ class Block:
         """Give some of the rows, in another order."""
         if isinstance(rows, range) and rows == range(self.size):
             return self
-        columns: Columns = {name: list(map(column.__getitem__, rows)) for name, column in self.columns.items()}
-        return replace(self, columns=columns, size=len(rows), places=list(map(self.places.__getitem__, rows)))
+        pick = picking(rows)
+        columns: Columns = {name: pick(column) for name, column in self.columns.items()}
+        return replace(self, columns=columns, size=len(rows), places=pick(self.places))
 
 
 class SpecReader:
@@ -240,6 +242,13 @@ class SpecReader:
                     "leave it out, or give its value"
                 )
             columns[name], types[name] = [value] * len(places), {type(value)}
+
+
+def picking(places: Collection[int]) -> Callable[[Sequence[T]], Sequence[T]]:
+    """Give what takes the items at some places out of a sequence."""
+    if len(places) > 1:
+        return cast("Callable[[Sequence[T]], Sequence[T]]", itemgetter(*places))
+    return lambda items: [items[place] for place in places]
 
 
 def is_plain(kind: type[Spec[Any]]) -> bool:

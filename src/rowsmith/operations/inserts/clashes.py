@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from itertools import chain, groupby
 from typing import Any
 
-from rowsmith.operations.arrays.keys import Key, places_in_order
+from rowsmith.operations.arrays.keys import places_in_order
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.entity import Entity
 from rowsmith.scope import Limits
@@ -32,7 +32,7 @@ def clash_order(entity: Entity[Any, Any], limits: Limits, parts: Sequence[Block]
         for name in names or ()
         if name in parts[0].given
     ]
-    order = places_in_order(list(zip(*columns, strict=True))) if columns else range(0)
+    order = places_in_order(columns)
     return None if isinstance(order, range) else order
 
 
@@ -47,12 +47,8 @@ def in_clash_order(entity: Entity[Any, Any], limits: Limits, parts: Sequence[Blo
     for part in parts:
         (keyed if set(names) <= part.given | fixed else others).append(part)
     rows = [(part, row) for part in keyed for row in range(part.size)]
-    order = places_in_order([key for part in keyed for key in _keys_of(part, names)])
+    order = places_in_order([list(chain.from_iterable(part.columns[name] for part in keyed)) for name in names])
     runs = groupby((rows[place] for place in order), key=lambda item: id(item[0]))
     chosen = [list(run) for _, run in runs]
     ordered = [run[0][0].chosen([row for _, row in run]) for run in chosen]
     return [*ordered, *others]
-
-
-def _keys_of(part: Block, names: Sequence[str]) -> list[Key]:
-    return list(zip(*(part.columns[name] for name in names), strict=True))

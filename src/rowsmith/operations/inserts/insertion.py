@@ -218,25 +218,24 @@ class Insertion:
         """Insert rows and hand them on in input order; one by one where nothing else tells them apart."""
         count = counted(self.call.info, chunk.columns)
         made = {} if count else await self._made_keys(chunk)
-        columns = {**chunk.columns, **(made or {})}
+        whole = chunk.beside(made, {name: set(map(type, column)) for name, column in made.items()}) if made else chunk
         is_told = count is not None or all(is_tellable(self.call.info, name) for name in self.call.info.primary_key)
         if (made is None or not is_told) and chunk.size > 1:
             await self._one_by_one(dialect, chunk, fetch)
         elif count or chunk.size == 1 or is_exact(self.call.info, dialect):
-            returned = await self._returned(dialect, columns, chunk.places, fetch)
-            await self._refuse_skipped(chunk, columns, returned)
-            self.take(self._in_input_order(chunk, columns, returned, count), chunk.size)
-        elif (found := await self._tried(dialect, chunk, columns, fetch)) is None:
+            returned = await self._returned(dialect, whole, fetch)
+            await self._refuse_skipped(chunk, whole.columns, returned)
+            self.take(self._in_input_order(whole, returned, count), chunk.size)
+        elif (found := await self._tried(dialect, whole, fetch)) is None:
             await self._one_by_one(dialect, chunk, fetch)
         else:
             self.take(found, chunk.size)
 
-    async def _tried(self, dialect: Dialect, chunk: Block, columns: Columns, fetch: Fetching) -> Rows | None:
+    async def _tried(self, dialect: Dialect, chunk: Block, fetch: Fetching) -> Rows | None:
         """Insert rows whose keys may be stored otherwise than they were given; None, all undone, if they are."""
         try:
             async with self.call.savepoint():
-                returned = await self._returned(dialect, columns, chunk.places, fetch)
-                return self._in_input_order(chunk, columns, returned, None)
+                return self._in_input_order(chunk, await self._returned(dialect, chunk, fetch), None)
         except MappingError:  # or a trigger skipped one, which shows when they are sent alone
             return None
 
@@ -244,14 +243,15 @@ class Insertion:
         for place in range(chunk.size):
             await self._insert_arrays(dialect, chunk.part(place, 1), fetch)
 
-    async def _returned(self, dialect: Dialect, columns: Columns, places: Sequence[int], fetch: Fetching) -> Rows:
-        given = Unnested(self.call.info, tuple(columns))
-        names = [self.call.info.columns[name].key for name in columns]
+    async def _returned(self, dialect: Dialect, chunk: Block, fetch: Fetching) -> Rows:
+        given = Unnested(self.call.info, tuple(chunk.columns))
+        names = [self.call.info.columns[name].key for name in chunk.columns]
         back = tuple(dict.fromkeys((*self.back, *self.call.info.primary_key, *self.call.limits.stamps)))
         statement = insert(self.call.info.table).from_select(names, given.select(), include_defaults=True)
         statement = statement.returning(*(self.call.info.columns[name] for name in back))
-        sent = ArrayStatement(statement, given.arrays(columns, dialect, places), dialect)
-        returned = dict(zip(back, await fetch(self.call.db_sess, self.call.origin().of(places), sent), strict=True))
+        sent = ArrayStatement(statement, given.arrays(chunk.columns, chunk.types, dialect, chunk.places), dialect)
+        columns = await fetch(self.call.db_sess, self.call.origin().of(chunk.places), sent)
+        returned = dict(zip(back, columns, strict=True))
         await self.call.keep_stamps(returned)
         return returned
 
@@ -293,7 +293,7 @@ class Insertion:
         held = [list(written.values())[place] for place in order]
         return first_gap(list(zip(*(self._echoed(name, chunk) for name in names), strict=True)), held)
 
-    def _in_input_order(self, chunk: Block, columns: Columns, returned: Rows, count: str | None) -> Rows:
+    def _in_input_order(self, chunk: Block, returned: Rows, count: str | None) -> Rows:
         """Put returned rows into the order of the input.
 
         Raises:
@@ -303,7 +303,7 @@ class Insertion:
             return returned
         if count is not None:
             return arranged(returned, places_by_count(self.call.info, count, returned))
-        places = [place for place in places_by_key(self.call.info, columns, returned) if place is not None]
+        places = [place for place in places_by_key(self.call.info, chunk.columns, returned) if place is not None]
         if len(places) < chunk.size:
             raise MappingError(
                 f"the key of {self.call.info.row.__name__} is stored otherwise than it was given, so rows cannot "
@@ -347,7 +347,7 @@ class Insertion:
                 await self.call.keep_stamps(returned)
             count = None if is_sorted else counted(self.call.info, chunk.columns)
             is_ready = is_sorted or not back
-            self.take(returned if is_ready else self._in_input_order(chunk, chunk.columns, returned, count), chunk.size)
+            self.take(returned if is_ready else self._in_input_order(chunk, returned, count), chunk.size)
 
     async def _sent_many(self, dialect: Dialect, statement: Executable, chunk: Block) -> Any:
         rows = many_parameters(self.call.info, chunk, dialect)

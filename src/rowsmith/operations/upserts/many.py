@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from typing_extensions import TypeVar
@@ -17,6 +18,7 @@ from rowsmith.operations.partial import placed
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success, Upserted
 from rowsmith.operations.upserts.partial import PartialUpsert
 from rowsmith.operations.upserts.race import is_overtaken_call
+from rowsmith.operations.upserts.shapes import UpsertShapes
 from rowsmith.operations.upserts.upsertion import Upsertion
 from rowsmith.scope import SearchScope
 
@@ -34,6 +36,10 @@ class BatchUpserter(Operation[TRow, TData]):
     specs set, and nothing else but ``onupdate`` and the version; its primary key stays. A soft-deleted row, or
     one outside the scope, is not there for the caller: its key is merely taken.
     """
+
+    @cached_property
+    def _shapes(self) -> UpsertShapes:
+        return UpsertShapes(self.entity)
 
     @verb(
         "batch_upsert",
@@ -67,7 +73,7 @@ class BatchUpserter(Operation[TRow, TData]):
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
         items = await gathered(specs, call.info)
-        upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict)
+        upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict, self._shapes)
         with collector_paused():
             return BatchResult(await upsertion.write_specs(items), [])
 
@@ -91,7 +97,7 @@ class BatchUpserter(Operation[TRow, TData]):
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
         items = await gathered(specs, call.info)
-        upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict)
+        upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict, self._shapes)
         block, faults = upsertion.readable(items)
         with collector_paused():
             outcomes = await PartialUpsert(upsertion, block).write()

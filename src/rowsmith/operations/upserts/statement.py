@@ -114,12 +114,20 @@ class UpsertStatement:
         return select(*values, source.place.label(PLACE), *keys).select_from(there)
 
     def _locked(self, given: CTE, there: ColumnElement[bool], made: CTE) -> Select[Any]:
-        """Give the SELECT that locks the rows that are there, once all new ones are made."""
+        """Give the SELECT that locks the rows that are there, once all new ones are made.
+
+        Of a key of one column each is looked up by itself; by a join the planner would read the table once more.
+        """
         keys = [given.c[key_name(number)] for number in range(len(self.info.primary_key))]
         all_made = select(func.count()).select_from(made).scalar_subquery() >= 0
-        found = select(*(self.info.columns[name] for name in self.key.names)).order_by(*self.info.key_columns)
-        locking = limited(found, *self._same(self.info.primary_key, keys), there, all_made)
-        return locking.with_for_update(of=self.info.table, **self._strength)
+        found, lock = select(*(self.info.columns[name] for name in self.key.names)), self._strength
+        if len(keys) > 1:
+            locking = limited(found, *self._same(self.info.primary_key, keys), there, all_made)
+            return locking.order_by(*self.info.key_columns).with_for_update(of=self.info.table, **lock)
+        ordered = limited(select(*keys), there, all_made).order_by(*keys).subquery(sql_name("ordered"))
+        sought = limited(found, *self._same(self.info.primary_key, [*ordered.c])).with_for_update(**lock)
+        row = sought.correlate(ordered).lateral(sql_name("found"))
+        return select(*row.c).select_from(ordered.join(row, true()))
 
     def _same(self, names: Sequence[str], keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
         """Give the conditions that a row has a key: of a form with which the planner compares it with few others."""
@@ -132,10 +140,11 @@ class UpsertStatement:
 
     @property
     def _strength(self) -> dict[str, Any]:
-        return {**lock_strength(self.info, self._written)}
+        return {**lock_strength(self.info, self.written)}
 
     @property
-    def _written(self) -> list[str]:
+    def written(self) -> list[str]:
+        """The attributes that a row that is there takes over."""
         return [name for name in self.given if name not in self.info.primary_key]
 
     def lock(self, keys: Sequence[Key], dialect: Dialect) -> Select[Any]:
@@ -202,10 +211,10 @@ class UpsertStatement:
     def _changes(self, excluded: Any, block: Block) -> dict[Any, Any]:
         """Give what is written into a row that is there. The primary key stays: other rows may point at it."""
         columns = self.info.columns
-        changes: dict[Any, Any] = {columns[name]: excluded[columns[name].key] for name in self._written}
+        changes: dict[Any, Any] = {columns[name]: excluded[columns[name].key] for name in self.written}
         for name, column in columns.items():
             update: Any = column.onupdate
-            if update is None or name in self._written:
+            if update is None or name in self.written:
                 continue
             if update.is_callable:
                 changes[column] = self.updated(name, block)
@@ -338,7 +347,12 @@ def _why_not_null(info: RowInfo[object], key: ConflictKey, name: str) -> str:
 
 def keys_of(key: ConflictKey, block: Block) -> list[Key]:
     """Give the key of each row so that it can be told from the others."""
-    return list(zip(*(_hashable(block, name) for name in key.names), strict=True))
+    return list(zip(*key_columns(key, block), strict=True))
+
+
+def key_columns(key: ConflictKey, block: Block) -> list[Sequence[Any]]:
+    """Give the same by column."""
+    return [_hashable(block, name) for name in key.names]
 
 
 def _hashable(block: Block, name: str) -> Sequence[Any]:

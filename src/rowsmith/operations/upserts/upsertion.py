@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, Executable, insert, select
@@ -17,15 +16,13 @@ from rowsmith.execution import Items, flush
 from rowsmith.execution.driver import connection_of, give_up
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.builders import builder
-from rowsmith.mapping.layout import Record
 from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import FOREIGN, storable
 from rowsmith.operations.arrays.binding import naming, unbindable
-from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
+from rowsmith.operations.arrays.fetch import fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks, places_in_order
 from rowsmith.operations.arrays.same import are_exact
-from rowsmith.operations.arrays.unnest import Unnested
-from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_blocks, joined
+from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_blocks, joined, picking
 from rowsmith.operations.blocks.contextual import with_contextual
 from rowsmith.operations.blocks.defaults import Context
 from rowsmith.operations.blocks.gate import Gate, pass_gate
@@ -38,7 +35,15 @@ from rowsmith.operations.inserts.insertion import RAW
 from rowsmith.operations.partial import is_own_fault
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Upserted
-from rowsmith.operations.upserts.statement import UpsertStatement, conflict_keys, key_faults, keys_of, refuse_twice
+from rowsmith.operations.upserts.shapes import Form, UpsertShapes
+from rowsmith.operations.upserts.statement import (
+    UpsertStatement,
+    conflict_keys,
+    key_columns,
+    key_faults,
+    keys_of,
+    refuse_twice,
+)
 
 T = TypeVar("T")
 
@@ -54,12 +59,13 @@ MOST_TURNS = 50
 class Upsertion(Generic[TRow, TData]):
     """Rows being upserted by one call."""
 
-    def __init__(self, call: Call[TRow, TData], conflict: Conflict) -> None:
-        self.call, self.info = call, call.info
+    def __init__(self, call: Call[TRow, TData], conflict: Conflict, shapes: UpsertShapes | None = None) -> None:
+        self.call, self.info, self.shapes = call, call.info, shapes or UpsertShapes(call.entity)
         is_declared = conflict is call.entity.conflict
         self.conflict, self.key = conflict, call.entity.conflict_key if is_declared else conflict.resolve(call.info)
         names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names, *call.limits.stamps)
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
+        self._returned = Returned(self.back, [()] * (len(self.back) + 1))
 
     async def write_specs(self, specs: Sequence[Spec[TRow]]) -> list[Upserted[TData]]:
         """Upsert all; results in input order."""
@@ -73,8 +79,7 @@ class Upsertion(Generic[TRow, TData]):
 
     async def write(self, block: Block) -> list[Upserted[TData]]:
         """Upsert rows that were read already; results in their order."""
-        found = await self._written(block, self._rows)
-        return [found[row] for row in range(block.size)]
+        return list((await self._written(block, self._rows)).values())
 
     async def insert(self, block: Block) -> list[Upserted[TData] | None]:
         """Insert those of the rows whose key nobody has, and give None for the others, which are left as they are."""
@@ -99,7 +104,7 @@ class Upsertion(Generic[TRow, TData]):
                 faults |= {place: _unlike(self.info, first, other, place) for place in other.places}
         faults |= key_faults(self.info, self.key, alike)
         fit = alike.chosen([row for row, place in enumerate(alike.places) if place not in faults])
-        return fit.chosen(places_in_order(keys_of(self.key, fit)) if fit.size else range(0)), faults
+        return fit.chosen(places_in_order(key_columns(self.key, fit)) if fit.size else ()), faults
 
     async def places_there(self, block: Block) -> list[int]:
         """Give the rows whose keys are there, for whomever; an error tells the row whose key is refused."""
@@ -129,29 +134,32 @@ class Upsertion(Generic[TRow, TData]):
         self._refuse_foreign(read)
         await flush(self.call.db_sess, self.call.origin())
         block = await with_contextual(self.call.db_sess, self.call.origin(), self.info, read)
+        self._returned = Returned(self.back, [()] * (len(self.back) + 1))
         rows = await self._confirmed(block, send)
-        keys = self._primary_keys(rows.values())
+        written = self._returned.chosen(rows.values())
+        keys = written.parts(self.info.primary_key)
         if len(set(keys)) < len(keys):
             await give_up(self.call.db_sess)
             refuse_twice(keys)
         await keep_in_step(self.call, keys)
-        return dict(zip(rows, await self._results(list(rows.values())), strict=True))
+        return dict(zip(rows, await self._results(written, keys), strict=True))
 
-    async def _confirmed(self, block: Block, send: _Send) -> dict[int, _Returned]:
+    async def _confirmed(self, block: Block, send: _Send) -> dict[int, int]:
         if not self.call.limits.others:
             return await send(block)
         new = NewRows(self.call, lambda: [block])
 
-        async def write() -> dict[int, _Returned]:
+        async def write() -> dict[int, int]:
             async with self.call.savepoint():
                 rows = await send(block)
                 places = [block.places[row] for row in rows]
-                await self.call.confirm(self._primary_keys(rows.values()), lambda at: new.refusal(places[at]))
+                keys = self._returned.chosen(rows.values()).parts(self.info.primary_key)
+                await self.call.confirm(keys, lambda at: new.refusal(places[at]))
             return rows
 
         return await scope_first(self.call, write, new.refused)
 
-    async def _rows(self, block: Block) -> dict[int, _Returned]:
+    async def _rows(self, block: Block) -> dict[int, int]:
         """Send the upsert, then see to the rows that it gave no answer for."""
         keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
         found = await self._told_apart(self._sent(statement, block, keys))
@@ -159,11 +167,11 @@ class Upsertion(Generic[TRow, TData]):
         if None in answers:
             found = await self._all_answers(statement, block, keys, found)
             answers = list(map(found.get, keys))
-        return await self._kept(dict(enumerate(cast("list[_Returned]", answers))))
+        return await self._kept(dict(enumerate(cast("list[int]", answers))))
 
     async def _all_answers(
-        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], sent: dict[Key, _Returned]
-    ) -> dict[Key, _Returned]:
+        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], sent: dict[Key, int]
+    ) -> dict[Key, int]:
         """See to the rows that the statement gave no answer for."""
         found = await self._by_given(keys, sent)
         silent = _places_without(keys, found)
@@ -179,16 +187,16 @@ class Upsertion(Generic[TRow, TData]):
                 found[keys[place]] = await self._insert(block, place)
         return found
 
-    async def _new_rows(self, block: Block) -> dict[int, _Returned]:
+    async def _new_rows(self, block: Block) -> dict[int, int]:
         """Insert the rows whose keys nobody has."""
         keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
         sending = self._send(replace(statement, update=False), Upserts(block, keys), await self._gate(block))
         found = await self._by_given(keys, await self._told_apart(sending))
         return await self._kept({row: found[key] for row, key in enumerate(keys) if key in found})
 
-    async def _kept(self, rows: dict[int, _Returned]) -> dict[int, _Returned]:
+    async def _kept(self, rows: dict[int, int]) -> dict[int, int]:
         if rows and self.call.limits.stamps:
-            columns = zip(*(record for record, _ in rows.values()), strict=True)
+            *columns, _ = self._returned.chosen(rows.values()).columns
             await self.call.keep_stamps(dict(zip(self.back, columns, strict=True)))
         return rows
 
@@ -208,7 +216,7 @@ class Upsertion(Generic[TRow, TData]):
         # A worker takes no statement of whose parameters the first are used elsewhere, as arrays are (SQLSTATE 42P18).
         return gate if self.info.shard_key is None else replace(gate, arrays=False)
 
-    async def _by_given(self, keys: Sequence[Key], rows: dict[Key, _Returned]) -> dict[Key, _Returned]:
+    async def _by_given(self, keys: Sequence[Key], rows: dict[Key, int]) -> dict[Key, int]:
         """Give rows by the keys that were given, which the database may have otherwise."""
         if all(map(rows.__contains__, keys)):
             return rows
@@ -232,18 +240,18 @@ class Upsertion(Generic[TRow, TData]):
                 raise
         raise InvalidValue("two of the specs have one key to the database, which Python tells apart: give it once")
 
-    async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
+    async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, int]:
         if self.call.dialect.name != "postgresql":
             return await self._values_after_a_look(statement, block, keys)
         if len(keys) == 1:
             return await self._values(statement, block, keys)
         gate = await self._gate(block)
-        rows = Upserts(block, keys).chosen(places_in_order(keys))
+        rows = Upserts(block, keys).chosen(places_in_order(key_columns(self.key, block)))
         if not statement.changes_rows:
             return await self._send(statement, rows, gate)
         return await self._in_turns(statement, rows, gate)
 
-    async def _in_turns(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
+    async def _in_turns(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
         """Send the upsert until nothing came or went in between; rows that it leaves out time and again go alone.
 
         Those have another reason: they are out of reach, or a trigger leaves them out. Not before, as all the others
@@ -267,15 +275,14 @@ class Upsertion(Generic[TRow, TData]):
                     return found | await self._by_given(left.keys, await self._send(statement, left, gate))
         raise AssertionError
 
-    async def _in_steps(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
+    async def _in_steps(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
         """Insert the rows that are new, lock the others in the order of their primary keys, and change those.
 
         Who inserts holds nothing yet that a batch over primary keys could wait for, and who has locked rows inserts
         none, so nobody waits in a circle. What came or went in between is left out.
         """
         if gate.driver and gate.inserts_arrays and not statement.is_singly:
-            source = Unnested(self.info, tuple(rows.block.columns))
-            return await self._arrays(statement.in_steps(source, rows.block, gate.dialect), source, rows, gate)
+            return await self._arrays(statement, UpsertStatement.in_steps, rows, gate)
         made = await self._send(replace(statement, update=False), rows, gate)
         found = await self._by_given(rows.keys, made)
         rest = rows.left_by(found)
@@ -288,47 +295,52 @@ class Upsertion(Generic[TRow, TData]):
             number += len((await self.call.execute(statement.lock(chunk, dialect))).all())
         return number
 
-    async def _send(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
+    async def _send(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
         if not gate.inserts_arrays or statement.is_singly:
             return await self._values(statement, rows.block, rows.keys)
-        source = Unnested(self.info, tuple(rows.block.columns))
-        return await self._arrays(statement.from_arrays(source, rows.block, gate.dialect), source, rows, gate)
+        return await self._arrays(statement, UpsertStatement.from_arrays, rows, gate)
 
-    async def _arrays(self, made: Any, source: Unnested, rows: Upserts, gate: Gate) -> dict[Key, _Returned]:
-        arrays = source.arrays(rows.block.columns, gate.dialect, rows.block.places)
-        sent = ArrayStatement(made, arrays, gate.dialect)
-        send = fetch_underneath if gate.driver else fetch_columns
-        *columns, news = await send(self.call.db_sess, self.call.origin().of(rows.block.places), sent)
-        records = list(zip(*columns, strict=True))
-        if len(rows.keys) == 1 and records:
-            return {rows.keys[0]: (records[0], news[0])}
-        return dict(zip(self._keys_in(records), zip(records, news, strict=True), strict=True))
+    async def _arrays(self, statement: UpsertStatement, form: Form, rows: Upserts, gate: Gate) -> dict[Key, int]:
+        sent, send = (
+            self.shapes.sent(statement, form, rows.block, gate),
+            fetch_underneath if gate.driver else fetch_columns,
+        )
+        columns = await send(self.call.db_sess, self.call.origin().of(rows.block.places), sent)
+        return self._take(columns, rows.keys)
 
-    async def _values(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, _Returned]:
+    def _take(self, columns: Sequence[Sequence[Any]], keys: Sequence[Key] = ()) -> dict[Key, int]:
+        """Keep what came back, and give its places by key; where one alone was asked for, by that."""
+        places = self._returned.add(columns)
+        if len(keys) == 1 and places:
+            return {keys[0]: places[0]}
+        return dict(zip(self._keys_in(columns), places, strict=True))
+
+    def _keys_in(self, columns: Sequence[Sequence[Any]]) -> Iterator[Key]:
+        return zip(*(columns[self.back.index(name)] for name in self.key.names), strict=True)
+
+    async def _values(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, int]:
         """Send each value by itself."""
-        dialect, found = self.call.dialect, dict[Key, _Returned]()
+        dialect, found = self.call.dialect, dict[Key, int]()
         for part in in_blocks(block, _rows_at_a_time(statement, block)):
-            made = statement.from_values(part, dialect)
-            rows = await self._rows_of(made, part)
-            written: list[_Returned] = [(tuple(row[:-1]), row[-1]) for row in rows]
-            if len(keys) == 1 and written:
-                return {keys[0]: written[0]}
-            found |= dict(zip(self._keys_in([record for record, _ in written]), written, strict=True))
+            rows = await self._rows_of(statement.from_values(part, dialect), part)
+            found |= self._take(self._columns(rows), keys)
+            if len(keys) == 1 and found:
+                return found
         return found
+
+    def _columns(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        return list(zip(*rows, strict=True)) or [()] * (len(self.back) + 1)
 
     async def _values_after_a_look(
         self, statement: UpsertStatement, block: Block, keys: Sequence[Key]
-    ) -> dict[Key, _Returned]:
+    ) -> dict[Key, int]:
         """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
         before = await self._there(keys, self._predicate, block.places)
-        found: dict[Key, _Returned] = {}
+        found: dict[Key, int] = {}
         for part in in_blocks(block, _rows_at_a_time(statement, block)):
-            made = statement.from_values(part, self.call.dialect)
-            rows = await self._rows_of(made, part)
-            records = [tuple(row) for row in rows]
-            found |= {
-                key: (record, key not in before) for key, record in zip(self._keys_in(records), records, strict=True)
-            }
+            rows = await self._rows_of(statement.from_values(part, self.call.dialect), part)
+            *columns, _ = self._columns([(*row, None) for row in rows])
+            found |= self._take([*columns, [key not in before for key in self._keys_in(columns)]])
         return found
 
     async def _rows_of(self, statement: Executable, block: Block) -> Sequence[Any]:
@@ -338,19 +350,19 @@ class Upsertion(Generic[TRow, TData]):
 
     async def _there(
         self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]], places: Sequence[int]
-    ) -> dict[Key, _Returned]:
+    ) -> dict[Key, int]:
         """Give the rows that are there under some conditions; ``places`` are those of the keys, for messages."""
         columns, dialect = self.info.columns, self.call.dialect
-        found = dict[Key, _Returned]()
+        found = dict[Key, int]()
         for chunk in key_chunks(keys, dialect, [columns[name] for name in self.key.names]):
             these = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
             statement = limited(select(*(columns[name] for name in self.back)), these, *conditions)
             rows = await self.call.execute(statement, items=Items(places[: len(chunk)]))
-            records, places = [tuple(row) for row in rows], places[len(chunk) :]
-            found |= {key: (record, False) for key, record in zip(self._keys_in(records), records, strict=True)}
+            found |= self._take(self._columns([(*row, False) for row in rows]))
+            places = places[len(chunk) :]
         return found
 
-    async def _insert(self, block: Block, place: int) -> _Returned:
+    async def _insert(self, block: Block, place: int) -> int:
         """Insert a row whose key is taken by one that this caller does not see: the database says so in its own words.
 
         If it does not, that row is gone meanwhile, and this one is created.
@@ -362,42 +374,48 @@ class Upsertion(Generic[TRow, TData]):
         rows = await self._rows_of(statement, block.part(place, 1))
         if not rows:
             await self._refuse(block, place)
-        return tuple(rows[0]), True
+        return self._returned.add([*zip(rows[0]), (True,)])[0]
 
     async def _refuse(self, block: Block, place: int) -> NoReturn:
         await give_up(self.call.db_sess)
         raise RefusedByTrigger.at(block.places[place])
 
-    def _keys_in(self, records: Sequence[Record]) -> list[Key]:
-        return self._parts(records, self.key.names)
-
-    def _primary_keys(self, rows: Iterable[_Returned]) -> list[Key]:
-        return self._parts(list(map(_RECORD, rows)), self.info.primary_key)
-
-    def _parts(self, records: Sequence[Record], names: Sequence[str]) -> list[Key]:
-        return list(zip(*(map(itemgetter(self.back.index(name)), records) for name in names), strict=True))
-
-    async def _results(self, rows: Sequence[_Returned]) -> list[Upserted[TData]]:
+    async def _results(self, written: Returned, keys: Sequence[Key]) -> list[Upserted[TData]]:
+        *columns, news = written.columns
         shape = self.call.entity.shape
-        width = len(shape.names)
-        if width:
-            records = list(map(_RECORD, rows))
-            is_more = width < len(self.back)
-            data = shape.build_all(list(map(itemgetter(slice(width)), records)) if is_more else records)
+        if shape.names:
+            data = shape.build_all(cast("Any", zip(*columns[: len(shape.names)], strict=True)))
         else:
-            keys = self._primary_keys(rows)
             data = list(map((await present_keys(self.call, keys)).__getitem__, keys))
-        return _upserted(zip(data, map(_IS_NEW, rows), strict=True))
+        return _upserted(zip(data, news, strict=True))
 
 
-_Returned = tuple[tuple[Any, ...], bool]
-"""What came back of a row, and whether it is new."""
-
-_RECORD, _IS_NEW = itemgetter(0), itemgetter(1)
 _upserted = builder(Upserted, ("data", "inserted"))
 
-_Send = Callable[[Block], Awaitable[dict[int, _Returned]]]
-"""Writes rows, and gives what came back of those that were written, by their places among them."""
+_Send = Callable[[Block], Awaitable[dict[int, int]]]
+"""Writes rows, and gives the places of what came back of those that were written, by their own places."""
+
+
+@dataclass
+class Returned:
+    """Rows that came back, as columns, each known by its place; the last column says whether they are new."""
+
+    names: Sequence[str]
+    columns: Sequence[Sequence[Any]]
+
+    def add(self, columns: Sequence[Sequence[Any]]) -> range:
+        """Take further rows, and give their places."""
+        first = len(self.columns[-1])
+        self.columns = [[*old, *new] for old, new in zip(self.columns, columns, strict=True)] if first else columns
+        return range(first, len(self.columns[-1]))
+
+    def chosen(self, places: Collection[int]) -> Returned:
+        """Give some of the rows, in another order."""
+        return Returned(self.names, list(map(picking(places), self.columns)))
+
+    def parts(self, names: Sequence[str]) -> list[Key]:
+        """Give some of the columns, row by row."""
+        return list(zip(*(self.columns[self.names.index(name)] for name in names), strict=True))
 
 
 @dataclass(frozen=True)
@@ -409,7 +427,7 @@ class Upserts:
 
     def chosen(self, places: Sequence[int]) -> Upserts:
         """Give some of them."""
-        return Upserts(self.block.chosen(places), list(map(self.keys.__getitem__, places)))
+        return Upserts(self.block.chosen(places), picking(places)(self.keys))
 
     def all_in(self, found: Collection[Key]) -> bool:
         """Say whether each had an answer."""
