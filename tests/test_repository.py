@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import types
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -186,6 +187,30 @@ def test_a_misspelt_constraint() -> None:
         }
 
     assert set(RightRepository.entity.violations) == set(RightRepository.violations)
+
+
+@pytest.mark.parametrize(
+    "rule, wrong, words",
+    [
+        ("soft_delete", GroupRow.deleted_at, r"SoftDelete\(GroupRow.deleted_at\)"),
+        ("soft_delete", SoftDelete, r"the class SoftDelete: write soft_delete = SoftDelete\("),
+        ("soft_delete", {}, "dict"),
+        ("conflict", [GroupRow.name], r"list: write conflict = Conflict\("),
+        ("conflict", "uq_groups_live", r"Conflict\("),
+        ("next_value", GroupRow.id, r"NextValue\("),
+        ("scope_required", "no", "True"),
+        ("scope_required", None, "True"),
+        ("domain", GroupRow, "the class GroupRow"),
+        ("violations", [("uq_groups_live", GroupNameTaken)], "list"),
+        ("violations", 5, "int"),
+    ],
+)
+def test_a_rule_of_another_kind(rule: str, wrong: Any, words: str) -> None:
+    """What a class or an operation object is told of its row is told what to write instead."""
+    with pytest.raises(MappingError, match=f"^{rule} is .*{words}"):
+        types.new_class("Wrong", (Repository[GroupRow, GroupData, int],), {}, lambda body: body.update({rule: wrong}))
+    with pytest.raises(MappingError, match=f"^{rule} is .*{words}"):
+        Creator(GroupRow, **{rule: wrong})
 
 
 def test_soft_deletion_of_another_row() -> None:

@@ -44,6 +44,7 @@ from rowsmith.operations.plans import Asked
 from rowsmith.operations.touching import check_ids, has_keepers, noting, writing_of
 from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.resilience import Resilience, is_repeatable
+from rowsmith.resilience.default import checked_resilience
 from rowsmith.touched import Ids, Writing, hold_now, note, release_all, tell_others, tells_any
 from rowsmith.verbs import is_foreign, is_several, native_of, operation_of
 
@@ -96,7 +97,7 @@ class DBSource(Generic[TRow, TData, TId]):
                 "write DBSource(Database(engine), GroupRow), or DBSource(Database.from_session(session), GroupRow)"
             )
         self.db = db
-        self.resilience = resilience
+        self.resilience = checked_resilience(resilience, type(self).__name__)
         self.entity: Entity[TRow, TData] = Operation[TRow, TData](row, into=into, **rules).entity
         self._others: dict[type[Any], DBSource[Any, Any, Any]] = {}
         self._servers: dict[Database, Self] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -15,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rowsmith import Database, DeadlockDetected, EntityNotFound, RepositoryError
+from rowsmith import Database, DeadlockDetected, EntityNotFound, InvalidValue, RepositoryError
 from rowsmith.errors import ErrorFacts
 from rowsmith.resilience import (
     DomainType,
@@ -38,6 +39,21 @@ def sample(registry: CollectorRegistry, name: str, **labels: str) -> float | Non
     found = [one for family in text_string_to_metric_families(text) for one in family.samples if one.name == name]
     wanted = {"domain": "repository", "layer": "group_repository", "operation": "get", **labels}
     return next((one.value for one in found if one.labels == wanted), None)
+
+
+@pytest.mark.parametrize("labels", [("repository", ""), ("", "group"), (5, "group"), ("repository", None)])
+def test_labels_are_texts(labels: tuple[Any, Any]) -> None:
+    """A label that is empty is to Prometheus none at all."""
+    with pytest.raises(InvalidValue, match=r"(domain|layer) is a text: write MetricArgs\("):
+        MetricArgs(*labels)
+
+
+@pytest.mark.parametrize("policy", [MetricPolicy, TracePolicy])
+@pytest.mark.parametrize("wrong", ["group_repository", MetricArgs, None])
+def test_whose_calls_are_measured_is_said_by_metric_args(policy: type[MetricPolicy], wrong: Any) -> None:
+    """Nothing else says it."""
+    with pytest.raises(InvalidValue, match=f"{policy.__name__} takes MetricArgs, not .*: write {policy.__name__}"):
+        policy(wrong)
 
 
 async def missing() -> None:

@@ -264,7 +264,10 @@ async def test_the_first_policy_is_outermost() -> None:
         {"deadline": "5"},
         {"also": ("23505",)},
         {"also": "55P03"},
+        {"also": 55},
         {"non_retryable_exceptions": ValueError},
+        {"backoff_strategy": "fixed"},
+        {"budget": 0.5},
     ],
     ids=str,
 )

@@ -194,6 +194,8 @@ def test_what_is_no_resilience_is_refused(database: Database) -> None:
     source = ThingRepository(database).db_source
     with pytest.raises(MappingError, match="DBSource"):
         ThingRepository(db_source=source, resilience=None)
+    with pytest.raises(MappingError, match="DBSource: resilience is a Resilience or None, not list: write Resilience"):
+        DBSource(database, ThingRow, resilience=[RetryPolicy()])  # type: ignore[arg-type]
 
     def plain() -> None: ...
 

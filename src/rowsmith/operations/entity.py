@@ -161,9 +161,10 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
     Raises:
         MappingError: they do not fit; or a rule names a constraint, column or key that the table does not have.
     """
+    _check_kinds(rules)
     info = row_info(row)
     _ = info.shard_key  # worked out here, so that a table that cannot be distributed is refused with its class
-    violations: dict[Any, ErrorFactory] = dict(rules.get("violations") or {})
+    violations: dict[Any, ErrorFactory] = dict(rules.get("violations", {}))
     for key, factory in violations.items():
         _check_key(info, key)
         check_factory(factory, f"violations[{key if isinstance(key, str) else key.__name__}]")
@@ -206,6 +207,23 @@ def shape_for(info: RowInfo[TRow], into: type[TData] | None, loads: Loads = ()) 
     if into is None or cast("Any", into) is info.row:
         return cast("Shape[TRow, TData]", row_shape(info, checked_loads(info, loads)))
     return data_shape(info, into)
+
+
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "violations": (Mapping, '{"uq_groups_name": GroupNameTaken}'),
+    "soft_delete": (SoftDelete | None, "SoftDelete(GroupRow.deleted_at)"),
+    "scope_required": (bool, "True"),
+    "domain": (str | None, '"group"'),
+    "conflict": (Conflict | None, "Conflict([GroupRow.name])"),
+    "next_value": (NextValue | None, "NextValue(TicketRow.number, within=TicketRow.project_id)"),
+}
+"""What rules are that do not look at what they are themselves, and what to write."""
+
+
+def _check_kinds(rules: Mapping[str, Any]) -> None:
+    for name, (kind, words) in _KINDS.items():
+        if name in rules and not isinstance(rules[name], kind):
+            raise MappingError(f"{name} is {kind_of(rules[name])}: write {name} = {words}")
 
 
 def _check_key(info: RowInfo[object], key: object) -> None:

@@ -43,8 +43,15 @@ def chosen_resilience(given: Any, whose: type[object] | str, name: str, *, syste
     Raises:
         MappingError: they are something else.
     """
-    if given is UNSET:
-        return default_resilience(whose, system)
+    return default_resilience(whose, system) if given is UNSET else checked_resilience(given, name)
+
+
+def checked_resilience(given: Any, name: str) -> Resilience | None:
+    """Give what are the policies of a class of this name, or None.
+
+    Raises:
+        MappingError: they are something else.
+    """
     if given is not None and not isinstance(given, Resilience):
         raise MappingError(
             f"{name}: resilience is a Resilience or None, not {kind_of(given)}: "

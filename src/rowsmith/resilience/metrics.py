@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from rowsmith.errors import MissingExtra, RepositoryError
+from rowsmith.errors import InvalidValue, MissingExtra, RepositoryError, kind_of
 from rowsmith.resilience.labels import DomainType, LayerType, cache_beside
 from rowsmith.resilience.policy import Operation, Policy, Work
 
@@ -30,10 +30,29 @@ class MetricArgs:
     ::
 
         MetricArgs(DomainType.REPOSITORY, LayerType.DB_SOURCE.of("group"))
+
+    Raises:
+        InvalidValue: one of them is no text, or an empty one, which to Prometheus is a label that is not there.
     """
 
     domain: DomainType | str
     layer: LayerType | str
+
+    def __post_init__(self) -> None:
+        for name, label in (("domain", self.domain), ("layer", self.layer)):
+            if not (isinstance(cast("Any", label), str) and label):
+                raise InvalidValue(f'{name} is a text: write MetricArgs("repository", "group_repository")')
+
+
+def check_args(args: object, policy: type[Policy]) -> None:
+    """Refuse what does not say whose calls a policy measures.
+
+    Raises:
+        InvalidValue: it is no MetricArgs.
+    """
+    if not isinstance(args, MetricArgs):
+        words = f'write {policy.__name__}(MetricArgs("repository", "group_repository"))'
+        raise InvalidValue(f"{policy.__name__} takes MetricArgs, not {kind_of(args)}: {words}")
 
 
 class MetricPolicy(Policy):
@@ -61,11 +80,13 @@ class MetricPolicy(Policy):
 
     Raises:
         MissingExtra: prometheus-client is not installed.
+        InvalidValue: ``args`` is no MetricArgs.
     """
 
     def __init__(
         self, args: MetricArgs, *, namespace: str = "rowsmith", registry: CollectorRegistry | None = None
     ) -> None:
+        check_args(args, MetricPolicy)
         self._labels = (args.domain, args.layer)
         self._families = _families(namespace, registry)
         self._measured: dict[str, _Measured] = {}

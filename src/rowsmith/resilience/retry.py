@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar, cast
@@ -89,7 +89,7 @@ class RetryArgs:
         budget: what retries may add to the load; None for no limit.
 
     Raises:
-        InvalidValue: a number is negative, NaN or none, or a SQLSTATE is no such choice.
+        InvalidValue: a number is negative, NaN or none, a SQLSTATE is no such choice, or something is of another kind.
     """
 
     max_retries: int | None = None
@@ -108,11 +108,18 @@ class RetryArgs:
         for name in ("max_delay", "deadline"):
             if getattr(self, name) is not None:
                 _check(name, getattr(self, name), at_least=0)
-        if isinstance(cast("Any", self.also), str) or not set(self.also) <= set(OPT_IN):
+        also = cast("Any", self.also)
+        if isinstance(also, str) or not isinstance(also, Collection) or not set(cast("Any", also)) <= set(OPT_IN):
             raise InvalidValue("also names SQLSTATEs among ('55P03', '57014'): no others can be retried by choice")
         excluded = cast("Any", self.non_retryable_exceptions)
         if not isinstance(excluded, tuple) or not all(isinstance(kind, type) for kind in cast("Any", excluded)):
             raise InvalidValue("non_retryable_exceptions is a tuple of exception classes: write (GroupNotFound,)")
+        for name, kind, words in (
+            ("backoff_strategy", BackoffStrategy, "BackoffStrategy.FIXED"),
+            ("budget", RetryBudget | None, "RetryBudget(ratio=0.1)"),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidValue(f"{name} is {kind_of(getattr(self, name))}: write {name}={words}")
 
     @property
     def wait(self) -> wait_base:

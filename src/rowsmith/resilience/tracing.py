@@ -11,7 +11,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rowsmith.errors import MissingExtra
-from rowsmith.resilience.metrics import MetricArgs, error_code
+from rowsmith.resilience.metrics import MetricArgs, check_args, error_code
 from rowsmith.resilience.policy import Opening, Operation, Policy, Work
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class TracePolicy(Policy):
 
     Raises:
         MissingExtra: opentelemetry-api is not installed.
+        InvalidValue: ``args`` is no MetricArgs.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class TracePolicy(Policy):
             from opentelemetry import metrics, trace  # noqa: PLC0415 - an extra, found at the edge
         except ImportError:
             raise MissingExtra("spans need opentelemetry-api: pip install 'rowsmith[otel]'") from None
+        check_args(args, TracePolicy)
         self._known = {"db.system.name": system, "rowsmith.domain": args.domain, "rowsmith.layer": args.layer}
         self._layer = args.layer
         given = tracer_provider is not None or meter_provider is not None
