@@ -15,15 +15,9 @@ DE, FR = DomainScope(DomainName("DE")), DomainScope(DomainName("FR"))
 EVERYBODY = Unscoped(reason="a test looks at everything")
 
 
-@pytest.fixture(params=["memory", "redis"])
-def cache(request):
-    """Give each kind of cache; the fixture ``client`` is one of ``redis.asyncio``."""
-    return group_cache() if request.param == "memory" else group_cache(request.getfixturevalue("client"))
-
-
-async def test_the_cache_is_asked_first_and_the_database_behind_it(db, make, sent, cache) -> None:
+async def test_the_cache_is_asked_first_and_the_database_behind_it(db, make, sent) -> None:
     """A hit sends nothing; a write ends it; a scope that asks whether the domain is there goes to the database."""
-    groups = GroupRepository(db, cache_source=cache)
+    groups = GroupRepository(db, cache_source=group_cache())
     made = await make(DE, tags=["capital"], place={"lat": 52.5})
     assert await groups.get(made.id, EVERYBODY) == made
     sent.clear()
