@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +38,15 @@ def test_the_page_shows_what_is_here(code: str) -> None:
 def test_a_block_that_is_not_here_is_found() -> None:
     """The test above is able to fail."""
     assert len(python_of("docs/guides/testing.md")) == 7
+
+
+def test_the_settings_are_those_of_these_tests() -> None:
+    """The page's lines for pytest are in the project's own."""
+    (shown,) = re.findall(
+        r"^```toml\n(.*?)^```$", (ROOT / "docs/guides/testing.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    own = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert tomllib.loads(shown)["tool"]["pytest"]["ini_options"].items() <= own.items()
 
 
 def sql_of(*conditions):
