@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -31,7 +31,7 @@ from rowsmith.resilience import (
     RetryArgs,
     RetryPolicy,
 )
-from rowsmith.stateful import Counter, Presence, StatefulSource, TokenLock
+from rowsmith.stateful import Counter, Held, Presence, StatefulSource, TokenLock
 
 T = TypeVar("T")
 
@@ -211,12 +211,57 @@ async def test_what_other_processes_may_name_otherwise_is_no_key(client: Redis, 
     assert "5" not in str(refused.value)
 
 
+REFUSED: dict[str, Callable[[RoomStatefulSource], Awaitable[Any]]] = {
+    "add": lambda room: room.visits.add("secret", cast("Any", "secret")),
+    "value": lambda room: room.visits.value(cast("Any", ["secret"])),
+    "reset": lambda room: room.visits.reset(cast("Any", ["secret"])),
+    "arrive": lambda room: room.users.arrive("secret", cast("Any", 1)),
+    "leave": lambda room: room.users.leave("secret", cast("Any", 1)),
+    "present": lambda room: room.users.present(cast("Any", ["secret"])),
+    "count": lambda room: room.users.count(cast("Any", ["secret"])),
+    "acquire": lambda room: room.cleaning.held(cast("Any", ["secret"])).__aenter__(),
+    "extend": lambda room: Held(room.cleaning, "key", "token", 1).extend(-1.0),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_is_refused_says_whose_it_is(client: Redis, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """As what Redis does not answer does: in its words, its code, the log and the metrics."""
+    caplog.set_level(logging.INFO, logger="rowsmith.failures")
+    registry = CollectorRegistry()
+    args = MetricArgs(DomainType.REPOSITORY, LayerType.STATEFUL_SOURCE.of("room"))
+    room = RoomStatefulSource(client, resilience=Resilience([MetricPolicy(args, registry=registry)]))
+    with pytest.raises(InvalidValue, match=r"^room: ") as refused:
+        await REFUSED[name](room)
+    code = f"room_{name}_invalid-value"
+    (record,) = [record for record in caplog.records if record.name == "rowsmith.failures"]
+    assert (refused.value.error_code, record.error_code) == (code, code)  # type: ignore[attr-defined]
+    assert sample(registry, "operation_error_count_total", operation=name, error_code=code) == 1
+    assert "secret" not in f"{refused.value!r}{caplog.text}"
+    assert await client.keys("*") == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda client: Counter(client, "visits"),
+        lambda client: Presence(client, "users", str, ttl=1.0),
+        lambda client: TokenLock(client, "cleaning", ttl=1.0),
+        lambda client: Counter(RoomStatefulSource(client), cast("Any", 1)),
+    ],
+)
+def test_what_is_made_of_no_source_is_refused(client: Redis, make: Callable[[Any], Any]) -> None:
+    """With what to write."""
+    with pytest.raises(MappingError, match=r"write (Counter|Presence|TokenLock)\(source, "):
+        make(client)
+
+
 @pytest.mark.parametrize(
     "given, complaint",
     [
         ({"client": Plain()}, r"RoomStatefulSource\(\.\.\.\) takes a client of redis\.asyncio"),
         ({"resilience": RetryPolicy()}, "resilience is a Resilience or None"),
-        ({"prefix": ""}, "prefix"),
+        ({"prefix": ""}, "prefix is empty: write"),
         ({"prefix": 1}, "prefix"),
     ],
 )

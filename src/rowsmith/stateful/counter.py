@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.redis_client import milliseconds
-from rowsmith.stateful.source import StatefulSource, read
+from rowsmith.stateful.source import StatefulSource, check_place, read
 
 _LARGEST: Final = 2**63 - 1
 
@@ -35,10 +35,12 @@ class Counter:
         ttl: seconds from the first count to when the number is 0 again; None: for ever.
 
     Raises:
+        MappingError: ``source`` is no StatefulSource, or ``name`` no text.
         InvalidValue: ``ttl`` is no number of seconds.
     """
 
     def __init__(self, source: StatefulSource, name: str, *, ttl: float | None = None) -> None:
+        check_place(source, name, self)
         self._source, self._name = source, name
         self._ttl = "" if ttl is None else milliseconds(check_seconds(ttl, "ttl"))
         self._add = source.script(_ADD)
@@ -50,15 +52,8 @@ class Counter:
             InvalidValue: ``by`` is no whole number of 64 bits.
             StateUnavailable: Redis did not answer, or the number would have more than 64 bits; it may have counted.
         """
-        if isinstance(by, bool) or not isinstance(cast("Any", by), int):
-            raise InvalidValue(f"a counter counts by a whole number, not {kind_of(by)}: write add(key, 1)")
-        if abs(by) > _LARGEST:
-            raise InvalidValue("a counter counts by a number of 64 bits")
-        kept = self._source.key(self._name, key)
-        keys = [kept, f"{kept}:{secrets.token_hex(8)}"]
-        return await self._source.run(
-            "add", partial(self._ask, self._add, keys, [by, self._ttl, self._source.answered])
-        )
+        request = secrets.token_hex(8)  # the same one, however often a policy has it made
+        return await self._source.run("add", partial(self._counted, key, by, request))
 
     async def value(self, key: Hashable) -> int:
         """Give the number.
@@ -67,8 +62,7 @@ class Counter:
             InvalidValue: with ``is_stored``, something else is kept under the key.
             StateUnavailable: Redis did not answer.
         """
-        kept = self._source.key(self._name, key)
-        return await self._source.run("value", partial(self._ask, self._source.client.get, kept))
+        return await self._source.run("value", partial(self._number, key))
 
     async def reset(self, key: Hashable) -> None:
         """Have the number be 0 again.
@@ -76,8 +70,21 @@ class Counter:
         Raises:
             StateUnavailable: Redis did not answer; it may have done it.
         """
+        await self._source.run("reset", partial(self._forgotten, key))
+
+    async def _counted(self, key: Hashable, by: int, request: str) -> int:
+        if isinstance(by, bool) or not isinstance(cast("Any", by), int):
+            raise InvalidValue(f"a counter counts by a whole number, not {kind_of(by)}: write add(key, 1)")
+        if abs(by) > _LARGEST:
+            raise InvalidValue("a counter counts by a number of 64 bits")
         kept = self._source.key(self._name, key)
-        await self._source.run("reset", partial(self._source.ask, self._source.client.delete, kept))
+        return await self._ask(self._add, [kept, f"{kept}:{request}"], [by, self._ttl, self._source.answered])
+
+    async def _number(self, key: Hashable) -> int:
+        return await self._ask(self._source.client.get, self._source.key(self._name, key))
+
+    async def _forgotten(self, key: Hashable) -> None:
+        await self._source.ask(self._source.client.delete, self._source.key(self._name, key))
 
     async def _ask(self, command: Any, *given: Any) -> int:
         told = await self._source.ask(command, *given)

@@ -19,7 +19,7 @@ from typing import Any, Final
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import LockLost, LockNotAvailable, RepositoryError
 from rowsmith.redis_client import milliseconds
-from rowsmith.stateful.source import StatefulSource, read
+from rowsmith.stateful.source import StatefulSource, check_place, read
 
 PAUSE: Final = 0.05
 """For about how many seconds one waits before a lock is asked for again."""
@@ -72,10 +72,12 @@ class TokenLock:
         wait: seconds for which one waits for another holder; None: not at all.
 
     Raises:
+        MappingError: ``source`` is no StatefulSource, or ``name`` no text.
         InvalidValue: a time is no number of seconds.
     """
 
     def __init__(self, source: StatefulSource, name: str, *, ttl: float, wait: float | None = None) -> None:
+        check_place(source, name, self)
         self._source, self._name = source, name
         self._ttl, self._wait = check_seconds(ttl, "ttl"), 0.0 if wait is None else check_seconds(wait, "wait")
         self._acquire, self._extend, self._release = map(source.script, (_ACQUIRE, _EXTEND, _RELEASE))
@@ -90,38 +92,40 @@ class TokenLock:
             LockLost: when the block is left without another error: it ended before.
             StateUnavailable: Redis did not answer; the lock, if it was taken, ends with its time.
         """
-        kept, token = self._source.key(self._name, key), secrets.token_hex(16)
-        held = Held(self, kept, token, await self._taken(kept, token))
+        held = await self._taken(key, secrets.token_hex(16))
         try:
             yield held
         except BaseException:
             with suppress(RepositoryError):  # it is in the log; the block's own error says more
-                await self._source.run("release", partial(self._released, kept, token))
+                await self._source.run("release", partial(self._released, held.key, held.token))
             raise
-        await self._source.run("release", partial(self._released, kept, token))
+        await self._source.run("release", partial(self._released, held.key, held.token))
 
     async def extend(self, held: Held, ttl: float | None = None) -> None:
         """Do what :meth:`Held.extend` does."""
-        until = milliseconds(self._ttl if ttl is None else check_seconds(ttl, "ttl"))
-        await self._source.run("extend", partial(self._tell, self._extend, [held.key], [held.token, until]))
+        await self._source.run("extend", partial(self._extended, held, ttl))
 
-    async def _taken(self, kept: str, token: str) -> int:
+    async def _extended(self, held: Held, ttl: float | None) -> None:
+        until = milliseconds(self._ttl if ttl is None else check_seconds(ttl, "ttl"))
+        await self._tell(self._extend, [held.key], [held.token, until])
+
+    async def _taken(self, key: Hashable, token: str) -> Held:
         """Take the lock, or give it back where the task is cancelled meanwhile: it may have been taken already."""
         try:
-            return await self._source.run("acquire", partial(self._acquired, kept, token))
+            return await self._source.run("acquire", partial(self._acquired, key, token))
         except asyncio.CancelledError:
             with suppress(RepositoryError):
-                await self._released(kept, token)
+                await self._released(self._source.key(self._name, key), token)
             raise
 
-    async def _acquired(self, kept: str, token: str) -> int:
-        """Take the lock, and give its number."""
+    async def _acquired(self, key: Hashable, token: str) -> Held:
+        kept = self._source.key(self._name, key)
         loop = asyncio.get_running_loop()
         until, given = loop.time() + self._wait, [token, milliseconds(self._ttl), KNOWN]
         while True:
             told: Any = await self._source.ask(self._acquire, [kept, f"{kept}:fence"], given)
             if told is not None:
-                return read(told, int, "number of a holder")
+                return Held(self, kept, token, read(told, int, "number of a holder"))
             left = until - loop.time()
             if left <= 0:
                 raise LockNotAvailable("another one holds the lock: try again later, or give it a longer wait")

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import InvalidValue, MappingError, kind_of
 from rowsmith.redis_client import milliseconds
-from rowsmith.stateful.source import StatefulSource, read
+from rowsmith.stateful.source import StatefulSource, check_place, read
 
 T = TypeVar("T", bound=Hashable)
 
@@ -47,11 +47,12 @@ class Presence(Generic[T]):
         ttl: seconds for which a member is present that is not heard of again.
 
     Raises:
-        MappingError: pydantic makes no JSON of ``member``.
+        MappingError: ``source`` is no StatefulSource, ``name`` no text, or pydantic makes no JSON of ``member``.
         InvalidValue: ``ttl`` is no number of seconds.
     """
 
     def __init__(self, source: StatefulSource, name: str, member: Callable[..., T], *, ttl: float) -> None:
+        check_place(source, name, self)
         self._source, self._name = source, name
         self._ttl = milliseconds(check_seconds(ttl, "ttl"))
         self._json = _adapter(member)
@@ -64,8 +65,7 @@ class Presence(Generic[T]):
             InvalidValue: it is none of their type.
             StateUnavailable: Redis did not answer; it may have done it.
         """
-        given = [self._text(member), self._ttl]
-        await self._source.run("arrive", partial(self._source.ask, self._arrive, [self._kept(key)], given))
+        await self._source.run("arrive", partial(self._arrived, key, member))
 
     async def leave(self, key: Hashable, member: T) -> None:
         """Say that a member is there no longer; one that is not there need not leave.
@@ -74,8 +74,7 @@ class Presence(Generic[T]):
             InvalidValue: it is none of their type.
             StateUnavailable: Redis did not answer; it may have done it.
         """
-        text, remove = self._text(member), self._source.client.zrem
-        await self._source.run("leave", partial(self._source.ask, remove, self._kept(key), text))
+        await self._source.run("leave", partial(self._left, key, member))
 
     async def present(self, key: Hashable) -> frozenset[T]:
         """Give all who are there.
@@ -84,7 +83,7 @@ class Presence(Generic[T]):
             InvalidValue: with ``is_stored``, something else is kept under the key.
             StateUnavailable: Redis did not answer.
         """
-        return await self._source.run("present", partial(self._members, self._kept(key)))
+        return await self._source.run("present", partial(self._members, key))
 
     async def count(self, key: Hashable) -> int:
         """Give how many are there.
@@ -92,10 +91,20 @@ class Presence(Generic[T]):
         Raises:
             StateUnavailable: Redis did not answer.
         """
-        return await self._source.run("count", partial(self._source.ask, self._count, [self._kept(key)]))
+        return await self._source.run("count", partial(self._number, key))
 
-    async def _members(self, kept: str) -> frozenset[T]:
-        told: Any = await self._source.ask(self._present, [kept])
+    async def _arrived(self, key: Hashable, member: T) -> None:
+        await self._source.ask(self._arrive, [self._kept(key)], [self._text(member), self._ttl])
+
+    async def _left(self, key: Hashable, member: T) -> None:
+        await self._source.ask(self._source.client.zrem, self._kept(key), self._text(member))
+
+    async def _number(self, key: Hashable) -> int:
+        told: int = await self._source.ask(self._count, [self._kept(key)])
+        return told
+
+    async def _members(self, key: Hashable) -> frozenset[T]:
+        told: Any = await self._source.ask(self._present, [self._kept(key)])
         return frozenset(read(member, self._json.validate_json, "member of this set") for member in told)
 
     def _kept(self, key: Hashable) -> str:

@@ -52,7 +52,8 @@ class StatefulSource:
         name = type(self).__name__
         check_client(client, name, "prefix='presence'")
         if not isinstance(cast("Any", prefix), str) or not prefix:
-            raise MappingError(f"{name}: prefix is a text, not {kind_of(prefix)}: write prefix='presence'")
+            given = "empty" if prefix == "" else f"a text, not {kind_of(prefix)}"
+            raise MappingError(f"{name}: prefix is {given}: write prefix='presence'")
         self.client, self.prefix = client, prefix
         self.resilience = chosen_resilience(resilience, self.layer.of(prefix), name, system="redis")
         self._answers = Answers(check_seconds(timeout, "timeout"))
@@ -104,6 +105,20 @@ class StatefulSource:
         except Exception as exc:  # noqa: BLE001 - redis-py's, the network's; what they say may quote keys
             failure = type(exc).__name__
         raise StateUnavailable(f"Redis did not answer ({failure}): what was asked may have been done")
+
+
+def check_place(source: object, name: object, whose: object) -> None:
+    """Refuse what says of state neither where nor by which name it is kept.
+
+    Raises:
+        MappingError: ``source`` is no StatefulSource, or ``name`` no text.
+    """
+    if not (isinstance(source, StatefulSource) and isinstance(name, str)):
+        kind = type(whose).__name__
+        given = f"{kind_of(source)} and {kind_of(name)}"
+        raise MappingError(
+            f"{kind} takes a StatefulSource and a name, not {given}: write {kind}(source, 'visits', ...)"
+        )
 
 
 _KEYS: Final = (str, int, float, Decimal, bytes, UUID, dt.date, dt.time, dt.timedelta, Enum, type(None))
