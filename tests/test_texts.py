@@ -7,9 +7,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import CompileError
+from sqlalchemy.ext.compiler import compiles
 
 from open_texts import CLOSED, OPEN
+from rowsmith import Conflict, InvalidFilter, InvalidValue, MappingError
+from rowsmith.conditions import limited
+from rowsmith.mapping import row_info
+from rowsmith.mapping.expr import keep_to_row
+from rowsmith.mapping.writes import tied
+from rowsmith.scope import check_conditions, check_order
 from rowsmith.texts import has_open_text, is_closed, is_open_type
+from tenants import GroupRow
 
 
 @pytest.mark.parametrize(
@@ -48,6 +57,36 @@ def test_open_text_is_found(expression: Any) -> None:
 def test_what_is_quoted_or_sent_apart_is_no_text(expression: Any) -> None:
     """Names that are quoted, values, and the words of PostgreSQL's own operators go on working."""
     assert not has_open_text(expression)
+
+
+class Placed(sa.ColumnElement[str]):
+    """An expression that is rendered in some statements only."""
+
+    inherit_cache = True
+    type = sa.String()
+
+
+@compiles(Placed)
+def _placed(element: Placed, compiler: Any, **options: Any) -> str:
+    if "groups" not in map(str, compiler.statement.columns_clause_froms):
+        raise CompileError
+    return "groups.name) OR (groups.name"
+
+
+def test_text_that_nobody_can_look_at_is_refused_where_nobody_looks_again() -> None:
+    """An order, a computed field, a value, the predicate of a key; a condition is looked at as it is rendered."""
+    info, seen = row_info(GroupRow), Placed() == GroupRow.name
+    check_conditions([seen], info)
+    with pytest.raises(InvalidFilter, match="made of text that does not stand for itself"):
+        limited(sa.select(GroupRow.id), seen).compile(dialect=sa.make_url("postgresql+asyncpg://").get_dialect()())
+    with pytest.raises(InvalidFilter, match="an order of GroupRow has a part that @compiles renders"):
+        check_order(Placed(), info)
+    with pytest.raises(MappingError, match="x has a part that @compiles renders"):
+        keep_to_row(sa.func.lower(Placed()), info, "x")
+    with pytest.raises(InvalidValue, match=r"GroupRow.name has a part that @compiles renders"):
+        tied(info, "name", Placed())
+    with pytest.raises(InvalidFilter, match=r"Conflict\(where=...\) on GroupRow has a part that @compiles renders"):
+        Conflict([GroupRow.id], where=seen).resolve(info)
 
 
 @pytest.mark.parametrize(

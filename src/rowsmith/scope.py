@@ -58,7 +58,7 @@ from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, asking, check_frozen
 from rowsmith.mapping.writes import storable
 from rowsmith.names import sql_name
-from rowsmith.texts import ADVICE, is_any_open
+from rowsmith.texts import ADVICE, complaint_about, is_any_open
 from rowsmith.ties import loose_ties
 
 logger = logging.getLogger("rowsmith.scope")
@@ -554,7 +554,7 @@ def check_order(expression: ColumnElement[Any], info: RowInfo[object]) -> None:
     if isinstance(expression, Column):
         return
     elements: list[Any] = list(visitors.iterate(expression))
-    if complaint := ADVICE if is_any_open(elements) else loose_ties(expression, info.tables):
+    if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
         raise InvalidFilter(f"an order of {info.row.__name__} {complaint}")
     check_comparisons(expression, elements, info, "an order of")
 

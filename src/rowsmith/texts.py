@@ -4,13 +4,14 @@ SQLAlchemy quotes names and sends values apart, but puts some strings between it
 an operator, the field of an EXTRACT, a type, a prefix or hint, a name that is told not to be quoted. Such a string that
 closes a parenthesis which it did not open ends the condition it stands in, and what follows is one on all rows.
 :func:`is_any_open` tells of the parts of an expression; what ``@compiles`` renders is compiled by itself, and its text
-is looked at. Nothing here talks to a database.
+is looked at, as it is once more where it stands in a condition; elsewhere :func:`complaint_about` refuses what cannot
+be. Nothing here talks to a database.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
@@ -41,6 +42,13 @@ ADVICE: Final = (
     "close each parenthesis and quote that it opens and no other, and leave comments and semicolons out"
 )
 """What to write instead of an expression with an open text, to follow the expression's place."""
+
+
+UNSEEN: Final = (
+    "has a part that @compiles renders, and that cannot be rendered by itself, so that nothing is known of its text: "
+    "have it rendered without asking what stands around it"
+)
+"""What to write instead of an expression with a text that nobody can look at, to follow the expression's place."""
 
 
 def is_closed(text: str) -> bool:
@@ -83,6 +91,13 @@ def is_any_open(parts: Iterable[Any]) -> bool:
     return False
 
 
+def complaint_about(parts: Sequence[Any]) -> str | None:
+    """Say what is wrong with the text of an expression that nobody looks at once more as it is rendered; or None."""
+    if is_any_open(parts):
+        return ADVICE
+    return UNSEEN if any(map(_is_unseen, parts)) else None
+
+
 _Tells: TypeAlias = Callable[[Any], bool]
 
 
@@ -91,9 +106,18 @@ def _tellers(kind: type[Any]) -> tuple[_Tells, ...]:
     """Give what tells whether a part of a class is open; for most of them there is nothing to tell."""
     column: type[Any] = sa.Column
     found = [tells for base, tells in _TELLERS.items() if issubclass(kind, base) and not issubclass(kind, column)]
-    if hasattr(kind, "_compiler_dispatcher") and not kind.__module__.startswith("rowsmith."):
+    if _is_compiled(kind):
         found.append(_is_rendered_open)
     return tuple(found)
+
+
+def _is_compiled(kind: type[Any]) -> bool:
+    """Say whether somebody else renders a class, by ``@compiles``."""
+    return hasattr(kind, "_compiler_dispatcher") and not kind.__module__.startswith("rowsmith.")
+
+
+def _is_unseen(part: Any) -> bool:
+    return _is_compiled(part.__class__) and not any(_rendered([_selected(part)]))
 
 
 def _is_open_operator(operator: Any) -> bool:
@@ -144,8 +168,11 @@ def _has_open_columns(part: Any) -> bool:
 
 
 def _is_rendered_open(part: Any) -> bool:
-    given: Any = sa.select(cast("Any", part)) if isinstance(part, sa.ColumnElement) else part
-    return not all(map(is_closed, _rendered([given])))
+    return not all(map(is_closed, _rendered([_selected(part)])))
+
+
+def _selected(part: Any) -> Any:
+    return sa.select(part) if isinstance(part, sa.ColumnElement) else part
 
 
 def _rendered(given: Iterable[Any]) -> Iterator[str]:

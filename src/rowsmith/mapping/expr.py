@@ -14,7 +14,7 @@ from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.types import Comparison, column_type, stored_form
-from rowsmith.texts import ADVICE, is_any_open
+from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties
 
 Expression: TypeAlias = Any
@@ -176,7 +176,7 @@ def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: st
                 "write a scalar subquery that refers to the row"
             )
     elements: list[Any] = list(visitors.iterate(expression))
-    if complaint := ADVICE if is_any_open(elements) else loose_ties(expression, info.tables):
+    if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
         raise MappingError(f"{where} {complaint}")
     try:
         check_comparisons(expression, elements, info, "a field of")

@@ -29,7 +29,7 @@ from rowsmith.mapping.frozen import Frozen, check_frozen
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.state import UNSET, OptionalState, TriState
-from rowsmith.texts import ADVICE, is_any_open
+from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties
 
 TRow = TypeVar("TRow")
@@ -239,7 +239,7 @@ def tied(info: RowInfo[Any], name: str, value: Any) -> Any:
     if not isinstance(expression, ClauseElement):
         return value
     elements: list[Any] = list(visitors.iterate(expression))
-    if complaint := ADVICE if is_any_open(elements) else loose_ties(expression, info.tables):
+    if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
         raise info.refusal(name, complaint)
     check_comparisons(expression, elements, info, f"what is written to {name} of")
     return value

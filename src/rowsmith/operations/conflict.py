@@ -16,7 +16,7 @@ from rowsmith.errors import InvalidFilter, MappingError, kind_of
 from rowsmith.mapping import RowInfo, nearest
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.constraints import UniqueKey, is_over_columns, name_of, names_of, predicate_of, unique_keys_of
-from rowsmith.texts import ADVICE, is_any_open
+from rowsmith.texts import complaint_about
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Conflict:
         where = None if self.where is None else resolve(self.where)
         if where is not None:
             elements: list[Any] = list(visitors.iterate(where))
-            if is_any_open(elements):
-                raise InvalidFilter(f"Conflict(where=...) on {info.row.__name__} {ADVICE}")
+            if complaint := complaint_about(elements):
+                raise InvalidFilter(f"Conflict(where=...) on {info.row.__name__} {complaint}")
             check_comparisons(where, elements, info, "Conflict(where=...) on")
         if self.constraint is not None:
             return _by_name(info, self.constraint, where)
