@@ -98,6 +98,24 @@ def test_each_reason_is_held(point: str) -> None:
     assert [claim for claim in claims if flat(claim) in flat(f"{point} {rest}")]
 
 
+def points(heading: str) -> list[str]:
+    """Give the points of a section's lists, each as a line."""
+    prose = re.sub(r"^```.*?^```$", "", section_of(heading, README), flags=re.MULTILINE | re.DOTALL)
+    return [flat(point) for point in re.findall(r"^- (.*?)(?=\n- |\n\n|\Z)", prose, re.MULTILINE | re.DOTALL)]
+
+
+@pytest.mark.parametrize("heading", [heading for heading in SECTIONS if heading != "What it does not do"])
+def test_each_point_of_a_list_is_held(heading: str) -> None:
+    """Each has a claim among its words."""
+    claims = [flat(claim) for claim in re.findall(r'^\| "(.*?)"', section_of(heading, CLAIMS), re.MULTILINE)]
+    assert [point for point in points(heading) if not any(claim in point for claim in claims)] == []
+
+
+def test_points_are_found() -> None:
+    """The test above is able to fail."""
+    assert min(len(points(heading)) for heading in ("When things go wrong", "A cache in front")) >= 7
+
+
 def test_each_claim_names_a_test() -> None:
     """No row of the tables is without one."""
     rows = [line for line in CLAIMS.splitlines() if line.startswith('| "')]
