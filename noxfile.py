@@ -203,6 +203,15 @@ def poolers(session: nox.Session) -> None:
 
 
 @nox.session
+def reference(session: nox.Session) -> None:
+    """Run what every verb promises with no native lane, by the one that it is held against; takes the programs."""
+    modules = ("verbs", "scope_law", "tenants", "tenant_programs", "sessions", "unit_of_work", "outcomes", "failures")
+    tests = " ".join(["tests/operations", *(f"tests/test_{module}.py" for module in modules)])
+    sizes = {"ROWSMITH_TEST_LANE": "sqlalchemy", "ROWSMITH_TENANT_PROGRAMS": "100"}
+    prove(session, tests, sizes)
+
+
+@nox.session
 def replicas(session: nox.Session) -> None:
     """Read from a standby that is late, and promote one under writers; takes the reads, the lag in ms, the writers."""
     sizes = {"ROWSMITH_LAGGING_READS": "10000", "ROWSMITH_LAG": "5000", "ROWSMITH_PROMOTION_WRITERS": "8"}

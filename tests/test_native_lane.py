@@ -776,6 +776,9 @@ async def pair(database: Database, name: str) -> AsyncIterator[Both]:
         yield both(w, db, Database(db.engine, native=False))
 
 
+BY_CONDITIONS = ("count", "exists", "first", "find_one", "get_one")
+
+
 @pytest.mark.filterwarnings("ignore:Type object .* does not refer to an OperatorClass")
 @pytest.mark.parametrize("name", COLUMNS)
 @settings(
@@ -803,9 +806,13 @@ async def test_both_ways_agree_on_every_type(pair: Both, name: str, data: st.Dat
             await pair.agree("get", id, Holding(column, value))
     for value in (*fitting, *others):
         await pair.agree("search", None, [column == value], FIRST, orders=[column])
+        await pair.agree(data.draw(st.sampled_from(BY_CONDITIONS)), None, [column == value])
     await pair.agree("search", None, [column.is_not(None)], OffsetPagination(1, 1), orders=[column.desc()])
+    await pair.agree("batch_get", ids)
+    await pair.agree("batch_get", [*ids, *others])
     for id in others:
         await pair.agree("get", id)
+        await pair.agree("find", id)
     for id in ids:
         await outcome(pair.plain.purge(id))
     assert name == "sealed" or lane_of(pair.db).taken > before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -251,6 +252,11 @@ async def test_a_verb_that_goes_past_the_session_breaks_the_law_of_lanes(world: 
     for broken in (unseen, untranslated) if world.things.db.engine.dialect.name == "postgresql" else (unseen,):
         with pytest.raises(AssertionError):
             await check_lanes(world, Verb(broken, 1), 1)
+
+
+def test_the_lane_is_the_one_that_was_asked_for(database: Database) -> None:
+    """A run that is to go without the native lane has none."""
+    assert (database.native is None) == (os.environ.get("ROWSMITH_TEST_LANE") == "sqlalchemy")
 
 
 def test_every_verb_that_writes_values_is_in_the_law_of_lanes() -> None:
