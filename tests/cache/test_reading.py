@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -39,6 +40,7 @@ from rowsmith import (
     RepositoryError,
     SearchScope,
     Spec,
+    TransactionError,
     Unscoped,
     touched,
 )
@@ -247,6 +249,20 @@ async def test_a_scope_with_checks_is_held_to_them(any_tables: WithTables) -> No
         assert len(sent) == 4
 
 
+class Tenant(StrEnum):
+    """Equal to its text in Python; what the database makes of it is a matter of the column's type."""
+
+    A = "a"
+
+
+async def test_equal_values_of_other_classes_are_other_keys(things: ThingRepository) -> None:
+    """Only the database knows whether they mean the same there."""
+    await things.get(1, A)
+    with count_statements(things.db) as sent:
+        await things.get(1, OwnedBy(Tenant.A))
+    assert len(sent) == 1
+
+
 async def test_a_scope_that_changes_its_mind_is_asked_once_a_call(things: ThingRepository) -> None:
     """The key and the statement are of the same conditions."""
     tenants = iter("abab")
@@ -364,6 +380,21 @@ async def test_a_commit_by_hand_is_a_commit(things: ThingRepository) -> None:
         assert seen.result() == 7
 
 
+@pytest.mark.parametrize("failure", [None, ZeroDivisionError])
+async def test_a_commit_by_a_statement_ends_entries(with_tables: WithTables, failure: type[Exception] | None) -> None:
+    """Of which nobody knows at first what it did: the block finds out when it ends, however that is."""
+    async with things_in(with_tables) as plain:
+        things = cached(plain.db)
+        await things.get(1, A)
+        with pytest.raises(failure or TransactionError):
+            async with things.db.begin_session() as session:
+                await things.update(1, SEVEN, scope=A)
+                await session.execute(sa.text("COMMIT"))
+                if failure is not None:
+                    raise failure
+        assert (await things.get(1, A)).uses == 7
+
+
 async def elsewhere(things: ThingRepository) -> int:
     """Read the first thing as a caller that is in no session."""
     return (await cached_beside(things).get(1, A)).uses
@@ -407,6 +438,9 @@ async def test_a_session_inside_of_a_transaction_waits_for_that(with_tables: Wit
                 await session.close()
                 assert entries(things) == 1
                 await getattr(connection, end)()
+                assert entries(things) == (end == "rollback")
+                async with connection.begin():
+                    pass
                 assert entries(things) == (end == "rollback")
         assert (await things.get(1, A)).uses == 7
 
