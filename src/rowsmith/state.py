@@ -163,9 +163,28 @@ class _State(Generic[T_co]):
         return schema
 
 
-# Past __setattr__, and a call of ``object.__setattr__`` for each: batches make a state for each field of each patch.
+# Past __setattr__, and a call of ``object.__setattr__`` for each.
 _keep_kind: Final[Callable[[object, _Kind], None]] = cast("Any", _State)._kind.__set__
 _keep_held: Final[Callable[[object, object], None]] = cast("Any", _State)._held.__set__
+
+
+class _Fresh(_State[Any]):
+    """A state while it is made: it is assigned to as any object is, and becomes one of its own class then."""
+
+    __slots__ = ()
+    __init__ = object.__init__
+    __setattr__ = cast("Any", object.__setattr__)
+    __delattr__ = object.__delattr__
+
+
+def _setting(into: object, value: object) -> Any:
+    """Make a state that sets a value, at half its class's cost: batches make one for each field of each patch."""
+    state: Any = _Fresh()
+    state._kind, state._held, state.__class__ = _UPDATE, value, into
+    return state
+
+
+_UPDATE: Final = _Kind.UPDATE
 
 
 def absent_by_default(schema: JsonSchemaValue) -> JsonSchemaValue:
@@ -210,7 +229,8 @@ class OptionalState(_State[T_co]):
     @classmethod
     def update(cls, value: V) -> OptionalState[V]:
         """Set the field to ``value``."""
-        return OptionalState(_Kind.UPDATE, value)
+        made: OptionalState[V] = _setting(OptionalState, value)
+        return made
 
     @classmethod
     def expression(cls, make: Callable[[], SQLCoreOperations[V]]) -> OptionalState[V]:
@@ -260,7 +280,8 @@ class TriState(_State[T_co]):
         """
         if value is None:
             raise InvalidValue("TriState.update() takes a value: write TriState.nullify() to set NULL")
-        return TriState(_Kind.UPDATE, value)
+        made: TriState[V] = _setting(TriState, value)
+        return made
 
     @classmethod
     def expression(cls, make: Callable[[], SQLCoreOperations[V]]) -> TriState[V]:

@@ -37,6 +37,7 @@ from rowsmith import (
     TransactionError,
     TriState,
 )
+from rowsmith.operations.inserts import insertion
 from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import (
@@ -103,6 +104,23 @@ async def test_specs_come_in_any_iterable(any_tables: WithTables, form: str) -> 
     async with groups_in(any_tables) as groups:
         given: Any = {"list": named(5), "generator": (spec for spec in named(5)), "asynchronous": slowly()}[form]
         assert len(await groups.batch_create(given)) == 5
+
+
+async def test_an_insert_of_arrays_is_compiled_once(with_tables: WithTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For specs that set the same fields, however many they are, and whoever creates."""
+    compiled, compile_statement = list[object](), insertion.compile_statement
+
+    def watched(statement: Any, dialect: Any) -> Any:
+        compiled.append(statement)
+        return compile_statement(statement, dialect)
+
+    monkeypatch.setattr(insertion, "compile_statement", watched)
+    insertion._inserting.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    async with groups_in(with_tables) as groups:
+        for domain, count in (("a", 2), ("b", 3)):
+            made = await groups.batch_create(named(count, domain), scope=DomainScope(domain))
+            assert [data.name for data in made] == [spec.name for spec in named(count)]
+        assert len(compiled) == 1
 
 
 async def test_rows_for_private_methods(any_tables: WithTables) -> None:

@@ -106,12 +106,13 @@ async def test_what_differs_between_calls_of_one_shape_is_sent_anew(
     """The scope's values, those of the rows, their number, and what an ``onupdate`` of Python's gives."""
     async with with_tables(PartRow) as db:
         parts = Parts(db)
-        for domain in "abab":
+        for domain in "aba":
             done = await parts.batch_upsert([Sized("x", ord(domain)), Sized("y", 1)], scope=DomainScope(domain))
             assert {item.data.domain for item in done.succeeded} == {domain}
+        changed = await parts.batch_upsert([Sized("x", 98), Sized("y", 1)], scope=DomainScope("b"))
         more = await parts.batch_upsert([Sized(name, 7) for name in "zyx"], scope=DomainScope("b"))
         assert [(item.data.size, item.inserted) for item in more.succeeded] == [(7, True), (7, False), (7, False)]
-        told = [item.data.told for item in [*done.succeeded, *more.succeeded]]
+        told = [item.data.told for item in [*changed.succeeded, *more.succeeded]]
         assert told[0] == told[1] < told[3] == told[4]
         assert told[2] == 0
         assert [part.size for part in (await parts.search(DomainScope("a"))).items] == [97, 1]

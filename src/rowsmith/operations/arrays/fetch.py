@@ -38,14 +38,14 @@ def compile_statement(statement: Statement, dialect: Dialect) -> Any:
 class ArrayStatement:
     """A statement that gives rows, and whose large parameters are arrays, bound already, by parameter name.
 
-    ``compiled`` is the statement where that was compiled before, and ``values`` those of its other parameters that may
-    be others by now, by name.
+    ``compiled`` is the statement where that was compiled before, or None; ``values`` are those of its other parameters
+    that may be others by now, by name.
     """
 
     statement: Statement
+    compiled: Any
     arrays: Mapping[str, list[Any]]
     dialect: Dialect
-    compiled: Any = None
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     async def send(self, driver: Any, origin: Origin) -> list[Sequence[Any]]:

@@ -74,7 +74,7 @@ async def _failing_check(call: Call[object, object], constraint: str, block: Blo
     given = Unnested(info, tuple(block.columns))
     rows = select(given.place, *(given[name].label(info.columns[name].name) for name in given.names)).subquery()
     statement = limited(select(rows.c[PLACE]), literal_column(f"NOT ({expression})"))
-    sent = ArrayStatement(statement, given.arrays(block.columns, block.types, dialect, block.places), dialect)
+    sent = ArrayStatement(statement, None, given.arrays(block.columns, block.types, dialect, block.places), dialect)
     send = fetch_underneath if gate.driver else fetch_columns
     try:
         async with call.savepoint():

@@ -6,9 +6,9 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import Executable, bindparam, func, insert, select
 from sqlalchemy.engine import Dialect
@@ -17,11 +17,18 @@ from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up, use_driver
-from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping import RowInfo, Spec, row_info
 from rowsmith.mapping.target import insertable
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.binding import naming, unbindable
-from rowsmith.operations.arrays.fetch import ArrayStatement, Fetching, fetch_columns, fetch_underneath
+from rowsmith.operations.arrays.fetch import (
+    ArrayStatement,
+    Fetching,
+    Statement,
+    compile_statement,
+    fetch_columns,
+    fetch_underneath,
+)
 from rowsmith.operations.arrays.keys import is_tellable, key_chunks, keys_condition
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.arrays.wire import BoundItem, bound, is_json
@@ -58,6 +65,7 @@ from rowsmith.operations.inserts.matching import (
     places_by_count,
     places_by_key,
 )
+from rowsmith.operations.plans import MOST_PLANS
 
 logger = logging.getLogger("rowsmith.operations.inserts.many")
 
@@ -244,12 +252,11 @@ class Insertion:
             await self._insert_arrays(dialect, chunk.part(place, 1), fetch)
 
     async def _returned(self, dialect: Dialect, chunk: Block, fetch: Fetching) -> Rows:
-        given = Unnested(self.call.info, tuple(chunk.columns))
-        names = [self.call.info.columns[name].key for name in chunk.columns]
-        back = tuple(dict.fromkeys((*self.back, *self.call.info.primary_key, *self.call.limits.stamps)))
-        statement = insert(self.call.info.table).from_select(names, given.select(), include_defaults=True)
-        statement = statement.returning(*(self.call.info.columns[name] for name in back))
-        sent = ArrayStatement(statement, given.arrays(chunk.columns, chunk.types, dialect, chunk.places), dialect)
+        info, names = self.call.info, tuple(chunk.columns)
+        back = tuple(dict.fromkeys((*self.back, *info.primary_key, *self.call.limits.stamps)))
+        statement, compiled = _inserting(cast("Any", info.row), names, back, dialect)
+        arrays = Unnested(info, names).arrays(chunk.columns, chunk.types, dialect, chunk.places)
+        sent = ArrayStatement(statement, compiled, arrays, dialect)
         columns = await fetch(self.call.db_sess, self.call.origin().of(chunk.places), sent)
         returned = dict(zip(back, columns, strict=True))
         await self.call.keep_stamps(returned)
@@ -363,6 +370,16 @@ class Insertion:
         if not ordered or dialect.name != "sqlite":
             return self.back
         return (*self.back, *self.call.info.primary_key)
+
+
+@lru_cache(maxsize=MOST_PLANS)
+def _inserting(row: Any, names: tuple[str, ...], back: tuple[str, ...], dialect: Dialect) -> tuple[Statement, Any]:
+    """Give the INSERT of arrays that gives some attributes back, and the same compiled."""
+    info, given = row_info(row), Unnested(row_info(row), names)
+    keys = [info.columns[name].key for name in names]
+    statement = insert(info.table).from_select(keys, given.select(), include_defaults=True)
+    returning = statement.returning(*(info.columns[name] for name in back))
+    return returning, compile_statement(returning, dialect)
 
 
 def json_marks(info: RowInfo[object], names: Iterable[str], dialect: Dialect) -> dict[Any, Any]:

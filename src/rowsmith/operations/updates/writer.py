@@ -265,7 +265,7 @@ class BatchWriter(Generic[TRow, TData]):
         self, done: Mapping[Any, Any], found: Mapping[Key, TData] | None = None
     ) -> BatchResult[TData, Any]:
         """Give every id its place; data that the write could not return is ``found``, or read by its keys."""
-        there = self.plain if self._given <= done.keys() else [key for key in self.plain if key in done]
+        there = self.plain if len(done) == len(self.plain) else [key for key in self.plain if key in done]
         missing = list[Any]()
         if len(there) < len(self.plain):
             missing = [self.ids[place] for place in self._places_not_in(done)]

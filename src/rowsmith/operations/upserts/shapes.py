@@ -61,10 +61,10 @@ class UpsertShapes:
         is_known = shape is not None and not any(isinstance(value, ClauseElement) for value in made.values())
         found = self._plans.find(tuple(shape or ()), dialect, compile_once) if is_known else None
         if found is None:
-            return ArrayStatement(form(upsert, source, block, dialect), arrays, dialect)
+            return ArrayStatement(form(upsert, source, block, dialect), None, arrays, dialect)
         values = [*[bind.value for bind in binds], *made.values()]
         given = {name: values[place] for name, place in found.places.items()}
-        return ArrayStatement(found.statement, arrays, dialect, found.compiled, given)
+        return ArrayStatement(found.statement, found.compiled, arrays, dialect, given)
 
     def _shape(self, upsert: UpsertStatement, form: Form, source: Unnested, binds: Binds) -> Shape | None:
         key, is_declared = upsert.key, upsert.key is self._entity.conflict_key
