@@ -19,6 +19,7 @@ from rowsmith import Database, InvalidValue, MappingError, OptionalState, UnfitP
 from rowsmith.cache import Broadcast, MemoryCacheSource
 from rowsmith.cache.broadcast import LONGEST, MOST_IDS
 from rowsmith.testing import FaultProxy, WithTables, kill_backend, tables
+from support import count_statements
 from tenants import DomainRow, OwnedBy, ThingData, ThingPatch, ThingRepository, ThingRow
 from verbs import spec
 
@@ -167,6 +168,33 @@ async def test_sql_of_ones_own_may_tell(db: Database, payload: str) -> None:
             await connection.execute(sa.select(sa.func.pg_notify("rowsmith", "members")))
             await connection.execute(sa.select(sa.func.pg_notify("rowsmith", payload)))
         await until(lambda: len(cache) == 0)
+
+
+class Hearer:
+    """Notes that it was told of something."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+
+    def forget(self, digests: object) -> None:
+        self.told.set()
+
+
+async def test_what_is_told_by_itself_ends_nothing(db: Database) -> None:
+    """Its caches knew of it at once, and have the row as it is by the time that they hear of it."""
+    own, later = OwnedBy("a"), Hearer()
+    async with Broadcast(db, secret=SECRET, heartbeat=60) as broadcast:
+        broadcast.add("elsewhere", later)
+        things = ThingRepository(db, cache_source=MemoryCacheSource(ThingData, broadcast=broadcast))
+        await things.update(1, SEVEN, scope=own)
+        await things.get(1, own)
+        async with db.engine.begin() as connection:
+            await connection.execute(sa.text("SELECT pg_notify('rowsmith', 'elsewhere')"))
+        async with asyncio.timeout(60):
+            await later.told.wait()
+        with count_statements(db) as sent:
+            assert (await things.get(1, own)).uses == 7
+        assert sent == []
 
 
 async def test_another_tables_rows_end_nothing(db: Database) -> None:
