@@ -278,7 +278,7 @@ def test_what_pydantic_takes_for_private_is_refused() -> None:
 
 def test_a_synonym_is_written_under_the_name_of_its_column() -> None:
     """The message says which that is; a misspelt private name is no private matter."""
-    with pytest.raises(MappingError, match=r"title_too is no column of DishRow; it is a synonym: name it 'title'"):
+    with pytest.raises(MappingError, match=r"title_too is no column of DishRow; it is another name of 'title'"):
 
         class SynonymCreate(Spec[DishRow], filled={"title"}):
             price: int

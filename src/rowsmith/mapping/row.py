@@ -12,7 +12,7 @@ from typing import Any, Generic, cast
 
 from sqlalchemy import Column, ColumnElement, Table, inspect, null
 from sqlalchemy.exc import NoInspectionAvailable
-from sqlalchemy.orm import InstrumentedAttribute, Mapper, SynonymProperty
+from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, SynonymProperty
 from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
@@ -99,8 +99,7 @@ class RowInfo(Generic[TRow_co]):
 
     @cached_property
     def _names(self) -> dict[tuple[str, str], str]:
-        items = reversed(list(self.stored.items()))  # of two attributes of one column the first
-        return {(own.table.key, own.name): name for name, columns in items for own in columns}
+        return {(own.table.key, own.name): name for name, columns in self.stored.items() for own in columns}
 
     def label(self, column: Column[Any]) -> str:
         """Give a column's name where columns of all tables of the row stand beside each other."""
@@ -379,9 +378,10 @@ class RowInfo(Generic[TRow_co]):
     def synonym(self, name: str) -> str | None:
         """Give the attribute of a column that a name is another name for; None where it is none."""
         while self.mapper.has_property(name):
-            found = self.mapper.get_property(name)
+            found: Any = self.mapper.get_property(name)
             if not isinstance(found, SynonymProperty):
-                return name if name in self.columns else None
+                column = found.columns[0] if isinstance(found, ColumnProperty) else None
+                return self.name_of(column) if isinstance(column, Column) else None
             name = found.name
         return None
 
@@ -443,10 +443,15 @@ def _row_info(row: type[object]) -> RowInfo[Any]:
 
 
 def _stored(mapper: Mapper[Any]) -> Iterator[tuple[str, tuple[Column[Any], ...]]]:
-    """Give each attribute with its columns: the one that is read first, the root's last."""
+    """Give each attribute with its columns: the one that is read first, the root's last.
+
+    A column has one attribute that it is written by; what else is mapped to it is another name, which is only read.
+    """
+    known = set[Column[Any]]()
     for name in dict.fromkeys(mapper.columns.keys()):
         columns: Any = mapper.get_property(name).columns
-        if isinstance(columns[0], Column):  # a column_property is among them
+        if isinstance(columns[0], Column) and known.isdisjoint(columns):  # a column_property is among them
+            known.update(columns)
             yield name, tuple(columns)
 
 

@@ -283,7 +283,7 @@ def check_writable(info: RowInfo[object], name: str, where: str) -> None:
     """
     if name not in info.columns:
         meant = info.synonym(name)
-        also = f"; it is a synonym: name it {meant!r}" if meant else nearest(name, info.columns)
+        also = f"; it is another name of {meant!r}: write that" if meant else nearest(name, info.columns)
         raise MappingError(f"{where} is no column of {info.row.__name__}{also}")
     if name in info.copies:
         raise MappingError(f"{where} is a copy of {info.row.__name__}'s key, and written with it: leave it out")
