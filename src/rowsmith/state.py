@@ -168,13 +168,9 @@ _keep_kind: Final[Callable[[object, _Kind], None]] = cast("Any", _State)._kind._
 _keep_held: Final[Callable[[object, object], None]] = cast("Any", _State)._held.__set__
 
 
-class _Fresh(_State[Any]):
-    """A state while it is made: it is assigned to as any object is, and becomes one of its own class then."""
-
-    __slots__ = ()
-    __init__ = object.__init__
-    __setattr__ = cast("Any", object.__setattr__)
-    __delattr__ = object.__delattr__
+# A state while it is made: it is assigned to as any object is, and becomes one of its own class then.
+_AS_ANY_OBJECT: Final = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
+_Fresh: Final[Any] = type("_Fresh", (_State,), {"__slots__": (), **_AS_ANY_OBJECT})
 
 
 def _setting(into: object, value: object) -> Any:

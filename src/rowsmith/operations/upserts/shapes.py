@@ -51,7 +51,7 @@ class UpsertShapes:
         dialect, source = gate.dialect, Unnested(upsert.info, tuple(block.columns))
         updates = python_updates(upsert.info, upsert.written) if upsert.changes_rows else []
         made = {name: upsert.updated(name, block) for name in updates}
-        upsert = replace(upsert, updated=lambda name, _: made[name])
+        upsert = replace(upsert, updated=_giving(made))
         arrays, binds = source.arrays(block.columns, block.types, dialect, block.places), Binds()
         shape = self._shape(upsert, form, source, binds) if gate.driver else None
 
@@ -74,6 +74,10 @@ class UpsertShapes:
         return shape if is_told else None
 
 
+def _giving(values: Mapping[str, Any]) -> Callable[[str, Block], Any]:
+    return lambda name, _: values[name]
+
+
 def _compiled(
     make: Callable[[UpsertStatement], Any],
     upsert: UpsertStatement,
@@ -87,7 +91,7 @@ def _compiled(
     columns, first = upsert.info.columns, len(binds)
     marks = {name: mark(columns[name].type, place) for place, name in enumerate(updates, first)}
     conditions = [placed(condition, binds, 0) for condition in upsert.conditions]
-    statement = make(replace(upsert, conditions=conditions, updated=lambda name, _: marks[name]))
+    statement = make(replace(upsert, conditions=conditions, updated=_giving(marks)))
     compiled = compile_statement(statement, dialect)
     places = places_of(compiled)
     is_whole = {*places.values()} == {*range(first + len(updates))}

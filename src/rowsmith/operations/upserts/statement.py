@@ -113,7 +113,7 @@ class UpsertStatement:
         there = source.table.outerjoin(self.info.table, and_(*same, *self._predicate))
         return select(*values, source.place.label(PLACE), *keys).select_from(there)
 
-    def _locked(self, given: CTE, there: ColumnElement[bool], made: CTE) -> Select[Any]:
+    def _locked(self, given: CTE, there: ColumnElement[bool], made: CTE) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that locks the rows that are there, once all new ones are made.
 
         Of a key of one column each is looked up by itself; by a join the planner would read the table once more.
