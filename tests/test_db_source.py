@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from rowsmith import (
     EntityAlreadyExists,
     MappingError,
     NextValue,
+    OptionalState,
     ReadOnlyViolation,
     Repository,
     Spec,
@@ -34,11 +35,15 @@ from tenants import (
     GroupData,
     GroupId,
     GroupNotFound,
+    GroupPatch,
     GroupRepository,
     GroupRow,
     MemberRow,
     groups_in,
 )
+
+
+Source = DBSource[GroupRow, GroupData, GroupId]
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,40 @@ async def test_a_function_of_a_teams_own_is_a_verb(source: DBSource[GroupRow, Gr
     with pytest.raises(ReadOnlyViolation) as refused:
         await source.read(rename_all, "x", domain="b")
     assert refused.value.error_code == "group_rename-all_read-only"
+
+
+LIVE = Conflict([GroupRow.domain_name, GroupRow.name], where=GroupRow.deleted_at.is_(None))
+WRITES: dict[str, Callable[[Source], Awaitable[Any]]] = {
+    "create": lambda source: source.read(source.creator.create, GroupCreate("a", "new")),
+    "update": lambda source: source.read(
+        source.updater.update, GroupId(1), GroupPatch(name=OptionalState.update("new"))
+    ),
+    "upsert": lambda source: source.read(source.upserter.upsert, GroupCreate("a", "new"), conflict=LIVE),
+    "delete": lambda source: source.read(source.soft_deleter.delete, GroupId(1)),
+    "restore": lambda source: source.read(source.soft_deleter.restore, GroupId(1)),
+    "purge": lambda source: source.read(source.purger.purge, GroupId(1)),
+    "batch_create": lambda source: source.read(source.batch_creator.create, [GroupCreate("a", "new")]),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_verb_that_writes_is_none_to_read(groups: GroupRepository, name: str) -> None:
+    """Whichever way it takes; nothing of it is kept."""
+    before = list(await groups.search(include_deleted=True))
+    with pytest.raises(ReadOnlyViolation) as refused:
+        await WRITES[name](groups.db_source)
+    assert refused.value.error_code == f"group_{name.replace('_', '-')}_read-only"
+    assert list(await groups.search(include_deleted=True)) == before
+
+
+def test_each_way_without_a_session_says_whether_it_writes(database: Database) -> None:
+    """A verb of another room than that of reads does."""
+    operations = vars(DBSource(database, GroupRow)).values()
+    verbs = [getattr(type(made), name) for made in operations for name in dir(type(made)) if not name.startswith("_")]
+    ways = {each for each in verbs if getattr(each, "native", None) is not None}
+    assert len(ways) >= 14
+    for way in ways:
+        assert way.native.writes is not way.__module__.startswith("rowsmith.operations.reads"), way
 
 
 async def test_a_stream_of_a_teams_own(source: DBSource[GroupRow, GroupData, GroupId]) -> None:

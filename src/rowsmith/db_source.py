@@ -301,6 +301,8 @@ class DBSource(Generic[TRow, TData, TId]):
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         native, replicas, lane = native_of(verb), self.db.replicas, None
+        if native is not None and native.writes:
+            native = None  # so that it meets the session that takes no writes
         given: Any = [*args]
         again, named = (given, kwargs) if native is not None else _repeatable(args, kwargs)
         try:  # as above

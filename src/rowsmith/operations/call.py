@@ -337,6 +337,7 @@ class Native:
 
     function: Any
     ask: Callable[..., Any]
+    writes: bool
 
 
 Touches: TypeAlias = Literal["id", "ids", "made", "new"]
@@ -385,7 +386,7 @@ def verb(
             raise failure
 
         signed = _signed(run, operation, method)
-        signed.native = None if native is None else Native(signed, native)
+        signed.native = None if native is None else Native(signed, native, touches is not None)
         signed.touches, signed.lost = touches, lost
         return cast("_Verb[TOperation, P, R]", signed)
 
