@@ -42,7 +42,6 @@ from tenants import (
     groups_in,
 )
 
-
 Source = DBSource[GroupRow, GroupData, GroupId]
 
 

@@ -213,6 +213,13 @@ def test_a_rule_of_another_kind(rule: str, wrong: Any, words: str) -> None:
         Creator(GroupRow, **{rule: wrong})
 
 
+def test_a_misspelt_rule(database: Database) -> None:
+    """Of an operation object or a source, which would go by the general one in silence."""
+    for make in (lambda **rules: Creator(GroupRow, **rules), lambda **rules: DBSource(database, GroupRow, **rules)):
+        with pytest.raises(MappingError, match="there is no rule 'not_fond'; did you mean 'not_found'"):
+            make(not_fond=GroupNotFound)
+
+
 def test_soft_deletion_of_another_row() -> None:
     """A mark on another table would join it to every read."""
     with pytest.raises(MappingError, match="no column of MemberRow"):

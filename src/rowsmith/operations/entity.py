@@ -221,6 +221,9 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
 
 
 def _check_kinds(rules: Mapping[str, Any]) -> None:
+    known = Rules.__annotations__
+    if strange := next((name for name in rules if name not in known), None):
+        raise MappingError(f"there is no rule {strange!r}{nearest(strange, known)}")
     for name, (kind, words) in _KINDS.items():
         if name in rules and not isinstance(rules[name], kind):
             raise MappingError(f"{name} is {kind_of(rules[name])}: write {name} = {words}")
