@@ -24,6 +24,7 @@ from rowsmith import (
     TransactionAborted,
     Unscoped,
 )
+from rowsmith.execution import connections_of, has_failed
 from rowsmith.operations.reads.search import as_query, prepare
 from rowsmith.orders import order_terms
 from rowsmith.pagination import CursorCodec, fingerprint
@@ -183,6 +184,7 @@ async def test_an_error_that_is_swallowed(groups: GroupRepository) -> None:
                     db_sess.add(DomainRow(name="new"))
                     await db_sess.execute(sa.text("SET LOCAL lock_timeout = '20ms'"))
                     seen.append([await told(each.get(ONE)), await told(each.get(ONE))])
+                    assert all(map(has_failed, connections_of(db_sess)))
         async with groups.db.begin_session() as db_sess:
             assert await db_sess.get(DomainRow, "new") is None
     assert seen[0] == seen[1]
@@ -308,6 +310,25 @@ async def test_cancelled_at_each_step(groups: GroupRepository, steps: int) -> No
         assert task.cancelled()
         assert pool.checkedout() == 0
         async with groups.db.begin_session():
+            assert (await groups.get(ONE)).name == "one"
+
+
+async def test_a_read_that_is_cancelled_and_not_missed(with_faults: WithFaults) -> None:
+    """Its answer may yet come, so its connection is given up, and nothing of the block is committed."""
+    async with with_faults(DomainRow, GroupRow, pool_size=1, max_overflow=0) as (db, proxy):
+        groups = await three_in(db)
+        with pytest.raises((DatabaseUnavailable, TransactionAborted)):
+            async with db.begin_session() as db_sess:
+                await groups.get(ONE)
+                proxy.hold_answer("SELECT groups")
+                proxy.seen.clear()
+                task = asyncio.ensure_future(groups.get(ONE))
+                while not proxy.seen:  # noqa: ASYNC110 - a proxy has no event for what it saw
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait((task,))
+                assert all(each.closed or each.invalidated for each in connections_of(db_sess))
+        async with db.begin_session():
             assert (await groups.get(ONE)).name == "one"
 
 
