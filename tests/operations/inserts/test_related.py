@@ -103,6 +103,13 @@ class CardCreate(Spec[CardRow], filled={"number"}):
 
 
 @dataclass(frozen=True)
+class CardAnywhere(Spec[CardRow], filled={"owner"}):
+    """A card that is created by itself, or below its board."""
+
+    board_id: OptionalState[int] = OptionalState.nop()
+
+
+@dataclass(frozen=True)
 class BareBoard(Spec[BoardRow]):
     tenant: str
 
@@ -167,6 +174,17 @@ async def answer(call: Awaitable[Any]) -> tuple[Any, ...]:
         await call
     error = caught.value
     return type(error), str(error), repr(error), error.facts, error.__cause__, error.__context__
+
+
+async def test_a_child_says_nothing_of_the_row_above(boards: Boards) -> None:
+    """What is left out is left out in any form; another row's key is refused, whoever has that."""
+    for create in (boards.create, lambda board, scope: boards.batch_create([board, board], scope=scope)):
+        await create(BoardCreate("a", (CardAnywhere(), CardAnywhere())), scope=A)
+        for other in (1, 2, 99):
+            with pytest.raises(InvalidValue, match=r"CardRow.board_id is given by the row above: leave it out"):
+                await create(BoardCreate("a", (CardAnywhere(OptionalState.update(other)),)), scope=A)
+    cards = await stored(boards.db, sa.select(CardRow.board_id).order_by(CardRow.board_id))
+    assert [len({1, 2}.intersection(card)) for card in cards] == [0] * 6
 
 
 async def test_what_is_said_about_a_child_is_stamped_and_held(boards: Boards) -> None:

@@ -165,7 +165,7 @@ class SpecReader:
                 raise self.info.refusal(name, "is given by the row above: leave it out")
         types = {name: types.get(name) or set(map(type, column)) for name, column in columns.items()}
         for name in [name for name, kinds in types.items() if not _STATES.isdisjoint(kinds)]:
-            columns[name] = [value.to_value() if type(value) in _STATES else value for value in columns[name]]
+            columns[name] = list(map(_told, columns[name]))
             types[name] = set(map(type, columns[name]))
         unset = [name for name, kinds in types.items() if kinds == {Unset}]
         return Block(columns, types, size, places, frozenset(columns)).without(unset)
@@ -275,7 +275,13 @@ def is_uniform(parts: Sequence[Block]) -> bool:
 
 
 def _agree(given: Any, above: Any) -> bool:
-    return given is UNSET or given == above
+    value = _told(given)
+    return value is UNSET or value == above
+
+
+def _told(value: Any) -> Any:
+    """Give what a field that can be left out says: UNSET where it is."""
+    return value.to_value() if type(value) in _STATES else value
 
 
 def parted(block: Block) -> Iterator[Block]:
