@@ -550,7 +550,11 @@ def check_order(expression: ColumnElement[Any], info: RowInfo[object]) -> None:
             row where this one may be meant.
         InvalidValue: it compares with a value that its column could not be compared with on every backend.
     """
-    keep_to_table([expression], info)
+    if not _is_owned(expression, info):
+        raise InvalidFilter(
+            f"an order of {info.row.__name__} refers to another table directly: "
+            "write select(...).where(...).scalar_subquery(), which gives one value for each row"
+        )
     if isinstance(expression, Column):
         return
     elements: list[Any] = list(visitors.iterate(expression))
@@ -566,12 +570,17 @@ def keep_to_table(conditions: Iterable[ColumnElement[bool]], info: RowInfo[objec
         InvalidFilter: one does; the message says what to write.
     """
     for condition in conditions:
-        for source in condition._from_objects:  # pyright: ignore[reportPrivateUsage] - there is no public name
-            if not info.owns(source):
-                raise InvalidFilter(
-                    f"a condition on {info.row.__name__} refers to another table directly: "
-                    "write relationship.any(...) / .has(...), or exists().where(...)"
-                )
+        if not _is_owned(condition, info):
+            raise InvalidFilter(
+                f"a condition on {info.row.__name__} refers to another table directly: "
+                "write relationship.any(...) / .has(...), or exists().where(...)"
+            )
+
+
+def _is_owned(expression: ColumnElement[Any], info: RowInfo[object]) -> bool:
+    """Say whether an expression brings no other table into FROM than those of its row."""
+    sources = expression._from_objects  # pyright: ignore[reportPrivateUsage] - there is no public name
+    return all(map(info.owns, sources))
 
 
 def _limits(
