@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import Condition, SearchScope
-from rowsmith.operations.settled import Built, settle
+from rowsmith.operations.settled import Built, drawn, settle
 
 
 class Base(DeclarativeBase):
@@ -141,6 +141,20 @@ def test_a_copy_is_what_sqlalchemy_builds(made: Callable[[int], SearchScope], mo
     monkeypatch.setattr(Built, "of", None)
     for scope, conditions in zip(scopes, built, strict=True):
         assert list(map(known_of, given_by(scope))) == list(map(known_of, conditions))
+
+
+@pytest.mark.parametrize("made", COPIED.values(), ids=list(COPIED))
+def test_what_is_compared_is_known_before_it_is_built(
+    made: Callable[[int], SearchScope], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each column, how, and the scope's own value, in the order of its conditions; nothing is copied for that."""
+    conditions: list[Any] = list(made(2).to_conditions())
+    settle(made(1))
+    monkeypatch.setattr(Built, "copy", None)
+    found = drawn(made(2))
+    assert found is not None
+    known = [(built.left, built.operator, value) for built, value in found]
+    assert known == [(each.left, each.operator, each.right.value) for each in conditions]
 
 
 def test_what_was_asked_once_is_not_asked_again() -> None:
@@ -272,6 +286,9 @@ def test_what_does_more_is_run(scopes: Sequence[SearchScope]) -> None:
     """Whatever was asked before, the conditions are those that its code gives."""
     for scope in (*scopes, *scopes):
         assert list(map(sql, given_by(scope))) == list(map(sql, scope.to_conditions()))
+        known = drawn(scope)
+        assert known is None or [sql(built.copy(value)) for built, value in known] == list(map(sql, given_by(scope)))
+    assert None in map(drawn, scopes)
 
 
 def test_code_that_is_put_in_its_place_is_run(monkeypatch: pytest.MonkeyPatch) -> None:

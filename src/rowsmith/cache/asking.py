@@ -12,6 +12,7 @@ import enum
 import uuid
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, cast
 
@@ -27,7 +28,7 @@ from rowsmith.mapping import RowInfo
 from rowsmith.operations import Entity
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.plans import Plans
-from rowsmith.operations.settled import settle
+from rowsmith.operations.settled import drawn, settle
 from rowsmith.scope import SearchScope, Unscoped
 
 _IDS: Final = (int, str, uuid.UUID, dt.date, bytes)
@@ -50,8 +51,8 @@ class Asking:
         self._kinds = [_kind_of_key(info, name, engine) for name in info.primary_key]
         self._sole = self._kinds[0] if len(self._kinds) == 1 else None
         self._plans, self._scope_required = Plans[Any](info), entity.scope_required
-        self._engine, self._sessions = engine, Session(engine).dispatch
-        self._hearing = Hearing(_is_harmless)
+        self._engine = engine
+        self._hearing = Hearing(partial(_events, engine.dispatch, Session(engine).dispatch), _is_harmless)
 
     def key_of(self, id: Any) -> Any:
         """Give an id as entries have it: instead of a NamedTuple, or a UUID of the driver's, the plain one.
@@ -74,22 +75,23 @@ class Asking:
 
     def _scoped(self, scope: SearchScope, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
         """Tell under what rows are seen in a scope, which is asked once for the key and the statement."""
-        settled = settle(scope)
-        if settled is None:
-            return None, scope
-        is_asked = bool(settled.given) and not self._is_told_elsewhere()
-        return self._key_of(settled.given, include_deleted) if is_asked else None, settled
+        key, values = list[Any]((include_deleted,)), list[Any]()
+        compared = drawn(scope)
+        if compared is not None:
+            is_compared = self._plans.drawn(compared, key, values)
+        else:
+            settled, binds = settle(scope), list[Any]()
+            if settled is None:
+                return None, scope
+            scope, is_compared = settled, bool(settled.given) and self._plans.compared(settled.given, key, binds)
+            values += [bind.value for bind in binds]
+        is_plain = is_compared and (include_deleted is True or include_deleted is False)
+        return self._key_of(key, values) if is_plain and not self._is_told_elsewhere() else None, scope
 
-    def _key_of(self, given: Sequence[object], include_deleted: object) -> Under | None:
-        """Give the part of a key that conditions are; None where they do more than compare columns with values."""
-        key: list[Any] = [include_deleted]
-        binds: list[Any] = []
-        if include_deleted is not True and include_deleted is not False:
-            return None
-        if not self._plans.compared(given, key, binds):
-            return None
-        for bind in binds:
-            value: Any = _plain(bind.value)
+    def _key_of(self, key: list[Any], values: Sequence[object]) -> Under | None:
+        """Give the part of a key that comparisons with values are; None where an entry could not be told by one."""
+        for each in values:
+            value: Any = _plain(each)
             if value.__class__ not in _COMPARED and not isinstance(value, enum.Enum):
                 return None
             key += value.__class__, value, getattr(value, "fold", 0)  # an hour that comes twice is equal to itself
@@ -97,9 +99,11 @@ class Asking:
 
     def _is_told_elsewhere(self) -> bool:
         """Say whether somebody listens who could have a statement see other rows: of another tenant, for instance."""
-        engine = self._engine
-        events = (*_of_sessions(self._sessions), *_of_engines(engine.dispatch), engine.pool.dispatch.checkout)
-        return self._hearing.heard(events) is not None
+        return self._hearing.heard(self._engine.pool.dispatch) is not None
+
+
+def _events(engine: Any, sessions: Any, pool: Any) -> tuple[Any, ...]:
+    return (*_of_sessions(sessions), *_of_engines(engine), pool.checkout)
 
 
 def _is_harmless(listener: object) -> bool:

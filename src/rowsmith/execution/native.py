@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, TypeAlias
@@ -35,7 +36,7 @@ from rowsmith.execution.origin import Origin
 from rowsmith.execution.pooler import is_behind_pooler, is_pooled
 from rowsmith.execution.refusals import Refusal, argument_of
 from rowsmith.execution.sending import fetch
-from rowsmith.execution.transactions import is_heard_by_others, is_watched_by_others
+from rowsmith.execution.transactions import is_refusing, is_watching
 from rowsmith.execution.translate import DATABASE_ERRORS, lost, translate, unreadable
 from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
 
@@ -56,8 +57,17 @@ _OF_SESSIONS_THAT_WRITE: Final = (
 )
 _events_of_writing_sessions = attrgetter(*_OF_SESSIONS_THAT_WRITE)
 _events_of_engines = attrgetter(*AROUND_STATEMENTS, *_AROUND_TRANSACTIONS)
-_events_of_dialects = attrgetter(*INSTEAD_OF_THE_DRIVER)
+_events_of_dialects = attrgetter(*INSTEAD_OF_THE_DRIVER, "handle_error")
 _events_of_sessions = attrgetter(*_OF_SESSIONS)
+
+
+def _events_of_reads(engine: Any, sessions: Any, dialect: Any) -> tuple[Any, ...]:
+    return (*_events_of_engines(engine), *_events_of_dialects(dialect.dispatch), *_events_of_sessions(sessions))
+
+
+def _events_of_writes(sessions: Any, engine: Any) -> tuple[Any, ...]:
+    return (*_events_of_writing_sessions(sessions), engine.commit)
+
 
 _HARMLESS: Final = {"postgresql_readonly", "compiled_cache", "logging_token", "insertmanyvalues_page_size"}
 """Options of an engine that do nothing to a read of one statement."""
@@ -153,8 +163,9 @@ class NativeLane:
         self.writes = writes
         self.taken = 0
         self.refused: Counter[str] = Counter()
-        self._sessions = Session(reader).dispatch
-        self._hearing, self._hearing_of_writes = Hearing(), Hearing()
+        sessions: Any = Session(reader).dispatch
+        self._hearing = Hearing(partial(_events_of_reads, engine.dispatch, sessions), is_watching)
+        self._hearing_of_writes = Hearing(partial(_events_of_writes, sessions), is_refusing)
         self._is_plain: dict[Table, bool] = {}
         self._is_cold = True
         self._is_behind_pooler = is_behind_pooler(engine)
@@ -168,16 +179,9 @@ class NativeLane:
             self._is_cold = not (hasattr(self.dialect, _VERSION) and hasattr(self.engine.dialect, _VERSION))
             if self._is_cold:  # SQLAlchemy's compiler asks which version it writes for
                 return "first connection"
-        engine, dialect = self.engine.dispatch, self.engine.dialect.dispatch
-        events = (*_events_of_engines(engine), *_events_of_dialects(dialect), *_events_of_sessions(self._sessions))
-        heard = self._hearing.heard(events)
+        heard = self._hearing.heard(self.engine.dialect)
         if heard is not None:
             return heard
-        errors: Any = dialect.handle_error  # where rowsmith's own listener is always among them
-        if (errors.parent_listeners or errors.listeners[0] is not errors.listeners[-1]) and is_watched_by_others(
-            self.engine
-        ):
-            return "handle_error"
         return "echo" if self.engine.logger.isEnabledFor(logging.INFO) else None
 
     def why_not_write(self) -> str | None:
@@ -190,8 +194,7 @@ class NativeLane:
         dialect: Any = self.engine.dialect
         if dialect._on_connect_isolation_level is not None:
             return "isolation_level"
-        heard = self._hearing_of_writes.heard(_events_of_writing_sessions(self._sessions))
-        return heard or ("commit" if is_heard_by_others(self.engine.dispatch.commit) else None)
+        return self._hearing_of_writes.heard(self.engine.dispatch)
 
     def note_commit(self) -> None:
         """Say that something was committed, or may have been."""

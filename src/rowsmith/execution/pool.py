@@ -27,6 +27,8 @@ import asyncio
 import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -40,6 +42,7 @@ from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPriv
 from sqlalchemy.util import await_
 
 from rowsmith.execution.commits import may_have_committed, note_loans, was_lent
+from rowsmith.execution.hearing import Hearing
 from rowsmith.execution.pooler import NamedApart, is_pooled
 from rowsmith.execution.read_only import is_left_open, unlock
 from rowsmith.execution.transaction_id import IS_SPREAD, SPREAD, bring_ids, want_no_id
@@ -51,7 +54,8 @@ POLITE: Final = 2.0
 _BASELINE: Final = "rowsmith_baseline"
 SERVER: Final = "rowsmith_server"
 """Where the record of a connection says what :func:`server_of` gives."""
-_HAS_WORD: Final = "rowsmith_has_word"
+HAS_WORD: Final = "rowsmith_has_word"
+"""And what says whether there is something to be read on it, once somebody has looked at it."""
 
 
 _seams: Final = WeakSet[Dialect]()
@@ -65,6 +69,11 @@ class WakingPool(AsyncAdaptedQueuePool):
     """
 
     owed = 0
+
+    @cached_property
+    def hearing(self) -> Hearing:
+        """Knows whether somebody has to be told of what is taken and given back, besides those that look at it here."""
+        return Hearing(attrgetter("checkout", "reset", "checkin"), lambda listener: listener in (_look, _reset))
 
     def _create_connection(self) -> ConnectionPoolEntry:
         # It connects when it is taken, and returns to the queue where that fails.
@@ -115,13 +124,13 @@ def server_of(connection: Connection) -> tuple[str | None, str | None]:
 
 def _look(dbapi_connection: Any, record: ConnectionPoolEntry, _: object) -> None:
     driver, info = dbapi_connection._connection, record.info
-    has_word = info.get(_HAS_WORD)
+    has_word = info.get(HAS_WORD)
     is_new = has_word is None
     for _ in range(3):  # the server's last words, and that it hung up, are read one after the other
         if driver.is_closed():
             raise _unmade(dbapi_connection) if is_new else DisconnectionError
         if has_word is None:
-            has_word = info[_HAS_WORD] = _words_of(driver)
+            has_word = info[HAS_WORD] = _words_of(driver)
             _set_up(dbapi_connection, record)
         if not has_word(0):  # one on an idle connection mostly is that it has ended
             return
@@ -149,15 +158,9 @@ def _unmade(dbapi_connection: Any) -> Exception:
     return lost
 
 
-def has_word_of(record: Any) -> Callable[[int], Any] | None:
-    """Give what says whether there is something to be read on a connection; None of one that nobody looked at yet."""
-    found: Callable[[int], Any] | None = record.info.get(_HAS_WORD)
-    return found
-
-
 def has_word(connection: Connection) -> bool:
     """Say whether there is something to be read on an idle connection: mostly that it has ended."""
-    look = connection.info.get(_HAS_WORD)
+    look = connection.info.get(HAS_WORD)
     return look is None or bool(look(0))
 
 

@@ -13,7 +13,6 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, Transaction
-from sqlalchemy.event.attr import _EmptyListener  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.session import _SessionCloseState  # pyright: ignore[reportPrivateUsage]
 
@@ -35,7 +34,12 @@ def watch_failures(engine: Engine) -> None:
 
 def is_watched_by_others(engine: Engine) -> bool:
     """Say whether an application listens to the failures of this engine's statements, too."""
-    return any(listener is not _remember for listener in engine.dialect.dispatch.handle_error)
+    return not all(map(is_watching, engine.dialect.dispatch.handle_error))
+
+
+def is_watching(listener: object) -> bool:
+    """Say whether it is what remembers failures here."""
+    return listener is _remember
 
 
 def mark_failed(connection: Connection) -> None:
@@ -144,11 +148,9 @@ def refuse_commit(db_sess: AsyncSession) -> None:
             event.listen(connection.engine, "commit", _refuse)
 
 
-def is_heard_by_others(listeners: Any) -> bool:
-    """Say whether an application listens to an event of engines, beside what refuses to commit here."""
-    if listeners.__class__ is _EmptyListener:
-        return bool(listeners.parent_listeners)
-    return bool(listeners.parent_listeners) or any(listener is not _refuse for listener in listeners)
+def is_refusing(listener: object) -> bool:
+    """Say whether it is what refuses to commit here."""
+    return listener is _refuse
 
 
 def _refuse(connection: Connection) -> None:

@@ -11,14 +11,14 @@ answer, for which the proxy is made then (:func:`proxied`).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, TypeAlias
 from weakref import ref
 
 from sqlalchemy import Pool
-from sqlalchemy.event.attr import _EmptyListener  # pyright: ignore[reportPrivateUsage]
 from sqlalchemy.pool.base import _ConnectionFairy  # pyright: ignore[reportPrivateUsage]
 
-from rowsmith.execution.pool import WakingPool, has_word_of
+from rowsmith.execution.pool import HAS_WORD, WakingPool
 
 Taken: TypeAlias = Any
 """A record of a pool, or a proxy around one: both have ``dbapi_connection``, ``info`` and ``invalidate()``."""
@@ -26,9 +26,9 @@ Taken: TypeAlias = Any
 
 def take_at_once(pool: Pool) -> Taken:
     """Take a connection that waits in its pool and is plainly alive; None where the pool's own way has to be gone."""
-    if pool.__class__ is not WakingPool or _is_heard(pool):
-        return None
     waking: Any = pool
+    if pool.__class__ is not WakingPool or waking.hearing.heard(pool.dispatch) or pool._pre_ping or pool.echo:
+        return None
     idle: Any = waking._pool._queue
     if not idle._queue or idle._getters or waking.owed:  # those who wait go first
         return None
@@ -45,12 +45,12 @@ def put_back(taken: Taken) -> bool:
         return _closed_at_once(taken)
     pool = taken._ConnectionRecord__pool
     idle = pool._pool._queue
-    if _is_heard(pool) or len(idle._queue) >= idle._maxsize:
+    if pool.hearing.heard(pool.dispatch) or len(idle._queue) >= idle._maxsize:
         return False
     if idle._getters:
         pool._do_return_conn(taken)
     else:
-        idle._put(taken)
+        idle._queue.append(taken)
     return True
 
 
@@ -63,21 +63,6 @@ def proxied(taken: Taken) -> Any:
     return fairy
 
 
-def _is_heard(pool: Any) -> bool:
-    """Say whether somebody has to be told of what is taken and given back, or it is looked at by others than here."""
-    told = pool.dispatch
-    return bool(
-        told.checkout.parent_listeners
-        or told.reset.parent_listeners
-        or told.checkin.parent_listeners
-        or told.checkin.__class__ is not _EmptyListener
-        or told.checkout.listeners[0] is not told.checkout.listeners[-1]
-        or told.reset.listeners[0] is not told.reset.listeners[-1]
-        or pool._pre_ping
-        or pool.echo
-    )
-
-
 def _is_alive(record: Any, pool: Any) -> bool:
     """Say whether the pool would hand a connection out as it is, and nothing waits to be read on it."""
     if record.dbapi_connection is None or record.dbapi_connection._connection.is_closed():
@@ -86,7 +71,7 @@ def _is_alive(record: Any, pool: Any) -> bool:
         return False
     if pool._recycle > -1 and time.time() - record.starttime > pool._recycle:
         return False
-    has_word = has_word_of(record)
+    has_word: Callable[[int], Any] | None = record.info.get(HAS_WORD)
     return has_word is not None and not has_word(0)
 
 
@@ -95,7 +80,7 @@ def _closed_at_once(fairy: Any) -> bool:
     if fairy.dbapi_connection is None:
         return True
     pool: Any = fairy._pool
-    if pool.__class__ is not WakingPool or pool._overflow > 0 or _is_heard(pool):
+    if pool.__class__ is not WakingPool or pool._overflow > 0 or pool.hearing.heard(pool.dispatch):
         return False
     fairy.close()
     return True

@@ -252,7 +252,10 @@ class Plans(Generic[TPlan]):
 
     def compared(self, given: Sequence[Any], shape: Shape, binds: Binds) -> bool:
         """Add conditions to a shape; says whether each is no more than a comparison with a value that fits."""
-        return all(self._compared(condition, shape, binds) for condition in given)
+        for condition in given:  # noqa: SIM110 - all() and what it asks would be calls of each call
+            if not self._compared(condition, shape, binds):
+                return False
+        return True
 
     def narrowed(self, given: Sequence[Any], shape: Shape, binds: Binds) -> bool:
         """Add conditions to a shape, by SQLAlchemy's own key; says whether each has one.
@@ -303,15 +306,29 @@ class Plans(Generic[TPlan]):
         if not is_comparison(condition):
             return False
         left, right = condition.left, condition.right
+        if right.type is not left.type or not self.takes(left, condition.operator, right.value, shape):
+            return False
+        binds.append(right)
+        return True
+
+    def drawn(self, compared: Sequence[tuple[Any, Any]], shape: Shape, values: list[Any]) -> bool:
+        """Do the same with what :func:`rowsmith.operations.settled.drawn` gives, of which nothing is built."""
+        for built, value in compared:
+            if not self.takes(built.left, built.operator, value, shape):
+                return False
+            values += (value,)
+        return bool(compared)
+
+    def takes(self, left: Any, operator: Any, value: object, shape: Shape) -> bool:
+        """Add a comparison to a shape; says whether it is one of a column of the row's with a value that fits."""
         own: tuple[Any, str, Check] | None
         try:
             own = self._own[id(left)]
         except KeyError:
             own = self._known(left)
-        if own is None or right.type is not left.type or own[2](right.value):
+        if own is None or own[2](value):
             return False
-        shape += own[1], condition.operator
-        binds.append(right)
+        shape += own[1], operator
         return True
 
     def _known(self, left: Any) -> tuple[Any, str, Check] | None:

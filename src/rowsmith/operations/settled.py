@@ -43,6 +43,28 @@ _KEPT_BY_BINDS: Final = {
 """What is known of how SQLAlchemy makes a parameter; of one that is made otherwise no copy is made."""
 
 
+def drawn(scope: SearchScope) -> Sequence[tuple[Built, Any]] | None:
+    """Give what a scope compares, each with its value; None where that is not all, or it has to be asked.
+
+    Nothing is built yet, and the scope is not asked: its code says that it says the same whenever it is.
+    """
+    kind = type(scope)
+    if not is_unchecked(kind):
+        return None
+    method: Any = scope.to_conditions
+    function: Any = method.__func__ if method.__class__ is MethodType else None  # else it is this scope's own
+    compared = _plain(kind, function, function.__code__) if function.__class__ is FunctionType else None
+    if compared is None:
+        return None
+    found: list[tuple[Built, Any]] = []
+    for each in compared:
+        one = each.drawn(scope)
+        if one is None:
+            return None
+        found += (one,)
+    return found
+
+
 def settle(scope: SearchScope) -> Settled | None:
     """Ask a scope for its conditions; None where it asks for more than they say, as it may say otherwise next time.
 
@@ -55,21 +77,13 @@ def settle(scope: SearchScope) -> Settled | None:
         return cast("Settled", scope)
     if not is_unchecked(kind):
         return None
-    method: Any = scope.to_conditions
-    function: Any = method.__func__ if method.__class__ is MethodType else None  # else it is this scope's own
-    compared = _plain(kind, function, function.__code__) if function.__class__ is FunctionType else None
-    given = None if compared is None else _copied(compared, scope)
-    return Settled(scope, given_conditions(scope) if given is None else given)
-
-
-def _copied(compared: Sequence[Compared], scope: SearchScope) -> tuple[Condition, ...] | None:
-    conditions: tuple[Condition, ...] = ()
-    for each in compared:
-        condition = each.of(scope)
-        if condition is None:
-            return None
-        conditions += (condition,)
-    return conditions
+    found = drawn(scope)
+    if found is None:
+        return Settled(scope, given_conditions(scope))
+    given: tuple[Condition, ...] = ()
+    for built, value in found:
+        given += (built.copy(value),)
+    return Settled(scope, given)
 
 
 _new_bind: Callable[[Any], BindParameter[Any]] = BindParameter.__new__
@@ -84,22 +98,27 @@ class Compared:
         self._attribute, self._compare, self._field = attribute, compare, field
         self._built: dict[type[Any], Built | None] = {}
 
-    def of(self, scope: SearchScope) -> Any:
-        """Give the condition; None where it has to be built, or the row's name means another class by now."""
+    def drawn(self, scope: SearchScope) -> tuple[Built, Any] | None:
+        """Give both; None where SQLAlchemy has to build it, or the row's name means another class by now."""
         value = getattr(scope, self._field)
         kind = value.__class__
         if kind not in self._built:
             self._built[kind] = Built.of(self._compare(self._attribute, value), value)
         built = self._built[kind]
-        return None if built is None or self._names.get(self._row_name) is not self._row else built.copy(value)
+        return None if built is None or self._names.get(self._row_name) is not self._row else (built, value)
 
 
 class Built:
-    """A comparison that SQLAlchemy has built with a value of some class, for others of that class."""
+    """A comparison that SQLAlchemy has built with a value of some class, for others of that class.
 
-    __slots__ = ("_bind", "_condition", "_name")
+    Attributes:
+        left, operator: what is compared, and how.
+    """
+
+    __slots__ = ("_bind", "_condition", "_name", "left", "operator")
 
     def __init__(self, condition: BinaryExpression[Any]) -> None:
+        self.left, self.operator = condition.left, condition.operator
         self._condition: dict[str, Any] = condition.__dict__
         self._bind: dict[str, Any] = condition.right.__dict__
         self._name: str = self._bind["_orig_key"]

@@ -6,7 +6,9 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache, partial, wraps
+from types import NoneType
 from typing import Any, Final, TypeVar, cast, overload
+from uuid import UUID
 
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.resilience.policy import Opening, Operation, Policy, Work
@@ -135,12 +137,16 @@ class Resilience:
 def is_repeatable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Say whether a call with these arguments can be made again: an iterator would be used up."""
     for given in args:
-        if _is_used_up(given.__class__):
+        if given.__class__ not in _LASTING and _is_used_up(given.__class__):
             return False
     for name in kwargs:  # noqa: SIM110 - all() and values() would be calls of each call
-        if _is_used_up(kwargs[name].__class__):
+        if kwargs[name].__class__ not in _LASTING and _is_used_up(kwargs[name].__class__):
             return False
     return True
+
+
+_LASTING: Final = frozenset({NoneType, bool, int, str, UUID, list, tuple, dict})
+"""Classes of what most calls are given, which can be gone through again, or not at all."""
 
 
 @lru_cache(maxsize=1000)

@@ -18,8 +18,8 @@ from rowsmith.operations.arrays.keys import columns_condition
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, compile_plan
-from rowsmith.operations.settled import settle
-from rowsmith.scope import Limits, resolve_scope
+from rowsmith.operations.settled import drawn, settle
+from rowsmith.scope import Limits, SearchScope, resolve_scope
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -65,19 +65,39 @@ class Keyed(Generic[TRow, TData]):
         self.entity, self.plans = entity, Plans[Plan](entity.info)
         self.is_flat = not entity.shape.is_row and bool(layout.names) and not (layout.joins or layout.collections)
 
-    def shape(self, kwargs: dict[str, Any], binds: Binds) -> Hashable | None:
-        """Give the shape of a call; None where it has none. A scope that was asked is put back with what it said."""
+    def shape(self, kwargs: dict[str, Any], values: list[Any]) -> Hashable | None:
+        """Give the shape of a call, and its scope's values; None where it has none.
+
+        A scope that had to be asked is put back with what it said.
+        """
         scope, deleted = kwargs.get("scope"), kwargs.get("include_deleted", False)
         if not _UNDERSTOOD.issuperset(kwargs) or (deleted is not True and deleted is not False):
             return None
         if scope is None:
             return None if self.entity.scope_required else deleted
-        settled = settle(scope)
+        shape: Shape = [deleted]
+        compared = drawn(scope)
+        if compared is None:
+            return self._settled(scope, kwargs, shape, values)
+        return tuple(shape) if self.plans.drawn(compared, shape, values) else None
+
+    def _settled(self, scope: SearchScope, kwargs: dict[str, Any], shape: Shape, values: list[Any]) -> Hashable | None:
+        settled, binds = settle(scope), list[Any]()
         if settled is None:
             return None
-        kwargs["scope"], given = settled, settled.given
-        shape: Shape = [deleted]
-        return tuple(shape) if given and self.plans.compared(given, shape, binds) else None
+        kwargs["scope"] = settled
+        if not settled.given or not self.plans.compared(settled.given, shape, binds):
+            return None
+        values += [bind.value for bind in binds]
+        return tuple(shape)
+
+    def limits(self, kwargs: dict[str, Any]) -> tuple[Limits, Binds]:
+        """Give what a scope that has a shape limits a call to, and its parameters."""
+        scope, binds = kwargs.get("scope"), list[Any]()
+        settled = None if scope is None else settle(scope)
+        if settled is not None:
+            self.plans.compared(settled.given, [], binds)
+        return resolve_scope(settled, self.entity.info), binds
 
 
 class ByKey(Keyed[TRow, TData]):
@@ -103,20 +123,20 @@ class ByKey(Keyed[TRow, TData]):
         key = self._keys.of(args[0]) if self.is_flat and args and not args[1:] else None
         if key is None:
             return None
-        binds: Binds = []
-        shape = self.shape(kwargs, binds)
+        scoped: list[Any] = []
+        shape = self.shape(kwargs, scoped)
         if shape is None:
             return None
-        plan = self.plans.find(shape, lane.dialect, lambda: self._plan(key, binds, kwargs, lane.dialect))
-        values = None if plan is None else plan.values((*key, *[bind.value for bind in binds]) if binds else key)
+        plan = self.plans.find(shape, lane.dialect, lambda: self._plan(key, kwargs, lane.dialect))
+        values = None if plan is None else plan.values((*key, *scoped) if scoped else key)
         if plan is None or values is None:
             return None
         return AskedRow(self.entity, operation, plan, values, args)
 
-    def _plan(self, key: tuple[Any, ...], binds: Binds, kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
+    def _plan(self, key: tuple[Any, ...], kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
         info = self.entity.info
         compared: list[Any] = info.key_condition(key)
-        limits = resolve_scope(kwargs.get("scope"), info)
+        limits, binds = self.limits(kwargs)
         statement = self._select(compared, limits, kwargs.get("include_deleted", False))
         return compile_plan(statement, info, [*(each.right for each in compared), *binds], dialect)
 
@@ -135,13 +155,13 @@ class ByKeys(Keyed[TRow, TData]):
         """Say what a call has to send; None where it is not plainly a read of columns by keys that can be such."""
         if not self.is_flat or not args or args[1:] or not self._are_keys(args[0]):
             return None
-        binds: Binds = []
-        shape = self.shape(kwargs, binds)
+        scoped: list[Any] = []
+        shape = self.shape(kwargs, scoped)
         if shape is None:
             return None
         ids = args[0]
-        plan = self.plans.find(shape, lane.dialect, lambda: self._plan(ids, binds, kwargs, lane.dialect))
-        values = None if plan is None else plan.values((list(dict.fromkeys(ids)), *[bind.value for bind in binds]))
+        plan = self.plans.find(shape, lane.dialect, lambda: self._plan(ids, kwargs, lane.dialect))
+        values = None if plan is None else plan.values((list(dict.fromkeys(ids)), *scoped))
         return None if plan is None or values is None else AskedRows(self.entity, plan, values, ids)
 
     def _are_keys(self, ids: Any) -> bool:
@@ -150,14 +170,11 @@ class ByKeys(Keyed[TRow, TData]):
             return False
         return self._quick.fits is None or self._quick.fits(ids)
 
-    def _plan(self, ids: Sequence[Any], binds: Binds, kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
+    def _plan(self, ids: Sequence[Any], kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
         entity = self.entity
         if not are_exact([self._column], dialect):
             return None
-        limits, live = (
-            resolve_scope(kwargs.get("scope"), entity.info),
-            entity.live(kwargs.get("include_deleted", False)),
-        )
+        (limits, binds), live = self.limits(kwargs), entity.live(kwargs.get("include_deleted", False))
         among = columns_condition([self._column], [(id_,) for id_ in ids], dialect)
         arrays: list[Any] = [part for part in visitors.iterate(among) if isinstance(part, BindParameter)]
         selected = limited(entity.shape.select(*entity.info.key_attributes), *limits.conditions, *live)
