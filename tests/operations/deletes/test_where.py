@@ -327,6 +327,12 @@ async def test_a_purge_in_one_transaction_leaves_what_came_and_is_locked(many: C
     apart = partial(Database, many.db.engine)
     last = sa.update(CounterRow).where(CounterRow.place == 24).values(uses=5)
     first = sa.update(CounterRow).where(CounterRow.place == -1).values(uses=5)
+    free = sa.select(CounterRow.place).where(CounterRow.place == 24).with_for_update(skip_locked=True)
+
+    async def is_locked() -> bool:
+        async with apart().begin_session() as watcher:
+            return not (await watcher.scalars(free)).all()
+
     async with apart().begin_session() as rival:
         async with apart().begin_session() as holder:
             await holder.execute(last)
@@ -335,6 +341,7 @@ async def test_a_purge_in_one_transaction_leaves_what_came_and_is_locked(many: C
             async with apart().begin_session() as writer:
                 writer.add(CounterRow(tenant="a", place=-1, uses=0))
             await rival.execute(first)
+        await until(is_locked)  # by the purge: who comes first when the holder lets go has what it has let go
         waiting = asyncio.create_task(rival.execute(last))
         assert not (await purge).complete
         await waiting
