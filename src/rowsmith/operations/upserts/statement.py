@@ -160,7 +160,8 @@ class UpsertStatement:
         asked before.
         """
         rows = [dict(zip(block.columns, row, strict=True)) for row in block.rows()]
-        made = [{self.info.columns[name].key: self._value(name, row[name]) for name in row} for row in rows]
+        # By columns: SQLAlchemy takes a name for an attribute's, which may be that of another's column.
+        made = [{self.info.columns[name]: self._value(name, row[name]) for name in row} for row in rows]
         values: Any = made[0] if len(made) == 1 else made  # of a list SQLAlchemy can give a default no context
         target = insertable(self.info.row)
         if dialect.name != "postgresql":

@@ -369,7 +369,7 @@ class Upsertion(Generic[TRow, TData]):
         """
         info = self.info
         row = {name: column[place] for name, column in block.columns.items()}
-        values = {info.columns[name].key: storable(info, name, value) for name, value in row.items()}
+        values = {info.columns[name]: storable(info, name, value) for name, value in row.items()}
         statement = insert(insertable(info.row)).values(values).returning(*(info.columns[name] for name in self.back))
         rows = await self._rows_of(statement, block.part(place, 1))
         if not rows:
