@@ -27,7 +27,7 @@ Taken: TypeAlias = Any
 def take_at_once(pool: Pool) -> Taken:
     """Take a connection that waits in its pool and is plainly alive; None where the pool's own way has to be gone."""
     waking: Any = pool
-    if pool.__class__ is not WakingPool or waking.hearing.heard(pool.dispatch) or pool._pre_ping or pool.echo:
+    if pool.__class__ is not WakingPool or waking.hearing.heard(pool.dispatch) or waking._pre_ping or pool.echo:
         return None
     idle: Any = waking._pool._queue
     if not idle._queue or idle._getters or waking.owed:  # those who wait go first
