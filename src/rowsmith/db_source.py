@@ -468,9 +468,10 @@ class _Refused(DBSource[TRow, TData, TId]):
         raise self._told(verb)
 
     @override
-    async def _chunks(self, verb: Any, *args: Any, **kwargs: Any) -> Any:
-        raise self._told(verb)
-        yield
+    async def _chunks(self, verb: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        for refusal in [self._told(verb)]:  # told as it is read, as by any stream
+            raise refusal
+        yield []
 
     def _told(self, verb: Any) -> MappingError:
         self._refusal.locate(self.entity.domain, operation_of(verb))

@@ -172,7 +172,8 @@ def _is_rendered_open(part: Any) -> bool:
 
 
 def _selected(part: Any) -> Any:
-    return sa.select(part) if isinstance(part, sa.ColumnElement) else part
+    column: type[Any] = sa.ColumnElement
+    return sa.select(part) if isinstance(part, column) else part
 
 
 def _rendered(given: Iterable[Any]) -> Iterator[str]:

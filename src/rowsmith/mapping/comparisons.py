@@ -44,7 +44,7 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[Any], r
         InvalidValue: there is one, or two columns are of kinds that nothing compares.
     """
     for element in elements:
-        if isinstance(element, BindParameter):
+        if isinstance(element, _VALUE):
             if complaint := _complaint(element, column_type(element.type).operand):
                 raise _refusal(compared_with(whole, element), complaint, info, role)
             continue
@@ -54,29 +54,26 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[Any], r
 
 def _pairs(element: Any) -> Iterator[Pair]:
     """Give what an expression compares by itself, row-wise comparisons part by part."""
-    match element:
-        case BinaryExpression() if element.operator in _COMPARE:
-            yield from _paired(element.left, element.right)
-        case BinaryExpression() if element.operator in _WITH_EACH:
-            members: Any = bare(element.right)
-            for part in members.clauses if isinstance(members, ClauseList | ExpressionClauseList) else (members,):
-                yield from _paired(element.left, part)
-        case Case() if element.value is not None:
-            for part, _ in element.whens:
-                yield from _paired(element.value, part)
-        case Function() if element.name == "nullif" and len(element.clauses) == 2:  # noqa: PLR2004
-            yield from _paired(*element.clauses)
-        case _:
-            pass
+    if isinstance(element, _BINARY) and element.operator in _COMPARE:
+        yield from _paired(element.left, element.right)
+    elif isinstance(element, _BINARY) and element.operator in _WITH_EACH:
+        members = bare(element.right)
+        for part in members.clauses if isinstance(members, _LISTS) else (members,):
+            yield from _paired(element.left, part)
+    elif isinstance(element, _CASE) and element.value is not None:
+        for part, _ in element.whens:
+            yield from _paired(element.value, part)
+    elif isinstance(element, _FUNCTION) and element.name == "nullif" and len(element.clauses) == 2:  # noqa: PLR2004
+        yield from _paired(*element.clauses)
 
 
 def _paired(left: Any, right: Any) -> Iterator[Pair]:
     left, right = bare(left), bare(right)
-    if isinstance(left, Tuple) and isinstance(right, Tuple):
+    if isinstance(left, _ROW) and isinstance(right, _ROW):
         for one, other in zip(left.clauses, right.clauses, strict=False):
             yield from _paired(one, other)
-    elif isinstance(right, CollectionAggregate):
-        members: Any = bare(right.element)
+    elif isinstance(right, _EACH_OF):
+        members = bare(right.element)
         yield left, members, getattr(members.type, "item_type", members.type)
     elif not {left.__class__, right.__class__} & _OF_SEVERAL:
         yield left, right, right.type
@@ -87,25 +84,35 @@ def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[Any], role: str)
     if left.type is kind or None in kinds or kinds[0] == kinds[1]:
         return
     (other, given) = (left, right) if left.__class__ not in _GIVEN else (right, left)
-    if given.__class__ not in _GIVEN and not (isinstance(other, Column) and isinstance(given, Column)):
+    if given.__class__ not in _GIVEN and not (isinstance(other, _COLUMN) and isinstance(given, _COLUMN)):
         return
-    if any(map(_is_guessed, visitors.iterate(other))):
+    parts: list[Any] = list(visitors.iterate(other))
+    if any(map(_is_guessed, parts)):
         return
     held = column_type(other.type if other is left else kind)
     complaint = _complaint(given, held.operand) if given.__class__ is BindParameter else None
-    columns: list[Any] = [part for part in visitors.iterate(other) if isinstance(part, Column)]
+    columns = [part for part in parts if isinstance(part, _COLUMN)]
     raise _refusal(columns, complaint or f"holds {held.compared.value}", info, role)
 
 
 def _is_guessed(part: Any) -> bool:
     """Say whether SQLAlchemy gives what an operator makes the type of its first operand, for want of a better one."""
-    operator = getattr(part, "operator", None)
-    if isinstance(operator, operators.custom_op):
-        own: Any = operator
-        return not own.is_comparison and own.return_type is None
+    operator: Any = getattr(part, "operator", None)
+    if isinstance(operator, _CUSTOM):
+        return not operator.is_comparison and operator.return_type is None
     return operator is operators.concat_op and column_type(part.type).compared is not Comparison.TEXT
 
 
+# Classes that are generic in the type of a value, which nothing here knows.
+_BINARY: Final[Any] = BinaryExpression
+_CASE: Final[Any] = Case
+_COLUMN: Final[Any] = Column
+_CUSTOM: Final[Any] = operators.custom_op
+_EACH_OF: Final[Any] = CollectionAggregate
+_FUNCTION: Final[Any] = Function
+_LISTS: Final[Any] = (ClauseList, ExpressionClauseList)
+_ROW: Final[Any] = Tuple
+_VALUE: Final[Any] = BindParameter
 _OF_SEVERAL: Final[Any] = frozenset((Tuple, ClauseList))
 _GIVEN: Final[Any] = frozenset((BindParameter, True_, False_))
 _COMPARE: Final = frozenset(
