@@ -24,7 +24,7 @@ MANY = [ONE, GroupId(2)] * 500
 Call = Callable[[GroupRepository, Iterator[int]], Awaitable[Any]]
 READS: dict[str, tuple[int, Call]] = {
     "get": (125, lambda of, _: of.get(ONE)),
-    "get in a scope": (154, lambda of, _: of.get(ONE, A)),
+    "get in a scope": (137, lambda of, _: of.get(ONE, A)),
     "find of none": (121, lambda of, _: of.find(GroupId(0))),
     "search": (205, lambda of, _: of.search(A, None, PAGE)),
     "count": (176, lambda of, _: of.count(A, SMALL)),
@@ -117,7 +117,7 @@ async def test_calls_of_reads_in_sessions(groups: GroupRepository) -> None:
     assert {name: calls for name, calls in found.items() if calls > IN_SESSIONS[name]} == {}
 
 
-FROM_MEMORY = {"get": 35, "get in a scope": 67}
+FROM_MEMORY = {"get": 34, "get in a scope": 50}
 """The same of reads that a cache in the process's memory answers."""
 
 
