@@ -78,6 +78,7 @@ class Updater(Operation[TRow, TData]):
             StaleVersion: the row is there in another version.
             ScopeMismatch: the patch would move the row out of the scope.
             InvalidValue, ConstraintViolation: a value or constraint said no; RefusedByTrigger: a trigger did.
+            MappingError: the row's ``version_id_generator`` needs the version before for more than to add to it.
         """
         call = await call.under(scope)
         if idempotency_key is None:
