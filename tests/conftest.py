@@ -15,7 +15,7 @@ from sqlalchemy import URL, event
 
 from pooler import pooler
 from redis_server import Server, redis_server
-from rowsmith import database
+from rowsmith import database, touched
 from rowsmith.database import Database
 from rowsmith.testing import WithTables, tables
 from standby import Pair, pair_of_servers
@@ -40,6 +40,15 @@ POOLER = int(os.environ.get("ROWSMITH_TEST_POOLER", "0"))
 if os.environ.get("ROWSMITH_TEST_LANE") == "sqlalchemy":
     # The lane that the native one is held against has to keep every promise by itself.
     database.native_lane = lambda *_: None  # type: ignore[assignment]
+
+
+@pytest.fixture(autouse=True)
+def keepers_of_one_test() -> Iterator[None]:
+    """Have the caches of a test be told of nothing after it: they live until the collector comes."""
+    before = dict(touched._keepers)
+    yield
+    touched._keepers.clear()
+    touched._keepers.update(before)
 
 
 @pytest.fixture(scope="session")
