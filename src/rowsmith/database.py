@@ -22,7 +22,7 @@ from rowsmith.deadline import check_seconds
 from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, TransactionError, kind_of
 from rowsmith.execution import NativeLane, Writes, execute, native_lane, watch_failures
 from rowsmith.execution.commits import count_commits
-from rowsmith.execution.pool import prepare_pool
+from rowsmith.execution.pool import prepare_pool, until_closed
 from rowsmith.execution.pooler import prepare_for_pooler
 from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, Position, is_hidden, sight_of
 from rowsmith.execution.postgresql import prepare_postgresql
@@ -398,6 +398,8 @@ class Database:
     async def dispose(self) -> None:
         """Close every pooled connection; those of an event loop that has ended are dropped, as nobody can close them.
 
+        What was given up before, by a call that was cancelled, is waited for as well, for two seconds at most.
+
         Raises:
             TransactionError: the connections belong to another event loop, which is running.
         """
@@ -406,6 +408,7 @@ class Database:
             for server in self.replicas.servers:
                 await server.dispose()
             await self.replicas.dispose()
+        await until_closed()
 
 
 class _SessionDatabase(Database):

@@ -57,6 +57,16 @@ async def test_connections_that_died_while_idle_are_not_handed_out(db: Database,
     assert not await warm(db) & dead
 
 
+async def test_what_is_being_closed_is_waited_for(db: Database) -> None:
+    """Of a connection that was given up nothing is left to do once its database is disposed of."""
+    before = asyncio.all_tasks()
+    async with db.engine.connect() as connection:
+        await connection.invalidate()
+    assert asyncio.all_tasks() > before
+    await db.dispose()
+    assert asyncio.all_tasks() == before
+
+
 async def test_a_live_connection_is_taken_again(db: Database) -> None:
     """What is alive stays: the same backend answers again."""
     first = await pid(db)

@@ -273,6 +273,13 @@ def _terminate(dbapi_connection: Any) -> None:
     task.add_done_callback(_closing.discard)
 
 
+async def until_closed() -> None:
+    """Wait for the connections that were given up in this event loop; each is closed within :data:`POLITE` seconds."""
+    loop = asyncio.get_running_loop()
+    if closing := [task for task in _closing if task.get_loop() is loop]:
+        await asyncio.wait(closing)
+
+
 async def _close(driver: Any) -> None:
     with suppress(Exception):
         await driver.close(timeout=POLITE)
