@@ -202,7 +202,7 @@ async def test_time_is_given_to_whose_code_it_is() -> None:
         own(0.02)
         await asyncio.sleep(0.02)
     assert {"rowsmith.mapping", WAITING} <= set(found)
-    assert CALLER not in found
+    assert found.get(CALLER, 0) < found["rowsmith.mapping"]  # a look may fall between the two
 
 
 async def test_all_time_is_given_to_somebody() -> None:
