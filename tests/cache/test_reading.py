@@ -830,6 +830,26 @@ async def test_hits_misses_and_failures_are_counted(plain: ThingRepository) -> N
     assert [counted("batch_get", result) for result in ("hit", "miss", "failure")] == [1, 1, None]
 
 
+@pytest.mark.parametrize("negative_ttl", [None, 60.0], ids=["asked for", "remembered"])
+async def test_a_row_that_is_absent_fails_as_it_does_without_a_cache(
+    plain: ThingRepository, negative_ttl: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each such call is in the log once and counted by its error, whether the database or the cache says so."""
+    registry, code = CollectorRegistry(), "thing_get_not-found"
+    policies = Resilience([MetricPolicy(MetricArgs("repository", "thing_repository"), registry=registry)])
+    cache = MemoryCacheSource(ThingData, negative_ttl=negative_ttl)
+    things = ThingRepository(plain.db, cache_source=cache, resilience=policies)
+    with caplog.at_level(logging.INFO, "rowsmith.failures"):
+        assert await things.find(99, A) is None
+        for _ in range(2):
+            with pytest.raises(EntityNotFound):
+                await things.get(99, A)
+    labels = {"domain": "repository", "layer": "thing_repository", "operation": "get", "error_code": code}
+    assert registry.get_sample_value("rowsmith_layer_operation_error_count_total", labels) == 2
+    told: list[Any] = [record for record in caplog.records if record.name == "rowsmith.failures"]
+    assert [record.error_code for record in told] == [code, code]
+
+
 @pytest.mark.parametrize(
     "layer, counted_under",
     [

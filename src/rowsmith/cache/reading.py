@@ -50,16 +50,13 @@ class ReadThrough(Generic[TRow, TData, TId]):
         self._copies, self._deadline = Copies(source.entity.shape.into), source.db.deadline
         self._keeper: CacheKeeper = keeper_of(cache, source.entity, source.db, maker, self._asking)
 
-    async def get(self, id: TId, scope: object, include_deleted: bool) -> TData:
+    def get(self, id: TId, scope: object, include_deleted: bool) -> Awaitable[TData]:
         """Give the row with this key; see :meth:`rowsmith.Repository.get`."""
-        data = await self._one(self._source.querier.query, id, scope, include_deleted)
-        if data is None:
-            raise self._absent("get", [id])
-        return data
+        return self._one(self._source.querier.query, id, scope, include_deleted, is_needed=True)
 
-    async def find(self, id: TId, scope: object, include_deleted: bool) -> TData | None:
+    def find(self, id: TId, scope: object, include_deleted: bool) -> Awaitable[TData | None]:
         """Give the row with this key, or None."""
-        return await self._one(self._source.querier.find, id, scope, include_deleted)
+        return self._one(self._source.querier.find, id, scope, include_deleted, is_needed=False)
 
     async def batch_get(self, ids: Sequence[TId], scope: Any, include_deleted: bool) -> list[TData]:
         """Give the rows with these keys, in their order; see :meth:`rowsmith.Repository.batch_get`."""
@@ -71,12 +68,12 @@ class ReadThrough(Generic[TRow, TData, TId]):
         many: list[TData] = await self._resilient(verb, partial(self._many, asked, scope, include_deleted))
         return many
 
-    def _one(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> Awaitable[TData | None]:
+    def _one(self, verb: Any, id: TId, scope: Any, include_deleted: bool, *, is_needed: bool) -> Awaitable[Any]:
         """Read a row through the cache where its key and the moment allow it, else from the database."""
         source, key = self._source, self._asking.key_of(id)
         if key is None or source.db.is_in_session:
             return source.read(verb, id, scope=scope, include_deleted=include_deleted)
-        return self._resilient(verb, partial(self._single, verb, key, scope, include_deleted))
+        return self._resilient(verb, partial(self._single, verb, key, scope, include_deleted, is_needed))
 
     async def _resilient(self, verb: object, work: Callable[[], Awaitable[object]]) -> Any:
         """Run a read as the source would: with its policies, and with its failures located and logged."""
@@ -89,8 +86,8 @@ class ReadThrough(Generic[TRow, TData, TId]):
             log_failure(exc, self._entity.domain, operation_of(verb))
             raise
 
-    async def _single(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
-        """Give what the cache has of a row, or load it; None where it is absent."""
+    async def _single(self, verb: Any, id: TId, scope: Any, include_deleted: bool, is_needed: bool) -> TData | None:
+        """Give what the cache has of a row, or load it; None where it is absent, or its error if it is needed."""
         under, scope = self._asking.under(scope, include_deleted)
         if under is None:
             read: TData | None = await self._source.read_once(verb, id, scope=scope, include_deleted=include_deleted)
@@ -100,8 +97,15 @@ class ReadThrough(Generic[TRow, TData, TId]):
             self._tell(self._source.resilience, verb, len(found), 1)
         if id in found:
             self._note(scope)
-            return found[id]
-        load = partial(self._load, verb, id, scope, include_deleted)
+            data = found[id]
+        else:
+            data = await self._missed(id, under, partial(self._load, verb, id, scope, include_deleted))
+        if data is None and is_needed:
+            raise self._absent(verb, id)
+        return data
+
+    async def _missed(self, id: TId, under: Under, load: Callable[[], Awaitable[TData | None]]) -> TData | None:
+        """Load a row that the cache has not, by the deadline of the database."""
         if self._deadline is None:
             return await self._filled(id, under, load)
         async with Within(self._deadline):
@@ -207,11 +211,11 @@ class ReadThrough(Generic[TRow, TData, TId]):
         if scope.__class__ is Unscoped:
             resolve_scope(scope, self._entity.info)
 
-    def _absent(self, operation: str, ids: Sequence[TId]) -> Exception:
-        """Make the error of rows that are not there."""
-        error = self._entity.absent(ids)
+    def _absent(self, verb: object, id: TId) -> Exception:
+        """Make the error of a row that is not there; it says which operation failed before any policy sees it."""
+        error = self._entity.absent([id])
         if isinstance(error, RepositoryError):
-            error.locate(self._entity.domain, operation)
+            error.locate(self._entity.domain, operation_of(verb))
         return error
 
     @cached_property
