@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from native import FOREIGN, ONE, A, ended_by, hasty, plain_of, renamed, taken, three_in, triggered
+from columns import COLUMNS
+from lanes import world
+from native import FOREIGN, ONE, A, ended_by, hasty, plain_of, renamed, taken, three_in, told, triggered
 from rowsmith import (
     CommitOutcome,
     CommitOutcomeUnknown,
@@ -21,6 +23,7 @@ from rowsmith import (
     MappingError,
     OptionalState,
     ReferenceNotFound,
+    Repository,
     commit_outcome,
 )
 from rowsmith.idempotency import IdempotencyKeyRow
@@ -82,6 +85,26 @@ async def test_another_word(any_database: Database) -> None:
         any_database.writes_as("fast")  # type: ignore[arg-type]
     with any_database.writes_as("statement"):
         pass
+
+
+async def test_a_value_that_the_driver_cannot_write(with_tables: WithTables) -> None:
+    """Nothing was sent then, and that is what is said: of a type too of which only the driver knows the values."""
+    vectors = world("alone", COLUMNS["tsvector"])
+
+    class Vectors(Repository[vectors.row, vectors.made, int]):  # type: ignore[name-defined]
+        pass
+
+    async with with_tables(vectors.row) as made:
+        alone, plain = (Vectors(Database(made.engine, native=native, writes="statement")) for native in (True, False))
+        for call in (
+            lambda of: of.create(vectors.spec(1, {1, 2})),
+            lambda of: of.upsert(vectors.spec(1, 3)),
+            lambda of: of.update(1, vectors.patch(b"a")),
+        ):
+            with pytest.raises(InvalidValue) as caught:
+                await call(alone)
+            assert commit_outcome(caught.value) is CommitOutcome.NOT_COMMITTED
+            assert await told(call(alone)) == await told(call(plain))
 
 
 async def test_triggers_of_statements_on_absent_rows(groups: GroupRepository) -> None:

@@ -26,6 +26,7 @@ from rowsmith.execution.kinds import is_of_application, is_stale
 from rowsmith.execution.native import NativeLane, Planned, as_read, connected
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import SERVER
+from rowsmith.execution.refusals import argument_of
 from rowsmith.execution.sending import command, fetch
 from rowsmith.execution.translate import translate, unavailable
 from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
@@ -221,13 +222,14 @@ def _outcome_alone(answer: Answer) -> CommitOutcome:
     """Say what an answer means: an error of the server's is one instead of COMMIT, unless it ends the connection too.
 
     It may have ended that once all was committed. Of asyncpg's own errors, those of misuse are raised before anything
-    is sent.
+    is sent, and so are those of a value that cannot be written.
     """
     failure: Any = answer.failure
     if failure is None:
         return CommitOutcome.COMMITTED
-    is_told = getattr(failure, "severity_en", None) == "ERROR" or isinstance(failure, InterfaceError)
-    return CommitOutcome.NOT_COMMITTED if is_told else CommitOutcome.UNKNOWN
+    is_told = getattr(failure, "severity_en", None) == "ERROR"
+    is_unsent = isinstance(failure, InterfaceError) or argument_of(failure) is not None
+    return CommitOutcome.NOT_COMMITTED if is_told or is_unsent else CommitOutcome.UNKNOWN
 
 
 async def _refused(lane: NativeLane, taken: Taken, failure: Exception, asked: Write) -> None:
