@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from columns import COLUMNS
+from lanes import world
 from native import ONE, A, lane_of, plain_of, renamed, taken, three_in, told
 from rowsmith import (
     ConcurrentUse,
@@ -19,7 +21,9 @@ from rowsmith import (
     Database,
     DatabaseUnavailable,
     InvalidCursor,
+    InvalidValue,
     LockNotAvailable,
+    Repository,
     StalePlan,
     TransactionAborted,
     Unscoped,
@@ -229,6 +233,35 @@ async def test_values_that_do_not_fit(groups: GroupRepository) -> None:
                     outcomes.append(await told(call(each)))
         seen.append(outcomes)
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+async def test_values_that_the_server_does_not_take(with_tables: WithTables, name: str) -> None:
+    """The error says of which column they are, though the transaction has failed by then and nothing can be asked."""
+    places = world("refused", COLUMNS["macaddr8"])
+    row = places.row
+
+    class Places(Repository[row, places.made, int]):  # type: ignore[valid-type]
+        pass
+
+    calls: list[Callable[[Any], Awaitable[Any]]] = [
+        lambda of: of.find_one(None, [row.value == "nowhere"]),
+        lambda of: of.count(None, [row.id > 1, sa.or_(row.value < "nowhere", row.made == 7)]),
+        lambda of: of.search(None, [row.value.is_distinct_from("nowhere")], orders=[row.value]),
+    ]
+    async with with_tables(row) as made:
+        seen = []
+        for native in (True, False):
+            places_of = Places(Database(made.engine, native=native), resilience=None)
+            outcomes: list[Any] = []
+            for call in calls:
+                with suppress(TransactionAborted):
+                    async with BLOCKS[name](places_of.db):
+                        outcomes += [await told(call(places_of)), await told(places_of.count())]
+            seen.append(outcomes)
+    assert seen[0] == seen[1]
+    assert [kind for kind, *_ in seen[0][::2]] == [InvalidValue] * 3
+    assert {each[1][2].columns for each in seen[0][::2]} == {("value",)}
 
 
 async def test_cursors_of_other_values(groups: GroupRepository) -> None:

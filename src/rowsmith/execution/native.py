@@ -103,6 +103,10 @@ class Planned(Protocol):
         """Say which column's type has raised that while it was reading."""
         ...
 
+    def refused(self, place: int) -> Refusal:
+        """Say which column the value of a parameter is for, which the server does not take."""
+        ...
+
 
 UNTOLD: Final[Any] = object()
 """What is given where SQLAlchemy's way has to say what comes of a call."""

@@ -19,7 +19,7 @@ from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, NativeLane, Read, as_read, speaks_plainly
-from rowsmith.execution.refusals import argument_of
+from rowsmith.execution.refusals import argument_of, is_of_server, note
 from rowsmith.execution.sending import fetch
 from rowsmith.execution.transaction_id import note_read, sent_on
 from rowsmith.execution.transactions import mark_failed
@@ -116,7 +116,8 @@ async def _sent(lane: NativeLane, connection: Any, asked: Read) -> tuple[str | N
 async def _ended(connection: Any, failure: Exception, asked: Read) -> tuple[str | None, Exception | None]:
     """Give the error that the caller meets; or say why SQLAlchemy is asked, where nothing was sent."""
     driver = connection._dbapi_connection.dbapi_connection.driver_connection
-    if argument_of(failure) is not None and not driver.is_closed():
+    argument = argument_of(failure)
+    if argument is not None and not (is_of_server(failure) or driver.is_closed()):
         return "value", None
     cause = failure.__cause__
     if isinstance(failure, connection.dialect.loaded_dbapi.Error) and isinstance(cause, Exception):
@@ -125,6 +126,8 @@ async def _ended(connection: Any, failure: Exception, asked: Read) -> tuple[str 
         await _give_up(connection)
         return None, lost(failure, asked.origin())
     mark_failed(connection)
+    if argument is not None:
+        note(failure, asked.plan.refused(argument[0]))
     if is_stale(failure):
         connection.dialect._invalidate_schema_cache()
         await driver.reload_schema_state()

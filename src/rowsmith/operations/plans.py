@@ -40,6 +40,7 @@ from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
 from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone
+from rowsmith.execution.parameters import subject_of
 from rowsmith.execution.postgresql import Processor, read_by_column
 from rowsmith.execution.refusals import Refusal, results_of, unread_by
 from rowsmith.filters.sql import PerBackend, TextMatch
@@ -82,6 +83,8 @@ class Plan:
     alone = ""
     columns: Sequence[ColumnElement[Any] | None] = ()
     """What it gives, None for what is no column; for errors."""
+    compiled: Any = None
+    """The statement as SQLAlchemy has compiled it, of one that reads; for errors, too."""
     makers: Sequence[Callable[[], Any]] = ()
     """Make what Python fills in for each call, whose places are the last ones."""
 
@@ -148,6 +151,10 @@ class Plan:
     def unread(self, failure: Exception) -> Refusal:
         """Say which column's type has raised that while it was reading."""
         return unread_by(failure, self._processors, self.columns)
+
+    def refused(self, place: int) -> Refusal:
+        """Say which column the value of a parameter is for, which the server does not take."""
+        return Refusal.of(subject_of(self.compiled, (self.compiled.positiontup[place], None)))
 
 
 class Asked(Generic[TAnswer]):
@@ -427,7 +434,7 @@ def _compiled(
         return None
     sql = compiled.string if table is not None else compiled.string + ID_OF_TRANSACTION
     plan = Plan(sql, table, binds, results, dialect)
-    plan.columns = results_of(compiled)
+    plan.columns, plan.compiled = results_of(compiled), None if table is None else compiled
     return plan
 
 

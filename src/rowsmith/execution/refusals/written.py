@@ -24,10 +24,9 @@ def argument_of(driver: BaseException) -> tuple[int, int | None] | None:
 
     The words in front are the driver's own, or PostgreSQL's: what quotes the value stands behind them.
     """
-    is_of_server = getattr(driver, "severity", None) is not None
-    if is_of_server and str(getattr(driver, "sqlstate", "")).startswith("22"):
+    if is_of_server(driver) and str(getattr(driver, "sqlstate", "")).startswith("22"):
         found = _PORTAL.match(getattr(driver, "context", None) or "")
-    elif isinstance(driver, (PostgresError, InterfaceError)) and not is_of_server:
+    elif isinstance(driver, (PostgresError, InterfaceError)) and not is_of_server(driver):
         found = _ARGUMENT.match(str(driver))
     else:
         return None
@@ -35,6 +34,11 @@ def argument_of(driver: BaseException) -> tuple[int, int | None] | None:
         return None
     place, row = found["place"], found.groupdict().get("row")
     return int(place) - 1, None if row is None else int(row)
+
+
+def is_of_server(driver: BaseException) -> bool:
+    """Say whether an error of asyncpg's came from the server: what cannot be written is an error of the same class."""
+    return getattr(driver, "severity", None) is not None
 
 
 _ARGUMENT: Final = re.compile(
@@ -120,7 +124,7 @@ class _Followed(list[Any]):
 def refused_item(context: ExceptionContext, place: int) -> int | None:
     """Give the item of an array that the driver cannot write: it is asked again, and again sends nothing."""
     given: Any = context.parameters
-    if getattr(cast("Any", context.original_exception).driver_exception, "severity", None) is not None:
+    if is_of_server(cast("Any", context.original_exception).driver_exception):
         return None  # it was sent
     followed = _Followed(_unfolded(given[place]))
     failure_of(context, str(context.statement), (*given[:place], followed, *given[place + 1 :]))
