@@ -163,8 +163,9 @@ def laws(session: nox.Session) -> None:
 
 @nox.session
 def lanes(session: nox.Session) -> None:
-    """Write random rows of every type of column by every lane; takes the rows of each type."""
-    prove(session, "tests/operations/blocks/test_lane_law.py", {"ROWSMITH_LANE_ROWS": "10000"})
+    """Have random rows of every type of column go by every lane; takes the rows of each type."""
+    tests = "tests/operations/blocks/test_lane_law.py tests/test_two_lanes.py"
+    prove(session, tests, {"ROWSMITH_LANE_ROWS": "10000"})
 
 
 @nox.session

@@ -5,6 +5,7 @@ A verb that takes a spec or a patch and is missing here fails ``tests/test_verbs
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -59,6 +60,7 @@ def world(name: str, kind: Kind) -> World[Any]:
         value: Mapped[Any] = mapped_column(kind.declared(), nullable=True)
         made: Mapped[int] = mapped_column(server_default="7")
         doubled: Mapped[int] = mapped_column(sa.Computed("id * 2"))
+        deleted_at: Mapped[dt.datetime | None] = mapped_column(sa.DateTime(True))
 
     @dataclass(frozen=True)
     class Known:

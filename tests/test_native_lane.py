@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -13,14 +12,10 @@ from typing import Any
 import asyncpg
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from columns import ANYTHING, COLUMNS
-from lanes import World, world
-from native import ONE, A, groups_of, hasty, lane_of, plain_of, renamed, taken
+from native import ONE, A, groups_of, hasty, lane_of, plain_of, renamed, taken, told
 from rowsmith import (
     CommitOutcome,
     Condition,
@@ -35,20 +30,17 @@ from rowsmith import (
     InvalidValue,
     OffsetPagination,
     OptionalState,
-    Page,
     PoolExhausted,
     Querier,
     Query,
     Repository,
-    RepositoryError,
     SearchScope,
     SeveralFound,
     Unscoped,
-    Upserted,
     commit_outcome,
 )
 from rowsmith.filters import Filter, NumberFilter, StringFilter
-from rowsmith.testing import WithFaults, WithTables, tables
+from rowsmith.testing import WithFaults, WithTables
 from tenants import (
     CheckedScope,
     DomainRow,
@@ -64,8 +56,6 @@ from tenants import (
 
 POOL = 5
 RENAMED = GroupPatch(name=OptionalState.update("new"))
-ROWS = int(os.environ.get("ROWSMITH_LANE_ROWS", "6")) // 6
-"""How many times random rows of each type are tried; the nox session ``lanes`` raises it."""
 
 
 async def filled(db: Database) -> GroupRepository:
@@ -219,7 +209,7 @@ async def test_many_by_their_keys(groups: GroupRepository) -> None:
         await groups.batch_get([GroupId(98), ONE, GroupId(2)], scope=A)
     assert (caught.value.error_code, caught.value.missing) == ("group_batch-get_not-found", (98, 2))
     for ids in ([], [2**70], ["1"], [None], [True], {ONE}):
-        assert await outcome(groups.batch_get(ids)) == await outcome(plain_of(groups).batch_get(ids))  # type: ignore[arg-type]
+        assert await told(groups.batch_get(ids)) == await told(plain_of(groups).batch_get(ids))  # type: ignore[arg-type]
 
 
 async def test_another_tenants_row_is_as_if_absent(groups: GroupRepository) -> None:
@@ -682,137 +672,6 @@ async def test_a_table_that_is_dropped(with_tables: WithTables) -> None:
         assert await secrets.get(1) == await secrets.get(1) == SecretData(1, "a")
         async with made.begin_session() as db_sess:
             await db_sess.execute(sa.text("DROP TABLE native_secrets"))
-        assert await outcome(secrets.get(1)) == await outcome(plain.get(1))
+        assert await told(secrets.get(1)) == await told(plain.get(1))
         async with made.begin_session() as db_sess:
             await db_sess.run_sync(lambda sync: Base.metadata.create_all(sync.connection()))
-
-
-# Value by value
-
-
-async def outcome(call: Awaitable[Any]) -> Any:
-    """Give what a call came to: the values with their types, or the error with its code and words."""
-    try:
-        found = await call
-    except RepositoryError as exc:
-        return type(exc), exc.error_code, str(exc), exc.facts
-    if not isinstance(found, Page):
-        return _told(found)
-    return [_told(item) for item in found.items], found.has_next_page, await outcome(_first_cursor(found))
-
-
-async def put(call: Awaitable[Upserted[Any]]) -> Any:
-    """Give what an upsert came to, and whether it has made a row."""
-    made: list[bool] = []
-
-    async def data() -> Any:
-        done = await call
-        made.append(done.inserted)
-        return done.data
-
-    return await outcome(data()), made
-
-
-async def _first_cursor(page: Page[Any]) -> str | None:
-    return page.start_cursor
-
-
-def _told(found: Any) -> Any:
-    if found is None or not hasattr(found, "__dict__"):
-        return found
-    return [(type(value), repr(value)) for value in vars(found).values()]
-
-
-@dataclass(frozen=True)
-class Both:
-    """A world's row, read by both ways."""
-
-    world: World[Any]
-    db: Database
-    native: Any
-    plain: Any
-
-    async def agree(self, verb: str, *args: Any, **named: Any) -> None:
-        told = [await outcome(getattr(way, verb)(*args, **named)) for way in (self.native, self.plain)]
-        assert told[0] == told[1]
-
-    async def write(self, way: Any, id: int, value: Any, other: Any) -> list[Any]:
-        """Write a row, change it in two ways and remove it, and that again; give what each of that came to."""
-        return [
-            await outcome(way.create(self.world.spec(id, value))),
-            await outcome(way.update(id, self.world.patch(other))),
-            await put(way.upsert(self.world.spec(id, value))),
-            await outcome(way.purge(id)),
-            await put(way.upsert(self.world.spec(id, other))),
-            await outcome(way.purge(id)),
-        ]
-
-
-def both(w: World[Any], db: Database, plain: Database) -> Both:
-    class Lanes(Repository[w.row, w.made, int]):  # type: ignore[name-defined]
-        pass
-
-    return Both(w, db, Lanes(db, resilience=None), Lanes(plain, resilience=None))
-
-
-@dataclass(frozen=True)
-class Holding(SearchScope):
-    """The rows with a value."""
-
-    column: Any
-    value: Any
-
-    def to_conditions(self) -> Sequence[Condition]:
-        return [self.column == self.value]
-
-
-@pytest.fixture
-async def pair(database: Database, name: str) -> AsyncIterator[Both]:
-    w = world(name, COLUMNS[name])
-    async with AsyncExitStack() as stack:
-        made = await stack.enter_async_context(tables(database, w.row))
-        db = Database.from_url(made.engine.url)
-        stack.push_async_callback(db.dispose)
-        yield both(w, db, Database(db.engine, native=False))
-
-
-BY_CONDITIONS = ("count", "exists", "first", "find_one", "get_one")
-
-
-@pytest.mark.filterwarnings("ignore:Type object .* does not refer to an OperatorClass")
-@pytest.mark.parametrize("name", COLUMNS)
-@settings(
-    max_examples=ROWS,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-)
-@given(data=st.data())
-async def test_both_ways_agree_on_every_type(pair: Both, name: str, data: st.DataObject) -> None:
-    """On the values of a row, on the rows of a scope by value, and on what is wrong with a key or a value."""
-    fitting = data.draw(st.lists(st.none() | COLUMNS[name].values, min_size=2, max_size=2))
-    others = data.draw(st.lists(st.sampled_from(ANYTHING), min_size=2, max_size=2))
-    ids = data.draw(st.lists(st.integers(-9999, 9999), min_size=2, max_size=2, unique=True))
-    column = pair.world.row.value
-    before = lane_of(pair.db).taken
-    for value, other in (fitting, others):
-        told = [await pair.write(way, ids[0], value, other) for way in (pair.native, pair.plain)]
-        assert told[0] == told[1]
-    for id, value in zip(ids, fitting, strict=False):
-        await outcome(pair.plain.create(pair.world.spec(id, value)))
-    for id in ids:
-        await pair.agree("get", id)
-        for value in (*fitting, *others):
-            await pair.agree("get", id, Holding(column, value))
-    for value in (*fitting, *others):
-        await pair.agree("search", None, [column == value], FIRST, orders=[column])
-        await pair.agree(data.draw(st.sampled_from(BY_CONDITIONS)), None, [column == value])
-    await pair.agree("search", None, [column.is_not(None)], OffsetPagination(1, 1), orders=[column.desc()])
-    await pair.agree("batch_get", ids)
-    await pair.agree("batch_get", [*ids, *others])
-    for id in others:
-        await pair.agree("get", id)
-        await pair.agree("find", id)
-    for id in ids:
-        await outcome(pair.plain.purge(id))
-    assert name == "sealed" or lane_of(pair.db).taken > before
