@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.dialects.postgresql import JSONB, Range
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 
 from rowsmith import Conflict, Database, InvalidValue, MappingError, OptionalState, Repository, TriState
 from rowsmith.filters import Filter, NumberFilter
@@ -101,6 +103,10 @@ class Base(DeclarativeBase):
     pass
 
 
+class Colour(enum.Enum):
+    RED = "red"
+
+
 class KindRow(Base):
     __tablename__ = "kinds_compared"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -114,6 +120,12 @@ class KindRow(Base):
     local: Mapped[dt.datetime]
     day: Mapped[dt.date]
     token: Mapped[uuid.UUID]
+    span: Mapped[dt.timedelta]
+    hour: Mapped[dt.time]
+    blob: Mapped[bytes]
+    colour: Mapped[Colour]
+    document: Mapped[Any] = mapped_column(sa.JSON)
+    binary: Mapped[Any] = mapped_column(sa.JSON().with_variant(JSONB, "postgresql"))
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,7 @@ class Kinds(Repository[KindRow, Kind, int]):
 VALUES: list[Any] = [
     *("text", 5, 2.5, Decimal("2.5"), True),
     *(dt.datetime(2024, 5, 1, tzinfo=dt.UTC), dt.datetime(2024, 5, 1), dt.date(2024, 5, 1), uuid.UUID(int=1)),
+    *(dt.timedelta(1), dt.time(1), b"bytes", Range(1, 2)),
 ]
 
 
@@ -140,6 +153,7 @@ CONDITIONS: list[Callable[[Any, Any], sa.ColumnElement[bool]]] = [
 
 OF_KINDS: list[tuple[str, Any]] = [
     *(("id", 5), ("text", "text"), ("flag", True), ("day", dt.date(2024, 5, 1)), ("token", uuid.UUID(int=1))),
+    *(("span", dt.timedelta(1)), ("hour", dt.time(1)), ("blob", b"bytes")),
 ]
 """A column of each kind that is compared with no other one, and a value of its own."""
 
@@ -204,6 +218,92 @@ async def test_what_cannot_be_compared_is_refused_before_it_is_sent(any_tables: 
                 answered.add(f"{name} {type(value).__name__}")
     assert {"text str", "id int", "small float", "exact int", "float Decimal", "day date", "token UUID"} <= answered
     assert not {"text int", "id str", "token int", "day str", "text UUID"} & answered
+
+
+PARTS: list[tuple[Any, str]] = [
+    *(
+        (5, "as_integer"),
+        (2.5, "as_float"),
+        (Decimal("2.5"), "as_numeric"),
+        ("text", "as_string"),
+        (True, "as_boolean"),
+    ),
+]
+"""What a part of a JSON document may be compared with, and what reads it as that."""
+
+
+def test_a_part_of_a_document_is_compared_as_what_it_is_read_as() -> None:
+    """PostgreSQL compares no document with a value, and SQLite its text: what reads the part is named."""
+    info = row_info(KindRow)
+    for (value, reader), condition, part in product(PARTS, WHEREVER.values(), (KindRow.document, KindRow.binary["a"])):
+        with pytest.raises(InvalidValue, match=rf"KindRow\.(document|binary), which .*\.{reader}\(") as refused:
+            check_conditions([condition(part, value)], info)
+        assert refused.value.facts.columns in (("document",), ("binary",))
+    for other in (KindRow.id, sa.cast(KindRow.text, sa.Integer), sa.select(KindRow.id).scalar_subquery()):
+        for made in (KindRow.document["a"] == other, other == KindRow.document["a"]):
+            with pytest.raises(InvalidValue, match=r"KindRow\.document, which .*\.as_integer\("):
+                check_conditions([made], info)
+
+
+async def test_a_list_of_numbers_of_several_types_finds_what_each_of_them_finds(any_tables: WithTables) -> None:
+    """The type of the first is not that of all: as an integer 1.5 would be 1."""
+    columns = [KindRow.id, KindRow.small, KindRow.float, KindRow.exact]
+    numbers: list[Any] = [0, 1, 1.5, Decimal("1.5"), 2**40]
+    async with any_tables(KindRow) as db:
+        async with db.begin_session() as session:
+            for id, number in enumerate(("1", "1.5", "2")):
+                session.add(_row(id=id, small=id, float=float(number), exact=Decimal(number)))
+        kinds = Kinds(db, resilience=None)
+        for column, (one, other) in product(columns, permutations(numbers, 2)):
+            if 2**40 not in (one, other) or column in (KindRow.float, KindRow.exact):
+                found = await kinds.search(None, [column.in_([one, other, None])])
+                each = await kinds.search(None, [sa.or_(column == one, sa.cast(column, sa.Double) == float(other))])
+                assert found.items == each.items, (column.key, one, other)
+                outside = await kinds.count(None, [column.not_in([one, other])])
+                assert outside == 3 - len(found.items)
+
+
+def _row(**values: Any) -> KindRow:
+    """Give a row of any values but those given."""
+    row = KindRow(
+        text="", short="", flag=True, moment=dt.datetime(2024, 5, 1, tzinfo=dt.UTC), local=dt.datetime(2024, 5, 1)
+    )
+    others = {"day": dt.date(2024, 5, 1), "token": uuid.UUID(int=1), "span": dt.timedelta(1), "hour": dt.time(1)}
+    for name, value in {**others, "blob": b"", "colour": Colour.RED, "document": {}, "binary": {}, **values}.items():
+        setattr(row, name, value)
+    return row
+
+
+def test_a_list_of_several_types_is_refused_as_one() -> None:
+    """No type of one of its values is named, whichever is first."""
+    info = row_info(KindRow)
+    lists: list[list[Any]] = [["a", 1], [True, 5], [uuid.UUID(int=1), "a"], [dt.date(2024, 5, 1), "a"], [2.5, "a"]]
+    for column, given in product((KindRow.id, KindRow.text, KindRow.day, KindRow.flag), lists):
+        for values in (given, given[::-1], [None, *given]):
+            with pytest.raises(
+                InvalidValue, match=r"KindRow\.\w+, which stands beside .*of several types: give"
+            ) as refused:
+                check_conditions([column.in_(values)], info)
+            assert refused.value.facts.columns == (column.key,)
+
+
+def test_each_value_of_a_list_of_rows_is_one_of_its_column() -> None:
+    """They are sent as what the columns are, where 1.5 would be 1."""
+    info = row_info(KindRow)
+    rows = sa.tuple_(KindRow.id, KindRow.text, KindRow.float)
+    check_conditions([rows.in_([(1, "a", 1), (2, None, 1.5)])], info)
+    for column, row in (("id", (1.5, "a", 1)), ("id", ("1", "a", 1)), ("text", (1, 1, 1)), ("float", (1, "a", "1"))):
+        with pytest.raises(InvalidValue, match=rf"KindRow\.{column}, which") as refused:
+            check_conditions([rows.in_([(1, "a", 1), row])], info)
+        assert refused.value.facts.columns == (column,)
+
+
+def test_a_column_of_an_alias_is_named_as_one() -> None:
+    """A subquery may be about the row's own table by another name."""
+    other = aliased(KindRow, name="other")
+    for made in (other.id == "a", other.document["a"] == 5, sa.select(other.id).scalar_subquery() == "a"):
+        with pytest.raises(InvalidValue, match=r"compares with other\.(id|document), which"):
+            check_conditions([sa.exists().where(made, other.id == KindRow.id)], row_info(KindRow))
 
 
 async def _columns_refused(call: Awaitable[Any]) -> tuple[str, ...]:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BindParameter, Case, Column, Tuple
+from sqlalchemy import BindParameter, Case, Cast, Column, Interval, LargeBinary, ScalarSelect, Time, Tuple, literal
+from sqlalchemy.dialects.postgresql import INTERVAL
+from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -21,11 +23,12 @@ from sqlalchemy.sql.elements import (
     True_,
 )
 from sqlalchemy.sql.functions import Function
+from sqlalchemy.types import Double, Numeric, TypeEngine
 
 from rowsmith.conditions import bare, compared_with
 from rowsmith.errors import ErrorFacts, InvalidValue
 from rowsmith.mapping.row import RowInfo
-from rowsmith.mapping.types import Check, Comparison, column_type
+from rowsmith.mapping.types import NUMBERS, Check, Comparison, column_type, is_sqlalchemys
 
 Pair: TypeAlias = tuple[Any, Any, Any]
 """Two expressions that are compared with each other, and the type of the second, which may be one of many."""
@@ -45,11 +48,47 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[Any], r
     """
     for element in elements:
         if isinstance(element, _VALUE):
-            if complaint := _complaint(element, column_type(element.type).operand):
+            if complaint := _value_complaint(element):
                 raise _refusal(compared_with(whole, element), complaint, info, role)
             continue
         for left, right, kind in _pairs(element):
             _check_pair(left, right, kind, info, role)
+        if isinstance(element, _BINARY) and isinstance(element.left, _ROW) and isinstance(element.right, _VALUE):
+            _check_rows(element.left.clauses, element.right.effective_value or (), info, role)
+
+
+def _value_complaint(bind: BindParameter[Any]) -> str | None:
+    """Say what is wrong with a value, or with one of a list, for the type that it is sent as."""
+    kinds = _classes(bind)
+    if kinds and kinds.issubset(NUMBERS):
+        _send_as_one(bind, kinds)
+    return _complaint(bind, column_type(bind.type).operand)
+
+
+def _classes(bind: BindParameter[Any]) -> set[type[Any]]:
+    """Give the classes of the values of a list."""
+    return {*map(type, bind.effective_value or ())} - {NoneType} if bind.expanding else set()
+
+
+def _send_as_one(bind: BindParameter[Any], kinds: set[type[Any]]) -> None:
+    """Have a list of numbers sent as what holds each of them.
+
+    SQLAlchemy sends all as what the first is, and 1.5 that is sent as an integer is 1.
+    """
+    values = [value for value in bind.effective_value or () if value is not None]
+    if kinds == {int}:
+        if bind.type is literal(values[0]).type:
+            bind.type = literal(max(values, key=abs)).type
+    elif len(kinds) > 1 and _kind(bind.type) is _NUMBER and is_sqlalchemys(bind.type):
+        bind.type = Double() if float in kinds else Numeric()
+
+
+def _check_rows(columns: Sequence[Any], rows: Iterable[Any], info: RowInfo[Any], role: str) -> None:
+    """Refuse what its column does not take in a list of rows: they are sent as what their columns are."""
+    for row in rows:
+        for column, value in zip(columns, row, strict=False):
+            if value is not None and (complaint := column_type(column.type).operand(value)):
+                raise _refusal(_columns(visitors.iterate(column)), complaint, info, role)
 
 
 def _pairs(element: Any) -> Iterator[Pair]:
@@ -80,36 +119,73 @@ def _paired(left: Any, right: Any) -> Iterator[Pair]:
 
 
 def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[Any], role: str) -> None:
-    kinds = [_KINDS.get(column_type(each).compared) for each in (left.type, kind)]
+    kinds = _kind(left.type), _kind(kind)
     if left.type is kind or None in kinds or kinds[0] == kinds[1]:
         return
     (other, given) = (left, right) if left.__class__ not in _GIVEN else (right, left)
-    if given.__class__ not in _GIVEN and not (isinstance(other, _COLUMN) and isinstance(given, _COLUMN)):
+    if given.__class__ not in _GIVEN and not (_is_told(other) and _is_told(given)):
         return
-    parts: list[Any] = list(visitors.iterate(other))
+    parts = list[Any](visitors.iterate(other))
     if any(map(_is_guessed, parts)):
         return
-    held = column_type(other.type if other is left else kind)
-    complaint = _complaint(given, held.operand) if given.__class__ is BindParameter else None
-    columns = [part for part in parts if isinstance(part, _COLUMN)]
-    raise _refusal(columns, complaint or f"holds {held.compared.value}", info, role)
+    types = (left.type, kind) if other is left else (kind, left.type)
+    if _DOCUMENT in kinds and _kind(types[0]) is not _DOCUMENT and given.__class__ not in _GIVEN:
+        parts, types = list[Any](visitors.iterate(given)), (types[1], types[0])
+    columns = [column for column in _columns(parts) if _kind(column.type) == _kind(types[0])]
+    raise _refusal(columns or _columns(parts), _held(*types, given), info, role)
+
+
+def _kind(declared: TypeEngine[Any]) -> str | None:
+    """Say what PostgreSQL compares with each other, and with nothing else; None for what nobody here knows."""
+    known = _KINDS.get(column_type(declared).compared)
+    return known or next((kind for base, kind in _OTHERS.items() if isinstance(declared, base)), None)
+
+
+def _held(declared: TypeEngine[Any], beside: TypeEngine[Any], given: Any) -> str:
+    """Say what a type holds, and what to write to compare it with what stands beside it."""
+    if _kind(declared) is _DOCUMENT:
+        reader = _READ_AS.get(column_type(beside).compared, "as_string()")
+        return f'holds JSON documents: write ["name"].{reader} to compare a part of one'
+    record = column_type(declared)
+    complaint = _complaint(given, record.operand) if given.__class__ is BindParameter else None
+    return complaint or f"holds {record.compared.value if record.compared in _KINDS else _kind(declared)}"
+
+
+def _is_told(expression: Any) -> bool:
+    """Say whether the type of an expression is known for sure: a column's, a part of a document, what a CAST says."""
+    if isinstance(expression, _ONE_VALUE):
+        chosen: Any = expression.element.selected_columns
+        return len(chosen) == 1 and _is_told(next(iter(chosen)))
+    is_part = isinstance(expression, _BINARY) and expression.operator in _PARTS
+    return is_part or isinstance(expression, (_COLUMN, _CAST))
 
 
 def _is_guessed(part: Any) -> bool:
     """Say whether SQLAlchemy gives what an operator makes the type of its first operand, for want of a better one."""
     operator: Any = getattr(part, "operator", None)
     if isinstance(operator, _CUSTOM):
-        return not operator.is_comparison and operator.return_type is None
+        is_untold = not operator.is_comparison and operator.return_type is None
+        return is_untold and getattr(part, "left", part).type is part.type
+    if operator in _ARITHMETIC and isinstance(part, _BINARY):
+        return not _kind(part.left.type) == _kind(part.right.type) == _NUMBER
+    if isinstance(part, _FUNCTION) and part.name.lower() == "localtime":  # a DateTime to SQLAlchemy
+        return True
     return operator is operators.concat_op and column_type(part.type).compared is not Comparison.TEXT
+
+
+def _columns(parts: Iterable[Any]) -> list[Column[Any]]:
+    return [part for part in parts if isinstance(part, _COLUMN)]
 
 
 # Classes that are generic in the type of a value, which nothing here knows.
 _BINARY: Final[Any] = BinaryExpression
 _CASE: Final[Any] = Case
+_CAST: Final[Any] = Cast
 _COLUMN: Final[Any] = Column
 _CUSTOM: Final[Any] = operators.custom_op
 _EACH_OF: Final[Any] = CollectionAggregate
 _FUNCTION: Final[Any] = Function
+_ONE_VALUE: Final[Any] = ScalarSelect
 _LISTS: Final[Any] = (ClauseList, ExpressionClauseList)
 _ROW: Final[Any] = Tuple
 _VALUE: Final[Any] = BindParameter
@@ -124,28 +200,52 @@ _COMPARE: Final = frozenset(
 _WITH_EACH: Final = frozenset(
     {operators.in_op, operators.not_in_op, operators.between_op, operators.not_between_op},
 )
+_ARITHMETIC: Final = frozenset(
+    {operators.add, operators.sub, operators.mul, operators.truediv, operators.floordiv, operators.mod},
+)
+_PARTS: Final = frozenset({operators.json_getitem_op, operators.json_path_getitem_op})
+_NUMBER: Final = "numbers"
+_DOCUMENT: Final = "JSON documents"
 _KINDS: Final = {
-    Comparison.TEXT: "text",
-    **dict.fromkeys((Comparison.INTEGER, Comparison.FLOAT, Comparison.DECIMAL), "number"),
-    Comparison.BOOLEAN: "boolean",
-    **dict.fromkeys((Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE), "time"),
-    Comparison.UUID: "UUID",
+    **dict.fromkeys((Comparison.TEXT, Comparison.NAMES, Comparison.MEMBERS), "text"),
+    **dict.fromkeys((Comparison.INTEGER, Comparison.FLOAT, Comparison.DECIMAL), _NUMBER),
+    Comparison.BOOLEAN: "booleans",
+    **dict.fromkeys((Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE), "times"),
+    **dict.fromkeys((Comparison.UUID, Comparison.UUID_TEXT), "UUIDs"),
+    Comparison.DOCUMENT: _DOCUMENT,
+    Comparison.ARRAY: "arrays",
 }
-"""What PostgreSQL compares with each other, and with nothing else."""
+_OTHERS: Final[dict[Any, str]] = {
+    Interval: "durations",
+    INTERVAL: "durations",
+    Time: "times of day",
+    LargeBinary: "bytes",
+    AbstractRange: "ranges",
+}
+_READ_AS: Final = {
+    Comparison.INTEGER: "as_integer()",
+    Comparison.FLOAT: "as_float()",
+    Comparison.DECIMAL: "as_numeric(precision, scale)",
+    Comparison.BOOLEAN: "as_boolean()",
+}
 
 
 def _complaint(bind: BindParameter[Any], check: Check) -> str | None:
     given = bind.effective_value
     values = given or () if bind.expanding else (given,)
-    return next(filter(None, (check(value) for value in values if not isinstance(value, _ASIDE))), None)
+    complaint = next(filter(None, (check(value) for value in values if not isinstance(value, _ASIDE))), None)
+    return _SEVERAL_TYPES if complaint and len(_classes(bind)) > 1 else complaint
 
 
 _ASIDE: Final = (NoneType, tuple)
+_SEVERAL_TYPES: Final = "stands beside a list of values of several types: give values of one type"
 
 
 def _refusal(columns: Sequence[Column[Any]], complaint: str, info: RowInfo[Any], role: str) -> InvalidValue:
     """Give the error for a value that is compared with columns, which it names."""
-    names = [f"{info.row.__name__}.{name}" if (name := info.name_of(each)) else str(each) for each in columns]
+    names = dict.fromkeys(
+        f"{info.row.__name__}.{name}" if (name := info.name_of(each)) else str(each) for each in columns
+    )
     compared = f"{' or '.join(names)}, which" if names else "a column that"
-    facts = ErrorFacts(columns=tuple(str(each.name) for each in columns))
+    facts = ErrorFacts(columns=tuple(dict.fromkeys(str(each.name) for each in columns)))
     return InvalidValue(f"{role} {info.row.__name__} compares with {compared} {complaint}", facts=facts)

@@ -94,8 +94,8 @@ class RowInfo(Generic[TRow_co]):
         )
 
     def name_of(self, column: Column[Any]) -> str | None:
-        """Give the attribute of a column of one of the row's tables, which may be annotated."""
-        return self._names.get((column.table.key, column.name))
+        """Give the attribute of a column of one of the row's tables, annotated or not; None for an alias's."""
+        return self._names.get((getattr(column.table, "key", ""), column.name))
 
     @cached_property
     def _names(self) -> dict[tuple[str, str], str]:
