@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import Condition, OptionalState, Patch, Repository, SearchScope, SoftDelete, Spec
 from rowsmith.testing import WithTables
-from tenants import ThingRow
+from tenants import ThingData, ThingRepository, ThingRow
 from verbs import VERBS, Does, Verb, World, outcome, world_of
 
 
@@ -37,16 +37,6 @@ class CrossedRow(Base):
 
 
 @dataclass(frozen=True)
-class CrossedData:
-    id: int
-    tenant: str
-    name: str
-    uses: int
-    note: str | None
-    version: int
-
-
-@dataclass(frozen=True)
 class CrossedCreate(Spec[CrossedRow], filled={"tenant"}):
     id: int
     name: str
@@ -67,12 +57,8 @@ class CrossedOf(SearchScope):
         return [CrossedRow.tenant == self.tenant]
 
 
-class CrossedRepository(Repository[CrossedRow, CrossedData, int]):
+class CrossedRepository(Repository[CrossedRow, ThingData, int]):
     soft_delete = SoftDelete(CrossedRow.deleted_at)
-
-
-class PlainRepository(Repository[ThingRow, CrossedData, int]):
-    soft_delete = SoftDelete(ThingRow.deleted_at)
 
 
 NAMES = ("id", "tenant", "name", "uses", "note", "version")
@@ -89,7 +75,7 @@ async def test_every_verb_does_to_crossed_names_what_it_does_to_others(any_table
             CrossedOf,
         )
         told: list[dict[tuple[str, int], Any]] = []
-        for world in (world_of(PlainRepository(db)), crossed):
+        for world in (world_of(ThingRepository(db)), crossed):
             await world.refill()
             rows = await world.stored()
             tries = [
