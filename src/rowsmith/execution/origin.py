@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Table
 from sqlalchemy.orm import Mapper
 
-from rowsmith.errors import ErrorFactory, ErrorFacts, RepositoryError
+from rowsmith.errors import ErrorFactory, ErrorFacts, ReferenceNotFound, RepositoryError, StillReferenced
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,30 @@ class Origin:
         return ErrorFacts(domain=self.domain, operation=self.operation)
 
     def declared(self, keys: Iterable[object], kind: type[RepositoryError]) -> ErrorFactory:
-        """Give what makes an error that goes by one of these keys, the first that is declared; else its kind."""
-        return next((self.violations[key] for key in keys if key in self.violations), kind)
+        """Give what makes an error that goes by one of these keys, the first that is declared; else its kind.
+
+        A table that refers to itself has one foreign key for both ends, and may declare an error of one of them.
+        """
+        declared = (self.violations[key] for key in keys if key in self.violations)
+        return next((factory for factory in declared if not _is_of_the_other_end(factory, kind)), kind)
 
     @property
     def binds(self) -> dict[str, Any]:
         """What a session is told, so that a statement on the bare table goes where those on the class go."""
         return {} if self.mapper is None else {"mapper": self.mapper}
+
+
+def _is_of_the_other_end(factory: ErrorFactory, kind: type[RepositoryError]) -> bool:
+    other = _OTHER_ENDS.get(kind)
+    return (
+        other is not None and isinstance(factory, type) and issubclass(factory, other) and not issubclass(factory, kind)
+    )
+
+
+_OTHER_ENDS: Final[Mapping[type[RepositoryError], type[RepositoryError]]] = {
+    ReferenceNotFound: StillReferenced,
+    StillReferenced: ReferenceNotFound,
+}
 
 
 UNKNOWN = Origin()
