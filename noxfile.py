@@ -205,11 +205,9 @@ def poolers(session: nox.Session) -> None:
 
 @nox.session
 def reference(session: nox.Session) -> None:
-    """Run what every verb promises with no native lane, by the one that it is held against; takes the programs."""
-    modules = ("verbs", "scope_law", "tenants", "tenant_programs", "sessions", "unit_of_work", "outcomes", "failures")
-    tests = " ".join(["tests/operations", *(f"tests/test_{module}.py" for module in modules)])
+    """Run all tests with no native lane, by the one that it is held against; takes the programs of two tenants."""
     sizes = {"ROWSMITH_TEST_LANE": "sqlalchemy", "ROWSMITH_TENANT_PROGRAMS": "100"}
-    prove(session, tests, sizes)
+    prove(session, "tests examples", sizes, *ON_EVERY_CORE, "-m", "not of_the_native_lane", "--ignore=tests/typing")
 
 
 @nox.session

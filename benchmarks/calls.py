@@ -15,17 +15,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asyncpg.connection import _StatementCache
+
 import rowsmith
 
 OURS = str(Path(rowsmith.__file__).parent)
+LOOKED_UP = _StatementCache.get.__code__
+"""Where asyncpg looks whether a statement is prepared: the last step of its own before it is sent."""
 
 
 @dataclass
 class Counted:
-    """What one call did: ``calls`` of Python and C functions in all; ``functions`` and ``files`` are our own."""
+    """What one call did: ``calls`` of Python and C functions in all; ``functions`` and ``files`` are our own.
 
+    ``until`` is how a statement begins with which that ends: from then on nothing is counted, once the driver has it.
+    """
+
+    until: str | None = None
     calls: int = 0
     functions: set[Any] = field(default_factory=set[Any])
+    is_over: bool = False
 
     @property
     def files(self) -> set[str]:
@@ -34,18 +43,20 @@ class Counted:
 
     def note(self, frame: Any, event: str, argument: object) -> None:
         """Take one event of the profiler."""
-        if event not in ("call", "c_call"):
+        if self.is_over or event not in ("call", "c_call"):
             return
         self.calls += 1
         code = frame.f_code
+        if code is LOOKED_UP and self.until is not None and frame.f_locals["query"][0].startswith(self.until):
+            self.is_over = True
         if event == "call" and code.co_filename.startswith(OURS) and not code.co_name.startswith("<"):
             self.functions.add(code)
 
 
 @contextmanager
-def counting() -> Iterator[Counted]:
-    """Count what happens inside the block."""
-    counted = Counted()
+def counting(until: str | None = None) -> Iterator[Counted]:
+    """Count what happens inside the block, ``until`` a statement is sent."""
+    counted = Counted(until)
     sys.setprofile(counted.note)
     try:
         yield counted
@@ -53,11 +64,11 @@ def counting() -> Iterator[Counted]:
         sys.setprofile(None)
 
 
-async def count(call: Callable[[], Awaitable[object]], warm_up: int = 3) -> Counted:
+async def count(call: Callable[[], Awaitable[object]], warm_up: int = 3, until: str | None = None) -> Counted:
     """Count one call, once every cache is warm; in a task of its own, as the event loop would run it."""
 
     async def alone() -> Counted:
-        with counting() as counted:
+        with counting(until) as counted:
             await call()
         return counted
 

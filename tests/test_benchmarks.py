@@ -81,6 +81,7 @@ def test_rowsmith_gives_what_is_given_by_hand(results: Results) -> None:
     assert [job.remarks for job in results.jobs] == [{}] * len(JOBS)
 
 
+@pytest.mark.of_the_native_lane
 def test_round_trips_are_those_of_the_protocol(results: Results) -> None:
     """On the wire there is one; by hand BEGIN and COMMIT are added, and the reset of asyncpg's pool."""
     get = {name: counts.trips for name, counts in results.jobs[NAMES.index("get")].counts.items()}

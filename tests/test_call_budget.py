@@ -15,11 +15,18 @@ from rowsmith.cache import MemoryCacheSource
 from rowsmith.testing import FaultProxy, WithFaults, WithTables
 from tenants import DomainRow, DomainScope, GroupCreate, GroupData, GroupId, GroupPatch, GroupRepository, GroupRow
 
+pytestmark = pytest.mark.of_the_native_lane
+
 ONE, A = GroupId(1), DomainScope("a")
 SMALL = [GroupRow.size < 9]
 PAGE = CursorForwardPagination(first=1)
 SIZED = GroupPatch(size=OptionalState.update(1))
 MANY = [ONE, GroupId(2)] * 500
+
+IDS = range(3, 9)
+"""Rows that are there; as many as :func:`cost` makes calls."""
+WARM_UP = 3
+FIVE = [GroupId(n) for n in (3, 4, 5, 6, 7)]
 
 Call = Callable[[GroupRepository, Iterator[int]], Awaitable[Any]]
 READS: dict[str, tuple[int, Call]] = {
@@ -43,9 +50,17 @@ WRITES: dict[str, tuple[tuple[int, int], Call]] = {
     "create in a scope": ((386, 249), lambda of, n: of.create(GroupCreate("a", f"other {next(n)}"), scope=A)),
     "update": ((364, 227), lambda of, _: of.update(ONE, SIZED)),
     "update in a scope": ((395, 258), lambda of, _: of.update(ONE, SIZED, scope=A)),
+    "batch_update": ((389, 252), lambda of, _: of.batch_update(FIVE, SIZED)),
+    "batch_update in a scope": ((421, 283), lambda of, _: of.batch_update(FIVE, SIZED, scope=A)),
+    "batch_delete": ((332, 195), lambda of, n: of.batch_delete([GroupId(next(n))])),
+    "batch_restore": ((333, 196), lambda of, n: of.batch_restore([GroupId(next(n))])),
     "delete": ((310, 173), lambda of, n: of.delete(GroupId(next(n)))),
     "restore": ((313, 176), lambda of, n: of.restore(GroupId(next(n)))),
     "purge": ((310, 173), lambda of, n: of.purge(GroupId(next(n)))),
+    "batch_purge": (
+        (332, 195),
+        lambda of, n: of.batch_purge([GroupId(next(n) + len(IDS))]),
+    ),  # of those that create made
     "upsert": ((352, 215), lambda of, n: of.upsert(GroupCreate("a", f"put {next(n)}"))),
     "upsert of one that is there": ((351, 214), lambda of, _: of.upsert(GroupCreate("a", "group 0"))),
     "upsert in a scope": ((395, 258), lambda of, _: of.upsert(GroupCreate("a", "group 0"), scope=A)),
@@ -69,11 +84,6 @@ async def filled(db: Database) -> GroupRepository:
     groups = Groups(db, resilience=None)
     await groups.batch_create([GroupCreate("b" if n == 1 else "a", f"group {n}") for n in range(8)])
     return groups
-
-
-IDS = range(3, 9)
-"""Rows that are there; as many as :func:`cost` makes calls."""
-WARM_UP = 3
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +146,24 @@ async def test_calls_of_writes(groups: GroupRepository, place: int, writes: Any)
     assert {name: calls for name, calls in found.items() if calls > WRITES[name][0][place]} == {}
 
 
+WAYS: dict[str, tuple[str, int, int, Call]] = {
+    "get": ("SELECT", 16, 30, lambda of, _: of.get(GroupId(3), A)),
+    "update": ("UPDATE", 23, 53, lambda of, _: of.update(GroupId(3), SIZED, scope=A)),
+    "batch_update": ("WITH", 25, 55, lambda of, _: of.batch_update(FIVE, SIZED, scope=A)),
+}
+"""How a statement begins, and at most how many files and functions of ours a reader passes on the way to it."""
+
+
+async def test_the_way_to_the_statement(groups: GroupRepository) -> None:
+    """From the verb to its statement it is no longer than it was."""
+    found = dict[str, tuple[int, int]]()
+    for name, (begins, _, _, call) in WAYS.items():
+        way = await count(lambda call=call: call(groups, iter(IDS)), until=begins)  # type: ignore[misc]
+        assert way.is_over
+        found[name] = len(way.files), len(way.functions)
+    assert {name: way for name, way in found.items() if way[0] > WAYS[name][1] or way[1] > WAYS[name][2]} == {}
+
+
 async def trips(proxy: FaultProxy, groups: GroupRepository, call: Call) -> int:
     """Give how many round trips a call takes, once its statement is prepared."""
     ids = iter(IDS)
@@ -165,7 +193,8 @@ TOLD = {
     "get": r"some (\d+) calls of functions",
     "get in a scope": r"\((\d+) under a scope\)",
     "get in a session": r"a `get` is some (\d+) calls there",
-    "create": r"some (\d+) calls instead",
+    "create": r"and some (\d+) calls instead",
+    "batch_update": r"expected: some (\d+) calls instead",
 }
 
 

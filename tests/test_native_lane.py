@@ -54,6 +54,8 @@ from tenants import (
     GroupRow,
 )
 
+pytestmark = pytest.mark.of_the_native_lane
+
 POOL = 5
 RENAMED = GroupPatch(name=OptionalState.update("new"))
 

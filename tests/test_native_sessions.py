@@ -37,6 +37,8 @@ from rowsmith.testing import FaultProxy, WithFaults, WithTables
 from tenants import DomainRow, DomainScope, GroupId, GroupRepository, GroupRow
 from test_native_lane import READS
 
+pytestmark = pytest.mark.of_the_native_lane
+
 POOL = 3
 
 

@@ -40,7 +40,10 @@ from rowsmith import (
 from rowsmith.cache import MemoryCacheSource
 from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.testing import WithFaults, WithTables, tables
+from support import is_waited_for
 from tenants import DomainRow, GroupCreate, GroupData, GroupId, GroupPatch, GroupRepository, GroupRow
+
+pytestmark = pytest.mark.of_the_native_lane
 
 
 @pytest.fixture(params=["transaction", "statement"])
@@ -78,6 +81,11 @@ WRITES: dict[str, Write] = {
     "update in a scope": lambda of: of.update(
         ONE, GroupPatch(note=TriState.nullify(), size=OptionalState.update(3)), scope=A
     ),
+    "batch_update": lambda of: of.batch_update(BOTH, GroupPatch(size=OptionalState.update(4))),
+    "batch_update in a scope": lambda of: of.batch_update((ONE, TWO), GroupPatch(note=TriState.nullify()), scope=A),
+    "batch_delete": lambda of: of.batch_delete(BOTH),
+    "batch_restore in a scope": lambda of: of.batch_restore(BOTH, scope=A),
+    "batch_purge in a scope": lambda of: of.batch_purge([TWO], scope=A),
     "delete": lambda of: of.delete(ONE, scope=A),
     "restore": lambda of: of.restore(ONE),
     "purge": lambda of: of.purge(ONE, scope=A),
@@ -88,6 +96,9 @@ WRITES: dict[str, Write] = {
     "upsert by the id": lambda of: of.upsert(Placed(2, "three again"), scope=A),
 }
 """A call of each shape of each verb that the lane takes, such as can be made one after the other."""
+
+TWO = GroupId(2)
+BOTH = [TWO, ONE]
 
 STAMP = ", groups.domain_name AS domain_name__1"
 """What of an upsert SQLAlchemy's way finds among the data."""
@@ -137,6 +148,49 @@ async def test_writes_of_rows_that_a_cache_keeps_are_sessions_and_counted_so(gro
     assert await taken(groups, lambda: groups.find(ONE)) == 1
 
 
+SIZED = GroupPatch(size=OptionalState.update(5))
+SOME: dict[str, Write] = {
+    "batch_update": lambda of: of.batch_update([GroupId(99), TWO, FOREIGN, ONE], SIZED, scope=A),
+    "batch_delete": lambda of: of.batch_delete([GroupId(99), TWO, FOREIGN, ONE], scope=A),
+    "batch_restore": lambda of: of.batch_restore([GroupId(99), TWO, FOREIGN, ONE], scope=A),
+    "batch_purge": lambda of: of.batch_purge([GroupId(99), TWO, FOREIGN, ONE], scope=A),
+}
+
+
+async def test_rows_that_are_not_there(groups: GroupRepository) -> None:
+    """They are missing, whoever's they are, and the others are written; by the lane, where it may ask once more."""
+    foreign = await groups.get(FOREIGN)
+    for name, call in SOME.items():
+        before = lane_of(groups.db).taken
+        done = await call(groups)
+        assert lane_of(groups.db).taken - before == (not lane_of(groups.db).is_alone()), name
+        assert ([group.id for group in done.succeeded], done.missing) == ([TWO, ONE], [99, FOREIGN]), name
+    assert (await plain_of(groups).search(include_deleted=True)).items == (foreign,)
+
+
+@pytest.mark.parametrize("name", ["batch_update", "batch_delete", "batch_purge"])
+async def test_a_row_that_another_changed_while_its_lock_was_waited_for(groups: GroupRepository, name: str) -> None:
+    """It is written all the same, in the state that the other left it in."""
+    async with plain_of(groups).db.begin_session() as holder:
+        await holder.execute(sa.update(GroupRow).where(GroupRow.id == TWO).values(note="other"))
+        waiting = asyncio.ensure_future(SOME[name](groups))
+        assert await is_waited_for(holder, waiting)
+    done = await waiting
+    assert [(group.id, group.note) for group in done.succeeded] == [(TWO, "other"), (ONE, None)]
+    assert done.missing == [99, FOREIGN]
+
+
+async def test_a_row_that_left_while_its_lock_was_waited_for(groups: GroupRepository) -> None:
+    """It is missing, and is as the other left it."""
+    async with plain_of(groups).db.begin_session() as holder:
+        await holder.execute(sa.update(GroupRow).where(GroupRow.id == TWO).values(domain_name="b"))
+        waiting = asyncio.ensure_future(groups.batch_update([ONE, TWO], SIZED, scope=A))
+        assert await is_waited_for(holder, waiting)
+    done = await waiting
+    assert ([group.id for group in done.succeeded], done.missing) == ([ONE], [TWO])
+    assert (await groups.get(TWO)).size == 0
+
+
 REFUSED: dict[str, Write] = {
     "taken": lambda of: of.create(GroupCreate("a", "one")),
     "taken in a scope": lambda of: of.create(GroupCreate("a", "one"), scope=A),
@@ -153,6 +207,21 @@ REFUSED: dict[str, Write] = {
     "another's to delete": lambda of: of.delete(FOREIGN, scope=A),
     "another's to purge": lambda of: of.purge(FOREIGN, scope=A),
     "absent to purge": lambda of: of.purge(GroupId(99)),
+    "absent, all of them": lambda of: of.batch_update([GroupId(99), GroupId(98)], renamed("x")),
+    "another's, all of them": lambda of: of.batch_update([FOREIGN], renamed("x"), scope=A),
+    "both to one name": lambda of: of.batch_update([ONE, TWO], renamed("x")),
+    "both to another's name": lambda of: of.batch_update([TWO], renamed("one"), scope=A),
+    "too large for some": lambda of: of.batch_update([ONE], GroupPatch(size=OptionalState.update(2**40))),
+    "nothing set for some": lambda of: of.batch_update([ONE], GroupPatch()),
+    "none": lambda of: of.batch_update([], renamed("x")),
+    "one twice": lambda of: of.batch_update([ONE, TWO, ONE], renamed("x")),
+    "no keys": lambda of: of.batch_update(["one"], renamed("x")),  # type: ignore[list-item]
+    "no list": lambda of: of.batch_update(ONE, renamed("x")),  # type: ignore[arg-type]
+    "no versions": lambda of: of.batch_update([ONE], renamed("x"), expected_versions={ONE: 1}),
+    "no patch for some": lambda of: of.batch_update([ONE], GroupCreate("a", "x")),  # type: ignore[arg-type]
+    "live, all of them": lambda of: of.batch_restore([ONE, TWO]),
+    "another's to delete, all of them": lambda of: of.batch_delete([FOREIGN], scope=A),
+    "another's to purge, all of them": lambda of: of.batch_purge([FOREIGN], scope=A),
     "put into another domain": lambda of: of.upsert(GroupCreate("b", "x"), scope=A, conflict=LIVE),
     "another's to put": lambda of: of.upsert(Placed(3, "x"), scope=A),
     "another's to keep": lambda of: of.upsert(Placed(3, "x"), scope=A, conflict=Conflict(update=False)),
@@ -227,6 +296,8 @@ async def test_triggers(groups: GroupRepository, body: str, error: type[Exceptio
         for call in (
             lambda: groups.create(GroupCreate("a", "new"), scope=A),
             lambda: groups.update(ONE, renamed("new"), scope=A),
+            lambda: groups.batch_update([ONE, FOREIGN], GroupPatch(size=OptionalState.update(2)), scope=A),
+            lambda: groups.batch_delete([GroupId(2)], scope=A),
             lambda: groups.upsert(GroupCreate("a", "new"), scope=A, conflict=LIVE),
             lambda: groups.upsert(Placed(1, "new"), scope=A),
         ):
@@ -408,7 +479,9 @@ async def test_what_python_makes_is_made_for_each_write(with_tables: WithTables,
         for id in (3, 4):
             again = Made(id, "y", "plain", first + 4 + id, first + 6 + id, 2, {"n": 1}, 2)
             assert await rows.update(id, MadePatch(TriState.update("y"))) == again
-        assert not db.native or db.native.taken - before == 7
+        both = await rows.batch_update([4, 3], MadePatch(TriState.nullify()))
+        assert both.succeeded == [Made(id, None, "plain", first + 4 + id, first + 11, 4, {"n": 1}, 3) for id in (4, 3)]
+        assert not db.native or db.native.taken - before == 8
         assert await told.upsert(ToldCreate(4, "x")) == Upserted(Told(4, 8), inserted=True)
         assert await told.upsert(ToldCreate(4, "y")) == Upserted(Told(4, 12), inserted=False)
         assert await told.create(ToldCreate(5, "x")) == Told(5, 10)
@@ -447,6 +520,7 @@ async def test_what_python_fails_to_make(with_tables: WithTables) -> None:
             lambda of: of.create(FailingCreate(1)),
             lambda of: of.upsert(FailingCreate(1)),
             lambda of: of.update(1, FailingPatch(OptionalState.update(2))),
+            lambda of: of.batch_update([1], FailingPatch(OptionalState.update(2))),
         ):
             errors = []
             for way in (rows, plain):

@@ -85,6 +85,7 @@ async def test_every_verb_goes_through_it_from_more_callers_than_connections(
     assert (await asyncio.gather(*calls(things)), await left(direct)) == expected
 
 
+@pytest.mark.of_the_native_lane
 async def test_reads_take_the_native_lane_and_transactions_do_not(things: ThingRepository) -> None:
     """A write has to say in its transaction which server it is on, as the pooler may have moved; one alone has not."""
     await things.create(spec(1), scope=OwnedBy("a"))

@@ -29,7 +29,9 @@ from rowsmith import (
 from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.testing import WithFaults, WithTables
 from support import is_waited_for
-from tenants import DomainRow, GroupCreate, GroupPatch, GroupRepository, GroupRow
+from tenants import DomainRow, GroupCreate, GroupId, GroupPatch, GroupRepository, GroupRow
+
+pytestmark = pytest.mark.of_the_native_lane
 
 
 @pytest.fixture
@@ -50,6 +52,10 @@ async def test_one_round_trip(with_faults: WithFaults) -> None:
         assert len(proxy.seen) == 1
         for call in (
             lambda: groups.update(made.id, renamed("third"), scope=A),
+            lambda: groups.batch_update([made.id, ONE], GroupPatch(size=OptionalState.update(3)), scope=A),
+            lambda: groups.batch_delete([made.id, ONE]),
+            lambda: groups.batch_restore([made.id, ONE], scope=A),
+            lambda: groups.batch_purge([ONE]),
             lambda: groups.delete(made.id),
             lambda: groups.restore(made.id),
             lambda: groups.purge(made.id, scope=A),
@@ -127,8 +133,14 @@ async def test_twins(groups: GroupRepository) -> None:
         await connection.exec_driver_sql("UPDATE groups SET id = 1")
     with pytest.raises(MappingError):
         await groups.update(ONE, GroupPatch(size=OptionalState.update(7)))
+    for ids in ([ONE], [ONE, GroupId(2)], [ONE, GroupId(2), GroupId(3)]):  # there are three rows
+        with pytest.raises(MappingError):
+            await groups.batch_update(ids, GroupPatch(size=OptionalState.update(7)))
+        with pytest.raises(MappingError):
+            await groups.batch_purge(ids)
     async with groups.db.begin_session() as db_sess:
-        assert 7 not in (await db_sess.scalars(sa.select(GroupRow.size))).all()
+        sizes = (await db_sess.scalars(sa.select(GroupRow.size))).all()
+        assert (len(sizes), 7 in sizes) == (3, False)
 
 
 async def test_constraints_that_are_looked_at_last(groups: GroupRepository) -> None:

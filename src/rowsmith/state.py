@@ -103,7 +103,8 @@ class _State(Generic[T_co]):
             raise InvalidValue("an expression has its value only in the database: use to_value() for its SQL")
         return UNSET if self.is_nop else self._held
 
-    def _resolved(self) -> Any:
+    def to_value(self) -> Any:
+        """What to write: the value, ``None`` for NULL, the SQL expression, or :data:`UNSET` for nothing."""
         if self._kind is _Kind.NOP:
             return UNSET
         return self._held() if self._kind is _Kind.EXPRESSION else self._held
@@ -243,9 +244,10 @@ class OptionalState(_State[T_co]):
         """
         return cast("T_co | Unset", self._plain())
 
-    def to_value(self) -> T_co | SQLCoreOperations[T_co] | Unset:
-        """What to write: the value, the SQL expression, or :data:`UNSET` for nothing."""
-        return cast("T_co | SQLCoreOperations[T_co] | Unset", self._resolved())
+    if TYPE_CHECKING:
+
+        @override
+        def to_value(self) -> T_co | SQLCoreOperations[T_co] | Unset: ...
 
 
 class TriState(_State[T_co]):
@@ -299,9 +301,10 @@ class TriState(_State[T_co]):
         """
         return cast("T_co | Unset | None", self._plain())
 
-    def to_value(self) -> T_co | SQLCoreOperations[T_co] | Unset | None:
-        """What to write: the value, ``None`` for NULL, the SQL expression, or :data:`UNSET` for nothing."""
-        return cast("T_co | SQLCoreOperations[T_co] | Unset | None", self._resolved())
+    if TYPE_CHECKING:
+
+        @override
+        def to_value(self) -> T_co | SQLCoreOperations[T_co] | Unset | None: ...
 
     @override
     @classmethod

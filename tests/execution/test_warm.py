@@ -154,6 +154,7 @@ async def test_a_backend_that_was_killed(groups: GroupRepository, database: Data
     assert (await groups.get(ONE)).name == "one"
 
 
+@pytest.mark.of_the_native_lane
 async def test_a_call_that_nobody_ends(groups: GroupRepository) -> None:
     """One that is thrown away half done gives its place back, and its connection up."""
     pool, before = pool_of(groups), take_and_put(groups).dbapi_connection._connection

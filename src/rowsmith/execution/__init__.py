@@ -35,7 +35,7 @@ from rowsmith.execution.translate import (
     violation,
 )
 from rowsmith.execution.within import read_within
-from rowsmith.execution.writing import Made, alone, write
+from rowsmith.execution.writing import Made, alone, alone_for_each, write
 
 __all__ = [
     "DATABASE_ERRORS",
@@ -50,6 +50,7 @@ __all__ = [
     "Origin",
     "Writes",
     "alone",
+    "alone_for_each",
     "blame",
     "connections_of",
     "drivers_of",

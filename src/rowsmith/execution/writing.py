@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from asyncpg import InterfaceError
@@ -36,20 +37,21 @@ _ALONE: Final = """
 WITH written ({names}) AS ({sql})
 SELECT {names}, held.written
 FROM (
-    SELECT count(*) AS written, 1 / CASE count(*)
-        WHEN 1 THEN coalesce(({holds})::int, 0)
-        WHEN 0 THEN ({is_quiet})::int
-        ELSE 0 END AS whole
+    SELECT count(*) AS written, 1 / CASE {cases} ELSE 0 END AS whole
     FROM written
 ) held LEFT JOIN written ON true
 WHERE held.whole = 1
 """
 # Statements on rows that are not there fire triggers, too, of the table or of those that hold its rows.
-_IS_QUIET: Final = """
-EXISTS (
-    SELECT FROM pg_catalog.pg_class c WHERE c.oid = {table}::pg_catalog.regclass
-    AND c.relkind = 'r' AND NOT c.relhassubclass AND NOT EXISTS (
-        SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))
+_ONE_ROW: Final = """
+        WHEN count(*) = 1 THEN {holds}
+        WHEN count(*) = 0 THEN EXISTS (
+            SELECT FROM pg_catalog.pg_class c WHERE c.oid = {table}::pg_catalog.regclass
+            AND c.relkind = 'r' AND NOT c.relhassubclass AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal))::int
+"""
+_EACH_ROW: Final = """
+        WHEN count(*) = cardinality(${number}) AND count(DISTINCT {key}) = count(*) THEN {holds}
 """
 
 
@@ -65,12 +67,30 @@ def alone(sql: str, width: int, holds: Sequence[str], table: str) -> str:
         holds: what has to be true of the row written, each with ``{}`` where the column stands; of the last columns.
         table: what is written to, as it stands in SQL.
     """
-    names = [f"c{place}" for place in range(width)]
-    held = [f"bool_and({each.format(name)})" for each, name in zip(holds, names[width - len(holds) :], strict=True)]
     quoted = "'" + table.replace("'", "''") + "'"
-    return _ALONE.format(
-        names=", ".join(names), sql=sql, holds=" AND ".join(held) or "true", is_quiet=_IS_QUIET.format(table=quoted)
-    )
+    return _undoing_itself(sql, width, holds, partial(_ONE_ROW.format, table=quoted))
+
+
+def alone_for_each(sql: str, width: int, holds: Sequence[str], number: int, key: int) -> str:
+    """Give the same of a statement for rows with some keys: for each of them one row is written.
+
+    Args:
+        sql, width, holds: as for :func:`alone`.
+        number: that of the parameter which has the keys, an array.
+        key: the place of the key among the columns that it gives.
+    """
+    return _undoing_itself(sql, width, holds, partial(_EACH_ROW.format, number=number, key=_column(key)))
+
+
+def _undoing_itself(sql: str, width: int, holds: Sequence[str], cases: Callable[..., str]) -> str:
+    names = [_column(place) for place in range(width)]
+    held = [f"bool_and({each.format(name)})" for each, name in zip(holds, names[width - len(holds) :], strict=True)]
+    said = f"coalesce(({' AND '.join(held) or 'true'})::int, 0)"
+    return _ALONE.format(names=", ".join(names), sql=sql, cases=cases(holds=said))
+
+
+def _column(place: int) -> str:
+    return f"c{place}"
 
 
 _PLAIN_CLASSES: Final = ("23", "40", "53", "55", "57")
@@ -104,6 +124,13 @@ class Write(Protocol):
 
     def data(self, records: Sequence[Sequence[Any]]) -> Made:
         """Make the answer of what is known to be as it was asked for."""
+        ...
+
+    def doubt(self, records: Sequence[Sequence[Any]]) -> tuple[str, Sequence[Any]] | None:
+        """Give the query, and its values, that finds nothing if what was given is all the same as it was asked for.
+
+        None where it is not, or nobody could say.
+        """
         ...
 
 
@@ -182,7 +209,10 @@ async def _sent(driver: Any, asked: Write) -> tuple[Made | None, str | None]:
     await command(driver, "BEGIN;")
     records = await fetch(driver, plan.sql, asked.values)
     bare = [record[:-1] for record in records]
-    made = asked.made(as_read(plan, bare, asked.origin) if plan.has_processors else bare)
+    rows = as_read(plan, bare, asked.origin) if plan.has_processors else bare
+    made = asked.made(rows)
+    if made is None and (doubt := asked.doubt(rows)) is not None and not await fetch(driver, *doubt):
+        made = asked.data(rows)
     if made is None:
         await command(driver, "ROLLBACK;")
         return None, None

@@ -39,7 +39,7 @@ from sqlalchemy.sql.selectable import Exists, ScalarSelect, Subquery
 from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
-from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone
+from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone, alone_for_each
 from rowsmith.execution.parameters import subject_of
 from rowsmith.execution.postgresql import Processor, read_by_column
 from rowsmith.execution.refusals import Refusal, results_of, unread_by
@@ -87,6 +87,8 @@ class Plan:
     """The statement as SQLAlchemy has compiled it, of one that reads; for errors, too."""
     makers: Sequence[Callable[[], Any]] = ()
     """Make what Python fills in for each call, whose places are the last ones."""
+    doubt: Plan | None = None
+    """Of one that writes to rows with some keys: what finds those of the keys not written to that are there."""
 
     def __init__(
         self, sql: str, table: Table | None, binds: Sequence[Bind], results: Sequence[TypeEngine[Any]], dialect: Dialect
@@ -247,6 +249,20 @@ class Keys:
         return parts if all(operand.takes(part) for operand, part in zip(self._parts, parts, strict=True)) else None
 
 
+class ManyKeys:
+    """The keys of many rows, which are one array: those of one column."""
+
+    def __init__(self, info: RowInfo[Any]) -> None:
+        self._quick = column_type(info.columns[info.primary_key[0]].type).quick
+        self.are_of_one_column = len(info.primary_key) == 1
+
+    def are(self, ids: Any) -> bool:
+        """Say whether these surely are keys: one look at all together."""
+        if ids.__class__ not in (list, tuple) or set(map(type, ids)) != {self._quick.exact}:
+            return False
+        return self._quick.fits is None or self._quick.fits(ids)
+
+
 class Plans(Generic[TPlan]):
     """What is worked out for one verb's entity, by the shape of a call."""
 
@@ -386,7 +402,7 @@ def compile_plan(
     """
     if not (has_plain_rows(info) and all(_is_pure(part, info.table) for part in visitors.iterate(statement))):
         return None
-    return _compiled(statement, info.table, places, dialect)
+    return compiled(statement, info.table, places, dialect)
 
 
 def compile_write(
@@ -396,6 +412,7 @@ def compile_write(
     dialect: Dialect,
     expected: Sequence[BindParameter[Any] | None],
     makers: Sequence[Callable[[], Any]] = (),
+    key: int | None = None,
 ) -> Plan | None:
     """Compile an INSERT, UPDATE or DELETE as :func:`compile_plan` does, with the id of its transaction at the end.
 
@@ -405,36 +422,47 @@ def compile_write(
         statement, info, places, dialect: as there.
         expected: what the last columns that it gives have to be: the value of a parameter, or true.
         makers: see :attr:`Plan.makers`.
+        key: of a statement for each of some keys, which are the first parameter: where the key stands in its answer.
     """
-    plan = _compiled(statement, None, places, dialect) if has_plain_rows(info) else None
+    plan = compiled(statement, None, places, dialect) if has_plain_rows(info) else None
     if plan is not None:
         given = [None if bind is None else plan.number(_place(bind, places)) for bind in expected]
         holds = ["{} IS TRUE" if number is None else f"{{}} = ${number}" for number in given]
         sql, table = plan.sql.removesuffix(ID_OF_TRANSACTION), dialect.identifier_preparer.format_table(info.table)
-        plan.alone, plan.makers = alone(sql, plan.width, holds, table), makers
+        if key is None:
+            plan.alone = alone(sql, plan.width, holds, table)
+        else:
+            plan.alone = alone_for_each(sql, plan.width, holds, plan.number(0), key)
+        plan.makers = makers
     return plan
 
 
-def _compiled(
+def compiled(
     statement: Any, table: Table | None, places: Sequence[BindParameter[Any]], dialect: Dialect
 ) -> Plan | None:
+    """Compile a statement; None where something of it has to be asked or made for each call before it is sent.
+
+    Args:
+        statement, places, dialect: as for :func:`compile_plan`.
+        table: what it reads; None where it writes.
+    """
     cache: Any = {}
     found = statement._compile_w_cache(dialect, compiled_cache=cache, column_keys=[])
-    compiled, extracted = found[0], found[1]
-    if extracted is None or compiled.literal_execute_params or compiled.post_compile_params:
+    made, extracted = found[0], found[1]
+    if extracted is None or made.literal_execute_params or made.post_compile_params:
         return None
-    if table is None and (compiled.insert_prefetch or compiled.update_prefetch):
+    if table is None and (made.insert_prefetch or made.update_prefetch):
         return None
     marked = [_marked(bind, _place(bind, places)) for bind in extracted]
-    given = compiled.construct_params(extracted_parameters=marked, escape_names=False)
-    binds = [_bind(given[name], compiled._bind_processors.get(name)) for name in compiled.positiontup]
-    results = [entry.type for entry in compiled._result_columns]
+    given = made.construct_params(extracted_parameters=marked, escape_names=False)
+    binds = [_bind(given[name], made._bind_processors.get(name)) for name in made.positiontup]
+    results = [entry.type for entry in made._result_columns]
     is_whole = {bind.place for bind in binds}.issuperset(range(len(places)))
     if not is_whole or any(_is_wrapped(kind, dialect) for kind in (*results, *(bind.type for bind in extracted))):
         return None
-    sql = compiled.string if table is not None else compiled.string + ID_OF_TRANSACTION
+    sql = made.string if table is not None else made.string + ID_OF_TRANSACTION
     plan = Plan(sql, table, binds, results, dialect)
-    plan.columns, plan.compiled = results_of(compiled), None if table is None else compiled
+    plan.columns, plan.compiled = results_of(made), None if table is None else made
     return plan
 
 

@@ -25,8 +25,7 @@ TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
 TPlan = TypeVar("TPlan", default=Plan)
 
-_UNUSUAL: Final = ("idempotency_key", "expected_version")
-UNDERSTOOD: Final = frozenset({"scope", *_UNUSUAL})
+UNDERSTOOD: Final = frozenset({"scope", "idempotency_key", "expected_version"})
 """The arguments of verbs that every plan knows of."""
 
 Values = Mapping[str, Any]
@@ -89,6 +88,9 @@ class AskedWrite(Asked[Any]):
         layout = self.entity.shape.layout
         return (layout.make([record[: len(layout.names)] for record in records], ())[0],)
 
+    def doubt(self, records: Sequence[Record]) -> tuple[str, Sequence[Any]] | None:
+        """Give None: of one row its absence is the answer, which SQLAlchemy's way gives."""
+
 
 class PlannedWrites(Generic[TRow, TData, TPlan]):
     """What the plans of writes of one row have in common.
@@ -117,11 +119,9 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         It is put back among the arguments with what it said.
         """
         scope = kwargs.get("scope")
-        if not self._understood.issuperset(kwargs):
+        is_usual = kwargs.get("idempotency_key") is None and kwargs.get("expected_version") is None
+        if not (is_usual and self._understood.issuperset(kwargs)):
             return None
-        for name in _UNUSUAL:
-            if kwargs.get(name) is not None:
-                return None
         if scope is None:
             return None if self._entity.scope_required else NO_LIMITS
         settled = settle(scope)
@@ -132,7 +132,13 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         if not given or not self._plans.compared(given, compared, binds):
             return None
         shape += compared
-        return _fixed(compared[::2], binds)
+        stamps: dict[str, Any] = {}
+        names: Any = compared[::2]
+        for name, bind in zip(names, binds, strict=True):
+            if name in stamps and stamps[name] != bind.value:
+                return None  # a plan made for equal ones sees one
+            stamps[name] = bind.value
+        return Limits(stamps=stamps)
 
     def marks(self, values: Values) -> dict[str, BindParameter[Any]]:
         """Give a parameter for each value."""
@@ -235,16 +241,6 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         places = [*(each.right for each in compared), *binds, *marks.values(), *made.values()]
         makers = [partial(update_of, info, name) for name in updates]
         return compile_write(statement, info, places, dialect, [None] if binds and written else [], makers)
-
-
-def _fixed(names: Sequence[Any], binds: Binds) -> Limits | None:
-    """Give what columns are compared with; None where one is with two values: a plan made for equal ones sees one."""
-    stamps: dict[str, Any] = {}
-    for name, bind in zip(names, binds, strict=True):
-        if name in stamps and stamps[name] != bind.value:
-            return None
-        stamps[name] = bind.value
-    return Limits(stamps=stamps)
 
 
 def plain_values(values_of: Callable[[Limits], Values], limits: Limits) -> Values | None:

@@ -66,7 +66,7 @@ def _text_check(limit: int | None) -> Check:
             return "holds text: give a str"
         if limit is not None and len(value) > limit:
             return f"holds at most {limit} characters"
-        return text_complaint(value)
+        return None if value.isascii() and "\x00" not in value else text_complaint(value)
 
     return check
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from rowsmith.errors import InvalidValue
+from rowsmith.execution import NativeLane
 from rowsmith.operations.arrays.keys import batch_key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
+from rowsmith.operations.updates.planned import BatchWrites
 from rowsmith.operations.updates.writer import BatchWriter
+from rowsmith.operations.writes import AskedWrite
 from rowsmith.scope import SearchScope
 
 
@@ -21,7 +25,14 @@ class BatchPurger(Operation[TRow, TData]):
     Rows that may be kept in several tables are found and locked by the first one, and removed from each table.
     """
 
-    @verb("batch_purge", touches="ids")
+    @cached_property
+    def _writes(self) -> BatchWrites[TRow, TData]:
+        return BatchWrites(self.entity, "batch_purge")
+
+    def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
+        return self._writes.ask(lane, args[0], kwargs, lambda _: {}) if len(args) == 1 else None
+
+    @verb("batch_purge", touches="ids", native=_ask)
     async def purge(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:

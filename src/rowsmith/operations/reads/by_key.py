@@ -13,11 +13,10 @@ from typing_extensions import TypeVar, override
 from rowsmith.conditions import limited
 from rowsmith.execution import UNTOLD, NativeLane
 from rowsmith.mapping.layout import AnySelect, Record
-from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.keys import columns_condition
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, compile_plan
+from rowsmith.operations.plans import Asked, Binds, Keys, ManyKeys, Plan, Plans, Shape, compile_plan
 from rowsmith.operations.settled import drawn, settle
 from rowsmith.scope import Limits, SearchScope, resolve_scope
 
@@ -147,13 +146,12 @@ class ByKeys(Keyed[TRow, TData]):
     def __init__(self, entity: Entity[TRow, TData]) -> None:
         super().__init__(entity)
         info = entity.info
-        self._column = info.key_attributes[0].expression
-        self._quick = column_type(info.columns[info.primary_key[0]].type).quick
-        self.is_flat = self.is_flat and len(info.primary_key) == 1
+        self._column, self._ids = info.key_attributes[0].expression, ManyKeys(info)
+        self.is_flat = self.is_flat and self._ids.are_of_one_column
 
     def ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRows | None:
         """Say what a call has to send; None where it is not plainly a read of columns by keys that can be such."""
-        if not self.is_flat or not args or args[1:] or not self._are_keys(args[0]):
+        if not self.is_flat or not args or args[1:] or not self._ids.are(args[0]):
             return None
         scoped: list[Any] = []
         shape = self.shape(kwargs, scoped)
@@ -163,12 +161,6 @@ class ByKeys(Keyed[TRow, TData]):
         plan = self.plans.find(shape, lane.dialect, lambda: self._plan(ids, kwargs, lane.dialect))
         values = None if plan is None else plan.values((list(dict.fromkeys(ids)), *scoped))
         return None if plan is None or values is None else AskedRows(self.entity, plan, values, ids)
-
-    def _are_keys(self, ids: Any) -> bool:
-        """Say whether these surely are keys: one look at all together."""
-        if ids.__class__ not in (list, tuple) or set(map(type, ids)) != {self._quick.exact}:
-            return False
-        return self._quick.fits is None or self._quick.fits(ids)
 
     def _plan(self, ids: Sequence[Any], kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
         entity = self.entity

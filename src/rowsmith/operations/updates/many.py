@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
+from rowsmith.execution import NativeLane
 from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import Patch
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
@@ -17,6 +19,7 @@ from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult, PartialResult
 from rowsmith.operations.updates.one import new_values
 from rowsmith.operations.updates.patches import Patches
+from rowsmith.operations.updates.planned import BatchWrites
 from rowsmith.operations.updates.statement import (
     Changes,
     keep_keys,
@@ -24,14 +27,27 @@ from rowsmith.operations.updates.statement import (
 )
 from rowsmith.operations.updates.where import write_where
 from rowsmith.operations.updates.writer import BatchWriter
+from rowsmith.operations.writes import AskedWrite
 from rowsmith.scope import SearchScope
 from rowsmith.state import UNSET
+
+_IDS_AND_PATCH: Final = 2
 
 
 class BatchUpdater(Operation[TRow, TData]):
     """Changes many rows; one statement each, and one more where some rows are not there."""
 
-    @verb("batch_update", touches="ids")
+    @cached_property
+    def _writes(self) -> BatchWrites[TRow, TData]:
+        return BatchWrites(self.entity, "batch_update", self.entity.live(), {})
+
+    def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
+        if len(args) != _IDS_AND_PATCH:
+            return None
+        (ids, patch), info = args, self.entity.info
+        return self._writes.ask(lane, ids, kwargs, lambda limits: new_values(patch, limits, info))
+
+    @verb("batch_update", touches="ids", native=_ask)
     async def update(
         self,
         call: Call[TRow, TData],

@@ -15,6 +15,7 @@ from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.operations.updates.one import Target, changes, live_target
+from rowsmith.operations.updates.planned import BatchWrites
 from rowsmith.operations.updates.statement import Changes
 from rowsmith.operations.updates.where import write_where
 from rowsmith.operations.updates.writer import BatchWriter
@@ -79,7 +80,25 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         MappingError: on use, where no ``soft_delete`` is declared.
     """
 
-    @verb("batch_delete", touches="ids")
+    @cached_property
+    def _deleting(self) -> BatchWrites[TRow, TData]:
+        soft_delete = declared_soft_delete(self.entity)
+        return BatchWrites(self.entity, "batch_delete", [soft_delete.is_live()], soft_delete.marking())
+
+    @cached_property
+    def _restoring(self) -> BatchWrites[TRow, TData]:
+        soft_delete = declared_soft_delete(self.entity)
+        return BatchWrites(self.entity, "batch_restore", [soft_delete.is_deleted()], soft_delete.unmarking())
+
+    def _delete(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
+        is_one = self.entity.soft_delete is not None and len(args) == 1
+        return self._deleting.ask(lane, args[0], kwargs, lambda _: {}) if is_one else None
+
+    def _restore(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
+        is_one = self.entity.soft_delete is not None and len(args) == 1
+        return self._restoring.ask(lane, args[0], kwargs, lambda _: {}) if is_one else None
+
+    @verb("batch_delete", touches="ids", native=_delete)
     async def delete(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:
@@ -97,7 +116,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         targets = await writer.targets([*call.limits.conditions, soft_delete.is_live()])
         return await writer.update(targets, Changes(soft_delete.marking()))
 
-    @verb("batch_restore", touches="ids")
+    @verb("batch_restore", touches="ids", native=_restore)
     async def restore(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:

@@ -224,10 +224,10 @@ class Targets(Generic[TRow, TData]):
         if not self.by_arrays or shared_parts(self.keys):
             return keys_condition(self.entity.info, self.keys, self.dialect)
         columns = [attribute.expression for attribute in self.entity.info.key_attributes]
-        return in_arrays(columns, list(self._key_arrays.values()))
+        return in_arrays(columns, list(self.key_arrays.values()))
 
     @cached_property
-    def _key_arrays(self) -> Mapping[str, Any]:
+    def key_arrays(self) -> Mapping[str, Any]:
         """The parameters of the keys, each sent once however often it stands in the statement."""
         info = self.entity.info
         named = enumerate(info.primary_key)
@@ -238,7 +238,7 @@ class Targets(Generic[TRow, TData]):
     def _given(self, parameters: Sequence[Parameter], name: str = NAME) -> FromClause:
         """Give the table of the keys, and of what comes with each."""
         if self.by_arrays:
-            return given_arrays(parameters, self.dialect, self._key_arrays, name)
+            return given_arrays(parameters, self.dialect, self.key_arrays, name)
         keys = [
             Parameter(key_name(place), column.type, [key[place] for key in self.keys], column)
             for place, column in enumerate(self.entity.info.key_columns)
@@ -267,7 +267,8 @@ class Targets(Generic[TRow, TData]):
 class Keyed(Generic[TMade]):
     """What is returned of each row, its key included, and how data by key is made of it.
 
-    ``target`` is what the statement is on: the mapped class ``through_orm``, and else its table, which is faster.
+    ``target`` is what the statement is on: the mapped class ``through_orm``, and else its table, which is faster;
+    ``places`` are those of the parts of the key.
     """
 
     def __init__(self, entity: Entity[Any, TMade], *, through_orm: bool) -> None:
@@ -278,7 +279,7 @@ class Keyed(Generic[TMade]):
         extra = [name for name in info.primary_key if name not in names]
         places = [names.index(name) if name in names else len(selects) + extra.index(name) for name in info.primary_key]
         self.selects = (*selects, *(info.attribute(name) if self.through_orm else info.columns[name] for name in extra))
-        self._width, self._key = len(selects), itemgetter(*places)
+        self._width, self._key, self.places = len(selects), itemgetter(*places), places
         self._build_all = entity.shape.build_all if entity.shape.returnable else None
 
     def data(self, rows: Sequence[Any]) -> dict[Any, Any]:
