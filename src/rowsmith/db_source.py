@@ -258,7 +258,7 @@ class DBSource(Generic[TRow, TData, TId]):
             await release_all(holdings)
 
     def _resilient(
-        self, resilience: Resilience, verb: Any, way: Callable[..., Awaitable[Any]], args: Any, kwargs: Any
+        self, resilience: Resilience, verb: Any, way: Callable[..., Awaitable[object]], args: Any, kwargs: Any
     ) -> Awaitable[Any]:
         """Give a call that goes a way to its verb under the policies."""
         is_keyed = "idempotency_key" in kwargs and kwargs["idempotency_key"] is not None and not is_foreign(verb)
@@ -330,7 +330,7 @@ class DBSource(Generic[TRow, TData, TId]):
             self._note(exc, verb, is_by_lane=lane is not None)
             raise
 
-    def _is_lost(self, failure: RepositoryError, verb: Any, kwargs: Mapping[str, Any]) -> bool:
+    def _is_lost(self, failure: RepositoryError, verb: Any, kwargs: Mapping[str, object]) -> bool:
         """Say whether others came in between a call that was a transaction of its own, so that it may be made again."""
         lost = getattr(verb, "lost", None)
         if lost is None or self.db.is_in_session or verb.__class__ is not MethodType:
@@ -354,7 +354,7 @@ class DBSource(Generic[TRow, TData, TId]):
             other.db = db
         return self._servers[db]
 
-    def _check_lockable(self, operation: str, kwargs: Mapping[str, Any]) -> None:
+    def _check_lockable(self, operation: str, kwargs: Mapping[str, object]) -> None:
         """Refuse to lock rows for a transaction that ends with the call, or in one that only reads.
 
         Raises:
@@ -506,7 +506,7 @@ async def _read_within(
     return await verb(db_sess, *given, **kwargs) if answer is UNTOLD else answer
 
 
-def _repeatable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+def _repeatable(args: Sequence[Any], kwargs: Mapping[str, object]) -> tuple[Any, Any]:
     """Give the arguments of a call such that it can be made again."""
     return [repeatable(each) for each in args], {name: repeatable(each) for name, each in kwargs.items()}
 

@@ -36,7 +36,7 @@ class Engines:
     fallen: Sequence[AsyncEngine]
 
 
-def engines_of(url: str | URL, replicas: Sequence[str | URL], given: Mapping[str, Any]) -> Engines:
+def engines_of(url: str | URL, replicas: Sequence[str | URL], given: Mapping[str, object]) -> Engines:
     """Make the engines for URLs.
 
     Args:

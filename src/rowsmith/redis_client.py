@@ -120,7 +120,7 @@ class _Limit:
 
     __slots__ = ("_again", "_before", "_is_over", "_own", "_task", "next")
 
-    def __init__(self, task: asyncio.Task[Any], until: float) -> None:
+    def __init__(self, task: asyncio.Task[object], until: float) -> None:
         self._task, self._before, self._own = task, task.cancelling(), 0
         self._is_over, self._again, self.next = False, 0.0, until
 

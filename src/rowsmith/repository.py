@@ -962,7 +962,7 @@ def _row_and_data(cls: type[Any]) -> tuple[Any, Any] | None:
     return (row, data) if isinstance(row, type) and isinstance(data, type) and row is not Any else None
 
 
-def _check_id(cls: type[Any], info: RowInfo[Any]) -> None:
+def _check_id(cls: type[Any], info: RowInfo[object]) -> None:
     """Hold the type of ids, where it is given, against the key."""
     _, _, given = (*type_arguments(cls, Repository), Any, Any, Any)[:3]
     if complaint := key_disagreement(given, info.key_columns):
@@ -982,7 +982,7 @@ def _is_converted(cls: type[Any]) -> bool:
     return cls.to_data is not cast("Any", Repository).to_data
 
 
-def _read_entity(cls: type[Repository[Any, Any, Any]], row: type[Any], data: type[Any]) -> Entity[Any, Any]:
+def _read_entity(cls: type[Repository[Any, Any, Any]], row: type[object], data: type[object]) -> Entity[Any, Any]:
     converted = _is_converted(cls)
     entity = make_entity(
         row,

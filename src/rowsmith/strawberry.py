@@ -181,7 +181,7 @@ def _read(resolver: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, An
         ) from None
 
 
-def _one(hints: Mapping[str, Any], resolver: Callable[..., Any], fits: Callable[[Any], bool]) -> tuple[str, Any]:
+def _one(hints: Mapping[str, object], resolver: Callable[..., Any], fits: Callable[[Any], bool]) -> tuple[str, Any]:
     found = [(name, hint) for name, hint in hints.items() if fits(hint) and name != "return"]
     if len(found) != 1:
         raise MappingError(f"{resolver.__name__} must take one SearchRequest: write request: GroupSearch")
@@ -198,7 +198,7 @@ def _check_free(
             )
 
 
-def _node(hints: Mapping[str, Any], resolver: Callable[..., Any]) -> Any:
+def _node(hints: Mapping[str, object], resolver: Callable[..., Any]) -> Any:
     returned = hints.get("return")
     if get_origin(returned) is not Page:
         raise MappingError(f"{resolver.__name__} must give a page: write -> Page[Group]")
@@ -375,7 +375,7 @@ def _type(annotation: Any, name: str) -> Any:
     return _class_type(annotation) if inspect.isclass(annotation) else JSON
 
 
-def _class_type(kind: type[Any]) -> Any:
+def _class_type(kind: type[object]) -> Any:
     if kind in _SCALARS:
         return _SCALARS[kind] or kind
     if issubclass(kind, BaseModel):

@@ -102,7 +102,7 @@ _Tells: TypeAlias = Callable[[Any], bool]
 
 
 @lru_cache(maxsize=1000)
-def _tellers(kind: type[Any]) -> tuple[_Tells, ...]:
+def _tellers(kind: type[object]) -> tuple[_Tells, ...]:
     """Give what tells whether a part of a class is open; for most of them there is nothing to tell."""
     column: type[Any] = sa.Column
     found = [tells for base, tells in _TELLERS.items() if issubclass(kind, base) and not issubclass(kind, column)]
@@ -111,7 +111,7 @@ def _tellers(kind: type[Any]) -> tuple[_Tells, ...]:
     return tuple(found)
 
 
-def _is_compiled(kind: type[Any]) -> bool:
+def _is_compiled(kind: type[object]) -> bool:
     """Say whether somebody else renders a class, by ``@compiles``."""
     return hasattr(kind, "_compiler_dispatcher") and not kind.__module__.startswith("rowsmith.")
 

@@ -132,7 +132,7 @@ class Broadcast:
         """Give what stands for a key."""
         return self._digest(text_of_id(id).encode("utf-8", "surrogatepass"))
 
-    def send(self, connection: Connection, topic: str, ids: Collection[Any] | None) -> None:
+    def send(self, connection: Connection, topic: str, ids: Collection[object] | None) -> None:
         """Have all who listen told of rows that a transaction writes, once it is committed.
 
         A database that cannot tell is another one than that of the rows that are kept.
@@ -142,7 +142,7 @@ class Broadcast:
         for payload in self.payloads(topic, ids):
             connection.exec_driver_sql("SELECT pg_notify($1, $2)", (self._channel, payload))
 
-    def payloads(self, topic: str, ids: Collection[Any] | None) -> Iterator[str]:
+    def payloads(self, topic: str, ids: Collection[object] | None) -> Iterator[str]:
         """Give what is sent, in pieces that PostgreSQL takes."""
         if ids is None or len(ids) > MOST_IDS:
             yield f"{topic}\n{self._own} {self._mark}"

@@ -147,7 +147,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
                 data: TData | None = found[id]
                 return data
 
-    async def _awaited(self, id: TId, flight: asyncio.Future[Any], until: float) -> dict[TId, Any] | None:
+    async def _awaited(self, id: TId, flight: asyncio.Future[object], until: float) -> dict[TId, Any] | None:
         """Give what another task loads; nothing where it fails or is late, None where it is that task's alone."""
         await asyncio.wait((flight,), timeout=until - asyncio.get_running_loop().time())
         if not flight.done() or flight.cancelled():

@@ -189,14 +189,16 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         self._refuse("is not the same after it was JSON")
         return None
 
-    async def _tell(self, script: Callable[..., Awaitable[Any]], ids: Collection[TId] | None, given: list[Any]) -> None:
+    async def _tell(
+        self, script: Callable[..., Awaitable[object]], ids: Collection[TId] | None, given: list[Any]
+    ) -> None:
         """Tell of rows that are written; if the cache does not hear of it, that is owed to it."""
         rows: Collection[TId | None] = (None,) if ids is None else ids
         for chunk in _chunks(rows):
             if not await self._is_heard(script, self._changed(chunk), given):
                 self._owe(chunk)
 
-    async def _is_heard(self, script: Callable[..., Awaitable[Any]], keys: list[str], given: list[Any]) -> bool:
+    async def _is_heard(self, script: Callable[..., Awaitable[object]], keys: list[str], given: list[Any]) -> bool:
         """Tell of rows that are written, and say whether that was heard: the answer is the word that goes with it."""
         word = secrets.token_hex(8)
         told = await self._ask(script, keys, [*given, word])
@@ -222,7 +224,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
                     del self._owed[id]
         return not self._owed
 
-    async def _ask(self, command: Callable[..., Awaitable[Any]], *given: Any) -> Any:
+    async def _ask(self, command: Callable[..., Awaitable[object]], *given: Any) -> Any:
         """Have the cache do something, for a bounded time; None where it did not answer."""
         if self._closed_until and self._closed_until > asyncio.get_running_loop().time():
             self.counts.failures += 1

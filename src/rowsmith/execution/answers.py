@@ -47,14 +47,14 @@ async def answered(commit: Coroutine[Any, Any, Any], drivers: Sequence[object]) 
     return answer
 
 
-async def _settled(sent: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
+async def _settled(sent: asyncio.Task[object], loop: asyncio.AbstractEventLoop) -> None:
     """Wait for a task, which goes on where the wait is cancelled: ``asyncio.wait`` in a fifth of the calls."""
     waiter = loop.create_future()
     sent.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
     await waiter
 
 
-async def _settled_soon(sent: asyncio.Task[Any], drivers: Sequence[object]) -> None:
+async def _settled_soon(sent: asyncio.Task[object], drivers: Sequence[object]) -> None:
     """Wait for a task however often the wait is cancelled; once the time is over, end its connections."""
     loop, ending = asyncio.get_running_loop(), _later(drivers)
     while not sent.done():
@@ -145,7 +145,7 @@ class _Uncancelled:
 
     __slots__ = ("_asyncio_future_blocking", "_want", "add_done_callback", "get_loop")
 
-    def __init__(self, future: asyncio.Future[Any], want: Callable[[], None]) -> None:
+    def __init__(self, future: asyncio.Future[object], want: Callable[[], None]) -> None:
         self._asyncio_future_blocking = True
         self.get_loop, self.add_done_callback = future.get_loop, future.add_done_callback
         self._want = want

@@ -88,7 +88,7 @@ def _aware(value: dt.datetime | None) -> dt.datetime | None:
     return value if value is None or value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
 
 
-def leaves(process: object, column: Iterable[Any]) -> bool:
+def leaves(process: object, column: Iterable[object]) -> bool:
     """Say whether a result processor surely leaves the values of a column as they are, by one look at all of them."""
     if process is not _aware:
         return False

@@ -73,7 +73,7 @@ def _comparable(given: object, kind: type[FieldFilter], info: RowInfo[object], p
     return expression_over(given, info, place)
 
 
-def expression_over(given: Any, info: RowInfo[Any], place: str) -> ColumnElement[Any]:
+def expression_over(given: Any, info: RowInfo[object], place: str) -> ColumnElement[Any]:
     """Give an attribute or expression as SQL over the row's own table.
 
     Raises:

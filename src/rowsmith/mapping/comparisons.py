@@ -34,7 +34,7 @@ Pair: TypeAlias = tuple[Any, Any, Any]
 """Two expressions that are compared with each other, and the type of the second, which may be one of many."""
 
 
-def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[Any], role: str) -> None:
+def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object], role: str) -> None:
     """Refuse values that are compared with what they could not be compared with on every backend.
 
     Args:
@@ -118,7 +118,7 @@ def _paired(left: Any, right: Any) -> Iterator[Pair]:
         yield left, right, right.type
 
 
-def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[Any], role: str) -> None:
+def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[object], role: str) -> None:
     kinds = _kind(left.type), _kind(kind)
     if left.type is kind or None in kinds or kinds[0] == kinds[1]:
         return
@@ -241,7 +241,7 @@ _ASIDE: Final = (NoneType, tuple)
 _SEVERAL_TYPES: Final = "stands beside a list of values of several types: give values of one type"
 
 
-def _refusal(columns: Sequence[Column[Any]], complaint: str, info: RowInfo[Any], role: str) -> InvalidValue:
+def _refusal(columns: Sequence[Column[Any]], complaint: str, info: RowInfo[object], role: str) -> InvalidValue:
     """Give the error for a value that is compared with columns, which it names."""
     names = dict.fromkeys(
         f"{info.row.__name__}.{name}" if (name := info.name_of(each)) else str(each) for each in columns

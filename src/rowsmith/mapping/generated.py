@@ -85,7 +85,7 @@ def read(items):
 """
 
 
-def generated_reader(kind: type[Any], types: Mapping[str, tuple[type[Any] | None, bool]]) -> Read:
+def generated_reader(kind: type[object], types: Mapping[str, tuple[type[Any] | None, bool]]) -> Read:
     """Give the function that reads fields, a fifth of what ``attrgetter`` and a look at the types of columns take.
 
     Args:

@@ -314,7 +314,7 @@ class RowInfo(Generic[TRow_co]):
         """The attributes whose values may say of which class a row is."""
         return self._told_by.union(self._kinds)
 
-    def is_foreign(self, name: str, values: Iterable[Any], *, changes: bool = False) -> bool:
+    def is_foreign(self, name: str, values: Iterable[object], *, changes: bool = False) -> bool:
         """Say whether one of these values of an attribute would make a row another class's.
 
         ``changes`` says that they are for rows that are there. Where those may be of classes with further tables, or

@@ -228,7 +228,7 @@ def storable(info: RowInfo[object], name: str, value: object, *, changes: bool =
     return value
 
 
-def tied(info: RowInfo[Any], name: str, value: Any) -> Any:
+def tied(info: RowInfo[object], name: str, value: Any) -> Any:
     """Give a SQL expression that is written, once it is known which rows its subqueries are about.
 
     Raises:

@@ -220,7 +220,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
 """What rules are that do not look at what they are themselves, and what to write."""
 
 
-def _check_kinds(rules: Mapping[str, Any]) -> None:
+def _check_kinds(rules: Mapping[str, object]) -> None:
     known = Rules.__annotations__
     if strange := next((name for name in rules if name not in known), None):
         raise MappingError(f"there is no rule {strange!r}{nearest(strange, known)}")

@@ -115,7 +115,7 @@ def across(info: RowInfo[object], values: Mapping[str, object]) -> dict[str, Any
     }
 
 
-def _reads_other(info: RowInfo[Any], written: Column[Any], value: Any) -> bool:
+def _reads_other(info: RowInfo[object], written: Column[Any], value: Any) -> bool:
     expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
     if not isinstance(expression, ColumnElement):
         return False

@@ -235,7 +235,7 @@ class Operand:
 class Keys:
     """The key of a row as it is given to a verb."""
 
-    def __init__(self, info: RowInfo[Any]) -> None:
+    def __init__(self, info: RowInfo[object]) -> None:
         self._parts = [Operand(info.attribute(name), info.columns[name], info.check(name)) for name in info.primary_key]
         self._sole = self._parts[0] if len(self._parts) == 1 else None
 
@@ -252,7 +252,7 @@ class Keys:
 class ManyKeys:
     """The keys of many rows, which are one array: those of one column."""
 
-    def __init__(self, info: RowInfo[Any]) -> None:
+    def __init__(self, info: RowInfo[object]) -> None:
         self._quick = column_type(info.columns[info.primary_key[0]].type).quick
         self.are_of_one_column = len(info.primary_key) == 1
 
@@ -266,7 +266,7 @@ class ManyKeys:
 class Plans(Generic[TPlan]):
     """What is worked out for one verb's entity, by the shape of a call."""
 
-    def __init__(self, info: RowInfo[Any]) -> None:
+    def __init__(self, info: RowInfo[object]) -> None:
         self._info = info
         self._plans: dict[Hashable, TPlan | None] = {}
         self._dialect: Dialect | None = None
@@ -390,7 +390,7 @@ def is_comparison(condition: Any) -> bool:
 
 
 def compile_plan(
-    statement: Select[*tuple[Any, ...]], info: RowInfo[Any], places: Sequence[BindParameter[Any]], dialect: Dialect
+    statement: Select[*tuple[Any, ...]], info: RowInfo[object], places: Sequence[BindParameter[Any]], dialect: Dialect
 ) -> Plan | None:
     """Compile a statement; None where it is more than columns of a table compared with values.
 
@@ -407,7 +407,7 @@ def compile_plan(
 
 def compile_write(
     statement: Any,
-    info: RowInfo[Any],
+    info: RowInfo[object],
     places: Sequence[BindParameter[Any]],
     dialect: Dialect,
     expected: Sequence[BindParameter[Any] | None],
@@ -499,7 +499,7 @@ def checks_of(binds: Binds) -> list[tuple[int, Check]]:
     return [(place, column_type(bind.type).operand) for place, bind in enumerate(binds)]
 
 
-def has_plain_rows(info: RowInfo[Any]) -> bool:
+def has_plain_rows(info: RowInfo[object]) -> bool:
     """Say whether a class's rows are all rows of its table, and in it alone."""
     mapper: Any = info.mapper
     is_alone = mapper.inherits is None and mapper.polymorphic_on is None and mapper.with_polymorphic is None

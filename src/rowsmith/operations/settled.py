@@ -93,7 +93,7 @@ _new_condition: Callable[[Any], BinaryExpression[Any]] = BinaryExpression.__new_
 class Compared:
     """A column of a row, which is looked up by its class's name, compared with a field of a scope."""
 
-    def __init__(self, names: Mapping[str, Any], row: str, attribute: Any, compare: Compare, field: str) -> None:
+    def __init__(self, names: Mapping[str, object], row: str, attribute: Any, compare: Compare, field: str) -> None:
         self._names, self._row_name, self._row = names, row, names[row]
         self._attribute, self._compare, self._field = attribute, compare, field
         self._built: dict[type[Any], Built | None] = {}
@@ -164,7 +164,7 @@ def _read(kind: type[SearchScope], function: FunctionType, code: object) -> Sequ
     return None if None in read else cast("Sequence[Compared]", read)
 
 
-def _compared(steps: Sequence[tuple[str, Any]], kind: type[Any], function: FunctionType) -> Compared | None:
+def _compared(steps: Sequence[tuple[str, Any]], kind: type[object], function: FunctionType) -> Compared | None:
     if tuple(name for name, _ in steps) != _COMPARISON:
         return None
     row, column, scope, field, sign = (value for _, value in steps)

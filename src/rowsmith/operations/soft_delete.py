@@ -81,7 +81,7 @@ class SoftDelete:
         deleted: Any = self.deleted
         return cast("Sequence[Any]", deleted) if isinstance(deleted, list | tuple) else [deleted]
 
-    def check(self, info: RowInfo[Any]) -> None:
+    def check(self, info: RowInfo[object]) -> None:
         """Refuse a declaration that does not fit a row.
 
         Raises:
@@ -173,7 +173,7 @@ def _is_sql(value: object) -> bool:
     return hasattr(value, "__clause_element__") or hasattr(value, "compile")
 
 
-def _complaint(info: RowInfo[Any], attribute: InstrumentedAttribute[Any], value: Any) -> str | None:
+def _complaint(info: RowInfo[object], attribute: InstrumentedAttribute[Any], value: Any) -> str | None:
     """Say why a column cannot hold a value, or what an expression makes of the row; None if it can."""
     if _is_sql(value):
         given = value.__clause_element__() if hasattr(value, "__clause_element__") else value

@@ -164,12 +164,12 @@ def _no_database(asked: str) -> Never:
     )
 
 
-def _methods(kind: type[Any]) -> Iterable[tuple[str, Callable[..., Any]]]:
+def _methods(kind: type[object]) -> Iterable[tuple[str, Callable[..., Any]]]:
     """Give the public methods of a class, those that it inherits among them."""
     return [(name, method) for name, method in getmembers_static(kind, isfunction) if not name.startswith("_")]
 
 
-def _is_missing(kind: type[Any], name: str, method: Callable[..., Any]) -> bool:
+def _is_missing(kind: type[object], name: str, method: Callable[..., Any]) -> bool:
     """Say whether a method is none that works on a fake: it needs a database, or an interface leaves it open."""
     needs_database = iscoroutinefunction(method) or isasyncgenfunction(method) or name == "stream"
     return needs_database or name in _open_names(kind) or is_protocol(kind)
@@ -179,7 +179,7 @@ def _open_names(kind: Any) -> frozenset[str]:
     return getattr(kind, "__abstractmethods__", frozenset[str]())
 
 
-def _missing(kind: type[Any], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _missing(kind: type[object], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     def refuse(*_: object, **__: object) -> Never:
         _not_given(kind, name)
 
@@ -189,7 +189,7 @@ def _missing(kind: type[Any], name: str, method: Callable[..., Any]) -> Callable
     return wraps(method)(refuse_awaited if iscoroutinefunction(method) else refuse)
 
 
-def _unknown(kind: type[Any]) -> Callable[[Any, str], Never]:
+def _unknown(kind: type[object]) -> Callable[[Any, str], Never]:
     def unknown(_: Any, name: str) -> Never:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -198,7 +198,7 @@ def _unknown(kind: type[Any]) -> Callable[[Any, str], Never]:
     return unknown
 
 
-def _not_given(kind: type[Any], name: str) -> Never:
+def _not_given(kind: type[object], name: str) -> Never:
     raise NotFaked(f"{kind.__name__}.{name} was not given to the fake: write fake({kind.__name__}, {name}=...)")
 
 
@@ -206,7 +206,7 @@ def _nothing(_: Any) -> None:
     """Take the place of what would open a database, and of a property's function."""
 
 
-def _stand_in(kind: type[Any], name: str, function: Any) -> Callable[..., Any]:
+def _stand_in(kind: type[object], name: str, function: Any) -> Callable[..., Any]:
     """Give a method that hands its call to a function."""
     methods = dict(_methods(kind))
     if name not in methods:
@@ -244,7 +244,7 @@ def _calling(place: str, real: Signature, function: Callable[..., Any]) -> Calla
     _check_names(place, real, own)
     as_called = _takes_any_number(own) or _takes_any_number(real)
 
-    def call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def call(args: Sequence[Any], kwargs: Mapping[str, object]) -> Any:
         bound = real.bind(*args, **kwargs)
         if as_called:
             return function(*args[1:], **kwargs)

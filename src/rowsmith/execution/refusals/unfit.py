@@ -98,7 +98,7 @@ def _written(compiled: Any) -> Iterator[tuple[str, Subject]]:
 
 
 def _values(
-    written: Mapping[str, Subject], processors: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], many: bool
+    written: Mapping[str, Subject], processors: Mapping[str, object], rows: Sequence[Mapping[str, Any]], many: bool
 ) -> Iterator[Written]:
     """Give the values of a statement as they were sent, row by row, each with its column and the place of its row."""
     for number, row in enumerate(rows):

@@ -158,7 +158,7 @@ _FEW = 8
 """With fewer rows than these, folding an array saves little."""
 
 
-def _refuse_other_than_text(items: Iterable[Any]) -> None:
+def _refuse_other_than_text(items: Iterable[object]) -> None:
     """Refuse what the driver would refuse in an array of texts, and writing it out as text would let through."""
     for item in items:
         if isinstance(item, (list, tuple)):

@@ -94,7 +94,7 @@ class SpecReader:
 
     def __init__(
         self,
-        info: RowInfo[Any],
+        info: RowInfo[object],
         limits: Limits,
         given_too: Mapping[str, Sequence[Any]] | None = None,
         places: Sequence[int] = EVERY_PLACE,
@@ -323,7 +323,7 @@ def joined(parts: Sequence[Block]) -> Block:
     return Block(columns, types, len(places), places, given)
 
 
-def merged(info: RowInfo[Any], parts: Sequence[Block]) -> list[Block]:
+def merged(info: RowInfo[object], parts: Sequence[Block]) -> list[Block]:
     """Put blocks together into one for each set of columns that a statement can write.
 
     Of the columns that some leave out, only those stay out that the server fills: the others are NULL then.

@@ -18,7 +18,7 @@ from sqlalchemy.sql import schema
 from rowsmith.mapping import RowInfo
 
 
-def fill_defaults(info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size: int) -> dict[str, Sequence[Any]]:
+def fill_defaults(info: RowInfo[object], columns: Mapping[str, Sequence[Any]], size: int) -> dict[str, Sequence[Any]]:
     """Give the columns that no spec sets and that Python knows: scalar and callable defaults, first versions.
 
     Args:
@@ -36,7 +36,7 @@ def fill_defaults(info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size
     return filled
 
 
-def default_of(info: RowInfo[Any], name: str) -> Any:
+def default_of(info: RowInfo[object], name: str) -> Any:
     """Give what Python makes of one of the :func:`client_defaults` for a new row."""
     default: Any = info.columns[name].default
     if default is None:
@@ -45,13 +45,13 @@ def default_of(info: RowInfo[Any], name: str) -> Any:
     return default.arg if default.is_scalar else default.arg(None)
 
 
-def update_of(info: RowInfo[Any], name: str) -> Any:
+def update_of(info: RowInfo[object], name: str) -> Any:
     """Give what one of the :func:`client_updates` writes into a row."""
     update: Any = info.columns[name].onupdate
     return update.arg if update.is_scalar else update.arg(None)
 
 
-def client_defaults(info: RowInfo[Any], written: Mapping[str, Any] | Sequence[str]) -> Iterator[str]:
+def client_defaults(info: RowInfo[object], written: Mapping[str, Any] | Sequence[str]) -> Iterator[str]:
     """Give the names, among those not written, whose value Python makes."""
     for name, column in info.columns.items():
         default: Any = column.default
@@ -60,12 +60,12 @@ def client_defaults(info: RowInfo[Any], written: Mapping[str, Any] | Sequence[st
             yield name
 
 
-def server_expressions(info: RowInfo[Any], written: Mapping[str, Any] | Sequence[str]) -> list[str]:
+def server_expressions(info: RowInfo[object], written: Mapping[str, Any] | Sequence[str]) -> list[str]:
     """Give the names, among those not written, whose ``Column.default`` is SQL: only an INSERT can evaluate it."""
     return [name for name, column in info.columns.items() if name not in written and _is_sql(column)]
 
 
-def counts_versions(info: RowInfo[Any]) -> bool:
+def counts_versions(info: RowInfo[object]) -> bool:
     """Say whether versions are made here, and not by the database."""
     return info.version is not None and callable(info.mapper.version_id_generator)
 
@@ -79,7 +79,7 @@ def _is_sql(column: Column[Any]) -> bool:
 
 
 def fill_contextual(
-    connection: Connection, info: RowInfo[Any], columns: Mapping[str, Sequence[Any]], size: int
+    connection: Connection, info: RowInfo[object], columns: Mapping[str, Sequence[Any]], size: int
 ) -> dict[str, list[Any]]:
     """Give the columns that no spec sets and whose defaults ask for a context; arguments as :func:`fill_defaults`."""
     names = contextual(info, columns)
@@ -92,23 +92,23 @@ def fill_contextual(
     return {name: [row[name] for row in rows] for name in names}
 
 
-def contextual(info: RowInfo[Any], written: Collection[str]) -> list[str]:
+def contextual(info: RowInfo[object], written: Collection[str]) -> list[str]:
     """Give the names, among those not written, whose default asks for the context of the statement that it is in."""
     return [name for name, column in info.columns.items() if name not in written and _takes_context(column.default)]
 
 
-def contextual_updates(info: RowInfo[Any], written: Collection[str]) -> list[str]:
+def contextual_updates(info: RowInfo[object], written: Collection[str]) -> list[str]:
     """Give the names, among those not written, whose ``onupdate`` asks for a context."""
     return [name for name in python_updates(info, written) if _takes_context(info.columns[name].onupdate)]
 
 
-def python_updates(info: RowInfo[Any], written: Collection[str]) -> list[str]:
+def python_updates(info: RowInfo[object], written: Collection[str]) -> list[str]:
     """Give the names, among those not written, whose ``onupdate`` is a Python function."""
     updates: Any = {name: column.onupdate for name, column in info.columns.items() if name not in written}
     return [name for name, update in updates.items() if update is not None and update.is_callable]
 
 
-def client_updates(info: RowInfo[Any], written: Collection[str]) -> list[str]:
+def client_updates(info: RowInfo[object], written: Collection[str]) -> list[str]:
     """Give the names, among those not written, whose ``onupdate`` Python knows without a context."""
     updates: Any = {name: column.onupdate for name, column in info.columns.items() if name not in written}
     known = {name: update for name, update in updates.items() if update is not None and not _takes_context(update)}
@@ -134,7 +134,7 @@ class Context:
 
     @classmethod
     def of_row(
-        cls, connection: Connection, info: RowInfo[Any], row: Mapping[str, Any], name: str, *, isinsert: bool
+        cls, connection: Connection, info: RowInfo[object], row: Mapping[str, object], name: str, *, isinsert: bool
     ) -> Context:
         """Give the context of one row's values, by attribute name, for the default of one attribute.
 

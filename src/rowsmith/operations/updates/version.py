@@ -14,7 +14,7 @@ from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.types import Comparison, column_type, stored_form
 
 
-def next_version(info: RowInfo[Any]) -> dict[str, Any]:
+def next_version(info: RowInfo[object]) -> dict[str, Any]:
     """Give what an update writes into the version column: what the mapper's generator makes.
 
     SQLAlchemy makes versions only when it flushes objects, not in statements like these, which know none that a row
@@ -39,7 +39,7 @@ def next_version(info: RowInfo[Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=500)
-def _counted(row: type[Any]) -> ColumnElement[Any] | None:
+def _counted(row: type[object]) -> ColumnElement[Any] | None:
     """Give the next version as the database works it out; None where the generator does not only add a number."""
     info: Any = row_info(row)
     kind, make = info.columns[info.version].type, info.mapper.version_id_generator

@@ -178,7 +178,7 @@ class BatchWriter(Generic[TRow, TData]):
         return {key: seen[key] for key in plain_keys(self.entity.info, expected) if key in seen}
 
     async def _write(
-        self, target: Targets[TRow, TData], steps: Sequence[Step], lock: Mapping[str, Any], *, is_held: bool = False
+        self, target: Targets[TRow, TData], steps: Sequence[Step], lock: Mapping[str, object], *, is_held: bool = False
     ) -> dict[Any, Any]:
         """Send the statement of every step and give data by key.
 

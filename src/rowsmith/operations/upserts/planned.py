@@ -181,6 +181,6 @@ class _Asked:
     kwargs: Mapping[str, Any]
     dialect: Dialect
 
-    def changed(self, info: RowInfo[Any]) -> set[str]:
+    def changed(self, info: RowInfo[object]) -> set[str]:
         """Give what a row that is there takes over."""
         return self.given.keys() - {*info.primary_key}

@@ -18,14 +18,14 @@ UNIQUE_VIOLATION: Final = "23505"
 """SQLSTATE: a unique key is taken."""
 
 
-def is_overtaken(info: RowInfo[Any], conflict: Conflict, failure: BaseException) -> bool:
+def is_overtaken(info: RowInfo[object], conflict: Conflict, failure: BaseException) -> bool:
     """Say whether another key was taken than the one that an upsert goes by, maybe by the row that it goes by."""
     if not isinstance(failure, RepositoryError) or failure.facts.sqlstate != UNIQUE_VIOLATION:
         return False
     return {info.columns[name].name for name in conflict.resolve(info).names} != {*failure.facts.columns}
 
 
-def is_overtaken_call(upserter: Operation[Any, Any], failure: RepositoryError, kwargs: Mapping[str, Any]) -> bool:
+def is_overtaken_call(upserter: Operation[Any, Any], failure: RepositoryError, kwargs: Mapping[str, object]) -> bool:
     """Say the same of a call with these arguments, which may be why it failed."""
     given, entity = kwargs.get("conflict"), upserter.entity
     return is_overtaken(entity.info, given if isinstance(given, Conflict) else entity.conflict, failure)

@@ -74,7 +74,7 @@ class UpsertShapes:
         return shape if is_told else None
 
 
-def _giving(values: Mapping[str, Any]) -> Callable[[str, Block], Any]:
+def _giving(values: Mapping[str, object]) -> Callable[[str, Block], Any]:
     return lambda name, _: values[name]
 
 

@@ -19,7 +19,7 @@ Contents: TypeAlias = Mapping[tuple[str, tuple[Any, ...]], tuple[Any, ...]]
 class StoredRows:
     """The rows of one class, and the tables around; what was there before the tests stays there."""
 
-    def __init__(self, engine: AsyncEngine, info: RowInfo[Any], tables: Sequence[sa.Table]) -> None:
+    def __init__(self, engine: AsyncEngine, info: RowInfo[object], tables: Sequence[sa.Table]) -> None:
         self._engine, self._info = engine, info
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")  # one round trip, not three
         sort = cast("Any", sort_tables_and_constraints)
@@ -82,7 +82,7 @@ class StoredRows:
         kept = self._kept[self._info.table]
         return [row for row in await self._select([]) if self._key(row) not in kept]
 
-    def _key(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _key(self, row: Mapping[str, object]) -> tuple[Any, ...]:
         return tuple(row[name] for name in self._info.primary_key)
 
     async def _select(self, conditions: Sequence[sa.ColumnElement[bool]]) -> Sequence[Mapping[str, Any]]:

@@ -187,7 +187,7 @@ def _tables_of(row: type[Any]) -> list[sa.Table]:
     return list(mapper.tables)
 
 
-def said(written: Spec[Any] | Patch[Any], stored: Mapping[str, Any]) -> list[str]:
+def said(written: Spec[Any] | Patch[Any], stored: Mapping[str, object]) -> list[str]:
     """Give what a row has otherwise than a spec or patch says, SQL aside."""
     return [
         f"{name} is {stored[name]!r} where {value!r} was given"

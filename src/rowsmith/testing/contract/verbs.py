@@ -235,6 +235,6 @@ def _partial(result: PartialResult[Any]) -> Answer:
     )
 
 
-def _listed(given: Iterable[Any]) -> Answer:
+def _listed(given: Iterable[object]) -> Answer:
     rows = [cast("Any", each).data if isinstance(each, Upserted) else each for each in given]
     return Answer(rows, inserted=tuple(each.inserted for each in given if isinstance(each, Upserted)))
