@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from rowsmith.errors import MappingError, kind_of
@@ -61,54 +61,46 @@ class Answers:
         Raises:
             TimeoutError: there was none; it may have been done.
         """
+        with self.limit():
+            return await command(*given)
+
+    def limit(self) -> _Limit:
+        """Give the running task so long: ``with answers.limit(): await command()``."""
         loop, watch = asyncio.get_running_loop(), self._watch
         if watch is None or watch.loop is not loop:
             watch = self._watch = _Watch(loop)
-        limit = watch.limit(self._seconds)
-        try:
-            told = await command(*given)
-        except BaseException as exc:
-            watch.limits.discard(limit)
-            limit.end(is_heard=isinstance(exc, asyncio.CancelledError))
-            raise
-        watch.limits.discard(limit)
-        limit.end()
-        return told
+        now = loop.time()
+        limit = _Limit(watch.limits, asyncio.current_task(loop), now + self._seconds)
+        watch.limits.add(limit)
+        if limit.next < watch.next:
+            watch.look_at(limit.next, now)
+        return limit
 
 
 class _Watch:
     """Looks at the commands that are on their way in an event loop, as long as there are any."""
 
-    __slots__ = ("_next", "_timer", "limits", "loop")
+    __slots__ = ("_timer", "limits", "loop", "next")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop, self.limits = loop, set[_Limit]()
         self._timer: asyncio.TimerHandle | None = None
-        self._next = math.inf
+        self.next = math.inf
 
-    def limit(self, seconds: float) -> _Limit:
-        """Give the running task so long."""
-        now = self.loop.time()
-        limit = _Limit(cast("asyncio.Task[Any]", asyncio.current_task(self.loop)), now + seconds)
-        self.limits.add(limit)
-        if limit.next < self._next:
-            self._look_at(limit.next, now)
-        return limit
-
-    def _look_at(self, time: float, now: float) -> None:
+    def look_at(self, time: float, now: float) -> None:
         """Look at this time, or earlier: nobody says when a task is cancelled."""
         if self._timer is not None:
             self._timer.cancel()
-        self._next = min(time, now + INSIST)
-        self._timer = self.loop.call_at(self._next, self._look)
+        self.next = min(time, now + INSIST)
+        self._timer = self.loop.call_at(self.next, self._look)
 
     def _look(self) -> None:
-        self._timer, self._next = None, math.inf
+        self._timer, self.next = None, math.inf
         now = self.loop.time()
         for limit in self.limits:
             limit.look(now)
         if self.limits:
-            self._look_at(min(limit.next for limit in self.limits), now)
+            self.look_at(min(limit.next for limit in self.limits), now)
 
 
 class _Limit:
@@ -118,23 +110,27 @@ class _Limit:
         next: when it is to be looked at again.
     """
 
-    __slots__ = ("_again", "_before", "_is_over", "_own", "_task", "next")
+    __slots__ = ("_again", "_all", "_before", "_is_over", "_own", "_task", "next")
 
-    def __init__(self, task: asyncio.Task[object], until: float) -> None:
-        self._task, self._before, self._own = task, task.cancelling(), 0
+    def __init__(self, all_: set[_Limit], task: Any, until: float) -> None:
+        self._all, self._task, self._before, self._own = all_, task, task.cancelling(), 0
         self._is_over, self._again, self.next = False, 0.0, until
 
-    def end(self, *, is_heard: bool = False) -> None:
-        """Take its own cancellations back, and raise what the task meets besides; ``is_heard``: it knows of others.
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        """Take its own cancellations back, and raise what the task meets besides.
 
         Raises:
             CancelledError: somebody else cancelled it.
             TimeoutError: its time is over.
         """
+        self._all.discard(self)
         for _ in range(self._own):
             self._task.uncancel()
         if self._task.cancelling() > self._before:
-            if not is_heard:
+            if kind is None or not issubclass(kind, asyncio.CancelledError):
                 raise asyncio.CancelledError
         elif self._is_over:
             raise TimeoutError

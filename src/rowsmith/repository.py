@@ -229,7 +229,7 @@ class Repository(Generic[TRow, TData, TId]):
             MappingError: ``into`` does not fit the row.
         """
         if self._cached is not None and into is None and lock is None:
-            return await self._cached.get(id, scope, include_deleted)
+            return await self._cached.one(id, scope, include_deleted, is_needed=True)
         source = self.db_source if into is None else self.db_source.into(into)
         locked: Any = {} if lock is None else {"lock": lock}
         return await source.read(source.querier.query, id, scope=scope, include_deleted=include_deleted, **locked)
@@ -265,7 +265,7 @@ class Repository(Generic[TRow, TData, TId]):
     ) -> Any:
         """Give the row with this key, or None."""
         if self._cached is not None and into is None and lock is None:
-            return await self._cached.find(id, scope, include_deleted)
+            return await self._cached.one(id, scope, include_deleted, is_needed=False)
         source = self.db_source if into is None else self.db_source.into(into)
         locked: Any = {} if lock is None else {"lock": lock}
         return await source.read(source.querier.find, id, scope=scope, include_deleted=include_deleted, **locked)

@@ -50,13 +50,16 @@ class ReadThrough(Generic[TRow, TData, TId]):
         self._copies, self._deadline = Copies(source.entity.shape.into), source.db.deadline
         self._keeper: CacheKeeper = keeper_of(cache, source.entity, source.db, maker, self._asking)
 
-    def get(self, id: TId, scope: object, include_deleted: bool) -> Awaitable[TData]:
-        """Give the row with this key; see :meth:`rowsmith.Repository.get`."""
-        return self._one(self._source.querier.query, id, scope, include_deleted, is_needed=True)
-
-    def find(self, id: TId, scope: object, include_deleted: bool) -> Awaitable[TData | None]:
-        """Give the row with this key, or None."""
-        return self._one(self._source.querier.find, id, scope, include_deleted, is_needed=False)
+    def one(self, id: TId, scope: Any, include_deleted: bool, *, is_needed: bool) -> Awaitable[Any]:
+        """Give the row with this key; see :meth:`rowsmith.Repository.get`. None of none, unless it is needed."""
+        source, key = self._source, self._asking.key_of(id)
+        verb: Any = source.querier.query if is_needed else source.querier.find
+        if key is None or source.db.is_in_session:
+            return source.read(verb, id, scope=scope, include_deleted=include_deleted)
+        if source.resilience is None:
+            return self._single(verb, key, scope, include_deleted, is_needed)
+        work = partial(self._single, verb, key, scope, include_deleted, is_needed)
+        return self._resilient(source.resilience, verb, work)
 
     async def batch_get(self, ids: Sequence[TId], scope: Any, include_deleted: bool) -> list[TData]:
         """Give the rows with these keys, in their order; see :meth:`rowsmith.Repository.batch_get`."""
@@ -65,44 +68,50 @@ class ReadThrough(Generic[TRow, TData, TId]):
         asked = list(map(self._asking.key_of, ids)) if is_list else []  # the caller's own may change meanwhile
         if not is_list or None in asked or source.db.is_in_session:
             return await source.read(verb, ids, scope=scope, include_deleted=include_deleted)
-        many: list[TData] = await self._resilient(verb, partial(self._many, asked, scope, include_deleted))
+        if source.resilience is None:
+            return await self._many(asked, scope, include_deleted)
+        work = partial(self._many, asked, scope, include_deleted)
+        many: list[TData] = await self._resilient(source.resilience, verb, work)
         return many
 
-    def _one(self, verb: Any, id: TId, scope: Any, include_deleted: bool, *, is_needed: bool) -> Awaitable[Any]:
-        """Read a row through the cache where its key and the moment allow it, else from the database."""
-        source, key = self._source, self._asking.key_of(id)
-        if key is None or source.db.is_in_session:
-            return source.read(verb, id, scope=scope, include_deleted=include_deleted)
-        return self._resilient(verb, partial(self._single, verb, key, scope, include_deleted, is_needed))
-
-    async def _resilient(self, verb: object, work: Callable[[], Awaitable[object]]) -> Any:
-        """Run a read as the source would: with its policies, and with its failures located and logged."""
-        resilience = self._source.resilience
+    async def _resilient(self, resilience: Resilience, verb: object, work: Callable[[], Awaitable[object]]) -> Any:
+        """Run a read under the policies, which may fail it, too."""
         try:
-            return await (work() if resilience is None else resilience.call(operation_of(verb), work))
+            return await resilience.call(operation_of(verb), work)
         except Exception as exc:
-            if isinstance(exc, RepositoryError):
-                exc.locate(self._entity.domain, operation_of(verb))
-            log_failure(exc, self._entity.domain, operation_of(verb))
+            self._failed(verb, exc, is_final=True)
             raise
+
+    def _failed(self, verb: object, failure: Exception, *, is_final: bool) -> None:
+        """Have a failure say where it was, before any policy sees it; one that the caller sees is logged."""
+        if isinstance(failure, RepositoryError):
+            failure.locate(self._entity.domain, operation_of(verb))
+        if is_final:
+            log_failure(failure, self._entity.domain, operation_of(verb))
 
     async def _single(self, verb: Any, id: TId, scope: Any, include_deleted: bool, is_needed: bool) -> TData | None:
         """Give what the cache has of a row, or load it; None where it is absent, or its error if it is needed."""
-        under, scope = self._asking.under(scope, include_deleted)
-        if under is None:
-            read: TData | None = await self._source.read_once(verb, id, scope=scope, include_deleted=include_deleted)
-            return read
-        found = await self._cache.get_many((id,), under=under)
-        if self._source.resilience is not None:
-            self._tell(self._source.resilience, verb, len(found), 1)
-        if id in found:
-            self._note(scope)
-            data = found[id]
-        else:
-            data = await self._missed(id, under, partial(self._load, verb, id, scope, include_deleted))
-        if data is None and is_needed:
-            raise self._absent(verb, id)
-        return data
+        try:
+            under, scope = self._asking.under(scope, include_deleted)
+            if under is None:
+                data: TData | None = await self._source.read_once(
+                    verb, id, scope=scope, include_deleted=include_deleted
+                )
+                return data
+            found = await self._cache.get_many((id,), under=under)
+            if self._source.resilience is not None:
+                self._tell(self._source.resilience, verb, len(found), 1)
+            if id in found:
+                self._note(scope)
+                data = found[id]
+            else:
+                data = await self._missed(id, under, partial(self._load, verb, id, scope, include_deleted))
+            if data is None and is_needed:
+                raise self._entity.absent([id])
+            return data
+        except Exception as exc:
+            self._failed(verb, exc, is_final=self._source.resilience is None)
+            raise
 
     async def _missed(self, id: TId, under: Under, load: Callable[[], Awaitable[TData | None]]) -> TData | None:
         """Load a row that the cache has not, by the deadline of the database."""
@@ -179,27 +188,31 @@ class ReadThrough(Generic[TRow, TData, TId]):
 
     async def _many(self, ids: Sequence[TId], scope: object, include_deleted: bool) -> list[TData]:
         """Give rows from the cache, and those that it has not by one statement."""
-        under, scope = self._asking.under(scope, include_deleted)
         verb = self._source.batch_querier.query
-        if under is None:
-            return await self._source.read_once(verb, ids, scope=scope, include_deleted=include_deleted)
-        asked = dict.fromkeys(ids)
-        found = await self._cache.get_many(asked, under=under)
-        if self._source.resilience is not None:
-            self._tell(self._source.resilience, verb, len(found), len(asked))
-        rest = [id for id in ids if found.get(id) is None]
-        if rest:
-            leases = await self._cache.lease(dict.fromkeys(rest), under=under)
-            loaded: dict[Any, TData] = {}
-            try:
-                data = await self._source.read_newest(verb, rest, scope=scope, include_deleted=include_deleted)
-                loaded = dict(zip(rest, data, strict=True))
-            finally:
-                await self._cache.set_many({id: loaded[id] for id in leases if id in loaded}, leases, under=under)
-            found.update(loaded)
-        else:
-            self._note(scope)
-        return [cast("TData", found[id]) for id in ids]
+        try:
+            under, scope = self._asking.under(scope, include_deleted)
+            if under is None:
+                return await self._source.read_once(verb, ids, scope=scope, include_deleted=include_deleted)
+            asked = dict.fromkeys(ids)
+            found = await self._cache.get_many(asked, under=under)
+            if self._source.resilience is not None:
+                self._tell(self._source.resilience, verb, len(found), len(asked))
+            rest = [id for id in ids if found.get(id) is None]
+            if rest:
+                leases = await self._cache.lease(dict.fromkeys(rest), under=under)
+                loaded: dict[Any, TData] = {}
+                try:
+                    data = await self._source.read_newest(verb, rest, scope=scope, include_deleted=include_deleted)
+                    loaded = dict(zip(rest, data, strict=True))
+                finally:
+                    await self._cache.set_many({id: loaded[id] for id in leases if id in loaded}, leases, under=under)
+                found.update(loaded)
+            else:
+                self._note(scope)
+            return [cast("TData", found[id]) for id in ids]
+        except Exception as exc:
+            self._failed(verb, exc, is_final=self._source.resilience is None)
+            raise
 
     def _tell(self, resilience: Resilience, verb: object, hits: int, asked: int) -> None:
         """Have policies told what the cache had."""
@@ -210,13 +223,6 @@ class ReadThrough(Generic[TRow, TData, TId]):
         """Have what is logged of a scope logged where the database, which does so, is not asked."""
         if scope.__class__ is Unscoped:
             resolve_scope(scope, self._entity.info)
-
-    def _absent(self, verb: object, id: TId) -> Exception:
-        """Make the error of a row that is not there; it says which operation failed before any policy sees it."""
-        error = self._entity.absent([id])
-        if isinstance(error, RepositoryError):
-            error.locate(self._entity.domain, operation_of(verb))
-        return error
 
     @cached_property
     def _kind_of_absence(self) -> type[Exception]:

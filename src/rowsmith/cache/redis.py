@@ -16,7 +16,6 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import lru_cache
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
@@ -82,6 +81,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         self._json = _adapter(data)
         # In braces, by which a cluster has in one place whatever one question is about.
         self._base = f"{prefix}:{{{check_count(version, 'version')}-{_fields_of(self._json)}}}"
+        self._all = f"{self._base}:s".encode()
         self._me = secrets.token_hex(8)
         self._client: Any = client
         scripts: Any = map(self._client.register_script, _SCRIPTS)
@@ -95,7 +95,14 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         if not self._owed or await self._is_settled():
             text = _text_of(under)
             for chunk in _chunks(ids):
-                found.update(await self._get(chunk, text))
+                keys = [self._entry("e", id, text) for id in chunk]
+                if text:
+                    keys += map(self._state, chunk)
+                told = _words(await self._ask(self._client.execute_command, "MGET", self._all, *keys))
+                if len(told) == 1 + len(keys) and told[0] is not None:
+                    broken = self._take(chunk, keys, told, found)
+                    if broken:
+                        await self._ask(self._client.delete, *broken)
         self._count(len(found), len(ids))
         return found
 
@@ -105,7 +112,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         if self._owed and not await self._is_settled():
             return leases
         for chunk in _chunks(ids):
-            asked, word, text = [self._state()], secrets.token_hex(8), _text_of(under)
+            asked, word, text = [self._all], secrets.token_hex(8), _text_of(under)
             for id in chunk:
                 asked += self._state(id), self._entry("l", id, text), self._entry("e", id, text)
             given = [word, milliseconds(2 * self._ttl + HOLD), self._me, milliseconds(LEASE)]
@@ -121,7 +128,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         """Take entries whose lease is still good."""
         text = _text_of(under)
         for chunk in _chunks(leases):
-            keys, given = [self._state()], list[Any]([self._me])
+            keys, given = [self._all], list[Any]([self._me])
             for id in chunk:
                 key, token = self._entry("e", id, text), leases[id].token
                 keys += [self._state(id), self._entry("l", id, text), key]
@@ -142,29 +149,23 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         """Drop entries; what was read before is not taken any more."""
         await self._tell(self._release, ids, [""])
 
-    async def _get(self, ids: Collection[TId], under: str) -> dict[TId, TData | None]:
-        """Give the entries of a chunk of rows; those that are broken are deleted."""
-        keys = [self._entry("e", id, under) for id in ids]
-        states = list(map(self._state, ids)) if under else []
-        told = _words(await self._ask(self._client.execute_command, "MGET", self._state(), *keys, *states))
-        found: dict[TId, TData | None] = {}
-        broken: list[str] = []
-        if len(told) != 1 + len(keys) + len(states) or told[0] is None:
-            return found
-        own = told[1 + len(keys) :] if under else repeat(b"")
-        for id, key, entry, state in zip(ids, keys, told[1:], own, strict=False):
+    def _take(self, ids: Collection[TId], keys: list[bytes], told: list[Any], found: dict[TId, Any]) -> list[bytes]:
+        """Take the entries that were told of rows, and their states where there are; gives the keys of broken ones."""
+        broken, place, count = list[bytes](), 0, len(ids)
+        is_scoped = len(keys) > count
+        for id in ids:
+            key, entry, state = keys[place], told[place + 1], told[place + 1 + count] if is_scoped else b""
+            place += 1
             if entry is None or state is None:
                 continue
-            head = _head(b"%s.%s" % (told[0], state), key)
+            head = _head(told[0] + b"." + state, key)
             if entry.startswith(head):
                 try:
                     text = entry[len(head) :]
                     found[id] = None if text == _ABSENT else self._json.validate_json(text)
                 except Exception:  # noqa: BLE001 - no data; a class's own code may raise anything
                     broken.append(key)
-        if broken:
-            await self._ask(self._client.delete, *broken)
-        return found
+        return broken
 
     def _written(self, head: bytes, entries: Mapping[TId, TData | None], id: TId) -> tuple[bytes, int]:
         """Give an entry and its time; nothing where there is none, or JSON would make something else of it."""
@@ -198,7 +199,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             if not await self._is_heard(script, self._changed(chunk), given):
                 self._owe(chunk)
 
-    async def _is_heard(self, script: Callable[..., Awaitable[object]], keys: list[str], given: list[Any]) -> bool:
+    async def _is_heard(self, script: Callable[..., Awaitable[object]], keys: list[bytes], given: list[Any]) -> bool:
         """Tell of rows that are written, and say whether that was heard: the answer is the word that goes with it."""
         word = secrets.token_hex(8)
         told = await self._ask(script, keys, [*given, word])
@@ -230,7 +231,8 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             self.counts.failures += 1
             return None
         try:
-            told = await self._answers.of(command, *given)
+            with self._answers.limit():
+                told = await command(*given)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the database is asked instead
             self._fail(exc)
             return None
@@ -246,18 +248,18 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         if self._failures <= FAILURES:
             logger.warning("the cache of %s does not answer: %s", self.data.__name__, type(failure).__name__)
 
-    def _changed(self, rows: Iterable[TId | None]) -> list[str]:
+    def _changed(self, rows: Iterable[TId | None]) -> list[bytes]:
         """Give the keys that a change of rows is about: of each its state and its entry without a scope."""
         keys = [key for id in rows if id is not None for key in (self._state(id), self._entry("e", id, ""))]
-        return [*keys, self._state()] if None in rows else keys
+        return [*keys, self._all] if None in rows else keys
 
-    def _state(self, id: TId | None = None) -> str:
-        """Give the key of a row's state, or of that of all rows."""
-        return f"{self._base}:s" if id is None else f"{self._base}:s:{text_of_id(id)}"
+    def _state(self, id: TId) -> bytes:
+        """Give the key of a row's state."""
+        return f"{self._base}:s:{text_of_id(id)}".encode()
 
-    def _entry(self, kind: str, id: TId, under: str) -> str:
+    def _entry(self, kind: str, id: TId, under: str) -> bytes:
         """Give the key of an entry ("e"), or of the lease of it ("l")."""
-        return f"{self._base}:{kind}:{text_of_id(id)}:{under}"
+        return f"{self._base}:{kind}:{text_of_id(id)}:{under}".encode()
 
 
 _ABSENT: Final = b"null"
@@ -268,16 +270,17 @@ def _of_all(state: bytes) -> bytes:
     return state[: state.index(b".") + 1]
 
 
-def _head(state: bytes, key: str) -> bytes:
+def _head(state: bytes, key: bytes) -> bytes:
     """Give what an entry begins with: the state that it is of, and its own key."""
-    return b"%s\n%s\n" % (state, key.encode())
+    return state + b"\n" + key + b"\n"
 
 
 def _words(told: Any) -> list[Any]:
     """Give an answer that is a list of words, some of which may be missing, as it was sent; nothing of any other."""
     kinds = set(map(type, told)) if told.__class__ is list else _ODD
     if kinds <= _WORDS:
-        return cast("list[Any]", told)
+        words: list[Any] = told
+        return words
     return [None if each is None else _bytes(each) for each in told] if kinds <= _TEXTS else []
 
 
