@@ -298,6 +298,31 @@ def test_each_value_of_a_list_of_rows_is_one_of_its_column() -> None:
         assert refused.value.facts.columns == (column,)
 
 
+def test_as_many_values_as_there_are_columns_are_compared() -> None:
+    """In rows, lists of rows, lists of single values, and subqueries."""
+    info, other = row_info(KindRow), aliased(KindRow)
+    both, one = sa.select(other.id, other.text), sa.select(other.id)
+    rows = sa.tuple_(KindRow.id, KindRow.text)
+    in_words = (sa.text("SELECT 1, 'a'"), sa.select(sa.literal_column("*")).select_from(other))
+    fitting = [rows.in_(both), rows.in_([(1, "a")]), rows == (1, "a"), KindRow.id.in_(one), KindRow.id.in_([])]
+    for fits in (*fitting, *map(rows.in_, in_words)):
+        check_conditions([fits], info)
+    for made in (
+        *(rows == (1,), rows == sa.tuple_(1), rows.in_([(1, "a"), (1,)]), rows.in_([(1, "a", 2)]), rows.in_(one)),
+        *(KindRow.id.in_([(1, 2)]), KindRow.id.in_(both), both.scalar_subquery() == KindRow.id),
+        *(KindRow.id == both.scalar_subquery(), rows == one.scalar_subquery()),
+    ):
+        with pytest.raises(InvalidValue, match=r"a condition on KindRow compares with .*, which"):
+            check_conditions([made], info)
+
+
+def test_a_parameter_without_a_value_is_refused() -> None:
+    """It would be asked for when the statement is on its way."""
+    for made in (KindRow.id == sa.bindparam("x"), KindRow.id.in_(sa.bindparam("x", expanding=True))):
+        with pytest.raises(InvalidValue, match=r"KindRow\.id, which stands beside a parameter without a value: write"):
+            check_conditions([made], row_info(KindRow))
+
+
 def test_a_column_of_an_alias_is_named_as_one() -> None:
     """A subquery may be about the row's own table by another name."""
     other = aliased(KindRow, name="other")

@@ -51,14 +51,18 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
             if complaint := _value_complaint(element):
                 raise _refusal(compared_with(whole, element), complaint, info, role)
             continue
-        for left, right, kind in _pairs(element):
-            _check_pair(left, right, kind, info, role)
+        for left, right in _compared(element):
+            _check_width(bare(left), _width(bare(right)), info, role)
+            for one, other, kind in _paired(left, right):
+                _check_pair(one, other, kind, info, role)
         if isinstance(element, _BINARY) and isinstance(element.left, _ROW) and isinstance(element.right, _VALUE):
             _check_rows(element.left.clauses, element.right.effective_value or (), info, role)
 
 
 def _value_complaint(bind: BindParameter[Any]) -> str | None:
     """Say what is wrong with a value, or with one of a list, for the type that it is sent as."""
+    if bind.required:
+        return "stands beside a parameter without a value: write bindparam(name, value)"
     kinds = _classes(bind)
     if kinds and kinds.issubset(NUMBERS):
         _send_as_one(bind, kinds)
@@ -86,27 +90,48 @@ def _send_as_one(bind: BindParameter[Any], kinds: set[type[Any]]) -> None:
 def _check_rows(columns: Sequence[Any], rows: Iterable[Any], info: RowInfo[Any], role: str) -> None:
     """Refuse what its column does not take in a list of rows: they are sent as what their columns are."""
     for row in rows:
-        for column, value in zip(columns, row, strict=False):
+        _check_width(Tuple(*columns), len(row), info, role)
+        for column, value in zip(columns, row, strict=True):
             if value is not None and (complaint := column_type(column.type).operand(value)):
                 raise _refusal(_columns(visitors.iterate(column)), complaint, info, role)
 
 
-def _pairs(element: Any) -> Iterator[Pair]:
-    """Give what an expression compares by itself, row-wise comparisons part by part."""
+def _check_width(left: Any, other: int | None, info: RowInfo[Any], role: str) -> None:
+    own = _width(left)
+    if own is not None and other is not None and own != other:
+        raise _refusal(_columns(visitors.iterate(left)), f"stands beside {other} and not {own} values", info, role)
+
+
+def _width(expression: Any) -> int | None:
+    """Say how many values an expression has, where that is known."""
+    if isinstance(expression, _ROW):
+        return len(expression.clauses)
+    if isinstance(expression, _ONE_VALUE):
+        chosen = list[Any](expression.element.selected_columns)
+        is_told = not any(getattr(each, "is_literal", False) for each in chosen)  # which may be an asterisk
+        return (len(chosen) or None) if is_told else None
+    is_one = isinstance(expression, (_COLUMN, _CAST)) or expression.__class__ in _GIVEN
+    return 1 if is_one and not getattr(expression, "expanding", False) else None
+
+
+def _compared(element: Any) -> Iterator[tuple[Any, Any]]:
+    """Give what an expression compares by itself."""
     if isinstance(element, _BINARY) and element.operator in _COMPARE:
-        yield from _paired(element.left, element.right)
+        yield element.left, element.right
     elif isinstance(element, _BINARY) and element.operator in _WITH_EACH:
         members = bare(element.right)
         for part in members.clauses if isinstance(members, _LISTS) else (members,):
-            yield from _paired(element.left, part)
+            yield element.left, part
     elif isinstance(element, _CASE) and element.value is not None:
         for part, _ in element.whens:
-            yield from _paired(element.value, part)
+            yield element.value, part
     elif isinstance(element, _FUNCTION) and element.name == "nullif" and len(element.clauses) == 2:  # noqa: PLR2004
-        yield from _paired(*element.clauses)
+        left, right = element.clauses
+        yield left, right
 
 
 def _paired(left: Any, right: Any) -> Iterator[Pair]:
+    """Give two expressions that are compared, rows part by part."""
     left, right = bare(left), bare(right)
     if isinstance(left, _ROW) and isinstance(right, _ROW):
         for one, other in zip(left.clauses, right.clauses, strict=False):
@@ -233,11 +258,10 @@ _READ_AS: Final = {
 def _complaint(bind: BindParameter[Any], check: Check) -> str | None:
     given = bind.effective_value
     values = given or () if bind.expanding else (given,)
-    complaint = next(filter(None, (check(value) for value in values if not isinstance(value, _ASIDE))), None)
+    complaint = next(filter(None, (check(value) for value in values if value is not None)), None)
     return _SEVERAL_TYPES if complaint and len(_classes(bind)) > 1 else complaint
 
 
-_ASIDE: Final = (NoneType, tuple)
 _SEVERAL_TYPES: Final = "stands beside a list of values of several types: give values of one type"
 
 
