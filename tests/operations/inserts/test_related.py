@@ -240,8 +240,14 @@ async def test_silence_is_refused_where_a_scope_is_required(boards: Boards) -> N
     with pytest.raises(ScopeRequired, match=r"Scope says nothing about CardRow: write Scope\.to_related\(\)"):
         await strict.create(spec, scope=boards_of("a", {}))
     deep = BoardCreate("a", (CardBelow("a", (LabelCreate("x"),)),))
-    with pytest.raises(ScopeRequired, match="nothing about LabelRow"):
-        await strict.batch_create([deep], scope=A)
+    for call in (
+        strict.create(deep, scope=A),
+        strict.batch_create([deep, deep], scope=A),
+        strict.load([deep], scope=A),
+    ):
+        with count_statements(boards.db) as sent, pytest.raises(ScopeRequired, match="nothing about LabelRow"):
+            await call
+        assert sent == []
     assert await below(boards) == []
     await strict.create(BoardCreate("a"), scope=boards_of("a", {}))
     await strict.create(deep, scope=wide())
@@ -292,8 +298,9 @@ async def test_scopes_are_combined_for_children_too(boards: Boards, scope: Searc
 async def test_what_says_nothing_is_refused(boards: Boards, related: Any, kind: type[ScopeError]) -> None:
     """An empty list is no PUBLIC, and what is no mapping of classes to conditions is said to be so."""
     for scope in (boards_of("a", related), AnyOf(boards_of("a", related), B)):
-        with pytest.raises(kind, match=r"to_related\(\) (gave|gives|names)"):
+        with count_statements(boards.db) as sent, pytest.raises(kind, match=r"to_related\(\) (gave|gives|names)"):
             await boards.create(BoardCreate("a", (CardBelow("b"),)), scope=scope)
+        assert sent == []
     assert await below(boards) == []
 
 

@@ -42,6 +42,8 @@ class Creation(Generic[TRow, TData]):
         """Insert all, and the rows below them; empty where no data is asked for. ``first`` is the first one's index."""
         with self.call.locating():
             branches = branches_of(self.call.info, specs)
+            if branches and self.given_too is None:
+                _know_scopes(self.call, specs, branches)
             # What comes back besides the data: keys, to confirm the scope, and what the rows below refer to.
             keys = self.call.info.primary_key if self.call.limits.others else ()
             kept = [*keys, *(name for branch in branches for name, _ in branch.links)]
@@ -138,6 +140,14 @@ class Creation(Generic[TRow, TData]):
             keys = branch.keys(harvest.kept, owners)
             note_new(self.call.db_sess, branch.row)
             await Creation(self.call.below(branch.row), given_too=keys, wants_data=False).create(below)
+
+
+def _know_scopes(call: Call[Any, Any], specs: Sequence[Spec[Any]], branches: Sequence[Branch]) -> None:
+    """See that the scope says what it has to of all rows below, before any is sent."""
+    for branch in branches:
+        if below := branch.children(specs)[0]:
+            lower = call.below(branch.row)
+            _know_scopes(lower, below, branches_of(lower.info, below))
 
 
 class Harvest(Generic[TRow, TData]):
