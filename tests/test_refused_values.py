@@ -324,11 +324,13 @@ def test_a_parameter_without_a_value_is_refused() -> None:
 
 
 def test_a_column_of_an_alias_is_named_as_one() -> None:
-    """A subquery may be about the row's own table by another name."""
+    """A subquery may be about the row's own table by another name, which SQLAlchemy may make up."""
     other = aliased(KindRow, name="other")
     for made in (other.id == "a", other.document["a"] == 5, sa.select(other.id).scalar_subquery() == "a"):
         with pytest.raises(InvalidValue, match=r"compares with other\.(id|document), which"):
             check_conditions([sa.exists().where(made, other.id == KindRow.id)], row_info(KindRow))
+    with pytest.raises(InvalidValue, match=r"compares with kinds_compared\.id, which"):
+        check_conditions([sa.exists().where(aliased(KindRow).id == "a")], row_info(KindRow))
 
 
 async def _columns_refused(call: Awaitable[Any]) -> tuple[str, ...]:

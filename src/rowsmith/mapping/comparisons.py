@@ -268,8 +268,16 @@ _SEVERAL_TYPES: Final = "stands beside a list of values of several types: give v
 def _refusal(columns: Sequence[Column[Any]], complaint: str, info: RowInfo[object], role: str) -> InvalidValue:
     """Give the error for a value that is compared with columns, which it names."""
     names = dict.fromkeys(
-        f"{info.row.__name__}.{name}" if (name := info.name_of(each)) else str(each) for each in columns
+        f"{info.row.__name__}.{name}" if (name := info.name_of(each)) else _elsewhere(each) for each in columns
     )
     compared = f"{' or '.join(names)}, which" if names else "a column that"
     facts = ErrorFacts(columns=tuple(dict.fromkeys(str(each.name) for each in columns)))
     return InvalidValue(f"{role} {info.row.__name__} compares with {compared} {complaint}", facts=facts)
+
+
+def _elsewhere(column: Column[Any]) -> str:
+    """Name a column of another table, or of an alias; where SQLAlchemy made the alias's name up, by what it is of."""
+    source: Any = column.table
+    while "%(" in getattr(source, "name", "") and hasattr(source, "element"):
+        source = source.element
+    return f"{source.name}.{column.name}" if hasattr(source, "name") else column.name
