@@ -90,8 +90,15 @@ class InRedis(Delayed, RedisCacheSource[int, ThingData]):
 
 
 LAST = """
-for i = 1, #KEYS do if redis.call('GET', KEYS[i]) ~= ARGV[1] then return 0 end end
-for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], math.floor(ARGV[2] * 1000)) end
+local time, for_ = redis.call('TIME'), math.floor(ARGV[2] * 1000)
+local ending = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + for_)
+local marks = {}
+for i = 1, #KEYS do
+  local count
+  marks[i], count = string.gsub(redis.call('GET', KEYS[i]) or '', ARGV[1] .. '[.]%d+', ARGV[1] .. '.' .. ending)
+  if count == 0 then return 0 end
+end
+for i = 1, #KEYS do redis.call('SET', KEYS[i], marks[i], 'PX', math.max(redis.call('PTTL', KEYS[i]), for_)) end
 return 1
 """
 

@@ -156,6 +156,32 @@ async def test_what_was_leased_before_a_change_is_never_taken(client: Redis, ids
     assert list(await cache.lease([1])) == [1]
 
 
+@pytest.mark.parametrize("ids", [[1], None])
+async def test_who_is_done_first_ends_nobody_elses_hold(client: Redis, ids: Any) -> None:
+    """Nothing is taken before the last of all whose COMMITs are under way is done, whoever began first."""
+    cache, other = cache_of(client), cache_of(client)
+    first, second = await cache.hold(ids), await other.hold(ids)
+    await other.release(second, ids)
+    await other.invalidate(ids)
+    assert await cache.lease([1]) == {}
+    await cache.release(first, ids)
+    assert list(await cache.lease([1])) == [1]
+
+
+@pytest.mark.parametrize("ids", [[1], None])
+async def test_who_never_comes_back_holds_for_a_time_of_his_own(
+    client: Redis, ids: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long others hold after him."""
+    cache = cache_of(client)
+    monkeypatch.setattr("rowsmith.cache.redis.HOLD", 0.2)
+    await cache.hold(ids)
+    monkeypatch.setattr("rowsmith.cache.redis.HOLD", 600.0)
+    await cache.release(await cache.hold(ids), ids)
+    while not await cache.lease([1]):
+        pass
+
+
 async def test_one_is_the_first_to_load(client: Redis) -> None:
     """Of all processes, until it has or gives up."""
     cache, other = cache_of(client), cache_of(client)

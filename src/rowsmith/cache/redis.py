@@ -1,11 +1,12 @@
 """The cache in Redis or Valkey, shared by processes.
 
 Each row has a state there, a random word that every change of the row replaces; it is part of the leave to fill an
-entry, so that whatever is read before a change and put there after it is never taken. While a change is being committed
-the state is a mark, and nothing is filled. The entry of a row as it is without a scope is deleted by each change. Those
-for scopes, of which nobody knows how many there are, say of which state they are, and are none if that is another. All
-rows together have a state too, for changes of nobody knows which, which each entry says; and each says under which key
-it was put there, so that the answer to somebody else's question is none either.
+entry, so that whatever is read before a change and put there after it is never taken. While changes are being committed
+the state is the marks of them, each with the time at which it ends by itself, and nothing is filled before the last of
+them is done. The entry of a row as it is without a scope is deleted by each change. Those for scopes, of which nobody
+knows how many there are, say of which state they are, and are none if that is another. All rows together have a state
+too, for changes of nobody knows which, which each entry says; and each says under which key it was put there, so that
+the answer to somebody else's question is none either.
 """
 
 from __future__ import annotations
@@ -253,9 +254,9 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         keys = [key for id in rows if id is not None for key in (self._state(id), self._entry("e", id, ""))]
         return [*keys, self._all] if None in rows else keys
 
-    def _state(self, id: TId) -> bytes:
-        """Give the key of a row's state."""
-        return f"{self._base}:s:{text_of_id(id)}".encode()
+    def _state(self, id: TId | None) -> bytes:
+        """Give the key of a row's state, or of that of all rows."""
+        return self._all if id is None else f"{self._base}:s:{text_of_id(id)}".encode()
 
     def _entry(self, kind: str, id: TId, under: str) -> bytes:
         """Give the key of an entry ("e"), or of the lease of it ("l")."""
@@ -356,6 +357,19 @@ local function begins(entry, state)
 end
 local function forget(entry) if entry then redis.call('DEL', entry) end end
 local function marked(state) return state and string.sub(state, 1, 1) == '!' end
+local function now()
+  local told = redis.call('TIME')
+  return told[1] * 1000 + math.floor(told[2] / 1000)
+end
+local function others(state, mark, time)
+  local left, last = '', time
+  for each, ending in string.gmatch(state or '', '(![^.]+)[.](%d+)') do
+    if each ~= mark and tonumber(ending) > time then
+      left, last = left .. each .. '.' .. ending, math.max(last, tonumber(ending))
+    end
+  end
+  return left, last
+end
 """
 
 _LEASE: Final = """
@@ -396,17 +410,22 @@ return 1
 """
 
 _HOLD: Final = """
+local time = now()
+local ending = time + ARGV[2]
 for i = 1, #KEYS, 2 do
-  redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2])
+  local left, last = others(get(KEYS[i]), ARGV[1], time)
+  local marks = string.format('%s%s.%.0f', left, ARGV[1], ending)
+  redis.call('SET', KEYS[i], marks, 'PX', math.max(last, ending) - time)
   forget(KEYS[i + 1])
 end
 return ARGV[3]
 """
 
 _RELEASE: Final = """
+local time = now()
 for i = 1, #KEYS, 2 do
-  local state = get(KEYS[i])
-  if state == ARGV[1] or not marked(state) then redis.call('DEL', KEYS[i]) end
+  local left, last = others(get(KEYS[i]), ARGV[1], time)
+  if left == '' then redis.call('DEL', KEYS[i]) else redis.call('SET', KEYS[i], left, 'PX', last - time) end
   forget(KEYS[i + 1])
 end
 return ARGV[2]
