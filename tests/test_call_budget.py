@@ -140,21 +140,26 @@ async def test_calls_of_reads_from_memory(groups: GroupRepository) -> None:
     assert {name: calls for name, calls in found.items() if calls > FROM_MEMORY[name]} == {}
 
 
-BEYOND_A_GET = {"get": 86, "get in a scope": 135}
+BEYOND_A_GET = {"get": 91, "get in a scope": 138}
 """What reads that Redis answers add to a bare GET of the same JSON; half of it is redis-py's, for more keys."""
 
 
 async def test_calls_of_reads_from_redis(groups: GroupRepository, client: Redis) -> None:
     """No read makes more calls than it did."""
-    cache = RedisCacheSource[GroupId, GroupData](client, GroupData, prefix="group", timeout=30.0)
+    cache: Any = RedisCacheSource(client, GroupData, prefix="group", timeout=30.0)
     cached, kept = GroupRepository(groups.db, cache_source=cache, resilience=None), TypeAdapter(GroupData)
     await client.set("bare", kept.dump_json(await groups.get(ONE)))
 
     async def bare(*_: object) -> GroupData:
         return kept.validate_json(await client.get("bare") or "")
 
-    least = await cost(groups, bare)
-    found = {name: await cost(cached, READS[name][1]) - least for name in BEYOND_A_GET}
+    async def least(of: GroupRepository, call: Call) -> int:
+        """Give what a call costs where no timer of Redis's client or the event loop happens to go off in it."""
+        return min([await cost(of, call) for _ in range(5)])
+
+    with cache._answers.limit():  # so that its timer is there in each, however slowly calls follow
+        alone = await least(groups, bare)
+        found = {name: await least(cached, READS[name][1]) - alone for name in BEYOND_A_GET}
     assert {name: calls for name, calls in found.items() if calls > BEYOND_A_GET[name]} == {}
 
 
