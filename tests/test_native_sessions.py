@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import Result, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from columns import COLUMNS
 from lanes import world
@@ -24,6 +26,7 @@ from rowsmith import (
     InvalidValue,
     LockNotAvailable,
     Repository,
+    RepositoryError,
     StalePlan,
     TransactionAborted,
     Unscoped,
@@ -155,7 +158,28 @@ async def test_schemas_of_the_session(groups: GroupRepository) -> None:
         assert connection is not None
         connection.execution_options(schema_translate_map={None: "public"})
         assert await taken(groups, lambda: groups.get(ONE)) == 0
-        assert lane_of(groups.db).refused["schema_translate_map"] == 1
+    async with groups.db.begin_session() as db_sess:
+        db_sess.sync_session.execution_options = sa.util.immutabledict(schema_translate_map={None: "public"})
+        assert await taken(groups, lambda: groups.get(ONE)) == 0
+    assert lane_of(groups.db).refused["schema_translate_map"] == 2
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+async def test_who_logs_statements_logs_all(
+    with_tables: WithTables, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLAlchemy sends what is to be logged: of an engine, and of those of readers, that were told so when made."""
+    async with with_tables(DomainRow, GroupRow) as made:
+        db = Database.from_url(made.engine.url, echo=True)
+        groups = await three_in(db)
+        for echo in (True, False):
+            db.engine.echo = echo
+            caplog.clear()
+            async with BLOCKS[name](db):
+                went = await taken(groups, lambda: groups.get(ONE))
+            is_logged = any("FROM groups" in record.getMessage() for record in caplog.records)
+            assert (went, is_logged) == ((0, True) if echo or "read" in name or "snapshot" in name else (1, False))
+        await db.dispose()
 
 
 async def test_a_session_of_another_engine(groups: GroupRepository) -> None:
@@ -167,8 +191,104 @@ async def test_a_session_of_another_engine(groups: GroupRepository) -> None:
     await other.dispose()
 
 
-async def test_a_transaction_that_was_ended_by_hand(groups: GroupRepository) -> None:
-    """The next read begins another one, as SQLAlchemy's does."""
+# What the application does to the transaction
+
+
+Ending = Callable[[AsyncSession], Awaitable[Any]]
+
+
+async def refused_commit(db_sess: AsyncSession) -> None:
+    await db_sess.execute(sa.text("CREATE TEMP TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+    await db_sess.execute(sa.text("INSERT INTO late VALUES (1), (1)"))
+    await (await db_sess.connection()).commit()
+
+
+async def refused_flush(db_sess: AsyncSession) -> None:
+    db_sess.add(GroupRow(domain_name="a", name="three"))
+    await db_sess.flush()
+
+
+async def refused_flush_in_a_savepoint(db_sess: AsyncSession) -> None:
+    await db_sess.begin_nested()
+    await refused_flush(db_sess)
+
+
+async def refused_release(db_sess: AsyncSession) -> None:
+    connection = await db_sess.connection()
+    savepoint = await connection.begin_nested()
+    with suppress(DBAPIError):
+        await connection.execute(sa.text("SELECT 1 / 0"))
+    await savepoint.commit()
+
+
+async def savepoint_undone(db_sess: AsyncSession) -> None:
+    await (await (await db_sess.connection()).begin_nested()).rollback()
+
+
+async def on_the_driver(db_sess: AsyncSession) -> None:
+    driver: Any = (await (await db_sess.connection()).get_raw_connection()).driver_connection
+    await driver.execute("ROLLBACK")
+
+
+async def on_the_connection(db_sess: AsyncSession, name: str) -> None:
+    await getattr(await db_sess.connection(), name)()
+
+
+ENDINGS: dict[str, Ending] = {
+    "session.commit": lambda db_sess: db_sess.commit(),
+    "session.rollback": lambda db_sess: db_sess.rollback(),
+    "COMMIT": lambda db_sess: db_sess.execute(sa.text("COMMIT")),
+    "ROLLBACK": lambda db_sess: db_sess.execute(sa.text("ROLLBACK")),
+    "ROLLBACK on the driver": on_the_driver,
+    **{
+        f"connection.{name}": partial(on_the_connection, name=name)
+        for name in ("commit", "rollback", "close", "invalidate")
+    },
+    "a commit that is refused": refused_commit,
+    "a flush that is refused": refused_flush,
+    "a flush that is refused in a savepoint": refused_flush_in_a_savepoint,
+    "a savepoint that is not released": refused_release,
+    "a savepoint that is undone": savepoint_undone,
+}
+"""How a transaction, or a part of it, can be over while its block goes on."""
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+@pytest.mark.parametrize("block", ["a session", "a read-only session", "a unit of work"])
+async def test_a_transaction_that_was_ended_by_hand(groups: GroupRepository, name: str, block: str) -> None:
+    """What is read after it, how the block ends and what is kept is what it is by SQLAlchemy's way."""
+    plain, seen = plain_of(groups), []
+    for each in (groups, plain):
+        outcomes: list[Any] = []
+
+        async def work(each: GroupRepository = each, outcomes: list[Any] = outcomes) -> None:
+            async with BLOCKS[block](each.db) as opened:
+                db_sess: AsyncSession = getattr(opened, "session", opened)
+                await told(each.update(ONE, renamed("new")))
+                await each.get(ONE)
+                outcomes.append(await _ended(ENDINGS[name](db_sess)))
+                outcomes.extend([await _ended(each.get(ONE)), await _ended(each.search(A))])
+
+        outcomes.append(await _ended(work()))
+        outcomes.append(await plain.get(ONE))
+        await plain.update(ONE, renamed("one"))
+        seen.append(outcomes)
+    assert seen[0] == seen[1]
+
+
+async def _ended(call: Awaitable[Any]) -> Any:
+    """Give what a call came to, of an error of SQLAlchemy's too."""
+    try:
+        found = await call
+    except RepositoryError as exc:
+        return await told(_raised(exc))
+    except Exception as exc:  # noqa: BLE001 - of the application's own call
+        return type(exc)
+    return None if isinstance(found, Result) else found
+
+
+async def test_the_next_transaction_is_read_in(groups: GroupRepository) -> None:
+    """After the session's own rollback the lane begins another one, as SQLAlchemy does."""
     async with groups.db.begin_session() as db_sess:
         await groups.get(ONE)
         await db_sess.rollback()
@@ -237,9 +357,13 @@ async def test_values_that_do_not_fit(groups: GroupRepository) -> None:
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("value", ["nowhere", {1, 2}], ids=["the server", "the driver"])
 @pytest.mark.parametrize("name", BLOCKS)
-async def test_values_that_the_server_does_not_take(with_tables: WithTables, name: str) -> None:
-    """The error says of which column they are, though the transaction has failed by then and nothing can be asked."""
+async def test_values_of_which_only_the_database_knows(with_tables: WithTables, name: str, value: object) -> None:
+    """The error says of which column they are, though the transaction has failed by then and nothing can be asked.
+
+    It is the server's, or the driver's where that cannot write the value.
+    """
     places = world("refused", COLUMNS["macaddr8"])
     row = places.row
 
@@ -247,9 +371,9 @@ async def test_values_that_the_server_does_not_take(with_tables: WithTables, nam
         pass
 
     calls: list[Callable[[Any], Awaitable[Any]]] = [
-        lambda of: of.find_one(None, [row.value == "nowhere"]),
-        lambda of: of.count(None, [row.id > 1, sa.or_(row.value < "nowhere", row.made == 7)]),
-        lambda of: of.search(None, [row.value.is_distinct_from("nowhere")], orders=[row.value]),
+        lambda of: of.find_one(None, [row.value == value]),
+        lambda of: of.count(None, [row.id > 1, sa.or_(row.value < value, row.made == 7)]),
+        lambda of: of.search(None, [row.value.is_distinct_from(value)], orders=[row.value]),
     ]
     async with with_tables(row) as made:
         seen = []
@@ -280,6 +404,21 @@ async def test_cursors_of_other_values(groups: GroupRepository) -> None:
                 good, bad = (CursorForwardPagination(1, cursor) for cursor in forged)
                 assert len(await each.search(None, None, good, orders=orders)) == 1
                 seen.append(await told(each.search(None, None, bad, orders=orders)))
+    assert seen[0] == seen[1]
+    assert seen[0][0] is InvalidCursor
+
+
+async def test_a_cursor_that_the_table_has_left(groups: GroupRepository) -> None:
+    """What was sorted by is of another type by now, which cannot be compared with what the cursor has."""
+    orders, seen = [GroupRow.name], []
+    after = CursorForwardPagination(
+        1, (await groups.search(None, None, CursorForwardPagination(1), orders=orders)).end_cursor
+    )
+    for each in (groups, plain_of(groups)):
+        async with each.db.begin_session() as db_sess:
+            await db_sess.execute(sa.text("ALTER TABLE groups ALTER name TYPE bytea USING name::bytea"))
+            seen.append(await told(each.search(None, None, after, orders=orders)))
+            await db_sess.rollback()
     assert seen[0] == seen[1]
     assert seen[0][0] is InvalidCursor
 

@@ -19,7 +19,7 @@ from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, NativeLane, Read, as_read, speaks_plainly
-from rowsmith.execution.refusals import argument_of, is_of_server, note
+from rowsmith.execution.refusals import argument_of, note
 from rowsmith.execution.sending import fetch
 from rowsmith.execution.transaction_id import note_read, sent_on
 from rowsmith.execution.transactions import mark_failed
@@ -59,7 +59,7 @@ def _at_hand(db_sess: AsyncSession) -> Connection | None:
 
 def _why_not(lane: NativeLane, session: Session, connection: Any) -> str | None:
     """Say what is asked of this session's statements, beside what :meth:`NativeLane.why_not` says of all."""
-    if connection.closed or connection.invalidated or connection.engine.pool is not lane.engine.pool:
+    if connection.invalidated or connection.engine.pool is not lane.engine.pool:
         return "connection"
     innermost = connection._nested_transaction or connection._transaction
     if innermost is None or not innermost.is_active:
@@ -91,10 +91,7 @@ async def _fetched(lane: NativeLane, connection: Any, asked: Read) -> tuple[str 
     except BaseException:
         await _give_up(connection)  # nobody knows what is still on the wire
         raise
-    why, told = await _ended(connection, failure, asked)
-    if told is not None:
-        raise asked.meant(told)
-    return why, ()
+    raise asked.meant(await _told(connection, failure, asked))
 
 
 async def _sent(lane: NativeLane, connection: Any, asked: Read) -> tuple[str | None, Sequence[Any]]:
@@ -113,25 +110,23 @@ async def _sent(lane: NativeLane, connection: Any, asked: Read) -> tuple[str | N
         return why, records
 
 
-async def _ended(connection: Any, failure: Exception, asked: Read) -> tuple[str | None, Exception | None]:
-    """Give the error that the caller meets; or say why SQLAlchemy is asked, where nothing was sent."""
+async def _told(connection: Any, failure: Exception, asked: Read) -> Exception:
+    """Give the error for what was said to a statement; a connection that may be of no more use is thrown away."""
     driver = connection._dbapi_connection.dbapi_connection.driver_connection
-    argument = argument_of(failure)
-    if argument is not None and not (is_of_server(failure) or driver.is_closed()):
-        return "value", None
-    cause = failure.__cause__
+    argument, cause = argument_of(failure), failure.__cause__
     if isinstance(failure, connection.dialect.loaded_dbapi.Error) and isinstance(cause, Exception):
         failure = cause  # of BEGIN, which SQLAlchemy's adapter has sent
-    if getattr(failure, "sqlstate", None) is None or driver.is_closed():
+    is_known = argument is not None or getattr(failure, "sqlstate", None) is not None
+    if driver.is_closed() or not is_known:
         await _give_up(connection)
-        return None, lost(failure, asked.origin())
+        return lost(failure, asked.origin())
     mark_failed(connection)
     if argument is not None:
         note(failure, asked.plan.refused(argument[0]))
     if is_stale(failure):
         connection.dialect._invalidate_schema_cache()
         await driver.reload_schema_state()
-    return None, translate(failure, asked.origin())
+    return translate(failure, asked.origin())
 
 
 async def _give_up(connection: Any) -> None:

@@ -11,14 +11,13 @@ from rowsmith.execution.refusals.noting import note_refused, note_refused_by
 from rowsmith.execution.refusals.read import is_of_codec, results_of, unread_by, unreadable
 from rowsmith.execution.refusals.refusal import Refusal, label, names_of, note, refusal_of
 from rowsmith.execution.refusals.unfit import kinds_of, unfit_among
-from rowsmith.execution.refusals.written import argument_of, copied, is_of_server, unbound
+from rowsmith.execution.refusals.written import argument_of, copied, unbound
 
 __all__ = [
     "Refusal",
     "argument_of",
     "copied",
     "is_of_codec",
-    "is_of_server",
     "kinds_of",
     "label",
     "names_of",

@@ -24,9 +24,9 @@ def argument_of(driver: BaseException) -> tuple[int, int | None] | None:
 
     The words in front are the driver's own, or PostgreSQL's: what quotes the value stands behind them.
     """
-    if is_of_server(driver) and str(getattr(driver, "sqlstate", "")).startswith("22"):
+    if _is_of_server(driver) and str(getattr(driver, "sqlstate", "")).startswith("22"):
         found = _PORTAL.match(getattr(driver, "context", None) or "")
-    elif isinstance(driver, (PostgresError, InterfaceError)) and not is_of_server(driver):
+    elif isinstance(driver, (PostgresError, InterfaceError)) and not _is_of_server(driver):
         found = _ARGUMENT.match(str(driver))
     else:
         return None
@@ -36,7 +36,7 @@ def argument_of(driver: BaseException) -> tuple[int, int | None] | None:
     return int(place) - 1, None if row is None else int(row)
 
 
-def is_of_server(driver: BaseException) -> bool:
+def _is_of_server(driver: BaseException) -> bool:
     """Say whether an error of asyncpg's came from the server: what cannot be written is an error of the same class."""
     return getattr(driver, "severity", None) is not None
 
@@ -124,7 +124,7 @@ class _Followed(list[Any]):
 def refused_item(context: ExceptionContext, place: int) -> int | None:
     """Give the item of an array that the driver cannot write: it is asked again, and again sends nothing."""
     given: Any = context.parameters
-    if is_of_server(cast("Any", context.original_exception).driver_exception):
+    if _is_of_server(cast("Any", context.original_exception).driver_exception):
         return None  # it was sent
     followed = _Followed(_unfolded(given[place]))
     failure_of(context, str(context.statement), (*given[:place], followed, *given[place + 1 :]))
