@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -31,7 +32,8 @@ from rowsmith import (
     TransactionAborted,
     Unscoped,
 )
-from rowsmith.execution import connections_of, has_failed
+from rowsmith.execution import connections_of, has_failed, is_sending
+from rowsmith.execution.transaction_id import known_id
 from rowsmith.operations.reads.search import as_query, prepare
 from rowsmith.orders import order_terms
 from rowsmith.pagination import CursorCodec, fingerprint
@@ -179,6 +181,25 @@ async def test_who_logs_statements_logs_all(
                 went = await taken(groups, lambda: groups.get(ONE))
             is_logged = any("FROM groups" in record.getMessage() for record in caplog.records)
             assert (went, is_logged) == ((0, True) if echo or "read" in name or "snapshot" in name else (1, False))
+        await db.dispose()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"statement_cache_size": 0}, {"prepared_statement_name_func": lambda: f"own_{uuid4()}"}],
+    ids=["no names", "own names"],
+)
+async def test_connections_whose_statements_are_named_otherwise(
+    with_tables: WithTables, options: dict[str, Any]
+) -> None:
+    """For a pooler that may know none of the driver's names, SQLAlchemy sends what is read in a session as well."""
+    async with with_tables(DomainRow, GroupRow) as made:
+        db = Database.from_url(made.engine.url, connect_args=options)
+        groups = await three_in(db)
+        for opening in BLOCKS.values():
+            async with opening(db):
+                assert await taken(groups, lambda: groups.get(ONE)) == 0
+        assert lane_of(db).refused["connection"] >= len(BLOCKS)
         await db.dispose()
 
 
@@ -511,3 +532,40 @@ async def test_two_tasks_in_one_session(groups: GroupRepository) -> None:
     async with groups.db.unit_of_work():
         done = await asyncio.gather(groups.get(ONE), groups.get(ONE), return_exceptions=True)
     assert [type(each) for each in done if isinstance(each, Exception)] == [ConcurrentUse]
+
+
+async def test_a_statement_of_the_applications_own_that_is_on_its_way(groups: GroupRepository) -> None:
+    """On the session's connection, in a task that rowsmith knows nothing of: a read waits for its turn."""
+    for each in (groups, plain_of(groups)):
+        async with each.db.begin_session() as db_sess:
+            connection = await db_sess.connection()
+            task = asyncio.ensure_future(connection.execute(sa.text("SELECT pg_sleep(0.05), 7")))
+            while not (is_sending(db_sess) or task.done()):  # noqa: ASYNC110 - nobody tells when it is sent
+                await asyncio.sleep(0)
+            assert (await each.get(ONE)).name == "one"
+            assert (await task).one()[1] == 7
+
+
+async def test_a_read_leaves_the_transactions_id_known(with_faults: WithFaults) -> None:
+    """It came with the write, so that COMMIT needs no question; but not where something unseen was sent meanwhile."""
+    async with with_faults(DomainRow, GroupRow, pool_size=1, max_overflow=0) as (db, proxy):
+        groups = await three_in(db)
+        async with db.begin_session() as db_sess:
+            connection = (await db_sess.connection()).sync_connection
+            assert connection is not None
+            await groups.update(ONE, renamed("new"))
+            await groups.get(ONE)
+            id_ = known_id(connection)
+            assert id_ is not None
+            assert await taken(groups, lambda: groups.get(ONE)) == 1
+            assert known_id(connection) == id_
+            proxy.seen.clear()
+        assert [words.rstrip(";") for words in proxy.seen][:1] == ["COMMIT"]
+        async with db.begin_session() as db_sess:
+            connection = (await db_sess.connection()).sync_connection
+            assert connection is not None
+            await groups.update(ONE, renamed("one"))
+            driver: Any = (await (await db_sess.connection()).get_raw_connection()).driver_connection
+            await driver.fetchval("SELECT 1")
+            await groups.get(ONE)
+            assert known_id(connection) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import asyncpg
@@ -19,13 +20,14 @@ from rowsmith import (
     DatabaseUnavailable,
     EntityNotFound,
     MappingError,
+    OptionalState,
     UnfitPooler,
 )
 from rowsmith.execution import pool
 from rowsmith.testing import WithTables
 from rowsmith.testing.faults import FaultProxy
-from tenants import DomainRow, OwnedBy, ThingRepository, ThingRow
-from verbs import VERBS, outcome, spec, stored, world_of
+from tenants import DomainRow, OwnedBy, ThingPatch, ThingRepository, ThingRow
+from verbs import VERBS, Does, outcome, spec, stored, world_of
 
 SERVERS = 2
 CALLERS = 4
@@ -96,6 +98,56 @@ async def test_reads_take_the_native_lane_and_transactions_do_not(things: ThingR
     assert db.native_lane(writes=True) is None
     with native.writes_as("statement"):
         assert db.native_lane(writes=True) is native
+
+
+BLOCKS: dict[str, Callable[[Database], AbstractAsyncContextManager[object]]] = {
+    "a session": lambda db: db.begin_session(),
+    "a read-only session": lambda db: db.begin_readonly_session(),
+    "a snapshot": lambda db: db.begin_readonly_session(snapshot=True),
+    "a unit of work": lambda db: db.unit_of_work(),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+async def test_reads_in_a_block_take_the_lane(things: ThingRepository, database: Database, name: str) -> None:
+    """On the connection that the pooler gives the transaction, and give what they give without one."""
+    world, direct = world_of(things), world_of(ThingRepository(database))
+    await things.create(spec(1), scope=OwnedBy("a"))
+    native = things.db.native
+    assert native is not None
+    for verb, read in VERBS.items():
+        if read.does is Does.READ:
+            expected, before = await outcome(read.call(direct, 1, OwnedBy("a"))), native.taken
+            async with BLOCKS[name](things.db):
+                for _ in range(2):
+                    assert await outcome(read.call(world, 1, OwnedBy("a"))) == expected, verb
+            assert native.taken == before + 2 * (verb not in ("aggregate", "stream"))
+
+
+@pytest.mark.parametrize("size", [1, SERVERS, CALLERS])
+async def test_units_of_work_of_more_callers_than_connections(behind: URL, db: Database, size: int) -> None:
+    """Each reads in the lane what it wrote itself, whichever connections its transactions have, and nobody else's."""
+    small = Database.from_url(behind, pooler=True, pool_size=size, max_overflow=0)
+    things = ThingRepository(small)
+    native = small.native
+    assert native is not None
+
+    async def work(id: int) -> tuple[int, int]:
+        mine = OwnedBy(f"tenant {id}")
+        await things.create(spec(id), scope=mine)
+        async with small.unit_of_work():
+            before = (await things.get(id, mine)).uses
+            await things.update(id, ThingPatch(uses=OptionalState.update(id + 10)), scope=mine)
+            [seen] = await things.search(mine)
+            async with small.unit_of_work():
+                assert await things.count(mine) == 1
+        return before, seen.uses
+
+    callers = range(3 * CALLERS)
+    assert await asyncio.gather(*map(work, callers)) == [(1, id + 10) for id in callers]
+    assert native.taken == 3 * len(callers)
+    assert small.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    await small.dispose()
 
 
 async def test_nothing_is_reset_on_a_connection_that_is_somebody_elses(db: Database, behind: URL) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from rowsmith import (
@@ -30,7 +32,7 @@ from rowsmith.testing import FaultProxy, tables
 from standby import Pair, served
 from support import until
 from tenants import OwnedBy, ThingData, ThingRepository, ThingRow
-from verbs import VERBS, Does, World, read, world_of
+from verbs import VERBS, Does, World, outcome, read, world_of
 
 A = OwnedBy("a")
 
@@ -76,6 +78,30 @@ async def test_a_read_only_session_is_the_replicas(world: World, pair: Pair) -> 
                 assert (await session.execute(sa.text("SELECT pg_is_in_recovery()"))).scalar_one()
                 await world.things.get(1, A)
         assert taken == ["replica"]
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+async def test_every_read_in_a_read_only_session_is_the_replicas(world: World, snapshot: bool) -> None:
+    """It gives what the primary gives, and who stands in for the driver of the replica's engine sees it."""
+    db = world.things.db
+    direct, sent = replace(world, things=ThingRepository(db.replicas.primary)), list[str]()
+
+    def note(cursor: object, statement: str, *rest: object) -> None:
+        sent.append(statement)
+
+    engine = db.replicas.servers[0].engine.sync_engine
+    event.listen(engine, "do_execute", note)
+    try:
+        for name in READS:
+            expected = await outcome(VERBS[name].call(direct, 1, A))
+            sent.clear()
+            with served(db) as taken:
+                async with db.begin_readonly_session(snapshot=snapshot):
+                    assert await outcome(VERBS[name].call(world, 1, A)) == expected, name
+            assert any("things" in statement for statement in sent), name
+            assert set(taken) == {"replica"}, name
+    finally:
+        event.remove(engine, "do_execute", note)
 
 
 async def test_a_write_in_it_gives_no_connection_up(world: World) -> None:
