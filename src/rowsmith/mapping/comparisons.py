@@ -48,7 +48,7 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
     """
     for element in elements:
         if isinstance(element, _VALUE):
-            if complaint := _value_complaint(element):
+            if complaint := _value_complaint(whole, element):
                 raise _refusal(compared_with(whole, element), complaint, info, role)
             continue
         for left, right in _compared(element):
@@ -59,13 +59,13 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
             _check_rows(element.left.clauses, element.right.effective_value or (), info, role)
 
 
-def _value_complaint(bind: BindParameter[Any]) -> str | None:
+def _value_complaint(whole: Any, bind: BindParameter[Any]) -> str | None:
     """Say what is wrong with a value, or with one of a list, for the type that it is sent as."""
     if bind.required:
         return "stands beside a parameter without a value: write bindparam(name, value)"
     kinds = _classes(bind)
     if kinds and kinds.issubset(NUMBERS):
-        _send_as_one(bind, kinds)
+        _send_as_one(whole, bind, kinds)
     return _complaint(bind, column_type(bind.type).operand)
 
 
@@ -74,14 +74,16 @@ def _classes(bind: BindParameter[Any]) -> set[type[Any]]:
     return {*map(type, bind.effective_value or ())} - {NoneType} if bind.expanding else set()
 
 
-def _send_as_one(bind: BindParameter[Any], kinds: set[type[Any]]) -> None:
+def _send_as_one(whole: Any, bind: BindParameter[Any], kinds: set[type[Any]]) -> None:
     """Have a list of numbers sent as what holds each of them.
 
-    SQLAlchemy sends all as what the first is, and 1.5 that is sent as an integer is 1.
+    SQLAlchemy sends all as what the first is, and 1.5 that is sent as an integer is 1. Integers beside a column are
+    sent as what that holds, which may be the same type.
     """
     values = [value for value in bind.effective_value or () if value is not None]
     if kinds == {int}:
-        if bind.type is literal(values[0]).type:
+        of_column = any(column.type is bind.type for column in compared_with(whole, bind))
+        if bind.type is literal(values[0]).type and not of_column:
             bind.type = literal(max(values, key=abs)).type
     elif len(kinds) > 1 and _kind(bind.type) is _NUMBER and is_sqlalchemys(bind.type):
         bind.type = Double() if float in kinds else Numeric()
