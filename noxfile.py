@@ -137,6 +137,14 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
+@nox.session
+def bench_caches(session: nox.Session) -> None:
+    """Measure a get that a cache answers beside one on the wire and a bare GET of Redis; takes ``--rounds N``."""
+    install(session, "bench", extras="embedded,redis")
+    bring_servers(session)
+    session.run("python", "-m", "benchmarks.caches", *session.posargs)
+
+
 def prove(session: nox.Session, tests: str, sizes: dict[str, str], *options: str) -> None:
     """Run tests that are small in the suite at another size: ``nox -s fuzz -- 5000000 250000``."""
     install(session, "tests", extras="testing")

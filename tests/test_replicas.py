@@ -104,6 +104,23 @@ async def test_every_read_in_a_read_only_session_is_the_replicas(world: World, s
         event.remove(engine, "do_execute", note)
 
 
+@pytest.mark.of_the_native_lane
+@pytest.mark.parametrize("db", ["native"], indirect=True)
+@pytest.mark.parametrize("snapshot", [False, True])
+async def test_reads_in_a_read_only_session_take_the_lane_of_its_server(world: World, snapshot: bool) -> None:
+    """The replica's own; and in a unit of work the primary's."""
+    db = world.things.db
+    primary, replica = db.native, db.replicas.servers[0].native
+    assert primary is not None
+    assert replica is not None
+    for opened, lane in ((lambda: db.begin_readonly_session(snapshot=snapshot), replica), (db.unit_of_work, primary)):
+        before, refused = lane.taken, replica.refused.total() + primary.refused.total()
+        async with opened():
+            assert (await world.things.get(1, A)).id == 1
+        assert lane.taken == before + 1
+        assert replica.refused.total() + primary.refused.total() == refused
+
+
 async def test_a_write_in_it_gives_no_connection_up(world: World) -> None:
     """That a replica takes no writes does not mean that it was demoted."""
     db = world.things.db

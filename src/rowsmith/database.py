@@ -324,14 +324,23 @@ class Database:
 
     def lane_within(self) -> NativeLane | None:
         """Give the way of a read on the connection of a session that is open; None where SQLAlchemy has to send it."""
-        lane = self.native
-        if lane is None or not self._home.is_occupied():
+        if not self._home.is_occupied():
+            return None
+        lane = self.native if self.replicas is None else self._lane_of_server(self.replicas.servers)
+        if lane is None:
             return None
         why = lane.why_not()
         if why is None:
             return lane
         lane.refuse(why)
         return None
+
+    def _lane_of_server(self, replicas: Sequence[Database]) -> NativeLane | None:
+        """Give the lane of the server that the session around the running code is on."""
+        around = self.joined()
+        engine = None if around is None else around.db_sess.bind
+        pool = engine.sync_engine.pool if isinstance(engine, AsyncEngine) else None
+        return next((db.native for db in (*replicas, self) if db.engine.sync_engine.pool is pool), None)
 
     async def position(self) -> str:
         """Give a token of what is committed now: whoever reads from it sees that, in this process or another.
