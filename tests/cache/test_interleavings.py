@@ -6,8 +6,8 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import pytest
 from redis.asyncio import Redis
@@ -21,6 +21,8 @@ from verbs import things_in
 
 STEPS = int(os.environ.get("ROWSMITH_INTERLEAVINGS", "120"))
 """How many reads, writes and accidents there are on each cache."""
+
+T = TypeVar("T")
 
 A, B = OwnedBy("a"), OwnedBy("b")
 DIRTY = 2**30
@@ -54,8 +56,13 @@ class Delayed:
 
     async def hold(self, ids: Any) -> object:
         held: object = await super().hold(ids)  # type: ignore[misc]
-        if random.random() < self.crashes and await self.last(held, ids, NEVER):
-            self.crashing.add(held)
+        if random.random() < self.crashes:
+            try:
+                if await whole(self.last(held, ids, NEVER)):
+                    self.crashing.add(held)
+            except asyncio.CancelledError:  # nobody is given it, nor lets go of it
+                await self.last(held, ids, SOON)
+                raise
         return held
 
     async def release(self, held: object, ids: Any) -> None:
@@ -63,7 +70,17 @@ class Delayed:
             await super().release(held, ids)  # type: ignore[misc]
             return
         self.crashing.discard(held)
-        await self.last(held, ids, SOON)
+        await whole(self.last(held, ids, SOON))
+
+
+async def whole(work: Coroutine[Any, Any, T]) -> T:
+    """Do all of something that the caller may be cancelled in."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 class InMemory(Delayed, MemoryCacheSource[int, ThingData]):
