@@ -108,6 +108,7 @@ BLOCKS: dict[str, Callable[[Database], AbstractAsyncContextManager[object]]] = {
 }
 
 
+@pytest.mark.of_the_native_lane
 @pytest.mark.parametrize("name", BLOCKS)
 async def test_reads_in_a_block_take_the_lane(things: ThingRepository, database: Database, name: str) -> None:
     """On the connection that the pooler gives the transaction, and give what they give without one."""
@@ -124,6 +125,7 @@ async def test_reads_in_a_block_take_the_lane(things: ThingRepository, database:
             assert native.taken == before + 2 * (verb not in ("aggregate", "stream"))
 
 
+@pytest.mark.of_the_native_lane
 @pytest.mark.parametrize("size", [1, SERVERS, CALLERS])
 async def test_units_of_work_of_more_callers_than_connections(behind: URL, db: Database, size: int) -> None:
     """Each reads in the lane what it wrote itself, whichever connections its transactions have, and nobody else's."""

@@ -40,6 +40,8 @@ from rowsmith.testing import tables
 from rowsmith.verbs import native_of, operation_of
 from verbs import VERBS, Does, read
 
+pytestmark = pytest.mark.of_the_native_lane
+
 ROWS = int(os.environ.get("ROWSMITH_LANE_ROWS", "6"))
 """How much is tried on each type of column; the nox session ``lanes`` raises it."""
 
