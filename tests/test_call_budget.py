@@ -215,7 +215,7 @@ async def test_round_trips_of_statements(with_faults: WithFaults) -> None:
 
 
 TOLD = {
-    "get": r"some (\d+) calls of functions",
+    "get": r"`get` is some (\d+) calls of functions",
     "get in a scope": r"\((\d+) under a scope\)",
     "get in a session": r"a `get` is some (\d+) calls there",
     "create": r"and some (\d+) calls instead",
