@@ -108,14 +108,18 @@ class InRedis(Delayed, RedisCacheSource[int, ThingData]):
 
 LAST = """
 local time, for_ = redis.call('TIME'), math.floor(ARGV[2] * 1000)
-local ending = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + for_)
-local marks = {}
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ending, marks = string.format('%.0f', now + for_), {}
 for i = 1, #KEYS do
   local count
   marks[i], count = string.gsub(redis.call('GET', KEYS[i]) or '', ARGV[1] .. '[.]%d+', ARGV[1] .. '.' .. ending)
   if count == 0 then return 0 end
 end
-for i = 1, #KEYS do redis.call('SET', KEYS[i], marks[i], 'PX', math.max(redis.call('PTTL', KEYS[i]), for_)) end
+for i = 1, #KEYS do
+  local last = now + 1
+  for each in string.gmatch(marks[i], '[.](%d+)') do last = math.max(last, tonumber(each)) end
+  redis.call('SET', KEYS[i], marks[i], 'PX', last - now)
+end
 return 1
 """
 
