@@ -41,7 +41,7 @@ class Delayed:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.crashing = set[object]()
+        self.crashing = dict[object, Any]()
 
     async def last(self, held: object, ids: Any, seconds: float) -> bool:
         """Have rows be held for some time from now on; False where they are no longer held."""
@@ -59,7 +59,7 @@ class Delayed:
         if random.random() < self.crashes:
             try:
                 if await whole(self.last(held, ids, NEVER)):
-                    self.crashing.add(held)
+                    self.crashing[held] = ids
             except asyncio.CancelledError:  # nobody is given it, nor lets go of it
                 await self.last(held, ids, SOON)
                 raise
@@ -69,8 +69,14 @@ class Delayed:
         if held not in self.crashing:
             await super().release(held, ids)  # type: ignore[misc]
             return
-        self.crashing.discard(held)
+        del self.crashing[held]
         await whole(self.last(held, ids, SOON))
+
+    async def end(self) -> None:
+        """End what a writer holds who was cancelled as he was given it, and lets go of nothing: time does that."""
+        for held, ids in self.crashing.items():
+            await self.last(held, ids, SOON)
+        self.crashing.clear()
 
 
 async def whole(work: Coroutine[Any, Any, T]) -> T:
@@ -229,6 +235,8 @@ async def interleave(made: WithTables, caches: list[Any], steps: int = STEPS) ->
         await world.run(steps)
         for id, scope in IDS.items():
             assert (await plain.get(id, scope)).uses >= world.known[id]
+        for cache in caches:
+            await cache.end()
         for things, cache in zip(world.processes, caches, strict=True):
             await serves(things, cache)
     return world
