@@ -37,6 +37,8 @@ Pair: TypeAlias = tuple[Any, Any, Any]
 def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object], role: str) -> None:
     """Refuse values that are compared with what they could not be compared with on every backend.
 
+    A list of numbers gets the type that holds each of them, where SQLAlchemy has given it that of the first.
+
     Args:
         whole: an expression.
         elements: all that it is made of, itself included.

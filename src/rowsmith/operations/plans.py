@@ -402,7 +402,7 @@ def compile_plan(
     """
     if not (has_plain_rows(info) and all(_is_pure(part, info.table) for part in visitors.iterate(statement))):
         return None
-    return compiled(statement, info.table, places, dialect)
+    return make_plan(statement, info.table, places, dialect)
 
 
 def compile_write(
@@ -424,7 +424,7 @@ def compile_write(
         makers: see :attr:`Plan.makers`.
         key: of a statement for each of some keys, which are the first parameter: where the key stands in its answer.
     """
-    plan = compiled(statement, None, places, dialect) if has_plain_rows(info) else None
+    plan = make_plan(statement, None, places, dialect) if has_plain_rows(info) else None
     if plan is not None:
         given = [None if bind is None else plan.number(_place(bind, places)) for bind in expected]
         holds = ["{} IS TRUE" if number is None else f"{{}} = ${number}" for number in given]
@@ -437,7 +437,7 @@ def compile_write(
     return plan
 
 
-def compiled(
+def make_plan(
     statement: Any, table: Table | None, places: Sequence[BindParameter[Any]], dialect: Dialect
 ) -> Plan | None:
     """Compile a statement; None where something of it has to be asked or made for each call before it is sent.

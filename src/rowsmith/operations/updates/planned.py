@@ -19,7 +19,7 @@ from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.defaults import client_updates, update_of
 from rowsmith.operations.call import TData, TRow
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Binds, ManyKeys, Plan, Shape, compile_write, compiled, placed
+from rowsmith.operations.plans import Binds, ManyKeys, Plan, Shape, compile_write, make_plan, placed
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.updates.statement import Changes, Keyed, Targets, lock_strength
 from rowsmith.operations.updates.version import next_version
@@ -117,7 +117,7 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         if plan is not None:
             lock = {} if written is None else lock_strength(info, written)
             there = targets.select_keys().with_for_update(of=info.tables, skip_locked=True, **lock)
-            plan.doubt = compiled(there, info.table, places[: 1 + len(binds)], dialect)
+            plan.doubt = make_plan(there, info.table, places[: 1 + len(binds)], dialect)
         return plan
 
 
