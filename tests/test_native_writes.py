@@ -168,6 +168,30 @@ async def test_rows_that_are_not_there(groups: GroupRepository) -> None:
     assert (await plain_of(groups).search(include_deleted=True)).items == (foreign,)
 
 
+OF_IDS: dict[str, Callable[[GroupRepository, list[GroupId]], Awaitable[Any]]] = {
+    "batch_get": lambda of, ids: of.batch_get(ids),
+    "batch_update": lambda of, ids: of.batch_update(ids, SIZED),
+    "batch_delete": lambda of, ids: of.batch_delete(ids),
+    "batch_restore": lambda of, ids: of.batch_restore(ids),
+    "batch_purge": lambda of, ids: of.batch_purge(ids),
+}
+
+
+@pytest.mark.parametrize("way", [lambda groups: groups, plain_of], ids=["native", "plain"])
+async def test_the_callers_list_may_change_meanwhile(
+    groups: GroupRepository, way: Callable[[GroupRepository], GroupRepository]
+) -> None:
+    """What is sent and told is what was given."""
+    for name, call in OF_IDS.items():
+        ids = [TWO, ONE]
+        calling = asyncio.ensure_future(call(way(groups), ids))
+        await asyncio.sleep(0)
+        ids[:] = [FOREIGN]
+        done = await calling
+        assert [group.id for group in (done if name == "batch_get" else done.succeeded)] == [TWO, ONE], name
+    assert (await groups.get(FOREIGN)).size == 0
+
+
 @pytest.mark.parametrize("name", ["batch_update", "batch_delete", "batch_purge"])
 async def test_a_row_that_another_changed_while_its_lock_was_waited_for(groups: GroupRepository, name: str) -> None:
     """It is written all the same, in the state that the other left it in."""

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from copy import copy
 from functools import partial
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, Unpack, cast
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, Unpack, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar, override
@@ -149,6 +149,10 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; and those of :meth:`Database.begin_session`.
         """
+        if args and args[0].__class__ in _LISTS:
+            own: Any = args[0]
+            own = (own.copy(), *args[1:])
+            args = own
         try:
             if self.resilience is None:
                 return await self._write(verb, *args, **kwargs)
@@ -166,6 +170,10 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; ``ReadOnlyViolation`` where it writes.
         """
+        if args and args[0].__class__ in _LISTS:
+            own: Any = args[0]
+            own = (own.copy(), *args[1:])
+            args = own
         try:
             if self.resilience is None:
                 return await self._read(verb, *args, **kwargs)
@@ -476,6 +484,10 @@ class _Refused(DBSource[TRow, TData, TId]):
     def _told(self, verb: Any) -> MappingError:
         self._refusal.locate(self.entity.domain, operation_of(verb))
         return self._refusal
+
+
+_LISTS: Final = (list, dict, set)
+"""What a call is for, ids or specs or patches, may be one of the caller's, who may change it while the call waits."""
 
 
 def _sending(
