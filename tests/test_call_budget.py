@@ -59,10 +59,8 @@ WRITES: dict[str, tuple[tuple[int, int], Call]] = {
     "delete": ((310, 173), lambda of, n: of.delete(GroupId(next(n)))),
     "restore": ((313, 176), lambda of, n: of.restore(GroupId(next(n)))),
     "purge": ((310, 173), lambda of, n: of.purge(GroupId(next(n)))),
-    "batch_purge": (
-        (332, 195),
-        lambda of, n: of.batch_purge([GroupId(next(n) + len(IDS))]),
-    ),  # of those that create made
+    # Of those that create made.
+    "batch_purge": ((333, 196), lambda of, n: of.batch_purge([GroupId(next(n) + len(IDS))])),
     "upsert": ((352, 215), lambda of, n: of.upsert(GroupCreate("a", f"put {next(n)}"))),
     "upsert of one that is there": ((351, 214), lambda of, _: of.upsert(GroupCreate("a", "group 0"))),
     "upsert in a scope": ((395, 258), lambda of, _: of.upsert(GroupCreate("a", "group 0"), scope=A)),
