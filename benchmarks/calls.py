@@ -28,11 +28,13 @@ LOOKED_UP = _StatementCache.get.__code__
 class Counted:
     """What one call did: ``calls`` of Python and C functions in all; ``functions`` and ``files`` are our own.
 
+    ``own`` are those calls that are of our functions or made in them, whatever an event loop happens to do meanwhile.
     ``until`` is how a statement begins with which that ends: from then on nothing is counted, once the driver has it.
     """
 
     until: str | None = None
     calls: int = 0
+    own: int = 0
     functions: set[Any] = field(default_factory=set[Any])
     is_over: bool = False
 
@@ -49,8 +51,10 @@ class Counted:
         code = frame.f_code
         if code is LOOKED_UP and self.until is not None and frame.f_locals["query"][0].startswith(self.until):
             self.is_over = True
-        if event == "call" and code.co_filename.startswith(OURS) and not code.co_name.startswith("<"):
-            self.functions.add(code)
+        if code.co_filename.startswith(OURS):
+            self.own += 1
+            if event == "call" and not code.co_name.startswith("<"):
+                self.functions.add(code)
 
 
 @contextmanager
