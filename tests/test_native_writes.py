@@ -597,7 +597,7 @@ async def test_inside_of_a_unit_of_work(groups: GroupRepository) -> None:
     """A write in a unit of work is a part of it, and undone with it."""
     with pytest.raises(ZeroDivisionError):
         async with groups.db.unit_of_work():
-            assert await taken(groups, lambda: groups.update(ONE, renamed("new"))) == 0
+            assert await taken(groups, lambda: groups.update(ONE, renamed("new"))) == 1
             raise ZeroDivisionError
     assert (await groups.get(ONE)).name == "one"
 

@@ -312,10 +312,8 @@ class Database:
             return None
         why: str | None = "cache" if is_kept else None
         if self._home.is_occupied():
-            if not writes:
-                return None  # which way that is in a session, lane_within says
-            why = "session"
-        elif why is None:
+            return None  # which way that is in a session, lane_within says
+        if why is None:
             why = lane.why_not_write() if writes else lane.why_not()
         if why is None:
             return lane
@@ -323,7 +321,7 @@ class Database:
         return None
 
     def lane_within(self) -> NativeLane | None:
-        """Give the way of a read on the connection of a session that is open; None where SQLAlchemy has to send it."""
+        """Give the way of a call on the connection of a session that is open; None where SQLAlchemy has to send it."""
         if not self._home.is_occupied():
             return None
         lane = self.native if self.replicas is None else self._lane_of_server(self.replicas.servers)

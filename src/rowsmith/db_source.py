@@ -15,7 +15,7 @@ from typing_extensions import TypeVar, override
 from rowsmith.database import Database
 from rowsmith.deadline import Within
 from rowsmith.errors import MappingError, ReadOnlyViolation, RepositoryError, StalePlan, TransactionError, kind_of
-from rowsmith.execution import UNTOLD, NativeLane, forget_plans, read_within, repeatable, transact, translated
+from rowsmith.execution import UNTOLD, NativeLane, forget_plans, repeatable, transact, translated
 from rowsmith.failures import log_failure
 from rowsmith.lock import Lock
 from rowsmith.operations import (
@@ -298,7 +298,9 @@ class DBSource(Generic[TRow, TData, TId]):
                 lane = None
             again, named = _repeatable(given, kwargs)
             begin = partial(self.db.writing, is_open_to_all=is_foreign(verb))
-            call: Any = partial(noting, self.entity, verb) if has_keepers(self.entity) else verb
+            within = None if native is None else self.db.lane_within()
+            run: Any = verb if native is None or within is None else partial(_within, within, native, verb)
+            call: Any = partial(noting, self.entity, verb, run) if has_keepers(self.entity) else run
             is_lost = None if is_second else partial(self._is_lost, verb=verb, kwargs=kwargs)
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named), is_lost))
         except BaseException as exc:
@@ -331,8 +333,8 @@ class DBSource(Generic[TRow, TData, TId]):
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=is_foreign(verb))
             within = None if native is None else self.db.lane_within()
             if native is not None and within is not None:
-                call: Any = partial(_read_within, within, native, verb, given, kwargs)
-                return cast("R", await transact(begin, call))
+                call: Any = partial(_within, within, native, verb)
+                return cast("R", await transact(begin, lambda db_sess: call(db_sess, *given, **kwargs)))
             return await transact(begin, lambda db_sess: verb(db_sess, *again, **named))
         except BaseException as exc:
             self._note(exc, verb, is_by_lane=lane is not None)
@@ -506,15 +508,21 @@ def _sending(
     return sent if lane.deadline is None else _in_time(lane.deadline, sent)
 
 
-async def _read_within(
-    lane: NativeLane, native: Native, verb: Any, given: list[Any], kwargs: dict[str, Any], db_sess: AsyncSession
+async def _within(
+    lane: NativeLane, native: Native, verb: Any, db_sess: AsyncSession, /, *args: Any, **kwargs: Any
 ) -> Any:
-    """Read on a session's own connection, or as ever where a call has no shape."""
+    """Run a verb on a session's own connection, or as ever where a call has no shape."""
+    given = [*args]
     asked: Asked[Any] | None = native.ask(verb.__self__, lane, given, kwargs)
     if asked is None:
         lane.refuse("shape")
         return await verb(db_sess, *given, **kwargs)
-    answer = await read_within(lane, db_sess, asked)
+
+    def usual(first: Any) -> Awaitable[Any]:
+        made: Awaitable[Any] = verb(db_sess, first, *given[1:], **kwargs)
+        return made
+
+    answer = await asked.send_within(lane, db_sess, usual)
     return await verb(db_sess, *given, **kwargs) if answer is UNTOLD else answer
 
 

@@ -34,7 +34,7 @@ from rowsmith.execution.translate import (
     unreadable,
     violation,
 )
-from rowsmith.execution.within import read_within
+from rowsmith.execution.within import read_within, write_within
 from rowsmith.execution.writing import Made, alone, alone_for_each, write
 
 __all__ = [
@@ -83,4 +83,5 @@ __all__ = [
     "violation",
     "watch_failures",
     "write",
+    "write_within",
 ]

@@ -103,8 +103,8 @@ class Planned(Protocol):
         """Say which column's type has raised that while it was reading."""
         ...
 
-    def refused(self, place: int) -> Refusal:
-        """Say which column the value of a parameter is for, which the server does not take."""
+    def refused(self, failure: Exception, values: Sequence[Any]) -> Refusal | None:
+        """Say which column the value is for that the driver or the server does not take, if that can be told."""
         ...
 
 

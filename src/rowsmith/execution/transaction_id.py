@@ -94,6 +94,16 @@ def note_read(info: dict[Any, Any], adapter: Any, before: int) -> None:
         info[_SEEN] = sent_on(adapter)
 
 
+def is_wanted(info: dict[Any, Any]) -> bool:
+    """Say whether the id of a connection's transaction is to be brought along."""
+    return _KNOWN in info
+
+
+def note_written(info: dict[Any, Any], adapter: Any, id_: str | None) -> None:
+    """Note the id that a statement has brought which did not pass SQLAlchemy."""
+    info[_KNOWN], info[_SEEN] = (adapter._transaction, id_), sent_on(adapter)
+
+
 _ENDS_NOTHING: Final = (Select, CompoundSelect, SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)
 
 

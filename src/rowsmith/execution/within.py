@@ -1,29 +1,56 @@
-"""The native lane in a session that is open: a read of one statement on its own connection, in its transaction.
+"""The native lane in a session that is open: a call of one statement on its own connection, in its transaction.
 
 What SQLAlchemy does before and after a statement is done here as well: what the session holds unflushed is written,
 BEGIN is sent, a failure is remembered, a connection of which nobody knows what is on the wire is thrown away. The
 transaction is whatever the session's is: nothing has to be known of its isolation, nor of what keeps it from writing.
+
+A write is taken where the session holds no objects, which would have to be kept in step with it. What has been sent
+stays sent: its answer is given whatever it is, and an error says what it would say by SQLAlchemy's way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
+from rowsmith.execution.blame import remember
 from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
-from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, NativeLane, Read, as_read, speaks_plainly
+from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, NativeLane, Planned, Read, as_read, speaks_plainly
+from rowsmith.execution.origin import Origin
 from rowsmith.execution.refusals import argument_of, note
 from rowsmith.execution.sending import fetch
-from rowsmith.execution.transaction_id import note_read, sent_on
-from rowsmith.execution.transactions import mark_failed
+from rowsmith.execution.transaction_id import is_wanted, note_read, note_written, sent_on
+from rowsmith.execution.transactions import mark_failed, note_demotion
 from rowsmith.execution.translate import lost, translate
+
+
+class Sent(Protocol):
+    """What is to be sent for a call, whether it reads or writes."""
+
+    @property
+    def plan(self) -> Planned:
+        """The statement."""
+        ...
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """What is given for its parameters, as the driver takes it."""
+        ...
+
+    def origin(self) -> Origin:
+        """Say whose call it is, for errors."""
+        ...
+
+    def meant(self, failure: Exception) -> Exception:
+        """Give what an error of the database means for the call."""
+        ...
 
 
 async def read_within(lane: NativeLane, db_sess: AsyncSession, asked: Read) -> Any:
@@ -34,20 +61,45 @@ async def read_within(lane: NativeLane, db_sess: AsyncSession, asked: Read) -> A
     Raises:
         RepositoryError: what the database or driver said, translated, no cause attached; or what the answer means.
     """
-    if not db_sess.sync_session._is_clean():  # pyright: ignore[reportPrivateUsage] - there is no public name
+    records = await _given(lane, db_sess, asked, writes=False)
+    if records is None:
+        return UNTOLD
+    return asked.answer(as_read(asked.plan, records, asked.origin) if asked.plan.has_processors else records)
+
+
+async def write_within(lane: NativeLane, db_sess: AsyncSession, asked: Sent) -> Sequence[Any] | None:
+    """Send a write as :func:`read_within` does a read, and give its records; None where SQLAlchemy has to be asked.
+
+    Raises:
+        RepositoryError: as there.
+    """
+    remember(db_sess, asked.origin())
+    records = await _given(lane, db_sess, asked, writes=True)
+    if records is None:
+        return None
+    bare = [record[:-1] for record in records]
+    return as_read(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare
+
+
+async def _given(lane: NativeLane, db_sess: AsyncSession, asked: Sent, *, writes: bool) -> Sequence[Any] | None:
+    """Send what is asked for, once what the session holds unflushed is written; None where nothing was sent."""
+    session = db_sess.sync_session
+    if not session._is_clean():  # pyright: ignore[reportPrivateUsage] - there is no public name
         await flush(db_sess, asked.origin())
     connection, why = None, None if db_sess.is_active else "transaction"  # which a failed flush has undone
+    if why is None and writes and len(session.identity_map):
+        why = "objects"  # which would have to be kept in step
     if why is None:
         connection = _at_hand(db_sess) or await connection_of(db_sess, asked.origin())
-        why = _why_not(lane, db_sess.sync_session, connection)
+        why = _why_not(lane, session, connection)
     records: Sequence[Any] = ()
     if why is None:
-        why, records = await _fetched(lane, connection, asked)
+        why, records = await _fetched(lane, connection, asked, writes=writes)
     if why is not None:
         lane.refuse(why)
-        return UNTOLD
+        return None
     lane.taken += 1
-    return asked.answer(as_read(asked.plan, records, asked.origin) if asked.plan.has_processors else records)
+    return records
 
 
 def _at_hand(db_sess: AsyncSession) -> Connection | None:
@@ -78,14 +130,14 @@ def _why_not(lane: NativeLane, session: Session, connection: Any) -> str | None:
 _TRANSLATED: Final = "schema_translate_map"
 
 
-async def _fetched(lane: NativeLane, connection: Any, asked: Read) -> tuple[str | None, Sequence[Any]]:
+async def _fetched(lane: NativeLane, connection: Any, asked: Sent, *, writes: bool) -> tuple[str | None, Sequence[Any]]:
     """Give the records; or say why SQLAlchemy is asked, where nothing was sent.
 
     Raises:
         RepositoryError: what the database or driver said, of a transaction that has failed by that.
     """
     try:
-        return await _sent(lane, connection, asked)
+        return await _sent(lane, connection, asked, writes=writes)
     except Exception as exc:  # noqa: BLE001 - a codec may raise anything
         failure = exc
     except BaseException:
@@ -94,11 +146,11 @@ async def _fetched(lane: NativeLane, connection: Any, asked: Read) -> tuple[str 
     raise asked.meant(await _told(connection, failure, asked))
 
 
-async def _sent(lane: NativeLane, connection: Any, asked: Read) -> tuple[str | None, Sequence[Any]]:
+async def _sent(lane: NativeLane, connection: Any, asked: Sent, *, writes: bool) -> tuple[str | None, Sequence[Any]]:
     """Send the statement, after BEGIN if that was not sent; or say what stands against it on this connection."""
     pooled = connection._dbapi_connection
     adapter, plan = pooled.dbapi_connection, asked.plan
-    if not speaks_plainly(adapter, adapter.driver_connection):
+    if not speaks_plainly(adapter, adapter.driver_connection) or (writes and not is_wanted(pooled.info)):
         return "connection", ()
     async with adapter._execute_mutex:
         if adapter._transaction is None:
@@ -107,10 +159,12 @@ async def _sent(lane: NativeLane, connection: Any, asked: Read) -> tuple[str | N
         why = None if plan.is_ready else await lane.unlearned(plan, adapter.driver_connection, plan.sql)
         records = () if why is not None else await fetch(adapter._connection, plan.sql, asked.values)
         note_read(pooled.info, adapter, before)
+        if writes and records:
+            note_written(pooled.info, adapter, records[0][-1])
         return why, records
 
 
-async def _told(connection: Any, failure: Exception, asked: Read) -> Exception:
+async def _told(connection: Any, failure: Exception, asked: Sent) -> Exception:
     """Give the error for what was said to a statement; a connection that may be of no more use is thrown away."""
     driver = connection._dbapi_connection.dbapi_connection.driver_connection
     argument, cause = argument_of(failure), failure.__cause__
@@ -121,8 +175,9 @@ async def _told(connection: Any, failure: Exception, asked: Read) -> Exception:
         await _give_up(connection)
         return lost(failure, asked.origin())
     mark_failed(connection)
-    if argument is not None:
-        note(failure, asked.plan.refused(argument[0]))
+    note_demotion(connection, failure)
+    if (refusal := asked.plan.refused(failure, asked.values)) is not None:
+        note(failure, refusal)
     if is_stale(failure):
         connection.dialect._invalidate_schema_cache()
         await driver.reload_schema_state()

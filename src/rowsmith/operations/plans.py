@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeAlias, cast
 
 from sqlalchemy import Column, ColumnElement, Select, Table, bindparam
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.cache_key import CacheKey
@@ -39,10 +40,10 @@ from sqlalchemy.sql.selectable import Exists, ScalarSelect, Subquery
 from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
-from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone, alone_for_each
+from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone, alone_for_each, read_within
 from rowsmith.execution.parameters import subject_of
 from rowsmith.execution.postgresql import Processor, read_by_column
-from rowsmith.execution.refusals import Refusal, results_of, unread_by
+from rowsmith.execution.refusals import Refusal, argument_of, results_of, unfit, unread_by
 from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import Record
@@ -84,7 +85,7 @@ class Plan:
     columns: Sequence[ColumnElement[Any] | None] = ()
     """What it gives, None for what is no column; for errors."""
     compiled: Any = None
-    """The statement as SQLAlchemy has compiled it, of one that reads; for errors, too."""
+    """The statement as SQLAlchemy has compiled it; for errors, too."""
     makers: Sequence[Callable[[], Any]] = ()
     """Make what Python fills in for each call, whose places are the last ones."""
     doubt: Plan | None = None
@@ -154,9 +155,17 @@ class Plan:
         """Say which column's type has raised that while it was reading."""
         return unread_by(failure, self._processors, self.columns)
 
-    def refused(self, place: int) -> Refusal:
-        """Say which column the value of a parameter is for, which the server does not take."""
-        return Refusal.of(subject_of(self.compiled, (self.compiled.positiontup[place], None)))
+    def refused(self, failure: Exception, values: Sequence[Any]) -> Refusal | None:
+        """Say which column the value is for that the driver or the server does not take, if that can be told."""
+        names = self.compiled.positiontup
+        found = argument_of(failure)
+        if found is None:
+            return unfit(failure, self.compiled, [dict(zip(names, values, strict=True))], many=False, are_bound=True)
+        return Refusal.of(subject_of(self.compiled, (names[found[0]], None)))
+
+
+Usual: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""Makes a call SQLAlchemy's way, with another first argument."""
 
 
 class Asked(Generic[TAnswer]):
@@ -178,6 +187,15 @@ class Asked(Generic[TAnswer]):
             RepositoryError: what the database said, or what the answer means.
         """
         return lane.read(self)
+
+    def send_within(self, lane: NativeLane, db_sess: AsyncSession, usual: Usual) -> Awaitable[Any]:
+        """Have it sent in a session that is open, as :meth:`send` does without one.
+
+        Args:
+            lane, db_sess: whose connection it is sent on.
+            usual: makes the same call SQLAlchemy's way, for this id, or these of its ids.
+        """
+        return read_within(lane, db_sess, self)
 
     def answer(self, records: Sequence[Record]) -> TAnswer:
         """Say what the records mean; :data:`rowsmith.execution.UNTOLD` where that is not for a plan to say.
@@ -462,7 +480,7 @@ def make_plan(
         return None
     sql = made.string if table is not None else made.string + ID_OF_TRANSACTION
     plan = Plan(sql, table, binds, results, dialect)
-    plan.columns, plan.compiled = results_of(made), None if table is None else made
+    plan.columns, plan.compiled = results_of(made), made
     return plan
 
 

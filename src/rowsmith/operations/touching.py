@@ -15,8 +15,12 @@ from rowsmith.operations.results import BatchResult, PartialResult, Upserted
 from rowsmith.touched import Ids, Writing, is_any_kept, is_kept, note
 
 
-async def noting(entity: Entity[object, object], verb: Any, db_sess: AsyncSession, /, *args: Any, **kwargs: Any) -> Any:
-    """Run a verb that writes, and note in its session what it does; where that is not known, it may be any row.
+async def noting(
+    entity: Entity[object, object], verb: Any, run: Any, db_sess: AsyncSession, /, *args: Any, **kwargs: Any
+) -> Any:
+    """Run a verb that writes, or what stands for it, and note in its session what it does.
+
+    Where that is not known, it may be any row.
 
     It is noted before the verb runs, as it may fail half-way in a unit of work that goes on; which rows it made is
     known only afterwards.
@@ -27,7 +31,7 @@ async def noting(entity: Entity[object, object], verb: Any, db_sess: AsyncSessio
     if not is_known_after:
         note(db_sess, writing, given_ids(touches, args))
     try:
-        result = await verb(db_sess, *args, **kwargs)
+        result = await run(db_sess, *args, **kwargs)
     except BaseException:
         if is_known_after:
             note(db_sess, writing, None)

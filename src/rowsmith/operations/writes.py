@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Generic
 
 from sqlalchemy import BindParameter, ColumnElement, bindparam
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar, override
 
 from rowsmith.errors import RefusedByTrigger, RepositoryError
-from rowsmith.execution import UNTOLD, Made, NativeLane, Origin, write
+from rowsmith.execution import UNTOLD, Made, NativeLane, Origin, write, write_within
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
+from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, compile_write, has_plain_rows
+from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, Usual, compile_write, has_plain_rows
 from rowsmith.operations.settled import settle
 from rowsmith.scope import NO_LIMITS, Limits, resolve_scope
 
@@ -36,7 +39,7 @@ Statement = Callable[[Values, Sequence[ColumnElement[bool]], Limits], Any]
 
 
 class AskedWrite(Asked[Any]):
-    """A write that is asked for: ``expected`` is what has to stand after the data for it to be kept."""
+    """A write to a row that is there: ``expected`` is what has to stand after the data for it to be kept."""
 
     __slots__ = ("_deletes", "_expected", "_writes")
 
@@ -63,20 +66,44 @@ class AskedWrite(Asked[Any]):
         try:
             made = await write(lane, self)
         except RefusedByTrigger as exc:
-            exc.locate(self.entity.domain, self.operation)
-            failure = self.entity.own(exc)
+            failure = self.meant(exc)
         else:
             return UNTOLD if made is None else made[0]
         raise failure
 
-    def made(self, records: Sequence[Record]) -> Made | None:
-        """Make the data of the row written; None where another number was written than one, or not what was asked.
+    @override
+    async def send_within(self, lane: NativeLane, db_sess: AsyncSession, usual: Usual) -> Any:
+        try:
+            records = await write_within(lane, db_sess, self)
+            made = None if records is None else self.made(records)
+            if made is None and records:
+                made = await self.settled(Call(self.entity, self.operation, db_sess), records, usual)
+        except RepositoryError as exc:
+            failure = self.meant(exc)
+        else:
+            return UNTOLD if made is None else made[0]
+        raise failure
+
+    @override
+    def meant(self, failure: Exception) -> Exception:
+        if not isinstance(failure, RepositoryError):
+            return failure
+        failure.locate(self.entity.domain, self.operation)
+        return self.entity.own(failure)
+
+    async def settled(self, call: Call[Any, Any], records: Sequence[Record], usual: Usual) -> Made:
+        """Say what it means in a transaction that goes on that this was written, and not what was asked for.
 
         Raises:
-            RefusedByTrigger: a new row was not written, which nothing else can be the reason of.
+            MappingError: several rows have the key.
+            ScopeMismatch: the row has left its scope.
         """
-        if not records and self._writes is None and not self._deletes:
-            raise RefusedByTrigger
+        if len(records) > 1:
+            await call.refuse_twins(written=True)
+        raise await call.left()
+
+    def made(self, records: Sequence[Record]) -> Made | None:
+        """Make the data of the row written; None where another number was written than one, or not what was asked."""
         if len(records) != 1:
             return None
         if tuple(records[0][len(self.entity.shape.layout.names) :]) != self._expected:
@@ -90,6 +117,37 @@ class AskedWrite(Asked[Any]):
 
     def doubt(self, records: Sequence[Record]) -> tuple[str, Sequence[Any]] | None:
         """Give None: of one row its absence is the answer, which SQLAlchemy's way gives."""
+
+
+class AskedInsert(AskedWrite):
+    """A new row that is asked for: ``stamps`` are what the scope fixes of it, which comes back after its data."""
+
+    __slots__ = ("_stamps",)
+
+    def __init__(
+        self, entity: Entity[object, object], operation: str, plan: Plan, values: Sequence[object], stamps: Values
+    ) -> None:
+        super().__init__(entity, operation, plan, values, tuple(stamps.values()), None)
+        self._stamps = stamps
+
+    @override
+    def made(self, records: Sequence[Record]) -> Made | None:
+        """Make the data of the row written; None where it is not what was asked for.
+
+        Raises:
+            RefusedByTrigger: it was not written, which nothing else can be the reason of.
+        """
+        if not records:
+            raise RefusedByTrigger
+        return super().made(records)
+
+    @override
+    async def settled(self, call: Call[Any, Any], records: Sequence[Record], usual: Usual) -> Made:
+        """Have the database say whether what it made of the scope's values is the same as these."""
+        stored = records[0][-len(self._stamps) :]
+        limited = replace(call, limits=Limits(stamps=self._stamps))
+        await limited.keep_stamps({name: [value] for name, value in zip(self._stamps, stored, strict=True)})
+        return self.data(records)
 
 
 class PlannedWrites(Generic[TRow, TData, TPlan]):
@@ -165,7 +223,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
 
     def create(
         self, lane: NativeLane, kwargs: dict[str, Any], values_of: Callable[[Limits], Values]
-    ) -> AskedWrite | None:
+    ) -> AskedInsert | None:
         """Say what a new row takes; None where it is not plainly one statement."""
         shape: Shape = []
         binds: Binds = []
@@ -179,7 +237,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         sent = None if plan is None else plan.values([*values.values()])
         if plan is None or sent is None:
             return None
-        return AskedWrite(self._entity, self._operation, plan, sent, tuple(stamps.values()), None)
+        return AskedInsert(self._entity, self._operation, plan, sent, stamps)
 
     def change(
         self,

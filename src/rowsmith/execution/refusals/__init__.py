@@ -10,7 +10,7 @@ from __future__ import annotations
 from rowsmith.execution.refusals.noting import note_refused, note_refused_by
 from rowsmith.execution.refusals.read import is_of_codec, results_of, unread_by, unreadable
 from rowsmith.execution.refusals.refusal import Refusal, label, names_of, note, refusal_of
-from rowsmith.execution.refusals.unfit import kinds_of, unfit_among
+from rowsmith.execution.refusals.unfit import kinds_of, unfit, unfit_among
 from rowsmith.execution.refusals.written import argument_of, copied, unbound
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "refusal_of",
     "results_of",
     "unbound",
+    "unfit",
     "unfit_among",
     "unread_by",
     "unreadable",

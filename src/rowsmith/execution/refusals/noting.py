@@ -36,7 +36,7 @@ def _refused(context: ExceptionContext) -> Refusal | None:
         return Refusal(unread(context), is_stored=True)
     if (found := refused_argument(context)) is None:
         driver = getattr(context.original_exception, "driver_exception", context.original_exception)
-        return unfit(driver, run.compiled, run.compiled_parameters, bool(run.executemany))
+        return unfit(driver, run.compiled, run.compiled_parameters, many=bool(run.executemany))
     place, row = found
     named, among = named_at(run, place, context.parameters)
     subject = subject_of(run.compiled, named)

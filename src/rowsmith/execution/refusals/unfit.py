@@ -29,7 +29,9 @@ Written: TypeAlias = tuple[ColumnElement[Any], int | None, Any]
 """A value that was sent, with its column, and the place of its row where there are several."""
 
 
-def unfit(failure: BaseException, compiled: Any, rows: Sequence[Mapping[str, Any]], many: bool) -> Refusal | None:
+def unfit(
+    failure: BaseException, compiled: Any, rows: Sequence[Mapping[str, Any]], *, many: bool, are_bound: bool = False
+) -> Refusal | None:
     """Give the value that a statement of SQLAlchemy's failed for, if that is told by the values that it had.
 
     Args:
@@ -37,12 +39,13 @@ def unfit(failure: BaseException, compiled: Any, rows: Sequence[Mapping[str, Any
         compiled: the statement.
         rows: its parameters by name, as they were given; arrays of rowsmith's as the driver takes them.
         many: they are of several rows, each of which was written by itself.
+        are_bound: they are as the driver takes them.
     """
     kinds = kinds_of(failure)
     if kinds is None or getattr(failure, "context", None):
         return None
     written = dict(_written(compiled))
-    values = _values(written, compiled._bind_processors, rows, many)
+    values = _values(written, {} if are_bound else compiled._bind_processors, rows, many)
     columns: list[Any] = [subject.column for subject in written.values()]
     tables = {column.table for column in columns if isinstance(column, COLUMN)}
     computed = (column for table in tables for column in table.c if column.computed is not None)

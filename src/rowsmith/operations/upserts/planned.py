@@ -37,7 +37,7 @@ from rowsmith.operations.plans import Binds, Plan, Shape, compile_write, placed
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.version import next_version
 from rowsmith.operations.upserts.statement import UpsertStatement
-from rowsmith.operations.writes import UNDERSTOOD, AskedWrite, PlannedWrites, Values, plain_values
+from rowsmith.operations.writes import UNDERSTOOD, AskedInsert, PlannedWrites, Values, plain_values
 from rowsmith.scope import Limits, resolve_scope
 
 TRow = TypeVar("TRow")
@@ -47,7 +47,7 @@ _FIRST: Final = range(1)
 """The places of a single spec."""
 
 
-class AskedUpsert(AskedWrite):
+class AskedUpsert(AskedInsert):
     """An upsert that is asked for: whether the row is new comes back after its data."""
 
     __slots__ = ()
@@ -109,7 +109,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
         sent = None if known is None else self._sent(known, [*values.values()], binds)
         if known is None or sent is None:
             return None
-        return AskedUpsert(self._entity, self._operation, known.plan, sent, tuple(limits.stamps.values()), None)
+        return AskedUpsert(self._entity, self._operation, known.plan, sent, limits.stamps)
 
     def _keyed(self, conflict: Any, shape: Shape) -> bool:
         """Add the key to a shape; says whether it is one that may be known again."""
