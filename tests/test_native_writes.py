@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
@@ -41,7 +42,20 @@ from rowsmith.cache import MemoryCacheSource
 from rowsmith.idempotency import IdempotencyKeyRow
 from rowsmith.testing import WithFaults, WithTables, tables
 from support import is_waited_for
-from tenants import DomainRow, GroupCreate, GroupData, GroupId, GroupPatch, GroupRepository, GroupRow
+from tenants import (
+    CounterData,
+    CounterRepository,
+    DomainRow,
+    GroupCreate,
+    GroupData,
+    GroupId,
+    GroupPatch,
+    GroupRepository,
+    GroupRow,
+    TenantScope,
+    counters_in,
+    uses,
+)
 
 pytestmark = pytest.mark.of_the_native_lane
 
@@ -617,6 +631,51 @@ async def test_a_count_before(groups: GroupRepository) -> None:
     """A connection that had the isolation of a snapshot is as before, also for statements that are new to it."""
     assert (await groups.search(A, count=Count.EXACT)).total_count == 2
     assert await taken(groups, lambda: groups.update(ONE, renamed("new"))) == 1
+
+
+VERSIONS: dict[str, Any] = {
+    "seen": 1,
+    "another": 7,
+    "no number": "1",
+    "true": True,
+    "SQL": sa.literal(1),
+    "huge": 2**40,
+}
+KEPT: dict[str, tuple[tuple[str, int], TenantScope | None]] = {
+    "there": (("a", 0), None),
+    "there in the scope": (("a", 1), TenantScope("a")),
+    "absent": (("a", 99), None),
+    "another's": (("b", 0), TenantScope("a")),
+}
+
+
+@pytest.mark.parametrize("way", ["transaction", "statement", "in a unit"])
+async def test_expected_versions(with_tables: WithTables, way: str) -> None:
+    """An update of a row that is as it was last seen goes past SQLAlchemy; of any other it is told the same."""
+    seen: list[Any] = []
+    for is_native in (True, False):
+        async with counters_in(with_tables) as made:
+            db = Database.from_url(made.db.engine.url, native=is_native, writes=_WRITES[way == "statement"])
+            counters = CounterRepository(db, resilience=None)
+            await counters.count()
+            seen.append([])
+            for place, (key, scope) in KEPT.items():
+                for name, version in VERSIONS.items():
+                    taken_before = lane_of(db).taken if is_native else 0
+                    async with AsyncExitStack() as stack:
+                        if way == "in a unit":
+                            await stack.enter_async_context(db.unit_of_work())
+                        call = counters.update(key, uses(5), scope=scope, expected_version=version)
+                        seen[-1].append((place, name, await told(call)))
+                    if is_native:
+                        goes = name == "seen" and place.startswith("there")
+                        assert (place, name, lane_of(db).taken - taken_before) == (place, name, int(goes))
+            await db.dispose()
+    assert seen[0] == seen[1]
+    assert [type(came) for *_, came in seen[0]].count(CounterData) == 2
+
+
+_WRITES: tuple[Literal["transaction"], Literal["statement"]] = ("transaction", "statement")
 
 
 async def test_a_statement_that_the_driver_gives_up(with_tables: WithTables) -> None:

@@ -64,6 +64,7 @@ async def read_within(lane: NativeLane, db_sess: AsyncSession, asked: Read) -> A
     records = await _given(lane, db_sess, asked, writes=False)
     if records is None:
         return UNTOLD
+    lane.taken += 1
     return asked.answer(as_read(asked.plan, records, asked.origin) if asked.plan.has_processors else records)
 
 
@@ -98,7 +99,6 @@ async def _given(lane: NativeLane, db_sess: AsyncSession, asked: Sent, *, writes
     if why is not None:
         lane.refuse(why)
         return None
-    lane.taken += 1
     return records
 
 

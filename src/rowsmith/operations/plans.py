@@ -251,11 +251,14 @@ class Operand:
 
 
 class Keys:
-    """The key of a row as it is given to a verb."""
+    """The key of a row as it is given to a verb, and the version that it was last seen in."""
 
     def __init__(self, info: RowInfo[object]) -> None:
+        self._info = info
         self._parts = [Operand(info.attribute(name), info.columns[name], info.check(name)) for name in info.primary_key]
         self._sole = self._parts[0] if len(self._parts) == 1 else None
+        name = info.version
+        self._version = None if name is None else Operand(info.attribute(name), info.columns[name], info.check(name))
 
     def of(self, given: Any) -> tuple[Any, ...] | None:
         """Give the key's parts, if it is one."""
@@ -265,6 +268,17 @@ class Keys:
         if len(parts) != len(self._parts):
             return None
         return parts if all(operand.takes(part) for operand, part in zip(self._parts, parts, strict=True)) else None
+
+    def in_version(self, key: tuple[Any, ...] | None, version: Any) -> tuple[Any, ...] | None:
+        """Give a key's parts and the version, if both are such."""
+        is_one = key is not None and self._version is not None and self._version.takes(version)
+        return (*key, version) if key is not None and is_one else None
+
+    def compared(self, given: Sequence[Any]) -> list[Any]:
+        """Give the comparisons with what :meth:`of` and :meth:`in_version` give."""
+        info, width = self._info, len(self._parts)
+        versions = [info.attribute(cast("str", info.version)) == version for version in given[width:]]
+        return [*info.key_condition(tuple(given[:width])), *versions]
 
 
 class ManyKeys:

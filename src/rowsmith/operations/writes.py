@@ -28,8 +28,11 @@ TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
 TPlan = TypeVar("TPlan", default=Plan)
 
-UNDERSTOOD: Final = frozenset({"scope", "idempotency_key", "expected_version"})
+UNDERSTOOD: Final = frozenset({"scope", "idempotency_key"})
 """The arguments of verbs that every plan knows of."""
+
+_IN_VERSION: Final = object()
+"""Stands in the shape of a call that expects a version."""
 
 Values = Mapping[str, Any]
 """What is written, by attribute name."""
@@ -75,13 +78,19 @@ class AskedWrite(Asked[Any]):
     async def send_within(self, lane: NativeLane, db_sess: AsyncSession, usual: Usual) -> Any:
         try:
             records = await write_within(lane, db_sess, self)
-            made = None if records is None else self.made(records)
+            if records is None:
+                return UNTOLD
+            made = self.made(records)
             if made is None and records:
                 made = await self.settled(Call(self.entity, self.operation, db_sess), records, usual)
         except RepositoryError as exc:
             failure = self.meant(exc)
         else:
-            return UNTOLD if made is None else made[0]
+            if made is None:
+                lane.refuse("answer")
+                return UNTOLD
+            lane.taken += 1
+            return made[0]
         raise failure
 
     @override
@@ -177,8 +186,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         It is put back among the arguments with what it said.
         """
         scope = kwargs.get("scope")
-        is_usual = kwargs.get("idempotency_key") is None and kwargs.get("expected_version") is None
-        if not (is_usual and self._understood.issuperset(kwargs)):
+        if kwargs.get("idempotency_key") is not None or not self._understood.issuperset(kwargs):
             return None
         if scope is None:
             return None if self._entity.scope_required else NO_LIMITS
@@ -212,12 +220,18 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         statement: makes the statement that SQLAlchemy is given for the same call, with what is to be expected of it
             after the data.
         constants: what is written the same each time, SQL among it.
+        understood: as for :class:`PlannedWrites`.
     """
 
     def __init__(
-        self, entity: Entity[TRow, TData], operation: str, statement: Statement, constants: Values | None = None
+        self,
+        entity: Entity[TRow, TData],
+        operation: str,
+        statement: Statement,
+        constants: Values | None = None,
+        understood: frozenset[str] = UNDERSTOOD,
     ) -> None:
-        super().__init__(entity, operation)
+        super().__init__(entity, operation, understood)
         self._statement, self._constants = statement, constants or {}
         self._keys = Keys(entity.info)
 
@@ -251,7 +265,10 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         """Say what is written to a row that is there, or that it is removed; None as for :meth:`create`."""
         shape: Shape = []
         binds: Binds = []
-        key = self._keys.of(pk) if self.is_plain else None
+        key, version = self._keys.of(pk) if self.is_plain else None, kwargs.get("expected_version")
+        if version is not None:
+            key = self._keys.in_version(key, version)
+            shape.append(_IN_VERSION)
         limits = None if key is None else self.scoped(kwargs, shape, binds)
         values = None if limits is None else plain_values(values_of, limits)
         if key is None or limits is None or values is None or not limits.stamps.keys().isdisjoint(values):
@@ -294,7 +311,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
             return None
         updates = client_updates(info, written) if written else []
         made = self.marks(dict.fromkeys(updates))
-        compared: list[Any] = info.key_condition(tuple(key))
+        compared: list[Any] = self._keys.compared(key)
         statement = self._statement({**written, **made}, compared, limits)
         places = [*(each.right for each in compared), *binds, *marks.values(), *made.values()]
         makers = [partial(update_of, info, name) for name in updates]

@@ -27,7 +27,7 @@ from rowsmith.operations.present import present, present_keys, present_written
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.version import next_version
-from rowsmith.operations.writes import AskedWrite, Values, Writes
+from rowsmith.operations.writes import UNDERSTOOD, AskedWrite, Values, Writes
 from rowsmith.scope import Limits, SearchScope
 
 T = TypeVar("T")
@@ -42,7 +42,8 @@ class Updater(Operation[TRow, TData]):
 
     @cached_property
     def _writes(self) -> Writes[TRow, TData]:
-        return changes(self.entity, "update", self.entity.live())
+        understood = UNDERSTOOD | {"expected_version"}
+        return changes(self.entity, "update", self.entity.live(), understood=understood)
 
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         if len(args) != _ID_AND_PATCH:
@@ -114,7 +115,11 @@ _ID_AND_PATCH: Final = 2
 
 
 def changes(
-    entity: Entity[TRow, TData], operation: str, live: Sequence[ColumnElement[bool]], constants: Values | None = None
+    entity: Entity[TRow, TData],
+    operation: str,
+    live: Sequence[ColumnElement[bool]],
+    constants: Values | None = None,
+    understood: frozenset[str] = UNDERSTOOD,
 ) -> Writes[TRow, TData]:
     """Give the plans of a verb that changes one row, of which further conditions hold; see :class:`Writes`."""
 
@@ -124,7 +129,7 @@ def changes(
         changing: Any = target.statement(values)
         return changing if guard is None else changing.returning(guard)
 
-    writes = Writes(entity, operation, statement, constants)
+    writes = Writes(entity, operation, statement, constants, understood)
     # A version that is made for each change is none that a plan could say.
     writes.is_plain &= all(isinstance(value, ClauseElement) for value in next_version(entity.info).values())
     return writes
