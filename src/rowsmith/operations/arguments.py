@@ -6,6 +6,7 @@ It is done before a scope is admitted, so that nothing is sent for a call that c
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from inspect import iscoroutinefunction
 from types import MappingProxyType
@@ -24,12 +25,15 @@ Argument: TypeAlias = Callable[[Any, RowInfo[Any]], None]
 """Refuses what a parameter cannot be; takes it and the row that the call is about."""
 
 _NO_LISTS: Final = (str, bytes, bytearray, memoryview)
+_CHANGEABLE: Final[frozenset[type[Any]]] = frozenset({list, dict, set, deque, OrderedDict, defaultdict})
 
 
-def check_arguments(
-    names: Sequence[str], args: Sequence[object], kwargs: Mapping[str, object], info: RowInfo[object]
-) -> None:
-    """Refuse arguments that a verb cannot use.
+def checked_arguments(
+    names: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any], info: RowInfo[object]
+) -> tuple[Any, Any]:
+    """Refuse arguments that a verb cannot use, and give those it can as they are now.
+
+    A call awaits, and whoever made it may change a list of theirs meanwhile: what is sent and told is what was given.
 
     Args:
         names: the verb's parameters, in their order.
@@ -42,6 +46,14 @@ def check_arguments(
     for name, given in (*zip(names, args, strict=False), *kwargs.items()):
         if name in ARGUMENTS:
             ARGUMENTS[name](given, info)
+    own, named = args, kwargs
+    for place, given in enumerate(args):
+        if given.__class__ in _CHANGEABLE:
+            own = (*own[:place], given.copy(), *own[place + 1 :])
+    for name, given in kwargs.items():
+        if given.__class__ in _CHANGEABLE:
+            named = {**named, name: given.copy()}
+    return own, named
 
 
 def no_session(operation: str, given: object) -> MappingError:

@@ -27,7 +27,7 @@ from rowsmith.execution.driver import give_up
 from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import AnySelect
-from rowsmith.operations.arguments import check_arguments, check_begin, no_session
+from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
 from rowsmith.operations.entity import Entity, Rules, make_entity
@@ -376,7 +376,7 @@ def verb(
                     raise no_session(operation, db_sess)
                 if singly is not None:
                     self.entity.info.one_statement(operation, singly)
-                check_arguments(names, args, kwargs, self.entity.info)
+                args, kwargs = checked_arguments(names, args, kwargs, self.entity.info)
                 result = await method(self, call, *args, **kwargs)
                 return result if result.__class__ is not PartialResult else call.told(result)
             except RepositoryError as exc:
@@ -405,7 +405,7 @@ def stream_verb(operation: str) -> Callable[[_Stream[TOperation, TCall, P, R]], 
             with call.locating():
                 if not isinstance(cast("Any", db_sess), AsyncSession):
                     raise no_session(operation, db_sess)
-                check_arguments(names, args, kwargs, self.entity.info)
+                args, kwargs = checked_arguments(names, args, kwargs, self.entity.info)
             return method(self, call, *args, **kwargs)
 
         return cast("_StreamVerb[TOperation, P, R]", _signed(run, operation, method))
@@ -417,13 +417,13 @@ def chunked_verb(operation: str) -> Callable[[_Chunked[TOperation, P, R]], _Chun
     """Name a method that opens sessions itself, one after the other, and makes a :class:`Call` in each."""
 
     def decorate(method: _Chunked[TOperation, P, R]) -> _Chunked[TOperation, P, R]:
-        names = _parameters(method)
+        names = ("begin", *_parameters(method))
 
         @wraps(method)
         async def run(self: TOperation, *args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 check_begin(args[0] if args else kwargs.get("begin"))
-                check_arguments(names, args[1:], kwargs, self.entity.info)
+                args, kwargs = checked_arguments(names, args, kwargs, self.entity.info)
                 return await method(self, *args, **kwargs)
             except RepositoryError as exc:
                 exc.locate(self.entity.domain, operation)
