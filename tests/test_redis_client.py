@@ -15,9 +15,10 @@ class Deaf:
     """A command that loses the first cancellations, as redis-py may."""
 
     def __init__(self, lost: int) -> None:
-        self.lost, self.ended = lost, asyncio.Event()
+        self.lost, self.begun, self.ended = lost, asyncio.Event(), asyncio.Event()
 
     async def __call__(self) -> None:
+        self.begun.set()
         while True:
             try:
                 await asyncio.Event().wait()
@@ -59,7 +60,7 @@ async def test_who_asks_is_cancelled_at_once() -> None:
     """The command is, too, as soon as it hears of it."""
     command = Deaf(1)
     asking = asyncio.create_task(Answers(600.0).of(command))
-    await asyncio.sleep(0.01)
+    await command.begun.wait()
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking

@@ -9,13 +9,14 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 import pytest
 import sqlalchemy as sa
 from asyncpg import InternalClientError
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from rowsmith import CommitOutcome, Database, DatabaseFault, DatabaseUnavailable, ReadOnlyViolation, commit_outcome
 from rowsmith.cache import Broadcast
 from rowsmith.embedded import EmbeddedPostgres
 from rowsmith.execution import pool
 from rowsmith.testing import FaultProxy, WithFaults, WithTables, kill_backend, tables
+from support import until
 from tenants import DomainRow, OwnedBy, ThingRepository, ThingRow
 from verbs import spec
 
@@ -126,6 +127,12 @@ WHERE query LIKE '%pg_sleep%' AND datname = current_database() AND pid <> pg_bac
 """
 
 
+async def _is_read_only(door: AsyncEngine, wanted: str) -> bool:
+    """Say whether a connection that is new finds the setting: those that are there have been told of it by then."""
+    async with door.connect() as connection:
+        return await connection.scalar(sa.text("SHOW default_transaction_read_only")) == wanted
+
+
 @asynccontextmanager
 async def demoted(database: Database) -> AsyncIterator[None]:
     """Have the server take no writes from anybody for a while, connections that are there included."""
@@ -135,14 +142,14 @@ async def demoted(database: Database) -> AsyncIterator[None]:
             await connection.execute(sa.text("SET default_transaction_read_only = off"))
             await connection.execute(sa.text("ALTER SYSTEM SET default_transaction_read_only = on"))
             await connection.execute(sa.text("SELECT pg_reload_conf()"))
-            await asyncio.sleep(0.5)
+            await until(lambda: _is_read_only(door, "on"))
             yield
     finally:
         async with door.connect() as connection:
             await connection.execute(sa.text("SET default_transaction_read_only = off"))
             await connection.execute(sa.text("ALTER SYSTEM RESET default_transaction_read_only"))
             await connection.execute(sa.text("SELECT pg_reload_conf()"))
-            await asyncio.sleep(0.5)
+            await until(lambda: _is_read_only(door, "off"))
         await door.dispose()
 
 

@@ -135,12 +135,14 @@ async def leave_by_cancellation(stream: Stream[Any]) -> None:
 
 
 async def leave_while_fetching(stream: Stream[Any]) -> None:
+    begun = asyncio.Event()
+
     async def read() -> None:
         async for _ in stream:
-            pass
+            begun.set()
 
     task = asyncio.create_task(read())
-    await asyncio.sleep(0.02)
+    await begun.wait()  # whoever waits comes to run when the reader does: for the next rows
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -206,11 +208,10 @@ async def kill_others(db: Database) -> None:
     door = db.engine.execution_options()
     async with door.connect() as connection:
         mine = sa.text(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         await connection.execute(mine)
-    await asyncio.sleep(0.1)
 
 
 async def test_a_stream_joins_the_unit_of_work(any_tables: WithTables) -> None:
