@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ settings.load_profile("rowsmith")
 # Programs that tests start elsewhere find the packages that this process finds.
 if "PYTHONPATH" in os.environ:
     os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
+
+
+def pytest_sessionfinish() -> None:
+    """Keep what was measured of this process: pytest-xdist gives a worker some seconds to end, and then ends it."""
+    measured = sys.modules.get("coverage")
+    current = None if measured is None else measured.Coverage.current()
+    if current is not None:
+        current.save()
+
 
 POOLER = int(os.environ.get("ROWSMITH_TEST_POOLER", "0"))
 """How many connections a PgBouncer in transaction mode has for all tests on PostgreSQL; 0 for none in between."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -245,3 +247,36 @@ def test_readme_says_what_is_held(name: str) -> None:
     (told,) = re.findall(TOLD[name], " ".join((ROOT / "README.md").read_text().split()))
     held = READS[name][0] if name in READS else IN_SESSIONS["get"] if "session" in name else WRITES[name][0][0]
     assert abs(int(told) - held) <= held * 0.03
+
+
+MADE_FOR_IT = 130
+"""What a repository that is made for one call adds to it, at most."""
+
+
+async def test_repositories_that_are_made_for_each_call(groups: GroupRepository) -> None:
+    """What others of their class have worked out they need not; nor with two databases, or with other data."""
+    other, new = Database.from_url(groups.db.engine.url), itertools.count(100)
+    for name in ("get", "search", "update", "batch_update", "upsert"):
+        call = READS[name][1] if name in READS else WRITES[name][1]
+        kept = await cost(groups, call)
+
+        async def made(_: GroupRepository, ids: Iterator[int], call: Call = call) -> None:
+            await call(Groups(groups.db, resilience=None), ids)
+
+        async def of_two(_: GroupRepository, ids: Iterator[int], call: Call = call) -> None:
+            for db in (groups.db, other):
+                await call(Groups(db, resilience=None), new)
+
+        assert (name, await cost(groups, made) <= kept + MADE_FOR_IT) == (name, True)
+        assert (name, await cost(groups, of_two) <= 2 * (kept + MADE_FOR_IT)) == (name, True)
+    await other.dispose()
+
+    async def into(_: GroupRepository, ids: Iterator[int]) -> None:
+        await Groups(groups.db, resilience=None).get(ONE, into=Named)
+
+    assert await cost(groups, into) <= READS["get"][0] + 3 * MADE_FOR_IT
+
+
+@dataclass(frozen=True)
+class Named:
+    name: str

@@ -40,6 +40,7 @@ from rowsmith.operations import (
 )
 from rowsmith.operations.call import Native
 from rowsmith.operations.deletes.where import BeginSession
+from rowsmith.operations.entity import MOST_SHAPES
 from rowsmith.operations.plans import Asked
 from rowsmith.operations.touching import check_ids, has_keepers, noting, writing_of
 from rowsmith.outcome import CommitOutcome, tell
@@ -54,9 +55,6 @@ TId = TypeVar("TId", default=Any)
 TOther = TypeVar("TOther")
 P = ParamSpec("P")
 R = TypeVar("R")
-
-MOST_SHAPES = 100
-"""How many data classes besides its own a source keeps the operations of."""
 
 
 class DBSource(Generic[TRow, TData, TId]):

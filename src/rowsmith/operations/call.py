@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Gen
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeAlias, Unpack, cast
+from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeAlias, Unpack, cast
 
 from sqlalchemy import ColumnElement, Executable, Result, exists, false, func, literal, select
 from sqlalchemy import cast as cast_to
@@ -30,7 +30,7 @@ from rowsmith.mapping.layout import AnySelect
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
-from rowsmith.operations.entity import Entity, Rules, make_entity
+from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
 from rowsmith.operations.results import PartialResult
 from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
 
@@ -314,12 +314,6 @@ class Operation(Generic[TRow, TData]):
     ) -> None:
         self.entity: Entity[TRow, TData] = row if isinstance(row, Entity) else make_entity(row, into, **rules)
         _ = self.entity.known_violations
-
-
-class HasEntity(Protocol):
-    """What :func:`verb` and its like decorate the methods of."""
-
-    entity: Any
 
 
 TOperation = TypeVar("TOperation", bound=HasEntity)

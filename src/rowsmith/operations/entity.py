@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Generic, TypedDict, Unpack, cast
+from typing import Any, Final, Generic, Protocol, TypedDict, Unpack, cast
 
 from sqlalchemy import ColumnElement, Table
 from sqlalchemy.dialects import postgresql
@@ -43,6 +43,16 @@ TData = TypeVar("TData", default=TRow)
 TRow_co = TypeVar("TRow_co", covariant=True)
 TData_co = TypeVar("TData_co", covariant=True, default=TRow_co)
 TOther = TypeVar("TOther")
+TMade = TypeVar("TMade")
+
+
+class HasEntity(Protocol):
+    """What has an entity: the operation objects."""
+
+    entity: Any
+
+
+TOperation = TypeVar("TOperation", bound=HasEntity)
 
 
 class Rules(TypedDict, total=False):
@@ -114,6 +124,11 @@ class Entity(Generic[TRow_co, TData_co]):
         return [] if include_deleted or self.soft_delete is None else [self.soft_delete.is_live()]
 
     @cached_property
+    def worked_out(self) -> dict[Any, Any]:
+        """What operation objects of this entity have worked out, see :class:`by_entity`."""
+        return {}
+
+    @cached_property
     def known_violations(self) -> Mapping[Any, ErrorFactory]:
         """The declared violations, once each of them names a constraint; asked when all rows are imported.
 
@@ -152,7 +167,49 @@ class Entity(Generic[TRow_co, TData_co]):
         """Give the same entity with another shape of data; None keeps this one."""
         if into is None:
             return cast("Entity[TRow_co, TOther]", self)
-        return cast("Entity[TRow_co, TOther]", replace(cast("Any", self), shape=shape_for(self.info, into, self.loads)))
+        try:
+            known: Entity[TRow_co, TOther] = self._others[into]
+            return known
+        except (KeyError, TypeError):  # what is no class may have no hash either
+            made = replace(cast("Any", self), shape=shape_for(self.info, into, self.loads))
+        if len(self._others) >= MOST_SHAPES:  # classes made while running must not pile up
+            self._others.clear()
+        return cast("Entity[TRow_co, TOther]", self._others.setdefault(into, made))
+
+    @cached_property
+    def _others(self) -> dict[type[Any], Any]:
+        """The same entity with other shapes of data."""
+        return {}
+
+
+MOST_SHAPES: Final = 100
+"""How many data classes besides its own are kept with an entity, and with a source; then each begins anew."""
+
+
+class by_entity(Generic[TOperation, TMade]):  # noqa: N801 - a decorator, as cached_property is
+    """A property that operation objects work out once, those of one entity together.
+
+    So a repository that is made for each request has what others of its class have worked out. Where an application's
+    own class of operations may have a say in it, each of its objects works it out for itself.
+    """
+
+    def __init__(self, make: Callable[[TOperation], TMade]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type[object], name: str) -> None:
+        self._name = name
+
+    def __get__(self, operation: TOperation, kind: type[TOperation]) -> TMade:
+        together: dict[Any, Any] = operation.entity.worked_out if kind.__module__.startswith(_OURS) else {}
+        key = (kind, self._name)
+        if key not in together:
+            together[key] = self._make(operation)
+        made: TMade = together[key]
+        vars(operation)[self._name] = made  # where it is found from now on, before this is
+        return made
+
+
+_OURS: Final = "rowsmith."
 
 
 def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpack[Rules]) -> Entity[TRow, TData]:

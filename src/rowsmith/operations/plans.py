@@ -60,6 +60,9 @@ Binds: TypeAlias = list[BindParameter[Any]]
 MOST_PLANS: Final = 200
 """How many shapes of calls a verb keeps plans for; then it begins anew."""
 
+MOST_DIALECTS: Final = 8
+"""Of how many engines plans are kept: repositories of one class have them in common, whatever databases they are of."""
+
 FEW: Final = 3
 """Up to how many records are read one by one; more of them column by column, in half the time."""
 
@@ -300,8 +303,7 @@ class Plans(Generic[TPlan]):
 
     def __init__(self, info: RowInfo[object]) -> None:
         self._info = info
-        self._plans: dict[Hashable, TPlan | None] = {}
-        self._dialect: Dialect | None = None
+        self._plans: dict[Dialect, dict[Hashable, TPlan | None]] = {}
         self._own: dict[int, tuple[Any, str, Check]] = {}
         self._attributes: dict[int, Any] = {}
 
@@ -345,15 +347,16 @@ class Plans(Generic[TPlan]):
 
     def find(self, key: Hashable, dialect: Dialect, make: Callable[[], TPlan | None]) -> TPlan | None:
         """Give the plan of a shape, made at its first call; None where it has none."""
-        if dialect is not self._dialect:
-            self._plans, self._dialect = {}, dialect
         try:
-            return self._plans[key]
+            return self._plans[dialect][key]
         except KeyError:
             plan = make()
-        if len(self._plans) == MOST_PLANS:
-            self._plans.clear()
-        self._plans[key] = plan
+        if dialect not in self._plans and len(self._plans) >= MOST_DIALECTS:
+            self._plans = {}
+        plans = self._plans.setdefault(dialect, {})
+        if len(plans) >= MOST_PLANS:
+            plans.clear()
+        plans[key] = plan
         return plan
 
     def _compared(self, condition: Any, shape: Shape, binds: Binds) -> bool:

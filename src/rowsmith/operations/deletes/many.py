@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from rowsmith.errors import InvalidValue
@@ -11,6 +10,7 @@ from rowsmith.execution import NativeLane
 from rowsmith.operations.arrays.keys import batch_key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
+from rowsmith.operations.entity import by_entity
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
 from rowsmith.operations.updates.planned import BatchWrites
@@ -25,7 +25,7 @@ class BatchPurger(Operation[TRow, TData]):
     Rows that may be kept in several tables are found and locked by the first one, and removed from each table.
     """
 
-    @cached_property
+    @by_entity
     def _writes(self) -> BatchWrites[TRow, TData]:
         return BatchWrites(self.entity, "batch_purge")
 

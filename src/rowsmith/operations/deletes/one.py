@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete
@@ -15,6 +14,7 @@ from rowsmith.execution import NativeLane
 from rowsmith.lock import Lock
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
+from rowsmith.operations.entity import by_entity
 from rowsmith.operations.in_step import forget
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.updates.one import is_there
@@ -29,7 +29,7 @@ class Purger(Operation[TRow, TData]):
     first statement, under its scope, read, and removed from each.
     """
 
-    @cached_property
+    @by_entity
     def _writes(self) -> Writes[TRow, TData]:
         def statement(_: object, key: Sequence[ColumnElement[bool]], limits: Limits) -> Any:
             return self._delete([*key, *limits.conditions])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from sqlalchemy import insert
@@ -18,7 +17,7 @@ from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
-from rowsmith.operations.entity import Entity
+from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.inserts.branches import check_specs
 from rowsmith.operations.inserts.joined import create_joined
@@ -40,7 +39,7 @@ class Creator(Operation[TRow, TData]):
     ``next_value`` the row is numbered within its parent.
     """
 
-    @cached_property
+    @by_entity
     def _writes(self) -> Writes[TRow, TData]:
         def statement(values: Values, _: object, limits: Limits) -> Any:
             inserting: Any = _insert(self.entity, values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from functools import cached_property
 from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
@@ -16,6 +15,7 @@ from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.arrays.keys import Key, batch_keys, check_chunk_size
 from rowsmith.operations.blocks.gate import asked_by_session
 from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
+from rowsmith.operations.entity import by_entity
 from rowsmith.operations.plans import Asked
 from rowsmith.operations.present import present, present_keys
 from rowsmith.operations.reads.by_key import ByKeys
@@ -39,11 +39,11 @@ def codec_of(db_sess: AsyncSession) -> CursorCodec:
 class BatchQuerier(Operation[TRow, TData]):
     """Reads many rows; one statement each, one more for a count, and one for each collection in the data."""
 
-    @cached_property
+    @by_entity
     def _searches(self) -> Searches[TRow, TData]:
         return Searches(self.entity)
 
-    @cached_property
+    @by_entity
     def _keys(self) -> ByKeys[TRow, TData]:
         return ByKeys(self.entity)
 

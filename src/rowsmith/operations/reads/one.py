@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement
@@ -13,6 +12,7 @@ from rowsmith.execution import NativeLane
 from rowsmith.lock import Lock
 from rowsmith.mapping.layout import AnySelect
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.entity import by_entity
 from rowsmith.operations.present import present
 from rowsmith.operations.reads.by_key import AskedRow, ByKey
 from rowsmith.scope import Limits, SearchScope
@@ -21,7 +21,7 @@ from rowsmith.scope import Limits, SearchScope
 class Querier(Operation[TRow, TData]):
     """Reads one row by its primary key; one statement, and one more for each collection in the data."""
 
-    @cached_property
+    @by_entity
     def _ask(self) -> Callable[..., AskedRow | None]:
         kind: Any = type(self)
         own = kind.statement is cast("Any", Querier).statement  # else nobody knows what a plan would be made of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from rowsmith.mapping import Patch
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.blocks.defaults import Context, contextual_updates
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.entity import by_entity
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
@@ -37,7 +37,7 @@ _IDS_AND_PATCH: Final = 2
 class BatchUpdater(Operation[TRow, TData]):
     """Changes many rows; one statement each, and one more where some rows are not there."""
 
-    @cached_property
+    @by_entity
     def _writes(self) -> BatchWrites[TRow, TData]:
         return BatchWrites(self.entity, "batch_update", self.entity.live(), {})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, Final, Generic, NoReturn, cast
 
 from sqlalchemy import ColumnElement, Executable, select, update
@@ -19,7 +18,7 @@ from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
-from rowsmith.operations.entity import Entity
+from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.once import Written, once
@@ -40,7 +39,7 @@ class Updater(Operation[TRow, TData]):
     each table, and read again.
     """
 
-    @cached_property
+    @by_entity
     def _writes(self) -> Writes[TRow, TData]:
         understood = UNDERSTOOD | {"expected_version"}
         return changes(self.entity, "update", self.entity.live(), understood=understood)

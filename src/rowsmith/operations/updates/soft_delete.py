@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from rowsmith.errors import MappingError
 from rowsmith.execution import NativeLane
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
-from rowsmith.operations.entity import Entity
+from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult
@@ -30,12 +29,12 @@ class SoftDeleter(Operation[TRow, TData]):
         MappingError: on use, where no ``soft_delete`` is declared.
     """
 
-    @cached_property
+    @by_entity
     def _deleting(self) -> Writes[TRow, TData]:
         marking = declared_soft_delete(self.entity).marking()
         return changes(self.entity, "delete", self.entity.live(), marking)
 
-    @cached_property
+    @by_entity
     def _restoring(self) -> Writes[TRow, TData]:
         soft_delete = declared_soft_delete(self.entity)
         return changes(self.entity, "restore", [soft_delete.is_deleted()], soft_delete.unmarking())
@@ -80,12 +79,12 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         MappingError: on use, where no ``soft_delete`` is declared.
     """
 
-    @cached_property
+    @by_entity
     def _deleting(self) -> BatchWrites[TRow, TData]:
         soft_delete = declared_soft_delete(self.entity)
         return BatchWrites(self.entity, "batch_delete", [soft_delete.is_live()], soft_delete.marking())
 
-    @cached_property
+    @by_entity
     def _restoring(self) -> BatchWrites[TRow, TData]:
         soft_delete = declared_soft_delete(self.entity)
         return BatchWrites(self.entity, "batch_restore", [soft_delete.is_deleted()], soft_delete.unmarking())

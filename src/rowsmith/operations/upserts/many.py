@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from typing_extensions import TypeVar
@@ -12,6 +11,7 @@ from rowsmith.mapping import Spec
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.entity import by_entity
 from rowsmith.operations.inserts.chunks import Many
 from rowsmith.operations.inserts.many import gathered
 from rowsmith.operations.partial import placed
@@ -37,7 +37,7 @@ class BatchUpserter(Operation[TRow, TData]):
     one outside the scope, is not there for the caller: its key is merely taken.
     """
 
-    @cached_property
+    @by_entity
     def _shapes(self) -> UpsertShapes:
         return UpsertShapes(self.entity)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 from rowsmith.execution import NativeLane
@@ -10,6 +9,7 @@ from rowsmith.mapping import Spec
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.entity import by_entity
 from rowsmith.operations.once import Written, once
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.planned import AskedUpsert, PlannedUpserts
@@ -21,7 +21,7 @@ from rowsmith.scope import SearchScope
 class Upserter(Operation[TRow, TData]):
     """Creates one row, or changes the one with its key; otherwise as :class:`BatchUpserter`; one statement."""
 
-    @cached_property
+    @by_entity
     def _plans(self) -> PlannedUpserts[TRow, TData]:
         return PlannedUpserts(self.entity)
 
