@@ -245,6 +245,67 @@ def test_a_part_of_a_document_is_compared_as_what_it_is_read_as() -> None:
                 check_conditions([made], info)
 
 
+class ApartRow(Base):
+    """Columns that are of one kind to SQLAlchemy, and of several types that PostgreSQL does not compare."""
+
+    __tablename__ = "told_apart"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    document: Mapped[Any] = mapped_column(sa.JSON)
+    binary: Mapped[Any] = mapped_column(sa.JSON().with_variant(JSONB, "postgresql"))
+    other: Mapped[Any] = mapped_column(JSONB().with_variant(sa.JSON, "sqlite"))
+    colour: Mapped[Colour] = mapped_column(sa.Enum(Colour, name="apart_colour"))
+    again: Mapped[Colour] = mapped_column(sa.Enum(Colour, name="apart_colour"))
+    shade: Mapped[Colour] = mapped_column(sa.Enum(Colour, name="apart_shade"))
+    spelt: Mapped[Colour] = mapped_column(sa.Enum(Colour, name="apart_spelt", native_enum=False))
+    text: Mapped[str]
+
+
+class Apart(Repository[ApartRow, Kind, int]):
+    pass
+
+
+REFUSED_APART: dict[str, tuple[str, Callable[[], Any]]] = {
+    "json and json": ("document", lambda: ApartRow.document != ApartRow.document),
+    "json and a value": ("document", lambda: ApartRow.document == {"a": 1}),
+    "json and values": ("document", lambda: ApartRow.document.in_([{"a": 1}])),
+    "json and JSON's null": ("document", lambda: ApartRow.document == sa.JSON.NULL),
+    "json and jsonb": ("document", lambda: ApartRow.document.is_distinct_from(ApartRow.binary)),
+    "parts of json": ("document", lambda: ApartRow.document["a"] == ApartRow.document["b"]),
+    "an enum and text": ("colour", lambda: ApartRow.colour == ApartRow.text),
+    "text and an enum": ("colour", lambda: ApartRow.text.in_([ApartRow.colour])),
+    "an enum and a text": ("colour", lambda: sa.literal("red", sa.Text) == ApartRow.colour),
+    "an enum and one that is text": ("colour", lambda: ApartRow.spelt == ApartRow.colour),
+    "text between enums": ("colour", lambda: ApartRow.text.between(ApartRow.colour, "z")),
+}
+TAKEN_APART: list[Callable[[], Any]] = [
+    lambda: ApartRow.document.is_(None),
+    lambda: ApartRow.document == None,  # noqa: E711
+    lambda: ApartRow.document["a"].as_string() == "x",
+    lambda: ApartRow.binary == ApartRow.other,
+    lambda: ApartRow.other == {"a": 1},
+    lambda: ApartRow.binary.in_([{"a": 1}, {"b": 2}]),
+    lambda: ApartRow.colour == ApartRow.again,
+    lambda: ApartRow.colour == Colour.RED,
+    lambda: ApartRow.colour.in_([Colour.RED]),
+    lambda: sa.cast(ApartRow.colour, sa.Text) == ApartRow.text,
+    lambda: ApartRow.spelt == ApartRow.text,
+]
+
+
+async def test_what_postgresql_tells_apart_is_refused_before_it_is_sent(any_tables: WithTables) -> None:
+    """json, and enums of its own; what it compares is sent, and what to write instead of the rest is said."""
+    async with any_tables(ApartRow) as db:
+        apart = Apart(db, resilience=None)
+        for name, (column, condition) in REFUSED_APART.items():
+            with pytest.raises(InvalidValue, match=rf"ApartRow\.{column}, which is .*: .*cast\(column") as refused:
+                await apart.count(None, [condition()])
+            assert refused.value.facts.columns == (column,), name
+        with pytest.raises(InvalidValue, match=r"ApartRow\.colour or ApartRow\.shade, which is the enum apart_colour"):
+            await apart.count(None, [ApartRow.colour == ApartRow.shade])
+        for condition in TAKEN_APART:
+            assert await apart.count(None, [condition()]) == 0
+
+
 async def test_a_list_of_numbers_of_several_types_finds_what_each_of_them_finds(any_tables: WithTables) -> None:
     """The type of the first is not that of all: as an integer 1.5 would be 1."""
     columns = [KindRow.id, KindRow.small, KindRow.float, KindRow.exact]

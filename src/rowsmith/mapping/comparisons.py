@@ -8,10 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from types import NoneType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
-from sqlalchemy import BindParameter, Case, Cast, Column, Interval, LargeBinary, ScalarSelect, Time, Tuple, literal
-from sqlalchemy.dialects.postgresql import INTERVAL
+from sqlalchemy import (
+    JSON,
+    BindParameter,
+    Case,
+    Cast,
+    Column,
+    Enum,
+    Interval,
+    LargeBinary,
+    ScalarSelect,
+    Time,
+    Tuple,
+    literal,
+)
+from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
@@ -28,7 +42,7 @@ from sqlalchemy.types import Double, Numeric, TypeEngine
 from rowsmith.conditions import bare, compared_with
 from rowsmith.errors import ErrorFacts, InvalidValue
 from rowsmith.mapping.row import RowInfo
-from rowsmith.mapping.types import NUMBERS, Check, Comparison, column_type, is_sqlalchemys
+from rowsmith.mapping.types import NUMBERS, Check, Comparison, column_type, is_sqlalchemys, stored_form
 
 Pair: TypeAlias = tuple[Any, Any, Any]
 """Two expressions that are compared with each other, and the type of the second, which may be one of many."""
@@ -48,6 +62,7 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
     Raises:
         InvalidValue: there is one, or two columns are of kinds that nothing compares.
     """
+    apart: InvalidValue | None = None  # raised last: of a value beside it there may be more to say
     for element in elements:
         if isinstance(element, _VALUE):
             if complaint := _value_complaint(whole, element):
@@ -57,8 +72,11 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
             _check_width(bare(left), _width(bare(right)), info, role)
             for one, other, kind in _paired(left, right):
                 _check_pair(one, other, kind, info, role)
+                apart = apart or _told_apart(one, other, kind, info, role)
         if isinstance(element, _BINARY) and isinstance(element.left, _ROW) and isinstance(element.right, _VALUE):
             _check_rows(element.left.clauses, element.right.effective_value or (), info, role)
+    if apart is not None:
+        raise apart
 
 
 def _value_complaint(whole: Any, bind: BindParameter[Any]) -> str | None:
@@ -164,6 +182,35 @@ def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[object], role: s
     raise _refusal(columns or _columns(parts), _held(*types, given), info, role)
 
 
+def _told_apart(left: Any, right: Any, kind: Any, info: RowInfo[object], role: str) -> InvalidValue | None:
+    """Give the error for what is of one kind here, and of types that PostgreSQL does not compare."""
+    if _kind(left.type) not in _TOLD_APART or _kind(left.type) != _kind(kind):
+        return None
+    complaint = _apart(_of_its_own(left.type), _of_its_own(kind))
+    sides = [each for each in (left, right) if each.__class__ not in _GIVEN]
+    if complaint is None or not all(map(_is_told, sides)):
+        return None
+    parts = [part for side in sides for part in visitors.iterate(side)]
+    return _refusal([column for column in _columns(parts) if _of_its_own(column.type)], complaint, info, role)
+
+
+def _apart(one: str | None, other: str | None) -> str | None:
+    """Say why PostgreSQL does not compare two types, and what to write instead; None where it does."""
+    if _JSON in (one, other):
+        return "is json, which PostgreSQL compares with nothing: map it as JSONB, or write cast(column, JSONB)"
+    if one == other:
+        return None
+    return f"is the enum {one or other}, which PostgreSQL compares with no other type: write cast(column, Text)"
+
+
+def _of_its_own(declared: TypeEngine[Any]) -> str | None:
+    """Give the name of the type on PostgreSQL, where it tells it apart from others of its kind."""
+    form = stored_form(declared, _POSTGRESQL)
+    if isinstance(form, Enum):
+        return form.name if form.native_enum else None
+    return _JSON if isinstance(form, JSON) and not isinstance(form, JSONB) else None
+
+
 def _kind(declared: TypeEngine[Any]) -> str | None:
     """Say what PostgreSQL compares with each other, and with nothing else; None for what nobody here knows."""
     known = _KINDS.get(column_type(declared).compared)
@@ -234,9 +281,13 @@ _ARITHMETIC: Final = frozenset(
 )
 _PARTS: Final = frozenset({operators.json_getitem_op, operators.json_path_getitem_op})
 _NUMBER: Final = "numbers"
+_TEXT: Final = "text"
 _DOCUMENT: Final = "JSON documents"
+_JSON: Final = "json"
+_TOLD_APART: Final = frozenset({_TEXT, _DOCUMENT})
+_POSTGRESQL: Final[Any] = cast("Any", PGDialect_asyncpg)()
 _KINDS: Final = {
-    **dict.fromkeys((Comparison.TEXT, Comparison.NAMES, Comparison.MEMBERS), "text"),
+    **dict.fromkeys((Comparison.TEXT, Comparison.NAMES, Comparison.MEMBERS), _TEXT),
     **dict.fromkeys((Comparison.INTEGER, Comparison.FLOAT, Comparison.DECIMAL), _NUMBER),
     Comparison.BOOLEAN: "booleans",
     **dict.fromkeys((Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE), "times"),
