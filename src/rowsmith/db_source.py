@@ -516,11 +516,10 @@ async def _within(
         lane.refuse("shape")
         return await verb(db_sess, *given, **kwargs)
 
-    def usual(first: Any) -> Awaitable[Any]:
-        made: Awaitable[Any] = verb(db_sess, first, *given[1:], **kwargs)
-        return made
+    def resume(written: Mapping[Any, Any]) -> Awaitable[Any]:
+        return native.resume(verb.__self__, db_sess, written, *given, **kwargs)
 
-    answer = await asked.send_within(lane, db_sess, usual)
+    answer = await asked.send_within(lane, db_sess, resume)
     return await verb(db_sess, *given, **kwargs) if answer is UNTOLD else answer
 
 

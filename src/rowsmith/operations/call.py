@@ -7,7 +7,17 @@ A verb is a method of an operation object, named by :func:`verb`. Its callers ha
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -48,7 +58,8 @@ class Call(Generic[TRow_co, TData_co]):
 
     ``entity`` is what it is about, ``operation`` the verb's name in error codes, ``db_sess`` the session whose
     transaction it works in; ``limits`` is what the scope says about the entity's rows, and ``related`` what it says
-    about others: nothing before :meth:`under` has admitted a scope.
+    about others: nothing before :meth:`under` has admitted a scope. ``written`` is what the verb's first statement has
+    written, by key, where that was sent already: it is not sent again.
     """
 
     entity: Entity[TRow_co, TData_co]
@@ -56,6 +67,7 @@ class Call(Generic[TRow_co, TData_co]):
     db_sess: AsyncSession
     limits: Limits = NO_LIMITS
     related: RelatedScope | None = None
+    written: Mapping[Any, Any] | None = None
 
     async def under(self, scope: SearchScope | None) -> Call[TRow_co, TData_co]:
         """Admit a scope: resolve it, and run its existence checks, all in one statement.
@@ -332,6 +344,8 @@ class Native:
     function: Any
     ask: Callable[..., Any]
     writes: bool
+    resume: Callable[..., Awaitable[Any]]
+    """Goes on in a session with a call whose first statement was sent, which wrote some rows, or none."""
 
 
 Touches: TypeAlias = Literal["id", "ids", "made", "new"]
@@ -364,7 +378,10 @@ def verb(
 
         @wraps(method)
         async def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> R:
-            call: Any = Call(self.entity, operation, db_sess)
+            return await resume(self, db_sess, None, *args, **kwargs)
+
+        async def resume(self: TOperation, db_sess: AsyncSession, written: Any, *args: Any, **kwargs: Any) -> R:
+            call: Any = Call(self.entity, operation, db_sess, written=written)
             try:
                 if not isinstance(cast("Any", db_sess), AsyncSession):
                     raise no_session(operation, db_sess)
@@ -380,7 +397,7 @@ def verb(
             raise failure
 
         signed = _signed(run, operation, method)
-        signed.native = None if native is None else Native(signed, native, touches is not None)
+        signed.native = None if native is None else Native(signed, native, touches is not None, resume)
         signed.touches, signed.lost = touches, lost
         return cast("_Verb[TOperation, P, R]", signed)
 

@@ -8,7 +8,7 @@ SQLAlchemy's way, which says what is wrong with it. Nothing here talks to a data
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, cast
 
@@ -167,8 +167,8 @@ class Plan:
         return Refusal.of(subject_of(self.compiled, (names[found[0]], None)))
 
 
-Usual: TypeAlias = Callable[[Any], Awaitable[Any]]
-"""Makes a call SQLAlchemy's way, with another first argument."""
+Resume: TypeAlias = Callable[[Mapping[Any, Any]], Awaitable[Any]]
+"""Goes on with a call SQLAlchemy's way, whose statement was sent and wrote these rows, by their keys."""
 
 
 class Asked(Generic[TAnswer]):
@@ -191,12 +191,12 @@ class Asked(Generic[TAnswer]):
         """
         return lane.read(self)
 
-    def send_within(self, lane: NativeLane, db_sess: AsyncSession, usual: Usual) -> Awaitable[Any]:
+    def send_within(self, lane: NativeLane, db_sess: AsyncSession, resume: Resume) -> Awaitable[Any]:
         """Have it sent in a session that is open, as :meth:`send` does without one.
 
         Args:
             lane, db_sess: whose connection it is sent on.
-            usual: makes the same call SQLAlchemy's way, for this id, or these of its ids.
+            resume: what goes on with it, where it is a write and did less than was asked for.
         """
         return read_within(lane, db_sess, self)
 

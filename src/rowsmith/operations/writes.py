@@ -20,7 +20,7 @@ from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, Usual, compile_write, has_plain_rows
+from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Resume, Shape, compile_write, has_plain_rows
 from rowsmith.operations.settled import settle
 from rowsmith.scope import NO_LIMITS, Limits, resolve_scope
 
@@ -75,22 +75,20 @@ class AskedWrite(Asked[Any]):
         raise failure
 
     @override
-    async def send_within(self, lane: NativeLane, db_sess: AsyncSession, usual: Usual) -> Any:
+    async def send_within(self, lane: NativeLane, db_sess: AsyncSession, resume: Resume) -> Any:
         try:
             records = await write_within(lane, db_sess, self)
             if records is None:
                 return UNTOLD
-            made = self.made(records)
-            if made is None and records:
-                made = await self.settled(Call(self.entity, self.operation, db_sess), records, usual)
+            made = self.made(records) or await self.settled(Call(self.entity, self.operation, db_sess), records)
         except RepositoryError as exc:
             failure = self.meant(exc)
         else:
-            if made is None:
-                lane.refuse("answer")
-                return UNTOLD
-            lane.taken += 1
-            return made[0]
+            if isinstance(made, tuple):
+                lane.taken += 1
+                return made[0]
+            lane.refuse("answer")
+            return await resume(made)
         raise failure
 
     @override
@@ -100,13 +98,17 @@ class AskedWrite(Asked[Any]):
         failure.locate(self.entity.domain, self.operation)
         return self.entity.own(failure)
 
-    async def settled(self, call: Call[Any, Any], records: Sequence[Record], usual: Usual) -> Made:
+    async def settled(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
         """Say what it means in a transaction that goes on that this was written, and not what was asked for.
+
+        The rows that were written, by their keys, where SQLAlchemy's way has to go on; nothing is undone.
 
         Raises:
             MappingError: several rows have the key.
             ScopeMismatch: the row has left its scope.
         """
+        if not records:
+            return {}
         if len(records) > 1:
             await call.refuse_twins(written=True)
         raise await call.left()
@@ -151,8 +153,10 @@ class AskedInsert(AskedWrite):
         return super().made(records)
 
     @override
-    async def settled(self, call: Call[Any, Any], records: Sequence[Record], usual: Usual) -> Made:
+    async def settled(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
         """Have the database say whether what it made of the scope's values is the same as these."""
+        if not records:
+            return {}
         stored = records[0][-len(self._stamps) :]
         limited = replace(call, limits=Limits(stamps=self._stamps))
         await limited.keep_stamps({name: [value] for name, value in zip(self._stamps, stored, strict=True)})

@@ -96,6 +96,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         made.append(statement)
         return compile_statement(statement, dialect)
 
+    Parts.entity.worked_out.clear()  # by other tests
     monkeypatch.setattr(shapes, "compile_statement", watched)
     return made
 

@@ -56,7 +56,9 @@ class Purger(Operation[TRow, TData]):
             raise call.absent([pk])
         before = await self._nested(call, pk)
         statement, origin = self.statement(pk, call.limits), call.origin(deletes=True)
-        record = await call.sole(await call.execute_writing(statement, origin), written=True)
+        record = None
+        if call.written is None:
+            record = await call.sole(await call.execute_writing(statement, origin), written=True)
         here = [*call.info.key_condition(call.info.key(pk)), *call.limits.conditions]
         if record is None and await is_there(call, here):
             record = await call.sole(await call.execute_writing(statement, origin), written=True)

@@ -223,7 +223,9 @@ class Target(Generic[T]):
     ) -> Sequence[Any]:
         if guard is not None:
             statement = cast("Any", statement).returning(guard)
-        record: Sequence[Any] | None = await call.sole(await call.execute_writing(statement, origin), written=True)
+        record: Sequence[Any] | None = None
+        if call.written is None:
+            record = await call.sole(await call.execute_writing(statement, origin), written=True)
         if record is None and await is_there(call, [*self.conditions, *self._in_version()]):
             record = await call.sole(await call.execute_writing(statement, origin), written=True)
             if record is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any, Final
@@ -19,7 +19,7 @@ from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.defaults import client_updates, update_of
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Binds, ManyKeys, Plan, Shape, Usual, compile_write, make_plan, placed
+from rowsmith.operations.plans import Binds, ManyKeys, Plan, Shape, compile_write, make_plan, placed
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.updates.statement import Changes, Keyed, Targets, lock_strength
 from rowsmith.operations.updates.version import next_version
@@ -169,16 +169,14 @@ class AskedBatch(AskedWrite):
         return None if values is None else (self.plan.doubt.sql, values)
 
     @override
-    async def settled(self, call: Call[Any, Any], records: Sequence[Record], usual: Usual) -> Made:
-        """Have the rows written to that were not found: others may have changed them as their locks were waited for."""
+    async def settled(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
+        """Give what was written: others may have changed the rest as their locks were waited for."""
         found = self._keyed.data(records)
         if len(found) < len(records):
             await call.refuse_twins(written=True)
         if self._expected and not all(map(itemgetter(-1), records)):
             raise await call.left()
-        rest = await usual([id_ for id_ in self._ids if id_ not in found])
-        there = (id_ for id_ in self._ids if id_ not in found and id_ not in rest.missing)
-        return self._reported({**found, **dict(zip(there, rest.succeeded, strict=True))})
+        return found
 
     @override
     def data(self, records: Sequence[Record]) -> Made:

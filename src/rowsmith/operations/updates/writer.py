@@ -185,12 +185,12 @@ class BatchWriter(Generic[TRow, TData]):
         Several statements, each of which would lock its own rows in its turn, have all rows locked before the first.
         Once rows are locked none is waited for that has come since: it would be out of key order.
         """
-        done, sought = dict[Any, Any](), [place for places, _ in steps for place in places]
+        done, sought = dict[Any, Any](self.call.written or {}), [place for places, _ in steps for place in places]
         is_first = len(steps) > 1 and target.dialect.name == "postgresql"
         if is_first:
             await self._lock_each(target.part(sorted(sought)).keys_only(), lock)
         held = is_first or is_held or self.is_held
-        for places, changes in steps:
+        for places, changes in steps if self.call.written is None else ():
             done |= await self._send(target, places, changes, held=held)
         if len(done) < len(sought) and (left := await self._left(target, sought, done, lock)):
             # A row that another transaction changed while we waited for its lock is ours now, but in a version that

@@ -244,7 +244,7 @@ class Upsertion(Generic[TRow, TData]):
         if self.call.dialect.name != "postgresql":
             return await self._values_after_a_look(statement, block, keys)
         if len(keys) == 1:
-            return await self._values(statement, block, keys)
+            return {} if self.call.written is not None else await self._values(statement, block, keys)
         gate = await self._gate(block)
         rows = Upserts(block, keys).chosen(places_in_order(key_columns(self.key, block)))
         if not statement.changes_rows:
