@@ -305,7 +305,7 @@ def _made(model: type[BaseModel]) -> Any:
 def _summary(model: type[BaseModel]) -> str | None:
     """Give the first words of a model's own documentation, which goes on for those who write such models."""
     origin: Any = model.__pydantic_generic_metadata__["origin"]
-    text = inspect.cleandoc(model.__doc__ or getattr(origin, "__doc__", None) or "")
+    text = inspect.cleandoc(model.__doc__ or (origin and origin.__doc__) or "")
     return text.split("\n\n")[0] or None
 
 

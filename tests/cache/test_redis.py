@@ -20,12 +20,12 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 
 from redis_server import Server, redis_server
-from rowsmith import Database, InvalidValue, MappingError, OptionalState
+from rowsmith import Database, DeadlineExceeded, InvalidValue, MappingError, OptionalState
 from rowsmith.cache import RedisCacheSource
-from rowsmith.cache.source import NO_SCOPE
+from rowsmith.cache.source import LEASE, NO_SCOPE
 from rowsmith.redis_client import text_of_id
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import count_statements, until
 from tenants import OwnedBy, ThingData, ThingPatch, ThingRepository
 from verbs import things_in
 
@@ -74,6 +74,70 @@ async def test_a_cluster_has_all_of_it_in_one_place(client: Redis, prefix: str) 
     told = [key async for key in client.scan_iter(f"{prefix}:*")]
     assert len(told) == await client.dbsize() == 8
     assert len(set(map(key_slot, told))) == 1
+
+
+@pytest.mark.parametrize("under", [NO_SCOPE, (False, "a")], ids=["as it is", "scoped"])
+async def test_a_write_with_another_version_ends_entries_of_all(client: Redis, under: Any) -> None:
+    """While a new version is rolled out both read and write: neither is given what the other has changed since."""
+    versions = [cache_of(client), cache_of(client, version=2), cache_of(client, data=More)]
+    for reader in versions:
+        for writer in versions:
+            await reader.set_many({1: reader.data(1)}, await reader.lease([1], under=under), under=under)
+            assert await reader.get_many([1], under=under) == {1: reader.data(1)}
+            leases = await reader.lease([2], under=under)
+            held = await writer.hold([1, 2])
+            await writer.release(held, [1, 2])
+            await reader.set_many({2: reader.data(2)}, leases, under=under)
+            assert await reader.get_many([1, 2], under=under) == {}
+
+
+async def test_an_entry_of_another_version_is_loaded_anew(client: Redis) -> None:
+    """Nobody waits for one that is there in the other version."""
+    old, new = cache_of(client), cache_of(client, version=2)
+    await fill(old, 1)
+    lease = (await new.lease([1]))[1]
+    assert lease.is_first
+    await new.set_many({1: Data(Key(1), "new")}, {1: lease})
+    assert await new.get_many([1]) == {1: Data(Key(1), "new")}
+    assert (await old.get_many([1]), (await old.lease([1]))[1].is_first) == ({}, True)
+
+
+@dataclass(frozen=True)
+class More:
+    id: Key
+    name: str | None = None
+    more: int = 0
+
+
+async def test_a_lease_whose_answer_does_not_come_is_given_back(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a call that is cancelled as it waits for it, or whose answer is late: nobody else waits for it."""
+    cache, other = cache_of(client), cache_of(client)
+    own, is_cancelled = cache._lease, False
+
+    async def lost(*given: Any) -> object:
+        await own(*given)
+        if is_cancelled:
+            await asyncio.Event().wait()
+        raise TimeoutError
+
+    monkeypatch.setattr(cache, "_lease", lost)
+    assert await cache.lease([1, 2]) == {}
+    await until(lambda: _is_first(other, 1, 2))
+    is_cancelled = True
+    task = asyncio.ensure_future(cache.lease([3]))
+    await until(lambda: client.exists(cache._entry("l", 3, "")))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: _is_first(other, 3))
+
+
+async def _is_first(cache: RedisCacheSource[Any, Any], *ids: Any) -> bool:
+    leases = await cache.lease(ids)
+    firsts = [lease.is_first for lease in leases.values()]
+    if not all(firsts):
+        await cache.set_many({}, leases)  # as those that were given are its own
+    return all(firsts)
 
 
 async def test_a_class_with_other_fields_has_other_entries(client: Redis) -> None:
@@ -416,12 +480,39 @@ async def test_another_process_is_told_of_a_write(plain: ThingRepository, client
 
 
 async def test_one_of_many_loads_across_processes(plain: ThingRepository, client: Redis) -> None:
-    """The others wait for its entry."""
+    """The others wait for its entry; what is counted is what they found at first, and not each look for it."""
     all_ = [cached(Database(plain.db.engine), client) for _ in range(3)]
     with count_statements(plain.db) as sent:
         found = await asyncio.gather(*(things.get(1, A) for things in all_ for _ in range(10)))
     assert len(found) == 30
     assert len(sent) == 1
+    caches: list[Any] = [things.cache_source for things in all_]
+    assert sum(cache.counts.misses for cache in caches) <= 30
+
+
+async def test_who_has_a_deadline_does_not_wait_for_another_until_it_is_over(
+    plain: ThingRepository, client: Redis
+) -> None:
+    """A process may have died as it was loading: its lease outlasts the deadline, and the row is loaded."""
+    things = cached(Database(plain.db.engine, deadline=LEASE / 2), client)
+    await cached(plain.db, client).get(1, A)  # so that there is a state, and under what it is asked for is known
+    left = [key async for key in client.scan_iter("*:e:*")]
+    for key in left:
+        await client.delete(key)
+        await client.set(key.replace(b":e:", b":l:"), "somebody who died", px=60_000)
+    assert (await things.get(1, A)).uses == 1
+
+
+async def test_a_deadline_holds_where_the_cache_is_silent(plain: ThingRepository) -> None:
+    """Also where the cache itself is given more time."""
+    with redis_server() as server:
+        async with server.client() as client:
+            things = cached(Database(plain.db.engine, deadline=0.2), client, timeout=30.0)
+            server.stop()
+            for call in (lambda: things.get(1, A), lambda: things.batch_get([1, 2], scope=A)):
+                with pytest.raises(DeadlineExceeded):
+                    await call()
+            server.go_on()
 
 
 async def test_a_cancelled_read_answers_nobody_else(plain: ThingRepository, client: Redis) -> None:

@@ -17,7 +17,7 @@ from rowsmith.cache.copies import Copies, NotCopied
 from rowsmith.cache.keeping import CacheKeeper, keeper_of
 from rowsmith.cache.source import LEASE, CacheSource, Lease, Under
 from rowsmith.db_source import DBSource
-from rowsmith.deadline import Within
+from rowsmith.deadline import Within, remaining
 from rowsmith.errors import RepositoryError
 from rowsmith.failures import log_failure
 from rowsmith.resilience import Resilience
@@ -27,6 +27,7 @@ from rowsmith.verbs import operation_of
 TRow = TypeVar("TRow")
 TData = TypeVar("TData")
 TId = TypeVar("TId")
+T = TypeVar("T")
 
 POLL: Final = 0.01
 """Seconds between looks for an entry that another process is about to fill."""
@@ -57,7 +58,8 @@ class ReadThrough(Generic[TRow, TData, TId]):
         if key is None or source.db.is_in_session:
             return source.read(verb, id, scope=scope, include_deleted=include_deleted)
         if source.resilience is None:
-            return self._single(verb, key, scope, include_deleted, is_needed)
+            single = self._single(verb, key, scope, include_deleted, is_needed)
+            return single if self._deadline is None else _ended(self._deadline, single)
         work = partial(self._single, verb, key, scope, include_deleted, is_needed)
         return self._resilient(source.resilience, verb, work)
 
@@ -69,7 +71,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
         if not is_list or None in asked or source.db.is_in_session:
             return await source.read(verb, ids, scope=scope, include_deleted=include_deleted)
         if source.resilience is None:
-            return await self._many(asked, scope, include_deleted)
+            return await self._in_time(self._many(asked, scope, include_deleted))
         work = partial(self._many, asked, scope, include_deleted)
         many: list[TData] = await self._resilient(source.resilience, verb, work)
         return many
@@ -77,7 +79,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
     async def _resilient(self, resilience: Resilience, verb: object, work: Callable[[], Awaitable[object]]) -> Any:
         """Run a read under the policies, which may fail it, too."""
         try:
-            return await resilience.call(operation_of(verb), work)
+            return await resilience.call(operation_of(verb), lambda: self._in_time(work()))
         except Exception as exc:
             self._failed(verb, exc, is_final=True)
             raise
@@ -105,7 +107,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
                 self._note(scope)
                 data = found[id]
             else:
-                data = await self._missed(id, under, partial(self._load, verb, id, scope, include_deleted))
+                data = await self._filled(id, under, partial(self._load, verb, id, scope, include_deleted))
             if data is None and is_needed:
                 raise self._entity.absent([id])
             return data
@@ -113,12 +115,9 @@ class ReadThrough(Generic[TRow, TData, TId]):
             self._failed(verb, exc, is_final=self._source.resilience is None)
             raise
 
-    async def _missed(self, id: TId, under: Under, load: Callable[[], Awaitable[TData | None]]) -> TData | None:
-        """Load a row that the cache has not, by the deadline of the database."""
-        if self._deadline is None:
-            return await self._filled(id, under, load)
-        async with Within(self._deadline):
-            return await self._filled(id, under, load)
+    def _in_time(self, work: Awaitable[T]) -> Awaitable[T]:
+        """Have a call end by the deadline of the database, wherever it waits."""
+        return work if self._deadline is None else _ended(self._deadline, work)
 
     async def _load(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
         """Read a row in the database that a cache may keep; None where it is absent, which it may keep, too."""
@@ -136,7 +135,8 @@ class ReadThrough(Generic[TRow, TData, TId]):
         Where that one fails or is cancelled, one of the others takes the lead.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + LEASE
+        left = remaining()
+        until = loop.time() + (LEASE if left is None else min(LEASE, left / 2))  # by then it has time to load it itself
         while True:
             lease = (await self._cache.lease((id,), under=under)).get(id)
             if lease is None:
@@ -149,7 +149,9 @@ class ReadThrough(Generic[TRow, TData, TId]):
                 found = await self._awaited(id, flight, until)
             else:
                 found = await self._cache.get_many((id,), under=under)
-                await asyncio.sleep(0 if found else POLL)
+                if not found:
+                    self._cache.counts.misses -= 1  # which was counted when it was looked for at first
+                    await asyncio.sleep(POLL)
             if found is None:
                 until = 0.0
             elif id in found:
@@ -228,3 +230,8 @@ class ReadThrough(Generic[TRow, TData, TId]):
     def _kind_of_absence(self) -> type[Exception]:
         """The class of that error."""
         return type(self._entity.absent(()))
+
+
+async def _ended(seconds: float, work: Awaitable[T]) -> T:
+    async with Within(seconds):
+        return await work

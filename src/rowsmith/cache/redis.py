@@ -16,7 +16,9 @@ import enum
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextvars import Context
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
@@ -80,8 +82,10 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         check_client(client, type(self).__name__, "GroupData, prefix='group'")
         self._answers = Answers(check_seconds(timeout, "timeout"))
         self._json = _adapter(data)
-        # In braces, by which a cluster has in one place whatever one question is about.
-        self._base = f"{prefix}:{{{check_count(version, 'version')}-{_fields_of(self._json)}}}"
+        # In braces, by which a cluster has in one place whatever one question is about. No key has the version: who
+        # writes with another one, as while a new one is rolled out, ends the entries of all of them.
+        self._base = f"{prefix}:{{{digest(prefix)[:8]}}}"
+        self._version = f"{check_count(version, 'version')}-{_fields_of(self._json)}".encode()
         self._all = f"{self._base}:s".encode()
         self._me = secrets.token_hex(8)
         self._client: Any = client
@@ -89,6 +93,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         self._lease, self._set, self._hold, self._release = scripts
         self._failures, self._closed_until = 0, 0.0
         self._owed: dict[TId | None, object] = {}
+        self._givers = set[asyncio.Task[Any]]()
 
     async def get_many(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, TData | None]:
         """Give the entries that are there; None of a row that is known to be absent."""
@@ -116,12 +121,24 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             asked, word, text = [self._all], secrets.token_hex(8), _text_of(under)
             for id in chunk:
                 asked += self._state(id), self._entry("l", id, text), self._entry("e", id, text)
-            given = [word, milliseconds(2 * self._ttl + HOLD), self._me, milliseconds(LEASE)]
-            told = _words(await self._ask(self._lease, asked, given))
-            if told and told[0] == word.encode():  # else it is the answer to something else
-                states = zip(chunk, told[1:], strict=False)
-                leases |= {id: Lease(state[1:], state[:1] == b"1") for id, state in states if state}
+            given = [word, milliseconds(2 * self._ttl + HOLD), self._me, milliseconds(LEASE), self._version]
+            told = list[Any]()
+            try:
+                told = _words(await self._ask(self._lease, asked, given))
+            finally:
+                is_told = bool(told) and told[0] == word.encode()  # else it is the answer to something else
+                if not is_told:
+                    self._let_go(asked)
+            states = zip(chunk, told[1:] if is_told else (), strict=False)
+            leases |= {id: Lease(state[1:], state[:1] == b"1") for id, state in states if state}
         return leases
+
+    def _let_go(self, asked: list[Any]) -> None:
+        """Have leases given back whose answer did not come: they may be given, and others would wait for them."""
+        nothing = [self._me, *chain.from_iterable((b"", b"", 0) for _ in range(len(asked) // 3))]
+        task = asyncio.get_running_loop().create_task(self._ask(self._set, asked, nothing), context=Context())
+        self._givers.add(task)
+        task.add_done_callback(self._givers.discard)
 
     async def set_many(
         self, entries: Mapping[TId, TData | None], leases: Mapping[TId, Lease], *, under: Under = NO_SCOPE
@@ -133,7 +150,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             for id in chunk:
                 key, token = self._entry("e", id, text), leases[id].token
                 keys += [self._state(id), self._entry("l", id, text), key]
-                given += [token, *self._written(_head(token if text else _of_all(token), key), entries, id)]
+                given += [token, *self._written(self._head(token if text else _of_all(token), key), entries, id)]
             await self._ask(self._set, keys, given)
 
     async def hold(self, ids: Collection[TId] | None) -> object:
@@ -159,7 +176,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             place += 1
             if entry is None or state is None:
                 continue
-            head = _head(told[0] + b"." + state, key)
+            head = self._head(told[0] + b"." + state, key)
             if entry.startswith(head):
                 try:
                     text = entry[len(head) :]
@@ -167,6 +184,10 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
                 except Exception:  # noqa: BLE001 - no data; a class's own code may raise anything
                     broken.append(key)
         return broken
+
+    def _head(self, state: bytes, key: bytes) -> bytes:
+        """Give what an entry begins with: the state and the version that it is of, and its own key."""
+        return state + b"\n" + self._version + b"\n" + key + b"\n"
 
     def _written(self, head: bytes, entries: Mapping[TId, TData | None], id: TId) -> tuple[bytes, int]:
         """Give an entry and its time; nothing where there is none, or JSON would make something else of it."""
@@ -269,11 +290,6 @@ _ABSENT: Final = b"null"
 def _of_all(state: bytes) -> bytes:
     """Give of a state the part that is all rows' own."""
     return state[: state.index(b".") + 1]
-
-
-def _head(state: bytes, key: bytes) -> bytes:
-    """Give what an entry begins with: the state that it is of, and its own key."""
-    return state + b"\n" + key + b"\n"
 
 
 def _words(told: Any) -> list[Any]:
@@ -388,7 +404,7 @@ for i = 2, #KEYS, 3 do
   else
     local both = all .. '.' .. state(KEYS[i])
     local entry = get(KEYS[i + 2])
-    local filled = begins(entry, both) or begins(entry, all .. '.')
+    local filled = begins(entry, both .. '\\n' .. ARGV[5]) or begins(entry, all .. '.\\n' .. ARGV[5])
     local first = not filled and redis.call('SET', KEYS[i + 1], ARGV[3], 'NX', 'PX', ARGV[4])
     told[#told + 1] = (first and '1' or '0') .. both
   end
