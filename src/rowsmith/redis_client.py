@@ -39,6 +39,28 @@ def check_client(client: Any, name: str, rest: str) -> None:
         )
 
 
+def check_prefix(prefix: object, name: str, example: str) -> None:
+    """Refuse what keys cannot begin with.
+
+    Args:
+        prefix: what was given.
+        name: the class that takes it.
+        example: what to write, for the message.
+
+    Raises:
+        MappingError: it is empty, or no text that can be sent.
+    """
+    given = f"a text, not {kind_of(prefix)}"
+    if isinstance(prefix, str):
+        given = "empty" if not prefix else ""
+        try:
+            prefix.encode()
+        except UnicodeEncodeError:
+            given = "no text that can be sent"
+    if given:
+        raise MappingError(f"{name}: prefix is {given}: write prefix={example!r}")
+
+
 class Answers:
     """Has commands answered in time, or by then not waited for any longer.
 
@@ -64,13 +86,18 @@ class Answers:
         with self.limit():
             return await command(*given)
 
-    def limit(self) -> _Limit:
-        """Give the running task so long: ``with answers.limit(): await command()``."""
+    def limit(self, left: float | None = None) -> _Limit:
+        """Give the running task so long: ``with answers.limit(): await command()``.
+
+        Args:
+            left: how many seconds the task has for all that it does, if that is known: a command gets half of them.
+        """
         loop, watch = asyncio.get_running_loop(), self._watch
         if watch is None or watch.loop is not loop:
             watch = self._watch = _Watch(loop)
         now = loop.time()
-        limit = _Limit(watch.limits, asyncio.current_task(loop), now + self._seconds)
+        seconds = self._seconds if left is None else min(self._seconds, left / 2)
+        limit = _Limit(watch.limits, asyncio.current_task(loop), now + seconds)
         watch.limits.add(limit)
         if limit.next < watch.next:
             watch.look_at(limit.next, now)

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 
 from redis_server import Server, redis_server
-from rowsmith import Database, DeadlineExceeded, InvalidValue, MappingError, OptionalState
+from rowsmith import Database, InvalidValue, MappingError, OptionalState
 from rowsmith.cache import RedisCacheSource
 from rowsmith.cache.source import LEASE, NO_SCOPE
 from rowsmith.redis_client import text_of_id
@@ -443,6 +443,10 @@ async def test_a_client_that_is_none_is_refused(client: Redis) -> None:
         cache_of(client, data=Holder)
     with pytest.raises(InvalidValue, match="version"):
         cache_of(client, version=0)
+    for prefix in ("", 5, "\ud800"):
+        with pytest.raises(MappingError, match=r"RedisCacheSource: prefix is .*: write prefix='group'") as refused:
+            cache_of(client, prefix=prefix)
+        assert refused.value.__cause__ is None
 
 
 class Model(BaseModel):
@@ -503,15 +507,17 @@ async def test_who_has_a_deadline_does_not_wait_for_another_until_it_is_over(
     assert (await things.get(1, A)).uses == 1
 
 
-async def test_a_deadline_holds_where_the_cache_is_silent(plain: ThingRepository) -> None:
-    """Also where the cache itself is given more time."""
+async def test_a_deadline_leaves_time_for_the_database_where_the_cache_is_silent(plain: ThingRepository) -> None:
+    """Also where the cache itself is given more: reads and writes are done, and after some it is left alone."""
     with redis_server() as server:
         async with server.client() as client:
-            things = cached(Database(plain.db.engine, deadline=0.2), client, timeout=30.0)
+            things = cached(Database(plain.db.engine, deadline=3.0), client, timeout=60.0)
             server.stop()
-            for call in (lambda: things.get(1, A), lambda: things.batch_get([1, 2], scope=A)):
-                with pytest.raises(DeadlineExceeded):
-                    await call()
+            assert (await things.get(1, A)).uses == 1
+            assert len(await things.batch_get([1, 2], scope=A)) == 2
+            assert (await things.update(1, SEVEN, scope=A)).uses == 7
+            cache: Any = things.cache_source
+            assert (cache.counts.owed > 0, cache._closed_until > 0) == (True, True)
             server.go_on()
 
 

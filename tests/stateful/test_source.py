@@ -263,6 +263,7 @@ def test_what_is_made_of_no_source_is_refused(client: Redis, make: Callable[[Any
         ({"resilience": RetryPolicy()}, "resilience is a Resilience or None"),
         ({"prefix": ""}, "prefix is empty: write"),
         ({"prefix": 1}, "prefix"),
+        ({"prefix": "\ud800"}, "prefix is no text that can be sent: write"),
     ],
 )
 def test_a_source_that_is_made_wrongly_is_refused(client: Redis, given: Any, complaint: str) -> None:

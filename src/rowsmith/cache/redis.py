@@ -16,6 +16,7 @@ import enum
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from contextvars import Context
 from functools import lru_cache
 from itertools import chain
@@ -25,9 +26,9 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
 from rowsmith.cache.source import HOLD, LEASE, NO_SCOPE, Lease, TData, TId, Under, check_count
 from rowsmith.cache.timed import TimedCache
-from rowsmith.deadline import check_seconds
+from rowsmith.deadline import check_seconds, remaining
 from rowsmith.errors import MappingError
-from rowsmith.redis_client import Answers, check_client, digest, milliseconds, text_of_id
+from rowsmith.redis_client import Answers, check_client, check_prefix, digest, milliseconds, text_of_id
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -63,7 +64,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         negative_ttl: seconds for which it is remembered that a row is absent; None: not at all.
 
     Raises:
-        MappingError: ``data`` is no class that JSON can be made of, or ``client`` is none of asyncio.
+        MappingError: ``data`` is no class that JSON can be made of, ``client`` is none of asyncio, ``prefix`` no text.
         InvalidValue: a number is none of its kind.
     """
 
@@ -80,6 +81,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
     ) -> None:
         super().__init__(data, ttl, negative_ttl)
         check_client(client, type(self).__name__, "GroupData, prefix='group'")
+        check_prefix(prefix, type(self).__name__, "group")
         self._answers = Answers(check_seconds(timeout, "timeout"))
         self._json = _adapter(data)
         # In braces, by which a cluster has in one place whatever one question is about. No key has the version: who
@@ -135,10 +137,18 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
 
     def _let_go(self, asked: list[Any]) -> None:
         """Have leases given back whose answer did not come: they may be given, and others would wait for them."""
+        loop = asyncio.get_running_loop()
+        if self._closed_until > loop.time():  # nothing was asked for
+            return
         nothing = [self._me, *chain.from_iterable((b"", b"", 0) for _ in range(len(asked) // 3))]
-        task = asyncio.get_running_loop().create_task(self._ask(self._set, asked, nothing), context=Context())
+        task = loop.create_task(self._give_back(asked, nothing), context=Context())
         self._givers.add(task)
         task.add_done_callback(self._givers.discard)
+
+    async def _give_back(self, keys: list[Any], given: list[Any]) -> None:
+        """Tell what nobody waits for, and whose failure is none of a caller's."""
+        with suppress(Exception), self._answers.limit():
+            await self._set(keys, given)
 
     async def set_many(
         self, entries: Mapping[TId, TData | None], leases: Mapping[TId, Lease], *, under: Under = NO_SCOPE
@@ -253,7 +263,7 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             self.counts.failures += 1
             return None
         try:
-            with self._answers.limit():
+            with self._answers.limit(remaining()):
                 told = await command(*given)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the database is asked instead
             self._fail(exc)

@@ -14,7 +14,7 @@ from uuid import UUID
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import InvalidValue, MappingError, RepositoryError, StateUnavailable, kind_of
 from rowsmith.failures import log_failure
-from rowsmith.redis_client import Answers, check_client, milliseconds, text_of_id
+from rowsmith.redis_client import Answers, check_client, check_prefix, milliseconds, text_of_id
 from rowsmith.resilience import LayerType, Resilience, chosen_resilience
 from rowsmith.state import UNSET, Unset
 
@@ -51,9 +51,7 @@ class StatefulSource:
     ) -> None:
         name = type(self).__name__
         check_client(client, name, "prefix='presence'")
-        if not isinstance(cast("Any", prefix), str) or not prefix:
-            given = "empty" if prefix == "" else f"a text, not {kind_of(prefix)}"
-            raise MappingError(f"{name}: prefix is {given}: write prefix='presence'")
+        check_prefix(prefix, name, "presence")
         self.client, self.prefix = client, prefix
         self.resilience = chosen_resilience(resilience, self.layer.of(prefix), name, system="redis")
         self._answers = Answers(check_seconds(timeout, "timeout"))
