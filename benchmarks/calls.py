@@ -22,13 +22,16 @@ import rowsmith
 OURS = str(Path(rowsmith.__file__).parent)
 LOOKED_UP = _StatementCache.get.__code__
 """Where asyncpg looks whether a statement is prepared: the last step of its own before it is sent."""
+AFTER_A_PAUSE = 3
+"""Those bits of RESUME's argument that are all 0 where a function begins."""
 
 
 @dataclass
 class Counted:
     """What one call did: ``calls`` of Python and C functions in all; ``functions`` and ``files`` are our own.
 
-    ``own`` are those calls that are of our functions or made in them, whatever an event loop happens to do meanwhile.
+    ``own`` are those calls that are of our functions or made in them, whatever an event loop happens to do meanwhile
+    and however often a coroutine has to wait: that it goes on is no call.
     ``until`` is how a statement begins with which that ends: from then on nothing is counted, once the driver has it.
     """
 
@@ -51,10 +54,15 @@ class Counted:
         code = frame.f_code
         if code is LOOKED_UP and self.until is not None and frame.f_locals["query"][0].startswith(self.until):
             self.is_over = True
-        if code.co_filename.startswith(OURS):
+        if code.co_filename.startswith(OURS) and not (event == "call" and goes_on(frame)):
             self.own += 1
             if event == "call" and not code.co_name.startswith("<"):
                 self.functions.add(code)
+
+
+def goes_on(frame: Any) -> bool:
+    """Say whether a coroutine or generator that waited goes on: what its RESUME says of itself (docs of ``dis``)."""
+    return bool(frame.f_code.co_code[frame.f_lasti + 1] & AFTER_A_PAUSE)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from rowsmith.mapping.types.column_type import (
     Quick,
     Travel,
     is_number,
+    is_walked,
 )
 from rowsmith.mapping.types.documents import json_complaint
 from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, is_sqlalchemys, read_as, stored_form, stores_none
@@ -44,6 +45,7 @@ __all__ = [
     "column_type",
     "is_number",
     "is_sqlalchemys",
+    "is_walked",
     "json_complaint",
     "read_as",
     "stored_form",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, TypeAlias, TypeGuard
@@ -101,6 +101,15 @@ Row: TypeAlias = tuple[type[Any], Callable[[Any], ColumnType]]
 def anything(value: object) -> str | None:
     """Complain of nothing: the check of types that nobody here knows."""
     return None
+
+
+def is_walked(kind: type[Any]) -> bool:
+    """Say whether asyncpg takes values of a class for arrays where they are an array's members.
+
+    It does so with what has a length and can be walked through; a list of one member would be stored as that member.
+    """
+    is_one = issubclass(kind, (str, bytes, bytearray, memoryview, Mapping))
+    return not is_one and issubclass(kind, Sized) and issubclass(kind, Iterable)
 
 
 def never(values: Sequence[object]) -> bool:

@@ -24,6 +24,7 @@ from rowsmith.mapping.types.column_type import (
     anything,
     is_int,
     is_number,
+    is_walked,
 )
 
 
@@ -64,7 +65,12 @@ def _is_plain(value: object) -> bool:
 
 
 def _member(declared: TypeEngine[Any]) -> ColumnType:
-    return replace(unknown(declared), travel=Travel.MEMBERS)
+    known = replace(unknown(declared), travel=Travel.MEMBERS, check=_check_member, operand=_check_member)
+    return replace(known, quick=Quick(str, always))
+
+
+def _check_member(value: object) -> str | None:
+    return "holds one address: give a text or an object of ipaddress, not a list" if is_walked(type(value)) else None
 
 
 def _range(declared: TypeEngine[Any]) -> ColumnType:

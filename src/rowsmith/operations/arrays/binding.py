@@ -9,7 +9,7 @@ from sqlalchemy.engine import Dialect
 
 from rowsmith.errors import InvalidValue, RepositoryError
 from rowsmith.mapping import RowInfo
-from rowsmith.operations.arrays.wire import bound
+from rowsmith.operations.arrays.wire import array_values, bound, fits_array
 
 T = TypeVar("T")
 
@@ -83,7 +83,10 @@ def _binds(kind: Any, value: Any, dialect: Dialect) -> bool:
     if hasattr(value, "compile"):
         return True
     try:
-        bound(kind, [value], dialect)
+        if fits_array(kind, dialect):
+            array_values(kind, [value], dialect)
+        else:
+            bound(kind, [value], dialect)
     except Exception:  # noqa: BLE001 - a type may raise anything, and quotes the value
         return False
     return True

@@ -11,7 +11,6 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     and_,
     any_,
@@ -34,7 +33,7 @@ from rowsmith.execution.parameters import about_all
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Travel, column_type, stored_form
 from rowsmith.names import PARAMETER, sql_name
-from rowsmith.operations.arrays.wire import fits_array, has_sql, plain_numbers, uncut
+from rowsmith.operations.arrays.wire import Items, fits_array, has_sql
 
 SQLITE_PARAMETERS = 30_000
 """How many parameters one statement takes: a little under SQLite's limit of 32,766, and PostgreSQL's."""
@@ -257,8 +256,7 @@ def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool
 
 def array_of(given: ColumnElement[Any], values: Sequence[object]) -> Any:
     """Give the values of one column as a single array parameter of the column's type."""
-    items = list(plain_numbers(values))
-    return about_all(bindparam(PARAMETER, items, type_=ARRAY(uncut(given.type)), unique=True), given)
+    return about_all(bindparam(PARAMETER, list(values), type_=Items(given.type), unique=True), given)
 
 
 def in_arrays(columns: Sequence[ColumnElement[Any]], arrays: Sequence[Any]) -> ColumnElement[bool]:

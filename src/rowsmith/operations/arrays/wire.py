@@ -6,10 +6,10 @@ whose type needs none is handed over untouched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from math import isqrt
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import ARRAY, ColumnElement, Text
 from sqlalchemy import cast as sql_cast
@@ -19,7 +19,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.errors import InvalidValue
-from rowsmith.mapping.types import Comparison, Travel, column_type, stored_form, stores_none, unlimited
+from rowsmith.mapping.types import Comparison, Travel, column_type, is_walked, stored_form, stores_none, unlimited
 from rowsmith.mapping.writes import PLAIN
 
 _ASYNCPG: Dialect = cast("Any", asyncpg.dialect)()
@@ -106,6 +106,25 @@ class Bound(TypeDecorator[Any]):
         return
 
 
+class Items(TypeDecorator[Any]):
+    """An array of a column's values, each bound as one by itself: none of them is an array in the array.
+
+    SQLAlchemy's own array binds what stands in a list or tuple by itself, which may be one value of the application's.
+    """
+
+    impl = ARRAY
+    cache_ok = True
+
+    def __init__(self, item_type: TypeEngine[Any]) -> None:
+        super().__init__(uncut(item_type), dimensions=1)
+        self.item_type = item_type
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Sequence[object]], Sequence[Any]]:
+        """Process all together; raises InvalidValue where one is not taken."""
+        process: Any = self.item_type.dialect_impl(dialect).bind_processor(dialect)
+        return members if process is None else lambda values: members(list(map(process, values)))
+
+
 def array_type(declared: TypeEngine[Any]) -> Bound:
     """Give the type of the array parameter that carries a column."""
     return Bound(Text() if travels_as_text(declared) else uncut(declared), dimensions=1)
@@ -136,9 +155,26 @@ def array_values(
         if column_type(cast("Any", stored_form(declared, dialect)).item_type).compared is Comparison.TEXT:
             _refuse_other_than_text(items)
         return [None if item is None else array_literal(item) for item in items]
-    known = types if items is values else None
-    plain = plain_numbers(items, known)
-    return folded(plain if isinstance(plain, list) else list(plain), known if plain is items else None)
+    kinds = (types if items is values else None) or set(map(type, items))
+    plain = members(items, kinds)
+    return folded(plain if isinstance(plain, list) else list(plain), kinds if plain is items else None)
+
+
+def members(items: Sequence[Any], types: set[type[Any]] | None = None) -> Sequence[Any]:
+    """Give bound values as members of an array; ``types`` are the exact types among them, where known.
+
+    Raises:
+        InvalidValue: asyncpg would take one for an array in the array.
+    """
+    odd = (types or set(map(type, items))) - PLAIN
+    if not odd:
+        return items
+    if any(is_walked(kind) and not issubclass(kind, int) for kind in odd):
+        raise InvalidValue(_WALKED)
+    return plain_numbers(items, odd)
+
+
+_WALKED: Final = "a member of an array is taken for an array itself by asyncpg: give a plain value"
 
 
 def folded(items: list[Any], types: set[type[Any]] | None = None) -> list[Any]:
@@ -167,10 +203,9 @@ def _refuse_other_than_text(items: Iterable[object]) -> None:
             raise InvalidValue("a value does not fit its column: an array of texts holds something else")
 
 
-def plain_numbers(values: Sequence[object], types: set[type[Any]] | None = None) -> Sequence[Any]:
+def plain_numbers(values: Sequence[object], types: set[type[Any]]) -> Sequence[Any]:
     """Give numbers of classes derived from ``int`` as such: asyncpg would take an IntFlag for an array of its bits."""
-    kinds = types or set(map(type, values))
-    derived = tuple(kind for kind in kinds if issubclass(kind, int) and kind not in (int, bool))
+    derived = tuple(kind for kind in types if issubclass(kind, int) and kind not in (int, bool))
     return [int(value) if isinstance(value, derived) else value for value in values] if derived else values
 
 
@@ -191,7 +226,7 @@ def _array_item(item: Any) -> str:
         return array_literal(cast("Sequence[Any]", item))
     if isinstance(item, (bytes, bytearray, memoryview)):
         item = "\\x" + bytes(cast("Any", item)).hex()
-    if isinstance(item, Sized) and isinstance(item, Iterable) and not isinstance(item, str):
-        raise InvalidValue("a member of an array is taken for an array itself by asyncpg: give a plain value")
+    if is_walked(type(item)):
+        raise InvalidValue(_WALKED)
     text = str(item).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

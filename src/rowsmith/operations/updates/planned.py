@@ -59,7 +59,8 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         self, lane: NativeLane, ids: Any, kwargs: dict[str, Any], values_of: Callable[[Limits], Values]
     ) -> AskedBatch | None:
         """Say what is written to which rows; None where it is not plainly one statement, or nothing is written."""
-        if not (self.is_plain and self._are_meant(ids, kwargs)):
+        is_plain = self.is_plain and kwargs.get("expected_versions") is None and self._ids.are(ids)
+        if not is_plain or len(ids) > MOST_IDS or len(set(ids)) < len(ids):
             return None
         shape: Shape = []
         binds: Binds = []
@@ -80,12 +81,6 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
     @cached_property
     def _keyed(self) -> Keyed[TData]:
         return Keyed(self._entity, through_orm=False)
-
-    def _are_meant(self, ids: Any, kwargs: dict[str, Any]) -> bool:
-        """Say whether these surely are keys, each there once, of rows in whatever version."""
-        if kwargs.get("expected_versions") is not None or not self._ids.are(ids):
-            return False
-        return len(ids) <= MOST_IDS and len(set(ids)) == len(ids)
 
     def _may_write(self, values: Values, limits: Limits) -> bool:
         """Say whether there is something to write, and neither keys nor what the scope fixes."""

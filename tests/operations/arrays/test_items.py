@@ -1,0 +1,245 @@
+"""Values that travel in an array are one each: what has members of its own is no array in the array.
+
+asyncpg takes what has a length and can be walked through for an array, so that ``[(1,)]`` would be the array of 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import CIDR, INET, MACADDR
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowsmith import Database, InvalidValue, OptionalState, Patch, Repository, Spec
+from rowsmith.testing import WithTables
+
+
+class Base(DeclarativeBase): ...
+
+
+class AsGiven(sa.TypeDecorator[Any]):
+    """Lets everything through that the driver may take for a number."""
+
+    impl = sa.Integer
+    cache_ok = True
+
+
+class Point(sa.TypeDecorator[tuple[int, int]]):
+    """Keeps two numbers as one text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[int, int] | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else f"{value[0]}/{value[1]}"
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> tuple[int, int] | None:
+        if value is None:
+            return None
+        first, second = map(int, value.split("/"))
+        return first, second
+
+
+class NumberRow(Base):
+    __tablename__ = "item_numbers"
+    id: Mapped[Any] = mapped_column(AsGiven, primary_key=True, autoincrement=False)
+    size: Mapped[Any] = mapped_column(AsGiven)
+
+
+class HostRow(Base):
+    __tablename__ = "item_hosts"
+    id: Mapped[Any] = mapped_column(INET, primary_key=True)
+    net: Mapped[Any] = mapped_column(CIDR)
+    mac: Mapped[Any] = mapped_column(MACADDR)
+
+
+class PlaceRow(Base):
+    __tablename__ = "item_places"
+    id: Mapped[tuple[int, int]] = mapped_column(Point, primary_key=True)
+    size: Mapped[int]
+
+
+class LegRow(Base):
+    __tablename__ = "item_legs"
+    start: Mapped[tuple[int, int]] = mapped_column(Point, primary_key=True)
+    end: Mapped[tuple[int, int]] = mapped_column(Point, primary_key=True)
+    size: Mapped[int]
+
+
+@dataclass(frozen=True)
+class Sized:
+    id: Any
+    size: Any
+
+
+@dataclass(frozen=True)
+class Host:
+    id: Any
+    net: Any
+    mac: Any
+
+
+@dataclass(frozen=True)
+class Leg:
+    start: tuple[int, int]
+    end: tuple[int, int]
+    size: int
+
+
+@dataclass(frozen=True)
+class NumberCreate(Spec[NumberRow]):
+    id: Any
+    size: Any
+
+
+@dataclass(frozen=True)
+class HostCreate(Spec[HostRow]):
+    id: Any
+    net: Any = "10.0.0.0/8"
+    mac: Any = "08:00:2b:01:02:03"
+
+
+@dataclass(frozen=True)
+class PlaceCreate(Spec[PlaceRow]):
+    id: tuple[int, int]
+    size: int
+
+
+@dataclass(frozen=True)
+class LegCreate(Spec[LegRow]):
+    start: tuple[int, int]
+    end: tuple[int, int]
+    size: int
+
+
+@dataclass(frozen=True)
+class NumberPatch(Patch[NumberRow]):
+    size: OptionalState[Any] = OptionalState.nop()
+
+
+@dataclass(frozen=True)
+class PlacePatch(Patch[PlaceRow]):
+    size: OptionalState[int] = OptionalState.nop()
+
+
+@dataclass(frozen=True)
+class LegPatch(Patch[LegRow]):
+    size: OptionalState[int] = OptionalState.nop()
+
+
+class Numbers(Repository[NumberRow, Sized, Any]): ...
+
+
+class Hosts(Repository[HostRow, Host, Any]): ...
+
+
+class Places(Repository[PlaceRow, Sized, tuple[int, int]]): ...
+
+
+class Legs(Repository[LegRow, Leg, tuple[tuple[int, int], tuple[int, int]]]): ...
+
+
+@pytest.fixture(params=[True, False], ids=["native", "sqlalchemy"])
+async def db(request: pytest.FixtureRequest, database: Database, with_tables: WithTables) -> AsyncIterator[Database]:
+    """Make the tables, and have calls go by either lane."""
+    async with with_tables(NumberRow, HostRow, PlaceRow, LegRow):
+        yield Database(database.engine, native=request.param)
+
+
+BY_KEYS: dict[str, Callable[[Numbers, Sequence[Any]], Awaitable[Any]]] = {
+    "batch_get": lambda numbers, ids: numbers.batch_get(ids),
+    "batch_update": lambda numbers, ids: numbers.batch_update(ids, NumberPatch(OptionalState.update(9))),
+    "batch_update_each": lambda numbers, ids: numbers.batch_update_each(
+        {id_: NumberPatch(OptionalState.update(9)) for id_ in ids}
+    ),
+    "batch_purge": lambda numbers, ids: numbers.batch_purge(ids),
+}
+
+
+@pytest.mark.parametrize("verb", BY_KEYS)
+@pytest.mark.parametrize("key", [(1,), ((1,),), ((1,), (2,)), frozenset({1})], ids=str)
+async def test_a_key_with_members_is_no_key(db: Database, verb: str, key: Any) -> None:
+    """Neither is the row found whose key is its only member, nor is it written or removed."""
+    numbers = Numbers(db)
+    await numbers.batch_create([NumberCreate(1, 1), NumberCreate(2, 2)])
+    for ids in ([key], [2, key]):
+        with pytest.raises(InvalidValue, match="does not take"):
+            await BY_KEYS[verb](numbers, ids)
+    refused = await numbers.batch_purge_partial([key])
+    assert [type(failure.error) for failure in refused.failed] == [InvalidValue]
+    assert await numbers.batch_get([1, 2]) == [Sized(1, 1), Sized(2, 2)]
+
+
+@pytest.mark.parametrize("wrong", [[7], [[7]], [[7], [8]], (7,)], ids=str)
+async def test_a_list_is_not_stored_as_its_member(db: Database, wrong: Any) -> None:
+    """Nor do several of equal length become one table of values."""
+    numbers = Numbers(db)
+    await numbers.create(NumberCreate(1, 1))
+    patch = NumberPatch(OptionalState.update(wrong))
+    for call in (
+        lambda: numbers.batch_create([NumberCreate(2, wrong)]),
+        lambda: numbers.batch_create([NumberCreate(2, wrong), NumberCreate(3, wrong)]),
+        lambda: numbers.batch_update_each({1: patch}),
+        lambda: numbers.batch_update([1], patch),
+        lambda: numbers.load([NumberCreate(2, wrong)]),
+    ):
+        with pytest.raises(InvalidValue, match="does not take"):
+            await call()
+    assert (await numbers.batch_create_partial([NumberCreate(2, wrong)])).succeeded == []
+    assert await numbers.count() == 1
+    assert await numbers.get(1) == Sized(1, 1)
+
+
+@pytest.mark.parametrize("wrong", [("10.0.0.1", 24), ["10.0.0.1"], [1], ()], ids=str)
+async def test_an_address_is_one(db: Database, wrong: Any) -> None:
+    """Asyncpg takes a tuple for address and prefix where it stands alone, and for an array among others."""
+    hosts = Hosts(db)
+    spec = HostCreate(wrong)
+    for call in (lambda: hosts.create(spec), lambda: hosts.batch_create([spec]), lambda: hosts.upsert(spec)):
+        with pytest.raises(InvalidValue, match=r"HostRow\.id holds one address"):
+            await call()
+    for by_key in (lambda: hosts.get(wrong), lambda: hosts.batch_get([wrong]), lambda: hosts.batch_purge([wrong])):
+        with pytest.raises(InvalidValue):
+            await by_key()
+    for column in ("net", "mac"):
+        with pytest.raises(InvalidValue, match=f"at index 1: HostRow.{column} holds one address"):
+            await hosts.batch_create([HostCreate("10.0.0.1"), HostCreate("10.0.0.2", **{column: wrong})])
+    with pytest.raises(InvalidValue, match="holds one address"):
+        await hosts.search(None, [HostRow.id == wrong])
+    assert await hosts.count() == 0
+
+
+async def test_addresses_of_both_kinds_are_taken(db: Database) -> None:
+    """Texts and objects, beside each other."""
+    hosts = Hosts(db)
+    ids = [host.id for host in await hosts.batch_create([HostCreate("10.0.0.1"), HostCreate(ip_address("10.0.0.2"))])]
+    assert ids == [ip_address("10.0.0.1"), ip_address("10.0.0.2")]
+    assert [host.id for host in await hosts.batch_get([ids[1], "10.0.0.1"])] == ids[::-1]
+
+
+async def test_keys_may_be_tuples_that_a_type_makes_one_value_of(db: Database) -> None:
+    """SQLAlchemy's array would have the type process each of the tuple's members."""
+    places = Places(db)
+    await places.batch_create([PlaceCreate((1, 2), 1), PlaceCreate((3, 4), 2), PlaceCreate((5, 6), 3)])
+    assert await places.batch_get([(3, 4), (1, 2)]) == [Sized((3, 4), 2), Sized((1, 2), 1)]
+    seven = PlacePatch(OptionalState.update(7))
+    assert (await places.batch_update([(1, 2)], seven)).succeeded == [Sized((1, 2), 7)]
+    assert (await places.batch_update_each({(3, 4): seven})).succeeded == [Sized((3, 4), 7)]
+    assert (await places.batch_purge([(5, 6), (1, 2)])).succeeded == [Sized((5, 6), 3), Sized((1, 2), 7)]
+    assert (await places.search()).items == (Sized((3, 4), 7),)
+
+
+async def test_so_may_the_parts_of_a_key_of_several(db: Database) -> None:
+    """The same, of keys of two columns."""
+    legs, (a, b, c) = Legs(db), ((1, 2), (3, 4), (5, 6))
+    await legs.batch_create([LegCreate(a, b, 1), LegCreate(a, c, 2), LegCreate(b, c, 3)])
+    assert await legs.batch_get([(b, c), (a, b)]) == [Leg(b, c, 3), Leg(a, b, 1)]
+    seven = LegPatch(OptionalState.update(7))
+    assert (await legs.batch_update([(a, c), (b, c)], seven)).succeeded == [Leg(a, c, 7), Leg(b, c, 7)]
+    assert (await legs.batch_purge([(a, b), (a, c)])).succeeded == [Leg(a, b, 1), Leg(a, c, 7)]
+    assert await legs.count() == 1
