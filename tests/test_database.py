@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import InvalidRequestError, NoResultFound
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from rowsmith import (
     CommitOutcome,
@@ -468,6 +468,35 @@ def test_hosts_and_ports_that_do_not_go_together_are_told(query: str) -> None:
             make()
         assert caught.value.__context__ is None
         assert "secret" not in str(caught.value)
+
+
+def test_an_engine_without_transactions_is_refused() -> None:
+    """A unit of work that failed would have been half done: each statement is committed by itself."""
+    plain = create_async_engine("postgresql+asyncpg://h/d")
+    engines = [
+        create_async_engine("postgresql+asyncpg://other/d", isolation_level="AUTOCOMMIT"),
+        create_async_engine("postgresql+asyncpg://other/d").execution_options(isolation_level="AUTOCOMMIT"),
+    ]
+    for engine in engines:
+        for make in (lambda of=engine: Database(of), lambda of=engine: Database(plain, replicas=[of])):
+            with pytest.raises(MappingError, match='writes="statement"'):
+                make()
+    with pytest.raises(MappingError, match="commits each statement"):
+        Database.from_url("postgresql://h/d", isolation_level="AUTOCOMMIT")
+
+
+async def test_an_engine_of_sqlites_has_transactions_whatever_its_driver_does(tmp_path: Path) -> None:
+    """They are begun by rowsmith there, so that what fails is undone."""
+    db = Database.from_url(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}", isolation_level="AUTOCOMMIT")
+    async with db.begin_session() as session:
+        await session.execute(sa.text("CREATE TABLE t (id int)"))
+    with pytest.raises(ZeroDivisionError):
+        async with db.unit_of_work() as unit:
+            await unit.session.execute(sa.text("INSERT INTO t VALUES (1)"))
+            raise ZeroDivisionError
+    async with db.begin_readonly_session() as session:
+        assert (await session.execute(sa.text("SELECT count(*) FROM t"))).scalar_one() == 0
+    await db.dispose()
 
 
 @pytest.mark.parametrize("option", ["native", "pooler"])

@@ -619,7 +619,7 @@ async def test_inside_of_a_unit_of_work(groups: GroupRepository) -> None:
 async def test_engines_of_another_isolation(with_tables: WithTables) -> None:
     """Where the engine chooses the isolation of its transactions, SQLAlchemy begins them."""
     async with with_tables(DomainRow, GroupRow) as made:
-        for level in ("AUTOCOMMIT", "SERIALIZABLE"):
+        for level in ("REPEATABLE READ", "SERIALIZABLE"):
             db = Database.from_url(made.engine.url, isolation_level=level)
             groups = GroupRepository(db, resilience=None)
             made_group = await groups.create(GroupCreate("a", level))

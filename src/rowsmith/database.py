@@ -22,6 +22,7 @@ from rowsmith.deadline import check_seconds
 from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, TransactionError, kind_of
 from rowsmith.execution import NativeLane, Writes, execute, native_lane, watch_failures
 from rowsmith.execution.commits import count_commits
+from rowsmith.execution.isolation import check_isolation
 from rowsmith.execution.pool import prepare_pool, until_closed
 from rowsmith.execution.pooler import prepare_for_pooler
 from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, Position, is_hidden, sight_of
@@ -74,7 +75,8 @@ class Database:
         replicas: what chooses among the servers; None where there is one only.
 
     Raises:
-        MappingError: ``engine`` is something else, or none for a pooler; or ``replicas`` are none of its.
+        MappingError: ``engine`` is something else, has no transactions (``isolation_level="AUTOCOMMIT"``), or is none
+            for a pooler; or ``replicas`` are none of its.
         InvalidValue: ``deadline`` is no number of seconds, or ``writes`` something else.
     """
 
@@ -105,6 +107,7 @@ class Database:
     ) -> None:
         if not isinstance(cast("Any", engine), AsyncEngine):
             raise MappingError(f"Database(...) takes an AsyncEngine, not {kind_of(engine)}: {instead_of(engine)}")
+        check_isolation(engine.sync_engine)
         check_replicas(engine, replicas, lag)
         self.deadline = None if deadline is None else check_seconds(deadline, "deadline")
         self._info = {CODEC: CursorCodec(cursor_keys)}

@@ -193,6 +193,10 @@ def digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+LONGEST: Final = 10**14
+"""Milliseconds: three thousand years."""
+
+
 def milliseconds(seconds: float) -> int:
-    """Give seconds as Redis counts them, at least one."""
-    return max(1, round(seconds * 1000))
+    """Give seconds as Redis counts them, at least one, and no more than it can add to the time of day."""
+    return max(1, round(min(seconds * 1000, LONGEST)))

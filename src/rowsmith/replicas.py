@@ -38,6 +38,7 @@ from rowsmith.errors import (
     kind_of,
 )
 from rowsmith.execution.commits import Commits
+from rowsmith.execution.isolation import check_isolation, chosen_isolation
 from rowsmith.execution.position import NOWHERE, Position
 from rowsmith.hosts import hosts_of
 from rowsmith.watched import Watched
@@ -331,8 +332,8 @@ def _check_replica(replica: object, seen: Sequence[AsyncEngine]) -> None:
         raise MappingError("a replica is one server, as each has its own lag: give an engine for each of the hosts")
     if _schemas(replica) != _schemas(seen[0]):
         raise MappingError("a replica holds the same schemas: give all engines the same schema_translate_map")
-    chosen = replica.sync_engine.get_execution_options().get("isolation_level")
-    if "SERIALIZABLE" in (chosen, cast("Any", replica.dialect)._on_connect_isolation_level):
+    check_isolation(replica.sync_engine)
+    if "SERIALIZABLE" in chosen_isolation(replica.sync_engine):
         raise MappingError('a standby has no SERIALIZABLE: make its engine with isolation_level="REPEATABLE READ"')
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import pickle
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -62,6 +63,16 @@ async def test_entries_are_shared(client: Redis) -> None:
         assert 80_000 < await client.pttl(key) <= 100_000
     for other in ({"prefix": "other"}, {"version": 2}):
         assert await cache_of(client, **other).get_many([1]) == {}
+
+
+@pytest.mark.parametrize("ttl", [1e15, 1e300, sys.float_info.max])
+async def test_a_time_longer_than_redis_counts_is_a_long_time(client: Redis, ttl: float) -> None:
+    """Entries and what is remembered of absent rows are kept."""
+    cache = cache_of(client, ttl=ttl, negative_ttl=ttl)
+    await fill(cache, 1)
+    await cache.set_many({2: None}, await cache.lease([2], under=(False,)), under=(False,))
+    assert await cache.get_many([1, 2]) == {1: Data(Key(1)), 2: None}
+    assert cache.counts.failures == 0
 
 
 @pytest.mark.parametrize("prefix", ["data", "{data}"])

@@ -28,6 +28,12 @@ async def test_it_counts(client: Redis) -> None:
     assert await seats.value(7) == 0
 
 
+async def test_a_time_longer_than_redis_counts_is_a_long_time(client: Redis) -> None:
+    """What is counted is kept."""
+    seats = counter_of(client, ttl=1e300)
+    assert [await seats.add(7), await seats.add(7)] == [1, 2]
+
+
 async def test_each_key_has_a_number_of_its_own(client: Redis) -> None:
     """Whatever keys are made of; and each source's prefix."""
     seats, others = counter_of(client), counter_of(client, "others")
