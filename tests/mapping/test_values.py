@@ -252,7 +252,7 @@ def test_types_of_unknown_kind_accept_everything() -> None:
         impl = sa.Integer
         cache_ok = True
 
-    for kind in (Own(), postgresql.INET()):
+    for kind in (Own(), postgresql.MACADDR8()):
         assert column_type(kind).check(object()) is None
         assert column_type(kind).operand(object()) is None
 

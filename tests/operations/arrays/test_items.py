@@ -201,15 +201,15 @@ async def test_an_address_is_one(db: Database, wrong: Any) -> None:
     hosts = Hosts(db)
     spec = HostCreate(wrong)
     for call in (lambda: hosts.create(spec), lambda: hosts.batch_create([spec]), lambda: hosts.upsert(spec)):
-        with pytest.raises(InvalidValue, match=r"HostRow\.id holds one address"):
+        with pytest.raises(InvalidValue, match=r"HostRow\.id holds addresses"):
             await call()
     for by_key in (lambda: hosts.get(wrong), lambda: hosts.batch_get([wrong]), lambda: hosts.batch_purge([wrong])):
         with pytest.raises(InvalidValue):
             await by_key()
     for column in ("net", "mac"):
-        with pytest.raises(InvalidValue, match=f"at index 1: HostRow.{column} holds one address"):
+        with pytest.raises(InvalidValue, match=f"at index 1: HostRow.{column} holds (hardware )?addresses"):
             await hosts.batch_create([HostCreate("10.0.0.1"), HostCreate("10.0.0.2", **{column: wrong})])
-    with pytest.raises(InvalidValue, match="holds one address"):
+    with pytest.raises(InvalidValue, match="holds addresses"):
         await hosts.search(None, [HostRow.id == wrong])
     assert await hosts.count() == 0
 

@@ -22,7 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from columns import ANYTHING, COLUMNS, Kind
+from columns import ANYTHING, COLUMNS, Kind, Level
 from lanes import LANES, NOTHING_BACK, SINGLE, Lane, Values, World, create, world
 from rowsmith import Database, ErrorCode, RepositoryError
 from rowsmith.mapping.types import TABLE
@@ -220,7 +220,7 @@ ASTRAY = {
     "timestamptz-postgresql": [(1, dt.datetime(2024, 4, 30, tzinfo=dt.UTC, fold=1))],
     "timestamp-postgresql": [(1, None), (2, dt.datetime(2024, 10, 27, 2, 30, fold=1))],
     "inet-postgresql": [(1, None), (2, [1])],
-    "cidr-postgresql": [(1, [1]), (2, "10.0.0.0/8")],
+    "cidr-postgresql": [(1, [1]), (2, "10.0.0.0/8"), (3, Level.LOW), (4, 1)],
     "pickle-sqlite": [(1, object())],
     "macaddr-postgresql": [(1, ["08:00:2b:01:02:03"])],
     "tags-postgresql": [(300, []), (-159, [Range(1, 2)]), (-109, None)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
 from sqlalchemy.dialects import postgresql
@@ -24,7 +25,6 @@ from rowsmith.mapping.types.column_type import (
     anything,
     is_int,
     is_number,
-    is_walked,
 )
 
 
@@ -65,12 +65,24 @@ def _is_plain(value: object) -> bool:
 
 
 def _member(declared: TypeEngine[Any]) -> ColumnType:
-    known = replace(unknown(declared), travel=Travel.MEMBERS, check=_check_member, operand=_check_member)
-    return replace(known, quick=Quick(str, always))
+    return replace(unknown(declared), travel=Travel.MEMBERS)
 
 
-def _check_member(value: object) -> str | None:
-    return "holds one address: give a text or an object of ipaddress, not a list" if is_walked(type(value)) else None
+def _address(declared: TypeEngine[Any]) -> ColumnType:
+    check = _check_hardware_address if isinstance(declared, postgresql.MACADDR) else _check_address
+    return replace(_member(declared), check=check, operand=check, quick=Quick(str, always))
+
+
+def _check_address(value: object) -> str | None:
+    # Of a list, a tuple, a number or bytes asyncpg makes other addresses alone than among others.
+    return None if isinstance(value, _ADDRESSES) else "holds addresses: give a text, or an object of ipaddress"
+
+
+def _check_hardware_address(value: object) -> str | None:
+    return None if isinstance(value, str) else "holds hardware addresses: give a text"
+
+
+_ADDRESSES: Final = (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 
 
 def _range(declared: TypeEngine[Any]) -> ColumnType:
@@ -85,9 +97,9 @@ def _check_range(value: object) -> str | None:
 ROWS: Final[tuple[Row, ...]] = (
     (AsStored, lambda declared: replace(unknown(declared), cursor=InCursor(object, _is_plain))),
     (TypeDecorator, lambda declared: replace(unknown(declared), wraps=declared.impl_instance)),
-    (postgresql.INET, _member),
-    (postgresql.CIDR, _member),
-    (postgresql.MACADDR, _member),
+    (postgresql.INET, _address),
+    (postgresql.CIDR, _address),
+    (postgresql.MACADDR, _address),
     (postgresql.ranges.AbstractSingleRange, _range),
 )
 """Not multiranges and composites: asyncpg would take what can be walked through for an array in the array."""
