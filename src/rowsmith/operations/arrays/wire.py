@@ -6,7 +6,7 @@ whose type needs none is handed over untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from math import isqrt
 from typing import Any, Final, cast
@@ -119,8 +119,8 @@ class Items(TypeDecorator[Any]):
         super().__init__(uncut(item_type), dimensions=1)
         self.item_type = item_type
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[Sequence[object]], Sequence[Any]]:
-        """Process all together; raises InvalidValue where one is not taken."""
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Give what binds all together; it raises InvalidValue where one is not taken."""
         process: Any = self.item_type.dialect_impl(dialect).bind_processor(dialect)
         return members if process is None else lambda values: members(list(map(process, values)))
 
@@ -226,7 +226,8 @@ def _array_item(item: Any) -> str:
         return array_literal(cast("Sequence[Any]", item))
     if isinstance(item, (bytes, bytearray, memoryview)):
         item = "\\x" + bytes(cast("Any", item)).hex()
-    if is_walked(type(item)):
+    kind: type[Any] = item.__class__
+    if is_walked(kind):
         raise InvalidValue(_WALKED)
     text = str(item).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
