@@ -122,7 +122,11 @@ class Items(TypeDecorator[Any]):
     def bind_processor(self, dialect: Dialect) -> Any:
         """Give what binds all together; it raises InvalidValue where one is not taken."""
         process: Any = self.item_type.dialect_impl(dialect).bind_processor(dialect)
-        return members if process is None else lambda values: members(list(map(process, values)))
+
+        def bind(values: Sequence[object]) -> Sequence[Any]:
+            return members(list(map(process, values)))
+
+        return members if process is None else bind
 
 
 def array_type(declared: TypeEngine[Any]) -> Bound:
