@@ -306,6 +306,41 @@ async def test_what_postgresql_tells_apart_is_refused_before_it_is_sent(any_tabl
             assert await apart.count(None, [condition()]) == 0
 
 
+PATTERNS: list[Callable[[Any], Any]] = [
+    lambda of: of.like("1%"),
+    lambda of: of.not_like("1%"),
+    lambda of: of.ilike("1%"),
+    lambda of: of.contains("1"),
+    lambda of: of.icontains("1"),
+    lambda of: of.startswith("1"),
+    lambda of: of.iendswith("1"),
+    lambda of: sa.not_(of.istartswith("1")),
+    lambda of: of.regexp_match("1"),
+    lambda of: sa.literal("1").like(of),
+    lambda of: sa.literal("1").contains(of),
+]
+NO_TEXTS = [KindRow.id, KindRow.small, KindRow.float, KindRow.exact, KindRow.flag, KindRow.moment, ApartRow.colour]
+
+
+@pytest.mark.filterwarnings("ignore:Type object .* does not include operator")
+async def test_a_pattern_is_looked_for_in_texts(any_tables: WithTables) -> None:
+    """PostgreSQL has it in nothing else, and SQLite in everything; what to write instead is said, and is taken."""
+    async with any_tables(KindRow, ApartRow) as db:
+        for column, pattern in product(NO_TEXTS, PATTERNS):
+            repository = Apart(db, resilience=None) if column is ApartRow.colour else Kinds(db, resilience=None)
+            with pytest.raises(
+                InvalidValue, match=rf"{column.key}, which .* patterns are of texts: .*cast\("
+            ) as refused:
+                await repository.count(None, [pattern(column)])
+            assert refused.value.facts.columns == (column.key,)
+            assert await repository.count(None, [pattern(sa.cast(column, sa.Text))]) == 0
+        for part in (ApartRow.document["a"], ApartRow.binary["a"]):
+            with pytest.raises(InvalidValue, match=r"as_string\(\)"):
+                await Apart(db, resilience=None).count(None, [part.like("1%")])
+        for text in (ApartRow.text, ApartRow.spelt, ApartRow.document["a"].as_string()):
+            assert await Apart(db, resilience=None).count(None, [text.like("1%")]) == 0
+
+
 async def test_a_list_of_numbers_of_several_types_finds_what_each_of_them_finds(any_tables: WithTables) -> None:
     """The type of the first is not that of all: as an integer 1.5 would be 1."""
     columns = [KindRow.id, KindRow.small, KindRow.float, KindRow.exact]

@@ -24,7 +24,7 @@ from sqlalchemy import (
     Tuple,
     literal,
 )
-from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
+from sqlalchemy.dialects.postgresql import CIDR, INET, INTERVAL, JSONB, MACADDR, MACADDR8
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.sql import operators, visitors
@@ -73,8 +73,8 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
             for one, other, kind in _paired(left, right):
                 _check_pair(one, other, kind, info, role)
                 apart = apart or _told_apart(one, other, kind, info, role)
-        if isinstance(element, _BINARY) and isinstance(element.left, _ROW) and isinstance(element.right, _VALUE):
-            _check_rows(element.left.clauses, element.right.effective_value or (), info, role)
+        if isinstance(element, _BINARY):
+            _check_operands(element, info, role)
     if apart is not None:
         raise apart
 
@@ -107,6 +107,15 @@ def _send_as_one(whole: Any, bind: BindParameter[Any], kinds: set[type[Any]]) ->
             bind.type = literal(max(values, key=abs)).type
     elif len(kinds) > 1 and _kind(bind.type) is _NUMBER and is_sqlalchemys(bind.type):
         bind.type = Double() if float in kinds else Numeric()
+
+
+def _check_operands(element: BinaryExpression[Any], info: RowInfo[Any], role: str) -> None:
+    """Refuse what stands beside a pattern and is no text, and what its column does not take in a list of rows."""
+    if element.operator in _OF_TEXTS:
+        for side in (element.left, element.right):
+            _check_text(bare(side), info, role)
+    if isinstance(element.left, _ROW) and isinstance(element.right, _VALUE):
+        _check_rows(element.left.clauses, element.right.effective_value or (), info, role)
 
 
 def _check_rows(columns: Sequence[Any], rows: Iterable[Any], info: RowInfo[Any], role: str) -> None:
@@ -180,6 +189,20 @@ def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[object], role: s
         parts, types = list[Any](visitors.iterate(given)), (types[1], types[0])
     columns = [column for column in _columns(parts) if _kind(column.type) == _kind(types[0])]
     raise _refusal(columns or _columns(parts), _held(*types, given), info, role)
+
+
+def _check_text(expression: Any, info: RowInfo[object], role: str) -> None:
+    """Refuse what surely is no text beside a pattern, or as one; bytes have patterns of their own."""
+    kind = _kind(expression.type) if _is_told(expression) else None
+    name = _of_its_own(expression.type) if kind is _TEXT else None
+    if kind in (None, _BYTES) or (kind is _TEXT and name is None):
+        return
+    if kind is _DOCUMENT:
+        what = 'holds JSON documents: write ["name"].as_string() to look for a pattern in a part of one'
+    else:
+        held = f"is the enum {name}" if name else f"holds {kind}"
+        what = f"{held}, and patterns are of texts: write cast(column, Text)"
+    raise _refusal(_columns(visitors.iterate(expression)), what, info, role)
 
 
 def _told_apart(left: Any, right: Any, kind: Any, info: RowInfo[object], role: str) -> InvalidValue | None:
@@ -276,6 +299,15 @@ _COMPARE: Final = frozenset(
 _WITH_EACH: Final = frozenset(
     {operators.in_op, operators.not_in_op, operators.between_op, operators.not_between_op},
 )
+_OF_TEXTS: Final = frozenset(
+    {
+        *(operators.like_op, operators.not_like_op, operators.ilike_op, operators.not_ilike_op),
+        *(operators.contains_op, operators.not_contains_op, operators.icontains_op, operators.not_icontains_op),
+        *(operators.startswith_op, operators.not_startswith_op, operators.endswith_op, operators.not_endswith_op),
+        *(operators.istartswith_op, operators.not_istartswith_op, operators.iendswith_op, operators.not_iendswith_op),
+        *(operators.regexp_match_op, operators.not_regexp_match_op),
+    },
+)
 _ARITHMETIC: Final = frozenset(
     {operators.add, operators.sub, operators.mul, operators.truediv, operators.floordiv, operators.mod},
 )
@@ -284,6 +316,7 @@ _NUMBER: Final = "numbers"
 _TEXT: Final = "text"
 _DOCUMENT: Final = "JSON documents"
 _JSON: Final = "json"
+_BYTES: Final = "bytes"
 _TOLD_APART: Final = frozenset({_TEXT, _DOCUMENT})
 _POSTGRESQL: Final[Any] = cast("Any", PGDialect_asyncpg)()
 _KINDS: Final = {
@@ -299,8 +332,12 @@ _OTHERS: Final[dict[Any, str]] = {
     Interval: "durations",
     INTERVAL: "durations",
     Time: "times of day",
-    LargeBinary: "bytes",
+    LargeBinary: _BYTES,
     AbstractRange: "ranges",
+    INET: "addresses",
+    CIDR: "addresses",
+    MACADDR: "hardware addresses",
+    MACADDR8: "hardware addresses of eight bytes",
 }
 _READ_AS: Final = {
     Comparison.INTEGER: "as_integer()",

@@ -220,6 +220,10 @@ async def test_addresses_of_both_kinds_are_taken(db: Database) -> None:
     ids = [host.id for host in await hosts.batch_create([HostCreate("10.0.0.1"), HostCreate(ip_address("10.0.0.2"))])]
     assert ids == [ip_address("10.0.0.1"), ip_address("10.0.0.2")]
     assert [host.id for host in await hosts.batch_get([ids[1], "10.0.0.1"])] == ids[::-1]
+    assert await hosts.count(None, [HostRow.id.op("<<", is_comparison=True)(HostRow.net)]) == 2
+    for condition in (HostRow.id == sa.cast(HostRow.mac, sa.Text), HostRow.net == HostRow.mac):
+        with pytest.raises(InvalidValue, match=r"HostRow\.(id|net), which holds addresses"):
+            await hosts.count(None, [condition])
 
 
 async def test_keys_may_be_tuples_that_a_type_makes_one_value_of(db: Database) -> None:
