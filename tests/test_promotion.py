@@ -111,7 +111,7 @@ async def test_a_primary_that_comes_back_as_a_standby_is_read_from(
     monkeypatch.setattr("rowsmith.replicas.RETURN", 0.0)
     async with FaultProxy(pair.primary.url()) as first, FaultProxy(pair.standby.url()) as second:
         db = Database.from_url(first.url, replicas=[second.url])
-        async with tables(Database(pair.writer), ThingRow):
+        async with tables(Database.from_url(pair.primary.url(), poolclass=sa.NullPool), ThingRow):
             things = ThingRepository(db)
             await things.create(spec(1), scope=A)
             await pair.caught_up()
