@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import CIDR, INET, MACADDR
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import CIDR, INET, MACADDR, asyncpg
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import Database, InvalidValue, OptionalState, Patch, Repository, Spec
+from rowsmith.mapping import row_info
+from rowsmith.operations.arrays.binding import unbindable
 from rowsmith.testing import WithTables
 
 
@@ -69,6 +72,25 @@ class LegRow(Base):
     start: Mapped[tuple[int, int]] = mapped_column(Point, primary_key=True)
     end: Mapped[tuple[int, int]] = mapped_column(Point, primary_key=True)
     size: Mapped[int]
+
+
+class Even(sa.TypeDecorator[int]):
+    """Takes even numbers only."""
+
+    impl = sa.Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: sa.Dialect) -> int | None:
+        if value is not None and value % 2:
+            raise ValueError(value)
+        return value
+
+
+class TaggedRow(Base):
+    __tablename__ = "item_tagged"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tags: Mapped[Any] = mapped_column(sa.ARRAY(sa.Text).with_variant(sa.JSON, "sqlite"))
+    even: Mapped[int] = mapped_column(Even)
 
 
 @dataclass(frozen=True)
@@ -247,3 +269,10 @@ async def test_so_may_the_parts_of_a_key_of_several(db: Database) -> None:
     assert (await legs.batch_update([(a, c), (b, c)], seven)).succeeded == [Leg(a, c, 7), Leg(b, c, 7)]
     assert (await legs.batch_purge([(a, b), (a, c)])).succeeded == [Leg(a, b, 1), Leg(a, c, 7)]
     assert await legs.count() == 1
+
+
+@pytest.mark.parametrize("dialect", [sqlite.dialect(), asyncpg.dialect()], ids=["sqlite", "postgresql"])
+def test_the_value_that_is_refused_is_the_one_that_is_named(dialect: Any) -> None:
+    """None beside it, which is an array on one backend and a document on the other."""
+    fault = unbindable(row_info(TaggedRow), {"tags": [["a"], []], "even": [2, 3]}, dialect, range(2))
+    assert str(fault) == "the spec at index 1: TaggedRow.even holds a value that its type does not take"

@@ -83,7 +83,7 @@ def _binds(kind: Any, value: Any, dialect: Dialect) -> bool:
     if hasattr(value, "compile"):
         return True
     try:
-        if fits_array(kind, dialect):
+        if dialect.name == "postgresql" and fits_array(kind, dialect):
             array_values(kind, [value], dialect)
         else:
             bound(kind, [value], dialect)
