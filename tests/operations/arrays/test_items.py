@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from ipaddress import ip_address
 from typing import Any
 
@@ -217,9 +218,13 @@ async def test_a_list_is_not_stored_as_its_member(db: Database, wrong: Any) -> N
     assert await numbers.get(1) == Sized(1, 1)
 
 
-@pytest.mark.parametrize("wrong", [("10.0.0.1", 24), ["10.0.0.1"], [1], ()], ids=str)
-async def test_an_address_is_one(db: Database, wrong: Any) -> None:
-    """Asyncpg takes a tuple for address and prefix where it stands alone, and for an array among others."""
+class Number(IntEnum):
+    ONE = 1
+
+
+@pytest.mark.parametrize("wrong", [("10.0.0.1", 24), ["10.0.0.1"], [1], (), 1, Number.ONE, b"1234"], ids=repr)
+async def test_an_address_is_a_text_or_an_object(db: Database, wrong: Any) -> None:
+    """To asyncpg a tuple is address and prefix where it stands alone, and an array among others."""
     hosts = Hosts(db)
     spec = HostCreate(wrong)
     for call in (lambda: hosts.create(spec), lambda: hosts.batch_create([spec]), lambda: hosts.upsert(spec)):
