@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -655,3 +656,23 @@ async def test_a_session_closed_inside(db: Database) -> None:
     with pytest.raises(InvalidRequestError):
         async with db.begin_session() as db_sess:
             await db_sess.begin()
+
+
+def test_an_engine_is_watched_whose_address_another_one_had() -> None:
+    """SQLAlchemy tells engines by their address, as long as what they listened to is there."""
+    dialects, addresses, again = list[Any](), set[int](), 0
+    while again < 3:
+        engine = create_async_engine("postgresql+asyncpg://h/d")
+        for _ in range(2):
+            Database(engine, pooler=True)
+        again += id(engine.sync_engine) in addresses
+        addresses.add(id(engine.sync_engine))
+        dialects.append(engine.dialect)
+        told: Any = engine.dialect.dispatch
+        assert [len(list(each)) for each in (told.handle_error, told.do_connect, engine.pool.dispatch.reset)] == [
+            1,
+            1,
+            1,
+        ]
+        del engine, told
+        gc.collect()

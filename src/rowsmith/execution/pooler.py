@@ -17,6 +17,7 @@ from asyncpg import Connection as AsyncpgConnection
 from sqlalchemy import Engine, event
 
 from rowsmith.errors import MappingError
+from rowsmith.execution.hearing import listens
 
 _Connection: Any = AsyncpgConnection  # asyncpg has no types
 
@@ -74,7 +75,7 @@ def prepare_for_pooler(engine: Engine) -> None:
 
 def is_behind_pooler(engine: Engine) -> bool:
     """Say whether :func:`prepare_for_pooler` was told of an engine."""
-    return event.contains(engine, "do_connect", _set_up)
+    return listens(engine.dialect.dispatch.do_connect, _set_up)
 
 
 def _set_up(dialect: object, record: object, arguments: object, options: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.session import _SessionCloseState  # pyright: ignore[reportPrivateUsage]
 
 from rowsmith.errors import TransactionAborted
+from rowsmith.execution.hearing import listens
 from rowsmith.execution.read_only import is_in_transaction_on_sqlite
 from rowsmith.execution.refusals import note_refused
 
@@ -27,8 +28,9 @@ _ended: WeakSet[Connection] = WeakSet()
 
 def watch_failures(engine: Engine) -> None:
     """Remember from now on which transactions of this engine had a statement fail; idempotent."""
-    if not event.contains(engine, "handle_error", _remember):
+    if not listens(engine.dialect.dispatch.handle_error, _remember):
         event.listen(engine, "handle_error", _remember)
+    if not listens(engine.dispatch.release_savepoint, _release):
         event.listen(engine, "release_savepoint", _release)
 
 
@@ -144,7 +146,7 @@ def refuse_commit(db_sess: AsyncSession) -> None:
         transaction = connection.get_nested_transaction() or connection.get_transaction()
         if transaction is not None:
             _refused.add(transaction)
-        if not event.contains(connection.engine, "commit", _refuse):
+        if not listens(connection.engine.dispatch.commit, _refuse):
             event.listen(connection.engine, "commit", _refuse)
 
 
