@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -232,6 +233,13 @@ async def test_round_trips_of_statements(with_faults: WithFaults) -> None:
         assert {await trips(proxy, groups, call) for _, call in WRITES.values()} == {1}
 
 
+def test_the_changelog_says_what_is_held() -> None:
+    """Of reads from Redis, which README does not count."""
+    words = r"A `get` that Redis answers makes (\d+) calls of functions of rowsmith's own, (\d+) in a scope"
+    (told,) = re.findall(words, (ROOT / "CHANGELOG.md").read_text())
+    assert [*map(int, told)] == [*FROM_REDIS.values()]
+
+
 TOLD = {
     r"`get` is some (\d+) calls of functions": READS["get"][0],
     r"\((\d+) under a scope\)": READS["get in a scope"][0],
@@ -283,3 +291,19 @@ async def test_repositories_that_are_made_for_each_call(groups: GroupRepository)
 @dataclass(frozen=True)
 class Named:
     name: str
+
+
+@pytest.mark.parametrize("waits", [0, 1, 5])
+async def test_that_a_coroutine_goes_on_is_no_call(monkeypatch: pytest.MonkeyPatch, waits: int) -> None:
+    """Of our own; how often it has to wait is the event loop's matter, and the machine's."""
+    monkeypatch.setattr("benchmarks.calls.OURS", __file__)
+
+    async def inner() -> None:
+        for _ in range(waits):
+            await asyncio.sleep(0)
+
+    async def outer() -> None:
+        await inner()
+
+    counted = await count(outer)
+    assert (counted.own, len(counted.functions)) == (2, 2)

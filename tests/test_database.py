@@ -481,6 +481,9 @@ def test_an_engine_without_transactions_is_refused() -> None:
         for make in (lambda of=engine: Database(of), lambda of=engine: Database(plain, replicas=[of])):
             with pytest.raises(MappingError, match='writes="statement"'):
                 make()
+        for given in ({"bind": engine}, {"binds": {DomainRow: engine}}):
+            with pytest.raises(MappingError, match="commits each statement"):
+                Database.from_session(AsyncSession(**given))
     with pytest.raises(MappingError, match="commits each statement"):
         Database.from_url("postgresql://h/d", isolation_level="AUTOCOMMIT")
 

@@ -214,7 +214,8 @@ class Database:
             replicas: none, as all is done in this session.
 
         Raises:
-            MappingError: it is no AsyncSession, or its connection is closed; or there are replicas.
+            MappingError: it is no AsyncSession, its connection is closed, or its engine has no transactions
+                (``isolation_level="AUTOCOMMIT"``); or there are replicas.
         """
         if replicas:
             raise MappingError(

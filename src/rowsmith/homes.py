@@ -33,6 +33,7 @@ from rowsmith.execution import (
     translate,
     watch_failures,
 )
+from rowsmith.execution.isolation import check_isolation
 from rowsmith.execution.read_only import keep_read_only
 from rowsmith.execution.transaction_id import want_id
 from rowsmith.open_session import OpenSession, innermost
@@ -150,7 +151,7 @@ class BorrowedHome:
         self._loop: asyncio.AbstractEventLoop | None = None
         for connection in connections_of(session):
             watch_failures(connection.engine)
-        if not event.contains(sync, "after_begin", _watch_connection):
+        if _watch_connection not in sync.dispatch.after_begin:
             event.listen(sync, "after_begin", _watch_connection)
 
     def around(self) -> OpenSession:
@@ -190,6 +191,7 @@ def _engine_of(session: AsyncSession) -> Engine:
         if not several:
             raise MappingError("this session has no engine: write AsyncSession(engine)") from None
         bind = several[0].sync_engine if isinstance(several[0], AsyncEngine) else several[0].engine.sync_engine
+    check_isolation(bind)
     if bind.engine.dialect.is_async:
         return bind.engine
     raise MappingError("this session has a synchronous driver: make its engine with create_async_engine(url)")

@@ -104,7 +104,7 @@ def note(db_sess: AsyncSession, writing: Writing, ids: Ids) -> None:
         return
     session = db_sess.sync_session
     savepoint = session.get_nested_transaction()
-    if savepoint is not None and not event.contains(session, "after_soft_rollback", _after_soft_rollback):
+    if savepoint is not None and _after_soft_rollback not in session.dispatch.after_soft_rollback:
         event.listen(session, "after_soft_rollback", _after_soft_rollback)
     noted = session.info.setdefault(_NOTED, [])
     noted += found if savepoint is None else [each._replace(savepoint=savepoint) for each in found]
@@ -228,7 +228,7 @@ async def _released(holdings: Sequence[Holding]) -> None:
 
 def _watch_owner(session: Session) -> None:
     """Have an owner's session tell when it commits and ends."""
-    if not event.contains(session, "before_commit", _before_commit):
+    if _before_commit not in session.dispatch.before_commit:
         event.listen(session, "before_commit", _before_commit)
         event.listen(session, "after_commit", _after_commit)
         event.listen(session, "after_transaction_end", _after_end)
@@ -275,7 +275,7 @@ _waiting: WeakKeyDictionary[Connection, list[_Noted]] = WeakKeyDictionary()
 def _wait_for(connection: Connection, noted: list[_Noted]) -> None:
     """Keep what a session has noted until the transaction around it ends."""
     _waiting.setdefault(connection, []).extend(noted)
-    if not event.contains(connection, "commit", _before_outer_commit):
+    if _before_outer_commit not in connection.dispatch.commit:
         event.listen(connection, "commit", _before_outer_commit)
         event.listen(connection, "rollback", _after_outer_rollback)
 

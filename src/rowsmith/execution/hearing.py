@@ -18,15 +18,6 @@ LISTENERS: Final[Any] = _key_to_collection
 UNMARKED: Final = object()
 
 
-def listens(listeners: Iterable[Any], function: object) -> bool:
-    """Say whether a function is among the listeners of an event.
-
-    ``event.contains`` goes by the address of what is listened to: an engine may be where another one was, whose dialect
-    or pool is still there.
-    """
-    return any(listener is function for listener in listeners)
-
-
 class Hearing:
     """Knows whether somebody who matters listens to events of something.
 

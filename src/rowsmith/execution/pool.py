@@ -42,7 +42,7 @@ from sqlalchemy.pool.base import _ConnectionRecord  # pyright: ignore[reportPriv
 from sqlalchemy.util import await_
 
 from rowsmith.execution.commits import may_have_committed, note_loans, was_lent
-from rowsmith.execution.hearing import Hearing, listens
+from rowsmith.execution.hearing import Hearing
 from rowsmith.execution.pooler import NamedApart, is_pooled
 from rowsmith.execution.read_only import is_left_open, unlock
 from rowsmith.execution.transaction_id import IS_SPREAD, SPREAD, bring_ids, want_no_id
@@ -99,7 +99,7 @@ class WakingPool(AsyncAdaptedQueuePool):
 
 def prepare_pool(engine: Engine) -> None:
     """Set up the pool of an engine on asyncpg; does nothing to any other, and nothing the second time."""
-    if engine.dialect.driver != "asyncpg" or listens(engine.pool.dispatch.checkout, _look):
+    if engine.dialect.driver != "asyncpg" or _look in engine.pool.dispatch.checkout:
         return
     if type(engine.pool) is AsyncAdaptedQueuePool:
         engine.pool.__class__ = WakingPool  # what recreates itself by its class, when it is disposed of

@@ -17,7 +17,6 @@ from asyncpg import Connection as AsyncpgConnection
 from sqlalchemy import Engine, event
 
 from rowsmith.errors import MappingError
-from rowsmith.execution.hearing import listens
 
 _Connection: Any = AsyncpgConnection  # asyncpg has no types
 
@@ -75,7 +74,7 @@ def prepare_for_pooler(engine: Engine) -> None:
 
 def is_behind_pooler(engine: Engine) -> bool:
     """Say whether :func:`prepare_for_pooler` was told of an engine."""
-    return listens(engine.dialect.dispatch.do_connect, _set_up)
+    return _set_up in engine.dialect.dispatch.do_connect
 
 
 def _set_up(dialect: object, record: object, arguments: object, options: dict[str, Any]) -> None:

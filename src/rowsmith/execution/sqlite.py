@@ -21,7 +21,6 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect, ExceptionContext
 
 from rowsmith.errors import InvalidValue
-from rowsmith.execution.hearing import listens
 from rowsmith.execution.read_only import locked_on_sqlite
 
 READ_ONLY = "rowsmith_readonly"
@@ -99,7 +98,7 @@ _EXACT = Context(prec=2_000, rounding=ROUND_HALF_UP)
 
 def prepare_sqlite(engine: Engine) -> None:
     """Set up a SQLite engine; does nothing to any other, and nothing the second time."""
-    if engine.dialect.name != "sqlite" or listens(engine.dispatch.begin, _begin):
+    if engine.dialect.name != "sqlite" or _begin in engine.dispatch.begin:
         return
     own = {sqltypes.DateTime: UtcDateTime, sqltypes.Numeric: ExactNumeric, sqltypes.Float: WholeFloat}
     engine.dialect.colspecs = {**engine.dialect.colspecs, **own}

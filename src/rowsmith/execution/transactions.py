@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.session import _SessionCloseState  # pyright: ignore[reportPrivateUsage]
 
 from rowsmith.errors import TransactionAborted
-from rowsmith.execution.hearing import listens
 from rowsmith.execution.read_only import is_in_transaction_on_sqlite
 from rowsmith.execution.refusals import note_refused
 
@@ -27,10 +26,13 @@ _ended: WeakSet[Connection] = WeakSet()
 
 
 def watch_failures(engine: Engine) -> None:
-    """Remember from now on which transactions of this engine had a statement fail; idempotent."""
-    if not listens(engine.dialect.dispatch.handle_error, _remember):
+    """Remember from now on which transactions of this engine had a statement fail; idempotent.
+
+    ``event.contains`` goes by the engine's address, at which another one may have been, whose dialect is still there.
+    """
+    if _remember not in engine.dialect.dispatch.handle_error:
         event.listen(engine, "handle_error", _remember)
-    if not listens(engine.dispatch.release_savepoint, _release):
+    if _release not in engine.dispatch.release_savepoint:
         event.listen(engine, "release_savepoint", _release)
 
 
@@ -146,7 +148,7 @@ def refuse_commit(db_sess: AsyncSession) -> None:
         transaction = connection.get_nested_transaction() or connection.get_transaction()
         if transaction is not None:
             _refused.add(transaction)
-        if not listens(connection.engine.dispatch.commit, _refuse):
+        if _refuse not in connection.engine.dispatch.commit:
             event.listen(connection.engine, "commit", _refuse)
 
 

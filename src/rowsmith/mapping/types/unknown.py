@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
@@ -15,6 +16,7 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 from rowsmith.mapping.types.column_type import (
     NONE,
     NUMBERS,
+    Check,
     ColumnType,
     Comparison,
     InCursor,
@@ -68,9 +70,9 @@ def _member(declared: TypeEngine[Any]) -> ColumnType:
     return replace(unknown(declared), travel=Travel.MEMBERS)
 
 
-def _address(declared: TypeEngine[Any]) -> ColumnType:
-    check = _check_hardware_address if isinstance(declared, postgresql.MACADDR) else _check_address
-    return replace(_member(declared), check=check, operand=check, quick=Quick(str, always))
+def _texts_that(check: Check) -> Callable[[TypeEngine[Any]], ColumnType]:
+    """Give what makes the record of a type whose values are texts, for the most part."""
+    return lambda declared: replace(_member(declared), check=check, operand=check, quick=Quick(str, always))
 
 
 def _check_address(value: object) -> str | None:
@@ -97,9 +99,9 @@ def _check_range(value: object) -> str | None:
 ROWS: Final[tuple[Row, ...]] = (
     (AsStored, lambda declared: replace(unknown(declared), cursor=InCursor(object, _is_plain))),
     (TypeDecorator, lambda declared: replace(unknown(declared), wraps=declared.impl_instance)),
-    (postgresql.INET, _address),
-    (postgresql.CIDR, _address),
-    (postgresql.MACADDR, _address),
+    (postgresql.INET, _texts_that(_check_address)),
+    (postgresql.CIDR, _texts_that(_check_address)),
+    (postgresql.MACADDR, _texts_that(_check_hardware_address)),
     (postgresql.ranges.AbstractSingleRange, _range),
 )
 """Not multiranges and composites: asyncpg would take what can be walked through for an array in the array."""
