@@ -18,6 +18,8 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import Range
+from sqlalchemy.dialects.postgresql.ranges import MultiRange
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import InvalidValue, Repository
@@ -252,9 +254,75 @@ def test_types_of_unknown_kind_accept_everything() -> None:
         impl = sa.Integer
         cache_ok = True
 
+        def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+            return value
+
     for kind in (Own(), postgresql.MACADDR8()):
         assert column_type(kind).check(object()) is None
         assert column_type(kind).operand(object()) is None
+
+
+def test_a_decorator_that_makes_nothing_of_values_holds_what_it_wraps() -> None:
+    """Integer would be given 1.9, which the driver cuts to 1; of one that reads otherwise the same."""
+
+    class Bare(sa.types.TypeDecorator[Any]):
+        impl = sa.Integer
+        cache_ok = True
+
+    class Reading(Bare):
+        def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+            return value
+
+    for kind in (Bare(), Reading()):
+        record = column_type(kind)
+        for value in (1.9, True, "1", [1], Decimal(1)):
+            assert "holds integers" in str(record.check(value))
+            assert "holds integers" in str(record.operand(value))
+        assert (record.check(7), record.quick.fits and record.quick.fits([7])) == (None, True)
+
+
+NAIVE, AWARE = dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+BOUNDS: dict[tuple[Any, Any], tuple[list[Any], list[Any]]] = {
+    (postgresql.INT4RANGE, postgresql.INT4MULTIRANGE): ([1, -(2**31)], [1.5, True, "1", 2**31, Decimal(1)]),
+    (postgresql.INT8RANGE, postgresql.INT8MULTIRANGE): ([2**40], [2**63, 1.0, False]),
+    (postgresql.NUMRANGE, postgresql.NUMMULTIRANGE): ([1, Decimal("1.5")], ["1", True]),
+    (postgresql.DATERANGE, postgresql.DATEMULTIRANGE): ([dt.date(2024, 1, 1)], [NAIVE, AWARE, "2024-01-01"]),
+    (postgresql.TSRANGE, postgresql.TSMULTIRANGE): ([NAIVE], [AWARE, dt.date(2024, 1, 1)]),
+    (postgresql.TSTZRANGE, postgresql.TSTZMULTIRANGE): ([AWARE], [NAIVE, dt.date(2024, 1, 1)]),
+}
+
+
+@pytest.mark.parametrize("kinds", BOUNDS, ids=lambda kinds: kinds[0].__name__)
+def test_the_bounds_of_ranges_are_values_of_their_members(kinds: tuple[Any, Any]) -> None:
+    """The driver would cut 1.5 to 1, and a point in time to its day; where a range may stand one may be compared."""
+    one, several = (column_type(kind()) for kind in kinds)
+    right, wrong = BOUNDS[kinds]
+    for end in right:
+        for span in (Range(end), Range(None, end), Range(end, end, bounds="[]"), Range(empty=True), Range()):
+            assert (one.check(span), one.operand(span), several.check([span])) == (None, None, None)
+            assert one.quick.fits is not None
+            assert one.quick.fits([span])
+    for end in wrong:
+        for span in (Range(end), Range(None, end), Range(right[0], end)):
+            assert "is a range that " in str(one.check(span))
+            assert "is a range that " in str(one.operand(span))
+            assert "is a range that " in str(several.check([Range(right[0]), span]))
+            assert one.quick.fits is not None
+            assert not one.quick.fits([span])
+
+
+def test_ranges_that_are_none() -> None:
+    """One upside down, several where one is meant, one where several are, and the ends of one."""
+    one, several = column_type(postgresql.INT4RANGE()), column_type(postgresql.INT4MULTIRANGE())
+    assert one.check(Range(5, 1)) == "holds ranges: the lower bound of this one is above its upper one"
+    assert several.check([Range(5, 1)]) == one.check(Range(5, 1))
+    for span in ((1, 2), [1, 2], [Range(1, 2)]):
+        assert "give a Range, not a list of its ends" in str(one.check(span))
+    for span in (Range(1, 2), "x", {1}, 5):
+        assert "give a list of Range" in str(several.check(span))
+    for span in ([(1, 2)], [Range(1, 2), [3, 4]], ["[1,2)"]):
+        assert "give each as a Range" in str(several.check(span))
+    assert several.check(MultiRange([Range(1, 2)])) is None
 
 
 def test_plain_enums() -> None:

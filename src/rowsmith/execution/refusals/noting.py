@@ -21,6 +21,8 @@ def note_refused(context: ExceptionContext) -> None:
     failure = context.original_exception
     if refusal_of(failure) is not None:  # of an engine and of one made of it, each of which is listened to
         return
+    if context.execution_context is None:  # what is to be sent was not bound yet: see :func:`unbound`
+        return
     if context.dialect.driver == "asyncpg" and is_of_codec(failure):
         note(failure, Refusal(is_stored=True))
     with suppress(Exception):  # what cannot be told is left untold: the failure itself goes on
@@ -64,7 +66,7 @@ async def note_refused_by(
             note(failure, Refusal(chosen(columns, places), is_stored=True))
         elif (found := argument_of(failure)) is not None:
             subject = subject_of(compiled, in_lists(state)[found[0]])
-            item = await refused_item_of(prepared, arguments, found[0]) if subject.is_array else None
+            item = await refused_item_of(failure, prepared, arguments, found[0]) if subject.is_array else None
             note(failure, Refusal.of(subject, item))
         elif (refusal := unfit(failure, compiled, [state.parameters], many=False)) is not None:
             note(failure, refusal)

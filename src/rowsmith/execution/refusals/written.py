@@ -136,8 +136,10 @@ def _unfolded(array: Sequence[Any]) -> Iterable[Any]:
     return chain.from_iterable(array) if array and type(array[0]) is list else array
 
 
-async def refused_item_of(prepared: Any, arguments: Sequence[Any], place: int) -> int | None:
-    """Give the same of a statement on asyncpg itself, which is sent once more."""
+async def refused_item_of(failure: BaseException, prepared: Any, arguments: Sequence[Any], place: int) -> int | None:
+    """Give the same of a statement on asyncpg itself, which is asked once more."""
+    if _is_of_server(failure):
+        return None
     followed = _Followed(_unfolded(arguments[place]))
     with suppress(Exception):  # the same again
         await prepared.fetch(*arguments[:place], followed, *arguments[place + 1 :])

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from rowsmith.mapping.types import binary, documents, numbers, text, times, unknown
+from rowsmith.mapping.types import binary, documents, numbers, ranges, text, times, unknown
 from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, InCursor, Quick, Row, never
 
 
@@ -36,6 +36,15 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
     if is_sqlalchemys(declared):
         return record
     return replace(record, echo=None, gives=() if reads_itself(declared) else record.gives)
+
+
+def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
+    """Give the record of a decorator: it holds what it makes values of, or what it wraps where it makes nothing."""
+    record = replace(unknown.unknown(declared), wraps=declared.impl_instance)
+    if any(name in vars(kind) for kind in _own_classes(declared) for name in _BINDING):
+        return record
+    inner = column_type(declared.impl_instance)
+    return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick)
 
 
 def _of_all(record: ColumnType, variants: Sequence[ColumnType]) -> ColumnType:
@@ -99,6 +108,13 @@ def _own_classes(declared: TypeEngine[Any]) -> list[type[Any]]:
     return [kind for kind in type(declared).__mro__ if not kind.__module__.startswith(("sqlalchemy.", "builtins"))]
 
 
+_BINDING: Final = (
+    "process_bind_param",
+    "bind_processor",
+    "bind_expression",
+    "load_dialect_impl",
+    "coerce_compared_value",
+)
 _READING: Final = ("process_result_value", "result_processor", "column_expression", "load_dialect_impl", "python_type")
 
 
@@ -126,5 +142,7 @@ TABLE: Final[tuple[Row, ...]] = (
     *binary.ROWS,
     *documents.ROWS,
     documents.array_row(column_type),
+    *ranges.range_rows(column_type),
+    (TypeDecorator, _decorator),
     *unknown.ROWS,
 )

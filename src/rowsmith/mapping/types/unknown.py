@@ -10,8 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import Range
-from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
 
 from rowsmith.mapping.types.column_type import (
     NONE,
@@ -66,18 +65,19 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, (int, float, str, bytes)) and not isinstance(value, (bool, enum.Enum))
 
 
-def _member(declared: TypeEngine[Any]) -> ColumnType:
-    return replace(unknown(declared), travel=Travel.MEMBERS)
-
-
-def _texts_that(check: Check) -> Callable[[TypeEngine[Any]], ColumnType]:
+def _texts_that(check: Check, operand: Check) -> Callable[[TypeEngine[Any]], ColumnType]:
     """Give what makes the record of a type whose values are texts, for the most part."""
-    return lambda declared: replace(_member(declared), check=check, operand=check, quick=Quick(str, always))
+    travel, quick = Travel.MEMBERS, Quick(str, always)
+    return lambda declared: replace(unknown(declared), travel=travel, check=check, operand=operand, quick=quick)
 
 
 def _check_address(value: object) -> str | None:
     # Of a list, a tuple, a number or bytes asyncpg makes other addresses alone than among others.
     return None if isinstance(value, _ADDRESSES) else "holds addresses: give a text, or an object of ipaddress"
+
+
+def _check_beside_address(value: object) -> str | None:
+    return None if is_int(value) else _check_address(value)  # which PostgreSQL adds to it
 
 
 def _check_hardware_address(value: object) -> str | None:
@@ -87,21 +87,10 @@ def _check_hardware_address(value: object) -> str | None:
 _ADDRESSES: Final = (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 
 
-def _range(declared: TypeEngine[Any]) -> ColumnType:
-    return replace(_member(declared), check=_check_range, quick=Quick(Range, always))
-
-
-def _check_range(value: object) -> str | None:
-    # Which asyncpg takes for the two ends where it stands alone, and for an array where it is one's member.
-    return "holds ranges: give a Range, not a list of its ends" if isinstance(value, (list, tuple)) else None
-
-
 ROWS: Final[tuple[Row, ...]] = (
     (AsStored, lambda declared: replace(unknown(declared), cursor=InCursor(object, _is_plain))),
-    (TypeDecorator, lambda declared: replace(unknown(declared), wraps=declared.impl_instance)),
-    (postgresql.INET, _texts_that(_check_address)),
-    (postgresql.CIDR, _texts_that(_check_address)),
-    (postgresql.MACADDR, _texts_that(_check_hardware_address)),
-    (postgresql.ranges.AbstractSingleRange, _range),
+    (postgresql.INET, _texts_that(_check_address, _check_beside_address)),
+    (postgresql.CIDR, _texts_that(_check_address, _check_beside_address)),
+    (postgresql.MACADDR, _texts_that(_check_hardware_address, _check_hardware_address)),
 )
-"""Not multiranges and composites: asyncpg would take what can be walked through for an array in the array."""
+"""Not composites: asyncpg would take what can be walked through for an array in the array."""

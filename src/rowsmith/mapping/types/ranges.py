@@ -1,0 +1,80 @@
+"""Ranges and multiranges of PostgreSQL: each bound is a value that a column of their members' type would hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from sqlalchemy import BigInteger, Date, DateTime, Integer, Numeric
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import Range, ranges
+from sqlalchemy.types import TypeEngine
+
+from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, Quick, Row, Travel, anything, never
+from rowsmith.mapping.types.unknown import unknown
+
+
+def range_rows(column_type: Callable[[Any], ColumnType]) -> tuple[Row, ...]:
+    """Give the rows of ranges, whose bounds are of types that the table knows."""
+
+    def bound(declared: TypeEngine[Any]) -> Check:
+        member = next((member for kinds, member in _MEMBERS if isinstance(declared, kinds)), None)
+        return anything if member is None else column_type(member).check
+
+    def one(declared: TypeEngine[Any]) -> ColumnType:
+        check = _range_check(bound(declared))
+        return replace(
+            unknown(declared),
+            travel=Travel.MEMBERS,
+            check=check,
+            operand=lambda value: check(value) if isinstance(value, _RANGE) else None,  # or a member, or several
+            quick=Quick(Range, lambda values: not any(map(check, values))),
+        )
+
+    def several(declared: TypeEngine[Any]) -> ColumnType:
+        check = _several_check(_range_check(bound(declared)))
+        return replace(unknown(declared), check=check, quick=Quick(NONE, never))
+
+    return (ranges.AbstractSingleRange, one), (ranges.AbstractMultiRange, several)
+
+
+_RANGE: Final[Any] = Range
+_MEMBERS: Final[Sequence[tuple[tuple[type[Any], ...], TypeEngine[Any]]]] = (
+    ((postgresql.INT4RANGE, postgresql.INT4MULTIRANGE), Integer()),
+    ((postgresql.INT8RANGE, postgresql.INT8MULTIRANGE), BigInteger()),
+    ((postgresql.NUMRANGE, postgresql.NUMMULTIRANGE), Numeric()),
+    ((postgresql.DATERANGE, postgresql.DATEMULTIRANGE), Date()),
+    ((postgresql.TSRANGE, postgresql.TSMULTIRANGE), DateTime()),
+    ((postgresql.TSTZRANGE, postgresql.TSTZMULTIRANGE), DateTime(timezone=True)),
+)
+
+
+def _range_check(bound: Check) -> Check:
+    """Give the check of ranges, of which asyncpg would cut bounds that do not fit."""
+
+    def check(value: Any) -> str | None:
+        if isinstance(value, (list, tuple)):
+            # Which asyncpg takes for the two ends where it stands alone, and for an array where it is one's member.
+            return "holds ranges: give a Range, not a list of its ends"
+        if not isinstance(value, _RANGE):
+            return None  # what it is the driver says
+        ends = [end for end in (value.lower, value.upper) if end is not None]
+        if complaint := next(filter(None, map(bound, ends)), None):
+            return f"is a range that {complaint}"
+        is_upside_down = len(ends) > 1 and bound is not anything and ends[0] > ends[1]
+        return "holds ranges: the lower bound of this one is above its upper one" if is_upside_down else None
+
+    return check
+
+
+def _several_check(one: Check) -> Check:
+    def check(value: object) -> str | None:
+        if not isinstance(value, (list, tuple)):
+            return "holds lists of ranges: give a list of Range, [Range(1, 5)]"
+        items = cast("Sequence[Any]", value)
+        if not all(isinstance(item, _RANGE) for item in items):
+            return "holds lists of ranges: give each as a Range"
+        return next(filter(None, map(one, items)), None)
+
+    return check
