@@ -337,6 +337,11 @@ async def test_a_pattern_is_looked_for_in_texts(any_tables: WithTables) -> None:
         for part in (ApartRow.document["a"], ApartRow.binary["a"]):
             with pytest.raises(InvalidValue, match=r"as_string\(\)"):
                 await Apart(db, resilience=None).count(None, [part.like("1%")])
+        for wrong in (1, 2.5, dt.date(2024, 1, 1)):
+            with pytest.raises(
+                InvalidValue, match=r"ApartRow\.text, which is looked through .* give the pattern as one"
+            ):
+                await Apart(db, resilience=None).count(None, [ApartRow.text.like(wrong)])
         for text in (ApartRow.text, ApartRow.spelt, ApartRow.document["a"].as_string()):
             assert await Apart(db, resilience=None).count(None, [text.like("1%")]) == 0
 

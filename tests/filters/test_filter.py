@@ -130,6 +130,22 @@ def test_a_wrong_declaration_fails_when_the_class_is_made(name: str, annotation:
         create_model("Wrong", __base__=Filter[ThingRow], **{name: (annotation, None)})
 
 
+class LengthBase(DeclarativeBase):
+    pass
+
+
+class LengthRow(LengthBase):
+    __tablename__ = "lengths"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    length: Mapped[dt.timedelta]
+
+
+def test_a_filter_of_times_is_none_of_a_length_of_time() -> None:
+    """Of a column, and not only of an expression."""
+    with pytest.raises(MappingError, match="it compares points in time, and the column is Interval"):
+        create_model("Wrong", __base__=Filter[LengthRow], length=(DateTimeFilter | None, None))
+
+
 def test_an_array_of_another_type_fails_when_the_class_is_made() -> None:
     """The members of an array filter have the type of the column's."""
     with pytest.raises(MappingError, match="array of String"):

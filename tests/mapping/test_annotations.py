@@ -255,6 +255,47 @@ async def test_an_attribute_that_begins_with_an_underscore_is_written(any_tables
         assert [item._pin for item in await dishes.search(orders=[DishRow.id])] == ["4", "5", "6"]
 
 
+class PinRow(Base):
+    __tablename__ = "pins_of_dishes"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    _pin: Mapped[str] = mapped_column("pin")
+    _note: Mapped[str | None] = mapped_column("note")
+
+
+@dataclass(frozen=True)
+class Pin(Spec[PinRow]):
+    id: int
+    _pin: str
+    _note: str | None = None
+
+
+@dataclass(frozen=True)
+class PinOut:
+    id: int
+    _pin: str
+    _note: str | None
+
+
+@dataclass(frozen=True)
+class PinChange(Patch[PinRow]):
+    _pin: OptionalState[str] = OptionalState.nop()
+    _note: TriState[str] = TriState.nop()
+
+
+async def test_so_is_one_that_is_not_null(any_tables: WithTables) -> None:
+    """In upserts, loads and what is written by conditions, too."""
+    async with any_tables(PinRow) as db:
+        pins = repository(PinRow, PinOut, db)
+        assert await pins.create(Pin(1, "a", "x")) == PinOut(1, "a", "x")
+        assert (await pins.upsert(Pin(1, "b"))).data == PinOut(1, "b", None)
+        put = await pins.batch_upsert([Pin(1, "c"), Pin(2, "d", "y")])
+        assert [item.data for item in put.succeeded] == [PinOut(1, "c", None), PinOut(2, "d", "y")]
+        assert await pins.load([Pin(3, "e")]) == 1
+        await pins.update_where([PinRow.id > 1], PinChange(OptionalState.update("z"), TriState.nullify()))
+        found = list(await pins.search(orders=[PinRow.id]))
+        assert found == [PinOut(1, "c", None), PinOut(2, "z", None), PinOut(3, "z", None)]
+
+
 def test_what_pydantic_takes_for_private_is_refused() -> None:
     """A field that could never be given would silently not be written, read or searched."""
     with pytest.raises(MappingError, match=r"PinModel._pin would not be written"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -146,6 +148,11 @@ class MailRow(EmailBase):
     serial: Mapped[int]
 
 
+@dataclass(frozen=True)
+class Mail:
+    id: int
+
+
 sa.Index("uq_mails_upper", sa.func.upper(MailRow.email), unique=True)
 sa.Index("uq_mails_serial", MailRow.serial.desc(), unique=True)
 
@@ -160,6 +167,15 @@ def test_a_conflict_that_no_upsert_can_go_by_is_refused() -> None:
         with pytest.raises(MappingError, match="over expressions"):
             Conflict(constraint=name).resolve(info)
     assert Conflict(constraint="uq_mails_serial").resolve(info).names == ("serial",)
+
+
+@pytest.mark.parametrize("name", ["uq_mails_place", "uq_mails_lower", "uq_mails_upper"])
+def test_it_is_refused_when_the_class_is_made(name: str) -> None:
+    """Not at the first upsert."""
+    with pytest.raises(MappingError, match=name):
+
+        class Mails(Repository[MailRow, Mail, int]):
+            conflict = Conflict(constraint=name)
 
 
 def test_a_conflict_goes_by_a_long_name_either_way() -> None:

@@ -36,6 +36,9 @@ class Twice(TypeDecorator[Any]):
     impl = Own
     cache_ok = True
 
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return value
+
 
 class OwnText(sa.String):
     pass

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from sqlalchemy.types import TypeDecorator
 
 from rowsmith import InvalidValue, OptionalState, Patch, Repository, Spec, TriState
 from rowsmith.database import Database
-from rowsmith.filters import DateTimeFilter, Filter, NumberFilter
+from rowsmith.filters import DateTimeFilter, Filter, NumberFilter, UUIDFilter
 from rowsmith.testing import WithTables, tables
 
 
@@ -45,8 +46,13 @@ class VariedRow(Base):
         sa.Text().with_variant(postgresql.JSONB(), "postgresql").with_variant(sa.JSON(), "sqlite"), nullable=True
     )
     loaded: Mapped[Any] = mapped_column(Loaded, nullable=True)
+    key: Mapped[Any] = mapped_column(sa.String(36).with_variant(sa.Uuid(), "postgresql", "sqlite"), nullable=True)
+    text_key: Mapped[Any] = mapped_column(
+        sa.Uuid(as_uuid=False).with_variant(sa.Uuid(), "postgresql", "sqlite"), nullable=True
+    )
 
 
+SEVEN = UUID(int=7)
 NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)
 
 
@@ -58,6 +64,8 @@ class VariedCreate(Spec[VariedRow]):
     text: Any = "longer"
     document: Any = None
     loaded: Any = None
+    key: Any = SEVEN
+    text_key: Any = SEVEN
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ class VariedData:
     text: Any
     document: Any
     loaded: Any
+    key: Any
+    text_key: Any
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,8 @@ class VariedPatch(Patch[VariedRow]):
 class VariedFilter(Filter[VariedRow]):
     wide: NumberFilter | None = None
     at: DateTimeFilter | None = None
+    key: UUIDFilter | None = None
+    text_key: UUIDFilter | None = None
 
 
 class Varieds(Repository[VariedRow, VariedData, int]):
@@ -93,9 +105,12 @@ async def test_the_dialects_type_decides(any_tables: WithTables) -> None:
         await rows.upsert(VariedCreate(4))
         await rows.batch_upsert([VariedCreate(5), VariedCreate(6)])
         found = await rows.search(orders=[VariedRow.id])
-        assert list(found) == [VariedData(number, 2**40, NOON, "longer", None, None) for number in range(1, 7)]
+        assert list(found) == [
+            VariedData(number, 2**40, NOON, "longer", None, None, SEVEN, SEVEN) for number in range(1, 7)
+        ]
         assert await rows.count(None, [VariedRow.document.is_(None), sa.column("loaded").is_(None)]) == 6
-        wanted = VariedFilter(wide=NumberFilter(equals=2**40), at=DateTimeFilter(equals=NOON))
+        same = UUIDFilter(equals=SEVEN)
+        wanted = VariedFilter(wide=NumberFilter(equals=2**40), at=DateTimeFilter(equals=NOON), key=same, text_key=same)
         assert await rows.count(None, wanted) == 6
         patch = VariedPatch(OptionalState.update(2**41))
         assert (await rows.update(1, patch)).wide == 2**41

@@ -112,8 +112,8 @@ def _send_as_one(whole: Any, bind: BindParameter[Any], kinds: set[type[Any]]) ->
 def _check_operands(element: BinaryExpression[Any], info: RowInfo[Any], role: str) -> None:
     """Refuse what stands beside a pattern and is no text, and what its column does not take in a list of rows."""
     if element.operator in _OF_TEXTS:
-        for side in (element.left, element.right):
-            _check_text(bare(side), info, role)
+        for side, other in ((element.left, element.right), (element.right, element.left)):
+            _check_text(bare(side), bare(other), info, role)
     if isinstance(element.left, _ROW) and isinstance(element.right, _VALUE):
         _check_rows(element.left.clauses, element.right.effective_value or (), info, role)
 
@@ -191,18 +191,24 @@ def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[object], role: s
     raise _refusal(columns or _columns(parts), _held(*types, given), info, role)
 
 
-def _check_text(expression: Any, info: RowInfo[object], role: str) -> None:
+def _check_text(expression: Any, other: Any, info: RowInfo[object], role: str) -> None:
     """Refuse what surely is no text beside a pattern, or as one; bytes have patterns of their own."""
-    kind = _kind(expression.type) if _is_told(expression) else None
-    name = _of_its_own(expression.type) if kind is _TEXT else None
-    if kind in (None, _BYTES) or (kind is _TEXT and name is None):
-        return
+    is_value = isinstance(expression, _VALUE)
+    kind = _kind(expression.type) if is_value or _is_told(expression) else None
+    name = _of_its_own(expression.type) if kind is _TEXT and not is_value else None
+    if kind not in (None, _BYTES) and (kind is not _TEXT or name is not None):
+        columns = _columns(visitors.iterate(other if is_value else expression))
+        raise _refusal(columns, _GIVEN_AS_TEXT if is_value else _no_text(kind, name), info, role)
+
+
+_GIVEN_AS_TEXT: Final = "is looked through for a text: give the pattern as one"
+
+
+def _no_text(kind: str | None, name: str | None) -> str:
+    """Say what to write instead of a pattern beside what is of a kind, or an enum of the database's with a name."""
     if kind is _DOCUMENT:
-        what = 'holds JSON documents: write ["name"].as_string() to look for a pattern in a part of one'
-    else:
-        held = f"is the enum {name}" if name else f"holds {kind}"
-        what = f"{held}, and patterns are of texts: write cast(column, Text)"
-    raise _refusal(_columns(visitors.iterate(expression)), what, info, role)
+        return 'holds JSON documents: write ["name"].as_string() to look for a pattern in a part of one'
+    return f"{f'is the enum {name}' if name else f'holds {kind}'}, and patterns are of texts: write cast(column, Text)"
 
 
 def _told_apart(left: Any, right: Any, kind: Any, info: RowInfo[object], role: str) -> InvalidValue | None:
@@ -247,6 +253,8 @@ def _held(declared: TypeEngine[Any], beside: TypeEngine[Any], given: Any) -> str
         return f'holds JSON documents: write ["name"].{reader} to compare a part of one'
     record = column_type(declared)
     complaint = _complaint(given, record.operand) if given.__class__ is BindParameter else None
+    if _kind(declared) == _ADDRESSES:
+        return f"holds {_ADDRESSES}: write cast(..., INET) around what stands beside it"
     return complaint or f"holds {record.compared.value if record.compared in _KINDS else _kind(declared)}"
 
 
@@ -317,6 +325,7 @@ _TEXT: Final = "text"
 _DOCUMENT: Final = "JSON documents"
 _JSON: Final = "json"
 _BYTES: Final = "bytes"
+_ADDRESSES: Final = "addresses"
 _TOLD_APART: Final = frozenset({_TEXT, _DOCUMENT})
 _POSTGRESQL: Final[Any] = cast("Any", PGDialect_asyncpg)()
 _KINDS: Final = {
@@ -334,8 +343,8 @@ _OTHERS: Final[dict[Any, str]] = {
     Time: "times of day",
     LargeBinary: _BYTES,
     AbstractRange: "ranges",
-    INET: "addresses",
-    CIDR: "addresses",
+    INET: _ADDRESSES,
+    CIDR: _ADDRESSES,
     MACADDR: "hardware addresses",
     MACADDR8: "hardware addresses of eight bytes",
 }

@@ -172,6 +172,53 @@ async def test_rows_go_into_the_translated_schema(with_tables: WithTables, level
         assert (await cards_in(db, "public"), await cards_in(db, "gate_acme")) == ([], CHANGED)
 
 
+class NamedBase(DeclarativeBase):
+    metadata = sa.MetaData(schema="gate_named")
+
+
+class NamedCardRow(NamedBase):
+    __tablename__ = "gate_named_cards"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pin: Mapped[str]
+    made_at: Mapped[Any] = mapped_column(sa.DateTime(True), server_default=sa.func.now())
+
+
+@dataclass(frozen=True)
+class NamedCardCreate(Spec[NamedCardRow]):
+    id: int
+    pin: str
+
+
+@pytest.mark.parametrize("verb", CARDS)
+async def test_a_named_schema_is_translated(database: Database, verb: str) -> None:
+    """Whether or not there is a table where the mapping says; that is another tenant's."""
+    cards = verbs(NamedCardRow, Card, Dated)
+    specs = [NamedCardCreate(3, "c"), NamedCardCreate(1, "a"), NamedCardCreate(2, "b")]
+    for schemas in (["gate_other"], ["gate_other", "gate_named"]):
+        async with database.engine.connect() as connection:
+            for schema in schemas:
+                await connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
+                to = {"schema_translate_map": {"gate_named": schema}}
+                there = await connection.execution_options(**to)
+                await there.run_sync(NamedBase.metadata.create_all)
+            other = await connection.execution_options(schema_translate_map={"gate_named": "gate_other"})
+            async with AsyncSession(other, join_transaction_mode="create_savepoint") as db_sess:
+                await cards[verb](db_sess, specs)
+                patch = NamedCardPatch(OptionalState.update("z"))
+                assert not (await BatchUpdater(NamedCardRow, into=Card).update(db_sess, [1], patch)).missing
+                assert not (await BatchPurger(NamedCardRow, into=Card).purge(db_sess, [3])).missing
+                await db_sess.commit()
+            for schema in schemas:
+                rows = await connection.execute(sa.text(f"SELECT id, pin FROM {schema}.gate_named_cards ORDER BY id"))
+                assert list(map(tuple, rows)) == ([(1, "z"), (2, "b")] if schema == "gate_other" else [])
+            await connection.rollback()
+
+
+@dataclass(frozen=True)
+class NamedCardPatch(Patch[NamedCardRow]):
+    pin: OptionalState[str] = OptionalState.nop()
+
+
 @pytest.mark.parametrize("by", ["base", "row", "table", "base, without another bind", "a class with its own get_bind"])
 async def test_rows_go_to_the_bind_of_their_class(with_tables: WithTables, by: str) -> None:
     """A session may have several databases; all statements about a row go to its own."""

@@ -7,6 +7,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
+from types import new_class
 from typing import Any
 
 import pytest
@@ -203,6 +204,45 @@ async def test_the_pages_are_the_whole_over_every_odd_type(any_tables: WithTable
                 await db_sess.execute(sa.text("UPDATE odd_rows SET price = 0.1 + 0.2 WHERE id IN (1, 2)"))
         for name in COLUMNS:
             await check(Odds(db), getattr(OddRow, name), WholeOdd)
+
+
+def keyed(kind: Any) -> tuple[type[Any], type[Any]]:
+    """Make a row whose key is of a type, and its repository."""
+
+    class KeyedBase(DeclarativeBase):
+        pass
+
+    row = type("KeyedRow", (KeyedBase,), {"__tablename__": "keyed_rows", "id": sa.Column(kind, primary_key=True)})
+    return row, new_class("Keyed", (Repository[row, KeyData, Any],))  # type: ignore[valid-type]
+
+
+@dataclass(frozen=True)
+class KeyData:
+    id: Any
+
+
+KEYS = [
+    (Guid(), [uuid.UUID(int=number) for number in (5, 1, 2**127)]),
+    (OnlyLoaded(), ["10.0.0.9", "10.0.0.10", "9.1.1.1"]),
+    (Doubled(), [3, -1, 7]),
+]
+
+
+@pytest.mark.parametrize("kind, ids", KEYS, ids=["Guid", "OnlyLoaded", "Doubled"])
+async def test_the_pages_are_the_whole_over_keys_of_odd_types(
+    any_tables: WithTables, kind: Any, ids: list[Any]
+) -> None:
+    """The key is the last part of every cursor."""
+    row, repository = keyed(kind)
+    async with any_tables(row) as db:
+        async with db.begin_session() as db_sess:
+            await db_sess.execute(sa.insert(row), [{"id": id} for id in ids])
+        rows = repository(db)
+        whole = [item.id for item in await rows.search(orders=[row.id])]
+        assert len(whole) == len(ids)
+        for size in (1, 2):
+            assert await pages(rows, [row.id], size) == whole
+            assert await pages_back(rows, [row.id], size) == whole
 
 
 class OnlyRow(Base):

@@ -24,13 +24,12 @@ def range_rows(column_type: Callable[[Any], ColumnType]) -> tuple[Row, ...]:
 
     def one(declared: TypeEngine[Any]) -> ColumnType:
         check = _range_check(bound(declared))
-        return replace(
-            unknown(declared),
-            travel=Travel.MEMBERS,
-            check=check,
-            operand=lambda value: check(value) if isinstance(value, _RANGE) else None,  # or a member, or several
-            quick=Quick(Range, lambda values: not any(map(check, values))),
-        )
+
+        def operand(value: object) -> str | None:
+            return check(value) if isinstance(value, _RANGE) else None  # a member may stand there, too
+
+        quick = Quick(Range, lambda values: not any(map(check, values)))
+        return replace(unknown(declared), travel=Travel.MEMBERS, check=check, operand=operand, quick=quick)
 
     def several(declared: TypeEngine[Any]) -> ColumnType:
         check = _several_check(_range_check(bound(declared)))
