@@ -245,6 +245,10 @@ def test_an_array_has_as_many_dimensions_as_postgresql_gives_one() -> None:
     assert check([[[[[[1, None]]]]]]) is None
     for value in ([[[[[[[1]]]]]]], circle):
         assert check(value) == "is an array that has at most 6 dimensions"
+    for value in ([[1], [2, 3]], [[1], 2], [[1], None], [[[1]], [[1, 2]]], [[[1], [2]], [[1]]]):
+        assert check(value) == "is an array that has parts of several lengths: PostgreSQL has none"
+    for value in ([], [[]], [None], [[1, None], [2, 3]], [[[1]], [[2]]], ((1, 2), [3, 4])):
+        assert check(value) is None
 
 
 def test_types_of_unknown_kind_accept_everything() -> None:

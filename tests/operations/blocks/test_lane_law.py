@@ -223,7 +223,7 @@ ASTRAY = {
     "cidr-postgresql": [(1, [1]), (2, "10.0.0.0/8"), (3, Level.LOW), (4, 1)],
     "pickle-sqlite": [(1, object())],
     "macaddr-postgresql": [(1, ["08:00:2b:01:02:03"])],
-    "tags-postgresql": [(300, []), (-159, [Range(1, 2)]), (-109, None)],
+    "tags-postgresql": [(1, [["a"], ["b", "c"]]), (2, [["a"], None]), (300, []), (-159, [Range(1, 2)]), (-109, None)],
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -107,6 +107,8 @@ def _array_check(item: Check, *, holds_lists: bool) -> Check:
         if not isinstance(value, (list, tuple)):
             return "holds arrays: give a list"
         complaint = items_complaint(cast("list[Any]", value), 1)
+        if complaint is None and not holds_lists and _shape(cast("list[Any]", value)) is None:
+            complaint = "has parts of several lengths: PostgreSQL has none"
         return complaint and f"is an array that {complaint}"
 
     def items_complaint(values: Iterable[object], dimension: int) -> str | None:
@@ -120,6 +122,12 @@ def _array_check(item: Check, *, holds_lists: bool) -> Check:
         return None if value is None else item(value)
 
     return check
+
+
+def _shape(values: Sequence[object]) -> tuple[int, ...] | None:
+    """Give the length of an array in each of its dimensions; None where its parts are not alike."""
+    parts = {_shape(cast("list[Any]", part)) if isinstance(part, (list, tuple)) else () for part in values}
+    return None if None in parts or len(parts) > 1 else (len(values), *next(iter(parts), ()))
 
 
 _DIMENSIONS: Final = 6  # PostgreSQL's MAXDIM (its ``src/include/utils/array.h``)
