@@ -127,7 +127,8 @@ def _array_check(item: Check, *, holds_lists: bool) -> Check:
 def _shape(values: Sequence[object]) -> tuple[int, ...] | None:
     """Give the length of an array in each of its dimensions; None where its parts are not alike."""
     parts = {_shape(cast("list[Any]", part)) if isinstance(part, (list, tuple)) else () for part in values}
-    return None if None in parts or len(parts) > 1 else (len(values), *next(iter(parts), ()))
+    part = next(iter(parts), ())
+    return None if part is None or len(parts) > 1 else (len(values), *part)
 
 
 _DIMENSIONS: Final = 6  # PostgreSQL's MAXDIM (its ``src/include/utils/array.h``)
