@@ -311,6 +311,8 @@ def test_the_bounds_of_ranges_are_values_of_their_members(kinds: tuple[Any, Any]
             assert "is a range that " in str(one.check(span))
             assert "is a range that " in str(one.operand(span))
             assert "is a range that " in str(several.check([Range(right[0]), span]))
+            assert "is a range that " in str(several.operand([Range(right[0]), span]))
+            assert "is a range that " in str(several.operand(span))
             assert one.quick.fits is not None
             assert not one.quick.fits([span])
 
@@ -327,6 +329,8 @@ def test_ranges_that_are_none() -> None:
     for span in ([(1, 2)], [Range(1, 2), [3, 4]], ["[1,2)"]):
         assert "give each as a Range" in str(several.check(span))
     assert several.check(MultiRange([Range(1, 2)])) is None
+    for beside in (MultiRange([Range(1, 2)]), [Range(1, 2)], Range(1, 2), 5):
+        assert several.operand(beside) is None
 
 
 def test_plain_enums() -> None:

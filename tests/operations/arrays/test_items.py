@@ -386,6 +386,7 @@ async def test_the_bounds_of_a_range_are_not_cut(with_tables: WithTables, wrong:
             lambda: spans.batch_update_each({1: patch}),
             lambda: spans.count(None, [SpanRow.span == wrong]),
             lambda: spans.purge_where([SpanRow.span == wrong]),
+            lambda: spans.purge_where([SpanRow.spans == [wrong]]),
         ]
         for call in calls:
             with pytest.raises(InvalidValue, match="range"):

@@ -32,8 +32,14 @@ def range_rows(column_type: Callable[[Any], ColumnType]) -> tuple[Row, ...]:
         return replace(unknown(declared), travel=Travel.MEMBERS, check=check, operand=operand, quick=quick)
 
     def several(declared: TypeEngine[Any]) -> ColumnType:
-        check = _several_check(_range_check(bound(declared)))
-        return replace(unknown(declared), check=check, quick=Quick(NONE, never))
+        each = _range_check(bound(declared))
+        check = _several_check(each)
+
+        def operand(value: object) -> str | None:
+            one_too = each if isinstance(value, _RANGE) else check
+            return one_too(value) if isinstance(value, (_RANGE, list, tuple)) else None
+
+        return replace(unknown(declared), check=check, operand=operand, quick=Quick(NONE, never))
 
     return (ranges.AbstractSingleRange, one), (ranges.AbstractMultiRange, several)
 
