@@ -77,6 +77,7 @@ FLOORS = [
     "settled",
     "call",
     "present",
+    "unread",
     "once",
     "in_step",
     "rebinding",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from copy import copy
 from functools import partial
 from types import MethodType
@@ -38,7 +38,7 @@ from rowsmith.operations import (
     Upserter,
     WherePurger,
 )
-from rowsmith.operations.call import Native
+from rowsmith.operations.call import Native, is_unread
 from rowsmith.operations.deletes.where import BeginSession
 from rowsmith.operations.entity import MOST_SHAPES
 from rowsmith.operations.plans import Asked
@@ -302,7 +302,7 @@ class DBSource(Generic[TRow, TData, TId]):
             is_lost = None if is_second else partial(self._is_lost, verb=verb, kwargs=kwargs)
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named), is_lost))
         except BaseException as exc:
-            self._note(exc, verb, is_by_lane=lane is not None)
+            await self._note(exc, verb, args, kwargs, is_by_lane=lane is not None)
             raise
 
     async def _read(
@@ -335,7 +335,7 @@ class DBSource(Generic[TRow, TData, TId]):
                 return cast("R", await transact(begin, lambda db_sess: call(db_sess, *given, **kwargs)))
             return await transact(begin, lambda db_sess: verb(db_sess, *again, **named))
         except BaseException as exc:
-            self._note(exc, verb, is_by_lane=lane is not None)
+            await self._note(exc, verb, args, kwargs, is_by_lane=lane is not None)
             raise
 
     def _is_lost(self, failure: RepositoryError, verb: Any, kwargs: Mapping[str, object]) -> bool:
@@ -345,15 +345,20 @@ class DBSource(Generic[TRow, TData, TId]):
             return False
         return bool(lost(verb.__self__, failure, kwargs))
 
-    def _note(self, failure: BaseException, verb: Any, *, is_by_lane: bool) -> None:
+    async def _note(self, failure: BaseException, verb: Any, args: Any, kwargs: Any, *, is_by_lane: bool) -> None:
         """Have a failure say whose it is; and of one that came without a session, that nothing was kept.
 
-        Where COMMIT was sent, it says already what became of it.
+        Where COMMIT was sent, it says already what became of it. Of a stored value that could not be read it is looked
+        up which item of a batch has it, where nobody could in the call's own transaction.
         """
         if isinstance(failure, RepositoryError):
             failure.locate(self.entity.domain, operation_of(verb))
         if is_by_lane:
             tell(failure, CommitOutcome.NOT_COMMITTED)
+        if is_unread(failure) and (tell_item := getattr(verb, "tell_item", None)) is not None:
+            told = partial(tell_item, verb.__self__, failure=failure, args=args, kwargs=kwargs)
+            with suppress(RepositoryError):
+                await transact(self.db.reading, told)
 
     def _on(self, db: Database) -> Self:
         """Give the same on one of the database's servers."""

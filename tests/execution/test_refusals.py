@@ -436,7 +436,8 @@ async def unread(work: Awaitable[Any]) -> tuple[str, ...]:
         await work
     error = caught.value
     named = " or ".join(f"DayRow.{name}" for name in error.facts.columns)
-    assert str(error) == f"a stored value of {named} is none of its column's type"
+    item = "" if error.index is None else f"the id at index {error.index}: "  # of a batch
+    assert str(error) == f"{item}a stored value of {named} is none of its column's type"
     assert error.is_stored
     return error.facts.columns
 

@@ -121,6 +121,7 @@ from rowsmith.errors.violations import (
     ErrorFactory,
     Violations,
     check_factory,
+    is_own,
     made,
 )
 
@@ -172,6 +173,7 @@ __all__ = [
     "Violations",
     "about",
     "check_factory",
+    "is_own",
     "kind_of",
     "made",
     "named",

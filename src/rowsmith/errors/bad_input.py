@@ -33,10 +33,13 @@ class InvalidValue(BadInput):
     def at(cls, index: int, words: str, noun: str = "spec", *, facts: ErrorFacts | None = None) -> InvalidValue:
         """Make the error for an item of a batch; ``words`` say what is wrong with it."""
         error = cls(words, facts=facts)
-        error._words, error._noun = words, noun
-        error.index = index
-        error.move(index)
+        error.place(index, words, noun)
         return error
+
+    def place(self, index: int, words: str, noun: str) -> None:
+        """Say that it is an item of a batch which has the value, and in ``words`` what is wrong with it."""
+        self._words, self._noun, self.index = words, noun, index
+        self.move(index)
 
     def move(self, index: int) -> None:
         """Say which item of the input it is, where the words name one by its place in a part of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rowsmith.execution.blame import blame
+from rowsmith.execution.blame import blame, give_up_since, note_undone, writes_sent
 from rowsmith.execution.broken import Broken
 from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
@@ -58,6 +58,7 @@ __all__ = [
     "execute_writing",
     "flush",
     "forget_plans",
+    "give_up_since",
     "has_failed",
     "is_closed",
     "is_disconnect",
@@ -67,6 +68,7 @@ __all__ = [
     "native_lane",
     "nest",
     "note_application",
+    "note_undone",
     "read_within",
     "refuse_commit",
     "refuse_failed",
@@ -84,4 +86,5 @@ __all__ = [
     "watch_failures",
     "write",
     "write_within",
+    "writes_sent",
 ]

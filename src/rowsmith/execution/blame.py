@@ -7,9 +7,10 @@ from collections.abc import Collection
 from sqlalchemy import ForeignKeyConstraint
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.errors import is_own
 from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.execution.transactions import is_open_to_all
+from rowsmith.execution.transactions import connections_of, is_open_to_all, mark_failed
 from rowsmith.execution.translate import driver_error
 from rowsmith.mapping.constraints import column_names, refers_to
 
@@ -21,6 +22,42 @@ def remember(db_sess: AsyncSession, origin: Origin) -> None:
     if origin is not UNKNOWN:
         key = (origin.domain, origin.operation, origin.table, origin.writes)
         db_sess.info.setdefault(_ORIGINS, {})[key] = origin
+
+
+_SENT = "rowsmith_writes_sent"
+
+
+def writes_sent(db_sess: AsyncSession) -> int:
+    """Say how many statements of calls have written in the session."""
+    sent: int = db_sess.info.get(_SENT, 0)
+    return sent
+
+
+def note_sent(db_sess: AsyncSession) -> None:
+    """Note in the session that a statement which writes had no error."""
+    info = db_sess.info
+    info[_SENT] = info.get(_SENT, 0) + 1
+
+
+def note_undone(db_sess: AsyncSession, before: int) -> None:
+    """Note in the session that what was written since so many statements had been sent is undone."""
+    db_sess.info[_SENT] = before
+
+
+def give_up_since(db_sess: AsyncSession, before: int | None, failure: Exception) -> None:
+    """Have nothing of the innermost transaction committed, where a call that raises had written.
+
+    Not where the error is rowsmith's own, which says what became of the call: who raises it has undone what was done
+    of it, or knows that it was nothing.
+
+    Args:
+        db_sess: the call's session.
+        before: how many statements had written when the call began; None where it did not come to that.
+        failure: what it raises.
+    """
+    if before is not None and writes_sent(db_sess) != before and not is_own(failure):
+        for connection in connections_of(db_sess):
+            mark_failed(connection)
 
 
 def has_only_read(db_sess: AsyncSession) -> bool:

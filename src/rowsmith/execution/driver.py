@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from rowsmith.execution.blame import remember
+from rowsmith.execution.blame import note_sent, remember
 from rowsmith.execution.execute import flush
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.refusals import refusal_of
@@ -62,9 +62,11 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
     try:
         await flush(db_sess, origin)
         connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
-        return await work(await _begun(connection))
+        done = await work(await _begun(connection))
     except Exception as exc:
         if not isinstance(exc, DATABASE_ERRORS) and refusal_of(exc) is None:
+            if getattr(exc, "is_stored", False):  # found as the answer was read
+                note_sent(db_sess)
             raise
         if connection is not None and connection.sync_connection is not None and not connection.invalidated:
             note_demotion(connection.sync_connection, exc)
@@ -74,6 +76,9 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
         # Cancelled in the middle: nobody knows what is still on the wire, so the connection is not used again.
         await _note_failure(connection, lost=True)
         raise
+    else:
+        note_sent(db_sess)
+        return done
     raise failure
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import TransactionError
 from rowsmith.execution.apart import apart
-from rowsmith.execution.blame import remember
+from rowsmith.execution.blame import note_sent, remember
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, is_closed
 from rowsmith.execution.translate import STATEMENT_ERRORS, scrub, translate, translate_any, unreadable
@@ -58,15 +58,19 @@ async def send(
     parameters: Sequence[Mapping[str, object]] | Mapping[str, object] | None = None,
 ) -> Result[Any]:
     """Do the first half of :func:`execute`: the statement is sent, and no row is read yet."""
-    if getattr(statement, "is_dml", False) or origin.deletes:  # in a SELECT around it, where rows are purged
+    writes = getattr(statement, "is_dml", False) or origin.deletes  # in a SELECT around it, where rows are purged
+    if writes:
         remember(db_sess, origin)
         await flush(db_sess, origin)
     try:
         told: Any = {"execution_options": {**_FRESH, **(options or {})}, "bind_arguments": origin.binds}
         try:
-            return await db_sess.execute(statement, parameters, **told)
+            result = await db_sess.execute(statement, parameters, **told)
         except CompileError:
-            return await db_sess.execute(apart(statement), parameters, **told)
+            result = await db_sess.execute(apart(statement), parameters, **told)
+        if writes:
+            note_sent(db_sess)
+        return result
     except Exception as exc:  # noqa: BLE001 - as above
         failure = translate_any(exc, origin)
         if is_closed(db_sess):

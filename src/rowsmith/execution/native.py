@@ -104,7 +104,7 @@ class Planned(Protocol):
         ...
 
     def refused(self, failure: Exception, values: Sequence[Any]) -> Refusal | None:
-        """Say which column the value is for that the driver or the server does not take, if that can be told."""
+        """Say which column the value is of that the driver or the server cannot take or give, if that can be told."""
         ...
 
 

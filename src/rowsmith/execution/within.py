@@ -18,13 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
-from rowsmith.execution.blame import remember
+from rowsmith.execution.blame import note_sent, remember
 from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, NativeLane, Planned, Read, as_read, speaks_plainly
 from rowsmith.execution.origin import Origin
-from rowsmith.execution.refusals import argument_of, note
+from rowsmith.execution.refusals import argument_of, is_of_codec, note
 from rowsmith.execution.sending import fetch
 from rowsmith.execution.transaction_id import is_wanted, note_read, note_written, sent_on
 from rowsmith.execution.transactions import mark_failed, note_demotion
@@ -78,6 +78,7 @@ async def write_within(lane: NativeLane, db_sess: AsyncSession, asked: Sent) -> 
     records = await _given(lane, db_sess, asked, writes=True)
     if records is None:
         return None
+    note_sent(db_sess)
     bare = [record[:-1] for record in records]
     return as_read(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare
 
@@ -170,7 +171,8 @@ async def _told(connection: Any, failure: Exception, asked: Sent) -> Exception:
     argument, cause = argument_of(failure), failure.__cause__
     if isinstance(failure, connection.dialect.loaded_dbapi.Error) and isinstance(cause, Exception):
         failure = cause  # of BEGIN, which SQLAlchemy's adapter has sent
-    is_known = argument is not None or getattr(failure, "sqlstate", None) is not None
+    # What cannot be read is told once the answer is whole: nothing of it is on the wire any more.
+    is_known = argument is not None or getattr(failure, "sqlstate", None) is not None or is_of_codec(failure)
     if driver.is_closed() or not is_known:
         await _give_up(connection)
         return lost(failure, asked.origin())

@@ -18,10 +18,10 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeAlias, Unpack, cast
+from functools import partial, wraps
+from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeGuard, Unpack, cast
 
 from sqlalchemy import ColumnElement, Executable, Result, exists, false, func, literal, select
 from sqlalchemy import cast as cast_to
@@ -32,7 +32,16 @@ from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited, resolve
 from rowsmith.errors import InvalidValue, MappingError, RepositoryError, ScopeMismatch, made
-from rowsmith.execution import Items, Origin, execute, execute_writing, translated
+from rowsmith.execution import (
+    Items,
+    Origin,
+    execute,
+    execute_writing,
+    give_up_since,
+    note_undone,
+    translated,
+    writes_sent,
+)
 from rowsmith.execution.driver import give_up
 from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
@@ -179,16 +188,28 @@ class Call(Generic[TRow_co, TData_co]):
     @asynccontextmanager
     async def savepoint(self) -> AsyncGenerator[None]:
         """Undo the block if it fails, without giving up the transaction around it."""
-        async with translated(), self.db_sess.begin_nested():
-            yield
+        with self._undoing():
+            async with translated(), self.db_sess.begin_nested():
+                yield
 
     @asynccontextmanager
     async def savepoint_of_statements(self) -> AsyncGenerator[None]:
         """Do as :meth:`savepoint` for statements that no object of the session takes part in: nothing is flushed."""
-        async with translated():
-            connection = await self.db_sess.connection(bind_arguments=cast("Any", self.origin().binds))
-            async with connection.begin_nested():
-                yield
+        with self._undoing():
+            async with translated():
+                connection = await self.db_sess.connection(bind_arguments=cast("Any", self.origin().binds))
+                async with connection.begin_nested():
+                    yield
+
+    @contextmanager
+    def _undoing(self) -> Generator[None]:
+        """Have it noted that what is written in the block is undone if it fails."""
+        before = writes_sent(self.db_sess)
+        try:
+            yield
+        except BaseException:
+            note_undone(self.db_sess, before)
+            raise
 
     def absent(self, ids: Sequence[object]) -> Exception:
         """Give the domain's error for rows that are not there for this caller."""
@@ -352,6 +373,43 @@ Touches: TypeAlias = Literal["id", "ids", "made", "new"]
 """Which rows a verb writes: those of the id or ids that it is given first, those that it gives, or new ones only."""
 
 
+Blame: TypeAlias = Callable[[Call[Any, Any], InvalidValue, Any, Mapping[str, Any]], Awaitable[None]]
+"""Has an error about a stored value say which item it is: of the call, the error, the items, the named arguments."""
+
+
+def is_unread(failure: BaseException) -> TypeGuard[InvalidValue]:
+    """Say whether a stored value could not be read, and nobody has said of which item of a batch it is."""
+    return isinstance(failure, InvalidValue) and failure.is_stored and failure.index is None
+
+
+def _begun(operation: str, db_sess: Any) -> int:
+    """Say how many statements have written in what a verb is given as its session.
+
+    Raises:
+        MappingError: it is none.
+    """
+    if not isinstance(db_sess, AsyncSession):
+        raise no_session(operation, db_sess)
+    return writes_sent(db_sess)
+
+
+async def _tell_item(
+    blame: Blame | None,
+    operation: str,
+    names: Sequence[str],
+    self: HasEntity,
+    db_sess: AsyncSession,
+    failure: InvalidValue,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> None:
+    """Have an error say which item it is about; what fails as it is looked for leaves it as it is."""
+    if blame is not None:
+        items = args[0] if args else kwargs[names[0]]
+        with suppress(RepositoryError):
+            await blame(Call(self.entity, operation, db_sess), failure, items, kwargs)
+
+
 def verb(
     operation: str,
     *,
@@ -359,6 +417,7 @@ def verb(
     native: Callable[..., object] | None = None,
     touches: Touches | None = None,
     lost: Callable[..., bool] | None = None,
+    blame: Blame | None = None,
 ) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
     """Make a verb of a coroutine method: its callers give a session, and it gets the :class:`Call` in that session.
 
@@ -371,10 +430,12 @@ def verb(
         touches: which rows it writes, for those who keep copies; None where it may be any.
         lost: says of the operation object, a failure and the verb's arguments by name that others came in between, and
             that the call would find what they wrote: a transaction of its own is run once more then.
+        blame: has an error about a stored value say which item of a batch it is.
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
         names = _parameters(method)
+        tell_item = partial(_tell_item, blame, operation, names)
 
         @wraps(method)
         async def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -382,15 +443,18 @@ def verb(
 
         async def resume(self: TOperation, db_sess: AsyncSession, written: Any, *args: Any, **kwargs: Any) -> R:
             call: Any = Call(self.entity, operation, db_sess, written=written)
+            before: int | None = None
             try:
-                if not isinstance(cast("Any", db_sess), AsyncSession):
-                    raise no_session(operation, db_sess)
+                before = _begun(operation, db_sess) - bool(written)
                 if singly is not None:
                     self.entity.info.one_statement(operation, singly)
                 args, kwargs = checked_arguments(names, args, kwargs, self.entity.info)
                 result = await method(self, call, *args, **kwargs)
                 return result if result.__class__ is not PartialResult else call.told(result)
-            except RepositoryError as exc:
+            except Exception as exc:
+                if is_unread(exc):
+                    await tell_item(self, db_sess, exc, args, kwargs)
+                give_up_since(db_sess, before, exc)
                 failure = call.own(exc)
                 if failure is exc:
                     raise
@@ -398,7 +462,7 @@ def verb(
 
         signed = _signed(run, operation, method)
         signed.native = None if native is None else Native(signed, native, touches is not None, resume)
-        signed.touches, signed.lost = touches, lost
+        signed.touches, signed.lost, signed.tell_item = touches, lost, tell_item
         return cast("_Verb[TOperation, P, R]", signed)
 
     return decorate

@@ -43,7 +43,7 @@ from typing_extensions import TypeVar
 from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone, alone_for_each, read_within
 from rowsmith.execution.parameters import subject_of
 from rowsmith.execution.postgresql import Processor, read_by_column
-from rowsmith.execution.refusals import Refusal, argument_of, results_of, unfit, unread_by
+from rowsmith.execution.refusals import Refusal, argument_of, is_of_codec, results_of, unfit, unread_by, unread_of
 from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import Record
@@ -104,6 +104,7 @@ class Plan:
         )
         self.has_processors = False
         self._processors: Sequence[tuple[int, Processor]] = ()
+        self._oids: Sequence[int] = ()
 
     @property
     def width(self) -> int:
@@ -139,7 +140,7 @@ class Plan:
             for kind, oid in zip(self._results, oids, strict=True)
         ]
         self._processors = [(place, process) for place, process in enumerate(processors) if process is not None]
-        self.has_processors, self.is_ready = bool(self._processors), True
+        self.has_processors, self.is_ready, self._oids = bool(self._processors), True, oids
         return True
 
     def read(self, records: Sequence[Any]) -> Sequence[Sequence[Any]]:
@@ -159,7 +160,9 @@ class Plan:
         return unread_by(failure, self._processors, self.columns)
 
     def refused(self, failure: Exception, values: Sequence[Any]) -> Refusal | None:
-        """Say which column the value is for that the driver or the server does not take, if that can be told."""
+        """Say which column the value is of that the driver or the server cannot take or give, if that can be told."""
+        if is_of_codec(failure):
+            return unread_of(self.columns, self._oids)
         names = self.compiled.positiontup
         found = argument_of(failure)
         if found is None:

@@ -14,7 +14,16 @@ from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar, override
 
 from rowsmith.errors import RefusedByTrigger, RepositoryError
-from rowsmith.execution import UNTOLD, Made, NativeLane, Origin, write, write_within
+from rowsmith.execution import (
+    UNTOLD,
+    Made,
+    NativeLane,
+    Origin,
+    give_up_since,
+    write,
+    write_within,
+    writes_sent,
+)
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
@@ -76,12 +85,16 @@ class AskedWrite(Asked[Any]):
 
     @override
     async def send_within(self, lane: NativeLane, db_sess: AsyncSession, resume: Resume) -> Any:
+        before = writes_sent(db_sess)
         try:
             records = await write_within(lane, db_sess, self)
             if records is None:
                 return UNTOLD
             made = self.made(records) or await self.settled(Call(self.entity, self.operation, db_sess), records)
-        except RepositoryError as exc:
+        except Exception as exc:
+            give_up_since(db_sess, before, exc)
+            if not isinstance(exc, RepositoryError):
+                raise
             failure = self.meant(exc)
         else:
             if isinstance(made, tuple):

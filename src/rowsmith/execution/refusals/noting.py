@@ -10,7 +10,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.sql.compiler import ExpandedState
 
 from rowsmith.execution.parameters import in_lists, named_at, subject_of
-from rowsmith.execution.refusals.read import chosen, doubtful, is_of_codec, results_of, unread
+from rowsmith.execution.refusals.read import is_of_codec, results_of, unread, unread_of
 from rowsmith.execution.refusals.refusal import Refusal, note, refusal_of
 from rowsmith.execution.refusals.unfit import unfit
 from rowsmith.execution.refusals.written import argument_of, refused_argument, refused_item, refused_item_of
@@ -61,9 +61,8 @@ async def note_refused_by(
         note(failure, Refusal(is_stored=True))
     with suppress(Exception):
         if is_of_codec(failure):
-            columns = results_of(compiled)
-            places = doubtful([attribute.type.oid for attribute in prepared.get_attributes()])
-            note(failure, Refusal(chosen(columns, places), is_stored=True))
+            oids = [attribute.type.oid for attribute in prepared.get_attributes()]
+            note(failure, unread_of(results_of(compiled), oids))
         elif (found := argument_of(failure)) is not None:
             subject = subject_of(compiled, in_lists(state)[found[0]])
             item = await refused_item_of(failure, prepared, arguments, found[0]) if subject.is_array else None

@@ -69,6 +69,11 @@ def doubtful(oids: Sequence[int]) -> Sequence[int]:
     return [place for place, oid in enumerate(oids) if oid in _OF_TIME] or range(len(oids))
 
 
+def unread_of(columns: Sequence[ColumnElement[Any] | None], oids: Sequence[int]) -> Refusal:
+    """Say which columns it may be of whose value asyncpg could not read, of a statement that gives these types."""
+    return Refusal(chosen(columns, doubtful(oids)), is_stored=True)
+
+
 def chosen(columns: Sequence[ColumnElement[Any] | None], places: Sequence[int]) -> Sequence[ColumnElement[Any]]:
     """Give the columns in these places; None is one of nobody's."""
     return [column for place in places if (column := columns[place]) is not None]

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 
 from rowsmith.errors import DatabaseFault, InvalidCursor, RepositoryError, SeveralFound
 from rowsmith.execution import DATABASE_ERRORS, NativeLane, drivers_of, flush, translate_any, unavailable, unreadable
+from rowsmith.execution.records import records_of
 from rowsmith.lock import Lock
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.arrays.keys import Key, batch_keys, check_chunk_size
@@ -23,6 +24,7 @@ from rowsmith.operations.reads.estimate import estimated_rows
 from rowsmith.operations.reads.planned import CODEC, Searches, may_be_the_cursors
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.operations.reads.stream import Stream
+from rowsmith.operations.unread import blame_id
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, CursorCodec, Page, Pagination
 from rowsmith.query import Query
@@ -232,7 +234,7 @@ class BatchQuerier(Operation[TRow, TData]):
             async for records in partitions:
                 yield await present(call, records)
 
-    @verb("batch_get", native=_rows)
+    @verb("batch_get", native=_rows, blame=blame_id)
     async def query(
         self,
         call: Call[TRow, TData],
@@ -342,8 +344,9 @@ async def _partitions(
     """Read the rows of a search in lists, through a cursor of the server."""
     result = await _opened(call, search, chunk_size)
     try:
-        async for records in result.partitions():
-            yield records
+        async with aclosing(records_of(result, chunk_size)) as chunks:
+            async for records in chunks:
+                yield records
         return
     except Exception as exc:  # noqa: BLE001 - as above
         failure = unreadable(exc, call.origin())

@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, Executable, insert, select
 from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import limited
-from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger
+from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger, RepositoryError
 from rowsmith.execution import Items, flush
 from rowsmith.execution.driver import connection_of, give_up
 from rowsmith.mapping import RowInfo, Spec
@@ -26,7 +26,7 @@ from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_block
 from rowsmith.operations.blocks.contextual import with_contextual
 from rowsmith.operations.blocks.defaults import Context
 from rowsmith.operations.blocks.gate import Gate, pass_gate
-from rowsmith.operations.call import Call, TData, TRow
+from rowsmith.operations.call import Call, TData, TRow, is_unread
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.in_step import keep_in_step
@@ -35,6 +35,7 @@ from rowsmith.operations.inserts.insertion import RAW
 from rowsmith.operations.partial import is_own_fault
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Upserted
+from rowsmith.operations.unread import blame
 from rowsmith.operations.upserts.shapes import Form, UpsertShapes
 from rowsmith.operations.upserts.statement import (
     UpsertStatement,
@@ -79,7 +80,25 @@ class Upsertion(Generic[TRow, TData]):
 
     async def write(self, block: Block) -> list[Upserted[TData]]:
         """Upsert rows that were read already; results in their order."""
-        return list((await self._written(block, self._rows)).values())
+        try:
+            return list((await self._written(block, self._rows)).values())
+        except InvalidValue as exc:
+            if is_unread(exc):
+                with suppress(RepositoryError):
+                    await self._blame(block, exc)
+            raise
+
+    async def _blame(self, block: Block, failure: InvalidValue) -> None:
+        """Have an error about a stored value say which spec it is, whose row was there before."""
+        keys = dict(zip(block.places, conflict_keys(self.info, self.key, block), strict=True))
+
+        async def read(places: Sequence[int]) -> None:
+            seen = [*self._predicate, *self.call.conditions()]
+            found = await self._there([keys[place] for place in places], seen, places)
+            if not self.call.entity.shape.names:
+                await present_keys(self.call, self._returned.chosen(found.values()).parts(self.info.primary_key))
+
+        await blame(failure, block.places, read)
 
     async def insert(self, block: Block) -> list[Upserted[TData] | None]:
         """Insert those of the rows whose key nobody has, and give None for the others, which are left as they are."""
@@ -109,7 +128,8 @@ class Upsertion(Generic[TRow, TData]):
     async def places_there(self, block: Block) -> list[int]:
         """Give the rows whose keys are there, for whomever; an error tells the row whose key is refused."""
         keys = keys_of(self.key, block)
-        there = await self._by_given(keys, await self._there(keys, self._predicate, range(block.size)))
+        found = await self._read_there(self._key_columns, keys, self._predicate, range(block.size))
+        there = await self._by_given(keys, {tuple(key): place for place, key in enumerate(found)})
         return [row for row, key in enumerate(keys) if key in there]
 
     async def hold(self, block: Block) -> bool:
@@ -335,7 +355,8 @@ class Upsertion(Generic[TRow, TData]):
         self, statement: UpsertStatement, block: Block, keys: Sequence[Key]
     ) -> dict[Key, int]:
         """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
-        before = await self._there(keys, self._predicate, block.places)
+        there = await self._read_there(self._key_columns, keys, self._predicate, block.places)
+        before: set[Key] = {tuple(key) for key in there}
         found: dict[Key, int] = {}
         for part in in_blocks(block, _rows_at_a_time(statement, block)):
             rows = await self._rows_of(statement.from_values(part, self.call.dialect), part)
@@ -352,13 +373,23 @@ class Upsertion(Generic[TRow, TData]):
         self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]], places: Sequence[int]
     ) -> dict[Key, int]:
         """Give the rows that are there under some conditions; ``places`` are those of the keys, for messages."""
-        columns, dialect = self.info.columns, self.call.dialect
-        found = dict[Key, int]()
-        for chunk in key_chunks(keys, dialect, [columns[name] for name in self.key.names]):
-            these = columns_condition([columns[name] for name in self.key.names], chunk, dialect)
-            statement = limited(select(*(columns[name] for name in self.back)), these, *conditions)
-            rows = await self.call.execute(statement, items=Items(places[: len(chunk)]))
-            found |= self._take(self._columns([(*row, False) for row in rows]))
+        columns = [self.info.columns[name] for name in self.back]
+        rows = await self._read_there(columns, keys, conditions, places)
+        return self._take(self._columns([(*row, False) for row in rows]))
+
+    async def _read_there(
+        self,
+        columns: Sequence[Column[Any]],
+        keys: Sequence[Key],
+        conditions: Sequence[ColumnElement[bool]],
+        places: Sequence[int],
+    ) -> list[Any]:
+        """Give these columns of them."""
+        dialect, found = self.call.dialect, list[Any]()
+        for chunk in key_chunks(keys, dialect, self._key_columns):
+            these = columns_condition(self._key_columns, chunk, dialect)
+            statement = limited(select(*columns), these, *conditions)
+            found += await self.call.execute(statement, items=Items(places[: len(chunk)]))
             places = places[len(chunk) :]
         return found
 

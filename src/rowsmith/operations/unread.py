@@ -1,0 +1,70 @@
+"""Which item of a batch has a stored value that cannot be read.
+
+The driver fails on the whole of an answer, and says neither row nor column of what it could not read. So the items are
+read once more, in halves, until one is left: some ten statements for a thousand, and none where all can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rowsmith.errors import InvalidValue, RepositoryError
+from rowsmith.operations.arrays.keys import batch_keys
+from rowsmith.operations.call import Call, is_unread
+from rowsmith.operations.present import present_keys
+
+Reading = Callable[[Sequence[int]], Awaitable[object]]
+"""Reads the items in some places of the input."""
+
+
+async def blame_id(call: Call[Any, Any], failure: InvalidValue, ids: Any, kwargs: Mapping[str, Any]) -> None:
+    """Have an error say which id of a batch it is about, if its row is still there to be read.
+
+    Args:
+        call: the call that failed, or another one in a session that can read.
+        failure: says that a stored value cannot be read.
+        ids: what the verb was given first: keys, or a mapping by key.
+        kwargs: its arguments by name.
+    """
+    call = await call.under(kwargs.get("scope"))
+    keys = batch_keys(call.info, list(ids))
+    for with_deleted in (False, True):  # a row that cannot be read may have been deleted by this very call
+        conditions = call.conditions(with_deleted)
+
+        async def read(places: Sequence[int], conditions: Any = conditions) -> object:
+            return await present_keys(call, list(dict.fromkeys(keys[place] for place in places)), conditions)
+
+        if failure.index is None:
+            await blame(failure, range(len(keys)), read, "patch" if isinstance(ids, Mapping) else "id")
+
+
+async def blame(failure: InvalidValue, places: Sequence[int], read: Reading, noun: str = "spec") -> None:
+    """Have an error say which item of a batch it is about, the first that cannot be read, and which column.
+
+    Args:
+        failure: says that a stored value cannot be read.
+        places: those of the items in the input.
+        read: reads some of them.
+        noun: what the items are called.
+    """
+    found = sorted(places) if await _unread(places, read) else []
+    while len(found) > 1:
+        half = found[: len(found) // 2]
+        found = half if await _unread(half, read) else found[len(half) :]
+    alone = await _unread(found, read) if found else None
+    if alone is not None:
+        failure.facts = replace(failure.facts, columns=alone.facts.columns)
+        failure.place(found[0], str(alone), noun)
+
+
+async def _unread(places: Sequence[int], read: Reading) -> InvalidValue | None:
+    try:
+        await read(places)
+    except InvalidValue as exc:
+        if is_unread(exc):
+            return exc
+    except RepositoryError:
+        pass
+    return None
