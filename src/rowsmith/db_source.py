@@ -349,13 +349,14 @@ class DBSource(Generic[TRow, TData, TId]):
         """Have a failure say whose it is; and of one that came without a session, that nothing was kept.
 
         Where COMMIT was sent, it says already what became of it. Of a stored value that could not be read it is looked
-        up which item of a batch has it, where nobody could in the call's own transaction.
+        up which item of a batch has it: in the call's own transaction its row may be there no more, or otherwise.
         """
         if isinstance(failure, RepositoryError):
             failure.locate(self.entity.domain, operation_of(verb))
         if is_by_lane:
             tell(failure, CommitOutcome.NOT_COMMITTED)
-        if is_unread(failure) and (tell_item := getattr(verb, "tell_item", None)) is not None:
+        is_about_item = is_unread(failure) and (failure.index is None or not self.db.is_in_session)
+        if is_about_item and (tell_item := getattr(verb, "tell_item", None)) is not None:
             told = partial(tell_item, verb.__self__, failure=failure, args=args, kwargs=kwargs)
             with suppress(RepositoryError):
                 await transact(self.db.reading, told)

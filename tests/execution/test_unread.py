@@ -353,3 +353,17 @@ async def test_the_item_is_told_on_both_databases(any_tables: WithTables, verb: 
         else:
             error = await told(NOTE_BATCHES[verb](notes))
             assert (error.index, error.facts.columns) == (4, ("mood",))
+
+
+@LANES
+async def test_a_row_that_the_call_does_not_see_is_not_told_of(with_tables: WithTables, native: bool) -> None:
+    """A deleted one cannot be read either, and stands before the one that was."""
+    async with with_tables(DayRow, HourRow) as made:
+        await fill(made)
+        await spoil(made, "mood")
+        days = Days(Database(made.engine, native=native))
+        for verb in ("batch_get", "batch_update", "batch_update_each", "batch_delete", "batch_upsert"):
+            first = 1 if verb == "batch_upsert" else 2 + DELETED  # of which an upsert would say that its key is taken
+            keep(await told(BATCHES[verb](days, [first, 5])), verb, "mood", 1)
+        keep(await told(days.batch_restore([2, 5 + DELETED])), "batch_restore", "mood", 1)
+        keep(await told(days.batch_get([2 + DELETED], include_deleted=True)), "batch_get", "mood", 0)

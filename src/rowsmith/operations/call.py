@@ -378,8 +378,8 @@ Blame: TypeAlias = Callable[[Call[Any, Any], InvalidValue, Any, Mapping[str, Any
 
 
 def is_unread(failure: BaseException) -> TypeGuard[InvalidValue]:
-    """Say whether a stored value could not be read, and nobody has said of which item of a batch it is."""
-    return isinstance(failure, InvalidValue) and failure.is_stored and failure.index is None
+    """Say whether a stored value could not be read."""
+    return isinstance(failure, InvalidValue) and failure.is_stored
 
 
 def _begun(operation: str, db_sess: Any) -> int:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
+
+from sqlalchemy import ColumnElement
 
 from rowsmith.errors import InvalidValue, RepositoryError
 from rowsmith.operations.arrays.keys import batch_keys
@@ -28,20 +31,39 @@ async def blame_id(call: Call[Any, Any], failure: InvalidValue, ids: Any, kwargs
         ids: what the verb was given first: keys, or a mapping by key.
         kwargs: its arguments by name.
     """
+    await _blame_among(call, failure, ids, kwargs, call.entity.live(kwargs.get("include_deleted", False)))
+
+
+async def blame_deleted_id(call: Call[Any, Any], failure: InvalidValue, ids: Any, kwargs: Mapping[str, Any]) -> None:
+    """Do as :func:`blame_id` for a verb that sees deleted rows only."""
+    deletion = call.entity.soft_delete
+    await _blame_among(call, failure, ids, kwargs, [] if deletion is None else [deletion.is_deleted()])
+
+
+async def _blame_among(
+    call: Call[Any, Any],
+    failure: InvalidValue,
+    ids: Any,
+    kwargs: Mapping[str, Any],
+    seen: Sequence[ColumnElement[bool]],
+) -> None:
+    """Look for it among the rows that the verb sees, and then, as it may have marked them itself, among all."""
     call = await call.under(kwargs.get("scope"))
     keys = batch_keys(call.info, list(ids))
-    for with_deleted in (False, True):  # a row that cannot be read may have been deleted by this very call
-        conditions = call.conditions(with_deleted)
+    noun = "patch" if isinstance(ids, Mapping) else "id"
 
-        async def read(places: Sequence[int], conditions: Any = conditions) -> object:
-            return await present_keys(call, list(dict.fromkeys(keys[place] for place in places)), conditions)
+    async def read(conditions: Sequence[ColumnElement[bool]], places: Sequence[int]) -> object:
+        return await present_keys(call, list(dict.fromkeys(keys[place] for place in places)), conditions)
 
-        if failure.index is None:
-            await blame(failure, range(len(keys)), read, "patch" if isinstance(ids, Mapping) else "id")
+    for conditions in ([*call.limits.conditions, *seen], call.limits.conditions):
+        if await blame(failure, range(len(keys)), partial(read, conditions), noun):
+            return
 
 
-async def blame(failure: InvalidValue, places: Sequence[int], read: Reading, noun: str = "spec") -> None:
+async def blame(failure: InvalidValue, places: Sequence[int], read: Reading, noun: str = "spec") -> bool:
     """Have an error say which item of a batch it is about, the first that cannot be read, and which column.
+
+    Says whether there is one.
 
     Args:
         failure: says that a stored value cannot be read.
@@ -57,6 +79,7 @@ async def blame(failure: InvalidValue, places: Sequence[int], read: Reading, nou
     if alone is not None:
         failure.facts = replace(failure.facts, columns=alone.facts.columns)
         failure.place(found[0], str(alone), noun)
+    return alone is not None
 
 
 async def _unread(places: Sequence[int], read: Reading) -> InvalidValue | None:
