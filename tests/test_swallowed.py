@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from rowsmith import (
     Creator,
@@ -25,7 +26,7 @@ from rowsmith.testing import WithTables
 from tenants import NameTaken, OwnedBy, ThingData, ThingPatch, ThingRow
 from verbs import VERBS, Does, spec, world_of
 
-LANES = pytest.mark.parametrize("native", [True, False], ids=["native", "sqlalchemy"])
+LANES = pytest.mark.parametrize("lane", ["native", "arrays", "sqlalchemy"])
 WRITES = [name for name, verb in VERBS.items() if verb.does is not Does.READ]
 NUMBERS = {"load", "update_where", "delete_where", "restore_where", "purge_where"}
 """Verbs that give numbers, and so make no data."""
@@ -52,6 +53,13 @@ class BrittleThings(Repository[ThingRow, Brittle, int]):
     scope_required = True
 
 
+def on(made: Database, lane: str) -> Database:
+    """Give a database whose statements go to asyncpg itself, those of batches do so alone, or SQLAlchemy sends all."""
+    if lane == "sqlalchemy":
+        event.listen(made.engine.sync_engine, "before_execute", lambda *_: None)
+    return Database(made.engine, native=lane == "native")
+
+
 @contextmanager
 def breaking() -> Iterator[None]:
     token = armed.set(True)
@@ -63,10 +71,10 @@ def breaking() -> Iterator[None]:
 
 @LANES
 @pytest.mark.parametrize("name", sorted(set(WRITES) - NUMBERS))
-async def test_a_write_whose_data_cannot_be_made_is_not_kept(any_tables: WithTables, name: str, native: bool) -> None:
+async def test_a_write_whose_data_cannot_be_made_is_not_kept(any_tables: WithTables, name: str, lane: str) -> None:
     """A partial batch says so of the item, and has undone it."""
     async with any_tables(ThingRow) as made:
-        db = Database(made.engine, native=native)
+        db = on(made, lane)
         world = world_of(BrittleThings(db))
         await world.refill()
         before = await world.stored()
@@ -118,10 +126,10 @@ class OddThings(Repository[ThingRow, OddThing, int]):
 
 
 @LANES
-async def test_what_rowsmith_says_itself_undoes_nothing_else(any_tables: WithTables, native: bool) -> None:
+async def test_what_rowsmith_says_itself_undoes_nothing_else(any_tables: WithTables, lane: str) -> None:
     """Absent rows, by a domain's own error too, and what was refused before it was sent."""
     async with any_tables(ThingRow) as made:
-        db = Database(made.engine, native=native)
+        db = on(made, lane)
         things, mine = Strict(db), OwnedBy("a")
         async with db.unit_of_work():
             await things.create(spec(1), scope=mine)
@@ -142,9 +150,9 @@ async def test_what_rowsmith_says_itself_undoes_nothing_else(any_tables: WithTab
 
 
 @LANES
-async def test_a_domains_own_error_of_rowsmiths_kind_is_none_of_rowsmiths(any_tables: WithTables, native: bool) -> None:
+async def test_a_domains_own_error_of_rowsmiths_kind_is_none_of_rowsmiths(any_tables: WithTables, lane: str) -> None:
     async with any_tables(ThingRow) as made:
-        things = OddThings(Database(made.engine, native=native))
+        things = OddThings(on(made, lane))
         with pytest.raises(TransactionAborted):
             async with things.db.unit_of_work():
                 with breaking(), pytest.raises(Odd):
@@ -153,9 +161,9 @@ async def test_a_domains_own_error_of_rowsmiths_kind_is_none_of_rowsmiths(any_ta
 
 
 @LANES
-async def test_a_unit_within_another_is_undone_alone(any_tables: WithTables, native: bool) -> None:
+async def test_a_unit_within_another_is_undone_alone(any_tables: WithTables, lane: str) -> None:
     async with any_tables(ThingRow) as made:
-        db = Database(made.engine, native=native)
+        db = on(made, lane)
         things, mine = BrittleThings(db), OwnedBy("a")
         async with db.unit_of_work():
             await things.create(spec(1), scope=mine)

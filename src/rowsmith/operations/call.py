@@ -445,7 +445,7 @@ def verb(
             call: Any = Call(self.entity, operation, db_sess, written=written)
             before: int | None = None
             try:
-                before = _begun(operation, db_sess) - bool(written)
+                before = _begun(operation, db_sess)
                 if singly is not None:
                     self.entity.info.one_statement(operation, singly)
                 args, kwargs = checked_arguments(names, args, kwargs, self.entity.info)
