@@ -73,6 +73,8 @@ async def send(
         return result
     except Exception as exc:  # noqa: BLE001 - as above
         failure = translate_any(exc, origin)
+        if writes and getattr(failure, "is_stored", False):  # found as SQLAlchemy read the answer
+            note_sent(db_sess)
         if is_closed(db_sess):
             failure = TransactionError(SESSION_ENDED, facts=origin.facts())
     raise failure
