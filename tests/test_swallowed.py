@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -53,11 +53,19 @@ class BrittleThings(Repository[ThingRow, Brittle, int]):
     scope_required = True
 
 
-def on(made: Database, lane: str) -> Database:
+@asynccontextmanager
+async def on(made: Database, lane: str) -> AsyncIterator[Database]:
     """Give a database whose statements go to asyncpg itself, those of batches do so alone, or SQLAlchemy sends all."""
+
+    def see(*_: object) -> None: ...
+
     if lane == "sqlalchemy":
-        event.listen(made.engine.sync_engine, "before_execute", lambda *_: None)
-    return Database(made.engine, native=lane == "native")
+        event.listen(made.engine.sync_engine, "before_execute", see)
+    try:
+        yield Database(made.engine, native=lane == "native")
+    finally:
+        if lane == "sqlalchemy":
+            event.remove(made.engine.sync_engine, "before_execute", see)
 
 
 @contextmanager
@@ -73,8 +81,7 @@ def breaking() -> Iterator[None]:
 @pytest.mark.parametrize("name", sorted(set(WRITES) - NUMBERS))
 async def test_a_write_whose_data_cannot_be_made_is_not_kept(any_tables: WithTables, name: str, lane: str) -> None:
     """A partial batch says so of the item, and has undone it."""
-    async with any_tables(ThingRow) as made:
-        db = on(made, lane)
+    async with any_tables(ThingRow) as made, on(made, lane) as db:
         world = world_of(BrittleThings(db))
         await world.refill()
         before = await world.stored()
@@ -128,8 +135,7 @@ class OddThings(Repository[ThingRow, OddThing, int]):
 @LANES
 async def test_what_rowsmith_says_itself_undoes_nothing_else(any_tables: WithTables, lane: str) -> None:
     """Absent rows, by a domain's own error too, and what was refused before it was sent."""
-    async with any_tables(ThingRow) as made:
-        db = on(made, lane)
+    async with any_tables(ThingRow) as made, on(made, lane) as db:
         things, mine = Strict(db), OwnedBy("a")
         async with db.unit_of_work():
             await things.create(spec(1), scope=mine)
@@ -151,8 +157,8 @@ async def test_what_rowsmith_says_itself_undoes_nothing_else(any_tables: WithTab
 
 @LANES
 async def test_a_domains_own_error_of_rowsmiths_kind_is_none_of_rowsmiths(any_tables: WithTables, lane: str) -> None:
-    async with any_tables(ThingRow) as made:
-        things = OddThings(on(made, lane))
+    async with any_tables(ThingRow) as made, on(made, lane) as db:
+        things = OddThings(db)
         with pytest.raises(TransactionAborted):
             async with things.db.unit_of_work():
                 with breaking(), pytest.raises(Odd):
@@ -162,8 +168,7 @@ async def test_a_domains_own_error_of_rowsmiths_kind_is_none_of_rowsmiths(any_ta
 
 @LANES
 async def test_a_unit_within_another_is_undone_alone(any_tables: WithTables, lane: str) -> None:
-    async with any_tables(ThingRow) as made:
-        db = on(made, lane)
+    async with any_tables(ThingRow) as made, on(made, lane) as db:
         things, mine = BrittleThings(db), OwnedBy("a")
         async with db.unit_of_work():
             await things.create(spec(1), scope=mine)
