@@ -121,7 +121,6 @@ from rowsmith.errors.violations import (
     ErrorFactory,
     Violations,
     check_factory,
-    is_own,
     made,
 )
 
@@ -173,7 +172,6 @@ __all__ = [
     "Violations",
     "about",
     "check_factory",
-    "is_own",
     "kind_of",
     "made",
     "named",

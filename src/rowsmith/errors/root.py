@@ -37,7 +37,7 @@ class RepositoryError(Exception):
     def is_worded(cls) -> bool:
         """Say whether an application's class has a ``default_message`` of its own, or has it from another such."""
         worded = next(kind for kind in cls.__mro__ if "default_message" in vars(kind))
-        return not is_of_rowsmith(worded)
+        return not _is_of_rowsmith(worded)
 
     @property
     def error_code(self) -> str:
@@ -62,7 +62,7 @@ class RepositoryError(Exception):
             return
         if self.args == (self.default_message,):
             self.args = (about(named(self.default_message, domain), domain),)
-        elif is_of_rowsmith(type(self)):
+        elif _is_of_rowsmith(type(self)):
             self.args = (about(str(self.args[0]), domain),)
 
     def _say(self, words: str) -> None:
@@ -70,8 +70,7 @@ class RepositoryError(Exception):
         self.args = (about(words, self.facts.domain),)
 
 
-def is_of_rowsmith(kind: type[RepositoryError]) -> bool:
-    """Say whether a class of errors is rowsmith's, and not an application's."""
+def _is_of_rowsmith(kind: type[RepositoryError]) -> bool:
     return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 

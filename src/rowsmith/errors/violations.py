@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from rowsmith.errors.declarations import MappingError
-from rowsmith.errors.root import RepositoryError, is_of_rowsmith, kind_of
+from rowsmith.errors.root import RepositoryError, kind_of
 from rowsmith.signatures import takes
 
 ErrorFactory: TypeAlias = Callable[[str], Exception]
@@ -37,21 +37,7 @@ def made(factory: ErrorFactory, message: str) -> Exception:
     error = factory(*_words(factory, message))
     if not isinstance(cast("Any", error), Exception):
         raise MappingError(f"what makes a domain's own error gave {kind_of(error)}: give an error class")
-    vars(error)[_MADE] = True
     return error
-
-
-_MADE: Final = "_rowsmith_made"
-
-
-def is_own(failure: Exception) -> bool:
-    """Say whether an error is rowsmith's, or a domain's that was made in its place, and about no stored value.
-
-    Of those one does not know what else was done: the application raised them itself, or nothing of what was written
-    could be read.
-    """
-    is_ours = isinstance(failure, RepositoryError) and is_of_rowsmith(type(failure))
-    return (is_ours or _MADE in vars(failure)) and not getattr(failure, "is_stored", False)
 
 
 def check_factory(factory: ErrorFactory, name: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from sqlalchemy import ForeignKeyConstraint
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import is_own
 from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.transactions import connections_of, is_open_to_all, mark_failed
@@ -34,7 +33,7 @@ def writes_sent(db_sess: AsyncSession) -> int:
 
 
 def note_sent(db_sess: AsyncSession) -> None:
-    """Note in the session that a statement which writes had no error."""
+    """Note in the session that a statement has written: some row, or it is not known how many."""
     info = db_sess.info
     info[_SENT] = info.get(_SENT, 0) + 1
 
@@ -44,18 +43,16 @@ def note_undone(db_sess: AsyncSession, before: int) -> None:
     db_sess.info[_SENT] = before
 
 
-def give_up_since(db_sess: AsyncSession, before: int | None, failure: Exception) -> None:
-    """Have nothing of the innermost transaction committed, where a call that raises had written.
+def give_up_since(db_sess: AsyncSession, before: int | None) -> None:
+    """Have nothing of the innermost transaction committed, where a call that raises has written, and not undone it.
 
-    Not where the error is rowsmith's own, which says what became of the call: who raises it has undone what was done
-    of it, or knows that it was nothing.
+    Whatever it raises: an application's class may refuse the data by an error of rowsmith's.
 
     Args:
         db_sess: the call's session.
         before: how many statements had written when the call began; None where it did not come to that.
-        failure: what it raises.
     """
-    if before is not None and writes_sent(db_sess) != before and not is_own(failure):
+    if before is not None and writes_sent(db_sess) != before:
         for connection in connections_of(db_sess):
             mark_failed(connection)
 

@@ -62,7 +62,7 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
     try:
         await flush(db_sess, origin)
         connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
-        done = await work(await _begun(connection))
+        return await work(await _begun(connection))
     except Exception as exc:
         if not isinstance(exc, DATABASE_ERRORS) and refusal_of(exc) is None:
             if getattr(exc, "is_stored", False):  # found as the answer was read
@@ -76,9 +76,6 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
         # Cancelled in the middle: nobody knows what is still on the wire, so the connection is not used again.
         await _note_failure(connection, lost=True)
         raise
-    else:
-        note_sent(db_sess)
-        return done
     raise failure
 
 

@@ -42,12 +42,25 @@ async def execute(
     """
     result = await send(db_sess, statement, origin, options, parameters)
     if not getattr(result, "returns_rows", True):
+        if _writes(statement, origin) and getattr(result, "rowcount", -1) != 0:
+            note_sent(db_sess)
         return result
     try:
-        return result.freeze()()  # every value is read here, where what its type raises can be told
+        frozen = result.freeze()  # every value is read here, where what its type raises can be told
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
         failure = unreadable(exc, origin)
+    else:
+        if frozen.data and _writes(statement, origin):
+            note_sent(db_sess)
+        return frozen()
+    if _writes(statement, origin):
+        note_sent(db_sess)
     raise failure
+
+
+def _writes(statement: Executable, origin: Origin) -> bool:
+    """Say whether a statement writes: it is in a SELECT where rows are purged."""
+    return getattr(statement, "is_dml", False) or origin.deletes
 
 
 async def send(
@@ -58,22 +71,18 @@ async def send(
     parameters: Sequence[Mapping[str, object]] | Mapping[str, object] | None = None,
 ) -> Result[Any]:
     """Do the first half of :func:`execute`: the statement is sent, and no row is read yet."""
-    writes = getattr(statement, "is_dml", False) or origin.deletes  # in a SELECT around it, where rows are purged
-    if writes:
+    if _writes(statement, origin):
         remember(db_sess, origin)
         await flush(db_sess, origin)
     try:
         told: Any = {"execution_options": {**_FRESH, **(options or {})}, "bind_arguments": origin.binds}
         try:
-            result = await db_sess.execute(statement, parameters, **told)
+            return await db_sess.execute(statement, parameters, **told)
         except CompileError:
-            result = await db_sess.execute(apart(statement), parameters, **told)
-        if writes:
-            note_sent(db_sess)
-        return result
+            return await db_sess.execute(apart(statement), parameters, **told)
     except Exception as exc:  # noqa: BLE001 - as above
         failure = translate_any(exc, origin)
-        if writes and getattr(failure, "is_stored", False):  # found as SQLAlchemy read the answer
+        if _writes(statement, origin) and getattr(failure, "is_stored", False):  # found as SQLAlchemy read the answer
             note_sent(db_sess)
         if is_closed(db_sess):
             failure = TransactionError(SESSION_ENDED, facts=origin.facts())

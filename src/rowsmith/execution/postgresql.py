@@ -111,7 +111,7 @@ def read_by_column(
         return records
     columns: list[Iterable[Any]] = list(zip(*records, strict=True))
     for place, process in left:
-        columns[place] = map(process, columns[place])
+        columns[place] = [process(value) for value in columns[place]]
     return list(zip(*columns, strict=True))
 
 

@@ -29,9 +29,11 @@ async def fetch_records(
     remember(db_sess, origin)
     await flush(db_sess, origin)
     result = cast("CursorResult[Any]", await send(db_sess, statement, origin, parameters=parameters))
-    note_sent(db_sess)
+    records: Sequence[Sequence[Any]] = result._fetchall_impl()  # pyright: ignore[reportPrivateUsage]
+    if records:
+        note_sent(db_sess)
     try:
-        return _records(result)
+        return _read(result, records)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
         failure = unreadable(exc, origin)
     raise failure
@@ -58,11 +60,6 @@ async def records_of(result: AsyncResult[Any], size: int) -> AsyncGenerator[Sequ
 
 
 _CursorResult: Final[Any] = CursorResult
-
-
-def _records(result: CursorResult[Any]) -> Sequence[Sequence[Any]]:
-    records: Sequence[Sequence[Any]] = result._fetchall_impl()  # pyright: ignore[reportPrivateUsage]
-    return _read(result, records)
 
 
 def _read(result: CursorResult[Any], records: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:

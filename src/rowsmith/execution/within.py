@@ -78,7 +78,8 @@ async def write_within(lane: NativeLane, db_sess: AsyncSession, asked: Sent) -> 
     records = await _given(lane, db_sess, asked, writes=True)
     if records is None:
         return None
-    note_sent(db_sess)
+    if records:
+        note_sent(db_sess)
     bare = [record[:-1] for record in records]
     return as_read(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare
 
@@ -144,7 +145,7 @@ async def _fetched(lane: NativeLane, connection: Any, asked: Sent, *, writes: bo
     except BaseException:
         await _give_up(connection)  # nobody knows what is still on the wire
         raise
-    raise asked.meant(await _told(connection, failure, asked))
+    raise asked.meant(await _told(connection, failure, asked, writes=writes))
 
 
 async def _sent(lane: NativeLane, connection: Any, asked: Sent, *, writes: bool) -> tuple[str | None, Sequence[Any]]:
@@ -165,18 +166,20 @@ async def _sent(lane: NativeLane, connection: Any, asked: Sent, *, writes: bool)
         return why, records
 
 
-async def _told(connection: Any, failure: Exception, asked: Sent) -> Exception:
+async def _told(connection: Any, failure: Exception, asked: Sent, *, writes: bool) -> Exception:
     """Give the error for what was said to a statement; a connection that may be of no more use is thrown away."""
     driver = connection._dbapi_connection.dbapi_connection.driver_connection
     argument, cause = argument_of(failure), failure.__cause__
     if isinstance(failure, connection.dialect.loaded_dbapi.Error) and isinstance(cause, Exception):
         failure = cause  # of BEGIN, which SQLAlchemy's adapter has sent
     # What cannot be read is told once the answer is whole: nothing of it is on the wire any more.
-    is_known = argument is not None or getattr(failure, "sqlstate", None) is not None or is_of_codec(failure)
+    is_unread = is_of_codec(failure)
+    is_known = argument is not None or getattr(failure, "sqlstate", None) is not None or is_unread
     if driver.is_closed() or not is_known:
         await _give_up(connection)
         return lost(failure, asked.origin())
-    mark_failed(connection)
+    if writes or not is_unread:
+        mark_failed(connection)
     note_demotion(connection, failure)
     if (refusal := asked.plan.refused(failure, asked.values)) is not None:
         note(failure, refusal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from itertools import chain, starmap
+from itertools import chain
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -26,7 +26,8 @@ def builder(into: type[Any], names: tuple[str, ...]) -> Build:
 
 
 def _positional_builder(into: type[object]) -> Build:
-    return lambda records: list(starmap(into, records))
+    # What map() is given may not raise a StopIteration: it would take that for the end.
+    return lambda records: [into(*record) for record in records]
 
 
 def _keyword_builder(into: type[object], names: tuple[str, ...]) -> Build:

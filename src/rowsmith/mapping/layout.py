@@ -275,7 +275,7 @@ def _converted(make: Make, into: type[object], convert: Callable[[Any], object] 
     """Have a field's values made of the objects that its columns were read as."""
     if convert is None:
         return make
-    build = checked_builder(into, lambda items: list(map(convert, items)))
+    build = checked_builder(into, lambda items: [convert(item) for item in items])
     return lambda records, related: build(make(records, related))
 
 

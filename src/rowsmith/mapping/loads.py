@@ -205,7 +205,7 @@ def naming_what_is_missing(info: RowInfo[object], convert: Callable[[Any], T]) -
         rows = [record[0] for record in records]
         try:
             with _sending_nothing(object_session(rows[0]) if rows else None):
-                return list(map(convert, rows))
+                return [convert(row) for row in rows]
         except (exc.InvalidRequestError, orm_exc.DetachedInstanceError) as error:
             touched = _touched(error)
             if touched is None:

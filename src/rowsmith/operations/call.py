@@ -445,16 +445,16 @@ def verb(
             call: Any = Call(self.entity, operation, db_sess, written=written)
             before: int | None = None
             try:
-                before = _begun(operation, db_sess)
+                before = _begun(operation, db_sess) - bool(written)
                 if singly is not None:
                     self.entity.info.one_statement(operation, singly)
                 args, kwargs = checked_arguments(names, args, kwargs, self.entity.info)
                 result = await method(self, call, *args, **kwargs)
                 return result if result.__class__ is not PartialResult else call.told(result)
-            except Exception as exc:
+            except BaseException as exc:
+                give_up_since(db_sess, before)
                 if is_unread(exc):
                     await tell_item(self, db_sess, exc, args, kwargs)
-                give_up_since(db_sess, before, exc)
                 failure = call.own(exc)
                 if failure is exc:
                     raise

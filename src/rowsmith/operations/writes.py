@@ -91,8 +91,8 @@ class AskedWrite(Asked[Any]):
             if records is None:
                 return UNTOLD
             made = self.made(records) or await self.settled(Call(self.entity, self.operation, db_sess), records)
-        except Exception as exc:
-            give_up_since(db_sess, before, exc)
+        except BaseException as exc:
+            give_up_since(db_sess, before)
             if not isinstance(exc, RepositoryError):
                 raise
             failure = self.meant(exc)

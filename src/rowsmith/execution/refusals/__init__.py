@@ -8,7 +8,7 @@ nothing: that is found out from the types. All is looked up once a statement has
 from __future__ import annotations
 
 from rowsmith.execution.refusals.noting import note_refused, note_refused_by
-from rowsmith.execution.refusals.read import is_of_codec, results_of, unread_by, unread_of, unreadable
+from rowsmith.execution.refusals.read import is_of_codec, is_only_unread, results_of, unread_by, unread_of, unreadable
 from rowsmith.execution.refusals.refusal import Refusal, label, names_of, note, refusal_of
 from rowsmith.execution.refusals.unfit import kinds_of, unfit, unfit_among
 from rowsmith.execution.refusals.written import argument_of, copied, unbound
@@ -18,6 +18,7 @@ __all__ = [
     "argument_of",
     "copied",
     "is_of_codec",
+    "is_only_unread",
     "kinds_of",
     "label",
     "names_of",

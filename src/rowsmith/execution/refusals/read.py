@@ -50,6 +50,14 @@ def unread(context: ExceptionContext) -> Sequence[ColumnElement[Any]]:
     return chosen(columns, places)
 
 
+def is_only_unread(context: ExceptionContext) -> bool:
+    """Say whether a statement has but read, and asyncpg could not read what it gave."""
+    run: Any = context.execution_context
+    compiled = getattr(run, "compiled", None)
+    is_driver = context.dialect.driver == "asyncpg" and is_of_codec(context.original_exception)
+    return compiled is not None and is_driver and _is_repeatable(compiled.statement)
+
+
 def _is_repeatable(statement: Any) -> bool:
     """Say whether a statement does nothing but read, as far as its parts tell."""
     parts: list[Any] = list(visitors.iterate(statement))

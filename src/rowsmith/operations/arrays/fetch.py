@@ -17,6 +17,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from rowsmith.errors import InvalidValue
 from rowsmith.execution import Origin
 from rowsmith.execution.apart import apart
+from rowsmith.execution.blame import note_sent
 from rowsmith.execution.driver import use_driver
 from rowsmith.execution.postgresql import leaves
 from rowsmith.execution.records import fetch_records
@@ -76,7 +77,7 @@ class ArrayStatement:
         if process is None or leaves(process, column):
             return column
         with suppress(Exception):  # a type may raise anything, and quotes the value
-            return list(map(process, column))
+            return [process(value) for value in column]
         raise stored_value(Refusal([item]), origin)
 
 
@@ -86,7 +87,10 @@ Fetching: TypeAlias = Callable[[AsyncSession, Origin, ArrayStatement], Awaitable
 
 async def fetch_underneath(db_sess: AsyncSession, origin: Origin, sent: ArrayStatement) -> Sequence[Sequence[Any]]:
     """Send a statement on asyncpg's own connection."""
-    return await use_driver(db_sess, origin, lambda driver: sent.send(driver, origin))
+    columns = await use_driver(db_sess, origin, lambda driver: sent.send(driver, origin))
+    if columns and columns[0]:
+        note_sent(db_sess)
+    return columns
 
 
 async def fetch_columns(db_sess: AsyncSession, origin: Origin, sent: ArrayStatement) -> Sequence[Sequence[Any]]:

@@ -51,7 +51,7 @@ def bound(declared: TypeEngine[Any], values: Sequence[object], dialect: Dialect)
             declared, dialect
         ):  # whose processor would make the JSON literal null of None
             return [None if value is None else process(value) for value in values]
-        return list(map(process, values))
+        return [process(value) for value in values]  # not by map(), which a StopIteration would end
     raise InvalidValue
 
 
@@ -124,7 +124,7 @@ class Items(TypeDecorator[Any]):
         process: Any = self.item_type.dialect_impl(dialect).bind_processor(dialect)
 
         def bind(values: Sequence[object]) -> Sequence[Any]:
-            return members(list(map(process, values)))
+            return members([process(value) for value in values])
 
         return members if process is None else bind
 
