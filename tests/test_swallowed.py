@@ -343,11 +343,23 @@ async def test_what_was_never_sent_undoes_nothing(any_tables: WithTables, lane: 
         assert [(row.id, row.text) for row in (await rows.search()).items] == [(1, "good")]
 
 
+@dataclass(frozen=True)
+class Wariness:
+    id: int
+    day: dt.date | None
+
+
+class WaryData(Repository[WaryRow, Wariness, int]):
+    pass
+
+
 @LANES
-async def test_a_read_that_cannot_be_read_undoes_nothing(with_tables: WithTables, lane: str) -> None:
+@pytest.mark.parametrize("kind", [Waries, WaryData])
+async def test_a_read_that_cannot_be_read_undoes_nothing(with_tables: WithTables, lane: str, kind: type[Any]) -> None:
     """A day that Python's calendar lacks: the server has done what it was asked."""
     async with with_tables(WaryRow) as made, on(made, lane) as db:
-        rows = Waries(db)
+        rows = kind(db)
+        await rows.count()
         async with db.unit_of_work() as unit:
             await rows.create(NewWary(1))
             await rows.create(NewWary(2))
@@ -455,3 +467,63 @@ async def test_no_value_is_left_out_in_silence(any_tables: WithTables, lane: str
 async def texts_in(db: Database) -> list[Any]:
     async with db.engine.connect() as connection:
         return list(await connection.execute(text("SELECT id, text FROM swallowed_halting ORDER BY id")))
+
+
+class ServedRow(WaryBase):
+    __tablename__ = "swallowed_served"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    made: Mapped[int] = mapped_column(server_default="7")
+
+
+@dataclass(frozen=True)
+class Serve(Spec[ServedRow]):
+    text: str
+
+
+@dataclass(frozen=True)
+class Served:
+    id: int
+    made: int
+
+
+class Serving(Repository[ServedRow, Served, int]):
+    pass
+
+
+def told_of(rows: int) -> None:
+    """Hear how many rows are sent."""
+    raise InvalidValue(str(rows))
+
+
+@LANES
+@pytest.mark.parametrize("number", [1, 3, 3000])
+@pytest.mark.parametrize("verb", ["batch_create", "load", "purge_where"])
+async def test_what_hears_of_progress_may_raise(any_tables: WithTables, lane: str, number: int, verb: str) -> None:
+    """Rows that Python knows wholly, and such as the server fills in."""
+    async with any_tables(ThingRow, ServedRow) as made, on(made, lane) as db:
+        world, served = world_of(BrittleThings(db)), Serving(db)
+        await world.refill()
+        await served.load([Serve("kept")])
+        before = await world.stored()
+        things = [spec(10 + place) for place in range(number)]
+        calls = {
+            "batch_create": lambda: (
+                world.things.batch_create(things, scope=OwnedBy("a"), progress=told_of),
+                served.batch_create([Serve("x")] * number, progress=told_of),
+            ),
+            "load": lambda: (
+                world.things.load(things, scope=OwnedBy("a"), progress=told_of),
+                served.load([Serve("x")] * number, progress=told_of),
+            ),
+            "purge_where": lambda: (
+                world.things.purge_where(None, all_rows=True, scope=OwnedBy("a"), chunk_size=None, progress=told_of),
+                served.purge_where(None, all_rows=True, chunk_size=None, progress=told_of),
+            ),
+        }
+        for work in calls[verb]():
+            with suppress(TransactionAborted):
+                async with db.unit_of_work():
+                    assert isinstance(await outcome(work), InvalidValue)
+            assert await world.stored() == before
+            assert await served.count() == 1
