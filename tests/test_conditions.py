@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import rowsmith
 from rowsmith import Condition, InvalidFilter
 from rowsmith.conditions import (
-    check_boolean,
     conjunction,
     disjunction,
     limited,
@@ -23,6 +22,7 @@ from rowsmith.conditions import (
     resolve,
     resolve_all,
 )
+from rowsmith.mapping.truth import check_boolean
 from tenants import GroupRow, WideRow
 
 ONE, TWO = GroupRow.size == 1, GroupRow.note == "x"

@@ -23,6 +23,7 @@ ORDER = [
     "state",
     "lock",
     "texts",
+    "several",
     "conditions",
     "relations",
     "ties",

@@ -17,19 +17,6 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import AsBoolean, BinaryExpression, BooleanClauseList, Grouping
-from sqlalchemy.types import (
-    ARRAY,
-    JSON,
-    Date,
-    DateTime,
-    Integer,
-    LargeBinary,
-    Numeric,
-    String,
-    Time,
-    TypeDecorator,
-    Uuid,
-)
 
 from rowsmith.errors import InvalidFilter, kind_of
 from rowsmith.signatures import takes
@@ -44,13 +31,6 @@ Condition: TypeAlias = BooleanExpression | Callable[[], BooleanExpression]
 
 
 _NO_BUILDERS: Final[tuple[Any, ...]] = (ColumnElement, type)
-_ORDERING: Final = {
-    operators.asc_op,
-    operators.desc_op,
-    operators.nulls_first_op,
-    operators.nulls_last_op,
-}
-_NEVER_BOOLEAN: Final = (String, Integer, Numeric, Date, DateTime, Time, LargeBinary, Uuid, JSON, ARRAY)
 
 
 class GivesConditions(Protocol):
@@ -184,25 +164,6 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
             "compare with None by .is_(None), not by 'is None'"
         )
     return cast("ColumnElement[bool]", expression)
-
-
-def check_boolean(condition: ColumnElement[Any]) -> None:
-    """Refuse a column alone that is neither true nor false: SQLite would take a number for true, a text for false.
-
-    Raises:
-        InvalidFilter: it is one. An operator's type says nothing, as it may be its operand's.
-    """
-    alone = bare(condition)
-    if getattr(alone, "modifier", None) in _ORDERING:
-        raise InvalidFilter("an order is no condition: write orders=[...], and compare the column with something here")
-    declared = stored = cast("Any", alone).type if isinstance(alone, Column) else None
-    while isinstance(stored, TypeDecorator):
-        stored = stored.impl_instance
-    if isinstance(stored, _NEVER_BOOLEAN):
-        raise InvalidFilter(
-            f"a column alone is a condition where it is true or false, and {alone} is "
-            f"{type(declared).__name__}: compare it with something, as in GroupRow.name == 'x'"
-        )
 
 
 def resolve_all(conditions: Sequence[Condition]) -> list[ColumnElement[bool]]:

@@ -34,7 +34,6 @@ from typing_extensions import override
 from rowsmith.conditions import (
     Condition,
     bare,
-    check_boolean,
     conjunction,
     disjunction,
     given_conditions,
@@ -56,8 +55,10 @@ from rowsmith.extent import Extent, extent, is_of_the_row
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, asking, check_frozen
+from rowsmith.mapping.truth import check_boolean, complaint_inside
 from rowsmith.mapping.writes import storable
 from rowsmith.names import sql_name
+from rowsmith.several import is_function, several_complaint
 from rowsmith.texts import ADVICE, complaint_about, is_any_open
 from rowsmith.ties import loose_ties
 
@@ -412,6 +413,8 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[object])
             f"{name} gave nothing that tells one {info.row.__name__} from another: "
             "compare its columns, or write Unscoped(reason='...') if all are meant"
         )
+    for part in parts:
+        check_boolean(part)
     return [
         part
         for part, found in zip(parts, extents, strict=True)
@@ -512,19 +515,19 @@ def check_conditions(conditions: Sequence[ColumnElement[bool]], info: RowInfo[ob
     """Refuse conditions on a row that mean something else than they look like.
 
     Raises:
-        InvalidFilter: one brings another table into FROM, is a column that is neither true nor false, has text that
-            does not end what it begins, holds an OR of nothing, which matches all rows, or a subquery that asks about
-            any row where this one may be meant.
+        InvalidFilter: one brings another table into FROM, is neither true nor false or is made of what is not, is of
+            several rows, has text that does not end what it begins, holds an OR of nothing, which matches all rows,
+            or a subquery that asks about any row where this one may be meant.
         InvalidValue: one compares with a value that its column could not be compared with on every backend.
     """
     keep_to_table(conditions, info)
     for condition in conditions:
-        check_boolean(condition)
         check_parts(condition, info, info.tables)
 
 
 def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: Sequence[FromClause]) -> None:
     """Refuse a condition on rows of some sources for what it is made of; as :func:`check_conditions`, any table's."""
+    check_boolean(condition)
     elements: list[Any] = list(visitors.iterate(condition))
     if is_any_open(elements):
         raise InvalidFilter(f"a condition on {info.row.__name__} {ADVICE}")
@@ -534,6 +537,9 @@ def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: 
     check_comparisons(condition, elements, info, "a condition on")
     is_nested = any(isinstance(element, SelectBase) for element in elements)
     if is_nested and (complaint := loose_ties(condition, sources)):
+        raise InvalidFilter(f"a condition on {info.row.__name__} {complaint}")
+    of_several = several_complaint(condition) if any(map(is_function, elements)) else None
+    if complaint := of_several or complaint_inside(elements):
         raise InvalidFilter(f"a condition on {info.row.__name__} {complaint}")
 
 
@@ -558,7 +564,7 @@ def check_order(expression: ColumnElement[Any], info: RowInfo[object]) -> None:
     if isinstance(expression, Column):
         return
     elements: list[Any] = list(visitors.iterate(expression))
-    if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
+    if complaint := complaint_about(elements) or loose_ties(expression, info.tables) or complaint_inside(elements):
         raise InvalidFilter(f"an order of {info.row.__name__} {complaint}")
     check_comparisons(expression, elements, info, "an order of")
 

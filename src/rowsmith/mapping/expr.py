@@ -13,7 +13,9 @@ from rowsmith.conditions import Condition, conjunction
 from rowsmith.errors import InvalidValue, MappingError
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.row import RowInfo
+from rowsmith.mapping.truth import complaint_inside
 from rowsmith.mapping.types import Comparison, column_type, stored_form
+from rowsmith.several import Several, several_complaint
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties
 
@@ -163,12 +165,15 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
 def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: str) -> None:
     """Refuse what would bring another table into FROM: each row would be given once for each row of that one.
 
-    Nor may a subquery be about any row where this one may be meant, nor text end what it did not begin, nor may what
-    it compares be of kinds that no database compares.
+    So would a function that gives a set. Nor may a subquery be about any row where this one may be meant, nor text end
+    what it did not begin, nor may what it compares be of kinds that no database compares, nor a condition in it be
+    none.
 
     Raises:
         MappingError: it does; the message says what to write.
     """
+    if complaint := several_complaint(expression, _SETS):
+        raise MappingError(f"{where} {complaint}")
     for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - there is no public name
         if not info.owns(source):
             raise MappingError(
@@ -176,12 +181,15 @@ def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: st
                 "write a scalar subquery that refers to the row"
             )
     elements: list[Any] = list(visitors.iterate(expression))
-    if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
+    if complaint := complaint_about(elements) or loose_ties(expression, info.tables) or complaint_inside(elements):
         raise MappingError(f"{where} {complaint}")
     try:
         check_comparisons(expression, elements, info, "a field of")
     except InvalidValue as exc:
         raise MappingError(f"{where} is computed from what cannot be: {exc}") from None
+
+
+_SETS: Final = frozenset({Several.SET})
 
 
 def _is_deferred(expression: Expression) -> bool:

@@ -28,6 +28,8 @@ from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, check_frozen
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
+from rowsmith.mapping.truth import complaint_inside
+from rowsmith.several import several_complaint
 from rowsmith.state import UNSET, OptionalState, TriState
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties
@@ -233,13 +235,15 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
 
     Raises:
         InvalidValue: it has text that does not end what it begins, asks about any row where the one that is written
-            may be meant, or compares what no database compares.
+            may be meant, is of several rows, takes for a condition what is none, or compares what no database compares.
     """
     expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
     if not isinstance(expression, ClauseElement):
         return value
     elements: list[Any] = list(visitors.iterate(expression))
     if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
+        raise info.refusal(name, complaint)
+    if complaint := several_complaint(expression) or complaint_inside(elements):
         raise info.refusal(name, complaint)
     check_comparisons(expression, elements, info, f"what is written to {name} of")
     return value

@@ -16,6 +16,8 @@ from rowsmith.errors import InvalidFilter, MappingError, kind_of
 from rowsmith.mapping import RowInfo, nearest
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.constraints import UniqueKey, is_over_columns, name_of, names_of, predicate_of, unique_keys_of
+from rowsmith.mapping.truth import check_boolean, complaint_inside
+from rowsmith.several import several_complaint
 from rowsmith.texts import complaint_about
 
 
@@ -48,7 +50,7 @@ class Conflict:
         Raises:
             MappingError: it names columns and a constraint, no column of the row, no constraint of its table, or
                 columns over which the mapping has no unique key.
-            InvalidFilter: its predicate has text that does not end what it begins.
+            InvalidFilter: its predicate has text that does not end what it begins, or is no condition on one row.
             InvalidValue: its predicate compares what no database compares.
         """
         self._check_kinds()
@@ -57,7 +59,8 @@ class Conflict:
         where = None if self.where is None else resolve(self.where)
         if where is not None:
             elements: list[Any] = list(visitors.iterate(where))
-            if complaint := complaint_about(elements):
+            check_boolean(where)
+            if complaint := complaint_about(elements) or several_complaint(where) or complaint_inside(elements):
                 raise InvalidFilter(f"Conflict(where=...) on {info.row.__name__} {complaint}")
             check_comparisons(where, elements, info, "Conflict(where=...) on")
         if self.constraint is not None:

@@ -22,9 +22,6 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     Numeric,
-    Over,
-    ScalarSelect,
-    SelectBase,
     Text,
     Tuple,
     cast,
@@ -42,6 +39,7 @@ from typing_extensions import override
 from rowsmith.errors import InvalidFilter
 from rowsmith.mapping.types import AsStored, Comparison, column_type, is_sqlalchemys, stored_form
 from rowsmith.orders import OrderTerm
+from rowsmith.several import INSTEAD, Several, several_in
 
 _CARRIED: Final = (int, float, Decimal, str, bytes, dt.date, dt.time, uuid.UUID, enum.Enum)
 _BY_TEXT: Final = (Comparison.LEXEMES, Comparison.DATE)
@@ -106,31 +104,19 @@ def _unsteady(expression: ColumnElement[Any]) -> str | None:
             return f"{name}(), which gives other values in each statement: sort by a column"
         if name.startswith(_JSON) and isinstance(function.type, NullType) and not is_told:
             return f"of {name}(), whose type is not told: write type_coerce(..., JSONB), or Integer, or Text"
-    return next(filter(None, map(_of_several, _outside_subqueries(expression))), None)
+    found = several_in(expression)
+    return None if found is None else _WHY[found]
 
 
 def _is_function(element: object) -> bool:
     return isinstance(element, FunctionElement)
 
 
-def _of_several(element: object) -> str | None:
-    if isinstance(element, Over):
-        return "a window function, which no condition can compare with a cursor: sort by a column"
-    if _is_function(element) and str(getattr(element, "name", "")).lower() in _AGGREGATES:
-        return "an aggregate, which is of many rows: sort by a scalar subquery that has it"
-    return None
-
-
-def _outside_subqueries(element: Any) -> Iterator[Any]:
-    yield element
-    if not isinstance(element, SelectBase | ScalarSelect):
-        for child in element.get_children():
-            yield from _outside_subqueries(child)
-
-
-_AGGREGATES: Final = frozenset(
-    {"count", "sum", "avg", "max", "min", "array_agg", "string_agg", "json_agg", "jsonb_agg", "bool_and", "bool_or"}
-)
+_WHY: Final = {
+    Several.WINDOW: "a window function, which no condition can compare with a cursor: sort by a column",
+    Several.AGGREGATE: "an aggregate, which is of many rows: sort by a scalar subquery that has it",
+    Several.SET: f"{Several.SET.value}: {INSTEAD[Several.SET]}",
+}
 _JSON: Final = ("to_json", "row_to_json", "array_to_json", "json")
 _CHANGING: Final = frozenset(
     {

@@ -35,6 +35,7 @@ def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
         cursor=instances(bytes),
         gives=(bytes,),
         compared=Comparison.NONE,
+        is_condition=False,
     )
 
 
@@ -53,6 +54,7 @@ def _pickled(_: sqltypes.PickleType) -> ColumnType:
         cursor=InCursor(object, lambda _: False),  # sorted by what it is pickled as
         gives=(),
         compared=Comparison.NEVER,
+        is_condition=False,
     )
 
 
@@ -69,6 +71,7 @@ def _uuid(declared: sqltypes.Uuid[Any]) -> ColumnType:
         cursor=instances(uuid.UUID),
         gives=(uuid.UUID,),
         compared=Comparison.UUID,
+        is_condition=False,
     )
 
 
@@ -87,6 +90,7 @@ def _uuid_text() -> ColumnType:
         cursor=InCursor(str, _is_uuid_text),
         gives=(str,),
         compared=Comparison.UUID_TEXT,
+        is_condition=False,
     )
 
 

@@ -92,6 +92,8 @@ class ColumnType:
     gives: tuple[type[Any], ...]
     """The classes of values that are read; none where only the database or a team's code knows."""
     compared: Comparison
+    is_condition: bool | None
+    """Whether a value by itself is true or false, and so a condition; None where only the database knows."""
 
 
 Row: TypeAlias = tuple[type[Any], Callable[[Any], ColumnType]]

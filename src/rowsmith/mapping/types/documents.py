@@ -74,6 +74,7 @@ def _json(declared: sqltypes.JSON) -> ColumnType:
         cursor=by_python_type(declared),  # of a scalar; objects and arrays have no form there
         gives=(dict, list, str, int, float, bool),
         compared=Comparison.DOCUMENT,
+        is_condition=False,
     )
 
 
@@ -97,6 +98,7 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
             cursor=InCursor(list, lambda _: False),
             gives=(tuple if declared.as_tuple else list,),
             compared=Comparison.ARRAY,
+            is_condition=False,
         )
 
     return sqltypes.ARRAY, array

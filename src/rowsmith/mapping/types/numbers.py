@@ -50,6 +50,7 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
         cursor=InCursor(int, is_int),
         gives=(int,),
         compared=Comparison.INTEGER,
+        is_condition=False,
     )
 
 
@@ -76,6 +77,7 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
         cursor=InCursor(float, is_number),
         gives=(Decimal if declared.asdecimal else float,),
         compared=Comparison.FLOAT,
+        is_condition=False,
     )
 
 
@@ -99,6 +101,7 @@ def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
         cursor=InCursor(Decimal, is_number),
         gives=(Decimal if declared.asdecimal else float,),
         compared=Comparison.DECIMAL,
+        is_condition=False,
     )
 
 
@@ -147,6 +150,7 @@ def _boolean(_: sqltypes.Boolean) -> ColumnType:
         cursor=instances(bool),
         gives=(bool,),
         compared=Comparison.BOOLEAN,
+        is_condition=True,
     )
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, cast
 
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -30,7 +30,7 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
         known = {name: column_type(variant) for name, variant in variants.items()}
         first = known.get("postgresql", column_type(alone))
         held = _of_all(column_type(alone), list(known.values()))
-        return replace(held, compared=first.compared, travel=first.travel)
+        return replace(held, compared=first.compared, travel=first.travel, is_condition=first.is_condition)
     make = next((make for kind, make in TABLE if isinstance(declared, kind)), unknown.unknown)
     record = make(declared)
     if is_sqlalchemys(declared):
@@ -40,11 +40,16 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
 
 def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
     """Give the record of a decorator: it holds what it makes values of, or what it wraps where it makes nothing."""
-    record = replace(unknown.unknown(declared), wraps=declared.impl_instance)
+    record = replace(unknown.unknown(declared), wraps=declared.impl_instance, is_condition=None)
     if any(name in vars(kind) for kind in _own_classes(declared) for name in _BINDING):
         return record
     inner = column_type(declared.impl_instance)
     return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick)
+
+
+def _domain(declared: postgresql.DOMAIN) -> ColumnType:
+    """Give the record of a domain: the database checks it, and its values are true or false as what it is over."""
+    return replace(unknown.unknown(declared), is_condition=column_type(declared.data_type).is_condition)
 
 
 def _of_all(record: ColumnType, variants: Sequence[ColumnType]) -> ColumnType:
@@ -143,6 +148,7 @@ TABLE: Final[tuple[Row, ...]] = (
     *documents.ROWS,
     documents.array_row(column_type),
     *ranges.range_rows(column_type),
+    (postgresql.DOMAIN, _domain),
     (TypeDecorator, _decorator),
     *unknown.ROWS,
 )

@@ -57,6 +57,7 @@ def _string(declared: sqltypes.String) -> ColumnType:
         cursor=instances(str),
         gives=(str,),
         compared=Comparison.TEXT,
+        is_condition=False,
     )
 
 
@@ -113,6 +114,7 @@ def _enum(declared: sqltypes.Enum) -> ColumnType:
         cursor=InCursor(str, lambda value: isinstance(value, str) and value in names),
         gives=(str,),
         compared=Comparison.NAMES,
+        is_condition=False,
     )
 
 
@@ -127,6 +129,7 @@ def _members(members: type[object]) -> ColumnType:
         cursor=instances(members),
         gives=(members,),
         compared=Comparison.MEMBERS,
+        is_condition=False,
     )
 
 
@@ -141,6 +144,7 @@ def _lexemes(declared: postgresql.TSVECTOR) -> ColumnType:
         cursor=by_python_type(declared),
         gives=(str,),
         compared=Comparison.LEXEMES,
+        is_condition=False,
     )
 
 

@@ -59,6 +59,7 @@ def _datetime(declared: sqltypes.DateTime) -> ColumnType:
         cursor=_zoned(dt.datetime, declared.timezone),
         gives=(dt.datetime,),
         compared=Comparison.MOMENT if declared.timezone else Comparison.LOCAL_TIME,
+        is_condition=False,
     )
 
 
@@ -114,6 +115,7 @@ def _date(_: sqltypes.Date) -> ColumnType:
         cursor=InCursor(dt.date, _is_date),
         gives=(dt.date,),
         compared=Comparison.DATE,
+        is_condition=False,
     )
 
 
@@ -143,6 +145,7 @@ def _time(declared: sqltypes.Time) -> ColumnType:
         cursor=_zoned(dt.time, zoned),
         gives=(dt.time,),
         compared=Comparison.NONE,
+        is_condition=False,
     )
 
 
@@ -157,6 +160,7 @@ def _interval(_: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
         cursor=instances(dt.timedelta),
         gives=(dt.timedelta,),
         compared=Comparison.NEVER,
+        is_condition=False,
     )
 
 

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import NullType, TypeEngine
+from sqlalchemy.types import NullType, TypeEngine, UserDefinedType
 
 from rowsmith.mapping.types.column_type import (
     NONE,
@@ -41,6 +41,7 @@ def unknown(declared: TypeEngine[Any]) -> ColumnType:
         cursor=by_python_type(declared),
         gives=(),
         compared=Comparison.NONE,
+        is_condition=None if isinstance(declared, (NullType, UserDefinedType)) else False,
     )
 
 
