@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError, core_schema
 from typing_extensions import override
 
 from rowsmith.errors import InvalidValue, kind_of
+from rowsmith.signatures import takes
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -107,7 +108,7 @@ class _State(Generic[T_co]):
         """What to write: the value, ``None`` for NULL, the SQL expression, or :data:`UNSET` for nothing."""
         if self._kind is _Kind.NOP:
             return UNSET
-        return self._held() if self._kind is _Kind.EXPRESSION else self._held
+        return _made(self._held) if self._kind is _Kind.EXPRESSION else self._held
 
     @override
     def __repr__(self) -> str:
@@ -207,6 +208,16 @@ def _callable(make: object) -> Any:
             f"expression() takes what makes the SQL, not {kind_of(make)}: write expression(lambda: GroupRow.seats + 1)"
         )
     return make
+
+
+def _made(make: Callable[[], object]) -> Any:
+    """Call what makes the SQL; a TypeError of its own passes unchanged."""
+    try:
+        return make()
+    except TypeError:
+        if takes(make):
+            raise
+    raise InvalidValue("expression() takes what takes no arguments: write expression(lambda: GroupRow.seats + 1)")
 
 
 class OptionalState(_State[T_co]):
@@ -323,6 +334,14 @@ _NULLIFIED: Final = TriState[Never](_Kind.NULLIFY)
 
 
 def settled(states: Iterable[Any]) -> list[Any]:
-    """Give what each of many states writes, as ``to_value`` does, at a fraction of its cost."""
-    update, nullify = _Kind.UPDATE, _Kind.NULLIFY
-    return [state._held if (kind := state._kind) is update or kind is nullify else state.to_value() for state in states]
+    """Give what each of many states writes, as ``to_value`` does, at a fraction of its cost.
+
+    A value without its state is what is written, as it is where one patch is read.
+    """
+    given, update, nullify = list(states), _Kind.UPDATE, _Kind.NULLIFY
+    if not _STATES.issuperset(map(type, given)):
+        return [state.to_value() if isinstance(state, _State) else state for state in given]
+    return [state._held if (kind := state._kind) is update or kind is nullify else state.to_value() for state in given]
+
+
+_STATES: Final = frozenset({OptionalState, TriState})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from rowsmith import InvalidFilter, MappingError, Patch, Spec
+from rowsmith import InvalidFilter, InvalidValue, MappingError, OptionalState, Patch, Spec, TriState
 from rowsmith.testing import WithTables
-from tenants import OwnedBy, ThingRow
+from tenants import OwnedBy, ThingPatch, ThingRow
 from verbs import VERBS, World, world_in
 
 BREAKING_OUT = sa.literal_column("things.uses = 1) OR (things.uses > 0", sa.Boolean)
@@ -48,3 +49,129 @@ async def test_values_are_a_mapping(name: str, any_tables: WithTables) -> None:
         world = World(made.things, made.row, lambda _: Nothing(), Pairs(), made.owner)
         with pytest.raises(MappingError, match=r"to_values\(\) gives a mapping"):
             await VERBS[name].call(world, 1, OwnedBy("a"))
+
+
+class Keyed(Spec[ThingRow]):
+    def __init__(self, key: object) -> None:
+        self.key = key
+
+    def to_values(self) -> Any:
+        return {"id": 1, "name": "a", self.key: 7}
+
+
+class KeyedPatch(Patch[ThingRow]):
+    def __init__(self, key: object) -> None:
+        self.key = key
+
+    def to_values(self) -> Any:
+        return {self.key: 7}
+
+
+KEYS = {
+    "number": 1,
+    "nothing": None,
+    "attribute": ThingRow.uses,
+    "column": ThingRow.__table__.c.uses,
+    "pair": (1, 2),
+}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+async def test_values_are_given_by_names(key: object, any_tables: WithTables) -> None:
+    """What is no text is refused in every verb as an unknown name is, and the message says what to write."""
+    own = "uses" if key is ThingRow.uses or key is KEYS["column"] else "id"
+    async with world_in(any_tables, "things") as made:
+        world = World(made.things, made.row, lambda _: Keyed(key), KeyedPatch(key), made.owner)
+        before = await world.stored()
+        for name in WRITING:
+            with pytest.raises(MappingError, match=f"attributes, which are text, .*: write '{own}'$"):
+                await VERBS[name].call(world, 1, OwnedBy("a"))
+        with pytest.raises(MappingError, match=f"write '{own}'$"):
+            await world.things.batch_create_partial([Keyed(key)], scope=OwnedBy("a"))
+        assert await world.stored() == before
+
+
+WRITING = [
+    *("create", "upsert", "batch_create", "load", "batch_upsert"),
+    *("update", "batch_update", "batch_update_each", "update_where"),
+]
+
+
+@dataclass(frozen=True)
+class BareDraft(Spec[ThingRow], filled={"tenant"}):
+    id: int
+    name: OptionalState[str]
+    uses: OptionalState[int]
+    note: TriState[str] = TriState.nop()
+
+
+async def test_a_value_without_its_state_is_written_alike(any_tables: WithTables) -> None:
+    """A field that holds the value itself, SQL or NULL among it, is written by every verb as by ``update``."""
+    bare: Any = ThingPatch
+    async with world_in(any_tables, "things") as world:
+        things, a = world.things, OwnedBy("a")
+
+        async def row() -> tuple[Any, ...]:
+            found = await things.get(1, scope=a)
+            return found.name, found.uses, found.note
+
+        for note in ("b", None):
+            for uses, there in ((5, 5), (ThingRow.uses + 1, 6)):
+                patch = bare(uses=uses, note=note)
+                for write in (
+                    lambda patch: things.update(1, patch, scope=a),
+                    lambda patch: things.batch_update([1], patch, scope=a),
+                    lambda patch: things.batch_update_each({1: patch, 2: ThingPatch(note=TriState.nop())}, scope=a),
+                    lambda patch: things.batch_update_partial({1: patch}, scope=a),
+                    lambda patch: things.update_where([ThingRow.id == 1], patch, scope=a),
+                ):
+                    await things.update(1, ThingPatch(uses=OptionalState.update(5)), scope=a)
+                    await write(patch)
+                    assert (await row())[1:] == (there, note)
+        draft: Any = BareDraft
+        for number, create in enumerate((things.create, things.upsert), 50):
+            await create(draft(number, f"n{number}", 3, None), scope=a)
+            assert (await things.get(number, scope=a)).uses == 3
+        for number, batch in enumerate((things.batch_create, things.batch_upsert, things.batch_create_partial), 60):
+            await batch([draft(number, f"n{number}", 3, "x")], scope=a)
+            assert (await things.get(number, scope=a)).note == "x"
+
+
+async def test_a_value_without_its_state_has_to_fit(any_tables: WithTables) -> None:
+    """It is refused by every verb as within its state."""
+    bare: Any = ThingPatch
+    async with world_in(any_tables, "things") as world:
+        things, patch, a = world.things, bare(uses="many"), OwnedBy("a")
+        for call in (
+            things.update(1, patch, scope=a),
+            things.batch_update([1], patch, scope=a),
+            things.batch_update_each({1: patch}, scope=a),
+            things.update_where([ThingRow.id == 1], patch, scope=a),
+        ):
+            with pytest.raises(InvalidValue, match=r"ThingRow\.uses "):
+                await call
+        failed = (await things.batch_update_partial({1: patch}, scope=a)).failed
+        assert [type(item.error) for item in failed] == [InvalidValue]
+
+
+async def test_an_expression_takes_no_arguments(any_tables: WithTables) -> None:
+    """One that does is refused by every verb, with what to write; a TypeError of its own passes unchanged."""
+    broken: Any = [lambda q: ThingRow.uses, lambda: len(1)]  # type: ignore[arg-type]
+    async with world_in(any_tables, "things") as world:
+        things, a = world.things, OwnedBy("a")
+        for make, error in zip(broken, (InvalidValue, TypeError), strict=True):
+            for state in (OptionalState, TriState):
+                patch: Any = ThingPatch(**{"uses" if state is OptionalState else "note": state.expression(make)})
+                new = BareDraft(70, OptionalState.expression(make), OptionalState.update(1))
+                for call in (
+                    things.update(1, patch, scope=a),
+                    things.batch_update([1], patch, scope=a),
+                    things.batch_update_each({1: patch}, scope=a),
+                    things.update_where([ThingRow.id == 1], patch, scope=a),
+                    things.create(new, scope=a),
+                    things.batch_create([new], scope=a),
+                ):
+                    with pytest.raises(
+                        error, match="takes no arguments: write" if error is InvalidValue else "has no len"
+                    ):
+                        await call

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, cast, get_origi
 from uuid import UUID
 
 from pydantic import ConfigDict
+from sqlalchemy import Column
 from sqlalchemy.orm import RelationshipProperty
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ClauseElement
@@ -285,6 +286,11 @@ def check_writable(info: RowInfo[object], name: str, where: str) -> None:
     Raises:
         MappingError: the message begins with ``where``.
     """
+    if not isinstance(cast("object", name), str):
+        raise MappingError(
+            f"values are given by the names of {info.row.__name__}'s attributes, which are text, not by "
+            f"{kind_of(name)}: write {_meant(info, name)!r}"
+        )
     if name not in info.columns:
         meant = info.synonym(name)
         also = f"; it is another name of {meant!r}: write that" if meant else nearest(name, info.columns)
@@ -298,6 +304,13 @@ def check_writable(info: RowInfo[object], name: str, where: str) -> None:
             f"{where} cannot be written: {info.row.__name__}.{name} is an Identity(always=True): leave it out, or "
             "declare Identity(always=False)"
         )
+
+
+def _meant(info: RowInfo[object], key: Any) -> str:
+    """Give the name of the attribute that something else than its name stands for; any one's where nothing tells."""
+    column: Any = key.__clause_element__() if hasattr(key, "__clause_element__") else key
+    name = info.name_of(column) if isinstance(column, Column) else None
+    return name or next(own for own in info.columns if own in info.writable)
 
 
 def _is_private(name: str, info: RowInfo[object]) -> bool:
