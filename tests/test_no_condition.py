@@ -48,6 +48,7 @@ class A(Base):
     doc: Mapped[Any | None] = mapped_column(sa.JSON)
 
 
+@dataclass(frozen=True)
 class ASpec(Spec[A]):
     id: int
     n: str
@@ -55,6 +56,7 @@ class ASpec(Spec[A]):
     flag: bool = True
 
 
+@dataclass(frozen=True)
 class APatch(Patch[A]):
     m: TriState[Any] = TriState.nop()
 
@@ -151,7 +153,10 @@ async def test_an_aggregate_is_over_rows_for_which_a_condition_holds(any_tables:
     made = type("Made", (), {"__annotations__": {"size": Annotated[int, count().filter(condition)]}})
     into = dataclass(frozen=True)(made)
     async with any_tables(A) as db:
-        with count_statements(db) as sent, pytest.raises(MappingError):
+        with (
+            count_statements(db) as sent,
+            pytest.raises(MappingError, match=r"condition|of many rows|many rows of one|compare"),
+        ):
             await Things(db, resilience=None).aggregate(None, into=into)
         assert sent == []
 
@@ -231,7 +236,7 @@ SETS: dict[str, Any] = {
     "series": func.generate_series(1, A.id),
     "its parts": func.unnest(func.string_to_array(A.n, ",")).desc(),
     "matches": func.coalesce(func.regexp_split_to_table(A.n, ","), "x"),
-    "keys": func.json_object_keys(A.doc),
+    "keys": func.json_object_keys(A.doc, type_=sa.Text),
     "elements": func.jsonb_array_elements(sa.cast(A.doc, postgresql.JSONB), type_=postgresql.JSONB),
 }
 
@@ -260,7 +265,7 @@ async def test_a_set_is_no_order_no_field_and_no_value(any_tables: WithTables, s
 async def test_a_set_is_at_home_in_a_subquery(with_tables: WithTables) -> None:
     """As the message says."""
     each = func.unnest(func.string_to_array(A.n, ",")).column_valued("each")
-    most = sa.select(func.max(each)).select_from(each).scalar_subquery()
+    most = sa.select(func.max(each)).scalar_subquery()
     async with with_tables(A) as db:
         things = Things(db, resilience=None)
         await things.create(ASpec(id=1, n="a,c"))

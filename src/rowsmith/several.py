@@ -88,8 +88,8 @@ _CALLS: Final[Any] = (FunctionElement, FunctionFilter, Over, ScalarFunctionColum
 INSTEAD: Final = {
     Several.AGGREGATE: "write it in a subquery of its own, as in select(func.count()).where(...).scalar_subquery()",
     Several.WINDOW: "write it in a subquery of its own, as in Row.id.in_(select(...))",
-    Several.SET: "select from it in a subquery of its own, as in select(func.max(each)).select_from(each)"
-    ".scalar_subquery() of each = func.unnest(Row.tags).column_valued('each')",
+    Several.SET: "select from it in a subquery of its own, as in select(func.max(each)).scalar_subquery() of "
+    "each = func.unnest(Row.tags).column_valued('each')",
 }
 """What to write instead."""
 

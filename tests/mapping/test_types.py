@@ -46,6 +46,7 @@ class OwnText(sa.String):
 
 MADE: dict[type[Any], TypeEngine[Any]] = {
     sa.Enum: sa.Enum(Colour),
+    postgresql.DOMAIN: postgresql.DOMAIN("short", sa.String),
     sa.ARRAY: sa.ARRAY(sa.Integer),
     TypeDecorator: Own(),
 }
