@@ -368,7 +368,9 @@ class NodeRow(EagerBase):
     selected: Mapped[list[LeafRow]] = relationship(lazy="selectin", order_by="LeafRow.id", viewonly=True)
     subquery: Mapped[list[LeafRow]] = relationship(lazy="subquery", order_by="LeafRow.id", viewonly=True)
     at_once: Mapped[list[LeafRow]] = relationship(lazy="immediate", order_by="LeafRow.id", viewonly=True)
-    parent: Mapped[NodeRow | None] = relationship(remote_side=id, lazy="joined", join_depth=2, viewonly=True)
+    parent: Mapped[NodeRow | None] = relationship(
+        remote_side=id, lazy="joined", join_depth=2, innerjoin=True, viewonly=True
+    )
     children: Mapped[list[NodeRow]] = relationship(lazy="joined", viewonly=True)  # which leads back: not followed
 
 

@@ -78,7 +78,7 @@ class Step:
             return lazyload(self.attribute)
         if self.relationship is None:
             return undefer(self.attribute)
-        load = joinedload(self.attribute) if self.is_joined else selectinload(self.attribute)
+        load = joinedload(self.attribute, innerjoin=False) if self.is_joined else selectinload(self.attribute)
         return load.options(*(step.option() for step in self.below.values()))
 
 

@@ -8,7 +8,7 @@ and NOT, after WHEN, in FILTER, in the WHERE of a subquery.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import (
     Case,
@@ -89,7 +89,7 @@ def _declared(expression: Any) -> bool | None:
 def _of_operator(expression: Any) -> bool | None:
     operator = expression.operator or expression.modifier if isinstance(expression, _UNARY) else expression.operator
     if isinstance(operator, operators.custom_op):
-        is_told = operator.is_comparison or operator.return_type is not None
+        is_told = operator.is_comparison or cast("Any", operator).return_type is not None
         return _declared(expression) if is_told else None
     if operator in _ARITHMETIC and isinstance(expression.type, NullType) and isinstance(expression, _BINARY):
         return False if False in (is_condition(expression.left), is_condition(expression.right)) else None

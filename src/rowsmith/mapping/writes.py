@@ -309,7 +309,7 @@ def check_writable(info: RowInfo[object], name: str, where: str) -> None:
 def _meant(info: RowInfo[object], key: Any) -> str:
     """Give the name of the attribute that something else than its name stands for; any one's where nothing tells."""
     column: Any = key.__clause_element__() if hasattr(key, "__clause_element__") else key
-    name = info.name_of(column) if isinstance(column, Column) else None
+    name = info.name_of(cast("Any", column)) if isinstance(column, Column) else None
     return name or next(own for own in info.columns if own in info.writable)
 
 
