@@ -10,7 +10,16 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import Conflict, MappingError, Repository
 from rowsmith.mapping import row_info
-from rowsmith.mapping.constraints import column_names, item_named, key_named, key_with, name_of, names_of
+from rowsmith.mapping.constraints import (
+    column_names,
+    item_named,
+    key_named,
+    key_with,
+    name_of,
+    names_of,
+    tells_all_apart,
+    unique_keys_of,
+)
 from rowsmith.testing import WithTables
 
 
@@ -59,6 +68,32 @@ def test_a_key_is_found_by_its_name_if_its_columns_alone_are_what_it_goes_by() -
         ["label"],
     ]
     assert [key_named(TABLE, name) for name in ("ix_seats_free", "ix_seats_lower", "seats_x_key", None)] == [None] * 4
+
+
+def test_a_key_in_any_direction_tells_all_rows_apart_and_a_partial_one_of_any_database_does_not() -> None:
+    """Over whole columns, descending ones too, and no predicate; one that a single database knows makes it partial."""
+    table = sa.Table(
+        "desks",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("code", sa.String, unique=True),
+        sa.Column("label", sa.String),
+    )
+    for name, expression, options in (
+        ("down", table.c.label.desc().nulls_last(), {}),
+        ("lower", sa.func.lower(table.c.label), {}),
+        ("words", sa.text("label"), {}),
+        ("in_sqlite", table.c.label, {"sqlite_where": table.c.code.is_(None)}),
+        ("in_postgresql", table.c.label, {"postgresql_where": table.c.code.is_(None)}),
+    ):
+        sa.Index(name, expression, unique=True, **options)
+    assert {name_of(key) for key in unique_keys_of(table) if tells_all_apart(key)} == {
+        "desks_pkey",
+        "desks_code_key",
+        "down",
+    }
+    assert key_named(table, "down") is not None
+    assert [key_named(table, name) for name in ("lower", "words", "in_sqlite", "in_postgresql")] == [None] * 4
 
 
 def test_columns_and_names_are_found_by_one_another() -> None:

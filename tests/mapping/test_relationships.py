@@ -343,6 +343,62 @@ async def test_what_no_single_foreign_key_promises_may_be_absent(any_tables: Wit
             layout_of(row_info(ChairRow), wrong)
 
 
+class TypeRow(PlaceBase):
+    __tablename__ = "rel_types"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column()
+    label: Mapped[str]
+
+    __table_args__ = (
+        sa.Index("ix_rel_types_code", code.desc(), unique=True),
+        sa.Index("ix_rel_types_label", "label", unique=True, sqlite_where=sa.text("code > 'b'")),
+    )
+
+
+class TypedRow(PlaceBase):
+    __tablename__ = "rel_typed"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str]
+    label: Mapped[str]
+
+    by_code: Mapped[TypeRow | None] = relationship(
+        primaryjoin=lambda: foreign(TypedRow.code) == TypeRow.code, viewonly=True
+    )
+    by_label: Mapped[TypeRow | None] = relationship(
+        primaryjoin=lambda: foreign(TypedRow.label) == TypeRow.label, viewonly=True
+    )
+
+
+@dataclass(frozen=True)
+class Type:
+    id: int
+
+
+@dataclass(frozen=True)
+class Typed:
+    by_code: Type | None
+    by_label: Type | None
+
+
+class TypedRepository(Repository[TypedRow, Typed, int]):
+    pass
+
+
+async def test_a_row_is_joined_where_its_key_is_unique_in_any_direction(any_tables: WithTables) -> None:
+    """By a descending unique index too; not by one that is partial, in either database: several rows may have it."""
+    layout = layout_of(row_info(TypedRow), Typed)
+    assert [join.target.property.key for join in layout.joins] == ["by_code"]
+    assert len(layout.collections) == 1
+    async with any_tables(TypeRow, TypedRow) as db:
+        async with db.begin_session() as session:
+            types = [{"id": 1, "code": "c", "label": "x"}, {"id": 2, "code": "d", "label": "y"}]
+            await session.execute(sa.insert(TypeRow), types)
+            await session.execute(sa.insert(TypedRow), [{"id": 1, "code": "d", "label": "x"}])
+        assert await TypedRepository(db).get(1) == Typed(Type(2), Type(1))
+
+
 async def test_related_says_what_a_chain_of_relationships_means(db: Database) -> None:
     """In scopes and conditions of one's own, each step of ``related`` speaks of its own row, come back or not."""
     arts = ArtRepository(db)

@@ -58,7 +58,7 @@ def key_with(table: Table | None, columns: tuple[str, ...]) -> UniqueKey | None:
 def key_named(table: Table, name: str | None) -> UniqueKey | ForeignKeyConstraint | None:
     """Give the unique or foreign key of this name, if equal values of its columns alone are what it goes by."""
     found = None if name is None else item_named(table, name)
-    if isinstance(found, Index) and not (found.unique and is_over_columns(found) and predicate_of(found) is None):
+    if isinstance(found, Index) and not (found.unique and tells_all_apart(found)):
         return None
     return found if isinstance(found, PrimaryKeyConstraint | UniqueConstraint | Index | ForeignKeyConstraint) else None
 
@@ -214,6 +214,17 @@ def _listed(item: Constraint | Index) -> str:
 def is_over_columns(index: Index) -> bool:
     """Say whether an index is over columns alone, in any direction, and no other expressions."""
     return all(isinstance(_undirected(expression), Column) for expression in index.expressions)
+
+
+def tells_all_apart(key: UniqueKey) -> bool:
+    """Say whether no two rows can have equal values in a key's columns: it is over them alone, and has all rows.
+
+    Of the databases that know partial indexes each may have its own; one that either cuts down has not all rows.
+    """
+    if not isinstance(key, Index):
+        return True
+    is_partial = any(key.dialect_options[name].get("where") is not None for name in ("postgresql", "sqlite"))
+    return not is_partial and is_over_columns(key)
 
 
 def predicate_of(key: UniqueKey) -> ColumnElement[bool] | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Column, Table, UniqueConstraint
+from sqlalchemy import Column, Table
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
 
 from rowsmith.conditions import bare
+from rowsmith.mapping.constraints import tells_all_apart, unique_keys_of
 from rowsmith.mapping.row import row_info
 
 Pairs: TypeAlias = list[tuple[Column[Any], Column[Any]]]
@@ -72,13 +73,7 @@ def _unique_keys(relationship: RelationshipProperty[Any]) -> Iterator[set[Any]]:
     yield set(relationship.mapper.primary_key)
     table: Any = relationship.mapper.local_table
     if isinstance(table, Table):
-        yield from (set(item.columns) for item in table.constraints if isinstance(item, UniqueConstraint))
-        yield from (set(index.columns) for index in table.indexes if _is_unique(index))
-
-
-def _is_unique(index: Any) -> bool:
-    partial = any(index.dialect_options[name].get("where") is not None for name in ("postgresql", "sqlite"))
-    return index.unique and not partial and all(isinstance(item, Column) for item in index.expressions)
+        yield from (set(key.columns) for key in unique_keys_of(table) if tells_all_apart(key))
 
 
 def _foreign_keys(pairs: Pairs) -> Iterator[set[tuple[Any, Any]]]:
