@@ -301,6 +301,10 @@ def _part(part: ScopePart) -> ColumnElement[bool]:
     return resolve(part)
 
 
+def _fixed(info: RowInfo[object], name: str) -> str:
+    return f"{info.row.__name__}.{name} is fixed by the scope: leave it out, or give its value"
+
+
 @dataclass(frozen=True)
 class Limits:
     """A scope, resolved for one call: conditions for WHERE, values to stamp, checks to run.
@@ -325,6 +329,24 @@ class Limits:
         self.agree(values, info)
         return {**values, **{name: storable(info, name, value) for name, value in self.stamps.items()}}
 
+    def stamp_columns(
+        self, columns: Mapping[str, Sequence[Any]], places: Sequence[int], info: RowInfo[object]
+    ) -> dict[str, Sequence[Any]]:
+        """Give the scope's own columns for new rows, whose values are given by column, with their places in the input.
+
+        Raises:
+            ScopeMismatch: a row's values say otherwise than the scope; the index is named.
+        """
+        made = dict[str, Sequence[Any]]()
+        for name, value in self.stamps.items():
+            storable(info, name, value)
+            column = columns.get(name)
+            if column is not None and column.count(value) != len(places):
+                index = next(place for place, given in zip(places, column, strict=True) if given != value)
+                raise ScopeMismatch(f"the spec at index {index}: {_fixed(info, name)}")
+            made[name] = [value] * len(places)
+        return made
+
     def agree(self, values: Mapping[str, object], info: RowInfo[object]) -> None:
         """Refuse values that say otherwise than the scope, expressions included.
 
@@ -333,9 +355,7 @@ class Limits:
         """
         for name in self.stamps.keys() & values.keys():
             if isinstance(values[name], ClauseElement) or values[name] != self.stamps[name]:
-                raise ScopeMismatch(
-                    f"{info.row.__name__}.{name} is fixed by the scope: leave it out, or give its value"
-                )
+                raise ScopeMismatch(_fixed(info, name))
 
     def guard(self, written: Iterable[str], info: RowInfo[object]) -> ColumnElement[bool] | None:
         """Give what stays true of a row when these attributes are written, unless the database itself changes more.

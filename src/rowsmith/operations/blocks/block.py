@@ -13,11 +13,11 @@ from itertools import chain, islice, repeat
 from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar, cast
 
-from rowsmith.errors import InvalidValue, ScopeMismatch
+from rowsmith.errors import InvalidValue
 from rowsmith.mapping import RowInfo, Spec, row_info
 from rowsmith.mapping.generated import Read, generated_reader
 from rowsmith.mapping.types import NONE, column_type
-from rowsmith.mapping.writes import belongs_to, check_writable, own_values, storable
+from rowsmith.mapping.writes import belongs_to, check_writable, own_values
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.blocks.defaults import fill_defaults
 from rowsmith.scope import Limits
@@ -213,7 +213,8 @@ class SpecReader:
         columns, types, places = dict(block.columns), dict(block.types), block.places
         for name, column in columns.items():
             self._check(name, column, types[name], places)
-        self._stamp(columns, types, places)
+        for name, column in self.limits.stamp_columns(columns, places, self.info).items():
+            columns[name], types[name] = column, {type(self.limits.stamps[name])}
         for name, value in self.info.class_of_new(columns).items():
             if name not in columns:
                 columns[name], types[name] = [value] * len(places), {type(value)}
@@ -230,18 +231,6 @@ class SpecReader:
         except InvalidValue:
             for place, value in zip(places, column, strict=True):
                 check_column(self.info, name, [value], {type(value)}, place)
-
-    def _stamp(self, columns: Columns, types: dict[str, set[type[Any]]], places: Sequence[int]) -> None:
-        for name, value in self.limits.stamps.items():
-            storable(self.info, name, value)
-            column = columns.get(name)
-            if column is not None and column.count(value) != len(places):
-                index = next(place for place, given in zip(places, column, strict=True) if given != value)
-                raise ScopeMismatch(
-                    f"the spec at index {index}: {self.info.row.__name__}.{name} is fixed by the scope: "
-                    "leave it out, or give its value"
-                )
-            columns[name], types[name] = [value] * len(places), {type(value)}
 
 
 def picking(places: Collection[int]) -> Callable[[Sequence[T]], Sequence[T]]:
