@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, assert_never, cast
 
 from sqlalchemy import ColumnElement, Select, select, true, type_coerce
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty, aliased
@@ -22,7 +22,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import builder, checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
-from rowsmith.mapping.fields import Source, Stored, Wanted, hold, sources, wanted
+from rowsmith.mapping.fields import Source, Stored, Untold, Wanted, hold, sources, wanted
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
@@ -192,9 +192,11 @@ class _Draft:
             case Nested():
                 made = self.objects(level.inside(source.into), source.into)
                 return _converted(made, source.into, source.convert)
-            case _:
+            case RelationshipProperty() | Untold.UNTOLD:
                 relationship = level.info.mapper.relationships[name]
                 return self._related(level, relationship, _agreed(into, name, relationship))
+            case _:
+                assert_never(source)
 
     def _related(self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted) -> Make:
         path = level.below(relationship, wanted.into)
