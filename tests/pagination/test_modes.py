@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+import rowsmith
+from rowsmith import pagination
 from rowsmith.errors import InvalidCursor, InvalidPagination
 from rowsmith.pagination import (
     MAX_PAGE_SIZE,
@@ -115,6 +117,13 @@ def test_a_mode_that_leaves_an_answer_out_cannot_be_made() -> None:
         Forgetful()  # type: ignore[abstract]
     with pytest.raises(TypeError, match="cursor"):
         Forgetful.fetch(cast("Any", None))
+
+
+def test_every_mode_is_public() -> None:
+    """One whose name is in no list can be asked for by nobody."""
+    for package in (rowsmith, pagination):
+        assert [mode.__name__ for mode in modes.MODES if getattr(package, mode.__name__, None) is not mode] == []
+        assert {mode.__name__ for mode in modes.MODES} <= set(package.__all__)
 
 
 def test_every_mode_stands_in_the_lists() -> None:
