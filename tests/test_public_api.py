@@ -14,8 +14,18 @@ from typing import Any
 import pytest
 
 import rowsmith
-from rowsmith import Aggregator, BatchCreator, BatchResult, DBSource, Repository, errors, filters, operations
-from rowsmith.operations import Operation, WherePurger
+from rowsmith import (
+    Aggregator,
+    BatchCreator,
+    BatchResult,
+    DBSource,
+    Repository,
+    WherePurger,
+    errors,
+    filters,
+    operations,
+)
+from rowsmith.operations import Operation
 
 # A name leaves this list only with a major version.
 NAMES = [
@@ -119,6 +129,7 @@ NAMES = [
     "Updater",
     "Upserted",
     "Upserter",
+    "WherePurger",
     "avg",
     "commit_outcome",
     "count",
@@ -175,6 +186,11 @@ def test_every_error_is_public() -> None:
     """Whatever a caller may have to catch can be imported from the top."""
     kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
     assert {kind.__name__ for kind in kinds} <= set(rowsmith.__all__)
+
+
+def test_every_operation_is_public() -> None:
+    """Whoever works in a session of their own finds each class of verbs at the top."""
+    assert {kind.__name__ for kind in OPERATIONS} - {Operation.__name__} <= set(rowsmith.__all__)
 
 
 def undocumented(kind: type[Any]) -> list[str]:

@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         Updater,
         Upserted,
         Upserter,
+        WherePurger,
     )
     from rowsmith.orders import Order
     from rowsmith.outcome import CommitOutcome, commit_outcome
@@ -210,6 +211,7 @@ __all__ = [
     "Updater",
     "Upserted",
     "Upserter",
+    "WherePurger",
     "avg",
     "commit_outcome",
     "count",
@@ -260,6 +262,7 @@ _PLACES: Final = {
         "Updater",
         "Upserted",
         "Upserter",
+        "WherePurger",
     ),
     "orders": ("Order",),
     "outcome": (
