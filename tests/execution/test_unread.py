@@ -395,3 +395,43 @@ async def test_what_the_server_makes_and_nobody_can_read_is_not_kept(
         assert await days.count(include_deleted=True) == 16
         await told(MAKING[verb](days))
         assert await days.count(include_deleted=True) == 16
+
+
+class DatedRow(Base):
+    __tablename__ = "unread_dates"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    day: Mapped[dt.date | None]
+    next_day: Mapped[dt.date | None]
+    at: Mapped[dt.datetime | None]
+    time: Mapped[dt.time | None]
+
+
+@dataclass(frozen=True)
+class Dated:
+    day: dt.date | None
+    next_day: dt.date | None
+    at: dt.datetime | None
+    time: dt.time | None
+
+
+class Dates(Repository[DatedRow, Dated, int]):
+    pass
+
+
+class DatedRows(Repository[DatedRow, DatedRow, int]):
+    pass
+
+
+async def test_a_text_that_is_no_date_is_told_of_by_its_column(sqlite_database: Database) -> None:
+    """SQLite takes any; the days are of two columns that the same code reads."""
+    engine = sqlite_database.engine
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all, tables=[DatedRow.__table__])
+    for id_, column in enumerate(("day", "next_day", "at", "time")):
+        async with engine.begin() as connection:
+            await connection.execute(sa.text("DELETE FROM unread_dates"))
+            await connection.execute(sa.text(f"INSERT INTO unread_dates (id, {column}) VALUES ({id_}, 'none')"))
+        for dates in (Dates(sqlite_database), DatedRows(sqlite_database)):
+            same = ("day", "next_day") if "day" in column else (column,)
+            for work in (dates.get(id_), dates.batch_get([id_]), dates.search(None), dates.purge(id_)):
+                assert (await told(work)).facts.columns == same

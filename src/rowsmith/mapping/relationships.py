@@ -73,7 +73,7 @@ def _unique_keys(relationship: RelationshipProperty[Any]) -> Iterator[set[Any]]:
     yield set(relationship.mapper.primary_key)
     table: Any = relationship.mapper.local_table
     if isinstance(table, Table):
-        yield from (set(key.columns) for key in unique_keys_of(table) if tells_all_apart(key))
+        yield from (set(key.columns) for key in unique_keys_of(cast("Any", table)) if tells_all_apart(key))
 
 
 def _foreign_keys(pairs: Pairs) -> Iterator[set[tuple[Any, Any]]]:
