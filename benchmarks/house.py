@@ -47,18 +47,22 @@ def body_lines(function: Function) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
+def used_once(tree: ast.AST) -> list[Function]:
+    """Give the private functions of a module that are mentioned once at most there: names come again in others."""
+    mentions = Counter(
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Attribute, ast.Name))
+    )
+    private = [each for each in functions(tree) if each.name.startswith("_") and not each.name.startswith("__")]
+    return [each for each in private if mentions[each.name] <= 1]
+
+
 def measure(folder: Path) -> dict[str, str]:
     """Give the figures of a folder's source."""
     trees = {path: ast.parse(path.read_text()) for path in sorted(folder.rglob("*.py"))}
     found = [function for tree in trees.values() for function in functions(tree)]
-    mentions = Counter(
-        node.attr if isinstance(node, ast.Attribute) else node.id
-        for tree in trees.values()
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.Attribute, ast.Name))
-    )
-    private = [f for f in found if f.name.startswith("_") and not f.name.startswith("__")]
-    once = [function for function in private if mentions[function.name] <= 1]
+    once = [function for tree in trees.values() for function in used_once(tree)]
     given = [argument for function in found for argument in arguments(function)]
     vague = [a for a in given if a.annotation is not None and "Any" in ast.unparse(a.annotation)]
     lines, parameters = [body_lines(f) for f in found], [len(arguments(f)) for f in found]

@@ -58,7 +58,7 @@ R = TypeVar("R")
 
 
 class DBSource(Generic[TRow, TData, TId]):
-    """The operations on one kind of row, and the transactions that they run in. It has no verb of its own.
+    """The operations on one kind of row, and the transactions that they run in. It has no verb on rows of its own.
 
     ::
 
