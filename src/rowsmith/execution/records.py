@@ -29,10 +29,10 @@ async def fetch_records(
     remember(db_sess, origin)
     await flush(db_sess, origin)
     result = cast("CursorResult[Any]", await send(db_sess, statement, origin, parameters=parameters))
-    records: Sequence[Sequence[Any]] = result._fetchall_impl()  # pyright: ignore[reportPrivateUsage]
-    if records:
-        note_sent(db_sess)
     try:
+        records: Sequence[Sequence[Any]] = result._fetchall_impl()  # pyright: ignore[reportPrivateUsage]
+        if records:
+            note_sent(db_sess)
         return _read(result, records)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
         failure = unreadable(exc, origin)
