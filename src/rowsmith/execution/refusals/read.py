@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from types import CodeType, FrameType, FunctionType
+from types import FrameType, FunctionType
 from typing import Any, Final, cast
 
 from asyncpg import InterfaceError, PostgresError
@@ -142,10 +142,12 @@ def _read_in(frame: FrameType) -> Any:
 
 def _runs_in(frame: FrameType, reader: Any) -> bool:
     """Say whether code is that of a result processor, with the same type around it."""
-    if reader is not None and not isinstance(reader, FunctionType):  # compiled, as SQLAlchemy's own are
+    if reader is None:
+        return False
+    if not isinstance(reader, FunctionType):  # compiled, as SQLAlchemy's own are
         return frame.f_code.co_name == f"{reader.__module__}.{getattr(reader, '__qualname__', '')}"
-    code: CodeType | None = getattr(reader, "__code__", None)
-    if code is None or frame.f_code is not code:
+    code = reader.__code__
+    if frame.f_code is not code:
         return False
     around = zip(code.co_freevars, reader.__closure__ or (), strict=True)
     return all(frame.f_locals.get(name) is cell.cell_contents for name, cell in around)
