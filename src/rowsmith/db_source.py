@@ -14,7 +14,15 @@ from typing_extensions import TypeVar, override
 
 from rowsmith.database import Database
 from rowsmith.deadline import Within
-from rowsmith.errors import MappingError, ReadOnlyViolation, RepositoryError, StalePlan, TransactionError, kind_of
+from rowsmith.errors import (
+    InvalidValue,
+    MappingError,
+    ReadOnlyViolation,
+    RepositoryError,
+    StalePlan,
+    TransactionError,
+    kind_of,
+)
 from rowsmith.execution import UNTOLD, NativeLane, forget_plans, repeatable, transact, translated
 from rowsmith.failures import log_failure
 from rowsmith.lock import Lock
@@ -355,11 +363,20 @@ class DBSource(Generic[TRow, TData, TId]):
             failure.locate(self.entity.domain, operation_of(verb))
         if is_by_lane:
             tell(failure, CommitOutcome.NOT_COMMITTED)
-        is_about_item = is_unread(failure) and (failure.index is None or not self.db.is_in_session)
-        if is_about_item and (tell_item := getattr(verb, "tell_item", None)) is not None:
-            told = partial(tell_item, verb.__self__, failure=failure, args=args, kwargs=kwargs)
+        if is_unread(failure) and self._may_tell_more(failure, verb):
+            told = partial(verb.tell_item, verb.__self__, failure=failure, args=args, kwargs=kwargs)
             with suppress(RepositoryError):
                 await transact(self.db.reading, told)
+
+    def _may_tell_more(self, failure: InvalidValue, verb: Any) -> bool:
+        """Say whether a verb can say which item of its batch an error is about, and has not, or not for sure.
+
+        Where it writes, what it saw is there again once its own transaction is over. A function around a verb, which
+        has its attributes, is none itself.
+        """
+        if type(verb) is not MethodType or getattr(verb, "tell_item", None) is None:
+            return False
+        return failure.index is None or (getattr(verb, "touches", None) is not None and not self.db.is_in_session)
 
     def _on(self, db: Database) -> Self:
         """Give the same on one of the database's servers."""

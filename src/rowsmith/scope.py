@@ -433,13 +433,13 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[object])
             f"{name} gave nothing that tells one {info.row.__name__} from another: "
             "compare its columns, or write Unscoped(reason='...') if all are meant"
         )
-    for part in parts:
-        check_boolean(part)
-    return [
-        part
-        for part, found in zip(parts, extents, strict=True)
-        if found is not Extent.ALL or is_of_the_row(part, info.tables_by_key)
-    ]
+    limiting: list[ColumnElement[bool]] = []
+    for part, found in zip(parts, extents, strict=True):
+        if found is not Extent.ALL or is_of_the_row(part, info.tables_by_key):
+            limiting.append(part)
+        else:  # what is left out is not looked at with the others
+            check_boolean(part)
+    return limiting
 
 
 def _place_of(given: object) -> str:

@@ -7,6 +7,7 @@ import enum
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from rowsmith import (
     BatchQuerier,
     Conflict,
     Database,
+    DBSource,
     InvalidValue,
     Patch,
     Repository,
@@ -435,3 +437,18 @@ async def test_a_text_that_is_no_date_is_told_of_by_its_column(sqlite_database: 
             same = ("day", "next_day") if "day" in column else (column,)
             for work in (dates.get(id_), dates.batch_get([id_]), dates.search(None), dates.purge(id_)):
                 assert (await told(work)).facts.columns == same
+
+
+async def test_a_function_around_a_verb_is_none_itself(with_tables: WithTables) -> None:
+    """It has the verb's attributes, and nobody knows what it does with its arguments."""
+    async with with_tables(DayRow, HourRow) as made:
+        await fill(made)
+        await spoil(made, "mood")
+        source = DBSource(made, DayRow, into=Day)
+
+        @wraps(source.batch_updater.update)
+        async def twice(db_sess: Any, ids: list[int]) -> Any:
+            await source.batch_updater.update(db_sess, ids, CHANGE)
+
+        keep(await told(source.write(twice, IDS)), "batch_update", "mood")
+        assert await source.read(source.batch_querier.count) == 16

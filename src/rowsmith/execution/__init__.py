@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rowsmith.execution.blame import blame, give_up_since, note_undone, writes_sent
+from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
 from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
@@ -34,6 +34,7 @@ from rowsmith.execution.translate import (
     unreadable,
     violation,
 )
+from rowsmith.execution.undone import give_up_since, note_undone, writes_of
 from rowsmith.execution.within import read_within, write_within
 from rowsmith.execution.writing import Made, alone, alone_for_each, write
 
@@ -86,5 +87,5 @@ __all__ = [
     "watch_failures",
     "write",
     "write_within",
-    "writes_sent",
+    "writes_of",
 ]

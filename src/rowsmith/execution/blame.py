@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.execution.transactions import connections_of, is_open_to_all, mark_failed
+from rowsmith.execution.transactions import is_open_to_all
 from rowsmith.execution.translate import driver_error
 from rowsmith.mapping.constraints import column_names, refers_to
 
@@ -21,40 +21,6 @@ def remember(db_sess: AsyncSession, origin: Origin) -> None:
     if origin is not UNKNOWN:
         key = (origin.domain, origin.operation, origin.table, origin.writes)
         db_sess.info.setdefault(_ORIGINS, {})[key] = origin
-
-
-_SENT = "rowsmith_writes_sent"
-
-
-def writes_sent(db_sess: AsyncSession) -> int:
-    """Say how many statements of calls have written in the session."""
-    sent: int = db_sess.info.get(_SENT, 0)
-    return sent
-
-
-def note_sent(db_sess: AsyncSession) -> None:
-    """Note in the session that a statement has written: some row, or it is not known how many."""
-    info = db_sess.info
-    info[_SENT] = info.get(_SENT, 0) + 1
-
-
-def note_undone(db_sess: AsyncSession, before: int) -> None:
-    """Note in the session that what was written since so many statements had been sent is undone."""
-    db_sess.info[_SENT] = before
-
-
-def give_up_since(db_sess: AsyncSession, before: int | None) -> None:
-    """Have nothing of the innermost transaction committed, where a call that raises has written, and not undone it.
-
-    Whatever it raises: an application's class may refuse the data by an error of rowsmith's.
-
-    Args:
-        db_sess: the call's session.
-        before: how many statements had written when the call began; None where it did not come to that.
-    """
-    if before is not None and writes_sent(db_sess) != before:
-        for connection in connections_of(db_sess):
-            mark_failed(connection)
 
 
 def has_only_read(db_sess: AsyncSession) -> bool:

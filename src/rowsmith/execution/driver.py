@@ -14,12 +14,13 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from rowsmith.execution.blame import note_sent, remember
+from rowsmith.execution.blame import remember
 from rowsmith.execution.execute import flush
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.refusals import refusal_of
 from rowsmith.execution.transactions import mark_failed, note_demotion
 from rowsmith.execution.translate import DATABASE_ERRORS, lost, translate
+from rowsmith.execution.undone import note_write
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
     except Exception as exc:
         if not isinstance(exc, DATABASE_ERRORS) and refusal_of(exc) is None:
             if getattr(exc, "is_stored", False):  # found as the answer was read
-                note_sent(db_sess)
+                note_write(db_sess)
             raise
         if connection is not None and connection.sync_connection is not None and not connection.invalidated:
             note_demotion(connection.sync_connection, exc)

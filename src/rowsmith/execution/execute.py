@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import TransactionError
 from rowsmith.execution.apart import apart
-from rowsmith.execution.blame import note_sent, remember
+from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, is_closed
 from rowsmith.execution.translate import STATEMENT_ERRORS, scrub, translate, translate_any, unreadable
+from rowsmith.execution.undone import note_write
 
 _FRESH = {"populate_existing": True}
 
@@ -43,7 +44,7 @@ async def execute(
     result = await send(db_sess, statement, origin, options, parameters)
     if not getattr(result, "returns_rows", True):
         if _writes(statement, origin) and getattr(result, "rowcount", -1) != 0:
-            note_sent(db_sess)
+            note_write(db_sess)
         return result
     try:
         frozen = result.freeze()  # every value is read here, where what its type raises can be told
@@ -51,10 +52,10 @@ async def execute(
         failure = unreadable(exc, origin)
     else:
         if frozen.data and _writes(statement, origin):
-            note_sent(db_sess)
+            note_write(db_sess)
         return frozen()
     if _writes(statement, origin):
-        note_sent(db_sess)
+        note_write(db_sess)
     raise failure
 
 
@@ -83,7 +84,7 @@ async def send(
     except Exception as exc:  # noqa: BLE001 - as above
         failure = translate_any(exc, origin)
         if _writes(statement, origin) and getattr(failure, "is_stored", False):  # found as SQLAlchemy read the answer
-            note_sent(db_sess)
+            note_write(db_sess)
         if is_closed(db_sess):
             failure = TransactionError(SESSION_ENDED, facts=origin.facts())
     raise failure

@@ -9,11 +9,12 @@ from sqlalchemy import CursorResult, Executable
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
-from rowsmith.execution.blame import note_sent, remember
+from rowsmith.execution.blame import remember
 from rowsmith.execution.execute import flush, send
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.postgresql import read_by_column
 from rowsmith.execution.translate import unreadable
+from rowsmith.execution.undone import note_write
 
 
 async def fetch_records(
@@ -32,7 +33,7 @@ async def fetch_records(
     try:
         records: Sequence[Sequence[Any]] = result._fetchall_impl()  # pyright: ignore[reportPrivateUsage]
         if records:
-            note_sent(db_sess)
+            note_write(db_sess)
         return _read(result, records)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
         failure = unreadable(exc, origin)

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
-from rowsmith.execution.blame import note_sent, remember
+from rowsmith.execution.blame import remember
 from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
@@ -29,6 +29,7 @@ from rowsmith.execution.sending import fetch
 from rowsmith.execution.transaction_id import is_wanted, note_read, note_written, sent_on
 from rowsmith.execution.transactions import mark_failed, note_demotion
 from rowsmith.execution.translate import lost, translate
+from rowsmith.execution.undone import note_write
 
 
 class Sent(Protocol):
@@ -79,7 +80,7 @@ async def write_within(lane: NativeLane, db_sess: AsyncSession, asked: Sent) -> 
     if records is None:
         return None
     if records:
-        note_sent(db_sess)
+        note_write(db_sess)
     bare = [record[:-1] for record in records]
     return as_read(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare
 
@@ -173,12 +174,12 @@ async def _told(connection: Any, failure: Exception, asked: Sent, *, writes: boo
     if isinstance(failure, connection.dialect.loaded_dbapi.Error) and isinstance(cause, Exception):
         failure = cause  # of BEGIN, which SQLAlchemy's adapter has sent
     # What cannot be read is told once the answer is whole: nothing of it is on the wire any more.
-    is_unread = is_of_codec(failure)
-    is_known = argument is not None or getattr(failure, "sqlstate", None) is not None or is_unread
+    is_codecs = is_of_codec(failure)
+    is_known = argument is not None or getattr(failure, "sqlstate", None) is not None or is_codecs
     if driver.is_closed() or not is_known:
         await _give_up(connection)
         return lost(failure, asked.origin())
-    if writes or not is_unread:
+    if writes or not is_codecs:
         mark_failed(connection)
     note_demotion(connection, failure)
     if (refusal := asked.plan.refused(failure, asked.values)) is not None:

@@ -40,7 +40,7 @@ from rowsmith.execution import (
     give_up_since,
     note_undone,
     translated,
-    writes_sent,
+    writes_of,
 )
 from rowsmith.execution.driver import give_up
 from rowsmith.lock import Lock
@@ -204,7 +204,7 @@ class Call(Generic[TRow_co, TData_co]):
     @contextmanager
     def _undoing(self) -> Generator[None]:
         """Have it noted that what is written in the block is undone if it fails."""
-        before = writes_sent(self.db_sess)
+        before = writes_of(self.db_sess)
         try:
             yield
         except BaseException:
@@ -373,7 +373,7 @@ Touches: TypeAlias = Literal["id", "ids", "made", "new"]
 """Which rows a verb writes: those of the id or ids that it is given first, those that it gives, or new ones only."""
 
 
-Blame: TypeAlias = Callable[[Call[Any, Any], InvalidValue, Any, Mapping[str, Any]], Awaitable[None]]
+TellItem: TypeAlias = Callable[[Call[Any, Any], InvalidValue, Any, Mapping[str, Any]], Awaitable[None]]
 """Has an error about a stored value say which item it is: of the call, the error, the items, the named arguments."""
 
 
@@ -390,13 +390,13 @@ def _begun(operation: str, db_sess: Any) -> int:
     """
     if not isinstance(db_sess, AsyncSession):
         raise no_session(operation, db_sess)
-    return writes_sent(db_sess)
+    return writes_of(db_sess)
 
 
 async def _tell_item(
-    blame: Blame | None,
+    tells: TellItem,
     operation: str,
-    names: Sequence[str],
+    first: str,
     self: HasEntity,
     db_sess: AsyncSession,
     failure: InvalidValue,
@@ -404,10 +404,9 @@ async def _tell_item(
     kwargs: Mapping[str, Any],
 ) -> None:
     """Have an error say which item it is about; what fails as it is looked for leaves it as it is."""
-    if blame is not None:
-        items = args[0] if args else kwargs[names[0]]
-        with suppress(RepositoryError):
-            await blame(Call(self.entity, operation, db_sess), failure, items, kwargs)
+    items = args[0] if args else kwargs[first]
+    with suppress(RepositoryError):
+        await tells(Call(self.entity, operation, db_sess), failure, items, kwargs)
 
 
 def verb(
@@ -417,7 +416,7 @@ def verb(
     native: Callable[..., object] | None = None,
     touches: Touches | None = None,
     lost: Callable[..., bool] | None = None,
-    blame: Blame | None = None,
+    tells: TellItem | None = None,
 ) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
     """Make a verb of a coroutine method: its callers give a session, and it gets the :class:`Call` in that session.
 
@@ -430,12 +429,12 @@ def verb(
         touches: which rows it writes, for those who keep copies; None where it may be any.
         lost: says of the operation object, a failure and the verb's arguments by name that others came in between, and
             that the call would find what they wrote: a transaction of its own is run once more then.
-        blame: has an error about a stored value say which item of a batch it is.
+        tells: has an error about a stored value say which item of a batch it is.
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
         names = _parameters(method)
-        tell_item = partial(_tell_item, blame, operation, names)
+        tell_item = None if tells is None else partial(_tell_item, tells, operation, names[0])
 
         @wraps(method)
         async def run(self: TOperation, db_sess: AsyncSession, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -453,7 +452,7 @@ def verb(
                 return result if result.__class__ is not PartialResult else call.told(result)
             except BaseException as exc:
                 give_up_since(db_sess, before)
-                if is_unread(exc):
+                if tell_item is not None and is_unread(exc):
                     await tell_item(self, db_sess, exc, args, kwargs)
                 failure = call.own(exc)
                 if failure is exc:

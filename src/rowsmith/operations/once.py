@@ -22,7 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, IdempotencyMismatch, InvalidValue
-from rowsmith.execution import note_undone, writes_sent
+from rowsmith.execution import note_undone, writes_of
 from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import key_shape
 from rowsmith.operations.arrays.keys import Key
@@ -92,7 +92,7 @@ async def once(
         EntityNotFound: the key was used, and a row that it was used for is gone since, or out of sight for this caller.
         DatabaseFault: there is no table to keep keys in; the message says how to create it.
     """
-    use, sent = await _use(call, key, body), writes_sent(call.db_sess)
+    use, sent = await _use(call, key, body), writes_of(call.db_sess)
     before = await _take(call, use)
     note_undone(call.db_sess, sent)  # a key without a body is free
     if before.body is not None and (before.operation, before.body) != (call.operation, use.body):

@@ -22,7 +22,7 @@ Reading = Callable[[Sequence[int]], Awaitable[object]]
 """Reads the items in some places of the input."""
 
 
-async def blame_id(call: Call[Any, Any], failure: InvalidValue, ids: Any, kwargs: Mapping[str, Any]) -> None:
+async def tell_id(call: Call[Any, Any], failure: InvalidValue, ids: Any, kwargs: Mapping[str, Any]) -> None:
     """Have an error say which id of a batch it is about, if its row is still there to be read.
 
     Args:
@@ -31,16 +31,16 @@ async def blame_id(call: Call[Any, Any], failure: InvalidValue, ids: Any, kwargs
         ids: what the verb was given first: keys, or a mapping by key.
         kwargs: its arguments by name.
     """
-    await _blame_among(call, failure, ids, kwargs, call.entity.live(kwargs.get("include_deleted", False)))
+    await _tell_among(call, failure, ids, kwargs, call.entity.live(kwargs.get("include_deleted", False)))
 
 
-async def blame_deleted_id(call: Call[Any, Any], failure: InvalidValue, ids: Any, kwargs: Mapping[str, Any]) -> None:
-    """Do as :func:`blame_id` for a verb that sees deleted rows only."""
+async def tell_deleted_id(call: Call[Any, Any], failure: InvalidValue, ids: Any, kwargs: Mapping[str, Any]) -> None:
+    """Do as :func:`tell_id` for a verb that sees deleted rows only."""
     deletion = call.entity.soft_delete
-    await _blame_among(call, failure, ids, kwargs, [] if deletion is None else [deletion.is_deleted()])
+    await _tell_among(call, failure, ids, kwargs, [] if deletion is None else [deletion.is_deleted()])
 
 
-async def _blame_among(
+async def _tell_among(
     call: Call[Any, Any],
     failure: InvalidValue,
     ids: Any,
@@ -56,11 +56,11 @@ async def _blame_among(
         return await present_keys(call, list(dict.fromkeys(keys[place] for place in places)), conditions)
 
     for conditions in ([*call.limits.conditions, *seen], call.limits.conditions):
-        if await blame(failure, range(len(keys)), partial(read, conditions), noun):
+        if await tell_place(failure, range(len(keys)), partial(read, conditions), noun):
             return
 
 
-async def blame(failure: InvalidValue, places: Sequence[int], read: Reading, noun: str = "spec") -> bool:
+async def tell_place(failure: InvalidValue, places: Sequence[int], read: Reading, noun: str = "spec") -> bool:
     """Have an error say which item of a batch it is about, the first that cannot be read, and which column.
 
     Says whether there is one.

@@ -22,7 +22,7 @@ from rowsmith.execution import (
     give_up_since,
     write,
     write_within,
-    writes_sent,
+    writes_of,
 )
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.writes import PLAIN
@@ -85,7 +85,7 @@ class AskedWrite(Asked[Any]):
 
     @override
     async def send_within(self, lane: NativeLane, db_sess: AsyncSession, resume: Resume) -> Any:
-        before = writes_sent(db_sess)
+        before = writes_of(db_sess)
         try:
             records = await write_within(lane, db_sess, self)
             if records is None:

@@ -17,12 +17,12 @@ from sqlalchemy.sql.dml import UpdateBase
 from rowsmith.errors import InvalidValue
 from rowsmith.execution import Origin
 from rowsmith.execution.apart import apart
-from rowsmith.execution.blame import note_sent
 from rowsmith.execution.driver import use_driver
 from rowsmith.execution.postgresql import leaves
 from rowsmith.execution.records import fetch_records
 from rowsmith.execution.refusals import Refusal, note_refused_by
 from rowsmith.execution.translate import stored_value
+from rowsmith.execution.undone import note_write
 
 Statement: TypeAlias = UpdateBase | Select[Any] | CompoundSelect[Any]
 
@@ -89,7 +89,7 @@ async def fetch_underneath(db_sess: AsyncSession, origin: Origin, sent: ArraySta
     """Send a statement on asyncpg's own connection."""
     columns = await use_driver(db_sess, origin, lambda driver: sent.send(driver, origin))
     if columns and columns[0]:
-        note_sent(db_sess)
+        note_write(db_sess)
     return columns
 
 

@@ -13,7 +13,7 @@ from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.entity import by_entity
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
-from rowsmith.operations.unread import blame_id
+from rowsmith.operations.unread import tell_id
 from rowsmith.operations.updates.planned import BatchWrites
 from rowsmith.operations.updates.writer import BatchWriter
 from rowsmith.operations.writes import AskedWrite
@@ -33,7 +33,7 @@ class BatchPurger(Operation[TRow, TData]):
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         return self._writes.ask(lane, args[0], kwargs, lambda _: {}) if len(args) == 1 else None
 
-    @verb("batch_purge", touches="ids", native=_ask, blame=blame_id)
+    @verb("batch_purge", touches="ids", native=_ask, tells=tell_id)
     async def purge(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:

@@ -16,8 +16,8 @@ from sqlalchemy.engine import Dialect
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import Items
-from rowsmith.execution.blame import note_sent
 from rowsmith.execution.driver import give_up, use_driver
+from rowsmith.execution.undone import note_write
 from rowsmith.mapping import RowInfo, Spec, row_info
 from rowsmith.mapping.target import insertable
 from rowsmith.names import sql_name
@@ -192,7 +192,7 @@ class Insertion:
         done = await use_driver(self.call.db_sess, self.call.origin().of(EVERY_PLACE), copy.send)
         if isinstance(done, Exception):
             raise done
-        note_sent(self.call.db_sess)
+        note_write(self.call.db_sess)
 
     async def _flow(self, parts: Iterator[Block], incoming: Incoming | None) -> AsyncGenerator[Block]:
         """Give rows, and then those of the chunks that come after, as long as they set the same fields."""

@@ -24,7 +24,7 @@ from rowsmith.operations.reads.estimate import estimated_rows
 from rowsmith.operations.reads.planned import CODEC, Searches, may_be_the_cursors
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.operations.reads.stream import Stream
-from rowsmith.operations.unread import blame_id
+from rowsmith.operations.unread import tell_id
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, CursorCodec, Page, Pagination
 from rowsmith.query import Query
@@ -234,7 +234,7 @@ class BatchQuerier(Operation[TRow, TData]):
             async for records in partitions:
                 yield await present(call, records)
 
-    @verb("batch_get", native=_rows, blame=blame_id)
+    @verb("batch_get", native=_rows, tells=tell_id)
     async def query(
         self,
         call: Call[TRow, TData],

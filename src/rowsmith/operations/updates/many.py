@@ -17,7 +17,7 @@ from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult, PartialResult
-from rowsmith.operations.unread import blame_id
+from rowsmith.operations.unread import tell_id
 from rowsmith.operations.updates.one import new_values
 from rowsmith.operations.updates.patches import Patches
 from rowsmith.operations.updates.planned import BatchWrites
@@ -48,7 +48,7 @@ class BatchUpdater(Operation[TRow, TData]):
         (ids, patch), info = args, self.entity.info
         return self._writes.ask(lane, ids, kwargs, lambda limits: new_values(patch, limits, info))
 
-    @verb("batch_update", touches="ids", native=_ask, blame=blame_id)
+    @verb("batch_update", touches="ids", native=_ask, tells=tell_id)
     async def update(
         self,
         call: Call[TRow, TData],
@@ -84,7 +84,7 @@ class BatchUpdater(Operation[TRow, TData]):
         writing = writer.update(targets, Changes(values))
         return await naming(writing, lambda: unbindable_value(call.info, values, targets.dialect))
 
-    @verb("batch_update_each", singly="update(id, patch)", touches="ids", blame=blame_id)
+    @verb("batch_update_each", singly="update(id, patch)", touches="ids", tells=tell_id)
     async def update_each(
         self,
         call: Call[TRow, TData],

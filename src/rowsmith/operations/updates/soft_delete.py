@@ -13,7 +13,7 @@ from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.soft_delete import SoftDelete
-from rowsmith.operations.unread import blame_deleted_id, blame_id
+from rowsmith.operations.unread import tell_deleted_id, tell_id
 from rowsmith.operations.updates.one import Target, changes, live_target
 from rowsmith.operations.updates.planned import BatchWrites
 from rowsmith.operations.updates.statement import Changes
@@ -98,7 +98,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         is_one = self.entity.soft_delete is not None and len(args) == 1
         return self._restoring.ask(lane, args[0], kwargs, lambda _: {}) if is_one else None
 
-    @verb("batch_delete", touches="ids", native=_delete, blame=blame_id)
+    @verb("batch_delete", touches="ids", native=_delete, tells=tell_id)
     async def delete(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:
@@ -116,7 +116,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         targets = await writer.targets([*call.limits.conditions, soft_delete.is_live()])
         return await writer.update(targets, Changes(soft_delete.marking()))
 
-    @verb("batch_restore", touches="ids", native=_restore, blame=blame_deleted_id)
+    @verb("batch_restore", touches="ids", native=_restore, tells=tell_deleted_id)
     async def restore(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:

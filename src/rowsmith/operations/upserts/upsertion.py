@@ -35,7 +35,7 @@ from rowsmith.operations.inserts.insertion import RAW
 from rowsmith.operations.partial import is_own_fault
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Upserted
-from rowsmith.operations.unread import blame
+from rowsmith.operations.unread import tell_place
 from rowsmith.operations.upserts.shapes import Form, UpsertShapes
 from rowsmith.operations.upserts.statement import (
     UpsertStatement,
@@ -85,10 +85,10 @@ class Upsertion(Generic[TRow, TData]):
         except InvalidValue as exc:
             if is_unread(exc):
                 with suppress(RepositoryError):
-                    await self._blame(block, exc)
+                    await self._tell_place(block, exc)
             raise
 
-    async def _blame(self, block: Block, failure: InvalidValue) -> None:
+    async def _tell_place(self, block: Block, failure: InvalidValue) -> None:
         """Have an error about a stored value say which spec it is, whose row was there before."""
         keys = dict(zip(block.places, conflict_keys(self.info, self.key, block), strict=True))
 
@@ -98,7 +98,7 @@ class Upsertion(Generic[TRow, TData]):
             if not self.call.entity.shape.names:
                 await present_keys(self.call, self._returned.chosen(found.values()).parts(self.info.primary_key))
 
-        await blame(failure, block.places, read)
+        await tell_place(failure, block.places, read)
 
     async def insert(self, block: Block) -> list[Upserted[TData] | None]:
         """Insert those of the rows whose key nobody has, and give None for the others, which are left as they are."""
