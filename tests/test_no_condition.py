@@ -14,7 +14,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 from rowsmith import (
+    Conflict,
     CursorForwardPagination,
+    Database,
     ExistenceCheck,
     Expr,
     InvalidFilter,
@@ -31,6 +33,7 @@ from rowsmith import (
     count,
 )
 from rowsmith.mapping.truth import check_boolean
+from rowsmith.several import several_in
 from rowsmith.testing import WithTables
 from support import count_statements
 
@@ -83,7 +86,7 @@ class Within(SearchScope):
         return [ExistenceCheck(each, RepositoryError) for each in self.checked]
 
 
-Other = aliased(A)
+Other, Third = aliased(A), aliased(A)
 NONE: dict[str, Any] = {
     "a function's length": func.length(A.n),
     "a function of its arguments": func.nullif(A.id, 5),
@@ -91,6 +94,7 @@ NONE: dict[str, Any] = {
     "a value": sa.literal(1),
     "a sum": A.id + 1,
     "a sum of what is not told": func.length(A.n) + 1,
+    "a sum of what is told nowhere": func.length(A.n) + func.length(A.n) * A.id,
     "coalesce": func.coalesce(A.m, 1),
     "coalesce of what is not told": func.coalesce(func.length(A.n), 1),
     "case": sa.case((A.id > 5, 0), else_=1),
@@ -105,14 +109,23 @@ NONE: dict[str, Any] = {
     "is not true": func.length(A.n).is_not(sa.true()),
     "when": sa.case((A.id, sa.true()), else_=sa.false()),
     "in a subquery": sa.exists().where(Other.id == A.id, Other.id + 1),
+    "in a join": sa.exists(sa.select(Other.id).join(Third, Third.id + Other.id).where(Other.id == A.id)),
+    "in a join of its own": sa.exists(
+        sa.select(Other.id).select_from(sa.join(Other, Third, Third.id + Other.id)).where(Other.id == A.id)
+    ),
+    "having": sa.exists(sa.select(Other.m).where(Other.id == A.id).group_by(Other.m).having(func.count())),
     "aggregate": func.count(A.id) > 1,
     "aggregate of some": func.max(A.id).filter(A.flag) > 1,
     "aggregate inside": sa.exists().where(Other.id == A.id, func.count(Other.id) > 1),
     "window": func.row_number().over(order_by=A.id) > 1,
+    "window of a group": sa.exists(
+        sa.select(Other.m).where(Other.id == A.id).group_by(Other.m).having(func.row_number().over() > 1)
+    ),
     "window of an aggregate": func.count().over() > 1,
     "set": func.generate_series(1, A.id) == 1,
     "set of a document": func.json_array_elements_text(A.doc) == "x",
     "set, as a value": func.json_each(A.doc).scalar_table_valued("key") == "x",
+    "set of one's own, as a column": func.own.parts_of(A.id).column_valued("x") == 1,
     "set, as a column": func.generate_series(1, A.id).column_valued("x") == 1,
 }
 CONDITIONS = pytest.mark.parametrize("condition", NONE.values(), ids=NONE)
@@ -283,3 +296,36 @@ async def test_what_is_of_many_rows_is_no_value(any_tables: WithTables, several:
         with count_statements(db) as sent, pytest.raises(InvalidValue, match="subquery"):
             await things.update(1, APatch(m=TriState.update(several)))
         assert sent == []
+
+
+@pytest.mark.parametrize("given", [sa.case((A.id, 1), else_=2), sa.case((A.id + 1, A.m))], ids=["column", "sum"])
+async def test_what_an_order_or_a_value_takes_for_a_condition(any_tables: WithTables, given: Any) -> None:
+    """It is looked at inside of them, too."""
+    async with any_tables(A) as db:
+        things = Things(db, resilience=None)
+        await things.create(ASpec(id=1, n="a"))
+        with count_statements(db) as sent:
+            with pytest.raises(InvalidFilter, match="for a condition"):
+                await things.search(None, None, orders=[given])
+            with pytest.raises(InvalidValue, match="for a condition"):
+                await things.update(1, APatch(m=TriState.update(given)))
+        assert sent == []
+
+
+@pytest.mark.parametrize("where", [A.id, A.id + 1, sa.and_(A.flag, A.id), func.count(A.id) > 1], ids=str)
+def test_what_is_no_condition_of_a_conflict(where: Any) -> None:
+    """Nor is it one on the rows that a unique index has."""
+    with pytest.raises(InvalidFilter):
+        type("Clashing", (Things,), {"conflict": Conflict([A.n], where=where)})
+
+
+async def test_functions_of_ones_own_are_what_they_are(sqlite_database: Database) -> None:
+    """In a schema of one's own a name means nothing; SQLite's max() of several values is of one row."""
+    for given in (func.own.lag(A.id) > 1, func.own.length(A.n), func.own.unnest(A.n)):
+        check_boolean(given)
+        assert several_in(given) is None
+    async with sqlite_database.engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    things = Things(sqlite_database, resilience=None)
+    await things.create(ASpec(id=1, n="a"))
+    assert await things.count(None, [func.max(A.id, 3) > 2]) == 1

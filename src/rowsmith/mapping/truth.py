@@ -133,7 +133,8 @@ def _held(element: Any) -> Iterator[Held]:
     elif isinstance(element, Join):
         yield element.onclause, ANY
     elif isinstance(element, _STATEMENTS):
-        yield from ((condition, ANY) for condition in element._where_criteria)
+        joined = (on for _, on, *_ in getattr(element, "_setup_joins", ()) if isinstance(on, _EXPRESSION))
+        yield from ((condition, ANY) for condition in (*joined, *element._where_criteria))
         yield from ((condition, BESIDE_ROWS) for condition in getattr(element, "_having_criteria", ()))
 
 
@@ -161,6 +162,7 @@ _BINARY: Final[Any] = BinaryExpression
 _CASE: Final[Any] = Case
 _COLUMN: Final[Any] = Column
 _COLUMN_CLAUSE: Final[Any] = ColumnClause
+_EXPRESSION: Final[Any] = ColumnElement
 _FILTERED: Final[Any] = FunctionFilter
 _FUNCTION: Final[Any] = FunctionElement
 _LABEL: Final[Any] = Label
