@@ -94,7 +94,7 @@ NONE: dict[str, Any] = {
     "a value": sa.literal(1),
     "a sum": A.id + 1,
     "a sum of what is not told": func.length(A.n) + 1,
-    "a sum of what is told nowhere": func.length(A.n) + func.length(A.n) * A.id,
+    "a sum of what is told nowhere": func.length(A.n) + func.length(A.n),
     "coalesce": func.coalesce(A.m, 1),
     "coalesce of what is not told": func.coalesce(func.length(A.n), 1),
     "case": sa.case((A.id > 5, 0), else_=1),
