@@ -11,7 +11,8 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
+from dataclasses import fields as fields_of
 from decimal import Decimal
 from functools import cache, partial
 from typing import Any
@@ -33,10 +34,12 @@ from rowsmith import (
     NoPagination,
     OffsetPagination,
     OptionalState,
+    Patch,
     Query,
     Repository,
     RepositoryError,
     ScopeError,
+    Spec,
     TriState,
     Unscoped,
     operations,
@@ -162,6 +165,31 @@ ODD: list[Any] = [
     *(CounterRow.uses == 1, [CounterRow.uses == 1], [ThingRow.name == 3], [ThingRow.id == "x"], [ThingRow.deleted_at]),
     *([1, 1], [1, "1"], [bytearray(b"x")], [{}], [2**70], [True], [float("nan")], ["\x00"], ["\ud800"], [[]]),
 ]
+
+
+@dataclass(frozen=True)
+class SaidSpec(Spec[ThingRow]):
+    """A spec that says what it is told to."""
+
+    said: Any
+
+    def to_values(self) -> Any:
+        return self.said
+
+
+@dataclass(frozen=True)
+class SaidPatch(Patch[ThingRow]):
+    """A patch that does."""
+
+    said: Any
+
+    def to_values(self) -> Any:
+        return self.said
+
+
+NAMES: list[Any] = ["id", "tenant", "name", "uses", "note", "deleted_at", "version"]
+ODD_NAMES: list[Any] = [*NAMES, "nothing", "", None, 3, ThingRow.uses, ("uses",), b"uses", sa.column("uses")]
+VALUES: list[Any] = [1, 7, "x", "name 1", None, ThingRow.uses + 1, lambda: ThingRow.uses + 1, sa.func.abs(-3)]
 
 NEITHER = sa.literal(1) == 1
 """What is no right argument anywhere, and raises where it is asked whether it is true."""
@@ -296,6 +324,43 @@ async def test_existence_checks_are_a_list(things: ThingRepository) -> None:
                 await things.get(1, scope)
 
 
+def odd_value(chance: random.Random) -> Any:
+    """Give a value for a column, or what is none, or a state of either."""
+    value = chance.choice(chance.choice([VALUES, ODD]))
+    state = [OptionalState.update, TriState.update, OptionalState.expression, lambda value: value]
+    try:
+        return chance.choice(state)(value)
+    except RepositoryError:  # a state looks at what it is given
+        return value
+
+
+def odd_written(chance: random.Random, parameter: str) -> Any:
+    """Give specs or patches of odd values, under names that are odd now and then, or fields without states."""
+    said, fields = (SaidSpec, ThingCreate) if "spec" in parameter else (SaidPatch, ThingPatch)
+
+    def one() -> Any:
+        if chance.random() < 0.4:
+            names = {name: odd_value(chance) for name in parameters_of(fields) if chance.random() < 0.8}
+            return fields(**{**dict.fromkeys(needed_of(fields), 8), **names})
+        names = chance.sample(chance.choice([NAMES, ODD_NAMES]), chance.randrange(5))
+        given = {name: odd_value(chance) for name in names}
+        return said({"id": chance.randrange(9), "name": "n", **given} if said is SaidSpec else given)
+
+    if parameter == "patches":
+        return {id: one() for id in chance.sample(range(1, 6), chance.randrange(1, 4))}
+    return one() if parameter in ("spec", "patch") else [one() for _ in range(chance.randrange(1, 4))]
+
+
+def parameters_of(kind: Any) -> list[str]:
+    """Give the fields of a data class."""
+    return [field.name for field in fields_of(kind)]
+
+
+def needed_of(kind: Any) -> list[str]:
+    """Give those without a default."""
+    return [field.name for field in fields_of(kind) if field.default is MISSING]
+
+
 def odd_call(chance: random.Random) -> tuple[str, dict[str, Any]]:
     """Give a verb and arguments of any kind for it, most of them right."""
     name = chance.choice(VERBS)
@@ -304,6 +369,8 @@ def odd_call(chance: random.Random) -> tuple[str, dict[str, Any]]:
         if declared.default is declared.empty or chance.random() < 0.4 or parameter in ("scope", "pause"):
             pool = chance.choices([RIGHT[parameter], WRONG[parameter], ODD], [8, 2, 2])[0]
             given[parameter] = chance.choice(pool)
+            if parameter in ("spec", "specs", "patch", "patches") and chance.random() < 0.5:
+                given[parameter] = odd_written(chance, parameter)
     if isinstance(given.get("pause"), int | float) and given["pause"] > 1:
         del given["pause"]
     return name, given

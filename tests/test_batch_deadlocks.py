@@ -186,7 +186,8 @@ class MixedLabels(Mixer):
 
     def any_spec(self, number: int) -> LabelCreate:
         """Give one that cannot be written, sometimes."""
-        return LabelCreate(f"{number:03}", OptionalState.update(self.random.choice([*range(12), -1])))
+        uses = self.random.choice([None, *range(12), -1])
+        return LabelCreate(f"{number:03}", OptionalState.nop() if uses is None else OptionalState.update(uses))
 
     async def do_create(self, numbers: list[int]) -> None:
         await self.labels.batch_create([self.spec(number) for number in numbers[:6]])
@@ -195,7 +196,7 @@ class MixedLabels(Mixer):
         await self.labels.batch_create_partial([self.any_spec(number) for number in numbers[:5]])
 
     async def do_upsert(self, numbers: list[int]) -> None:
-        await self.labels.batch_upsert([LabelCreate(f"{number:03}", OptionalState.update(1)) for number in numbers])
+        await self.labels.batch_upsert([self.spec(number) for number in numbers])
 
     async def do_update(self, numbers: list[int]) -> None:
         await self.labels.batch_update(await self.ids(numbers), LabelPatch(OptionalState.update(2)))

@@ -23,6 +23,7 @@ ORDER = [
     "state",
     "lock",
     "texts",
+    "sql",
     "several",
     "conditions",
     "relations",

@@ -20,6 +20,7 @@ from sqlalchemy.sql.elements import AsBoolean, BinaryExpression, BooleanClauseLi
 
 from rowsmith.errors import InvalidFilter, kind_of
 from rowsmith.signatures import takes
+from rowsmith.sql import as_sql
 from rowsmith.texts import ADVICE, is_closed
 
 # Not InstrumentedAttribute, which is a descriptor: a dataclass's field of its type would read as the bool.
@@ -157,7 +158,7 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     """
     is_builder = callable(condition) and not isinstance(condition, _NO_BUILDERS)
     given: Any = built(cast("Any", condition), "a condition") if is_builder else condition
-    expression: Any = given.__clause_element__() if hasattr(given, "__clause_element__") else given
+    expression: Any = as_sql(given)
     if not isinstance(expression, ColumnElement):
         raise InvalidFilter(
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {kind_of(expression)}; "

@@ -34,7 +34,7 @@ from rowsmith.open_session import OpenSession
 from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
 from rowsmith.replicas import Lag, Replicas, check_replicas
-from rowsmith.sessions import Reading, ReadOnly, Unit, Writing
+from rowsmith.sessions import ReadingBlock, ReadOnly, Unit, WritingBlock
 from rowsmith.unit_of_work import UnitOfWork
 
 _LAG = Lag()
@@ -234,7 +234,7 @@ class Database:
             CommitOutcomeUnknown: the connection was lost while the answer to COMMIT was due.
             RepositoryError: any database error that leaves the block, translated.
         """
-        return Writing(self._home, self._take_writer)
+        return WritingBlock(self._home, self._take_writer)
 
     def begin_readonly_session(self, *, snapshot: bool = False) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session in which the database itself refuses writes; inside another block, a savepoint that does.
@@ -263,7 +263,9 @@ class Database:
             return await self.replicas.run(lambda db: db._take_reader(snapshot))
         return await cast("OwnHome", self._home).begin(self._snapshot if snapshot else self._read_only, read_only=True)
 
-    def reading(self, *, snapshot: bool = False, is_open_to_all: bool = True, has_deadline: bool = True) -> Reading:
+    def reading(
+        self, *, snapshot: bool = False, is_open_to_all: bool = True, has_deadline: bool = True
+    ) -> ReadingBlock:
         """Open a session for the reads of one call, in one snapshot where several statements must agree.
 
         Unlike that of :meth:`begin_readonly_session`, no other calls join it. Without ``is_open_to_all`` the
@@ -271,11 +273,11 @@ class Database:
         needs no reset afterwards; without ``has_deadline`` it may stay open for ever.
         """
         engine = self._snapshot if snapshot else self._read_only
-        return Reading(self._home, engine, is_open_to_all=is_open_to_all, has_deadline=has_deadline)
+        return ReadingBlock(self._home, engine, is_open_to_all=is_open_to_all, has_deadline=has_deadline)
 
     def writing(self, *, is_open_to_all: bool = True) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session for the writes of one call: :meth:`begin_session`, told as :meth:`reading` is."""
-        return Writing(self._home, self._take_writer, is_open_to_all=is_open_to_all)
+        return WritingBlock(self._home, self._take_writer, is_open_to_all=is_open_to_all)
 
     def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Open a transaction that every repository call inside the block joins; inside another block, a savepoint.
@@ -377,7 +379,7 @@ class Database:
 
     async def _position(self, question: str) -> str:
         # A read-only session around may be a replica's, and would be undone by a question that is refused.
-        async with Reading(self._home, self._read_only, is_open_to_all=False, joins=False) as db_sess:
+        async with ReadingBlock(self._home, self._read_only, is_open_to_all=False, joins=False) as db_sess:
             return str(sight_of((await execute(db_sess, text(question))).one()).position)
 
     @asynccontextmanager

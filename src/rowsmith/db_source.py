@@ -139,8 +139,6 @@ class DBSource(Generic[TRow, TData, TId]):
             return _Refused(self, exc)
 
     def _with(self, into: type[TOther]) -> DBSource[TRow, TOther, TId]:
-        if not isinstance(cast("Any", into), type):
-            raise MappingError(f"into is a data class, not {kind_of(into)}: write into=GroupSummary")
         made = DBSource[Any, Any, Any](self.db, self.entity.into(into), resilience=self.resilience)
         if len(self._others) == MOST_SHAPES:  # classes made while running must not pile up
             self._others.clear()

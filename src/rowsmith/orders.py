@@ -22,6 +22,7 @@ from sqlalchemy.sql.elements import (
 
 from rowsmith.conditions import built
 from rowsmith.errors import InvalidFilter, kind_of
+from rowsmith.sql import are_same
 
 OrderExpression: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
 """A column, mapped attribute or SQL expression, with or without ``.asc()``, ``.desc()``, ``.nulls_last()``."""
@@ -148,7 +149,7 @@ def _modifier(expression: object) -> Any:
 
 def _is_nullable(expression: ColumnElement[Any], primary_key: Sequence[ColumnElement[Any]]) -> bool:
     """A NOT NULL column of the row's own table has no NULLs; one of a table joined to it may."""
-    if any(_same(expression, column) for column in primary_key):
+    if any(are_same(expression, column) for column in primary_key):
         return False
     if not isinstance(expression, Column) or expression.nullable is not False:
         return True
@@ -156,14 +157,7 @@ def _is_nullable(expression: ColumnElement[Any], primary_key: Sequence[ColumnEle
 
 
 def _holds(terms: Sequence[OrderTerm], expression: ColumnElement[Any]) -> bool:
-    return any(_same(term.expression, expression) for term in terms)
-
-
-def _same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:
-    if isinstance(left, Column) or isinstance(right, Column):
-        return hash(left) == hash(right)  # a mapped attribute's column is the table's with annotations around it
-    # Without use_proxies=False a table's column and its alias's column would count as one.
-    return left.compare(right, use_proxies=False)
+    return any(are_same(term.expression, expression) for term in terms)
 
 
 def _not_an_order(given: object) -> InvalidFilter:

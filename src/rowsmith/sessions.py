@@ -49,7 +49,7 @@ from rowsmith.unit_of_work import UnitOfWork, run_after_commit
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Block(AbstractAsyncContextManager[T_co], Generic[T_co]):
+class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
     """A block of code with a session: one of its own, which ``take`` opens, or the one that it joins."""
 
     is_read_only: ClassVar[bool] = False
@@ -215,7 +215,7 @@ def _raise_told(
 _OF_A_LOST_SESSION = (TransactionError, DatabaseFault, DatabaseUnavailable)
 
 
-class Writing(Block[AsyncSession]):
+class WritingBlock(SessionBlock[AsyncSession]):
     """Commits at the end; in somebody else's session it is a savepoint, in any other it joins."""
 
     async def _join(self, around: OpenSession) -> None:
@@ -230,7 +230,7 @@ class Writing(Block[AsyncSession]):
         await self.session.commit()
 
 
-class ReadOnly(Block[AsyncSession]):
+class ReadOnly(SessionBlock[AsyncSession]):
     """Has the database itself refuse writes."""
 
     is_read_only = True
@@ -265,7 +265,7 @@ async def _require_snapshot(db_sess: AsyncSession) -> None:
 STREAM_ENDED = "the block that this stream was opened in has ended: read it to its end inside, or open it outside"
 
 
-class Reading(AbstractAsyncContextManager[AsyncSession]):
+class ReadingBlock(AbstractAsyncContextManager[AsyncSession]):
     """For the reads of one call: nothing joins it, for its session may stay open between the turns of a stream.
 
     It joins the block around it itself, unless it is told not to (``joins``).
@@ -336,7 +336,7 @@ class Reading(AbstractAsyncContextManager[AsyncSession]):
             refuse_commit(around.db_sess)
 
 
-class Unit(Block[UnitOfWork]):
+class Unit(SessionBlock[UnitOfWork]):
     """A unit of work; inside of any other block it is a savepoint."""
 
     def _open(self) -> Any:

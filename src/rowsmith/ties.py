@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import Exists, FromClause, ScalarSelect, Select, SelectBase
+from sqlalchemy import Column, Exists, FromClause, ScalarSelect, Select, SelectBase
 from sqlalchemy.sql.selectable import AliasedReturnsRows, FromGrouping, Lateral, SelectState
 
 
@@ -119,6 +119,14 @@ def parts_and_sources(expression: object, sources: Iterable[FromClause]) -> Iter
     given = list(sources)
     inside = _inside(expression, _Around([given], _Place.VALUE), given)
     yield from ((part, own) for part, own in inside if not isinstance(part, Subquery))
+
+
+def takes_from(expression: Any, tables: Sequence[FromClause]) -> bool:
+    """Say whether an expression takes anything from a row of these tables, or of others outside of its subqueries."""
+    if expression._from_objects:
+        return True
+    parts = parts_and_sources(expression, tables)
+    return any(isinstance(part, Column) and _among(part.table, own) for part, own in parts)
 
 
 _WRAPPINGS: Final = (SelectBase, ScalarSelect, FromGrouping)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import aliased
 
 from rowsmith import InvalidFilter, InvalidValue, MappingError, OptionalState, Patch, Spec, TriState
 from rowsmith.testing import WithTables
-from tenants import OwnedBy, ThingPatch, ThingRow
+from tenants import CounterRow, OwnedBy, ThingPatch, ThingRow
 from verbs import VERBS, World, world_in
 
 BREAKING_OUT = sa.literal_column("things.uses = 1) OR (things.uses > 0", sa.Boolean)
@@ -175,3 +176,54 @@ async def test_an_expression_takes_no_arguments(any_tables: WithTables) -> None:
                         error, match="takes no arguments: write" if error is InvalidValue else "has no len"
                     ):
                         await call
+
+
+@dataclass(frozen=True)
+class Counted(Spec[ThingRow], filled={"tenant"}):
+    id: int
+    name: str
+    uses: OptionalState[int]
+    note: str | None = None
+
+
+other = aliased(ThingRow)
+NOTHING_TO_TAKE = {
+    "its column": lambda: ThingRow.uses + 1,
+    "in a function": lambda: sa.func.coalesce(ThingRow.uses, 0),
+    "another's column": lambda: CounterRow.uses + 1,
+    "an alias outside of a subquery": lambda: other.uses,
+    "in a subquery": lambda: sa.select(other.uses).where(other.id == ThingRow.id).scalar_subquery(),
+    "in one that is tied": lambda: (
+        sa.select(other.uses).where(other.id == ThingRow.id).correlate(ThingRow).scalar_subquery()
+    ),
+}
+
+
+@pytest.mark.parametrize("expression", NOTHING_TO_TAKE.values(), ids=NOTHING_TO_TAKE)
+async def test_a_new_row_has_nothing_to_take_from(expression: Any, lane_tables: WithTables) -> None:
+    """An expression that names columns is refused before anything is sent, in every verb that makes a row."""
+    async with world_in(lane_tables, "things") as world:
+        things, before = world.things, await world.stored()
+        spec, plain = Counted(9, "new", OptionalState.expression(expression)), Counted(8, "x", OptionalState.update(1))
+        calls = [
+            *(things.create(spec, scope=OwnedBy("a")), things.upsert(spec, scope=OwnedBy("a"))),
+            things.batch_create([plain, spec], scope=OwnedBy("a")),
+            things.batch_upsert([plain, spec], scope=OwnedBy("a")),
+            things.load([plain, spec], scope=OwnedBy("a")),
+        ]
+        for call in calls:
+            with pytest.raises(InvalidValue, match=r"ThingRow\.uses"):
+                await call
+        assert await world.stored() == before
+
+
+async def test_what_a_new_row_gets_may_be_worked_out(lane_tables: WithTables) -> None:
+    """By functions, and by subqueries that read rows of their own."""
+    async with world_in(lane_tables, "things") as world:
+        most = sa.select(sa.func.max(ThingRow.uses)).scalar_subquery()
+        of_one = sa.select(other.uses).where(other.id == 1).scalar_subquery()
+        for id, (expression, expected) in enumerate([(sa.func.abs(-3), 3), (most + 1, None), (of_one, None)], 20):
+            spec = Counted(id, f"n{id}", OptionalState.expression(lambda given=expression: given))  # type: ignore[misc]
+            made = await world.things.create(spec, scope=OwnedBy("a"))
+            assert made.uses == (expected or made.uses)
+            assert made.uses > 0

@@ -28,7 +28,7 @@ from rowsmith.mapping import RowInfo
 from rowsmith.operations import Entity
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.plans import Plans
-from rowsmith.operations.settled import drawn, settle
+from rowsmith.operations.settled import draw_scope
 from rowsmith.scope import SearchScope, Unscoped
 
 _IDS: Final = (int, str, uuid.UUID, dt.date, bytes)
@@ -76,15 +76,7 @@ class Asking:
     def _scoped(self, scope: SearchScope, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
         """Tell under what rows are seen in a scope, which is asked once for the key and the statement."""
         key, values = list[Any]((include_deleted,)), list[Any]()
-        compared = drawn(scope)
-        if compared is not None:
-            is_compared = self._plans.drawn(compared, key, values)
-        else:
-            settled, binds = settle(scope), list[Any]()
-            if settled is None:
-                return None, scope
-            scope, is_compared = settled, bool(settled.given) and self._plans.compared(settled.given, key, binds)
-            values += [bind.value for bind in binds]
+        scope, is_compared = draw_scope(self._plans, scope, key, values)
         is_plain = is_compared and (include_deleted is True or include_deleted is False)
         return self._key_of(key, values) if is_plain and not self._is_told_elsewhere() else None, scope
 

@@ -16,6 +16,7 @@ from rowsmith.filters.fields import FieldFilter
 from rowsmith.filters.operands import On, Operand
 from rowsmith.mapping import RowInfo, nearest
 from rowsmith.mapping.annotations import marks, options, private_annotations
+from rowsmith.sql import as_sql
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +80,7 @@ def expression_over(given: Any, info: RowInfo[object], place: str) -> ColumnElem
     Raises:
         MappingError: it is neither, or belongs to another table, which would come into FROM and multiply rows.
     """
-    expression = given.__clause_element__() if hasattr(given, "__clause_element__") else given
+    expression = as_sql(given)
     if not isinstance(expression, ColumnElement):
         raise MappingError(f"{place} must be a column or SQL expression, not {type(expression).__name__}")
     for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - no public name

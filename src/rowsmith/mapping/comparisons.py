@@ -6,6 +6,7 @@ SQLite has an answer. So each comparison of a condition is looked at before anyt
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Iterator, Sequence
 from types import NoneType
 from typing import Any, Final, TypeAlias, cast
@@ -16,17 +17,11 @@ from sqlalchemy import (
     Case,
     Cast,
     Column,
-    Enum,
-    Interval,
-    LargeBinary,
     ScalarSelect,
-    Time,
     Tuple,
     literal,
 )
-from sqlalchemy.dialects.postgresql import CIDR, INET, INTERVAL, JSONB, MACADDR, MACADDR8
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.dialects.postgresql.ranges import AbstractRange
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -42,7 +37,7 @@ from sqlalchemy.types import Double, Numeric, TypeEngine
 from rowsmith.conditions import bare, compared_with
 from rowsmith.errors import ErrorFacts, InvalidValue
 from rowsmith.mapping.row import RowInfo
-from rowsmith.mapping.types import NUMBERS, Check, Comparison, column_type, is_sqlalchemys, stored_form
+from rowsmith.mapping.types import NUMBERS, Check, Comparison, Family, column_type, is_sqlalchemys, stored_form
 
 Pair: TypeAlias = tuple[Any, Any, Any]
 """Two expressions that are compared with each other, and the type of the second, which may be one of many."""
@@ -105,7 +100,7 @@ def _send_as_one(whole: Any, bind: BindParameter[Any], kinds: set[type[Any]]) ->
         of_column = any(column.type is bind.type for column in compared_with(whole, bind))
         if bind.type is literal(values[0]).type and not of_column:
             bind.type = literal(max(values, key=abs)).type
-    elif len(kinds) > 1 and _kind(bind.type) is _NUMBER and is_sqlalchemys(bind.type):
+    elif len(kinds) > 1 and _family(bind.type) is Family.NUMBERS and is_sqlalchemys(bind.type):
         bind.type = Double() if float in kinds else Numeric()
 
 
@@ -175,7 +170,7 @@ def _paired(left: Any, right: Any) -> Iterator[Pair]:
 
 
 def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[object], role: str) -> None:
-    kinds = _kind(left.type), _kind(kind)
+    kinds = _family(left.type), _family(kind)
     if left.type is kind or None in kinds or kinds[0] == kinds[1]:
         return
     (other, given) = (left, right) if left.__class__ not in _GIVEN else (right, left)
@@ -185,18 +180,18 @@ def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[object], role: s
     if any(map(_is_guessed, parts)):
         return
     types = (left.type, kind) if other is left else (kind, left.type)
-    if _DOCUMENT in kinds and _kind(types[0]) is not _DOCUMENT and given.__class__ not in _GIVEN:
+    if Family.DOCUMENTS in kinds and _family(types[0]) is not Family.DOCUMENTS and given.__class__ not in _GIVEN:
         parts, types = list[Any](visitors.iterate(given)), (types[1], types[0])
-    columns = [column for column in _columns(parts) if _kind(column.type) == _kind(types[0])]
+    columns = [column for column in _columns(parts) if _family(column.type) == _family(types[0])]
     raise _refusal(columns or _columns(parts), _held(*types, given), info, role)
 
 
 def _check_text(expression: Any, other: Any, info: RowInfo[object], role: str) -> None:
     """Refuse what surely is no text beside a pattern, or as one; bytes have patterns of their own."""
     is_value = isinstance(expression, _VALUE)
-    kind = _kind(expression.type) if is_value or _is_told(expression) else None
-    name = _of_its_own(expression.type) if kind is _TEXT and not is_value else None
-    if kind not in (None, _BYTES) and (kind is not _TEXT or name is not None):
+    kind = _family(expression.type) if is_value or _is_told(expression) else None
+    name = _of_its_own(expression.type) if kind is Family.TEXT and not is_value else None
+    if kind is not None and kind is not Family.BYTES and (kind is not Family.TEXT or name is not None):
         columns = _columns(visitors.iterate(other if is_value else expression))
         raise _refusal(columns, _GIVEN_AS_TEXT if is_value else _no_text(kind, name), info, role)
 
@@ -204,16 +199,17 @@ def _check_text(expression: Any, other: Any, info: RowInfo[object], role: str) -
 _GIVEN_AS_TEXT: Final = "is looked through for a text: give the pattern as one"
 
 
-def _no_text(kind: str | None, name: str | None) -> str:
+def _no_text(kind: Family, name: str | None) -> str:
     """Say what to write instead of a pattern beside what is of a kind, or an enum of the database's with a name."""
-    if kind is _DOCUMENT:
+    if kind is Family.DOCUMENTS:
         return 'holds JSON documents: write ["name"].as_string() to look for a pattern in a part of one'
-    return f"{f'is the enum {name}' if name else f'holds {kind}'}, and patterns are of texts: write cast(column, Text)"
+    what = f"is the enum {name}" if name else f"holds {kind.value}"
+    return f"{what}, and patterns are of texts: write cast(column, Text)"
 
 
 def _told_apart(left: Any, right: Any, kind: Any, info: RowInfo[object], role: str) -> InvalidValue | None:
     """Give the error for what is of one kind here, and of types that PostgreSQL does not compare."""
-    if _kind(left.type) not in _TOLD_APART or _kind(left.type) != _kind(kind):
+    if _family(left.type) not in _TOLD_APART or _family(left.type) != _family(kind):
         return None
     complaint = _apart(_of_its_own(left.type), _of_its_own(kind))
     sides = [each for each in (left, right) if each.__class__ not in _GIVEN]
@@ -234,28 +230,25 @@ def _apart(one: str | None, other: str | None) -> str | None:
 
 def _of_its_own(declared: TypeEngine[Any]) -> str | None:
     """Give the name of the type on PostgreSQL, where it tells it apart from others of its kind."""
-    form = stored_form(declared, _POSTGRESQL)
-    if isinstance(form, Enum):
-        return form.name if form.native_enum else None
-    return _JSON if isinstance(form, JSON) and not isinstance(form, JSONB) else None
+    return column_type(stored_form(declared, _POSTGRESQL)).beside.alone
 
 
-def _kind(declared: TypeEngine[Any]) -> str | None:
-    """Say what PostgreSQL compares with each other, and with nothing else; None for what nobody here knows."""
-    known = _KINDS.get(column_type(declared).compared)
-    return known or next((kind for base, kind in _OTHERS.items() if isinstance(declared, base)), None)
+def _family(declared: TypeEngine[Any]) -> Family | None:
+    return column_type(declared).beside.family
 
 
 def _held(declared: TypeEngine[Any], beside: TypeEngine[Any], given: Any) -> str:
     """Say what a type holds, and what to write to compare it with what stands beside it."""
-    if _kind(declared) is _DOCUMENT:
+    if _family(declared) is Family.DOCUMENTS:
         reader = _READ_AS.get(column_type(beside).compared, "as_string()")
         return f'holds JSON documents: write ["name"].{reader} to compare a part of one'
     record = column_type(declared)
     complaint = _complaint(given, record.operand) if given.__class__ is BindParameter else None
-    if _kind(declared) == _ADDRESSES:
-        return f"holds {_ADDRESSES}: write cast(..., INET) around what stands beside it"
-    return complaint or f"holds {record.compared.value if record.compared in _KINDS else _kind(declared)}"
+    family = record.beside.family
+    if family is Family.ADDRESSES:
+        return f"holds {family.value}: write cast(..., INET) around what stands beside it"
+    words: enum.Enum | None = family if record.compared in _UNNAMED else record.compared
+    return complaint or f"holds {words.value if words else 'something else'}"
 
 
 def _is_told(expression: Any) -> bool:
@@ -274,7 +267,7 @@ def _is_guessed(part: Any) -> bool:
         is_untold = not operator.is_comparison and operator.return_type is None
         return is_untold and getattr(part, "left", part).type is part.type
     if operator in _ARITHMETIC and isinstance(part, _BINARY):
-        return not _kind(part.left.type) == _kind(part.right.type) == _NUMBER
+        return not _family(part.left.type) == _family(part.right.type) == Family.NUMBERS
     if isinstance(part, _FUNCTION) and part.name.lower() == "localtime":  # a DateTime to SQLAlchemy
         return True
     return operator is operators.concat_op and column_type(part.type).compared is not Comparison.TEXT
@@ -320,34 +313,10 @@ _ARITHMETIC: Final = frozenset(
     {operators.add, operators.sub, operators.mul, operators.truediv, operators.floordiv, operators.mod},
 )
 _PARTS: Final = frozenset({operators.json_getitem_op, operators.json_path_getitem_op})
-_NUMBER: Final = "numbers"
-_TEXT: Final = "text"
-_DOCUMENT: Final = "JSON documents"
-_JSON: Final = "json"
-_BYTES: Final = "bytes"
-_ADDRESSES: Final = "addresses"
-_TOLD_APART: Final = frozenset({_TEXT, _DOCUMENT})
+_JSON: Final = column_type(JSON()).beside.alone
+_UNNAMED: Final = frozenset({Comparison.NONE, Comparison.NEVER})
+_TOLD_APART: Final = frozenset({Family.TEXT, Family.DOCUMENTS})
 _POSTGRESQL: Final[Any] = cast("Any", PGDialect_asyncpg)()
-_KINDS: Final = {
-    **dict.fromkeys((Comparison.TEXT, Comparison.NAMES, Comparison.MEMBERS), _TEXT),
-    **dict.fromkeys((Comparison.INTEGER, Comparison.FLOAT, Comparison.DECIMAL), _NUMBER),
-    Comparison.BOOLEAN: "booleans",
-    **dict.fromkeys((Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE), "times"),
-    **dict.fromkeys((Comparison.UUID, Comparison.UUID_TEXT), "UUIDs"),
-    Comparison.DOCUMENT: _DOCUMENT,
-    Comparison.ARRAY: "arrays",
-}
-_OTHERS: Final[dict[Any, str]] = {
-    Interval: "durations",
-    INTERVAL: "durations",
-    Time: "times of day",
-    LargeBinary: _BYTES,
-    AbstractRange: "ranges",
-    INET: _ADDRESSES,
-    CIDR: _ADDRESSES,
-    MACADDR: "hardware addresses",
-    MACADDR8: "hardware addresses of eight bytes",
-}
 _READ_AS: Final = {
     Comparison.INTEGER: "as_integer()",
     Comparison.FLOAT: "as_float()",

@@ -16,6 +16,7 @@ from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.truth import complaint_inside
 from rowsmith.mapping.types import Comparison, column_type, stored_form
 from rowsmith.several import Several, several_complaint
+from rowsmith.sql import as_sql, is_sql
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties
 
@@ -154,9 +155,7 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
     Raises:
         MappingError: it is neither.
     """
-    given: Any = expression() if _is_deferred(expression) else expression
-    if hasattr(given, "__clause_element__"):
-        given = given.__clause_element__()
+    given: Any = as_sql(expression() if _is_deferred(expression) else expression)
     if not _is_expression(given):
         raise MappingError(f"a computed field needs a SQL expression such as GroupRow.name, not {type(given).__name__}")
     return given
@@ -193,7 +192,7 @@ _SETS: Final = frozenset({Several.SET})
 
 
 def _is_deferred(expression: Expression) -> bool:
-    return not hasattr(expression, "__clause_element__") and not _is_expression(expression) and callable(expression)
+    return not is_sql(expression) and callable(expression)
 
 
 def _is_expression(given: object) -> TypeGuard[ColumnElement[Any]]:

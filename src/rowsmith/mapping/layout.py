@@ -28,6 +28,7 @@ from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.names import sql_name
 from rowsmith.relations import over, own_row
+from rowsmith.sql import as_sql
 
 Record: TypeAlias = Sequence[Any]
 """One row of a result: the values of ``Layout.selects``, in that order."""
@@ -317,8 +318,7 @@ def _placed(level: _Level, source: Expr) -> ColumnElement[Any]:
 
 
 def _has_subquery(expression: Any) -> bool:
-    element = expression.__clause_element__() if hasattr(expression, "__clause_element__") else expression
-    return any(isinstance(part, SelectBase) for part in visitors.iterate(element))
+    return any(isinstance(part, SelectBase) for part in visitors.iterate(as_sql(expression)))
 
 
 def _agreed(into: type[object], name: str, relationship: RelationshipProperty[Any]) -> Wanted:

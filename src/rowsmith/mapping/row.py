@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, Generic, cast
 
-from sqlalchemy import Column, ColumnElement, Table, inspect, null
+from sqlalchemy import Column, ColumnElement, Table, inspect, literal, null
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, SynonymProperty
 from sqlalchemy.sql import visitors
@@ -21,9 +21,17 @@ from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.mapping.parts import Part, lineage, parts_of
 from rowsmith.mapping.types import DIALECTS, Check, Travel, column_type, stored_form, stores_none
 from rowsmith.names import PREFIX, is_own
+from rowsmith.sql import is_sql
 
 TRow = TypeVar("TRow")
 TRow_co = TypeVar("TRow_co", covariant=True)
+
+
+def _is_exactly(attribute: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
+    """Compare an attribute with a value of its own type, whatever SQLAlchemy would take the value for."""
+    condition: Any = attribute == value
+    is_of_it = condition.right.type is attribute.type
+    return condition if is_of_it else attribute == literal(value, attribute.type)
 
 
 @dataclass(frozen=True)
@@ -219,8 +227,19 @@ class RowInfo(Generic[TRow_co]):
         return any(column_type(kind).travel is Travel.BYTES for kind in kinds)
 
     def key_condition(self, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
-        """Give the conditions that single out the row with this key."""
-        return [attribute == part for attribute, part in zip(self.key_attributes, key, strict=True)]
+        """Give the conditions that single out the row with this key, whose parts are of its columns' own types."""
+        return list(map(_is_exactly, self.key_attributes, key))
+
+    @property
+    def kept_version(self) -> str:
+        """The attribute that counts a row's versions.
+
+        Raises:
+            MappingError: there is none.
+        """
+        if self.version is None:
+            raise MappingError(f"{self.row.__name__} keeps no version: map one with version_id_col")
+        return self.version
 
     def is_required(self, name: str) -> bool:
         """Say whether an insert must name this attribute: NOT NULL and nobody else fills it."""
@@ -329,7 +348,7 @@ class RowInfo(Generic[TRow_co]):
             return False
         identities = _identities(self._alike)
         # Of a SQL expression nobody knows.
-        return any(hasattr(v, "__clause_element__") or hasattr(v, "compile") or v not in identities for v in values)
+        return any(is_sql(value) or value not in identities for value in values)
 
     def is_json(self, name: str) -> bool:
         """Say whether the attribute is a JSON column, for which SQLAlchemy tells JSON null from SQL NULL.

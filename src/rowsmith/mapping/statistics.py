@@ -19,6 +19,7 @@ from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Stored, computed, data_fields, hold
 from rowsmith.mapping.generated import Build
 from rowsmith.mapping.row import RowInfo, nearest
+from rowsmith.sql import are_same
 
 TData = TypeVar("TData")
 
@@ -62,7 +63,7 @@ class _Reader:
             meant = nearest(name, (key.key for key in self.keys if isinstance(key, Column) and key.key))
             raise MappingError(f"{self._where(name)} is neither grouped by nor aggregated{meant}")
         expression = self.info.attribute(name).expression if marker is None else marker.resolve()
-        key = next((key for key in self.keys if _same(key, expression)), None)
+        key = next((key for key in self.keys if are_same(key, expression)), None)
         if key is not None:
             hold(self.info, self.into, name, Stored() if marker is None else marker)
             return key  # the very same: a second parameter in its place would be another expression to PostgreSQL
@@ -92,7 +93,7 @@ class _Reader:
 
     def _is_aggregated(self, expression: Any) -> bool:
         """Say whether each column in an expression stands inside of a function, or is a key."""
-        if any(_same(key, expression) for key in self.keys):
+        if any(are_same(key, expression) for key in self.keys):
             return True
         if isinstance(expression, FunctionElement | FunctionFilter | WithinGroup | SelectBase):
             return True
@@ -100,12 +101,6 @@ class _Reader:
 
     def _where(self, name: str) -> str:
         return f"{self.into.__name__}.{name} (of {self.info.row.__name__})"
-
-
-def _same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:
-    if isinstance(left, Column) or isinstance(right, Column):
-        return hash(left) == hash(right)  # a mapped attribute's column is the table's with annotations around it
-    return left.compare(right)
 
 
 def _kind(into: type[object], name: str) -> tuple[Any, bool]:

@@ -31,9 +31,10 @@ from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.truth import complaint_inside
 from rowsmith.several import several_complaint
+from rowsmith.sql import as_sql, is_sql
 from rowsmith.state import UNSET, OptionalState, TriState
 from rowsmith.texts import complaint_about
-from rowsmith.ties import loose_ties
+from rowsmith.ties import loose_ties, takes_from
 
 TRow = TypeVar("TRow")
 
@@ -224,8 +225,8 @@ def storable(info: RowInfo[object], name: str, value: object, *, changes: bool =
         raise info.refusal(name, FOREIGN)
     if value is None:
         return info.nothing(name)
-    if value.__class__ not in PLAIN and (hasattr(value, "__clause_element__") or hasattr(value, "compile")):
-        return tied(info, name, value)
+    if value.__class__ not in PLAIN and is_sql(value):
+        return tied(info, name, value) if changes else _standing_alone(info, name, tied(info, name, value))
     if (complaint := info.check(name)(value)) is not None:
         raise info.refusal(name, complaint)
     return value
@@ -238,7 +239,7 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
         InvalidValue: it has text that does not end what it begins, asks about any row where the one that is written
             may be meant, is of several rows, takes for a condition what is none, or compares what no database compares.
     """
-    expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
+    expression = as_sql(value)
     if not isinstance(expression, ClauseElement):
         return value
     elements: list[Any] = list(visitors.iterate(expression))
@@ -247,6 +248,22 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
     if complaint := several_complaint(expression) or complaint_inside(elements):
         raise info.refusal(name, complaint)
     check_comparisons(expression, elements, info, f"what is written to {name} of")
+    return value
+
+
+def _standing_alone(info: RowInfo[object], name: str, value: Any) -> Any:
+    """Give a SQL expression that a new row gets, once it is known to take nothing from one.
+
+    Raises:
+        InvalidValue: it names columns, the row's own or others.
+    """
+    expression = as_sql(value)
+    if isinstance(expression, ClauseElement) and takes_from(expression, info.tables):
+        raise info.refusal(
+            name,
+            "gets an expression that names columns, and a new row has nothing to take them from: give a value, or "
+            f"select from aliased({info.row.__name__}) in a subquery",
+        )
     return value
 
 
@@ -308,7 +325,7 @@ def check_writable(info: RowInfo[object], name: str, where: str) -> None:
 
 def _meant(info: RowInfo[object], key: Any) -> str:
     """Give the name of the attribute that something else than its name stands for; any one's where nothing tells."""
-    column: Any = key.__clause_element__() if hasattr(key, "__clause_element__") else key
+    column: Any = as_sql(key)
     name = info.name_of(cast("Any", column)) if isinstance(column, Column) else None
     return name or next(own for own in info.columns if own in info.writable)
 

@@ -18,6 +18,7 @@ from rowsmith.mapping import Patch, RowInfo, Spec
 from rowsmith.mapping.writes import belongs_to
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.entity import check_into
 from rowsmith.signatures import takes
 from rowsmith.state import UNSET
 
@@ -112,13 +113,12 @@ def _versions(given: object, info: RowInfo[object]) -> None:
         raise InvalidValue(
             f"expected_versions are a mapping of ids to versions, not {kind_of(given)}: write {{id: version}}"
         )
-    if info.version is None:
-        raise MappingError(f"{info.row.__name__} keeps no version: map one with version_id_col")
+    version = info.kept_version
     versions = list(cast("Any", given).values())
     kinds = set(map(type, versions))
     if type(None) in kinds:
         raise InvalidValue("expected_versions has None for an id: give the version last seen")
-    check_column(info, info.version, versions, kinds, 0, noun="version")
+    check_column(info, version, versions, kinds, 0, noun="version")
 
 
 def _conflict(given: object, info: RowInfo[object]) -> None:
@@ -154,8 +154,7 @@ def _lock(given: object, info: RowInfo[object]) -> None:
 
 
 def _into(given: object, info: RowInfo[object]) -> None:
-    if not isinstance(given, type):
-        raise MappingError(f"into is a data class, not {kind_of(given)}: write into=GroupSummary")
+    check_into(given)
 
 
 def _flag(name: str) -> Argument:

@@ -164,13 +164,18 @@ class Entity(Generic[TRow_co, TData_co]):
         return told
 
     def into(self, into: type[TOther] | None) -> Entity[TRow_co, TOther]:
-        """Give the same entity with another shape of data; None keeps this one."""
+        """Give the same entity with another shape of data; None keeps this one.
+
+        Raises:
+            MappingError: it is no class, or does not fit the row.
+        """
         if into is None:
             return cast("Entity[TRow_co, TOther]", self)
         try:
             known: Entity[TRow_co, TOther] = self._others[into]
             return known
         except (KeyError, TypeError):  # what is no class may have no hash either
+            check_into(into)
             made = replace(cast("Any", self), shape=shape_for(self.info, into, self.loads))
         if len(self._others) >= MOST_SHAPES:  # classes made while running must not pile up
             self._others.clear()
@@ -180,6 +185,16 @@ class Entity(Generic[TRow_co, TData_co]):
     def _others(self) -> dict[type[Any], Any]:
         """The same entity with other shapes of data."""
         return {}
+
+
+def check_into(given: object) -> None:
+    """Refuse what is no class of data.
+
+    Raises:
+        MappingError: it is an instance, or something else.
+    """
+    if not isinstance(given, type):
+        raise MappingError(f"into is a data class, not {kind_of(given)}: write into=GroupSummary")
 
 
 MOST_SHAPES: Final = 100

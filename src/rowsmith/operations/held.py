@@ -51,6 +51,7 @@ from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.rebinding import is_table, parts, rebound
 from rowsmith.scope import Limits
+from rowsmith.sql import as_sql
 
 T = TypeVar("T")
 
@@ -227,7 +228,7 @@ def _as_columns(info: RowInfo[object], row: Mapping[str, object]) -> list[Any]:
 
 
 def _in_type(column: Column[Any], value: Any) -> Any:
-    expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
+    expression = as_sql(value)
     if expression is None or isinstance(expression, Null):
         return sql_cast(null(), column.type)
     sql: Any = expression if isinstance(expression, ClauseElement) else literal(value, column.type)

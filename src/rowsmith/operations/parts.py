@@ -26,6 +26,7 @@ from rowsmith.mapping import RowInfo
 from rowsmith.mapping.parts import Part
 from rowsmith.operations.arrays.keys import Key, columns_condition
 from rowsmith.operations.call import Call
+from rowsmith.sql import as_sql
 
 
 async def locked(
@@ -116,7 +117,7 @@ def across(info: RowInfo[object], values: Mapping[str, object]) -> dict[str, Any
 
 
 def _reads_other(info: RowInfo[object], written: Column[Any], value: Any) -> bool:
-    expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
+    expression = as_sql(value)
     if not isinstance(expression, ColumnElement):
         return False
     read: Iterable[Any] = visitors.iterate(cast("Any", expression))

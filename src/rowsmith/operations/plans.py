@@ -230,7 +230,7 @@ class Bind:
         return value if self.processor is None else self.processor(value)
 
 
-class Operand:
+class KeyPart:
     """A column that a call's value is compared with."""
 
     def __init__(self, attribute: Any, column: Column[Any], check: Check) -> None:
@@ -261,10 +261,10 @@ class Keys:
 
     def __init__(self, info: RowInfo[object]) -> None:
         self._info = info
-        self._parts = [Operand(info.attribute(name), info.columns[name], info.check(name)) for name in info.primary_key]
+        self._parts = [KeyPart(info.attribute(name), info.columns[name], info.check(name)) for name in info.primary_key]
         self._sole = self._parts[0] if len(self._parts) == 1 else None
         name = info.version
-        self._version = None if name is None else Operand(info.attribute(name), info.columns[name], info.check(name))
+        self._version = None if name is None else KeyPart(info.attribute(name), info.columns[name], info.check(name))
 
     def of(self, given: Any) -> tuple[Any, ...] | None:
         """Give the key's parts, if it is one."""
@@ -310,20 +310,13 @@ class Plans(Generic[TPlan]):
         self._own: dict[int, tuple[Any, str, Check]] = {}
         self._attributes: dict[int, Any] = {}
 
-    def compared(self, given: Sequence[Any], shape: Shape, binds: Binds) -> bool:
-        """Add conditions to a shape; says whether each is no more than a comparison with a value that fits."""
-        for condition in given:  # noqa: SIM110 - all() and what it asks would be calls of each call
-            if not self._compared(condition, shape, binds):
-                return False
-        return True
-
     def narrowed(self, given: Sequence[Any], shape: Shape, binds: Binds) -> bool:
         """Add conditions to a shape, by SQLAlchemy's own key; says whether each has one.
 
         Of their values nothing is known but what :attr:`Plan.checks` says.
         """
         for condition in given:
-            if self._compared(condition, shape, binds):
+            if self.compares(condition, shape, binds):
                 continue
             key = _key_of(condition)
             if key is None or not all(bind.unique and bind.callable is None for bind in key.bindparams):
@@ -362,7 +355,7 @@ class Plans(Generic[TPlan]):
         plans[key] = plan
         return plan
 
-    def _compared(self, condition: Any, shape: Shape, binds: Binds) -> bool:
+    def compares(self, condition: Any, shape: Shape, binds: Binds) -> bool:
         """Add a comparison of a column with a value that it takes; says whether the condition is one."""
         if not is_comparison(condition):
             return False
@@ -371,14 +364,6 @@ class Plans(Generic[TPlan]):
             return False
         binds.append(right)
         return True
-
-    def drawn(self, compared: Sequence[tuple[Any, Any]], shape: Shape, values: list[Any]) -> bool:
-        """Do the same with what :func:`rowsmith.operations.settled.drawn` gives, of which nothing is built."""
-        for built, value in compared:
-            if not self.takes(built.left, built.operator, value, shape):
-                return False
-            values += (value,)
-        return bool(compared)
 
     def takes(self, left: Any, operator: Any, value: object, shape: Shape) -> bool:
         """Add a comparison to a shape; says whether it is one of a column of the row's with a value that fits."""

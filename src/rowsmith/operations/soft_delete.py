@@ -13,6 +13,7 @@ from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Comparison, column_type
 from rowsmith.mapping.writes import check_writable
+from rowsmith.sql import as_sql, is_sql
 from rowsmith.state import UNSET
 
 _TIMES = (Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE)
@@ -58,11 +59,11 @@ class SoftDelete:
         object.__setattr__(self, "also", tuple(_written_beside(also)))
         if (deleted is UNSET) != (restored is UNSET):
             raise MappingError("SoftDelete by status needs both: deleted=..., the mark, and restored=..., its undoing")
-        if self._by_expression and _is_sql(restored):
+        if self._by_expression and is_sql(restored):
             raise MappingError("SoftDelete with deleted=... as SQL needs a value as restored=...: it tells a live row")
-        if len(self._dead) > 1 and any(dead is None or _is_sql(dead) for dead in self._dead):
+        if len(self._dead) > 1 and any(dead is None or is_sql(dead) for dead in self._dead):
             raise MappingError("SoftDelete with several values as deleted=[...] takes plain ones: no None, no SQL")
-        if not _is_sql(restored) and any(not _is_sql(dead) and dead == restored for dead in self._dead):
+        if not is_sql(restored) and any(not is_sql(dead) and dead == restored for dead in self._dead):
             raise MappingError("SoftDelete has the same value as deleted=... and as restored=...")
 
     @property
@@ -71,7 +72,7 @@ class SoftDelete:
 
     @property
     def _by_expression(self) -> bool:
-        return _is_sql(self.deleted)
+        return is_sql(self.deleted)
 
     @property
     def _dead(self) -> Sequence[Any]:
@@ -169,14 +170,10 @@ def _written_beside(also: object) -> Iterator[tuple[Any, Any, Any]]:
 _DELETED_AND_RESTORED = 2
 
 
-def _is_sql(value: object) -> bool:
-    return hasattr(value, "__clause_element__") or hasattr(value, "compile")
-
-
 def _complaint(info: RowInfo[object], attribute: InstrumentedAttribute[Any], value: Any) -> str | None:
     """Say why a column cannot hold a value, or what an expression makes of the row; None if it can."""
-    if _is_sql(value):
-        given = value.__clause_element__() if hasattr(value, "__clause_element__") else value
+    if is_sql(value):
+        given = as_sql(value)
         if not isinstance(given, ColumnElement):
             return "is marked by what is no SQL expression"
         sources: list[Any] = given._from_objects  # pyright: ignore[reportPrivateUsage] - there is no public name

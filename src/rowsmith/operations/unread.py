@@ -18,7 +18,7 @@ from rowsmith.operations.arrays.keys import batch_keys
 from rowsmith.operations.call import Call, is_unread
 from rowsmith.operations.present import present_keys
 
-Reading = Callable[[Sequence[int]], Awaitable[object]]
+ReadPlaces = Callable[[Sequence[int]], Awaitable[object]]
 """Reads the items in some places of the input."""
 
 
@@ -60,7 +60,7 @@ async def _tell_among(
             return
 
 
-async def tell_place(failure: InvalidValue, places: Sequence[int], read: Reading, noun: str = "spec") -> bool:
+async def tell_place(failure: InvalidValue, places: Sequence[int], read: ReadPlaces, noun: str = "spec") -> bool:
     """Have an error say which item of a batch it is about, the first that cannot be read, and which column.
 
     Says whether there is one.
@@ -82,7 +82,7 @@ async def tell_place(failure: InvalidValue, places: Sequence[int], read: Reading
     return alone is not None
 
 
-async def _unread(places: Sequence[int], read: Reading) -> InvalidValue | None:
+async def _unread(places: Sequence[int], read: ReadPlaces) -> InvalidValue | None:
     try:
         await read(places)
     except InvalidValue as exc:

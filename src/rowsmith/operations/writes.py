@@ -30,7 +30,7 @@ from rowsmith.operations.blocks.defaults import client_defaults, client_updates,
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Resume, Shape, compile_write, has_plain_rows
-from rowsmith.operations.settled import settle
+from rowsmith.operations.settled import ask_scope
 from rowsmith.scope import NO_LIMITS, Limits, resolve_scope
 
 TRow = TypeVar("TRow")
@@ -207,12 +207,9 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
             return None
         if scope is None:
             return None if self._entity.scope_required else NO_LIMITS
-        settled = settle(scope)
-        if settled is None:
-            return None
-        kwargs["scope"], given = settled, settled.given
         compared: Shape = []
-        if not given or not self._plans.compared(given, compared, binds):
+        kwargs["scope"], is_plain = ask_scope(self._plans, scope, compared, binds)
+        if not is_plain:
             return None
         shape += compared
         stamps: dict[str, Any] = {}

@@ -18,13 +18,14 @@ from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
 from pydantic import AnyUrl, BaseModel
-from sqlalchemy import BindParameter, ClauseElement, ColumnElement
+from sqlalchemy import BindParameter, ColumnElement
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import UnsupportedCompilationError
 
 from rowsmith.errors import kind_of
 from rowsmith.orders import OrderTerm
 from rowsmith.pagination.key_values import stored_value
+from rowsmith.sql import as_sql, is_sql
 from rowsmith.state import OptionalState, TriState
 
 _Bind: TypeAlias = BindParameter[Any]
@@ -226,7 +227,7 @@ _SCALARS: Final[tuple[tuple[Any, Otherwise], ...]] = (
 def _composed(value: object, otherwise: Otherwise) -> Generator[object, Any, str]:
     """Yield the parts of a value, take the text of each, and give the value's own."""
     name = type(value).__qualname__
-    if hasattr(value, "__clause_element__") or isinstance(value, ClauseElement):
+    if is_sql(value):
         return f"{name}:{_expression(value, otherwise).hex()}"
     if isinstance(value, (OptionalState, TriState)):
         return f"{name}({(yield cast('Any', value).to_value())})"
@@ -250,8 +251,7 @@ def _each(parts: Iterable[object]) -> Generator[object, Any, list[str]]:
 
 
 def _expression(value: Any, otherwise: Otherwise) -> bytes:
-    element = value.__clause_element__() if hasattr(value, "__clause_element__") else value
-    return Imprint((), [element], otherwise).digest()
+    return Imprint((), [as_sql(value)], otherwise).digest()
 
 
 def _parts(value: object) -> Mapping[str, Any] | None:

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Integer, and_, false, literal, or_, tuple_
+from sqlalchemy import BigInteger, Column, ColumnElement, and_, false, literal, or_, tuple_
 from sqlalchemy.types import NullType
 
 from rowsmith.conditions import whole
+from rowsmith.mapping.types import Comparison, column_type
 from rowsmith.orders import OrderTerm
 
 _BIGINT = BigInteger()
@@ -120,7 +121,7 @@ def _bound(term: OrderTerm, value: object) -> ColumnElement[Any]:
     kind = term.expression.type
     if isinstance(kind, NullType):
         return literal(value)  # func.lower(...) and the like: the value says what it is
-    if isinstance(kind, Integer):
+    if column_type(kind).compared is Comparison.INTEGER:
         # An index on any integer column answers a bigint; a sum of integers may need one, or even a Decimal.
         return literal(value, _BIGINT if isinstance(value, int) else None)
     return literal(value, kind)

@@ -17,7 +17,6 @@ from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import (
-    JSON,
     Column,
     ColumnElement,
     Float,
@@ -27,7 +26,6 @@ from sqlalchemy import (
     cast,
     type_coerce,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import False_, Null, True_
@@ -87,10 +85,11 @@ def _unsortable(expression: ColumnElement[Any], dialect: Dialect) -> str | None:
     if getattr(expression, "is_literal", False) and str(getattr(expression, "name", "")).strip().isdigit():
         return "a number, which SQL takes for a place among what is selected: give the column itself"
     form = stored_form(expression.type, dialect) if dialect.name in _AS_WRITTEN else None
-    if isinstance(form, JSON.JSONPathType):
-        return "a JSON path, and PostgreSQL has no order of these"
-    if isinstance(form, JSON) and not isinstance(form, JSONB):
-        return "JSON, of which PostgreSQL has no order: sort by Row.doc['member'].as_string(), or cast it to JSONB"
+    record = None if form is None else column_type(form)
+    if record is not None and not record.beside.is_ordered:
+        is_document = record.compared is Comparison.DOCUMENT
+        instead = "sort by Row.doc['member'].as_string(), or cast it to JSONB"
+        return f"JSON, of which PostgreSQL has no order: {instead}" if is_document else _NO_ORDER
     return None if isinstance(expression, Column) else _unsteady(expression)
 
 
@@ -112,6 +111,7 @@ def _is_function(element: object) -> bool:
     return isinstance(element, FunctionElement)
 
 
+_NO_ORDER: Final = "of a type that PostgreSQL has no order of, as JSON paths: sort by another column"
 _WHY: Final = {
     Several.WINDOW: "a window function, which no condition can compare with a cursor: sort by a column",
     Several.AGGREGATE: "an aggregate, which is of many rows: sort by a scalar subquery that has it",

@@ -76,6 +76,23 @@ class BookRepository(Repository[BookRow, BookData, int]):
     pass
 
 
+class DraftRow(Base):
+    __tablename__ = "drafts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(default=5)
+    __mapper_args__ = {"version_id_col": version}
+
+
+@dataclass(frozen=True)
+class DraftCreate(Spec[DraftRow]):
+    id: int
+
+
+class Drafts(Repository[DraftRow, DraftRow, int]):
+    pass
+
+
 PATCH = BookPatch(OptionalState.update("x"))
 
 CHANGES: dict[str, Callable[[BookRepository], Awaitable[Any]]] = {
@@ -178,3 +195,21 @@ async def test_an_expected_version_is_a_value(any_tables: WithTables) -> None:
         for expected in (ThingRow.version, sa.literal(1) == 1, sa.select(ThingRow.id).scalar_subquery(), sa.null()):
             with pytest.raises(InvalidValue, match=r"ThingRow.version is a SQL expression: give the version last seen"):
                 await things.update(1, patch, scope=OwnedBy("a"), expected_version=expected)
+
+
+async def test_the_first_version_is_the_generators(any_tables: WithTables) -> None:
+    """Whatever the column has for a default, and whichever verb makes the row: so does SQLAlchemy's session."""
+    async with any_tables(DraftRow) as db:
+        drafts = Drafts(db)
+        made = [
+            await drafts.create(DraftCreate(1)),
+            *await drafts.batch_create([DraftCreate(2)]),
+            (await drafts.upsert(DraftCreate(3))).data,
+            *(item.data for item in (await drafts.batch_upsert([DraftCreate(4)])).succeeded),
+        ]
+        await drafts.load([DraftCreate(5)])
+        made.append(await drafts.get(5))
+        async with db.begin_session() as db_sess:
+            db_sess.add(DraftRow(id=6))
+        made.append(await drafts.get(6))
+        assert [row.version for row in made] == [1] * 6

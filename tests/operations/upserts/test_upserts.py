@@ -102,6 +102,14 @@ class Named(Spec[ItemRow]):
 
 
 @dataclass(frozen=True)
+class Noted(Spec[ItemRow]):
+    domain: str
+    name: str
+    slug: str | None
+    note: str
+
+
+@dataclass(frozen=True)
 class ItemPatch(Patch[ItemRow]):
     size: OptionalState[int] = OptionalState.nop()
 
@@ -249,7 +257,7 @@ async def test_a_row_that_is_there_may_be_left_as_it_is(any_tables: WithTables) 
 
 
 async def test_a_key_that_stands_twice_is_refused_with_both_indexes(any_tables: WithTables) -> None:
-    """So is a key with NULL in it, a missing one, and specs that set different fields."""
+    """So is a key with NULL in it, or a missing one; of specs that set different fields, too."""
     async with any_tables(ItemRow) as db:
         items = Items(db)
         with pytest.raises(InvalidValue, match=r"index 2 has the key of the one at index 0"):
@@ -259,9 +267,46 @@ async def test_a_key_that_stands_twice_is_refused_with_both_indexes(any_tables: 
             await items.batch_upsert([Slugged("a", "x", "s"), Slugged("a", "y", None)], conflict=by_slug)
         with pytest.raises(InvalidValue, match=r"ItemRow.slug is part of the key .*: give it"):
             await items.batch_upsert([Sized("a", "x", 1)], conflict=by_slug)
-        with pytest.raises(InvalidValue, match=r"index 1 does not set the same fields .* \(size\)"):
-            await items.batch_upsert([Sized("a", "x", 1), Named("a", "y")])
+        with pytest.raises(InvalidValue, match=r"index 2 has the key of the one at index 0"):
+            await items.batch_upsert([Sized("a", "x", 1), Sized("a", "y", 1), Named("a", "x")])
+        with pytest.raises(InvalidValue, match=r"index 1: ItemRow.slug is part of the key .* NULL"):
+            await items.batch_upsert([Slugged("a", "x", "s"), Noted("a", "y", None, "n")], conflict=by_slug)
         assert await items.count() == 0
+
+
+async def test_specs_may_set_different_fields(any_tables: WithTables) -> None:
+    """A row that is there takes over those of its own spec, and a new one has defaults for what its spec leaves out."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await items.batch_create([Noted("a", name, name, "old") for name in "cb"])
+        specs = [Named("a", "d"), Sized("a", "c", 3), Noted("a", "e", "s", "n"), Named("a", "b"), Sized("a", "a", 1)]
+        done = (await items.batch_upsert(specs)).succeeded
+        assert [(one.data.name, one.data.size, one.data.note, one.inserted) for one in done] == [
+            ("d", 0, None, True),
+            ("c", 3, "old", False),
+            ("e", 0, "n", True),
+            ("b", 0, "old", False),
+            ("a", 1, None, True),
+        ]
+        assert [one.data.version for one in done] == [1, 2, 1, 1, 1]  # what sets its key alone changes nothing
+        again = (await items.batch_upsert([Noted("a", "d", "t", "n"), Sized("a", "e", 5)])).succeeded
+        assert [(one.data.size, one.data.note, one.inserted) for one in again] == [(0, "n", False), (5, "n", False)]
+
+
+async def test_of_different_fields_all_are_written_or_none(any_tables: WithTables) -> None:
+    """Whichever of them fails, new or there, of one's own or of another tenant."""
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        await items.batch_create([Slugged("a", "taken", "taken"), Slugged("a", "x", None), Slugged("a", "y", None)])
+        everything = sa.select(*ItemRow.__table__.columns)
+        before = await stored(db, everything)
+        for failing in (Slugged("a", "y", "taken"), Slugged("a", "new", "taken")):
+            with pytest.raises(EntityAlreadyExists):
+                await items.batch_upsert([Sized("a", "x", 2), failing, Sized("a", "other", 2)])
+            assert await stored(db, everything) == before
+        with pytest.raises(EntityAlreadyExists):
+            await items.batch_upsert([Sized("b", "x", 3), Slugged("b", "z", "taken")], scope=DomainScope("b"))
+        assert await stored(db, everything) == before
 
 
 async def test_another_tenants_row_is_never_touched(any_tables: WithTables) -> None:
@@ -405,6 +450,23 @@ async def test_statements_do_not_depend_on_the_number_of_rows(any_tables: WithTa
         assert (counts[0] <= 2, counts[1] <= 3) == (True, True)
 
 
+async def test_different_fields_are_inserted_together_and_locked_together(with_tables: WithTables) -> None:
+    """New rows go in the order of the key, in one statement where the server fills the same; then all are locked."""
+    async with with_tables(ItemRow) as db:
+        items = Items(db)
+        await items.batch_create([Sized("a", "d", 1), Sized("a", "b", 1)])
+        specs = [Slugged("a", "e", "e"), Sized("a", "d", 2), Slugged("a", "b", "b"), Sized("a", "c", 2)]
+        for verb in (items.batch_upsert, items.batch_upsert_partial):
+            with count_statements(db) as sent:
+                await verb(specs)
+            told = [sql for sql in sent if "FOR " in sql or "INSERT" in sql]
+            locking = next(place for place, sql in enumerate(told) if sql.startswith("SELECT") and "FOR " in sql)
+            assert locking == (1 if verb == items.batch_upsert else 0)
+            assert "ORDER BY items.id FOR " in told[locking]
+            assert len(told) == locking + 3
+            assert all("DO UPDATE" in sql for sql in told[locking + 1 :])
+
+
 async def test_parts_of_a_partial_upsert_insert_before_they_lock(with_tables: WithTables) -> None:
     """Where all together fail: who inserts holds no row that a batch over primary keys could wait for."""
     async with with_tables(ItemRow) as db:
@@ -437,21 +499,27 @@ async def test_each_item_of_a_partial_upsert_stands_for_itself(any_tables: WithT
             Slugged("b", "other", "other"),
             Slugged("a", "fresh", "again"),
             Named("a", "unlike"),
+            Sized("a", "y", 8),
+            Noted("a", "noted", "taken", "n"),
+            Sized("a", "unlike", 9),
         ]
         result = await items.batch_upsert_partial(specs, scope=DomainScope("a"))
         assert [(item.index, item.data.data.name, item.data.inserted) for item in result.succeeded] == [
             (0, "x", False),
             (2, "fresh", True),
+            (6, "unlike", True),
+            (7, "y", False),
         ]
         assert [(item.index, type(item.error)) for item in result.failed] == [
             (1, InvalidValue),
             (3, EntityAlreadyExists),
             (4, ScopeMismatch),
             (5, InvalidValue),
-            (6, InvalidValue),
+            (8, EntityAlreadyExists),
+            (9, InvalidValue),
         ]
         assert "index 5 has the key of the one at index 2" in str(result.failed[3].error)
-        assert r"index 6 does not set the same fields" in str(result.failed[4].error)
+        assert "index 9 has the key of the one at index 6" in str(result.failed[5].error)
         by_slug = Conflict(constraint="ix_items_slug")
         keyed = await items.batch_upsert_partial([Slugged("a", "z", None), Slugged("a", "y2", "s")], conflict=by_slug)
         assert [(item.index, type(item.error)) for item in keyed.failed] == [(0, InvalidValue)]

@@ -9,8 +9,10 @@ from sqlalchemy import types as sqltypes
 
 from rowsmith.mapping.types.column_type import (
     NONE,
+    Beside,
     ColumnType,
     Comparison,
+    Family,
     InCursor,
     Quick,
     Row,
@@ -35,6 +37,7 @@ def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
         cursor=instances(bytes),
         gives=(bytes,),
         compared=Comparison.NONE,
+        beside=Beside(family=Family.BYTES),
         is_condition=False,
     )
 
@@ -54,6 +57,7 @@ def _pickled(_: sqltypes.PickleType) -> ColumnType:
         cursor=InCursor(object, lambda _: False),  # sorted by what it is pickled as
         gives=(),
         compared=Comparison.NEVER,
+        beside=Beside(family=None),
         is_condition=False,
     )
 
@@ -71,6 +75,7 @@ def _uuid(declared: sqltypes.Uuid[Any]) -> ColumnType:
         cursor=instances(uuid.UUID),
         gives=(uuid.UUID,),
         compared=Comparison.UUID,
+        beside=Beside(family=Family.UUIDS),
         is_condition=False,
     )
 
@@ -90,6 +95,7 @@ def _uuid_text() -> ColumnType:
         cursor=InCursor(str, _is_uuid_text),
         gives=(str,),
         compared=Comparison.UUID_TEXT,
+        beside=Beside(family=Family.UUIDS),
         is_condition=False,
     )
 

@@ -74,6 +74,39 @@ class Comparison(enum.Enum):
     NEVER = "nothing, whatever a TypeDecorator makes of it"
 
 
+class Family(enum.Enum):
+    """What PostgreSQL compares with each other, and with nothing else; the words say what such types hold."""
+
+    TEXT = "text"
+    NUMBERS = "numbers"
+    BOOLEANS = "booleans"
+    TIMES = "times"
+    TIMES_OF_DAY = "times of day"
+    DURATIONS = "durations"
+    UUIDS = "UUIDs"
+    BYTES = "bytes"
+    DOCUMENTS = "JSON documents"
+    ARRAYS = "arrays"
+    RANGES = "ranges"
+    ADDRESSES = "addresses"
+    HARDWARE_ADDRESSES = "hardware addresses"
+    LONG_HARDWARE_ADDRESSES = "hardware addresses of eight bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What PostgreSQL does with values of a type that stand beside others."""
+
+    family: Family | None
+    """None: nobody here knows."""
+    alone: str | None = None
+    """The type's name, where it is compared with no other type of its family."""
+    is_ordered: bool = True
+    """Whether rows can be sorted by it."""
+    folds: bool = False
+    """Whether values that Python tells apart may be equal, by the case of letters or what else a collation says."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnType:
     """What is known of one SQL type. No part has a default, so a new type cannot be without one."""
@@ -92,6 +125,7 @@ class ColumnType:
     gives: tuple[type[Any], ...]
     """The classes of values that are read; none where only the database or a team's code knows."""
     compared: Comparison
+    beside: Beside
     is_condition: bool | None
     """Whether a value by itself is true or false, and so a condition; None where only the database knows."""
 

@@ -7,12 +7,15 @@ from functools import partial
 from typing import Any, Final, cast
 
 from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects import postgresql
 
 from rowsmith.mapping.types.column_type import (
     NONE,
+    Beside,
     Check,
     ColumnType,
     Comparison,
+    Family,
     InCursor,
     Quick,
     Row,
@@ -64,6 +67,7 @@ def _first(complaints: Iterable[str | None]) -> str | None:
 
 
 def _json(declared: sqltypes.JSON) -> ColumnType:
+    alone = None if isinstance(declared, postgresql.JSONB) else "json"
     return ColumnType(
         wraps=None,
         check=_check_json,
@@ -74,6 +78,7 @@ def _json(declared: sqltypes.JSON) -> ColumnType:
         cursor=by_python_type(declared),  # of a scalar; objects and arrays have no form there
         gives=(dict, list, str, int, float, bool),
         compared=Comparison.DOCUMENT,
+        beside=Beside(family=Family.DOCUMENTS, alone=alone, is_ordered=alone is None),
         is_condition=False,
     )
 
@@ -98,6 +103,7 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
             cursor=InCursor(list, lambda _: False),
             gives=(tuple if declared.as_tuple else list,),
             compared=Comparison.ARRAY,
+            beside=Beside(family=Family.ARRAYS),
             is_condition=False,
         )
 

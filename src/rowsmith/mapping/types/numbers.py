@@ -11,9 +11,11 @@ from typing import Any, Final
 from sqlalchemy import types as sqltypes
 
 from rowsmith.mapping.types.column_type import (
+    Beside,
     Check,
     ColumnType,
     Comparison,
+    Family,
     Fits,
     InCursor,
     Quick,
@@ -50,6 +52,7 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
         cursor=InCursor(int, is_int),
         gives=(int,),
         compared=Comparison.INTEGER,
+        beside=Beside(family=Family.NUMBERS),
         is_condition=False,
     )
 
@@ -77,6 +80,7 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
         cursor=InCursor(float, is_number),
         gives=(Decimal if declared.asdecimal else float,),
         compared=Comparison.FLOAT,
+        beside=Beside(family=Family.NUMBERS),
         is_condition=False,
     )
 
@@ -101,6 +105,7 @@ def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
         cursor=InCursor(Decimal, is_number),
         gives=(Decimal if declared.asdecimal else float,),
         compared=Comparison.DECIMAL,
+        beside=Beside(family=Family.NUMBERS),
         is_condition=False,
     )
 
@@ -150,6 +155,7 @@ def _boolean(_: sqltypes.Boolean) -> ColumnType:
         cursor=instances(bool),
         gives=(bool,),
         compared=Comparison.BOOLEAN,
+        beside=Beside(family=Family.BOOLEANS),
         is_condition=True,
     )
 

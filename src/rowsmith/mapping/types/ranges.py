@@ -11,7 +11,18 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import Range, ranges
 from sqlalchemy.types import TypeEngine
 
-from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, Quick, Row, Travel, anything, never
+from rowsmith.mapping.types.column_type import (
+    NONE,
+    Beside,
+    Check,
+    ColumnType,
+    Family,
+    Quick,
+    Row,
+    Travel,
+    anything,
+    never,
+)
 from rowsmith.mapping.types.unknown import unknown
 
 
@@ -29,7 +40,9 @@ def range_rows(column_type: Callable[[Any], ColumnType]) -> tuple[Row, ...]:
             return check(value) if isinstance(value, _RANGE) else None  # a member may stand there, too
 
         quick = Quick(Range, lambda values: not any(map(check, values)))
-        return replace(unknown(declared), travel=Travel.MEMBERS, check=check, operand=operand, quick=quick)
+        return replace(
+            unknown(declared), travel=Travel.MEMBERS, beside=_BESIDE, check=check, operand=operand, quick=quick
+        )
 
     def several(declared: TypeEngine[Any]) -> ColumnType:
         each = _range_check(bound(declared))
@@ -39,12 +52,13 @@ def range_rows(column_type: Callable[[Any], ColumnType]) -> tuple[Row, ...]:
             one_too = each if isinstance(value, _RANGE) else check
             return one_too(value) if isinstance(value, (_RANGE, list, tuple)) else None
 
-        return replace(unknown(declared), check=check, operand=operand, quick=Quick(NONE, never))
+        return replace(unknown(declared), beside=_BESIDE, check=check, operand=operand, quick=Quick(NONE, never))
 
     return (ranges.AbstractSingleRange, one), (ranges.AbstractMultiRange, several)
 
 
 _RANGE: Final[Any] = Range
+_BESIDE: Final = Beside(family=Family.RANGES)
 _MEMBERS: Final[Sequence[tuple[tuple[type[Any], ...], TypeEngine[Any]]]] = (
     ((postgresql.INT4RANGE, postgresql.INT4MULTIRANGE), Integer()),
     ((postgresql.INT8RANGE, postgresql.INT8MULTIRANGE), BigInteger()),

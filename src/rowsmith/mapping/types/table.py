@@ -30,7 +30,13 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
         known = {name: column_type(variant) for name, variant in variants.items()}
         first = known.get("postgresql", column_type(alone))
         held = _of_all(column_type(alone), list(known.values()))
-        return replace(held, compared=first.compared, travel=first.travel, is_condition=first.is_condition)
+        return replace(
+            held,
+            compared=first.compared,
+            beside=first.beside,
+            travel=first.travel,
+            is_condition=first.is_condition,
+        )
     make = next((make for kind, make in TABLE if isinstance(declared, kind)), unknown.unknown)
     record = make(declared)
     if is_sqlalchemys(declared):

@@ -11,9 +11,11 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from rowsmith.mapping.types.column_type import (
     NONE,
+    Beside,
     Check,
     ColumnType,
     Comparison,
+    Family,
     Fits,
     InCursor,
     Quick,
@@ -47,6 +49,7 @@ def is_unicode(text: str) -> bool:
 
 
 def _string(declared: sqltypes.String) -> ColumnType:
+    folds = declared.collation is not None or isinstance(declared, postgresql.CITEXT)
     return ColumnType(
         wraps=None,
         check=_text_check(declared.length),
@@ -57,6 +60,7 @@ def _string(declared: sqltypes.String) -> ColumnType:
         cursor=instances(str),
         gives=(str,),
         compared=Comparison.TEXT,
+        beside=Beside(family=Family.TEXT, folds=folds),
         is_condition=False,
     )
 
@@ -101,7 +105,7 @@ class Blanks(UserDefinedType[str]):
 
 def _enum(declared: sqltypes.Enum) -> ColumnType:
     if declared.enum_class is not None:
-        return _members(declared.enum_class)
+        return _members(declared.enum_class, _beside(declared))
     names = frozenset(declared.enums)
     complaint = f"holds one of {sorted(names)}"
     return ColumnType(
@@ -114,11 +118,16 @@ def _enum(declared: sqltypes.Enum) -> ColumnType:
         cursor=InCursor(str, lambda value: isinstance(value, str) and value in names),
         gives=(str,),
         compared=Comparison.NAMES,
+        beside=_beside(declared),
         is_condition=False,
     )
 
 
-def _members(members: type[object]) -> ColumnType:
+def _beside(declared: sqltypes.Enum) -> Beside:
+    return Beside(family=Family.TEXT, alone=declared.name if declared.native_enum else None)
+
+
+def _members(members: type[object], beside: Beside) -> ColumnType:
     return ColumnType(
         wraps=None,
         check=lambda value: None if isinstance(value, members) else f"holds members of {members.__name__}",
@@ -129,6 +138,7 @@ def _members(members: type[object]) -> ColumnType:
         cursor=instances(members),
         gives=(members,),
         compared=Comparison.MEMBERS,
+        beside=beside,
         is_condition=False,
     )
 
@@ -144,6 +154,7 @@ def _lexemes(declared: postgresql.TSVECTOR) -> ColumnType:
         cursor=by_python_type(declared),
         gives=(str,),
         compared=Comparison.LEXEMES,
+        beside=Beside(family=None),
         is_condition=False,
     )
 

@@ -13,9 +13,11 @@ from sqlalchemy.dialects import postgresql
 
 from rowsmith.mapping.types.column_type import (
     NONE,
+    Beside,
     Check,
     ColumnType,
     Comparison,
+    Family,
     InCursor,
     Quick,
     Row,
@@ -59,6 +61,7 @@ def _datetime(declared: sqltypes.DateTime) -> ColumnType:
         cursor=_zoned(dt.datetime, declared.timezone),
         gives=(dt.datetime,),
         compared=Comparison.MOMENT if declared.timezone else Comparison.LOCAL_TIME,
+        beside=Beside(family=Family.TIMES),
         is_condition=False,
     )
 
@@ -115,6 +118,7 @@ def _date(_: sqltypes.Date) -> ColumnType:
         cursor=InCursor(dt.date, _is_date),
         gives=(dt.date,),
         compared=Comparison.DATE,
+        beside=Beside(family=Family.TIMES),
         is_condition=False,
     )
 
@@ -145,6 +149,7 @@ def _time(declared: sqltypes.Time) -> ColumnType:
         cursor=_zoned(dt.time, zoned),
         gives=(dt.time,),
         compared=Comparison.NONE,
+        beside=Beside(family=Family.TIMES_OF_DAY),
         is_condition=False,
     )
 
@@ -160,6 +165,7 @@ def _interval(_: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
         cursor=instances(dt.timedelta),
         gives=(dt.timedelta,),
         compared=Comparison.NEVER,
+        beside=Beside(family=Family.DURATIONS),
         is_condition=False,
     )
 

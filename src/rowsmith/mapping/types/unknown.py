@@ -10,14 +10,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import NullType, TypeEngine, UserDefinedType
+from sqlalchemy.types import JSON, NullType, TypeEngine, UserDefinedType
 
 from rowsmith.mapping.types.column_type import (
     NONE,
     NUMBERS,
+    Beside,
     Check,
     ColumnType,
     Comparison,
+    Family,
     InCursor,
     Quick,
     Row,
@@ -41,6 +43,7 @@ def unknown(declared: TypeEngine[Any]) -> ColumnType:
         cursor=by_python_type(declared),
         gives=(),
         compared=Comparison.NONE,
+        beside=Beside(family=None),
         is_condition=None if isinstance(declared, (NullType, UserDefinedType)) else False,
     )
 
@@ -66,10 +69,17 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, (int, float, str, bytes)) and not isinstance(value, (bool, enum.Enum))
 
 
-def _texts_that(check: Check, operand: Check) -> Callable[[TypeEngine[Any]], ColumnType]:
+def _texts_that(check: Check, operand: Check, family: Family) -> Callable[[TypeEngine[Any]], ColumnType]:
     """Give what makes the record of a type whose values are texts, for the most part."""
-    travel, quick = Travel.MEMBERS, Quick(str, always)
-    return lambda declared: replace(unknown(declared), travel=travel, check=check, operand=operand, quick=quick)
+    travel, quick, beside = Travel.MEMBERS, Quick(str, always), Beside(family=family)
+    return lambda declared: replace(
+        unknown(declared), travel=travel, check=check, operand=operand, quick=quick, beside=beside
+    )
+
+
+def _beside(beside: Beside) -> Callable[[TypeEngine[Any]], ColumnType]:
+    """Give what makes the record of a type of which only that is known."""
+    return lambda declared: replace(unknown(declared), beside=beside)
 
 
 def _check_address(value: object) -> str | None:
@@ -90,8 +100,10 @@ _ADDRESSES: Final = (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 
 ROWS: Final[tuple[Row, ...]] = (
     (AsStored, lambda declared: replace(unknown(declared), cursor=InCursor(object, _is_plain))),
-    (postgresql.INET, _texts_that(_check_address, _check_beside_address)),
-    (postgresql.CIDR, _texts_that(_check_address, _check_beside_address)),
-    (postgresql.MACADDR, _texts_that(_check_hardware_address, _check_hardware_address)),
+    (postgresql.INET, _texts_that(_check_address, _check_beside_address, Family.ADDRESSES)),
+    (postgresql.CIDR, _texts_that(_check_address, _check_beside_address, Family.ADDRESSES)),
+    (postgresql.MACADDR, _texts_that(_check_hardware_address, _check_hardware_address, Family.HARDWARE_ADDRESSES)),
+    (postgresql.MACADDR8, _beside(Beside(family=Family.LONG_HARDWARE_ADDRESSES))),
+    (JSON.JSONPathType, _beside(Beside(family=None, is_ordered=False))),
 )
 """Not composites: asyncpg would take what can be walked through for an array in the array."""

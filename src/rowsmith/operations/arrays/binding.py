@@ -10,6 +10,7 @@ from sqlalchemy.engine import Dialect
 from rowsmith.errors import InvalidValue, RepositoryError
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import array_values, bound, fits_array
+from rowsmith.sql import is_sql
 
 T = TypeVar("T")
 
@@ -75,13 +76,11 @@ def unbindable_value(info: RowInfo[object], values: Mapping[str, object], dialec
 
 
 def _first_refused(kind: object, column: Sequence[object], dialect: Dialect) -> int | None:
-    plain = ((index, value) for index, value in enumerate(column) if not hasattr(value, "__clause_element__"))
+    plain = ((index, value) for index, value in enumerate(column) if not is_sql(value))
     return next((index for index, value in plain if not _binds(kind, value, dialect)), None)
 
 
 def _binds(kind: Any, value: Any, dialect: Dialect) -> bool:
-    if hasattr(value, "compile"):
-        return True
     try:
         if dialect.name == "postgresql" and fits_array(kind, dialect):
             array_values(kind, [value], dialect)

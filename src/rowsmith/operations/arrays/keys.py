@@ -33,7 +33,7 @@ from rowsmith.execution.parameters import about_all
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Travel, column_type, stored_form
 from rowsmith.names import PARAMETER, sql_name
-from rowsmith.operations.arrays.wire import Items, fits_array, has_sql
+from rowsmith.operations.arrays.wire import ArrayOf, fits_array, has_sql
 
 SQLITE_PARAMETERS = 30_000
 """How many parameters one statement takes: a little under SQLite's limit of 32,766, and PostgreSQL's."""
@@ -142,10 +142,19 @@ def distinct_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
         return list(zip(ids, strict=True))
     places: dict[Key, int] = {}
     for place, key in enumerate(batch_keys(info, ids)):
-        first = places.setdefault(key, place)
-        if first != place:
-            raise InvalidValue(f"the id at index {place} stands at index {first} already: give each id once")
+        keep_once(places, key, place)
     return list(places)
+
+
+def keep_once(places: dict[Key, int], key: Key, place: int) -> None:
+    """Note at which place of a batch a key stands.
+
+    Raises:
+        InvalidValue: it stands before that already; the message gives both.
+    """
+    first = places.setdefault(key, place)
+    if first != place:
+        raise InvalidValue(f"the id at index {place} stands at index {first} already: give each id once")
 
 
 def _are_plain(info: RowInfo[object], ids: Sequence[object]) -> bool:
@@ -217,7 +226,8 @@ def columns_condition(
     if dialect.name == "postgresql" and _fit_arrays(columns, dialect):
         return _among(columns, keys)
     if len(columns) == 1:
-        return columns[0].in_([key[0] for key in keys])
+        alone = bindparam(PARAMETER, [key[0] for key in keys], columns[0].type, expanding=True, unique=True)
+        return columns[0].in_(alone)
     if any(has_sql(one.type, dialect) for one in columns):  # which SQLAlchemy leaves out of a list of tuples
         named = (column(key_name(place), one.type) for place, one in enumerate(columns))
         given = values(*named, name=_NAME).data(list(keys))
@@ -256,7 +266,7 @@ def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool
 
 def array_of(given: ColumnElement[Any], values: Sequence[object]) -> Any:
     """Give the values of one column as a single array parameter of the column's type."""
-    return about_all(bindparam(PARAMETER, list(values), type_=Items(given.type), unique=True), given)
+    return about_all(bindparam(PARAMETER, list(values), type_=ArrayOf(given.type), unique=True), given)
 
 
 def in_arrays(columns: Sequence[ColumnElement[Any]], arrays: Sequence[Any]) -> ColumnElement[bool]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Integer, Select, collate, column, func, select
-from sqlalchemy.dialects.postgresql import CITEXT
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
@@ -15,9 +14,10 @@ from rowsmith.mapping.types import column_type
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter, given_values
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, array_of, key_name
+from rowsmith.operations.arrays.unnest import PLACE
 from rowsmith.operations.arrays.wire import fits_array
 
-PLACE, NUMBER = sql_name("place"), sql_name("number")
+NUMBER = sql_name("number")
 
 
 def are_exact(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:
@@ -26,9 +26,8 @@ def are_exact(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:
 
 
 def _is_exact(kind: object) -> bool:
-    return (
-        column_type(kind).echo is not None and not isinstance(kind, CITEXT) and getattr(kind, "collation", None) is None
-    )
+    record = column_type(kind)
+    return record.echo is not None and not record.beside.folds
 
 
 def as_read(columns: Sequence[ColumnElement[Any]], key: Key, dialect: Dialect) -> Key:

@@ -106,7 +106,7 @@ class Bound(TypeDecorator[Any]):
         return
 
 
-class Items(TypeDecorator[Any]):
+class ArrayOf(TypeDecorator[Any]):
     """An array of a column's values, each bound as one by itself: none of them is an array in the array.
 
     SQLAlchemy's own array binds what stands in a list or tuple by itself, which may be one value of the application's.

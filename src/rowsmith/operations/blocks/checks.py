@@ -13,6 +13,7 @@ from typing import Any
 from rowsmith.mapping import Check, RowInfo
 from rowsmith.mapping.types import NONE, column_type
 from rowsmith.mapping.writes import FOREIGN
+from rowsmith.sql import are_sql, is_sql
 
 
 def check_column(
@@ -38,8 +39,8 @@ def check_column(
         InvalidValue: the message names the index and the column, never the value.
     """
     keep_class(info, name, column, first, noun=noun)
-    if any(hasattr(kind, "__clause_element__") or hasattr(kind, "compile") for kind in types):
-        index = first + _expression(column)
+    if any(map(are_sql, types)):
+        index = first + next(place for place, value in enumerate(column) if is_sql(value))
         raise info.refusal(name, "is a SQL expression: write it alone", f"the {noun} at index {index}: ")
     quick = column_type(info.columns[name].type).quick
     filled = column if NONE not in types else [value for value in column if value is not None]
@@ -65,9 +66,3 @@ def _first_complaint(check: Check, column: Sequence[object]) -> tuple[int, str] 
         if value is not None and (complaint := check(value)) is not None:
             return index, complaint
     return None
-
-
-def _expression(column: Sequence[object]) -> int:
-    return next(
-        i for i, value in enumerate(column) if hasattr(value, "__clause_element__") or hasattr(value, "compile")
-    )

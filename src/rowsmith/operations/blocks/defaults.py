@@ -29,7 +29,7 @@ def fill_defaults(info: RowInfo[object], columns: Mapping[str, Sequence[Any]], s
     filled: dict[str, Sequence[Any]] = {}
     for name in client_defaults(info, columns):
         default: Any = info.columns[name].default
-        if default is None or default.is_scalar:
+        if is_version_made(info, name) or default.is_scalar:
             filled[name] = [default_of(info, name)] * size
         else:
             filled[name] = [default.arg(None) for _ in range(size)]
@@ -38,10 +38,10 @@ def fill_defaults(info: RowInfo[object], columns: Mapping[str, Sequence[Any]], s
 
 def default_of(info: RowInfo[object], name: str) -> Any:
     """Give what Python makes of one of the :func:`client_defaults` for a new row."""
-    default: Any = info.columns[name].default
-    if default is None:
+    if is_version_made(info, name):
         generate: Any = info.mapper.version_id_generator
-        return generate(None)  # the first version
+        return generate(None)  # the first version, whatever else the column has for a default
+    default: Any = info.columns[name].default
     return default.arg if default.is_scalar else default.arg(None)
 
 
@@ -56,7 +56,7 @@ def client_defaults(info: RowInfo[object], written: Mapping[str, Any] | Sequence
     for name, column in info.columns.items():
         default: Any = column.default
         by_default = default is not None and (default.is_scalar or default.is_callable) and not _takes_context(default)
-        if name not in written and (by_default or (name == info.version and counts_versions(info))):
+        if name not in written and (by_default or is_version_made(info, name)):
             yield name
 
 
@@ -65,9 +65,9 @@ def server_expressions(info: RowInfo[object], written: Mapping[str, Any] | Seque
     return [name for name, column in info.columns.items() if name not in written and _is_sql(column)]
 
 
-def counts_versions(info: RowInfo[object]) -> bool:
-    """Say whether versions are made here, and not by the database."""
-    return info.version is not None and callable(info.mapper.version_id_generator)
+def is_version_made(info: RowInfo[object], name: str) -> bool:
+    """Say whether an attribute is the version, and that is made here and not by the database."""
+    return name == info.version and callable(info.mapper.version_id_generator)
 
 
 def _is_sql(column: Column[Any]) -> bool:

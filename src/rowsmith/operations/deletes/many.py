@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rowsmith.errors import InvalidValue
 from rowsmith.execution import NativeLane
-from rowsmith.operations.arrays.keys import batch_key
+from rowsmith.operations.arrays.keys import batch_key, keep_once
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.entity import by_entity
@@ -71,9 +70,7 @@ class BatchPurger(Operation[TRow, TData]):
         is_held = False
 
         def refuse(index: int, pk: object) -> None:
-            first = places.setdefault(batch_key(self.entity.info, pk, index), index)
-            if first != index:
-                raise InvalidValue(f"the id at index {index} stands at index {first} already: give each id once")
+            keep_once(places, batch_key(self.entity.info, pk, index), index)
 
         async def write(part: Sequence[object]) -> BatchResult[TData, Any]:
             return await _purge(call, part, is_held=is_held)

@@ -55,7 +55,7 @@ from rowsmith.operations.in_step import forget
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import PurgeReport
-from rowsmith.operations.updates.statement import PART, PLACE, locked_in_key_order, place_and_part
+from rowsmith.operations.updates.statement import PART, SPOT, locked_in_key_order, place_and_part
 from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.scope import SearchScope
 
@@ -294,14 +294,14 @@ class Doomed:
         conditions to be the better way; those of another partition are told apart by a look into a hash table.
         """
         info, (place, part) = self.info, place_and_part(self.info.table)
-        keys = self.keys(walk).add_columns(place.label(PLACE), part.label(PART), *self.ties.columns)
+        keys = self.keys(walk).add_columns(place.label(SPOT), part.label(PART), *self.ties.columns)
         locked = keys.with_for_update(skip_locked=True).cte(sql_name("locked"))
         free = (
             [] if walk.whole or not self.ties else [~self.ties.among(locked, self.ties.kept(locked, self.conditions))]
         )
-        here = place == any_(func.array(limited(select(locked.c[PLACE]), *free).scalar_subquery()))
-        these = tuple_(place, part).in_(limited(select(locked.c[PLACE], locked.c[PART]), *free)).is_(true())
-        gone = limited(delete(info.table), here, these, *self.shard).returning(place.label(PLACE)).cte(sql_name("gone"))
+        here = place == any_(func.array(limited(select(locked.c[SPOT]), *free).scalar_subquery()))
+        these = tuple_(place, part).in_(limited(select(locked.c[SPOT], locked.c[PART]), *free)).is_(true())
+        gone = limited(delete(info.table), here, these, *self.shard).returning(place.label(SPOT)).cte(sql_name("gone"))
         last = [locked.c[column.name] for column in info.key_columns]
         counted = func.count()
         tried = limited(select(counted).select_from(locked), *free)

@@ -16,6 +16,7 @@ from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.keys import Key
+from rowsmith.operations.blocks.defaults import default_of, is_version_made
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_row, scope_first
@@ -152,7 +153,6 @@ def new_values(spec: Spec[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[st
     """
     given = limits.stamp(checked_values(spec, info, Spec), info)
     values = {**info.class_of_new(given), **given}
-    generate = info.mapper.version_id_generator
-    if info.version is not None and callable(generate):
-        values.setdefault(info.version, generate(None))
+    if info.version is not None and is_version_made(info, info.version):
+        values.setdefault(info.version, default_of(info, info.version))
     return values

@@ -17,8 +17,8 @@ from rowsmith.operations.arrays.keys import columns_condition
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Asked, Binds, Keys, ManyKeys, Plan, Plans, Shape, compile_plan
-from rowsmith.operations.settled import drawn, settle
-from rowsmith.scope import Limits, SearchScope, resolve_scope
+from rowsmith.operations.settled import ask_scope, draw_scope
+from rowsmith.scope import Limits, resolve_scope
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -56,7 +56,7 @@ class AskedRow(Asked[Any]):
         raise self.absent(self.missing)
 
 
-class Keyed(Generic[TRow, TData]):
+class KeyReads(Generic[TRow, TData]):
     """The plans of reads by keys: of each shape that a scope has, with and without deleted rows."""
 
     def __init__(self, entity: Entity[TRow, TData]) -> None:
@@ -75,31 +75,18 @@ class Keyed(Generic[TRow, TData]):
         if scope is None:
             return None if self.entity.scope_required else deleted
         shape: Shape = [deleted]
-        compared = drawn(scope)
-        if compared is None:
-            return self._settled(scope, kwargs, shape, values)
-        return tuple(shape) if self.plans.drawn(compared, shape, values) else None
-
-    def _settled(self, scope: SearchScope, kwargs: dict[str, Any], shape: Shape, values: list[Any]) -> Hashable | None:
-        settled, binds = settle(scope), list[Any]()
-        if settled is None:
-            return None
-        kwargs["scope"] = settled
-        if not settled.given or not self.plans.compared(settled.given, shape, binds):
-            return None
-        values += [bind.value for bind in binds]
-        return tuple(shape)
+        kwargs["scope"], is_plain = draw_scope(self.plans, scope, shape, values)
+        return tuple(shape) if is_plain else None
 
     def limits(self, kwargs: dict[str, Any]) -> tuple[Limits, Binds]:
         """Give what a scope that has a shape limits a call to, and its parameters."""
         scope, binds = kwargs.get("scope"), list[Any]()
-        settled = None if scope is None else settle(scope)
-        if settled is not None:
-            self.plans.compared(settled.given, [], binds)
-        return resolve_scope(settled, self.entity.info), binds
+        if scope is not None:
+            scope, _ = ask_scope(self.plans, scope, [], binds)
+        return resolve_scope(scope, self.entity.info), binds
 
 
-class ByKey(Keyed[TRow, TData]):
+class ByKey(KeyReads[TRow, TData]):
     """The plans of the reads of one row.
 
     Args:
@@ -140,7 +127,7 @@ class ByKey(Keyed[TRow, TData]):
         return compile_plan(statement, info, [*(each.right for each in compared), *binds], dialect)
 
 
-class ByKeys(Keyed[TRow, TData]):
+class ByKeys(KeyReads[TRow, TData]):
     """The plans of the reads of many rows, whose keys are one array; of rows with a key of one column."""
 
     def __init__(self, entity: Entity[TRow, TData]) -> None:

@@ -28,7 +28,7 @@ from rowsmith.operations.plans import (
 )
 from rowsmith.operations.reads.by_key import AskedRow
 from rowsmith.operations.reads.search import Search, prepare
-from rowsmith.operations.settled import settle
+from rowsmith.operations.settled import ask_scope
 from rowsmith.pagination import (
     Count,
     LazyCursors,
@@ -62,7 +62,7 @@ def may_be_the_cursors(failure: Exception) -> bool:
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _Sought:
     """What a call asks for, taken apart; and, once it was looked at, its shape and parameters."""
 
     scope: SearchScope | None = None
@@ -102,12 +102,12 @@ class _Wanted:
         return Query(tuple(self.filters or ()), tuple(self.orders), self.pagination)
 
 
-def _wanted(operation: str, args: list[Any], kwargs: dict[str, Any]) -> _Wanted | None:
+def _sought(operation: str, args: list[Any], kwargs: dict[str, Any]) -> _Sought | None:
     """Give the arguments of a verb by their names; None where they are not such as it takes."""
     if not _NAMED[operation].issuperset(kwargs) or args[3 if operation == "search" else 2 :]:
         return None
     try:
-        return _Wanted(*args, **kwargs)
+        return _Sought(*args, **kwargs)
     except TypeError:  # one is given twice
         return None
 
@@ -177,12 +177,12 @@ class Searches(Generic[TRow, TData]):
 
     def page(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedPage | None:
         """Have a page asked for."""
-        wanted = _wanted("search", args, kwargs) if self._is_flat else None
-        known = None if wanted is None else self._known("search", wanted, lane.dialect, args, kwargs)
-        if wanted is None or known is None:
+        sought = _sought("search", args, kwargs) if self._is_flat else None
+        known = None if sought is None else self._known("search", sought, lane.dialect, args, kwargs)
+        if sought is None or known is None:
             return None
-        fetch, codec = wanted.pagination.fetch(), lane.info[CODEC]
-        named, given = None, [bind.value for bind in wanted.binds]
+        fetch, codec = sought.pagination.fetch(), lane.info[CODEC]
+        named, given = None, [bind.value for bind in sought.binds]
         fingerprint = partial(known.fingerprint, given)
         sent = [*given]
         kinds: tuple[type[Any], ...] = ()
@@ -196,12 +196,12 @@ class Searches(Generic[TRow, TData]):
             kinds = tuple(map(type, named))
             sent += [value for value in named if value is not None]
         plan = known.plan(kinds, partial(known.page, named))
-        sent += [end for end in (fetch_limit(wanted.pagination), fetch.offset) if end is not None]
+        sent += [end for end in (fetch_limit(sought.pagination), fetch.offset) if end is not None]
         values = None if plan is None else plan.values(sent)
         if plan is None or values is None:
             return None
         encode = known.search.encoder(codec, fingerprint)
-        return AskedPage(known.search, plan, values, wanted.pagination, encode)
+        return AskedPage(known.search, plan, values, sought.pagination, encode)
 
     def count(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedValue | None:
         """Have it asked how many rows there are."""
@@ -232,60 +232,57 @@ class Searches(Generic[TRow, TData]):
         kwargs: dict[str, Any],
     ) -> tuple[Plan, Sequence[Any]] | None:
         """Give the plan of a statement that a search makes, and the values that are sent with it."""
-        wanted = _wanted(operation, args, kwargs)
-        known = None if wanted is None else self._known(operation, wanted, lane.dialect, args, kwargs)
-        if wanted is None or known is None:
+        sought = _sought(operation, args, kwargs)
+        known = None if sought is None else self._known(operation, sought, lane.dialect, args, kwargs)
+        if sought is None or known is None:
             return None
         plan = known.plan((), lambda: (make(known.search), []))
-        values = None if plan is None else plan.values([bind.value for bind in wanted.binds])
+        values = None if plan is None else plan.values([bind.value for bind in sought.binds])
         return None if plan is None or values is None else (plan, values)
 
     def _known(
-        self, operation: str, wanted: _Wanted, dialect: Dialect, args: list[Any], kwargs: dict[str, Any]
+        self, operation: str, sought: _Sought, dialect: Dialect, args: list[Any], kwargs: dict[str, Any]
     ) -> _Known | None:
         """Give what is known of searches like this one; None where it has no shape."""
-        if not wanted.is_plain(self._entity.default_page):
+        if not sought.is_plain(self._entity.default_page):
             return None
-        wanted.shape += operation, wanted.pagination.__class__, wanted.include_deleted
-        if not (self._is_scoped(wanted, args, kwargs) and self._is_narrowed(wanted, args, kwargs)):
+        sought.shape += operation, sought.pagination.__class__, sought.include_deleted
+        if not (self._is_scoped(sought, args, kwargs) and self._is_narrowed(sought, args, kwargs)):
             return None
-        wanted.shape.append(None)  # what is sorted by is no condition
-        if not self._shapes.ordered(wanted.orders, wanted.shape):
+        sought.shape.append(None)  # what is sorted by is no condition
+        if not self._shapes.ordered(sought.orders, sought.shape):
             return None
         try:
-            return self._shapes.find(tuple(wanted.shape), dialect, partial(self._make, wanted, dialect))
+            return self._shapes.find(tuple(sought.shape), dialect, partial(self._make, sought, dialect))
         except RepositoryError:  # SQLAlchemy's way says it in its order
             return None
 
-    def _is_scoped(self, wanted: _Wanted, args: list[Any], kwargs: dict[str, Any]) -> bool:
+    def _is_scoped(self, sought: _Sought, args: list[Any], kwargs: dict[str, Any]) -> bool:
         """Add the scope to the shape; says whether it can be."""
-        scope = wanted.scope
+        scope = sought.scope
         if scope is None:
             return not self._entity.scope_required
-        settled = settle(scope)
-        if settled is None:
-            return False
-        wanted.scope, given = settled, settled.given
-        _put(args, kwargs, "scope", settled)
-        return bool(given) and self._shapes.compared(given, wanted.shape, wanted.binds)
+        sought.scope, is_plain = ask_scope(self._shapes, scope, sought.shape, sought.binds)
+        _put(args, kwargs, "scope", sought.scope)
+        return is_plain
 
-    def _is_narrowed(self, wanted: _Wanted, args: list[Any], kwargs: dict[str, Any]) -> bool:
+    def _is_narrowed(self, sought: _Sought, args: list[Any], kwargs: dict[str, Any]) -> bool:
         """Add the filters to the shape; says whether they can be."""
-        filters: Any = wanted.filters
+        filters: Any = sought.filters
         if filters is None:
             return True
         if isinstance(filters, Narrowing):
-            wanted.filters = given_conditions(cast("Any", filters))
-            _put(args, kwargs, "filters", wanted.filters)
-        wanted.shape.append(None)  # what filters say is no scope
-        is_list = wanted.filters.__class__ in _LISTS
-        return is_list and self._shapes.narrowed(wanted.filters, wanted.shape, wanted.binds)
+            sought.filters = given_conditions(cast("Any", filters))
+            _put(args, kwargs, "filters", sought.filters)
+        sought.shape.append(None)  # what filters say is no scope
+        is_list = sought.filters.__class__ in _LISTS
+        return is_list and self._shapes.narrowed(sought.filters, sought.shape, sought.binds)
 
-    def _make(self, wanted: _Wanted, dialect: Dialect) -> _Known:
+    def _make(self, sought: _Sought, dialect: Dialect) -> _Known:
         entity = self._entity
-        limits = resolve_scope(wanted.scope, entity.info)
-        search = prepare(entity, limits, dialect, wanted.query(), include_deleted=wanted.include_deleted)
-        return _Known(search, wanted.binds)
+        limits = resolve_scope(sought.scope, entity.info)
+        search = prepare(entity, limits, dialect, sought.query(), include_deleted=sought.include_deleted)
+        return _Known(search, sought.binds)
 
 
 def _put(args: list[Any], kwargs: dict[str, Any], name: str, value: object) -> None:

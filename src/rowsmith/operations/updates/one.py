@@ -7,11 +7,10 @@ from typing import Any, Final, Generic, NoReturn, cast
 
 from sqlalchemy import ColumnElement, Executable, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
-from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited
-from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch, StaleVersion
+from rowsmith.errors import RefusedByTrigger, ScopeMismatch, StaleVersion
 from rowsmith.execution import NativeLane, Origin
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.writes import checked_values, storable
@@ -25,9 +24,10 @@ from rowsmith.operations.once import Written, once
 from rowsmith.operations.present import present, present_keys, present_written
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.joined import write_joined
-from rowsmith.operations.updates.version import next_version
+from rowsmith.operations.updates.version import is_counted, next_version
 from rowsmith.operations.writes import UNDERSTOOD, AskedWrite, Values, Writes
 from rowsmith.scope import Limits, SearchScope
+from rowsmith.sql import is_sql
 
 T = TypeVar("T")
 
@@ -129,8 +129,7 @@ def changes(
         return changing if guard is None else changing.returning(guard)
 
     writes = Writes(entity, operation, statement, constants, understood)
-    # A version that is made for each change is none that a plan could say.
-    writes.is_plain &= all(isinstance(value, ClauseElement) for value in next_version(entity.info).values())
+    writes.is_plain &= is_counted(entity.info)
     return writes
 
 
@@ -156,11 +155,10 @@ class Target(Generic[T]):
         self.conditions = [*(entity.info.key_condition(key) if compared is None else compared), *conditions]
         if expected_version is None:
             return
-        if entity.info.version is None:
-            raise MappingError(f"{entity.info.row.__name__} keeps no version: map one with version_id_col")
-        if isinstance(expected_version, ClauseElement) or hasattr(expected_version, "__clause_element__"):
-            raise entity.info.refusal(entity.info.version, "is a SQL expression: give the version last seen")
-        storable(entity.info, entity.info.version, expected_version)
+        version = entity.info.kept_version
+        if is_sql(expected_version):
+            raise entity.info.refusal(version, "is a SQL expression: give the version last seen")
+        storable(entity.info, version, expected_version)
 
     def statement(self, values: Mapping[str, object]) -> ReturningUpdate[*tuple[Any, ...]]:
         """Give the UPDATE ... RETURNING; the version goes up with it."""

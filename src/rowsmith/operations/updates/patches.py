@@ -19,6 +19,7 @@ from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter
 from rowsmith.operations.blocks.checks import check_column, keep_class
 from rowsmith.operations.updates.statement import Changes
+from rowsmith.sql import are_sql, is_sql
 from rowsmith.state import UNSET, Unset, settled
 
 
@@ -77,12 +78,12 @@ class Patches:
             kinds = set(map(type, column))
             if kinds != {Unset}:
                 self._check(name, column, kinds)
-                is_sql = any(map(_is_sql, kinds))
-                columns[name] = [tied(self.info, name, _as_sql(value)) for value in column] if is_sql else column
+                is_any = any(map(are_sql, kinds))
+                columns[name] = [tied(self.info, name, _as_sql(value)) for value in column] if is_any else column
         return columns
 
     def _check(self, name: str, column: Sequence[object], kinds: set[type[Any]]) -> None:
-        special = {kind for kind in kinds if kind is Unset or _is_sql(kind)}
+        special = {kind for kind in kinds if kind is Unset or are_sql(kind)}
         if not special:
             check_column(self.info, name, column, kinds, self.first, noun="patch")
             return
@@ -98,7 +99,7 @@ class Patches:
 
     def _groups(self) -> Collection[Sequence[int]]:
         if not any(
-            kind is Unset or _is_sql(kind) for column in self.columns.values() for kind in set(map(type, column))
+            kind is Unset or are_sql(kind) for column in self.columns.values() for kind in set(map(type, column))
         ):
             return [range(self.size)]
         forms = zip(*(map(_form, column) for column in self.columns.values()), strict=True)
@@ -144,11 +145,7 @@ def _as_sql(value: object) -> Any:
     """Give attributes and the like as the SQL they stand for; any other value as it is."""
     if isinstance(value, Null):
         return None
-    return coercions.expect(roles.ExpressionElementRole, value) if hasattr(value, "__clause_element__") else value
-
-
-def _is_sql(kind: type[object]) -> bool:
-    return hasattr(kind, "__clause_element__") or issubclass(kind, ClauseElement)
+    return coercions.expect(roles.ExpressionElementRole, value) if is_sql(value) else value
 
 
 def _form(value: object) -> Any:

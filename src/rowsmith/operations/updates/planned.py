@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import override
 
 from rowsmith.execution import Made, NativeLane, Origin
@@ -21,8 +20,8 @@ from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Binds, ManyKeys, Plan, Shape, compile_write, make_plan, placed
 from rowsmith.operations.results import BatchResult
-from rowsmith.operations.updates.statement import Changes, Keyed, Targets, lock_strength
-from rowsmith.operations.updates.version import next_version
+from rowsmith.operations.updates.statement import Changes, KeyedRecords, Targets, lock_strength
+from rowsmith.operations.updates.version import is_counted
 from rowsmith.operations.writes import AskedWrite, PlannedWrites, Values, plain_values
 from rowsmith.scope import Limits, resolve_scope
 
@@ -52,8 +51,8 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         info = entity.info
         self._live, self._constants, self._ids = live, constants, ManyKeys(info)
         self.is_plain &= self._ids.are_of_one_column and info.shard_key is None
-        if constants is not None:  # a version that is made for each change is none that a plan could say
-            self.is_plain &= all(isinstance(value, ClauseElement) for value in next_version(info).values())
+        if constants is not None:
+            self.is_plain &= is_counted(info)
 
     def ask(
         self, lane: NativeLane, ids: Any, kwargs: dict[str, Any], values_of: Callable[[Limits], Values]
@@ -79,8 +78,8 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         return AskedBatch(self._entity, self._operation, plan, sent, written, ids, scope, self._keyed)
 
     @cached_property
-    def _keyed(self) -> Keyed[TData]:
-        return Keyed(self._entity, through_orm=False)
+    def _keyed(self) -> KeyedRecords[TData]:
+        return KeyedRecords(self._entity, through_orm=False)
 
     def _may_write(self, values: Values, limits: Limits) -> bool:
         """Say whether there is something to write, and neither keys nor what the scope fixes."""
@@ -130,7 +129,7 @@ class AskedBatch(AskedWrite):
         writes: Values | None,
         ids: Sequence[object],
         scope: Sequence[object],
-        keyed: Keyed[Any],
+        keyed: KeyedRecords[Any],
     ) -> None:
         expected = (True,) if scope and writes is not None else ()
         super().__init__(entity, operation, plan, values, expected, writes, deletes=writes is None)

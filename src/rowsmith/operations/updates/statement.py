@@ -37,7 +37,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import ReturningDelete
 
 from rowsmith.conditions import conjunction, limited
-from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.errors import InvalidValue
 from rowsmith.execution.apart import apart
 from rowsmith.mapping import RowInfo
 from rowsmith.names import sql_name
@@ -64,7 +64,8 @@ TMade = TypeVar("TMade")
 
 VERSION = sql_name("version")
 
-PLACE, PART = sql_name("place"), sql_name("part")
+SPOT, PART = sql_name("place"), sql_name("part")
+"""Where a row lies: its place in a table, and which table of a partitioned one that is."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,9 @@ class Targets(Generic[TRow, TData]):
         return [*keys, *self.conditions]
 
     @cached_property
-    def keyed(self) -> Keyed[TData]:
+    def keyed(self) -> KeyedRecords[TData]:
         """How the answer is read."""
-        return Keyed(self.entity, through_orm=self.writes_objects)
+        return KeyedRecords(self.entity, through_orm=self.writes_objects)
 
     def lock(self, lock: Mapping[str, object]) -> Select[*tuple[Any, ...]]:
         """Give PostgreSQL's SELECT that locks the rows in key order, in whatever version, and says how many there are.
@@ -199,7 +200,7 @@ class Targets(Generic[TRow, TData]):
         ordered = select(*table.c).order_by(*order).subquery(sql_name("ordered"))
         row = self._found(*self._same(ordered)).with_for_update(**locks).correlate(ordered).lateral(sql_name("found"))
         values = [ordered.c[parameter.name] for parameter in parameters]
-        return select(row.c[PLACE], row.c[PART], *values).select_from(ordered.join(row, true()))
+        return select(row.c[SPOT], row.c[PART], *values).select_from(ordered.join(row, true()))
 
     def _joined(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that finds the rows by a join, and locks them in the order of their keys.
@@ -217,7 +218,7 @@ class Targets(Generic[TRow, TData]):
         # In a CTE, where nothing looks for parameters that are called as what is written.
         hidden = [apart(conjunction(self.conditions).is_(true()))] if self.conditions else []
         place, part = place_and_part(self.entity.info.table)
-        return limited(select(place.label(PLACE), part.label(PART)), *matched, *map(apart, self.shard), *hidden)
+        return limited(select(place.label(SPOT), part.label(PART)), *matched, *map(apart, self.shard), *hidden)
 
     @cached_property
     def _in_keys(self) -> ColumnElement[bool]:
@@ -264,7 +265,7 @@ class Targets(Generic[TRow, TData]):
         return [Parameter(VERSION, version.type, self.versions, version)]
 
 
-class Keyed(Generic[TMade]):
+class KeyedRecords(Generic[TMade]):
     """What is returned of each row, its key included, and how data by key is made of it.
 
     ``target`` is what the statement is on: the mapped class ``through_orm``, and else its table, which is faster;
@@ -310,10 +311,10 @@ def at_places(table: Table, places: FromClause, *, joined: bool = False) -> list
         joined: the statement reads what stands beside the places.
     """
     place, part = place_and_part(table)
-    here = place == any_(func.array(select(places.c[PLACE]).correlate(None).scalar_subquery()))
+    here = place == any_(func.array(select(places.c[SPOT]).correlate(None).scalar_subquery()))
     if joined:
-        return [here, place == dear(places.c[PLACE]), part == places.c[PART]]
-    return [here, tuple_(place, part).in_(select(places.c[PLACE], places.c[PART]).correlate(None)).is_(true())]
+        return [here, place == dear(places.c[SPOT]), part == places.c[PART]]
+    return [here, tuple_(place, part).in_(select(places.c[SPOT], places.c[PART]).correlate(None)).is_(true())]
 
 
 def locked_in_key_order(
@@ -343,7 +344,7 @@ def by_column(info: RowInfo[object], values: Mapping[str, object]) -> dict[Any, 
 
 
 def plain_keys(info: RowInfo[object], keys: Sequence[Key]) -> Sequence[Any]:
-    """Give keys as :meth:`Keyed.data` has them."""
+    """Give keys as :meth:`KeyedRecords.data` has them."""
     return [key[0] for key in keys] if len(info.primary_key) == 1 else keys
 
 
@@ -367,8 +368,7 @@ def versions_of(info: RowInfo[object], ids: Sequence[object], expected: Mapping[
     """
     if expected is None:
         return ()
-    if info.version is None:
-        raise MappingError(f"{info.row.__name__} keeps no version: map one with version_id_col")
+    _ = info.kept_version
     if set(expected) != set(ids):
         raise InvalidValue("expected_versions must name the ids of the batch, all of them and no others")
     return [expected[pk] for pk in ids]

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn, cast
 
 from sqlalchemy import ColumnElement, type_coerce
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.elements import ClauseElement
 
 from rowsmith.errors import MappingError
 from rowsmith.mapping import RowInfo, row_info
@@ -36,6 +37,11 @@ def next_version(info: RowInfo[object]) -> dict[str, Any]:
         f"{info.row.__name__}.{info.version} is made of the version before, which a statement that changes rows where "
         "they are does not have: have version_id_generator add a number to it, or make a new one, such as uuid4().hex"
     )
+
+
+def is_counted(info: RowInfo[object]) -> bool:
+    """Say whether the database makes the next version, if there is any; one made anew each time no plan could say."""
+    return all(isinstance(made, ClauseElement) for made in next_version(info).values())
 
 
 @lru_cache(maxsize=500)

@@ -55,7 +55,7 @@ class BatchWriter(Generic[TRow, TData]):
         self.is_held = is_held
         self.call, self.entity, self.ids = call, call.entity, list(ids)
         self.keys = distinct_keys(call.info, self.ids)
-        # A key as Keyed.data has it: the value itself, or for a composite key the tuple.
+        # A key as KeyedRecords.data has it: the value itself, or for a composite key the tuple.
         self.plain: Sequence[Any] = plain_keys(call.info, self.keys)
         self._otherwise: dict[Any, Key] = {}
 

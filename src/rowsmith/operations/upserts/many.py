@@ -16,9 +16,11 @@ from rowsmith.operations.inserts.chunks import Many
 from rowsmith.operations.inserts.many import gathered
 from rowsmith.operations.partial import placed
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success, Upserted
+from rowsmith.operations.upserts.mixed import in_key_order
 from rowsmith.operations.upserts.partial import PartialUpsert
 from rowsmith.operations.upserts.race import is_overtaken_call
 from rowsmith.operations.upserts.shapes import UpsertShapes
+from rowsmith.operations.upserts.steps import upsert_all
 from rowsmith.operations.upserts.upsertion import Upsertion
 from rowsmith.scope import SearchScope
 
@@ -30,7 +32,8 @@ class BatchUpserter(Operation[TRow, TData]):
 
     On PostgreSQL new rows are inserted in the order of the key, then those that are there are locked in the order of
     their primary keys, as every other batch locks them, and changed: by one statement, or three where SQLAlchemy sends
-    them. So batches that overlap wait for each other and do not deadlock.
+    them; specs that set other fields than others are changed by a statement of their own. So batches that overlap wait
+    for each other and do not deadlock.
 
     ``conflict`` names the key; the primary key without it. A row that is there takes over the fields that the
     specs set, and nothing else but ``onupdate`` and the version; its primary key stays. A soft-deleted row, or
@@ -59,7 +62,8 @@ class BatchUpserter(Operation[TRow, TData]):
 
         Args:
             db_sess: the session whose transaction is written in.
-            specs: the rows' values; all must set the same fields, and each key stands once.
+            specs: the rows' values, each key once. They may set different fields; a row that is there takes over
+                those of its own spec.
             scope: who writes; stamped onto new rows, and a row that is there must be inside.
             conflict: another key than the declared one, for this call.
 
@@ -68,14 +72,14 @@ class BatchUpserter(Operation[TRow, TData]):
 
         Raises:
             EntityAlreadyExists: the key, or another one, is taken by a row that this caller does not see.
-            InvalidValue: a value does not fit, a key stands twice or is NULL, specs set different fields.
+            InvalidValue: a value does not fit, a key stands twice or is NULL.
             ScopeMismatch: a spec says otherwise than the scope.
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
         items = await gathered(specs, call.info)
         upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict, self._shapes)
         with collector_paused():
-            return BatchResult(await upsertion.write_specs(items), [])
+            return BatchResult(await upsert_all(upsertion, items), [])
 
     @verb("batch_upsert_partial", singly="find(id), then create(spec) or update(id, patch)", touches="made")
     async def upsert_partial(
@@ -89,19 +93,20 @@ class BatchUpserter(Operation[TRow, TData]):
         """Create or change the rows that can be, and say of each other one why not.
 
         As :meth:`upsert`, but each spec stands for itself, by its index in ``specs``: values, constraints, a key that
-        is taken, that is NULL or that stands before are an item's own failure; so is what sets other fields than the
-        first spec that can be read. All are tried together inside a savepoint; only where that fails are the culprits
-        looked for, among new rows first, then among those that are there.
+        is taken, that is NULL or that stands before are an item's own failure. All are tried together inside a
+        savepoint; only where that fails are the culprits looked for, among new rows first, then among those that are
+        there.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
         items = await gathered(specs, call.info)
         upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict, self._shapes)
-        block, faults = upsertion.readable(items)
+        read, faults = upsertion.readable(items)
+        rows, keyless = in_key_order(call.info, upsertion.key, read)
         with collector_paused():
-            outcomes = await PartialUpsert(upsertion, block).write()
-        return placed(call, _as_result(outcomes), block.places, faults)
+            outcomes = await PartialUpsert(upsertion, rows).outcomes()
+        return placed(call, _as_result(outcomes), rows.places, {**faults, **keyless})
 
 
 def _as_result(outcomes: Sequence[T | Exception]) -> PartialResult[T]:

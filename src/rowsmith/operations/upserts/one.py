@@ -14,6 +14,7 @@ from rowsmith.operations.once import Written, once
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.planned import AskedUpsert, PlannedUpserts
 from rowsmith.operations.upserts.race import is_overtaken_call
+from rowsmith.operations.upserts.steps import upsert_all
 from rowsmith.operations.upserts.upsertion import Upsertion
 from rowsmith.scope import SearchScope
 
@@ -61,9 +62,9 @@ class Upserter(Operation[TRow, TData]):
         """
         call, given = await call.under(scope), conflict or self.entity.conflict
         if idempotency_key is None:
-            return (await Upsertion(call, given).write_specs([spec]))[0]
+            return (await upsert_all(Upsertion(call, given), [spec]))[0]
 
         async def write(call: Call[TRow, Key]) -> Written:
-            return await Upsertion(call, given).write_specs([spec])
+            return await upsert_all(Upsertion(call, given), [spec])
 
         return (await once(call, idempotency_key, [spec, given.resolve(call.info), given.update], write))[0]

@@ -13,7 +13,6 @@ from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar, override
 
 from rowsmith.errors import RepositoryError
@@ -35,7 +34,7 @@ from rowsmith.operations.conflict import Conflict, ConflictKey
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Binds, Plan, Shape, compile_write, placed
 from rowsmith.operations.results import Upserted
-from rowsmith.operations.updates.version import next_version
+from rowsmith.operations.updates.version import is_counted
 from rowsmith.operations.upserts.statement import UpsertStatement
 from rowsmith.operations.writes import UNDERSTOOD, AskedInsert, PlannedWrites, Values, plain_values
 from rowsmith.scope import Limits, resolve_scope
@@ -144,7 +143,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
             return None
         if contextual(info, asked.values) or contextual_updates(info, asked.changed(info)):
             return None
-        if not all(isinstance(made, ClauseElement) for made in next_version(info).values()):
+        if not is_counted(info):
             return None
         return self._compiled(asked, limits, conflict, key)
 

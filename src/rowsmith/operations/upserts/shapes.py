@@ -20,7 +20,7 @@ from rowsmith.operations.blocks.defaults import python_updates
 from rowsmith.operations.blocks.gate import Gate
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Binds, Plans, Shape, mark, placed, places_of
-from rowsmith.operations.updates.version import next_version
+from rowsmith.operations.updates.version import is_counted
 from rowsmith.operations.upserts.statement import UpsertStatement
 
 Form: TypeAlias = Callable[[UpsertStatement, Unnested, Block, Dialect], Any]
@@ -86,7 +86,7 @@ def _compiled(
     dialect: Dialect,
 ) -> Compiled | None:
     """Compile the statement of a shape; None where it has more in it that differs from call to call."""
-    if not all(isinstance(value, ClauseElement) for value in next_version(upsert.info).values()):
+    if not is_counted(upsert.info):
         return None
     columns, first = upsert.info.columns, len(binds)
     marks = {name: mark(columns[name].type, place) for place, name in enumerate(updates, first)}

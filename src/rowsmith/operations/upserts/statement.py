@@ -43,7 +43,7 @@ from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, columns_condition, dear, keep_hashable, keep_tellable, key_name
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.blocks.block import Block
-from rowsmith.operations.blocks.defaults import contextual_updates, counts_versions
+from rowsmith.operations.blocks.defaults import contextual_updates
 from rowsmith.operations.conflict import ConflictKey
 from rowsmith.operations.rebinding import rebound
 from rowsmith.operations.updates.statement import lock_strength
@@ -221,8 +221,7 @@ class UpsertStatement:
                 changes[column] = self.updated(name, block)
             else:
                 changes[column] = self._updated(column, update.arg, excluded)
-        if counts_versions(self.info):
-            changes |= {columns[name]: value for name, value in next_version(self.info).items()}
+        changes |= {columns[name]: value for name, value in next_version(self.info).items()}
         return changes
 
     def _updated(self, column: Column[Any], value: object, excluded: Any) -> Any:
@@ -324,7 +323,7 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
     if faults and any(place in faults for place in block.places):
         block = block.chosen([row for row, place in enumerate(block.places) if place not in faults])
     keys = keys_of(key, block)
-    return faults if len(set(keys)) == len(keys) else {**_twice(keys, block.places), **faults}
+    return faults if len(set(keys)) == len(keys) else {**twice(keys, block.places), **faults}
 
 
 _PLAIN = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal, NONE}
@@ -379,12 +378,13 @@ def _places_without(block: Block, name: str) -> list[int]:
 
 def refuse_twice(keys: Sequence[Key]) -> None:
     """Refuse keys of which two are the same."""
-    faults = _twice(keys, range(len(keys)))
+    faults = twice(keys, range(len(keys)))
     if faults:
         raise faults[min(faults)]
 
 
-def _twice(keys: Sequence[Key], places: Sequence[int]) -> dict[int, InvalidValue]:
+def twice(keys: Sequence[Key], places: Sequence[int]) -> dict[int, InvalidValue]:
+    """Give the errors of rows whose key is that of one before them in the input, by their places there."""
     first, faults = dict[Key, int](), dict[int, InvalidValue]()
     for place, key in sorted(zip(places, keys, strict=True), key=itemgetter(0)):
         if first.setdefault(key, place) != place:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, Executable, insert, select
@@ -14,7 +15,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger, RepositoryError
 from rowsmith.execution import Items, flush
 from rowsmith.execution.driver import connection_of, give_up
-from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping import Spec
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import FOREIGN, storable
@@ -22,7 +23,7 @@ from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks, places_in_order
 from rowsmith.operations.arrays.same import are_exact
-from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_blocks, joined, picking
+from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_blocks, picking
 from rowsmith.operations.blocks.contextual import with_contextual
 from rowsmith.operations.blocks.defaults import Context
 from rowsmith.operations.blocks.gate import Gate, pass_gate
@@ -36,12 +37,12 @@ from rowsmith.operations.partial import is_own_fault
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.unread import tell_place
+from rowsmith.operations.upserts.mixed import Mixed
 from rowsmith.operations.upserts.shapes import Form, UpsertShapes
 from rowsmith.operations.upserts.statement import (
     UpsertStatement,
     conflict_keys,
     key_columns,
-    key_faults,
     keys_of,
     refuse_twice,
 )
@@ -68,20 +69,20 @@ class Upsertion(Generic[TRow, TData]):
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
         self._returned = Returned(self.back, [()] * (len(self.back) + 1))
 
-    async def write_specs(self, specs: Sequence[Spec[TRow]]) -> list[Upserted[TData]]:
-        """Upsert all; results in input order."""
-        if not specs:
-            return []
+    def read(self, specs: Sequence[Spec[TRow]]) -> list[Block]:
+        """Read specs: a block for those that set the same fields.
+
+        Raises:
+            InvalidValue, ScopeMismatch, MappingError: as :meth:`SpecReader.read`, or a spec brings rows below it.
+        """
         self._refuse_branches(specs)
         reader = SpecReader(self.info, self.call.limits)
-        return await self.write(
-            joined(_alike(self.info, [block for part in blocks(specs) for block in reader.read(part)]))
-        )
+        return [block for part in blocks(specs) for block in reader.read(part)]
 
-    async def write(self, block: Block) -> list[Upserted[TData]]:
-        """Upsert rows that were read already; results in their order."""
+    async def write(self, block: Block, *, is_held: bool = False) -> list[Upserted[TData]]:
+        """Upsert rows that were read already, or that are there and held; results in their order."""
         try:
-            return list((await self._written(block, self._rows)).values())
+            return list((await self._written(block, partial(self._rows, is_held=is_held))).values())
         except InvalidValue as exc:
             if is_unread(exc):
                 with suppress(RepositoryError):
@@ -105,40 +106,37 @@ class Upsertion(Generic[TRow, TData]):
         found = await self._written(block, self._new_rows)
         return [found.get(row) for row in range(block.size)]
 
-    def readable(self, specs: Sequence[Spec[TRow]]) -> tuple[Block, dict[int, Exception]]:
-        """Read specs: the rows that could be sent, in the order of their keys, and the errors of others by place.
-
-        Those have faults of their own, or beside the ones before them.
-        """
+    def readable(self, specs: Sequence[Spec[TRow]]) -> tuple[list[Block], dict[int, Exception]]:
+        """Read specs, as many as can be, and give the errors of the others by place."""
         self._refuse_branches(specs)
         reader, entity = SpecReader(self.info, self.call.limits), self.call.entity
         read, faults = reader.readable(specs, lambda error: is_own_fault(error, entity))
-        if not read:
-            return Block({}, {}, 0, ()), faults
-        first = min(read, key=lambda block: block.places[0])
-        self._refuse_foreign(first)
-        alike = joined([block for block in read if block.given == first.given])
-        for other in read:
-            if other.given != first.given:
-                faults |= {place: _unlike(self.info, first, other, place) for place in other.places}
-        faults |= key_faults(self.info, self.key, alike)
-        fit = alike.chosen([row for row, place in enumerate(alike.places) if place not in faults])
-        return fit.chosen(places_in_order(key_columns(self.key, fit)) if fit.size else ()), faults
+        for block in read:
+            self._refuse_foreign(block)
+        return read, faults
 
-    async def places_there(self, block: Block) -> list[int]:
+    async def places_there(self, rows: Mixed) -> list[int]:
         """Give the rows whose keys are there, for whomever; an error tells the row whose key is refused."""
-        keys = keys_of(self.key, block)
-        found = await self._read_there(self._key_columns, keys, self._predicate, range(block.size))
+        keys = rows.keys(self.key)
+        found = await self._read_there(self._key_columns, keys, self._predicate, range(rows.size))
         there = await self._by_given(keys, {tuple(key): place for place, key in enumerate(found)})
         return [row for row, key in enumerate(keys) if key in there]
 
-    async def hold(self, block: Block) -> bool:
+    async def hold(self, rows: Mixed) -> bool:
         """Lock rows that are there in the order of their primary keys, if they are to be changed; False: some are not.
 
         For parts of them to be changed one after the other, which would not keep that order.
         """
-        statement, keys = await self._statement(block), keys_of(self.key, block)
-        return not statement.changes_rows or await self._lock(statement, keys, self.call.dialect) >= len(keys)
+        keys, held = list[Key](), list[UpsertStatement]()
+        for _, block in rows.parts():
+            statement = await self._statement(block)
+            if statement.changes_rows:
+                keys += keys_of(self.key, block)
+                held.append(statement)
+        if not held:
+            return True
+        of_all = replace(held[0], given=[name for statement in held for name in statement.given])
+        return await self._lock(of_all, keys, self.call.dialect) >= len(keys)
 
     def _refuse_foreign(self, block: Block) -> None:
         for name in block.columns:
@@ -179,10 +177,14 @@ class Upsertion(Generic[TRow, TData]):
 
         return await scope_first(self.call, write, new.refused)
 
-    async def _rows(self, block: Block) -> dict[int, int]:
+    async def _rows(self, block: Block, *, is_held: bool) -> dict[int, int]:
         """Send the upsert, then see to the rows that it gave no answer for."""
         keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
-        found = await self._told_apart(self._sent(statement, block, keys))
+        if is_held:
+            sending = self._send(statement, Upserts(block, keys), await self._gate(block))
+        else:
+            sending = self._sent(statement, block, keys)
+        found = await self._told_apart(sending)
         answers = list(map(found.get, keys))
         if None in answers:
             found = await self._all_answers(statement, block, keys, found)
@@ -481,20 +483,3 @@ def _rows_at_a_time(statement: UpsertStatement, block: Block) -> int:
 
 class Left(Exception):
     """Rows came or went meanwhile, so that some had no answer; all is to be undone, locks too."""
-
-
-def _alike(info: RowInfo[object], parts: Sequence[Block]) -> Sequence[Block]:
-    """Refuse specs that set different fields: what a row that is there takes over must be the same for all."""
-    first = min(parts, key=lambda part: part.places[0])
-    others = [part for part in parts if part.given != first.given]
-    if not others:
-        return parts
-    other = min(others, key=lambda part: part.places[0])
-    raise _unlike(info, first, other, other.places[0])
-
-
-def _unlike(info: RowInfo[object], first: Block, other: Block, place: int) -> InvalidValue:
-    return InvalidValue(
-        f"the spec at index {place} does not set the same fields of {info.row.__name__} as the first one "
-        f"({', '.join(sorted(first.given ^ other.given))}): upsert specs that set the same fields together"
-    )

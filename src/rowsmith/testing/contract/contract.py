@@ -9,14 +9,14 @@ import pytest
 import pytest_asyncio
 
 from rowsmith.database import Database
-from rowsmith.testing.contract.reading import Reading
+from rowsmith.testing.contract.reading import ReadingLaws
 from rowsmith.testing.contract.refusing import Refusing
 from rowsmith.testing.contract.scoping import Scoping
 from rowsmith.testing.contract.trial import Trial
-from rowsmith.testing.contract.writing import Writing
+from rowsmith.testing.contract.writing import WritingLaws
 
 
-class RepositoryContract(Reading, Writing, Refusing, Scoping):
+class RepositoryContract(ReadingLaws, WritingLaws, Refusing, Scoping):
     """The tests of every verb of a repository, on a real database: a team's class says only what its rows are.
 
     ::

@@ -18,12 +18,12 @@ from rowsmith.scope import SearchScope
 from rowsmith.testing.contract.declared import Declared
 from rowsmith.testing.contract.laws import law
 from rowsmith.testing.contract.trial import Trial
-from rowsmith.testing.contract.verbs import VERBS, Answer, AnyRepository, Does, answer
+from rowsmith.testing.contract.verbs import VERBS, AnyRepository, Does, Outcome, answer
 
 SIZES: Final = (1, 2, 5)
 
 
-class Reading(Declared):
+class ReadingLaws(Declared):
     """The laws of reads."""
 
     _trial: Trial
@@ -34,10 +34,10 @@ class Reading(Declared):
         trial = self._trial
         one, other = await trial.make(0, 2)
         for verb, found in (await trial.reads(0, one.id)).items():
-            if found not in (Answer([one.data]), Answer(1)):
+            if found not in (Outcome([one.data]), Outcome(1)):
                 yield f"{verb} does not give the row that was made, and it alone: {found.told}"
         turned = await answer("batch_get", trial.call(0, other.id, one.id))
-        if turned != Answer([other.data, one.data]):
+        if turned != Outcome([other.data, one.data]):
             yield f"batch_get gives other rows than it is asked for, or in another order: {turned.told}"
 
     @law()

@@ -17,7 +17,7 @@ from rowsmith.operations import Entity
 from rowsmith.testing.contract.declared import Declared, Refused, error_of, own_constraints
 from rowsmith.testing.contract.laws import has_refusals, has_violations, law
 from rowsmith.testing.contract.trial import Made, Trial
-from rowsmith.testing.contract.verbs import VERBS, Answer, Call, Does, answer, answered
+from rowsmith.testing.contract.verbs import VERBS, Does, Outcome, VerbCall, answer, answered
 
 _DETAIL: Final = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 
@@ -74,12 +74,12 @@ class Refusing(Declared):
                     yield f"{error.__name__}.detail is {error.detail!r}: write small letters, digits and underscores"
 
 
-async def _tries(trial: Trial, made: Made, refused: Refused) -> AsyncIterator[tuple[str, Answer]]:
+async def _tries(trial: Trial, made: Made, refused: Refused) -> AsyncIterator[tuple[str, Outcome]]:
     """Give what each verb that would write it answers to what is refused."""
     if not isinstance(refused, (Spec, Patch)):
         yield "the call", await answered(refused(trial.repository))
         return
-    call = Call(trial.repository, trial.contract.scope(made.n), (made.id,), refused, (cast("Any", refused),))
+    call = VerbCall(trial.repository, trial.contract.scope(made.n), (made.id,), refused, (cast("Any", refused),))
     for verb in trial.verbs(Does.MAKE if isinstance(refused, Spec) else Does.CHANGE):
         yield verb, await answer(verb, call)
 

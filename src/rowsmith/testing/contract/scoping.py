@@ -10,7 +10,7 @@ from rowsmith.scope import SearchScope
 from rowsmith.testing.contract.declared import Declared
 from rowsmith.testing.contract.laws import has_scopes, is_written_in_scopes, law
 from rowsmith.testing.contract.trial import Made, Trial
-from rowsmith.testing.contract.verbs import VERBS, Answer, AnyRepository, Does, answer
+from rowsmith.testing.contract.verbs import VERBS, AnyRepository, Does, Outcome, answer
 
 
 class Scoping(Declared):
@@ -106,7 +106,7 @@ async def _lists(reads: AnyRepository, scope: SearchScope | None) -> dict[str, S
     }
 
 
-def _reaches_first(found: Answer, verb: str, trial: Trial) -> bool:
+def _reaches_first(found: Outcome, verb: str, trial: Trial) -> bool:
     """Say whether an answer about two rows is that the first is reached and the second is not there."""
     if VERBS[verb].raises:
         return found.error is trial.not_found(verb)[0]

@@ -15,7 +15,7 @@ from rowsmith.mapping import Patch, Spec
 from rowsmith.testing.contract.declared import Declared, entity_of, error_of
 from rowsmith.testing.contract.laws import is_changed, is_deleted_softly, is_upserted, is_written
 from rowsmith.testing.contract.rows import StoredRows
-from rowsmith.testing.contract.verbs import VERBS, VERSIONED, Answer, AnyRepository, Call, Does, answer
+from rowsmith.testing.contract.verbs import VERBS, VERSIONED, AnyRepository, Does, Outcome, VerbCall, answer
 
 _MAY: Final[Mapping[Does, Callable[[type[Declared]], bool]]] = {
     Does.READ: lambda _: True,
@@ -106,29 +106,29 @@ class Trial:
         await self.rows.remove(self.key(made.id))
         return made.id
 
-    def call(self, n: int, *ids: Any, patch: int | None = None) -> Call:
+    def call(self, n: int, *ids: Any, patch: int | None = None) -> VerbCall:
         """Give a call about rows, in the scope of row ``n``, with the patch of one of them."""
         given = self.contract.patch(n if patch is None else patch) if is_changed(type(self.contract)) else None
-        return Call(self.repository, self.contract.scope(n), ids, given)
+        return VerbCall(self.repository, self.contract.scope(n), ids, given)
 
-    def making(self, n: int, *specs: Spec[Any]) -> Call:
+    def making(self, n: int, *specs: Spec[Any]) -> VerbCall:
         """Give a call with specs, in the scope of row ``n``."""
-        return Call(self.repository, self.contract.scope(n), specs=specs)
+        return VerbCall(self.repository, self.contract.scope(n), specs=specs)
 
-    def together(self, *rows: Made) -> Call:
+    def together(self, *rows: Made) -> VerbCall:
         """Give a call about rows of one tenant's, each with its own patch where the verb takes several."""
         call = self.call(rows[0].n, *(made.id for made in rows))
         if call.patch is None:
             return call
         return replace(call, patch_of={made.id: self.contract.patch(made.n) for made in rows})
 
-    async def expecting(self, verb: str, made: Made) -> Call:
+    async def expecting(self, verb: str, made: Made) -> VerbCall:
         """Give a call that expects a row in the version that it has now."""
         version = (await self.stored(made.id) or {})[str(self.info.version)]
         expected = {made.id: version} if VERBS[verb].many else version
         return replace(self.call(made.n, made.id), options={VERSIONED[verb]: expected})
 
-    async def reads(self, n: int, id: Any, **options: Any) -> Mapping[str, Answer]:
+    async def reads(self, n: int, id: Any, **options: Any) -> Mapping[str, Outcome]:
         """Give what each verb that reads says of a row, in the scope of row ``n``."""
         call = replace(self.call(n, id), options=options)
         return {verb: await answer(verb, call) for verb in self.verbs(Does.READ)}
@@ -152,7 +152,7 @@ class Trial:
             if hasattr(data, name) and _is_lost(getattr(data, name), value)
         ]
 
-    async def given(self, verb: str, given: Answer) -> list[str]:
+    async def given(self, verb: str, given: Outcome) -> list[str]:
         """Give what is wrong with data that a verb gave: it is not what is stored, or not what is read."""
         found: list[str] = []
         for data in () if isinstance(given.rows, int) else given.rows:
@@ -161,7 +161,7 @@ class Trial:
                 found.append(f"{verb} gives other data than find does afterwards")
         return found
 
-    async def is_out_of_order(self, specs: Sequence[Spec[Any]], given: Answer) -> bool:
+    async def is_out_of_order(self, specs: Sequence[Spec[Any]], given: Outcome) -> bool:
         """Say whether a verb that makes rows gives one of them at another's place."""
         if isinstance(given.rows, int):
             return False

@@ -38,7 +38,7 @@ class Does(Enum):
 
 
 @dataclass(frozen=True)
-class Call:
+class VerbCall:
     """What a verb is called with: rows that are there by their ids, or specs of new ones.
 
     ``patch_of`` has the patches of those ids that get another one than ``patch``; ``options`` are what reads, and
@@ -78,7 +78,7 @@ class Verb:
     ``one_table`` that it refuses rows which are kept in several tables.
     """
 
-    call: Callable[[Call], Awaitable[Any]]
+    call: Callable[[VerbCall], Awaitable[Any]]
     does: Does = Does.READ
     many: bool = False
     raises: bool = False
@@ -94,7 +94,7 @@ async def _read(stream: Stream[Any]) -> list[Any]:
     return [item async for item in stream]
 
 
-async def _counted(call: Call) -> int:
+async def _counted(call: VerbCall) -> int:
     (number,) = await call.repository.aggregate(call.scope, call.these, into=_Number, **call.options)
     return number.rows
 
@@ -155,7 +155,7 @@ VERSIONED: Final = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class Outcome:
     """All that a caller sees of a call, but for the ids that it gave: the rows or their number, or what was refused.
 
     ``absent`` is at which places of the input were rows that are not there; ``error`` the class of an error,
@@ -189,12 +189,12 @@ class Answer:
         return f"it gives {self.rows}" if isinstance(self.rows, int) else f"it gives {len(self.rows)} rows: {self.rows}"
 
 
-async def answer(verb: str, call: Call) -> Answer:
+async def answer(verb: str, call: VerbCall) -> Outcome:
     """Give what a verb answers to a call."""
     return await answered(VERBS[verb].call(call), call.ids)
 
 
-async def answered(call: Awaitable[Any], ids: Sequence[Any] = ()) -> Answer:
+async def answered(call: Awaitable[Any], ids: Sequence[Any] = ()) -> Outcome:
     """Give the answer to a call; what is no error of a repository's is an answer too."""
     try:
         return _answer(await call, list(ids))
@@ -202,13 +202,13 @@ async def answered(call: Awaitable[Any], ids: Sequence[Any] = ()) -> Answer:
         return refusal(error)
 
 
-def refusal(error: Exception) -> Answer:
+def refusal(error: Exception) -> Outcome:
     """Give the answer that an error is."""
     code = error.error_code if isinstance(error, RepositoryError) else None
-    return Answer(error=type(error), code=code, words=str(error))
+    return Outcome(error=type(error), code=code, words=str(error))
 
 
-def _answer(result: object, ids: list[Any]) -> Answer:
+def _answer(result: object, ids: list[Any]) -> Outcome:
     given = cast("Any", result)
     match result:
         case BatchResult():
@@ -216,25 +216,25 @@ def _answer(result: object, ids: list[Any]) -> Answer:
         case PartialResult():
             return _partial(given)
         case PurgeReport():
-            return Answer(result.rows)
+            return Outcome(result.rows)
         case bool() | int() | None:
-            return Answer(int(result or 0))
+            return Outcome(int(result or 0))
         case Page() | list():
             return _listed(given)
         case _:
             return _listed([given])
 
 
-def _partial(result: PartialResult[Any]) -> Answer:
+def _partial(result: PartialResult[Any]) -> Outcome:
     errors = [failure.error for failure in result.failed]
     failed = tuple(failure.index for failure in result.failed)
-    told = refusal(errors[0]) if errors else Answer()
+    told = refusal(errors[0]) if errors else Outcome()
     places = tuple(success.index for success in result.succeeded)
     return replace(
         _listed(result.data), absent=failed, error=told.error, code=told.code, words=told.words, places=places
     )
 
 
-def _listed(given: Iterable[object]) -> Answer:
+def _listed(given: Iterable[object]) -> Outcome:
     rows = [cast("Any", each).data if isinstance(each, Upserted) else each for each in given]
-    return Answer(rows, inserted=tuple(each.inserted for each in given if isinstance(each, Upserted)))
+    return Outcome(rows, inserted=tuple(each.inserted for each in given if isinstance(each, Upserted)))

@@ -17,13 +17,13 @@ from rowsmith.testing.contract.laws import (
     law,
 )
 from rowsmith.testing.contract.trial import Made, Trial, said
-from rowsmith.testing.contract.verbs import VERBS, VERSIONED, Answer, Does, answer
+from rowsmith.testing.contract.verbs import VERBS, VERSIONED, Does, Outcome, answer
 
 _WRITES: Final = (Does.CHANGE, Does.MARK, Does.UNMARK, Does.REMOVE)
 _ONE_PATCH: Final = ("batch_update", "update_where")
 
 
-class Writing(Declared):
+class WritingLaws(Declared):
     """The laws of writes."""
 
     _trial: Trial
@@ -121,7 +121,7 @@ class Writing(Declared):
             if given.error and not given.number and verb in _ONE_PATCH:
                 continue  # it names what is unique, and so is good for one row alone
             if isinstance(given.rows, int):
-                is_right = given == Answer(len([other, one]))
+                is_right = given == Outcome(len([other, one]))
             else:
                 is_right = given.absent == (1,) and given.places in (None, (0, 2))
                 found = [trial.key(self.id_of(data)) for data in given.rows]
@@ -172,7 +172,7 @@ class Writing(Declared):
             one, other, deleted = await trial.make(0, 2, 4)
             beside = await trial.stored(other.id)
             given = await answer(verb, trial.call(0, one.id))
-            if given not in (Answer([one.data]), Answer(1)):
+            if given not in (Outcome([one.data]), Outcome(1)):
                 yield f"{verb} does not give what it purged: {given.told}"
             await trial.delete(deleted)
             await answer(verb, trial.call(0, deleted.id))

@@ -1,0 +1,90 @@
+"""An upsert of rows that cannot all go in one statement, in an order in which nobody waits in a circle.
+
+New rows are inserted first, in the order of the key, so that nobody who inserts holds a row that is there; then those
+that are there are locked in the order of their primary keys, and changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Generic, TypeVar
+
+from rowsmith.mapping import Spec
+from rowsmith.operations.blocks.block import joined
+from rowsmith.operations.call import Call, TData, TRow
+from rowsmith.operations.results import Upserted
+from rowsmith.operations.upserts.mixed import Mixed, in_key_order
+from rowsmith.operations.upserts.upsertion import TURNS, Left, Upsertion
+
+T = TypeVar("T")
+
+
+async def upsert_all(upsertion: Upsertion[TRow, TData], specs: Sequence[Spec[TRow]]) -> list[Upserted[TData]]:
+    """Upsert all or none; results in input order."""
+    if not specs:
+        return []
+    read = upsertion.read(specs)
+    if len({block.given for block in read}) == 1:
+        return await upsertion.write(joined(read))
+    rows, faults = in_key_order(upsertion.info, upsertion.key, read)
+    if faults:
+        raise faults[min(faults)]
+    outcomes = dict(zip(rows.places, await UpsertInSteps(upsertion, rows).outcomes(), strict=True))
+    return [outcome for place in sorted(outcomes) if not isinstance(outcome := outcomes[place], Exception)]
+
+
+class UpsertInSteps(Generic[TRow, TData]):
+    """Rows of one call, in the order of their keys, all of which are upserted or none."""
+
+    def __init__(self, upsertion: Upsertion[TRow, TData], rows: Mixed) -> None:
+        self.upsertion, self.rows = upsertion, rows
+        self.call: Call[TRow, TData] = upsertion.call
+
+    async def outcomes(self) -> Sequence[Upserted[TData] | Exception]:
+        """Give what became of each row; tried anew until none came or went in between, the last time regardless."""
+        if self.call.dialect.name != "postgresql":  # one writer at a time
+            async with self.call.savepoint():
+                return list((await self.run(range(self.rows.size), self._write)).values())
+        for turn in range(TURNS):
+            try:
+                async with self.call.savepoint():
+                    return await self._in_steps(is_last=turn == TURNS - 1)
+            except Left:
+                continue
+        raise AssertionError
+
+    async def run(
+        self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[T]]]
+    ) -> Mapping[int, T | Exception]:
+        """Write some of the rows, and give what became of each."""
+        return dict(zip(rows, await write(self.rows.chosen(rows)), strict=True))
+
+    async def there(self) -> Sequence[int]:
+        """Give the rows whose keys are there, for whomever."""
+        return await self.places_there(range(self.rows.size))
+
+    async def places_there(self, rows: Sequence[int]) -> list[int]:
+        """Give those of some rows whose keys are there; an error tells the one whose key is refused."""
+        return [rows[place] for place in await self.upsertion.places_there(self.rows.chosen(rows))]
+
+    async def _in_steps(self, *, is_last: bool) -> list[Upserted[TData] | Exception]:
+        known = {*await self.there()}
+        made = await self.run([row for row in range(self.rows.size) if row not in known], self._insert)
+        there = [row for row in range(self.rows.size) if made.get(row) is None]
+        if there and not await self.upsertion.hold(self.rows.chosen(there)) and not is_last:
+            raise Left
+        outcomes = {**made, **await self.run(there, self._change)}
+        return [outcome for row in range(self.rows.size) if (outcome := outcomes[row]) is not None]
+
+    async def _write(self, rows: Mixed) -> Sequence[Upserted[TData]]:
+        return await rows.each_part(self.upsertion.write)
+
+    async def _change(self, rows: Mixed) -> Sequence[Upserted[TData]]:
+        return await rows.each_part(partial(self.upsertion.write, is_held=True))
+
+    async def _insert(self, rows: Mixed) -> Sequence[Upserted[TData] | None]:
+        found = list[Upserted[TData] | None]()
+        for run in rows.widened(self.call.info).runs():
+            found += await self.upsertion.insert(run)
+        return found

@@ -1,0 +1,31 @@
+"""SQL among what an application gives: expressions, and what stands for one, as a mapped attribute does. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement
+from sqlalchemy.sql.elements import ClauseElement
+
+
+def is_sql(value: object) -> bool:
+    """Say whether a value is SQL, or stands for some."""
+    return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
+
+
+def are_sql(kind: type[object]) -> bool:
+    """Say whether all values of a class are."""
+    return issubclass(kind, ClauseElement) or hasattr(kind, "__clause_element__")
+
+
+def as_sql(value: Any) -> Any:
+    """Give the SQL that a value stands for; any other value as it is."""
+    return value.__clause_element__() if hasattr(value, "__clause_element__") else value
+
+
+def are_same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:
+    """Say whether two expressions are the same; a column of a table's alias is another one than the table's."""
+    if isinstance(left, Column) or isinstance(right, Column):
+        return hash(left) == hash(right)  # a mapped attribute's column is the table's with annotations around it
+    # Without use_proxies=False a table's column and its alias's column would count as one.
+    return left.compare(right, use_proxies=False)

@@ -1,0 +1,153 @@
+"""A primary key of any type: by its value each verb finds the row, or says before anything is sent that it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import Phase, given, settings
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from columns import COLUMNS
+from rowsmith import BadInput, Database, MappingError, OptionalState, Patch, Repository, Spec
+from rowsmith.testing import WithTables
+from support import count_statements
+
+# Of MONEY and its like SQLAlchemy does not say which operators they have, and warns of that.
+pytestmark = pytest.mark.filterwarnings("ignore:Type object .* does not refer to an OperatorClass")
+
+NO_KEYS = {"json", "json_without_null", "jsonpath", "point"}
+"""Types that PostgreSQL has no order of, and so no index."""
+REFUSED = {"vector"}
+"""Types of a team's own that take no value as SQLAlchemy hands it on."""
+
+
+def examples(name: str) -> list[Any]:
+    """Give some values of a type, the same each time."""
+    found = list[Any]()
+
+    @settings(max_examples=6, database=None, derandomize=True, phases=[Phase.generate])
+    @given(COLUMNS[name].values)
+    def draw(value: Any) -> None:
+        if value is not None:
+            found.append(value)
+
+    draw()
+    return found[:2]
+
+
+def keyed(name: str) -> Any:
+    """Give a class whose key is of a type, and a repository of it."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    class KeyRow(Base):
+        __tablename__ = f"key_{name}"
+        key: Mapped[Any] = mapped_column(COLUMNS[name].declared(), primary_key=True, autoincrement=False)
+        note: Mapped[str]
+
+    @dataclass(frozen=True)
+    class KeyData:
+        key: Any
+        note: str
+
+    @dataclass(frozen=True)
+    class KeyCreate(Spec[KeyRow]):
+        key: Any
+        note: str
+
+    @dataclass(frozen=True)
+    class KeyPatch(Patch[KeyRow]):
+        note: OptionalState[str]
+
+    class Keys(Repository[KeyRow, KeyData, Any]):
+        spec, patch = KeyCreate, KeyPatch
+
+    return KeyRow, Keys
+
+
+def patch(keys: Any, note: str) -> Any:
+    return keys.patch(OptionalState.update(note))
+
+
+CALLS: dict[str, Callable[[Any, Any], Awaitable[Any]]] = {
+    "create": lambda keys, key: keys.create(keys.spec(key, "create")),
+    "batch_create": lambda keys, key: keys.batch_create([keys.spec(key, "batch_create")]),
+    "batch_create_partial": lambda keys, key: keys.batch_create_partial([keys.spec(key, "create_partial")]),
+    "get": lambda keys, key: keys.get(key),
+    "batch_get": lambda keys, key: keys.batch_get([key]),
+    "update": lambda keys, key: keys.update(key, patch(keys, "update")),
+    "batch_update": lambda keys, key: keys.batch_update([key], patch(keys, "batch_update")),
+    "batch_update_each": lambda keys, key: keys.batch_update_each({key: patch(keys, "each")}),
+    "batch_update_partial": lambda keys, key: keys.batch_update_partial({key: patch(keys, "partial")}),
+    "upsert": lambda keys, key: keys.upsert(keys.spec(key, "upsert")),
+    "batch_upsert": lambda keys, key: keys.batch_upsert([keys.spec(key, "batch_upsert")]),
+    "batch_upsert_partial": lambda keys, key: keys.batch_upsert_partial([keys.spec(key, "upsert_partial")]),
+    "purge": lambda keys, key: keys.purge(key),
+    "batch_purge": lambda keys, key: keys.batch_purge([key]),
+    "batch_purge_partial": lambda keys, key: keys.batch_purge_partial([key]),
+}
+"""What is done with each key, with its row there, or for those that make it without."""
+MAKING = ("create", "batch_create", "batch_create_partial")
+
+LANES = [
+    pytest.param(name, lane, id=f"{name}-{lane}")
+    for name, kind in COLUMNS.items()
+    for lane in ["native", "sqlalchemy", *(["sqlite"] if kind.everywhere else [])]
+    if name not in NO_KEYS or lane == "sqlite"
+]
+
+
+@pytest.mark.parametrize("name, each_lane", LANES, indirect=["each_lane"])
+async def test_each_verb_finds_the_row(name: str, each_lane: Database, lane_tables: WithTables) -> None:
+    """Alone or among others; what cannot be done with such a key is refused before anything is sent."""
+    row, repository = keyed(name)
+    is_counted, seen = not each_lane.native, 0  # who listens has the other lane taken
+    async with lane_tables(row) as db:
+        keys = repository(db)
+        for given in examples(name):
+            made, refused = await outcome(keys.create(keys.spec(given, "made")))
+            if refused is not None:
+                continue
+            key = made.key  # as it is stored
+            for verb, call in CALLS.items():
+                if not is_hashable(key) and verb in ("batch_update_each", "batch_update_partial"):
+                    continue
+                await empty(db, row)
+                if verb not in MAKING:
+                    await keys.create(keys.spec(key, "made"))
+                with count_statements(db) if is_counted else nullcontext([]) as sent:
+                    done, refused = await outcome(call(keys, key))
+                assert refused is not None or len(getattr(done, "succeeded", [done])) == 1, (verb, done)
+                assert refused is None or not [sql for sql in sent if "SAVEPOINT" not in sql], (verb, refused)
+            seen += 1
+            await empty(db, row)
+        assert seen or name in REFUSED
+
+
+async def empty(db: Database, row: type[Any]) -> None:
+    async with db.engine.begin() as connection:
+        await connection.execute(sa.delete(row))
+
+
+async def outcome(call: Awaitable[Any]) -> tuple[Any, Exception | None]:
+    """Give what a call gives, or the error by which it, or the only item of a partial form, is refused."""
+    try:
+        done = await call
+    except (BadInput, MappingError) as exc:
+        return None, exc
+    failed = getattr(done, "failed", ())
+    return (None, failed[0].error) if failed and isinstance(failed[0].error, BadInput) else (done, None)
+
+
+def is_hashable(key: object) -> bool:
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
