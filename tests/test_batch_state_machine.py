@@ -81,18 +81,17 @@ class Batches(RuleBasedStateMachine):
 
     @rule(tenant=TENANTS, rows=ROWS)
     def batch_upsert(self, tenant: str, rows: list[tuple[int, int, str | None]]) -> None:
-        specs = [ThingCreate(id_, self.fresh(), uses, note) for id_, uses, note in rows]
+        new = [Thing(id_, tenant, self.fresh(), uses, note) for id_, uses, note in rows]
+        specs = [_spec(thing, clash=False) for thing in new]
         call = self.things.batch_upsert(specs, scope=OwnedBy(tenant))
-        before = {spec.id: self.model.things.get(spec.id) for spec in specs}
+        before = {thing.id: self.model.things.get(thing.id) for thing in new}
         if any(thing and (thing.tenant != tenant or thing.is_deleted) for thing in before.values()):
             with pytest.raises(EntityAlreadyExists):
                 self.run(call)
             return
         after = [
-            Thing(spec.id, tenant, spec.name, spec.uses, spec.note)
-            if (old := before[spec.id]) is None
-            else changed(old, name=spec.name, uses=spec.uses, note=spec.note)
-            for spec in specs
+            thing if (old := before[thing.id]) is None else changed(old, **_said(spec))
+            for thing, spec in zip(new, specs, strict=True)
         ]
         assert self.model.put(after)
         result = self.run(call).succeeded
@@ -141,16 +140,16 @@ class Batches(RuleBasedStateMachine):
     @rule(tenant=TENANTS, rows=ROWS, name=NAMES)
     def batch_upsert_partial(self, tenant: str, rows: list[tuple[int, int, str | None]], name: str) -> None:
         """All want the same name: one at most gets it, and those that another tenant or nobody sees do not."""
-        specs = [ThingCreate(id_, name, uses, note) for id_, uses, note in rows]
+        made = [Thing(id_, tenant, name, uses, note) for id_, uses, note in rows]
+        specs = [_spec(thing, clash=False) for thing in made]
         was_free = all(thing.name != name for thing in self.model.live(tenant))
         visible = 0
         result = self.run(self.things.batch_upsert_partial(specs, scope=OwnedBy(tenant)))
         done = {success.index: success.data for success in result.succeeded}
         assert sorted([*done, *(failure.index for failure in result.failed)]) == list(range(len(specs)))
-        for index, spec in enumerate(specs):
+        for index, (new, spec) in enumerate(zip(made, specs, strict=True)):
             old = self.model.things.get(spec.id)
-            new = Thing(spec.id, tenant, name, spec.uses, spec.note)
-            after = new if old is None else changed(old, name=name, uses=spec.uses, note=spec.note)
+            after = new if old is None else changed(old, **_said(spec))
             is_hidden = old is not None and (old.tenant != tenant or old.is_deleted)
             visible += not is_hidden
             if index in done:
@@ -272,6 +271,11 @@ def _spec(thing: Thing, *, clash: bool) -> ThingCreate | ThingDraft:
         OptionalState.update(thing.uses) if thing.uses else OptionalState.nop(),
         TriState.nop() if thing.note is None else TriState.update(thing.note),
     )
+
+
+def _said(spec: ThingCreate | ThingDraft) -> dict[str, object]:
+    """Give what a row that is there takes over of a spec."""
+    return {name: value for name, value in spec.to_values().items() if name != "id"}
 
 
 def _some_patch(more: int, name: str) -> ThingPatch:

@@ -227,3 +227,23 @@ async def test_what_a_new_row_gets_may_be_worked_out(lane_tables: WithTables) ->
             made = await world.things.create(spec, scope=OwnedBy("a"))
             assert made.uses == (expected or made.uses)
             assert made.uses > 0
+
+
+@pytest.mark.parametrize("name", ["its table", "an alias"])
+async def test_no_other_table_is_written_from(name: str, lane_tables: WithTables) -> None:
+    """Any row of it would be: what is taken from one is said by a subquery that refers to the row."""
+    given = {"its table": CounterRow.uses + 1, "an alias": other.uses}[name]
+    patch, a = ThingPatch(uses=OptionalState.expression(lambda: given)), OwnedBy("a")
+    of_its_own = sa.select(sa.func.count()).where(other.tenant == ThingRow.tenant).scalar_subquery()
+    async with world_in(lane_tables, "things") as world:
+        things, before = world.things, await world.stored()
+        calls = [
+            *(things.update(1, patch, scope=a), things.batch_update([1], patch, scope=a)),
+            *(things.batch_update_each({1: patch}, scope=a), things.update_where([ThingRow.id == 1], patch, scope=a)),
+        ]
+        for call in calls:
+            with pytest.raises(InvalidValue, match=r"ThingRow\.uses .* another table"):
+                await call
+        assert await world.stored() == before
+        right = ThingPatch(uses=OptionalState.expression(lambda: of_its_own))
+        assert (await things.update(1, right, scope=a)).uses > 0

@@ -202,17 +202,17 @@ class RowInfo(Generic[TRow_co]):
         facts = ErrorFacts(columns=(str(self.columns[name].name),))
         return InvalidValue(f"{item}{self.row.__name__}.{name} {complaint}", facts=facts)
 
-    def key(self, pk: Any) -> tuple[Any, ...]:
+    def key(self, id: Any) -> tuple[Any, ...]:
         """Give a primary key as a tuple of values, one a column.
 
         Args:
-            pk: the value, or for a composite key a tuple (a NamedTuple too) in the key's order.
+            id: the value, or for a composite key a tuple (a NamedTuple too) in the key's order.
 
         Raises:
             InvalidValue: it has the wrong number of parts, or a part its column cannot hold.
         """
         names = self.primary_key
-        parts: tuple[Any, ...] = (pk,) if len(names) == 1 else pk
+        parts: tuple[Any, ...] = (id,) if len(names) == 1 else id
         if not isinstance(cast("Any", parts), tuple) or len(parts) != len(names):
             raise InvalidValue(f"the key of {self.row.__name__} is a tuple of {len(names)}: ({', '.join(names)})")
         for name, part in zip(names, parts, strict=True):

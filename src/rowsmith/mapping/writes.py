@@ -237,7 +237,8 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
 
     Raises:
         InvalidValue: it has text that does not end what it begins, asks about any row where the one that is written
-            may be meant, is of several rows, takes for a condition what is none, or compares what no database compares.
+            may be meant, is of several rows or of another table's, takes for a condition what is none, or compares what
+            no database compares.
     """
     expression = as_sql(value)
     if not isinstance(expression, ClauseElement):
@@ -247,6 +248,12 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
         raise info.refusal(name, complaint)
     if complaint := several_complaint(expression) or complaint_inside(elements):
         raise info.refusal(name, complaint)
+    if not all(map(info.owns, expression._from_objects)):
+        raise info.refusal(
+            name,
+            "gets an expression over another table, of which it would be any row: write a scalar subquery that refers "
+            "to the row",
+        )
     check_comparisons(expression, elements, info, f"what is written to {name} of")
     return value
 

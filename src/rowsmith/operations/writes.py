@@ -270,7 +270,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
     def change(
         self,
         lane: NativeLane,
-        pk: Any,
+        id: Any,
         kwargs: dict[str, Any],
         values_of: Callable[[Limits], Values],
         *,
@@ -279,7 +279,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         """Say what is written to a row that is there, or that it is removed; None as for :meth:`create`."""
         shape: Shape = []
         binds: Binds = []
-        key, version = self._keys.of(pk) if self.is_plain else None, kwargs.get("expected_version")
+        key, version = self._keys.of(id) if self.is_plain else None, kwargs.get("expected_version")
         if version is not None:
             key = self._keys.in_version(key, version)
             shape.append(_IN_VERSION)

@@ -90,13 +90,13 @@ def _is_tellable(kind: TypeEngine[Any]) -> bool:
     return column_type(stored_form(kind)).travel not in (Travel.ARRAY, Travel.JSON)
 
 
-def batch_key(info: RowInfo[object], pk: object, place: int) -> Key:
+def batch_key(info: RowInfo[object], id: object, place: int) -> Key:
     """Give an id of a batch as a key that can be told from the others.
 
     Raises:
         InvalidValue: it is no key of the row, or is made of what Python cannot hash.
     """
-    key = info.key(pk)
+    key = info.key(id)
     keep_hashable(key, "id", place)
     return key
 

@@ -69,8 +69,8 @@ class BatchPurger(Operation[TRow, TData]):
         places: dict[Any, int] = {}
         is_held = False
 
-        def refuse(index: int, pk: object) -> None:
-            keep_once(places, batch_key(self.entity.info, pk, index), index)
+        def refuse(index: int, id: object) -> None:
+            keep_once(places, batch_key(self.entity.info, id, index), index)
 
         async def write(part: Sequence[object]) -> BatchResult[TData, Any]:
             return await _purge(call, part, is_held=is_held)
@@ -80,7 +80,7 @@ class BatchPurger(Operation[TRow, TData]):
             await BatchWriter(call, part).hold(call.limits.conditions)
             is_held = True
 
-        return await run_over_ids(call, list(ids), lambda pk: pk, refuse, write, hold)
+        return await run_over_ids(call, list(ids), lambda id: id, refuse, write, hold)
 
 
 async def _purge(call: Call[TRow, TData], ids: Sequence[object], *, is_held: bool = False) -> BatchResult[TData, Any]:

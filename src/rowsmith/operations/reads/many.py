@@ -255,7 +255,7 @@ class BatchQuerier(Operation[TRow, TData]):
         distinct = list(dict.fromkeys(keys))
         places = range(len(keys)) if len(distinct) == len(keys) else _first_places(keys, distinct)
         found = await present_keys(call, distinct, call.conditions(include_deleted), places=places, lock=lock)
-        missing = [pk for pk, key in zip(ids, keys, strict=True) if key not in found]
+        missing = [id for id, key in zip(ids, keys, strict=True) if key not in found]
         if missing:
             raise call.absent(missing)
         return [found[key] for key in keys]

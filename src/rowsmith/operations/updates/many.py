@@ -142,12 +142,12 @@ class BatchUpdater(Operation[TRow, TData]):
             keep_keys(call.info, _read(call, [item[1]], index).columns)
 
         async def write(part: Sequence[tuple[object, Patch[TRow]]]) -> BatchResult[TData, Any]:
-            versions = None if expected_versions is None else {pk: expected_versions[pk] for pk, _ in part}
+            versions = None if expected_versions is None else {id: expected_versions[id] for id, _ in part}
             return await _update_each(call, dict(part), versions, is_held=is_held)
 
         async def hold(part: Sequence[tuple[object, Patch[TRow]]]) -> None:
             nonlocal is_held
-            await BatchWriter(call, [pk for pk, _ in part]).hold(call.conditions())
+            await BatchWriter(call, [id for id, _ in part]).hold(call.conditions())
             is_held = True
 
         return await run_over_ids(call, list(patches.items()), itemgetter(0), refuse, write, hold)

@@ -47,8 +47,8 @@ class Updater(Operation[TRow, TData]):
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         if len(args) != _ID_AND_PATCH:
             return None
-        (pk, patch), info = args, self.entity.info
-        return self._writes.change(lane, pk, kwargs, lambda limits: new_values(patch, limits, info))
+        (id, patch), info = args, self.entity.info
+        return self._writes.change(lane, id, kwargs, lambda limits: new_values(patch, limits, info))
 
     @verb("update", touches="id", native=_ask)
     async def update(
@@ -90,9 +90,9 @@ class Updater(Operation[TRow, TData]):
         body = [call.info.key(pk), patch, expected_version]
         return (await once(call, idempotency_key, body, write))[0].data
 
-    async def _write(self, call: Call[TRow, T], pk: object, patch: Patch[TRow], expected_version: object) -> T:
+    async def _write(self, call: Call[TRow, T], id: object, patch: Patch[TRow], expected_version: object) -> T:
         values = new_values(patch, call.limits, call.info)
-        target = live_target(call.entity, pk, call.limits, expected_version)
+        target = live_target(call.entity, id, call.limits, expected_version)
         if not values:
             return await target.read(call)
         return await naming(target.write(call, values), lambda: unbindable_value(call.info, values, call.dialect))
@@ -259,6 +259,6 @@ async def is_there(call: Call[object, object], conditions: Sequence[ColumnElemen
     return (await call.execute(there)).first() is not None
 
 
-def live_target(entity: Entity[object, T], pk: object, limits: Limits, expected_version: object = None) -> Target[T]:
+def live_target(entity: Entity[object, T], id: object, limits: Limits, expected_version: object = None) -> Target[T]:
     """Give the live row with this key under a scope."""
-    return Target(entity, entity.info.key(pk), [*limits.conditions, *entity.live()], expected_version)
+    return Target(entity, entity.info.key(id), [*limits.conditions, *entity.live()], expected_version)

@@ -371,7 +371,7 @@ def versions_of(info: RowInfo[object], ids: Sequence[object], expected: Mapping[
     _ = info.kept_version
     if set(expected) != set(ids):
         raise InvalidValue("expected_versions must name the ids of the batch, all of them and no others")
-    return [expected[pk] for pk in ids]
+    return [expected[id] for id in ids]
 
 
 def lock_strength(info: RowInfo[object], names: Collection[str]) -> dict[str, bool]:

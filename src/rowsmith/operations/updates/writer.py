@@ -149,7 +149,7 @@ class BatchWriter(Generic[TRow, TData]):
 
     def report(self, found: Mapping[Key, TData]) -> BatchResult[TData, Any]:
         """Give every id its place, by the data of those that were written."""
-        missing = [pk for pk, key in zip(self.ids, self.keys, strict=True) if key not in found]
+        missing = [id for id, key in zip(self.ids, self.keys, strict=True) if key not in found]
         return BatchResult([found[key] for key in self.keys if key in found], missing)
 
     async def _nested(self, target: Targets[TRow, TData]) -> dict[Key, TData] | None:

@@ -1,0 +1,177 @@
+"""The law of upserts whose specs set different fields: they give what as many single ones give, in their order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowsmith import (
+    Condition,
+    Conflict,
+    Database,
+    InvalidValue,
+    OptionalState,
+    Repository,
+    RepositoryError,
+    SearchScope,
+    Spec,
+    TriState,
+)
+from rowsmith.testing import WithTables
+from tenants import stored
+
+CASES = int(os.environ.get("ROWSMITH_MIXED", "40"))
+SEED = int(os.environ.get("ROWSMITH_SEED", "1"))
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class MixedRow(Base):
+    """With defaults of the server and of Python's, a version, two further constraints."""
+
+    __tablename__ = "mixed"
+    __table_args__ = (
+        sa.UniqueConstraint("tenant", "number"),
+        sa.UniqueConstraint("badge"),
+        sa.CheckConstraint("served < 8", name="ck_mixed_served"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    number: Mapped[int]
+    served: Mapped[int] = mapped_column(server_default="1")
+    made: Mapped[int] = mapped_column(default=2)
+    note: Mapped[int | None]
+    badge: Mapped[int | None]
+    touched: Mapped[int] = mapped_column(default=0, onupdate=lambda: 5)
+    version: Mapped[int] = mapped_column()
+    __mapper_args__ = {"version_id_col": version}
+
+
+@dataclass(frozen=True)
+class MixedData:
+    tenant: str
+    number: int
+    served: int
+    made: int
+    note: int | None
+    badge: int | None
+    touched: int
+    version: int
+
+
+@dataclass(frozen=True)
+class MixedCreate(Spec[MixedRow], filled={"tenant"}):
+    number: int
+    served: OptionalState[int]
+    made: OptionalState[int]
+    note: TriState[int]
+    badge: TriState[int]
+
+
+@dataclass(frozen=True)
+class Of(SearchScope):
+    tenant: str
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [MixedRow.tenant == self.tenant]
+
+
+@dataclass(frozen=True)
+class SmallOf(Of):
+    """Half of which cannot be stamped."""
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [MixedRow.tenant == self.tenant, MixedRow.served < 6]
+
+
+class MixedRepository(Repository[MixedRow, MixedData, int]):
+    conflict = Conflict(columns=[MixedRow.tenant, MixedRow.number])
+
+
+COLUMNS = [column for column in MixedRow.__table__.columns if column.name != "id"]
+
+
+def some_specs(chance: Random) -> list[MixedCreate]:
+    """Give specs that leave out what they like, of which no two want one badge: the order would tell then."""
+
+    def some(most: int) -> OptionalState[int]:
+        return OptionalState.nop() if chance.random() < 0.5 else OptionalState.update(chance.randrange(most))
+
+    def tri(values: Sequence[int]) -> TriState[int]:
+        told = chance.choice([TriState.nop, TriState.nop, TriState.nullify, None])
+        return TriState.update(chance.choice(values)) if told is None else told()
+
+    badges = chance.sample(range(12), 6)
+    return [
+        MixedCreate(chance.randrange(8), some(9), some(5), tri(range(5)), tri([badge]))
+        for badge in badges[: chance.randrange(1, 7)]
+    ]
+
+
+def some_rows(chance: Random) -> list[dict[str, Any]]:
+    there = [(tenant, number) for tenant in "ab" for number in range(8) if chance.random() < 0.4]
+    badges = chance.sample(range(24), len(there))
+    beside = {"made": 2, "note": None, "touched": 0, "version": 1}
+    return [
+        {"tenant": tenant, "number": number, "served": chance.randrange(8), "badge": badge if badge < 12 else None}
+        | beside
+        for (tenant, number), badge in zip(there, badges, strict=True)
+    ]
+
+
+async def singly(mixed: MixedRepository, specs: Sequence[MixedCreate], scope: SearchScope) -> list[Any]:
+    """Give what single upserts give, or the classes of their errors; a key that came before is a fault."""
+    outcomes, seen = list[Any](), set[int]()
+    for spec in specs:
+        try:
+            outcomes.append(InvalidValue if spec.number in seen else await mixed.upsert(spec, scope=scope))
+        except RepositoryError as exc:
+            outcomes.append(type(exc))
+        seen.add(spec.number)
+    return outcomes
+
+
+async def reset(db: Database, rows: list[dict[str, Any]]) -> None:
+    async with db.engine.begin() as connection:
+        await connection.execute(sa.delete(MixedRow))
+        if rows:
+            await connection.execute(sa.insert(MixedRow), rows)
+
+
+@pytest.mark.parametrize("each_lane", ["native", "sqlalchemy", "sqlite"], indirect=True)
+async def test_they_give_what_single_ones_give(each_lane: Database, lane_tables: WithTables) -> None:
+    """Item by item in the partial form, all or nothing in the other; and so are the rows that are there afterwards."""
+    async with lane_tables(MixedRow) as db:
+        mixed, everything = MixedRepository(db), sa.select(*COLUMNS).order_by("tenant", "number")
+        for case in range(CASES):
+            chance = Random(f"{SEED} {case}")
+            rows, specs = some_rows(chance), some_specs(chance)
+            scope = chance.choice([Of("a"), Of("b"), SmallOf("a")])
+            await reset(db, rows)
+            before = await stored(db, everything)
+            expected = await singly(mixed, specs, scope)
+            after = await stored(db, everything)
+
+            await reset(db, rows)
+            result = await mixed.batch_upsert_partial(specs, scope=scope)
+            found = {item.index: item.data for item in result.succeeded}
+            found |= {item.index: type(item.error) for item in result.failed}
+            assert [found[index] for index in range(len(specs))] == expected, case
+            assert await stored(db, everything) == after, case
+
+            await reset(db, rows)
+            if any(isinstance(one, type) for one in expected):
+                with pytest.raises(RepositoryError):
+                    await mixed.batch_upsert(specs, scope=scope)
+                assert await stored(db, everything) == before, case
+            else:
+                assert (await mixed.batch_upsert(specs, scope=scope)).succeeded == expected, case
