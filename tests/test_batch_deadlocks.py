@@ -198,6 +198,10 @@ class MixedLabels(Mixer):
     async def do_upsert(self, numbers: list[int]) -> None:
         await self.labels.batch_upsert([self.spec(number) for number in numbers])
 
+    async def do_upsert_kept(self, numbers: list[int]) -> None:
+        kept = Conflict(columns=[LabelRow.name], update=False)
+        await self.labels.batch_upsert([self.spec(number) for number in numbers], conflict=kept)
+
     async def do_update(self, numbers: list[int]) -> None:
         await self.labels.batch_update(await self.ids(numbers), LabelPatch(OptionalState.update(2)))
 

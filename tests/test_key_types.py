@@ -103,6 +103,13 @@ LANES = [
 ]
 
 
+ALL_LANES = [
+    pytest.param(name, lane, id=f"{name}-{lane}")
+    for name, kind in COLUMNS.items()
+    for lane in ["native", *(["sqlite"] if kind.everywhere else [])]
+]
+
+
 @pytest.mark.parametrize("name, each_lane", LANES, indirect=["each_lane"])
 async def test_each_verb_finds_the_row(name: str, each_lane: Database, lane_tables: WithTables) -> None:
     """Alone or among others; what cannot be done with such a key is refused before anything is sent."""
@@ -151,3 +158,41 @@ def is_hashable(key: object) -> bool:
     except TypeError:
         return False
     return True
+
+
+def held(name: str) -> Any:
+    """Give a class whose key the server makes, with a column of a type, and a repository of it."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    class HeldRow(Base):
+        __tablename__ = f"held_{name}"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        value: Mapped[Any] = mapped_column(COLUMNS[name].declared(), nullable=True)
+
+    @dataclass(frozen=True)
+    class HeldData:
+        id: int
+        value: Any
+
+    @dataclass(frozen=True)
+    class HeldCreate(Spec[HeldRow]):
+        value: Any
+
+    class Held(Repository[HeldRow, HeldData, int]):
+        spec = HeldCreate
+
+    return HeldRow, Held
+
+
+@pytest.mark.parametrize("name, each_lane", ALL_LANES, indirect=["each_lane"])
+async def test_many_rows_are_made_as_each_alone(name: str, each_lane: Database, lane_tables: WithTables) -> None:
+    """Those whose keys the server makes, of which nothing else says of which type a value is."""
+    row, repository = held(name)
+    async with lane_tables(row) as db:
+        rows = repository(db)
+        alone = [await outcome(rows.create(rows.spec(value))) for value in examples(name)]
+        fit = [value for value, (_, refused) in zip(examples(name), alone, strict=True) if refused is None]
+        together = await rows.batch_create([rows.spec(value) for value in fit])
+        assert [item.value for item in together] == [made.value for made, refused in alone if refused is None]

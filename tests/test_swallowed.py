@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, field_validator
 from sqlalchemy import String, TypeDecorator, event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
+    AllOf,
+    AnyOf,
+    Condition,
     Creator,
     Database,
     EntityAlreadyExists,
@@ -23,19 +27,22 @@ from rowsmith import (
     InvalidFilter,
     InvalidValue,
     MappingError,
+    Not,
     OptionalState,
     Patch,
     Repository,
     RepositoryError,
     ScopeMismatch,
+    SearchScope,
     SeveralFound,
     SoftDelete,
     Spec,
     StaleVersion,
     TransactionAborted,
+    Unscoped,
 )
 from rowsmith.testing import WithTables
-from tenants import NameTaken, OwnedBy, ThingData, ThingPatch, ThingRow
+from tenants import NameTaken, OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
 from verbs import VERBS, Does, read, spec, world_of
 
 LANES = pytest.mark.parametrize("lane", ["native", "arrays", "sqlalchemy"])
@@ -527,3 +534,91 @@ async def test_what_hears_of_progress_may_raise(any_tables: WithTables, lane: st
                     assert isinstance(await outcome(work), InvalidValue)
             assert await world.stored() == before
             assert await served.count() == 1
+
+
+@dataclass(frozen=True)
+class Searching(SearchScope):
+    """A scope that looks for what is not there."""
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [next(condition for condition in [ThingRow.tenant == "a"] if condition is None)]
+
+
+@LANES
+async def test_no_part_of_a_scope_is_left_out_in_silence(any_tables: WithTables, lane: str) -> None:
+    """As the parts of an ``AllOf`` after one that raises StopIteration were: all tenants' rows were seen."""
+    every = Unscoped(reason="a test")
+    parts = [
+        AllOf(ThingRow.uses >= 0, Searching()),
+        AllOf(ThingRow.uses >= 0, lambda: next(iter(()))),
+        AllOf(ThingRow.uses >= 0, Not(Searching())),
+        AnyOf(ThingRow.tenant == "a", Searching()),
+    ]
+    async with any_tables(ThingRow) as made, on(made, lane) as db:
+        things = ThingRepository(db)
+        await things.batch_create([ThingCreate(id, f"n{id}", 1, None) for id in range(3)], scope=OwnedBy("a"))
+        for part in parts:
+            for call in (
+                things.search(part),
+                things.get(1, part),
+                things.search(every, [part]),
+                things.update_where([ThingRow.id >= 0], ThingPatch(uses=OptionalState.update(9)), scope=part),
+                things.purge_where([part], scope=every),
+            ):
+                assert isinstance(await outcome(call), RuntimeError)
+        assert [thing.uses for thing in await things.search(every)] == [1] * 3
+
+
+@dataclass(frozen=True)
+class Seeking(Spec[ThingRow], filled={"tenant"}):
+    """Looks for what is not there as its values are asked for, if it is told to."""
+
+    id: int
+    halts: bool = False
+
+    def to_values(self) -> Any:
+        given = [1] if not self.halts else []
+        return {"id": self.id, "name": f"n{self.id}", "uses": next(iter(given))}
+
+
+@LANES
+async def test_no_spec_is_left_out_in_silence(any_tables: WithTables, lane: str) -> None:
+    """Nor those after it: the partial forms blame it alone."""
+    async with any_tables(ThingRow) as made, on(made, lane) as db:
+        things, a = ThingRepository(db), OwnedBy("a")
+        for place in range(3):
+            specs = [Seeking(id, halts=id == place) for id in range(3)]
+            for verb in (things.batch_create, things.load, things.batch_upsert):
+                assert isinstance(await outcome(verb(specs, scope=a)), RuntimeError)
+            for verb in (things.create, things.upsert):
+                assert isinstance(await outcome(verb(specs[place], scope=a)), RuntimeError)
+            assert list(await things.search(a)) == []
+            for partial in (things.batch_create_partial, things.batch_upsert_partial):
+                result = await partial(specs, scope=a)
+                assert [failure.index for failure in result.failed] == [place]
+                assert [success.index for success in result.succeeded] == [id for id in range(3) if id != place]
+                await things.purge_where([ThingRow.id >= 0], scope=a)
+
+
+@dataclass(frozen=True)
+class Asking(Spec[ThingRow], filled={"tenant"}):
+    """Asks another database as its values are asked for, and that one is away."""
+
+    id: int
+
+    def to_values(self) -> Any:
+        if self.id == 1:
+            raise OperationalError("SELECT 1", {}, Exception("away"))
+        return {"id": self.id, "name": f"n{self.id}", "uses": 1}
+
+
+@LANES
+async def test_what_a_spec_raises_is_its_own_fault(any_tables: WithTables, lane: str) -> None:
+    """An error of SQLAlchemy's, too: nothing was sent by then."""
+    async with any_tables(ThingRow) as made, on(made, lane) as db:
+        things, a = ThingRepository(db), OwnedBy("a")
+        for partial in (things.batch_create_partial, things.batch_upsert_partial):
+            result = await partial([Asking(id) for id in range(3)], scope=a)
+            assert [failure.index for failure in result.failed] == [1]
+            assert [success.index for success in result.succeeded] == [0, 2]
+            await things.purge_where([ThingRow.id >= 0], scope=a)

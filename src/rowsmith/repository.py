@@ -723,8 +723,7 @@ class Repository(Generic[TRow, TData, TId]):
 
         Raises:
             EntityAlreadyExists: a key is taken by a row that this caller does not see.
-            InvalidValue: as :meth:`batch_create`; or a key stands twice, or specs set different fields; the indexes
-                are named.
+            InvalidValue: as :meth:`batch_create`; or a key stands twice; the indexes are named.
         """
         return await self.db_source.write(self.db_source.batch_upserter.upsert, specs, scope=scope, conflict=conflict)
 

@@ -237,6 +237,9 @@ class _Combined(SearchScope):
         rows = dict.fromkeys(row for related in said for row in related)
         return {row: self._together([related[row] for related in said if row in related]) for row in rows}
 
+    def _parts(self) -> list[ColumnElement[bool]]:
+        return [_part(part) for part in self.parts]  # a map would take what a part raises for its end
+
     @abstractmethod
     def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
         """Put together what parts say about the rows of one class."""
@@ -254,7 +257,7 @@ class AnyOf(_Combined):
 
     def __call__(self) -> ColumnElement[bool]:
         """Give the parts joined by OR, each kept as a group."""
-        return disjunction(list(map(_part, self.parts)))
+        return disjunction(self._parts())
 
     def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
         if any(isinstance(conditions, _Public) for conditions in said):
@@ -267,11 +270,11 @@ class AllOf(_Combined):
 
     def __call__(self) -> ColumnElement[bool]:
         """Give the parts joined by AND."""
-        return conjunction(list(map(_part, self.parts)))
+        return conjunction(self._parts())
 
     def to_conditions(self) -> Sequence[Condition]:
         """Give the parts one by one, so that their equalities can be stamped onto new rows."""
-        return list(map(_part, self.parts))
+        return self._parts()
 
     def _together(self, said: Sequence[Sequence[Condition]]) -> Sequence[Condition]:
         return [condition for conditions in said for condition in conditions] or PUBLIC

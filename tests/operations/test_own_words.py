@@ -247,3 +247,29 @@ async def test_no_other_table_is_written_from(name: str, lane_tables: WithTables
         assert await world.stored() == before
         right = ThingPatch(uses=OptionalState.expression(lambda: of_its_own))
         assert (await things.update(1, right, scope=a)).uses > 0
+
+
+NO_VALUES = {
+    "table": ThingRow.__table__,
+    "alias": ThingRow.__table__.alias(),
+    "cte": sa.select(ThingRow.uses).cte(),
+    "insert": sa.insert(ThingRow),
+    "select": sa.select(sa.func.max(ThingRow.uses)),
+}
+
+
+@pytest.mark.parametrize("given", NO_VALUES.values(), ids=NO_VALUES)
+async def test_what_is_no_value_is_told(given: Any, lane_tables: WithTables) -> None:
+    """In patches and specs, of every verb, before anything is sent."""
+    async with world_in(lane_tables, "things") as world:
+        things, before, a = world.things, await world.stored(), OwnedBy("a")
+        patch, spec = ThingPatch(uses=given), Counted(9, "new", given)
+        calls = [
+            *(things.update(1, patch, scope=a), things.batch_update([1], patch, scope=a)),
+            *(things.batch_update_each({1: patch}, scope=a), things.update_where([ThingRow.id == 1], patch, scope=a)),
+            *(things.create(spec, scope=a), things.batch_create([spec], scope=a), things.upsert(spec, scope=a)),
+        ]
+        for call in calls:
+            with pytest.raises(InvalidValue, match=r"ThingRow\.uses "):
+                await call
+        assert await world.stored() == before

@@ -77,7 +77,8 @@ Numbers: TypeAlias = Annotated[list[Number], Field(max_length=MAX_VALUES)]
 class NumberFilter(FieldFilter):
     """Operators on an integer, decimal or float field. Numbers are exact and finite.
 
-    A number that the column cannot hold (2**31 against an int32, 1.5 against an integer) is refused.
+    A number that the column cannot hold (2**31 against an int32, 1.5 against an integer, 0.005 against two digits after
+    the point) is refused.
     """
 
     equals: Annotated[Number | None, EQUALS] = None
@@ -98,7 +99,7 @@ class NumberFilter(FieldFilter):
         kind = stored(declared)
         if (convert := _CONVERSIONS.get(kind.compared)) is None:
             return f"it compares numbers, and the column is {stored_name(declared)}"
-        return checked(convert, kind.check, where)
+        return checked(convert, kind.operand, where)
 
 
 def checked(convert: Prepare, check: Check, where: str) -> Prepare:

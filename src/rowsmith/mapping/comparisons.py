@@ -81,7 +81,12 @@ def _value_complaint(whole: Any, bind: BindParameter[Any]) -> str | None:
     kinds = _classes(bind)
     if kinds and kinds.issubset(NUMBERS):
         _send_as_one(whole, bind, kinds)
-    return _complaint(bind, column_type(bind.type).operand)
+    record = column_type(bind.type)
+    complaint, wider = _complaint(bind, record.operand), record.beside.wider
+    if complaint is None or wider is None or _complaint(bind, record.check):
+        return complaint
+    bind.type = wider  # as one of the column's type it would be rounded, and compared as something else
+    return None
 
 
 def _classes(bind: BindParameter[Any]) -> set[type[Any]]:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Generic, cast
 
 from sqlalchemy import Column, ColumnElement, Table, inspect, literal, null
+from sqlalchemy import cast as cast_to
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, SynonymProperty
 from sqlalchemy.sql import visitors
@@ -29,6 +30,8 @@ TRow_co = TypeVar("TRow_co", covariant=True)
 
 def _is_exactly(attribute: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
     """Compare an attribute with a value of its own type, whatever SQLAlchemy would take the value for."""
+    if column_type(attribute.type).beside.is_single:  # a row that was made as 0.1 is found by that
+        return attribute == cast_to(literal(value), attribute.type)
     condition: Any = attribute == value
     is_of_it = condition.right.type is attribute.type
     return condition if is_of_it else attribute == literal(value, attribute.type)
@@ -156,6 +159,11 @@ class RowInfo(Generic[TRow_co]):
         """
         return column_type(self.columns[name].type).check
 
+    def key_check(self, name: str) -> Check:
+        """Give what says why no row has a value as this part of its key: a column can be written what it rounds."""
+        record = column_type(self.columns[name].type)
+        return record.check if record.beside.wider is None else record.operand
+
     @cached_property
     def key_attributes(self) -> tuple[InstrumentedAttribute[Any], ...]:
         """The attributes of the primary key, in its order."""
@@ -216,7 +224,7 @@ class RowInfo(Generic[TRow_co]):
         if not isinstance(cast("Any", parts), tuple) or len(parts) != len(names):
             raise InvalidValue(f"the key of {self.row.__name__} is a tuple of {len(names)}: ({', '.join(names)})")
         for name, part in zip(names, parts, strict=True):
-            complaint = "is part of the key: None names no row" if part is None else self.check(name)(part)
+            complaint = "is part of the key: None names no row" if part is None else self.key_check(name)(part)
             if complaint:
                 raise self.refusal(name, complaint)
         return tuple(map(_fixed, parts)) if self._holds_bytes else parts
@@ -226,9 +234,15 @@ class RowInfo(Generic[TRow_co]):
         kinds = (stored_form(self.columns[name].type) for name in self.primary_key)
         return any(column_type(kind).travel is Travel.BYTES for kind in kinds)
 
+    @cached_property
+    def has_single_key(self) -> bool:
+        """Whether part of the key is a float of single precision, to which what is compared with it is rounded."""
+        return any(column_type(self.columns[name].type).beside.is_single for name in self.primary_key)
+
     def key_condition(self, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the row with this key, whose parts are of its columns' own types."""
-        return list(map(_is_exactly, self.key_attributes, key))
+        pairs = zip(self.key_attributes, key, strict=True)
+        return [_is_exactly(attribute, part) for attribute, part in pairs]
 
     @property
     def kept_version(self) -> str:

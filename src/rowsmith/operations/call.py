@@ -46,6 +46,7 @@ from rowsmith.execution.driver import give_up
 from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import AnySelect
+from rowsmith.mapping.types import column_type
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
@@ -307,6 +308,7 @@ class Call(Generic[TRow_co, TData_co]):
     async def _are_same(self, name: str, stored: Sequence[object], value: object) -> bool:
         """Ask the database about values that Python tells apart: a CHAR's blanks, letters that a type folds."""
         kind, others = self.info.columns[name].type, list[Any]()
+        kind = column_type(kind).beside.wider or kind
         for other in stored:
             if other != value and other not in others:
                 others.append(other)

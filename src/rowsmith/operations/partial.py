@@ -58,7 +58,6 @@ ENDS_ALL = (
     MissingExtra,
     ScopeError,
     TransactionError,
-    *STATEMENT_ERRORS,
     MemoryError,
 )
 """What ends the whole batch, where it is none of those: the connection, a deadlock, the scope as such. A MappingError,
@@ -223,20 +222,23 @@ def failure(index: int, error: Exception) -> Failure:
     return Failure(index, error)
 
 
-def is_own_fault(error: Exception, entity: Entity[object, object]) -> bool:
+def is_own_fault(error: Exception, entity: Entity[object, object], *, was_sent: bool = True) -> bool:
     """Say whether an error can be the fault of a single item.
+
+    Before anything was sent, an error of the driver's or SQLAlchemy's is what an application raised.
 
     Rowsmith's own faults of items and the domain's are, and whatever else an application raised: in ``to_values``,
     ``to_data``, a default, a converter. A group of errors is, where all in it are.
     """
     if isinstance(error, ExceptionGroup):
         members: tuple[Exception, ...] = cast("Any", error).exceptions
-        return all(is_own_fault(member, entity) for member in members)
+        return all(is_own_fault(member, entity, was_sent=was_sent) for member in members)
     faults = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), OWN_FAULTS)]
     others = [factory for factory in entity.violations.values() if factory not in faults]
     if isinstance(error, (*OWN_FAULTS, *_kinds([entity.not_found, *faults]))) or _was_raised(error):
         return True
-    return not isinstance(error, (*ENDS_ALL, *_kinds(others)))
+    ends = (*ENDS_ALL, *STATEMENT_ERRORS) if was_sent else ENDS_ALL
+    return not isinstance(error, (*ends, *_kinds(others)))
 
 
 def _kinds(factories: Sequence[ErrorFactory]) -> tuple[type[Exception], ...]:
@@ -320,7 +322,7 @@ def _unsendable(refuse: Refuse[TItem], index: int, item: TItem, entity: Entity[o
     try:
         refuse(index, item)
     except Exception as exc:
-        if not is_own_fault(exc, entity):
+        if not is_own_fault(exc, entity, was_sent=False):
             raise
         return exc
     return None

@@ -124,4 +124,6 @@ def _bound(term: OrderTerm, value: object) -> ColumnElement[Any]:
     if column_type(kind).compared is Comparison.INTEGER:
         # An index on any integer column answers a bigint; a sum of integers may need one, or even a Decimal.
         return literal(value, _BIGINT if isinstance(value, int) else None)
-    return literal(value, kind)
+    # An expression may be finer than the type that SQLAlchemy takes it to have: it is its operands'.
+    wider = None if isinstance(term.expression, Column) else column_type(kind).beside.wider
+    return literal(value, wider or kind)

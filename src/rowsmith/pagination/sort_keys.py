@@ -157,7 +157,7 @@ def _on_postgresql(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[An
     record = column_type(form)
     is_carried = len(record.gives) == 1 and issubclass(record.gives[0], _CARRIED) and record.compared not in _BY_TEXT
     if not is_sqlalchemys(form) or not is_carried:
-        return AsText(form)
+        return AsText(record.beside.wider or form)  # an expression may be finer than its type
     if record.compared is Comparison.DECIMAL and record.gives != (Decimal,):
         return Numeric()
     if record.compared is Comparison.FLOAT and record.gives != (float,):

@@ -20,6 +20,7 @@ from rowsmith import (
     OptionalState,
     Repository,
     RepositoryError,
+    ScopeMismatch,
     SearchScope,
     Spec,
     TriState,
@@ -175,3 +176,150 @@ async def test_they_give_what_single_ones_give(each_lane: Database, lane_tables:
                 assert await stored(db, everything) == before, case
             else:
                 assert (await mixed.batch_upsert(specs, scope=scope)).succeeded == expected, case
+
+
+class Folded(sa.TypeDecorator[str]):
+    """Keeps letters small, so that Python tells keys apart that the database does not; and takes no ``bad`` one."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        if value == "bad":
+            raise ValueError
+        return None if value is None else value.lower()
+
+
+class FoldedRow(Base):
+    __tablename__ = "folded"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(Folded, unique=True)
+    size: Mapped[int] = mapped_column(default=0)
+    note: Mapped[str | None]
+
+
+@dataclass(frozen=True)
+class FoldedData:
+    key: str
+    size: int
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Sized(Spec[FoldedRow]):
+    key: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Noted(Spec[FoldedRow]):
+    key: str
+    note: str
+
+
+class FoldedRepository(Repository[FoldedRow, FoldedData, int]):
+    conflict = Conflict(columns=[FoldedRow.key])
+
+
+OTHER = {"alike": Sized("X", 2), "mixed": Noted("X", "n")}
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("again", OTHER.values(), ids=OTHER)
+async def test_two_keys_that_are_one_to_the_database(again: Any, is_there: bool, lane_tables: WithTables) -> None:
+    """One of them is refused, and what is reported of the other one is what is stored."""
+    async with lane_tables(FoldedRow) as db:
+        folded = FoldedRepository(db)
+        if is_there:
+            await folded.create(Noted("x", "old"))
+        before = await folded.count()
+        specs = [Sized("other", 1), Sized("x", 1), again]
+        with pytest.raises(InvalidValue, match=r"the spec at index [12] has the key of|two of the specs have one key"):
+            await folded.batch_upsert(specs)
+        assert await folded.count() == before
+        result = await folded.batch_upsert_partial(specs)
+        assert [type(failure.error) for failure in result.failed] == [InvalidValue]
+        assert result.failed[0].index in (1, 2)
+        assert {data.data for data in result.data} == set(await folded.search())
+
+
+@pytest.mark.parametrize("specs", [[Sized("zz", 1), Noted("aa", "n"), Sized("mm", 1), Noted("bad", "x")]])
+async def test_a_key_that_its_type_refuses_is_told_by_its_index(specs: list[Any], lane_tables: WithTables) -> None:
+    """In the order of the input, whatever order the keys have."""
+    async with lane_tables(FoldedRow) as db:
+        folded = FoldedRepository(db)
+        with pytest.raises(InvalidValue) as caught:
+            await folded.batch_upsert(specs)
+        assert caught.value.index == 3
+        result = await folded.batch_upsert_partial(specs)
+        assert [failure.index for failure in result.failed] == [3]
+        assert await folded.count() == 3
+
+
+class MovedRow(Base):
+    __tablename__ = "moved"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(server_default="0")
+
+
+@dataclass(frozen=True)
+class MovedCreate(Spec[MovedRow]):
+    tenant: str
+    number: int
+    size: OptionalState[int] = OptionalState.nop()
+
+
+@dataclass(frozen=True)
+class MovedScope(SearchScope):
+    tenant: str
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [MovedRow.tenant == self.tenant]
+
+
+class MovedRows(Repository[MovedRow, MovedRow, tuple[str, int]]):
+    pass
+
+
+MOVING = """
+    CREATE OR REPLACE FUNCTION moving() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.size = 15 THEN NEW.tenant := 'other'; END IF;
+        IF NEW.size = 16 THEN NEW.number := NEW.number + 1000; END IF;
+        RETURN NEW;
+    END $$
+"""
+TRIGGER = "CREATE TRIGGER moving BEFORE INSERT OR UPDATE ON moved FOR EACH ROW EXECUTE FUNCTION moving()"
+
+
+LANES: dict[str, dict[str, Any]] = {"native": {}, "sqlalchemy": {"native": False}, "statement": {"writes": "statement"}}
+
+
+@pytest.mark.parametrize("lane", LANES.values(), ids=LANES)
+async def test_rows_whose_keys_a_trigger_changes(with_tables: WithTables, lane: dict[str, Any]) -> None:
+    """None is left in another tenant's hands, none is written twice, and each answer is that of its spec."""
+    update, a = OptionalState.update, MovedScope("a")
+    async with with_tables(MovedRow) as made:
+        async with made.engine.begin() as connection:
+            for statement in (MOVING, TRIGGER):
+                await connection.exec_driver_sql(statement)
+        db, everything = Database(made.engine, **lane), sa.select(*MovedRow.__table__.columns).order_by("number")
+        rows = MovedRows(db)
+        for first in (update(1), OptionalState[int].nop()):
+            specs = [MovedCreate("a", 1, first), MovedCreate("a", 2, update(15))]
+            with pytest.raises(ScopeMismatch):
+                await rows.batch_upsert(specs, scope=a)
+            assert await stored(made, everything) == []
+            result = await rows.batch_upsert_partial(specs, scope=a)
+            assert [(failure.index, type(failure.error)) for failure in result.failed] == [(1, ScopeMismatch)]
+            assert [row[:2] for row in await stored(made, everything)] == [("a", 1)]
+            await rows.purge(("a", 1))
+            specs[1] = MovedCreate("a", 2, update(16))
+            for verb in (rows.batch_upsert, rows.batch_upsert_partial):
+                done = (await verb(specs, scope=a)).succeeded
+                items = [getattr(item, "data", item) if verb == rows.batch_upsert_partial else item for item in done]
+                assert [(item.data.number, item.inserted) for item in items] == [(1, True), (1002, True)]
+                assert [row[:2] for row in await stored(made, everything)] == [("a", 1), ("a", 1002)]
+                await rows.purge_where([MovedRow.number > 0])

@@ -625,7 +625,7 @@ async def test_concurrent_upserts_of_one_key_insert_it_once(any_tables: WithTabl
         assert (await items.search()).items[0].version == 8
 
 
-@pytest.mark.parametrize("way", ["transaction", "statement", "session", "batch", "partial"])
+@pytest.mark.parametrize("way", ["transaction", "statement", "session", "batch", "partial", "mixed"])
 async def test_a_row_that_others_insert_at_once_is_found_by_its_key(with_tables: WithTables, way: str) -> None:
     """Also where PostgreSQL meets another unique key of it first, for which ON CONFLICT does not wait."""
     pausing = (
@@ -645,6 +645,7 @@ async def test_a_row_that_others_insert_at_once_is_found_by_its_key(with_tables:
         items = Items(Database(db.engine, native=way != "session", writes=writes), resilience=None)
         spec = Slugged("a", "x", "theirs")
         calls = {"batch": lambda: items.batch_upsert([spec]), "partial": lambda: items.batch_upsert_partial([spec])}
+        calls["mixed"] = lambda: items.batch_upsert_partial([spec, Sized("a", "b", 1)])
         call: Any = calls.get(way, lambda: items.upsert(spec))
         async with db.engine.begin() as other:
             await other.exec_driver_sql("SELECT pg_advisory_xact_lock(77)")
@@ -654,8 +655,8 @@ async def test_a_row_that_others_insert_at_once_is_found_by_its_key(with_tables:
                 "INSERT INTO items (domain, name, slug, size, touched, version) VALUES ('a', 'x', 'theirs', 0, 0, 1)"
             )
         done = await upserting
-        (told,) = getattr(done, "succeeded", [done])
-        told = getattr(told, "data", told) if way == "partial" else told
+        told = getattr(done, "succeeded", [done])[0]
+        told = getattr(told, "data", told) if way in ("partial", "mixed") else told
         assert (told.inserted, told.data.version) == (False, 2)
         async with db.engine.begin() as connection:
             await connection.exec_driver_sql("DROP FUNCTION pause_at CASCADE")

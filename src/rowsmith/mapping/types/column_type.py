@@ -103,6 +103,10 @@ class Beside:
     """The type's name, where it is compared with no other type of its family."""
     is_ordered: bool = True
     """Whether rows can be sorted by it."""
+    wider: TypeEngine[Any] | None = None
+    """What a value is compared as that the type itself would round; None: it rounds nothing."""
+    is_single: bool = False
+    """Whether it holds floats of single precision, to which PostgreSQL rounds what is written, and nothing else."""
     folds: bool = False
     """Whether values that Python tells apart may be equal, by the case of letters or what else a collation says."""
 
@@ -116,7 +120,7 @@ class ColumnType:
     check: Check
     """Whether the column can hold a value."""
     operand: Check
-    """Whether the database takes a value that is compared with the column."""
+    """Whether a value that is compared with the column can be sent as one of its type, and stays what it is."""
     quick: Quick
     echo: Echo | None
     """What the database gives back for what was written; None where only it knows."""

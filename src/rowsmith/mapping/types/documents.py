@@ -93,17 +93,21 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
     def array(declared: sqltypes.ARRAY[Any]) -> ColumnType:
         item = column_type(declared.item_type)
         check = _array_check(item.check, holds_lists=item.compared is Comparison.DOCUMENT)
+        wider, operand = item.beside.wider, check
+        if wider is not None:
+            operand = _array_check(item.operand, holds_lists=False)
+            wider = type(declared)(wider, declared.as_tuple, declared.dimensions, declared.zero_indexes)
         return ColumnType(
             wraps=None,
             check=check,
-            operand=check,
+            operand=operand,
             quick=Quick(NONE, never),
             echo=None,
             travel=Travel.ARRAY,
             cursor=InCursor(list, lambda _: False),
             gives=(tuple if declared.as_tuple else list,),
             compared=Comparison.ARRAY,
-            beside=Beside(family=Family.ARRAYS),
+            beside=Beside(family=Family.ARRAYS, wider=wider),
             is_condition=False,
         )
 

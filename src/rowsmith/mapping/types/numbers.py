@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Context, Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import types as sqltypes
 
@@ -86,7 +86,7 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
 
 
 def _real(declared: sqltypes.REAL[Any]) -> ColumnType:
-    return replace(_float(declared), echo=None)  # it rounds
+    return replace(_float(declared), echo=None, beside=Beside(family=Family.NUMBERS, is_single=True))  # it rounds
 
 
 def _check_float(value: Any) -> str | None:
@@ -95,17 +95,21 @@ def _check_float(value: Any) -> str | None:
 
 def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
     check = _numeric_check(declared.precision, declared.scale or 0)
+    is_limited = declared.precision is not None
     return ColumnType(
         wraps=None,
         check=check,
-        operand=check,  # PostgreSQL is sent a parameter of the column's own NUMERIC type
+        operand=_unrounded(check, declared.precision, declared.scale or 0) if is_limited else check,
         quick=Quick(Decimal, _numeric_fits(declared.precision, declared.scale or 0)),
         echo=None,  # it rounds to its scale
         travel=Travel.PLAIN,
         cursor=InCursor(Decimal, is_number),
         gives=(Decimal if declared.asdecimal else float,),
         compared=Comparison.DECIMAL,
-        beside=Beside(family=Family.NUMBERS),
+        beside=Beside(
+            family=Family.NUMBERS,
+            wider=sqltypes.Numeric(asdecimal=cast("Any", declared.asdecimal)) if is_limited else None,
+        ),
         is_condition=False,
     )
 
@@ -122,6 +126,20 @@ def _numeric_check(precision: int | None, scale: int) -> Check:
         return f"holds at most {precision} digits, {scale} of them after the point" if too_big else None
 
     return check
+
+
+def _unrounded(check: Check, precision: int | None, scale: int) -> Check:
+    """Refuse what has more digits after the point, too, which PostgreSQL would round without a word."""
+
+    def checked(value: Any) -> str | None:
+        if complaint := check(value):
+            return complaint
+        number = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
+        digits, exponent = number.as_tuple().digits, cast("int", number.as_tuple().exponent)
+        is_finer = exponent < -scale and any(digits[max(len(digits) + exponent + scale, 0) :])
+        return f"holds at most {precision} digits, {scale} of them after the point" if is_finer else None
+
+    return checked
 
 
 def _first_too_big(precision: int, scale: int) -> Decimal:

@@ -50,20 +50,36 @@ def _within(ends: frozenset[object], check: Check) -> Check:
 
 def _datetime(declared: sqltypes.DateTime) -> ColumnType:
     check = _check_moment if declared.timezone else _check_local
-    is_exact = getattr(declared, "precision", None) is None  # PostgreSQL's TIMESTAMP may round
+    precision: int | None = getattr(declared, "precision", None)  # to which PostgreSQL's TIMESTAMP rounds
+    wider = None if precision is None else postgresql.TIMESTAMP(declared.timezone)
     return ColumnType(
         wraps=None,
         check=check if declared.timezone else _within(_ENDS, check),
-        operand=check,
+        operand=_unrounded(check, precision),
         quick=Quick(dt.datetime, _moments_fit if declared.timezone else _local_times_fit),
-        echo=_datetimes if is_exact else None,
+        echo=_datetimes if wider is None else None,
         travel=Travel.PLAIN,
         cursor=_zoned(dt.datetime, declared.timezone),
         gives=(dt.datetime,),
         compared=Comparison.MOMENT if declared.timezone else Comparison.LOCAL_TIME,
-        beside=Beside(family=Family.TIMES),
+        beside=Beside(family=Family.TIMES, wider=wider),
         is_condition=False,
     )
+
+
+def _unrounded(check: Check, precision: int | None) -> Check:
+    """Refuse what is finer, too, which PostgreSQL would round without a word."""
+    if precision is None:
+        return check
+    step = 10 ** (6 - precision)
+
+    def checked(value: Any) -> str | None:
+        if complaint := check(value):
+            return complaint
+        finer = value.microseconds if isinstance(value, dt.timedelta) else value.microsecond
+        return f"keeps {precision} digits of a second, and this has more" if finer % step else None
+
+    return checked
 
 
 def _moments_fit(values: Sequence[Any]) -> bool:
@@ -139,33 +155,41 @@ def _time(declared: sqltypes.Time) -> ColumnType:
         fits = isinstance(value, dt.time) and (value.tzinfo is not None) == zoned
         return None if fits else complaint
 
+    precision: int | None = getattr(declared, "precision", None)
     return ColumnType(
         wraps=None,
         check=check,
-        operand=check,
+        operand=_unrounded(check, precision),
         quick=Quick(dt.time, never if zoned else lambda values: set(map(_ZONE, values)) <= {None}),
         echo=None,
         travel=Travel.PLAIN,
         cursor=_zoned(dt.time, zoned),
         gives=(dt.time,),
         compared=Comparison.NONE,
-        beside=Beside(family=Family.TIMES_OF_DAY),
+        beside=Beside(
+            family=Family.TIMES_OF_DAY, wider=None if precision is None else postgresql.TIME(declared.timezone)
+        ),
         is_condition=False,
     )
 
 
-def _interval(_: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
+def _interval(declared: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
+    wider: sqltypes.Interval | postgresql.INTERVAL
+    if isinstance(declared, postgresql.INTERVAL):
+        precision, wider = declared.precision, postgresql.INTERVAL()
+    else:
+        precision, wider = declared.second_precision, sqltypes.Interval()
     return ColumnType(
         wraps=None,  # Interval is a TypeDecorator, but SQLAlchemy's own
         check=_check_interval,
-        operand=_check_interval,
+        operand=_unrounded(_check_interval, precision),
         quick=Quick(dt.timedelta, always),
         echo=None,
         travel=Travel.PLAIN,
         cursor=instances(dt.timedelta),
         gives=(dt.timedelta,),
         compared=Comparison.NEVER,
-        beside=Beside(family=Family.DURATIONS),
+        beside=Beside(family=Family.DURATIONS, wider=None if precision is None else wider),
         is_condition=False,
     )
 

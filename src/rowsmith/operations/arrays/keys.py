@@ -159,7 +159,10 @@ def keep_once(places: dict[Key, int], key: Key, place: int) -> None:
 
 def _are_plain(info: RowInfo[object], ids: Sequence[object]) -> bool:
     """Say whether these surely are keys, each there once: one look at all together, for keys of one column."""
-    quick = column_type(info.columns[info.primary_key[0]].type).quick
+    record = column_type(info.columns[info.primary_key[0]].type)
+    quick = record.quick
+    if record.beside.wider is not None or record.beside.is_single:
+        return False
     if len(info.primary_key) > 1 or quick.fits is None or set(map(type, ids)) != {quick.exact}:
         return False
     return quick.fits(ids) and len(set(ids)) == len(ids)
@@ -177,7 +180,7 @@ def places_in_order(columns: Sequence[Sequence[Any]]) -> Sequence[int]:
     """
     places = range(len(columns[0]) if columns else 0)
     try:
-        ranks = list(map(_ranked, columns))
+        ranks = [_ranked(column) for column in columns]
         keys = partial(iter, ranks[0]) if len(ranks) == 1 else partial(zip, *ranks, strict=True)
         if not any(map(lt, islice(keys(), 1, None), keys())):
             return places

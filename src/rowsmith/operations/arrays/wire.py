@@ -55,6 +55,11 @@ def bound(declared: TypeEngine[Any], values: Sequence[object], dialect: Dialect)
     raise InvalidValue
 
 
+def is_untold(declared: TypeEngine[Any]) -> bool:
+    """Say whether nothing is known of what a type stores but by the database."""
+    return column_type(stored_form(declared)).travel is Travel.SINGLY
+
+
 def is_json(declared: TypeEngine[Any], dialect: Dialect = _ASYNCPG) -> bool:
     """Say whether values are stored as JSON."""
     return _travel(declared, dialect) is Travel.JSON

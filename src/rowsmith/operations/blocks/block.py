@@ -126,7 +126,7 @@ class SpecReader:
                 return block
             self.done -= block.size
         self._admit(specs)
-        rows = list(map(own_values, specs))
+        rows = [own_values(spec) for spec in specs]  # a map would take what an application raises for its end
         names = dict.fromkeys(chain.from_iterable(rows))
         for name in names:
             check_writable(self.info, name, repr(name))

@@ -41,7 +41,8 @@ def check_column(
     keep_class(info, name, column, first, noun=noun)
     if any(map(are_sql, types)):
         index = first + next(place for place, value in enumerate(column) if is_sql(value))
-        raise info.refusal(name, "is a SQL expression: write it alone", f"the {noun} at index {index}: ")
+        instead = "batches and upserts of specs take values: give one, or call create(spec)"
+        raise info.refusal(name, f"is a SQL expression, and {instead}", f"the {noun} at index {index}: ")
     quick = column_type(info.columns[name].type).quick
     filled = column if NONE not in types else [value for value in column if value is not None]
     if quick.fits is None or (types <= {quick.exact, NONE} and quick.fits(filled)):

@@ -20,6 +20,7 @@ from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.execution.undone import note_write
 from rowsmith.mapping import RowInfo, Spec, row_info
 from rowsmith.mapping.target import insertable
+from rowsmith.mapping.types import NONE
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import (
@@ -32,7 +33,7 @@ from rowsmith.operations.arrays.fetch import (
 )
 from rowsmith.operations.arrays.keys import is_tellable, key_chunks, keys_condition
 from rowsmith.operations.arrays.unnest import Unnested
-from rowsmith.operations.arrays.wire import BoundItem, bound, is_json
+from rowsmith.operations.arrays.wire import BoundItem, bound, is_json, is_untold
 from rowsmith.operations.blocks.block import (
     BLOCK,
     EVERY_PLACE,
@@ -78,6 +79,8 @@ MOST_COPIED = 250_000
 
 CHUNK_BLOCKS = 10
 """How many blocks stand in one statement of the UNNEST lane: ten thousand rows, a few megabytes."""
+
+_TEXTS = {str, NONE}
 
 Take: TypeAlias = Callable[[Rows, int], None]
 """Is told of rows that were sent: what comes back of them, as columns by attribute name, and how many they are."""
@@ -337,26 +340,42 @@ class Insertion:
 
     async def _many(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
-            back = self._back(chunk, dialect)
-            # No trigger of SQLite's changes a row before it is there.
-            stamps = self.call.limits.stamps if dialect.name == "postgresql" else ()
-            named = tuple(dict.fromkeys((*back, *stamps)))
-            marks = json_marks(self.call.info, chunk.columns, dialect)
-            statement: Any = insert(insertable(self.call.info.row)).values(marks)
-            is_sorted = bool(back) and back == self.back
-            if named:
-                selects = (self.call.info.columns[name] for name in named)
-                statement = statement.returning(*selects, sort_by_parameter_order=is_sorted)
-            sending = self._sent_many(dialect, statement, chunk)
-            result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.places))
-            columns = list(zip(*result.all(), strict=True)) if named else []
-            returned: Rows = dict(zip(named, columns, strict=True)) if columns else dict.fromkeys(named, ())
-            await self._refuse_skipped(chunk, chunk.columns, returned)
-            if stamps:
-                await self.call.keep_stamps(returned)
-            count = None if is_sorted else counted(self.call.info, chunk.columns)
-            is_ready = is_sorted or not back
-            self.take(returned if is_ready else self._in_input_order(chunk, returned, count), chunk.size)
+            singly = dialect.name == "postgresql" and chunk.size > 1 and self._goes_singly(chunk, dialect)
+            for part in in_blocks(chunk, 1) if singly else (chunk,):
+                await self._send_many(dialect, part)
+
+    def _goes_singly(self, chunk: Block, dialect: Dialect) -> bool:
+        """Say whether SQLAlchemy could not send many rows in one statement, or not tell them apart by their keys.
+
+        In a list of rows PostgreSQL takes a parameter of a type that nothing is known of for text.
+        """
+        info = self.call.info
+        if any(is_untold(info.columns[name].type) and not kinds <= _TEXTS for name, kinds in chunk.types.items()):
+            return True
+        is_keyed = bool(self.back) and all(name in chunk.columns for name in info.primary_key)
+        return is_keyed and not is_exact(info, dialect)
+
+    async def _send_many(self, dialect: Dialect, chunk: Block) -> None:
+        back = self._back(chunk, dialect)
+        # No trigger of SQLite's changes a row before it is there.
+        stamps = self.call.limits.stamps if dialect.name == "postgresql" else ()
+        named = tuple(dict.fromkeys((*back, *stamps)))
+        marks = json_marks(self.call.info, chunk.columns, dialect)
+        statement: Any = insert(insertable(self.call.info.row)).values(marks)
+        is_sorted = bool(back) and back == self.back
+        if named:
+            selects = (self.call.info.columns[name] for name in named)
+            statement = statement.returning(*selects, sort_by_parameter_order=is_sorted)
+        sending = self._sent_many(dialect, statement, chunk)
+        result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.places))
+        columns = list(zip(*result.all(), strict=True)) if named else []
+        returned: Rows = dict(zip(named, columns, strict=True)) if columns else dict.fromkeys(named, ())
+        await self._refuse_skipped(chunk, chunk.columns, returned)
+        if stamps:
+            await self.call.keep_stamps(returned)
+        count = None if is_sorted else counted(self.call.info, chunk.columns)
+        is_ready = is_sorted or not back
+        self.take(returned if is_ready else self._in_input_order(chunk, returned, count), chunk.size)
 
     async def _sent_many(self, dialect: Dialect, statement: Executable, chunk: Block) -> Any:
         rows = many_parameters(self.call.info, chunk, dialect)

@@ -78,7 +78,9 @@ class Creation(Generic[TRow, TData]):
 
         Beside them the errors of the others, by index. No database is asked.
         """
-        read, faults = self._reader().readable(specs, lambda error: is_own_fault(error, self.call.entity))
+        read, faults = self._reader().readable(
+            specs, lambda error: is_own_fault(error, self.call.entity, was_sent=False)
+        )
         for index, spec in enumerate(specs):
             if index not in faults and (fault := fault_below(spec)) is not None:
                 faults[index] = fault

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
-from operator import attrgetter
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, null
@@ -74,12 +73,12 @@ class Patches:
     def _fields(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         columns = dict[str, list[Any]]()
         for name in type(patches[0]).__rowsmith_fields__:
-            column = settled(map(attrgetter(name), patches))
+            column = settled(getattr(patch, name) for patch in patches)
             kinds = set(map(type, column))
             if kinds != {Unset}:
                 self._check(name, column, kinds)
                 is_any = any(map(are_sql, kinds))
-                columns[name] = [tied(self.info, name, _as_sql(value)) for value in column] if is_any else column
+                columns[name] = [_as_sql(tied(self.info, name, value)) for value in column] if is_any else column
         return columns
 
     def _check(self, name: str, column: Sequence[object], kinds: set[type[Any]]) -> None:

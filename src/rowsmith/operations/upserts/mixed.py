@@ -51,10 +51,12 @@ class Mixed:
         for block, those in places.items():
             yield those, self.blocks[block].chosen([self.rows[place][1] for place in those])
 
-    async def each_part(self, work: Callable[[Block], Awaitable[Sequence[T]]]) -> list[T]:
-        """Do some work for the rows of one block after the other; gives what it gives for each row."""
+    async def each_part(self, work: Callable[[Block], Awaitable[Sequence[T]]], *, singly: bool = False) -> list[T]:
+        """Do some work for the rows of one block after the other, or for each; gives what it gives for each row."""
         done = dict[int, T]()
-        for places, block in self.parts():
+        each_alone = (([row], self._run([at])) for row, at in enumerate(self.rows))
+        parts = each_alone if singly else self.parts()
+        for places, block in parts:
             done |= zip(places, await work(block), strict=True)
         return [done[row] for row in range(self.size)]
 
@@ -64,11 +66,11 @@ class Mixed:
         there = {place: (number, row) for number, block in enumerate(wide) for row, place in enumerate(block.places)}
         return Mixed(wide, [there[place] for place in self.places])
 
-    def runs(self) -> Iterator[Block]:
-        """Give rows that follow each other and stand in one block, in their order."""
+    def runs(self, *, singly: bool = False) -> Iterator[Block]:
+        """Give rows that follow each other and stand in one block, or each alone, in their order."""
         run = list[tuple[int, int]]()
         for at in self.rows:
-            if run and run[-1][0] != at[0]:
+            if run and (singly or run[-1][0] != at[0]):
                 yield self._run(run)
                 run = []
             run.append(at)

@@ -20,6 +20,9 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
     All are tried together, where they set the same fields. Where that fails, parts of them are.
     """
 
+    _looks_again = True
+    """Whether it is looked once more for rows that lost a race over another key, which may be there by then."""
+
     @override
     async def outcomes(self) -> Sequence[Upserted[TData] | Exception]:
         """Give what became of each row.
@@ -29,16 +32,24 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
         """
         if len(self.rows.blocks) != 1:
             return await super().outcomes() if self.rows.size else ()
-        (block,) = self.rows.runs()
-        together = await tried(self.call, lambda: self.upsertion.write(block))
+        self._looks_again = False  # it is looked for the rows a second time then
+        together = await tried(self.call, lambda: self._write(self.rows))
         if not isinstance(together, Exception):
             return together
         if self.rows.size > 1:
             return await super().outcomes()
-        if not is_overtaken(self.upsertion.info, self.upsertion.conflict, together):
+        if not self._is_overtaken(together):
             return [together]
-        again = await tried(self.call, lambda: self.upsertion.write(block))
+        again = await tried(self.call, lambda: self._write(self.rows))
         return [again] if isinstance(again, Exception) else again
+
+    def _is_overtaken(self, outcome: object) -> bool:
+        return isinstance(outcome, Exception) and is_overtaken(self.upsertion.info, self.upsertion.conflict, outcome)
+
+    @override
+    def is_settled(self, outcomes: Sequence[Upserted[TData] | Exception]) -> bool:
+        looks_again, self._looks_again = self._looks_again, False
+        return not (looks_again and any(map(self._is_overtaken, outcomes)))
 
     @override
     async def run(

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID
@@ -313,7 +313,8 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
     for name in key.names:
         where = "is part of the key that the upsert goes by"
         if name not in block.columns:
-            return dict.fromkeys(block.places, info.refusal(name, f"{where}: {_MISSING}"))
+            refused = partial(info.refusal, name, f"{where}: {_MISSING}")
+            return {place: refused(f"the spec at index {place}: ") for place in block.places}
         if NONE in block.types[name]:
             why = _why_not_null(info, key, name)
             for place in _places_without(block, name):
@@ -376,18 +377,15 @@ def _places_without(block: Block, name: str) -> list[int]:
     return [place for place, value in zip(block.places, block.columns[name], strict=True) if value is None]
 
 
-def refuse_twice(keys: Sequence[Key]) -> None:
-    """Refuse keys of which two are the same."""
-    faults = twice(keys, range(len(keys)))
-    if faults:
-        raise faults[min(faults)]
-
-
 def twice(keys: Sequence[Key], places: Sequence[int]) -> dict[int, InvalidValue]:
     """Give the errors of rows whose key is that of one before them in the input, by their places there."""
     first, faults = dict[Key, int](), dict[int, InvalidValue]()
     for place, key in sorted(zip(places, keys, strict=True), key=itemgetter(0)):
         if first.setdefault(key, place) != place:
-            words = f"the spec at index {place} has the key of the one at index {first[key]}: give each key once"
-            faults[place] = InvalidValue(words)
+            faults[place] = key_twice(place, first[key])
     return faults
+
+
+def key_twice(place: int, first: int) -> InvalidValue:
+    """Give the error of a spec whose key another one has."""
+    return InvalidValue(f"the spec at index {place} has the key of the one at index {first}: give each key once")

@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
+from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Spec
 from rowsmith.operations.blocks.block import joined
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.mixed import Mixed, in_key_order
-from rowsmith.operations.upserts.upsertion import TURNS, Left, Upsertion
+from rowsmith.operations.upserts.upsertion import TURNS, Left, Moved, Upsertion
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class UpsertInSteps(Generic[TRow, TData]):
     def __init__(self, upsertion: Upsertion[TRow, TData], rows: Mixed) -> None:
         self.upsertion, self.rows = upsertion, rows
         self.call: Call[TRow, TData] = upsertion.call
+        self._is_singly = False
 
     async def outcomes(self) -> Sequence[Upserted[TData] | Exception]:
         """Give what became of each row; tried anew until none came or went in between, the last time regardless."""
@@ -48,10 +50,13 @@ class UpsertInSteps(Generic[TRow, TData]):
                 return list((await self.run(range(self.rows.size), self._write)).values())
         for turn in range(TURNS):
             try:
-                async with self.call.savepoint():
-                    return await self._in_steps(is_last=turn == TURNS - 1)
+                with self.upsertion.attempt():
+                    async with self.call.savepoint():
+                        return await self._in_steps(is_last=turn == TURNS - 1)
             except Left:
                 continue
+            except Moved:
+                self._is_singly = True
         raise AssertionError
 
     async def run(
@@ -62,7 +67,16 @@ class UpsertInSteps(Generic[TRow, TData]):
 
     async def there(self) -> Sequence[int]:
         """Give the rows whose keys are there, for whomever."""
-        return await self.places_there(range(self.rows.size))
+        try:
+            return await self.places_there(range(self.rows.size))
+        except InvalidValue as exc:
+            if exc.index is not None:
+                exc.move(self.rows.places[exc.index])
+            raise
+
+    def is_settled(self, outcomes: Sequence[Upserted[TData] | Exception]) -> bool:
+        """Say whether nothing of what became of the rows would be another if they were looked for again."""
+        return True
 
     async def places_there(self, rows: Sequence[int]) -> list[int]:
         """Give those of some rows whose keys are there; an error tells the one whose key is refused."""
@@ -74,17 +88,24 @@ class UpsertInSteps(Generic[TRow, TData]):
         there = [row for row in range(self.rows.size) if made.get(row) is None]
         if there and not await self.upsertion.hold(self.rows.chosen(there)) and not is_last:
             raise Left
-        outcomes = {**made, **await self.run(there, self._change)}
-        return [outcome for row in range(self.rows.size) if (outcome := outcomes[row]) is not None]
+        written = {**made, **await self.run(there, self._write if is_last else self._change)}
+        outcomes = [outcome for row in range(self.rows.size) if (outcome := written[row]) is not None]
+        if not is_last and not self.is_settled(outcomes):
+            raise Left
+        return outcomes
 
     async def _write(self, rows: Mixed) -> Sequence[Upserted[TData]]:
-        return await rows.each_part(self.upsertion.write)
+        with self.upsertion.attempt():
+            return await rows.each_part(self.upsertion.write)
 
     async def _change(self, rows: Mixed) -> Sequence[Upserted[TData]]:
-        return await rows.each_part(partial(self.upsertion.write, is_held=True))
+        change = partial(self.upsertion.write, is_held=True)
+        with self.upsertion.attempt():
+            return await rows.each_part(change, singly=self._is_singly)
 
     async def _insert(self, rows: Mixed) -> Sequence[Upserted[TData] | None]:
         found = list[Upserted[TData] | None]()
-        for run in rows.widened(self.call.info).runs():
-            found += await self.upsertion.insert(run)
+        with self.upsertion.attempt():
+            for run in rows.widened(self.call.info).runs(singly=self._is_singly):
+                found += await self.upsertion.insert(run)
         return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, Executable, insert, select
@@ -43,8 +44,8 @@ from rowsmith.operations.upserts.statement import (
     UpsertStatement,
     conflict_keys,
     key_columns,
+    key_twice,
     keys_of,
-    refuse_twice,
 )
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class Upsertion(Generic[TRow, TData]):
         names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names, *call.limits.stamps)
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
         self._returned = Returned(self.back, [()] * (len(self.back) + 1))
+        self._written_for: dict[Key, int] = {}  # primary keys, each with the place of the spec that wrote the row
 
     def read(self, specs: Sequence[Spec[TRow]]) -> list[Block]:
         """Read specs: a block for those that set the same fields.
@@ -110,7 +112,7 @@ class Upsertion(Generic[TRow, TData]):
         """Read specs, as many as can be, and give the errors of the others by place."""
         self._refuse_branches(specs)
         reader, entity = SpecReader(self.info, self.call.limits), self.call.entity
-        read, faults = reader.readable(specs, lambda error: is_own_fault(error, entity))
+        read, faults = reader.readable(specs, lambda error: is_own_fault(error, entity, was_sent=False))
         for block in read:
             self._refuse_foreign(block)
         return read, faults
@@ -156,11 +158,27 @@ class Upsertion(Generic[TRow, TData]):
         rows = await self._confirmed(block, send)
         written = self._returned.chosen(rows.values())
         keys = written.parts(self.info.primary_key)
-        if len(set(keys)) < len(keys):
-            await give_up(self.call.db_sess)
-            refuse_twice(keys)
+        await self._keep_apart(keys, [block.places[row] for row in rows])
         await keep_in_step(self.call, keys)
         return dict(zip(rows, await self._results(written, keys), strict=True))
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Forget of which specs the block has written the rows, if it is undone."""
+        before = dict(self._written_for)
+        try:
+            yield
+        except BaseException:
+            self._written_for = before
+            raise
+
+    async def _keep_apart(self, keys: Sequence[Key], places: Sequence[int]) -> None:
+        """Refuse specs that have written one row: their keys are one to the database, and Python tells them apart."""
+        for place, key in sorted(zip(places, keys, strict=True), key=itemgetter(0)):
+            first = self._written_for.setdefault(key, place)
+            if first != place:
+                await give_up(self.call.db_sess)
+                raise key_twice(place, first)
 
     async def _confirmed(self, block: Block, send: _Send) -> dict[int, int]:
         if not self.call.limits.others:
@@ -180,26 +198,24 @@ class Upsertion(Generic[TRow, TData]):
     async def _rows(self, block: Block, *, is_held: bool) -> dict[int, int]:
         """Send the upsert, then see to the rows that it gave no answer for."""
         keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
-        if is_held:
-            sending = self._send(statement, Upserts(block, keys), await self._gate(block))
-        else:
-            sending = self._sent(statement, block, keys)
-        found = await self._told_apart(sending)
+        found = await self._told_apart(self._sent(statement, block, keys, is_held=is_held))
         answers = list(map(found.get, keys))
         if None in answers:
-            found = await self._all_answers(statement, block, keys, found)
+            found = await self._all_answers(statement, block, keys, found, is_held=is_held)
             answers = list(map(found.get, keys))
         return await self._kept(dict(enumerate(cast("list[int]", answers))))
 
     async def _all_answers(
-        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], sent: dict[Key, int]
+        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], sent: dict[Key, int], *, is_held: bool
     ) -> dict[Key, int]:
         """See to the rows that the statement gave no answer for."""
-        found = await self._by_given(keys, sent)
+        found = await self._answers(keys, sent)
         silent = _places_without(keys, found)
         unheard = [keys[place] for place in silent]
         places = [block.places[place] for place in silent]
         there = await self._by_given(unheard, await self._there(unheard, statement.in_reach, places)) if silent else {}
+        if is_held and await self._gone([key for key in unheard if key not in there]):
+            raise Left
         for place in silent:
             if keys[place] in there:
                 if statement.changes_rows:  # ON CONFLICT has locked the row, so it was in reach all the time
@@ -213,7 +229,7 @@ class Upsertion(Generic[TRow, TData]):
         """Insert the rows whose keys nobody has."""
         keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
         sending = self._send(replace(statement, update=False), Upserts(block, keys), await self._gate(block))
-        found = await self._by_given(keys, await self._told_apart(sending))
+        found = await self._answers(keys, await self._told_apart(sending))
         return await self._kept({row: found[key] for row, key in enumerate(keys) if key in found})
 
     async def _kept(self, rows: dict[int, int]) -> dict[int, int]:
@@ -245,6 +261,25 @@ class Upsertion(Generic[TRow, TData]):
         stored = await self.call.as_stored(self._key_columns, keys, rows.keys())
         return {key: rows[other] for key, other in stored.items()}
 
+    async def _answers(self, keys: Sequence[Key], written: dict[Key, int]) -> dict[Key, int]:
+        """Give rows that were written by the keys that were given, one a key.
+
+        Raises:
+            Moved: others came back, too, and of several nobody knows which is whose.
+        """
+        found = await self._by_given(keys, written)
+        if len(keys) > 1 and len({*found.values()}) < len(written):
+            raise Moved
+        return found
+
+    async def _gone(self, keys: Sequence[Key]) -> bool:
+        """Say whether some rows are not there, for nobody."""
+        if not keys:
+            return False
+        found = await self._read_there(self._key_columns, keys, self._predicate, range(len(keys)))
+        there = await self._by_given(keys, {tuple(key): place for place, key in enumerate(found)})
+        return not all(map(there.__contains__, keys))
+
     @property
     def _predicate(self) -> list[ColumnElement[bool]]:
         return [] if self.key.where is None else [self.key.where]
@@ -262,16 +297,24 @@ class Upsertion(Generic[TRow, TData]):
                 raise
         raise InvalidValue("two of the specs have one key to the database, which Python tells apart: give it once")
 
-    async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, int]:
+    async def _sent(
+        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], *, is_held: bool
+    ) -> dict[Key, int]:
         if self.call.dialect.name != "postgresql":
             return await self._values_after_a_look(statement, block, keys)
+        if is_held and not statement.changes_rows:
+            return {}  # they are no more than looked at: who inserts now may wait in a circle
         if len(keys) == 1:
             return {} if self.call.written is not None else await self._values(statement, block, keys)
         gate = await self._gate(block)
+        if is_held:
+            return await self._send(statement, Upserts(block, keys), gate)
         rows = Upserts(block, keys).chosen(places_in_order(key_columns(self.key, block)))
-        if not statement.changes_rows:
-            return await self._send(statement, rows, gate)
-        return await self._in_turns(statement, rows, gate)
+        try:
+            return await self._in_turns(statement, rows, gate)
+        except Moved:
+            each = [await self._send(statement, rows.chosen([row]), gate) for row in range(len(rows.keys))]
+            return {key: place for found in each for key, place in found.items()}
 
     async def _in_turns(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
         """Send the upsert until nothing came or went in between; rows that it leaves out time and again go alone.
@@ -286,9 +329,13 @@ class Upsertion(Generic[TRow, TData]):
                     found = await self._in_steps(statement, rows, gate)
                     if rows.all_in(found):
                         return found
-                    found = await self._by_given(rows.keys, found)
+                    found = await self._answers(rows.keys, found)
                     left = rows.left_by(found)
                     if not left.keys:
+                        return found
+                    if not statement.changes_rows:
+                        if turn < MOST_TURNS - 1 and await self._gone(left.keys):
+                            raise Left
                         return found
                     same = same + 1 if list(left.keys) == before else 1
                     before = list(left.keys)
@@ -303,10 +350,12 @@ class Upsertion(Generic[TRow, TData]):
         Who inserts holds nothing yet that a batch over primary keys could wait for, and who has locked rows inserts
         none, so nobody waits in a circle. What came or went in between is left out.
         """
+        if not statement.changes_rows:
+            return await self._send(statement, rows, gate)
         if gate.driver and gate.inserts_arrays and not statement.is_singly:
             return await self._arrays(statement, UpsertStatement.in_steps, rows, gate)
         made = await self._send(replace(statement, update=False), rows, gate)
-        found = await self._by_given(rows.keys, made)
+        found = await self._answers(rows.keys, made)
         rest = rows.left_by(found)
         is_whole = rest.keys and await self._lock(statement, rest.keys, gate.dialect) == len(rest.keys)
         return found | await self._send(statement, rest, gate) if is_whole else found
@@ -481,5 +530,9 @@ def _rows_at_a_time(statement: UpsertStatement, block: Block) -> int:
     return 1 if statement.is_singly else SQLITE_PARAMETERS // (len(block.columns) + 1)
 
 
-class Left(Exception):
-    """Rows came or went meanwhile, so that some had no answer; all is to be undone, locks too."""
+class Left(BaseException):
+    """Rows came or went meanwhile, so that some had no answer; all is to be undone, locks too. No item's fault."""
+
+
+class Moved(Exception):
+    """The database has changed the keys of rows, so that of several nobody knows which is whose."""
