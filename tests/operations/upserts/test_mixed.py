@@ -17,7 +17,9 @@ from rowsmith import (
     Conflict,
     Database,
     InvalidValue,
+    MappingError,
     OptionalState,
+    Patch,
     Repository,
     RepositoryError,
     ScopeMismatch,
@@ -323,3 +325,35 @@ async def test_rows_whose_keys_a_trigger_changes(with_tables: WithTables, lane: 
                 assert [(item.data.number, item.inserted) for item in items] == [(1, True), (1002, True)]
                 assert [row[:2] for row in await stored(made, everything)] == [("a", 1), ("a", 1002)]
                 await rows.purge_where([MovedRow.number > 0])
+
+
+@dataclass(frozen=True)
+class MovedPatch(Patch[MovedRow]):
+    size: OptionalState[int]
+
+
+@pytest.mark.parametrize("lane", LANES.values(), ids=LANES)
+async def test_a_batch_of_updates_tells_of_no_row_that_it_has_not_changed(
+    with_tables: WithTables, lane: dict[str, Any]
+) -> None:
+    """Nor that one is missing which was changed, under another key: nothing is written then, but by single updates."""
+    key, patch = ("a", 2), MovedPatch(OptionalState.update(16))
+    async with with_tables(MovedRow) as made:
+        db, everything = Database(made.engine, **lane), sa.select(*MovedRow.__table__.columns).order_by("number")
+        rows = MovedRows(db)
+        await rows.batch_create([MovedCreate("a", number, OptionalState.update(1)) for number in (1, 2)])
+        async with made.engine.begin() as connection:
+            for statement in (MOVING, TRIGGER):
+                await connection.exec_driver_sql(statement)
+        before = await stored(made, everything)
+        other = MovedPatch(OptionalState.update(3))
+        calls = [
+            rows.batch_update([("a", 1), key], patch),
+            rows.batch_update_each({("a", 1): other, key: patch}),
+            rows.batch_update_partial({("a", 1): other, key: patch}),
+        ]
+        for call in calls:
+            with pytest.raises(MappingError, match="a trigger of the database has changed the key of a row of moved"):
+                await call
+            assert await stored(made, everything) == before
+        assert (await rows.update(key, patch)).number == 1002

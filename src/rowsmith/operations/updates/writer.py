@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeAlias
 
 from sqlalchemy import ColumnElement, Executable
 
-from rowsmith.errors import InvalidValue, RefusedByTrigger, ScopeMismatch, StaleVersion
+from rowsmith.errors import InvalidValue, MappingError, RefusedByTrigger, ScopeMismatch, StaleVersion
 from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
@@ -285,6 +285,7 @@ class BatchWriter(Generic[TRow, TData]):
 
         Raises:
             InvalidValue: two of them are one key to the database; nothing is committed then.
+            MappingError: a row came back under another key; nor is it then.
         """
         info = self.entity.info
         is_exact = are_exact(info.key_columns, self.call.dialect)
@@ -295,6 +296,12 @@ class BatchWriter(Generic[TRow, TData]):
         if len(set(found.values())) < len(found):
             await give_up(self.call.db_sess)
             raise InvalidValue("two of the ids are one key to the database, which Python tells apart: give it once")
+        if len(found) < len(data):
+            await give_up(self.call.db_sess)
+            raise MappingError(
+                f"a trigger of the database has changed the key of a row of {info.table.name}, and of several nobody "
+                "knows which it was: change such rows one by one"
+            )
         given = dict[Any, Any]()
         for plain, other in zip(plain_keys(info, list(found)), found.values(), strict=True):
             given[plain], self._otherwise[plain] = data[stored[other]], other
