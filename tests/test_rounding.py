@@ -44,6 +44,28 @@ class PriceRow(Base):
     )
 
 
+class Bare(sa.TypeDecorator[Decimal]):
+    """Says nothing of its own about values."""
+
+    impl = sa.Numeric(10, 2)
+    cache_ok = True
+
+
+class Own(sa.Numeric[Any]):
+    """A team's own class of numbers."""
+
+    cache_ok = True
+
+
+class KindsRow(Base):
+    __tablename__ = "kinds_of_prices"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    bare: Mapped[Decimal] = mapped_column(Bare)
+    own: Mapped[Decimal] = mapped_column(Own(10, 2))
+    varied: Mapped[Decimal] = mapped_column(sa.Numeric(10, 2).with_variant(sa.Numeric(12, 2), "postgresql"))
+
+
 class TimesRow(Base):
     """What PostgreSQL alone has."""
 
@@ -275,3 +297,28 @@ async def test_a_float_of_single_precision_is_found_by_what_was_written(lane_tab
         assert len((await reals.batch_update_each({0.1: patch})).succeeded) == 1
         assert not (await reals.upsert(RealCreate(0.1, "put"))).inserted
         assert (await reals.purge(0.1)).note == "put"
+
+
+@dataclass(frozen=True)
+class KindsCreate(Spec[KindsRow]):
+    bare: Decimal
+    own: Decimal
+    varied: Decimal
+
+
+class Kinds(Repository[KindsRow, KindsRow, int]):
+    pass
+
+
+@pytest.mark.parametrize("name", ["bare", "own", "varied"])
+async def test_nor_is_a_value_rounded_by_types_that_stand_for_others(name: str, lane_tables: WithTables) -> None:
+    """It is compared as it is, or refused."""
+    column: Any = getattr(KindsRow, name)
+    async with lane_tables(KindsRow) as db:
+        kinds = Kinds(db)
+        await kinds.create(KindsCreate(D(1), D(1), D(1)))
+        for condition, expected in ((column >= D("1.004"), 0), (column > D("0.996"), 1), (column == D("1.000"), 1)):
+            try:
+                assert await kinds.count(None, [condition]) == expected
+            except InvalidValue:
+                assert name == "own"

@@ -94,6 +94,8 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
         item = column_type(declared.item_type)
         check = _array_check(item.check, holds_lists=item.compared is Comparison.DOCUMENT)
         wider, operand = item.beside.wider, check
+        if not type(declared).__module__.startswith("sqlalchemy."):
+            wider = None  # a team's own may be made of something else
         if wider is not None:
             operand = _array_check(item.operand, holds_lists=False)
             wider = type(declared)(wider, declared.as_tuple, declared.dimensions, declared.zero_indexes)

@@ -41,7 +41,8 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
     record = make(declared)
     if is_sqlalchemys(declared):
         return record
-    return replace(record, echo=None, gives=() if reads_itself(declared) else record.gives)
+    own = replace(record, echo=None, gives=() if reads_itself(declared) else record.gives)
+    return own if own.wraps is not None else replace(own, beside=replace(own.beside, wider=None))
 
 
 def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
@@ -50,7 +51,8 @@ def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
     if any(name in vars(kind) for kind in _own_classes(declared) for name in _BINDING):
         return record
     inner = column_type(declared.impl_instance)
-    return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick)
+    beside = replace(record.beside, wider=inner.beside.wider)
+    return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick, beside=beside)
 
 
 def _domain(declared: postgresql.DOMAIN) -> ColumnType:

@@ -48,16 +48,16 @@ class UpsertInSteps(Generic[TRow, TData]):
         if self.call.dialect.name != "postgresql":  # one writer at a time
             async with self.call.savepoint():
                 return list((await self.run(range(self.rows.size), self._write)).values())
-        for turn in range(TURNS):
+        turn = 1
+        while True:
             try:
                 with self.upsertion.attempt():
                     async with self.call.savepoint():
-                        return await self._in_steps(is_last=turn == TURNS - 1)
+                        return await self._in_steps(is_last=turn >= TURNS)
             except Left:
-                continue
+                turn += 1
             except Moved:
                 self._is_singly = True
-        raise AssertionError
 
     async def run(
         self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[T]]]

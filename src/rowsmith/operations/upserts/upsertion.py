@@ -174,6 +174,9 @@ class Upsertion(Generic[TRow, TData]):
 
     async def _keep_apart(self, keys: Sequence[Key], places: Sequence[int]) -> None:
         """Refuse specs that have written one row: their keys are one to the database, and Python tells them apart."""
+        if not self._written_for and len(set(keys)) == len(keys):
+            self._written_for = dict(zip(keys, places, strict=True))
+            return
         for place, key in sorted(zip(places, keys, strict=True), key=itemgetter(0)):
             first = self._written_for.setdefault(key, place)
             if first != place:
