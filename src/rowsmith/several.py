@@ -41,7 +41,7 @@ def several_in(expression: Any, refused: frozenset[Several] = ANY) -> Several | 
     sources: Iterable[Any] = getattr(expression, "_from_objects", ())
     if Several.SET in refused and any(isinstance(source, TableValuedAlias) for source in sources):
         return Several.SET
-    found = map(_several, _outside_subqueries(expression))
+    found = map(_several, outside_subqueries(expression))
     return next((way for way in found if way in refused), None)
 
 
@@ -73,11 +73,12 @@ def _several(element: Any) -> Several | None:
     return Several.AGGREGATE if name in _AGGREGATES and not is_of_values else None
 
 
-def _outside_subqueries(element: Any) -> Iterator[Any]:
+def outside_subqueries(element: Any) -> Iterator[Any]:
+    """Give the parts of an expression, but for those of its subqueries."""
     yield element
     if not isinstance(element, SelectBase | ScalarSelect):
         for child in element.get_children():
-            yield from _outside_subqueries(child)
+            yield from outside_subqueries(child)
 
 
 # Classes that are generic in the type of a value, which nothing here knows.

@@ -18,6 +18,8 @@ from typing import Any, Final
 from sqlalchemy import Column, Exists, FromClause, ScalarSelect, Select, SelectBase
 from sqlalchemy.sql.selectable import AliasedReturnsRows, FromGrouping, Lateral, SelectState
 
+from rowsmith.several import outside_subqueries
+
 
 class _Place(enum.Enum):
     """Where a SELECT stands: as a value, inside an EXISTS, or in a FROM, where only a LATERAL is tied by itself."""
@@ -66,6 +68,16 @@ class Subquery:
         outside = list(chain.from_iterable(self.around))
         return next((one for one in self.shown if _among(one, outside) and not self._means(one)), None)
 
+    def apart(self) -> str | None:
+        """Give the name of a class that is kept in several tables, if those that it names are read each by itself."""
+        read = set(map(id, self.shown))
+        for condition in self.select._where_criteria:
+            for part in outside_subqueries(condition):
+                subject = part._annotations.get("parententity")
+                if subject is not None and sum(id(table) in read for table in subject.mapper.tables) > 1:
+                    return str(subject.mapper.class_.__name__)
+        return None
+
     def _means(self, source: FromClause) -> bool:
         """Say whether it is plain that rows of its own are meant."""
         given = self.select
@@ -94,6 +106,11 @@ def loose_ties(expression: object, sources: Iterable[FromClause]) -> str | None:
         What to write instead; None where every subquery says which rows it is about.
     """
     for subquery in subqueries(expression, sources):
+        if (row := subquery.apart()) is not None:
+            return (
+                f"has a subquery that reads the tables of {row} without joining them, so that any row of one goes with "
+                f"any of the other: write .select_from({row}) in it"
+            )
         source: Any = subquery.untied()
         if source is not None:
             table = getattr(source, "name", "a table")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from typing import Final
 
 from rowsmith.errors.root import RepositoryError
 
@@ -33,3 +35,17 @@ class ScopeMismatch(ScopeError):
 
     detail = "scope_mismatch"
     default_message = "the entity would leave its scope"
+
+    @property
+    def index(self) -> int | None:
+        """The place in the input of the item of a batch that would leave it, where the message names one."""
+        place = _INDEX.search(str(self))
+        return None if place is None else int(place[1])
+
+    def move(self, index: int) -> None:
+        """Say which item of the input it is, where the words name one by its place in a part of it."""
+        if self.index is not None:
+            self._say(_INDEX.sub(f"at index {index}", str(self.args[0])))
+
+
+_INDEX: Final = re.compile(r"\bat index (\d+)")

@@ -161,17 +161,23 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
     return given
 
 
-def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: str) -> None:
+SETS: Final = frozenset({Several.SET})
+"""What makes several rows of one, wherever it is selected."""
+
+
+def keep_to_row(
+    expression: ColumnElement[Any], info: RowInfo[object], where: str, refused: frozenset[Several] = SETS
+) -> None:
     """Refuse what would bring another table into FROM: each row would be given once for each row of that one.
 
-    So would a function that gives a set. Nor may a subquery be about any row where this one may be meant, nor text end
-    what it did not begin, nor may what it compares be of kinds that no database compares, nor a condition in it be
-    none.
+    So would a function that gives a set; ``refused`` are it and what else is of several rows. Nor may a subquery be
+    about any row where this one may be meant, nor text end what it did not begin, nor may what it compares be of kinds
+    that no database compares, nor a condition in it be none.
 
     Raises:
         MappingError: it does; the message says what to write.
     """
-    if complaint := several_complaint(expression, _SETS):
+    if complaint := several_complaint(expression, refused):
         raise MappingError(f"{where} {complaint}")
     for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - there is no public name
         if not info.owns(source):
@@ -186,9 +192,6 @@ def keep_to_row(expression: ColumnElement[Any], info: RowInfo[object], where: st
         check_comparisons(expression, elements, info, "a field of")
     except InvalidValue as exc:
         raise MappingError(f"{where} is computed from what cannot be: {exc}") from None
-
-
-_SETS: Final = frozenset({Several.SET})
 
 
 def _is_deferred(expression: Expression) -> bool:

@@ -28,6 +28,7 @@ from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.names import sql_name
 from rowsmith.relations import over, own_row
+from rowsmith.several import ANY
 from rowsmith.sql import as_sql
 
 Record: TypeAlias = Sequence[Any]
@@ -185,7 +186,7 @@ class _Draft:
                 hold(level.info, into, name, source)
                 return _column(self.place(level, name))
             case Expr():
-                keep_to_row(source.resolve(), level.info, f"{into.__name__}.{name}")
+                keep_to_row(source.resolve(), level.info, f"{into.__name__}.{name}", ANY)
                 hold(level.info, into, name, source)
                 return _column(self._append(_placed(level, source).label(sql_name(f"{name}_{len(self.selects)}"))))
             case Aggregate():

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import MappingProxyType
-from typing import Any, Generic, cast
+from typing import Any, Final, Generic, cast
 
 from sqlalchemy import Column, ColumnElement, Table, inspect, literal, null
 from sqlalchemy import cast as cast_to
@@ -26,6 +26,8 @@ from rowsmith.sql import is_sql
 
 TRow = TypeVar("TRow")
 TRow_co = TypeVar("TRow_co", covariant=True)
+
+_ITEM: Final = re.compile(r"the (?P<noun>\w+) at index (?P<index>\d+): ")
 
 
 def _is_exactly(attribute: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
@@ -208,7 +210,10 @@ class RowInfo(Generic[TRow_co]):
             item: which item of the input has it, as in ``"the spec at index 3: "``.
         """
         facts = ErrorFacts(columns=(str(self.columns[name].name),))
-        return InvalidValue(f"{item}{self.row.__name__}.{name} {complaint}", facts=facts)
+        words = f"{self.row.__name__}.{name} {complaint}"
+        if place := _ITEM.fullmatch(item):
+            return InvalidValue.at(int(place["index"]), words, place["noun"], facts=facts)
+        return InvalidValue(f"{item}{words}", facts=facts)
 
     def key(self, id: Any) -> tuple[Any, ...]:
         """Give a primary key as a tuple of values, one a column.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, cast, get_origi
 from uuid import UUID
 
 from pydantic import ConfigDict
-from sqlalchemy import Column, ColumnElement, SelectBase
+from sqlalchemy import Column, ColumnElement, SelectBase, TextClause
 from sqlalchemy.orm import RelationshipProperty
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ClauseElement
@@ -243,7 +243,7 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
     expression = as_sql(value)
     if not isinstance(expression, ClauseElement):
         return value
-    if not isinstance(expression, ColumnElement):
+    if not isinstance(expression, ColumnElement | TextClause):
         instead = "write .scalar_subquery() after it" if isinstance(expression, SelectBase) else "give an expression"
         raise info.refusal(name, f"gets {kind_of(expression)}, which is no value: {instead}")
     elements: list[Any] = list(visitors.iterate(expression))

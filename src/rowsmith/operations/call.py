@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeGuard, Unpack, cast
 
-from sqlalchemy import ColumnElement, Executable, Result, exists, false, func, literal, select
+from sqlalchemy import ColumnElement, Executable, Result, Select, exists, false, func, literal, select
 from sqlalchemy import cast as cast_to
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -53,6 +53,7 @@ from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
 from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
 from rowsmith.operations.results import PartialResult
 from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
+from rowsmith.several import outside_subqueries
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -320,7 +321,7 @@ class Call(Generic[TRow_co, TData_co]):
 
     async def _run(self, checks: Sequence[ExistenceCheck]) -> None:
         # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
-        asked = (exists(limited(select(literal(1)), resolve(check.exists))) for check in checks)
+        asked = (exists(limited(_whole_rows(resolve(check.exists)), resolve(check.exists))) for check in checks)
         found = (await execute(self.db_sess, select(*asked), self._of_others(checks))).one()
         for check, exists_ in zip(checks, found, strict=True):
             if not exists_:
@@ -332,6 +333,13 @@ class Call(Generic[TRow_co, TData_co]):
         subjects = (each._annotations.get("parententity") for each in elements)  # pyright: ignore[reportPrivateUsage]
         subject = next((subject for subject in subjects if subject is not None), self.info)
         return replace(self.origin(), mapper=subject.mapper)
+
+
+def _whole_rows(condition: ColumnElement[bool]) -> Select[Any]:
+    """Give the SELECT of rows that a condition is about, each with all of its tables where it is kept in several."""
+    parts: list[Any] = [part._annotations.get("parententity") for part in outside_subqueries(condition)]
+    entities = {subject.entity: None for subject in parts if subject is not None and len(subject.mapper.tables) > 1}
+    return select(literal(1)).select_from(*entities) if entities else select(literal(1))
 
 
 class Operation(Generic[TRow, TData]):

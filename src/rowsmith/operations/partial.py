@@ -217,7 +217,7 @@ def placed(
 
 def failure(index: int, error: Exception) -> Failure:
     """Give the failure of an item, whose error may have named its place in a part of the batch."""
-    if isinstance(error, (InvalidValue, RefusedByTrigger)):
+    if isinstance(error, (InvalidValue, RefusedByTrigger, ScopeMismatch)):
         error.move(index)
     return Failure(index, error)
 

@@ -244,7 +244,7 @@ async def test_a_tree_is_created_whole_or_not_at_all(any_tables: WithTables) -> 
     async with any_tables(ProjectRow, TicketRow, NoteRow) as db:
         projects = Projects(db)
         async with db.unit_of_work():
-            with pytest.raises(InvalidValue, match=r"index 1: NoteRow.text"):
+            with pytest.raises(InvalidValue, match=r"index 0: NoteRow.text"):
                 await projects.batch_create([bad_value])
             with pytest.raises(EntityAlreadyExists) as caught:
                 await projects.batch_create([twice])

@@ -32,6 +32,7 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
         held = _of_all(column_type(alone), list(known.values()))
         return replace(
             held,
+            operand=held.operand if first.beside.wider is None else first.operand,
             compared=first.compared,
             beside=first.beside,
             travel=first.travel,
@@ -51,7 +52,7 @@ def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
     if any(name in vars(kind) for kind in _own_classes(declared) for name in _BINDING):
         return record
     inner = column_type(declared.impl_instance)
-    beside = replace(record.beside, wider=inner.beside.wider)
+    beside = replace(record.beside, wider=inner.beside.wider, is_single=inner.beside.is_single)
     return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick, beside=beside)
 
 

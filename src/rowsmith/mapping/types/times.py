@@ -71,10 +71,10 @@ def _unrounded(check: Check, precision: int | None) -> Check:
     """Refuse what is finer, too, which PostgreSQL would round without a word."""
     if precision is None:
         return check
-    step = 10 ** (6 - precision)
+    step = 10 ** (6 - min(precision, 6))  # the most that PostgreSQL keeps
 
     def checked(value: Any) -> str | None:
-        if complaint := check(value):
+        if (complaint := check(value)) or value in _ENDS:
             return complaint
         finer = value.microseconds if isinstance(value, dt.timedelta) else value.microsecond
         return f"keeps {precision} digits of a second, and this has more" if finer % step else None

@@ -59,13 +59,16 @@ class _Numbering:
     async def lock(self, parents: Sequence[Key]) -> Mapping[Key, Key]:
         """Lock the parents until the transaction ends; gives the key of each as the database has it."""
         inside, found, dialect = self._inside(), set[Key](), self.call.dialect
+        table = self.foreign_key.referred_table
+        whole = _row_of(table, self.info) or table  # with all of its tables, which the scope may be about
         places = {element.parent: element.column for element in self.foreign_key.elements}
         columns: list[Column[Any]] = [places[self.info.columns[name]] for name in self.number.parents]
         for chunk in key_chunks(parents, dialect, columns):
             these = columns_condition(columns, chunk, dialect)
-            statement = limited(select(*columns), these, *inside).order_by(*columns)
+            statement = limited(select(*columns).select_from(whole), these, *inside).order_by(*columns)
             # NO KEY UPDATE: rows that merely refer to the parent are not kept waiting.
-            found.update(map(tuple, (await self.call.execute(statement.with_for_update(key_share=True))).all()))
+            locking = statement.with_for_update(of=table, key_share=True)
+            found.update(map(tuple, (await self.call.execute(locking)).all()))
         stored = await self.call.as_stored(columns, parents, found)
         if len(stored) != len(parents):
             raise _absent(self.call, self.foreign_key)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, cast
 
-from rowsmith.errors import ErrorFacts, InvalidValue, RefusedByTrigger
+from rowsmith.errors import ErrorFacts, InvalidValue, RefusedByTrigger, ScopeMismatch
 from rowsmith.mapping import Spec
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, merged
@@ -51,7 +51,7 @@ class Creation(Generic[TRow, TData]):
             async with self.call.savepoint() if branches else nullcontext():
                 await self._insert(specs, harvest, first)
                 for branch in branches:
-                    await self._grow(branch, specs, harvest)
+                    await self._grow(branch, specs, harvest, first)
         return await harvest.finish()
 
     async def load(self, chunks: Chunks[Spec[TRow]]) -> None:
@@ -135,13 +135,20 @@ class Creation(Generic[TRow, TData]):
 
         await scope_first(self.call, insert, new.refused)
 
-    async def _grow(self, branch: Branch, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData]) -> None:
+    async def _grow(
+        self, branch: Branch, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData], first: int
+    ) -> None:
         """Create the rows below, of all rows at once."""
         below, owners = branch.children(specs)
         if below:
             keys = branch.keys(harvest.kept, owners)
             note_new(self.call.db_sess, branch.row)
-            await Creation(self.call.below(branch.row), given_too=keys, wants_data=False).create(below)
+            try:
+                await Creation(self.call.below(branch.row), given_too=keys, wants_data=False).create(below)
+            except (InvalidValue, RefusedByTrigger, ScopeMismatch) as exc:
+                if exc.index is not None:  # it is the one of the row above that the caller knows
+                    exc.move(first + owners[exc.index])
+                raise
 
 
 def _know_scopes(call: Call[Any, Any], specs: Sequence[Spec[Any]], branches: Sequence[Branch]) -> None:

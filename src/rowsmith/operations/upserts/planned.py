@@ -91,7 +91,8 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
         info = self._entity.info
         shape: Shape = []
         binds: Binds = []
-        is_known = self.is_plain and not getattr(spec, "__rowsmith_children__", True)
+        is_known = self.is_plain and self._entity.next_value is None
+        is_known = is_known and not getattr(spec, "__rowsmith_children__", True)
         limits = self.scoped(kwargs, shape, binds) if is_known and self._keyed(kwargs.get("conflict"), shape) else None
         given: dict[str, Any] = {}
 

@@ -140,7 +140,7 @@ class UpsertStatement:
 
     @property
     def _strength(self) -> dict[str, Any]:
-        return {**lock_strength(self.info, self.written)}
+        return {**lock_strength(self.info, self.written)} if self.changes_rows else {"read": True, "key_share": True}
 
     @property
     def written(self) -> list[str]:

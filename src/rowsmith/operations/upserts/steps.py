@@ -16,7 +16,7 @@ from rowsmith.operations.blocks.block import joined
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.mixed import Mixed, in_key_order
-from rowsmith.operations.upserts.upsertion import TURNS, Left, Moved, Upsertion
+from rowsmith.operations.upserts.upsertion import MOST_TURNS, Left, Moved, Upsertion
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class UpsertInSteps(Generic[TRow, TData]):
             try:
                 with self.upsertion.attempt():
                     async with self.call.savepoint():
-                        return await self._in_steps(is_last=turn >= TURNS)
+                        return await self._in_steps(is_last=turn >= MOST_TURNS)
             except Left:
                 turn += 1
             except Moved:

@@ -45,7 +45,6 @@ from rowsmith.operations.upserts.statement import (
     conflict_keys,
     key_columns,
     key_twice,
-    keys_of,
 )
 
 T = TypeVar("T")
@@ -64,6 +63,11 @@ class Upsertion(Generic[TRow, TData]):
 
     def __init__(self, call: Call[TRow, TData], conflict: Conflict, shapes: UpsertShapes | None = None) -> None:
         self.call, self.info, self.shapes = call, call.info, shapes or UpsertShapes(call.entity)
+        if call.entity.next_value is not None:
+            raise MappingError(
+                f"{call.info.row.__name__} is numbered within a parent, which is locked and counted by create alone: "
+                "call find, then create(spec) or update(id, patch)"
+            )
         is_declared = conflict is call.entity.conflict
         self.conflict, self.key = conflict, call.entity.conflict_key if is_declared else conflict.resolve(call.info)
         names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names, *call.limits.stamps)
@@ -125,19 +129,13 @@ class Upsertion(Generic[TRow, TData]):
         return [row for row, key in enumerate(keys) if key in there]
 
     async def hold(self, rows: Mixed) -> bool:
-        """Lock rows that are there in the order of their primary keys, if they are to be changed; False: some are not.
+        """Lock rows that are there in the order of their primary keys; False: some are not.
 
         For parts of them to be changed one after the other, which would not keep that order.
         """
-        keys, held = list[Key](), list[UpsertStatement]()
-        for _, block in rows.parts():
-            statement = await self._statement(block)
-            if statement.changes_rows:
-                keys += keys_of(self.key, block)
-                held.append(statement)
-        if not held:
-            return True
-        of_all = replace(held[0], given=[name for statement in held for name in statement.given])
+        statements = [await self._statement(block) for _, block in rows.parts()]
+        of_all = replace(statements[0], given=[name for statement in statements for name in statement.given])
+        keys = rows.keys(self.key)
         return await self._lock(of_all, keys, self.call.dialect) >= len(keys)
 
     def _refuse_foreign(self, block: Block) -> None:
@@ -216,7 +214,7 @@ class Upsertion(Generic[TRow, TData]):
         silent = _places_without(keys, found)
         unheard = [keys[place] for place in silent]
         places = [block.places[place] for place in silent]
-        there = await self._by_given(unheard, await self._there(unheard, statement.in_reach, places)) if silent else {}
+        there = await self._by_given(unheard, await self._held(unheard, statement.in_reach, places)) if silent else {}
         if is_held and await self._gone([key for key in unheard if key not in there]):
             raise Left
         for place in silent:
@@ -337,14 +335,15 @@ class Upsertion(Generic[TRow, TData]):
                     if not left.keys:
                         return found
                     if not statement.changes_rows:
-                        if turn < MOST_TURNS - 1 and await self._gone(left.keys):
+                        is_held = await self._lock(statement, left.keys, gate.dialect) >= len(left.keys)
+                        if not is_held and turn < MOST_TURNS - 1 and await self._gone(left.keys):
                             raise Left
                         return found
                     same = same + 1 if list(left.keys) == before else 1
                     before = list(left.keys)
                     if same < TURNS and turn < MOST_TURNS - 1:
                         raise Left
-                    return found | await self._by_given(left.keys, await self._send(statement, left, gate))
+                    return found | await self._answers(left.keys, await self._send(statement, left, gate))
         raise AssertionError
 
     async def _in_steps(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
@@ -423,6 +422,14 @@ class Upsertion(Generic[TRow, TData]):
         dialect = self.call.dialect
         return (await naming(sending, lambda: unbindable(self.info, block.columns, dialect, block.places))).all()
 
+    async def _held(
+        self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]], places: Sequence[int]
+    ) -> dict[Key, int]:
+        """Give the rows that are there, which nobody removes from now on."""
+        columns = [self.info.columns[name] for name in self.back]
+        rows = await self._read_there(columns, keys, conditions, places, keeps=True)
+        return self._take(self._columns([(*row, False) for row in rows]))
+
     async def _there(
         self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]], places: Sequence[int]
     ) -> dict[Key, int]:
@@ -437,12 +444,16 @@ class Upsertion(Generic[TRow, TData]):
         keys: Sequence[Key],
         conditions: Sequence[ColumnElement[bool]],
         places: Sequence[int],
+        *,
+        keeps: bool = False,
     ) -> list[Any]:
-        """Give these columns of them."""
+        """Give these columns of them; ``keeps`` has nobody remove the rows meanwhile."""
         dialect, found = self.call.dialect, list[Any]()
         for chunk in key_chunks(keys, dialect, self._key_columns):
             these = columns_condition(self._key_columns, chunk, dialect)
             statement = limited(select(*columns), these, *conditions)
+            if keeps:
+                statement = statement.order_by(*self.info.key_columns).with_for_update(read=True, key_share=True)
             found += await self.call.execute(statement, items=Items(places[: len(chunk)]))
             places = places[len(chunk) :]
         return found
