@@ -246,12 +246,13 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
     if not isinstance(expression, ColumnElement | TextClause):
         instead = "write .scalar_subquery() after it" if isinstance(expression, SelectBase) else "give an expression"
         raise info.refusal(name, f"gets {kind_of(expression)}, which is no value: {instead}")
-    elements: list[Any] = list(visitors.iterate(expression))
-    if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
+    sql: Any = expression
+    elements: list[Any] = list(visitors.iterate(sql))
+    if complaint := complaint_about(elements) or loose_ties(sql, info.tables):
         raise info.refusal(name, complaint)
     if complaint := several_complaint(expression) or complaint_inside(elements):
         raise info.refusal(name, complaint)
-    if not all(map(info.owns, expression._from_objects)):
+    if not all(map(info.owns, sql._from_objects)):
         raise info.refusal(
             name,
             "gets an expression over another table, of which it would be any row: write a scalar subquery that refers "
