@@ -246,7 +246,7 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
     if not isinstance(expression, ColumnElement | TextClause):
         instead = "write .scalar_subquery() after it" if isinstance(expression, SelectBase) else "give an expression"
         raise info.refusal(name, f"gets {kind_of(expression)}, which is no value: {instead}")
-    sql: Any = expression
+    sql = cast("Any", expression)
     elements: list[Any] = list(visitors.iterate(sql))
     if complaint := complaint_about(elements) or loose_ties(sql, info.tables):
         raise info.refusal(name, complaint)
