@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol, Self, TypeAlias, cast
+from typing import Any, Protocol, Self, cast
 
 from sqlalchemy import URL, func, make_url, select
 
@@ -275,10 +275,6 @@ async def kill_backend(db: Database, pid: int) -> None:
     """
     async with db.begin_session() as session:
         await session.execute(select(func.pg_terminate_backend(pid, _PATIENCE)))
-
-
-Faulty: TypeAlias = tuple[Database, FaultProxy]
-"""A Database behind a proxy, and the proxy."""
 
 
 class WithFaults(Protocol):

@@ -95,7 +95,7 @@ class Family(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What PostgreSQL does with values of a type that stand beside others."""
+    """What PostgreSQL does with values of a type that stand beside others; the answers left out are those of most."""
 
     family: Family | None
     """None: nobody here knows."""
@@ -113,7 +113,7 @@ class Beside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnType:
-    """What is known of one SQL type. No part has a default, so a new type cannot be without one."""
+    """What is known of one SQL type. No part has a default, so a new type cannot be without (see :class:`Beside`)."""
 
     wraps: TypeEngine[Any] | None
     """What values are stored as, where a TypeDecorator makes something else of them; None: as they are."""
