@@ -114,11 +114,17 @@ class WithCat(OfTenant):
 
 @dataclass(frozen=True)
 class ByExists(SearchScope):
-    is_joined: bool
+    way: str
 
     def to_conditions(self) -> Sequence[Condition]:
         asked = sa.select(sa.literal(1)).where(CatRow.id == ToyRow.cat, CatRow.tenant == "a")
-        return [(asked.select_from(CatRow) if self.is_joined else asked).correlate(ToyRow).exists()]
+        by_hand = sa.select(sa.literal(1)).where(CatRow.id == ToyRow.cat, AnimalRow.id == CatRow.id)
+        ways = {
+            "apart": asked,
+            "joined": asked.select_from(CatRow),
+            "by hand": by_hand.where(AnimalRow.tenant == "a"),
+        }
+        return [ways[self.way].correlate(ToyRow).exists()]
 
 
 class Cats(Repository[CatRow, Cat, int]):
@@ -168,8 +174,9 @@ async def test_a_subquery_joins_the_tables_that_it_reads(lane_tables: WithTables
         for cat, tenant in ((mine, "a"), (theirs, "b")):
             await toys.create(ToyCreate(cat.id), scope=ByAnimals(tenant))
         with pytest.raises(InvalidFilter, match=r"the tables of CatRow without joining them.*select_from\(CatRow\)"):
-            await toys.search(ByExists(is_joined=False))
-        assert [toy.cat for toy in await toys.search(ByExists(is_joined=True))] == [mine.id]
+            await toys.search(ByExists("apart"))
+        for way in ("joined", "by hand"):
+            assert [toy.cat for toy in await toys.search(ByExists(way))] == [mine.id]
 
 
 async def test_no_upsert_goes_past_a_numbering(lane_tables: WithTables) -> None:

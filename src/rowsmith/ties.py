@@ -69,12 +69,16 @@ class Subquery:
         return next((one for one in self.shown if _among(one, outside) and not self._means(one)), None)
 
     def apart(self) -> str | None:
-        """Give the name of a class that is kept in several tables, if those that it names are read each by itself."""
+        """Give the name of a class whose columns are named of several tables, if those are read each by itself."""
         read = set(map(id, self.shown))
         for condition in self.select._where_criteria:
             for part in outside_subqueries(condition):
                 subject = part._annotations.get("parententity")
-                if subject is not None and sum(id(table) in read for table in subject.mapper.tables) > 1:
+                if subject is None or not isinstance(part, Column) or len(subject.mapper.tables) == 1:
+                    continue
+                named = [table for table in subject.mapper.tables if table is not subject.mapper.local_table]
+                is_inherited = any(part.table.key == table.key and id(table) in read for table in named)
+                if is_inherited and id(subject.mapper.local_table) in read:
                     return str(subject.mapper.class_.__name__)
         return None
 
