@@ -321,7 +321,8 @@ class Call(Generic[TRow_co, TData_co]):
 
     async def _run(self, checks: Sequence[ExistenceCheck]) -> None:
         # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
-        asked = (exists(limited(_whole_rows(resolve(check.exists)), resolve(check.exists))) for check in checks)
+        conditions = [resolve(check.exists) for check in checks]
+        asked = (exists(limited(_whole_rows(condition), condition)) for condition in conditions)
         found = (await execute(self.db_sess, select(*asked), self._of_others(checks))).one()
         for check, exists_ in zip(checks, found, strict=True):
             if not exists_:
