@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
     Condition,
+    Conflict,
     EntityNotFound,
     ExistenceCheck,
     Expr,
@@ -54,6 +55,7 @@ class ToyRow(Base):
     cat: Mapped[int] = mapped_column(sa.ForeignKey("owned_cats.id"))
     number: Mapped[int | None]
     tenant: Mapped[str]
+    label: Mapped[str | None] = mapped_column(unique=True)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Toy:
 @dataclass(frozen=True)
 class ToyCreate(Spec[ToyRow], filled={"number", "tenant"}):
     cat: int
+
+
+@dataclass(frozen=True)
+class LabelledCreate(ToyCreate):
+    label: str
 
 
 class NoSuchCat(EntityNotFound):
@@ -136,6 +143,10 @@ class Toys(Repository[ToyRow, Toy, int]):
     scope_required = True
 
 
+class Labelled(Toys):
+    conflict = Conflict(columns=[ToyRow.label])
+
+
 @pytest.mark.parametrize("kind", [ByAnimals, ByCats])
 async def test_a_parent_in_several_tables_is_inside_with_all_of_them(kind: Any, lane_tables: WithTables) -> None:
     """However many rows of the tenant there are beside it; and so the numbers of another tenant's are left alone."""
@@ -182,7 +193,7 @@ async def test_a_subquery_joins_the_tables_that_it_reads(lane_tables: WithTables
 async def test_no_upsert_goes_past_a_numbering(lane_tables: WithTables) -> None:
     """It would count nothing, and ask for no parent: it says what to call."""
     async with lane_tables(AnimalRow, CatRow, ToyRow) as db:
-        toys, spec = Toys(db), ToyCreate(1)
+        toys, spec = Labelled(db), LabelledCreate(1, "mouse")
         for call in (
             toys.upsert(spec, scope=ByAnimals("a")),
             toys.batch_upsert([spec], scope=ByAnimals("a")),

@@ -63,7 +63,7 @@ class KindsRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     bare: Mapped[Decimal] = mapped_column(Bare)
     own: Mapped[Decimal] = mapped_column(Own(10, 2))
-    varied: Mapped[Decimal] = mapped_column(sa.Numeric(10, 2).with_variant(sa.Numeric(12, 2), "postgresql"))
+    varied: Mapped[Decimal] = mapped_column(sa.Numeric(10, 2).with_variant(sa.Numeric(10, 4), "sqlite"))
 
 
 class TimesRow(Base):
@@ -237,6 +237,22 @@ async def test_times_and_arrays_are_compared_likewise(with_tables: WithTables) -
         for _ in range(2):
             assert [await rows.count(None, [condition]) for condition in none] == [0] * len(none)
             assert [await rows.count(None, [condition]) for condition in one] == [1] * len(one)
+
+
+@pytest.mark.filterwarnings("ignore:Type object")  # of intervals SQLAlchemy does not say which operators they have
+async def test_pages_over_a_part_of_a_time_that_lasts(with_tables: WithTables) -> None:
+    """A seventh of whole seconds is none, and stands in a cursor as it is."""
+    async with with_tables(TimesRow) as db:
+        rows = TimesRepository(db)
+        for id in range(1, 7):
+            lasts = dt.timedelta(seconds=id)
+            await rows.create(TimesCreate(id, [], dt.datetime(2024, 1, 1), dt.time(10), lasts))
+        found, cursor = list[int](), None
+        for _ in range(6):
+            page = await rows.search(None, None, CursorForwardPagination(1, cursor), orders=[TimesRow.lasts / 7])
+            found += [row.id for row in page]
+            cursor = page.end_cursor
+        assert found == [1, 2, 3, 4, 5, 6]
 
 
 @dataclass(frozen=True)

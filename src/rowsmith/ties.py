@@ -143,9 +143,7 @@ def parts_and_sources(expression: object, sources: Iterable[FromClause]) -> Iter
 
 
 def takes_from(expression: Any, tables: Sequence[FromClause]) -> bool:
-    """Say whether an expression takes anything from a row of these tables, or of others outside of its subqueries."""
-    if expression._from_objects:
-        return True
+    """Say whether an expression takes anything from a row of these tables, which no subquery in it reads by itself."""
     parts = parts_and_sources(expression, tables)
     return any(isinstance(part, Column) and _among(part.table, own) for part, own in parts)
 

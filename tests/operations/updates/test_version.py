@@ -80,7 +80,7 @@ class DraftRow(Base):
     __tablename__ = "drafts"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    version: Mapped[int] = mapped_column(default=5)
+    version: Mapped[int] = mapped_column(default=lambda: 5)
     __mapper_args__ = {"version_id_col": version}
 
 

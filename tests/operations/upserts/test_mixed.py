@@ -180,6 +180,19 @@ async def test_they_give_what_single_ones_give(each_lane: Database, lane_tables:
                 assert (await mixed.batch_upsert(specs, scope=scope)).succeeded == expected, case
 
 
+async def test_an_item_outside_its_scope_is_told_by_its_own_index(lane_tables: WithTables) -> None:
+    """In the error's words, too, whichever part of the batch it was tried in."""
+    nothing, some = TriState[int].nop(), OptionalState[int].update
+    specs = [MixedCreate(number, some(served), some(1), nothing, nothing) for number, served in enumerate((1, 7, 1))]
+    async with lane_tables(MixedRow) as db:
+        mixed = MixedRepository(db)
+        for verb in (mixed.batch_create_partial, mixed.batch_upsert_partial):
+            (failed,) = (await verb(specs, scope=SmallOf("a"))).failed
+            assert (failed.index, type(failed.error)) == (1, ScopeMismatch)
+            assert "at index 1 would leave its scope" in str(failed.error)
+            await mixed.purge_where([MixedRow.number >= 0])
+
+
 class Folded(sa.TypeDecorator[str]):
     """Keeps letters small, so that Python tells keys apart that the database does not; and takes no ``bad`` one."""
 

@@ -645,6 +645,7 @@ async def test_a_row_that_others_insert_at_once_is_found_by_its_key(with_tables:
         items = Items(Database(db.engine, native=way != "session", writes=writes), resilience=None)
         spec = Slugged("a", "x", "theirs")
         calls = {"batch": lambda: items.batch_upsert([spec]), "partial": lambda: items.batch_upsert_partial([spec])}
+        await items.create(Sized("a", "b", 0))
         calls["mixed"] = lambda: items.batch_upsert_partial([spec, Sized("a", "b", 1)])
         call: Any = calls.get(way, lambda: items.upsert(spec))
         async with db.engine.begin() as other:
