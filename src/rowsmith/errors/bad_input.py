@@ -19,7 +19,7 @@ class InvalidValue(BadInput):
     """A value that its column cannot hold (also SQLSTATE class 22).
 
     ``is_stored`` says that it stands in the database already, and that its column's type cannot read it; ``index`` is
-    the place in the input of a batch of the item that has the value, where that was found out by sending it.
+    the place in the input of a batch of the item that has the value, where the message names it.
     """
 
     detail = "invalid_value"

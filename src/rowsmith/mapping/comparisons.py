@@ -6,7 +6,6 @@ SQLite has an answer. So each comparison of a condition is looked at before anyt
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Iterator, Sequence
 from types import NoneType
 from typing import Any, Final, TypeAlias, cast
@@ -252,8 +251,8 @@ def _held(declared: TypeEngine[Any], beside: TypeEngine[Any], given: Any) -> str
     family = record.beside.family
     if family is Family.ADDRESSES:
         return f"holds {family.value}: write cast(..., INET) around what stands beside it"
-    words: enum.Enum | None = family if record.compared in _UNNAMED else record.compared
-    return complaint or f"holds {words.value if words else 'something else'}"
+    kind: Any = family if record.compared in _UNNAMED else record.compared
+    return complaint or f"holds {kind.value}"
 
 
 def _is_told(expression: Any) -> bool:

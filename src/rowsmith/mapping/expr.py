@@ -37,7 +37,8 @@ class Expr:
             length: Annotated[int, Expr(lambda: func.length(GroupRow.name))]
 
     Takes an expression, or a callable without arguments for one that is to be made at first use, such as
-    one over a row declared further down.
+    one over a row declared further down. It is of the one row: an aggregate or a window function stands in a scalar
+    subquery of its own.
     """
 
     __rowsmith_mark__: ClassVar[bool] = True

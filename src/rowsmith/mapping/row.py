@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import MappingProxyType
-from typing import Any, Final, Generic, cast
+from typing import Any, Generic, cast
 
 from sqlalchemy import Column, ColumnElement, Table, inspect, literal, null
 from sqlalchemy import cast as cast_to
@@ -26,17 +26,6 @@ from rowsmith.sql import is_sql
 
 TRow = TypeVar("TRow")
 TRow_co = TypeVar("TRow_co", covariant=True)
-
-_ITEM: Final = re.compile(r"the (?P<noun>\w+) at index (?P<index>\d+): ")
-
-
-def _is_exactly(attribute: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
-    """Compare an attribute with a value of its own type, whatever SQLAlchemy would take the value for."""
-    if column_type(attribute.type).beside.is_single:  # a row that was made as 0.1 is found by that
-        return attribute == cast_to(literal(value), attribute.type)
-    condition: Any = attribute == value
-    is_of_it = condition.right.type is attribute.type
-    return condition if is_of_it else attribute == literal(value, attribute.type)
 
 
 @dataclass(frozen=True)
@@ -201,19 +190,17 @@ class RowInfo(Generic[TRow_co]):
             )
         return parts[0]
 
-    def refusal(self, name: str, complaint: str, item: str = "") -> InvalidValue:
+    def refusal(self, name: str, complaint: str, *, noun: str = "spec", index: int | None = None) -> InvalidValue:
         """Give the error for a value of an attribute, which its message and its facts name.
 
         Args:
             name: the attribute.
             complaint: what is wrong with the value, which it does not quote.
-            item: which item of the input has it, as in ``"the spec at index 3: "``.
+            noun, index: which item of the input of a batch has it, if it is one.
         """
         facts = ErrorFacts(columns=(str(self.columns[name].name),))
         words = f"{self.row.__name__}.{name} {complaint}"
-        if place := _ITEM.fullmatch(item):
-            return InvalidValue.at(int(place["index"]), words, place["noun"], facts=facts)
-        return InvalidValue(f"{item}{words}", facts=facts)
+        return InvalidValue(words, facts=facts) if index is None else InvalidValue.at(index, words, noun, facts=facts)
 
     def key(self, id: Any) -> tuple[Any, ...]:
         """Give a primary key as a tuple of values, one a column.
@@ -240,9 +227,9 @@ class RowInfo(Generic[TRow_co]):
         return any(column_type(kind).travel is Travel.BYTES for kind in kinds)
 
     @cached_property
-    def has_single_key(self) -> bool:
-        """Whether part of the key is a float of single precision, to which what is compared with it is rounded."""
-        return any(column_type(self.columns[name].type).beside.is_single for name in self.primary_key)
+    def has_rounded_key(self) -> bool:
+        """Whether a part of the key is of a type that rounds what is written: a key is looked at by itself then."""
+        return any(column_type(self.columns[name].type).beside.rounds for name in self.primary_key)
 
     def key_condition(self, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the row with this key, whose parts are of its columns' own types."""
@@ -435,6 +422,15 @@ class RowInfo(Generic[TRow_co]):
         return {
             item.name for item in columns if item.computed or item.onupdate or item.server_onupdate or item is counted
         }
+
+
+def _is_exactly(attribute: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
+    """Compare an attribute with a value of its own type, whatever SQLAlchemy would take the value for."""
+    if column_type(attribute.type).beside.is_of_single_precision:  # a row that was made as 0.1 is found by that
+        return attribute == cast_to(literal(value), attribute.type)
+    condition: Any = attribute == value
+    is_of_it = condition.right.type is attribute.type
+    return condition if is_of_it else attribute == literal(value, attribute.type)
 
 
 def _fixed(part: object) -> Any:

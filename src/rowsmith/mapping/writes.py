@@ -20,7 +20,6 @@ from pydantic import ConfigDict
 from sqlalchemy import Column, ColumnElement, SelectBase, TextClause
 from sqlalchemy.orm import RelationshipProperty
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar
 
 from rowsmith.errors import MappingError, kind_of
@@ -240,19 +239,17 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
             may be meant, is of several rows or of another table's, takes for a condition what is none, or compares what
             no database compares.
     """
-    expression = as_sql(value)
-    if not isinstance(expression, ClauseElement):
+    if not is_sql(value):
         return value
-    if not isinstance(expression, ColumnElement | TextClause):
-        instead = "write .scalar_subquery() after it" if isinstance(expression, SelectBase) else "give an expression"
-        raise info.refusal(name, f"gets {kind_of(expression)}, which is no value: {instead}")
-    sql = cast("Any", expression)
-    elements: list[Any] = list(visitors.iterate(sql))
-    if complaint := complaint_about(elements) or loose_ties(sql, info.tables):
+    expression: Any = as_sql(value)
+    if complaint := _no_value(expression):
+        raise info.refusal(name, complaint)
+    elements: list[Any] = list(visitors.iterate(expression))
+    if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
         raise info.refusal(name, complaint)
     if complaint := several_complaint(expression) or complaint_inside(elements):
         raise info.refusal(name, complaint)
-    if not all(map(info.owns, sql._from_objects)):
+    if not all(map(info.owns, expression._from_objects)):
         raise info.refusal(
             name,
             "gets an expression over another table, of which it would be any row: write a scalar subquery that refers "
@@ -262,14 +259,21 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
     return value
 
 
+def _no_value(expression: object) -> str | None:
+    """Say what is wrong with SQL that gives no value: a table, a statement, a SELECT that may give many."""
+    if isinstance(expression, ColumnElement | TextClause):
+        return None
+    instead = "write .scalar_subquery() after it" if isinstance(expression, SelectBase) else "give an expression"
+    return f"gets {kind_of(expression)}, which is no value: {instead}"
+
+
 def _standing_alone(info: RowInfo[object], name: str, value: Any) -> Any:
     """Give a SQL expression that a new row gets, once it is known to take nothing from one.
 
     Raises:
         InvalidValue: it names columns, the row's own or others.
     """
-    expression = as_sql(value)
-    if isinstance(expression, ClauseElement) and takes_from(expression, info.tables):
+    if takes_from(as_sql(value), info.tables):
         raise info.refusal(
             name,
             "gets an expression that names columns, and a new row has nothing to take them from: give a value, or "

@@ -24,7 +24,8 @@ class NextValue:
 
     The parent's row is locked until the transaction ends, so numbers have no gaps and no two rows the same one; a
     rolled-back transaction gives its numbers back. A unique constraint over parent and number is still wise, for
-    rows that are written past the repository and for transactions stricter than READ COMMITTED.
+    rows that are written past the repository and for transactions stricter than READ COMMITTED. Rows are numbered as
+    they are created; ``upsert`` and its batch forms refuse such rows.
 
     Under a scope the parent has to be inside as well, or it is an absent one: what ``to_related`` says about its class
     holds for it. Where that says nothing, the scope's own conditions will do if they read the foreign key; else its

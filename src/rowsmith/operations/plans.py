@@ -261,12 +261,9 @@ class Keys:
 
     def __init__(self, info: RowInfo[object]) -> None:
         self._info = info
-        self._parts = [
-            KeyPart(info.attribute(name), info.columns[name], info.key_check(name)) for name in info.primary_key
-        ]
-        self._sole = self._parts[0] if len(self._parts) == 1 else None
-        if info.has_single_key:  # of which the key is made first
-            self._sole, self._parts = None, []
+        self._parts = [KeyPart(info.attribute(name), info.columns[name], info.check(name)) for name in info.primary_key]
+        self._sole = self._parts[0] if len(self._parts) == 1 and not info.has_rounded_key else None
+        self._is_rounded = info.has_rounded_key  # which SQLAlchemy's way sees to
         name = info.version
         self._version = None if name is None else KeyPart(info.attribute(name), info.columns[name], info.check(name))
 
@@ -275,9 +272,9 @@ class Keys:
         if self._sole is not None:
             return (given,) if self._sole.takes(given) else None
         parts: tuple[Any, ...] = (*given,) if isinstance(given, tuple) else ()  # pyright: ignore[reportUnknownVariableType]
-        if len(parts) != len(self._parts) or not parts:
+        if len(parts) != len(self._parts) or self._is_rounded:
             return None
-        return parts if all(operand.takes(part) for operand, part in zip(self._parts, parts, strict=True)) else None
+        return parts if all(own.takes(part) for own, part in zip(self._parts, parts, strict=True)) else None
 
     def in_version(self, key: tuple[Any, ...] | None, version: Any) -> tuple[Any, ...] | None:
         """Give a key's parts and the version, if both are such."""
@@ -295,9 +292,8 @@ class ManyKeys:
     """The keys of many rows, which are one array: those of one column."""
 
     def __init__(self, info: RowInfo[object]) -> None:
-        record = column_type(info.columns[info.primary_key[0]].type)
-        self._quick, are_told = record.quick, record.beside.wider is None and not record.beside.is_single
-        self.are_of_one_column = len(info.primary_key) == 1 and are_told
+        self._quick = column_type(info.columns[info.primary_key[0]].type).quick
+        self.are_of_one_column = len(info.primary_key) == 1 and not info.has_rounded_key
 
     def are(self, ids: Any) -> bool:
         """Say whether these surely are keys: one look at all together."""

@@ -180,6 +180,21 @@ async def test_they_give_what_single_ones_give(each_lane: Database, lane_tables:
                 assert (await mixed.batch_upsert(specs, scope=scope)).succeeded == expected, case
 
 
+@pytest.mark.parametrize("each_lane", ["native", "sqlalchemy"], indirect=True)
+async def test_what_two_items_want_the_one_with_the_first_key_gets(
+    each_lane: Database, lane_tables: WithTables
+) -> None:
+    """Rows are made in the order of their keys, whatever the order of the input."""
+    some, badge = OptionalState[int].update(1), TriState[int].update(5)
+    specs = [MixedCreate(number, some, some, TriState[int].nop(), badge) for number in (7, 2)]
+    async with lane_tables(MixedRow) as db:
+        mixed = MixedRepository(db)
+        for verb in (mixed.batch_create_partial, mixed.batch_upsert_partial):
+            result = await verb(specs, scope=Of("a"))
+            assert [failure.index for failure in result.failed] == [0]
+            await mixed.purge_where([MixedRow.number >= 0])
+
+
 async def test_an_item_outside_its_scope_is_told_by_its_own_index(lane_tables: WithTables) -> None:
     """In the error's words, too, whichever part of the batch it was tried in."""
     nothing, some = TriState[int].nop(), OptionalState[int].update

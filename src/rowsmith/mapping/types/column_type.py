@@ -105,10 +105,15 @@ class Beside:
     """Whether rows can be sorted by it."""
     wider: TypeEngine[Any] | None = None
     """What a value is compared as that the type itself would round; None: it rounds nothing."""
-    is_single: bool = False
-    """Whether it holds floats of single precision, to which PostgreSQL rounds what is written, and nothing else."""
+    is_of_single_precision: bool = False
+    """Whether it holds such floats, to which PostgreSQL rounds what is written, but not what it is compared with."""
     folds: bool = False
     """Whether values that Python tells apart may be equal, by the case of letters or what else a collation says."""
+
+    @property
+    def rounds(self) -> bool:
+        """Whether a value that is written may be stored as another one."""
+        return self.wider is not None or self.is_of_single_precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,7 +86,9 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
 
 
 def _real(declared: sqltypes.REAL[Any]) -> ColumnType:
-    return replace(_float(declared), echo=None, beside=Beside(family=Family.NUMBERS, is_single=True))  # it rounds
+    return replace(
+        _float(declared), echo=None, beside=Beside(family=Family.NUMBERS, is_of_single_precision=True)
+    )  # it rounds
 
 
 def _check_float(value: Any) -> str | None:

@@ -52,7 +52,8 @@ def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
     if any(name in vars(kind) for kind in _own_classes(declared) for name in _BINDING):
         return record
     inner = column_type(declared.impl_instance)
-    beside = replace(record.beside, wider=inner.beside.wider, is_single=inner.beside.is_single)
+    own, rounding = record.beside, inner.beside
+    beside = replace(own, wider=rounding.wider, is_of_single_precision=rounding.is_of_single_precision)
     return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick, beside=beside)
 
 

@@ -159,11 +159,8 @@ def keep_once(places: dict[Key, int], key: Key, place: int) -> None:
 
 def _are_plain(info: RowInfo[object], ids: Sequence[object]) -> bool:
     """Say whether these surely are keys, each there once: one look at all together, for keys of one column."""
-    record = column_type(info.columns[info.primary_key[0]].type)
-    quick = record.quick
-    if record.beside.wider is not None or record.beside.is_single:
-        return False
-    if len(info.primary_key) > 1 or quick.fits is None or set(map(type, ids)) != {quick.exact}:
+    quick = column_type(info.columns[info.primary_key[0]].type).quick
+    if len(info.primary_key) > 1 or info.has_rounded_key or quick.fits is None or set(map(type, ids)) != {quick.exact}:
         return False
     return quick.fits(ids) and len(set(ids)) == len(ids)
 

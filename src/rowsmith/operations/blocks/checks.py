@@ -8,7 +8,7 @@ index. So the two can never disagree about what is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from rowsmith.mapping import Check, RowInfo
 from rowsmith.mapping.types import NONE, column_type
@@ -41,14 +41,19 @@ def check_column(
     keep_class(info, name, column, first, noun=noun)
     if any(map(are_sql, types)):
         index = first + next(place for place, value in enumerate(column) if is_sql(value))
-        instead = "batches and upserts of specs take values: give one, or call create(spec)"
-        raise info.refusal(name, f"is a SQL expression, and {instead}", f"the {noun} at index {index}: ")
+        raise info.refusal(name, f"is a SQL expression: {_INSTEAD.get(noun, 'give a value')}", noun=noun, index=index)
     quick = column_type(info.columns[name].type).quick
     filled = column if NONE not in types else [value for value in column if value is not None]
     if quick.fits is None or (types <= {quick.exact, NONE} and quick.fits(filled)):
         return
     if (found := _first_complaint(info.check(name), column)) is not None:
-        raise info.refusal(name, found[1], f"the {noun} at index {first + found[0]}: ")
+        raise info.refusal(name, found[1], noun=noun, index=first + found[0])
+
+
+_INSTEAD: Final = {
+    "spec": "batches and upserts take values; give one, or call create(spec)",
+    "version": "give the version last seen",
+}
 
 
 def keep_class(
@@ -59,7 +64,7 @@ def keep_class(
     if info.is_foreign(name, column, changes=changes):
         each = (info.is_foreign(name, [value], changes=changes) for value in column)
         index = first + next(place for place, foreign in enumerate(each) if foreign)
-        raise info.refusal(name, FOREIGN, f"the {noun} at index {index}: ")
+        raise info.refusal(name, FOREIGN, noun=noun, index=index)
 
 
 def _first_complaint(check: Check, column: Sequence[object]) -> tuple[int, str] | None:

@@ -68,7 +68,7 @@ class Patches:
         try:
             return checked_values(patch, self.info, Patch)
         except InvalidValue as exc:
-            raise InvalidValue(f"the patch at index {self.first + place}: {exc}", facts=exc.facts) from None
+            raise InvalidValue.at(self.first + place, str(exc), "patch", facts=exc.facts) from None
 
     def _fields(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         columns = dict[str, list[Any]]()

@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache, partial
+from functools import cache
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from sqlalchemy import (
@@ -48,6 +48,9 @@ from rowsmith.operations.conflict import ConflictKey
 from rowsmith.operations.rebinding import rebound
 from rowsmith.operations.updates.statement import lock_strength
 from rowsmith.operations.updates.version import next_version
+
+KEPT: Final = {"read": True, "key_share": True}
+"""The lock that keeps a row from being removed, and its key from being changed."""
 
 OLD_ROW_VERSION = (18,)
 """From this version on, PostgreSQL's RETURNING knows the old row."""
@@ -140,7 +143,7 @@ class UpsertStatement:
 
     @property
     def _strength(self) -> dict[str, Any]:
-        return {**lock_strength(self.info, self.written)} if self.changes_rows else {"read": True, "key_share": True}
+        return {**lock_strength(self.info, self.written)} if self.changes_rows else KEPT
 
     @property
     def written(self) -> list[str]:
@@ -313,12 +316,11 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
     for name in key.names:
         where = "is part of the key that the upsert goes by"
         if name not in block.columns:
-            refused = partial(info.refusal, name, f"{where}: {_MISSING}")
-            return {place: refused(f"the spec at index {place}: ") for place in block.places}
+            return {place: info.refusal(name, f"{where}: {_MISSING}", index=place) for place in block.places}
         if NONE in block.types[name]:
             why = _why_not_null(info, key, name)
             for place in _places_without(block, name):
-                faults.setdefault(place, info.refusal(name, f"{where}: {why}", f"the spec at index {place}: "))
+                faults.setdefault(place, info.refusal(name, f"{where}: {why}", index=place))
         if not block.types[name] <= _PLAIN:
             faults = {**_unhashable(block, name), **faults}
     if faults and any(place in faults for place in block.places):

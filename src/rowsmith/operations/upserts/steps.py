@@ -1,13 +1,16 @@
 """An upsert of rows that cannot all go in one statement, in an order in which nobody waits in a circle.
 
 New rows are inserted first, in the order of the key, so that nobody who inserts holds a row that is there; then those
-that are there are locked in the order of their primary keys, and changed.
+that are there are locked in the order of their primary keys, and changed. Rows whose specs set the same fields go
+together, unless the database changes their keys: then each goes alone, as nothing else tells whose answer is whose.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 from rowsmith.errors import InvalidValue
@@ -27,12 +30,17 @@ async def upsert_all(upsertion: Upsertion[TRow, TData], specs: Sequence[Spec[TRo
         return []
     read = upsertion.read(specs)
     if len({block.given for block in read}) == 1:
-        return await upsertion.write(joined(read))
+        with suppress(Moved):  # all of it is undone by then
+            return await upsertion.write(joined(read))
     rows, faults = in_key_order(upsertion.info, upsertion.key, read)
     if faults:
         raise faults[min(faults)]
-    outcomes = dict(zip(rows.places, await UpsertInSteps(upsertion, rows).outcomes(), strict=True))
-    return [outcome for place in sorted(outcomes) if not isinstance(outcome := outcomes[place], Exception)]
+    done = list[tuple[int, Upserted[TData]]]()
+    for place, outcome in zip(rows.places, await UpsertInSteps(upsertion, rows).outcomes(), strict=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+        done.append((place, outcome))
+    return [outcome for _, outcome in sorted(done, key=itemgetter(0))]
 
 
 class UpsertInSteps(Generic[TRow, TData]):
@@ -96,7 +104,7 @@ class UpsertInSteps(Generic[TRow, TData]):
 
     async def _write(self, rows: Mixed) -> Sequence[Upserted[TData]]:
         with self.upsertion.attempt():
-            return await rows.each_part(self.upsertion.write)
+            return await rows.each_part(self.upsertion.write, singly=self._is_singly)
 
     async def _change(self, rows: Mixed) -> Sequence[Upserted[TData]]:
         change = partial(self.upsertion.write, is_held=True)

@@ -41,6 +41,7 @@ from rowsmith.operations.unread import tell_place
 from rowsmith.operations.upserts.mixed import Mixed
 from rowsmith.operations.upserts.shapes import Form, UpsertShapes
 from rowsmith.operations.upserts.statement import (
+    KEPT,
     UpsertStatement,
     conflict_keys,
     key_columns,
@@ -214,7 +215,8 @@ class Upsertion(Generic[TRow, TData]):
         silent = _places_without(keys, found)
         unheard = [keys[place] for place in silent]
         places = [block.places[place] for place in silent]
-        there = await self._by_given(unheard, await self._held(unheard, statement.in_reach, places)) if silent else {}
+        seen = await self._there(unheard, statement.in_reach, places, keeps=True) if silent else {}
+        there = await self._by_given(unheard, seen)
         if is_held and await self._gone([key for key in unheard if key not in there]):
             raise Left
         for place in silent:
@@ -311,11 +313,7 @@ class Upsertion(Generic[TRow, TData]):
         if is_held:
             return await self._send(statement, Upserts(block, keys), gate)
         rows = Upserts(block, keys).chosen(places_in_order(key_columns(self.key, block)))
-        try:
-            return await self._in_turns(statement, rows, gate)
-        except Moved:
-            each = [await self._send(statement, rows.chosen([row]), gate) for row in range(len(rows.keys))]
-            return {key: place for found in each for key, place in found.items()}
+        return await self._in_turns(statement, rows, gate)
 
     async def _in_turns(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
         """Send the upsert until nothing came or went in between; rows that it leaves out time and again go alone.
@@ -422,20 +420,17 @@ class Upsertion(Generic[TRow, TData]):
         dialect = self.call.dialect
         return (await naming(sending, lambda: unbindable(self.info, block.columns, dialect, block.places))).all()
 
-    async def _held(
-        self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]], places: Sequence[int]
-    ) -> dict[Key, int]:
-        """Give the rows that are there, which nobody removes from now on."""
-        columns = [self.info.columns[name] for name in self.back]
-        rows = await self._read_there(columns, keys, conditions, places, keeps=True)
-        return self._take(self._columns([(*row, False) for row in rows]))
-
     async def _there(
-        self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]], places: Sequence[int]
+        self,
+        keys: Sequence[Key],
+        conditions: Sequence[ColumnElement[bool]],
+        places: Sequence[int],
+        *,
+        keeps: bool = False,
     ) -> dict[Key, int]:
         """Give the rows that are there under some conditions; ``places`` are those of the keys, for messages."""
         columns = [self.info.columns[name] for name in self.back]
-        rows = await self._read_there(columns, keys, conditions, places)
+        rows = await self._read_there(columns, keys, conditions, places, keeps=keeps)
         return self._take(self._columns([(*row, False) for row in rows]))
 
     async def _read_there(
@@ -451,9 +446,9 @@ class Upsertion(Generic[TRow, TData]):
         dialect, found = self.call.dialect, list[Any]()
         for chunk in key_chunks(keys, dialect, self._key_columns):
             these = columns_condition(self._key_columns, chunk, dialect)
-            statement = limited(select(*columns), these, *conditions)
+            statement: Any = limited(select(*columns), these, *conditions)
             if keeps:
-                statement = statement.order_by(*self.info.key_columns).with_for_update(read=True, key_share=True)
+                statement = statement.order_by(*self.info.key_columns).with_for_update(**KEPT)
             found += await self.call.execute(statement, items=Items(places[: len(chunk)]))
             places = places[len(chunk) :]
         return found
