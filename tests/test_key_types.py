@@ -94,6 +94,8 @@ CALLS: dict[str, Callable[[Any, Any], Awaitable[Any]]] = {
 }
 """What is done with each key, with its row there, or for those that make it without."""
 MAKING = ("create", "batch_create", "batch_create_partial")
+SINGLE = ("create", "get", "update", "purge")
+"""Which any key will do for that a row was made with."""
 
 LANES = [
     pytest.param(name, lane, id=f"{name}-{lane}")
@@ -117,9 +119,9 @@ async def test_each_verb_finds_the_row(name: str, each_lane: Database, lane_tabl
     is_counted, seen = not each_lane.native, 0  # who listens has the other lane taken
     async with lane_tables(row) as db:
         keys = repository(db)
-        for given in examples(name)[:1]:
+        for given in examples(name):
             made, refused = await outcome(keys.create(keys.spec(given, "made")))
-            if refused is not None:
+            if refused is not None or made.key is None:  # which a decorator makes of one
                 continue
             key = made.key  # as it is stored
             for verb, call in CALLS.items():
@@ -131,9 +133,10 @@ async def test_each_verb_finds_the_row(name: str, each_lane: Database, lane_tabl
                 with count_statements(db) if is_counted else nullcontext([]) as sent:
                     done, refused = await outcome(call(keys, key))
                 assert refused is not None or len(getattr(done, "succeeded", [done])) == 1, (verb, done)
+                assert refused is None or verb not in SINGLE, (verb, refused)
                 assert refused is None or not [sql for sql in sent if "SAVEPOINT" not in sql], (verb, refused)
             seen += 1
-            await empty(db, row)
+            break
         assert seen or name in REFUSED
 
 
