@@ -36,7 +36,8 @@ class Conflict:
         columns: attributes that a unique constraint or index of the table covers.
         constraint: instead of them, the name of that constraint or index.
         where: the predicate of a partial index.
-        update: write the given fields into a row that is there; False leaves it untouched and gives it.
+        update: write the given fields into a row that is there; False leaves it untouched and gives it. Such a row is
+            kept from being removed until the transaction ends (FOR KEY SHARE): PostgreSQL asks the UPDATE privilege.
     """
 
     columns: Sequence[InstrumentedAttribute[Any]] = ()

@@ -21,6 +21,7 @@ from rowsmith import (
     Condition,
     Conflict,
     Database,
+    DatabaseFault,
     EntityAlreadyExists,
     InvalidValue,
     MappingError,
@@ -254,6 +255,28 @@ async def test_a_row_that_is_there_may_be_left_as_it_is(any_tables: WithTables) 
         ]
         kept = (await items.batch_upsert([Named("a", "x"), Named("a", "y")])).succeeded
         assert [(item.data.note, item.data.version, item.inserted) for item in kept] == [("kept", 1, False)] * 2
+
+
+@pytest.mark.parametrize("verb", ["batch_upsert", "batch_upsert_partial"])
+async def test_a_row_that_is_left_as_it_is_is_locked(with_tables: WithTables, verb: str) -> None:
+    """For which PostgreSQL asks the UPDATE privilege; a row that is new needs none."""
+    async with with_tables(ItemRow) as db:
+        items = Items(db)
+        await seeded(items)
+        keep = Conflict(columns=[ItemRow.domain, ItemRow.name], update=False)
+        async with db.begin_session() as db_sess:
+            for sql in (
+                "CREATE ROLE rowsmith_inserter",
+                "GRANT SELECT, INSERT ON items TO rowsmith_inserter",
+                "GRANT USAGE ON SEQUENCE items_id_seq TO rowsmith_inserter",
+                "SET LOCAL ROLE rowsmith_inserter",
+            ):
+                await db_sess.execute(sa.text(sql))
+            upsert = getattr(items, verb)
+            assert len((await upsert([Sized("a", "new", 9)], conflict=keep)).succeeded) == 1
+            with pytest.raises(DatabaseFault, match="42501"):
+                await upsert([Sized("a", "x", 9)], conflict=keep)
+            await db_sess.rollback()
 
 
 async def test_a_key_that_stands_twice_is_refused_with_both_indexes(any_tables: WithTables) -> None:
