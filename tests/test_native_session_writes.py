@@ -39,9 +39,9 @@ from rowsmith import (
     commit_outcome,
 )
 from rowsmith.cache import MemoryCacheSource
-from rowsmith.db_source import DBSource
+from rowsmith.db_source import DBSource, native_of
+from rowsmith.operations.call import operation_of
 from rowsmith.testing import WithFaults, WithTables
-from rowsmith.verbs import native_of, operation_of
 from support import checked_out, is_waited_for
 from tenants import DomainRow, GroupCreate, GroupData, GroupId, GroupPatch, GroupRepository, GroupRow
 from test_native_writes import LIVE, REFUSED, SIZED, TWO, WRITES, Placed, Write

@@ -34,10 +34,11 @@ from rowsmith import (
     commit_outcome,
     count,
 )
-from rowsmith.execution.sending import fetch
+from rowsmith.db_source import native_of
+from rowsmith.execution.direct import fetch
 from rowsmith.operations import Operation
+from rowsmith.operations.call import operation_of
 from rowsmith.testing import tables
-from rowsmith.verbs import native_of, operation_of
 from verbs import VERBS, Does, read
 
 pytestmark = pytest.mark.of_the_native_lane

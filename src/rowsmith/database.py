@@ -28,9 +28,8 @@ from rowsmith.execution.pooler import prepare_for_pooler
 from rowsmith.execution.position import BARE_SIGHT, NOWHERE, SIGHT, Position, is_hidden, sight_of
 from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
-from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken
+from rowsmith.homes import BorrowedHome, Home, OpenSession, OwnHome, Taken
 from rowsmith.hosts import engines_of
-from rowsmith.open_session import OpenSession
 from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
 from rowsmith.replicas import Lag, Replicas, check_replicas

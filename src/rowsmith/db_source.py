@@ -46,16 +46,17 @@ from rowsmith.operations import (
     Upserter,
     WherePurger,
 )
-from rowsmith.operations.call import Native, is_unread
+from rowsmith.operations.call import Native, is_unread, operation_of
 from rowsmith.operations.deletes.where import BeginSession
 from rowsmith.operations.entity import MOST_SHAPES
 from rowsmith.operations.plans import Asked
-from rowsmith.operations.touching import check_ids, has_keepers, noting, writing_of
+from rowsmith.operations.touching import check_ids, noting, writing_of
 from rowsmith.outcome import CommitOutcome, tell
+from rowsmith.pagination import Count
+from rowsmith.query import Query
 from rowsmith.resilience import Resilience, is_repeatable
 from rowsmith.resilience.default import checked_resilience
-from rowsmith.touched import Ids, Writing, hold_now, note, release_all, tell_others, tells_any
-from rowsmith.verbs import is_foreign, is_several, native_of, operation_of
+from rowsmith.touched import Ids, Writing, hold_now, is_any_kept, is_kept, note, release_all, tell_others, tells_any
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -260,6 +261,10 @@ class DBSource(Generic[TRow, TData, TId]):
             else:
                 note(around.db_sess, writing, ids)
 
+    def has_keepers(self) -> bool:
+        """Say whether anybody keeps copies of such rows, or of rows that go with them."""
+        return is_any_kept() and is_kept(part.table.fullname for part in self.entity.info.all_parts)
+
     async def _invalidate_now(self, writing: Writing, ids: Ids) -> None:
         holdings = await hold_now(writing, ids)
         try:
@@ -285,7 +290,7 @@ class DBSource(Generic[TRow, TData, TId]):
         is_second = False
         try:  # what _naming does, in no calls
             if native is not None:
-                lane = self.db.native_lane(writes=True, is_kept=has_keepers(self.entity))
+                lane = self.db.native_lane(writes=True, is_kept=self.has_keepers())
             if native is not None and lane is not None:
                 sent = _sending(native, lane, verb, given, kwargs)
                 answer: Any = UNTOLD
@@ -304,7 +309,7 @@ class DBSource(Generic[TRow, TData, TId]):
             begin = partial(self.db.writing, is_open_to_all=is_foreign(verb))
             within = None if native is None else self.db.lane_within()
             run: Any = verb if native is None or within is None else partial(_within, within, native, verb)
-            call: Any = partial(noting, self.entity, verb, run) if has_keepers(self.entity) else run
+            call: Any = partial(noting, self.entity, verb, run) if self.has_keepers() else run
             is_lost = None if is_second else partial(self._is_lost, verb=verb, kwargs=kwargs)
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named), is_lost))
         except BaseException as exc:
@@ -417,7 +422,7 @@ class DBSource(Generic[TRow, TData, TId]):
     async def _writing_any(self, *, is_open_to_all: bool) -> AsyncGenerator[AsyncSession]:
         """Open a session for one of the transactions of a verb, in which it may write any row."""
         async with self.db.writing(is_open_to_all=is_open_to_all) as db_sess:
-            if has_keepers(self.entity):
+            if self.has_keepers():
                 note(db_sess, writing_of(self.entity), None)
             yield db_sess
 
@@ -509,6 +514,30 @@ class _Refused(DBSource[TRow, TData, TId]):
 
 _LISTS: Final = (list, dict, set)
 """What a call is for, ids or specs or patches, may be one of the caller's, who may change it while the call waits."""
+
+
+def native_of(verb: Any) -> Native | None:
+    """Give the way of a verb that needs no session: of itself, and of no function around it that has its attributes."""
+    try:
+        native: Native | None = verb.native
+    except AttributeError:
+        return None
+    is_own = native is not None and verb.__class__ is MethodType and verb.__func__ is native.function
+    return native if is_own else None
+
+
+def is_foreign(verb: Any) -> bool:
+    """Say whether a verb is the application's own, which may send any statement."""
+    return not str(getattr(verb, "__module__", "")).startswith("rowsmith.")
+
+
+def is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:
+    """Say whether a read is several statements, which must see the same: it counts too, or data takes more."""
+    operation: Any = getattr(verb, "__self__", None)
+    if isinstance(operation, Operation) and cast("Any", operation).entity.shape.layout.is_several:
+        return True
+    counts = (given.count if isinstance(given, Query) else given for given in (*args, *kwargs.values()))
+    return any(isinstance(count, Count) and count != Count.NONE for count in counts)
 
 
 def _sending(

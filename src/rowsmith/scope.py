@@ -52,11 +52,11 @@ from rowsmith.errors import (
     kind_of,
 )
 from rowsmith.extent import Extent, extent, is_of_the_row
-from rowsmith.mapping import RowInfo
+from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, asking, check_frozen
 from rowsmith.mapping.truth import check_boolean, complaint_inside
-from rowsmith.mapping.writes import storable
+from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.names import sql_name
 from rowsmith.several import is_function, several_complaint
 from rowsmith.texts import ADVICE, complaint_about, is_any_open
@@ -331,6 +331,17 @@ class Limits:
             return values
         self.agree(values, info)
         return {**values, **{name: storable(info, name, value) for name, value in self.stamps.items()}}
+
+    def patched(self, patch: Patch[Any], info: RowInfo[object]) -> dict[str, Any]:
+        """Give the values that a patch sets, which fit their columns and say what the scope says.
+
+        Raises:
+            ScopeMismatch: they would move the row out of the scope.
+            InvalidValue: one does not fit its column.
+        """
+        values = checked_values(patch, info, Patch)
+        self.agree(values, info)
+        return values
 
     def stamp_columns(
         self, columns: Mapping[str, Sequence[Any]], places: Sequence[int], info: RowInfo[object]

@@ -40,8 +40,7 @@ from rowsmith.execution import (
 )
 from rowsmith.execution.read_only import read_only_savepoint
 from rowsmith.execution.sqlite import interrupted
-from rowsmith.homes import BorrowedHome, Home, OwnHome, Taken, to_the_end
-from rowsmith.open_session import LEFT, OpenSession
+from rowsmith.homes import LEFT, BorrowedHome, Home, OpenSession, OwnHome, Taken, to_the_end
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell
 from rowsmith.touched import hold_noted
 from rowsmith.unit_of_work import UnitOfWork, run_after_commit

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import AfterCommitFailed, TransactionError
 from rowsmith.execution import note_application, scrub
-from rowsmith.open_session import OpenSession
+from rowsmith.homes import OpenSession
 
 AfterCommit: TypeAlias = Callable[[], Awaitable[Any] | None]
 """Work without arguments, a coroutine function or a plain one."""

@@ -45,7 +45,6 @@ from rowsmith import (
     touched,
 )
 from rowsmith.cache import MemoryCacheSource
-from rowsmith.operations.touching import has_keepers
 from rowsmith.resilience import LayerType, MetricArgs, MetricPolicy, Resilience
 from rowsmith.testing import WithFaults, WithTables
 from support import count_statements
@@ -880,11 +879,11 @@ async def test_keepers_go_with_their_cache(plain: ThingRepository, monkeypatch: 
     monkeypatch.setattr(touched, "_keepers", {})
     things = cached(plain.db)
     await things.get(1, A)
-    assert has_keepers(things.db_source.entity)
-    assert not has_keepers(TokenRepository(plain.db).db_source.entity)
+    assert things.db_source.has_keepers()
+    assert not TokenRepository(plain.db).db_source.has_keepers()
     table = things.db_source.entity.info.table.fullname
     assert table in touched._keepers
     del things
     gc.collect()
     assert table not in touched._keepers
-    assert not has_keepers(plain.db_source.entity)
+    assert not plain.db_source.has_keepers()

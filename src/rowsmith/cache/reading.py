@@ -20,9 +20,9 @@ from rowsmith.db_source import DBSource
 from rowsmith.deadline import Within, remaining
 from rowsmith.errors import RepositoryError
 from rowsmith.failures import log_failure
+from rowsmith.operations.call import operation_of
 from rowsmith.resilience import Resilience
 from rowsmith.scope import Unscoped, resolve_scope
-from rowsmith.verbs import operation_of
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData")

@@ -30,15 +30,14 @@ from sqlalchemy.util import greenlet_spawn
 from rowsmith.attempts import note_commit
 from rowsmith.errors import DatabaseUnavailable
 from rowsmith.execution.commits import commits_of
+from rowsmith.execution.direct import Taken, fetch, proxied, put_back, take_at_once
 from rowsmith.execution.hearing import Hearing
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pooler import is_behind_pooler, is_pooled
 from rowsmith.execution.refusals import Refusal, argument_of
-from rowsmith.execution.sending import fetch
 from rowsmith.execution.transactions import is_refusing, is_watching
 from rowsmith.execution.translate import DATABASE_ERRORS, lost, translate, unreadable
-from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
 
 AROUND_STATEMENTS: Final = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
 """SQLAlchemy's events of engines and connections that see or change a statement."""

@@ -19,13 +19,13 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.execution.blame import remember
+from rowsmith.execution.direct import fetch
 from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, NativeLane, Planned, Read, as_read, speaks_plainly
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.refusals import argument_of, is_of_codec, note
-from rowsmith.execution.sending import fetch
 from rowsmith.execution.transaction_id import is_wanted, note_read, note_written, sent_on
 from rowsmith.execution.transactions import mark_failed, note_demotion
 from rowsmith.execution.translate import lost, translate

@@ -23,14 +23,13 @@ from sqlalchemy.util import greenlet_spawn
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, RepositoryError
 from rowsmith.execution.answers import Answer, answered_by
 from rowsmith.execution.committing import Transaction, resolved
+from rowsmith.execution.direct import Taken, command, fetch, proxied, put_back, take_at_once
 from rowsmith.execution.kinds import is_of_application, is_stale
 from rowsmith.execution.native import NativeLane, Planned, as_read, connected
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import SERVER
 from rowsmith.execution.refusals import argument_of
-from rowsmith.execution.sending import command, fetch
 from rowsmith.execution.translate import translate, unavailable
-from rowsmith.execution.warm import Taken, proxied, put_back, take_at_once
 from rowsmith.outcome import CommitOutcome, tell
 
 _ALONE: Final = """

@@ -536,3 +536,12 @@ def _signed(run: Any, operation: str, method: Any) -> Any:
     ]
     run.operation, run.__signature__ = operation, given.replace(parameters=seen)
     return run
+
+
+def operation_of(verb: Any) -> str:
+    """Give the name of an operation as error codes have it: what the verb says, else the function's own name."""
+    try:
+        named: str = verb.operation
+    except AttributeError:
+        named = ""
+    return named or str(getattr(verb, "__name__", None) or type(verb).__name__)

@@ -12,7 +12,7 @@ from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.mapping import RowInfo, row_info
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.results import BatchResult, PartialResult, Upserted
-from rowsmith.touched import Ids, Writing, is_any_kept, is_kept, note
+from rowsmith.touched import Ids, Writing, note
 
 
 async def noting(
@@ -45,11 +45,6 @@ async def noting(
 def note_new(db_sess: AsyncSession, row: type[object]) -> None:
     """Note that a session makes rows of a class, whose keys nobody is told."""
     note(db_sess, _writing(row_info(row), makes=True, removes=False), None)
-
-
-def has_keepers(entity: Entity[object, object]) -> bool:
-    """Say whether anybody keeps copies of an entity's rows, or of rows that go with them."""
-    return is_any_kept() and is_kept(part.table.fullname for part in entity.info.all_parts)
 
 
 def writing_of(entity: Entity[object, object], touches: str | None = None, operation: str | None = None) -> Writing:

@@ -24,7 +24,7 @@ from rowsmith.errors import (
     SerializationFailure,
     kind_of,
 )
-from rowsmith.open_session import is_inside
+from rowsmith.homes import is_inside
 from rowsmith.resilience.policy import Opening, Operation, Policy, Work
 
 T = TypeVar("T")

@@ -23,8 +23,8 @@ from typing_extensions import is_protocol, override
 
 from rowsmith.database import Database
 from rowsmith.errors import MappingError, kind_of
+from rowsmith.homes import OpenSession, innermost
 from rowsmith.mapping import nearest
-from rowsmith.open_session import OpenSession, innermost
 from rowsmith.operations import Stream
 from rowsmith.unit_of_work import UnitOfWork, run_after_commit
 

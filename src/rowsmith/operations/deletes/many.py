@@ -13,7 +13,7 @@ from rowsmith.operations.entity import by_entity
 from rowsmith.operations.partial import run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
 from rowsmith.operations.unread import tell_id
-from rowsmith.operations.updates.planned import BatchWrites
+from rowsmith.operations.updates.many import BatchWrites
 from rowsmith.operations.updates.writer import BatchWriter
 from rowsmith.operations.writes import AskedWrite
 from rowsmith.scope import SearchScope

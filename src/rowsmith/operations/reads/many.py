@@ -6,21 +6,36 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
+from sqlalchemy import BindParameter
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
+from sqlalchemy.sql import visitors
+from typing_extensions import override
 
+from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, InvalidCursor, RepositoryError, SeveralFound
-from rowsmith.execution import DATABASE_ERRORS, NativeLane, drivers_of, flush, translate_any, unavailable, unreadable
+from rowsmith.execution import (
+    DATABASE_ERRORS,
+    UNTOLD,
+    NativeLane,
+    drivers_of,
+    flush,
+    translate_any,
+    unavailable,
+    unreadable,
+)
 from rowsmith.execution.records import records_of
 from rowsmith.lock import Lock
 from rowsmith.mapping.layout import AnySelect, Record
-from rowsmith.operations.arrays.keys import Key, batch_keys, check_chunk_size
+from rowsmith.operations.arrays.keys import Key, batch_keys, check_chunk_size, columns_condition
+from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.gate import asked_by_session
 from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
-from rowsmith.operations.entity import by_entity
-from rowsmith.operations.plans import Asked
+from rowsmith.operations.entity import Entity, by_entity
+from rowsmith.operations.plans import Asked, ManyKeys, Plan, compile_plan
 from rowsmith.operations.present import present, present_keys
-from rowsmith.operations.reads.by_key import ByKeys
 from rowsmith.operations.reads.estimate import estimated_rows
+from rowsmith.operations.reads.one import KeyReads
 from rowsmith.operations.reads.planned import CODEC, Searches, may_be_the_cursors
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.operations.reads.stream import Stream
@@ -36,6 +51,62 @@ def codec_of(db_sess: AsyncSession) -> CursorCodec:
     """Give the session's cursor codec; a session of nobody's has one without keys, which signs nothing."""
     codec = db_sess.info.get(CODEC)
     return codec if isinstance(codec, CursorCodec) else CursorCodec()
+
+
+class ByKeys(KeyReads[TRow, TData]):
+    """The plans of the reads of many rows, whose keys are one array; of rows with a key of one column."""
+
+    def __init__(self, entity: Entity[TRow, TData]) -> None:
+        super().__init__(entity)
+        info = entity.info
+        self._column, self._ids = info.key_attributes[0].expression, ManyKeys(info)
+        self.is_flat = self.is_flat and self._ids.are_of_one_column
+
+    def ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRows | None:
+        """Say what a call has to send; None where it is not plainly a read of columns by keys that can be such."""
+        if not self.is_flat or not args or args[1:] or not self._ids.are(args[0]):
+            return None
+        scoped: list[Any] = []
+        shape = self.shape(kwargs, scoped)
+        if shape is None:
+            return None
+        ids = args[0]
+        plan = self.plans.find(shape, lane.dialect, lambda: self._plan(ids, kwargs, lane.dialect))
+        values = None if plan is None else plan.values((list(dict.fromkeys(ids)), *scoped))
+        return None if plan is None or values is None else AskedRows(self.entity, plan, values, ids)
+
+    def _plan(self, ids: Sequence[Any], kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
+        entity = self.entity
+        if not are_exact([self._column], dialect):
+            return None
+        (limits, binds), live = self.limits(kwargs), entity.live(kwargs.get("include_deleted", False))
+        among = columns_condition([self._column], [(id_,) for id_ in ids], dialect)
+        arrays: list[Any] = [part for part in visitors.iterate(among) if isinstance(part, BindParameter)]
+        selected = limited(entity.shape.select(*entity.info.key_attributes), *limits.conditions, *live)
+        plan = compile_plan(limited(selected, among), entity.info, [*arrays, *binds], dialect)
+        return plan if len(arrays) == 1 and not arrays[0].expanding else None
+
+
+class AskedRows(Asked[list[Any]]):
+    """The rows that are asked for by their keys, which stand after the data in each record."""
+
+    __slots__ = ("_ids",)
+
+    def __init__(self, entity: Entity[Any, Any], plan: Plan, values: Sequence[Any], ids: Sequence[Any]) -> None:
+        super().__init__(entity, "batch_get", plan, values)
+        self._ids = ids
+
+    @override
+    def answer(self, records: Sequence[Record]) -> list[Any]:
+        data: list[Any] = self.entity.shape.layout.make([record[:-1] for record in records], ())
+        found = dict(zip([record[-1] for record in records], data, strict=True))
+        if len(found) < len(records):  # twins, of which SQLAlchemy's way tells
+            untold: list[Any] = UNTOLD
+            return untold
+        missing = [id_ for id_ in self._ids if id_ not in found] if len(found) < len(self._ids) else []
+        if missing:
+            raise self.entity.absent(missing)
+        return [found[id_] for id_ in self._ids]
 
 
 class BatchQuerier(Operation[TRow, TData]):

@@ -26,7 +26,7 @@ from rowsmith.operations.plans import (
     compile_plan,
     has_plain_rows,
 )
-from rowsmith.operations.reads.by_key import AskedRow
+from rowsmith.operations.reads.one import AskedRow
 from rowsmith.operations.reads.search import Search, prepare
 from rowsmith.operations.settled import ask_scope
 from rowsmith.pagination import (

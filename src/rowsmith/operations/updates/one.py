@@ -12,8 +12,8 @@ from typing_extensions import TypeVar
 from rowsmith.conditions import limited
 from rowsmith.errors import RefusedByTrigger, ScopeMismatch, StaleVersion
 from rowsmith.execution import NativeLane, Origin
-from rowsmith.mapping import Patch, RowInfo
-from rowsmith.mapping.writes import checked_values, storable
+from rowsmith.mapping import Patch
+from rowsmith.mapping.writes import storable
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
@@ -48,7 +48,7 @@ class Updater(Operation[TRow, TData]):
         if len(args) != _ID_AND_PATCH:
             return None
         (id, patch), info = args, self.entity.info
-        return self._writes.change(lane, id, kwargs, lambda limits: new_values(patch, limits, info))
+        return self._writes.change(lane, id, kwargs, lambda limits: limits.patched(patch, info))
 
     @verb("update", touches="id", native=_ask)
     async def update(
@@ -91,7 +91,7 @@ class Updater(Operation[TRow, TData]):
         return (await once(call, idempotency_key, body, write))[0].data
 
     async def _write(self, call: Call[TRow, T], id: object, patch: Patch[TRow], expected_version: object) -> T:
-        values = new_values(patch, call.limits, call.info)
+        values = call.limits.patched(patch, call.info)
         target = live_target(call.entity, id, call.limits, expected_version)
         if not values:
             return await target.read(call)
@@ -106,7 +106,7 @@ class Updater(Operation[TRow, TData]):
             MappingError: the row is kept in several tables.
         """
         self.entity.info.one_statement("Updater.statement", "update(id, patch)")
-        values = new_values(patch, limits, self.entity.info)
+        values = limits.patched(patch, self.entity.info)
         return live_target(self.entity, pk, limits, expected_version).statement(values)
 
 
@@ -131,13 +131,6 @@ def changes(
     writes = Writes(entity, operation, statement, constants, understood)
     writes.is_plain &= is_counted(entity.info)
     return writes
-
-
-def new_values(patch: Patch[TRow], limits: Limits, info: RowInfo[TRow]) -> dict[str, Any]:
-    """Give what a patch sets, once it is known to fit its columns and to say what the scope says."""
-    values = checked_values(patch, info, Patch)
-    limits.agree(values, info)
-    return values
 
 
 class Target(Generic[T]):

@@ -14,8 +14,8 @@ from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.operations.unread import tell_deleted_id, tell_id
+from rowsmith.operations.updates.many import BatchWrites
 from rowsmith.operations.updates.one import Target, changes, live_target
-from rowsmith.operations.updates.planned import BatchWrites
 from rowsmith.operations.updates.statement import Changes
 from rowsmith.operations.updates.where import write_where
 from rowsmith.operations.updates.writer import BatchWriter

@@ -1,4 +1,4 @@
-"""Connections that wait in SQLAlchemy's pool, taken and given back at once: without its proxies, without a greenlet.
+"""Beneath SQLAlchemy: connections of its pool, taken and given back at once, and asyncpg, asked at once.
 
 The pool lends what it calls a record. Around each it puts a proxy with a finalizer, tells listeners, and resets the
 connection when it returns, in a greenlet where any of that may await something. Where nothing of it has to be done, the
@@ -6,15 +6,22 @@ record itself is taken from the pool's queue and put back: the pool counts it as
 it is disposed of, and hands it to whoever waits. Whatever is not plain goes the pool's own way: a connection that has
 to be made, waited for, recycled or closed, an application that listens, and any use that ends otherwise than by an
 answer, for which the proxy is made then (:func:`proxied`).
+
+``Connection.fetch`` goes through five coroutines to find a statement that is prepared already, and the answer wakes
+each of them. Where nothing stands in for the methods, the protocol beneath them is asked at once; it looks itself
+whether the connection is there and in use. Whoever wraps the methods (instrumentation does), listens to queries, or has
+a class of connections of his own, sees what is sent as ever.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from types import FunctionType
+from typing import Any, Final, TypeAlias
 from weakref import ref
 
+from asyncpg import Connection, connection
 from sqlalchemy import Pool
 from sqlalchemy.pool.base import _ConnectionFairy  # pyright: ignore[reportPrivateUsage]
 
@@ -84,3 +91,44 @@ def _closed_at_once(fairy: Any) -> bool:
         return False
     fairy.close()
     return True
+
+
+_Connection: Any = Connection  # asyncpg has no types
+
+
+def _own(name: str) -> Any:
+    """Give a method of asyncpg's; where somebody wraps it already, what no method is."""
+    found: object = getattr(_Connection, name)
+    is_own = type(found) is FunctionType and found.__globals__.get("__name__") == connection.__name__
+    return found if is_own else None
+
+
+_FETCH: Final = _own("fetch")
+_EXECUTE: Final = _own("execute")
+_BENEATH: Final = _own("_execute")
+
+
+def fetch(driver: Any, sql: str, values: Sequence[Any]) -> Awaitable[Sequence[Any]]:
+    """Send a statement as ``driver.fetch(sql, *values)`` does; one that is stale is not sent again."""
+    if (
+        driver.__class__ is _Connection
+        and _Connection.fetch is _FETCH
+        and _Connection._execute is _BENEATH
+        and not driver._query_loggers
+    ):
+        protocol = driver._protocol
+        prepared = driver._stmt_cache.get((sql, protocol.get_record_class(), False))
+        if prepared is not None:
+            sent: Awaitable[Sequence[Any]] = protocol.bind_execute(prepared, values, "", 0, False, None)
+            return sent
+    usual: Awaitable[Sequence[Any]] = driver.fetch(sql, *values)
+    return usual
+
+
+def command(driver: Any, sql: str) -> Awaitable[object]:
+    """Send a statement without parameters as ``driver.execute(sql)`` does."""
+    if driver.__class__ is _Connection and _Connection.execute is _EXECUTE and not driver._query_loggers:
+        sent: Awaitable[object] = driver._protocol.query(sql, None)
+        return sent
+    usual: Awaitable[object] = driver.execute(sql)
+    return usual

@@ -12,7 +12,7 @@ from sqlalchemy import Pool, event
 from sqlalchemy.util import greenlet_spawn
 
 from rowsmith import Database
-from rowsmith.execution.warm import proxied, put_back, take_at_once
+from rowsmith.execution.direct import proxied, put_back, take_at_once
 from rowsmith.testing import WithTables, kill_backend
 from tenants import DomainRow, GroupCreate, GroupId, GroupRepository, GroupRow
 
