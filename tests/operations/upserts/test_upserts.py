@@ -623,13 +623,14 @@ async def test_overlapping_upserts_never_deadlock(with_tables: WithTables) -> No
 async def test_a_row_that_comes_and_goes_is_not_waited_for_while_others_are_locked(
     with_tables: WithTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often it is left out, all is undone before the next turn; the row is new to the last one."""
+    """However often it is left out and not there, all is undone before the next turn; it is new to the last one."""
     turns, in_steps = Counter[str](), Upsertion[Any, Any]._in_steps
 
-    async def left_out(*args: Any) -> Any:
-        found = await in_steps(*args)
+    async def left_out(upsertion: Upsertion[Any, Any], *args: Any) -> Any:
+        found = await in_steps(upsertion, *args)
         turns["sent"] += 1
         if turns["sent"] < TURNS:
+            await upsertion.call.db_sess.execute(sa.delete(ItemRow).where(ItemRow.name == "y"))
             del found["a", "y"]
         return found
 
@@ -637,6 +638,17 @@ async def test_a_row_that_comes_and_goes_is_not_waited_for_while_others_are_lock
     async with with_tables(ItemRow) as db:
         done = await Items(db).batch_upsert([Sized("a", name, 1) for name in "xy"])
         assert [item.inserted for item in done.succeeded] == [True, True]
+
+
+async def test_a_row_that_is_there_and_left_out_is_not_tried_time_and_again(with_tables: WithTables) -> None:
+    """It is held by then, so that its being out of reach is no work of others."""
+    async with with_tables(ItemRow) as db:
+        items = Items(db)
+        gone = await items.create(Sized("a", "y", 1))
+        await items.delete(gone.id)
+        with count_statements(db) as sent, pytest.raises(EntityAlreadyExists):
+            await items.batch_upsert([Sized("a", name, 2) for name in "xy"])
+        assert len([each for each in sent if each.startswith("SAVEPOINT")]) == 1
 
 
 async def test_concurrent_upserts_of_one_key_insert_it_once(any_tables: WithTables) -> None:

@@ -150,11 +150,14 @@ class UpsertStatement:
         """The attributes that a row that is there takes over."""
         return [name for name in self.given if name not in self.info.primary_key]
 
-    def lock(self, keys: Sequence[Key], dialect: Dialect) -> Select[Any]:
-        """Give PostgreSQL's SELECT that locks the rows with these keys, in the order of their primary keys."""
+    def lock(self, keys: Sequence[Key], dialect: Dialect, *, waits: bool = True) -> Select[Any]:
+        """Give PostgreSQL's SELECT that locks the rows with these keys, in the order of their primary keys.
+
+        If it does not wait, rows that others have are left out.
+        """
         these = columns_condition([self.info.columns[name] for name in self.key.names], keys, dialect)
         there = limited(select(*self.info.key_columns), these, *self._predicate).order_by(*self.info.key_columns)
-        return there.with_for_update(**self._strength)
+        return there.with_for_update(skip_locked=not waits, **self._strength)
 
     def from_values(self, block: Block, dialect: Dialect) -> Any:
         """Give the statement for a few rows, each value bound by itself.

@@ -54,7 +54,7 @@ CARDINALITY_VIOLATION = "21000"
 """PostgreSQL's code where ON CONFLICT DO UPDATE meets a row that the same statement has written."""
 
 TURNS = 6
-"""How often the same rows are left out before that has another reason than others who add or remove them."""
+"""How often the same rows are left out, and not there, before that is a trigger's doing and not that of others."""
 MOST_TURNS = 50
 """How often an upsert is sent, where others add or remove its rows between its steps."""
 
@@ -316,10 +316,11 @@ class Upsertion(Generic[TRow, TData]):
         return await self._in_turns(statement, rows, gate)
 
     async def _in_turns(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
-        """Send the upsert until nothing came or went in between; rows that it leaves out time and again go alone.
+        """Send the upsert until nothing came or went in between.
 
-        Those have another reason: they are out of reach, or a trigger leaves them out. Not before, as all the others
-        are locked by then: who waits for one more may wait in a circle.
+        Rows that it leaves out although they are there, and held by it, are out of reach, or a trigger's doing; those
+        that are not there are a trigger's, if that is so time and again. They go alone then, and not before: as all
+        the others are locked by then, who waits for one more may wait in a circle.
         """
         before, same = list[Key](), 0
         for turn in range(MOST_TURNS):
@@ -337,10 +338,11 @@ class Upsertion(Generic[TRow, TData]):
                         if not is_held and turn < MOST_TURNS - 1 and await self._gone(left.keys):
                             raise Left
                         return found
-                    same = same + 1 if list(left.keys) == before else 1
-                    before = list(left.keys)
-                    if same < TURNS and turn < MOST_TURNS - 1:
-                        raise Left
+                    if await self._lock(statement, left.keys, gate.dialect, waits=False) < len(left.keys):
+                        same = same + 1 if list(left.keys) == before else 1
+                        before = list(left.keys)
+                        if same < TURNS and turn < MOST_TURNS - 1:
+                            raise Left
                     return found | await self._answers(left.keys, await self._send(statement, left, gate))
         raise AssertionError
 
@@ -360,10 +362,13 @@ class Upsertion(Generic[TRow, TData]):
         is_whole = rest.keys and await self._lock(statement, rest.keys, gate.dialect) == len(rest.keys)
         return found | await self._send(statement, rest, gate) if is_whole else found
 
-    async def _lock(self, statement: UpsertStatement, keys: Sequence[Key], dialect: Dialect) -> int:
+    async def _lock(
+        self, statement: UpsertStatement, keys: Sequence[Key], dialect: Dialect, *, waits: bool = True
+    ) -> int:
+        """Lock rows, and give how many; if it does not wait, those that others have are left out."""
         number = 0
         for chunk in key_chunks(keys, dialect, self._key_columns):
-            number += len((await self.call.execute(statement.lock(chunk, dialect))).all())
+            number += len((await self.call.execute(statement.lock(chunk, dialect, waits=waits))).all())
         return number
 
     async def _send(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
