@@ -10,9 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import uuid
-from collections.abc import Sequence
 from decimal import Decimal
-from functools import partial
 from operator import attrgetter
 from typing import Any, Final, cast
 
@@ -52,7 +50,8 @@ class Asking:
         self._sole = self._kinds[0] if len(self._kinds) == 1 else None
         self._plans, self._scope_required = Plans[Any](info), entity.scope_required
         self._engine = engine
-        self._hearing = Hearing(partial(_events, engine.dispatch, Session(engine).dispatch), _is_harmless)
+        own, sessions = engine.dispatch, Session(engine).dispatch
+        self._hearing = Hearing(lambda pool: (*_of_sessions(sessions), *_of_engines(own), pool.checkout), _is_harmless)
 
     def key_of(self, id: Any) -> Any:
         """Give an id as entries have it: instead of a NamedTuple, or a UUID of the driver's, the plain one.
@@ -67,35 +66,23 @@ class Asking:
 
     def under(self, scope: Any, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
         """Say under what a row is to be seen, None where only the database can; and what to give that as its scope."""
-        if scope is not None and scope.__class__ is not Unscoped:
-            return self._scoped(scope, include_deleted)
         is_plain = include_deleted is False or include_deleted is True
-        is_asked = is_plain and not (scope is None and self._scope_required) and not self._is_told_elsewhere()
-        return (include_deleted,) if is_asked else None, scope
-
-    def _scoped(self, scope: SearchScope, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
-        """Tell under what rows are seen in a scope, which is asked once for the key and the statement."""
+        if scope is None or scope.__class__ is Unscoped:
+            is_asked = is_plain and not (scope is None and self._scope_required) and not self._is_told_elsewhere()
+            return (include_deleted,) if is_asked else None, scope
         key, values = list[Any]((include_deleted,)), list[Any]()
-        scope, is_compared = draw_scope(self._plans, scope, key, values)
-        is_plain = is_compared and (include_deleted is True or include_deleted is False)
-        return self._key_of(key, values) if is_plain and not self._is_told_elsewhere() else None, scope
-
-    def _key_of(self, key: list[Any], values: Sequence[object]) -> Under | None:
-        """Give the part of a key that comparisons with values are; None where an entry could not be told by one."""
-        for each in values:
-            value: Any = _plain(each)
+        scope, is_compared = draw_scope(self._plans, scope, key, values)  # asked once, for the key and the statement
+        if not is_compared or not is_plain or self._is_told_elsewhere():
+            return None, scope
+        for value in map(_plain, values):
             if value.__class__ not in _COMPARED and not isinstance(value, enum.Enum):
-                return None
+                return None, scope
             key += value.__class__, value, getattr(value, "fold", 0)  # an hour that comes twice is equal to itself
-        return tuple(key)
+        return tuple(key), scope
 
     def _is_told_elsewhere(self) -> bool:
         """Say whether somebody listens who could have a statement see other rows: of another tenant, for instance."""
         return self._hearing.heard(self._engine.pool.dispatch) is not None
-
-
-def _events(engine: Any, sessions: Any, pool: Any) -> tuple[Any, ...]:
-    return (*_of_sessions(sessions), *_of_engines(engine), pool.checkout)
 
 
 def _is_harmless(listener: object) -> bool:
@@ -125,13 +112,13 @@ def _check_kept(entity: Entity[object, object]) -> None:
         )
     if layout.joins or layout.collections or not (layout.names or entity.shape.is_row):
         raise MappingError(f"{name} has more than columns of {entity.info.row.__name__}: {advice}")
-    if entity.shape.is_row and (entity.loads or any(_is_loaded(one) for one in entity.info.mapper.relationships)):
+    relationships = entity.info.mapper.relationships
+    if entity.shape.is_row and (entity.loads or any(one.lazy not in _ON_DEMAND for one in relationships)):
         raise MappingError(f"to_data makes {name} of related rows, too: {advice}")
 
 
-def _is_loaded(relationship: Any) -> bool:
-    """Say whether a relationship is loaded with its row."""
-    return relationship.lazy not in ("select", "raise", "raise_on_sql", "noload", "dynamic", "write_only", True, None)
+_ON_DEMAND: Final = ("select", "raise", "raise_on_sql", "noload", "dynamic", "write_only", True, None)
+"""How relationships are loaded that are not loaded with their row."""
 
 
 def _is_named_tuple(id: object) -> bool:

@@ -86,9 +86,14 @@ class Broadcast:
     def __init__(self, db: Database, *, secret: str | bytes, channel: str = "rowsmith", heartbeat: float = 5.0) -> None:
         if not isinstance(cast("Any", db), Database) or db.engine.dialect.driver != "asyncpg" or db.is_borrowed:
             raise MappingError(f"Broadcast(...) takes a Database on PostgreSQL, not {kind_of(db)}: Broadcast(db)")
-        self.database, self._channel = db.engine.url.database, _check_channel(channel)
+        name: Any = channel
+        if not isinstance(name, str) or not 0 < len(name.encode()) <= _LONGEST_NAME or "\0" in name:
+            raise InvalidValue("a channel is a name of 63 bytes at most: write channel='rowsmith'")
+        self.database, self._channel = db.engine.url.database, name
         self._engine, self._heartbeat = db.engine, check_seconds(heartbeat, "heartbeat")
-        self._key = _key_of(secret)
+        if not isinstance(cast("Any", secret), (str, bytes)) or not secret:
+            raise InvalidValue("a secret is a text or bytes that others do not know: write secret=os.environ['SECRET']")
+        self._key = hashlib.blake2b(secret.encode() if isinstance(secret, str) else secret).digest()
         self._mark, self._own = self._digest(b""), secrets.token_hex(8)
         self._hearers: defaultdict[str, WeakSet[Any]] = defaultdict(WeakSet)
         self._driver: Any = None
@@ -176,17 +181,16 @@ class Broadcast:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._heartbeat):
                     await self._lost.wait()
-            if not await self._is_alive():
+            try:
+                async with asyncio.timeout(self._heartbeat):
+                    await self._driver.fetchval("SELECT 1")
+            except DATABASE_ERRORS:
+                is_alive = False
+            else:
+                is_alive = not self._lost.is_set()
+            if not is_alive:
                 self._hang_up()
                 await self._listen_again()
-
-    async def _is_alive(self) -> bool:
-        try:
-            async with asyncio.timeout(self._heartbeat):
-                await self._driver.fetchval("SELECT 1")
-        except DATABASE_ERRORS:
-            return False
-        return not self._lost.is_set()
 
     async def _listen_again(self) -> None:
         """Try until there is a connection."""
@@ -231,25 +235,3 @@ _NOT_HEARD: Final = (
     "behind a pooler nobody hears what is told: give Broadcast a Database of its own with the server's URL; "
     "those that write may go through the pooler"
 )
-
-
-def _check_channel(name: Any) -> str:
-    """Give the name of a channel.
-
-    Raises:
-        InvalidValue: PostgreSQL takes it for none.
-    """
-    if not isinstance(name, str) or not 0 < len(name.encode()) <= _LONGEST_NAME or "\0" in name:
-        raise InvalidValue("a channel is a name of 63 bytes at most: write channel='rowsmith'")
-    return name
-
-
-def _key_of(secret: Any) -> bytes:
-    """Give a secret as a key of the digest.
-
-    Raises:
-        InvalidValue: it is none.
-    """
-    if not isinstance(secret, (str, bytes)) or not secret:
-        raise InvalidValue("a secret is a text or bytes that others do not know: write secret=os.environ['SECRET']")
-    return hashlib.blake2b(secret.encode() if isinstance(secret, str) else secret).digest()

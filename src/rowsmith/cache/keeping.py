@@ -145,7 +145,12 @@ def keeper_of(
     kept += [] if mark is None else [mark.column.key, repr(mark.deleted), repr(mark.restored)]
     found = _keepers.get(cache)
     if found is None:
-        _check_broadcast(getattr(cache, "broadcast", None), db)
+        broadcast: Broadcast | None = getattr(cache, "broadcast", None)
+        is_asyncpg, database = db.engine.dialect.driver == "asyncpg", db.engine.url.database
+        if broadcast is not None and not (is_asyncpg and database == broadcast.database):
+            raise MappingError(
+                "this cache_source has a broadcast in another database than its rows: write Broadcast(db, ...)"
+            )
         found = _keepers[cache] = CacheKeeper(cache, entity, kept, asking)
     if found.kept != kept:
         raise MappingError(
@@ -153,20 +158,6 @@ def keeper_of(
             "or of connections that are made in another way: make one for each"
         )
     return found
-
-
-def _check_broadcast(broadcast: Broadcast | None, db: Database) -> None:
-    """Refuse a broadcast that does not hear what is written there.
-
-    Raises:
-        MappingError: it listens in another database.
-    """
-    if broadcast is None:
-        return
-    if db.engine.dialect.driver != "asyncpg" or db.engine.url.database != broadcast.database:
-        raise MappingError(
-            "this cache_source has a broadcast in another database than its rows: write Broadcast(db, ...)"
-        )
 
 
 def _parents(tables: Collection[Table], action: str) -> Iterator[Table]:

@@ -84,8 +84,11 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
 
     async def lease(self, ids: Collection[TId], *, under: Under = NO_SCOPE) -> dict[TId, Lease]:
         """Give the leave to fill entries."""
-        if self.broadcast is not None and not self._may_keep(self.broadcast):
-            return {}
+        if self.broadcast is not None:
+            if len(self._by_digest) > 4 * self._max:  # of rows that are gone, mostly
+                self._by_digest = {self.broadcast.digest(id): id for id in self._slots}
+            if not self.broadcast.is_listening:  # nobody would tell what others write
+                return {}
         now = self._clock()
         if self._held and self._holds(None, now):
             return {}
@@ -143,12 +146,6 @@ class MemoryCacheSource(TimedCache[TData], Generic[TId, TData]):
             return
         for id in ids:
             self._drop(id)
-
-    def _may_keep(self, broadcast: Broadcast) -> bool:
-        """Say whether it will be told what others write; and know no more digests than it has rows, or not many."""
-        if len(self._by_digest) > 4 * self._max:
-            self._by_digest = {broadcast.digest(id): id for id in self._slots}
-        return broadcast.is_listening
 
     def _lease(self, id: TId, under: Under, now: float) -> Lease:
         """Give the leave to fill an entry of a row; the first to ask for it is to load the row."""

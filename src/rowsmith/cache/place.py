@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from inspect import getclosurevars
+from itertools import chain
 from typing import Any, Final
-
-from sqlalchemy import Engine
 
 from rowsmith.database import Database
 
@@ -21,25 +19,15 @@ def place_of(db: Database) -> tuple[Any, ...]:
     is_plain = kind.reading is Database.reading and kind.writing is Database.writing
     sessions = None if is_plain else db  # of its own, which may set what they like
     where = url.get_backend_name(), url.host, url.port, url.database, url.query
-    return *where, schemas, own, _arguments(engine), tuple(_listeners(engine)), sessions
-
-
-def _arguments(engine: Engine) -> Any:
-    """Give what connections are made with; what makes them, where that is not SQLAlchemy."""
     pool: Any = engine.pool
-    creator = pool._creator
-    if getattr(creator, "__module__", "") != "sqlalchemy.engine.create":
-        return creator
-    given = getclosurevars(creator).nonlocals
-    return given.get("cargs_tup"), given.get("cparams", creator)
-
-
-def _listeners(engine: Engine) -> Iterator[Any]:
-    """Give whoever else may set something in a connection when it is made."""
-    for listeners in (engine.dialect.dispatch.do_connect, engine.pool.dispatch.connect):
-        for listener in listeners:
-            if not str(getattr(listener, "__module__", "")).startswith(_HARMLESS):
-                yield listener
+    made_with = creator = pool._creator
+    if getattr(creator, "__module__", "") == "sqlalchemy.engine.create":  # else it is whoever makes them that counts
+        given = getclosurevars(creator).nonlocals
+        made_with = given.get("cargs_tup"), given.get("cparams", creator)
+    listeners = chain(engine.dialect.dispatch.do_connect, engine.pool.dispatch.connect)
+    # Whoever else may set something in a connection when it is made.
+    others = tuple(one for one in listeners if not str(getattr(one, "__module__", "")).startswith(_HARMLESS))
+    return *where, schemas, own, made_with, others, sessions
 
 
 _HARMLESS: Final = ("rowsmith.", "sqlalchemy.engine.", "sqlalchemy.dialects.", "sqlalchemy.util.")

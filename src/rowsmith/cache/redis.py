@@ -160,7 +160,8 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             for id in chunk:
                 key, token = self._entry("e", id, text), leases[id].token
                 keys += [self._state(id), self._entry("l", id, text), key]
-                given += [token, *self._written(self._head(token if text else _of_all(token), key), entries, id)]
+                state = token if text else token[: token.index(b".") + 1]  # the part that is all rows' own
+                given += [token, *self._written(self._head(state, key), entries, id)]
             await self._ask(self._set, keys, given)
 
     async def hold(self, ids: Collection[TId] | None) -> object:
@@ -229,22 +230,18 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         rows: Collection[TId | None] = (None,) if ids is None else ids
         for chunk in _chunks(rows):
             if not await self._is_heard(script, self._changed(chunk), given):
-                self._owe(chunk)
+                self.counts.owed += 1
+                self._owed.update((id, object()) for id in chunk)
+                logger.warning(
+                    "the cache of %s does not hear of a change: other processes may be given old entries for a while",
+                    self.data.__name__,
+                )
 
     async def _is_heard(self, script: Callable[..., Awaitable[object]], keys: list[bytes], given: list[Any]) -> bool:
         """Tell of rows that are written, and say whether that was heard: the answer is the word that goes with it."""
         word = secrets.token_hex(8)
         told = await self._ask(script, keys, [*given, word])
         return isinstance(told, (bytes, str)) and _bytes(told) == word.encode()
-
-    def _owe(self, rows: Iterable[TId | None]) -> None:
-        """Remember rows whose change the cache has not heard of."""
-        self.counts.owed += 1
-        self._owed.update((id, object()) for id in rows)
-        logger.warning(
-            "the cache of %s does not hear of a change: other processes may be given old entries for a while",
-            self.data.__name__,
-        )
 
     async def _is_settled(self) -> bool:
         """Have the cache hear of what is owed to it, before anything is believed of it again."""
@@ -258,7 +255,10 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
         return not self._owed
 
     async def _ask(self, command: Callable[..., Awaitable[object]], *given: Any) -> Any:
-        """Have the cache do something, for a bounded time; None where it did not answer."""
+        """Have the cache do something, for a bounded time; None where it did not answer.
+
+        After several calls without an answer it is left alone for a while.
+        """
         if self._closed_until and self._closed_until > asyncio.get_running_loop().time():
             self.counts.failures += 1
             return None
@@ -266,19 +266,15 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
             with self._answers.limit(remaining()):
                 told = await command(*given)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the database is asked instead
-            self._fail(exc)
+            self.counts.failures += 1
+            self._failures += 1
+            if self._failures >= FAILURES:
+                self._closed_until = asyncio.get_running_loop().time() + PAUSE
+            if self._failures <= FAILURES:
+                logger.warning("the cache of %s does not answer: %s", self.data.__name__, type(exc).__name__)
             return None
         self._failures, self._closed_until = 0, 0.0
         return told
-
-    def _fail(self, failure: Exception) -> None:
-        """Count a call without an answer; after several of them the cache is left alone for a while."""
-        self.counts.failures += 1
-        self._failures += 1
-        if self._failures >= FAILURES:
-            self._closed_until = asyncio.get_running_loop().time() + PAUSE
-        if self._failures <= FAILURES:
-            logger.warning("the cache of %s does not answer: %s", self.data.__name__, type(failure).__name__)
 
     def _changed(self, rows: Iterable[TId | None]) -> list[bytes]:
         """Give the keys that a change of rows is about: of each its state and its entry without a scope."""
@@ -295,11 +291,6 @@ class RedisCacheSource(TimedCache[TData], Generic[TId, TData]):
 
 
 _ABSENT: Final = b"null"
-
-
-def _of_all(state: bytes) -> bytes:
-    """Give of a state the part that is all rows' own."""
-    return state[: state.index(b".") + 1]
 
 
 def _words(told: Any) -> list[Any]:

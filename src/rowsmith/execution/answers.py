@@ -37,7 +37,11 @@ async def answered(commit: Coroutine[Any, Any, Any], drivers: Sequence[object]) 
         await _settled(sent, loop)
     except asyncio.CancelledError as exc:
         answer.cancelled = exc
-        await _settled_soon(sent, drivers)
+        ending = _later(drivers)
+        while not sent.done():
+            with suppress(asyncio.CancelledError):
+                await _settled(sent, loop)
+        ending.cancel()
     try:
         answer.value = sent.result()
     except asyncio.CancelledError:  # by a loop that ends, which cancels every task
@@ -52,15 +56,6 @@ async def _settled(sent: asyncio.Task[object], loop: asyncio.AbstractEventLoop) 
     waiter = loop.create_future()
     sent.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
     await waiter
-
-
-async def _settled_soon(sent: asyncio.Task[object], drivers: Sequence[object]) -> None:
-    """Wait for a task however often the wait is cancelled; once the time is over, end its connections."""
-    loop, ending = asyncio.get_running_loop(), _later(drivers)
-    while not sent.done():
-        with suppress(asyncio.CancelledError):
-            await _settled(sent, loop)
-    ending.cancel()
 
 
 def _later(drivers: Sequence[object]) -> asyncio.TimerHandle:

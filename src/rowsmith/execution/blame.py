@@ -33,7 +33,11 @@ def blame(db_sess: AsyncSession, failure: BaseException) -> Origin:
     origins: list[Origin] = list(db_sess.info.get(_ORIGINS, {}).values())
     driver = driver_error(failure)
     found = [(origin, broken_by(driver, origin)) for origin in origins]
-    owners = (origin for origin, broken in found if _broke_its_own(origin, broken))
+    owners = (
+        origin
+        for origin, broken in found
+        if broken.is_of(origin.table) and not origin.deletes and _writes(origin, column_names(broken.item))
+    )
     others = (origin for origin, broken in found if _broke_anothers(origin, broken))
     declared = (
         origin for origin, broken in found if not origin.violations.keys().isdisjoint(broken.names_for(origin.table))
@@ -43,11 +47,6 @@ def blame(db_sess: AsyncSession, failure: BaseException) -> Origin:
     is_one = len(calls) == 1 or all(origin.deletes for origin in origins)
     rest = origins[0] if origins and is_one else UNKNOWN
     return next(owners, None) or next(others, None) or next(declared, None) or rest
-
-
-def _broke_its_own(origin: Origin, broken: Broken) -> bool:
-    """Say whether a call can have broken a constraint of its table by what it wrote."""
-    return broken.is_of(origin.table) and not origin.deletes and _writes(origin, column_names(broken.item))
 
 
 def _broke_anothers(origin: Origin, broken: Broken) -> bool:

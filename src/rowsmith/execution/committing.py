@@ -229,25 +229,21 @@ async def _outcome(session: AsyncSession, transaction: Transaction | None, answe
 async def resolved(transaction: Transaction) -> CommitOutcome:
     """Ask on other connections what became of a transaction, until it is known or the time is over."""
     try:
-        return await _resolved(transaction)
+        loop, delay, left = asyncio.get_running_loop(), 0.02, remaining()
+        until = loop.time() + (RESOLVING if left is None else min(left, RESOLVING))
+        while loop.time() < until:
+            try:
+                async with asyncio.timeout_at(until):
+                    found = await _ask(transaction)
+            except (*DATABASE_ERRORS, TimeoutError):
+                found = None
+            if found is not None:
+                return found
+            await asyncio.sleep(min(delay, max(0.0, until - loop.time())))
+            delay = min(2 * delay, 0.2)
+        return CommitOutcome.UNKNOWN
     finally:
         may_have_committed(transaction.engine.dialect)
-
-
-async def _resolved(transaction: Transaction) -> CommitOutcome:
-    loop, delay, left = asyncio.get_running_loop(), 0.02, remaining()
-    until = loop.time() + (RESOLVING if left is None else min(left, RESOLVING))
-    while loop.time() < until:
-        try:
-            async with asyncio.timeout_at(until):
-                found = await _ask(transaction)
-        except (*DATABASE_ERRORS, TimeoutError):
-            found = None
-        if found is not None:
-            return found
-        await asyncio.sleep(min(delay, max(0.0, until - loop.time())))
-        delay = min(2 * delay, 0.2)
-    return CommitOutcome.UNKNOWN
 
 
 _STATUS: Final = {"committed": CommitOutcome.COMMITTED, "aborted": CommitOutcome.NOT_COMMITTED}

@@ -63,7 +63,10 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
     try:
         await flush(db_sess, origin)
         connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
-        return await work(await _begun(connection))
+        adapter: Any = (await connection.get_raw_connection()).dbapi_connection
+        if adapter._transaction is None:
+            await connection.exec_driver_sql("SELECT 1")  # SQLAlchemy leaves BEGIN to the first statement
+        return await work(adapter.driver_connection)
     except Exception as exc:
         if not isinstance(exc, DATABASE_ERRORS) and refusal_of(exc) is None:
             if getattr(exc, "is_stored", False):  # found as the answer was read
@@ -85,15 +88,6 @@ async def give_up(db_sess: AsyncSession) -> None:
     sync = (await db_sess.connection()).sync_connection
     if sync is not None:
         mark_failed(sync)
-
-
-async def _begun(connection: AsyncConnection) -> Any:
-    """Give the driver's connection once BEGIN was sent: SQLAlchemy leaves that to the first statement."""
-    raw = await connection.get_raw_connection()
-    adapter: Any = raw.dbapi_connection
-    if adapter._transaction is None:
-        await connection.exec_driver_sql("SELECT 1")
-    return adapter.driver_connection
 
 
 async def _note_failure(connection: AsyncConnection | None, *, lost: bool) -> bool:

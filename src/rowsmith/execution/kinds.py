@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias, cast
 
 from asyncpg import exceptions as pg
@@ -212,7 +212,7 @@ def kind_of_sqlite(code: int) -> Kind | None:
 
 def kind_of_class(failure: type[BaseException]) -> Kind | None:
     """Give the error of an exception class without a code; None where it and its bases are not listed."""
-    return _first(_CLASSES.get(base) for base in failure.__mro__)
+    return next((kind for base in failure.__mro__ if (kind := _CLASSES.get(base)) is not None), None)
 
 
 def is_concurrent_use(failure: BaseException) -> bool:
@@ -227,10 +227,6 @@ def is_without_transactions(failure: BaseException) -> bool:
 
 
 _STATEMENT_POOLING = "transaction blocks not allowed in statement pooling mode"
-
-
-def _first(kinds: Iterable[Kind | None]) -> Kind | None:
-    return next((kind for kind in kinds if kind is not None), None)
 
 
 def is_stale(failure: BaseException) -> bool:

@@ -122,14 +122,11 @@ def written_by(compiled: Any, name: str) -> Subject | None:
     """Say which column a parameter of a compiled statement is written into; None where it is not plainly into one."""
     bind = compiled.binds[name]
     marked: Subject | None = bind.__dict__.get(_SUBJECT)
-    return marked or _written(compiled, name, bind)
-
-
-def _written(compiled: Any, name: str, bind: Any) -> Subject | None:
-    """Say which column a value is written into: SQLAlchemy calls its parameter as the column, and after its row."""
+    if marked is not None:
+        return marked
     if not (compiled.isinsert or compiled.isupdate):
         return None
-    columns = compiled.compile_state.dml_table.c
+    columns = compiled.compile_state.dml_table.c  # SQLAlchemy calls a parameter as its column, and after its row
     if (column := columns.get(name)) is not None:
         return Subject(column, 0 if compiled.isinsert else None) if column.type is bind.type else None
     found = _OF_ROW.fullmatch(name)

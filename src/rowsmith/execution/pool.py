@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from operator import attrgetter
@@ -191,8 +191,9 @@ async def _meet(driver: Any, record: Any) -> None:
         return
     if process != driver.get_server_pid() and driver.__class__ is AsyncpgConnection:
         driver.__class__ = NamedApart
-    if any(_own_listeners(record)):
-        record.info[_BASELINE] = await driver.fetch(_CURRENT)
+    listeners = record._ConnectionRecord__pool.dispatch.connect
+    if not all(str(getattr(one, "__module__", "")).startswith(("sqlalchemy", "rowsmith")) for one in listeners):
+        record.info[_BASELINE] = await driver.fetch(_CURRENT)  # what the application's own have set is to stay
 
 
 async def _who(driver: Any) -> Sequence[Any]:
@@ -208,12 +209,6 @@ async def _who(driver: Any) -> Sequence[Any]:
         return (*_NOBODY, *await driver.fetchrow(f"SELECT {_PROCESS}"))
     finally:
         driver._stmt_cache_enabled = names
-
-
-def _own_listeners(record: Any) -> Iterator[Any]:
-    """Give the application's listeners that set up each new connection: what they have set is to stay."""
-    listeners = record._ConnectionRecord__pool.dispatch.connect
-    return (one for one in listeners if not str(getattr(one, "__module__", "")).startswith(("sqlalchemy", "rowsmith")))
 
 
 _CURRENT: Final = """

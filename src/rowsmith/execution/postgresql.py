@@ -48,7 +48,9 @@ class ZonedMultiRange(asyncpg._AsyncpgMultiRange):  # pyright: ignore[reportPriv
         """Give the function that reads a value, its ends aware if the type is of zoned times."""
         base: Any = super()
         read: Callable[[Any], Any] = base.result_processor(dialect, coltype)
-        return _then(read, _each_zoned) if isinstance(self, TSTZMULTIRANGE) else read
+        if not isinstance(self, TSTZMULTIRANGE):
+            return read
+        return _then(read, lambda value: value if value is None else MultiRange(map(_zoned, value)))
 
 
 class NullablePath(asyncpg.AsyncpgJSONPathType):
@@ -76,11 +78,6 @@ def _zoned(value: Any) -> Any:
     if value is None or value.empty:
         return value
     return Range(_aware(value.lower), _aware(value.upper), bounds=value.bounds)
-
-
-def _each_zoned(value: Any) -> Any:
-    """Give a multirange of such ranges."""
-    return value if value is None else MultiRange(map(_zoned, value))
 
 
 def _aware(value: dt.datetime | None) -> dt.datetime | None:

@@ -183,7 +183,8 @@ def _remember(context: ExceptionContext) -> None:
     setattr(context.original_exception, _MARK, True)
     if context.connection is None:
         return
-    if _was_done(context):
+    is_unsent = context.execution_context is None and context.statement is not None  # what was to be bound raised
+    if not (is_unsent or is_only_unread(context)):  # it can have changed something, the transaction's state too
         mark_failed(context.connection)
     if _is_ended_by_hand(context.connection):
         _ended.add(context.connection)
@@ -192,15 +193,6 @@ def _remember(context: ExceptionContext) -> None:
     if getattr(failure, "sqlstate", None) == "25006" and _is_demoted(context.connection):
         setattr(failure.driver_exception, _DEMOTED, True)  # an error for a stale plan has none, and raises when asked
         context.is_disconnect = True  # so that every connection made until now is given up
-
-
-def _was_done(context: ExceptionContext) -> bool:
-    """Say whether a statement that failed can have changed anything, the state of its transaction too.
-
-    Not if it was never sent, as what was to be bound raised, nor if it only reads, and the driver could not read it.
-    """
-    is_unsent = context.execution_context is None and context.statement is not None
-    return not (is_unsent or is_only_unread(context))
 
 
 def note_demotion(connection: Connection, failure: BaseException) -> None:

@@ -100,7 +100,9 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
     driver = driver_error(failure)
     broken = broken_by(driver, origin)
     kind = _direction(_kind_on_shard(broken) or _kind(failure, driver), broken, origin)
-    refusal = refusal_of(failure) or (unbound(failure) if _is_of_type(failure) else _UNKNOWN)
+    # SQLAlchemy wraps what a column's type, or another part of making a statement, raised.
+    is_of_type = isinstance(failure, exc.StatementError) and not isinstance(failure, exc.DBAPIError)
+    refusal = refusal_of(failure) or (unbound(failure) if is_of_type else _UNKNOWN)
     if refusal.is_stored:
         return stored_value(refusal, origin)
     broken = _without_name(broken, kind, origin)
@@ -195,11 +197,6 @@ def unreadable(failure: Exception, origin: Origin = UNKNOWN, found: Refusal | No
     if isinstance(failure, _FROM_DATABASE) or refusal_of(failure) is not None or _own_error(failure) is not None:
         return translate(failure, origin)
     return stored_value(found or refusals.unreadable(failure), origin)
-
-
-def _is_of_type(failure: BaseException) -> bool:
-    """Say whether SQLAlchemy wrapped what a column's type, or another part of making a statement, raised."""
-    return isinstance(failure, exc.StatementError) and not isinstance(failure, exc.DBAPIError)
 
 
 def _own_error(failure: BaseException) -> Exception | None:

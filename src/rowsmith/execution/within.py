@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
@@ -94,7 +93,10 @@ async def _given(lane: NativeLane, db_sess: AsyncSession, asked: Sent, *, writes
     if why is None and writes and len(session.identity_map):
         why = "objects"  # which would have to be kept in step
     if why is None:
-        connection = _at_hand(db_sess) or await connection_of(db_sess, asked.origin())
+        innermost: Any = session._transaction  # pyright: ignore[reportPrivateUsage]
+        known = () if innermost is None else innermost._connections.values()
+        # Where it has none, SQLAlchemy has to take one, or a savepoint, first.
+        connection = next((entry[0] for entry in known), None) or await connection_of(db_sess, asked.origin())
         why = _why_not(lane, session, connection)
     records: Sequence[Any] = ()
     if why is None:
@@ -103,13 +105,6 @@ async def _given(lane: NativeLane, db_sess: AsyncSession, asked: Sent, *, writes
         lane.refuse(why)
         return None
     return records
-
-
-def _at_hand(db_sess: AsyncSession) -> Connection | None:
-    """Give the connection of the innermost transaction; None where SQLAlchemy has to take it, or a savepoint, first."""
-    transaction: Any = db_sess.sync_session._transaction  # pyright: ignore[reportPrivateUsage]
-    known = () if transaction is None else transaction._connections.values()
-    return next((entry[0] for entry in known), None)
 
 
 def _why_not(lane: NativeLane, session: Session, connection: Any) -> str | None:

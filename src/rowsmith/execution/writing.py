@@ -221,7 +221,11 @@ async def _sent(driver: Any, asked: Write) -> tuple[Made | None, str | None]:
 async def _alone(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
     """Write by a statement that is its own transaction."""
     driver = taken.dbapi_connection._connection
-    answer = await answered_by((driver,), fetch(driver, asked.plan.alone, asked.values), _stopping(driver))
+    sent = fetch(driver, asked.plan.alone, asked.values)
+    # Where the task is cancelled, the server is asked to end the statement: its answer then says whether it did.
+    answer = await answered_by(
+        (driver,), sent, lambda: driver._cancel_current_command(asyncio.get_running_loop().create_future())
+    )
     outcome = _outcome_alone(answer)
     failure = answer.cancelled or answer.failure
     if outcome is not CommitOutcome.NOT_COMMITTED:
@@ -240,11 +244,6 @@ async def _alone(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
     except BaseException as exc:
         tell(exc, outcome)
         raise
-
-
-def _stopping(driver: Any) -> Callable[[], None]:
-    """Give what asks the server to end a statement, whose answer then says whether it did."""
-    return lambda: driver._cancel_current_command(asyncio.get_running_loop().create_future())
 
 
 def _outcome_alone(answer: Answer) -> CommitOutcome:

@@ -129,17 +129,14 @@ class MetricPolicy(Policy):
     def looked_up(self, operation: str, *, hits: int, misses: int, failures: int) -> None:
         """Count what a cache had."""
         for result, count in (("hit", hits), ("miss", misses), ("failure", failures)):
-            if count:
-                self._looked_up(operation, result).inc(count)
-
-    def _looked_up(self, operation: str, result: str) -> Any:
-        """Give what counts one result of an operation's look-ups; made once for each."""
-        found = self._cached.get((operation, result))
-        if found is None:
-            domain, layer = self._labels
-            labels = (domain, cache_beside(layer), operation, result)
-            found = self._cached[operation, result] = self._families.cached.labels(*labels)
-        return found
+            if not count:
+                continue
+            counter = self._cached.get((operation, result))
+            if counter is None:
+                domain, layer = self._labels
+                labels = (domain, cache_beside(layer), operation, result)
+                counter = self._cached[operation, result] = self._families.cached.labels(*labels)
+            counter.inc(count)
 
     def retried(self, operation: Operation) -> None:
         """Count a try after the first."""

@@ -203,12 +203,11 @@ class RetryPolicy(Policy):
 
     def _may_go_on(self, operation: Operation, failure: BaseException, *, has_committed: bool) -> bool:
         """Say whether a call may be made again after a failure: nothing of it was kept, or its key finds what was."""
+        if isinstance(failure, self.args.non_retryable_exceptions):
+            return False
         if operation.is_keyed and isinstance(failure, CommitOutcomeUnknown):
-            return not isinstance(failure, self.args.non_retryable_exceptions)
-        return (operation.is_keyed or not has_committed) and self._is_retryable(failure)
-
-    def _is_retryable(self, failure: BaseException) -> bool:
-        if isinstance(failure, (PoolExhausted, self.args.non_retryable_exceptions)):
+            return True
+        if isinstance(failure, PoolExhausted) or (has_committed and not operation.is_keyed):
             return False
         if isinstance(failure, (SerializationFailure, DeadlockDetected, DatabaseUnavailable)):
             return True

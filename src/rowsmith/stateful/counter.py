@@ -62,7 +62,9 @@ class Counter:
             InvalidValue: with ``is_stored``, something else is kept under the key.
             StateUnavailable: Redis did not answer.
         """
-        return await self._source.run("value", partial(self._number, key))
+        return await self._source.run(
+            "value", lambda: self._ask(self._source.client.get, self._source.key(self._name, key))
+        )
 
     async def reset(self, key: Hashable) -> None:
         """Have the number be 0 again.
@@ -70,7 +72,9 @@ class Counter:
         Raises:
             StateUnavailable: Redis did not answer; it may have done it.
         """
-        await self._source.run("reset", partial(self._forgotten, key))
+        await self._source.run(
+            "reset", lambda: self._source.ask(self._source.client.delete, self._source.key(self._name, key))
+        )
 
     async def _counted(self, key: Hashable, by: int, request: str) -> int:
         if isinstance(by, bool) or not isinstance(cast("Any", by), int):
@@ -79,12 +83,6 @@ class Counter:
             raise InvalidValue("a counter counts by a number of 64 bits")
         kept = self._source.key(self._name, key)
         return await self._ask(self._add, [kept, f"{kept}:{request}"], [by, self._ttl, self._source.answered])
-
-    async def _number(self, key: Hashable) -> int:
-        return await self._ask(self._source.client.get, self._source.key(self._name, key))
-
-    async def _forgotten(self, key: Hashable) -> None:
-        await self._source.ask(self._source.client.delete, self._source.key(self._name, key))
 
     async def _ask(self, command: Any, *given: Any) -> int:
         told = await self._source.ask(command, *given)

@@ -92,7 +92,13 @@ class TokenLock:
             LockLost: when the block is left without another error: it ended before.
             StateUnavailable: Redis did not answer; the lock, if it was taken, ends with its time.
         """
-        held = await self._taken(key, secrets.token_hex(16))
+        token = secrets.token_hex(16)
+        try:
+            held = await self._source.run("acquire", partial(self._acquired, key, token))
+        except asyncio.CancelledError:  # it may have been taken already
+            with suppress(RepositoryError):
+                await self._released(self._source.key(self._name, key), token)
+            raise
         try:
             yield held
         except BaseException:
@@ -108,15 +114,6 @@ class TokenLock:
     async def _extended(self, held: Held, ttl: float | None) -> None:
         until = milliseconds(self._ttl if ttl is None else check_seconds(ttl, "ttl"))
         await self._tell(self._extend, [held.key], [held.token, until])
-
-    async def _taken(self, key: Hashable, token: str) -> Held:
-        """Take the lock, or give it back where the task is cancelled meanwhile: it may have been taken already."""
-        try:
-            return await self._source.run("acquire", partial(self._acquired, key, token))
-        except asyncio.CancelledError:
-            with suppress(RepositoryError):
-                await self._released(self._source.key(self._name, key), token)
-            raise
 
     async def _acquired(self, key: Hashable, token: str) -> Held:
         kept = self._source.key(self._name, key)

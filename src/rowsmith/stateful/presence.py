@@ -65,7 +65,9 @@ class Presence(Generic[T]):
             InvalidValue: it is none of their type.
             StateUnavailable: Redis did not answer; it may have done it.
         """
-        await self._source.run("arrive", partial(self._arrived, key, member))
+        await self._source.run(
+            "arrive", lambda: self._source.ask(self._arrive, [self._kept(key)], [self._text(member), self._ttl])
+        )
 
     async def leave(self, key: Hashable, member: T) -> None:
         """Say that a member is there no longer; one that is not there need not leave.
@@ -74,7 +76,9 @@ class Presence(Generic[T]):
             InvalidValue: it is none of their type.
             StateUnavailable: Redis did not answer; it may have done it.
         """
-        await self._source.run("leave", partial(self._left, key, member))
+        await self._source.run(
+            "leave", lambda: self._source.ask(self._source.client.zrem, self._kept(key), self._text(member))
+        )
 
     async def present(self, key: Hashable) -> frozenset[T]:
         """Give all who are there.
@@ -91,16 +95,7 @@ class Presence(Generic[T]):
         Raises:
             StateUnavailable: Redis did not answer.
         """
-        return await self._source.run("count", partial(self._number, key))
-
-    async def _arrived(self, key: Hashable, member: T) -> None:
-        await self._source.ask(self._arrive, [self._kept(key)], [self._text(member), self._ttl])
-
-    async def _left(self, key: Hashable, member: T) -> None:
-        await self._source.ask(self._source.client.zrem, self._kept(key), self._text(member))
-
-    async def _number(self, key: Hashable) -> int:
-        told: int = await self._source.ask(self._count, [self._kept(key)])
+        told: int = await self._source.run("count", lambda: self._source.ask(self._count, [self._kept(key)]))
         return told
 
     async def _members(self, key: Hashable) -> frozenset[T]:

@@ -44,7 +44,12 @@ def unfit(
     kinds = kinds_of(failure)
     if kinds is None or getattr(failure, "context", None):
         return None
-    written = dict(_written(compiled))
+    written = {
+        name: subject
+        for name in compiled.binds
+        if (subject := written_by(compiled, name)) is not None
+        and not (compiled.isupdate and getattr(subject.column, "primary_key", False))  # by which it finds its rows
+    }
     values = _values(written, {} if are_bound else compiled._bind_processors, rows, many)
     columns: list[Any] = [subject.column for subject in written.values()]
     tables = {column.table for column in columns if isinstance(column, COLUMN)}
@@ -91,17 +96,8 @@ def _is_of(form: Any, kinds: frozenset[Comparison]) -> bool:
     return column_type(getattr(form, "item_type", form)).compared in kinds  # of an array, its members
 
 
-def _written(compiled: Any) -> Iterator[tuple[str, Subject]]:
-    """Give the parameters that are written into columns, and not those of the keys that an UPDATE finds its rows by."""
-    for name in compiled.binds:
-        subject = written_by(compiled, name)
-        is_key = compiled.isupdate and getattr(getattr(subject, "column", None), "primary_key", False)
-        if subject is not None and not is_key:
-            yield name, subject
-
-
 def _values(
-    written: Mapping[str, Subject], processors: Mapping[str, object], rows: Sequence[Mapping[str, Any]], many: bool
+    written: Mapping[str, Subject], processors: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], many: bool
 ) -> Iterator[Written]:
     """Give the values of a statement as they were sent, row by row, each with its column and the place of its row."""
     for number, row in enumerate(rows):
@@ -110,12 +106,8 @@ def _values(
                 continue
             if subject.is_array:
                 yield from ((subject.column, place, value) for place, value in enumerate(row[name]))
-            else:
-                bound = _bound(processors.get(name), row[name])
-                yield subject.column, number if many else subject.row, bound
-
-
-def _bound(process: Any, value: Any) -> Any:
-    with suppress(Exception):  # a type may raise anything; then it is another value that was sent
-        return value if process is None else process(value)
-    return None
+                continue
+            process, bound = processors.get(name), None
+            with suppress(Exception):  # a type may raise anything; then it is another value that was sent
+                bound = row[name] if process is None else process(row[name])
+            yield subject.column, number if many else subject.row, bound

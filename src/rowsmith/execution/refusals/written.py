@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain
 from typing import Any, Final, cast
@@ -61,7 +61,12 @@ def unbound(failure: BaseException) -> Refusal:
         binding = DefaultExecutionContext._init_compiled.__code__  # pyright: ignore[reportPrivateUsage]
         inside = next(frame.f_locals for frame in frames_of(failure) if frame.f_code is binding)
         run, processors = inside["self"], inside["flattened_processors"]
-        row, name = next(_unbound_in(run.compiled_parameters, processors))
+        row, name = next(
+            (number, name)
+            for number, given in enumerate(run.compiled_parameters)
+            for name, value in given.items()
+            if (process := processors.get(name)) is not None and not _binds(process, value)
+        )
         subject = subject_of(run.compiled, lists_of(run._expanded_parameters).get(name, (name, None)))
         item = None
         if subject.is_array:
@@ -69,13 +74,6 @@ def unbound(failure: BaseException) -> Refusal:
             item = None if _binds(processors[name], followed) else followed.last
         return Refusal.of(subject, row if run.executemany else None, item)
     return Refusal()
-
-
-def _unbound_in(rows: Sequence[Mapping[str, object]], processors: Mapping[str, object]) -> Iterator[tuple[int, str]]:
-    for number, row in enumerate(rows):
-        for name, value in row.items():
-            if (process := processors.get(name)) is not None and not _binds(process, value):
-                yield number, name
 
 
 def _binds(process: Any, value: Any) -> bool:
