@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic.fields import FieldInfo
 from sqlalchemy import ColumnElement
@@ -33,18 +33,21 @@ def bind(owner: type[object], name: str, field: FieldInfo, info: RowInfo[object]
     Raises:
         MappingError: nothing, something of another table, or something of a type its operators do not fit.
     """
-    kind, found = _kind_of(field), (*field.metadata, *marks(field.annotation))
+    kinds = (each for each in options(field.annotation) if isinstance(each, type) and issubclass(each, FieldFilter))
+    kind, found = next(kinds, None), (*field.metadata, *marks(field.annotation))
     on = next((mark for mark in found if isinstance(mark, On)), None)
     where = f"{owner.__name__}.{name}"
     if kind is None:
         raise MappingError(f"{where} must be a filter such as StringFilter | None, over {info.row.__name__}")
     if on is None and not info.mapper.has_property(name):
+        known = [each for base in info.row.__mro__ for each, value in vars(base).items() if hasattr(value, "impl")]
         raise MappingError(
-            f"{where} is no attribute of {info.row.__name__}{nearest(name, _attributes(info.row)) or ';'} "
+            f"{where} is no attribute of {info.row.__name__}{nearest(name, known) or ';'} "
             f"write Annotated[..., On(expression)] where names differ"
         )
     on = on or On(getattr(info.row, name))
-    place = f"{where} ({info.row.__name__}{_key(on)})"
+    key = getattr(on.expression, "key", None)
+    place = f"{where} ({info.row.__name__}.{key})" if isinstance(key, str) else f"{where} ({info.row.__name__})"
     return Binding(name, kind.aim(_comparable(on.expression, kind, info, place), on, place))
 
 
@@ -62,14 +65,18 @@ def refuse_private(owner: type[object], info: RowInfo[object], own: Collection[s
             )
 
 
-def _comparable(given: object, kind: type[FieldFilter], info: RowInfo[object], place: str) -> Any:
+def _comparable(given: Any, kind: type[FieldFilter], info: RowInfo[object], place: str) -> Any:
     """Give the relationship's attribute, or the SQL expression, whichever these operators take."""
-    relationship = _relationship(given)
+    is_relationship = False
+    if isinstance(cast("object", given), InstrumentedAttribute):
+        # By way of the mapper, because the attribute's own .property would configure every mapper there is.
+        mapper: Mapper[Any] = sqlalchemy_inspect(given.class_)
+        is_relationship = isinstance(mapper.get_property(given.key), RelationshipProperty)
     if kind.over_relationship:
-        if relationship is None:
+        if not is_relationship:
             raise MappingError(f"{place} is no relationship, and {kind.__name__} searches one")
         return given
-    if relationship is not None:
+    if is_relationship:
         raise MappingError(f"{place} is a relationship: write Related[...] of the other row's filter")
     return expression_over(given, info, place)
 
@@ -96,26 +103,3 @@ def row_of(cls: type[Any]) -> Any:
             if isinstance(argument, type) and isinstance(sqlalchemy_inspect(argument, raiseerr=False), Mapper):
                 return argument
     return None
-
-
-def _relationship(given: object) -> RelationshipProperty[Any] | None:
-    # By way of the mapper, because the attribute's own .property would configure every mapper there is.
-    if not isinstance(given, InstrumentedAttribute):
-        return None
-    mapper: Mapper[Any] = sqlalchemy_inspect(given.class_)
-    found = mapper.get_property(given.key)
-    return found if isinstance(found, RelationshipProperty) else None
-
-
-def _attributes(row: type[object]) -> list[str]:
-    return [name for base in row.__mro__ for name, value in vars(base).items() if hasattr(value, "impl")]
-
-
-def _key(on: On) -> str:
-    key = getattr(on.expression, "key", None)
-    return f".{key}" if isinstance(key, str) else ""
-
-
-def _kind_of(field: FieldInfo) -> type[FieldFilter] | None:
-    kinds = options(field.annotation)
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, FieldFilter)), None)

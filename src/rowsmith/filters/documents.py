@@ -135,7 +135,9 @@ def _has_key(operand: Operand, key: str) -> ColumnElement[bool]:
 
 
 def _path_equals(operand: Operand, expected: PathEquals) -> ColumnElement[bool]:
-    place = sql_cast(_text(_jsonpath(expected.path)), JSONPATH())
+    # Strict, because the lax form, like ->, takes a scalar for an array of itself.
+    steps = (f"[{member}]" if isinstance(member, int) else f".{json.dumps(member)}" for member in expected.path)
+    place = sql_cast(_text("strict $" + "".join(steps)), JSONPATH())
     # Silent: a place that is not there is NULL, not an error.
     found = func.jsonb_path_query_first(_jsonb(operand), place, literal_column("'{}'::jsonb"), true())
     equal = found.bool_op("=")(_bound_json(expected.value))
@@ -163,16 +165,6 @@ _KEYS: Final = "a JSON key with quotes, backslashes or letters beyond ASCII"
 def _is_plain(key: str) -> bool:
     """Say whether SQLite finds this key: its paths have no escapes, and it compares keys as they were written."""
     return key.isascii() and key.isprintable() and not {'"', "\\"} & set(key)
-
-
-def _jsonpath(path: Sequence[int | str]) -> str:
-    """Spell a path as https://www.postgresql.org/docs/current/functions-json.html#FUNCTIONS-SQLJSON-PATH does.
-
-    Strict, because the lax form, like ``->``, takes a scalar for an array of itself.
-    """
-    return "strict $" + "".join(
-        f"[{member}]" if isinstance(member, int) else f".{json.dumps(member)}" for member in path
-    )
 
 
 def _sqlite_path(path: Sequence[int | str]) -> str:

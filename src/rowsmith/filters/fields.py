@@ -107,8 +107,9 @@ class FieldFilter(BaseModel):
     @property
     def size(self) -> int:
         """The number of operators and list members, which the cap on a whole filter counts."""
-        values = self.__dict__
-        return sum(_weight(values[name]) for name in self.model_fields_set)
+        values = [self.__dict__[name] for name in self.model_fields_set]
+        # A related row's filter says its own size.
+        return sum(1 + (len(v) if isinstance(v, list) else getattr(v, "__rowsmith_size__", 0)) for v in values)  # pyright: ignore[reportUnknownArgumentType]
 
     def to_conditions(self, operand: Operand) -> list[ColumnElement[bool]]:
         """Give one condition an operator, in a fixed order whatever the order they were given in."""
@@ -151,12 +152,6 @@ def type_argument(cls: type[Any]) -> type[Any] | None:
             if isinstance(argument, type):
                 return cast("type[Any]", argument)
     return None
-
-
-def _weight(value: object) -> int:
-    if isinstance(value, list):
-        return 1 + len(value)  # pyright: ignore[reportUnknownArgumentType]
-    return 1 + getattr(value, "__rowsmith_size__", 0)  # a related row's filter
 
 
 def _drop_absent(handler: SerializerFunctionWrapHandler, model: FieldFilter) -> dict[str, Any]:

@@ -103,7 +103,9 @@ class Filter(BaseModel, Narrowing[TRow], Generic[TRow]):
 
     @model_validator(mode="after")
     def _measured(self) -> Self:
-        groups = list(self._nested())
+        groups = [*(self.AND or ()), *(self.OR or ())]
+        if self.NOT is not None:
+            groups.append(self.NOT)
         if any(is_empty(group) for group in groups):
             raise ValueError("an empty filter matches everything, so it cannot stand in AND, OR or NOT")
         fields = [value for value in self.__dict__.values() if isinstance(value, FieldFilter)]
@@ -133,27 +135,16 @@ class Filter(BaseModel, Narrowing[TRow], Generic[TRow]):
             InvalidValue: a value does not fit its column.
             MappingError: the class is for no row, or its late annotations map to nothing.
         """
-        return [*self._own_conditions(), *self._group_conditions()]
-
-    def _own_conditions(self) -> Iterator[ColumnElement[bool]]:
-        values = self.__dict__
+        values, found = self.__dict__, list[ColumnElement[bool]]()
         for binding in self._bound():
             if (field := values[binding.name]) is not None:
-                yield from field.to_conditions(binding.operand)
-
-    def _group_conditions(self) -> Iterator[ColumnElement[bool]]:
-        if self.AND is not None:
-            yield from (together(group) for group in self.AND)
+                found += field.to_conditions(binding.operand)
+        found += [together(group) for group in self.AND or ()]
         if self.OR is not None:
-            yield disjunction([together(group) for group in self.OR])
+            found.append(disjunction([together(group) for group in self.OR]))
         if self.NOT is not None:
-            yield negation(together(self.NOT))
-
-    def _nested(self) -> Iterator[Self]:
-        yield from self.AND or ()
-        yield from self.OR or ()
-        if self.NOT is not None:
-            yield self.NOT
+            found.append(negation(together(self.NOT)))
+        return found
 
     @classmethod
     def _bound(cls) -> tuple[Binding, ...]:

@@ -51,9 +51,14 @@ class OrderBy(BaseModel, Generic[TRow]):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         row = row_of(cls)
-        if row is not None and cls.__pydantic_generic_metadata__["origin"] is None:
-            info = row_info(row)
-            cls.sorted_by = {name: _expression(cls, name, info) for name in _allowed(cls)}
+        if row is None or cls.__pydantic_generic_metadata__["origin"] is not None:
+            return
+        info, field = row_info(row), cls.__pydantic_fields__.get("field")
+        given = None if field is None else bare(field.annotation)
+        names = get_args(given) if get_origin(given) is Literal else ()
+        if not names or not all(isinstance(name, str) for name in names):
+            raise MappingError(f'{cls.__name__} must list what it sorts by: field: Literal["name", "created_at"]')
+        cls.sorted_by = {name: _expression(cls, name, info) for name in names}
 
     @property
     def name(self) -> str:
@@ -87,15 +92,6 @@ def refuse_duplicates(order: Sequence[OrderBy[Any]]) -> None:
     """
     if len({id(term.sorted_by[term.name]) for term in order}) < len(order):
         raise InvalidFilter("an order names a field twice: name each field once")
-
-
-def _allowed(cls: type[OrderBy[Any]]) -> tuple[str, ...]:
-    field = cls.__pydantic_fields__.get("field")
-    given = None if field is None else bare(field.annotation)
-    names = get_args(given) if get_origin(given) is Literal else ()
-    if not names or not all(isinstance(name, str) for name in names):
-        raise MappingError(f'{cls.__name__} must list what it sorts by: field: Literal["name", "created_at"]')
-    return cast("tuple[str, ...]", names)
 
 
 def _expression(cls: type[OrderBy[Any]], name: str, info: RowInfo[object]) -> ColumnElement[Any]:

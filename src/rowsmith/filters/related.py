@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Generic, cast
+from typing import Annotated, Any, ClassVar, Final, Generic, cast
 
 from pydantic import ConfigDict
 from sqlalchemy import ColumnElement, not_
@@ -21,21 +21,15 @@ F = TypeVar("F", bound=Filter[Any])
 def _exists(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
     """Give EXISTS of a row that the relationship leads to and the filter lets through."""
     relationship = cast("InstrumentedAttribute[Any]", operand.expression)
-    _same_row(operand, relationship, wanted)
-    return related(relationship, *expressions_of(wanted))
-
-
-def _none(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
-    """Give its opposite."""
-    return not_(_exists(operand, wanted))
-
-
-def _same_row(operand: Operand, relationship: InstrumentedAttribute[object], wanted: Filter[Any]) -> None:
-    """Refuse a filter that is for other rows than the relationship leads to."""
     other, kind = relationship.property.mapper.class_, type(wanted)
     row = info_of(kind).row
     if not issubclass(other, row):
         raise MappingError(f"{operand.where} leads to {other.__name__}, and {kind.__name__} is for {row.__name__}")
+    return related(relationship, *expressions_of(wanted))
+
+
+_EXISTS: Final = Operator(_exists, "At least one related row satisfies this filter.")
+_NONE: Final = Operator(lambda operand, wanted: not_(_exists(operand, wanted)), "No related row satisfies this filter.")
 
 
 class Related(FieldFilter, Generic[F]):
@@ -53,8 +47,8 @@ class Related(FieldFilter, Generic[F]):
     # Related[GroupFilter] is made while GroupFilter itself is, and must not look into it before it is done.
     model_config = ConfigDict(defer_build=True)
 
-    exists: Annotated[F | None, Operator(_exists, "At least one related row satisfies this filter.")] = None
-    none: Annotated[F | None, Operator(_none, "No related row satisfies this filter.")] = None
+    exists: Annotated[F | None, _EXISTS] = None
+    none: Annotated[F | None, _NONE] = None
 
     over_relationship: ClassVar[bool] = True
 

@@ -84,7 +84,11 @@ class SearchRequest(PageFields, Generic[F, O]):
             *others, last = ("/".join(names) for names in CLIENT_MODES.values())
             raise ValueError(f"give one of {', '.join(others)} and {last}, not several")
         for mode, given in used.items():
-            self._check_size(mode, given)
+            size, *places = CLIENT_MODES[mode]
+            if size not in given:
+                raise ValueError(f"{next(place for place in places if place in given)} needs {size}: say how many rows")
+            if given[size] > self.max_page_size:
+                raise ValueError(f"{size} is at most {self.max_page_size}")
         return self
 
     @field_validator("count", mode="after")
@@ -109,31 +113,21 @@ class SearchRequest(PageFields, Generic[F, O]):
             InvalidValue: a value of the filter does not fit its column.
         """
         conditions = () if self.filter is None else tuple(self.filter.to_conditions())
-        return Query(conditions, to_orders(self.order), self._pagination(), self._count())
+        orders = to_orders(self.order)
+        page = next((mode(**given) for mode, given in self._asked().items()), None)
+        size = self.default_page_size
+        if size is None and self.max_page_size < DEFAULT_PAGE_SIZE:
+            size = self.max_page_size
+        if page is None and size is not None:
+            page = CursorForwardPagination(first=size)
+        count = Count.capped(self.count.capped) if isinstance(self.count, CappedCount) else Count(self.count)
+        return Query(conditions, orders, page, count)
 
     def _asked(self) -> dict[type[Pagination], dict[str, Any]]:
         """Give the modes that anything is said of, and what is said."""
         said = {mode: {name: getattr(self, name) for name in names} for mode, names in CLIENT_MODES.items()}
         given = {mode: {name: v for name, v in values.items() if v is not None} for mode, values in said.items()}
         return {mode: values for mode, values in given.items() if values}
-
-    def _check_size(self, mode: type[Pagination], given: dict[str, Any]) -> None:
-        size, *places = CLIENT_MODES[mode]
-        if size not in given:
-            raise ValueError(f"{next(place for place in places if place in given)} needs {size}: say how many rows")
-        if given[size] > self.max_page_size:
-            raise ValueError(f"{size} is at most {self.max_page_size}")
-
-    def _pagination(self) -> Pagination | None:
-        for mode, given in self._asked().items():
-            return mode(**given)
-        size = self.default_page_size
-        if size is None and self.max_page_size < DEFAULT_PAGE_SIZE:
-            size = self.max_page_size
-        return None if size is None else CursorForwardPagination(first=size)
-
-    def _count(self) -> Count:
-        return Count.capped(self.count.capped) if isinstance(self.count, CappedCount) else Count(self.count)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -144,11 +138,7 @@ class SearchRequest(PageFields, Generic[F, O]):
                 if form.get("type") == "integer":
                     form["maximum"] = cls.max_page_size
         if not cls.allow_estimated_count:
-            _leave_out_estimated(properties.get("count", {}))
+            for form in properties.get("count", {}).get("anyOf", ()):
+                if "enum" in form:
+                    form["enum"] = [kind for kind in form["enum"] if kind != "estimated"]
         return described
-
-
-def _leave_out_estimated(count: dict[str, Any]) -> None:
-    for form in count.get("anyOf", ()):
-        if "enum" in form:
-            form["enum"] = [kind for kind in form["enum"] if kind != "estimated"]

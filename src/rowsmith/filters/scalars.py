@@ -42,23 +42,15 @@ def _number(value: object) -> int | Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         raise ValueError("give a number")  # noqa: TRY004 - pydantic wants a ValueError
     if isinstance(value, int):
-        return _bounded(value)
+        if value.bit_length() > MAX_BITS:
+            raise ValueError(f"give a number below 10**{MAX_MAGNITUDE}")
+        return value
     try:
         number = Decimal(str(value) if isinstance(value, float) else value)
     except ArithmeticError:
         raise ValueError("give a number") from None
     if not number.is_finite():
         raise ValueError("give a finite number: not NaN, not infinity")
-    return _decimal(number)
-
-
-def _bounded(value: int) -> int:
-    if value.bit_length() > MAX_BITS:
-        raise ValueError(f"give a number below 10**{MAX_MAGNITUDE}")
-    return value
-
-
-def _decimal(number: Decimal) -> int | Decimal:
     exponent = cast("int", number.as_tuple().exponent)
     if number and (exponent < -MAX_MAGNITUDE or number.adjusted() > MAX_MAGNITUDE):
         raise ValueError(f"give a number between 10**-{MAX_MAGNITUDE} and 10**{MAX_MAGNITUDE}")

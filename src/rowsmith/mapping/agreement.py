@@ -115,7 +115,10 @@ def refusal(into: type[Any], name: str, column: Column[Any]) -> str | None:
     if into.__pydantic_decorators__.field_validators or into.__pydantic_decorators__.model_validators:
         return None
     try:
-        probe = _probe(into, name)
+        config = cast("Any", getattr(into, "model_config", None) or getattr(into, "__pydantic_config__", None) or {})
+        kept: Any = {key: config[key] for key in _OF_CONFIG if key in config}
+        fields: Any = {"value": (into.__pydantic_fields__[name].rebuild_annotation(), ...)}
+        probe: type[BaseModel] = create_model("Probe", __config__=kept, **fields)
     except Exception:  # noqa: BLE001 - a type that pydantic can read only inside of its own class
         return None
     kinds = read_as(column.type)
@@ -125,14 +128,6 @@ def refusal(into: type[Any], name: str, column: Column[Any]) -> str | None:
     if column.nullable and not _may_be(probe, None):
         return "takes no None, and the column is nullable: write ... | None"
     return None
-
-
-def _probe(into: type[Any], name: str) -> type[BaseModel]:
-    field = into.__pydantic_fields__[name]
-    config = cast("Any", getattr(into, "model_config", None) or getattr(into, "__pydantic_config__", None) or {})
-    kept: Any = {key: config[key] for key in ("strict", "arbitrary_types_allowed", "from_attributes") if key in config}
-    fields: Any = {"value": (field.rebuild_annotation(), ...)}
-    return create_model("Probe", __config__=kept, **fields)
 
 
 def _may_be(probe: type[BaseModel], value: object) -> bool:
@@ -146,6 +141,7 @@ def _may_be(probe: type[BaseModel], value: object) -> bool:
     return True
 
 
+_OF_CONFIG: Final = ("strict", "arbitrary_types_allowed", "from_attributes")
 _OF_CLASS: Final = frozenset({"is_instance_of", "none_required"})
 
 

@@ -114,16 +114,12 @@ def _check_operands(element: BinaryExpression[Any], info: RowInfo[Any], role: st
         for side, other in ((element.left, element.right), (element.right, element.left)):
             _check_text(bare(side), bare(other), info, role)
     if isinstance(element.left, _ROW) and isinstance(element.right, _VALUE):
-        _check_rows(element.left.clauses, element.right.effective_value or (), info, role)
-
-
-def _check_rows(columns: Sequence[Any], rows: Iterable[Any], info: RowInfo[Any], role: str) -> None:
-    """Refuse what its column does not take in a list of rows: they are sent as what their columns are."""
-    for row in rows:
-        _check_width(Tuple(*columns), len(row), info, role)
-        for column, value in zip(columns, row, strict=True):
-            if value is not None and (complaint := column_type(column.type).operand(value)):
-                raise _refusal(_columns(visitors.iterate(column)), complaint, info, role)
+        columns = element.left.clauses
+        for row in element.right.effective_value or ():
+            _check_width(Tuple(*columns), len(row), info, role)
+            for column, value in zip(columns, row, strict=True):  # values are sent as what their columns are
+                if value is not None and (complaint := column_type(column.type).operand(value)):
+                    raise _refusal(_columns(visitors.iterate(column)), complaint, info, role)
 
 
 def _check_width(left: Any, other: int | None, info: RowInfo[Any], role: str) -> None:
@@ -195,41 +191,31 @@ def _check_text(expression: Any, other: Any, info: RowInfo[object], role: str) -
     is_value = isinstance(expression, _VALUE)
     kind = _family(expression.type) if is_value or _is_told(expression) else None
     name = _of_its_own(expression.type) if kind is Family.TEXT and not is_value else None
-    if kind is not None and kind is not Family.BYTES and (kind is not Family.TEXT or name is not None):
-        columns = _columns(visitors.iterate(other if is_value else expression))
-        raise _refusal(columns, _GIVEN_AS_TEXT if is_value else _no_text(kind, name), info, role)
-
-
-_GIVEN_AS_TEXT: Final = "is looked through for a text: give the pattern as one"
-
-
-def _no_text(kind: Family, name: str | None) -> str:
-    """Say what to write instead of a pattern beside what is of a kind, or an enum of the database's with a name."""
-    if kind is Family.DOCUMENTS:
-        return 'holds JSON documents: write ["name"].as_string() to look for a pattern in a part of one'
+    if kind in (None, Family.BYTES) or (kind is Family.TEXT and name is None):
+        return
     what = f"is the enum {name}" if name else f"holds {kind.value}"
-    return f"{what}, and patterns are of texts: write cast(column, Text)"
+    complaint = f"{what}, and patterns are of texts: write cast(column, Text)"
+    if is_value:
+        complaint = "is looked through for a text: give the pattern as one"
+    elif kind is Family.DOCUMENTS:
+        complaint = 'holds JSON documents: write ["name"].as_string() to look for a pattern in a part of one'
+    raise _refusal(_columns(visitors.iterate(other if is_value else expression)), complaint, info, role)
 
 
 def _told_apart(left: Any, right: Any, kind: Any, info: RowInfo[object], role: str) -> InvalidValue | None:
     """Give the error for what is of one kind here, and of types that PostgreSQL does not compare."""
     if _family(left.type) not in _TOLD_APART or _family(left.type) != _family(kind):
         return None
-    complaint = _apart(_of_its_own(left.type), _of_its_own(kind))
+    one, two = _of_its_own(left.type), _of_its_own(kind)
+    is_json = _JSON in (one, two)
     sides = [each for each in (left, right) if each.__class__ not in _GIVEN]
-    if complaint is None or not all(map(_is_told, sides)):
+    if (one == two and not is_json) or not all(map(_is_told, sides)):
         return None
+    complaint = f"is the enum {one or two}, which PostgreSQL compares with no other type: write cast(column, Text)"
+    if is_json:
+        complaint = "is json, which PostgreSQL compares with nothing: map it as JSONB, or write cast(column, JSONB)"
     parts = [part for side in sides for part in visitors.iterate(side)]
     return _refusal([column for column in _columns(parts) if _of_its_own(column.type)], complaint, info, role)
-
-
-def _apart(one: str | None, other: str | None) -> str | None:
-    """Say why PostgreSQL does not compare two types, and what to write instead; None where it does."""
-    if _JSON in (one, other):
-        return "is json, which PostgreSQL compares with nothing: map it as JSONB, or write cast(column, JSONB)"
-    if one == other:
-        return None
-    return f"is the enum {one or other}, which PostgreSQL compares with no other type: write cast(column, Text)"
 
 
 def _of_its_own(declared: TypeEngine[Any]) -> str | None:

@@ -98,7 +98,8 @@ def key_listed(table: Table, detail: str | None) -> Constraint | Index | None:
         *(item for item in table.constraints if isinstance(item, ExcludeConstraint)),
     ]
     plain = [key for key in keys if not isinstance(key, Index) or is_over_columns(key)]
-    same = [key for key in plain if listed.startswith(f"({_listed(key)})=(")]
+    heads = [(key, ", ".join(map(_PREPARER.quote, column_names(key)))) for key in plain]
+    same = [key for key, columns in heads if listed.startswith(f"({columns})=(")]
     return _sole(same or [key for key in keys if key not in plain])
 
 
@@ -205,10 +206,6 @@ def _object_name(table: str, columns: str, label: str) -> str:
 
 def _cut(name: str) -> str:
     return name.encode()[:MOST_BYTES].decode(errors="ignore")
-
-
-def _listed(item: Constraint | Index) -> str:
-    return ", ".join(map(_PREPARER.quote, column_names(item)))
 
 
 def is_over_columns(index: Index) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeGuard
+from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from sqlalchemy import ColumnElement, distinct, func
 from sqlalchemy.sql import visitors
@@ -156,8 +156,8 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
     Raises:
         MappingError: it is neither.
     """
-    given: Any = as_sql(expression() if _is_deferred(expression) else expression)
-    if not _is_expression(given):
+    given: ColumnElement[Any] = as_sql(expression() if _is_deferred(expression) else expression)
+    if not isinstance(cast("object", given), ColumnElement):
         raise MappingError(f"a computed field needs a SQL expression such as GroupRow.name, not {type(given).__name__}")
     return given
 
@@ -197,7 +197,3 @@ def keep_to_row(
 
 def _is_deferred(expression: Expression) -> bool:
     return not is_sql(expression) and callable(expression)
-
-
-def _is_expression(given: object) -> TypeGuard[ColumnElement[Any]]:
-    return isinstance(given, ColumnElement)

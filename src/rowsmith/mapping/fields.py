@@ -81,7 +81,12 @@ def sources(info: RowInfo[object], into: type[object], *, settled: bool = True) 
         MappingError: a field is no attribute of the row and not computed either, or nobody can tell what it is;
             the message names both classes, the field and the nearest column.
     """
-    _refuse_private(info, into)
+    for name in private_annotations(into):
+        if info.mapper.has_property(name):
+            raise MappingError(
+                f"{into.__name__}.{name} is no field, for pydantic takes an underscore for private: write "
+                f"{name.lstrip('_')}: Annotated[..., Expr({info.row.__name__}.{name})], or a dataclass"
+            )
     return {name: _source(info, into, name, settled=settled) for name in data_fields(into)}
 
 
@@ -104,15 +109,6 @@ def _source(info: RowInfo[object], into: type[object], name: str, *, settled: bo
         )
     found: Any = info.mapper.get_property(name)
     return cast("RelationshipProperty[Any]", found) if is_related else Stored(is_column=False)
-
-
-def _refuse_private(info: RowInfo[object], into: type[object]) -> None:
-    for name in private_annotations(into):
-        if info.mapper.has_property(name):
-            raise MappingError(
-                f"{into.__name__}.{name} is no field, for pydantic takes an underscore for private: write "
-                f"{name.lstrip('_')}: Annotated[..., Expr({info.row.__name__}.{name})], or a dataclass"
-            )
 
 
 def computed(into: type[object], name: str) -> Expr | Aggregate | None:
@@ -151,8 +147,12 @@ def hold(info: RowInfo[object], into: type[object], name: str, source: Stored | 
     Raises:
         MappingError: it is not what the column gives.
     """
-    column = _column_of(info, name, source)
-    if column is None:
+    if isinstance(source, Expr):
+        column: object = source.resolve()
+    else:
+        known = info.synonym(name)
+        column = None if known is None else info.columns[known]
+    if not isinstance(column, Column):
         return
     validates = hasattr(into, "__pydantic_validator__")
     found = refusal(into, name, column) if validates else disagreement(annotation(into, name)[0], column)
@@ -161,14 +161,6 @@ def hold(info: RowInfo[object], into: type[object], name: str, source: Stored | 
             f"{into.__name__}.{name} {found} ({info.row.__name__}.{column.key}); for another type, give the column a "
             "TypeDecorator that makes it, write Annotated[..., Expr(...)] of what computes it, or override to_data()"
         )
-
-
-def _column_of(info: RowInfo[object], name: str, source: Stored | Expr) -> Column[Any] | None:
-    if isinstance(source, Expr):
-        expression = source.resolve()
-        return expression if isinstance(expression, Column) else None
-    known = info.synonym(name)
-    return None if known is None else info.columns[known]
 
 
 def wanted(into: type[object], name: str, *, is_many: bool) -> Wanted:

@@ -35,8 +35,14 @@ def generated_builder(into: type[Any]) -> Build | None:
     """Give the builder of a dataclass, from records with its fields in order; None where ``__init__`` must run."""
     names = [entry.name for entry in dataclasses.fields(into)]
     bases = (cast("Any", Generic)[_T],) if into.__bases__ == (Generic,) else ()  # whose layout is another
-    twin = new_class(into.__name__, bases)
-    if not _only_assigns(into) or not all(map(_is_plain, names)) or not _same_layout(twin, into):
+    twin: type[object] = new_class(into.__name__, bases)
+    if not _only_assigns(into) or not all(map(_is_plain, names)):
+        return None
+    try:
+        twin().__class__ = into
+    except TypeError:  # slots, or a base written in C, keep an object from changing its class
+        return None
+    if any(hasattr(getattr(into, name, None), "__set__") for name in names):
         return None
     source = _SOURCE.format(targets=", ".join(f"item.{name}" for name in names))
     scope: dict[str, Any] = {"twin": twin, "into": into}
@@ -55,15 +61,6 @@ def _only_assigns(into: type[Any]) -> bool:
 
 def _is_plain(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
-
-
-def _same_layout(twin: type[object], into: type[Any]) -> bool:
-    """Slots, or a base written in C, keep an object from changing its class."""
-    try:
-        twin().__class__ = into
-    except TypeError:
-        return False
-    return not any(hasattr(getattr(into, entry.name, None), "__set__") for entry in dataclasses.fields(into))
 
 
 Read: TypeAlias = Callable[[Iterable[Any]], tuple[list[tuple[Any, ...]], bool, Any]]

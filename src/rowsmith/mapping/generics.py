@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, TypeVar, get_args, get_origin
 
 from typing_extensions import get_original_bases
@@ -21,16 +20,13 @@ def type_arguments(cls: type[Any], generic: type[object]) -> tuple[Any, ...]:
     Returns:
         One argument a parameter; a type variable where it is still open; empty where none are given at all.
     """
-    found = list(_candidates(cls, generic))
-    settled = (arguments for arguments in found if arguments and not isinstance(arguments[0], TypeVar))
-    return next(settled, None) or next(iter(found), ())
-
-
-def _candidates(cls: type[Any], generic: type[object]) -> Iterator[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
     for base in get_original_bases(cls):
         origin = get_origin(base) or base
         if origin is generic:
-            yield get_args(base)
+            found.append(get_args(base))
         elif isinstance(origin, type) and issubclass(origin, generic):
             given = dict(zip(getattr(origin, "__parameters__", ()), get_args(base), strict=False))
-            yield tuple(given.get(argument, argument) for argument in type_arguments(origin, generic))
+            found.append(tuple(given.get(argument, argument) for argument in type_arguments(origin, generic)))
+    settled = (arguments for arguments in found if arguments and not isinstance(arguments[0], TypeVar))
+    return next(settled, None) or next(iter(found), ())

@@ -196,16 +196,13 @@ class _Draft:
                 return _converted(made, source.into, source.convert)
             case RelationshipProperty() | Untold.UNTOLD:
                 relationship = level.info.mapper.relationships[name]
-                return self._related(level, relationship, _agreed(into, name, relationship))
+                wanted = _agreed(into, name, relationship)
+                path = level.below(relationship, wanted.into)
+                if is_single(relationship):
+                    return self._joined(level, relationship, wanted, path)
+                return _gathered(self._collected(level, relationship, wanted, path), wanted.container)
             case _:
                 assert_never(source)
-
-    def _related(self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted) -> Make:
-        path = level.below(relationship, wanted.into)
-        if is_single(relationship):
-            return self._joined(level, relationship, wanted, path)
-        make = self._collected(level, relationship, wanted, path)
-        return _gathered(make, wanted.container)
 
     def _joined(
         self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[object, ...]
@@ -216,8 +213,13 @@ class _Draft:
         below = _Level(row_info(relationship.mapper.class_), target, path, is_outer)
         # The key, not "all NULL", says whether there is a row: every field wanted of it may well be NULL.
         presence = self.place(below, below.info.primary_key[0])
-        made = self.objects(below, wanted.into)
-        return _present(presence, _converted(made, wanted.into, wanted.convert))
+        make = _converted(self.objects(below, wanted.into), wanted.into, wanted.convert)
+
+        def make_present(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
+            made = iter(make([record for record in records if record[presence] is not None], related))
+            return [None if record[presence] is None else next(made) for record in records]
+
+        return make_present
 
     def _collected(
         self, level: _Level, relationship: RelationshipProperty[Any], wanted: Wanted, path: tuple[object, ...]
@@ -281,16 +283,6 @@ def _converted(make: Make, into: type[object], convert: Callable[[Any], object] 
         return make
     build = checked_builder(into, lambda items: [convert(item) for item in items])
     return lambda records, related: build(make(records, related))
-
-
-def _present(place: int, make: Make) -> Make:
-    """Give None where the joined row is absent."""
-
-    def make_present(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
-        made = iter(make([record for record in records if record[place] is not None], related))
-        return [None if record[place] is None else next(made) for record in records]
-
-    return make_present
 
 
 def _gathered(grouped: _Grouped, container: type[Any] | None) -> Make:

@@ -127,21 +127,17 @@ def steps(info: RowInfo[object], chains: Sequence[Chain]) -> list[Step]:
     """
     root: dict[str, Step] = {}
     for chain in chains:
-        _attach(info.mapper, root, chain)
+        # It begins at the row, or at every row declared before that its first attribute is one of.
+        begins = [(info.mapper, root)] if _fits(chain[0], info.row) else list(_places(root, chain[0]))
+        if not begins:
+            raise MappingError(
+                f"loads names {chain[0]}, which is nothing of {info.row.__name__} nor of what is loaded before it: "
+                f"write the way to it, as in ({info.row.__name__}.some_relationship, {chain[0]})"
+            )
+        for at, below in begins:
+            _walk(at, below, chain)
     _add_eager(info.mapper, root, (info.mapper,))
     return list(root.values())
-
-
-def _attach(mapper: Mapper[Any], root: dict[str, Step], chain: Chain) -> None:
-    """Put a chain where it begins: at the row, or at every row declared before that it is an attribute of."""
-    begins = [(mapper, root)] if _fits(chain[0], mapper.class_) else list(_places(root, chain[0]))
-    if not begins:
-        raise MappingError(
-            f"loads names {chain[0]}, which is nothing of {mapper.class_.__name__} nor of what is loaded before it: "
-            f"write the way to it, as in ({mapper.class_.__name__}.some_relationship, {chain[0]})"
-        )
-    for at, below in begins:
-        _walk(at, below, chain)
 
 
 def _places(below: dict[str, Step], attribute: object) -> Iterator[tuple[Mapper[Any], dict[str, Step]]]:
@@ -214,7 +210,14 @@ def naming_what_is_missing(info: RowInfo[object], convert: Callable[[Any], T]) -
             touched = _touched_by_pydantic(info.mapper, error)
             if touched is None:
                 raise
-        raise _missing(info, *touched)
+        owner, name = touched
+        way = _way(info.mapper, owner, (info.mapper,))
+        chain = ", ".join([*way, f"{owner.__name__}.{name}"])
+        told = f"[({chain})]" if way else f"[{chain}]"
+        raise MappingError(
+            f"to_data reads {owner.__name__}.{name}, which is not loaded with {info.row.__name__}: "
+            f"declare loads = {told} in the repository"
+        )
 
     return build_told
 
@@ -225,18 +228,18 @@ def _sending_nothing(session: Session | None) -> Generator[None]:
     if session is None:
         yield
         return
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise exc.InvalidRequestError("to_data sends no statements: what it needs is declared by loads = [...]")
+
     own = vars(session).get("execute")
-    vars(session)["execute"] = _refuse
+    vars(session)["execute"] = refuse
     try:
         yield
     finally:
         del vars(session)["execute"]
         if own is not None:
             vars(session)["execute"] = own
-
-
-def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise exc.InvalidRequestError("to_data sends no statements: what it needs is declared by loads = [...]")
 
 
 def _touched(error: BaseException) -> tuple[type[Any], str] | None:
@@ -261,16 +264,6 @@ def _touched_by_pydantic(mapper: Mapper[Any], error: ValidationError) -> tuple[t
             if at.has_property(names[-1]):
                 return at.class_, names[-1]
     return None
-
-
-def _missing(info: RowInfo[object], owner: type[object], name: str) -> MappingError:
-    way = _way(info.mapper, owner, (info.mapper,))
-    chain = ", ".join([*way, f"{owner.__name__}.{name}"])
-    told = f"[{chain}]" if not way else f"[({chain})]"
-    return MappingError(
-        f"to_data reads {owner.__name__}.{name}, which is not loaded with {info.row.__name__}: "
-        f"declare loads = {told} in the repository"
-    )
 
 
 def _way(mapper: Mapper[Any], owner: type[object], path: tuple[Mapper[Any], ...]) -> list[str]:

@@ -30,7 +30,12 @@ def parts_of(mapper: Mapper[Any]) -> tuple[Part, ...]:
     Raises:
         MappingError: they are read from something else than tables, or their tables are tied by more than the key.
     """
-    _refuse_unions(mapper)
+    polymorphic: Any = mapper.with_polymorphic
+    if issubclass(mapper.class_, ConcreteBase) or (polymorphic is not None and polymorphic[1] is not None):
+        raise MappingError(
+            f"{mapper.class_.__name__} reads a polymorphic union, which cannot be written: map its classes with "
+            "concrete=True and no ConcreteBase, each with a repository of its own"
+        )
     key = cast("tuple[Column[Any], ...]", mapper.primary_key)
     found: list[Part] = []
     places: dict[Any, int] = {}
@@ -43,13 +48,9 @@ def parts_of(mapper: Mapper[Any]) -> tuple[Part, ...]:
             )
         if any(part.table is table for part in found):
             continue
-        if found:
-            tied = _tied(mapper, step, places)
-            places.update(zip(tied, range(len(tied)), strict=True))
-            found.append(Part(cast("Any", table), tied))
-        else:
-            places.update(zip(key, range(len(key)), strict=True))
-            found.append(Part(cast("Any", table), key))
+        tied = _tied(mapper, step, places) if found else key
+        places.update(zip(tied, range(len(tied)), strict=True))
+        found.append(Part(cast("Any", table), tied))
     return tuple(found)
 
 
@@ -59,16 +60,6 @@ def lineage(mapper: Mapper[Any]) -> Iterator[Mapper[Any]]:
         yield step
         if step.concrete:
             return
-
-
-def _refuse_unions(mapper: Mapper[Any]) -> None:
-    polymorphic: Any = mapper.with_polymorphic
-    is_union = issubclass(mapper.class_, ConcreteBase) or (polymorphic is not None and polymorphic[1] is not None)
-    if is_union:
-        raise MappingError(
-            f"{mapper.class_.__name__} reads a polymorphic union, which cannot be written: map its classes with "
-            "concrete=True and no ConcreteBase, each with a repository of its own"
-        )
 
 
 def _tied(mapper: Mapper[Any], step: Mapper[Any], places: dict[Any, int]) -> tuple[Column[Any], ...]:

@@ -22,8 +22,13 @@ def is_single(relationship: RelationshipProperty[Any]) -> bool:
     """Say whether a join to the related rows cannot multiply: their key, or a unique one, stands in it."""
     if relationship.direction is not RelationshipDirection.MANYTOONE or relationship.uselist:
         return False
+    if leads_to_alias(relationship):
+        return False
     reached = {remote for _, remote in equal_pairs(relationship)}
-    return not leads_to_alias(relationship) and any(key <= reached for key in _unique_keys(relationship))
+    table: Any = relationship.mapper.local_table
+    unique = unique_keys_of(cast("Any", table)) if isinstance(table, Table) else []
+    keys: list[Any] = [relationship.mapper.primary_key, *(key.columns for key in unique if tells_all_apart(key))]
+    return any(map(reached.issuperset, keys))
 
 
 def is_certain(relationship: RelationshipProperty[Any]) -> bool:
@@ -31,7 +36,10 @@ def is_certain(relationship: RelationshipProperty[Any]) -> bool:
     if relationship.direction is not RelationshipDirection.MANYTOONE or not is_plain(relationship):
         return False
     pairs = equal_pairs(relationship)
-    return all(not local.nullable for local, _ in pairs) and any(set(pairs) <= key for key in _foreign_keys(pairs))
+    if any(local.nullable for local, _ in pairs):
+        return False
+    keys = {key for local, _ in pairs for key in local.table.foreign_key_constraints}
+    return any({(element.parent, element.column) for element in key.elements}.issuperset(pairs) for key in keys)
 
 
 def is_plain(relationship: RelationshipProperty[Any]) -> bool:
@@ -67,17 +75,3 @@ def _conditions(join: object) -> Iterator[Any]:
             yield from _conditions(clause)
     else:
         yield given
-
-
-def _unique_keys(relationship: RelationshipProperty[Any]) -> Iterator[set[Any]]:
-    yield set(relationship.mapper.primary_key)
-    table: Any = relationship.mapper.local_table
-    if isinstance(table, Table):
-        yield from (set(key.columns) for key in unique_keys_of(cast("Any", table)) if tells_all_apart(key))
-
-
-def _foreign_keys(pairs: Pairs) -> Iterator[set[tuple[Any, Any]]]:
-    """Give the pairs of columns of each foreign key of this row's tables."""
-    for table in {local.table for local, _ in pairs}:
-        for key in table.foreign_key_constraints:
-            yield {(element.parent, element.column) for element in key.elements}

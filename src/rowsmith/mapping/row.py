@@ -219,7 +219,10 @@ class RowInfo(Generic[TRow_co]):
             complaint = "is part of the key: None names no row" if part is None else self.key_check(name)(part)
             if complaint:
                 raise self.refusal(name, complaint)
-        return tuple(map(_fixed, parts)) if self._holds_bytes else parts
+        if not self._holds_bytes:
+            return parts
+        # As bytes that do not change, and so can be told apart by their hash.
+        return tuple(bytes(cast("Any", part)) if isinstance(part, bytearray | memoryview) else part for part in parts)
 
     @cached_property
     def _holds_bytes(self) -> bool:
@@ -233,8 +236,15 @@ class RowInfo(Generic[TRow_co]):
 
     def key_condition(self, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the row with this key, whose parts are of its columns' own types."""
-        pairs = zip(self.key_attributes, key, strict=True)
-        return [_is_exactly(attribute, part) for attribute, part in pairs]
+        conditions: list[ColumnElement[bool]] = []
+        for attribute, part in zip(self.key_attributes, key, strict=True):
+            if column_type(attribute.type).beside.is_of_single_precision:  # a row that was made as 0.1 is found by that
+                conditions.append(attribute == cast_to(literal(part), attribute.type))
+                continue
+            condition: Any = attribute == part
+            is_of_its_type = condition.right.type is attribute.type  # and not of what SQLAlchemy takes the value for
+            conditions.append(condition if is_of_its_type else attribute == literal(part, attribute.type))
+        return conditions
 
     @property
     def kept_version(self) -> str:
@@ -422,20 +432,6 @@ class RowInfo(Generic[TRow_co]):
         return {
             item.name for item in columns if item.computed or item.onupdate or item.server_onupdate or item is counted
         }
-
-
-def _is_exactly(attribute: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
-    """Compare an attribute with a value of its own type, whatever SQLAlchemy would take the value for."""
-    if column_type(attribute.type).beside.is_of_single_precision:  # a row that was made as 0.1 is found by that
-        return attribute == cast_to(literal(value), attribute.type)
-    condition: Any = attribute == value
-    is_of_it = condition.right.type is attribute.type
-    return condition if is_of_it else attribute == literal(value, attribute.type)
-
-
-def _fixed(part: object) -> Any:
-    """Give bytes that may change as such that do not, and so can be told apart by their hash."""
-    return bytes(cast("Any", part)) if isinstance(part, bytearray | memoryview) else part
 
 
 def _identities(mappers: Iterable[Mapper[Any]]) -> list[Any]:

@@ -76,20 +76,28 @@ class _Reader:
         )
 
     def _aggregate(self, name: str, marker: Aggregate) -> ColumnElement[Any]:
-        kind, is_optional = _kind(self.into, name)
+        found = options(annotation(self.into, name)[0])
+        parts = [part for part in found if part is not type(None)]
+        kind = parts[0] if len(parts) == 1 else Any
+        is_optional = len(parts) < len(found) or found == [Any]
         expression = marker.resolve()
         keep_to_row(expression, self.info, self._where(name))
         if marker.kind == "sum" and not is_optional:
             expression = func.coalesce(expression, 0, type_=expression.type)
-        elif marker.kind != "count" and not is_optional and not self._is_certain(marker):
-            named = getattr(kind, "__name__", str(kind))
-            raise MappingError(f"{self._where(name)} is None where there is no value: write {named} | None")
-        return expression if marker.kind == "count" else _typed(expression, kind)
-
-    def _is_certain(self, marker: Aggregate) -> bool:
-        """Say whether there is a value in every group: one is never empty, and its column holds no NULL."""
-        over = None if marker.expression is None else Expr(marker.expression).resolve()
-        return bool(self.keys) and not marker.conditions and isinstance(over, Column) and over.nullable is False
+        elif marker.kind != "count" and not is_optional:
+            over = None if marker.expression is None else Expr(marker.expression).resolve()
+            may_be_null = not isinstance(over, Column) or over.nullable is not False
+            if may_be_null or marker.conditions or not self.keys:  # a group, unlike the whole, is never empty
+                named = getattr(kind, "__name__", str(kind))
+                raise MappingError(f"{self._where(name)} is None where there is no value: write {named} | None")
+        if marker.kind == "count":
+            return expression
+        # PostgreSQL's sums and means are wider than what they are of.
+        if kind is int:
+            return cast(expression, BigInteger)
+        if kind is float:
+            return cast(expression, Float(53))
+        return type_coerce(expression, Numeric()) if kind is Decimal else expression
 
     def _is_aggregated(self, expression: Any) -> bool:
         """Say whether each column in an expression stands inside of a function, or is a key."""
@@ -101,19 +109,3 @@ class _Reader:
 
     def _where(self, name: str) -> str:
         return f"{self.into.__name__}.{name} (of {self.info.row.__name__})"
-
-
-def _kind(into: type[object], name: str) -> tuple[Any, bool]:
-    """Give a field's type without ``| None``, and whether it may be None."""
-    found = options(annotation(into, name)[0])
-    parts = [part for part in found if part is not type(None)]
-    return (parts[0] if len(parts) == 1 else Any), len(parts) < len(found) or found == [Any]
-
-
-def _typed(expression: ColumnElement[Any], kind: object) -> ColumnElement[Any]:
-    """Have a number come as the field's own type: PostgreSQL's sums and means are wider than what they are of."""
-    if kind is int:
-        return cast(expression, BigInteger)
-    if kind is float:
-        return cast(expression, Float(53))
-    return type_coerce(expression, Numeric()) if kind is Decimal else expression

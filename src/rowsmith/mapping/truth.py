@@ -7,7 +7,7 @@ and NOT, after WHEN, in FILTER, in the WHERE of a subquery.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import (
@@ -103,10 +103,6 @@ def _of_function(expression: Any) -> bool | None:
     return False if name in _NEVER_BOOLEAN else _declared(expression)
 
 
-def _of_case(expression: Any) -> bool | None:
-    return _first([*(value for _, value in expression.whens), expression.else_])
-
-
 def _of_subquery(expression: Any) -> bool | None:
     chosen = list[Any](expression.element.selected_columns)
     return is_condition(chosen[0]) if len(chosen) == 1 else None
@@ -169,11 +165,11 @@ _LABEL: Final[Any] = Label
 _OF_ITS_ARGUMENTS: Final[Any] = ReturnTypeFromArgs
 _STATEMENTS: Final[Any] = (Select, Update, Delete)
 _UNARY: Final[Any] = UnaryExpression
-_DERIVED: Final[dict[Any, Any]] = {
+_DERIVED: Final[dict[Any, Callable[[Any], bool | None]]] = {
     BinaryExpression: _of_operator,
     UnaryExpression: _of_operator,
     FunctionElement: _of_function,
-    Case: _of_case,
+    Case: lambda case: _first([*(value for _, value in case.whens), case.else_]),
     ScalarSelect: _of_subquery,
 }
 _NONE: Final = frozenset[Several]()

@@ -42,6 +42,9 @@ PLAIN: Final[frozenset[type[Any]]] = frozenset(
 )
 """Classes of values that are no state of a field, and no SQL."""
 
+_ONE_VALUE: Final[Any] = (ColumnElement, TextClause)
+"""Classes of SQL that gives one value: a table, a statement, or a SELECT that may give many is none."""
+
 
 class _Written(Frozen, Generic[TRow]):
     """What Spec and Patch share: fields that name attributes of a row."""
@@ -84,8 +87,16 @@ class _Written(Frozen, Generic[TRow]):
         info = row_info(row)
         names = tuple(name for name in field_annotations(cls) if not _is_private(name, info))
         refuse_own_names(cls, names, _Written)
-        _forbid_extras(cls)
-        _refuse_private(cls, info)
+        config = getattr(cls, "model_config", None)
+        if isinstance(config, dict):  # a model ignores unknown fields by default, and its errors quote values
+            for option, value in _Written.__pydantic_config__.items():
+                cast("dict[str, Any]", config).setdefault(option, value)
+        for name in private_annotations(cls):
+            if info.mapper.has_property(name):
+                raise MappingError(
+                    f"{cls.__name__}.{name} would not be written, for pydantic takes an underscore for private: make "
+                    f"{cls.__name__} a dataclass, or name the field otherwise and override to_values()"
+                )
         known = {name: info.mapper.get_property(name) for name in names if info.mapper.has_property(name)}
         children = tuple(name for name in known if isinstance(known[name], RelationshipProperty))
         fields = tuple(name for name in names if name not in children)
@@ -121,7 +132,14 @@ class Spec(_Written[TRow]):
         if cls._bind() and _is_plain(cls):
             info = cast("RowInfo[Any]", cls.__rowsmith_info__)
             _refuse_strangers(cls, info, filled)
-            _require_columns(cls, info, {*cls.__rowsmith_fields__, *cls.__rowsmith_filled__})
+            given = {*cls.__rowsmith_fields__, *cls.__rowsmith_filled__}
+            missing = [name for name in info.columns if info.is_required(name) and name not in given]
+            if missing:
+                raise MappingError(
+                    f"{cls.__name__} leaves out {info.row.__name__}.{missing[0]}, which is NOT NULL without a default: "
+                    f"add the field, or write filled={{{missing[0]!r}}} if a scope or parent supplies it"
+                    f"{nearest(missing[0], [name for name in given if name not in info.columns])}"
+                )
 
 
 class Patch(_Written[TRow]):
@@ -218,14 +236,22 @@ def storable(info: RowInfo[object], name: str, value: object, *, changes: bool =
     ``changes`` says that it goes into a row that is there.
 
     Raises:
-        InvalidValue: the column cannot hold it, it would make the row another class's, or :func:`tied` refuses it.
+        InvalidValue: the column cannot hold it, it would make the row another class's, it names columns where a new
+            row has none to take from, or :func:`tied` refuses it.
     """
     if name in info.telling and info.is_foreign(name, [value], changes=changes):
         raise info.refusal(name, FOREIGN)
     if value is None:
         return info.nothing(name)
     if value.__class__ not in PLAIN and is_sql(value):
-        return tied(info, name, value) if changes else _standing_alone(info, name, tied(info, name, value))
+        expression = tied(info, name, value)
+        if not changes and takes_from(as_sql(expression), info.tables):
+            raise info.refusal(
+                name,
+                "gets an expression that names columns, and a new row has nothing to take them from: give a value, or "
+                f"select from aliased({info.row.__name__}) in a subquery",
+            )
+        return expression
     if (complaint := info.check(name)(value)) is not None:
         raise info.refusal(name, complaint)
     return value
@@ -242,8 +268,9 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
     if not is_sql(value):
         return value
     expression: Any = as_sql(value)
-    if complaint := _no_value(expression):
-        raise info.refusal(name, complaint)
+    if not isinstance(expression, _ONE_VALUE):
+        instead = "write .scalar_subquery() after it" if isinstance(expression, SelectBase) else "give an expression"
+        raise info.refusal(name, f"gets {kind_of(expression)}, which is no value: {instead}")
     elements: list[Any] = list(visitors.iterate(expression))
     if complaint := complaint_about(elements) or loose_ties(expression, info.tables):
         raise info.refusal(name, complaint)
@@ -256,29 +283,6 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
             "to the row",
         )
     check_comparisons(expression, elements, info, f"what is written to {name} of")
-    return value
-
-
-def _no_value(expression: object) -> str | None:
-    """Say what is wrong with SQL that gives no value: a table, a statement, a SELECT that may give many."""
-    if isinstance(expression, ColumnElement | TextClause):
-        return None
-    instead = "write .scalar_subquery() after it" if isinstance(expression, SelectBase) else "give an expression"
-    return f"gets {kind_of(expression)}, which is no value: {instead}"
-
-
-def _standing_alone(info: RowInfo[object], name: str, value: Any) -> Any:
-    """Give a SQL expression that a new row gets, once it is known to take nothing from one.
-
-    Raises:
-        InvalidValue: it names columns, the row's own or others.
-    """
-    if takes_from(as_sql(value), info.tables):
-        raise info.refusal(
-            name,
-            "gets an expression that names columns, and a new row has nothing to take them from: give a value, or "
-            f"select from aliased({info.row.__name__}) in a subquery",
-        )
     return value
 
 
@@ -319,9 +323,12 @@ def check_writable(info: RowInfo[object], name: str, where: str) -> None:
         MappingError: the message begins with ``where``.
     """
     if not isinstance(cast("object", name), str):
+        column: Any = as_sql(name)
+        meant = info.name_of(cast("Any", column)) if isinstance(column, Column) else None
+        meant = meant or next(own for own in info.columns if own in info.writable)
         raise MappingError(
             f"values are given by the names of {info.row.__name__}'s attributes, which are text, not by "
-            f"{kind_of(name)}: write {_meant(info, name)!r}"
+            f"{kind_of(name)}: write {meant!r}"
         )
     if name not in info.columns:
         meant = info.synonym(name)
@@ -338,37 +345,11 @@ def check_writable(info: RowInfo[object], name: str, where: str) -> None:
         )
 
 
-def _meant(info: RowInfo[object], key: Any) -> str:
-    """Give the name of the attribute that something else than its name stands for; any one's where nothing tells."""
-    column: Any = as_sql(key)
-    name = info.name_of(cast("Any", column)) if isinstance(column, Column) else None
-    return name or next(own for own in info.columns if own in info.writable)
-
-
 def _is_private(name: str, info: RowInfo[object]) -> bool:
     """Say whether a field is the class's own matter: it begins with an underscore, and no column is called like it."""
     if not name.startswith("_") or info.mapper.has_property(name):
         return False
     return not nearest(name, [own for own in info.columns if own.startswith("_")], 0.7)
-
-
-def _refuse_private(cls: type[Any], info: RowInfo[object]) -> None:
-    for name in private_annotations(cls):
-        if info.mapper.has_property(name):
-            raise MappingError(
-                f"{cls.__name__}.{name} would not be written, for pydantic takes an underscore for private: make "
-                f"{cls.__name__} a dataclass, or name the field otherwise and override to_values()"
-            )
-
-
-def _require_columns(cls: type[Any], info: RowInfo[object], given: Collection[str]) -> None:
-    missing = [name for name in info.columns if info.is_required(name) and name not in given]
-    if missing:
-        raise MappingError(
-            f"{cls.__name__} leaves out {info.row.__name__}.{missing[0]}, which is NOT NULL without a default: "
-            f"add the field, or write filled={{{missing[0]!r}}} if a scope or parent supplies it"
-            f"{nearest(missing[0], [name for name in given if name not in info.columns])}"
-        )
 
 
 _STATE = re.compile(r"^(?:\w+\.)*(?:Annotated\[\s*(?:\w+\.)*)?(OptionalState|TriState)\b")
@@ -390,11 +371,3 @@ def _state_kind(owner: type[object], name: str, annotation: object) -> type[Any]
 def _state_of(kind: object) -> type[Any] | None:
     origin = get_origin(kind) or kind
     return origin if origin in (OptionalState, TriState) else None
-
-
-def _forbid_extras(cls: type[Any]) -> None:
-    """A pydantic model ignores unknown fields by default, and its errors quote values; a spec's do neither."""
-    config = getattr(cls, "model_config", None)
-    if isinstance(config, dict):
-        for option, value in _Written.__pydantic_config__.items():
-            cast("dict[str, Any]", config).setdefault(option, value)

@@ -78,7 +78,14 @@ class CursorCodec:
             InvalidCursor: it is cut, changed, malformed, signed with an unknown key, or was made for another
                 order, filter or scope.
         """
-        raw = _to_bytes(cursor)
+        if not isinstance(cast("object", cursor), str) or len(cursor) > MAX_CURSOR_LENGTH or not cursor.isascii():
+            raise InvalidCursor
+        try:
+            raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        except Base64Error:
+            raise InvalidCursor from None
+        if _to_text(raw) != cursor:  # the decoder skips what it does not know and ignores spare bits
+            raise InvalidCursor
         version, tag, payload = raw[:1], raw[1 : 1 + _TAG_SIZE], raw[1 + _TAG_SIZE :]
         # Every key is tried, so that the time taken does not tell which one fits.
         matches = [hmac.compare_digest(tag, _tag(key, fingerprint, payload)) for key in self._keys]
@@ -94,15 +101,3 @@ def _tag(key: bytes, fingerprint: bytes, payload: bytes) -> bytes:
 
 def _to_text(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
-def _to_bytes(cursor: object) -> bytes:
-    if not isinstance(cursor, str) or len(cursor) > MAX_CURSOR_LENGTH or not cursor.isascii():
-        raise InvalidCursor
-    try:
-        raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-    except Base64Error:
-        raise InvalidCursor from None
-    if _to_text(raw) != cursor:  # the decoder skips what it does not know and ignores spare bits
-        raise InvalidCursor
-    return raw

@@ -98,12 +98,19 @@ class Imprint:
     def digest(self, given: Mapping[_Bind, object] | None = None) -> bytes:
         """Give the fingerprint of the search, or of one with other values: by the parameters they stand for."""
         digest = blake2b(digest_size=16)
-        for text, binds in self._parts:
-            digest.update(text)
+        for structure, binds in self._parts:
+            digest.update(structure)
             for bind in binds:
                 value = bind.effective_value if given is None or bind not in given else given[bind]
+                if bind.expanding and isinstance(value, Iterable) and not isinstance(value, str | bytes):
+                    items = cast("Iterable[Any]", value)  # type: ignore[redundant-cast]
+                    texts = [stable_text(stored_value(bind.type, item), self._otherwise) for item in items]
+                    # The values of an IN have no order, and a set gives them in another one in each process.
+                    text = ",".join(sorted(texts))
+                else:
+                    text = stable_text(stored_value(bind.type, value), self._otherwise)
                 # With its length before it no value can pass for the end of one and the start of the next.
-                data = _bind_text(bind, value, self._otherwise).encode("utf-8", "surrogatepass")
+                data = text.encode("utf-8", "surrogatepass")
                 digest.update(len(data).to_bytes(4, "big") + data)
         return digest.digest()
 
@@ -136,14 +143,6 @@ def _compiled(expression: ColumnElement[Any]) -> Any:
 
 def _digest(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
-
-
-def _bind_text(bind: _Bind, value: object, otherwise: Otherwise) -> str:
-    if bind.expanding and isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        # The values of an IN have no order, and a set gives them in another one in each process.
-        items = cast("Iterable[Any]", value)  # type: ignore[redundant-cast]
-        return ",".join(sorted(stable_text(stored_value(bind.type, item), otherwise) for item in items))
-    return stable_text(stored_value(bind.type, value), otherwise)
 
 
 _DEEPEST: Final = 10_000
@@ -192,10 +191,6 @@ def _scalar(value: object) -> str | None:
     return None if text is None else text(value)
 
 
-def _bytes(value: Any) -> str:
-    return f"{'bytes' if isinstance(value, bytes) else type(value).__qualname__}:{bytes(value)!r}"
-
-
 def _exact(value: Decimal) -> Decimal:
     """Leave out zeros at the end, and no digit else."""
     digits = len(value.as_tuple().digits)
@@ -218,7 +213,8 @@ _SCALARS: Final[tuple[tuple[Any, Otherwise], ...]] = (
     (Enum, lambda value: f"{type(value).__qualname__}.{value.name}"),
     (Decimal, lambda value: f"Decimal:{_exact(value)}"),
     (datetime, lambda value: f"datetime:{_instant(value)}"),
-    ((bytes, bytearray, memoryview), _bytes),
+    (bytes, lambda value: f"bytes:{bytes(value)!r}"),
+    ((bytearray, memoryview), lambda value: f"{type(value).__qualname__}:{bytes(value)!r}"),
     (type, lambda value: f"class:{value.__module__}.{value.__qualname__}"),
     (_TOLD_BY_REPR, lambda value: f"{type(value).__qualname__}:{value!r}"),
 )
@@ -228,7 +224,7 @@ def _composed(value: object, otherwise: Otherwise) -> Generator[object, Any, str
     """Yield the parts of a value, take the text of each, and give the value's own."""
     name = type(value).__qualname__
     if is_sql(value):
-        return f"{name}:{_expression(value, otherwise).hex()}"
+        return f"{name}:{Imprint((), [as_sql(value)], otherwise).digest().hex()}"
     if isinstance(value, (OptionalState, TriState)):
         return f"{name}({(yield cast('Any', value).to_value())})"
     if isinstance(value, Mapping):
@@ -248,10 +244,6 @@ def _each(parts: Iterable[object]) -> Generator[object, Any, list[str]]:
     for part in parts:
         texts.append((yield part))  # noqa: PERF401 - no comprehension can yield
     return texts
-
-
-def _expression(value: Any, otherwise: Otherwise) -> bytes:
-    return Imprint((), [as_sql(value)], otherwise).digest()
 
 
 def _parts(value: object) -> Mapping[str, Any] | None:

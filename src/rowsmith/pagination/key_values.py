@@ -8,7 +8,7 @@ imported or evaluated because a cursor says so.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -122,7 +122,17 @@ def unpack(payload: bytes, terms: Sequence[OrderTerm]) -> tuple[Any, ...]:
     Raises:
         InvalidCursor: it is anything else.
     """
-    parts = list(_split(payload))
+    parts: list[tuple[bytes, bytes]] = []
+    position = 0
+    while position < len(payload):
+        start = position + _HEADER.size
+        if start > len(payload):
+            raise InvalidCursor
+        tag, length = _HEADER.unpack_from(payload, position)
+        position = start + length
+        if position > len(payload):
+            raise InvalidCursor
+        parts.append((tag, payload[start:position]))
     if len(parts) != len(terms):
         raise InvalidCursor
     return tuple(_unpack_value(tag, body, term) for (tag, body), term in zip(parts, terms, strict=True))
@@ -140,7 +150,14 @@ def _pack_value(value: object, expression: ColumnElement[Any]) -> bytes:
     stored = _stored(value, expression)
     if stored is None:
         return _HEADER.pack(_NONE, 0)
-    _check_told(stored, expression)
+    # What the database may have meant otherwise: months of an interval, infinity.
+    is_end = type(stored) is date and stored in _ENDS_OF_TIME
+    if type(expression.type) is NullType and (is_end or isinstance(stored, timedelta)):
+        kind = "Date" if is_end else "Interval"
+        raise MappingError(
+            f"a cursor cannot carry {type(stored).__name__} for {expression}, whose type is not told: "
+            f"write func.name(..., type_={kind}), or type_coerce(..., {kind})"
+        )
     form = next((form for form in _FORMS if isinstance(stored, form.python)), None)
     if form is None or not _fits(stored, expression):
         raise MappingError(
@@ -151,34 +168,10 @@ def _pack_value(value: object, expression: ColumnElement[Any]) -> bytes:
     return _HEADER.pack(form.tag, len(body)) + body
 
 
-def _check_told(value: object, expression: ColumnElement[Any]) -> None:
-    """Refuse a value of an unknown type that the database may have meant otherwise: months of an interval, infinity."""
-    kind = "Interval" if isinstance(value, timedelta) else "Date" if type(value) is date else None
-    if kind is None or type(expression.type) is not NullType or (kind == "Date" and value not in _ENDS_OF_TIME):
-        return
-    raise MappingError(
-        f"a cursor cannot carry {type(value).__name__} for {expression}, whose type is not told: "
-        f"write func.name(..., type_={kind}), or type_coerce(..., {kind})"
-    )
-
-
 def _stored(value: object, expression: ColumnElement[Any]) -> Any:
     with suppress(Exception):  # a team's process_bind_param may raise anything, and quotes the value
         return stored_value(expression.type, value)
     raise MappingError(f"a cursor cannot carry {expression}: its type does not bind a value that it gave")
-
-
-def _split(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 0
-    while position < len(payload):
-        start = position + _HEADER.size
-        if start > len(payload):
-            raise InvalidCursor
-        tag, length = _HEADER.unpack_from(payload, position)
-        position = start + length
-        if position > len(payload):
-            raise InvalidCursor
-        yield tag, payload[start:position]
 
 
 def _unpack_value(tag: bytes, body: bytes, term: OrderTerm) -> Any:
@@ -193,19 +186,16 @@ def _read(tag: bytes, body: bytes, expression: ColumnElement[Any]) -> Any:
     layers, bare = _layers(expression.type)
     value = _BY_TAG[tag].read(body)
     if tag == _ENUM:
-        value = _member(column_type(bare).cursor.python, value)
+        members = column_type(bare).cursor.python
+        if not issubclass(members, Enum):
+            raise InvalidCursor
+        value = members[value]
     if not _fits(value, expression):
         raise InvalidCursor
     for decorator in reversed(layers):
         if _overrides(decorator, "process_result_value"):
             value = decorator.process_result_value(value, _DIALECT)
     return value
-
-
-def _member(python: type[object], name: str) -> Enum:
-    if not issubclass(python, Enum):
-        raise InvalidCursor
-    return python[name]
 
 
 def _fits(value: object, expression: ColumnElement[Any]) -> bool:

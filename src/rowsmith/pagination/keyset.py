@@ -53,35 +53,31 @@ def bounds(terms: Sequence[OrderTerm], values: Sequence[object]) -> list[ColumnE
 
 def after_bounds(terms: Sequence[OrderTerm], bounds: Sequence[ColumnElement[Any] | None]) -> ColumnElement[bool]:
     """Do what :func:`after` does, with parameters that were made already."""
-    return _after_runs(_runs([_key(term, bound) for term, bound in zip(terms, bounds, strict=True)]))
-
-
-def _key(term: OrderTerm, bound: Any) -> _Key:
-    operand = term.expression if isinstance(term.expression, Column) else whole(term.expression)
-    return _Key(term, operand, bound is None, bound)
-
-
-def _runs(keys: Sequence[_Key]) -> list[list[_Key]]:
-    """Gather neighbours that one row value can compare; a nullable term stands alone."""
+    operands = [term.expression if isinstance(term.expression, Column) else whole(term.expression) for term in terms]
+    given: Sequence[Any] = bounds
+    keys = [_Key(term, of, bound is None, bound) for term, of, bound in zip(terms, operands, given, strict=True)]
 
     def run_of(numbered: tuple[int, _Key]) -> tuple[int, bool]:
         index, key = numbered
         return (index if key.term.nullable or key.is_null else -1, key.term.descending)
 
-    return [[key for _, key in run] for _, run in groupby(enumerate(keys), run_of)]
+    # Neighbours that one row value can compare; a nullable term stands alone.
+    runs = [[key for _, key in run] for _, run in groupby(enumerate(keys), run_of)]
+    return _after_runs(runs)
 
 
 def _after_runs(runs: Sequence[Sequence[_Key]]) -> ColumnElement[bool]:
     run, *rest = runs
     if not rest:
         return _strictly_after(run)
-    further = and_(_equal(run), _after_runs(rest))
+    key, (left, right) = run[0], _operands(run)
+    equal = key.expression.is_(None) if key.is_null else left == right
+    further = and_(equal, _after_runs(rest))
     if _is_two_ranges(run):
         return or_(_strictly_after(run), further)
-    if run[0].is_null and not run[0].term.nulls_first:
+    if key.is_null and not key.term.nulls_first:
         return further  # NULLs come last, so nothing but more NULLs is left
-    left, right = _operands(run)
-    not_before = left <= right if run[0].term.descending else left >= right
+    not_before = left <= right if key.term.descending else left >= right
     # The first condition is implied by the second; it is what an index can start from.
     return and_(not_before, or_(_strictly_after(run), further))
 
@@ -101,13 +97,6 @@ def _strictly_after(run: Sequence[_Key]) -> ColumnElement[bool]:
     left, right = _operands(run)
     compared = left < right if key.term.descending else left > right
     return or_(compared, key.expression.is_(None)) if _is_two_ranges(run) else compared
-
-
-def _equal(run: Sequence[_Key]) -> ColumnElement[bool]:
-    if run[0].is_null:
-        return run[0].expression.is_(None)
-    left, right = _operands(run)
-    return left == right
 
 
 def _operands(run: Sequence[_Key]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:

@@ -96,7 +96,7 @@ def _unsortable(expression: ColumnElement[Any], dialect: Dialect) -> str | None:
 def _unsteady(expression: ColumnElement[Any]) -> str | None:
     is_told = not isinstance(expression.type, NullType)
     elements: Iterator[Any] = visitors.iterate(expression)
-    functions: Iterator[Any] = (each for each in elements if _is_function(each))
+    functions: Iterator[Any] = filter(lambda each: isinstance(each, FunctionElement), elements)
     for function in functions:
         name = str(getattr(function, "name", "")).lower()
         if name in _CHANGING:
@@ -105,10 +105,6 @@ def _unsteady(expression: ColumnElement[Any]) -> str | None:
             return f"of {name}(), whose type is not told: write type_coerce(..., JSONB), or Integer, or Text"
     found = several_in(expression)
     return None if found is None else _WHY[found]
-
-
-def _is_function(element: object) -> bool:
-    return isinstance(element, FunctionElement)
 
 
 _NO_ORDER: Final = "of a type that PostgreSQL has no order of, as JSON paths: sort by another column"
@@ -133,13 +129,12 @@ _CHANGING: Final = frozenset(
 
 def stored_terms(terms: tuple[OrderTerm, ...], dialect: Dialect) -> tuple[OrderTerm, ...]:
     """Give the terms over what the database stores; those whose values are that anyway stay the same objects."""
-    return tuple(_stored_term(term, dialect) for term in terms)
-
-
-def _stored_term(term: OrderTerm, dialect: Dialect) -> OrderTerm:
-    declared = term.expression.type
-    kind = _on_postgresql(declared, dialect) if dialect.name in _AS_WRITTEN else _in_the_file(declared, dialect)
-    return term if kind is None else replace(term, expression=type_coerce(term.expression, kind))
+    stored_type = _on_postgresql if dialect.name in _AS_WRITTEN else _in_the_file
+    kinds = [stored_type(term.expression.type, dialect) for term in terms]
+    return tuple(
+        term if kind is None else replace(term, expression=type_coerce(term.expression, kind))
+        for term, kind in zip(terms, kinds, strict=True)
+    )
 
 
 def _in_the_file(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any] | None:

@@ -16,7 +16,6 @@ from rowsmith.mapping.types.column_type import (
     ColumnType,
     Comparison,
     Family,
-    Fits,
     InCursor,
     Quick,
     Row,
@@ -40,13 +39,19 @@ def finite_complaint(value: float | Decimal) -> str | None:
 
 
 def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
-    end = 2 ** (bits - 1)
-    check = _integer_check(-end, end - 1)
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    complaint = f"holds integers from {low} to {high}"
+
+    def check(value: object) -> str | None:
+        # Of every key of every call: not by is_int, which would be a call more.
+        fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        return None if fits else complaint
+
     return lambda _: ColumnType(
         wraps=None,
         check=check,
         operand=check,
-        quick=Quick(int, lambda values: not values or (min(values) >= -end and max(values) < end)),
+        quick=Quick(int, lambda values: not values or (min(values) >= low and max(values) <= high)),
         echo=converted(int, int),
         travel=Travel.PLAIN,
         cursor=InCursor(int, is_int),
@@ -55,17 +60,6 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
         beside=Beside(family=Family.NUMBERS),
         is_condition=False,
     )
-
-
-def _integer_check(low: int, high: int) -> Check:
-    complaint = f"holds integers from {low} to {high}"
-
-    def check(value: object) -> str | None:
-        # Of every key of every call: not by is_int, which would be a call more.
-        fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-        return None if fits else complaint
-
-    return check
 
 
 def _float(declared: sqltypes.Float[Any]) -> ColumnType:
@@ -85,10 +79,7 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
     )
 
 
-def _real(declared: sqltypes.REAL[Any]) -> ColumnType:
-    return replace(
-        _float(declared), echo=None, beside=Beside(family=Family.NUMBERS, is_of_single_precision=True)
-    )  # it rounds
+_ROUNDED: Final = Beside(family=Family.NUMBERS, is_of_single_precision=True)
 
 
 def _check_float(value: Any) -> str | None:
@@ -96,13 +87,19 @@ def _check_float(value: Any) -> str | None:
 
 
 def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
-    check = _numeric_check(declared.precision, declared.scale or 0)
-    is_limited = declared.precision is not None
+    precision, scale = declared.precision, declared.scale or 0
+    check, is_limited = _numeric_check(precision, scale), precision is not None
+    # Nine tenths of what fits: who comes near the limit is looked at alone.
+    bound = min(_LARGE, Decimal((0, (9,), (precision or 400) - scale - 1)))
+
+    def fits(values: Any) -> bool:
+        return all(map(Decimal.is_finite, values)) and (not values or (max(values) < bound and min(values) > -bound))
+
     return ColumnType(
         wraps=None,
         check=check,
-        operand=_unrounded(check, declared.precision, declared.scale or 0) if is_limited else check,
-        quick=Quick(Decimal, _numeric_fits(declared.precision, declared.scale or 0)),
+        operand=_unrounded(check, precision, scale) if is_limited else check,
+        quick=Quick(Decimal, fits),
         echo=None,  # it rounds to its scale
         travel=Travel.PLAIN,
         cursor=InCursor(Decimal, is_number),
@@ -117,7 +114,10 @@ def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
 
 
 def _numeric_check(precision: int | None, scale: int) -> Check:
-    bound = None if precision is None else _first_too_big(precision, scale)
+    bound: Decimal | None = None
+    if precision is not None:  # the least number that would be rounded out of its digits, in exact arithmetic
+        exact = Context(prec=precision + abs(scale) + 5)
+        bound = exact.subtract(Decimal((0, (1,), precision - scale)), Decimal((0, (5,), -scale - 1)))
 
     def check(value: Any) -> str | None:
         if not is_number(value):
@@ -144,24 +144,8 @@ def _unrounded(check: Check, precision: int | None, scale: int) -> Check:
     return checked
 
 
-def _first_too_big(precision: int, scale: int) -> Decimal:
-    """Give the least number that NUMERIC(precision, scale) would round out of its digits, in exact arithmetic."""
-    exact = Context(prec=precision + abs(scale) + 5)
-    return exact.subtract(Decimal((0, (1,), precision - scale)), Decimal((0, (5,), -scale - 1)))
-
-
 _LARGE: Final = Decimal("1E300")
 """More than this a float cannot hold, which SQLite keeps numbers as."""
-
-
-def _numeric_fits(precision: int | None, scale: int) -> Fits:
-    # Nine tenths of what fits: who comes near the limit is looked at alone.
-    bound = min(_LARGE, Decimal((0, (9,), (precision or 400) - scale - 1)))
-
-    def fits(values: Any) -> bool:
-        return all(map(Decimal.is_finite, values)) and (not values or (max(values) < bound and min(values) > -bound))
-
-    return fits
 
 
 def _boolean(_: sqltypes.Boolean) -> ColumnType:
@@ -188,7 +172,7 @@ ROWS: Final[tuple[Row, ...]] = (
     (sqltypes.SmallInteger, _integer(16)),
     (sqltypes.BigInteger, _integer(64)),
     (sqltypes.Integer, _integer(32)),
-    (sqltypes.REAL, _real),
+    (sqltypes.REAL, lambda declared: replace(_float(declared), echo=None, beside=_ROUNDED)),
     (sqltypes.Float, _float),
     (sqltypes.Numeric, _numeric),
     (sqltypes.Boolean, _boolean),

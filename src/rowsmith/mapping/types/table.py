@@ -57,11 +57,6 @@ def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
     return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick, beside=beside)
 
 
-def _domain(declared: postgresql.DOMAIN) -> ColumnType:
-    """Give the record of a domain: the database checks it, and its values are true or false as what it is over."""
-    return replace(unknown.unknown(declared), is_condition=column_type(declared.data_type).is_condition)
-
-
 def _of_all(record: ColumnType, variants: Sequence[ColumnType]) -> ColumnType:
     """Give what is known of a type that another one stands in for on some databases, where it is not said on which.
 
@@ -93,14 +88,11 @@ def stores_none(declared: TypeEngine[Any], dialect: Dialect | None = None) -> bo
     value: Any = None
     while (wrapped := column_type(declared).wraps) is not None:
         decorator = cast("TypeDecorator[Any]", declared)
+        binds = any("process_bind_param" in vars(kind) for kind in _own_classes(decorator))
         with suppress(Exception):  # a team's code may raise anything; it is asked again when it binds
-            value = decorator.process_bind_param(value, dialect or DIALECTS[0]) if _binds(decorator) else value
+            value = decorator.process_bind_param(value, dialect or DIALECTS[0]) if binds else value
         declared = wrapped
     return value is not None
-
-
-def _binds(decorator: TypeDecorator[Any]) -> bool:
-    return any("process_bind_param" in vars(kind) for kind in _own_classes(decorator))
 
 
 def is_sqlalchemys(declared: TypeEngine[Any]) -> bool:
@@ -158,7 +150,11 @@ TABLE: Final[tuple[Row, ...]] = (
     *documents.ROWS,
     documents.array_row(column_type),
     *ranges.range_rows(column_type),
-    (postgresql.DOMAIN, _domain),
+    # The database checks what a domain holds.
+    (
+        postgresql.DOMAIN,
+        lambda domain: replace(unknown.unknown(domain), is_condition=column_type(domain.data_type).is_condition),
+    ),
     (TypeDecorator, _decorator),
     *unknown.ROWS,
 )

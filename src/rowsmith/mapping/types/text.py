@@ -16,7 +16,6 @@ from rowsmith.mapping.types.column_type import (
     ColumnType,
     Comparison,
     Family,
-    Fits,
     InCursor,
     Quick,
     Row,
@@ -49,12 +48,20 @@ def is_unicode(text: str) -> bool:
 
 
 def _string(declared: sqltypes.String) -> ColumnType:
+    limit = declared.length
     folds = declared.collation is not None or isinstance(declared, postgresql.CITEXT)
+
+    def fits(values: Any) -> bool:
+        if limit is not None and max(map(len, values), default=0) > limit:
+            return False
+        text = "".join(values)
+        return "\x00" not in text and is_unicode(text)
+
     return ColumnType(
         wraps=None,
-        check=_text_check(declared.length),
+        check=_text_check(limit),
         operand=_text_check(None),  # a longer text is a fair question with the answer "none"
-        quick=Quick(str, _text_fits(declared.length)),
+        quick=Quick(str, fits),
         echo=converted(str, str.__str__),
         travel=Travel.PLAIN,
         cursor=instances(str),
@@ -74,16 +81,6 @@ def _text_check(limit: int | None) -> Check:
         return None if value.isascii() and "\x00" not in value else text_complaint(value)
 
     return check
-
-
-def _text_fits(limit: int | None) -> Fits:
-    def fits(values: Any) -> bool:
-        if limit is not None and max(map(len, values), default=0) > limit:
-            return False
-        text = "".join(values)
-        return "\x00" not in text and is_unicode(text)
-
-    return fits
 
 
 def unlimited(declared: TypeEngine[Any]) -> TypeEngine[Any]:

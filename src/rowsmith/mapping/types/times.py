@@ -49,19 +49,26 @@ def _within(ends: frozenset[object], check: Check) -> Check:
 
 
 def _datetime(declared: sqltypes.DateTime) -> ColumnType:
-    check = _check_moment if declared.timezone else _check_local
+    zoned, complaint = bool(declared.timezone), "holds local times: give a datetime without a time zone"
+    if zoned:
+        complaint = "holds points in time: give a datetime with a time zone (tzinfo)"
+
+    def check(value: object) -> str | None:
+        fits = isinstance(value, dt.datetime) and (value.utcoffset() is not None) == zoned
+        return None if fits else complaint
+
     precision: int | None = getattr(declared, "precision", None)  # to which PostgreSQL's TIMESTAMP rounds
-    wider = None if precision is None else postgresql.TIMESTAMP(declared.timezone)
+    wider = None if precision is None else postgresql.TIMESTAMP(zoned)
     return ColumnType(
         wraps=None,
-        check=check if declared.timezone else _within(_ENDS, check),
+        check=check if zoned else _within(_ENDS, check),
         operand=_unrounded(check, precision),
-        quick=Quick(dt.datetime, _moments_fit if declared.timezone else _local_times_fit),
+        quick=Quick(dt.datetime, _moments_fit if zoned else _local_times_fit),
         echo=_datetimes if wider is None else None,
         travel=Travel.PLAIN,
-        cursor=_zoned(dt.datetime, declared.timezone),
+        cursor=_zoned(dt.datetime, zoned),
         gives=(dt.datetime,),
-        compared=Comparison.MOMENT if declared.timezone else Comparison.LOCAL_TIME,
+        compared=Comparison.MOMENT if zoned else Comparison.LOCAL_TIME,
         beside=Beside(family=Family.TIMES, wider=wider),
         is_condition=False,
     )
@@ -94,16 +101,6 @@ def _local_times_fit(values: Sequence[Any]) -> bool:
 
 _ZONES: Final = frozenset({dt.timezone, ZoneInfo})
 """Zones of which it is known that ``utcoffset()`` is never None."""
-
-
-def _check_moment(value: object) -> str | None:
-    fits = isinstance(value, dt.datetime) and value.utcoffset() is not None
-    return None if fits else "holds points in time: give a datetime with a time zone (tzinfo)"
-
-
-def _check_local(value: object) -> str | None:
-    fits = isinstance(value, dt.datetime) and value.utcoffset() is None
-    return None if fits else "holds local times: give a datetime without a time zone"
 
 
 def _datetimes(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:

@@ -65,10 +65,6 @@ class AsStored(NullType):
     cache_ok = True
 
 
-def _is_plain(value: object) -> bool:
-    return isinstance(value, (int, float, str, bytes)) and not isinstance(value, (bool, enum.Enum))
-
-
 def _texts_that(check: Check, operand: Check, family: Family) -> Callable[[TypeEngine[Any]], ColumnType]:
     """Give what makes the record of a type whose values are texts, for the most part."""
     travel, quick, beside = Travel.MEMBERS, Quick(str, always), Beside(family=family)
@@ -95,11 +91,14 @@ def _check_hardware_address(value: object) -> str | None:
     return None if isinstance(value, str) else "holds hardware addresses: give a text"
 
 
+_PLAIN: Final = InCursor(
+    object, lambda value: isinstance(value, (int, float, str, bytes)) and not isinstance(value, (bool, enum.Enum))
+)
 _ADDRESSES: Final = (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 
 
 ROWS: Final[tuple[Row, ...]] = (
-    (AsStored, lambda declared: replace(unknown(declared), cursor=InCursor(object, _is_plain))),
+    (AsStored, lambda declared: replace(unknown(declared), cursor=_PLAIN)),
     (postgresql.INET, _texts_that(_check_address, _check_beside_address, Family.ADDRESSES)),
     (postgresql.CIDR, _texts_that(_check_address, _check_beside_address, Family.ADDRESSES)),
     (postgresql.MACADDR, _texts_that(_check_hardware_address, _check_hardware_address, Family.HARDWARE_ADDRESSES)),
