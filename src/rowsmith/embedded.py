@@ -150,7 +150,12 @@ class EmbeddedPostgres:
         self._starter = os.getpid()
         atexit.register(self.stop)
         try:
-            self._start_or_join()
+            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._give_to_system_user()
+            if not (self._is_up() and self._owner_lives()):  # else it is joined
+                if not (self._data_dir / "PG_VERSION").exists():
+                    self._fill(self._data_dir)
+                self._launch()
         except BaseException:
             self.stop()
             raise
@@ -193,16 +198,6 @@ class EmbeddedPostgres:
             raise RuntimeError("the server is not running: use it inside `with EmbeddedPostgres() as server:`")
         return path
 
-    def _start_or_join(self) -> None:
-        data_dir = self._running(self._data_dir)
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._give_to_system_user()
-        if self._is_up() and self._owner_lives():
-            return
-        if not (data_dir / "PG_VERSION").exists():
-            self._fill(data_dir)
-        self._launch()
-
     def _fill(self, data_dir: Path) -> None:
         locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
         self._run("initdb", "-D", str(data_dir), "-U", SUPERUSER, "--auth=trust", "--no-sync", *locale)
@@ -212,8 +207,16 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         if self._is_up():  # left over from an owner that was killed: it may have other settings
             self._run("pg_ctl", "-D", str(self.data_dir), "-m", "fast", "-w", "stop")
-        self._socket_dir = self._make_socket_dir()
-        self._write_settings()
+        socket_dir = self.data_dir
+        if len(os.fsencode(socket_dir)) > MAX_SOCKET_FOLDER:
+            socket_dir = Path(tempfile.mkdtemp(prefix="rowsmith-", dir=_short_temp_dir()))
+            if _is_root():
+                shutil.chown(socket_dir, SYSTEM_USER)
+        self._socket_dir = socket_dir
+        ours = {"listen_addresses": "", "unix_socket_directories": str(socket_dir)}
+        quoted = {name: value.replace("'", "''") for name, value in {**ours, **self.settings}.items()}
+        lines = "".join(f"{name} = '{value}'\n" for name, value in quoted.items())
+        (self.data_dir / CONFIG_FILE).write_text(lines)
         self._guard = self._start_guard()
         log = self.data_dir / "log"
         seen = log.stat().st_size if log.exists() else 0
@@ -224,21 +227,6 @@ class EmbeddedPostgres:
             written = log.read_bytes()[seen:].decode(errors="replace") if log.exists() else ""
             raise DatabaseUnavailable(f"{failed}\n{written.strip()}") from None
         (self.data_dir / OWNER_FILE).write_text(str(os.getpid()))
-
-    def _write_settings(self) -> None:
-        ours = {"listen_addresses": "", "unix_socket_directories": str(self._socket_dir)}
-        settings = {**ours, **self.settings}
-        quoted = {name: value.replace("'", "''") for name, value in settings.items()}
-        lines = "".join(f"{name} = '{value}'\n" for name, value in quoted.items())
-        (self.data_dir / CONFIG_FILE).write_text(lines)
-
-    def _make_socket_dir(self) -> Path:
-        if len(os.fsencode(self.data_dir)) <= MAX_SOCKET_FOLDER:
-            return self.data_dir
-        folder = Path(tempfile.mkdtemp(prefix="rowsmith-", dir=_short_temp_dir()))
-        if _is_root():
-            shutil.chown(folder, SYSTEM_USER)
-        return folder
 
     def _start_guard(self) -> subprocess.Popen[bytes]:
         keep = "drop" if self.is_throw_away else "keep"

@@ -52,21 +52,16 @@ def commit_outcome(exc: BaseException) -> CommitOutcome:
         if id(failure) in seen:
             continue
         seen.add(id(failure))
-        found = _of_one(failure)
-        if found is not None:
-            return found
+        if isinstance(failure, BaseExceptionGroup):
+            members: Any = cast("Any", failure).exceptions
+            found = {commit_outcome(member) for member in members}
+            return found.pop() if len(found) == 1 else CommitOutcome.UNKNOWN
+        if isinstance(failure, CommitOutcomeUnknown):
+            return CommitOutcome.UNKNOWN
+        if isinstance(failure, AfterCommitFailed):
+            return CommitOutcome.COMMITTED
+        told: CommitOutcome | None = failure.__dict__.get(_OUTCOME)
+        if told is not None or isinstance(failure, RepositoryError):
+            return told or CommitOutcome.NOT_COMMITTED
         waiting += [each for each in (failure.__cause__, failure.__context__) if each is not None]
     return CommitOutcome.UNKNOWN
-
-
-def _of_one(failure: BaseException) -> CommitOutcome | None:
-    if isinstance(failure, BaseExceptionGroup):
-        members: Any = cast("Any", failure).exceptions
-        found = {commit_outcome(member) for member in members}
-        return found.pop() if len(found) == 1 else CommitOutcome.UNKNOWN
-    if isinstance(failure, CommitOutcomeUnknown):
-        return CommitOutcome.UNKNOWN
-    if isinstance(failure, AfterCommitFailed):
-        return CommitOutcome.COMMITTED
-    told: CommitOutcome | None = failure.__dict__.get(_OUTCOME)
-    return CommitOutcome.NOT_COMMITTED if told is None and isinstance(failure, RepositoryError) else told

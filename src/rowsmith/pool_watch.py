@@ -65,15 +65,14 @@ class PoolWatch:
         """
         self._waiting.add(task)
         try:
-            if _is_exhausted(pool) and self._held_by_the_waiting() >= cast("QueuePool", pool).checkedout():
-                raise PoolExhausted(HELD_BY_ITSELF)
+            if _is_exhausted(pool):
+                sessions = (session for task in self._waiting for session in self.held.get(task, ()))
+                held = sum(session.in_transaction() for session in sessions)  # committed by hand, it holds nothing
+                if held >= cast("QueuePool", pool).checkedout():
+                    raise PoolExhausted(HELD_BY_ITSELF)
             yield
         finally:
             self._waiting.discard(task)
-
-    def _held_by_the_waiting(self) -> int:
-        sessions = (session for task in self._waiting for session in self.held.get(task, ()))
-        return sum(session.in_transaction() for session in sessions)  # committed by hand, it holds nothing
 
 
 def _is_exhausted(pool: Pool) -> bool:

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
 
 from rowsmith.errors import MappingError, kind_of
@@ -175,17 +175,14 @@ def text_of_id(id: Any) -> str:
     """Give an id as text, each as its own; a long one by its digest."""
     if id.__class__ is int:
         return f"i{id}"
-    parts: Any = id
-    text = f"({','.join(map(text_of_id, parts))})" if isinstance(id, tuple) else _text_of_part(id)
+    if isinstance(id, tuple):
+        text = f"({','.join(map(text_of_id, cast('Any', id)))})"
+    else:
+        kind = type(id).__name__
+        is_aware = isinstance(id, dt.datetime) and id.tzinfo is not None
+        written = id.hex() if isinstance(id, bytes) else str(id.astimezone(dt.UTC) if is_aware else id)
+        text = kind[0] + kind[-1] + quote(written, errors="surrogatepass")
     return text if len(text) <= _LONGEST else f"h{digest(text)}"
-
-
-def _text_of_part(part: Any) -> str:
-    """Give a part of an id as text that tells its class, too."""
-    kind = type(part).__name__
-    if isinstance(part, dt.datetime) and part.tzinfo is not None:
-        part = part.astimezone(dt.UTC)
-    return kind[0] + kind[-1] + quote(str(part) if not isinstance(part, bytes) else part.hex(), errors="surrogatepass")
 
 
 def digest(text: str) -> str:

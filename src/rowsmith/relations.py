@@ -32,12 +32,18 @@ def related(relationship: InstrumentedAttribute[object], *conditions: Condition)
     Raises:
         InvalidFilter: the first argument is no relationship, or another one no condition.
     """
-    target, on = _step(relationship)
+    found: Any = getattr(relationship, "property", None)
+    if not isinstance(found, RelationshipProperty):
+        raise InvalidFilter(f"related takes a relationship such as GroupRow.members, not {kind_of(relationship)}")
+    step = cast("Any", found)
+    has_alias = inspect(step.entity).is_aliased_class  # one of its own already, and perhaps a subquery
+    target: Any = step.entity.entity if has_alias else aliased(step.mapper.class_, flat=True)
+    on: Any = relationship.expression if has_alias else relationship.of_type(target).expression
     above = _froms(cast("Any", relationship).parent.selectable)
     below = [_selectable(target), *(source for source in _froms(on) if source not in above)]
     said = [_of(target, conjunction(conditions))] if conditions else []
-    found = limited(select(null()).select_from(target), on, *said)
-    return exists(found.correlate_except(*below))
+    rows = limited(select(null()).select_from(target), on, *said)
+    return exists(rows.correlate_except(*below))
 
 
 def over(entity: object, expression: ColumnElement[T]) -> ColumnElement[T] | None:
@@ -57,15 +63,6 @@ def own_row(entity: object) -> list[ColumnElement[bool]]:
     return [getattr(mapper.class_, name) == getattr(entity, name) for name in names]
 
 
-def _step(relationship: InstrumentedAttribute[object]) -> tuple[Any, Any]:
-    """Give what a step leads to, and the relationship's own condition between the two."""
-    found = _relationship(relationship)
-    if inspect(found.entity).is_aliased_class:  # it has an alias, and perhaps a subquery, of its own already
-        return found.entity.entity, relationship.expression
-    target = aliased(found.mapper.class_, flat=True)
-    return target, relationship.of_type(target).expression
-
-
 def _of(target: object, said: ColumnElement[bool]) -> ColumnElement[bool]:
     adapted = over(target, said)
     if adapted is not None:
@@ -73,13 +70,6 @@ def _of(target: object, said: ColumnElement[bool]) -> ColumnElement[bool]:
     row = inspect(target).mapper.class_
     found = limited(select(null()).select_from(row), *own_row(target), said)
     return exists(found.correlate_except(*_froms(inspect(row).selectable)))
-
-
-def _relationship(attribute: object) -> Any:
-    found: Any = getattr(attribute, "property", None)
-    if not isinstance(found, RelationshipProperty):
-        raise InvalidFilter(f"related takes a relationship such as GroupRow.members, not {kind_of(attribute)}")
-    return cast("Any", found)
 
 
 def _is_closed(part: object) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from functools import lru_cache
 from inspect import get_annotations
@@ -183,7 +183,9 @@ class Settled(SearchScope):
         return self.scope.to_related()
 
 
-def _check_scope_class(kind: Any) -> None:
+@lru_cache(maxsize=500)
+def check_scope_class(kind: Any) -> None:
+    """Refuse a class of scopes that is no frozen dataclass, with a :class:`MappingError`."""
     config = getattr(kind, "model_config", None)
     if config is not None and not is_dataclass(kind):
         if not config.get("frozen"):
@@ -193,19 +195,13 @@ def _check_scope_class(kind: Any) -> None:
     check_frozen(kind)
 
 
-check_scope_class: Callable[[Any], None] = lru_cache(maxsize=500)(_check_scope_class)
-"""Refuse a class of scopes that is no frozen dataclass, with a :class:`MappingError`."""
-
-
-def _is_unchecked(kind: Any) -> bool:
+@lru_cache(maxsize=500)
+def is_unchecked(kind: Any) -> bool:
     """Say whether scopes of a class are no more than their conditions: nothing is asked before, and nothing logged."""
     if not issubclass(kind, SearchScope) or issubclass(kind, Unscoped):
         return False
     check_scope_class(kind)
     return kind.existence_checks is SearchScope.existence_checks
-
-
-is_unchecked: Callable[[Any], bool] = lru_cache(maxsize=500)(_is_unchecked)
 
 
 ScopePart: TypeAlias = SearchScope | Condition
@@ -566,8 +562,8 @@ def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: 
     if is_any_open(elements):
         raise InvalidFilter(f"a condition on {info.row.__name__} {ADVICE}")
     for element in elements:
-        if isinstance(element, BooleanClauseList):
-            _check_list(element)
+        if isinstance(element, BooleanClauseList) and not element.clauses:
+            raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
     check_comparisons(condition, elements, info, "a condition on")
     is_nested = any(isinstance(element, SelectBase) for element in elements)
     if is_nested and (complaint := loose_ties(condition, sources)):
@@ -575,11 +571,6 @@ def check_parts(condition: ColumnElement[bool], info: RowInfo[object], sources: 
     of_several = several_complaint(condition) if any(map(is_function, elements)) else None
     if complaint := of_several or complaint_inside(elements):
         raise InvalidFilter(f"a condition on {info.row.__name__} {complaint}")
-
-
-def _check_list(element: BooleanClauseList) -> None:
-    if not element.clauses:
-        raise InvalidFilter("a condition holds an AND or OR of nothing, which matches every row: leave it out")
 
 
 def check_order(expression: ColumnElement[Any], info: RowInfo[object]) -> None:

@@ -76,7 +76,13 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
                 raise
         else:
             self.session, self._user = around.db_sess, around.enter()
-            await self._try_to_join(around)
+            try:
+                if around.is_borrowed and cast("BorrowedHome", self.home).engine.dialect.name == "sqlite":
+                    await _begin_on_sqlite(self.session)
+                await self._join(around)
+            except BaseException as exc:  # noqa: BLE001 - whatever it is, nobody stays inside
+                around.leave(self._user)
+                _raise_told(exc, None, around)
         return cast("T_co", self._open())
 
     async def __aexit__(
@@ -137,15 +143,6 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
 
     async def _end(self) -> None:
         """Do what comes after the last statement in a session of its own, if all went well."""
-
-    async def _try_to_join(self, around: OpenSession) -> None:
-        try:
-            if around.is_borrowed and cast("BorrowedHome", self.home).engine.dialect.name == "sqlite":
-                await _begin_on_sqlite(self.session)
-            await self._join(around)
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, nobody stays inside
-            around.leave(self._user)
-            _raise_told(exc, None, around)
 
     async def _enter_savepoint(self, savepoint: AbstractAsyncContextManager[None]) -> None:
         await savepoint.__aenter__()
@@ -240,25 +237,17 @@ class ReadOnly(SessionBlock[AsyncSession]):
 
     async def _join(self, around: OpenSession) -> None:
         if self._is_snapshot:
-            await _require_snapshot(self.session)
+            level = await (await self.session.connection()).get_isolation_level()
+            if level not in {"REPEATABLE READ", "SERIALIZABLE"}:  # all of SQLite's are
+                raise TransactionError(
+                    "a transaction is a snapshot from its beginning: open begin_readonly_session(snapshot=True) "
+                    "outside of the block around it"
+                )
         if not around.is_read_only:
             await self._enter_savepoint(_read_only_savepoint(self.session))
 
     async def _end(self) -> None:
         _refuse_pending(self.session)
-
-
-async def _require_snapshot(db_sess: AsyncSession) -> None:
-    """Refuse a transaction whose statements may each see something else; SQLite has none such.
-
-    Raises:
-        TransactionError: it is one.
-    """
-    if await (await db_sess.connection()).get_isolation_level() not in {"REPEATABLE READ", "SERIALIZABLE"}:
-        raise TransactionError(
-            "a transaction is a snapshot from its beginning: open begin_readonly_session(snapshot=True) outside of the "
-            "block around it"
-        )
 
 
 STREAM_ENDED = "the block that this stream was opened in has ended: read it to its end inside, or open it outside"
@@ -305,18 +294,22 @@ class ReadingBlock(AbstractAsyncContextManager[AsyncSession]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        ended = error
+        ended, around = error, self._around
         try:
-            if self._around is None:
+            if around is None:
                 await cast("OwnHome", self.home).end(self._taken)
             else:
-                self._leave(self._around, error)
+                around.leave(self._user)
+                if around.root.is_lost and error is None:
+                    raise ConcurrentUse(LEFT)
+                if around.is_borrowed and error is not None:
+                    refuse_commit(around.db_sess)
         except BaseException as exc:  # noqa: BLE001 - whatever it is
             ended = exc
-        if self._around is None:
+        if around is None:
             await leave_deadline(self._within, ended)
         if ended is not None:
-            _raise_told(ended, error, self._around, is_own=self._around is None)
+            _raise_told(ended, error, around, is_own=around is None)
 
     def check(self) -> None:
         """Refuse to go on where the block that the stream was opened in has ended, and its connection is another's.
@@ -326,13 +319,6 @@ class ReadingBlock(AbstractAsyncContextManager[AsyncSession]):
         """
         if self._around is not None and not self._around.is_open:
             raise TransactionError(STREAM_ENDED)
-
-    def _leave(self, around: OpenSession, error: BaseException | None) -> None:
-        around.leave(self._user)
-        if around.root.is_lost and error is None:
-            raise ConcurrentUse(LEFT)
-        if around.is_borrowed and error is not None:
-            refuse_commit(around.db_sess)
 
 
 class Unit(SessionBlock[UnitOfWork]):

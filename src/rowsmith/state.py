@@ -108,7 +108,15 @@ class _State(Generic[T_co]):
         """What to write: the value, ``None`` for NULL, the SQL expression, or :data:`UNSET` for nothing."""
         if self._kind is _Kind.NOP:
             return UNSET
-        return _made(self._held) if self._kind is _Kind.EXPRESSION else self._held
+        if self._kind is not _Kind.EXPRESSION:
+            return self._held
+        make: Callable[[], object] = self._held
+        try:
+            return make()
+        except TypeError:
+            if takes(make):  # it is one of its own
+                raise
+        raise InvalidValue("expression() takes what takes no arguments: write expression(lambda: GroupRow.seats + 1)")
 
     @override
     def __repr__(self) -> str:
@@ -208,16 +216,6 @@ def _callable(make: object) -> Any:
             f"expression() takes what makes the SQL, not {kind_of(make)}: write expression(lambda: GroupRow.seats + 1)"
         )
     return make
-
-
-def _made(make: Callable[[], object]) -> Any:
-    """Call what makes the SQL; a TypeError of its own passes unchanged."""
-    try:
-        return make()
-    except TypeError:
-        if takes(make):
-            raise
-    raise InvalidValue("expression() takes what takes no arguments: write expression(lambda: GroupRow.seats + 1)")
 
 
 class OptionalState(_State[T_co]):

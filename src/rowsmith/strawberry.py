@@ -24,7 +24,6 @@ import inspect
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial, wraps
 from itertools import chain
@@ -251,16 +250,9 @@ def _request(request: type[SearchRequest[Any, Any]], given: dict[str, Any]) -> S
         if "count" in body:
             raise InvalidFilter("give one of count and countUpTo, not both")
         body["count"] = {"capped": capped}
-    with _refusals():
-        return request.model_validate(body)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Say of each part of a request that is refused where it stands; what stands there is not repeated."""
     try:
-        yield
-    except ValidationError as exc:
+        return request.model_validate(body)
+    except ValidationError as exc:  # what stands where a part is refused is not repeated
         problems = exc.errors(include_input=False, include_url=False, include_context=False)
         told = "; ".join(f"{'.'.join(map(str, problem['loc'])) or 'request'}: {problem['msg']}" for problem in problems)
         raise InvalidFilter(told) from None
@@ -286,10 +278,8 @@ def input_type(model: type[BaseModel]) -> Any:
     Raises:
         MappingError: an annotation of the model cannot be resolved.
     """
-    return _INPUTS[model] if model in _INPUTS else _made(model)
-
-
-def _made(model: type[BaseModel]) -> Any:
+    if model in _INPUTS:
+        return _INPUTS[model]
     if not model.__pydantic_fields_complete__ and not model.model_rebuild(raise_errors=False):
         raise MappingError(f"an annotation of {model.__name__} cannot be resolved: import what it names")
     name, fields = _name(model.__name__), model.__pydantic_fields__
@@ -298,25 +288,17 @@ def _made(model: type[BaseModel]) -> Any:
     _INPUTS[model] = made  # before its fields, which may lead back to it
     for field_name, field in fields.items():
         made.__annotations__[field_name], default = _optional(model, field_name, field)
-        setattr(made, field_name, _field(names[field_name], field_name, field, default))
-    return strawberry.input(made, name=name, description=_summary(model))
-
-
-def _summary(model: type[BaseModel]) -> str | None:
-    """Give the first words of a model's own documentation, which goes on for those who write such models."""
+        alias, marks = names[field_name], [mark.description for mark in field.metadata if isinstance(mark, Operator)]
+        shown = strawberry.field(
+            name=alias if alias != field_name or alias.isupper() else None,  # the one in JSON
+            description=marks[0] if marks else field.description,
+            **default,
+        )
+        setattr(made, field_name, shown)
     origin: Any = model.__pydantic_generic_metadata__["origin"]
     text = inspect.cleandoc(model.__doc__ or (origin and origin.__doc__) or "")
-    return text.split("\n\n")[0] or None
-
-
-def _field(alias: str, name: str, field: FieldInfo, default: Mapping[str, Any]) -> Any:
-    """Give an input's field, under the name that it has in JSON where that is not the one in Python."""
-    marks = [mark.description for mark in field.metadata if isinstance(mark, Operator)]
-    return strawberry.field(
-        name=alias if alias != name or alias.isupper() else None,
-        description=marks[0] if marks else field.description,
-        **default,
-    )
+    first = text.split("\n\n")[0]  # it goes on for those who write such models
+    return strawberry.input(made, name=name, description=first or None)
 
 
 def _plain(given: Any) -> Any:
@@ -349,15 +331,12 @@ def _optional(model: type[BaseModel], name: str, field: FieldInfo) -> tuple[Any,
 
     JSON may be null, which GraphQL has for nothing that must be there; the model itself asks for it then.
     """
-    found = _type(field.annotation, _owner(model, name) + _name(name))
+    # Models that inherit a field have one enum for it, called after the class that says what it is.
+    kinds = [kind for kind in model.__mro__ if name in inspect.get_annotations(kind) and "[" not in kind.__name__]
+    owner = kinds[0].__name__ if kinds else model.__name__
+    found = _type(field.annotation, _name(owner) + _name(name))
     is_needed = field.is_required() and found is not JSON and NoneType not in get_args(field.annotation)
     return (found, {}) if is_needed else (found | None, _ABSENT)
-
-
-def _owner(model: type[BaseModel], name: str) -> str:
-    """Give the name of the class that says what a field is."""
-    kinds = [kind for kind in model.__mro__ if name in inspect.get_annotations(kind) and "[" not in kind.__name__]
-    return _name(kinds[0].__name__ if kinds else model.__name__)
 
 
 def _type(annotation: Any, name: str) -> Any:
@@ -371,7 +350,11 @@ def _type(annotation: Any, name: str) -> Any:
     if origin in (list, tuple):
         return list[_type(arguments[0], name)]  # type: ignore[misc]
     if origin is Literal and all(isinstance(value, str) for value in arguments):
-        return _choice(name, tuple(arguments))
+        values = tuple(arguments)
+        if (name, values) not in _CHOICES:
+            members = {re.sub(r"\W", "_", value).upper(): value for value in values}
+            _CHOICES[name, values] = strawberry.enum(cast("Any", _Choice)(name, members))
+        return _CHOICES[name, values]
     return _class_type(annotation) if inspect.isclass(annotation) else JSON
 
 
@@ -383,13 +366,6 @@ def _class_type(kind: type[object]) -> Any:
     if issubclass(kind, enum.Enum):
         return kind if hasattr(kind, "__strawberry_definition__") else strawberry.enum(kind)
     return JSON
-
-
-def _choice(name: str, values: tuple[str, ...]) -> Any:
-    if (name, values) not in _CHOICES:
-        members = {re.sub(r"\W", "_", value).upper(): value for value in values}
-        _CHOICES[name, values] = strawberry.enum(cast("Any", _Choice)(name, members))
-    return _CHOICES[name, values]
 
 
 def _name(given: str) -> str:

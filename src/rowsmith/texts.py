@@ -95,7 +95,8 @@ def complaint_about(parts: Sequence[Any]) -> str | None:
     """Say what is wrong with the text of an expression that nobody looks at once more as it is rendered; or None."""
     if is_any_open(parts):
         return ADVICE
-    return UNSEEN if any(map(_is_unseen, parts)) else None
+    is_unseen = any(_is_compiled(part.__class__) and not any(_rendered([_selected(part)])) for part in parts)
+    return UNSEEN if is_unseen else None
 
 
 _Tells: TypeAlias = Callable[[Any], bool]
@@ -116,20 +117,12 @@ def _is_compiled(kind: type[object]) -> bool:
     return hasattr(kind, "_compiler_dispatcher") and not kind.__module__.startswith("rowsmith.")
 
 
-def _is_unseen(part: Any) -> bool:
-    return _is_compiled(part.__class__) and not any(_rendered([_selected(part)]))
-
-
 def _is_open_operator(operator: Any) -> bool:
     return isinstance(operator, operators.custom_op) and not is_closed(cast("Any", operator).opstring)
 
 
 def _has_open_operator(part: Any) -> bool:
     return _is_open_operator(part.operator) or _is_open_operator(getattr(part, "modifier", None))
-
-
-def _is_open_binary(part: Any) -> bool:
-    return _is_open_operator(part.operator) or is_open_type(part.type)
 
 
 _NAMED: Final[Any] = TableClause
@@ -161,10 +154,6 @@ def _has_open_prefix(part: Any) -> bool:
 def _has_open_hint(part: Any) -> bool:
     hints = chain((text for _, text in part._statement_hints), part._hints.values())
     return not all(map(is_closed, hints))
-
-
-def _has_open_columns(part: Any) -> bool:
-    return any(is_open_type(each.type) or _is_open_name(each.name) for each in part.c)
 
 
 def _is_rendered_open(part: Any) -> bool:
@@ -213,7 +202,7 @@ def _is_plain(given: Any) -> bool:
 
 
 _TELLERS: Final[Mapping[type[Any], _Tells]] = {
-    sa.BinaryExpression: _is_open_binary,
+    sa.BinaryExpression: lambda part: _is_open_operator(part.operator) or is_open_type(part.type),
     sa.UnaryExpression: _has_open_operator,
     ClauseList: _has_open_operator,
     sa.BindParameter: lambda part: is_open_type(part.type) or (part.literal_execute and _is_rendered_open(part)),
@@ -227,7 +216,7 @@ _TELLERS: Final[Mapping[type[Any], _Tells]] = {
     sa.Label: lambda part: _is_open_name(part.name),
     **dict.fromkeys((sa.Cast, sa.TypeCoerce, sa.TypeClause, array), lambda part: is_open_type(part.type)),
     NamedFromClause: lambda part: _is_open_name(part.name, getattr(part, "schema", None)),
-    TableValuedAlias: _has_open_columns,
+    TableValuedAlias: lambda part: any(is_open_type(each.type) or _is_open_name(each.name) for each in part.c),
     HasPrefixes: _has_open_prefix,
     HasSuffixes: _has_open_prefix,
     HasHints: _has_open_hint,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import wraps
 from inspect import (
     BoundArguments,
@@ -65,9 +65,20 @@ def fake(kind: type[T], db: Database | None = None, /, **methods: Callable[..., 
     """
     kind = get_origin(kind) or kind
     given = {name: _stand_in(kind, name, function) for name, function in methods.items()}
-    missing = {name: _missing(kind, name, method) for name, method in _methods(kind) if _is_missing(kind, name, method)}
-    shared = {"__init__": _nothing, "__getattr__": _unknown(kind), "__module__": __name__, "db": db or FakeDatabase()}
-    left_open = {name: property(_missing(kind, name, _nothing)) for name in _open_names(kind)}
+    open_names: frozenset[str] = getattr(kind, "__abstractmethods__", frozenset())
+    missing: dict[str, Callable[..., Any]] = {}
+    for name, method in _methods(kind):
+        needs_database = iscoroutinefunction(method) or isasyncgenfunction(method) or name == "stream"
+        if needs_database or name in open_names or is_protocol(kind):  # an interface leaves all open
+            missing[name] = _missing(kind, name, method)
+
+    def unknown(_: Any, name: str) -> Never:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        _not_given(kind, name)
+
+    shared = {"__init__": _nothing, "__getattr__": unknown, "__module__": __name__, "db": db or FakeDatabase()}
+    left_open = {name: property(_missing(kind, name, _nothing)) for name in open_names}
     made: Any = type(f"Fake{kind.__name__}", (kind,), left_open | missing | given | shared)
     made.__abstractmethods__ = frozenset()
     return cast("T", made())
@@ -85,12 +96,9 @@ class FakeDatabase(Database):
         self.committed = self.rolled_back = 0
 
     @override
-    def unit_of_work(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        """Open a unit of work: after it ends whole, the work that waits for its commit is done."""
-        return self._unit_of_work()
-
     @asynccontextmanager
-    async def _unit_of_work(self) -> AsyncIterator[UnitOfWork]:
+    async def unit_of_work(self) -> AsyncIterator[UnitOfWork]:
+        """Open a unit of work: after it ends whole, the work that waits for its commit is done."""
         around = self.joined()
         unit = _FakeUnit(self, AsyncSession(), around)
         unit.push()
@@ -169,16 +177,6 @@ def _methods(kind: type[object]) -> Iterable[tuple[str, Callable[..., Any]]]:
     return [(name, method) for name, method in getmembers_static(kind, isfunction) if not name.startswith("_")]
 
 
-def _is_missing(kind: type[object], name: str, method: Callable[..., Any]) -> bool:
-    """Say whether a method is none that works on a fake: it needs a database, or an interface leaves it open."""
-    needs_database = iscoroutinefunction(method) or isasyncgenfunction(method) or name == "stream"
-    return needs_database or name in _open_names(kind) or is_protocol(kind)
-
-
-def _open_names(kind: Any) -> frozenset[str]:
-    return getattr(kind, "__abstractmethods__", frozenset[str]())
-
-
 def _missing(kind: type[object], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     def refuse(*_: object, **__: object) -> Never:
         _not_given(kind, name)
@@ -187,15 +185,6 @@ def _missing(kind: type[object], name: str, method: Callable[..., Any]) -> Calla
         _not_given(kind, name)
 
     return wraps(method)(refuse_awaited if iscoroutinefunction(method) else refuse)
-
-
-def _unknown(kind: type[object]) -> Callable[[Any, str], Never]:
-    def unknown(_: Any, name: str) -> Never:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        _not_given(kind, name)
-
-    return unknown
 
 
 def _not_given(kind: type[object], name: str) -> Never:
@@ -225,14 +214,9 @@ def _stand_in(kind: type[object], name: str, function: Any) -> Callable[..., Any
     def plain(*args: Any, **kwargs: Any) -> Any:
         answer = call(args, kwargs)
         is_stream = isasyncgenfunction(function) and not isasyncgenfunction(method)
-        return Stream(_one_by_one(answer)) if is_stream else answer
+        return Stream([item] async for item in answer) if is_stream else answer
 
     return awaited if iscoroutinefunction(method) else plain
-
-
-async def _one_by_one(items: AsyncGenerator[Any]) -> AsyncGenerator[Sequence[Any]]:
-    async for item in items:
-        yield [item]
 
 
 _ANY_NUMBER: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -248,7 +232,12 @@ def _calling(place: str, real: Signature, function: Callable[..., Any]) -> Calla
         bound = real.bind(*args, **kwargs)
         if as_called:
             return function(*args[1:], **kwargs)
-        taken = _taken(place, own, bound)
+        bound.apply_defaults()
+        _, *given = bound.arguments.items()
+        for name, value in given:
+            if name not in own.parameters and value is not real.parameters[name].default:
+                raise NotFaked(f"{place} was called with {name!r}, which what stands for it does not take")
+        taken = BoundArguments(own, {name: value for name, value in given if name in own.parameters})
         return function(*taken.args, **taken.kwargs)
 
     return call
@@ -268,17 +257,3 @@ def _check_names(place: str, real: Signature, own: Signature) -> None:
     left_out = next((name for name in needed if name not in own.parameters), None)
     if left_out is not None and not _takes_any_number(own):
         raise MappingError(f"what stands for {place} must take {left_out!r}, which has no default there")
-
-
-def _taken(place: str, own: Signature, bound: BoundArguments) -> BoundArguments:
-    """Give the arguments of a call that a function takes, with the method's own defaults.
-
-    Raises:
-        NotFaked: the call says something else by another one.
-    """
-    bound.apply_defaults()
-    _, *given = bound.arguments.items()
-    for name, value in given:
-        if name not in own.parameters and value is not bound.signature.parameters[name].default:
-            raise NotFaked(f"{place} was called with {name!r}, which what stands for it does not take")
-    return BoundArguments(own, {name: value for name, value in given if name in own.parameters})

@@ -244,7 +244,15 @@ class FaultProxy:
 
     def _fault(self, link: _Link, kind: bytes, body: bytes) -> Fault | None:
         """Say what is to happen at a message of the client's."""
-        statement = _statement(link, kind, body)
+        statement: str | None = None  # what is executed, at once or by the name under which it was prepared
+        if kind == b"Q":
+            statement = body[:-1].decode(errors="replace")
+        elif kind == b"P":
+            name, text, _ = body.split(b"\0", 2)
+            link.statements[name.decode(errors="replace")] = text.decode(errors="replace")
+        elif kind == b"B":
+            _, name, _ = body.split(b"\0", 2)
+            statement = link.statements.get(name.decode(errors="replace"))
         if statement is None:
             return None
         self.seen.append(statement)
@@ -252,19 +260,6 @@ class FaultProxy:
         if fault is not None:
             fault.left -= 1
         return fault
-
-
-def _statement(link: _Link, kind: bytes, body: bytes) -> str | None:
-    """Give the text of the statement that a message has executed; None for every other message."""
-    if kind == b"Q":
-        return body[:-1].decode(errors="replace")
-    if kind == b"P":
-        name, text, _ = body.split(b"\0", 2)
-        link.statements[name.decode(errors="replace")] = text.decode(errors="replace")
-    if kind == b"B":
-        _, name, _ = body.split(b"\0", 2)
-        return link.statements.get(name.decode(errors="replace"))
-    return None
 
 
 async def kill_backend(db: Database, pid: int) -> None:

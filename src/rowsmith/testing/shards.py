@@ -8,7 +8,7 @@ new rows go to is known afterwards.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -108,14 +108,10 @@ def _refuse_several(connection: Connection, names: Collection[str], sql: str) ->
     """Refuse partitions that are several of one table."""
     if not names:
         return
-    several = [root for root, parts in _by_root(names, _asked(connection, _ROOTS)).items() if len(parts) > 1]
+    roots, found = dict(_asked(connection, _ROOTS)), defaultdict[str, set[str]](set)
+    for name in names:
+        if name in roots:
+            found[roots[name]].add(name)
+    several = [root for root, parts in found.items() if len(parts) > 1]
     if several:
         raise SeveralShards(f"several partitions of {', '.join(sorted(several))} are touched by: {sql}")
-
-
-def _by_root(names: Iterable[str], roots: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
-    known, found = dict(roots), defaultdict[str, set[str]](set)
-    for name in names:
-        if name in known:
-            found[known[name]].add(name)
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Protocol, cast
 
@@ -68,7 +68,12 @@ async def tables(
 def _subset(rows: Sequence[type[Any]]) -> sa.MetaData:
     """Copy the tables of `rows` to a metadata of their own, without foreign keys that lead out of it."""
     subset = sa.MetaData()
-    originals = list(_tables_of(rows))
+    originals: dict[sa.Table, None] = {}  # with the parents' where a class inherits by joined tables
+    for row in rows:
+        mapper: object = sa.inspect(row, raiseerr=False)
+        if not isinstance(mapper, Mapper):
+            raise MappingError(f"with_tables takes mapped classes, got {row!r}: write with_tables(DomainRow, GroupRow)")
+        originals.update(dict.fromkeys(cast("Sequence[sa.Table]", mapper.tables)))
     for table in originals:
         subset.naming_convention = table.metadata.naming_convention
         _forward_events(table.to_metadata(subset), table)
@@ -90,17 +95,6 @@ def _forward(listeners: Callable[..., Any], original: sa.Table | sa.MetaData) ->
         listeners(original, connection, **options)
 
     return call
-
-
-def _tables_of(rows: Iterable[object]) -> Iterable[sa.Table]:
-    """Each row's table; the parents' too where a class inherits by joined tables."""
-    found: dict[sa.Table, None] = {}
-    for row in rows:
-        mapper: object = sa.inspect(row, raiseerr=False)
-        if not isinstance(mapper, Mapper):
-            raise MappingError(f"with_tables takes mapped classes, got {row!r}: write with_tables(DomainRow, GroupRow)")
-        found.update(dict.fromkeys(cast("Sequence[sa.Table]", mapper.tables)))
-    return found
 
 
 def _cut_outside(table: sa.Table) -> None:
@@ -125,47 +119,34 @@ async def _create(door: AsyncEngine, subset: sa.MetaData) -> Made:
             await connection.run_sync(subset.create_all)
             return await catalogue(connection) - before
     except BaseException:
-        await _drop_left_over(door, before)
+        if door.dialect.name != "postgresql":  # the DDL of SQLite's drivers is not transactional
+            async with door.begin() as connection:
+                await drop(connection, await catalogue(connection) - before)
         raise
-
-
-async def _drop_left_over(door: AsyncEngine, before: Made) -> None:
-    """Drop what a failed creation left, on a database (SQLite's drivers) whose DDL is not transactional."""
-    if door.dialect.name == "postgresql":
-        return
-    async with door.begin() as connection:
-        await drop(connection, await catalogue(connection) - before)
 
 
 async def _drop(door: AsyncEngine, made: Made) -> None:
     try:
         await _drop_once(door, made)
     except (DBAPIError, sqlite3.OperationalError) as failed:
-        if not await _make_way(door, made, failed):
+        if "database is locked" in str(failed):  # SQLite has no code for it that every driver passes on
+            raise RuntimeError("a session is still open on these tables: close it before the block ends") from None
+        if getattr(getattr(failed, "orig", None), "sqlstate", None) != "55P03":
             raise
+        async with door.begin() as connection:
+            pids = await end_holders(connection, made)
+        warnings.warn(
+            f"transactions were open on tables of with_tables for {LOCK_WAIT} after its block: their connections "
+            f"(pids {pids}) were ended; close every session inside the block",
+            LeftOpenWarning,
+            stacklevel=2,
+        )
         await _drop_once(door, made)
 
 
 async def _drop_once(door: AsyncEngine, made: Made) -> None:
     async with door.begin() as connection:
         await drop(connection, made)
-
-
-async def _make_way(door: AsyncEngine, made: Made, failed: Exception) -> bool:
-    """End the connections that hold the tables, and say so; whether there is reason to try again."""
-    if "database is locked" in str(failed):  # SQLite has no code for it that every driver passes on
-        raise RuntimeError("a session is still open on these tables: close it before the block ends") from None
-    if getattr(getattr(failed, "orig", None), "sqlstate", None) != "55P03":
-        return False
-    async with door.begin() as connection:
-        pids = await end_holders(connection, made)
-    warnings.warn(
-        f"transactions were open on tables of with_tables for {LOCK_WAIT} after its block: their connections "
-        f"(pids {pids}) were ended; close every session inside the block",
-        LeftOpenWarning,
-        stacklevel=2,
-    )
-    return True
 
 
 @asynccontextmanager

@@ -93,7 +93,11 @@ def check(contract: type[Declared]) -> None:
     Raises:
         MappingError: the message names the class, and says what to write.
     """
-    _check_repository(contract)
+    given = cast("Any", getattr(contract, "repository", None))
+    is_repository = isinstance(given, type) and issubclass(given, Repository)
+    if not (is_repository and hasattr(cast("Any", given), "entity")):
+        what = "has no repository" if given is None else f"has {kind_of(cast('Any', given))} as its repository"
+        raise MappingError(f"{contract.__name__} {what}: write repository = GroupRepository, a class of repositories")
     for name in _HOOKS:
         _check_hook(contract, name)
     _check_tables(contract)
@@ -103,14 +107,6 @@ def check(contract: type[Declared]) -> None:
     _check_data(contract)
     for projection in contract.projections:
         data_shape(entity_of(contract).info, projection)
-
-
-def _check_repository(contract: type[Declared]) -> None:
-    given = cast("Any", getattr(contract, "repository", None))
-    is_repository = isinstance(given, type) and issubclass(given, Repository)
-    if not (is_repository and hasattr(cast("Any", given), "entity")):
-        what = "has no repository" if given is None else f"has {kind_of(cast('Any', given))} as its repository"
-        raise MappingError(f"{contract.__name__} {what}: write repository = GroupRepository, a class of repositories")
 
 
 def _check_tables(contract: type[Declared]) -> None:
@@ -189,11 +185,12 @@ def own_constraints(contract: type[Declared]) -> Mapping[str, sa.Constraint | sa
     """Give the constraints of the row's own tables that the repository has errors for, by name."""
     entity = entity_of(contract)
     names = [name for name in entity.violations if isinstance(name, str)]
-    found = {name: _named(entity, name) for name in names}
+    found = {name: own_item(entity, name) for name in names}
     return {name: item for name, item in found.items() if item is not None}
 
 
-def _named(entity: Entity[Any, Any], name: str) -> sa.Constraint | sa.Index | None:
+def own_item(entity: Entity[Any, Any], name: str) -> sa.Constraint | sa.Index | None:
+    """Give the constraint or index that the row's own tables have by a name."""
     items = (item_named(table, name) for table in entity.info.tables)
     return next((item for item in items if item is not None), None)
 

@@ -90,7 +90,8 @@ class ReadingLaws(Declared):
         (made,) = await trial.make(0)
         stored = await trial.stored(made.id) or {}
         reads: AnyRepository = trial.repository
-        for into in (_key_of(trial), *self.projections):
+        key: type[Any] = make_dataclass("Key", [(name, Any) for name in trial.info.primary_key], frozen=True)
+        for into in (key, *self.projections):
             scope, these = self.scope(0), trial.call(0, made.id).these
             found = {
                 "get": await reads.get(made.id, scope, into=into),
@@ -115,11 +116,6 @@ async def _unordered(trial: Trial, scope: SearchScope | None) -> list[str]:
         "first": [await reads.first(scope, orders=down), *wanted[1:]],
     }
     return [f"{verb} minds no orders" for verb, rows in found.items() if rows != wanted]
-
-
-def _key_of(trial: Trial) -> type[Any]:
-    """Give a class of data that has the key alone."""
-    return make_dataclass("Key", [(name, Any) for name in trial.info.primary_key], frozen=True)
 
 
 Orders = Sequence[Order]

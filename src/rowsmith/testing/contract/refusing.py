@@ -14,7 +14,7 @@ from rowsmith.errors import RepositoryError
 from rowsmith.mapping import Patch, Spec
 from rowsmith.mapping.constraints import item_named, refers_to
 from rowsmith.operations import Entity
-from rowsmith.testing.contract.declared import Declared, Refused, error_of, own_constraints
+from rowsmith.testing.contract.declared import Declared, Refused, error_of, own_constraints, own_item
 from rowsmith.testing.contract.laws import has_refusals, has_violations, law
 from rowsmith.testing.contract.trial import Made, Trial
 from rowsmith.testing.contract.verbs import VERBS, Does, Outcome, VerbCall, answer, answered
@@ -95,8 +95,9 @@ def _kinds(entity: Entity[Any, Any]) -> Iterator[tuple[str, type[Exception], typ
 
 def _kind_of(entity: Entity[Any, Any], name: str) -> type[Exception] | None:
     """Give the kind of error that a violated constraint is; None where that cannot be told from the mapping."""
-    items = (item_named(table, name) for table in entity.info.tables)
-    match next((item for item in items if item is not None), None):
+    owner, _, bare = name.rpartition(".")  # it may say of which table it is
+    others = (table for table in entity.info.table.metadata.tables.values() if owner in ("", table.name))
+    match own_item(entity, name):
         case sa.PrimaryKeyConstraint() | sa.UniqueConstraint() | sa.Index():
             return errors.EntityAlreadyExists
         case ExcludeConstraint():
@@ -105,14 +106,7 @@ def _kind_of(entity: Entity[Any, Any], name: str) -> type[Exception] | None:
             return errors.CheckViolation
         case sa.ForeignKeyConstraint() as key if key.referred_table not in entity.info.tables:
             return errors.ReferenceNotFound
-        case None if any(refers_to(item, entity.info.table) for item in _elsewhere(entity, name)):
+        case None if any(refers_to(item_named(table, bare), entity.info.table) for table in others):
             return errors.StillReferenced
         case _:
             return None
-
-
-def _elsewhere(entity: Entity[Any, Any], name: str) -> list[sa.Constraint | sa.Index | None]:
-    """Give what other tables have by a name, which may say of which table it is."""
-    owner, _, bare = name.rpartition(".")
-    others = entity.info.table.metadata.tables.values()
-    return [item_named(table, bare) for table in others if owner in ("", table.name)]

@@ -79,11 +79,8 @@ class StoredRows:
 
     async def new(self) -> Sequence[Mapping[str, Any]]:
         """Give the columns of all rows of the class that came since."""
-        kept = self._kept[self._info.table]
-        return [row for row in await self._select([]) if self._key(row) not in kept]
-
-    def _key(self, row: Mapping[str, object]) -> tuple[Any, ...]:
-        return tuple(row[name] for name in self._info.primary_key)
+        kept, key = self._kept[self._info.table], self._info.primary_key
+        return [row for row in await self._select([]) if tuple(row[name] for name in key) not in kept]
 
     async def _select(self, conditions: Sequence[sa.ColumnElement[bool]]) -> Sequence[Mapping[str, Any]]:
         names = list(self._info.columns)

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from rowsmith.pagination import CursorForwardPagination, NoPagination
-from rowsmith.scope import SearchScope
 from rowsmith.testing.contract.declared import Declared
 from rowsmith.testing.contract.laws import has_scopes, is_written_in_scopes, law
 from rowsmith.testing.contract.trial import Made, Trial
-from rowsmith.testing.contract.verbs import VERBS, AnyRepository, Does, Outcome, answer
+from rowsmith.testing.contract.verbs import VERBS, Does, Outcome, answer
 
 
 class Scoping(Declared):
@@ -32,7 +31,18 @@ class Scoping(Declared):
         trial = self._trial
         mine, theirs = await trial.make(0, 2), await trial.make(1, 3)
         for tenant, own, others in ((0, mine, theirs), (1, theirs, mine)):
-            for verb, found in (await _lists(trial.repository, self.scope(tenant))).items():
+            reads, scope = trial.repository, self.scope(tenant)
+            whole = list(await reads.search(scope, None, NoPagination()))
+            page = await reads.search(scope, None, CursorForwardPagination(1))
+            rest = await reads.search(scope, None, CursorForwardPagination(1000, page.end_cursor))
+            answers: dict[str, Sequence[Any]] = {
+                "search": whole,
+                "search by pages": [*page, *rest],
+                "stream": [data async for data in reads.stream(scope)],
+                "count": whole if await reads.count(scope) == len(whole) else [],
+                "exists": whole if await reads.exists(scope) else [],
+            }
+            for verb, found in answers.items():
                 if any(made.data not in found for made in own):
                     yield f"{verb} leaves rows of its tenant out"
                 if any(made.data in found for made in others):
@@ -91,19 +101,6 @@ async def _theirs_and_absent(trial: Trial, is_deleted: bool) -> tuple[Made, Any]
     if is_deleted:
         await trial.delete(theirs)
     return theirs, await trial.absent(2)
-
-
-async def _lists(reads: AnyRepository, scope: SearchScope | None) -> dict[str, Sequence[Any]]:
-    whole = list(await reads.search(scope, None, NoPagination()))
-    page = await reads.search(scope, None, CursorForwardPagination(1))
-    rest = await reads.search(scope, None, CursorForwardPagination(1000, page.end_cursor))
-    return {
-        "search": whole,
-        "search by pages": [*page, *rest],
-        "stream": [data async for data in reads.stream(scope)],
-        "count": whole if await reads.count(scope) == len(whole) else [],
-        "exists": whole if await reads.exists(scope) else [],
-    }
 
 
 def _reaches_first(found: Outcome, verb: str, trial: Trial) -> bool:

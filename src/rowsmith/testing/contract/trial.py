@@ -44,7 +44,7 @@ class Trial:
         self.contract = contract
         self.entity = entity_of(type(contract))
         self.info = self.entity.info
-        tables = [table for row in contract.tables for table in _tables_of(row)]
+        tables: list[sa.Table] = [table for row in contract.tables for table in cast("Any", sa.inspect(row)).tables]
         self.rows = StoredRows(db.engine, self.info, list(dict.fromkeys(tables)))
         self.repository: AnyRepository = contract.connect(db)
         self._db = db
@@ -70,29 +70,28 @@ class Trial:
 
     async def make(self, *numbers: int) -> list[Made]:
         """Make rows, each in its scope."""
-        return [await self._made(n) for n in numbers]
-
-    async def _made(self, n: int) -> Made:
-        try:
-            if self.contract.writes:
-                data = await self.repository.create(self.contract.spec(n), scope=self.contract.scope(n))
-                return Made(n, self.contract.id_of(data), data)
-            return await self._added(n)
-        except RepositoryError as error:
-            error.add_note(
-                f"This is row {n} of {type(self.contract).__name__}: each row meets no other one, and lies in the "
-                "scope of its number, one tenant's for even numbers and another's for odd ones."
-            )
-            raise
-
-    async def _added(self, n: int) -> Made:
-        row = self.contract.row(n)
-        async with self._db.begin_session() as db_sess:
-            db_sess.add(row)
-            await db_sess.flush()
-            key: tuple[Any, ...] = tuple(sa.inspect(row).identity or ())
-        id = key[0] if len(key) == 1 else key
-        return Made(n, id, await self.repository.get(id, self.contract.scope(n)))
+        made: list[Made] = []
+        for n in numbers:
+            try:
+                if self.contract.writes:
+                    data = await self.repository.create(self.contract.spec(n), scope=self.contract.scope(n))
+                    id = self.contract.id_of(data)
+                else:
+                    row = self.contract.row(n)
+                    async with self._db.begin_session() as db_sess:
+                        db_sess.add(row)
+                        await db_sess.flush()
+                        key: tuple[Any, ...] = tuple(sa.inspect(row).identity or ())
+                    id = key[0] if len(key) == 1 else key
+                    data = await self.repository.get(id, self.contract.scope(n))
+            except RepositoryError as error:
+                error.add_note(
+                    f"This is row {n} of {type(self.contract).__name__}: each row meets no other one, and lies in the "
+                    "scope of its number, one tenant's for even numbers and another's for odd ones."
+                )
+                raise
+            made.append(Made(n, id, data))
+        return made
 
     async def delete(self, *rows: Made) -> None:
         """Delete rows softly, where rows are and these are not yet."""
@@ -146,10 +145,12 @@ class Trial:
         stored = await self.stored(self.contract.id_of(data))
         if stored is None:
             return ["which is not in the table"]
+        both = {name: (getattr(data, name), value) for name, value in stored.items() if hasattr(data, name)}
         return [
-            f"whose {name} is {getattr(data, name)!r} where the row has {value!r}"
-            for name, value in stored.items()
-            if hasattr(data, name) and _is_lost(getattr(data, name), value)
+            f"whose {name} is {given!r} where the row has {value!r}"
+            for name, (given, value) in both.items()
+            # A value of another type may be what a team makes of it.
+            if given != value and (given is None or type(given) is type(value))
         ]
 
     async def given(self, verb: str, given: Outcome) -> list[str]:
@@ -182,11 +183,6 @@ class Trial:
         return str(ErrorCode(self.entity.domain, verb, error.detail))
 
 
-def _tables_of(row: type[Any]) -> list[sa.Table]:
-    mapper = cast("Any", sa.inspect(row))
-    return list(mapper.tables)
-
-
 def said(written: Spec[Any] | Patch[Any], stored: Mapping[str, object]) -> list[str]:
     """Give what a row has otherwise than a spec or patch says, SQL aside."""
     return [
@@ -194,8 +190,3 @@ def said(written: Spec[Any] | Patch[Any], stored: Mapping[str, object]) -> list[
         for name, value in written.to_values().items()
         if name in stored and not isinstance(value, ClauseElement) and stored[name] != value
     ]
-
-
-def _is_lost(value: Any, stored: Any) -> bool:
-    """Say whether a field does not show its column; a value of another type may be what a team makes of it."""
-    return bool(value != stored) and (value is None or type(value) is type(stored))

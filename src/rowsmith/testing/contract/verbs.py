@@ -214,7 +214,15 @@ def _answer(result: object, ids: list[Any]) -> Outcome:
         case BatchResult():
             return replace(_listed(given.succeeded), absent=tuple(map(ids.index, given.missing)))
         case PartialResult():
-            return _partial(given)
+            told = refusal(given.failed[0].error) if given.failed else Outcome()
+            return replace(
+                _listed(given.data),
+                error=told.error,
+                code=told.code,
+                words=told.words,
+                absent=tuple(failure.index for failure in given.failed),
+                places=tuple(success.index for success in given.succeeded),
+            )
         case PurgeReport():
             return Outcome(result.rows)
         case bool() | int() | None:
@@ -223,16 +231,6 @@ def _answer(result: object, ids: list[Any]) -> Outcome:
             return _listed(given)
         case _:
             return _listed([given])
-
-
-def _partial(result: PartialResult[Any]) -> Outcome:
-    errors = [failure.error for failure in result.failed]
-    failed = tuple(failure.index for failure in result.failed)
-    told = refusal(errors[0]) if errors else Outcome()
-    places = tuple(success.index for success in result.succeeded)
-    return replace(
-        _listed(result.data), absent=failed, error=told.error, code=told.code, words=told.words, places=places
-    )
 
 
 def _listed(given: Iterable[object]) -> Outcome:
