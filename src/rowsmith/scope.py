@@ -52,6 +52,7 @@ from rowsmith.errors import (
     kind_of,
 )
 from rowsmith.extent import Extent, extent, is_of_the_row
+from rowsmith.identity import all_one, are_one
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, asking, check_frozen
@@ -351,9 +352,10 @@ class Limits:
         for name, value in self.stamps.items():
             storable(info, name, value)
             column = columns.get(name)
-            if column is not None and column.count(value) != len(places):
-                index = next(place for place, given in zip(places, column, strict=True) if given != value)
-                raise ScopeMismatch(f"the spec at index {index}: {_fixed(info, name)}")
+            kind = info.columns[name].type
+            if column is not None and not all_one(kind, column, value):
+                others = (place for place, one in zip(places, column, strict=True) if not all_one(kind, [one], value))
+                raise ScopeMismatch(f"the spec at index {next(others)}: {_fixed(info, name)}")
             made[name] = [value] * len(places)
         return made
 
@@ -364,7 +366,9 @@ class Limits:
             ScopeMismatch: one does.
         """
         for name in self.stamps.keys() & values.keys():
-            if isinstance(values[name], ClauseElement) or values[name] != self.stamps[name]:
+            given, fixed = values[name], self.stamps[name]
+            is_fixed = given is fixed or (not isinstance(given, ClauseElement) and given == fixed)
+            if not is_fixed or not (given is fixed or are_one(info.columns[name].type, given, fixed)):
                 raise ScopeMismatch(_fixed(info, name))
 
     def guard(self, written: Iterable[str], info: RowInfo[object]) -> ColumnElement[bool] | None:
@@ -626,7 +630,9 @@ def _limits(
     others: list[ColumnElement[bool]] = []
     for condition in conditions:
         match _equality(condition, info):
-            case (name, value) if stamps.setdefault(name, value) == value and not info.changes_unasked(name):
+            case (name, value) if all_one(
+                info.columns[name].type, [stamps.setdefault(name, value)], value
+            ) and not info.changes_unasked(name):
                 pass
             case _:
                 others.append(condition)

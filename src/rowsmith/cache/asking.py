@@ -35,6 +35,9 @@ _IDS: Final = (int, str, uuid.UUID, dt.date, bytes)
 _COMPARED: Final = frozenset({int, str, bool, float, bytes, Decimal, uuid.UUID, dt.date, dt.datetime, dt.time})
 """Classes of values that a scope's comparisons are told apart by; members of enumerations are, too."""
 
+_SPLIT: Final = frozenset({float, Decimal, dt.datetime, dt.time})
+"""Those of which equal ones may be two to the database: an hour that comes twice, digits kept as text."""
+
 
 class Asking:
     """Tells for one entity what a call asks of its cache.
@@ -77,7 +80,7 @@ class Asking:
         for value in map(_plain, values):
             if value.__class__ not in _COMPARED and not isinstance(value, enum.Enum):
                 return None, scope
-            key += value.__class__, value, getattr(value, "fold", 0)  # an hour that comes twice is equal to itself
+            key += value.__class__, repr(value) if value.__class__ in _SPLIT else value
         return tuple(key), scope
 
     def _is_told_elsewhere(self) -> bool:

@@ -20,7 +20,17 @@ from typing_extensions import TypeVar
 from rowsmith.errors import ErrorFacts, InvalidValue, MappingError
 from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.mapping.parts import Part, lineage, parts_of
-from rowsmith.mapping.types import DIALECTS, Check, Travel, column_type, stored_form, stores_none
+from rowsmith.mapping.types import (
+    DIALECTS,
+    Check,
+    Comparison,
+    Travel,
+    column_type,
+    in_utc,
+    is_sqlalchemys,
+    stored_form,
+    stores_none,
+)
 from rowsmith.names import PREFIX, is_own
 from rowsmith.sql import is_sql
 
@@ -219,15 +229,34 @@ class RowInfo(Generic[TRow_co]):
             complaint = "is part of the key: None names no row" if part is None else self.key_check(name)(part)
             if complaint:
                 raise self.refusal(name, complaint)
+        if self.moments:
+            parts = tuple(
+                in_utc(part) if name in self.moments else part for name, part in zip(names, parts, strict=True)
+            )
         if not self._holds_bytes:
             return parts
         # As bytes that do not change, and so can be told apart by their hash.
         return tuple(bytes(cast("Any", part)) if isinstance(part, bytearray | memoryview) else part for part in parts)
 
     @cached_property
+    def moments(self) -> frozenset[str]:
+        """The parts of the key that are points in time, which may be given in any time zone."""
+        return frozenset(filter(self.is_moment, self.primary_key))
+
+    def is_moment(self, name: str) -> bool:
+        """Say whether an attribute holds points in time, as they are."""
+        kind = self.columns[name].type
+        return column_type(kind).compared is Comparison.MOMENT and is_sqlalchemys(kind)
+
+    @cached_property
     def _holds_bytes(self) -> bool:
         kinds = (stored_form(self.columns[name].type) for name in self.primary_key)
         return any(column_type(kind).travel is Travel.BYTES for kind in kinds)
+
+    @cached_property
+    def split(self) -> frozenset[str]:
+        """The attributes of which Python may hold values to be equal that are two to the database."""
+        return frozenset(name for name, column in self.columns.items() if column_type(column.type).beside.splits)
 
     @cached_property
     def has_rounded_key(self) -> bool:

@@ -43,10 +43,11 @@ from rowsmith.execution import (
     writes_of,
 )
 from rowsmith.execution.driver import give_up
+from rowsmith.identity import all_one, distinct
 from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import AnySelect
-from rowsmith.mapping.types import column_type
+from rowsmith.mapping.types import column_type, reads_itself, stored_form
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
@@ -297,27 +298,27 @@ class Call(Generic[TRow_co, TData_co]):
             ScopeMismatch: a row is outside; the transaction cannot be committed then.
         """
         for name, value in self.limits.stamps.items():
-            stored = columns[name]
-            if stored.count(value) < len(stored) and not await self._are_same(name, stored, value):
+            if not all_one(self.info.columns[name].type, columns[name], value):
+                await self._ask_whether_same(name, columns[name], value)
+
+    async def _ask_whether_same(self, name: str, stored: Sequence[object], value: object) -> None:
+        """Have the database compare what Python tells apart (a CHAR's blanks, letters that a type folds), or may not.
+
+        What was read is what is stored, unless its type makes something else of that as it reads.
+        """
+        kind = self.info.columns[name].type
+        compared: Any = column_type(kind).beside.wider or kind
+        read = compared if reads_itself(kind) else column_type(kind).beside.wider or stored_form(kind)
+        for other in distinct(kind, stored, [value]):
+            one = cast_to(literal(other, read), compared)
+            same = func.coalesce(one == cast_to(literal(value, compared), compared), false())
+            if not (await self.execute(select(same))).scalar_one():
                 raise await self.left()
 
     async def left(self) -> Exception:
         """Give the error for a row that the database itself took out of the scope, and have nothing of it committed."""
         await give_up(self.db_sess)
         return self.located(ScopeMismatch("a trigger of the database took a row out of its scope"))
-
-    async def _are_same(self, name: str, stored: Sequence[object], value: object) -> bool:
-        """Ask the database about values that Python tells apart: a CHAR's blanks, letters that a type folds."""
-        kind, others = self.info.columns[name].type, list[Any]()
-        kind = column_type(kind).beside.wider or kind
-        for other in stored:
-            if other != value and other not in others:
-                others.append(other)
-        for other in others:
-            same = func.coalesce(cast_to(literal(other, kind), kind) == cast_to(literal(value, kind), kind), false())
-            if not (await self.execute(select(same))).scalar_one():
-                return False
-        return True
 
     async def _run(self, checks: Sequence[ExistenceCheck]) -> None:
         # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.

@@ -70,7 +70,7 @@ class Conflict:
             if not info.has(attribute):
                 raise MappingError(f"Conflict names {attribute}, no column of {info.row.__name__}")
         names = tuple(attribute.key for attribute in self.columns) or info.primary_key
-        return _immediate(info, _kept_apart(info, ConflictKey(names, where)))
+        return _immediate(info, _kept_apart(info, ConflictKey.of(info, names, where)))
 
     def _check_kinds(self) -> None:
         columns: Any = self.columns
@@ -93,6 +93,13 @@ class ConflictKey:
 
     names: tuple[str, ...]
     where: ColumnElement[bool] | None = None
+    moments: frozenset[str] = frozenset()
+    """Those that are points in time, which may be given in any time zone."""
+
+    @classmethod
+    def of(cls, info: RowInfo[object], names: tuple[str, ...], where: ColumnElement[bool] | None) -> ConflictKey:
+        """Make the key of some attributes of a row."""
+        return cls(names, where, frozenset(filter(info.is_moment, names)))
 
     def inferred(self) -> ColumnElement[bool] | None:
         """Give the predicate as PostgreSQL needs it to find the index: with its values written out."""
@@ -120,7 +127,7 @@ def _by_name(info: RowInfo[object], name: str, where: ColumnElement[bool] | None
     if unmapped := [column.name for column in found.columns if column.name not in names]:
         raise MappingError(f"Conflict names {name!r}, over {unmapped[0]}, no attribute of {info.row.__name__}")
     predicate = predicate_of(found) if where is None else where
-    key = ConflictKey(tuple(names[column.name] for column in found.columns), predicate)
+    key = ConflictKey.of(info, tuple(names[column.name] for column in found.columns), predicate)
     return _immediate(info, key)
 
 

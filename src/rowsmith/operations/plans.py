@@ -293,7 +293,7 @@ class ManyKeys:
 
     def __init__(self, info: RowInfo[object]) -> None:
         self._quick = column_type(info.columns[info.primary_key[0]].type).quick
-        self.are_of_one_column = len(info.primary_key) == 1 and not info.has_rounded_key
+        self.are_of_one_column = len(info.primary_key) == 1 and not (info.has_rounded_key or info.moments)
 
     def are(self, ids: Any) -> bool:
         """Say whether these surely are keys: one look at all together."""

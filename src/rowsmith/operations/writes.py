@@ -24,6 +24,7 @@ from rowsmith.execution import (
     write_within,
     writes_of,
 )
+from rowsmith.identity import all_one, are_one
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
@@ -156,14 +157,22 @@ class AskedInsert(AskedWrite):
 
     @override
     def made(self, records: Sequence[Record]) -> Made | None:
-        """Make the data of the row written; None where it is not what was asked for.
+        """Make the data of the row written; None where it is not what was asked for, or the database has to say so.
 
         Raises:
             RefusedByTrigger: it was not written, which nothing else can be the reason of.
         """
         if not records:
             raise RefusedByTrigger
+        if not (self.entity.info.split.isdisjoint(self._stamps) or self._is_kept(records[0])):
+            return None
         return super().made(records)
+
+    def _is_kept(self, record: Record) -> bool:
+        """Say whether what the scope fixes surely is as it was given, where Python holds more to be equal."""
+        stored, columns = record[len(record) - len(self._stamps) :], self.entity.info.columns
+        fixed = zip(self._stamps.items(), stored, strict=True)
+        return all(are_one(columns[name].type, value, other) for (name, value), other in fixed)
 
     @override
     async def settled(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
@@ -215,7 +224,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         stamps: dict[str, Any] = {}
         names: Any = compared[::2]
         for name, bind in zip(names, binds, strict=True):
-            if name in stamps and stamps[name] != bind.value:
+            if name in stamps and not all_one(bind.type, [bind.value], stamps[name]):
                 return None  # a plan made for equal ones sees one
             stamps[name] = bind.value
         return Limits(stamps=stamps)

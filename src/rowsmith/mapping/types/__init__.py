@@ -25,8 +25,18 @@ from rowsmith.mapping.types.column_type import (
     is_walked,
 )
 from rowsmith.mapping.types.documents import json_complaint
-from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, is_sqlalchemys, read_as, stored_form, stores_none
+from rowsmith.mapping.types.table import (
+    DIALECTS,
+    TABLE,
+    column_type,
+    is_sqlalchemys,
+    read_as,
+    reads_itself,
+    stored_form,
+    stores_none,
+)
 from rowsmith.mapping.types.text import text_complaint, unlimited
+from rowsmith.mapping.types.times import in_utc
 from rowsmith.mapping.types.unknown import AsStored
 
 __all__ = [
@@ -45,11 +55,13 @@ __all__ = [
     "Quick",
     "Travel",
     "column_type",
+    "in_utc",
     "is_number",
     "is_sqlalchemys",
     "is_walked",
     "json_complaint",
     "read_as",
+    "reads_itself",
     "stored_form",
     "stores_none",
     "text_complaint",

@@ -109,6 +109,8 @@ class Beside:
     """Whether it holds such floats, to which PostgreSQL rounds what is written, but not what it is compared with."""
     folds: bool = False
     """Whether values that Python tells apart may be equal, by the case of letters or what else a collation says."""
+    splits: bool = False
+    """Whether values that Python holds to be equal may be two; see :func:`rowsmith.identity.are_one`."""
 
     @property
     def rounds(self) -> bool:

@@ -78,7 +78,7 @@ def _json(declared: sqltypes.JSON) -> ColumnType:
         cursor=by_python_type(declared),  # of a scalar; objects and arrays have no form there
         gives=(dict, list, str, int, float, bool),
         compared=Comparison.DOCUMENT,
-        beside=Beside(family=Family.DOCUMENTS, alone=alone, is_ordered=alone is None),
+        beside=Beside(family=Family.DOCUMENTS, alone=alone, is_ordered=alone is None, splits=True),
         is_condition=False,
     )
 
@@ -109,7 +109,7 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
             cursor=InCursor(list, lambda _: False),
             gives=(tuple if declared.as_tuple else list,),
             compared=Comparison.ARRAY,
-            beside=Beside(family=Family.ARRAYS, wider=wider),
+            beside=Beside(family=Family.ARRAYS, wider=wider, splits=item.beside.splits),
             is_condition=False,
         )
 

@@ -28,13 +28,13 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
         alone = declared.copy()
         alone._variant_mapping = type(variants)()  # pyright: ignore[reportPrivateUsage]
         known = {name: column_type(variant) for name, variant in variants.items()}
-        first = known.get("postgresql", column_type(alone))
-        held = _of_all(column_type(alone), list(known.values()))
+        held_alone = column_type(alone)
+        first, held = known.get("postgresql", held_alone), _of_all(held_alone, list(known.values()))
         return replace(
             held,
             operand=held.operand if first.beside.wider is None else first.operand,
             compared=first.compared,
-            beside=first.beside,
+            beside=replace(first.beside, splits=any(one.beside.splits for one in (held_alone, *known.values()))),
             travel=first.travel,
             is_condition=first.is_condition,
         )
@@ -43,7 +43,7 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
     if is_sqlalchemys(declared):
         return record
     own = replace(record, echo=None, gives=() if reads_itself(declared) else record.gives)
-    return own if own.wraps is not None else replace(own, beside=replace(own.beside, wider=None))
+    return own if own.wraps is not None else replace(own, beside=replace(own.beside, wider=None, splits=True))
 
 
 def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
@@ -53,7 +53,12 @@ def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
         return record
     inner = column_type(declared.impl_instance)
     own, rounding = record.beside, inner.beside
-    beside = replace(own, wider=rounding.wider, is_of_single_precision=rounding.is_of_single_precision)
+    beside = replace(
+        own,
+        wider=rounding.wider,
+        is_of_single_precision=rounding.is_of_single_precision,
+        splits=rounding.splits or reads_itself(declared),
+    )
     return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick, beside=beside)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -34,6 +35,16 @@ _FIRST: Final = dt.datetime.min  # noqa: DTZ901
 _LAST: Final = dt.datetime.max  # noqa: DTZ901
 _ENDS: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, dt.datetime.min, dt.datetime.max})  # noqa: DTZ901
 """What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all."""
+
+
+def in_utc(value: Any) -> Any:
+    """Give a point in time so that Python tells it from others as PostgreSQL does.
+
+    Within one time zone Python takes the two hours for one that a clock shows twice, and across zones for none.
+    """
+    with suppress(OverflowError):  # at either end of time
+        return value.astimezone(dt.UTC).replace(fold=0)
+    return value
 
 
 def _within(ends: frozenset[object], check: Check) -> Check:
@@ -69,7 +80,7 @@ def _datetime(declared: sqltypes.DateTime) -> ColumnType:
         cursor=_zoned(dt.datetime, zoned),
         gives=(dt.datetime,),
         compared=Comparison.MOMENT if zoned else Comparison.LOCAL_TIME,
-        beside=Beside(family=Family.TIMES, wider=wider),
+        beside=Beside(family=Family.TIMES, wider=wider, splits=zoned),
         is_condition=False,
     )
 
@@ -164,7 +175,9 @@ def _time(declared: sqltypes.Time) -> ColumnType:
         gives=(dt.time,),
         compared=Comparison.NONE,
         beside=Beside(
-            family=Family.TIMES_OF_DAY, wider=None if precision is None else postgresql.TIME(declared.timezone)
+            family=Family.TIMES_OF_DAY,
+            wider=None if precision is None else postgresql.TIME(declared.timezone),
+            splits=zoned,
         ),
         is_condition=False,
     )

@@ -43,7 +43,7 @@ def unknown(declared: TypeEngine[Any]) -> ColumnType:
         cursor=by_python_type(declared),
         gives=(),
         compared=Comparison.NONE,
-        beside=Beside(family=None),
+        beside=Beside(family=None, splits=True),
         is_condition=None if isinstance(declared, (NullType, UserDefinedType)) else False,
     )
 

@@ -30,6 +30,7 @@ from sqlalchemy.types import TypeEngine
 from rowsmith.errors import InvalidValue, kind_of
 from rowsmith.execution import Origin
 from rowsmith.execution.parameters import about_all
+from rowsmith.identity import are_one
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Travel, column_type, stored_form
 from rowsmith.names import PARAMETER, sql_name
@@ -105,7 +106,7 @@ def batch_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
     """Give the ids of a batch as keys, in their order, each as often as it is given.
 
     Raises:
-        InvalidValue: as :func:`keep_tellable` and :func:`batch_key`.
+        InvalidValue: as :func:`keep_tellable` and :func:`batch_key`; or two are equal to Python and may not be one.
     """
     keep_tellable(info, info.primary_key)
     keys = [info.key(id_) for id_ in ids]
@@ -115,7 +116,22 @@ def batch_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
         for place, key in enumerate(keys):
             keep_hashable(key, "id", place)
         raise
+    if not info.split.isdisjoint(info.primary_key) and len(set(keys)) < len(keys):
+        _refuse_equal(info, keys)
     return keys
+
+
+def _refuse_equal(info: RowInfo[object], keys: Sequence[Key]) -> None:
+    """Refuse keys that are equal to Python alone, so that what is found for one would be given for the other."""
+    kinds = [column.type for column in info.key_columns]
+    places = dict[Key, int]()
+    for place, key in enumerate(keys):
+        first = places.setdefault(key, place)
+        if not all(map(are_one, kinds, keys[first], key)):
+            raise InvalidValue(
+                f"the id at index {place} is equal to the one at index {first} for Python, and may be another one to "
+                "the database: take them one by one"
+            )
 
 
 def keep_hashable(key: Key, noun: str, place: int) -> None:
@@ -160,7 +176,8 @@ def keep_once(places: dict[Key, int], key: Key, place: int) -> None:
 def _are_plain(info: RowInfo[object], ids: Sequence[object]) -> bool:
     """Say whether these surely are keys, each there once: one look at all together, for keys of one column."""
     quick = column_type(info.columns[info.primary_key[0]].type).quick
-    if len(info.primary_key) > 1 or info.has_rounded_key or quick.fits is None or set(map(type, ids)) != {quick.exact}:
+    is_loose = len(info.primary_key) > 1 or info.has_rounded_key or info.moments
+    if is_loose or quick.fits is None or set(map(type, ids)) != {quick.exact}:
         return False
     return quick.fits(ids) and len(set(ids)) == len(ids)
 

@@ -315,8 +315,9 @@ class Insertion:
             return returned
         if count is not None:
             return arranged(returned, places_by_count(self.call.info, count, returned))
-        places = [place for place in places_by_key(self.call.info, chunk.columns, returned) if place is not None]
-        if len(places) < chunk.size:
+        given = {name: self._echoed(name, chunk) for name in self.call.info.primary_key}
+        places = [place for place in places_by_key(self.call.info, given, returned) if place is not None]
+        if len(set(places)) < chunk.size:  # two may be equal to Python alone
             raise MappingError(
                 f"the key of {self.call.info.row.__name__} is stored otherwise than it was given, so rows cannot "
                 "be told apart: give a part that the database makes server_default=FetchedValue()"
@@ -340,7 +341,7 @@ class Insertion:
 
     async def _many(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
-            singly = dialect.name == "postgresql" and chunk.size > 1 and self._goes_singly(chunk, dialect)
+            singly = chunk.size > 1 and self._goes_singly(chunk, dialect)
             for part in in_blocks(chunk, 1) if singly else (chunk,):
                 await self._send_many(dialect, part)
 
@@ -350,6 +351,10 @@ class Insertion:
         In a list of rows PostgreSQL takes a parameter of a type that nothing is known of for text.
         """
         info = self.call.info
+        if dialect.name != "postgresql":  # it gives keys back as they were given, which Python may not tell apart
+            keys = [chunk.columns[name] for name in info.primary_key if name in chunk.columns]
+            is_split = len(keys) == len(info.primary_key) and not info.split.isdisjoint(info.primary_key)
+            return bool(self.back) and is_split and len(set(zip(*keys, strict=True))) < chunk.size
         if any(is_untold(info.columns[name].type) and not kinds <= _TEXTS for name, kinds in chunk.types.items()):
             return True
         is_keyed = bool(self.back) and all(name in chunk.columns for name in info.primary_key)

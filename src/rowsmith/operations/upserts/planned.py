@@ -59,8 +59,10 @@ class AskedUpsert(AskedInsert):
     def made(self, records: Sequence[Record]) -> Made | None:
         """Make the data of the row written; None where there is none, or a trigger has changed what the scope fixes."""
         width = len(self.entity.shape.layout.names) + 1
-        is_kept = len(records) == 1 and tuple(records[0][width:]) == self._expected
-        return self.data(records) if is_kept else None
+        is_one = len(records) == 1 and tuple(records[0][width:]) == self._expected
+        if is_one and not self.entity.info.split.isdisjoint(self._stamps):
+            is_one = self._is_kept(records[0])
+        return self.data(records) if is_one else None
 
     @override
     def data(self, records: Sequence[Record]) -> Made:

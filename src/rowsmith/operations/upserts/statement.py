@@ -38,7 +38,7 @@ from rowsmith.execution.apart import apart
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.constraints import takes_nulls_for_equal, unique_keys_of
 from rowsmith.mapping.target import insertable
-from rowsmith.mapping.types import NONE
+from rowsmith.mapping.types import NONE, in_utc
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, columns_condition, dear, keep_hashable, keep_tellable, key_name
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
@@ -358,7 +358,8 @@ def keys_of(key: ConflictKey, block: Block) -> list[Key]:
 
 def key_columns(key: ConflictKey, block: Block) -> list[Sequence[Any]]:
     """Give the same by column."""
-    return [_hashable(block, name) for name in key.names]
+    found = [_hashable(block, name) for name in key.names]
+    return [[*map(in_utc, one)] if name in key.moments else one for name, one in zip(key.names, found, strict=True)]
 
 
 def _hashable(block: Block, name: str) -> Sequence[Any]:
