@@ -183,6 +183,21 @@ async def test_a_transaction_ended_by_hand_has_no_known_outcome(any_tables: With
         assert await names(db) == ["commit"]
 
 
+async def test_a_unit_of_work_that_was_ended_by_hand_says_what_became_of_it(any_tables: WithTables) -> None:
+    """It is refused at its end, and what its session had committed by then is said to be."""
+    async with any_tables(DomainRow) as db:
+        for ending, outcome in (
+            ("rollback", CommitOutcome.NOT_COMMITTED),
+            ("commit", CommitOutcome.COMMITTED),
+        ):
+            with pytest.raises(TransactionError, match="which ends by itself") as ended:
+                async with db.unit_of_work() as unit:
+                    await add(unit.db_sess, outcome.value)
+                    await getattr(unit.db_sess, ending)()
+            assert commit_outcome(ended.value) is outcome
+        assert await names(db) == [CommitOutcome.COMMITTED.value]
+
+
 DEFERRED = (
     "CREATE TEMPORARY TABLE late (id INT PRIMARY KEY, up INT REFERENCES late (id) DEFERRABLE INITIALLY DEFERRED)",
     "INSERT INTO late VALUES (1, 2)",

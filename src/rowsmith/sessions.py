@@ -211,6 +211,13 @@ def _raise_told(
 _OF_A_LOST_SESSION = (TransactionError, DatabaseFault, DatabaseUnavailable)
 
 
+def _ended_by_hand(session: AsyncSession, where: str) -> TransactionError:
+    """Give the error for a session that was not to be ended, which says what became of its transaction."""
+    failure = TransactionError(f"commit() or rollback() was called {where} a unit of work, which ends by itself")
+    tell_ended_by_hand(session, failure)
+    return failure
+
+
 class WritingBlock(SessionBlock[AsyncSession]):
     """Commits at the end; in somebody else's session it is a savepoint, in any other it joins."""
 
@@ -222,7 +229,7 @@ class WritingBlock(SessionBlock[AsyncSession]):
 
     async def _end(self) -> None:
         if any(connection.closed for connection in self.inside.awaited):
-            raise TransactionError("commit() or rollback() was called around a unit of work, which ends by itself")
+            raise _ended_by_hand(self.session, "around")
         await self.session.commit()
 
 
@@ -339,7 +346,7 @@ class Unit(SessionBlock[UnitOfWork]):
 
     async def _end(self) -> None:
         if any(connection.closed for connection in self._connections):
-            raise TransactionError("commit() or rollback() was called in a unit of work, which ends by itself")
+            raise _ended_by_hand(self.session, "in")
         await self.session.commit()
 
 
