@@ -83,6 +83,7 @@ FLOORS = [
     "rebinding",
     "held",
     "parts",
+    "needs",
     "partial",
     "reads",
     "writes",

@@ -694,6 +694,8 @@ class Repository(Generic[TRow, TData, TId]):
     ) -> PartialResult[TData]:
         """Insert the rows that can be, and say of each other one, by its index, why not.
 
+        Rows of the batch may refer to each other.
+
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
         """
@@ -731,6 +733,8 @@ class Repository(Generic[TRow, TData, TId]):
         self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None, conflict: Conflict | None = None
     ) -> PartialResult[Upserted[TData]]:
         """Create or change the rows that can be, and say of each other one, by its index, why not.
+
+        Rows of the batch may refer to each other.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
@@ -783,6 +787,8 @@ class Repository(Generic[TRow, TData, TId]):
         expected_versions: Mapping[TId, Any] | None = None,
     ) -> PartialResult[TData]:
         """Write the patches that can be written, and say of each other one, by its index, why not.
+
+        Values of a unique key may pass from row to row.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
@@ -863,6 +869,8 @@ class Repository(Generic[TRow, TData, TId]):
         self, ids: Sequence[TId], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:
         """Remove the rows that can be removed, and say of each other one, by its index, why not.
+
+        Rows of the batch that refer to each other go together.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is removed then.

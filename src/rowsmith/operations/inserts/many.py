@@ -109,7 +109,8 @@ class BatchCreator(Operation[TRow, TData]):
     ) -> PartialResult[TData]:
         """Insert the rows that can be, and say of each other one why not.
 
-        All are tried together inside a savepoint; only where that fails are the culprits looked for.
+        All are tried together inside a savepoint; only where that fails are the culprits looked for. Rows that refer to
+        each other stay together.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
@@ -124,8 +125,9 @@ class BatchCreator(Operation[TRow, TData]):
         async def find(error: Exception, part: Sequence[Spec[TRow]]) -> Diagnosis:
             return await creation.diagnose(error, part)
 
+        sent = [items[index] for index in fit]
         with collector_paused():
-            written = await run_partial(call, [items[index] for index in fit], attempt, find)
+            written = await run_partial(call, sent, attempt, find, find_needs=lambda: creation.needs(sent))
         return placed(call, written, fit, faults)
 
 

@@ -81,7 +81,11 @@ class BatchUpserter(Operation[TRow, TData]):
         with collector_paused():
             return BatchResult(await upsert_all(upsertion, items), [])
 
-    @verb("batch_upsert_partial", singly="find(id), then create(spec) or update(id, patch)", touches="made")
+    @verb(
+        "batch_upsert_partial",
+        singly="find(id), then create(spec) or update(id, patch)",
+        touches="made",
+    )
     async def upsert_partial(
         self,
         call: Call[TRow, TData],
@@ -95,7 +99,7 @@ class BatchUpserter(Operation[TRow, TData]):
         As :meth:`upsert`, but each spec stands for itself, by its index in ``specs``: values, constraints, a key that
         is taken, that is NULL or that stands before are an item's own failure. All are tried together inside a
         savepoint; only where that fails are the culprits looked for, among new rows first, then among those that are
-        there.
+        there; rows of either that need each other stay together.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
