@@ -694,7 +694,8 @@ class Repository(Generic[TRow, TData, TId]):
     ) -> PartialResult[TData]:
         """Insert the rows that can be, and say of each other one, by its index, why not.
 
-        Rows of the batch may refer to each other.
+        Rows of the batch may refer to each other. A constraint that is checked at COMMIT is an item's failure, too, but
+        inside a session or unit of work, which may make it right: there it is left to its COMMIT.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
@@ -734,7 +735,8 @@ class Repository(Generic[TRow, TData, TId]):
     ) -> PartialResult[Upserted[TData]]:
         """Create or change the rows that can be, and say of each other one, by its index, why not.
 
-        Rows of the batch may refer to each other.
+        Rows that refer to each other, and constraints that are checked at COMMIT, are as in
+        :meth:`batch_create_partial`.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
@@ -788,7 +790,8 @@ class Repository(Generic[TRow, TData, TId]):
     ) -> PartialResult[TData]:
         """Write the patches that can be written, and say of each other one, by its index, why not.
 
-        Values of a unique key may pass from row to row.
+        Values of a unique key may pass from row to row. Constraints that are checked at COMMIT are as in
+        :meth:`batch_create_partial`.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
@@ -870,7 +873,8 @@ class Repository(Generic[TRow, TData, TId]):
     ) -> PartialResult[TData]:
         """Remove the rows that can be removed, and say of each other one, by its index, why not.
 
-        Rows of the batch that refer to each other go together.
+        Rows of the batch that refer to each other go together. Constraints that are checked at COMMIT are as in
+        :meth:`batch_create_partial`.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is removed then.

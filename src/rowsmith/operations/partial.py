@@ -41,13 +41,13 @@ from rowsmith.errors import (
     TransactionError,
     made,
 )
-from rowsmith.execution import Items, connections_of
+from rowsmith.execution import Items, checking, connections_of
 from rowsmith.execution.kinds import is_of_application, kind_of_key
 from rowsmith.execution.translate import STATEMENT_ERRORS
 from rowsmith.mapping.parts import Part
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.call import Call
-from rowsmith.operations.entity import Entity
+from rowsmith.operations.entity import Entity, HasEntity
 from rowsmith.operations.needs import Needs, Values
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success
 
@@ -150,7 +150,7 @@ class _Culprits(Generic[TItem, TData]):
     async def tried(self, indexes: Sequence[int]) -> Exception | None:
         """Write these items in a savepoint; gives the error if that is the fault of one of them."""
         items = [self.items[index] for index in indexes]
-        data = await tried(self.call, lambda: self.attempt(items, indexes[0]))
+        data = await attempted(self.call, lambda: self.attempt(items, indexes[0]))
         if isinstance(data, Exception):
             return data
         self.outcomes.update(zip(indexes, data, strict=True))
@@ -214,6 +214,16 @@ async def tried(call: Call[object, object], work: Callable[[], Awaitable[TTried]
         return exc
 
 
+async def attempted(call: Call[object, object], write: Callable[[], Awaitable[TTried]]) -> TTried | Exception:
+    """Do as :func:`tried` for writing items, checked as COMMIT would where that is known to refuse some of them."""
+
+    async def checked() -> TTried:
+        async with checking(call.db_sess, call.origin()):
+            return await write()
+
+    return await tried(call, checked)
+
+
 def placed(
     call: Call[object, object], written: PartialResult[TData], places: Sequence[int], faults: Mapping[int, Exception]
 ) -> PartialResult[TData]:
@@ -251,12 +261,22 @@ def is_own_fault(error: Exception, entity: Entity[object, object], *, was_sent: 
     if isinstance(error, ExceptionGroup):
         members: tuple[Exception, ...] = cast("Any", error).exceptions
         return all(is_own_fault(member, entity, was_sent=was_sent) for member in members)
-    faults = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), OWN_FAULTS)]
+    faults = _declared(entity, OWN_FAULTS)
     others = [factory for factory in entity.violations.values() if factory not in faults]
     if isinstance(error, (*OWN_FAULTS, *_kinds([entity.not_found, *faults]))) or _was_raised(error):
         return True
     ends = (*ENDS_ALL, *STATEMENT_ERRORS) if was_sent else ENDS_ALL
     return not isinstance(error, (*ends, *_kinds(others)))
+
+
+def is_of_a_row(operation: HasEntity, error: Exception) -> bool:
+    """Say whether a constraint or a trigger refused some row, which an error at COMMIT does not name."""
+    declared = _declared(operation.entity, (ConstraintViolation,))
+    return isinstance(error, (ConstraintViolation, *_kinds(declared))) or _was_raised(error)
+
+
+def _declared(entity: Entity[object, object], kinds: tuple[type[RepositoryError], ...]) -> list[ErrorFactory]:
+    return [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), kinds)]
 
 
 def _kinds(factories: Sequence[ErrorFactory]) -> tuple[type[Exception], ...]:

@@ -11,7 +11,7 @@ from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.entity import by_entity
 from rowsmith.operations.needs import Change, Needs, SelfKeys
-from rowsmith.operations.partial import rows_before, run_over_ids
+from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
 from rowsmith.operations.unread import tell_id
 from rowsmith.operations.updates.many import BatchWrites
@@ -54,7 +54,7 @@ class BatchPurger(Operation[TRow, TData]):
         call = await call.under(scope)
         return await _purge(call, ids)
 
-    @verb("batch_purge_partial", touches="ids")
+    @verb("batch_purge_partial", touches="ids", late=is_of_a_row)
     async def purge_partial(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:
@@ -62,7 +62,7 @@ class BatchPurger(Operation[TRow, TData]):
 
         As :meth:`purge`, but each id stands for itself, by its index in ``ids``: absent rows
         (``EntityNotFound``), those that others point at, and ids that are no key are an item's own failure. Rows that
-        point at each other go together.
+        point at each other go together. What is checked at COMMIT is as for ``BatchCreator.create_partial``.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is removed then.

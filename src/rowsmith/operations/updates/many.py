@@ -26,7 +26,7 @@ from rowsmith.operations.blocks.defaults import Context, client_updates, context
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.needs import Change, Needs, SelfKeys
-from rowsmith.operations.partial import rows_before, run_over_ids
+from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
 from rowsmith.operations.plans import Binds, ManyKeys, Plan, Shape, compile_write, make_plan, placed
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
@@ -287,7 +287,7 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         return await _update_each(await call.under(scope), patches, expected_versions)
 
-    @verb("batch_update_partial", singly="update(id, patch)", touches="ids")
+    @verb("batch_update_partial", singly="update(id, patch)", touches="ids", late=is_of_a_row)
     async def update_partial(
         self,
         call: Call[TRow, TData],
@@ -301,7 +301,7 @@ class BatchUpdater(Operation[TRow, TData]):
         As :meth:`update_each`, but each patch stands for itself, by its index in ``patches``: absent rows
         (``EntityNotFound``), stale ones, values and constraints are an item's own failure. All are tried
         together inside a savepoint; only where that fails are the culprits looked for. Rows that take each other's
-        values of a unique key stay together.
+        values of a unique key stay together. What is checked at COMMIT is as for ``BatchCreator.create_partial``.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.

@@ -9,7 +9,7 @@ from typing_extensions import override
 from rowsmith.mapping.parts import Part
 from rowsmith.operations.call import TData, TRow
 from rowsmith.operations.needs import Change, Needs, SelfKeys
-from rowsmith.operations.partial import TTried, of_sendable, rows_before, run_partial, tried
+from rowsmith.operations.partial import TTried, attempted, of_sendable, rows_before, run_partial
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.mixed import Mixed
 from rowsmith.operations.upserts.race import is_overtaken
@@ -35,14 +35,14 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
         if len(self.rows.blocks) != 1:
             return await super().outcomes() if self.rows.size else ()
         self._looks_again = False  # it is looked for the rows a second time then
-        together = await tried(self.call, lambda: self._write(self.rows))
+        together = await attempted(self.call, lambda: self._write(self.rows))
         if not isinstance(together, Exception):
             return together
         if self.rows.size > 1:
             return await super().outcomes()
         if not self._is_overtaken(together):
             return [together]
-        again = await tried(self.call, lambda: self._write(self.rows))
+        again = await attempted(self.call, lambda: self._write(self.rows))
         return [again] if isinstance(again, Exception) else again
 
     def _is_overtaken(self, outcome: object) -> bool:
