@@ -84,6 +84,7 @@ FLOORS = [
     "rebinding",
     "held",
     "parts",
+    "needs",
     "partial",
     "reads",
     "writes",

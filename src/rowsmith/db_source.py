@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from copy import copy
@@ -305,13 +306,14 @@ class DBSource(Generic[TRow, TData, TId]):
                     given_back: R = answer
                     return given_back
                 lane = None
-            again, named = _repeatable(given, kwargs)
+            late = self._late(verb) if native is None else None
+            again, named = _repeatable(given, kwargs, None if late is None else sys.maxsize)  # it has all at hand
             begin = partial(self.db.writing, is_open_to_all=is_foreign(verb))
             within = None if native is None else self.db.lane_within()
             run: Any = verb if native is None or within is None else partial(_within, within, native, verb)
             call: Any = partial(noting, self.entity, verb, run) if self.has_keepers() else run
             is_lost = None if is_second else partial(self._is_lost, verb=verb, kwargs=kwargs)
-            return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named), is_lost))
+            return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named), is_lost, late))
         except BaseException as exc:
             await self._note(exc, verb, args, kwargs, is_by_lane=lane is not None)
             raise
@@ -355,6 +357,13 @@ class DBSource(Generic[TRow, TData, TId]):
         if lost is None or self.db.is_in_session or verb.__class__ is not MethodType:
             return False
         return bool(lost(verb.__self__, failure, kwargs))
+
+    def _late(self, verb: Any) -> Callable[[Exception], bool] | None:
+        """Give what says of an error at COMMIT that an item is at fault; None in the transaction of a block."""
+        late = getattr(verb, "late", None)
+        if late is None or self.db.is_in_session or verb.__class__ is not MethodType:
+            return None
+        return partial(late, verb.__self__)
 
     async def _note(self, failure: BaseException, verb: Any, args: Any, kwargs: Any, *, is_by_lane: bool) -> None:
         """Have a failure say whose it is; and of one that came without a session, that nothing was kept.
@@ -573,9 +582,9 @@ async def _within(
     return await verb(db_sess, *given, **kwargs) if answer is UNTOLD else answer
 
 
-def _repeatable(args: Sequence[Any], kwargs: Mapping[str, object]) -> tuple[Any, Any]:
-    """Give the arguments of a call such that it can be made again."""
-    return [repeatable(each) for each in args], {name: repeatable(each) for name, each in kwargs.items()}
+def _repeatable(args: Sequence[Any], kwargs: Mapping[str, object], most: int | None = None) -> tuple[Any, Any]:
+    """Give the arguments of a call such that it can be made again; ``most`` as :func:`repeatable` has it."""
+    return [repeatable(each, most) for each in args], {name: repeatable(each, most) for name, each in kwargs.items()}
 
 
 async def _in_time(seconds: float, work: Awaitable[R]) -> R:

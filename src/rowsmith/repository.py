@@ -694,6 +694,9 @@ class Repository(Generic[TRow, TData, TId]):
     ) -> PartialResult[TData]:
         """Insert the rows that can be, and say of each other one, by its index, why not.
 
+        Rows of the batch may refer to each other. A constraint that is checked at COMMIT is an item's failure, too, but
+        inside a session or unit of work, which may make it right: there it is left to its COMMIT.
+
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
         """
@@ -731,6 +734,9 @@ class Repository(Generic[TRow, TData, TId]):
         self, specs: Many[Spec[TRow]], *, scope: SearchScope | None = None, conflict: Conflict | None = None
     ) -> PartialResult[Upserted[TData]]:
         """Create or change the rows that can be, and say of each other one, by its index, why not.
+
+        Rows that refer to each other, and constraints that are checked at COMMIT, are as in
+        :meth:`batch_create_partial`.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
@@ -783,6 +789,9 @@ class Repository(Generic[TRow, TData, TId]):
         expected_versions: Mapping[TId, Any] | None = None,
     ) -> PartialResult[TData]:
         """Write the patches that can be written, and say of each other one, by its index, why not.
+
+        Values of a unique key may pass from row to row. Constraints that are checked at COMMIT are as in
+        :meth:`batch_create_partial`.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is kept then.
@@ -863,6 +872,9 @@ class Repository(Generic[TRow, TData, TId]):
         self, ids: Sequence[TId], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:
         """Remove the rows that can be removed, and say of each other one, by its index, why not.
+
+        Rows of the batch that refer to each other go together. Constraints that are checked at COMMIT are as in
+        :meth:`batch_create_partial`.
 
         Raises:
             RepositoryError: what is no item's fault, such as a lost connection; nothing is removed then.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
 from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
+from rowsmith.execution.deferred import checking
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
 from rowsmith.execution.native import UNTOLD, NativeLane, Writes, native_lane
 from rowsmith.execution.origin import Items, Origin
@@ -53,6 +54,7 @@ __all__ = [
     "alone",
     "alone_for_each",
     "blame",
+    "checking",
     "connections_of",
     "drivers_of",
     "execute",

@@ -1,4 +1,8 @@
-"""Running a transaction once more, where a table was altered under prepared statements or others came in between."""
+"""Running a transaction once more.
+
+Where a table was altered under prepared statements, others came in between, or COMMIT was refused for what single items
+of a batch are at fault.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.errors import RepositoryError, StalePlan
+from rowsmith.execution.deferred import check_early
 from rowsmith.execution.transactions import connections_of
 
 R = TypeVar("R")
@@ -22,6 +27,7 @@ async def transact(
     begin: Callable[[], AbstractAsyncContextManager[AsyncSession]],
     work: Callable[[AsyncSession], Awaitable[R]],
     is_lost: Callable[[RepositoryError], bool] | None = None,
+    is_fault: Callable[[Exception], bool] | None = None,
 ) -> R:
     """Do some work in a session, and once more in another where what undid the whole transaction would not do so again.
 
@@ -29,10 +35,14 @@ async def transact(
         begin: opens the session.
         work: is given the session.
         is_lost: says of a failure, but a stale plan, that the transaction is undone as others came in between.
+        is_fault: says of what COMMIT was refused with that it can be the fault of single items, which the work finds in
+            a session that checks early.
 
     Raises:
         StalePlan: the session is one that was joined; or it was stale again.
     """
+    if is_fault is not None:
+        return await _transact_in_items(begin, work, is_fault)
     try:
         async with begin() as db_sess:
             return await work(db_sess)
@@ -46,6 +56,31 @@ async def transact(
         return await work(db_sess)
 
 
+async def _transact_in_items(
+    begin: Callable[[], AbstractAsyncContextManager[AsyncSession]],
+    work: Callable[[AsyncSession], Awaitable[R]],
+    is_fault: Callable[[Exception], bool],
+) -> R:
+    is_done = False
+
+    async def work_on(db_sess: AsyncSession) -> R:
+        nonlocal is_done
+        answer = await work(db_sess)
+        is_done = True
+        return answer
+
+    async def work_checked(db_sess: AsyncSession) -> R:
+        check_early(db_sess)
+        return await work(db_sess)
+
+    try:
+        return await transact(begin, work_on)
+    except Exception as exc:
+        if not (is_done and is_fault(exc)):
+            raise
+    return await transact(begin, work_checked)
+
+
 async def forget_plans(db_sess: AsyncSession) -> None:
     """Have the session's connections prepare their statements anew, those of the driver's own cache included."""
     for connection in connections_of(db_sess):
@@ -56,18 +91,22 @@ async def forget_plans(db_sess: AsyncSession) -> None:
             await driver.reload_schema_state()
 
 
-def repeatable(given: object) -> Any:
-    """Give what can be iterated over a second time; anything but an iterator as it is."""
+def repeatable(given: object, most: int | None = None) -> Any:
+    """Give what can be iterated over a second time; anything but an iterator as it is.
+
+    ``most`` says how many items are kept for it, where that is not :data:`MOST_KEPT`.
+    """
     if hasattr(given, "__next__"):
-        return _Kept(given)
-    return _KeptAsync(given) if hasattr(given, "__anext__") else given
+        return _Kept(given, most)
+    return _KeptAsync(given, most) if hasattr(given, "__anext__") else given
 
 
 class _Kept:
     """An iterator that begins again with what it gave before, unless that was too much to keep."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, most: int | None) -> None:
         self._source = self.__wrapped__ = source
+        self._most = MOST_KEPT if most is None else most
         self._kept: list[Any] | None = []
 
     def __iter__(self) -> Iterator[Any]:
@@ -77,13 +116,13 @@ class _Kept:
         kept = self._again()
         yield list(kept)
         yield self._keeping(kept)
-        if self._kept is not None and len(kept) == MOST_KEPT:
+        if self._kept is not None and len(kept) == self._most:
             self._kept = None
             yield self._source  # as it is: what passes here is every row of a large load
 
     def _keeping(self, kept: list[Any]) -> Iterator[Any]:
         try:
-            for item in islice(self._source, MOST_KEPT - len(kept)):
+            for item in islice(self._source, self._most - len(kept)):
                 kept.append(item)
                 yield item
         except GeneratorExit:  # nobody reads on
@@ -112,7 +151,7 @@ class _KeptAsync(_Kept):
             except BaseException:
                 self._kept = None
                 raise
-            if self._kept is not None and len(self._kept) < MOST_KEPT:
+            if self._kept is not None and len(self._kept) < self._most:
                 self._kept.append(item)
             else:
                 self._kept = None

@@ -128,6 +128,11 @@ def refers_to(item: Constraint | Index | None, table: Table | None) -> bool:
         return False
 
 
+def sides(key: ForeignKeyConstraint) -> tuple[list[Column[Any]], list[Column[Any]]]:
+    """Give the columns of a foreign key, and those that they refer to, in the same order."""
+    return [element.parent for element in key.elements], [element.column for element in key.elements]
+
+
 def name_of(item: Constraint | Index) -> str | None:
     """Give the name of a constraint or index; one without has PostgreSQL's own for it."""
     return _first(names_of(item))

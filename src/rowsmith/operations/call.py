@@ -429,6 +429,7 @@ def verb(
     touches: Touches | None = None,
     lost: Callable[..., bool] | None = None,
     tells: TellItem | None = None,
+    late: Callable[..., bool] | None = None,
 ) -> Callable[[_Method[TOperation, TCall, P, R]], _Verb[TOperation, P, R]]:
     """Make a verb of a coroutine method: its callers give a session, and it gets the :class:`Call` in that session.
 
@@ -442,6 +443,8 @@ def verb(
         lost: says of the operation object, a failure and the verb's arguments by name that others came in between, and
             that the call would find what they wrote: a transaction of its own is run once more then.
         tells: has an error about a stored value say which item of a batch it is.
+        late: says of the operation object and what COMMIT was refused with that an item may be at fault: a transaction
+            of its own is run once more then, with all that the verb tries checked at once.
     """
 
     def decorate(method: _Method[TOperation, TCall, P, R]) -> _Verb[TOperation, P, R]:
@@ -473,7 +476,7 @@ def verb(
 
         signed = _signed(run, operation, method)
         signed.native = None if native is None else Native(signed, native, touches is not None, resume)
-        signed.touches, signed.lost, signed.tell_item = touches, lost, tell_item
+        signed.touches, signed.lost, signed.tell_item, signed.late = touches, lost, tell_item, late
         return cast("_Verb[TOperation, P, R]", signed)
 
     return decorate

@@ -2,20 +2,26 @@
 
 A savepoint for each row would cost forty times the batch. So the batch is tried whole inside one savepoint. If that
 fails, a diagnosis may name culprits from the constraint in the error (one query); the others are tried again without
-them. Where there is no diagnosis the batch is cut in halves, until each culprit stands alone with its own error. All
-tries go through the items in one order, that in which a whole batch would lock and insert their rows.
+them. Where there is no diagnosis the batch is cut in halves, until each culprit stands alone with its own error.
+
+All tries go through the items in one order, that in which a whole batch would lock and insert their rows; but for those
+that need others of the batch (:mod:`rowsmith.operations.needs`): they are tried after them, or together with them where
+they need each other. So the others become what they would have become without the culprits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Generic, cast
 
+from sqlalchemy import Column, select
 from typing_extensions import TypeVar
 
+from rowsmith.conditions import limited
 from rowsmith.errors import (
     BadInput,
     ConstraintViolation,
@@ -35,11 +41,14 @@ from rowsmith.errors import (
     TransactionError,
     made,
 )
-from rowsmith.execution import connections_of
+from rowsmith.execution import Items, checking, connections_of
 from rowsmith.execution.kinds import is_of_application, kind_of_key
 from rowsmith.execution.translate import STATEMENT_ERRORS
+from rowsmith.mapping.parts import Part
+from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.call import Call
-from rowsmith.operations.entity import Entity
+from rowsmith.operations.entity import Entity, HasEntity
+from rowsmith.operations.needs import Needs, Values
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success
 
 TItem = TypeVar("TItem")
@@ -97,6 +106,9 @@ Diagnose = Callable[[Exception, Sequence[TItem]], Awaitable[Diagnosis]]
 Hold = Callable[[], Awaitable[None]]
 """Locks the rows of all items in the order of their keys, which attempts at parts of them would not keep."""
 
+FindNeeds = Callable[[], Awaitable[Needs]]
+"""Says which items need which; runs after the first failed attempt, once the rows of all items are held."""
+
 
 async def run_partial(
     call: Call[object, object],
@@ -104,17 +116,25 @@ async def run_partial(
     attempt: Attempt[TItem, TData],
     diagnose: Diagnose[TItem] | None = None,
     hold: Hold | None = None,
+    find_needs: FindNeeds | None = None,
 ) -> PartialResult[TData]:
     """Write every item that can be written, and say of each other one why not.
 
-    Where that takes several attempts, ``hold`` is called before the second.
+    Where that takes several attempts, ``hold`` and ``find_needs`` are called before the second.
 
     Raises:
         Exception: no item's own fault: a lost connection, a deadlock, a statement that the database does not take.
     """
-    search = _Culprits(call, items, attempt, diagnose, hold)
+    search = _Culprits(call, items, attempt, diagnose, Needs(len(items)))
     async with call.savepoint():
-        await search.solve(range(len(items)))
+        if items and (error := await search.tried(range(len(items)))) is not None:
+            if hold is not None and len(items) > 1:
+                await hold()
+            if find_needs is not None and len(items) > 1:
+                found = await tried(call, find_needs)
+                if not isinstance(found, Exception):  # an item that cannot be asked for tells nothing of the others
+                    search.needs = found
+            await search.part(error, search.needs.units(range(len(items))))
     return search.result()
 
 
@@ -124,44 +144,38 @@ class _Culprits(Generic[TItem, TData]):
     items: Sequence[TItem]
     attempt: Attempt[TItem, TData]
     diagnose: Diagnose[TItem] | None
-    hold: Hold | None
+    needs: Needs
     outcomes: dict[int, TData | Exception] = field(default_factory=dict[int, Any])
 
-    async def solve(self, indexes: Sequence[int]) -> None:
-        """Find the outcome of each of these items."""
-        if not indexes:
-            return
-        error = await self._try(indexes)
-        if error is None:
-            return
-        if len(indexes) == 1:
-            self.outcomes[indexes[0]] = error
-            return
-        if self.hold is not None and len(indexes) == len(self.items):
-            await self.hold()
-        for group in await self._groups(error, indexes):
-            await self.solve(group)
-
-    async def _try(self, indexes: Sequence[int]) -> Exception | None:
+    async def tried(self, indexes: Sequence[int]) -> Exception | None:
         """Write these items in a savepoint; gives the error if that is the fault of one of them."""
         items = [self.items[index] for index in indexes]
-        data = await tried(self.call, lambda: self.attempt(items, indexes[0]))
+        data = await attempted(self.call, lambda: self.attempt(items, indexes[0]))
         if isinstance(data, Exception):
             return data
         self.outcomes.update(zip(indexes, data, strict=True))
         return None
 
-    async def _groups(self, error: Exception, indexes: Sequence[int]) -> list[Sequence[int]]:
+    async def part(self, error: Exception, units: Sequence[Sequence[int]]) -> None:
+        """Find the outcome of each of these items, which could not be written together."""
+        if len(indexes := _in_order(units)) == 1:
+            self.outcomes[indexes[0]] = error
+            return
+        for group in await self._groups(error, units):
+            if (again := await self.tried(_in_order(group))) is not None:
+                await self.part(again, group)
+
+    async def _groups(self, error: Exception, units: Sequence[Sequence[int]]) -> Sequence[Sequence[Sequence[int]]]:
         """Give what is to be tried next, in the same order: all but the certain; without a diagnosis, halves."""
-        items = [self.items[index] for index in indexes]
-        found = await self._diagnosed(error, items)
-        if not found.certain | found.suspects:
-            middle = len(indexes) // 2
-            return [indexes[:middle], indexes[middle:]]
-        self.outcomes.update((indexes[place], error) for place in found.certain)
-        left = [place for place in range(len(indexes)) if place not in found.certain]
-        suspects = groupby(left, key=lambda place: place if place in found.suspects else None)
-        return [[indexes[place] for place in group] for _, group in suspects]
+        indexes = _in_order(units)
+        found = (await self._diagnosed(error, [self.items[index] for index in indexes])).at(indexes)
+        if found.certain or (found.suspects and len(units) > 1):
+            self.outcomes.update(dict.fromkeys(found.certain, error))
+            left = self.needs.units(index for index in indexes if index not in found.certain)
+            suspects = groupby(left, key=lambda unit: None if found.suspects.isdisjoint(unit) else unit)
+            return [list(group) for _, group in suspects]
+        middle = len(units) // 2
+        return [units[:middle], units[middle:]] if middle else [[[index]] for index in indexes]
 
     async def _diagnosed(self, error: Exception, items: Sequence[TItem]) -> Diagnosis:
         diagnose = self.diagnose
@@ -183,6 +197,10 @@ class _Culprits(Generic[TItem, TData]):
         return PartialResult(succeeded, failed)
 
 
+def _in_order(units: Sequence[Sequence[int]]) -> list[int]:
+    return sorted(chain.from_iterable(units))
+
+
 async def tried(call: Call[object, object], work: Callable[[], Awaitable[TTried]]) -> TTried | Exception:
     """Do some work in a savepoint; gives its error if that can be the fault of a single item, and undoes it then."""
     try:
@@ -194,6 +212,16 @@ async def tried(call: Call[object, object], work: Callable[[], Awaitable[TTried]
         if is_lost or not is_own_fault(exc, call.entity):
             raise
         return exc
+
+
+async def attempted(call: Call[object, object], write: Callable[[], Awaitable[TTried]]) -> TTried | Exception:
+    """Do as :func:`tried` for writing items, checked as COMMIT would where that is known to refuse some of them."""
+
+    async def checked() -> TTried:
+        async with checking(call.db_sess, call.origin()):
+            return await write()
+
+    return await tried(call, checked)
 
 
 def placed(
@@ -233,12 +261,22 @@ def is_own_fault(error: Exception, entity: Entity[object, object], *, was_sent: 
     if isinstance(error, ExceptionGroup):
         members: tuple[Exception, ...] = cast("Any", error).exceptions
         return all(is_own_fault(member, entity, was_sent=was_sent) for member in members)
-    faults = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), OWN_FAULTS)]
+    faults = _declared(entity, OWN_FAULTS)
     others = [factory for factory in entity.violations.values() if factory not in faults]
     if isinstance(error, (*OWN_FAULTS, *_kinds([entity.not_found, *faults]))) or _was_raised(error):
         return True
     ends = (*ENDS_ALL, *STATEMENT_ERRORS) if was_sent else ENDS_ALL
     return not isinstance(error, (*ends, *_kinds(others)))
+
+
+def is_of_a_row(operation: HasEntity, error: Exception) -> bool:
+    """Say whether a constraint or a trigger refused some row, which an error at COMMIT does not name."""
+    declared = _declared(operation.entity, (ConstraintViolation,))
+    return isinstance(error, (ConstraintViolation, *_kinds(declared))) or _was_raised(error)
+
+
+def _declared(entity: Entity[object, object], kinds: tuple[type[RepositoryError], ...]) -> list[ErrorFactory]:
+    return [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), kinds)]
 
 
 def _kinds(factories: Sequence[ErrorFactory]) -> tuple[type[Exception], ...]:
@@ -268,6 +306,7 @@ async def run_over_ids(
     refuse: Refuse[TItem],
     write: Write[TItem, TData],
     hold: Callable[[Sequence[TItem]], Awaitable[None]],
+    find_needs: Callable[[Sequence[TItem]], Awaitable[Needs]],
 ) -> PartialResult[TData]:
     """Write the items that can be written, and say of each other one why not.
 
@@ -277,6 +316,7 @@ async def run_over_ids(
         id_of: gives the id of an item.
         refuse, write: the two halves of the batch's atomic form.
         hold: locks the rows of some items in the order of their keys.
+        find_needs: says which of some items need which.
     """
     faults = {
         index: fault for index, item in enumerate(items) if (fault := _unsendable(refuse, index, item, call.entity))
@@ -302,7 +342,8 @@ async def run_over_ids(
         return Diagnosis(frozenset(place for place, item in enumerate(part) if id_of(item) in stale))
 
     sent = [items[index] for index in fit]
-    written = await run_partial(call, sent, attempt, diagnose, lambda: of_sendable(call, sent, hold))
+    holding = partial(of_sendable, call, sent, hold)
+    written = await run_partial(call, sent, attempt, diagnose, holding, lambda: find_needs(sent))
     return placed(call, written, fit, faults)
 
 
@@ -316,6 +357,43 @@ async def of_sendable(
             raise done
         del left[done.index]
     return done
+
+
+async def rows_before(
+    call: Call[object, object], parts: Sequence[Part], keys: Sequence[Key], columns: Sequence[Column[Any]]
+) -> Sequence[Values]:
+    """Give what some columns hold in the rows with these keys, of as many as are there and whose keys can be sent.
+
+    Args:
+        call: whose rows they are.
+        parts: the tables that the columns are of, each with the columns that hold the keys.
+        keys: the rows'.
+        columns: what is asked for; where it is nothing, nothing is sent.
+    """
+    rows: list[dict[Column[Any], Any]] = [{} for _ in keys]
+
+    async def read(places: Sequence[int]) -> None:
+        for part in parts:
+            asked = [column for column in columns if column.table is part.table]
+            found = await _held_by(call, part, [keys[place] for place in places], asked) if asked else {}
+            for place in places:
+                rows[place].update(found.get(keys[place], {}))
+
+    await of_sendable(call, range(len(keys)), read)
+    return rows
+
+
+async def _held_by(
+    call: Call[object, object], part: Part, keys: Sequence[Key], columns: Sequence[Column[Any]]
+) -> dict[Key, Values]:
+    found, width, places = dict[Key, Values](), len(part.key), range(len(keys))
+    for chunk in key_chunks(keys, call.dialect, part.key):
+        statement = limited(select(*part.key, *columns), columns_condition(part.key, chunk, call.dialect))
+        for row in await call.execute(statement, items=Items(places[: len(chunk)], "id")):
+            found[tuple(row[:width])] = dict(zip(columns, row[width:], strict=True))
+        places = places[len(chunk) :]
+    stored = await call.as_stored(part.key, keys, found)
+    return {key: found[stored[key]] for key in stored}
 
 
 def _unsendable(refuse: Refuse[TItem], index: int, item: TItem, entity: Entity[object, object]) -> Exception | None:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from rowsmith.execution import NativeLane
-from rowsmith.operations.arrays.keys import batch_key, keep_once
+from rowsmith.operations.arrays.keys import batch_key, batch_keys, keep_once
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.entity import by_entity
-from rowsmith.operations.partial import run_over_ids
+from rowsmith.operations.needs import Change, Needs, SelfKeys
+from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
 from rowsmith.operations.unread import tell_id
 from rowsmith.operations.updates.many import BatchWrites
@@ -53,14 +54,15 @@ class BatchPurger(Operation[TRow, TData]):
         call = await call.under(scope)
         return await _purge(call, ids)
 
-    @verb("batch_purge_partial", touches="ids")
+    @verb("batch_purge_partial", touches="ids", late=is_of_a_row)
     async def purge_partial(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:
         """Remove the rows that can be removed, and say of each other one why not.
 
         As :meth:`purge`, but each id stands for itself, by its index in ``ids``: absent rows
-        (``EntityNotFound``), those that others point at, and ids that are no key are an item's own failure.
+        (``EntityNotFound``), those that others point at, and ids that are no key are an item's own failure. Rows that
+        point at each other go together. What is checked at COMMIT is as for ``BatchCreator.create_partial``.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is removed then.
@@ -80,7 +82,12 @@ class BatchPurger(Operation[TRow, TData]):
             await BatchWriter(call, part).hold(call.limits.conditions)
             is_held = True
 
-        return await run_over_ids(call, list(ids), lambda id: id, refuse, write, hold)
+        async def find_needs(part: Sequence[object]) -> Needs:
+            tied = SelfKeys.of_rows(call.info)
+            before = await rows_before(call, call.info.all_parts, batch_keys(call.info, part), tied.columns)
+            return await tied.needs(call, [Change(row, {}) for row in before])
+
+        return await run_over_ids(call, list(ids), lambda id: id, refuse, write, hold, find_needs)
 
 
 async def _purge(call: Call[TRow, TData], ids: Sequence[object], *, is_held: bool = False) -> BatchResult[TData, Any]:

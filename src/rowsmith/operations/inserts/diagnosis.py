@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import Column, ForeignKeyConstraint, literal_column, select, tex
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, RepositoryError
 from rowsmith.mapping import RowInfo
-from rowsmith.mapping.constraints import key_named
+from rowsmith.mapping.constraints import key_named, sides
 from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
@@ -22,42 +23,51 @@ from rowsmith.operations.partial import Diagnosis
 NOBODY = Diagnosis()
 
 
-async def diagnose(call: Call[object, object], facts: ErrorFacts, block: Block) -> Diagnosis:
-    """Find the rows of a block that an error's constraint refuses; nobody where names alone don't tell."""
+async def diagnose(call: Call[object, object], facts: ErrorFacts, blocks: Sequence[Block]) -> Diagnosis:
+    """Find the rows that an error's constraint refuses, by their places; nobody where names alone don't tell."""
     broken = key_named(call.info.table, facts.constraint)
     if isinstance(broken, ForeignKeyConstraint):
-        return await _dangling(call, broken, block)
+        return await _dangling(call, broken, blocks)
     if broken is not None:
-        return await _taken(call, list(broken.columns), block)
-    if facts.constraint is None:
-        return _empty(call.info, facts, block)
-    return await _failing_check(call, facts.constraint, block)
+        return await _taken(call, list(broken.columns), blocks)
+    found = Diagnosis()
+    for block in blocks:
+        if facts.constraint is None:
+            found |= _empty(call.info, facts, block).at(block.places)
+        else:
+            found |= (await _failing_check(call, facts.constraint, block)).at(block.places)
+    return found
 
 
-async def _taken(call: Call[object, object], columns: Sequence[Column[Any]], block: Block) -> Diagnosis:
-    keys = _values(call.info, columns, block)
-    if keys is None:
-        return NOBODY
-    taken = await _standing(call, columns, keys)
-    certain = frozenset(place for place, key in enumerate(keys) if key in taken)
-    first = {key: place for place, key in reversed(list(enumerate(keys)))}
-    again = frozenset(place for place, key in enumerate(keys) if None not in key and first[key] != place)
+async def _taken(call: Call[object, object], columns: Sequence[Column[Any]], blocks: Sequence[Block]) -> Diagnosis:
+    keys = _values(call.info, columns, blocks)
+    taken = await _standing(call, columns, keys.values())
+    certain = frozenset(place for place, key in keys.items() if key in taken)
+    first = dict[Key, int]()
+    again = frozenset(
+        place for place, key in sorted(keys.items()) if None not in key and first.setdefault(key, place) != place
+    )
     return Diagnosis(certain, again - certain)
 
 
-async def _dangling(call: Call[object, object], constraint: ForeignKeyConstraint, block: Block) -> Diagnosis:
-    keys = _values(call.info, list(constraint.columns), block)
-    if keys is None:
-        return NOBODY
-    referred = [element.column for element in constraint.elements]
-    there = await _standing(call, referred, keys)
-    lost = frozenset(place for place, key in enumerate(keys) if None not in key and key not in there)
-    if constraint.referred_table is not call.info.table:
-        return Diagnosis(certain=lost)
+async def _dangling(call: Call[object, object], broken: ForeignKeyConstraint, blocks: Sequence[Block]) -> Diagnosis:
+    columns, referred = sides(broken)
+    keys = _values(call.info, columns, blocks)
+    there = await _standing(call, referred, keys.values())
+    lost = [place for place, key in keys.items() if None not in key and key not in there]
+    if broken.referred_table is not call.info.table:
+        return Diagnosis(certain=frozenset(lost))
     # A row of the same batch may be what another one refers to.
-    own = set(_values(call.info, referred, block) or ())
-    certain = frozenset(place for place in lost if keys[place] not in own)
-    return Diagnosis(certain) if certain else Diagnosis(suspects=lost)
+    own, hanging = _values(call.info, referred, blocks), dict[Key, list[int]]()
+    for place in lost:
+        hanging.setdefault(keys[place], []).append(place)
+    left = Counter(own.values())
+    certain = [place for place in lost if not left[keys[place]]]
+    for place in certain:  # which grows by what refers to them in turn
+        left[own.get(place, ())] -= 1
+        if place in own and not left[own[place]]:
+            certain += hanging.get(own[place], ())
+    return Diagnosis(frozenset(certain)) if certain else Diagnosis(suspects=frozenset(lost))
 
 
 async def _failing_check(call: Call[object, object], constraint: str, block: Block) -> Diagnosis:
@@ -96,13 +106,14 @@ def _empty(info: RowInfo[object], facts: ErrorFacts, block: Block) -> Diagnosis:
     return Diagnosis(certain=frozenset(empty))
 
 
-def _values(info: RowInfo[object], columns: Iterable[Column[Any]], block: Block) -> list[Key] | None:
-    """Give the values of some columns, row by row; None where the database makes one of them."""
+def _values(info: RowInfo[object], columns: Iterable[Column[Any]], blocks: Sequence[Block]) -> dict[int, Key]:
+    """Give the values of some columns by the rows' places, but for those rows of which the database makes one."""
     names = {item.name: name for name, item in info.columns.items()}
-    given = [names.get(item.name, "") for item in columns]
-    if not all(name in block.columns for name in given):
-        return None
-    return list(zip(*(block.columns[name] for name in given), strict=True))
+    given, found = [names.get(item.name, "") for item in columns], dict[int, Key]()
+    for block in blocks:
+        if all(name in block.columns for name in given):
+            found |= zip(block.places, zip(*(block.columns[name] for name in given), strict=True), strict=True)
+    return found
 
 
 async def _standing(call: Call[object, object], columns: Sequence[Column[Any]], keys: Iterable[Key]) -> set[Key]:

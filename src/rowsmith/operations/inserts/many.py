@@ -12,7 +12,7 @@ from rowsmith.operations.inserts.branches import check_specs
 from rowsmith.operations.inserts.chunks import Chunks, Many, Progress
 from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.once import Written, once
-from rowsmith.operations.partial import Diagnosis, placed, run_partial
+from rowsmith.operations.partial import Diagnosis, is_of_a_row, placed, run_partial
 from rowsmith.operations.results import PartialResult, Upserted
 from rowsmith.scope import SearchScope
 
@@ -103,13 +103,14 @@ class BatchCreator(Operation[TRow, TData]):
             await Creation(call, wants_data=False).load(chunks)
         return chunks.taken
 
-    @verb("batch_create_partial", singly="create(spec)", touches="new")
+    @verb("batch_create_partial", singly="create(spec)", touches="new", late=is_of_a_row)
     async def create_partial(
         self, call: Call[TRow, TData], specs: Many[Spec[TRow]], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:
         """Insert the rows that can be, and say of each other one why not.
 
-        All are tried together inside a savepoint; only where that fails are the culprits looked for.
+        All are tried together inside a savepoint; only where that fails are the culprits looked for. Rows that refer to
+        each other stay together. What is checked at COMMIT is left to that, but for a call that is its own transaction.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
@@ -124,8 +125,9 @@ class BatchCreator(Operation[TRow, TData]):
         async def find(error: Exception, part: Sequence[Spec[TRow]]) -> Diagnosis:
             return await creation.diagnose(error, part)
 
+        sent = [items[index] for index in fit]
         with collector_paused():
-            written = await run_partial(call, [items[index] for index in fit], attempt, find)
+            written = await run_partial(call, sent, attempt, find, find_needs=lambda: creation.needs(sent))
         return placed(call, written, fit, faults)
 
 

@@ -20,6 +20,7 @@ from rowsmith.operations.inserts.diagnosis import diagnose
 from rowsmith.operations.inserts.insertion import Insertion
 from rowsmith.operations.inserts.matching import Rows
 from rowsmith.operations.inserts.numbers import number_within
+from rowsmith.operations.needs import Change, Needs, SelfKeys
 from rowsmith.operations.partial import Diagnosis, is_own_fault
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.touching import note_new
@@ -101,10 +102,18 @@ class Creation(Generic[TRow, TData]):
         facts = getattr(error, "facts", None)
         if not isinstance(facts, ErrorFacts) or facts.table != self.call.info.table.name:
             return Diagnosis()
-        found = Diagnosis()
+        return await diagnose(self.call, facts, merged(self.call.info, self._reader().read(specs)))
+
+    async def needs(self, specs: Sequence[Spec[TRow]]) -> Needs:
+        """Say which specs need which: a row may refer to another one of the same batch."""
+        keys = SelfKeys.of_rows(self.call.info)
+        if not keys.references:
+            return Needs(len(specs))
+        rows: list[dict[str, Any]] = [{} for _ in specs]
         for block in self._reader().read(specs):
-            found |= (await diagnose(self.call, facts, block)).at(block.places)
-        return found
+            for place, row in zip(block.places, block.rows(), strict=True):
+                rows[place] = dict(zip(block.columns, row, strict=True))
+        return await keys.needs(self.call, [Change.of(self.call.info, {}, row) for row in rows])
 
     def _reader(self, first: int = 0) -> SpecReader:
         return SpecReader(self.call.info, self.call.limits, self.given_too, EVERY_PLACE[first:])

@@ -19,12 +19,14 @@ from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import Patch
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
+from rowsmith.operations.arrays.keys import batch_keys
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.defaults import Context, client_updates, contextual_updates, update_of
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity, by_entity
-from rowsmith.operations.partial import run_over_ids
+from rowsmith.operations.needs import Change, Needs, SelfKeys
+from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
 from rowsmith.operations.plans import Binds, ManyKeys, Plan, Shape, compile_write, make_plan, placed
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
@@ -285,7 +287,7 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         return await _update_each(await call.under(scope), patches, expected_versions)
 
-    @verb("batch_update_partial", singly="update(id, patch)", touches="ids")
+    @verb("batch_update_partial", singly="update(id, patch)", touches="ids", late=is_of_a_row)
     async def update_partial(
         self,
         call: Call[TRow, TData],
@@ -298,7 +300,8 @@ class BatchUpdater(Operation[TRow, TData]):
 
         As :meth:`update_each`, but each patch stands for itself, by its index in ``patches``: absent rows
         (``EntityNotFound``), stale ones, values and constraints are an item's own failure. All are tried
-        together inside a savepoint; only where that fails are the culprits looked for.
+        together inside a savepoint; only where that fails are the culprits looked for. Rows that take each other's
+        values of a unique key stay together. What is checked at COMMIT is as for ``BatchCreator.create_partial``.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
@@ -320,7 +323,13 @@ class BatchUpdater(Operation[TRow, TData]):
             await BatchWriter(call, [id for id, _ in part]).hold(call.conditions())
             is_held = True
 
-        return await run_over_ids(call, list(patches.items()), itemgetter(0), refuse, write, hold)
+        async def find_needs(part: Sequence[tuple[object, Patch[TRow]]]) -> Needs:
+            info, read = call.info, _read(call, [patch for _, patch in part])
+            tied = SelfKeys.of_changes(info, read.columns)
+            before = await rows_before(call, info.parts, batch_keys(info, [id for id, _ in part]), tied.columns)
+            return await tied.needs(call, [Change.of(info, *row) for row in zip(before, read.rows(), strict=True)])
+
+        return await run_over_ids(call, list(patches.items()), itemgetter(0), refuse, write, hold, find_needs)
 
     @verb("update_where")
     async def update_where(

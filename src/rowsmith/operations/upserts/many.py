@@ -14,7 +14,7 @@ from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.entity import by_entity
 from rowsmith.operations.inserts.chunks import Many
 from rowsmith.operations.inserts.many import gathered
-from rowsmith.operations.partial import placed
+from rowsmith.operations.partial import is_of_a_row, placed
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success, Upserted
 from rowsmith.operations.upserts.mixed import in_key_order
 from rowsmith.operations.upserts.partial import PartialUpsert
@@ -81,7 +81,12 @@ class BatchUpserter(Operation[TRow, TData]):
         with collector_paused():
             return BatchResult(await upsert_all(upsertion, items), [])
 
-    @verb("batch_upsert_partial", singly="find(id), then create(spec) or update(id, patch)", touches="made")
+    @verb(
+        "batch_upsert_partial",
+        singly="find(id), then create(spec) or update(id, patch)",
+        touches="made",
+        late=is_of_a_row,
+    )
     async def upsert_partial(
         self,
         call: Call[TRow, TData],
@@ -95,7 +100,8 @@ class BatchUpserter(Operation[TRow, TData]):
         As :meth:`upsert`, but each spec stands for itself, by its index in ``specs``: values, constraints, a key that
         is taken, that is NULL or that stands before are an item's own failure. All are tried together inside a
         savepoint; only where that fails are the culprits looked for, among new rows first, then among those that are
-        there.
+        there; rows of either that need each other stay together. What is checked at COMMIT is as for
+        ``BatchCreator.create_partial``.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import RowInfo
@@ -38,6 +38,12 @@ class Mixed:
         """Give the key of each."""
         known = [keys_of(key, block) for block in self.blocks]
         return [known[block][row] for block, row in self.rows]
+
+    def values(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Give of each what its spec sets, and what it has as a new row; by attribute name."""
+        known = [[dict(zip(block.columns, row, strict=True)) for row in block.rows()] for block in self.blocks]
+        rows = ((self.blocks[block].given, known[block][row]) for block, row in self.rows)
+        return [({name: row[name] for name in given}, row) for given, row in rows]
 
     def chosen(self, rows: Sequence[int]) -> Mixed:
         """Give some of the rows, in another order."""

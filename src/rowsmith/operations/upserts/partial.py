@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from typing_extensions import override
 
+from rowsmith.mapping.parts import Part
 from rowsmith.operations.call import TData, TRow
-from rowsmith.operations.partial import TTried, of_sendable, run_partial, tried
+from rowsmith.operations.needs import Change, Needs, SelfKeys
+from rowsmith.operations.partial import TTried, attempted, of_sendable, rows_before, run_partial
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.mixed import Mixed
 from rowsmith.operations.upserts.race import is_overtaken
@@ -33,14 +35,14 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
         if len(self.rows.blocks) != 1:
             return await super().outcomes() if self.rows.size else ()
         self._looks_again = False  # it is looked for the rows a second time then
-        together = await tried(self.call, lambda: self._write(self.rows))
+        together = await attempted(self.call, lambda: self._write(self.rows))
         if not isinstance(together, Exception):
             return together
         if self.rows.size > 1:
             return await super().outcomes()
         if not self._is_overtaken(together):
             return [together]
-        again = await tried(self.call, lambda: self._write(self.rows))
+        again = await attempted(self.call, lambda: self._write(self.rows))
         return [again] if isinstance(again, Exception) else again
 
     def _is_overtaken(self, outcome: object) -> bool:
@@ -53,17 +55,30 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
 
     @override
     async def run(
-        self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[TTried]]]
+        self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[TTried]]], *, are_new: bool = False
     ) -> Mapping[int, TTried | Exception]:
         """Write those of some rows that can be written."""
 
         async def attempt(part: Sequence[int], first: int) -> Sequence[TTried]:
             return await write(self.rows.chosen(part))
 
-        result = await run_partial(self.call, rows, attempt)
+        async def find_needs() -> Needs:
+            return await self._needs(self.rows.chosen(rows), are_new=are_new)
+
+        result = await run_partial(self.call, rows, attempt, find_needs=find_needs)
         done: dict[int, TTried | Exception] = {item.index: item.data for item in result.succeeded}
         done |= {item.index: item.error for item in result.failed}
         return {row: done[index] for index, row in enumerate(rows)}
+
+    async def _needs(self, rows: Mixed, *, are_new: bool) -> Needs:
+        """Say which rows need which; what its spec sets is all that changes of one that is there."""
+        info, key = self.call.info, self.upsertion.key
+        written = {name for block in rows.blocks for name in block.columns}.difference(key.names)
+        tied = SelfKeys.of_rows(info) if are_new else SelfKeys.of_changes(info, written)
+        part = Part(info.table, tuple(info.columns[name] for name in key.names))
+        before = await rows_before(self.call, [] if are_new else [part], rows.keys(key), tied.columns)
+        pairs = zip(before, rows.values(), strict=True)
+        return await tied.needs(self.call, [Change.of(info, row, given if row else new) for row, (given, new) in pairs])
 
     @override
     async def there(self) -> Sequence[int]:

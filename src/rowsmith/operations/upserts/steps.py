@@ -68,9 +68,9 @@ class UpsertInSteps(Generic[TRow, TData]):
                 self._is_singly = True
 
     async def run(
-        self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[T]]]
+        self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[T]]], *, are_new: bool = False
     ) -> Mapping[int, T | Exception]:
-        """Write some of the rows, and give what became of each."""
+        """Write some of the rows, and give what became of each; ``are_new`` says that none of them was there."""
         return dict(zip(rows, await write(self.rows.chosen(rows)), strict=True))
 
     async def there(self) -> Sequence[int]:
@@ -92,7 +92,8 @@ class UpsertInSteps(Generic[TRow, TData]):
 
     async def _in_steps(self, *, is_last: bool) -> list[Upserted[TData] | Exception]:
         known = {*await self.there()}
-        made = await self.run([row for row in range(self.rows.size) if row not in known], self._insert)
+        unknown = [row for row in range(self.rows.size) if row not in known]
+        made = await self.run(unknown, self._insert, are_new=True)
         there = [row for row in range(self.rows.size) if made.get(row) is None]
         if there and not await self.upsertion.hold(self.rows.chosen(there)) and not is_last:
             raise Left
