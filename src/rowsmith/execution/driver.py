@@ -91,8 +91,9 @@ async def _begun(connection: AsyncConnection) -> Any:
     """Give the driver's connection once BEGIN was sent: SQLAlchemy leaves that to the first statement."""
     raw = await connection.get_raw_connection()
     adapter: Any = raw.dbapi_connection
-    if adapter._transaction is None:
-        await connection.exec_driver_sql("SELECT 1")
+    async with adapter._execute_mutex:
+        if adapter._transaction is None:
+            await adapter._start_transaction()
     return adapter.driver_connection
 
 

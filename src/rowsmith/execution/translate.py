@@ -426,7 +426,7 @@ _ANALYSIS_SOURCES = frozenset(
 
 _READ_ONLY = "such a view is only read: write by a repository of the table beneath, or give it INSTEAD OF triggers"
 _UNLOCKABLE = "rows of such a view are read without a lock: lock those of the table beneath"
-_BY_RULES = "a rule does not tell what it wrote: use triggers in its place, INSTEAD OF ones on a view"
+_BY_RULES = "rules take no such statement: use triggers in their place, INSTEAD OF ones on a view"
 _WITHOUT_INDEX = (
     "an upsert needs a unique index over its key: make one, name another key by Conflict(columns=[...]), or, as for a "
     "view with INSTEAD OF triggers, call find, then create(spec) or update(id, patch)"

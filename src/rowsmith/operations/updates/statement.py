@@ -304,8 +304,9 @@ def marks_of(info: RowInfo[object], standing: Standing) -> Sequence[Label[Any]]:
     ``tableoid`` names the partition or child table that it is in. Of a view the key.
     """
     if standing.has_places:
-        places = {SPOT: "ctid", PART: "tableoid"}
-        return [column(named, _selectable=info.table).label(label) for label, named in places.items()]
+        place: ColumnElement[Any] = column("ctid", _selectable=info.table)
+        part: ColumnElement[Any] = column("tableoid", _selectable=info.table)
+        return [place.label(SPOT), part.label(PART)]
     return [key.label(key_name(place)) for place, key in enumerate(info.key_columns)]
 
 
