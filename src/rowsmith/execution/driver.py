@@ -64,8 +64,9 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
         await flush(db_sess, origin)
         connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
         adapter: Any = (await connection.get_raw_connection()).dbapi_connection
-        if adapter._transaction is None:
-            await connection.exec_driver_sql("SELECT 1")  # SQLAlchemy leaves BEGIN to the first statement
+        async with adapter._execute_mutex:
+            if adapter._transaction is None:  # SQLAlchemy leaves BEGIN to the first statement
+                await adapter._start_transaction()
         return await work(adapter.driver_connection)
     except Exception as exc:
         if not isinstance(exc, DATABASE_ERRORS) and refusal_of(exc) is None:

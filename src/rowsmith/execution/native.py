@@ -36,6 +36,7 @@ from rowsmith.execution.kinds import is_stale
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pooler import is_behind_pooler, is_pooled
 from rowsmith.execution.refusals import Refusal, argument_of
+from rowsmith.execution.standing import OUTDATED, ask, forget, known
 from rowsmith.execution.transactions import is_refusing, is_watching
 from rowsmith.execution.translate import DATABASE_ERRORS, lost, translate, unreadable
 
@@ -87,6 +88,7 @@ class Planned(Protocol):
     sql: str
     alone: str
     table: Table | None
+    placed: Table | None
     is_ready: bool
     has_processors: bool
 
@@ -273,6 +275,8 @@ class NativeLane:
         """Look at a table and a plan, once each; says what stands against them."""
         if plan.table is not None and not await self._calls_nothing(plan.table, driver):
             return "table"
+        if plan.placed is not None and not await self._has_places(plan.placed, driver):
+            return "table"
         statement = await driver.prepare(sql)
         oids = [attribute.type.oid for attribute in statement.get_attributes()]
         return None if plan.ready(oids) else "types"
@@ -286,6 +290,17 @@ class NativeLane:
                 return False
             self._is_plain[table] = found
         return self._is_plain[table]
+
+    def note(self, plan: Planned, failure: BaseException) -> None:
+        """Have a plan's table looked at again once what fits no view has failed: one may have come in its place."""
+        if plan.placed is not None and getattr(failure, "sqlstate", None) in OUTDATED:
+            forget(plan.placed)
+            plan.is_ready = False
+
+    async def _has_places(self, table: Table, driver: Any) -> bool:
+        """Say whether the rows of a table have places, by which a batch finds them."""
+        found = known(self.dialect, table, table.schema) or await ask(driver, self.dialect, table, table.schema)
+        return found.has_places
 
 
 _SUITS: Final = "rowsmith_suits_native_lane"

@@ -11,7 +11,7 @@ same name. A trigger may RAISE with any SQLSTATE, message and constraint, all of
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise, starmap
 from traceback import walk_tb
@@ -50,6 +50,7 @@ from rowsmith.execution.kinds import (
 )
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.refusals import Refusal, argument_of, label, names_of, refusal_of, unbound
+from rowsmith.execution.standing import OUTDATED, forget
 from rowsmith.execution.transactions import was_demoted
 from rowsmith.mapping.constraints import (
     column_names,
@@ -98,6 +99,8 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
     if (own := _own_error(failure)) is not None:
         return own
     driver = driver_error(failure)
+    if origin.table is not None and getattr(driver, "sqlstate", None) in OUTDATED:
+        forget(origin.table)
     broken = broken_by(driver, origin)
     kind = _direction(_kind_on_shard(broken) or _kind(failure, driver), broken, origin)
     # SQLAlchemy wraps what a column's type, or another part of making a statement, raised.
@@ -405,10 +408,34 @@ def _fault(driver: BaseException) -> str:
     source, context = getattr(driver, "server_source_filename", None), getattr(driver, "context", None)
     # Said of the statement itself, whose text has names only, and of nothing inside it.
     names = f": {cast('Any', driver).message}" if source in _ANALYSIS_SOURCES and context is None else ""
-    return f"SQLSTATE {sqlstate}, {type(driver).__name__}{names}"
+    place = (sqlstate, getattr(driver, "server_source_function", None))
+    advice = f"; {_ADVICE[place]}" if place in _ADVICE and context is None else ""
+    return f"SQLSTATE {sqlstate}, {type(driver).__name__}{names}{advice}"
 
 
 _ANALYSIS_SOURCES = frozenset(
-    {"aclchk.c", "execMain.c", "parse_func.c", "parse_oper.c", "parse_relation.c", "parse_target.c"}
+    {
+        *("aclchk.c", "execMain.c", "parse_func.c", "parse_oper.c", "parse_relation.c", "parse_target.c"),
+        "rewriteHandler.c",
+    }
 )
-"""The files of PostgreSQL 14 to 18 that report a name or a privilege that is not there, and row security."""
+"""The files of PostgreSQL 14 to 18 that report a name or a privilege that is not there, views, and row security."""
+
+_READ_ONLY = "such a view is only read: write by a repository of the table beneath, or give it INSTEAD OF triggers"
+_UNLOCKABLE = "rows of such a view are read without a lock: lock those of the table beneath"
+_BY_RULES = "rules take no such statement: use triggers in their place, INSTEAD OF ones on a view"
+_WITHOUT_INDEX = (
+    "an upsert needs a unique index over its key: make one, name another key by Conflict(columns=[...]), or, as for a "
+    "view with INSTEAD OF triggers, call find, then create(spec) or update(id, patch)"
+)
+_ADVICE: Mapping[tuple[str, str | None], str] = {
+    ("55000", "error_view_not_updatable"): _READ_ONLY,
+    ("55000", "rewriteTargetView"): _READ_ONLY,  # before PostgreSQL 17
+    ("42809", "CheckValidResultRel"): _READ_ONLY,
+    ("42809", "CheckValidRowMarkRel"): _UNLOCKABLE,
+    ("0A000", "CheckSelectLocking"): _UNLOCKABLE,
+    ("0A000", "make_outerjoininfo"): _UNLOCKABLE,
+    ("0A000", "RewriteQuery"): _BY_RULES,
+    ("42P10", "infer_arbiter_indexes"): _WITHOUT_INDEX,
+}
+"""What to do about a fault, by its SQLSTATE and the function of PostgreSQL 14 to 18 that reports it."""

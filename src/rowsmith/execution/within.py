@@ -141,6 +141,7 @@ async def _fetched(lane: NativeLane, connection: Any, asked: Sent, *, writes: bo
     except BaseException:
         await _give_up(connection)  # nobody knows what is still on the wire
         raise
+    lane.note(asked.plan, failure)
     raise asked.meant(await _told(connection, failure, asked, writes=writes))
 
 

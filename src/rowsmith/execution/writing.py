@@ -263,6 +263,7 @@ def _outcome_alone(answer: Answer) -> CommitOutcome:
 async def _refused(lane: NativeLane, taken: Taken, failure: Exception, asked: Write) -> None:
     """Raise what the caller meets where nothing was written, or have SQLAlchemy asked."""
     pooled = proxied(taken)
+    lane.note(asked.plan, failure)
     error, why = await _undone(pooled, failure, asked.origin)
     await _give_back(pooled)
     if error is not None:

@@ -43,6 +43,7 @@ from rowsmith.execution import (
     writes_of,
 )
 from rowsmith.execution.driver import give_up
+from rowsmith.execution.standing import Standing
 from rowsmith.identity import all_one, distinct
 from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
@@ -51,6 +52,7 @@ from rowsmith.mapping.types import column_type, reads_itself, stored_form
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
+from rowsmith.operations.blocks.gate import standing_of
 from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
 from rowsmith.operations.results import PartialResult
 from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
@@ -114,6 +116,10 @@ class Call(Generic[TRow_co, TData_co]):
     def dialect(self) -> Dialect:
         """The dialect of the database that the session has these rows in."""
         return dialect_of(self.db_sess, self.entity.info)
+
+    async def standing(self) -> Standing:
+        """Say what the table of these rows is in the session's database: of a view less can be asked."""
+        return await standing_of(self.db_sess, self.info, self.origin())
 
     def locked(self, statement: AnySelect, lock: Lock | None) -> AnySelect:
         """Give a SELECT that locks the rows it is about; those joined to them are not, and could not all be."""

@@ -91,6 +91,8 @@ class Plan:
     """The statement as SQLAlchemy has compiled it; for errors, too."""
     makers: Sequence[Callable[[], Any]] = ()
     """Make what Python fills in for each call, whose places are the last ones."""
+    placed: Table | None = None
+    """Of one that asks for system columns, such as the places of rows: of which table, which must be no view."""
     doubt: Plan | None = None
     """Of one that writes to rows with some keys: what finds those of the keys not written to that are there."""
 

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase
 
 from rowsmith import InvalidValue, OptionalState, TriState
+from rowsmith.execution.standing import Standing
 from rowsmith.mapping import row_info
 from rowsmith.operations import make_entity
 from rowsmith.operations.arrays.given import Parameter
@@ -193,3 +194,18 @@ def test_a_value_beside_other_patches_is_named_by_its_index(other: CounterPatch)
     """Whatever those before it set."""
     with pytest.raises(InvalidValue, match=r"the patch at index 2: CounterRow\.uses"):
         Patches(INFO, [other, uses(3), uses(2**31)])
+
+
+@pytest.mark.parametrize("can_lock", [True, False])
+def test_rows_of_a_view_are_found_by_their_keys(can_lock: bool) -> None:
+    """Which is no place that nobody else can have, so all that is asked of them is asked of what is written, too."""
+    made = target(PG, standing=Standing(has_places=False, can_lock=can_lock))
+    keys = "rowsmith$given.rowsmith$key_0, "
+    for statement in (made.update(Changes({"uses": 1})), made.delete()):
+        sql = text(statement, PG)
+        assert f"(counters.tenant, counters.place) IN (SELECT {keys}" in sql
+        assert (sql.count("counters.uses > $"), " FOR " in sql, "ctid" in sql) == (2, can_lock, False)
+    (changes,) = Patches(INFO, [used(1), used(2)]).changes(arrays=True)
+    each = text(made.update(changes), PG)
+    assert "counters.tenant = rowsmith$given.rowsmith$key_0" in each
+    assert (each.count("counters.uses > $"), " FOR " in each, "ctid" in each) == (2, can_lock, False)

@@ -34,6 +34,7 @@ from sqlalchemy.orm import Session
 from rowsmith.execution import Origin, is_watched_by_others
 from rowsmith.execution.driver import connection_of, has_driver, use_driver
 from rowsmith.execution.native import AROUND_STATEMENTS, INSTEAD_OF_THE_DRIVER
+from rowsmith.execution.standing import TABLE, Standing, ask, known
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.lanes import Lane, choose_lane
@@ -131,6 +132,23 @@ def schemas_of(db_sess: AsyncSession, connection: Connection) -> Mapping[str | N
     """Give the schemas that tables are in instead of those that the metadata says; empty where they are in those."""
     options = {**connection.get_execution_options(), **db_sess.sync_session.execution_options}
     return cast("Mapping[str | None, str | None]", options.get("schema_translate_map") or {})
+
+
+async def standing_of(db_sess: AsyncSession, info: RowInfo[object], origin: Origin) -> Standing:
+    """Say what the table of a row is where a session has it: it is asked the first time.
+
+    Raises:
+        RepositoryError: there is no connection to be had, or it was lost.
+    """
+    connection = await connection_of(db_sess, origin)
+    dialect, table = connection.dialect, info.table
+    if not has_driver(dialect):
+        return TABLE
+    schema = schemas_of(db_sess, connection).get(table.schema, table.schema)
+    found = known(dialect, table, schema)
+    if found is not None:
+        return found
+    return await use_driver(db_sess, origin, lambda driver: ask(driver, dialect, table, schema))
 
 
 _IS_PLAIN = """

@@ -88,7 +88,8 @@ class Purger(Operation[TRow, TData]):
         if self.entity.shape.returnable:
             return None
         key = call.info.key(pk)
-        found = await present_keys(call, [key], call.limits.conditions, lock=Lock())
+        lock = Lock() if (await call.standing()).can_lock else None
+        found = await present_keys(call, [key], call.limits.conditions, lock=lock)
         if not found:
             raise call.absent([pk])
         return [found[key]]

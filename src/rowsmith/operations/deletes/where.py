@@ -26,7 +26,6 @@ from sqlalchemy import (
     Delete,
     Integer,
     Select,
-    any_,
     bindparam,
     delete,
     exists,
@@ -34,7 +33,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    true,
     tuple_,
 )
 from sqlalchemy.engine import Dialect
@@ -45,6 +43,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, StillReferenced, kind_of
 from rowsmith.execution import execute, execute_writing, transact
 from rowsmith.execution.driver import give_up
+from rowsmith.execution.standing import TABLE, Standing
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import MAX_CHUNK, Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
@@ -55,7 +54,7 @@ from rowsmith.operations.in_step import forget
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import PurgeReport
-from rowsmith.operations.updates.statement import PART, SPOT, locked_in_key_order, place_and_part
+from rowsmith.operations.updates.statement import found_again, locked_in_key_order, marks_of
 from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.scope import SearchScope
 
@@ -177,7 +176,7 @@ class WherePurger(Operation[TRow, TData]):
 
         async def admit(db_sess: AsyncSession) -> tuple[Doomed, PurgeReport | None]:
             call = await Call(self.entity, PURGE_WHERE, db_sess).under(scope)
-            doomed = Doomed(self.entity, [*call.limits.conditions, *conditions], call.on_shard())
+            doomed = await Doomed.of(call, conditions)
             return doomed, await _count(db_sess, doomed, pace) if dry_run else None
 
         doomed, counted = await transact(begin, admit)
@@ -221,7 +220,7 @@ class WherePurger(Operation[TRow, TData]):
         pace.check()
         conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.under(scope)
-        doomed = Doomed(self.entity, [*call.limits.conditions, *conditions], call.on_shard())
+        doomed = await Doomed.of(call, conditions)
         if dry_run:
             return await _count(call.db_sess, doomed, pace)
         report = await _remove_at_once(call, doomed, pace.max_rows)
@@ -233,7 +232,7 @@ class WherePurger(Operation[TRow, TData]):
 class Doomed:
     """The statements about rows that are to be removed: count, look, and remove a chunk. Pure.
 
-    ``shard`` says on which shard they are, if their table is spread over several.
+    ``shard`` says on which shard they are, if their table is spread over several; ``standing`` what that table is.
     """
 
     def __init__(
@@ -241,8 +240,10 @@ class Doomed:
         entity: Entity[object, object],
         conditions: Sequence[ColumnElement[bool]],
         shard: Sequence[ColumnElement[bool]] = (),
+        standing: Standing = TABLE,
     ) -> None:
-        self.entity, self.info, self.conditions, self.shard = entity, entity.info, list(conditions), shard
+        self.entity, self.info, self.conditions = entity, entity.info, list(conditions)
+        self.shard, self.standing = shard, standing
         self.origin = entity.origin(PURGE_WHERE, deletes=True)
         self.in_parts = len(self.info.all_parts) > 1
         # The class is named only where its rows are a join of tables: SQLAlchemy has more to do for it.
@@ -251,6 +252,11 @@ class Doomed:
         self.ties = SelfReferences(self.info, self.info.all_parts)
         self.chunk = cache(self._chunk)
         self.next = cache(self._next)
+
+    @classmethod
+    async def of(cls, call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> Doomed:
+        """Give those of a call, under its scope."""
+        return cls(call.entity, [*call.limits.conditions, *conditions], call.on_shard(), await call.standing())
 
     def count(self) -> Select[Any]:
         """Give the SELECT of how many there are."""
@@ -279,13 +285,13 @@ class Doomed:
         statement = limited(delete(self.info.row), *self.conditions)
         if dialect.name != "postgresql":
             return statement
-        return limited(statement, locked_in_key_order(self.info, self.conditions))
+        return limited(statement, locked_in_key_order(self.info, self.standing, self.conditions))
 
     def first(self, limit: int | None) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the first keys, locked in their order."""
         columns = self.info.key_attributes
         chosen = limited(select(*columns), *self.conditions).order_by(*columns).limit(limit)
-        return chosen.with_for_update(of=self.info.tables)
+        return self.standing.locked(chosen, of=self.info.tables)
 
     def _chunk(self, walk: Walk) -> Select[*tuple[Any, ...]]:
         """Give PostgreSQL's statement that removes the next chunk: what :class:`Met` says of it.
@@ -293,15 +299,14 @@ class Doomed:
         It gives no row where there is nothing more. The places alone lead to the rows, for the planner could take
         conditions to be the better way; those of another partition are told apart by a look into a hash table.
         """
-        info, (place, part) = self.info, place_and_part(self.info.table)
-        keys = self.keys(walk).add_columns(place.label(SPOT), part.label(PART), *self.ties.columns)
-        locked = keys.with_for_update(skip_locked=True).cte(sql_name("locked"))
+        info, marks = self.info, marks_of(self.info, self.standing)
+        keys = self.keys(walk).add_columns(*marks, *self.ties.columns)
+        locked = self.standing.locked(keys, skip_locked=True).cte(sql_name("locked"))
         free = (
             [] if walk.whole or not self.ties else [~self.ties.among(locked, self.ties.kept(locked, self.conditions))]
         )
-        here = place == any_(func.array(limited(select(locked.c[SPOT]), *free).scalar_subquery()))
-        these = tuple_(place, part).in_(limited(select(locked.c[SPOT], locked.c[PART]), *free)).is_(true())
-        gone = limited(delete(info.table), here, these, *self.shard).returning(place.label(SPOT)).cte(sql_name("gone"))
+        these = found_again(info, self.standing, locked, self.conditions, only=free)
+        gone = limited(delete(info.table), *these, *self.shard).returning(marks[0]).cte(sql_name("gone"))
         last = [locked.c[column.name] for column in info.key_columns]
         counted = func.count()
         tried = limited(select(counted).select_from(locked), *free)
@@ -315,7 +320,7 @@ class Doomed:
     def _next(self, walk: Walk) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the next chunk: the rows' keys, what ties them, and whether they are kept back."""
         keys = self.keys(walk).add_columns(*self.ties.columns)
-        keys = keys.with_for_update(of=self.info.tables) if walk.waits else keys
+        keys = self.standing.locked(keys, of=self.info.tables) if walk.waits else keys
         if not self.ties:
             return keys.add_columns(false())
         locked = keys.cte(sql_name("locked"))
@@ -550,7 +555,7 @@ async def _attempt(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key
     """Remove the next chunk by one statement for its rows, if they are as that statement found them."""
     dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
     if doomed.in_parts:
-        locking = doomed.keys(walk).with_for_update(of=doomed.info.tables, skip_locked=True)
+        locking = doomed.standing.locked(doomed.keys(walk), of=doomed.info.tables, skip_locked=True)
         gone = await _remove_parts(Call(doomed.entity, PURGE_WHERE, db_sess), locking, given)
         return Met(len(gone), len(gone), len(gone), gone[-1] if gone else None)
     if dialect.name == "postgresql":

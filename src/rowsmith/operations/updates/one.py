@@ -248,8 +248,8 @@ async def is_there(call: Call[object, object], conditions: Sequence[ColumnElemen
 
     Then it came meanwhile, or a trigger refused the write: the same write again tells which.
     """
-    there = limited(select(*call.info.key_attributes), *conditions).with_for_update(of=call.info.tables)
-    return (await call.execute(there)).first() is not None
+    there, standing = limited(select(*call.info.key_attributes), *conditions), await call.standing()
+    return (await call.execute(standing.locked(there, of=call.info.tables))).first() is not None
 
 
 def live_target(entity: Entity[object, T], id: object, limits: Limits, expected_version: object = None) -> Target[T]:

@@ -4,7 +4,8 @@ On PostgreSQL it is ``WITH given AS (SELECT ... FOR UPDATE) UPDATE ... WHERE cti
 given.part``: the inner SELECT locks the rows in key order, so that batches which overlap queue up instead of
 deadlocking (PostgreSQL's manual, "Deadlocks"), and hands their physical places on, so that the outer statement need
 not look the keys up again. All conditions stand in the inner one, which alone says which rows are meant; a row that
-it has locked cannot change any more. SQLite has one writer at a time and needs no locks.
+it has locked cannot change any more. The rows of a view have no places, and are found again by their keys. SQLite has
+one writer at a time and needs no locks.
 
 The planner is left no choice that would cost the square of the batch, whatever it takes the table to be: rows are
 found by nothing but their keys, which it takes for dear to compare (:func:`dear`), and then by their places.
@@ -21,8 +22,8 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import (
     ColumnElement,
     FromClause,
+    Label,
     Select,
-    Table,
     Update,
     any_,
     column,
@@ -39,6 +40,7 @@ from sqlalchemy.sql.dml import ReturningDelete
 from rowsmith.conditions import conjunction, limited
 from rowsmith.errors import InvalidValue
 from rowsmith.execution.apart import apart
+from rowsmith.execution.standing import TABLE, Standing
 from rowsmith.mapping import RowInfo
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import NAME, Parameter, given_arrays, given_values
@@ -97,7 +99,7 @@ class Targets(Generic[TRow, TData]):
     ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step; ``gate`` says
     what the session, the engine and the types of what is sent ask, where anything is sent; ``guard`` comes back last of
     each row that is changed, and is true of those that nothing took out of the scope; ``shard`` is what says, wherever
-    the table stands, on which shard all of them are.
+    the table stands, on which shard all of them are; ``standing`` is what the table is in the database.
     """
 
     entity: Entity[TRow, TData]
@@ -109,6 +111,7 @@ class Targets(Generic[TRow, TData]):
     gate: Gate | None = None
     guard: ColumnElement[bool] | None = None
     shard: Sequence[ColumnElement[bool]] = ()
+    standing: Standing = TABLE
 
     def update(self, changes: Changes, *, held: bool = False) -> Update:
         """Give the UPDATE ... RETURNING; versions go up with it.
@@ -183,13 +186,14 @@ class Targets(Generic[TRow, TData]):
     ) -> list[ColumnElement[bool]]:
         if self.dialect.name != "postgresql":
             return self.matched(parameters)
-        locking = self._locking(parameters, {"skip_locked": held, **lock})
-        return [*at_places(self.entity.info.table, locking.cte(NAME), joined=bool(parameters)), *self.shard]
+        found = self._locking(parameters, {"skip_locked": held, **lock}).cte(NAME)
+        info, joined = self.entity.info, bool(parameters)
+        return [*found_again(info, self.standing, found, self.conditions, joined=joined), *self.shard]
 
     def _locking(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         info = self.entity.info
         if not parameters and not self.versions:
-            return self._found(self._in_keys).order_by(*info.key_attributes).with_for_update(**locks)
+            return self.standing.locked(self._found(self._in_keys).order_by(*info.key_attributes), **locks)
         return (self._looked_up if len(info.primary_key) == 1 else self._joined)(parameters, locks)
 
     def _looked_up(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
@@ -198,9 +202,10 @@ class Targets(Generic[TRow, TData]):
         keys = enumerate(self.entity.info.key_columns)
         order = [collated(table.c[key_name(place)], item.type) for place, item in keys]
         ordered = select(*table.c).order_by(*order).subquery(sql_name("ordered"))
-        row = self._found(*self._same(ordered)).with_for_update(**locks).correlate(ordered).lateral(sql_name("found"))
+        sought = self.standing.locked(self._found(*self._same(ordered)), **locks)
+        row = sought.correlate(ordered).lateral(sql_name("found"))
         values = [ordered.c[parameter.name] for parameter in parameters]
-        return select(row.c[SPOT], row.c[PART], *values).select_from(ordered.join(row, true()))
+        return select(*row.c, *values).select_from(ordered.join(row, true()))
 
     def _joined(self, parameters: Sequence[Parameter], locks: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
         """Give the SELECT that finds the rows by a join, and locks them in the order of their keys.
@@ -211,14 +216,14 @@ class Targets(Generic[TRow, TData]):
         table = self._given([*self._version_parameter(), *parameters], sql_name("sent"))
         values = [table.c[parameter.name] for parameter in parameters]
         found = self._found(*self._same(table)).add_columns(*values).order_by(*info.key_attributes)
-        return found.with_for_update(of=info.table, **locks)
+        return self.standing.locked(found, of=info.table, **locks)
 
     def _found(self, *matched: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT of places; that the conditions be TRUE is a form which no index could be chosen for."""
+        """Give the SELECT of marks; that the conditions be TRUE is a form which no index could be chosen for."""
         # In a CTE, where nothing looks for parameters that are called as what is written.
         hidden = [apart(conjunction(self.conditions).is_(true()))] if self.conditions else []
-        place, part = place_and_part(self.entity.info.table)
-        return limited(select(place.label(SPOT), part.label(PART)), *matched, *map(apart, self.shard), *hidden)
+        marks = marks_of(self.entity.info, self.standing)
+        return limited(select(*marks), *matched, *map(apart, self.shard), *hidden)
 
     @cached_property
     def _in_keys(self) -> ColumnElement[bool]:
@@ -292,33 +297,56 @@ class KeyedRecords(Generic[TMade]):
         return dict(zip(keys, self._build_all(records), strict=True))
 
 
-def place_and_part(table: Table) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Give the system columns that say where a row is: the fastest way to it, and of no meaning after the statement.
+def marks_of(info: RowInfo[object], standing: Standing) -> Sequence[Label[Any]]:
+    """Give the columns by which a statement finds rows again that it has found and locked; of no meaning after it.
 
-    ``ctid`` is unique within one table, so ``tableoid`` names the partition or child table that it is in.
+    Of a table those that say where a row is, the fastest way to it: ``ctid`` is unique within one table, so
+    ``tableoid`` names the partition or child table that it is in. Of a view the key.
     """
-    return column("ctid", _selectable=table), column("tableoid", _selectable=table)
+    if standing.has_places:
+        place: ColumnElement[Any] = column("ctid", _selectable=info.table)
+        part: ColumnElement[Any] = column("tableoid", _selectable=info.table)
+        return [place.label(SPOT), part.label(PART)]
+    return [key.label(key_name(place)) for place, key in enumerate(info.key_columns)]
 
 
-def at_places(table: Table, places: FromClause, *, joined: bool = False) -> list[ColumnElement[bool]]:
-    """Give the conditions that a row is at one of some places, and is of that partition.
+def found_again(
+    info: RowInfo[object],
+    standing: Standing,
+    found: FromClause,
+    conditions: Sequence[ColumnElement[bool]],
+    *,
+    joined: bool = False,
+    only: Sequence[ColumnElement[bool]] = (),
+) -> list[ColumnElement[bool]]:
+    """Give the conditions that a row is one of those that were found.
 
-    The array leads to the rows, whatever the size of the table; the pairs tell the partitions apart.
+    Of places an array leads to the rows, whatever the size of the table; the pairs tell the partitions apart. Of a view
+    several rows may have one key, others' among them, so that all that was asked of them stands here once more.
 
     Args:
-        table: of the rows.
-        places: the places, a CTE that has locked them.
-        joined: the statement reads what stands beside the places.
+        info: what they are.
+        standing: what their table is.
+        found: the CTE that has locked them, with their marks.
+        conditions: which they were found by, beside their keys.
+        joined: the statement reads what stands beside the marks.
+        only: conditions on what was found; the statement joins nothing then.
     """
-    place, part = place_and_part(table)
-    here = place == any_(func.array(select(places.c[SPOT]).correlate(None).scalar_subquery()))
+    marks = marks_of(info, standing)
+    own = [mark.element for mark in marks]
+    others: list[ColumnElement[Any]] = [found.c[mark.name] for mark in marks]
+    if standing.has_places:
+        here = own[0] == any_(func.array(limited(select(others[0]), *only).correlate(None).scalar_subquery()))
+        pairs = tuple_(*own).in_(limited(select(*others), *only).correlate(None)).is_(true())
+        return [here, own[0] == dear(others[0]), own[1] == others[1]] if joined else [here, pairs]
+    others[-1] = dear(others[-1])
     if joined:
-        return [here, place == dear(places.c[SPOT]), part == places.c[PART]]
-    return [here, tuple_(place, part).in_(select(places.c[SPOT], places.c[PART]).correlate(None)).is_(true())]
+        return [*(key == other for key, other in zip(own, others, strict=True)), *conditions]
+    return [tuple_(*own).in_(limited(select(*others), *only).correlate(None)), *conditions]
 
 
 def locked_in_key_order(
-    info: RowInfo[object], conditions: Sequence[ColumnElement[bool]], **lock: Any
+    info: RowInfo[object], standing: Standing, conditions: Sequence[ColumnElement[bool]], **lock: Any
 ) -> ColumnElement[bool]:
     """Give PostgreSQL's condition that a row is among some rows, which are locked one after the other by their keys.
 
@@ -327,13 +355,13 @@ def locked_in_key_order(
 
     Args:
         info: what they are.
+        standing: what their table is.
         conditions: which they are.
         lock: how hard they are locked, see :func:`lock_strength`.
     """
     keys = [attribute.label(key_name(place)) for place, attribute in enumerate(info.key_attributes)]
     chosen = limited(select(*keys), *map(apart, conditions)).order_by(*info.key_attributes)
-    chosen = chosen.with_for_update(of=info.table, **lock)
-    *others, last = chosen.cte(sql_name("locked")).c
+    *others, last = standing.locked(chosen, of=info.table, **lock).cte(sql_name("locked")).c
     locked = select(*others, dear(last))
     return tuple_(*info.key_attributes).in_(locked) if others else info.key_attributes[0].in_(locked)
 

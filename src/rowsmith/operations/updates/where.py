@@ -38,7 +38,7 @@ async def _write(
 ) -> int:
     if call.info.is_joined:
         return len(await write_joined(call, conditions, values))
-    statement, guard = _statement(call, conditions, values), call.limits.guard(values, call.info)
+    statement, guard = await _statement(call, conditions, values), call.limits.guard(values, call.info)
     origin = call.origin(writes=values)
     if not call.limits.must_verify(values, call.info):
         return await _count(call, statement, origin, guard)
@@ -56,7 +56,7 @@ async def _write(
     return await scope_first(call, write, refused)
 
 
-def _statement(
+async def _statement(
     call: Call[object, object], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, object]
 ) -> Update:
     """Give the UPDATE; on PostgreSQL it has all rows locked in key order before it touches the first."""
@@ -66,7 +66,8 @@ def _statement(
     statement = limited(update(info.row), *conditions).values(written)
     if call.dialect.name != "postgresql":
         return statement
-    return limited(statement, locked_in_key_order(info, conditions, **lock_strength(info, values)))
+    locked = locked_in_key_order(info, await call.standing(), conditions, **lock_strength(info, values))
+    return limited(statement, locked)
 
 
 async def _count(

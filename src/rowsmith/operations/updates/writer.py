@@ -71,8 +71,12 @@ class BatchWriter(Generic[TRow, TData]):
         sent = {*info.primary_key, *written, *([info.version] if versions and info.version else [])}
         gate = await pass_gate(self.call.db_sess, info, self.call.origin(), sent)
         through_orm = gate.mapped or len(self.call.db_sess.identity_map) > 0
-        shard = self.call.on_shard(self.keys) if self.keys else ()
-        return Targets(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate, shard=shard)
+        shard, standing = self.call.on_shard(self.keys) if self.keys else (), await self.call.standing()
+        return Targets(
+            *(self.entity, gate.dialect, self.keys, conditions, versions, through_orm, gate),
+            shard=shard,
+            standing=standing,
+        )
 
     async def hold(self, conditions: Sequence[ColumnElement[bool]]) -> None:
         """Lock the rows in the order of their keys, and do nothing else; as hard as any write does."""
@@ -156,8 +160,8 @@ class BatchWriter(Generic[TRow, TData]):
         """Read data that RETURNING cannot give, of rows that are still there and locked from now on."""
         if self.entity.shape.returnable:
             return None
-        lock, conditions = Lock(skip_locked=self.is_held), [*target.conditions, *target.shard]
-        return await present_keys(self.call, self.keys, conditions, lock=lock)
+        lock = Lock(skip_locked=self.is_held) if target.standing.can_lock else None
+        return await present_keys(self.call, self.keys, [*target.conditions, *target.shard], lock=lock)
 
     async def _read(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Report the rows as they are: for patches with nothing set."""
@@ -228,7 +232,7 @@ class BatchWriter(Generic[TRow, TData]):
 
     async def _lock_each(self, target: Targets[TRow, TData], lock: Mapping[str, Any]) -> None:
         info = self.entity.info
-        for places in target.chunks():
+        for places in target.chunks() if target.standing.can_lock else ():
             part = target.part(places)
             in_order = part.select_keys(any_version=True).order_by(*info.key_attributes)
             locking = in_order.with_for_update(of=info.tables, **lock) if info.is_joined else part.lock(lock)
@@ -245,7 +249,7 @@ class BatchWriter(Generic[TRow, TData]):
         rest, found = target.part(missed), set[Any]()
         for places in rest.chunks():
             there = rest.part(places)
-            locked = there.select_keys().with_for_update(of=self.entity.info.tables, skip_locked=True, **lock)
+            locked = rest.standing.locked(there.select_keys(), of=self.entity.info.tables, skip_locked=True, **lock)
             found.update(plain_keys(self.entity.info, await self._keys(there, locked)))
         return {place for place in missed if self.plain[place] in found}
 

@@ -35,7 +35,7 @@ from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Binds, Plan, Shape, compile_write, placed
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.version import is_counted
-from rowsmith.operations.upserts.statement import UpsertStatement
+from rowsmith.operations.upserts.statement import UpsertStatement, tells_by_xmax
 from rowsmith.operations.writes import UNDERSTOOD, AskedInsert, PlannedWrites, Values, plain_values
 from rowsmith.scope import Limits, resolve_scope
 
@@ -170,7 +170,10 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
         makers = [partial(default_of, info, name) for name in defaults]
         makers += [partial(update_of, info, name) for name in updates]
         plan = compile_write(sent, info, places, asked.dialect, stamps, makers)
-        return None if plan is None else UpsertPlan(plan, itemgetter(*map(names.index, key.names)))
+        if plan is None:
+            return None
+        plan.placed = info.table if tells_by_xmax(info, asked.dialect) else None
+        return UpsertPlan(plan, itemgetter(*map(names.index, key.names)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,11 +293,16 @@ def _is_new(info: RowInfo[object], dialect: Dialect) -> Any:
     PostgreSQL 18 has the old row in RETURNING. Before, ``xmax`` tells: it is zero in a new row, and in an updated
     one the lock that ON CONFLICT took on the old version before it was changed.
     """
+    if tells_by_xmax(info, dialect):
+        return cast("Any", literal_column("xmax = 0"))
+    name = dialect.identifier_preparer.quote(info.columns[info.primary_key[0]].name)
+    return cast("Any", literal_column(f"old.{name} IS NULL"))
+
+
+def tells_by_xmax(info: RowInfo[object], dialect: Dialect) -> bool:
+    """Say whether an upsert tells new rows from others by a system column, which views have none of."""
     version = getattr(dialect, "server_version_info", None) or ()
-    if version >= OLD_ROW_VERSION and info.table.name != "old":
-        name = dialect.identifier_preparer.quote(info.columns[info.primary_key[0]].name)
-        return cast("Any", literal_column(f"old.{name} IS NULL"))
-    return cast("Any", literal_column("xmax = 0"))
+    return dialect.name == "postgresql" and (version < OLD_ROW_VERSION or info.table.name == "old")
 
 
 def conflict_keys(info: RowInfo[object], key: ConflictKey, block: Block) -> list[Key]:

@@ -46,6 +46,7 @@ from rowsmith.operations.upserts.statement import (
     conflict_keys,
     key_columns,
     key_twice,
+    tells_by_xmax,
 )
 
 T = TypeVar("T")
@@ -244,6 +245,11 @@ class Upsertion(Generic[TRow, TData]):
     async def _statement(self, block: Block) -> UpsertStatement:
         given, conditions = [name for name in block.columns if name in block.given], self.call.conditions()
         info, connection = self.info, await connection_of(self.call.db_sess, self.call.origin())
+        if tells_by_xmax(info, connection.dialect) and not (await self.call.standing()).has_places:
+            raise MappingError(
+                f"{info.table.name} is a view, and before PostgreSQL 18 no upsert tells its rows from new ones: "
+                "call find, then create(spec) or update(id, patch)"
+            )
 
         def updated(name: str, block: Block) -> Any:
             row = dict(zip(block.columns, next(block.rows()), strict=True))  # one, where an onupdate asks for any
