@@ -27,10 +27,12 @@ from rowsmith.mapping.types.column_type import (
 from rowsmith.mapping.types.documents import json_complaint
 from rowsmith.mapping.types.table import DIALECTS, TABLE, column_type, is_sqlalchemys, read_as, stored_form, stores_none
 from rowsmith.mapping.types.text import text_complaint, unlimited
+from rowsmith.mapping.types.times import ENDS_OF_TIME
 from rowsmith.mapping.types.unknown import AsStored
 
 __all__ = [
     "DIALECTS",
+    "ENDS_OF_TIME",
     "NONE",
     "NUMBERS",
     "TABLE",

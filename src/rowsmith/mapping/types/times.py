@@ -32,8 +32,17 @@ _ZONE: Final = attrgetter("tzinfo")
 _FOLD: Final = attrgetter("fold")
 _FIRST: Final = dt.datetime.min  # noqa: DTZ901
 _LAST: Final = dt.datetime.max  # noqa: DTZ901
-_ENDS: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, dt.datetime.min, dt.datetime.max})  # noqa: DTZ901
-"""What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all."""
+_FIRST_IN_UTC: Final = _FIRST.replace(tzinfo=dt.UTC)
+_LAST_IN_UTC: Final = _LAST.replace(tzinfo=dt.UTC)
+_EARLY, _LATE = _FIRST_IN_UTC + dt.timedelta(days=2), _LAST_IN_UTC - dt.timedelta(days=2)
+"""Further from the ends than any zone is from UTC: what is between them is no end of time."""
+
+ENDS_OF_TIME: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, _FIRST, _LAST, _FIRST_IN_UTC, _LAST_IN_UTC})
+"""What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all.
+
+It gives them back for those, too: points in time stand for them, in whatever lane. A date, or a local time, is more
+likely meant as it is, and refused.
+"""
 
 
 def _within(ends: frozenset[object], check: Check) -> Check:
@@ -42,7 +51,7 @@ def _within(ends: frozenset[object], check: Check) -> Check:
     def checked(value: object) -> str | None:
         complaint = check(value)
         if complaint is None and value in ends:
-            return "holds no first and no last moment of Python's calendar, which PostgreSQL takes for infinity"
+            return "holds neither end of Python's calendar, which PostgreSQL takes for infinity: give another moment"
         return complaint
 
     return checked
@@ -54,7 +63,7 @@ def _datetime(declared: sqltypes.DateTime) -> ColumnType:
     wider = None if precision is None else postgresql.TIMESTAMP(declared.timezone)
     return ColumnType(
         wraps=None,
-        check=check if declared.timezone else _within(_ENDS, check),
+        check=check if declared.timezone else _within(ENDS_OF_TIME, check),
         operand=_unrounded(check, precision),
         quick=Quick(dt.datetime, _moments_fit if declared.timezone else _local_times_fit),
         echo=_datetimes if wider is None else None,
@@ -74,7 +83,7 @@ def _unrounded(check: Check, precision: int | None) -> Check:
     step = 10 ** (6 - min(precision, 6))  # the most that PostgreSQL keeps
 
     def checked(value: Any) -> str | None:
-        if (complaint := check(value)) or value in _ENDS:
+        if (complaint := check(value)) or value in ENDS_OF_TIME:
             return complaint
         finer = value.microseconds if isinstance(value, dt.timedelta) else value.microsecond
         return f"keeps {precision} digits of a second, and this has more" if finer % step else None
@@ -83,7 +92,9 @@ def _unrounded(check: Check, precision: int | None) -> Check:
 
 
 def _moments_fit(values: Sequence[Any]) -> bool:
-    return set(map(type, map(_ZONE, values))) <= _ZONES
+    if not set(map(type, map(_ZONE, values))) <= _ZONES:
+        return False
+    return not values or bool(min(values) > _EARLY and max(values) < _LATE)
 
 
 def _local_times_fit(values: Sequence[Any]) -> bool:
@@ -97,8 +108,12 @@ _ZONES: Final = frozenset({dt.timezone, ZoneInfo})
 
 
 def _check_moment(value: object) -> str | None:
-    fits = isinstance(value, dt.datetime) and value.utcoffset() is not None
-    return None if fits else "holds points in time: give a datetime with a time zone (tzinfo)"
+    if not isinstance(value, dt.datetime) or value.utcoffset() is None:
+        return "holds points in time: give a datetime with a time zone (tzinfo)"
+    fits = _FIRST_IN_UTC <= value <= _LAST_IN_UTC
+    return (
+        None if fits else "holds points in time from year 1 to year 9999 in UTC, and this is none of them: give another"
+    )
 
 
 def _check_local(value: object) -> str | None:
@@ -124,7 +139,7 @@ def _zoned(python: type[object], timezone: bool) -> InCursor:
 def _date(_: sqltypes.Date) -> ColumnType:
     return ColumnType(
         wraps=None,
-        check=_within(_ENDS, _check_date),
+        check=_within(ENDS_OF_TIME, _check_date),
         operand=_check_date,
         quick=Quick(
             dt.date, lambda values: not values or bool(dt.date.min < min(values) and max(values) < dt.date.max)
