@@ -96,6 +96,8 @@ class Creation(Generic[TRow, TData]):
         faults = {**faults, **unfit}
         for index, spec in enumerate(specs):
             if index not in faults and (fault := fault_below(spec)) is not None:
+                if isinstance(fault, InvalidValue):
+                    fault.among(index, "spec")
                 faults[index] = fault
         if self.call.entity.next_value is not None:  # counted in the order of the input, the rows above being locked
             return [place for place in range(len(specs)) if place not in faults], faults

@@ -68,7 +68,8 @@ class Patches:
         try:
             return checked_values(patch, self.info, Patch)
         except InvalidValue as exc:
-            raise InvalidValue.at(self.first + place, str(exc), "patch", facts=exc.facts) from None
+            exc.among(self.first + place, "patch")
+            raise
 
     def _fields(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         columns = dict[str, list[Any]]()
