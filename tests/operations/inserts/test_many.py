@@ -440,7 +440,7 @@ async def test_row_security_is_obeyed(with_tables: WithTables) -> None:
             await db_sess.execute(sa.text(sql))
         creator = BatchCreator(GroupRow, into=GroupName)
         assert len(await creator.create(db_sess, named(3))) == 3
-        with pytest.raises(DatabaseFault, match="row-level security"):
+        with pytest.raises(CheckViolation, match="row-level security"):
             await creator.create(db_sess, named(3, "b"))
         await db_sess.rollback()
 
