@@ -120,7 +120,7 @@ def test_every_kind_names_the_entity() -> None:
     refused = errors.RefusedByTrigger.at(None)
     refused.locate("group", "batch_create")
     refused.move(3)
-    assert str(refused) == "group: a trigger refused the row of the item at index 3"
+    assert str(refused) == "group: a trigger or policy refused the row of the item at index 3"
 
 
 class QuotaExceeded(errors.InvalidValue):

@@ -132,6 +132,16 @@ EXPECTED = {
 }
 
 
+def test_only_row_security_itself_refuses_a_row() -> None:
+    """A privilege that is missing, and a RAISE with that SQLSTATE, are faults; the RAISE is not quoted."""
+    said = {"ExecWithCheckOptions": errors.CheckViolation, "aclcheck_error": errors.DatabaseFault}
+    for function, kind in {**said, "exec_stmt_raise": errors.DatabaseFault}.items():
+        failure = pg.InsufficientPrivilegeError("secret")
+        failure.message, failure.server_source_function = "secret", function
+        error = translate(failure)
+        assert (type(error), "secret" in str(error)) == (kind, kind is errors.CheckViolation)
+
+
 def test_sqlstates() -> None:
     """The codes that callers act on, one by one (PostgreSQL's manual, appendix A)."""
     for sqlstate, kind in EXPECTED.items():

@@ -135,9 +135,12 @@ def test_a_reader_reads_up_to_the_first_of_another_class() -> None:
     """It takes that one from the iterator, gives it too, and takes no more."""
     read = generated_reader(Plain, {"name": (str, False), "id": (int, False)})
     items = iter([Plain(1, "a"), Plain(2, "b"), Other(3), Plain(4)])
-    assert read(items) == ([("a", 1), ("b", 2)], False, Other(3))
-    assert read(items) == ([("x", 4)], False, None)
-    assert read(items) == ([], False, None)
+    assert read(items) == ([("a", 1), ("b", 2)], False, [Other(3)])
+    assert read(items) == ([("x", 4)], False, [])
+    assert read(items) == ([], False, [])
+    items = iter([Plain(1, "a"), None, Plain(4)])
+    assert read(items) == ([("a", 1)], False, [None])
+    assert read(items) == ([("x", 4)], False, [])
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def test_a_reader_says_whether_values_are_of_their_exact_types(
 ) -> None:
     """None is of any type where it may be; a class derived from the type is another one."""
     read = generated_reader(Mutable, {"only": (exact, nullable)})
-    assert read([Mutable(value)]) == ([(value,)], is_odd, None)
+    assert read([Mutable(value)]) == ([(value,)], is_odd, [])
 
 
 def test_a_reader_reads_what_is_no_attribute_by_dot() -> None:
@@ -160,5 +163,5 @@ def test_a_reader_reads_what_is_no_attribute_by_dot() -> None:
     odd = dataclasses.make_dataclass("Odd", [])
     odd.__module__, item = __name__, odd()
     item.__dict__["not a name"] = 7
-    assert generated_reader(odd, {"not a name": (int, False)})([item]) == ([(7,)], False, None)
-    assert generated_reader(odd, {})([item, item]) == ([(), ()], False, None)
+    assert generated_reader(odd, {"not a name": (int, False)})([item]) == ([(7,)], False, [])
+    assert generated_reader(odd, {})([item, item]) == ([(), ()], False, [])

@@ -7,8 +7,10 @@ import inspect
 import math
 import sys
 import uuid
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
 from typing import Any
@@ -22,7 +24,7 @@ from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.dialects.postgresql.ranges import MultiRange
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import InvalidValue, Repository
+from rowsmith import Conflict, InvalidValue, OptionalState, Patch, Repository, Spec
 from rowsmith.filters import JSONFilter
 from rowsmith.mapping import row_info
 from rowsmith.mapping.types import column_type
@@ -38,14 +40,18 @@ ODD: dict[str, list[Any]] = {
     "small": [2**15, -(2**15) - 1, 1.0, "1", True],
     "normal": [2**31, -(2**31) - 1, SECRET, 1.5, Decimal(1), True, b"1"],
     "big": [2**63, -(2**63) - 1, 10**30],
-    "ratio": [math.nan, math.inf, -math.inf, Decimal("sNaN"), 10**400, "1.0", True],
+    "ratio": [math.nan, math.inf, -math.inf, Decimal("sNaN"), 10**400, Decimal("1e-400"), "1.0", True],
     "price": [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal(100000000), Decimal("1e50"), 1e9, "1"],
     "flag": [1, 0, "true"],
     "label": ["a\x00", "\ud800", "x" * 11, 5, b"x"],
     "colour": ["red", "RED", "green", 1],
     "document": [math.nan, {"a": math.inf}, {1: 2}, "\x00", {"\x00": 1}, [{"a": ["\ud800"]}], {1, 2}, Decimal(1)],
     "key": ["not-a-uuid", str(uuid.UUID(int=1)), 5],
-    "seen_at": [dt.datetime(2024, 1, 1), dt.date(2024, 1, 1), "2024-01-01", 0],
+    "seen_at": [
+        *(dt.datetime(2024, 1, 1), dt.date(2024, 1, 1), "2024-01-01", 0),
+        dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=1))),
+        dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-1))),
+    ],
     "local_time": [
         dt.datetime(2024, 1, 1, tzinfo=UTC),
         dt.date(2024, 1, 1),
@@ -152,6 +158,7 @@ class PostgresRow(PostgresBase):
     grid: Mapped[list[list[int]] | None] = mapped_column(sa.ARRAY(sa.Integer, dimensions=2))
     document: Mapped[Any | None] = mapped_column(postgresql.JSONB)
     colours: Mapped[list[Colour] | None] = mapped_column(sa.ARRAY(sa.Enum(Colour, name="colour")))
+    singles: Mapped[list[float] | None] = mapped_column(sa.ARRAY(sa.REAL))
 
 
 class PostgresRepository(Repository[PostgresRow]):
@@ -165,6 +172,7 @@ class PostgresRepository(Repository[PostgresRow]):
         ("grid", [[1, 2], [3, 4]], [[[2**31]], [["1"]]]),
         ("document", {"a": [None, {"b": "c"}]}, [{"a": "\x00"}, math.nan]),
         ("colours", [Colour.RED, None], [["RED"], [1]]),
+        ("singles", [0.5, None], [[0.5, 1e-50], [1e39]]),
     ],
 )
 async def test_kinds_that_only_postgresql_has(with_tables: WithTables, name: str, good: Any, bad: list[Any]) -> None:
@@ -192,6 +200,75 @@ def test_a_numeric_column_holds_what_rounds_into_it(value: Decimal, precision: i
     rounded = exact.quantize(value, Decimal((0, (1,), -scale)))
     fits = abs(rounded) < exact.power(10, precision - scale)
     assert (check(value) is None) == fits
+
+
+SINGLES = [0.0, 1e-50, 2.0**-150, 7.1e-46, 1e-40, 0.1, 3.4028235e38, 3.4028235677973366e38, 1e39, 1e308]
+
+
+@given(st.floats() | st.sampled_from(SINGLES), st.booleans())
+def test_a_single_holds_what_rounding_makes_neither_0_nor_infinite(value: float, falls: bool) -> None:
+    """The law, for one value and for a column of them; a Double holds all that is finite."""
+    value = -value if falls else value
+    (single,) = array("f", [value])
+    fits = math.isfinite(single) and (value == 0 or single != 0)
+    for kind in (sa.REAL(), sa.Float(24), sa.Float(1)):
+        record = column_type(kind)
+        assert (record.check(value) is None) == fits
+        assert record.quick.fits is not None
+        assert record.quick.fits([0.0, value, 1.5]) == fits
+    for kind in (sa.Double(), sa.Double(24), sa.Float(), sa.Float(25)):
+        assert (column_type(kind).check(value) is None) == math.isfinite(value)
+
+
+class SinglesRow(PostgresBase):
+    __tablename__ = "singles"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    single: Mapped[Any] = mapped_column(sa.REAL)
+    short: Mapped[Any] = mapped_column(sa.Float(24))
+
+
+@dataclass(frozen=True)
+class SinglesCreate(Spec[SinglesRow]):
+    id: int = 1
+    single: Any = 0.0
+    short: Any = 0.0
+
+
+@dataclass(frozen=True)
+class SinglesPatch(Patch[SinglesRow]):
+    single: OptionalState[Any] = OptionalState.nop()
+    short: OptionalState[Any] = OptionalState.nop()
+
+
+class Singles(Repository[SinglesRow, SinglesRow, int]):
+    conflict = Conflict([SinglesRow.id])
+
+
+@pytest.mark.parametrize("value", [1e-50, -7e-46, 1e39, Decimal("1e-50"), Decimal("1e-400"), 10**39], ids=str)
+async def test_what_a_single_would_keep_as_0_or_not_at_all(any_tables: WithTables, value: Any) -> None:
+    """Is refused by every verb, for one row and for many, before anything is sent."""
+    async with any_tables(SinglesRow) as db:
+        singles = Singles(db)
+        await singles.create(SinglesCreate())
+        for name in ("single", "short"):
+            spec, patch = SinglesCreate(2, **{name: value}), SinglesPatch(**{name: OptionalState.update(value)})
+            calls: list[Any] = [
+                *(singles.create(spec), singles.update(1, patch), singles.upsert(spec)),
+                *(
+                    verb([SinglesCreate(3), spec])
+                    for verb in (singles.batch_create, singles.load, singles.batch_upsert)
+                ),
+                *(singles.batch_update([1], patch), singles.batch_update_each({1: patch})),
+                singles.update_where([SinglesRow.id == 1], patch),
+            ]
+            with count_statements(db) as sent:
+                for call in calls:
+                    with pytest.raises(InvalidValue, match=f"SinglesRow.{name} "):
+                        await call
+            assert [statement for statement in sent if "SAVEPOINT" not in statement] == []
+        (row,) = (await singles.search()).items
+        assert (row.single, row.short) == (0.0, 0.0)
 
 
 @given(st.integers())

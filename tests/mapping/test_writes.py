@@ -19,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 import rowsmith
 from rowsmith import InvalidValue, MappingError, OptionalState, Patch, Repository, Spec, TriState
 from rowsmith.mapping import row_info
-from rowsmith.mapping.writes import checked_values
+from rowsmith.mapping.writes import all_belong, checked_values
 from rowsmith.testing import WithTables
 from tenants import Base, GroupCreate, GroupPatch, GroupRow, MemberCreate, WideCreate, WideRow
 
@@ -268,6 +268,16 @@ def test_what_is_no_spec_of_this_row() -> None:
         MappingError, match=r"dict cannot be written: give an instance of a class that inherits Patch\[GroupRow\]"
     ):
         values_of({"name": "x"})
+
+
+def test_what_is_no_patch_among_others_is_told_by_its_index() -> None:
+    """That is the place in the caller's input of the first one that is none."""
+    patches: list[Any] = [GroupPatch(), None, MemberCreate(1, "x"), None]
+    with pytest.raises(MappingError, match="the patch at index 7: NoneType cannot be written"):
+        all_belong(patches, INFO, Patch, [5, 7, 9, 11])
+    with pytest.raises(MappingError, match="the patch at index 9: MemberCreate is a Spec, which creates a row"):
+        all_belong(patches[2:], INFO, Patch, [9, 11])
+    all_belong(patches[:1], INFO, Patch, [5])
 
 
 def test_overridden_to_values() -> None:

@@ -202,6 +202,47 @@ async def test_an_item_whose_own_values_fail_fails_alone(any_tables: WithTables)
             assert await BatchCreator(PartRow).load(db_sess, [OwnCreate(20, "fine")]) == 1
 
 
+class TooShort(InvalidValue):
+    """An application's own class, and words."""
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (InvalidValue("a code is long"), "the {noun} at index {index}: a code is long"),
+        (InvalidValue.at(7, "a code is long"), "the {noun} at index {index}: a code is long"),
+        (TooShort("a code is long"), "a code is long"),
+    ],
+    ids=["plain", "of another batch", "own class"],
+)
+async def test_an_invalid_value_that_an_item_raises_is_told_by_its_index(
+    any_tables: WithTables, monkeypatch: pytest.MonkeyPatch, error: InvalidValue, words: str
+) -> None:
+    """As one that rowsmith finds is; an application's own class keeps its words."""
+    async with any_tables(BoxRow, WeightRow) as db:
+        weights = Weights(db)
+        await weights.batch_create([WeightCreate(n, "old") for n in (-2, -1)])
+        monkeypatch.setattr(Raising, "error", error)
+        specs = [WeightCreate(n, "to_values" if n == 2 else "fine") for n in range(3)]
+        patches = {n: WeightPatch(OptionalState.update("to_values" if n == -1 else "new")) for n in (-2, -1)}
+        calls: dict[str, tuple[int, Awaitable[Any]]] = {
+            **{verb.__name__: (2, verb(specs)) for verb in (weights.batch_create, weights.load, weights.batch_upsert)},
+            "each": (1, weights.batch_update_each(patches)),
+        }
+        for name, (index, call) in calls.items():
+            noun = "patch" if name == "each" else "spec"
+            with pytest.raises(type(error)) as caught:
+                await call
+            assert str(caught.value).endswith(words.format(noun=noun, index=index)), name
+            assert caught.value.index == index
+        for result, index in (
+            (await weights.batch_create_partial(specs), 2),
+            (await weights.batch_upsert_partial(specs), 2),
+            (await weights.batch_update_partial(patches), 1),
+        ):
+            assert [(failure.index, failure.error) for failure in result.failed] == [(index, error)]
+
+
 class Refusal(RepositoryError):
     """A domain's own error, that no constraint stands for."""
 

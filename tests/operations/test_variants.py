@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from rowsmith import InvalidValue, OptionalState, Patch, Repository, Spec, TriState
+from rowsmith import Conflict, InvalidValue, OptionalState, Patch, Repository, Spec, TriState
 from rowsmith.database import Database
 from rowsmith.filters import DateTimeFilter, Filter, NumberFilter, UUIDFilter
 from rowsmith.testing import WithTables, tables
@@ -224,6 +224,44 @@ async def test_the_ends_of_time_have_a_zone(with_tables: WithTables) -> None:
         infinite = sa.func.isfinite(EndRow.at).is_(False)
         assert [item.id for item in await ends.search(None, [infinite], orders=[EndRow.id])] == [1, 2, 3, 4]
         assert await ends.count(None, [EndRow.at == last]) == 3
+
+
+class ManyEndsRow(Base):
+    __tablename__ = "many_ends"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    ats: Mapped[Any] = mapped_column(sa.ARRAY(sa.DateTime(timezone=True)))
+
+
+@dataclass(frozen=True)
+class ManyEndsCreate(Spec[ManyEndsRow]):
+    id: int
+    ats: Any
+
+
+@dataclass(frozen=True)
+class ManyEndsPatch(Patch[ManyEndsRow]):
+    ats: OptionalState[Any] = OptionalState.nop()
+
+
+class ManyEnds(Repository[ManyEndsRow, ManyEndsRow, int]):
+    conflict = Conflict([ManyEndsRow.id])
+
+
+async def test_the_ends_of_time_are_the_same_in_arrays_of_every_lane(with_tables: WithTables) -> None:
+    """Whether an array goes as one or as text, and whatever zone the first and the last moment are told in."""
+    east = dt.timezone(dt.timedelta(hours=5))
+    first, last = dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC)
+    given = [first, first.astimezone(east), first + dt.timedelta(microseconds=1), None, last]
+    async with with_tables(ManyEndsRow) as db:
+        ends = ManyEnds(db)
+        await ends.create(ManyEndsCreate(1, given))
+        await ends.batch_create([ManyEndsCreate(2, given), ManyEndsCreate(3, [])])
+        await ends.load([ManyEndsCreate(4, given), ManyEndsCreate(5, [])])
+        await ends.batch_upsert([ManyEndsCreate(6, given), ManyEndsCreate(5, given)])
+        await ends.batch_update_each({3: ManyEndsPatch(OptionalState.update(given))})
+        async with db.begin_readonly_session() as db_sess:
+            stored = [tuple(row) for row in await db_sess.execute(sa.text("SELECT DISTINCT ats::text FROM many_ends"))]
+        assert stored == [('{-infinity,-infinity,"0001-01-01 00:00:00.000001+00",NULL,infinity}',)]
 
 
 class SpanRow(Base):

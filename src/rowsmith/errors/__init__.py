@@ -8,10 +8,10 @@ The tree::
     │   ├── EntityAlreadyExists       unique or primary key
     │   ├── ReferenceNotFound         foreign key, the referenced row is absent
     │   ├── StillReferenced           foreign key, other rows still point here
-    │   ├── CheckViolation
+    │   ├── CheckViolation            a CHECK, a view's CHECK OPTION, or WITH CHECK of row security
     │   ├── NotNullViolation
     │   ├── ExclusionViolation
-    │   └── RefusedByTrigger          a trigger let a row be neither written nor removed
+    │   └── RefusedByTrigger          a trigger, rule or policy let a row be neither written nor removed
     ├── SeveralFound              more than one row matches where one is meant
     ├── StaleVersion              somebody else wrote first
     ├── IdempotencyMismatch       an idempotency key was used for something else

@@ -36,6 +36,10 @@ class InvalidValue(BadInput):
         error.place(index, words, noun)
         return error
 
+    def among(self, index: int, noun: str) -> None:
+        """Say that it is an item of a batch which has the value; one of another batch that it names is not meant."""
+        self.place(index, str(self) if self.index is None else self._words, noun)
+
     def place(self, index: int, words: str, noun: str) -> None:
         """Say that it is an item of a batch which has the value, and in ``words`` what is wrong with it."""
         self._words, self._noun, self.index = words, noun, index
@@ -45,7 +49,8 @@ class InvalidValue(BadInput):
         """Say which item of the input it is, where the words name one by its place in a part of it."""
         if self.index is not None:
             self.index = index
-            self._say(f"the {self._noun} at index {index}: {self._words}")
+            if type(self) is InvalidValue:  # what a class of an application's own says stays as it is
+                self._say(f"the {self._noun} at index {index}: {self._words}")
 
 
 class InvalidFilter(BadInput):

@@ -37,7 +37,10 @@ class StillReferenced(ConstraintViolation):
 
 
 class CheckViolation(ConstraintViolation):
-    """A CHECK constraint refused the row (SQLSTATE 23514)."""
+    """A CHECK constraint refused the row (SQLSTATE 23514), a view's CHECK OPTION (44000), or a policy (42501).
+
+    That is the ``WITH CHECK`` of row security; a privilege that is missing, of the same SQLSTATE, is a DatabaseFault.
+    """
 
     detail = "check_violated"
     default_message = "a check constraint refused the entity"
@@ -58,13 +61,15 @@ class ExclusionViolation(ConstraintViolation):
 
 
 class RefusedByTrigger(ConstraintViolation):
-    """A trigger of the database skipped the row (``RETURN NULL``; ``RAISE(IGNORE)`` on SQLite), as a rule may, too.
+    """A trigger of the database skipped the row (``RETURN NULL``; ``RAISE(IGNORE)`` on SQLite).
+
+    So may a rule, and a policy of row security that lets a row be seen or locked and not removed.
 
     ``index`` is the row's place in the input of a batch, None where there is no batch or it cannot be told.
     """
 
     detail = "refused_by_trigger"
-    default_message = "a trigger refused the row: the database has not done what it was asked"
+    default_message = "a trigger or policy refused the row: the database has not done what it was asked"
     index: int | None = None
 
     @classmethod
@@ -78,4 +83,4 @@ class RefusedByTrigger(ConstraintViolation):
         """Say which item of the input the row is."""
         where = "of one of the items" if index is None else f"of the {noun} at index {index}"
         self.index = index
-        self._say(f"a trigger refused the row {where}")
+        self._say(f"a trigger or policy refused the row {where}")

@@ -237,5 +237,17 @@ def is_stale(failure: BaseException) -> bool:
     return isinstance(failure, pg.InternalServerError) and source == _TAKING_PARAMETERS
 
 
+def is_refused_by_policy(failure: BaseException) -> bool:
+    """Say whether row security refused a row that was to be written, by the SQLSTATE that a missing privilege has, too.
+
+    PostgreSQL says so where it holds rows against the CHECK OPTION of a view.
+    """
+    source = getattr(failure, "server_source_function", None)
+    return isinstance(failure, pg.InsufficientPrivilegeError) and source == _CHECKING_ROWS
+
+
+_CHECKING_ROWS = "ExecWithCheckOptions"
+"""The function of PostgreSQL that holds rows against the WITH CHECK of policies and of views."""
+
 _TAKING_PARAMETERS = "getTypeBinaryInputInfo"
 """The function of PostgreSQL that looks up the type of a parameter, which may have been dropped and made anew."""

@@ -11,7 +11,7 @@ same name. A trigger may RAISE with any SQLSTATE, message and constraint, all of
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise, starmap
 from traceback import walk_tb
@@ -42,6 +42,7 @@ from rowsmith.execution.kinds import (
     RAISED,
     Kind,
     is_concurrent_use,
+    is_refused_by_policy,
     is_stale,
     is_without_transactions,
     kind_of_class,
@@ -308,15 +309,8 @@ _KINDS_OF_ITEMS: Sequence[tuple[tuple[type[Any], ...], Kind]] = (
 
 def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
     if sqlstate := getattr(driver, "sqlstate", None):
-        if is_without_transactions(driver):
-            return errors.UnfitPooler
-        if is_stale(driver):  # told by codes that other faults have, too
-            return errors.StalePlan
-        if getattr(driver, "server_source_filename", None) in _QUERY_SOURCES:
-            return errors.InvalidFilter
-        if getattr(driver, "server_source_function", None) == _SORTING:
-            return errors.InvalidFilter
-        return kind_of_sqlstate(sqlstate) or errors.DatabaseFault
+        told = (kind for tells, kind in _BESIDE_CODES if tells(driver))
+        return next(told, None) or kind_of_sqlstate(sqlstate) or errors.DatabaseFault
     if isinstance(failure, exc.DBAPIError) and failure.connection_invalidated:
         return errors.DatabaseUnavailable
     code = getattr(driver, "sqlite_errorcode", None)
@@ -330,6 +324,20 @@ _QUERY_SOURCES = frozenset({"tsquery.c"})
 
 _SORTING = "get_sort_group_operators"
 """The function of PostgreSQL that looks for the order of a type, which some have none of."""
+
+
+def _is_about_a_query(driver: BaseException) -> bool:
+    source, function = getattr(driver, "server_source_filename", None), getattr(driver, "server_source_function", None)
+    return source in _QUERY_SOURCES or function == _SORTING
+
+
+_BESIDE_CODES: Sequence[tuple[Callable[[BaseException], bool], Kind]] = (
+    (is_without_transactions, errors.UnfitPooler),
+    (is_stale, errors.StalePlan),
+    (is_refused_by_policy, errors.CheckViolation),
+    (_is_about_a_query, errors.InvalidFilter),
+)
+"""What tells errors apart that have the SQLSTATEs of other faults, too."""
 
 _RESTRICTED = "FOREIGN KEY constraint failed"
 """SQLite refuses by RESTRICT as a trigger would, and only its words tell it from a trigger of the application's."""
@@ -386,6 +394,10 @@ def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) 
         return _NO_TRANSACTIONS
     if kind is errors.DatabaseFault:
         return f"{kind.default_message}: {_fault(driver)}"
+    if is_refused_by_policy(driver):  # which it and its table are named in
+        return errors.named(
+            f"a policy of the database refused the entity: {cast('Any', driver).message}", origin.domain
+        )
     names = {"constraint": broken.name, "table": broken.owner, "columns": ", ".join(broken.columns)}
     known = ", ".join(f"{noun} {name}" for noun, name in names.items() if name)
     words = errors.named(kind.default_message, origin.domain)

@@ -63,9 +63,9 @@ def _is_plain(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
 
 
-Read: TypeAlias = Callable[[Iterable[Any]], tuple[list[tuple[Any, ...]], bool, Any]]
-"""Takes objects; gives the values of those of one class, up to the first of another class, which is given last (None
-without one); and whether some value is of another type than it was said to be."""
+Read: TypeAlias = Callable[[Iterable[Any]], tuple[list[tuple[Any, ...]], bool, list[Any]]]
+"""Takes objects; gives the values of those of one class, up to the first of another class, which is given last, in a
+list that is empty without one (it may be None); and whether some value is of another type than it was said to be."""
 
 _READER = """
 def read(items):
@@ -73,12 +73,12 @@ def read(items):
     keep = rows.append
     for item in items:
         if type(item) is not kind:
-            return rows, odd, item
+            return rows, odd, [item]
         {reads}
         if {tests}:
             odd = True
         keep(({values}))
-    return rows, odd, None
+    return rows, odd, []
 """
 
 

@@ -7,7 +7,7 @@ that is no column, or a required column without a field, never reaches a request
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
@@ -224,6 +224,23 @@ def belongs_to(written: object, info: RowInfo[object], base: type[Spec[Any] | Pa
     if not issubclass(info.row, own.row):
         raise MappingError(f"{kind.__name__} is for {own.row.__name__}, not for {info.row.__name__}")
     check_frozen(kind)
+
+
+def all_belong(
+    written: Sequence[object], info: RowInfo[object], base: type[Spec[Any] | Patch[Any]], places: Sequence[int]
+) -> None:
+    """Do as :func:`belongs_to` for the specs or patches of a batch; ``places`` are those in the caller's input.
+
+    Raises:
+        MappingError: as there; the message names the index.
+    """
+    kinds = list(map(type, written))
+    for kind in dict.fromkeys(kinds):
+        place = kinds.index(kind)
+        try:
+            belongs_to(written[place], info, base)
+        except MappingError as exc:
+            raise MappingError(f"the {base.__name__.lower()} at index {places[place]}: {exc}") from None
 
 
 FOREIGN = "says that the row is of another class: leave it out"

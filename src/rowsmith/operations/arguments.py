@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 from rowsmith.errors import InvalidValue, MappingError, kind_of
 from rowsmith.lock import Lock
 from rowsmith.mapping import Patch, RowInfo, Spec
-from rowsmith.mapping.writes import belongs_to
+from rowsmith.mapping.writes import all_belong, belongs_to
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.entity import check_into
@@ -92,18 +92,13 @@ def _specs(given: object, info: RowInfo[object]) -> None:
             f"specs are a list or any iterable, also an asynchronous one, not {kind_of(cast('Any', given))}: [spec]"
         )
     if isinstance(given, Sequence):
-        _each(cast("Any", given), info, Spec)
+        all_belong(cast("Any", given), info, Spec, range(len(given)))
 
 
 def _patches(given: object, info: RowInfo[object]) -> None:
     if not isinstance(given, Mapping):
         raise InvalidValue(f"patches are a mapping of ids to patches, not {kind_of(given)}: write {{id: patch}}")
-    _each(list(cast("Any", given).values()), info, Patch)
-
-
-def _each(given: Sequence[object], info: RowInfo[object], base: type[Spec[Any] | Patch[Any]]) -> None:
-    for item in dict(zip(map(type, given), given, strict=True)).values():  # one of each class
-        belongs_to(item, info, base)
+    all_belong(list(cast("Any", given).values()), info, Patch, range(len(given)))
 
 
 def _versions(given: object, info: RowInfo[object]) -> None:

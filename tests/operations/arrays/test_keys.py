@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import BatchPurger, BatchQuerier, InvalidValue
+from rowsmith import BatchPurger, BatchQuerier, InvalidValue, OptionalState, Patch, TriState
 from rowsmith.mapping import row_info
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, distinct_keys, key_chunks, keys_condition
 from rowsmith.testing import WithTables
+from tenants import GroupNotFound, GroupPatch, GroupRepository, GroupRow
 
 PG, SQLITE = postgresql.dialect(), sqlite.dialect()
 
@@ -73,6 +75,59 @@ def test_a_duplicate_is_named_by_its_places(make: Callable[[], list[Any]]) -> No
     """By index, not by value; something that only equals an id is no id."""
     with pytest.raises(InvalidValue, match=r"index 3 stands at index 1|holds integers"):
         distinct_keys(row_info(SingleRow), make())
+
+
+@pytest.mark.parametrize("wrong", ["1", None, 2**31, 1.5], ids=str)
+async def test_an_id_that_is_none_is_told_by_its_index(any_tables: WithTables, wrong: Any) -> None:
+    """In every verb over ids, outside of a session and in one, before a row is touched."""
+    async with any_tables(GroupRow) as db:
+        groups, patch = GroupRepository(db), GroupPatch(note=TriState.update("x"))
+        ids: list[Any] = [1, wrong]
+        verbs: list[Any] = [
+            *(groups.batch_get, groups.batch_delete, groups.batch_restore, groups.batch_purge),
+            lambda ids: groups.batch_update(ids, patch),
+            lambda ids: groups.batch_update_each(dict.fromkeys(ids, patch)),
+        ]
+
+        async def refused(verb: Any) -> None:
+            with pytest.raises(InvalidValue, match=r"the id at index 1: GroupRow\.id ") as caught:
+                await verb(ids)
+            assert (caught.value.index, caught.value.facts.columns) == (1, ("id",))
+
+        for verb in verbs:
+            await refused(verb)
+            async with db.begin_session():
+                await refused(verb)
+        for result in (
+            await groups.batch_purge_partial(ids),
+            await groups.batch_update_partial(dict.fromkeys(ids, patch)),
+        ):
+            absent, refusal = result.failed
+            assert (absent.index, type(absent.error)) == (0, GroupNotFound)
+            assert "the id at index 1: GroupRow.id " in str(refusal.error)
+
+
+async def test_the_patch_of_several_that_sets_the_key_is_told_by_its_index(any_tables: WithTables) -> None:
+    """One patch for all rows, and for all that match, has none."""
+
+    @dataclass(frozen=True)
+    class Moving(Patch[GroupRow]):
+        id: OptionalState[int] = OptionalState.nop()
+
+    still, moving = GroupPatch(note=TriState.update("x")), Moving(OptionalState.update(9))
+    complaint = "GroupRow.id is part of the key, which a batch cannot change: update those rows singly"
+    async with any_tables(GroupRow) as db:
+        groups = GroupRepository(db)
+        for patches in ({1: still, 2: moving}, {1: Moving(), 2: moving}):
+            with pytest.raises(InvalidValue, match=f"the patch at index 1: {complaint}") as caught:
+                await groups.batch_update_each(patches)
+            assert caught.value.index == 1
+            failed = (await groups.batch_update_partial(patches)).failed
+            assert f"the patch at index 1: {complaint}" in str(failed[1].error)
+        for call in (groups.batch_update([1, 2], moving), groups.update_where([GroupRow.id > 0], moving)):
+            with pytest.raises(InvalidValue, match=f"(?<!: ){complaint}") as caught:
+                await call
+            assert caught.value.index is None
 
 
 def test_keys_are_one_parameter_a_column() -> None:

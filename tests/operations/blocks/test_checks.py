@@ -43,6 +43,8 @@ class KindsRow(Base):
     normal: Mapped[Any] = mapped_column(sa.Integer)
     big: Mapped[Any] = mapped_column(sa.BigInteger)
     ratio: Mapped[Any] = mapped_column(sa.Float)
+    single: Mapped[Any] = mapped_column(sa.REAL)
+    short_ratio: Mapped[Any] = mapped_column(sa.Float(24))
     price: Mapped[Any] = mapped_column(sa.Numeric(5, 2))
     amount: Mapped[Any] = mapped_column(sa.Numeric)
     flag: Mapped[Any] = mapped_column(sa.Boolean)
@@ -65,6 +67,7 @@ class KindsRow(Base):
 
 
 INFO = row_info(KindsRow)
+EAST, WEST = dt.timezone(dt.timedelta(hours=3)), dt.timezone(dt.timedelta(hours=-3))
 ODD = [2**31, -(2**63), 2**63, 0, True, 1.5, float("nan"), float("inf"), "", "abcd", "\x00", "\ud800", "ä", b"x", "red"]
 ODD += [Decimal("999.99"), Decimal("999.995"), Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("1e400")]
 ODD += [
@@ -81,6 +84,9 @@ ODD += [
 ]
 ODD += [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.date(2024, 1, 1), dt.time(1)]
 ODD += [dt.datetime.min, dt.datetime.max, dt.datetime.max.replace(tzinfo=dt.UTC), dt.date.min, dt.date.max]
+ODD += [dt.datetime.min.replace(tzinfo=EAST), dt.datetime.max.replace(tzinfo=WEST)]
+ODD += [dt.datetime.min.replace(tzinfo=WEST), dt.datetime.max.replace(tzinfo=EAST)]
+ODD += [0.0, 1e-50, -7e-46, 7.1e-46, 3.4e38, -3.4028235677973366e38, 1e39, Decimal("1e-400"), Decimal("1e-50"), 10**39]
 ODD += [dt.time(1, tzinfo=dt.UTC), dt.timedelta(1), object()]
 values = st.one_of(st.none(), st.sampled_from(ODD), st.integers(), st.text(max_size=4), st.decimals(), st.floats())
 

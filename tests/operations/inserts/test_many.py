@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import logging
+import re
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +24,6 @@ from rowsmith import (
     BatchCreator,
     CheckViolation,
     Database,
-    DatabaseFault,
     DatabaseUnavailable,
     EntityAlreadyExists,
     InvalidValue,
@@ -104,6 +105,31 @@ async def test_specs_come_in_any_iterable(any_tables: WithTables, form: str) -> 
     async with groups_in(any_tables) as groups:
         given: Any = {"list": named(5), "generator": (spec for spec in named(5)), "asynchronous": slowly()}[form]
         assert len(await groups.batch_create(given)) == 5
+
+
+@pytest.mark.parametrize("form", ["list", "generator", "asynchronous"])
+async def test_none_among_specs_is_refused_with_its_index(any_tables: WithTables, form: str) -> None:
+    """It is not the end of an iterator, nor left out, wherever in a chunk it stands: nothing is written."""
+
+    async def slowly(specs: list[Any]) -> AsyncGenerator[Any]:
+        for spec in specs:
+            yield spec
+
+    make: Any = {"list": list, "generator": iter, "asynchronous": slowly}[form]
+    none = re.escape(r"NoneType cannot be written: give an instance of a class that inherits Spec[GroupRow]")
+    async with groups_in(any_tables) as groups:
+        before = await groups.count()
+        for first, size in itertools.product(range(4), (1, 2, 3, 20_000)):
+            for count in (1, 2, 3):
+                specs: list[Any] = [*named(first), *[None] * count, *named(4, "b")]
+                with pytest.raises(MappingError, match=f"the spec at index {first}: {none}"):
+                    await groups.load(make(specs), chunk_size=size)
+        for verb in (groups.batch_create, groups.batch_create_partial):
+            with pytest.raises(MappingError, match=f"the spec at index 1: {none}"):
+                await verb(make([*named(1), None]))
+        with pytest.raises(MappingError, match=f"the spec at index 0: {none}"):
+            await groups.load(make([None]))
+        assert await groups.count() == before
 
 
 async def test_an_insert_of_arrays_is_compiled_once(with_tables: WithTables, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +439,7 @@ async def test_row_security_is_obeyed(with_tables: WithTables) -> None:
             await db_sess.execute(sa.text(sql))
         creator = BatchCreator(GroupRow, into=GroupName)
         assert len(await creator.create(db_sess, named(3))) == 3
-        with pytest.raises(DatabaseFault, match="row-level security"):
+        with pytest.raises(CheckViolation, match="row-level security"):
             await creator.create(db_sess, named(3, "b"))
         await db_sess.rollback()
 

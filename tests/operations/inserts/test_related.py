@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from rowsmith import (
     NextValue,
     Not,
     OptionalState,
+    PartialResult,
     Patch,
     ReferenceNotFound,
     Repository,
@@ -221,16 +223,77 @@ async def test_children_of_the_same_class_are_under_the_scope_itself(boards: Boa
 async def test_what_is_below_is_known_to_be_specs_before_anything_is_sent(boards: Boards, given: Any) -> None:
     """A list of specs of the rows below, and not what changes one, however deep; nor what can be read only once."""
     spec = BoardCreate("a", given)
-    calls = [boards.create, boards.batch_create, boards.batch_create_partial, boards.load]
-    for place, verb in enumerate(calls):
-        for specs in ([spec], [BoardCreate("a"), BoardCreate("a", boards=(spec,))]):
-            made: Any = verb
-            with count_statements(boards.db) as sent, pytest.raises((MappingError, InvalidValue)):
-                await made(specs if place else specs[-1])
+    alone: list[Any] = [boards.create, lambda spec: failing(boards.batch_create_partial([spec]))]
+    among: list[Any] = [boards.batch_create, boards.load]
+    for last, first in ((spec, []), (BoardCreate("a", boards=(spec,)), [BoardCreate("a")])):
+        for index, call in (
+            *((0, verb(last)) for verb in alone),
+            *((len(first), verb([*first, last])) for verb in among),
+        ):
+            refused = pytest.raises((MappingError, InvalidValue), match=f"the spec at index {index}: ")
+            with count_statements(boards.db) as sent, refused:
+                await call
             assert [statement for statement in sent if "SAVEPOINT" not in statement] == []
-    with pytest.raises((MappingError, InvalidValue)):
-        await boards.load(iter([spec]))
+    with pytest.raises((MappingError, InvalidValue), match="the spec at index 1: "):
+        await boards.load(iter([BoardCreate("a"), spec]))
     assert await boards.count() == 2
+
+
+async def failing(call: Awaitable[PartialResult[BoardRow]]) -> None:
+    """Have what failed in a partial batch undone, and raised."""
+    for failure in (await call).failed:
+        raise failure.error
+
+
+@pytest.mark.parametrize("given", [3, {}, iter(())], ids=["number", "mapping", "iterator"])
+async def test_what_is_no_list_below_is_the_fault_of_its_own_item(boards: Boards, given: Any) -> None:
+    """In a partial batch the others are created, their rows below too."""
+    good = BoardCreate("a", (CardBelow("x"),))
+    result = await boards.batch_create_partial([good, BoardCreate("a", boards=(BoardCreate("a", given),)), good])
+    assert [item.index for item in result.succeeded] == [0, 2]
+    ((index, error),) = [(failure.index, failure.error) for failure in result.failed]
+    assert isinstance(error, InvalidValue)
+    assert (index, error.index) == (1, 1)
+    assert "the spec at index 1: BoardCreate.cards holds a list of specs, not " in str(error)
+    assert await below(boards) == [("x",), ("x",)]
+
+
+async def test_a_tree_that_holds_itself_is_refused(boards: Boards) -> None:
+    """Before anything is sent, with its index; one that holds another twice ends, and is created."""
+    inner = list[BoardCreate]()
+    endless = BoardCreate("a", boards=(BoardCreate("a", boards=cast("Any", inner)),))
+    inner.append(endless)
+    for call in (
+        boards.create(endless),
+        boards.create(inner[0].boards[0]),
+        boards.batch_create([endless]),
+        boards.load(iter([endless])),
+    ):
+        with (
+            count_statements(boards.db) as sent,
+            pytest.raises(InvalidValue, match="holds a spec that is below itself"),
+        ):
+            await call
+        assert [statement for statement in sent if "SAVEPOINT" not in statement] == []
+    twice = BoardCreate("a")
+    result = await boards.batch_create_partial([endless, BoardCreate("a", boards=(twice, twice))])
+    assert [(failure.index, type(failure.error)) for failure in result.failed] == [(0, InvalidValue)]
+    assert await boards.count() == 2 + 3
+
+
+async def test_a_tree_may_be_of_any_depth(boards: Boards) -> None:
+    """Deeper than Python lets calls be within each other; a value far down is told by the index of its own tree."""
+
+    def deep(name: Any) -> BoardCreate:
+        tree = BoardCreate(name)
+        for _ in range(sys.getrecursionlimit() + 100):
+            tree = BoardCreate("a", boards=(tree,))
+        return tree
+
+    result = await boards.batch_create_partial([deep("a"), deep(5)])
+    assert [failure.index for failure in result.failed] == [1]
+    assert "the spec at index 1: BoardRow.tenant holds text" in str(result.failed[0].error)
+    assert await boards.count() == 2 + sys.getrecursionlimit() + 101
 
 
 async def test_silence_is_refused_where_a_scope_is_required(boards: Boards) -> None:

@@ -36,11 +36,12 @@ from rowsmith.mapping.types.table import (
     stores_none,
 )
 from rowsmith.mapping.types.text import text_complaint, unlimited
-from rowsmith.mapping.types.times import in_utc
+from rowsmith.mapping.types.times import ENDS_OF_TIME, in_utc
 from rowsmith.mapping.types.unknown import AsStored
 
 __all__ = [
     "DIALECTS",
+    "ENDS_OF_TIME",
     "NONE",
     "NUMBERS",
     "TABLE",

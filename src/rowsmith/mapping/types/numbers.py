@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Context, Decimal
 from typing import Any, Final, cast
@@ -63,12 +64,12 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
 
 
 def _float(declared: sqltypes.Float[Any]) -> ColumnType:
+    is_single = _is_single(declared)
     return ColumnType(
         wraps=None,
-        check=_check_float,
+        check=_check_single if is_single else _check_float,
         operand=_check_float,
-        # NaN and infinity stay what they are in a sum; a sum that overflows only costs the slower check.
-        quick=Quick(float, lambda values: math.isfinite(sum(map(abs, values)))),
+        quick=Quick(float, _singles_fit if is_single else _floats_fit),
         echo=converted(float, float) if declared.precision is None else None,  # a precision rounds
         travel=Travel.PLAIN,
         cursor=InCursor(float, is_number),
@@ -82,8 +83,45 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
 _ROUNDED: Final = Beside(family=Family.NUMBERS, is_of_single_precision=True)
 
 
+def _is_single(declared: sqltypes.Float[Any]) -> bool:
+    """Say whether PostgreSQL keeps floats of four bytes, as its manual has it ("Numeric Types"): REAL, FLOAT(24)."""
+    is_short = 0 < (declared.precision or _BITS_OF_DOUBLE) <= _BITS_OF_SINGLE
+    return isinstance(declared, sqltypes.REAL) or (is_short and not isinstance(declared, sqltypes.Double))
+
+
+_BITS_OF_SINGLE, _BITS_OF_DOUBLE = 24, 53
+
+
+def _floats_fit(values: Sequence[Any]) -> bool:
+    # NaN and infinity stay what they are in a sum; a sum that overflows only costs the slower check.
+    return math.isfinite(sum(map(abs, values)))
+
+
 def _check_float(value: Any) -> str | None:
-    return finite_complaint(value) if is_number(value) else "holds numbers: give a float"
+    if not is_number(value):
+        return "holds numbers: give a float"
+    if complaint := finite_complaint(value):
+        return complaint
+    return None if float(value) or not value else "holds floats, none of which is so near to 0: give 0"
+
+
+def _check_single(value: Any) -> str | None:
+    if complaint := _check_float(value):
+        return complaint
+    fits = not value or _NEAREST_SINGLE < abs(float(value)) < _FIRST_BEYOND_SINGLES
+    return None if fits else "holds floats of single precision: give 0, or from 1E-45 to 3.4E+38, of either sign"
+
+
+_NEAREST_SINGLE: Final = 2.0**-150
+"""Half of the least single, which is rounded to 0, as all is that is nearer to it."""
+
+_FIRST_BEYOND_SINGLES: Final = 2.0**128 - 2.0**103
+"""What is rounded to infinity, as all beyond it."""
+
+
+def _singles_fit(values: Sequence[Any]) -> bool:
+    singles = array("f", values)  # rounded as the driver does it
+    return math.isfinite(sum(map(abs, singles))) and singles.count(0.0) == values.count(0.0)
 
 
 def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:

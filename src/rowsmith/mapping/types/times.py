@@ -33,8 +33,17 @@ _ZONE: Final = attrgetter("tzinfo")
 _FOLD: Final = attrgetter("fold")
 _FIRST: Final = dt.datetime.min  # noqa: DTZ901
 _LAST: Final = dt.datetime.max  # noqa: DTZ901
-_ENDS: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, dt.datetime.min, dt.datetime.max})  # noqa: DTZ901
-"""What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all."""
+_FIRST_IN_UTC: Final = _FIRST.replace(tzinfo=dt.UTC)
+_LAST_IN_UTC: Final = _LAST.replace(tzinfo=dt.UTC)
+_EARLY, _LATE = _FIRST_IN_UTC + dt.timedelta(days=2), _LAST_IN_UTC - dt.timedelta(days=2)
+"""Further from the ends than any zone is from UTC: what is between them is no end of time."""
+
+ENDS_OF_TIME: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, _FIRST, _LAST, _FIRST_IN_UTC, _LAST_IN_UTC})
+"""What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all.
+
+It gives them back for those, too: points in time stand for them, in whatever lane. A date, or a local time, is more
+likely meant as it is, and refused.
+"""
 
 
 def in_utc(value: Any) -> Any:
@@ -53,26 +62,20 @@ def _within(ends: frozenset[object], check: Check) -> Check:
     def checked(value: object) -> str | None:
         complaint = check(value)
         if complaint is None and value in ends:
-            return "holds no first and no last moment of Python's calendar, which PostgreSQL takes for infinity"
+            return "holds neither end of Python's calendar, which PostgreSQL takes for infinity: give another moment"
         return complaint
 
     return checked
 
 
 def _datetime(declared: sqltypes.DateTime) -> ColumnType:
-    zoned, complaint = bool(declared.timezone), "holds local times: give a datetime without a time zone"
-    if zoned:
-        complaint = "holds points in time: give a datetime with a time zone (tzinfo)"
-
-    def check(value: object) -> str | None:
-        fits = isinstance(value, dt.datetime) and (value.utcoffset() is not None) == zoned
-        return None if fits else complaint
-
+    zoned = bool(declared.timezone)
+    check = _check_moment if zoned else _check_local
     precision: int | None = getattr(declared, "precision", None)  # to which PostgreSQL's TIMESTAMP rounds
     wider = None if precision is None else postgresql.TIMESTAMP(zoned)
     return ColumnType(
         wraps=None,
-        check=check if zoned else _within(_ENDS, check),
+        check=check if zoned else _within(ENDS_OF_TIME, check),
         operand=_unrounded(check, precision),
         quick=Quick(dt.datetime, _moments_fit if zoned else _local_times_fit),
         echo=_datetimes if wider is None else None,
@@ -92,7 +95,7 @@ def _unrounded(check: Check, precision: int | None) -> Check:
     step = 10 ** (6 - min(precision, 6))  # the most that PostgreSQL keeps
 
     def checked(value: Any) -> str | None:
-        if (complaint := check(value)) or value in _ENDS:
+        if (complaint := check(value)) or value in ENDS_OF_TIME:
             return complaint
         finer = value.microseconds if isinstance(value, dt.timedelta) else value.microsecond
         return f"keeps {precision} digits of a second, and this has more" if finer % step else None
@@ -101,7 +104,9 @@ def _unrounded(check: Check, precision: int | None) -> Check:
 
 
 def _moments_fit(values: Sequence[Any]) -> bool:
-    return set(map(type, map(_ZONE, values))) <= _ZONES
+    if not set(map(type, map(_ZONE, values))) <= _ZONES:
+        return False
+    return not values or bool(min(values) > _EARLY and max(values) < _LATE)
 
 
 def _local_times_fit(values: Sequence[Any]) -> bool:
@@ -112,6 +117,20 @@ def _local_times_fit(values: Sequence[Any]) -> bool:
 
 _ZONES: Final = frozenset({dt.timezone, ZoneInfo})
 """Zones of which it is known that ``utcoffset()`` is never None."""
+
+
+def _check_moment(value: object) -> str | None:
+    if not isinstance(value, dt.datetime) or value.utcoffset() is None:
+        return "holds points in time: give a datetime with a time zone (tzinfo)"
+    fits = _FIRST_IN_UTC <= value <= _LAST_IN_UTC
+    return (
+        None if fits else "holds points in time from year 1 to year 9999 in UTC, and this is none of them: give another"
+    )
+
+
+def _check_local(value: object) -> str | None:
+    fits = isinstance(value, dt.datetime) and value.utcoffset() is None
+    return None if fits else "holds local times: give a datetime without a time zone"
 
 
 def _datetimes(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
@@ -132,7 +151,7 @@ def _zoned(python: type[object], timezone: bool) -> InCursor:
 def _date(_: sqltypes.Date) -> ColumnType:
     return ColumnType(
         wraps=None,
-        check=_within(_ENDS, _check_date),
+        check=_within(ENDS_OF_TIME, _check_date),
         operand=_check_date,
         quick=Quick(
             dt.date, lambda values: not values or bool(dt.date.min < min(values) and max(values) < dt.date.max)

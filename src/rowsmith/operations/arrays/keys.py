@@ -95,9 +95,13 @@ def batch_key(info: RowInfo[object], id: object, place: int) -> Key:
     """Give an id of a batch as a key that can be told from the others.
 
     Raises:
-        InvalidValue: it is no key of the row, or is made of what Python cannot hash.
+        InvalidValue: it is no key of the row, or is made of what Python cannot hash; with the index.
     """
-    key = info.key(id)
+    try:
+        key = info.key(id)
+    except InvalidValue as exc:
+        exc.among(place, "id")
+        raise
     keep_hashable(key, "id", place)
     return key
 
@@ -109,13 +113,11 @@ def batch_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
         InvalidValue: as :func:`keep_tellable` and :func:`batch_key`; or two are equal to Python and may not be one.
     """
     keep_tellable(info, info.primary_key)
-    keys = [info.key(id_) for id_ in ids]
     try:
+        keys = [info.key(id_) for id_ in ids]
         hash(tuple(keys))
-    except TypeError:
-        for place, key in enumerate(keys):
-            keep_hashable(key, "id", place)
-        raise
+    except (InvalidValue, TypeError):  # it is found which one
+        return [batch_key(info, id_, place) for place, id_ in enumerate(ids)]
     if not info.split.isdisjoint(info.primary_key) and len(set(keys)) < len(keys):
         _refuse_equal(info, keys)
     return keys
@@ -144,8 +146,8 @@ def keep_hashable(key: Key, noun: str, place: int) -> None:
         try:
             hash(part)
         except TypeError:
-            given = f"the key of the {noun} at index {place} is or holds a {kind_of(part)}"
-            raise InvalidValue(f"{given}, by which rows cannot be told apart: give what Python can hash") from None
+            given = f"the key is or holds a {kind_of(part)}, by which rows cannot be told apart"
+            raise InvalidValue.at(place, f"{given}: give what Python can hash", noun) from None
 
 
 def distinct_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:

@@ -6,6 +6,7 @@ whose type needs none is handed over untouched.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from math import isqrt
@@ -19,7 +20,16 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.errors import InvalidValue
-from rowsmith.mapping.types import Comparison, Travel, column_type, is_walked, stored_form, stores_none, unlimited
+from rowsmith.mapping.types import (
+    ENDS_OF_TIME,
+    Comparison,
+    Travel,
+    column_type,
+    is_walked,
+    stored_form,
+    stores_none,
+    unlimited,
+)
 from rowsmith.mapping.writes import PLAIN
 
 _ASYNCPG: Dialect = cast("Any", asyncpg.dialect)()
@@ -238,5 +248,7 @@ def _array_item(item: Any) -> str:
     kind: type[Any] = item.__class__
     if is_walked(kind):
         raise InvalidValue(_WALKED)
+    if isinstance(item, dt.date) and item in ENDS_OF_TIME:
+        return "-infinity" if item.year == dt.MINYEAR else "infinity"
     text = str(item).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

@@ -17,7 +17,7 @@ from rowsmith.errors import InvalidValue
 from rowsmith.mapping import RowInfo, Spec, row_info
 from rowsmith.mapping.generated import Read, generated_reader
 from rowsmith.mapping.types import NONE, column_type
-from rowsmith.mapping.writes import belongs_to, check_writable, own_values
+from rowsmith.mapping.writes import all_belong, check_writable, own_values
 from rowsmith.operations.blocks.checks import check_column
 from rowsmith.operations.blocks.defaults import fill_defaults
 from rowsmith.scope import Limits
@@ -126,11 +126,19 @@ class SpecReader:
                 return block
             self.done -= block.size
         self._admit(specs)
-        rows = [own_values(spec) for spec in specs]  # a map would take what an application raises for its end
+        # A map would take what an application raises for its end.
+        rows = [self._own_values(spec, place) for place, spec in enumerate(specs)]
         names = dict.fromkeys(chain.from_iterable(rows))
         for name in names:
             check_writable(self.info, name, repr(name))
         return self._settled({name: [row.get(name, UNSET) for row in rows] for name in names}, {}, len(rows))
+
+    def _own_values(self, spec: Spec[Any], place: int) -> dict[str, Any]:
+        try:
+            return own_values(spec)
+        except InvalidValue as exc:
+            exc.among(self.places[self.done + place], "spec")
+            raise
 
     def alike(self, specs: Iterator[Spec[Any]]) -> tuple[Block, list[Spec[Any]]]:
         """Do as :meth:`given` for those at the beginning that are of one class, whose fields are its values.
@@ -144,15 +152,15 @@ class SpecReader:
         self._admit([first])
         kind: Any = type(first)
         read, types = _reader(kind, self._row)
-        rows, is_odd, other = read(chain([first], specs))
+        rows, is_odd, others = read(chain([first], specs))
         columns: Columns = dict(zip(kind.__rowsmith_fields__, zip(*rows, strict=True), strict=True))
         block = self._settled(columns, {} if is_odd else dict(types), len(rows))
-        return block, [] if other is None else [other, *specs]
+        return block, [*others, *specs]
 
     def _admit(self, specs: Sequence[Spec[Any]]) -> None:
-        for kind in set(map(type, specs)) - self._known:
-            belongs_to(next(spec for spec in specs if type(spec) is kind), self.info, Spec)
-            self._known.add(kind)
+        if new := set(map(type, specs)) - self._known:
+            all_belong(specs, self.info, Spec, self.places[self.done : self.done + len(specs)])
+            self._known |= new
 
     def _settled(self, columns: Columns, types: dict[str, set[type[Any]]], size: int) -> Block:
         """Make rows of the next specs' fields, what is given beside them included; types are told or looked for."""

@@ -71,7 +71,7 @@ LIMIT, AFTER = sql_name("limit"), sql_name("after_")
 LONGEST_PAUSE = 86_400
 """Seconds between two chunks at most: a day."""
 
-KEPT = "a trigger of the database keeps the rows that are left: leave them out by a condition"
+KEPT = "a trigger or policy of the database keeps the rows that are left: leave them out by a condition"
 
 PATIENCE = 30.0
 """Seconds without any progress, all that is left being locked by others, after which a purge gives up."""
@@ -168,7 +168,7 @@ class WherePurger(Operation[TRow, TData]):
             InvalidValue: a number in ``pace`` is out of range.
             StillReferenced: other rows point at one; the chunks before it are gone.
             LockNotAvailable: others kept all that is left locked for ``pace.patience`` seconds.
-            RefusedByTrigger: a trigger of the database keeps what is left; the others are gone.
+            RefusedByTrigger: a trigger or policy of the database keeps what is left; the others are gone.
             RepositoryError: any error carries in ``report`` what was removed before it.
         """
         pace.check()
@@ -215,7 +215,7 @@ class WherePurger(Operation[TRow, TData]):
             InvalidFilter: no filter is given, nor ``all_rows=True``.
             InvalidValue: a number in ``pace`` is out of range.
             StillReferenced: other rows point at one; nothing is removed.
-            RefusedByTrigger: a trigger of the database keeps some; nothing is removed.
+            RefusedByTrigger: a trigger or policy of the database keeps some; nothing is removed.
         """
         pace.check()
         conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
@@ -261,6 +261,18 @@ class Doomed:
     def count(self) -> Select[Any]:
         """Give the SELECT of how many there are."""
         return limited(select(func.count()).select_from(self.source), *self.conditions)
+
+    def stuck(self) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the first key whose row is seen, and cannot be locked now."""
+        found = limited(select(*self.key).select_from(self.source), *self.conditions)
+        free = found.with_for_update(of=self.info.tables, skip_locked=True).cte(sql_name("free"))
+        key = tuple_(*self.key) if len(self.key) > 1 else self.key[0]
+        return found.where(key.not_in(select(free))).order_by(*self.key).limit(1)
+
+    def at(self, key: Key, dialect: Dialect) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the row with a key, if it is one of them."""
+        here = keys_condition(self.info, [key], dialect)
+        return limited(select(*self.key).select_from(self.source), here, *self.conditions)
 
     def any(self) -> Select[Any]:
         """Give the SELECT of whether there is one."""
@@ -393,7 +405,7 @@ class _Purge:
                 wait, moved = FIRST_WAIT, time.monotonic()
                 if self.doomed.ties:
                     continue
-            elif self._is_kept:
+            elif self._is_kept or await self._is_hidden():
                 raise RefusedByTrigger(KEPT)
             elif bool(self.doomed.ties) and await transact(self.begin, partial(self._is_circle, met=met)):
                 continue
@@ -445,6 +457,12 @@ class _Purge:
         # A row that is to go as well may have come since the statement began: the next one sees it.
         return await transact(self.begin, remove)
 
+    async def _is_hidden(self) -> bool:
+        try:
+            return await transact(self.begin, partial(_is_hidden, doomed=self.doomed))
+        except LockNotAvailable:
+            return False
+
     async def _is_circle(self, db_sess: AsyncSession, met: int) -> bool:
         """Say whether it was no lock that kept a pass from removing anything, and have larger chunks then.
 
@@ -483,8 +501,34 @@ async def _remove_at_once(call: Call[object, object], doomed: Doomed, max_rows: 
         tally.rows += again.gone
         left = bool((await call.execute(doomed.any())).scalar_one())
         is_open = again.gone < again.tried
+    if left and max_rows is None and await _is_hidden_now(call, doomed):
+        await give_up(call.db_sess)
+        raise RefusedByTrigger(KEPT)
     tally.chunks = 1 if tally.rows else 0
     return tally.report(complete=not left)
+
+
+async def _is_hidden_now(call: Call[object, object], doomed: Doomed) -> bool:
+    try:
+        async with call.savepoint():
+            return await _is_hidden(call.db_sess, doomed)
+    except LockNotAvailable:
+        return False
+
+
+async def _is_hidden(db_sess: AsyncSession, doomed: Doomed) -> bool:
+    """Say whether there is a row that is seen and cannot be locked, though nobody has it: a policy hides it from that.
+
+    Raises:
+        LockNotAvailable: others have the first one that cannot be locked.
+    """
+    stuck = (await execute(db_sess, doomed.stuck(), doomed.origin)).first()
+    if stuck is None:
+        return False
+    here = doomed.at(tuple(stuck), dialect_of(db_sess, doomed.info))
+    locking = here.with_for_update(of=doomed.info.tables, nowait=True)
+    is_free = (await execute(db_sess, locking, doomed.origin)).first() is not None
+    return not is_free and (await execute(db_sess, here, doomed.origin)).first() is not None
 
 
 async def _remove_locked(call: Call[object, object], doomed: Doomed, max_rows: int | None) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from typing import Any, cast
 
 from sqlalchemy.orm import RelationshipDirection
 
 from rowsmith.errors import InvalidValue, MappingError, kind_of
 from rowsmith.mapping import RowInfo, Spec, row_info
-from rowsmith.mapping.writes import belongs_to
+from rowsmith.mapping.writes import all_belong
 from rowsmith.operations.inserts.matching import Rows
 
 
@@ -23,45 +25,105 @@ class Branch:
     row: type[Any]
     links: tuple[tuple[str, str], ...]
 
-    def children(self, specs: Sequence[Spec[Any]]) -> tuple[list[Spec[Any]], list[int]]:
-        """Give the specs below, of all rows, and for each the place of the row above it."""
-        below: list[Spec[Any]] = []
-        owners: list[int] = []
-        for place, spec in enumerate(specs):
-            given = _below(spec, self.name)
-            below += given
-            owners += [place] * len(given)
-        return below, owners
 
-    def keys(self, above: Rows, owners: Sequence[int]) -> dict[str, list[Any]]:
-        """Give the attributes of the rows below that refer to the rows above."""
-        return {below: [above[name][place] for place in owners] for name, below in self.links}
+@dataclass(frozen=True)
+class Level:
+    """Specs of a tree, for rows of one class: those at the top, or those below them by one relationship.
+
+    ``tops`` are the places in the caller's input of those at the top, one for each spec. ``owners`` are the places of
+    the rows above among those of their own level, and ``links`` what is taken of those; there are none at the top.
+    """
+
+    info: RowInfo[Any]
+    specs: Sequence[Spec[Any]]
+    tops: Sequence[int]
+    owners: Sequence[int] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+    @cached_property
+    def branches(self) -> list[Branch]:
+        """The relationships to what is below."""
+        return branches_of(self.info, self.specs)
+
+    def below(self) -> list[Level]:
+        """Give the levels just below it, the last first: as they are taken from the end of a list."""
+        return [level for branch in reversed(self.branches) if (level := self._below(branch)).specs]
+
+    def _below(self, branch: Branch) -> Level:
+        given = [_below(spec, branch.name) for spec in self.specs]
+        owners = [owner for owner, specs in enumerate(given) for _ in specs]
+        tops = [self.tops[owner] for owner in owners]
+        return Level(row_info(branch.row), list(chain.from_iterable(given)), tops, owners, branch.links)
+
+    def all_below(self) -> Iterator[Level]:
+        """Give all levels below it, each before what is below that is looked at: no tree is too deep for a loop."""
+        left = self.below()
+        while left:
+            level = left.pop()
+            yield level
+            left += level.below()
+
+    def keys(self, above: Rows) -> dict[str, list[Any]]:
+        """Give the attributes that refer to the rows above."""
+        return {below: [above[name][place] for place in self.owners] for name, below in self.links}
 
 
-def check_specs(info: RowInfo[object], specs: Sequence[Spec[Any]]) -> None:
-    """Refuse what is no spec of a row, in the rows below it too.
+def check_trees(info: RowInfo[object], specs: Sequence[Spec[Any]], first: int = 0) -> None:
+    """Refuse what cannot be rows below those of some specs; ``first`` is the index of the first one.
 
     Raises:
-        MappingError: one is of another class, or a relationship cannot be written.
-        InvalidValue: a field for rows below holds no list.
+        MappingError: a spec below is of another class, or a relationship cannot be written.
+        InvalidValue: as in :func:`unfit_trees`. All messages name the index.
     """
-    for kind in (kinds := set(map(type, specs))):
-        belongs_to(specs[0] if len(kinds) == 1 else next(spec for spec in specs if type(spec) is kind), info, Spec)
-    for branch in branches_of(info, specs):
-        if below := branch.children(specs)[0]:
-            check_specs(row_info(branch.row), below)
+    for fault in unfit_trees(info, specs, first).values():
+        raise fault
+
+
+def unfit_trees(info: RowInfo[object], specs: Sequence[Spec[Any]], first: int = 0) -> dict[int, InvalidValue]:
+    """Give what is wrong with the trees of some specs, by their places: a field that holds no list, a tree without end.
+
+    Raises:
+        MappingError: as :func:`check_trees`.
+    """
+    if not branches_of(info, specs):
+        return {}
+    places = range(first, first + len(specs))
+    faults = {place: fault for place, spec in enumerate(specs) if (fault := _unfit(spec, places[place])) is not None}
+    fit = [place for place in range(len(specs)) if place not in faults]
+    for level in Level(info, [specs[place] for place in fit], [places[place] for place in fit]).all_below():
+        all_belong(level.specs, level.info, Spec, level.tops)
+    return faults
 
 
 def fault_below(spec: Spec[Any]) -> Exception | None:
     """Give what the own ``to_values`` of a spec below raises, if one does."""
-    for name in type(spec).__rowsmith_children__:
-        for child in _below(spec, name):
-            try:
-                child.to_values()
-            except Exception as exc:  # noqa: BLE001 - whatever an application raises is told as it is
-                return exc
-            if fault := fault_below(child):
-                return fault
+    left = _all_below(spec)
+    while left:
+        child = left.pop()
+        try:
+            child.to_values()
+        except Exception as exc:  # noqa: BLE001 - whatever an application raises is told as it is
+            return exc
+        left += _all_below(child)
+    return None
+
+
+def _unfit(spec: Spec[Any], index: int) -> InvalidValue | None:
+    """Say why a tree cannot be walked; None where it can."""
+    known, below = {id(spec): spec}, dict[int, list[int]]()
+    left = [spec]
+    try:
+        while left:
+            above = left.pop()
+            children = [child for child in _all_below(above) if _names_of(type(child))]
+            left += [child for child in children if id(child) not in known]
+            known |= {id(child): child for child in children}  # an object that is gone would leave its id to others
+            below[id(above)] = [id(child) for child in children]
+        TopologicalSorter(below).prepare()
+    except InvalidValue as exc:
+        return InvalidValue.at(index, str(exc))
+    except CycleError:
+        return InvalidValue.at(index, f"{type(spec).__name__} holds a spec that is below itself: give a tree that ends")
     return None
 
 
@@ -72,7 +134,7 @@ def branches_of(info: RowInfo[object], specs: Iterable[Spec[Any]]) -> list[Branc
         MappingError: one leads to a row that must be there before, or over a table in between.
     """
     kinds = set(map(type, specs))
-    names = dict.fromkeys(name for kind in kinds for name in getattr(kind, "__rowsmith_children__", ()))
+    names = dict.fromkeys(name for kind in kinds for name in _names_of(kind))
     return [_branch(cast("Any", info.row), name) for name in names]
 
 
@@ -96,6 +158,17 @@ def _branch(row: type[object], name: str) -> Branch:
 
 def _attribute(mapper: Any, column: Any) -> str:
     return str(mapper.get_property_by_column(column).key)
+
+
+def _names_of(kind: type[object]) -> tuple[str, ...]:
+    """Give the fields of a class that hold specs of rows below; none for what is no spec."""
+    return getattr(kind, "__rowsmith_children__", ())
+
+
+def _all_below(spec: Spec[Any]) -> list[Spec[Any]]:
+    """Give the specs just below one, the last first: as they are taken from the end of a list."""
+    found = [child for name in _names_of(type(spec)) for child in _below(spec, name)]
+    return found[::-1]
 
 
 def _below(spec: Spec[Any], name: str) -> Sequence[Spec[Any]]:

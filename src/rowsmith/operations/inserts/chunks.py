@@ -111,10 +111,9 @@ class Incoming:
     async def _part(self) -> list[Block]:
         """Read a part: all of it together, but for those at its beginning that are alike."""
         part = await self._chunks.part()
-        first = next(part, None)
-        read, rest = list[Block](), [] if first is None else [first]
-        if first is not None and is_plain(type(first)) and not _is_tree(first):
-            block, rest = self._reader.alike(chain([first], part))
+        read, rest = list[Block](), list(islice(part, 1))
+        if rest and is_plain(type(rest[0])) and not _is_tree(rest[0]):
+            block, rest = self._reader.alike(chain(rest, part))
             read.append(block)
         rest += part
         trees = next((place for place, spec in enumerate(rest) if _is_tree(spec)), len(rest))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Sequence
 
 from rowsmith.mapping import RowInfo, Spec
+from rowsmith.mapping.writes import all_belong
 from rowsmith.operations.arrays.keys import Key, check_chunk_size
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
-from rowsmith.operations.inserts.branches import check_specs
+from rowsmith.operations.inserts.branches import check_trees, unfit_trees
 from rowsmith.operations.inserts.chunks import Chunks, Many, Progress
 from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.once import Written, once
@@ -64,6 +65,7 @@ class BatchCreator(Operation[TRow, TData]):
                 error declared for it in ``violations``.
         """
         items = await gathered(specs, call.info)
+        check_trees(call.info, items)
         call = await call.under(scope)
         with collector_paused():
             if idempotency_key is None:
@@ -116,8 +118,9 @@ class BatchCreator(Operation[TRow, TData]):
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
         items = await gathered(specs, call.info)
+        unfit = unfit_trees(call.info, items)
         creation = Creation(await call.under(scope))
-        fit, faults = creation.readable(items)
+        fit, faults = creation.readable(items, unfit)
 
         async def attempt(part: Sequence[Spec[TRow]], first: int) -> list[TData]:
             return await creation.create(part)
@@ -135,9 +138,9 @@ async def gathered(specs: Many[Spec[TRow]], info: RowInfo[TRow]) -> Sequence[Spe
     """Give all specs as a sequence, once they are known to be a row's.
 
     Raises:
-        MappingError, InvalidValue: as :func:`check_specs`.
+        MappingError: one is of another class; with the index.
     """
     found = [spec async for spec in specs] if isinstance(specs, AsyncIterable) else specs
     listed = found if isinstance(found, Sequence) else list(found)
-    check_specs(info, listed)
+    all_belong(listed, info, Spec, range(len(listed)))
     return listed

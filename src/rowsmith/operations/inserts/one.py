@@ -20,7 +20,7 @@ from rowsmith.operations.blocks.defaults import default_of, is_version_made
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_row, scope_first
-from rowsmith.operations.inserts.branches import check_specs
+from rowsmith.operations.inserts.branches import check_trees
 from rowsmith.operations.inserts.joined import create_joined
 from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.once import Written, once
@@ -80,7 +80,7 @@ class Creator(Operation[TRow, TData]):
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``; RefusedByTrigger: a trigger did.
         """
-        check_specs(call.info, [spec])
+        check_trees(call.info, [spec])
         call = await call.under(scope)
         if idempotency_key is None:
             return await self._write(call, spec)

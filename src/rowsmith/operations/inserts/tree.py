@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, cast
 
 from rowsmith.errors import ErrorFacts, InvalidValue, RefusedByTrigger, ScopeMismatch
 from rowsmith.mapping import Spec
+from rowsmith.mapping.writes import all_belong
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, merged
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import NewRows, scope_first
-from rowsmith.operations.inserts.branches import Branch, branches_of, check_specs, fault_below
+from rowsmith.operations.inserts.branches import Branch, Level, branches_of, check_trees, fault_below
 from rowsmith.operations.inserts.chunks import Chunks, Incoming, Progress
 from rowsmith.operations.inserts.clashes import in_clash_order
 from rowsmith.operations.inserts.diagnosis import diagnose
@@ -42,18 +43,24 @@ class Creation(Generic[TRow, TData]):
     ) -> list[TData]:
         """Insert all, and the rows below them; empty where no data is asked for. ``first`` is the first one's index."""
         with self.call.locating():
-            branches = branches_of(self.call.info, specs)
-            if branches and self.given_too is None:
-                _know_scopes(self.call, specs, branches)
-            # What comes back besides the data: keys, to confirm the scope, and what the rows below refer to.
-            keys = self.call.info.primary_key if self.call.limits.others else ()
-            kept = [*keys, *(name for branch in branches for name, _ in branch.links)]
-            harvest = Harvest(self.call, kept, progress, wants_data=self.wants_data)
-            async with self.call.savepoint() if branches else nullcontext():
+            top = Level(self.call.info, specs, range(first, first + len(specs)))
+            for level in top.all_below():  # the scope says what it has to of all rows, before any is sent
+                self.call.below(level.info.row)
+            harvest = self._harvest(top.branches, progress)
+            async with self.call.savepoint() if top.branches else nullcontext():
                 await self._insert(specs, harvest, first)
-                for branch in branches:
-                    await self._grow(branch, specs, harvest, first)
+                left = [(level, harvest) for level in top.below()]
+                while left:
+                    level, above = left.pop()
+                    grown = await self._grow(level, above)
+                    left += [(lower, grown) for lower in level.below()]
         return await harvest.finish()
+
+    def _harvest(self, branches: Sequence[Branch], progress: Progress | None = None) -> Harvest[TRow, TData]:
+        # What comes back besides the data: keys, to confirm the scope, and what the rows below refer to.
+        keys = self.call.info.primary_key if self.call.limits.others else ()
+        kept = [*keys, *(name for branch in branches for name, _ in branch.links)]
+        return Harvest(self.call, kept, progress, wants_data=self.wants_data)
 
     async def load(self, chunks: Chunks[Spec[TRow]]) -> None:
         """Insert all, and the rows below them; no data is given."""
@@ -64,8 +71,10 @@ class Creation(Generic[TRow, TData]):
             chunks.begin()
             if not (specs := await chunks.rest()):
                 return
-            check_specs(self.call.info, specs)
-            await self.create(specs, first=chunks.taken - len(specs))
+            first = chunks.taken - len(specs)
+            all_belong(specs, self.call.info, Spec, range(first, chunks.taken))
+            check_trees(self.call.info, specs, first)
+            await self.create(specs, first=first)
 
     async def _load_flat(self, chunks: Chunks[Spec[TRow]]) -> None:
         """Insert rows until one comes that has others below it."""
@@ -74,16 +83,22 @@ class Creation(Generic[TRow, TData]):
             insertion = Insertion(self.call, reader, harvest.columns, harvest.take, harvest.arrange)
             await insertion.load(Incoming(chunks, reader))
 
-    def readable(self, specs: Sequence[Spec[TRow]]) -> tuple[Sequence[int], dict[int, Exception]]:
+    def readable(
+        self, specs: Sequence[Spec[TRow]], unfit: Mapping[int, Exception]
+    ) -> tuple[Sequence[int], dict[int, Exception]]:
         """Give the indexes of specs that can be sent, in the order in which one statement would insert their rows.
 
-        Beside them the errors of the others, by index. No database is asked.
+        Beside them the errors of the others, by index: of those that are known to be ``unfit``, too. No database is
+        asked.
         """
         read, faults = self._reader().readable(
             specs, lambda error: is_own_fault(error, self.call.entity, was_sent=False)
         )
+        faults = {**faults, **unfit}
         for index, spec in enumerate(specs):
             if index not in faults and (fault := fault_below(spec)) is not None:
+                if isinstance(fault, InvalidValue):
+                    fault.among(index, "spec")
                 faults[index] = fault
         if self.call.entity.next_value is not None:  # counted in the order of the input, the rows above being locked
             return [place for place in range(len(specs)) if place not in faults], faults
@@ -144,28 +159,20 @@ class Creation(Generic[TRow, TData]):
 
         await scope_first(self.call, insert, new.refused)
 
-    async def _grow(
-        self, branch: Branch, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData], first: int
-    ) -> None:
-        """Create the rows below, of all rows at once."""
-        below, owners = branch.children(specs)
-        if below:
-            keys = branch.keys(harvest.kept, owners)
-            note_new(self.call.db_sess, branch.row)
-            try:
-                await Creation(self.call.below(branch.row), given_too=keys, wants_data=False).create(below)
-            except (InvalidValue, RefusedByTrigger, ScopeMismatch) as exc:
-                if exc.index is not None:  # it is the one of the row above that the caller knows
-                    exc.move(first + owners[exc.index])
-                raise
-
-
-def _know_scopes(call: Call[Any, Any], specs: Sequence[Spec[Any]], branches: Sequence[Branch]) -> None:
-    """See that the scope says what it has to of all rows below, before any is sent."""
-    for branch in branches:
-        if below := branch.children(specs)[0]:
-            lower = call.below(branch.row)
-            _know_scopes(lower, below, branches_of(lower.info, below))
+    async def _grow(self, level: Level, above: Harvest[Any, Any]) -> Harvest[Any, Any]:
+        """Create the rows of a level, of all rows above at once; give what came back of them."""
+        call = self.call.below(level.info.row)
+        lower = Creation(call, given_too=level.keys(above.kept), wants_data=False)
+        harvest = lower._harvest(level.branches)
+        note_new(call.db_sess, level.info.row)
+        try:
+            with call.locating():
+                await lower._insert(level.specs, harvest, 0)
+        except (InvalidValue, RefusedByTrigger, ScopeMismatch) as exc:
+            if exc.index is not None:  # it is the one of the row at the top that the caller knows
+                exc.move(level.tops[exc.index])
+            raise
+        return harvest
 
 
 class Harvest(Generic[TRow, TData]):

@@ -19,7 +19,7 @@ from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import Patch
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
-from rowsmith.operations.arrays.keys import batch_keys
+from rowsmith.operations.arrays.keys import batch_key, batch_keys
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.defaults import Context, client_updates, contextual_updates, update_of
@@ -312,8 +312,8 @@ class BatchUpdater(Operation[TRow, TData]):
         is_held = False
 
         def refuse(index: int, item: tuple[object, Patch[TRow]]) -> None:
-            call.info.key(item[0])
-            keep_keys(call.info, _read(call, [item[1]], index).columns)
+            batch_key(call.info, item[0], index)
+            _read(call, [item[1]], index)
 
         async def write(part: Sequence[tuple[object, Patch[TRow]]]) -> BatchResult[TData, Any]:
             versions = None if expected_versions is None else {id: expected_versions[id] for id, _ in part}
@@ -399,8 +399,12 @@ async def _fill_updates(call: Call[object, object], read: Patches) -> None:
 
 
 def _read(call: Call[object, object], patches: Sequence[Patch[Any]], first: int = 0) -> Patches:
-    """Read patches and hold them against the scope."""
+    """Read patches, and hold them against the keys and the scope."""
     read = Patches(call.info, patches, first)
+    for name in call.info.primary_key:
+        for place, value in enumerate(read.columns.get(name, ())):
+            if value is not UNSET:
+                keep_keys(call.info, [name], first + place)
     for name in call.limits.stamps.keys() & read.columns.keys():
         for value in read.columns[name]:
             if value is not UNSET:

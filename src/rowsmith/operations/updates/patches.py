@@ -13,7 +13,7 @@ from sqlalchemy.types import NullType
 
 from rowsmith.errors import InvalidValue
 from rowsmith.mapping import Patch, RowInfo
-from rowsmith.mapping.writes import belongs_to, checked_values, tied
+from rowsmith.mapping.writes import all_belong, checked_values, tied
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter
 from rowsmith.operations.blocks.checks import check_column, keep_class
@@ -60,7 +60,7 @@ class Patches:
     def _read(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         kinds: set[Any] = set(map(type, patches))
         if len(kinds) == 1 and next(iter(kinds)).to_values is cast("Any", Patch).to_values:
-            belongs_to(patches[0], self.info, Patch)
+            all_belong(patches, self.info, Patch, range(self.first, self.first + self.size))
             return self._fields(patches)
         return self._rows([self._checked_row(place, patch) for place, patch in enumerate(patches)])
 
@@ -68,7 +68,8 @@ class Patches:
         try:
             return checked_values(patch, self.info, Patch)
         except InvalidValue as exc:
-            raise InvalidValue.at(self.first + place, str(exc), "patch", facts=exc.facts) from None
+            exc.among(self.first + place, "patch")
+            raise
 
     def _fields(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         columns = dict[str, list[Any]]()

@@ -376,15 +376,18 @@ def plain_keys(info: RowInfo[object], keys: Sequence[Key]) -> Sequence[Any]:
     return [key[0] for key in keys] if len(info.primary_key) == 1 else keys
 
 
-def keep_keys(info: RowInfo[object], names: Collection[str]) -> None:
+def keep_keys(info: RowInfo[object], names: Collection[str], index: int | None = None) -> None:
     """Refuse to write key columns, for the rows could not be told apart afterwards.
+
+    ``index`` is that of the patch, where there are several.
 
     Raises:
         InvalidValue: one is among the names.
     """
     for name in info.primary_key:
         if name in names:
-            raise InvalidValue(f"a batch cannot change the key ({info.row.__name__}.{name}): update those rows singly")
+            complaint = "is part of the key, which a batch cannot change: update those rows singly"
+            raise info.refusal(name, complaint, noun="patch", index=index)
 
 
 def versions_of(info: RowInfo[object], ids: Sequence[object], expected: Mapping[Any, object] | None) -> Sequence[Any]:
