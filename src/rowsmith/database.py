@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from rowsmith.deadline import check_seconds
 from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, TransactionError, kind_of
-from rowsmith.execution import NativeLane, Writes, execute, native_lane, watch_failures
+from rowsmith.execution import NativeLane, WriteMode, execute, native_lane, watch_failures
 from rowsmith.execution.commits import count_commits
 from rowsmith.execution.isolation import check_isolation
 from rowsmith.execution.pool import prepare_pool, until_closed
@@ -101,7 +101,7 @@ class Database:
         cursor_keys: Sequence[bytes | str] = (),
         deadline: float | None = None,
         native: bool = True,
-        writes: Writes = "transaction",
+        writes: WriteMode = "transaction",
         pooler: bool = False,
     ) -> None:
         if not isinstance(cast("Any", engine), AsyncEngine):
@@ -111,7 +111,7 @@ class Database:
         self.deadline = None if deadline is None else check_seconds(deadline, "deadline")
         self._info = {CODEC: CursorCodec(cursor_keys)}
         self._is_pooled = _is_so(pooler, "pooler")
-        self._writes: Writes = _checked(writes)
+        self._writes: WriteMode = _checked(writes)
         self._is_native = (
             _is_so(native, "native")
             and type(self).reading is Database.reading
@@ -158,7 +158,7 @@ class Database:
         cursor_keys: Sequence[bytes | str] = (),
         deadline: float | None = None,
         native: bool = True,
-        writes: Writes = "transaction",
+        writes: WriteMode = "transaction",
         pooler: bool = False,
         **engine_options: Any,
     ) -> Database:
@@ -288,7 +288,7 @@ class Database:
         """
         return Unit(self._home, self._take_writer)
 
-    def writes_as(self, writes: Writes) -> AbstractContextManager[None]:
+    def writes_as(self, writes: WriteMode) -> AbstractContextManager[None]:
         """Have the calls inside the block write so, whatever ``writes`` was given to the class.
 
         ::
@@ -460,10 +460,10 @@ _INSTEAD: Sequence[tuple[tuple[type[Any], ...], str]] = (
 )
 
 
-def _checked(writes: object) -> Writes:
+def _checked(writes: object) -> WriteMode:
     if writes not in ("transaction", "statement"):
         raise InvalidValue('writes is "transaction" or "statement": write Database(engine, writes="statement")')
-    chosen: Writes = writes
+    chosen: WriteMode = writes
     return chosen
 
 

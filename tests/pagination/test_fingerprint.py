@@ -37,7 +37,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from rowsmith import OptionalState, TriState
 from rowsmith.orders import order_terms
 from rowsmith.pagination import fingerprint
-from rowsmith.pagination.fingerprint import Untold, stable_text
+from rowsmith.pagination.fingerprint import Untellable, stable_text
 
 
 class Colour(enum.Enum):
@@ -279,7 +279,7 @@ class Slotted:
 def test_what_does_not_tell_its_values_is_no_text() -> None:
     """Two of a kind are never taken for one; a search goes by what they show."""
     for thing in (Slotted(1), object(), iter([1]), [Slotted(1)], T.c.id == Slotted(1), lambda: 1):
-        with pytest.raises(Untold):
+        with pytest.raises(Untellable):
             stable_text(thing)
     assert fingerprint((), [T.c.id == Slotted(1)])
 

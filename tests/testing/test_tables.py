@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from rowsmith.database import Database
 from rowsmith.errors import MappingError
 from rowsmith.testing import LeftOpenWarning, WithTables, tables
-from rowsmith.testing.catalogue import Made, catalogue
+from rowsmith.testing.catalogue import Objects, catalogue
 
 
 class Colour(enum.Enum):
@@ -137,7 +137,7 @@ class SplitRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
 
 
-async def what_is_there(db: Database) -> Made:
+async def what_is_there(db: Database) -> Objects:
     async with db.engine.connect() as connection:
         return await catalogue(connection)
 

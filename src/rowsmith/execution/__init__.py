@@ -7,7 +7,7 @@ from rowsmith.execution.broken import Broken
 from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
 from rowsmith.execution.deferred import checking
 from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
-from rowsmith.execution.native import UNTOLD, NativeLane, Writes, native_lane
+from rowsmith.execution.native import UNTOLD, NativeLane, WriteMode, native_lane
 from rowsmith.execution.origin import Items, Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
 from rowsmith.execution.transaction_id import ID_OF_TRANSACTION
@@ -50,7 +50,7 @@ __all__ = [
     "Made",
     "NativeLane",
     "Origin",
-    "Writes",
+    "WriteMode",
     "alone",
     "alone_for_each",
     "blame",

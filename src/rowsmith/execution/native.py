@@ -75,10 +75,10 @@ _HARMLESS: Final = {"postgresql_readonly", "compiled_cache", "logging_token", "i
 
 _VERSION: Final = "server_version_info"
 
-Writes: TypeAlias = Literal["transaction", "statement"]
+WriteMode: TypeAlias = Literal["transaction", "statement"]
 """How a write of one statement is sent: between BEGIN and COMMIT, or as its own transaction."""
 
-_asked: ContextVar[Mapping[NativeLane, Writes]] = ContextVar("rowsmith_writes", default=MappingProxyType({}))
+_asked: ContextVar[Mapping[NativeLane, WriteMode]] = ContextVar("rowsmith_writes", default=MappingProxyType({}))
 """What the running code asked for, of each lane."""
 
 
@@ -113,7 +113,7 @@ UNTOLD: Final[Any] = object()
 """What is given where SQLAlchemy's way has to say what comes of a call."""
 
 
-class Read(Protocol):
+class AskedRead(Protocol):
     """A read that is asked for, see :class:`rowsmith.operations.plans.Asked`."""
 
     @property
@@ -161,7 +161,7 @@ class NativeLane:
         reader: Engine,
         info: Mapping[str, Any],
         deadline: float | None = None,
-        writes: Writes = "transaction",
+        writes: WriteMode = "transaction",
     ) -> None:
         self.engine, self.dialect, self.info, self.deadline = engine, engine.dialect, info, deadline
         self._commits = commits_of(engine)
@@ -211,7 +211,7 @@ class NativeLane:
         return _asked.get().get(self, self.writes) == "statement"
 
     @contextmanager
-    def writes_as(self, writes: Writes) -> Iterator[None]:
+    def writes_as(self, writes: WriteMode) -> Iterator[None]:
         """Have the writes of the block sent this way."""
         token = _asked.set({**_asked.get(), self: writes})
         try:
@@ -223,7 +223,7 @@ class NativeLane:
         """Count a call that goes SQLAlchemy's way."""
         self.refused[why] += 1
 
-    async def read(self, asked: Read) -> Any:
+    async def read(self, asked: AskedRead) -> Any:
         """Send what is asked for, and give its answer; :data:`UNTOLD` where SQLAlchemy has to be asked itself.
 
         Raises:
@@ -252,7 +252,7 @@ class NativeLane:
         self.taken += 1
         return asked.answer(as_read(plan, records, asked.origin) if plan.has_processors else records)
 
-    def _untold(self, asked: Read, failure: Exception | None, why: str | None) -> Any:
+    def _untold(self, asked: AskedRead, failure: Exception | None, why: str | None) -> Any:
         if failure is not None:
             raise asked.meant(failure)
         if why is not None:
@@ -311,7 +311,7 @@ SELECT relkind IN ('r', 'p') AND NOT relrowsecurity FROM pg_class WHERE oid = to
 
 
 def native_lane(
-    engine: Engine, reader: Engine, info: Mapping[str, Any], deadline: float | None, writes: Writes
+    engine: Engine, reader: Engine, info: Mapping[str, Any], deadline: float | None, writes: WriteMode
 ) -> NativeLane | None:
     """Give the lane of an engine; None where its dialect is none of SQLAlchemy's on asyncpg."""
     return NativeLane(engine, reader, info, deadline, writes) if type(engine.dialect) is PGDialect_asyncpg else None

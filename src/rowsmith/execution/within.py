@@ -22,7 +22,7 @@ from rowsmith.execution.direct import fetch
 from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
-from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, NativeLane, Planned, Read, as_read, speaks_plainly
+from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, AskedRead, NativeLane, Planned, as_read, speaks_plainly
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.refusals import argument_of, is_of_codec, note
 from rowsmith.execution.transaction_id import is_wanted, note_read, note_written, sent_on
@@ -53,7 +53,7 @@ class Sent(Protocol):
         ...
 
 
-async def read_within(lane: NativeLane, db_sess: AsyncSession, asked: Read) -> Any:
+async def read_within(lane: NativeLane, db_sess: AsyncSession, asked: AskedRead) -> Any:
     """Send what is asked for in a session of the lane's engine, and give its answer.
 
     :data:`UNTOLD` where SQLAlchemy has to be asked itself: nothing was sent then but what it would have sent before.

@@ -31,7 +31,7 @@ from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Upserted
 from rowsmith.orders import OrderTerm
-from rowsmith.pagination.fingerprint import Untold, fingerprint, stable_text
+from rowsmith.pagination.fingerprint import Untellable, fingerprint, stable_text
 from rowsmith.pagination.key_values import pack, unpack
 
 
@@ -140,7 +140,7 @@ def _texts(call: Call[object, object], body: Sequence[object]) -> tuple[bytes, s
     """
     try:
         return fingerprint((), call.limits.conditions, stable_text), stable_text(body)
-    except Untold as untold:
+    except Untellable as untold:
         kind = str(untold)
     except RecursionError:
         kind = "what holds itself"

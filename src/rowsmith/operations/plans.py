@@ -52,7 +52,7 @@ from rowsmith.operations.entity import Entity
 
 TPlan = TypeVar("TPlan")
 TAnswer = TypeVar("TAnswer")
-Shape: TypeAlias = list[Hashable]
+CallShape: TypeAlias = list[Hashable]
 """What calls have in common that are the same but for their values; a tuple of it is a key."""
 Binds: TypeAlias = list[BindParameter[Any]]
 """The parameters in conditions, in the order in which a plan is given their values."""
@@ -313,7 +313,7 @@ class Plans(Generic[TPlan]):
         self._own: dict[int, tuple[Any, str, Check]] = {}
         self._attributes: dict[int, Any] = {}
 
-    def narrowed(self, given: Sequence[Any], shape: Shape, binds: Binds) -> bool:
+    def narrowed(self, given: Sequence[Any], shape: CallShape, binds: Binds) -> bool:
         """Add conditions to a shape, by SQLAlchemy's own key; says whether each has one.
 
         Of their values nothing is known but what :attr:`Plan.checks` says.
@@ -328,7 +328,7 @@ class Plans(Generic[TPlan]):
             binds += key.bindparams
         return True
 
-    def ordered(self, orders: Sequence[Any], shape: Shape) -> bool:
+    def ordered(self, orders: Sequence[Any], shape: CallShape) -> bool:
         """Add orders to a shape; says whether each has a key, and no values."""
         for order in orders:
             if order.__class__ is InstrumentedAttribute:
@@ -358,7 +358,7 @@ class Plans(Generic[TPlan]):
         plans[key] = plan
         return plan
 
-    def compares(self, condition: Any, shape: Shape, binds: Binds) -> bool:
+    def compares(self, condition: Any, shape: CallShape, binds: Binds) -> bool:
         """Add a comparison of a column with a value that it takes; says whether the condition is one."""
         if not is_comparison(condition):
             return False
@@ -368,7 +368,7 @@ class Plans(Generic[TPlan]):
         binds.append(right)
         return True
 
-    def takes(self, left: Any, operator: Any, value: object, shape: Shape) -> bool:
+    def takes(self, left: Any, operator: Any, value: object, shape: CallShape) -> bool:
         """Add a comparison to a shape; says whether it is one of a column of the row's with a value that fits."""
         own: tuple[Any, str, Check] | None
         try:

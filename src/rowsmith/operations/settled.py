@@ -21,7 +21,7 @@ from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute
 from sqlalchemy.sql.elements import BinaryExpression, _anonymous_label  # pyright: ignore[reportPrivateUsage]
 
 from rowsmith.conditions import Condition, given_conditions
-from rowsmith.operations.plans import Binds, Plans, Shape, is_comparison
+from rowsmith.operations.plans import Binds, CallShape, Plans, is_comparison
 from rowsmith.scope import SearchScope, Settled, is_unchecked
 
 Compare: TypeAlias = Callable[[Any, Any], Any]
@@ -43,7 +43,7 @@ _KEPT_BY_BINDS: Final = {
 """What is known of how SQLAlchemy makes a parameter; of one that is made otherwise no copy is made."""
 
 
-def ask_scope(plans: Plans[Any], scope: SearchScope, shape: Shape, binds: Binds) -> tuple[SearchScope, bool]:
+def ask_scope(plans: Plans[Any], scope: SearchScope, shape: CallShape, binds: Binds) -> tuple[SearchScope, bool]:
     """Ask a scope for its conditions, and add them to the shape of a call.
 
     Returns:
@@ -61,7 +61,7 @@ def ask_scope(plans: Plans[Any], scope: SearchScope, shape: Shape, binds: Binds)
     return settled, bool(settled.given)
 
 
-def draw_scope(plans: Plans[Any], scope: SearchScope, shape: Shape, values: list[Any]) -> tuple[SearchScope, bool]:
+def draw_scope(plans: Plans[Any], scope: SearchScope, shape: CallShape, values: list[Any]) -> tuple[SearchScope, bool]:
     """Do as :func:`ask_scope`, with the values themselves; a scope that only compares need not be asked for that."""
     compared = drawn(scope)
     if compared is None:

@@ -30,7 +30,7 @@ from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Resume, Shape, compile_write, has_plain_rows
+from rowsmith.operations.plans import Asked, Binds, CallShape, Keys, Plan, Plans, Resume, compile_write, has_plain_rows
 from rowsmith.operations.settled import ask_scope
 from rowsmith.scope import NO_LIMITS, Limits, resolve_scope
 
@@ -206,7 +206,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
             and has_plain_rows(info)
         )
 
-    def scoped(self, kwargs: dict[str, Any], shape: Shape, binds: Binds) -> Limits | None:
+    def scoped(self, kwargs: dict[str, Any], shape: CallShape, binds: Binds) -> Limits | None:
         """Add the scope to a shape, and give what it fixes; None where it is more than equalities of columns.
 
         It is put back among the arguments with what it said.
@@ -216,7 +216,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
             return None
         if scope is None:
             return None if self._entity.scope_required else NO_LIMITS
-        compared: Shape = []
+        compared: CallShape = []
         kwargs["scope"], is_plain = ask_scope(self._plans, scope, compared, binds)
         if not is_plain:
             return None
@@ -262,7 +262,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         self, lane: NativeLane, kwargs: dict[str, Any], values_of: Callable[[Limits], Values]
     ) -> AskedInsert | None:
         """Say what a new row takes; None where it is not plainly one statement."""
-        shape: Shape = []
+        shape: CallShape = []
         binds: Binds = []
         limits = self.scoped(kwargs, shape, binds) if self.is_plain else None
         values = None if limits is None else plain_values(values_of, limits)
@@ -286,7 +286,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         deletes: bool = False,
     ) -> AskedWrite | None:
         """Say what is written to a row that is there, or that it is removed; None as for :meth:`create`."""
-        shape: Shape = []
+        shape: CallShape = []
         binds: Binds = []
         key, version = self._keys.of(id) if self.is_plain else None, kwargs.get("expected_version")
         if version is not None:

@@ -54,7 +54,7 @@ _MAX_TEXTS: Final = 2_000
 _texts: dict[Any, bytes] = {}
 
 
-class Untold(Exception):
+class Untellable(Exception):
     """The values of something are not known, so that nothing tells it from another of its kind."""
 
 
@@ -160,7 +160,7 @@ def stable_text(value: object, otherwise: Otherwise | None = None) -> str:
         otherwise: gives the text of what nobody here knows the values of.
 
     Raises:
-        Untold: there is such a thing, and no ``otherwise``.
+        Untellable: there is such a thing, and no ``otherwise``.
         RecursionError: it holds itself.
     """
     text = _scalar(value)
@@ -183,7 +183,7 @@ def stable_text(value: object, otherwise: Otherwise | None = None) -> str:
 
 
 def _untold(value: object) -> str:
-    raise Untold(kind_of(value))
+    raise Untellable(kind_of(value))
 
 
 def _scalar(value: object) -> str | None:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-Made: TypeAlias = set[tuple[str, str]]
+Objects: TypeAlias = set[tuple[str, str]]
 """Objects of a database: their kind, as ``DROP`` names it, and their name, quoted and with its schema."""
 
 LOCK_WAIT = "2s"
@@ -55,13 +55,13 @@ select pid, pg_terminate_backend(pid, 5000) from (
 """
 
 
-async def catalogue(connection: AsyncConnection) -> Made:
+async def catalogue(connection: AsyncConnection) -> Objects:
     """Read what there is: tables, views, sequences, routines, types, schemas and extensions."""
     query = _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE
     return {(entry.kind, entry.name) for entry in await connection.exec_driver_sql(query)}
 
 
-async def drop(connection: AsyncConnection, made: Made) -> None:
+async def drop(connection: AsyncConnection, made: Objects) -> None:
     """Drop these objects; on PostgreSQL give up after :data:`LOCK_WAIT` (SQLSTATE 55P03) where one is locked."""
     is_postgresql = connection.dialect.name == "postgresql"
     limit = f"SET LOCAL lock_timeout = '{LOCK_WAIT}'" if is_postgresql else "PRAGMA defer_foreign_keys = ON"
@@ -70,7 +70,7 @@ async def drop(connection: AsyncConnection, made: Made) -> None:
         await connection.exec_driver_sql(f"DROP {kind} IF EXISTS {name}{' CASCADE' if is_postgresql else ''}")
 
 
-async def end_holders(connection: AsyncConnection, made: Made) -> list[int]:
+async def end_holders(connection: AsyncConnection, made: Objects) -> list[int]:
     """End the other connections that hold locks on these tables; give their process ids."""
     names = [name for kind, name in made if kind == "TABLE"]
     return list(await connection.scalars(sa.text(_END_HOLDERS), {"names": names}))

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapper
 
 from rowsmith.database import Database
 from rowsmith.errors import MappingError
-from rowsmith.testing.catalogue import LOCK_WAIT, Made, catalogue, drop, end_holders
+from rowsmith.testing.catalogue import LOCK_WAIT, Objects, catalogue, drop, end_holders
 
 
 class LeftOpenWarning(RuntimeWarning):
@@ -108,8 +108,8 @@ def _cut_outside(table: sa.Table) -> None:
                 element.parent.foreign_keys.discard(element)
 
 
-async def _create(door: AsyncEngine, subset: sa.MetaData) -> Made:
-    before: Made = set()
+async def _create(door: AsyncEngine, subset: sa.MetaData) -> Objects:
+    before: Objects = set()
     try:
         async with door.begin() as connection:
             before = await catalogue(connection)
@@ -125,7 +125,7 @@ async def _create(door: AsyncEngine, subset: sa.MetaData) -> Made:
         raise
 
 
-async def _drop(door: AsyncEngine, made: Made) -> None:
+async def _drop(door: AsyncEngine, made: Objects) -> None:
     try:
         await _drop_once(door, made)
     except (DBAPIError, sqlite3.OperationalError) as failed:
@@ -144,7 +144,7 @@ async def _drop(door: AsyncEngine, made: Made) -> None:
         await _drop_once(door, made)
 
 
-async def _drop_once(door: AsyncEngine, made: Made) -> None:
+async def _drop_once(door: AsyncEngine, made: Objects) -> None:
     async with door.begin() as connection:
         await drop(connection, made)
 

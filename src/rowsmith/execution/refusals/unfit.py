@@ -25,7 +25,7 @@ _KINDS: Final[Mapping[str, frozenset[Comparison]]] = {
 """Of which columns values are that PostgreSQL refuses with these SQLSTATEs: too long, out of range."""
 
 
-Written: TypeAlias = tuple[ColumnElement[Any], int | None, Any]
+Sent: TypeAlias = tuple[ColumnElement[Any], int | None, Any]
 """A value that was sent, with its column, and the place of its row where there are several."""
 
 
@@ -65,7 +65,7 @@ def kinds_of(failure: BaseException) -> frozenset[Comparison] | None:
 
 
 def unfit_among(
-    values: Iterable[Written],
+    values: Iterable[Sent],
     kinds: frozenset[Comparison],
     dialect: Dialect,
     others: Sequence[ColumnElement[Any]] = (),
@@ -98,7 +98,7 @@ def _is_of(form: Any, kinds: frozenset[Comparison]) -> bool:
 
 def _values(
     written: Mapping[str, Subject], processors: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], many: bool
-) -> Iterator[Written]:
+) -> Iterator[Sent]:
     """Give the values of a statement as they were sent, row by row, each with its column and the place of its row."""
     for number, row in enumerate(rows):
         for name, subject in written.items():

@@ -15,7 +15,7 @@ from rowsmith.lock import Lock
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity, by_entity
-from rowsmith.operations.plans import Asked, Binds, Keys, Plan, Plans, Shape, compile_plan
+from rowsmith.operations.plans import Asked, Binds, CallShape, Keys, Plan, Plans, compile_plan
 from rowsmith.operations.present import present
 from rowsmith.operations.settled import ask_scope, draw_scope
 from rowsmith.scope import Limits, SearchScope, resolve_scope
@@ -73,7 +73,7 @@ class KeyReads(Generic[TRow, TData]):
             return None
         if scope is None:
             return None if self.entity.scope_required else deleted
-        shape: Shape = [deleted]
+        shape: CallShape = [deleted]
         kwargs["scope"], is_plain = draw_scope(self.plans, scope, shape, values)
         return tuple(shape) if is_plain else None
 

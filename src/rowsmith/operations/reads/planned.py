@@ -19,9 +19,9 @@ from rowsmith.operations.plans import (
     MOST_PLANS,
     Asked,
     Binds,
+    CallShape,
     Plan,
     Plans,
-    Shape,
     checks_of,
     compile_plan,
     has_plain_rows,
@@ -72,7 +72,7 @@ class _Sought:
     count: Any = Count.NONE
     include_deleted: Any = False
     pk: Any = UNSET
-    shape: Shape = field(default_factory=list[Any], init=False)
+    shape: CallShape = field(default_factory=list[Any], init=False)
     binds: Binds = field(default_factory=list[Any], init=False)
 
     def is_plain(self, page: Pagination) -> bool:

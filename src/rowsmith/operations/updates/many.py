@@ -27,7 +27,7 @@ from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.needs import Change, Needs, SelfKeys
 from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
-from rowsmith.operations.plans import Binds, ManyKeys, Plan, Shape, compile_write, make_plan, placed
+from rowsmith.operations.plans import Binds, CallShape, ManyKeys, Plan, compile_write, make_plan, placed
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult, PartialResult
@@ -84,7 +84,7 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         is_plain = self.is_plain and kwargs.get("expected_versions") is None and self._ids.are(ids)
         if not is_plain or len(ids) > MOST_IDS or len(set(ids)) < len(ids):
             return None
-        shape: Shape = []
+        shape: CallShape = []
         binds: Binds = []
         limits = self.scoped(kwargs, shape, binds)
         values = None if limits is None else plain_values(values_of, limits)

@@ -32,7 +32,7 @@ from rowsmith.operations.blocks.defaults import (
 )
 from rowsmith.operations.conflict import Conflict, ConflictKey
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Binds, Plan, Shape, compile_write, placed
+from rowsmith.operations.plans import Binds, CallShape, Plan, compile_write, placed
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.version import is_counted
 from rowsmith.operations.upserts.statement import UpsertStatement, tells_by_xmax
@@ -91,7 +91,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
     def ask(self, lane: NativeLane, spec: Any, kwargs: dict[str, Any]) -> AskedUpsert | None:
         """Say what an upsert takes; None where it is not plainly one statement."""
         info = self._entity.info
-        shape: Shape = []
+        shape: CallShape = []
         binds: Binds = []
         is_known = self.is_plain and self._entity.next_value is None
         is_known = is_known and not getattr(spec, "__rowsmith_children__", True)
@@ -113,7 +113,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
             return None
         return AskedUpsert(self._entity, self._operation, known.plan, sent, limits.stamps)
 
-    def _keyed(self, conflict: Any, shape: Shape) -> bool:
+    def _keyed(self, conflict: Any, shape: CallShape) -> bool:
         """Add the key to a shape; says whether it is one that may be known again."""
         if conflict is None or conflict is self._entity.conflict:
             shape.append(None)

@@ -19,7 +19,7 @@ from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.defaults import python_updates
 from rowsmith.operations.blocks.gate import Gate
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Binds, Plans, Shape, mark, placed, places_of
+from rowsmith.operations.plans import Binds, CallShape, Plans, mark, placed, places_of
 from rowsmith.operations.updates.version import is_counted
 from rowsmith.operations.upserts.statement import UpsertStatement
 
@@ -66,9 +66,9 @@ class UpsertShapes:
         given = {name: values[place] for name, place in found.places.items()}
         return ArrayStatement(found.statement, found.compiled, arrays, dialect, given)
 
-    def _shape(self, upsert: UpsertStatement, form: Form, source: Unnested, binds: Binds) -> Shape | None:
+    def _shape(self, upsert: UpsertStatement, form: Form, source: Unnested, binds: Binds) -> CallShape | None:
         key, is_declared = upsert.key, upsert.key is self._entity.conflict_key
-        shape: Shape = [form, source.names, *upsert.given, is_declared, key.names, *upsert.back, upsert.update]
+        shape: CallShape = [form, source.names, *upsert.given, is_declared, key.names, *upsert.back, upsert.update]
         where = [] if is_declared or key.where is None else [key.where]
         is_told = self._plans.ordered(where, shape) and self._plans.narrowed(upsert.conditions, shape, binds)
         return shape if is_told else None
