@@ -6,7 +6,7 @@ import ast
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TypeAlias
@@ -47,6 +47,13 @@ def body_lines(function: Function) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
+def hooks(trees: Iterable[ast.AST]) -> set[str]:
+    """Give the names of methods that several classes have: what calls those often stands in another file."""
+    classes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    found = Counter(name for each in classes for name in {f.name for f in each.body if isinstance(f, FUNCTIONS)})
+    return {name for name, count in found.items() if count > 1}
+
+
 def used_once(tree: ast.AST) -> list[Function]:
     """Give the private functions of a module that are mentioned once at most there: names come again in others."""
     mentions = Counter(
@@ -63,6 +70,8 @@ def measure(folder: Path) -> dict[str, str]:
     trees = {path: ast.parse(path.read_text()) for path in sorted(folder.rglob("*.py"))}
     found = [function for tree in trees.values() for function in functions(tree)]
     once = [function for tree in trees.values() for function in used_once(tree)]
+    several = hooks(trees.values())
+    called = [function for function in once if function.name not in several]
     given = [argument for function in found for argument in arguments(function)]
     vague = [a for a in given if a.annotation is not None and "Any" in ast.unparse(a.annotation)]
     lines, parameters = [body_lines(f) for f in found], [len(arguments(f)) for f in found]
@@ -73,6 +82,7 @@ def measure(folder: Path) -> dict[str, str]:
         "lines of a function, median / p90": f"{median(lines):g} / {quantiles(lines, n=10)[-1]:g}",
         "parameters, p90": f"{quantiles(parameters, n=10)[-1]:g}",
         "private functions used once": f"{len(once)}, {len(once) / len(found):.0%} of all",
+        "without methods of several classes": f"{len(called)}, {len(called) / len(found):.0%} of all",
         "arguments with Any": f"{len(vague)}, {len(vague) / len(given):.0%}",
     }
 
