@@ -39,7 +39,7 @@ class LetterRow(Base):
     answers: Mapped[int | None] = mapped_column(sa.ForeignKey("secured_letters.id"))
 
 
-class PlainRow(Base):
+class NoteRow(Base):
     __tablename__ = "secured_notes"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -54,13 +54,13 @@ class LetterCreate(Spec[LetterRow]):
 
 
 @dataclass(frozen=True)
-class NoteCreate(Spec[PlainRow]):
+class NoteCreate(Spec[NoteRow]):
     id: int
     word: str
 
 
 @dataclass(frozen=True)
-class NotePatch(Patch[PlainRow]):
+class NotePatch(Patch[NoteRow]):
     word: OptionalState[str] = OptionalState.nop()
 
 
@@ -68,8 +68,8 @@ class Letters(Repository[LetterRow, LetterRow, int]):
     pass
 
 
-class Notes(Repository[PlainRow, PlainRow, int]):
-    conflict = Conflict([PlainRow.id])
+class Notes(Repository[NoteRow, NoteRow, int]):
+    conflict = Conflict([NoteRow.id])
 
 
 SEEN_TO_ALL = "CREATE POLICY seen ON {table} FOR SELECT USING (true)"
@@ -82,7 +82,7 @@ REMOVED = "CREATE POLICY removed ON {table} FOR DELETE USING (word <> 'kept')"
 @pytest.fixture
 async def role(database: Database, with_tables: WithTables) -> AsyncIterator[Database]:
     """Give a database as one sees it who is under row security, whose tables have no policies yet."""
-    async with with_tables(LetterRow, PlainRow):
+    async with with_tables(LetterRow, NoteRow):
         async with database.begin_session() as db_sess:
             await db_sess.execute(sa.text("CREATE ROLE rowsmith_secured LOGIN"))
             for table in ("secured_letters", "secured_notes"):
@@ -120,7 +120,7 @@ async def test_a_purge_says_at_once_that_a_policy_keeps_rows(
             await notes.purge_where([], all_rows=True, chunk_size=chunk_size)
         assert (caught.value.report.rows, caught.value.report.complete) == (gone, False)
         assert await notes.count() == 5 - goes
-        assert await notes.count(None, [PlainRow.word == "kept"]) == 1
+        assert await notes.count(None, [NoteRow.word == "kept"]) == 1
 
 
 @pytest.mark.parametrize("chunk_size", [1, 1000])
@@ -140,7 +140,7 @@ async def test_a_purge_waits_for_others_before_it_says_so(role: Database, databa
     notes = Notes(role)
     await notes.batch_create([NoteCreate(1, "x"), NoteCreate(2, "x")])
     async with database.begin_session() as other:
-        await other.execute(sa.select(PlainRow).where(PlainRow.id == 1).with_for_update())
+        await other.execute(sa.select(NoteRow).where(NoteRow.id == 1).with_for_update())
         purge = asyncio.create_task(notes.purge_where([], all_rows=True))
 
         async def is_on_its_way() -> bool:
@@ -162,7 +162,7 @@ async def test_a_row_that_a_policy_refuses_is_a_check_violation(role: Database, 
         *(notes.create(specs[1]), notes.upsert(specs[1]), notes.upsert(NoteCreate(1, "bad"))),
         *(notes.batch_create(specs), notes.load(specs), notes.batch_upsert(specs)),
         *(notes.update(1, bad), notes.batch_update([1], bad), notes.batch_update_each({1: bad})),
-        notes.update_where([PlainRow.id == 1], bad),
+        notes.update_where([NoteRow.id == 1], bad),
     ]
     for call in calls:
         with pytest.raises(
@@ -189,7 +189,7 @@ async def test_an_item_that_a_policy_refuses_fails_alone(role: Database, databas
     words = {0: "bad", 2: "z", 3: "z"}
     changed = await notes.batch_update_partial({n: NotePatch(OptionalState.update(word)) for n, word in words.items()})
     assert faults_of(changed) == [(0, CheckViolation)]
-    found = (await notes.search(orders=[PlainRow.id])).items
+    found = (await notes.search(orders=[NoteRow.id])).items
     assert [(note.id, note.word) for note in found] == [(0, "x"), (2, "z"), (3, "z")]
 
 

@@ -92,13 +92,17 @@ def _specs(given: object, info: RowInfo[object]) -> None:
             f"specs are a list or any iterable, also an asynchronous one, not {kind_of(cast('Any', given))}: [spec]"
         )
     if isinstance(given, Sequence):
-        all_belong(cast("Any", given), info, Spec, range(len(given)))
+        _each(cast("Any", given), info, Spec)
 
 
 def _patches(given: object, info: RowInfo[object]) -> None:
     if not isinstance(given, Mapping):
         raise InvalidValue(f"patches are a mapping of ids to patches, not {kind_of(given)}: write {{id: patch}}")
-    all_belong(list(cast("Any", given).values()), info, Patch, range(len(given)))
+    _each(list(cast("Any", given).values()), info, Patch)
+
+
+def _each(given: Sequence[object], info: RowInfo[object], base: type[Spec[Any] | Patch[Any]]) -> None:
+    all_belong(given, info, base, range(len(given)))
 
 
 def _versions(given: object, info: RowInfo[object]) -> None:
