@@ -57,7 +57,7 @@ from rowsmith.pagination import Count
 from rowsmith.query import Query
 from rowsmith.resilience import Resilience, is_repeatable
 from rowsmith.resilience.default import checked_resilience
-from rowsmith.touched import Ids, Writing, hold_now, is_any_kept, is_kept, note, release_all, tell_others, tells_any
+from rowsmith.touched import Ids, hold_now, is_any_kept, is_kept, note, release_all, tell_others, tells_any
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -136,12 +136,9 @@ class DBSource(Generic[TRow, TData, TId]):
         except (KeyError, TypeError):  # what is no class may have no hash either
             pass
         try:
-            return self._with(into)
+            made = DBSource[Any, Any, Any](self.db, self.entity.into(into), resilience=self.resilience)
         except MappingError as exc:
             return _Refused(self, exc)
-
-    def _with(self, into: type[TOther]) -> DBSource[TRow, TOther, TId]:
-        made = DBSource[Any, Any, Any](self.db, self.entity.into(into), resilience=self.resilience)
         if len(self._others) == MOST_SHAPES:  # classes made while running must not pile up
             self._others.clear()
         self._others[into] = made
@@ -257,23 +254,20 @@ class DBSource(Generic[TRow, TData, TId]):
         with self._naming("invalidate"):
             check_ids(ids)
             writing, around = writing_of(self.entity), self.db.joined()
-            if around is None or around.is_read_only:
-                await self._invalidate_now(writing, ids)
-            else:
+            if around is not None and not around.is_read_only:
                 note(around.db_sess, writing, ids)
+                return
+            holdings = await hold_now(writing, ids)
+            try:
+                if tells_any(holdings):
+                    async with translated(), self.db.engine.begin() as connection:
+                        await connection.run_sync(lambda sync: tell_others(holdings, sync))
+            finally:
+                await release_all(holdings)
 
     def has_keepers(self) -> bool:
         """Say whether anybody keeps copies of such rows, or of rows that go with them."""
         return is_any_kept() and is_kept(part.table.fullname for part in self.entity.info.all_parts)
-
-    async def _invalidate_now(self, writing: Writing, ids: Ids) -> None:
-        holdings = await hold_now(writing, ids)
-        try:
-            if tells_any(holdings):
-                async with translated(), self.db.engine.begin() as connection:
-                    await connection.run_sync(lambda sync: tell_others(holdings, sync))
-        finally:
-            await release_all(holdings)
 
     def _resilient(
         self, resilience: Resilience, verb: Any, way: Callable[..., Awaitable[object]], args: Any, kwargs: Any

@@ -14,7 +14,7 @@ from rowsmith.database import Database
 from rowsmith.db_source import DBSource
 from rowsmith.errors import EntityNotFound, ErrorFactory, MappingError, Violations, kind_of
 from rowsmith.lock import Lock
-from rowsmith.mapping import Loads, Patch, RowInfo, Spec, converted_shape, type_arguments
+from rowsmith.mapping import Loads, Patch, Spec, converted_shape, type_arguments
 from rowsmith.mapping.agreement import key_disagreement
 from rowsmith.operations import (
     BatchResult,
@@ -107,7 +107,10 @@ class Repository(Generic[TRow, TData, TId]):
         found = _row_and_data(cls)
         if found is not None:
             cls.entity = _read_entity(cls, *found)
-            _check_id(cls, cls.entity.info)
+            _, _, id_type = (*type_arguments(cls, Repository), Any, Any, Any)[:3]
+            if complaint := key_disagreement(id_type, cls.entity.info.key_columns):
+                row = cls.entity.info.row.__name__
+                raise MappingError(f"the id of {cls.__name__}, a Repository of {row}, {complaint}")
 
     def __init__(
         self,
@@ -123,7 +126,11 @@ class Repository(Generic[TRow, TData, TId]):
         )
         self.db: Database = self.db_source.db
         self.cache_source = cache_source
-        self._cached = None if cache_source is None else self._reading_through(cache_source)
+        self._cached: ReadThrough[TRow, TData, TId] | None = None
+        if cache_source is not None:
+            maker = type(self).to_data if _is_converted(type(self)) else None
+            reading = ReadThrough[TRow, TData, TId](self.db_source, cache_source, maker)
+            self._cached = None if self.db.is_borrowed else reading  # whose owner's own changes no cache knows
         _ = self.db_source.entity.shape.layout  # what only complete mappers can tell is told now, not at the first call
 
     def _source(
@@ -134,11 +141,6 @@ class Repository(Generic[TRow, TData, TId]):
         if _is_converted(type(self)):
             entity = replace(entity, shape=converted_shape(entity.shape, entity.shape.into, self.to_data))
         return DBSource[TRow, TData, TId](db, entity, resilience=resilience)
-
-    def _reading_through(self, cache: CacheSource[Any, TData]) -> ReadThrough[TRow, TData, TId] | None:
-        maker = type(self).to_data if _is_converted(type(self)) else None
-        reading = ReadThrough[TRow, TData, TId](self.db_source, cache, maker)
-        return None if self.db.is_borrowed else reading  # whose owner's own changes no cache knows
 
     def to_data(self, row: TRow) -> TData:
         """Make data of a whole row; override where field names alone don't do, and every operation uses it.
@@ -971,13 +973,6 @@ def _row_and_data(cls: type[Any]) -> tuple[Any, Any] | None:
     if data in (None, Any, TRow):  # left out: Python fills in the default as it is written, the parameter TRow
         data = row
     return (row, data) if isinstance(row, type) and isinstance(data, type) and row is not Any else None
-
-
-def _check_id(cls: type[Any], info: RowInfo[object]) -> None:
-    """Hold the type of ids, where it is given, against the key."""
-    _, _, given = (*type_arguments(cls, Repository), Any, Any, Any)[:3]
-    if complaint := key_disagreement(given, info.key_columns):
-        raise MappingError(f"the id of {cls.__name__}, a Repository of {info.row.__name__}, {complaint}")
 
 
 def _policies(cls: type[Any], given: Any, db: object, source: object) -> Resilience | None:

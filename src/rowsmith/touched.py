@@ -108,8 +108,11 @@ def note(db_sess: AsyncSession, writing: Writing, ids: Ids) -> None:
         event.listen(session, "after_soft_rollback", _after_soft_rollback)
     noted = session.info.setdefault(_NOTED, [])
     noted += found if savepoint is None else [each._replace(savepoint=savepoint) for each in found]
-    if not getattr(db_sess, "tells", False):
-        _watch_owner(session)
+    is_owners = not getattr(db_sess, "tells", False)
+    if is_owners and _before_commit not in session.dispatch.before_commit:
+        event.listen(session, "before_commit", _before_commit)
+        event.listen(session, "after_commit", _after_commit)
+        event.listen(session, "after_transaction_end", _after_end)
 
 
 _NOTED: Final = "rowsmith_touched"
@@ -226,14 +229,6 @@ async def _released(holdings: Sequence[Holding]) -> None:
 # SQLAlchemy's own driver does.
 
 
-def _watch_owner(session: Session) -> None:
-    """Have an owner's session tell when it commits and ends."""
-    if _before_commit not in session.dispatch.before_commit:
-        event.listen(session, "before_commit", _before_commit)
-        event.listen(session, "after_commit", _after_commit)
-        event.listen(session, "after_transaction_end", _after_end)
-
-
 _HELD: Final = "rowsmith_held"
 
 
@@ -245,8 +240,11 @@ def _before_commit(session: Session) -> None:
     if outer is None:
         session.info[_HELD] = holdings = await_only(hold_noted(session.info))
         tell_others(holdings, session)
-    else:
-        _wait_for(outer, session.info.pop(_NOTED))
+        return
+    _waiting.setdefault(outer, []).extend(session.info.pop(_NOTED))
+    if _before_outer_commit not in outer.dispatch.commit:
+        event.listen(outer, "commit", _before_outer_commit)
+        event.listen(outer, "rollback", _after_outer_rollback)
 
 
 def _after_commit(session: Session) -> None:
@@ -270,14 +268,6 @@ def _outer_connection(session: Session) -> Connection | None:
 
 
 _waiting: WeakKeyDictionary[Connection, list[_Noted]] = WeakKeyDictionary()
-
-
-def _wait_for(connection: Connection, noted: list[_Noted]) -> None:
-    """Keep what a session has noted until the transaction around it ends."""
-    _waiting.setdefault(connection, []).extend(noted)
-    if _before_outer_commit not in connection.dispatch.commit:
-        event.listen(connection, "commit", _before_outer_commit)
-        event.listen(connection, "rollback", _after_outer_rollback)
 
 
 def _before_outer_commit(connection: Connection) -> None:

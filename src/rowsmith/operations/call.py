@@ -330,17 +330,15 @@ class Call(Generic[TRow_co, TData_co]):
         # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
         conditions = [resolve(check.exists) for check in checks]
         asked = (exists(limited(_whole_rows(condition), condition)) for condition in conditions)
-        found = (await execute(self.db_sess, select(*asked), self._of_others(checks))).one()
+        # They are about other rows, which may be in another database.
+        elements: Iterator[Any] = (each for condition in conditions for each in visitors.iterate(condition))
+        subjects = (each._annotations.get("parententity") for each in elements)  # pyright: ignore[reportPrivateUsage]
+        subject = next((subject for subject in subjects if subject is not None), self.info)
+        origin = replace(self.origin(), mapper=subject.mapper)
+        found = (await execute(self.db_sess, select(*asked), origin)).one()
         for check, exists_ in zip(checks, found, strict=True):
             if not exists_:
                 raise self.located(made(check.error, check.message))
-
-    def _of_others(self, checks: Sequence[ExistenceCheck]) -> Origin:
-        """Say that the checks are about other rows, which may be in another database."""
-        elements: Iterator[Any] = (each for check in checks for each in visitors.iterate(resolve(check.exists)))
-        subjects = (each._annotations.get("parententity") for each in elements)  # pyright: ignore[reportPrivateUsage]
-        subject = next((subject for subject in subjects if subject is not None), self.info)
-        return replace(self.origin(), mapper=subject.mapper)
 
 
 def _whole_rows(condition: ColumnElement[bool]) -> Select[Any]:

@@ -15,7 +15,7 @@ from rowsmith.conditions import Condition, resolve
 from rowsmith.errors import InvalidFilter, MappingError, kind_of
 from rowsmith.mapping import RowInfo, nearest
 from rowsmith.mapping.comparisons import check_comparisons
-from rowsmith.mapping.constraints import UniqueKey, is_over_columns, name_of, names_of, predicate_of, unique_keys_of
+from rowsmith.mapping.constraints import is_over_columns, name_of, names_of, predicate_of, unique_keys_of
 from rowsmith.mapping.truth import check_boolean, complaint_inside
 from rowsmith.several import several_complaint
 from rowsmith.texts import complaint_about
@@ -134,7 +134,11 @@ def _by_name(info: RowInfo[object], name: str, where: ColumnElement[bool] | None
 def _kept_apart(info: RowInfo[object], key: ConflictKey) -> ConflictKey:
     """Refuse columns that no unique key covers: the database would have none to go by."""
     columns = {info.columns[name] for name in key.names}
-    over = [key for key in unique_keys_of(info.table) if set(key.columns) == columns and _is_plain(key)]
+    over = [
+        each
+        for each in unique_keys_of(info.table)
+        if set(each.columns) == columns and (not isinstance(each, Index) or is_over_columns(each))
+    ]
     if not over:
         table = info.table.name
         raise MappingError(
@@ -160,7 +164,3 @@ def _immediate(info: RowInfo[object], key: ConflictKey) -> ConflictKey:
             "name another key with Conflict(...), or declare it without deferrable"
         )
     return key
-
-
-def _is_plain(item: UniqueKey) -> bool:
-    return not isinstance(item, Index) or is_over_columns(item)

@@ -484,7 +484,9 @@ def make_plan(
     binds = [_bind(given[name], made._bind_processors.get(name)) for name in made.positiontup]
     results = [entry.type for entry in made._result_columns]
     is_whole = {bind.place for bind in binds}.issuperset(range(len(places)))
-    if not is_whole or any(_is_wrapped(kind, dialect) for kind in (*results, *(bind.type for bind in extracted))):
+    kinds: list[Any] = [kind.dialect_impl(dialect) for kind in (*results, *(bind.type for bind in extracted))]
+    # A type may put SQL of its own around values.
+    if not is_whole or any(kind._has_bind_expression or kind._has_column_expression for kind in kinds):
         return None
     sql = made.string if table is not None else made.string + ID_OF_TRANSACTION
     plan = Plan(sql, table, binds, results, dialect)
@@ -583,9 +585,3 @@ def _is_pure(element: Any, table: Table) -> bool:
     if getattr(element, "is_literal", False):
         return str(element.name) == "*"  # of count(*)
     return isinstance(element, _PURE)
-
-
-def _is_wrapped(kind: TypeEngine[Any], dialect: Dialect) -> bool:
-    """Say whether a type has SQL of its own put around values."""
-    own: Any = kind.dialect_impl(dialect)
-    return bool(own._has_bind_expression or own._has_column_expression)

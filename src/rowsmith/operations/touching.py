@@ -74,9 +74,10 @@ def made_ids(entity: Entity[object, object], result: object) -> Ids:
     if entity.shape.is_row:
         return None
     try:
-        return [_id_of(data, entity.info.primary_key) for data in _data_in(result)]
+        keys = [tuple(getattr(data, name) for name in entity.info.primary_key) for data in _data_in(result)]
     except AttributeError:
         return None
+    return [key if key[1:] else key[0] for key in keys]
 
 
 def _data_in(result: object) -> Iterator[Any]:
@@ -92,12 +93,6 @@ def _data_in(result: object) -> Iterator[Any]:
     for item in items:
         upserted: Any = item
         yield upserted.data if isinstance(item, Upserted) else upserted
-
-
-def _id_of(data: object, names: Sequence[str]) -> Any:
-    """Give the key that data has: a tuple where it has several parts."""
-    key = tuple(getattr(data, name) for name in names)
-    return key if key[1:] else key[0]
 
 
 def check_ids(ids: object) -> None:

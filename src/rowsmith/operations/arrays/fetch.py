@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, CompoundSelect, Select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.sql.compiler import ExpandedState
 from sqlalchemy.sql.dml import UpdateBase
 
 from rowsmith.errors import InvalidValue
@@ -59,7 +58,11 @@ class ArrayStatement:
         expanded = compiled.construct_expanded_state({**self.values, **self.arrays})
         # Without a name, so that nothing of it stays behind on the server's side of a connection pooler.
         prepared = await driver.prepare(expanded.statement, name="")
-        arguments = _arguments(compiled, expanded, self.arrays)
+        processors, parameters = {**compiled._bind_processors, **expanded.processors}, expanded.parameters
+        arguments = [
+            parameters[name] if name in self.arrays else _processed(processors.get(name), parameters[name])
+            for name in expanded.positiontup or ()
+        ]
         try:
             records: Sequence[Any] = await prepared.fetch(*arguments)
         except Exception as exc:
@@ -97,16 +100,6 @@ async def fetch_columns(db_sess: AsyncSession, origin: Origin, sent: ArrayStatem
     """Have SQLAlchemy send it: what listens to the session and the engine sees it."""
     records = await fetch_records(db_sess, sent.statement, origin, sent.arrays)
     return list(zip(*records, strict=True)) or [()] * len(list(sent.statement.exported_columns))
-
-
-def _arguments(compiled: Any, expanded: ExpandedState, arrays: Mapping[str, list[Any]]) -> list[Any]:
-    """Give the parameters in the order of their numbers; all but the arrays are bound here."""
-    processors = {**compiled._bind_processors, **expanded.processors}
-    parameters = expanded.parameters
-    return [
-        parameters[name] if name in arrays else _processed(processors.get(name), parameters[name])
-        for name in expanded.positiontup or ()
-    ]
 
 
 def _processed(processor: Any, value: object) -> Any:

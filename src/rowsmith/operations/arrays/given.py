@@ -74,7 +74,13 @@ def given_values(parameters: Sequence[Parameter], dialect: Dialect, name: str = 
     PostgreSQL takes a parameter of no known type (MONEY, BIT) for text, unless another row says of which type a column
     is: a row of NULLs does, and is left out again. A cast of each value would cut what is too long.
     """
-    made = [_plain_json(parameter, dialect) for parameter in parameters]
+    # JSON is bound beforehand: SQLAlchemy would make the JSON literal ``null`` of None.
+    made = [
+        replace(one, type=BoundItem(), values=bound(one.type, one.values, dialect))
+        if is_json(one.type, dialect)
+        else one
+        for one in parameters
+    ]
     rows = list(zip(*map(_parameters, made), strict=True))
     columns = [column(parameter.name, parameter.type) for parameter in made]
     if dialect.name != "postgresql":
@@ -88,10 +94,3 @@ def _parameters(parameter: Parameter) -> list[Any]:
     """Bind each value by itself, None too: SQLAlchemy would write NULL, past what the type makes of None."""
     binds = (bindparam(PARAMETER, value, type_=parameter.type, unique=True) for value in parameter.values)
     return [about(bind, parameter.of, row) for row, bind in enumerate(binds)]
-
-
-def _plain_json(parameter: Parameter, dialect: Dialect) -> Parameter:
-    """Bind JSON beforehand: SQLAlchemy would make the JSON literal ``null`` of None."""
-    if not is_json(parameter.type, dialect):
-        return parameter
-    return replace(parameter, type=BoundItem(), values=bound(parameter.type, parameter.values, dialect))

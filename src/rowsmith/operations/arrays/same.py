@@ -58,14 +58,11 @@ def comparisons(
             left = table(sql_name("given"), columns, given[first : first + size], dialect)
             right = table(sql_name("stored"), columns, stored[second : second + size], dialect)
             places = select(left.c[PLACE] + first, right.c[PLACE] + second)
-            yield limited(places, *_equal(columns, left, right))
-
-
-def _equal(columns: Sequence[ColumnElement[Any]], left: FromClause, right: FromClause) -> list[ColumnElement[bool]]:
-    return [
-        collated(left.c[key_name(part)], column.type) == collated(right.c[key_name(part)], column.type)
-        for part, column in enumerate(columns)
-    ]
+            equal = (
+                collated(left.c[key_name(part)], one.type) == collated(right.c[key_name(part)], one.type)
+                for part, one in enumerate(columns)
+            )
+            yield limited(places, *equal)
 
 
 def collated(key: ColumnElement[Any], kind: object) -> ColumnElement[Any]:

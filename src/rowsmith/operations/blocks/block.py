@@ -126,19 +126,17 @@ class SpecReader:
                 return block
             self.done -= block.size
         self._admit(specs)
-        # A map would take what an application raises for its end.
-        rows = [self._own_values(spec, place) for place, spec in enumerate(specs)]
+        rows = list[dict[str, Any]]()
+        for place, spec in enumerate(specs):
+            try:
+                rows.append(own_values(spec))
+            except InvalidValue as exc:
+                exc.among(self.places[self.done + place], "spec")
+                raise
         names = dict.fromkeys(chain.from_iterable(rows))
         for name in names:
             check_writable(self.info, name, repr(name))
         return self._settled({name: [row.get(name, UNSET) for row in rows] for name in names}, {}, len(rows))
-
-    def _own_values(self, spec: Spec[Any], place: int) -> dict[str, Any]:
-        try:
-            return own_values(spec)
-        except InvalidValue as exc:
-            exc.among(self.places[self.done + place], "spec")
-            raise
 
     def alike(self, specs: Iterator[Spec[Any]]) -> tuple[Block, list[Spec[Any]]]:
         """Do as :meth:`given` for those at the beginning that are of one class, whose fields are its values.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rowsmith.mapping import Check, RowInfo
+from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import NONE, column_type
 from rowsmith.mapping.writes import FOREIGN
 from rowsmith.sql import are_sql, is_sql
@@ -46,8 +46,10 @@ def check_column(
     filled = column if NONE not in types else [value for value in column if value is not None]
     if quick.fits is None or (types <= {quick.exact, NONE} and quick.fits(filled)):
         return
-    if (found := _first_complaint(info.check(name), column)) is not None:
-        raise info.refusal(name, found[1], noun=noun, index=first + found[0])
+    check = info.check(name)
+    for index, value in enumerate(column):
+        if value is not None and (complaint := check(value)) is not None:
+            raise info.refusal(name, complaint, noun=noun, index=first + index)
 
 
 _INSTEAD: Final = {
@@ -65,10 +67,3 @@ def keep_class(
         each = (info.is_foreign(name, [value], changes=changes) for value in column)
         index = first + next(place for place, foreign in enumerate(each) if foreign)
         raise info.refusal(name, FOREIGN, noun=noun, index=index)
-
-
-def _first_complaint(check: Check, column: Sequence[object]) -> tuple[int, str] | None:
-    for index, value in enumerate(column):
-        if value is not None and (complaint := check(value)) is not None:
-            return index, complaint
-    return None

@@ -70,7 +70,11 @@ class SelfReferences:
         ]
         told = [*ours, *(chunk.c[name] for name in self._names.values())]
         first = limited(select(*told), or_(*held)).cte(sql_name("kept"), recursive=True)
-        return first.union(select(*told).select_from(chunk).join(first, or_(*self._refers(first, chunk))))
+        refers = (
+            and_(*(self._told(first, one) == self._told(chunk, other) for one, other in _pairs(key)))
+            for key in self.keys
+        )
+        return first.union(select(*told).select_from(chunk).join(first, or_(*refers)))
 
     def among(self, chunk: CTE, kept: CTE) -> ColumnElement[bool]:
         """Give the condition that a row of the chunk is kept back."""
@@ -100,13 +104,6 @@ class SelfReferences:
             row
             for row in rows
             if all(children.get(value, set()) <= {id(row)} for value in self._values(row, _REFERRED))
-        ]
-
-    def _refers(self, child: CTE, parent: CTE) -> list[ColumnElement[bool]]:
-        """Give the conditions that one row told of refers to another one, one for each foreign key."""
-        return [
-            and_(*(self._told(child, one) == self._told(parent, other) for one, other in _pairs(key)))
-            for key in self.keys
         ]
 
     def _told(self, source: CTE, column: Column[Any]) -> ColumnElement[Any]:

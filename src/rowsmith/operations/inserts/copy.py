@@ -140,19 +140,16 @@ class Copy:
                 for row in self._open[2]:
                     yield row
                 self._open = None
-                self._done(block)
+                self._sent.append(block.places)
+                self._recent.append(block)
+                self._kept += block.size
+                while self._kept - self._recent[0].size > RECENT:
+                    self._kept -= self._recent.popleft().size
+                self._take(block)
                 await asyncio.sleep(0)  # lets the event loop send what PostgreSQL is ready for
         except Exception as exc:
             self._fault = exc
             raise
-
-    def _done(self, block: Block) -> None:
-        self._sent.append(block.places)
-        self._recent.append(block)
-        self._kept += block.size
-        while self._kept - self._recent[0].size > RECENT:
-            self._kept -= self._recent.popleft().size
-        self._take(block)
 
     def _bound(self, block: Block) -> list[Sequence[Any]]:
         columns = {name: block.columns[name] for name in self.names}

@@ -190,7 +190,12 @@ class Insertion:
         first = next(parts)
         # A column that stays NULL is said to be NULL, so that what is handed on is what is stored.
         nulls = [name for name in self.back if name not in first.columns]
-        sent = (_with_nulls(part, nulls) async for part in self._flow(chain([first], parts), incoming))
+        sent = (
+            part.beside({name: [None] * part.size for name in nulls}, {name: {type(None)} for name in nulls})
+            if nulls
+            else part
+            async for part in self._flow(chain([first], parts), incoming)
+        )
         copy = Copy(self.call.info, dialect, [*first.columns, *nulls], sent, self._echo)
         done = await use_driver(self.call.db_sess, self.call.origin().of(EVERY_PLACE), copy.send)
         if isinstance(done, Exception):
@@ -421,13 +426,6 @@ def many_parameters(info: RowInfo[object], block: Block, dialect: Dialect) -> li
     values = {name: bound(info.columns[name].type, block.columns[name], dialect) for name in marked}
     rows = block.beside(values, {}).rows()
     return [dict(zip(keys, row, strict=True)) for row in rows]
-
-
-def _with_nulls(block: Block, names: Sequence[str]) -> Block:
-    if not names:
-        return block
-    nulls = {name: [None] * block.size for name in names}
-    return block.beside(nulls, {name: {type(None)} for name in names})
 
 
 def _chunks(parts: Iterator[Block]) -> Iterator[Block]:

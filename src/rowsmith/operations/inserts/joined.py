@@ -30,7 +30,13 @@ async def create_joined(call: Call[TRow, TData], values: Mapping[str, object]) -
 
     async def create() -> Key:
         async with call.savepoint():
-            key = await _insert(call, values)
+            key: Key = ()
+            for part in call.info.parts:
+                row = {**of_part(call.info, part, values), **dict(zip(part.key, key, strict=False))}
+                made = await send_to_part(call, part, insert(part.table).values(row))
+                if not made:
+                    raise RefusedByTrigger
+                key = key or made[0]
             await confirm_all(call, [key])
         return key
 
@@ -42,14 +48,3 @@ async def create_joined(call: Call[TRow, TData], values: Mapping[str, object]) -
     if not found:  # a trigger of the database took it away again
         raise RefusedByTrigger
     return found[key]
-
-
-async def _insert(call: Call[object, object], values: Mapping[str, object]) -> Key:
-    key: Key = ()
-    for part in call.info.parts:
-        row = {**of_part(call.info, part, values), **dict(zip(part.key, key, strict=False))}
-        made = await send_to_part(call, part, insert(part.table).values(row))
-        if not made:
-            raise RefusedByTrigger
-        key = key or made[0]
-    return key

@@ -71,14 +71,18 @@ class _Numbering:
             found.update(map(tuple, (await self.call.execute(locking)).all()))
         stored = await self.call.as_stored(columns, parents, found)
         if len(stored) != len(parents):
-            raise _absent(self.call, self.foreign_key)
+            message = f"the {table.name} row to count within does not exist"
+            raise violation(ReferenceNotFound, message, Broken.of(self.foreign_key), self.call.origin())
         return stored
 
     async def last(self, parents: Sequence[Key]) -> dict[Key, int]:
         """Give the highest number within each parent that has one."""
         columns, found = [self.info.columns[name] for name in self.number.parents], dict[Key, int]()
         number, dialect = self.info.columns[self.number.column.key], self.call.dialect
-        counted = () if self._is_shared() else self.info.own_rows
+        numbered = {self.info.columns[name] for name in (*self.number.parents, self.number.column.key)}
+        # A unique key over them knows no classes: rows of others in the table take numbers away too.
+        is_shared = any(set(key.columns) <= numbered for key in unique_keys_of(self.info.table))
+        counted = () if is_shared else self.info.own_rows
         for chunk in key_chunks(parents, dialect, columns):
             these = columns_condition(columns, chunk, dialect)
             statement = limited(select(*columns, func.max(number)), these, *counted).group_by(*columns)
@@ -112,11 +116,6 @@ class _Numbering:
             return same
         raise related.silence(table.name if row is None else row.__name__)
 
-    def _is_shared(self) -> bool:
-        """Say whether rows of other classes in the table take numbers away: a unique key over it knows no classes."""
-        names = {self.info.columns[name] for name in (*self.number.parents, self.number.column.key)}
-        return any(set(key.columns) <= names for key in unique_keys_of(self.info.table))
-
 
 def _row_of(table: FromClause, info: RowInfo[object]) -> type[Any] | None:
     """Give the class that a table is mapped to; of several the base."""
@@ -138,8 +137,3 @@ def _same_columns(own: Limits, info: RowInfo[object], table: FromClause) -> list
     columns: list[Any] = [column for column in table.columns if column.name in stamps]
     fitting = [column for column in columns if not column_type(column.type).operand(stamps[column.name])]
     return [column == stamps[column.name] for column in fitting]
-
-
-def _absent(call: Call[object, object], foreign_key: ForeignKeyConstraint) -> Exception:
-    message = f"the {foreign_key.referred_table.name} row to count within does not exist"
-    return violation(ReferenceNotFound, message, Broken.of(foreign_key), call.origin())

@@ -26,8 +26,8 @@ from rowsmith.execution import (
 )
 from rowsmith.execution.records import records_of
 from rowsmith.lock import Lock
-from rowsmith.mapping.layout import AnySelect, Record
-from rowsmith.operations.arrays.keys import Key, batch_keys, check_chunk_size, columns_condition
+from rowsmith.mapping.layout import Record
+from rowsmith.operations.arrays.keys import batch_keys, check_chunk_size, columns_condition
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.gate import asked_by_session
 from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
@@ -324,17 +324,15 @@ class BatchQuerier(Operation[TRow, TData]):
         call = await call.under(scope)
         keys = batch_keys(call.info, ids)
         distinct = list(dict.fromkeys(keys))
-        places = range(len(keys)) if len(distinct) == len(keys) else _first_places(keys, distinct)
+        places: Sequence[int] = range(len(keys))
+        if len(distinct) < len(keys):
+            first = dict(zip(reversed(keys), reversed(places), strict=True))
+            places = [first[key] for key in distinct]
         found = await present_keys(call, distinct, call.conditions(include_deleted), places=places, lock=lock)
         missing = [id for id, key in zip(ids, keys, strict=True) if key not in found]
         if missing:
             raise call.absent(missing)
         return [found[key] for key in keys]
-
-
-def _first_places(keys: Sequence[Key], distinct: Sequence[Key]) -> list[int]:
-    first = dict(zip(reversed(keys), reversed(range(len(keys))), strict=True))
-    return [first[key] for key in distinct]
 
 
 async def _sought(
@@ -374,24 +372,17 @@ async def _fetched(
     """Read the rows of a page; values that the database does not take are the cursor's fault, where there is one."""
     statement = search.statement(codec)
     try:
-        if lock is not None:
-            return await _locked(call, search, statement, lock)
-        return (await call.execute(statement)).all()
+        if lock is None:
+            return (await call.execute(statement)).all()
+        rows = (await call.execute(call.locked(statement.limit(search.size), lock))).all()
+        if search.size is None or len(rows) < search.size:
+            return rows
+        # Whether another row follows is seen apart: nobody asked to have that one locked.
+        return [*rows, *(await call.execute(search.following(rows[-1]))).all()]
     except RepositoryError as exc:
         if not (search.has_cursor and may_be_the_cursors(exc)):
             raise
     raise InvalidCursor(facts=call.origin().facts())
-
-
-async def _locked(
-    call: Call[object, object], search: Search[Any, Any], statement: AnySelect, lock: Lock
-) -> Sequence[Record]:
-    """Read and lock the rows of a page, and see whether another one follows, which nobody asked to have locked."""
-    size = search.size
-    rows = (await call.execute(call.locked(statement.limit(size), lock))).all()
-    if size is None or len(rows) < size:
-        return rows
-    return [*rows, *(await call.execute(search.following(rows[-1]))).all()]
 
 
 async def _opened(call: Call[object, object], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:

@@ -62,14 +62,14 @@ class Patches:
         if len(kinds) == 1 and next(iter(kinds)).to_values is cast("Any", Patch).to_values:
             all_belong(patches, self.info, Patch, range(self.first, self.first + self.size))
             return self._fields(patches)
-        return self._rows([self._checked_row(place, patch) for place, patch in enumerate(patches)])
-
-    def _checked_row(self, place: int, patch: Patch[Any]) -> dict[str, Any]:
-        try:
-            return checked_values(patch, self.info, Patch)
-        except InvalidValue as exc:
-            exc.among(self.first + place, "patch")
-            raise
+        rows = list[dict[str, Any]]()
+        for place, patch in enumerate(patches, self.first):
+            try:
+                rows.append(checked_values(patch, self.info, Patch))
+            except InvalidValue as exc:
+                exc.among(place, "patch")
+                raise
+        return self._rows(rows)
 
     def _fields(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         columns = dict[str, list[Any]]()

@@ -41,7 +41,12 @@ async def _write(
     statement, guard = await _statement(call, conditions, values), call.limits.guard(values, call.info)
     origin = call.origin(writes=values)
     if not call.limits.must_verify(values, call.info):
-        return await _count(call, statement, origin, guard)
+        if guard is None and not len(call.db_sess.identity_map):
+            result: Any = await call.execute_writing(statement, origin)
+            return int(result.rowcount)
+        keys = await _keys(call, statement, origin, guard)
+        await keep_in_step(call, keys, seen=True)
+        return len(keys)
 
     async def write() -> int:
         async with call.savepoint():
@@ -68,17 +73,6 @@ async def _statement(
         return statement
     locked = locked_in_key_order(info, await call.standing(), conditions, **lock_strength(info, values))
     return limited(statement, locked)
-
-
-async def _count(
-    call: Call[object, object], statement: Update, origin: Origin, guard: ColumnElement[bool] | None
-) -> int:
-    if guard is not None or len(call.db_sess.identity_map):
-        keys = await _keys(call, statement, origin, guard)
-        await keep_in_step(call, keys, seen=True)
-        return len(keys)
-    result: Any = await call.execute_writing(statement, origin)
-    return int(result.rowcount)
 
 
 async def _keys(

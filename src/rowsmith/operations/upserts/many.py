@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from typing_extensions import TypeVar
@@ -112,10 +111,6 @@ class BatchUpserter(Operation[TRow, TData]):
         rows, keyless = in_key_order(call.info, upsertion.key, read)
         with collector_paused():
             outcomes = await PartialUpsert(upsertion, rows).outcomes()
-        return placed(call, _as_result(outcomes), rows.places, {**faults, **keyless})
-
-
-def _as_result(outcomes: Sequence[T | Exception]) -> PartialResult[T]:
-    failed = [Failure(row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
-    done = [Success(row, outcome) for row, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
-    return PartialResult(done, failed)
+        failed = [Failure(row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
+        done = [Success(row, outcome) for row, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
+        return placed(call, PartialResult(done, failed), rows.places, {**faults, **keyless})

@@ -63,22 +63,20 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
             return await write(self.rows.chosen(part))
 
         async def find_needs() -> Needs:
-            return await self._needs(self.rows.chosen(rows), are_new=are_new)
+            info, key, chosen = self.call.info, self.upsertion.key, self.rows.chosen(rows)
+            # What its spec sets is all that changes of one that is there.
+            written = {name for block in chosen.blocks for name in block.columns}.difference(key.names)
+            tied = SelfKeys.of_rows(info) if are_new else SelfKeys.of_changes(info, written)
+            part = Part(info.table, tuple(info.columns[name] for name in key.names))
+            before = await rows_before(self.call, [] if are_new else [part], chosen.keys(key), tied.columns)
+            pairs = zip(before, chosen.values(), strict=True)
+            changes = [Change.of(info, row, given if row else new) for row, (given, new) in pairs]
+            return await tied.needs(self.call, changes)
 
         result = await run_partial(self.call, rows, attempt, find_needs=find_needs)
         done: dict[int, TTried | Exception] = {item.index: item.data for item in result.succeeded}
         done |= {item.index: item.error for item in result.failed}
         return {row: done[index] for index, row in enumerate(rows)}
-
-    async def _needs(self, rows: Mixed, *, are_new: bool) -> Needs:
-        """Say which rows need which; what its spec sets is all that changes of one that is there."""
-        info, key = self.call.info, self.upsertion.key
-        written = {name for block in rows.blocks for name in block.columns}.difference(key.names)
-        tied = SelfKeys.of_rows(info) if are_new else SelfKeys.of_changes(info, written)
-        part = Part(info.table, tuple(info.columns[name] for name in key.names))
-        before = await rows_before(self.call, [] if are_new else [part], rows.keys(key), tied.columns)
-        pairs = zip(before, rows.values(), strict=True)
-        return await tied.needs(self.call, [Change.of(info, row, given if row else new) for row, (given, new) in pairs])
 
     @override
     async def there(self) -> Sequence[int]:

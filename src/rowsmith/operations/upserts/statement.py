@@ -167,16 +167,17 @@ class UpsertStatement:
         """
         rows = [dict(zip(block.columns, row, strict=True)) for row in block.rows()]
         # By columns: SQLAlchemy takes a name for an attribute's, which may be that of another's column.
-        made = [{self.info.columns[name]: self._value(name, row[name]) for name in row} for row in rows]
+        columns = self.info.columns
+        made = [
+            {columns[name]: self.info.nothing(name) if value is None else value for name, value in row.items()}
+            for row in rows
+        ]
         values: Any = made[0] if len(made) == 1 else made  # of a list SQLAlchemy can give a default no context
         target = insertable(self.info.row)
         if dialect.name != "postgresql":
             return self._resolved(sqlite.insert(target).values(values), block).returning(*self._back())
         statement = self._resolved(postgresql.insert(target).values(values), block)
         return statement.returning(*self._back(), _is_new(self.info, dialect))
-
-    def _value(self, name: str, value: object) -> Any:
-        return self.info.nothing(name) if value is None else value
 
     def _back(self) -> list[Any]:
         return [self.info.columns[name] for name in self.back]
@@ -327,8 +328,9 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
             return {place: info.refusal(name, f"{where}: {_MISSING}", index=place) for place in block.places}
         if NONE in block.types[name]:
             why = _why_not_null(info, key, name)
-            for place in _places_without(block, name):
-                faults.setdefault(place, info.refusal(name, f"{where}: {why}", index=place))
+            for place, value in zip(block.places, block.columns[name], strict=True):
+                if value is None:
+                    faults.setdefault(place, info.refusal(name, f"{where}: {why}", index=place))
         if not block.types[name] <= _PLAIN:
             faults = {**_unhashable(block, name), **faults}
     if faults and any(place in faults for place in block.places):
@@ -382,10 +384,6 @@ def _unhashable(block: Block, name: str) -> dict[int, InvalidValue]:
         except InvalidValue as exc:
             faults[place] = exc
     return faults
-
-
-def _places_without(block: Block, name: str) -> list[int]:
-    return [place for place, value in zip(block.places, block.columns[name], strict=True) if value is None]
 
 
 def twice(keys: Sequence[Key], places: Sequence[int]) -> dict[int, InvalidValue]:
