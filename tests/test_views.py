@@ -30,6 +30,7 @@ from rowsmith import (
 )
 from rowsmith.execution import Writes
 from rowsmith.execution import native as native_lane
+from rowsmith.execution.pooler import is_behind_pooler
 from rowsmith.execution.standing import ask
 from rowsmith.operations.blocks import gate
 from rowsmith.testing import WithTables
@@ -101,7 +102,7 @@ async def as_view(made: Database, row: Any, view: str) -> AsyncIterator[Database
     named = {"name": table.name, "columns": ", ".join(column.name for column in table.columns)}
     named |= {"keys": ", ".join(keys), "old_keys": ", ".join(f"old.{key}" for key in keys)}
     await run(made, f"CREATE SCHEMA kept; ALTER TABLE {table.name} SET SCHEMA kept; {view.format(**named)}")
-    db = Database.from_url(made.engine.url)
+    db = Database.from_url(made.engine.url, pooler=is_behind_pooler(made.engine.sync_engine))
     try:
         yield db
     finally:
@@ -503,7 +504,8 @@ async def test_a_rule_that_writes_instead_says_so(with_tables: WithTables) -> No
 async def test_a_view_that_comes_in_a_tables_place_is_found(with_tables: WithTables, native: bool) -> None:
     """By the call that meets it, or by the one after that, in units of work, too, and so the other way round."""
     async with world_in(with_tables, "things") as world:
-        db = Database.from_url(world.things.db.engine.url, native=native)
+        engine = world.things.db.engine
+        db = Database.from_url(engine.url, native=native, pooler=is_behind_pooler(engine.sync_engine))
         things = ThingRepository(db)
         await things.batch_update([1, 2], SEVEN, scope=A)
         async with as_view(world.things.db, ThingRow, OF_ALL):
@@ -523,7 +525,8 @@ async def test_what_a_table_is_is_asked_once(
 ) -> None:
     """However many calls there are, of whatever verbs; of an engine that has met it before never."""
     async with world_in(with_tables, "things") as world:
-        db = Database.from_url(world.things.db.engine.url, native=native)
+        engine = world.things.db.engine
+        db = Database.from_url(engine.url, native=native, pooler=is_behind_pooler(engine.sync_engine))
         shown, asked = replace(world, things=ThingRepository(db)), list[Any]()
 
         async def noted(*given: Any) -> Any:

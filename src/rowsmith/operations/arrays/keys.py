@@ -113,10 +113,13 @@ def batch_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
         InvalidValue: as :func:`keep_tellable` and :func:`batch_key`; or two are equal to Python and may not be one.
     """
     keep_tellable(info, info.primary_key)
+    keys: list[Key] | None
     try:
         keys = [info.key(id_) for id_ in ids]
         hash(tuple(keys))
-    except (InvalidValue, TypeError):  # it is found which one
+    except (InvalidValue, TypeError):
+        keys = None
+    if keys is None:  # it is found which one
         return [batch_key(info, id_, place) for place, id_ in enumerate(ids)]
     if not info.split.isdisjoint(info.primary_key) and len(set(keys)) < len(keys):
         _refuse_equal(info, keys)

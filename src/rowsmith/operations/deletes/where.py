@@ -267,7 +267,7 @@ class Doomed:
         found = limited(select(*self.key).select_from(self.source), *self.conditions)
         free = found.with_for_update(of=self.info.tables, skip_locked=True).cte(sql_name("free"))
         key = tuple_(*self.key) if len(self.key) > 1 else self.key[0]
-        return found.where(key.not_in(select(free))).order_by(*self.key).limit(1)
+        return limited(found, key.not_in(select(free))).order_by(*self.key).limit(1)
 
     def at(self, key: Key, dialect: Dialect) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the row with a key, if it is one of them."""
