@@ -26,7 +26,7 @@ class InvalidValue(BadInput):
     default_message = "a value does not fit its column"
     is_stored: bool = False
     index: int | None = None
-    _words: str = default_message
+    _words: str = ""
     _noun: str = "item"
 
     @classmethod
@@ -37,8 +37,13 @@ class InvalidValue(BadInput):
         return error
 
     def among(self, index: int, noun: str) -> None:
-        """Say that it is an item of a batch which has the value; one of another batch that it names is not meant."""
-        self.place(index, str(self) if self.index is None else self._words, noun)
+        """Say that it is an item of a batch which has the value; one of another batch that it names is not meant.
+
+        What a class of an application's own says stays as it is.
+        """
+        self.index = index
+        if type(self) is InvalidValue:
+            self.place(index, self._words or str(self), noun)
 
     def place(self, index: int, words: str, noun: str) -> None:
         """Say that it is an item of a batch which has the value, and in ``words`` what is wrong with it."""
@@ -49,7 +54,7 @@ class InvalidValue(BadInput):
         """Say which item of the input it is, where the words name one by its place in a part of it."""
         if self.index is not None:
             self.index = index
-            if type(self) is InvalidValue:  # what a class of an application's own says stays as it is
+            if self._words:
                 self._say(f"the {self._noun} at index {index}: {self._words}")
 
 

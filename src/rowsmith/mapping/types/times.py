@@ -31,12 +31,13 @@ from rowsmith.mapping.types.column_type import (
 
 _ZONE: Final = attrgetter("tzinfo")
 _FOLD: Final = attrgetter("fold")
+_YEAR: Final = attrgetter("year")
 _FIRST: Final = dt.datetime.min  # noqa: DTZ901
 _LAST: Final = dt.datetime.max  # noqa: DTZ901
 _FIRST_IN_UTC: Final = _FIRST.replace(tzinfo=dt.UTC)
 _LAST_IN_UTC: Final = _LAST.replace(tzinfo=dt.UTC)
-_EARLY, _LATE = _FIRST_IN_UTC + dt.timedelta(days=2), _LAST_IN_UTC - dt.timedelta(days=2)
-"""Further from the ends than any zone is from UTC: what is between them is no end of time."""
+_OUTER_YEARS: Final = frozenset({dt.MINYEAR, dt.MAXYEAR})
+"""In any other, a point in time is in Python's calendar in UTC, too, whatever its zone."""
 
 ENDS_OF_TIME: Final[frozenset[Any]] = frozenset({dt.date.min, dt.date.max, _FIRST, _LAST, _FIRST_IN_UTC, _LAST_IN_UTC})
 """What asyncpg sends as PostgreSQL's ``-infinity`` and ``infinity``, which are no dates at all.
@@ -104,9 +105,7 @@ def _unrounded(check: Check, precision: int | None) -> Check:
 
 
 def _moments_fit(values: Sequence[Any]) -> bool:
-    if not set(map(type, map(_ZONE, values))) <= _ZONES:
-        return False
-    return not values or bool(min(values) > _EARLY and max(values) < _LATE)
+    return set(map(type, map(_ZONE, values))) <= _ZONES and _OUTER_YEARS.isdisjoint(map(_YEAR, values))
 
 
 def _local_times_fit(values: Sequence[Any]) -> bool:

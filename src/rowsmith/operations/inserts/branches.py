@@ -110,16 +110,16 @@ def fault_below(spec: Spec[Any]) -> Exception | None:
 
 def _unfit(spec: Spec[Any], index: int) -> InvalidValue | None:
     """Say why a tree cannot be walked; None where it can."""
-    known, below = {id(spec): spec}, dict[int, list[int]]()
-    left = [spec]
+    left, below = [spec], dict[int, list[Spec[Any]]]()  # which keeps them, for one that is gone leaves its id to others
     try:
         while left:
             above = left.pop()
-            children = [child for child in _all_below(above) if _names_of(type(child))]
-            left += [child for child in children if id(child) not in known]
-            known |= {id(child): child for child in children}  # an object that is gone would leave its id to others
-            below[id(above)] = [id(child) for child in children]
-        TopologicalSorter(below).prepare()
+            if id(above) not in below and (children := _all_below(above)):
+                below[id(above)] = children
+                left += children
+        inner = {above: [id(child) for child in children if id(child) in below] for above, children in below.items()}
+        if any(inner.values()):
+            TopologicalSorter(inner).prepare()
     except InvalidValue as exc:
         return InvalidValue.at(index, str(exc))
     except CycleError:
