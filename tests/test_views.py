@@ -28,7 +28,7 @@ from rowsmith import (
     ScopeMismatch,
     Spec,
 )
-from rowsmith.execution import Writes
+from rowsmith.execution import WriteMode
 from rowsmith.execution import native as native_lane
 from rowsmith.execution.pooler import is_behind_pooler
 from rowsmith.execution.standing import ask
@@ -124,7 +124,7 @@ def nothing(_: World) -> Iterator[None]:
     yield
 
 
-LANES: dict[str, tuple[Any, Writes]] = {
+LANES: dict[str, tuple[Any, WriteMode]] = {
     "asyncpg": (nothing, "transaction"),
     "asyncpg, a statement alone": (nothing, "statement"),
     "SQLAlchemy": (a_tracer, "transaction"),
