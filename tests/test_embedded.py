@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -79,6 +80,22 @@ async def test_a_durable_folder_is_found_again(folder: Path) -> None:
     assert (folder / "data").exists()
     with EmbeddedPostgres(str(folder / "data")) as server:
         assert await ask(server.url(), "select seven from kept") == 7
+
+
+def test_what_is_left_of_a_killed_server_is_waited_for(folder: Path) -> None:
+    """One of its processes may take its time to end, and holds the server's memory until then."""
+    killed = EmbeddedPostgres(folder).start()
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    children = [pid for pid, parent in (map(int, line.split()) for line in listed.splitlines()) if parent == killed.pid]
+    os.kill(children[0], signal.SIGSTOP)
+    ending = Timer(1.0, os.kill, (children[0], signal.SIGKILL))
+    for pid in (*children[1:], killed.pid):
+        os.kill(pid, signal.SIGKILL)
+    killed.stop()
+    ending.start()
+    with EmbeddedPostgres(folder) as server:
+        assert asyncio.run(ask(server.url(), "SELECT 1")) == 1
+    ending.join()
 
 
 async def test_settings_reach_the_server_and_are_not_kept(folder: Path) -> None:

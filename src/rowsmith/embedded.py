@@ -24,6 +24,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,7 @@ PORT = "5432"  # part of the socket's name even where nothing listens on TCP
 MAX_SOCKET_FOLDER = 80  # bytes; the whole path of a Unix socket has 107 on Linux, 103 on macOS
 CONFIG_FILE = "rowsmith.conf"
 OWNER_FILE = "rowsmith.pid"
+ORPHANS = 60.0  # seconds; for how long the last processes of a server that was killed are waited for
 
 # Its standard input closes in whatever way our interpreter ends, SIGKILL included; then it tidies up.
 _GUARD = """
@@ -218,6 +220,14 @@ class EmbeddedPostgres:
         lines = "".join(f"{name} = '{value}'\n" for name, value in quoted.items())
         (self.data_dir / CONFIG_FILE).write_text(lines)
         self._guard = self._start_guard()
+        until = time.monotonic() + ORPHANS
+        while (failure := self._try_to_start()) is not None:
+            if "pre-existing shared memory block" not in str(failure) or time.monotonic() > until:
+                raise failure
+            time.sleep(0.1)  # processes of a server that was killed are still about to end
+        (self.data_dir / OWNER_FILE).write_text(str(os.getpid()))
+
+    def _try_to_start(self) -> DatabaseUnavailable | None:
         log = self.data_dir / "log"
         seen = log.stat().st_size if log.exists() else 0
         try:
@@ -225,8 +235,8 @@ class EmbeddedPostgres:
         except DatabaseUnavailable as failed:
             # only what this start wrote: what came before may hold values of rows
             written = log.read_bytes()[seen:].decode(errors="replace") if log.exists() else ""
-            raise DatabaseUnavailable(f"{failed}\n{written.strip()}") from None
-        (self.data_dir / OWNER_FILE).write_text(str(os.getpid()))
+            return DatabaseUnavailable(f"{failed}\n{written.strip()}")
+        return None
 
     def _start_guard(self) -> subprocess.Popen[bytes]:
         keep = "drop" if self.is_throw_away else "keep"
