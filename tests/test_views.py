@@ -340,12 +340,12 @@ OF_THEIR_NUMBER = {"update_where", "delete_where", "restore_where"}
 """The verbs that only say how many rows they have written."""
 
 
-class NoteRow(Base):
+class ShownNoteRow(Base):
     __tablename__ = "shown_notes"
     id: Mapped[int] = mapped_column(primary_key=True)
     word: Mapped[str]
     above_id: Mapped[int | None] = mapped_column(sa.ForeignKey("shown_notes.id"))
-    below: Mapped[list[NoteRow]] = relationship(viewonly=True)
+    below: Mapped[list[ShownNoteRow]] = relationship(viewonly=True)
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,7 @@ class NoteData:
     word: str
 
 
-class Notes(Repository[NoteRow, NoteData, int]):
+class Notes(Repository[ShownNoteRow, NoteData, int]):
     pass
 
 
@@ -369,11 +369,11 @@ class Thread:
 @asynccontextmanager
 async def thread_of_notes(made: WithTables, view: str) -> AsyncIterator[Database]:
     """Give a database with eight notes in a view, each below the one before it."""
-    async with made(NoteRow) as db:
+    async with made(ShownNoteRow) as db:
         async with db.begin_session() as db_sess:
             rows = [{"id": id, "word": f"w{id}", "above_id": id - 1 or None} for id in range(1, 9)]
-            await db_sess.execute(sa.insert(NoteRow), rows)
-        async with as_view(db, NoteRow, view) as shown:
+            await db_sess.execute(sa.insert(ShownNoteRow), rows)
+        async with as_view(db, ShownNoteRow, view) as shown:
             yield shown
 
 
@@ -381,7 +381,7 @@ async def thread_of_notes(made: WithTables, view: str) -> AsyncIterator[Database
 async def test_rows_of_a_view_are_read_before_they_go(with_tables: WithTables, kind: str) -> None:
     """Where the data has more than RETURNING can give; what cannot be locked is only read."""
     async with thread_of_notes(with_tables, KINDS[kind]) as db:
-        threads = DBSource(db, NoteRow, into=Thread)
+        threads = DBSource(db, ShownNoteRow, into=Thread)
         assert await threads.write(threads.purger.purge, 8) == Thread(8, ())
         purged = await threads.write(threads.batch_purger.purge, [99, 7])
         assert (purged.succeeded, purged.missing) == ([Thread(7, ())], [99])
@@ -394,7 +394,7 @@ async def test_rows_of_a_view_that_keep_each_other(with_tables: WithTables, kind
     """Go before the rows that they hang on, as those of a table do."""
     async with thread_of_notes(with_tables, KINDS[kind]) as db:
         notes = Notes(db)
-        report = await notes.purge_where([NoteRow.id > 2], chunk_size=2, pause=0)
+        report = await notes.purge_where([ShownNoteRow.id > 2], chunk_size=2, pause=0)
         assert (report.rows, report.complete, await notes.count()) == (6, True, 2)
         assert (await notes.purge_where([], all_rows=True, chunk_size=None)).rows == 2
 
