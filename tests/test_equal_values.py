@@ -25,6 +25,7 @@ from rowsmith import (
     InvalidValue,
     OptionalState,
     Patch,
+    ReferenceNotFound,
     Repository,
     ScopeMismatch,
     SearchScope,
@@ -90,7 +91,51 @@ class Digest(sa.TypeDecorator[str]):
         return None if value is None else hashlib.sha256(value.encode()).hexdigest()
 
 
+class Folded(sa.TypeDecorator[str]):
+    """Texts whose letters are small in the database."""
+
+    impl, cache_ok = sa.String, True
+
+    @override
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else value.lower()
+
+
 class Base(DeclarativeBase):
+    pass
+
+
+class FoldedRow(Base):
+    __tablename__ = "folded"
+
+    id: Mapped[str] = mapped_column(Folded, primary_key=True)
+    up: Mapped[str | None] = mapped_column(sa.ForeignKey("folded.id"), type_=Folded)
+
+
+@dataclass(frozen=True)
+class FoldedCreate(Spec[FoldedRow]):
+    id: str
+    up: str | None
+
+
+class FoldedRows(Repository[FoldedRow, FoldedCreate, str]):
+    pass
+
+
+class TurnRow(Base):
+    __tablename__ = "turns"
+
+    id: Mapped[dt.datetime] = mapped_column(sa.DateTime(timezone=True), primary_key=True)
+    up: Mapped[dt.datetime | None] = mapped_column(sa.ForeignKey("turns.id"))
+
+
+@dataclass(frozen=True)
+class TurnCreate(Spec[TurnRow]):
+    id: dt.datetime
+    up: dt.datetime | None
+
+
+class Turns(Repository[TurnRow, TurnCreate, dt.datetime]):
     pass
 
 
@@ -350,3 +395,35 @@ async def test_an_hour_that_comes_twice_is_two_keys(any_tables: WithTables) -> N
             with pytest.raises(InvalidValue, match="the spec at index 1 has the key of the one at index 0"):
                 await hours.batch_upsert([HourCreate(at, "x") for at in (both[1], both[1].astimezone(dt.UTC))])
             assert await hours.count() == 0
+
+
+SECOND = dt.datetime(2020, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)
+REFERRING: dict[str, tuple[Any, list[Any]]] = {
+    "folded": (FoldedRows, [FoldedCreate("b", "A"), FoldedCreate("A", None), FoldedCreate("c", "nobody")]),
+    "moments": (
+        Turns,
+        [
+            TurnCreate(SECOND + dt.timedelta(days=1), SECOND.astimezone(dt.UTC)),
+            TurnCreate(SECOND, None),
+            TurnCreate(SECOND + dt.timedelta(days=2), SECOND.replace(fold=0)),
+        ],
+    ),
+}
+"""Repositories, with rows of which the first refers to the second in another form, and the third to none."""
+
+
+@pytest.mark.parametrize("kind", REFERRING)
+async def test_rows_that_refer_to_each_other_in_another_form_stay_together(any_tables: WithTables, kind: str) -> None:
+    """In every partial form, and where all of them go together."""
+    made, specs = REFERRING[kind]
+    async with any_tables(FoldedRow, TurnRow) as db:
+        for lane in lanes_of(db):
+            rows = made(lane)
+            for write in (rows.batch_create_partial, rows.batch_upsert_partial):
+                written = await write(specs)
+                assert [one.index for one in written.succeeded] == [0, 1]
+                assert [(one.index, type(one.error)) for one in written.failed] == [(2, ReferenceNotFound)]
+                await rows.purge_where((), all_rows=True)
+            created = await rows.batch_create([specs[1], specs[0]])
+            assert [await rows.get(spec.id) for spec in (specs[1], specs[0])] == created
+            await rows.purge_where((), all_rows=True)

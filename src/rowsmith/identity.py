@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from sqlalchemy.types import TypeEngine
 
-from rowsmith.mapping.types import column_type
+from rowsmith.mapping.types import Comparison, column_type, in_utc, is_sqlalchemys
 from rowsmith.pagination.fingerprint import stable_text
 from rowsmith.pagination.key_values import stored_value
 
@@ -23,6 +24,12 @@ def are_one(kind: TypeEngine[object], one: object, other: object) -> bool:
         return stable_text(stored_value(kind, one)) == stable_text(stored_value(kind, other))
     except Exception:  # noqa: BLE001 - a type may raise anything, and of an unknown class no value is told
         return False
+
+
+def told_apart(kind: TypeEngine[object], value: object) -> object:
+    """Give a value so that Python tells it from others as the database does, if that can be: points in time in UTC."""
+    is_moment = isinstance(value, datetime) and column_type(kind).compared is Comparison.MOMENT
+    return in_utc(value) if is_moment and is_sqlalchemys(kind) else value
 
 
 def all_one(kind: TypeEngine[object], values: Sequence[object], other: object) -> bool:

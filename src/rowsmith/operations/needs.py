@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Column, ForeignKeyConstraint, Index
 
+from rowsmith.identity import told_apart
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.constraints import is_over_columns, refers_to, sides, unique_keys_of
 from rowsmith.operations.arrays.keys import Key
@@ -176,7 +177,7 @@ def _told(pairs: Iterable[tuple[Key | None, Key | None]]) -> Valued:
 
 def _value(row: Values, columns: Sequence[Column[Any]]) -> Key | None:
     """Give the values of some columns; None where one is NULL, is not known, or is of those that have no hash."""
-    value = tuple(row.get(column) for column in columns)
+    value = tuple(told_apart(column.type, row.get(column)) for column in columns)
     try:
         hash(value)
     except TypeError:

@@ -10,6 +10,7 @@ from sqlalchemy import Column, ForeignKeyConstraint, literal_column, select, tex
 
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, RepositoryError
+from rowsmith.identity import told_apart
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.constraints import key_named, sides
 from rowsmith.operations.arrays.fetch import ArrayStatement, fetch_columns, fetch_underneath
@@ -59,10 +60,11 @@ async def _dangling(call: Call[object, object], broken: ForeignKeyConstraint, bl
         return Diagnosis(certain=frozenset(lost))
     # A row of the same batch may be what another one refers to.
     own, hanging = _values(call.info, referred, blocks), dict[Key, list[int]]()
+    same = await call.as_stored(referred, [keys[place] for place in lost], set(own.values()))
     for place in lost:
-        hanging.setdefault(keys[place], []).append(place)
+        hanging.setdefault(same.get(keys[place], keys[place]), []).append(place)
     left = Counter(own.values())
-    certain = [place for place in lost if not left[keys[place]]]
+    certain = [place for place in lost if not left[same.get(keys[place], keys[place])]]
     for place in certain:  # which grows by what refers to them in turn
         left[own.get(place, ())] -= 1
         if place in own and not left[own[place]]:
@@ -112,7 +114,9 @@ def _values(info: RowInfo[object], columns: Iterable[Column[Any]], blocks: Seque
     given, found = [names.get(item.name, "") for item in columns], dict[int, Key]()
     for block in blocks:
         if all(name in block.columns for name in given):
-            found |= zip(block.places, zip(*(block.columns[name] for name in given), strict=True), strict=True)
+            kinds = {name: info.columns[name].type for name in given}
+            parts = ([told_apart(kinds[name], value) for value in block.columns[name]] for name in given)
+            found |= zip(block.places, zip(*parts, strict=True), strict=True)
     return found
 
 

@@ -32,6 +32,7 @@ from rowsmith.operations.arrays.fetch import (
     fetch_underneath,
 )
 from rowsmith.operations.arrays.keys import is_tellable, key_chunks, keys_condition
+from rowsmith.operations.arrays.same import as_read
 from rowsmith.operations.arrays.unnest import Unnested
 from rowsmith.operations.arrays.wire import BoundItem, bound, is_json, is_untold
 from rowsmith.operations.blocks.block import (
@@ -356,14 +357,22 @@ class Insertion:
         In a list of rows PostgreSQL takes a parameter of a type that nothing is known of for text.
         """
         info = self.call.info
-        if dialect.name != "postgresql":  # it gives keys back as they were given, which Python may not tell apart
-            keys = [chunk.columns[name] for name in info.primary_key if name in chunk.columns]
-            is_split = len(keys) == len(info.primary_key) and not info.split.isdisjoint(info.primary_key)
-            return bool(self.back) and is_split and len(set(zip(*keys, strict=True))) < chunk.size
+        if dialect.name != "postgresql":
+            return self._are_split(chunk, dialect)
         if any(is_untold(info.columns[name].type) and not kinds <= _TEXTS for name, kinds in chunk.types.items()):
             return True
         is_keyed = bool(self.back) and all(name in chunk.columns for name in info.primary_key)
         return is_keyed and not is_exact(info, dialect)
+
+    def _are_split(self, chunk: Block, dialect: Dialect) -> bool:
+        """Say whether keys may come back from SQLite otherwise than they are given, or are equal to Python alone."""
+        info, names = self.call.info, self.call.info.primary_key
+        if not self.back or info.split.isdisjoint(names) or not all(name in chunk.columns for name in names):
+            return False
+        if not all(is_tellable(info, name) for name in names):
+            return True
+        keys = list(zip(*(chunk.columns[name] for name in names), strict=True))
+        return len({key for key in keys if as_read(info.key_columns, key, dialect) == key}) < len(keys)
 
     async def _send_many(self, dialect: Dialect, chunk: Block) -> None:
         back = self._back(chunk, dialect)
