@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -89,8 +90,9 @@ def test_what_is_left_of_a_killed_server_is_waited_for(folder: Path) -> None:
     children = [pid for pid, parent in (map(int, line.split()) for line in listed.splitlines()) if parent == killed.pid]
     os.kill(children[0], signal.SIGSTOP)
     ending = Timer(1.0, os.kill, (children[0], signal.SIGKILL))
-    for pid in (*children[1:], killed.pid):
-        os.kill(pid, signal.SIGKILL)
+    for pid in (killed.pid, *children[1:]):
+        with suppress(ProcessLookupError):  # some end with it
+            os.kill(pid, signal.SIGKILL)
     killed.stop()
     ending.start()
     with EmbeddedPostgres(folder) as server:
