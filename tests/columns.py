@@ -55,6 +55,16 @@ class Upper(TypeDecorator[str]):
         return None if value is None else value.upper()
 
 
+class Folded(TypeDecorator[str]):
+    """A decorator whose texts are small in the database, so that equal ones may be given in other letters."""
+
+    impl = sa.String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else value.lower()
+
+
 class Hidden(TypeDecorator[str]):
     """A decorator that keeps None as a value."""
 

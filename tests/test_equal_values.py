@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from typing_extensions import override
 
+from columns import Folded
 from rowsmith import (
     AllOf,
     Condition,
@@ -89,16 +90,6 @@ class Digest(sa.TypeDecorator[str]):
     @override
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
         return None if value is None else hashlib.sha256(value.encode()).hexdigest()
-
-
-class Folded(sa.TypeDecorator[str]):
-    """Texts whose letters are small in the database."""
-
-    impl, cache_ok = sa.String, True
-
-    @override
-    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        return None if value is None else value.lower()
 
 
 class Base(DeclarativeBase):
@@ -358,9 +349,24 @@ async def test_each_of_two_rows_whose_keys_are_equal_is_itself(any_tables: WithT
             assert [mail.note for mail in made] == ["big", "small"]
             assert [(await mails.get(id_)).note for id_ in (big, small)] == ["big", "small"]
             assert [mail.note for mail in await mails.batch_get([small, small])] == ["small", "small"]
-            for batch in (mails.batch_get([big, small]), mails.batch_purge([big, small])):
-                with pytest.raises(InvalidValue, match="the id at index 1 is equal to the one at index 0 for Python"):
+            for batch in (
+                mails.batch_get([big, small]),
+                mails.batch_purge([big, small]),
+                mails.batch_upsert([MailCreate(big, "x"), MailCreate(small, "y")]),
+            ):
+                with pytest.raises(
+                    InvalidValue, match=r"index 1: Python holds its key to be equal .* at index 0"
+                ) as told:
                     await batch
+                assert told.value.index == 1
+            for partial in (
+                await mails.batch_upsert_partial([MailCreate(big, "x"), MailCreate(small, "y")]),
+                await mails.batch_purge_partial([big, small]),
+            ):
+                assert [one.index for one in partial.succeeded] == [0]
+                (failed,) = partial.failed
+                assert "Python holds its key to be equal" in str(failed.error)
+            await mails.create(MailCreate(big, "x"))
             for id_ in (big, small):
                 await mails.batch_purge([id_])
 

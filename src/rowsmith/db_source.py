@@ -301,7 +301,8 @@ class DBSource(Generic[TRow, TData, TId]):
                     return given_back
                 lane = None
             late = self._late(verb) if native is None else None
-            again, named = _repeatable(given, kwargs, None if late is None else sys.maxsize)  # it has all at hand
+            has_all_at_hand = late is not None or getattr(verb, "lost", None) is not None
+            again, named = _repeatable(given, kwargs, sys.maxsize if has_all_at_hand else None)
             begin = partial(self.db.writing, is_open_to_all=is_foreign(verb))
             within = None if native is None else self.db.lane_within()
             run: Any = verb if native is None or within is None else partial(_within, within, native, verb)

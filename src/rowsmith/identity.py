@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy.types import TypeEngine
 
-from rowsmith.mapping.types import Comparison, column_type, in_utc, is_sqlalchemys
+from rowsmith.mapping.types import column_type, in_utc, is_moment
 from rowsmith.pagination.fingerprint import stable_text
 from rowsmith.pagination.key_values import stored_value
 
@@ -28,8 +28,7 @@ def are_one(kind: TypeEngine[object], one: object, other: object) -> bool:
 
 def told_apart(kind: TypeEngine[object], value: object) -> object:
     """Give a value so that Python tells it from others as the database does, if that can be: points in time in UTC."""
-    is_moment = isinstance(value, datetime) and column_type(kind).compared is Comparison.MOMENT
-    return in_utc(value) if is_moment and is_sqlalchemys(kind) else value
+    return in_utc(value) if isinstance(value, datetime) and is_moment(kind) else value
 
 
 def all_one(kind: TypeEngine[object], values: Sequence[object], other: object) -> bool:

@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from columns import Folded
 from rowsmith import (
     CheckViolation,
     Condition,
@@ -32,16 +33,6 @@ from support import count_statements
 
 class Base(DeclarativeBase):
     pass
-
-
-class Folded(sa.TypeDecorator[str]):
-    """Text whose capitals do not count."""
-
-    impl = sa.String(20)
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        return None if value is None else value.lower()
 
 
 class NodeRow(Base):
@@ -428,3 +419,65 @@ async def test_specs_that_set_different_fields_refer_to_each_other(any_tables: W
             (5, CheckViolation),
         ]
         assert len((await lots.batch_purge_partial([("a", 3), ("a", 4), ("a", 1)], scope=a)).succeeded) == 3
+
+
+class GroupRow(Base):
+    """A group, with members that may be lent to another one."""
+
+    __tablename__ = "needing_groups"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(sa.CheckConstraint("size >= 0"), default=0)
+    members: Mapped[list[MemberRow]] = relationship(foreign_keys="MemberRow.group_id")
+
+
+class MemberRow(Base):
+    __tablename__ = "needing_members"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    group_id: Mapped[int] = mapped_column(sa.ForeignKey("needing_groups.id"))
+    lent_to: Mapped[int | None] = mapped_column(sa.ForeignKey("needing_groups.id"))
+    age: Mapped[int] = mapped_column(sa.CheckConstraint("age >= 0"))
+
+
+@dataclass(frozen=True)
+class Group:
+    id: int
+
+
+@dataclass(frozen=True)
+class MemberCreate(Spec[MemberRow], filled={"group_id"}):
+    id: int
+    lent_to: int | None
+    age: int = 1
+
+
+@dataclass(frozen=True)
+class GroupCreate(Spec[GroupRow]):
+    id: int
+    members: Sequence[MemberCreate] = ()
+    size: OptionalState[int] = OptionalState.nop()
+
+
+class Groups(Repository[GroupRow, Group, int]):
+    pass
+
+
+LENT = [GroupCreate(1, [MemberCreate(1, 2)]), GroupCreate(2)]
+TREES: dict[str, tuple[list[GroupCreate], type[Exception]]] = {
+    "a bad row": ([*LENT, GroupCreate(3, size=OptionalState.update(-1))], CheckViolation),
+    "a bad row below": ([*LENT, GroupCreate(3, [MemberCreate(3, None, -1)])], CheckViolation),
+    "a circle": (
+        [LENT[0], GroupCreate(2, [MemberCreate(2, 1)]), GroupCreate(3, size=OptionalState.update(-1))],
+        CheckViolation,
+    ),
+    "one that leads nowhere": ([*LENT, GroupCreate(3, [MemberCreate(3, 99)])], ReferenceNotFound),
+}
+
+
+@pytest.mark.parametrize("kind", TREES)
+async def test_rows_below_an_item_refer_to_those_of_another_one(any_tables: WithTables, kind: str) -> None:
+    """They are made with them, whatever else of the batch is bad."""
+    specs, refused = TREES[kind]
+    async with any_tables(GroupRow, MemberRow) as db:
+        made = await Groups(db, resilience=None).batch_create_partial(specs)
+        assert [item.index for item in made.succeeded] == [0, 1]
+        assert [(item.index, type(item.error)) for item in made.failed] == [(2, refused)]

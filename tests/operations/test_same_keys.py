@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from columns import Folded
 from rowsmith import (
     Conflict,
     Database,
@@ -31,16 +32,6 @@ from rowsmith.testing import WithTables, tables
 
 class Base(DeclarativeBase):
     pass
-
-
-class Folded(sa.TypeDecorator[str]):
-    """Text whose capitals do not count."""
-
-    impl = sa.String(20)
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        return None if value is None else value.lower()
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ from rowsmith.execution.translate import DATABASE_ERRORS, translate
 
 T = TypeVar("T")
 
-_STANDING: Final = "rowsmith_standing"
+_BEFORE: Final = "rowsmith_before_checks"
 _UNASKED: Final = object()
 
 
 def check_early(db_sess: AsyncSession) -> None:
     """Have all blocks of :func:`checking` check in a session, in which nothing was written yet."""
-    db_sess.info[_STANDING] = _UNASKED
+    db_sess.info[_BEFORE] = _UNASKED
 
 
 @asynccontextmanager
@@ -41,13 +41,13 @@ async def checking(db_sess: AsyncSession, origin: Origin) -> AsyncGenerator[None
     Raises:
         RepositoryError: what COMMIT would say, as an error of the call whose fault it is.
     """
-    if _STANDING not in db_sess.info:
+    if _BEFORE not in db_sess.info:
         yield
         return
-    if db_sess.info[_STANDING] is _UNASKED:
-        db_sess.info[_STANDING] = await _asked(db_sess, origin, _standing)
+    if db_sess.info[_BEFORE] is _UNASKED:
+        db_sess.info[_BEFORE] = await _asked(db_sess, origin, _before)
     yield
-    await _asked(db_sess, origin, partial(_check, db_sess.info[_STANDING]))
+    await _asked(db_sess, origin, partial(_check, db_sess.info[_BEFORE]))
 
 
 async def _asked(db_sess: AsyncSession, origin: Origin, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -59,7 +59,7 @@ async def _asked(db_sess: AsyncSession, origin: Origin, work: Callable[[AsyncCon
     raise failure
 
 
-async def _standing(connection: AsyncConnection) -> Any:
+async def _before(connection: AsyncConnection) -> Any:
     """Give the rows that refer to nothing on SQLite; on PostgreSQL what has checks wait for COMMIT again, if any do."""
     if connection.dialect.name == "sqlite":
         return await _dangling(connection)
@@ -67,16 +67,16 @@ async def _standing(connection: AsyncConnection) -> Any:
     return None if names is None else f"SET CONSTRAINTS {names} DEFERRED"
 
 
-async def _check(standing: Any, connection: AsyncConnection) -> None:
+async def _check(before: Any, connection: AsyncConnection) -> None:
     if connection.dialect.name == "sqlite":
-        if await _dangling(connection) - standing:
+        if await _dangling(connection) - before:
             refusal = sqlite3.IntegrityError("FOREIGN KEY constraint failed")  # as COMMIT would say it
             refusal.sqlite_errorcode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
             raise refusal
         return
     await connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
-    if standing is not None:
-        await connection.exec_driver_sql(standing)
+    if before is not None:
+        await connection.exec_driver_sql(before)
 
 
 async def _dangling(connection: AsyncConnection) -> Counter[Any]:

@@ -42,7 +42,7 @@ async def transact(
         StalePlan: the session is one that was joined; or it was stale again.
     """
     if is_fault is not None:
-        return await _transact_in_items(begin, work, is_fault)
+        return await _transact_in_items(begin, work, is_lost, is_fault)
     try:
         async with begin() as db_sess:
             return await work(db_sess)
@@ -59,6 +59,7 @@ async def transact(
 async def _transact_in_items(
     begin: Callable[[], AbstractAsyncContextManager[AsyncSession]],
     work: Callable[[AsyncSession], Awaitable[R]],
+    is_lost: Callable[[RepositoryError], bool] | None,
     is_fault: Callable[[Exception], bool],
 ) -> R:
     is_done = False
@@ -74,11 +75,11 @@ async def _transact_in_items(
         return await work(db_sess)
 
     try:
-        return await transact(begin, work_on)
+        return await transact(begin, work_on, is_lost)
     except Exception as exc:
         if not (is_done and is_fault(exc)):
             raise
-    return await transact(begin, work_checked)
+    return await transact(begin, work_checked, is_lost)
 
 
 async def forget_plans(db_sess: AsyncSession) -> None:

@@ -23,11 +23,10 @@ from rowsmith.mapping.parts import Part, lineage, parts_of
 from rowsmith.mapping.types import (
     DIALECTS,
     Check,
-    Comparison,
     Travel,
     column_type,
     in_utc,
-    is_sqlalchemys,
+    is_moment,
     stored_form,
     stores_none,
 )
@@ -245,8 +244,7 @@ class RowInfo(Generic[TRow_co]):
 
     def is_moment(self, name: str) -> bool:
         """Say whether an attribute holds points in time, as they are."""
-        kind = self.columns[name].type
-        return column_type(kind).compared is Comparison.MOMENT and is_sqlalchemys(kind)
+        return is_moment(self.columns[name].type)
 
     @cached_property
     def _holds_bytes(self) -> bool:

@@ -113,9 +113,9 @@ class SelfKeys:
     unique: Sequence[Sequence[Column[Any]]] = field(default=())
 
     @classmethod
-    def of_rows(cls, info: RowInfo[object]) -> SelfKeys:
-        """Give those of rows that are made or removed, in all tables that they may be kept in."""
-        tables = [part.table for part in info.all_parts]
+    def of_rows(cls, *infos: RowInfo[Any]) -> SelfKeys:
+        """Give those of rows of some classes that are made or removed, in all tables that they may be kept in."""
+        tables = dict.fromkeys(part.table for info in infos for part in info.all_parts)
         keys = (key for table in tables for key in table.foreign_key_constraints)
         return cls([key for key in keys if any(refers_to(key, table) for table in tables)])
 
@@ -132,6 +132,14 @@ class SelfKeys:
         """All columns that must be known of a row."""
         keys = chain(self.unique, *(sides(key) for key in self.references))
         return list(dict.fromkeys(chain.from_iterable(keys)))
+
+    async def needs_of_new(self, call: Call[object, object], size: int, rows: Sequence[tuple[int, Values]]) -> Needs:
+        """Say which of as many items need which, that only make rows: each may bring several, of several classes."""
+        found = Needs(size)
+        for key in self.references:
+            referring, referred = sides(key)
+            await _link(call, referred, found, _holding(rows, referring), _holding(rows, referred))
+        return found
 
     async def needs(self, call: Call[object, object], changes: Sequence[Change]) -> Needs:
         """Say which items need which.
@@ -169,6 +177,11 @@ def _new(changes: Sequence[Change], columns: Sequence[Column[Any]]) -> Valued:
 def _old(changes: Sequence[Change], columns: Sequence[Column[Any]]) -> Valued:
     """Give the items that write some columns, each with the values that are there no more."""
     return _told((_value(change.after, columns), _value(change.before, columns)) for change in changes)
+
+
+def _holding(rows: Sequence[tuple[int, Values]], columns: Sequence[Column[Any]]) -> Valued:
+    """Give the items whose rows have some columns, each with what they hold."""
+    return [(item, value) for item, row in rows if (value := _value(row, columns)) is not None]
 
 
 def _told(pairs: Iterable[tuple[Key | None, Key | None]]) -> Valued:

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator
 
+from columns import Folded
 from rowsmith import BatchCreator, Database, Spec
 from rowsmith.testing import WithTables
 
@@ -81,16 +81,6 @@ PICK = (
     $$ BEGIN NEW.id := hashtext(NEW.name) % 1000000; RETURN NEW; END $$""",
     "CREATE TRIGGER pick BEFORE INSERT ON picked FOR EACH ROW EXECUTE FUNCTION pick()",
 )
-
-
-class Folded(TypeDecorator[str]):
-    """Text that is stored in small letters."""
-
-    impl = sa.String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        return None if value is None else value.lower()
 
 
 KEYS: dict[str, dict[str, Any]] = {

@@ -35,6 +35,7 @@ from rowsmith import (
     Upserted,
     Upserter,
 )
+from rowsmith.execution import replay
 from rowsmith.mapping import row_info
 from rowsmith.operations.upserts.statement import _is_new  # pyright: ignore[reportPrivateUsage]
 from rowsmith.operations.upserts.upsertion import TURNS, Upsertion
@@ -698,13 +699,17 @@ async def test_a_row_that_others_insert_at_once_is_found_by_its_key(with_tables:
             await connection.exec_driver_sql("DROP FUNCTION pause_at CASCADE")
 
 
-async def test_another_key_that_is_taken_is_still_refused(with_tables: WithTables) -> None:
-    """After a second look, of a call of its own; in a session, where there is none, at once."""
+async def test_another_key_that_is_taken_is_still_refused(
+    with_tables: WithTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a second look, of a call of its own, however many specs an iterator gives; in a session at once."""
+    monkeypatch.setattr(replay, "MOST_KEPT", 1)
     async with with_tables(ItemRow) as db:
         items = Items(db)
         await items.create(Slugged("a", "x", "theirs"))
         spec = Slugged("a", "y", "theirs")
-        for upserting in (items.upsert(spec), items.batch_upsert([spec])):
+        many = (each for each in (Slugged("a", "z", "own"), Slugged("a", "b", "too"), spec))
+        for upserting in (items.upsert(spec), items.batch_upsert([spec]), items.batch_upsert(many)):
             with pytest.raises(EntityAlreadyExists) as taken:
                 await upserting
             assert taken.value.facts.constraint == "ix_items_slug"

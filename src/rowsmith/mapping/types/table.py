@@ -15,7 +15,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.mapping.types import binary, documents, numbers, ranges, text, times, unknown
-from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, InCursor, Quick, Row, never
+from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, Comparison, InCursor, Quick, Row, never
 
 
 @lru_cache(maxsize=1024)
@@ -103,6 +103,11 @@ def stores_none(declared: TypeEngine[Any], dialect: Dialect | None = None) -> bo
 def is_sqlalchemys(declared: TypeEngine[Any]) -> bool:
     """Say whether a type is as SQLAlchemy made it: anybody else's may bind, read or wrap its values in any way."""
     return type(declared).__module__.startswith(("sqlalchemy.", "rowsmith."))
+
+
+def is_moment(declared: TypeEngine[Any]) -> bool:
+    """Say whether a type holds points in time, as they are; see :func:`rowsmith.mapping.types.in_utc`."""
+    return column_type(declared).compared is Comparison.MOMENT and is_sqlalchemys(declared)
 
 
 def read_as(declared: TypeEngine[Any]) -> tuple[type[Any], ...]:

@@ -122,21 +122,31 @@ def batch_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
     if keys is None:  # it is found which one
         return [batch_key(info, id_, place) for place, id_ in enumerate(ids)]
     if not info.split.isdisjoint(info.primary_key) and len(set(keys)) < len(keys):
-        _refuse_equal(info, keys)
+        first = dict[Key, tuple[int, Key]]()
+        for place, key in enumerate(keys):
+            other = first.setdefault(key, (place, key))
+            if (failure := equal_alone(info, info.primary_key, "id", (place, key), other)) is not None:
+                raise failure
     return keys
 
 
-def _refuse_equal(info: RowInfo[object], keys: Sequence[Key]) -> None:
-    """Refuse keys that are equal to Python alone, so that what is found for one would be given for the other."""
-    kinds = [column.type for column in info.key_columns]
-    places = dict[Key, int]()
-    for place, key in enumerate(keys):
-        first = places.setdefault(key, place)
-        if not all(map(are_one, kinds, keys[first], key)):
-            raise InvalidValue(
-                f"the id at index {place} is equal to the one at index {first} for Python, and may be another one to "
-                "the database: take them one by one"
-            )
+def equal_alone(
+    info: RowInfo[object], names: Iterable[str], noun: str, one: tuple[int, Key], other: tuple[int, Key]
+) -> InvalidValue | None:
+    """Give the error of a key that may be equal to another one to Python alone; None where both surely are one.
+
+    What is found for the one would be given for the other.
+
+    Args:
+        info: whose attributes ``names`` are those that the keys are values of.
+        noun: what an item is called that has a key.
+        one, other: their places in the input, and the keys.
+    """
+    kinds = (info.columns[name].type for name in names)
+    if all(map(are_one, kinds, one[1], other[1])):
+        return None
+    why = f"Python holds its key to be equal to that of the one at index {other[0]}, and the database may not"
+    return InvalidValue.at(one[0], f"{why}: take them one by one", noun)
 
 
 def keep_hashable(key: Key, noun: str, place: int) -> None:
@@ -161,21 +171,22 @@ def distinct_keys(info: RowInfo[object], ids: Sequence[object]) -> list[Key]:
     """
     if _are_plain(info, ids):
         return list(zip(ids, strict=True))
-    places: dict[Key, int] = {}
+    places: dict[Key, tuple[int, Key]] = {}
     for place, key in enumerate(batch_keys(info, ids)):
-        keep_once(places, key, place)
+        keep_once(info, places, key, place)
     return list(places)
 
 
-def keep_once(places: dict[Key, int], key: Key, place: int) -> None:
+def keep_once(info: RowInfo[object], places: dict[Key, tuple[int, Key]], key: Key, place: int) -> None:
     """Note at which place of a batch a key stands.
 
     Raises:
-        InvalidValue: it stands before that already; the message gives both.
+        InvalidValue: it stands before that already, or one that Python takes for it; the message gives both.
     """
-    first = places.setdefault(key, place)
-    if first != place:
-        raise InvalidValue(f"the id at index {place} stands at index {first} already: give each id once")
+    other = places.setdefault(key, (place, key))
+    if other[0] != place:
+        twice = InvalidValue(f"the id at index {place} stands at index {other[0]} already: give each id once")
+        raise equal_alone(info, info.primary_key, "id", (place, key), other) or twice
 
 
 def _are_plain(info: RowInfo[object], ids: Sequence[object]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rowsmith.execution import NativeLane
-from rowsmith.operations.arrays.keys import batch_key, batch_keys, keep_once
+from rowsmith.operations.arrays.keys import Key, batch_key, batch_keys, keep_once
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.entity import by_entity
@@ -68,11 +68,11 @@ class BatchPurger(Operation[TRow, TData]):
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is removed then.
         """
         call = await call.under(scope)
-        places: dict[Any, int] = {}
+        places: dict[Key, tuple[int, Key]] = {}
         is_held = False
 
         def refuse(index: int, id: object) -> None:
-            keep_once(places, batch_key(self.entity.info, id, index), index)
+            keep_once(self.entity.info, places, batch_key(self.entity.info, id, index), index)
 
         async def write(part: Sequence[object]) -> BatchResult[TData, Any]:
             return await _purge(call, part, is_held=is_held)

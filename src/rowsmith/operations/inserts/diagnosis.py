@@ -42,7 +42,7 @@ async def diagnose(call: Call[object, object], facts: ErrorFacts, blocks: Sequen
 
 async def _taken(call: Call[object, object], columns: Sequence[Column[Any]], blocks: Sequence[Block]) -> Diagnosis:
     keys = _values(call.info, columns, blocks)
-    taken = await _standing(call, columns, keys.values())
+    taken = await _there(call, columns, keys.values())
     certain = frozenset(place for place, key in keys.items() if key in taken)
     first = dict[Key, int]()
     again = frozenset(
@@ -54,7 +54,7 @@ async def _taken(call: Call[object, object], columns: Sequence[Column[Any]], blo
 async def _dangling(call: Call[object, object], broken: ForeignKeyConstraint, blocks: Sequence[Block]) -> Diagnosis:
     columns, referred = sides(broken)
     keys = _values(call.info, columns, blocks)
-    there = await _standing(call, referred, keys.values())
+    there = await _there(call, referred, keys.values())
     lost = [place for place, key in keys.items() if None not in key and key not in there]
     if broken.referred_table is not call.info.table:
         return Diagnosis(certain=frozenset(lost))
@@ -120,8 +120,8 @@ def _values(info: RowInfo[object], columns: Iterable[Column[Any]], blocks: Seque
     return found
 
 
-async def _standing(call: Call[object, object], columns: Sequence[Column[Any]], keys: Iterable[Key]) -> set[Key]:
-    """Give those of the keys that stand in a table."""
+async def _there(call: Call[object, object], columns: Sequence[Column[Any]], keys: Iterable[Key]) -> set[Key]:
+    """Give those of the keys that are in a table."""
     found, dialect = set[Key](), call.dialect
     asked = list(dict.fromkeys(key for key in keys if None not in key))
     for chunk in key_chunks(asked, dialect, columns):

@@ -9,7 +9,7 @@ from typing import Any, Generic, cast
 
 from rowsmith.errors import ErrorFacts, InvalidValue, RefusedByTrigger, ScopeMismatch
 from rowsmith.mapping import Spec
-from rowsmith.mapping.writes import all_belong
+from rowsmith.mapping.writes import all_belong, own_values
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, merged
 from rowsmith.operations.call import Call, TData, TRow
@@ -21,7 +21,7 @@ from rowsmith.operations.inserts.diagnosis import diagnose
 from rowsmith.operations.inserts.insertion import Insertion
 from rowsmith.operations.inserts.matching import Rows
 from rowsmith.operations.inserts.numbers import number_within
-from rowsmith.operations.needs import Change, Needs, SelfKeys
+from rowsmith.operations.needs import Change, Needs, SelfKeys, Values
 from rowsmith.operations.partial import Diagnosis, is_own_fault
 from rowsmith.operations.present import present_keys
 from rowsmith.operations.touching import note_new
@@ -120,15 +120,27 @@ class Creation(Generic[TRow, TData]):
         return await diagnose(self.call, facts, merged(self.call.info, self._reader().read(specs)))
 
     async def needs(self, specs: Sequence[Spec[TRow]]) -> Needs:
-        """Say which specs need which: a row may refer to another one of the same batch."""
-        keys = SelfKeys.of_rows(self.call.info)
+        """Say which specs need which: a row may refer to another one of the same batch, and so may those below it."""
+        top = Level(self.call.info, specs, range(len(specs)))
+        keys = SelfKeys.of_rows(top.info, *(level.info for level in top.all_below()))
         if not keys.references:
             return Needs(len(specs))
-        rows: list[dict[str, Any]] = [{} for _ in specs]
+        made: list[dict[str, Any]] = [{} for _ in specs]
         for block in self._reader().read(specs):
             for place, row in zip(block.places, block.rows(), strict=True):
-                rows[place] = dict(zip(block.columns, row, strict=True))
-        return await keys.needs(self.call, [Change.of(self.call.info, {}, row) for row in rows])
+                made[place] = dict(zip(block.columns, row, strict=True))
+        rows, left = list[tuple[int, Values]](), [(top, made)]
+        while left:
+            level, made = left.pop()
+            rows += zip(level.tops, (Change.of(level.info, {}, row).after for row in made), strict=True)
+            left += [(lower, self._made_below(lower, made)) for lower in level.below()]
+        return await keys.needs_of_new(self.call, len(specs), rows)
+
+    def _made_below(self, level: Level, above: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Give what is known of the rows of a level before they are made, by attribute name."""
+        stamps = self.call.below(level.info.row).limits.stamps
+        taken = [{below: above[owner].get(name) for name, below in level.links} for owner in level.owners]
+        return [{**stamps, **own_values(spec), **row} for spec, row in zip(level.specs, taken, strict=True)]
 
     def _reader(self, first: int = 0) -> SpecReader:
         return SpecReader(self.call.info, self.call.limits, self.given_too, EVERY_PLACE[first:])

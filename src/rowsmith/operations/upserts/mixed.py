@@ -100,7 +100,7 @@ def in_key_order(
     fit = [block for block in fit if block.size]
     if len(fit) > 1:
         keys = chain.from_iterable(keys_of(key, block) for block in fit)
-        again = twice(list(keys), [place for block in fit for place in block.places])
+        again = twice(info, key, list(keys), [place for block in fit for place in block.places])
         faults, fit = {**again, **faults}, [_without(block, again) for block in fit]
     rows = [(number, row) for number, block in enumerate(fit) for row in range(block.size)]
     columns = [key_columns(key, block) for block in fit]

@@ -40,7 +40,15 @@ from rowsmith.mapping.constraints import takes_nulls_for_equal, unique_keys_of
 from rowsmith.mapping.target import insertable
 from rowsmith.mapping.types import NONE, in_utc
 from rowsmith.names import sql_name
-from rowsmith.operations.arrays.keys import Key, columns_condition, dear, keep_hashable, keep_tellable, key_name
+from rowsmith.operations.arrays.keys import (
+    Key,
+    columns_condition,
+    dear,
+    equal_alone,
+    keep_hashable,
+    keep_tellable,
+    key_name,
+)
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.defaults import contextual_updates
@@ -336,7 +344,7 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
     if faults and any(place in faults for place in block.places):
         block = block.chosen([row for row, place in enumerate(block.places) if place not in faults])
     keys = keys_of(key, block)
-    return faults if len(set(keys)) == len(keys) else {**twice(keys, block.places), **faults}
+    return faults if len(set(keys)) == len(keys) else {**twice(info, key, keys, block.places), **faults}
 
 
 _PLAIN = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal, NONE}
@@ -386,12 +394,16 @@ def _unhashable(block: Block, name: str) -> dict[int, InvalidValue]:
     return faults
 
 
-def twice(keys: Sequence[Key], places: Sequence[int]) -> dict[int, InvalidValue]:
+def twice(
+    info: RowInfo[object], key: ConflictKey, keys: Sequence[Key], places: Sequence[int]
+) -> dict[int, InvalidValue]:
     """Give the errors of rows whose key is that of one before them in the input, by their places there."""
-    first, faults = dict[Key, int](), dict[int, InvalidValue]()
-    for place, key in sorted(zip(places, keys, strict=True), key=itemgetter(0)):
-        if first.setdefault(key, place) != place:
-            faults[place] = key_twice(place, first[key])
+    first, faults = dict[Key, tuple[int, Key]](), dict[int, InvalidValue]()
+    for one in sorted(zip(places, keys, strict=True), key=itemgetter(0)):
+        other = first.setdefault(one[1], one)
+        if other is not one:
+            alone = equal_alone(info, key.names, "spec", one, other)
+            faults[one[0]] = alone or key_twice(one[0], other[0])
     return faults
 
 
