@@ -252,6 +252,9 @@ async def test_no_row_is_moved_to_another_tenant_by_an_equal_value(any_tables: W
             for change in CHANGES.values():
                 with pytest.raises(ScopeMismatch, match=f"PlanRow.{name} is fixed by the scope"):
                     await change(Plans(lane), plan.id, patch, By(name, own))
+            with pytest.raises(ScopeMismatch) as told:
+                await Plans(lane).batch_update_each({plan.id + 1: PlanPatch(), plan.id: patch}, scope=By(name, own))
+            assert told.value.index == 1
             partial = await Plans(lane).batch_update_partial({plan.id: patch}, scope=By(name, own))
             assert [type(failure.error) for failure in partial.failed] == [ScopeMismatch]
             same = PlanPatch(**{name: OptionalState.update(own)})
@@ -400,6 +403,9 @@ async def test_an_hour_that_comes_twice_is_two_keys(any_tables: WithTables) -> N
                 assert (await batch).missing == []
             with pytest.raises(InvalidValue, match="the spec at index 1 has the key of the one at index 0"):
                 await hours.batch_upsert([HourCreate(at, "x") for at in (both[1], both[1].astimezone(dt.UTC))])
+            with pytest.raises(InvalidValue, match="the id at index 1 stands at index 0 already") as twice:
+                await hours.batch_purge([both[1], both[1].astimezone(dt.UTC)])
+            assert twice.value.index == 1
             assert await hours.count() == 0
 
 

@@ -47,6 +47,7 @@ from rowsmith.operations import (
     Upserter,
     WherePurger,
 )
+from rowsmith.operations.arrays.keys import batch_key
 from rowsmith.operations.call import Native, is_unread, operation_of
 from rowsmith.operations.deletes.where import BeginSession
 from rowsmith.operations.entity import MOST_SHAPES
@@ -248,11 +249,13 @@ class DBSource(Generic[TRow, TData, TId]):
         committed.
 
         Raises:
-            InvalidValue: ``ids`` is no list of keys.
+            InvalidValue: ``ids`` is no list of keys; with the index of one that is none.
             DatabaseUnavailable: it is what tells other processes, and is away.
         """
         with self._naming("invalidate"):
             check_ids(ids)
+            for place, id_ in enumerate(ids or ()):
+                batch_key(self.entity.info, id_, place)
             writing, around = writing_of(self.entity), self.db.joined()
             if around is not None and not around.is_read_only:
                 note(around.db_sess, writing, ids)

@@ -475,6 +475,8 @@ async def test_sql_of_ones_own_is_said(things: ThingRepository) -> None:
     assert entries(things) == 0
     with pytest.raises(InvalidValue, match=r"invalidate\(\[id\]\)"):
         await things.invalidate(1)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValue, match=r"the id at index 1: ThingRow\.id holds integers"):
+        await things.invalidate([1, "2"])  # type: ignore[list-item]
 
 
 async def test_a_verb_of_ones_own_may_have_written_anything(things: ThingRepository) -> None:

@@ -186,6 +186,7 @@ def keep_once(info: RowInfo[object], places: dict[Key, tuple[int, Key]], key: Ke
     other = places.setdefault(key, (place, key))
     if other[0] != place:
         twice = InvalidValue(f"the id at index {place} stands at index {other[0]} already: give each id once")
+        twice.index = place
         raise equal_alone(info, info.primary_key, "id", (place, key), other) or twice
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Dialect
 from typing_extensions import override
 
+from rowsmith.errors import ScopeMismatch
 from rowsmith.execution import Made, NativeLane, Origin
 from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import Patch
@@ -406,7 +407,12 @@ def _read(call: Call[object, object], patches: Sequence[Patch[Any]], first: int 
             if value is not UNSET:
                 keep_keys(call.info, [name], first + place)
     for name in call.limits.stamps.keys() & read.columns.keys():
-        for value in read.columns[name]:
-            if value is not UNSET:
-                call.limits.agree({name: value}, call.info)
+        for place, value in enumerate(read.columns[name], first):
+            try:
+                call.limits.agree({} if value is UNSET else {name: value}, call.info)
+            except ScopeMismatch as exc:
+                failure = ScopeMismatch(f"the patch at index {place}: {exc}")
+            else:
+                continue
+            raise failure
     return read

@@ -409,4 +409,6 @@ def twice(
 
 def key_twice(place: int, first: int) -> InvalidValue:
     """Give the error of a spec whose key another one has."""
-    return InvalidValue(f"the spec at index {place} has the key of the one at index {first}: give each key once")
+    failure = InvalidValue(f"the spec at index {place} has the key of the one at index {first}: give each key once")
+    failure.index = place
+    return failure
