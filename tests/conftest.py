@@ -55,10 +55,10 @@ if os.environ.get("ROWSMITH_TEST_LANE") == "sqlalchemy":
 @pytest.fixture(autouse=True)
 def keepers_of_one_test() -> Iterator[None]:
     """Have the caches of a test be told of nothing after it: they live until the collector comes."""
-    before = dict(touched._keepers)
+    before = dict(touched.KEEPERS)
     yield
-    touched._keepers.clear()
-    touched._keepers.update(before)
+    touched.KEEPERS.clear()
+    touched.KEEPERS.update(before)
 
 
 @pytest.fixture(scope="session")

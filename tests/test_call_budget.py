@@ -8,13 +8,14 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import pytest
 from redis.asyncio import Redis
 
 from benchmarks.calls import count
 from pages import ROOT
-from rowsmith import Conflict, CursorForwardPagination, Database, OptionalState
+from rowsmith import Conflict, CursorForwardPagination, Database, OptionalState, touched
 from rowsmith.cache import MemoryCacheSource, RedisCacheSource
 from rowsmith.testing import FaultProxy, WithFaults, WithTables
 from tenants import DomainRow, DomainScope, GroupCreate, GroupData, GroupId, GroupPatch, GroupRepository, GroupRow
@@ -89,9 +90,10 @@ async def filled(db: Database) -> GroupRepository:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_is_kept() -> Iterator[None]:
     """Have no cache be there, about which writes would have to ask."""
-    monkeypatch.setattr("rowsmith.touched._keepers", {})
+    with mock.patch.dict(touched.KEEPERS, clear=True):
+        yield
 
 
 async def cost(groups: GroupRepository, call: Call) -> int:

@@ -58,7 +58,7 @@ from rowsmith.pagination import Count
 from rowsmith.query import Query
 from rowsmith.resilience import Resilience, is_repeatable
 from rowsmith.resilience.default import checked_resilience
-from rowsmith.touched import Ids, hold_now, is_any_kept, is_kept, note, release_all, tell_others, tells_any
+from rowsmith.touched import KEEPERS, Ids, hold_now, is_kept, note, release_all, tell_others, tells_any
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -270,7 +270,7 @@ class DBSource(Generic[TRow, TData, TId]):
 
     def has_keepers(self) -> bool:
         """Say whether anybody keeps copies of such rows, or of rows that go with them."""
-        return is_any_kept() and is_kept(part.table.fullname for part in self.entity.info.all_parts)
+        return bool(KEEPERS) and is_kept(part.table.fullname for part in self.entity.info.all_parts)
 
     def _resilient(
         self, resilience: Resilience, verb: Any, way: Callable[..., Awaitable[object]], args: Any, kwargs: Any

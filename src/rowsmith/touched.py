@@ -66,7 +66,7 @@ class Writing:
     removes: bool = True
 
 
-_keepers: Final[dict[str, WeakSet[Any]]] = {}
+KEEPERS: Final[dict[str, WeakSet[Any]]] = {}
 """Of each table, by its full name, the keepers who live; a table that has none is not in it."""
 
 
@@ -75,7 +75,7 @@ def keep(tables: Iterable[str], keeper: Keeper) -> None:
     kept = list(tables)
     for table in kept:
         # A new set each time: one that is there may be let go of before it is added to.
-        _keepers[table] = WeakSet([*_keepers.get(table, ()), keeper])
+        KEEPERS[table] = WeakSet([*KEEPERS.get(table, ()), keeper])
     finalize(keeper, _let_go, kept).atexit = False
 
 
@@ -83,18 +83,13 @@ def _let_go(tables: Iterable[str]) -> None:
     """Forget those tables whose last keeper is gone."""
     for table in tables:
         # Asked for a keeper: its length may count one yet that is gone.
-        if next(iter(_keepers.get(table, ())), None) is None:
-            _keepers.pop(table, None)
-
-
-def is_any_kept() -> bool:
-    """Say whether there is any keeper."""
-    return bool(_keepers)
+        if next(iter(KEEPERS.get(table, ())), None) is None:
+            KEEPERS.pop(table, None)
 
 
 def is_kept(tables: Iterable[str]) -> bool:
     """Say whether anybody is told of what is written into some tables."""
-    return any(_keepers.get(table) for table in tables)
+    return any(KEEPERS.get(table) for table in tables)
 
 
 def note(db_sess: AsyncSession, writing: Writing, ids: Ids) -> None:
@@ -200,7 +195,7 @@ MOST_IDS: Final = 10_000
 
 def _concerned(writing: Writing, ids: Ids) -> list[_Noted]:
     """Give the keepers that a write concerns, with the ids as they know them."""
-    told = {keeper for table in writing.tables for keeper in _keepers.get(table, ())}
+    told = {keeper for table in writing.tables for keeper in KEEPERS.get(table, ())}
     return [_Noted(keeper, keeper.ids_of(writing, ids)) for keeper in told if keeper.is_concerned(writing)]
 
 

@@ -50,7 +50,7 @@ async def other_process(db: Database, url: Any = None) -> AsyncIterator[OtherRep
     """Give the repository of another process, whose cache listens."""
     own = Database.from_url(url or db.engine.url)
     async with Broadcast(own, secret=SECRET, heartbeat=60) as broadcast:
-        with mock.patch.object(touched, "_keepers", {}):  # of this one's writes nobody tells it here
+        with mock.patch.dict(touched.KEEPERS, clear=True):  # of this one's writes nobody tells it here
             others = OtherRepository(own, cache_source=MemoryCacheSource(ThingData, broadcast=broadcast))
         yield others
     await own.dispose()

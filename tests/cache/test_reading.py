@@ -876,16 +876,16 @@ async def test_a_hit_in_memory_takes_few_calls(plain: ThingRepository, scope: Se
     assert (await count(lambda: things.get(1, scope))).calls <= calls
 
 
-async def test_keepers_go_with_their_cache(plain: ThingRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keepers_go_with_their_cache(plain: ThingRepository) -> None:
     """Writes are as they were once nobody keeps copies of such rows any more; of other rows they always are."""
-    monkeypatch.setattr(touched, "_keepers", {})
+    touched.KEEPERS.clear()
     things = cached(plain.db)
     await things.get(1, A)
     assert things.db_source.has_keepers()
     assert not TokenRepository(plain.db).db_source.has_keepers()
     table = things.db_source.entity.info.table.fullname
-    assert table in touched._keepers
+    assert table in touched.KEEPERS
     del things
     gc.collect()
-    assert table not in touched._keepers
+    assert table not in touched.KEEPERS
     assert not plain.db_source.has_keepers()

@@ -23,6 +23,7 @@ from rowsmith import (
     Repository,
     Spec,
 )
+from rowsmith.execution import WriteMode
 from rowsmith.testing import WithTables
 from support import until
 
@@ -121,6 +122,32 @@ async def test_a_purge_says_at_once_that_a_policy_keeps_rows(
         assert (caught.value.report.rows, caught.value.report.complete) == (gone, False)
         assert await notes.count() == 5 - goes
         assert await notes.count(None, [NoteRow.word == "kept"]) == 1
+
+
+@pytest.mark.parametrize("writes", ["transaction", "statement"])
+@pytest.mark.parametrize("native", [True, False], ids=["native", "sqlalchemy"])
+@pytest.mark.parametrize("policy", [SEEN_TO_ALL, LOCKED, CHANGED], ids=["none is changed", "some are", "all are"])
+async def test_what_may_be_removed_is_removed_whatever_may_be_changed(
+    role: Database, database: Database, policy: str, native: bool, writes: WriteMode
+) -> None:
+    """A policy for DELETE lets rows be removed that none for UPDATE lets be locked; verbs by keys all say the same."""
+    await under(database, "secured_notes", *dict.fromkeys([SEEN_TO_ALL, MADE, REMOVED, policy]))
+    notes = Notes(Database(role.engine, native=native, writes=writes))
+    await notes.batch_create([NoteCreate(place, "kept" if place == 7 else "x") for place in range(8)])
+    assert (await notes.purge(0)).id == 0
+    result = await notes.batch_purge([9, 2, 1])
+    assert ([note.id for note in result.succeeded], result.missing) == ([2, 1], [9])
+    async with notes.db.unit_of_work():
+        assert (await notes.batch_purge([3])).missing == []
+    for call in (notes.purge(7), notes.batch_purge([5, 7])):
+        with pytest.raises(RefusedByTrigger):
+            await call
+    partial = await notes.batch_purge_partial([5, 7, 9])
+    assert ([success.data.id for success in partial.succeeded], faults_of(partial)) == (
+        [5],
+        [(1, RefusedByTrigger), (2, Notes.not_found)],
+    )
+    assert sorted(note.id for note in (await notes.search()).items) == [4, 6, 7]
 
 
 @pytest.mark.parametrize("chunk_size", [1, 1000])

@@ -64,7 +64,8 @@ class Asking:
         if self._sole is not None:
             key = id if id.__class__ is self._sole else _plain(id)
             return key if key.__class__ is self._sole else None
-        key = tuple(map(_plain, id)) if id.__class__ is tuple or _is_named_tuple(id) else ()
+        is_key = id.__class__ is tuple or (isinstance(id, tuple) and hasattr(cast("Any", id), "_fields"))
+        key = tuple(map(_plain, cast("tuple[Any, ...]", id))) if is_key else ()
         return key if [part.__class__ for part in key] == self._kinds else None
 
     def under(self, scope: Any, include_deleted: object) -> tuple[Under | None, SearchScope | None]:
@@ -122,10 +123,6 @@ def _check_kept(entity: Entity[object, object]) -> None:
 
 _ON_DEMAND: Final = ("select", "raise", "raise_on_sql", "noload", "dynamic", "write_only", True, None)
 """How relationships are loaded that are not loaded with their row."""
-
-
-def _is_named_tuple(id: object) -> bool:
-    return isinstance(id, tuple) and hasattr(cast("Any", id), "_fields")
 
 
 def _plain(value: Any) -> Any:

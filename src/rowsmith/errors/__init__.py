@@ -178,11 +178,7 @@ __all__ = [
 ]
 
 
-def _name_here() -> None:
-    """Have all classes go by one name, that of this package: in tracebacks, in spans, in pickles."""
-    for name in __all__:
-        if isinstance(kind := globals()[name], type):
-            kind.__module__ = __name__
-
-
-_name_here()
+# All classes go by one name, that of this package: in tracebacks, in spans, in pickles.
+for _each in (globals()[name] for name in __all__):
+    if isinstance(_each, type):
+        _each.__module__ = __name__

@@ -89,6 +89,7 @@ class Planned(Protocol):
     alone: str
     table: Table | None
     placed: Table | None
+    removes: bool
     is_ready: bool
     has_processors: bool
 
@@ -275,8 +276,11 @@ class NativeLane:
         """Look at a table and a plan, once each; says what stands against them."""
         if plan.table is not None and not await self._calls_nothing(plan.table, driver):
             return "table"
-        if plan.placed is not None and not await self._has_places(plan.placed, driver):
-            return "table"
+        if plan.placed is not None:
+            dialect, placed = self.dialect, plan.placed
+            standing = known(dialect, placed, placed.schema) or await ask(driver, dialect, placed, placed.schema)
+            if not (standing.has_places and (standing.can_lock_doomed or not plan.removes)):
+                return "table"
         statement = await driver.prepare(sql)
         oids = [attribute.type.oid for attribute in statement.get_attributes()]
         return None if plan.ready(oids) else "types"
@@ -296,11 +300,6 @@ class NativeLane:
         if plan.placed is not None and getattr(failure, "sqlstate", None) in OUTDATED:
             forget(plan.placed)
             plan.is_ready = False
-
-    async def _has_places(self, table: Table, driver: Any) -> bool:
-        """Say whether the rows of a table have places, by which a batch finds them."""
-        found = known(self.dialect, table, table.schema) or await ask(driver, self.dialect, table, table.schema)
-        return found.has_places
 
 
 _SUITS: Final = "rowsmith_suits_native_lane"
@@ -323,8 +322,10 @@ def _suits(dialect: Any, adapter: Any, driver: Any) -> bool:
     Not where the engine chose another isolation for its transactions than the server has, nor where the application
     has statements without names, or with names of its own: for a pooler that may know none of the driver's.
     """
-    is_its_own = adapter.isolation_level in (None, "autocommit", _isolation(dialect))
-    return is_its_own and speaks_plainly(adapter, driver)
+    is_chosen = dialect._on_connect_isolation_level is not None  # by create_engine(isolation_level=...)
+    # What the adapter calls the server's own isolation; it says so once a connection had another one.
+    usual: str | None = None if is_chosen else dialect._isolation_lookup.get(dialect.default_isolation_level)
+    return adapter.isolation_level in (None, "autocommit", usual) and speaks_plainly(adapter, driver)
 
 
 def speaks_plainly(adapter: Any, driver: Any) -> bool:
@@ -335,13 +336,6 @@ def speaks_plainly(adapter: Any, driver: Any) -> bool:
         and adapter._prepared_statement_name_func is own._default_name_func
         and (driver._stmt_cache_enabled or is_pooled(driver))
     )
-
-
-def _isolation(dialect: Any) -> str | None:
-    """Give what the adapter calls the server's own isolation; it says so once a connection had another one."""
-    is_chosen = dialect._on_connect_isolation_level is not None  # by create_engine(isolation_level=...)
-    level: str | None = None if is_chosen else dialect._isolation_lookup.get(dialect.default_isolation_level)
-    return level
 
 
 def connected(engine: Engine) -> Any:

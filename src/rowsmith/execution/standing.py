@@ -7,7 +7,7 @@ automatically updatable ("CREATE VIEW"), with or without ``INSTEAD OF`` triggers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -19,10 +19,19 @@ from rowsmith.mapping.layout import AnySelect
 
 @dataclass(frozen=True)
 class Standing:
-    """What can be done with the rows: whether they have places, and whether they can be locked."""
+    """What can be done with the rows: whether they have places, and whether they can be locked.
+
+    ``can_lock_doomed``: those that may be removed can be, too. A lock asks row security whether they may be changed.
+    """
 
     has_places: bool = True
     can_lock: bool = True
+    can_lock_doomed: bool = True
+
+    @property
+    def doomed(self) -> Standing:
+        """What can be done with rows that are to be removed."""
+        return self if self.can_lock_doomed else replace(self, can_lock=False)
 
     def locked(self, statement: AnySelect, **lock: Any) -> AnySelect:
         """Give a SELECT that locks its rows, as ``with_for_update`` takes it, where they can be locked."""
@@ -37,7 +46,8 @@ OUTDATED: Final = frozenset({"0A000", "42703"})
 
 _ASK: Final = """
 SELECT relkind NOT IN ('v', 'm'), relkind NOT IN ('v', 'm') OR pg_relation_is_updatable(oid, false) & 16 = 16
-    AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = pg_class.oid AND ev_type <> '1')
+    AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = pg_class.oid AND ev_type <> '1'),
+    NOT (relrowsecurity AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polcmd IN ('w', 'd')))
 FROM pg_class WHERE oid = to_regclass($1::text)
 """
 # It has bits, of which 16 is DELETE (PostgreSQL's nodes.h, CmdType), but those of rules, too, of any view.

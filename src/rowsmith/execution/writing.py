@@ -239,7 +239,10 @@ async def _alone(lane: NativeLane, taken: Taken, asked: Write) -> Made | None:
             await greenlet_spawn(taken.invalidate)  # the server may be told yet to stop what is sent on it next
         await _give_back(taken)
         if failure is not None:
-            raise _unknown(failure, asked) if isinstance(failure, Exception) else failure
+            if isinstance(failure, TimeoutError):  # the driver's own command_timeout
+                raise translate(failure, asked.origin())
+            is_untold = isinstance(failure, Exception)  # the answer did not come, or could not be read
+            raise CommitOutcomeUnknown(facts=asked.origin().facts()) if is_untold else failure
         return _made_alone(lane, asked, answer.value)
     except BaseException as exc:
         tell(exc, outcome)
@@ -269,12 +272,6 @@ async def _refused(lane: NativeLane, taken: Taken, failure: Exception, asked: Wr
     if error is not None:
         raise error
     lane.refuse(why or "error")
-
-
-def _unknown(failure: Exception, asked: Write) -> Exception:
-    """Give the error for a statement whose answer did not come, or could not be read."""
-    is_late = isinstance(failure, TimeoutError)  # the driver's own command_timeout
-    return translate(failure, asked.origin()) if is_late else CommitOutcomeUnknown(facts=asked.origin().facts())
 
 
 def _made_alone(lane: NativeLane, asked: Write, records: Sequence[Any]) -> Made | None:

@@ -37,6 +37,24 @@ TRow = TypeVar("TRow")
 TRow_co = TypeVar("TRow_co", covariant=True)
 
 
+class _Checks(dict[str, Check]):
+    """Looks each up when it is asked for: a foreign key without a type of its own has none before its target is mapped.
+
+    ``columns`` are those of the attributes.
+    """
+
+    def __init__(self, columns: Mapping[str, Column[Any]]) -> None:
+        super().__init__()
+        self._columns = columns
+
+    def __missing__(self, name: str) -> Check:
+        declared = self._columns[name].type
+        check = column_type(declared).check
+        if not declared._isnull:  # pyright: ignore[reportPrivateUsage] - there is no public name
+            self[name] = check
+        return check
+
+
 @dataclass(frozen=True)
 class RowInfo(Generic[TRow_co]):
     """A mapped class, read once: attribute names are the keys everywhere, never column names."""
@@ -152,12 +170,10 @@ class RowInfo(Generic[TRow_co]):
         """Give the class's attribute, ready to be compared or selected."""
         return cast("InstrumentedAttribute[Any]", getattr(self.row, name))
 
-    def check(self, name: str) -> Check:
-        """Give what says why an attribute cannot hold a value.
-
-        Asked when it is needed, for a foreign key without a type of its own has none before its target is mapped.
-        """
-        return column_type(self.columns[name].type).check
+    @cached_property
+    def checks(self) -> Mapping[str, Check]:
+        """What says of each attribute why it cannot hold a value."""
+        return _Checks(self.columns)
 
     def key_check(self, name: str) -> Check:
         """Give what says why no row has a value as this part of its key: a column can be written what it rounds."""

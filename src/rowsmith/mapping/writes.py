@@ -269,7 +269,7 @@ def storable(info: RowInfo[object], name: str, value: object, *, changes: bool =
                 f"select from aliased({info.row.__name__}) in a subquery",
             )
         return expression
-    if (complaint := info.check(name)(value)) is not None:
+    if (complaint := info.checks[name](value)) is not None:
         raise info.refusal(name, complaint)
     return value
 

@@ -75,13 +75,9 @@ class Needs:
             for needed in self._down[node]:
                 up[needed].append(node)
         left, rest = {*chosen, *nodes}, {*chosen, *nodes}
-        found = [list(_reached(last, up, rest)) for last in reversed(list(_walk(chosen, self._down, left)))]
+        walk = [node for item in chosen for node in _reached(item, self._down, left)]
+        found = [list(_reached(last, up, rest)) for last in reversed(walk)]
         return [unit for nodes in reversed(found) if (unit := sorted(node for node in nodes if node < self._size))]
-
-
-def _walk(items: Iterable[int], edges: Sequence[Sequence[int]], left: set[int]) -> Iterator[int]:
-    for item in items:
-        yield from _reached(item, edges, left)
 
 
 def _reached(start: int, edges: Sequence[Sequence[int]], left: set[int]) -> Iterator[int]:

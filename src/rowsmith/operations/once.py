@@ -100,7 +100,10 @@ async def once(
     if before.body is None:
         entity: Any = replace(cast("Any", call.entity), shape=key_shape(call.info))
         written = await write(replace(cast("Any", call), entity=entity))
-        kept = {"operation": call.operation, "body": use.body, "kept": _packed(call, written)}
+        terms = _terms(call)
+        bodies = [(item.inserted, pack(item.data, terms)) for item in written]
+        packed = b"".join(_FRAME.pack(inserted, len(body)) + body for inserted, body in bodies)
+        kept = {"operation": call.operation, "body": use.body, "kept": packed}
         await call.execute(limited(sa.update(KEYS).values(kept), KEYS.c.key == use.key))
         conditions = list[sa.ColumnElement[bool]]()
     else:
@@ -184,12 +187,6 @@ async def _is_absent(call: Call[object, object], failure: DatabaseFault) -> bool
 
 def _terms(call: Call[object, object]) -> list[OrderTerm]:
     return [OrderTerm(column, descending=False, nulls_first=False, nullable=False) for column in call.info.key_columns]
-
-
-def _packed(call: Call[object, object], written: Written) -> bytes:
-    terms = _terms(call)
-    bodies = [(item.inserted, pack(item.data, terms)) for item in written]
-    return b"".join(_FRAME.pack(inserted, len(body)) + body for inserted, body in bodies)
 
 
 def _unpacked(call: Call[object, object], kept: bytes) -> Iterator[Upserted[Key]]:

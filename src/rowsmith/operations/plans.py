@@ -9,7 +9,7 @@ SQLAlchemy's way, which says what is wrong with it. Nothing here talks to a data
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeAlias, cast
 
 from sqlalchemy import Column, ColumnElement, Select, Table, bindparam
@@ -48,6 +48,8 @@ from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.types import Check, column_type
+from rowsmith.mapping.writes import PLAIN
+from rowsmith.operations.arrays.wire import members
 from rowsmith.operations.entity import Entity
 
 TPlan = TypeVar("TPlan")
@@ -93,6 +95,8 @@ class Plan:
     """Make what Python fills in for each call, whose places are the last ones."""
     placed: Table | None = None
     """Of one that asks for system columns, such as the places of rows: of which table, which must be no view."""
+    removes = False
+    """Of one with :attr:`placed`: it removes rows, once it has locked them."""
     doubt: Plan | None = None
     """Of one that writes to rows with some keys: what finds those of the keys not written to that are there."""
 
@@ -100,10 +104,8 @@ class Plan:
         self, sql: str, table: Table | None, binds: Sequence[Bind], results: Sequence[TypeEngine[Any]], dialect: Dialect
     ) -> None:
         self.sql, self.table, self.is_ready = sql, table, False
-        self._binds, self._results, self._dialect = binds, results, dialect
-        self._given_as_they_are = [bind.place for bind in binds] == list(range(len(binds))) and not any(
-            bind.processor for bind in binds
-        )
+        self._results, self._dialect = results, dialect
+        self._bind_by(binds)
         self.has_processors = False
         self._processors: Sequence[tuple[int, Processor]] = ()
         self._oids: Sequence[int] = ()
@@ -112,6 +114,18 @@ class Plan:
     def width(self) -> int:
         """How many columns it gives."""
         return len(self._results)
+
+    def leave(self, place: int, processor: Processor) -> None:
+        """Have the value at a place go as it is, where nothing else than that was to be done with it."""
+        self._bind_by(
+            [replace(b, processor=None) if (b.place, b.processor) == (place, processor) else b for b in self._binds]
+        )
+
+    def _bind_by(self, binds: Sequence[Bind]) -> None:
+        self._binds = binds
+        self._given_as_they_are = [bind.place for bind in binds] == list(range(len(binds))) and not any(
+            bind.processor for bind in binds
+        )
 
     def number(self, place: int | None) -> int:
         """Give the number that the parameter at a place has in the statement."""
@@ -263,11 +277,13 @@ class Keys:
 
     def __init__(self, info: RowInfo[object]) -> None:
         self._info = info
-        self._parts = [KeyPart(info.attribute(name), info.columns[name], info.check(name)) for name in info.primary_key]
+        self._parts = [
+            KeyPart(info.attribute(name), info.columns[name], info.checks[name]) for name in info.primary_key
+        ]
         self._sole = self._parts[0] if len(self._parts) == 1 and not info.has_rounded_key else None
         self._is_rounded = info.has_rounded_key  # which SQLAlchemy's way sees to
         name = info.version
-        self._version = None if name is None else KeyPart(info.attribute(name), info.columns[name], info.check(name))
+        self._version = None if name is None else KeyPart(info.attribute(name), info.columns[name], info.checks[name])
 
     def of(self, given: Any) -> tuple[Any, ...] | None:
         """Give the key's parts, if it is one."""
@@ -296,6 +312,11 @@ class ManyKeys:
     def __init__(self, info: RowInfo[object]) -> None:
         self._quick = column_type(info.columns[info.primary_key[0]].type).quick
         self.are_of_one_column = len(info.primary_key) == 1 and not (info.has_rounded_key or info.moments)
+
+    def spare(self, plan: Plan | None) -> None:
+        """Have keys that :meth:`are` such go as they are, where none can be an array in the array; they come first."""
+        if plan is not None and self._quick.exact in PLAIN:
+            plan.leave(0, members)
 
     def are(self, ids: Any) -> bool:
         """Say whether these surely are keys: one look at all together."""
@@ -481,7 +502,11 @@ def make_plan(
         return None
     marked = [_marked(bind, _place(bind, places)) for bind in extracted]
     given = made.construct_params(extracted_parameters=marked, escape_names=False)
-    binds = [_bind(given[name], made._bind_processors.get(name)) for name in made.positiontup]
+    sent = [(given[name], made._bind_processors.get(name)) for name in made.positiontup]
+    binds = [
+        Bind(value.index, None, process) if isinstance(value, _Place) else Bind(None, value, process)
+        for value, process in sent
+    ]
     results = [entry.type for entry in made._result_columns]
     is_whole = {bind.place for bind in binds}.issuperset(range(len(places)))
     kinds: list[Any] = [kind.dialect_impl(dialect) for kind in (*results, *(bind.type for bind in extracted))]
@@ -551,10 +576,6 @@ def _marked(bind: Any, index: int | None) -> Any:
     marked = bind._clone(maintain_key=True)
     marked.value = _Place(index)
     return marked
-
-
-def _bind(value: Any, processor: Any) -> Bind:
-    return Bind(value.index, None, processor) if isinstance(value, _Place) else Bind(None, value, processor)
 
 
 _PURE: Final = (

@@ -183,4 +183,4 @@ def _complaint(info: RowInfo[object], attribute: InstrumentedAttribute[Any], val
         return None
     if value is None:
         return None if info.columns[attribute.key].nullable else "is NOT NULL: say what restoring writes into it"
-    return info.check(attribute.key)(value)
+    return info.checks[attribute.key](value)

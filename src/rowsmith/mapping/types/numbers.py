@@ -64,7 +64,9 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
 
 
 def _float(declared: sqltypes.Float[Any]) -> ColumnType:
-    is_single = _is_single(declared)
+    # PostgreSQL keeps REAL and FLOAT(24) in four bytes, as its manual has it ("Numeric Types").
+    is_short = 0 < (declared.precision or _BITS_OF_DOUBLE) <= _BITS_OF_SINGLE
+    is_single = isinstance(declared, sqltypes.REAL) or (is_short and not isinstance(declared, sqltypes.Double))
     return ColumnType(
         wraps=None,
         check=_check_single if is_single else _check_float,
@@ -81,12 +83,6 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
 
 
 _ROUNDED: Final = Beside(family=Family.NUMBERS, is_of_single_precision=True)
-
-
-def _is_single(declared: sqltypes.Float[Any]) -> bool:
-    """Say whether PostgreSQL keeps floats of four bytes, as its manual has it ("Numeric Types"): REAL, FLOAT(24)."""
-    is_short = 0 < (declared.precision or _BITS_OF_DOUBLE) <= _BITS_OF_SINGLE
-    return isinstance(declared, sqltypes.REAL) or (is_short and not isinstance(declared, sqltypes.Double))
 
 
 _BITS_OF_SINGLE, _BITS_OF_DOUBLE = 24, 53

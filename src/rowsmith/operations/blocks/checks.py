@@ -46,7 +46,7 @@ def check_column(
     filled = column if NONE not in types else [value for value in column if value is not None]
     if quick.fits is None or (types <= {quick.exact, NONE} and quick.fits(filled)):
         return
-    check = info.check(name)
+    check = info.checks[name]
     for index, value in enumerate(column):
         if value is not None and (complaint := check(value)) is not None:
             raise info.refusal(name, complaint, noun=noun, index=first + index)

@@ -60,7 +60,7 @@ class Purger(Operation[TRow, TData]):
         if call.written is None:
             record = await call.sole(await call.execute_writing(statement, origin), written=True)
         here = [*call.info.key_condition(call.info.key(pk)), *call.limits.conditions]
-        if record is None and await is_there(call, here):
+        if record is None and await is_there(call, here, deletes=True):
             record = await call.sole(await call.execute_writing(statement, origin), written=True)
             if record is None:
                 raise RefusedByTrigger
@@ -88,7 +88,7 @@ class Purger(Operation[TRow, TData]):
         if self.entity.shape.returnable:
             return None
         key = call.info.key(pk)
-        lock = Lock() if (await call.standing()).can_lock else None
+        lock = Lock() if (await call.standing()).doomed.can_lock else None
         found = await present_keys(call, [key], call.limits.conditions, lock=lock)
         if not found:
             raise call.absent([pk])

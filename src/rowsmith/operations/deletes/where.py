@@ -554,7 +554,11 @@ async def _remove_free(call: Call[object, object], doomed: Doomed, limit: int) -
     done, walk = 0, Walk(first=True, down=True, waits=True)
     while done < limit:
         after, before = None, done
-        while rows := await _next_rows(call, doomed, replace(walk, first=after is None), after, limit - done):
+        while done < limit:
+            given = doomed.given(after, limit - done)
+            rows = (await call.execute(doomed.next(replace(walk, first=after is None)), parameters=given)).all()
+            if not rows:
+                break
             for part in _layers(doomed, rows, call.dialect):
                 done += await _number_of(call, doomed.remove(part, call.dialect), doomed)
             after = doomed.key_of(rows[-1])
@@ -562,14 +566,6 @@ async def _remove_free(call: Call[object, object], doomed: Doomed, limit: int) -
             break
         walk = replace(walk.backwards, whole=done == before)
     return done
-
-
-async def _next_rows(
-    call: Call[object, object], doomed: Doomed, walk: Walk, after: Key | None, limit: int
-) -> Sequence[Any]:
-    if limit == 0:
-        return ()
-    return (await call.execute(doomed.next(walk), parameters=doomed.given(after, limit))).all()
 
 
 def _layers(doomed: Doomed, rows: Sequence[Any], dialect: Dialect) -> Iterator[Sequence[Key]]:

@@ -74,7 +74,9 @@ class Copy:
                 note(exc, replace(refusal, row=self._place(refusal.row)))
             elif (refusal := self._unfit(exc)) is not None:
                 note(exc, refusal)
-            if self._fault is None and not _is_of_encoder(exc):
+            of_values = isinstance(exc, (TypeError, ValueError, ArithmeticError, LookupError))
+            is_of_encoder = of_values or not isinstance(exc, DATABASE_ERRORS)  # asyncpg's, whose words quote the value
+            if self._fault is None and not is_of_encoder:
                 raise
             fault = self._fault or InvalidValue(_UNFIT)
         else:
@@ -163,9 +165,3 @@ class Copy:
 
 
 _UNFIT = "a value does not fit the type of its column in the database"
-
-
-def _is_of_encoder(failure: Exception) -> bool:
-    """Say whether an error is of asyncpg's encoders, whose words quote the value."""
-    of_values = isinstance(failure, (TypeError, ValueError, ArithmeticError, LookupError))
-    return of_values or not isinstance(failure, DATABASE_ERRORS)

@@ -34,7 +34,9 @@ async def diagnose(call: Call[object, object], facts: ErrorFacts, blocks: Sequen
     found = Diagnosis()
     for block in blocks:
         if facts.constraint is None:
-            found |= _empty(call.info, facts, block).at(block.places)
+            empty = [name for name in block.columns if call.info.columns[name].name in facts.columns]
+            rows = (place for name in empty for place, value in enumerate(block.columns[name]) if value is None)
+            found |= Diagnosis(certain=frozenset(rows)).at(block.places)
         else:
             found |= (await _failing_check(call, facts.constraint, block)).at(block.places)
     return found
@@ -100,12 +102,6 @@ _DEFINITION = text(
     "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint"
     " WHERE contype = 'c' AND conname = :name AND conrelid = to_regclass(:on)"
 )
-
-
-def _empty(info: RowInfo[object], facts: ErrorFacts, block: Block) -> Diagnosis:
-    names = [name for name, item in info.columns.items() if item.name in facts.columns and name in block.columns]
-    empty = (place for name in names for place, value in enumerate(block.columns[name]) if value is None)
-    return Diagnosis(certain=frozenset(empty))
 
 
 def _values(info: RowInfo[object], columns: Iterable[Column[Any]], blocks: Sequence[Block]) -> dict[int, Key]:

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Executable, bindparam, func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import limited
@@ -385,7 +385,8 @@ class Insertion:
         if named:
             selects = (self.call.info.columns[name] for name in named)
             statement = statement.returning(*selects, sort_by_parameter_order=is_sorted)
-        sending = self._sent_many(dialect, statement, chunk)
+        rows = many_parameters(self.call.info, chunk, dialect)
+        sending = self.call.execute(statement, RAW, rows, items=Items(chunk.places))
         result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.places))
         columns = list(zip(*result.all(), strict=True)) if named else []
         returned: Rows = dict(zip(named, columns, strict=True)) if columns else dict.fromkeys(named, ())
@@ -395,10 +396,6 @@ class Insertion:
         count = None if is_sorted else counted(self.call.info, chunk.columns)
         is_ready = is_sorted or not back
         self.take(returned if is_ready else self._in_input_order(chunk, returned, count), chunk.size)
-
-    async def _sent_many(self, dialect: Dialect, statement: Executable, chunk: Block) -> Any:
-        rows = many_parameters(self.call.info, chunk, dialect)
-        return await self.call.execute(statement, RAW, rows, items=Items(chunk.places))
 
     def _back(self, chunk: Block, dialect: Dialect) -> tuple[str, ...]:
         """Give what is to come back: on SQLite with the key, where that tells the order better than SQLAlchemy can.

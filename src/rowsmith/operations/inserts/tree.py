@@ -133,14 +133,12 @@ class Creation(Generic[TRow, TData]):
         while left:
             level, made = left.pop()
             rows += zip(level.tops, (Change.of(level.info, {}, row).after for row in made), strict=True)
-            left += [(lower, self._made_below(lower, made)) for lower in level.below()]
+            for below in level.below():  # what is known of its rows before they are made, by attribute name
+                stamps = self.call.below(below.info.row).limits.stamps
+                taken = [{own: made[owner].get(name) for name, own in below.links} for owner in below.owners]
+                known = [{**stamps, **own_values(spec), **row} for spec, row in zip(below.specs, taken, strict=True)]
+                left.append((below, known))
         return await keys.needs_of_new(self.call, len(specs), rows)
-
-    def _made_below(self, level: Level, above: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Give what is known of the rows of a level before they are made, by attribute name."""
-        stamps = self.call.below(level.info.row).limits.stamps
-        taken = [{below: above[owner].get(name) for name, below in level.links} for owner in level.owners]
-        return [{**stamps, **own_values(spec), **row} for spec, row in zip(level.specs, taken, strict=True)]
 
     def _reader(self, first: int = 0) -> SpecReader:
         return SpecReader(self.call.info, self.call.limits, self.given_too, EVERY_PLACE[first:])

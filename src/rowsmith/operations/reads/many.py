@@ -84,6 +84,7 @@ class ByKeys(KeyReads[TRow, TData]):
         arrays: list[Any] = [part for part in visitors.iterate(among) if isinstance(part, BindParameter)]
         selected = limited(entity.shape.select(*entity.info.key_attributes), *limits.conditions, *live)
         plan = compile_plan(limited(selected, among), entity.info, [*arrays, *binds], dialect)
+        self._ids.spare(plan)
         return plan if len(arrays) == 1 and not arrays[0].expanding else None
 
 

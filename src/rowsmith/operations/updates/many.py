@@ -133,10 +133,12 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         (key,) = targets.keyed.places
         plan = compile_write(statement, info, places, dialect, [] if guard is None else [None], makers, key)
         if plan is not None:
-            plan.placed = info.table
+            plan.placed, plan.removes = info.table, written is None
+            self._ids.spare(plan)
             lock = {} if written is None else lock_strength(info, written)
             there = targets.select_keys().with_for_update(of=info.tables, skip_locked=True, **lock)
             plan.doubt = make_plan(there, info.table, places[: 1 + len(binds)], dialect)
+            self._ids.spare(plan.doubt)
         return plan
 
 

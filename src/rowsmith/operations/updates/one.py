@@ -243,12 +243,16 @@ class Target(Generic[T]):
         return [self.entity.info.attribute(self.entity.info.version) == self.expected_version]
 
 
-async def is_there(call: Call[object, object], conditions: Sequence[ColumnElement[bool]]) -> bool:
+async def is_there(
+    call: Call[object, object], conditions: Sequence[ColumnElement[bool]], *, deletes: bool = False
+) -> bool:
     """Say whether a row that a write did not reach is there after all; if it is, nobody else changes it from now on.
 
-    Then it came meanwhile, or a trigger refused the write: the same write again tells which.
+    Then it came meanwhile, or a trigger refused the write: the same write again tells which. ``deletes`` says that the
+    write removes it.
     """
     there, standing = limited(select(*call.info.key_attributes), *conditions), await call.standing()
+    standing = standing.doomed if deletes else standing
     return (await call.execute(standing.locked(there, of=call.info.tables))).first() is not None
 
 

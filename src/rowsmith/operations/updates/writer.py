@@ -143,6 +143,7 @@ class BatchWriter(Generic[TRow, TData]):
 
     async def delete(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Remove the rows and report what they were."""
+        target = replace(target, standing=target.standing.doomed)
         before = await self._nested(target)
         with collector_paused():
             steps = [(places, None) for places in target.chunks()]
