@@ -163,14 +163,14 @@ _PRIVATE: Final = frozenset(Filter.__private_attributes__)
 """What every filter keeps for itself."""
 
 
-def expressions_of(wanted: Filter[Any]) -> list[ColumnElement[bool]]:
+def expressions_of(model: Filter[Any]) -> list[ColumnElement[bool]]:
     """Give a filter's conditions as SQL expressions; none for the empty filter."""
-    return resolve_all(wanted.to_conditions())
+    return resolve_all(model.to_conditions())
 
 
-def is_empty(wanted: Filter[Any]) -> bool:
+def is_empty(model: Filter[Any]) -> bool:
     """Say whether nothing is given at all."""
-    return all(value is None for value in wanted.__dict__.values())
+    return all(value is None for value in model.__dict__.values())
 
 
 def info_of(cls: type[Filter[Any]]) -> RowInfo[Any]:

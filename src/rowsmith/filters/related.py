@@ -18,18 +18,18 @@ from rowsmith.relations import related
 F = TypeVar("F", bound=Filter[Any])
 
 
-def _exists(operand: Operand, wanted: Filter[Any]) -> ColumnElement[bool]:
+def _exists(operand: Operand, model: Filter[Any]) -> ColumnElement[bool]:
     """Give EXISTS of a row that the relationship leads to and the filter lets through."""
     relationship = cast("InstrumentedAttribute[Any]", operand.expression)
-    other, kind = relationship.property.mapper.class_, type(wanted)
+    other, kind = relationship.property.mapper.class_, type(model)
     row = info_of(kind).row
     if not issubclass(other, row):
         raise MappingError(f"{operand.where} leads to {other.__name__}, and {kind.__name__} is for {row.__name__}")
-    return related(relationship, *expressions_of(wanted))
+    return related(relationship, *expressions_of(model))
 
 
 _EXISTS: Final = Operator(_exists, "At least one related row satisfies this filter.")
-_NONE: Final = Operator(lambda operand, wanted: not_(_exists(operand, wanted)), "No related row satisfies this filter.")
+_NONE: Final = Operator(lambda operand, model: not_(_exists(operand, model)), "No related row satisfies this filter.")
 
 
 class Related(FieldFilter, Generic[F]):
@@ -55,7 +55,7 @@ class Related(FieldFilter, Generic[F]):
     @property
     @override
     def depth(self) -> int:
-        return 1 + max(wanted.__rowsmith_depth__ for wanted in (self.exists, self.none) if wanted is not None)
+        return 1 + max(model.__rowsmith_depth__ for model in (self.exists, self.none) if model is not None)
 
     @override
     @classmethod

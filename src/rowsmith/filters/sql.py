@@ -83,9 +83,9 @@ class TextMatch(ColumnElement[bool]):
     type = _BOOLEAN
 
     def __init__(self, subject: ColumnElement[Any], text: str, place: Place, *, folded: bool = False) -> None:
-        wanted = needle(subject, text, place)
+        sought = needle(subject, text, place)
         self.subject: Any = func.lower(subject) if folded else subject.self_group(against=operators.like_op)
-        self.needle: Any = func.lower(wanted) if folded else wanted
+        self.needle: Any = func.lower(sought) if folded else sought
         self.place: Place = place
 
     @property

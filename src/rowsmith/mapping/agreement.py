@@ -59,9 +59,9 @@ def _is_key(given: Any, columns: Sequence[Column[Any]]) -> bool:
         return True
     if len(columns) == 1:
         return _is_id(given, columns[0])
-    wanted = get_origin(given) or given
-    if not (isinstance(wanted, type) and issubclass(wanted, tuple)):
-        return isinstance(wanted, type) and _is_kind(tuple, wanted)
+    asked = get_origin(given) or given
+    if not (isinstance(asked, type) and issubclass(asked, tuple)):
+        return isinstance(asked, type) and _is_kind(tuple, asked)
     parts = _parts(given, len(columns))
     return len(parts) == len(columns) and all(map(_fits, parts, ([column] for column in columns)))
 
@@ -82,14 +82,14 @@ def _is_id(given: object, column: Column[Any]) -> bool:
     kinds = read_as(column.type)
     if get_origin(given) is Literal:
         return not kinds or any(isinstance(value, kind) for value in get_args(given) for kind in kinds)
-    wanted = get_origin(given) or given
-    if not kinds or not isinstance(wanted, type):
+    asked = get_origin(given) or given
+    if not kinds or not isinstance(asked, type):
         return True
-    if wanted in _NARROWER and wanted not in kinds:
+    if asked in _NARROWER and asked not in kinds:
         return False
-    if wanted is int and not {float, Decimal}.isdisjoint(kinds):
+    if asked is int and not {float, Decimal}.isdisjoint(kinds):
         return True
-    return any(issubclass(wanted, kind) or (wanted not in _PROMOTED and _is_kind(kind, wanted)) for kind in kinds)
+    return any(issubclass(asked, kind) or (asked not in _PROMOTED and _is_kind(kind, asked)) for kind in kinds)
 
 
 _NARROWER: Final = (bool, dt.datetime)
@@ -170,17 +170,17 @@ def _takes(option: Any, kind: type[object], declared: TypeEngine[Any]) -> bool:
     origin, arguments = get_origin(option), get_args(option)
     if origin is Literal:
         return any(isinstance(value, kind) for value in arguments)
-    wanted = origin or option
-    if is_typeddict(wanted):
+    asked = origin or option
+    if is_typeddict(asked):
         return kind is dict
-    return not isinstance(wanted, type) or (_is_kind(kind, wanted) and _takes_items(option, declared))
+    return not isinstance(asked, type) or (_is_kind(kind, asked) and _takes_items(option, declared))
 
 
-def _is_kind(kind: type[object], wanted: type[object]) -> bool:
-    if is_protocol(wanted):
-        return all(hasattr(kind, member) for member in get_protocol_members(wanted))
+def _is_kind(kind: type[object], asked: type[object]) -> bool:
+    if is_protocol(asked):
+        return all(hasattr(kind, member) for member in get_protocol_members(asked))
     try:
-        return issubclass(kind, wanted) or kind in _PROMOTED.get(wanted, ())
+        return issubclass(kind, asked) or kind in _PROMOTED.get(asked, ())
     except TypeError:
         return True
 

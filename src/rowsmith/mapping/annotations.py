@@ -102,11 +102,11 @@ def _unresolved(failure: Exception) -> NameError:
 def _enclosing(owner: type[object]) -> dict[str, Any]:
     """Give the local names of the functions that a class is declared in, the innermost ones first."""
     around = owner.__qualname__.split(".<locals>.")[:-1]
-    wanted = {".<locals>.".join(around[: end + 1]) for end in range(len(around))}
+    names = {".<locals>.".join(around[: end + 1]) for end in range(len(around))}
     found: dict[str, Any] = {}
-    frame = sys._getframe() if wanted else None  # pyright: ignore[reportPrivateUsage]
+    frame = sys._getframe() if names else None  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
-        if frame.f_code.co_qualname in wanted and frame.f_globals.get("__name__") == owner.__module__:
+        if frame.f_code.co_qualname in names and frame.f_globals.get("__name__") == owner.__module__:
             found = {**frame.f_locals, **found}
         frame = frame.f_back
     return found
@@ -117,8 +117,8 @@ def unaliased(given: Any) -> Any:
     while isinstance(alias := get_origin(given) or given, _ALIASES):
         value: Any = alias.__value__
         arguments = dict(zip(alias.__type_params__, get_args(given), strict=False))
-        wanted = tuple(arguments.get(one, Any) for one in getattr(value, "__parameters__", ()))
-        given = value[wanted] if wanted else value
+        own = tuple(arguments.get(one, Any) for one in getattr(value, "__parameters__", ()))
+        given = value[own] if own else value
     return given
 
 

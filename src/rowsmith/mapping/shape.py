@@ -98,14 +98,14 @@ def row_shape(info: RowInfo[TRow], loads: Sequence[Chain] = ()) -> Shape[TRow, T
 @cache
 def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
     info = row_info(row)
-    wanted, is_own = steps(info, loads), info.mapper.selectable is info.mapper.local_table
-    is_bare = all(step.is_left for step in wanted)
+    loaded, is_own = steps(info, loads), info.mapper.selectable is info.mapper.local_table
+    is_bare = all(step.is_left for step in loaded)
     return Layout(
         (row,),
         lambda records, related: [record[0] for record in records],
         returnable=is_own and is_bare,  # RETURNING loads columns alone, and those of the row's own table
-        options=tuple(step.option() for step in wanted),
-        is_several=not all(step.is_one_statement for step in wanted),
+        options=tuple(step.option() for step in loaded),
+        is_several=not all(step.is_one_statement for step in loaded),
     )
 
 

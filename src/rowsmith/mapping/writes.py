@@ -214,13 +214,13 @@ def belongs_to(written: object, info: RowInfo[object], base: type[Spec[Any] | Pa
         MappingError: it is of another class, or of one that is not frozen; the message says of which.
     """
     kind = cast("Any", type(written))
-    wanted = f"{base.__name__}[{info.row.__name__}]"
+    instead = f"{base.__name__}[{info.row.__name__}]"
     if issubclass(type(written), _Written) and not issubclass(type(written), base):
         what = "Spec, which creates a row" if isinstance(written, Spec) else "Patch, which changes one"
-        raise MappingError(f"{kind.__name__} is a {what}: give a {wanted} here")
+        raise MappingError(f"{kind.__name__} is a {what}: give a {instead} here")
     own: RowInfo[Any] | None = getattr(kind, "__rowsmith_info__", None)
     if own is None:
-        raise MappingError(f"{kind_of(written)} cannot be written: give an instance of a class that inherits {wanted}")
+        raise MappingError(f"{kind_of(written)} cannot be written: give an instance of a class that inherits {instead}")
     if not issubclass(info.row, own.row):
         raise MappingError(f"{kind.__name__} is for {own.row.__name__}, not for {info.row.__name__}")
     check_frozen(kind)

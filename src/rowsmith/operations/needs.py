@@ -158,11 +158,11 @@ async def _link(
     call: Call[object, object], columns: Sequence[Column[Any]], needs: Needs, needing: Valued, giving: Valued
 ) -> None:
     """Link items by values as the database has them, which Python may tell apart."""
-    wanted, given = list(needing), list(giving)
+    sought, given = list(needing), list(giving)
     if not are_exact(columns, call.dialect):
-        stored = await call.as_stored(columns, [value for _, value in wanted], {value for _, value in given})
-        wanted = [(item, stored[value]) for item, value in wanted if value in stored]
-    needs.link(wanted, given)
+        stored = await call.as_stored(columns, [value for _, value in sought], {value for _, value in given})
+        sought = [(item, stored[value]) for item, value in sought if value in stored]
+    needs.link(sought, given)
 
 
 def _new(changes: Sequence[Change], columns: Sequence[Column[Any]]) -> Valued:

@@ -196,7 +196,7 @@ def window(pagination: Mode, fetched: Sequence[TRow]) -> Window[TRow]:
 
     A backward page is fetched in reversed order and turned round here.
     """
-    wanted = pagination.fetch()
-    more = wanted.size is not None and len(fetched) > wanted.size
-    rows = fetched[: wanted.size] if more else fetched
-    return Window(rows[::-1] if wanted.backward else rows, *pagination.around(more=more))
+    asked = pagination.fetch()
+    more = asked.size is not None and len(fetched) > asked.size
+    rows = fetched[: asked.size] if more else fetched
+    return Window(rows[::-1] if asked.backward else rows, *pagination.around(more=more))

@@ -134,9 +134,9 @@ def _check_local(value: object) -> str | None:
 
 def _datetimes(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
     """PostgreSQL keeps the point in time and gives it in UTC; not which of two alike by the clock it was."""
-    present = values if NONE not in types else [value for value in values if value is not None]
-    zones = set(map(_ZONE, present))
-    if (zones <= {dt.UTC} or zones == {None}) and not any(map(_FOLD, present)):
+    filled = values if NONE not in types else [value for value in values if value is not None]
+    zones = set(map(_ZONE, filled))
+    if (zones <= {dt.UTC} or zones == {None}) and not any(map(_FOLD, filled)):
         return values
     kept = (value if value is None or _ZONE(value) is None else value.astimezone(dt.UTC) for value in values)
     return [value if value is None else value.replace(fold=0) for value in kept]

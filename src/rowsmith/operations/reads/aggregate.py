@@ -60,12 +60,12 @@ class Aggregator(Operation[TRow, TData]):
         search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
         for term in terms:
             check_order(term.expression, self.entity.info)
-        wanted = statistics(self.entity.info, into, [term.expression for term in terms])
-        statement = grouped(search, wanted, terms)
-        return wanted.build((await call.execute(statement)).all())
+        figures = statistics(self.entity.info, into, [term.expression for term in terms])
+        statement = grouped(search, figures, terms)
+        return figures.build((await call.execute(statement)).all())
 
 
-def grouped(search: Search[Any, Any], wanted: Statistics[Any], terms: Sequence[OrderTerm]) -> AnySelect:
+def grouped(search: Search[Any, Any], figures: Statistics[Any], terms: Sequence[OrderTerm]) -> AnySelect:
     """Give the SELECT of statistics over the rows of a search."""
-    statement = search.selected(*wanted.selects).group_by(*(term.expression for term in terms))
+    statement = search.selected(*figures.selects).group_by(*(term.expression for term in terms))
     return statement.order_by(*(term.clause() for term in terms))

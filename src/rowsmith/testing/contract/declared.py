@@ -154,14 +154,14 @@ _HOOKS = ("prepare", "connect", "spec", "patch", "row", "scope", "refused", "id_
 def _check_hook(contract: type[Declared], name: str) -> None:
     hook: Any = inspect.getattr_static(contract, name)
     shown = f"{contract.__name__}.{name}"
-    wanted = inspect.signature(getattr(Declared, name))
-    example = f"write {'async ' * (name == 'prepare')}def {name}({', '.join(wanted.parameters)})"
+    expected = inspect.signature(getattr(Declared, name))
+    example = f"write {'async ' * (name == 'prepare')}def {name}({', '.join(expected.parameters)})"
     if not inspect.isfunction(hook):
         raise MappingError(f"{shown} is {kind_of(hook)}, and no method: {example}")
     if inspect.iscoroutinefunction(hook) != (name == "prepare"):
         why = "what has to be awaited is done in prepare(db)" if name != "prepare" else "it is awaited"
         raise MappingError(f"{shown}: {example}; {why}")
-    if not takes(hook, *wanted.parameters):
+    if not takes(hook, *expected.parameters):
         raise MappingError(f"{shown} takes other arguments: {example}")
 
 

@@ -109,13 +109,13 @@ async def _unordered(trial: Trial, scope: SearchScope | None) -> list[str]:
     """Complain of reads that give the same, whichever way rows are to be in order."""
     reads, key = trial.repository, trial.info.key_attributes
     up, down = [part.asc() for part in key], [part.desc() for part in key]
-    wanted = list(await reads.search(scope, None, NoPagination(), orders=up))[::-1]
+    expected = list(await reads.search(scope, None, NoPagination(), orders=up))[::-1]
     found = {
         "search": list(await reads.search(scope, None, NoPagination(), orders=down)),
         "stream": [data async for data in reads.stream(scope, orders=down)],
-        "first": [await reads.first(scope, orders=down), *wanted[1:]],
+        "first": [await reads.first(scope, orders=down), *expected[1:]],
     }
-    return [f"{verb} minds no orders" for verb, rows in found.items() if rows != wanted]
+    return [f"{verb} minds no orders" for verb, rows in found.items() if rows != expected]
 
 
 Orders = Sequence[Order]

@@ -86,8 +86,8 @@ async def _told_apart(trial: Trial, *does: Does, is_deleted: bool = False) -> As
     theirs, absent = await _theirs_and_absent(trial, is_deleted)
     before = await trial.stored(theirs.id)
     for verb in trial.verbs(*does):
-        found, wanted = [await answer(verb, trial.call(1, id, patch=0)) for id in (theirs.id, absent)]
-        if found != wanted or found.rows:
+        found, expected = [await answer(verb, trial.call(1, id, patch=0)) for id in (theirs.id, absent)]
+        if found != expected or found.rows:
             yield f"{verb} tells another tenant's row from one that is not there: {found.told}"
         if VERBS[verb].does is not Does.READ and await trial.stored(theirs.id) != before:
             yield f"{verb} {VERBS[verb].does.value} another tenant's row"
