@@ -18,6 +18,7 @@ from rowsmith import (
     Database,
     DatabaseFault,
     DBSource,
+    EntityAlreadyExists,
     EntityNotFound,
     ErrorCode,
     Lock,
@@ -440,6 +441,34 @@ async def test_a_key_that_rows_of_several_tenants_have(with_tables: WithTables, 
             await SEVERAL[name](world, A)
             assert await others_of(world) == others, name
         assert (len(others), await world.things.count(A, include_deleted=True)) == (4, 0)
+
+
+HIDDEN = "CREATE VIEW {name} AS SELECT * FROM kept.{name} WHERE note IS DISTINCT FROM 'hidden'"
+HIDING = "UPDATE kept.{name} SET note = 'hidden' WHERE id IN (2, 4)"
+UPSERTS = [name for name in WRITING if "upsert" in name]
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_upsert_leaves_rows_alone_that_a_view_does_not_show(with_tables: WithTables, lane: str) -> None:
+    """Others have them, as they have those outside of a scope: the database itself would write into them."""
+    async with things_shown(with_tables, f"{HIDDEN}; {HIDING}") as world:
+        watched, writes = LANES[lane]
+        things = ThingRepository(Database(world.things.db.engine, writes=writes))
+        stored = sa.text("SELECT * FROM kept.things ORDER BY id")
+        async with things.db.engine.connect() as connection:
+            before = (await connection.execute(stored)).all()
+        shown, hidden = ThingCreate(1, "name 1", 7, None), ThingCreate(2, "name 2", 7, None)
+        with watched(replace(world, things=things)):
+            for call in (things.upsert(hidden, scope=A), things.batch_upsert([shown, hidden], scope=A)):
+                with pytest.raises(EntityAlreadyExists):
+                    await call
+            async with things.db.unit_of_work():
+                partial = await things.batch_upsert_partial([hidden, shown, ThingCreate(9, "new", 1, None)], scope=A)
+        assert [(failure.index, type(failure.error)) for failure in partial.failed] == [(0, EntityAlreadyExists)]
+        assert [(success.data.inserted, success.data.data.id) for success in partial.succeeded] == [(False, 1), (True, 9)]
+        async with things.db.engine.connect() as connection:
+            after = (await connection.execute(stored)).all()
+        assert [row for row in after if row.id not in (1, 9)] == before[1:]
 
 
 async def others_of(world: World) -> Any:

@@ -40,6 +40,7 @@ from rowsmith.execution import (
 )
 from rowsmith.execution.isolation import check_isolation
 from rowsmith.execution.read_only import keep_read_only
+from rowsmith.execution.returning import read_returning_whole
 from rowsmith.execution.transaction_id import want_id
 from rowsmith.pool_watch import watch
 
@@ -265,7 +266,7 @@ class BorrowedHome:
         self.root.is_borrowed = True
         self._loop: asyncio.AbstractEventLoop | None = None
         for connection in connections_of(session):
-            watch_failures(connection.engine)
+            _watch_engine(connection.engine)
         if _watch_connection not in sync.dispatch.after_begin:
             event.listen(sync, "after_begin", _watch_connection)
 
@@ -392,4 +393,9 @@ async def _close_soon(session: AsyncSession) -> None:
 
 
 def _watch_connection(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    watch_failures(connection.engine)
+    _watch_engine(connection.engine)
+
+
+def _watch_engine(engine: Engine) -> None:
+    watch_failures(engine)
+    read_returning_whole(engine)

@@ -22,6 +22,7 @@ from sqlalchemy.engine import Dialect, ExceptionContext
 
 from rowsmith.errors import InvalidValue
 from rowsmith.execution.read_only import locked_on_sqlite
+from rowsmith.execution.returning import read_returning_whole
 
 READ_ONLY = "rowsmith_readonly"
 """The execution option of a connection whose transaction may not write."""
@@ -102,6 +103,7 @@ def prepare_sqlite(engine: Engine) -> None:
         return
     own = {sqltypes.DateTime: UtcDateTime, sqltypes.Numeric: ExactNumeric, sqltypes.Float: WholeFloat}
     engine.dialect.colspecs = {**engine.dialect.colspecs, **own}
+    read_returning_whole(engine)
     event.listen(engine, "connect", _connect)
     event.listen(engine, "begin", _begin)
     event.listen(engine, "checkin", _checkin)

@@ -94,7 +94,7 @@ class Plan:
     makers: Sequence[Callable[[], Any]] = ()
     """Make what Python fills in for each call, whose places are the last ones."""
     placed: Table | None = None
-    """Of one that asks for system columns, such as the places of rows: of which table, which must be no view."""
+    """Of one that would do otherwise, or nothing, to a view, as it asks for the places of rows: of which table."""
     removes = False
     """Of one with :attr:`placed`: it removes rows, once it has locked them."""
     doubt: Plan | None = None

@@ -35,7 +35,7 @@ from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Binds, CallShape, Plan, compile_write, placed
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.version import is_counted
-from rowsmith.operations.upserts.statement import UpsertStatement, tells_by_xmax
+from rowsmith.operations.upserts.statement import UpsertStatement
 from rowsmith.operations.writes import UNDERSTOOD, AskedInsert, PlannedWrites, Values, plain_values
 from rowsmith.scope import Limits, resolve_scope
 
@@ -172,7 +172,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
         plan = compile_write(sent, info, places, asked.dialect, stamps, makers)
         if plan is None:
             return None
-        plan.placed = info.table if tells_by_xmax(info, asked.dialect) else None
+        plan.placed = info.table
         return UpsertPlan(plan, itemgetter(*map(names.index, key.names)))
 
 

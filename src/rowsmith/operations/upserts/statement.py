@@ -19,7 +19,9 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    exists,
     func,
+    literal,
     literal_column,
     select,
     true,
@@ -312,6 +314,13 @@ def tells_by_xmax(info: RowInfo[object], dialect: Dialect) -> bool:
     """Say whether an upsert tells new rows from others by a system column, which views have none of."""
     version = getattr(dialect, "server_version_info", None) or ()
     return dialect.name == "postgresql" and (version < OLD_ROW_VERSION or info.table.name == "old")
+
+
+def shown(info: RowInfo[object]) -> ColumnElement[bool]:
+    """Give the condition that a view shows a row: ON CONFLICT finds any that the table beneath it has."""
+    view = info.table.alias(sql_name("shown"))
+    same = [view.c[column.key] == column for column in info.key_columns]
+    return exists(limited(select(literal(1)).select_from(view), *same).correlate(info.table))
 
 
 def conflict_keys(info: RowInfo[object], key: ConflictKey, block: Block) -> list[Key]:

@@ -46,6 +46,7 @@ from rowsmith.operations.upserts.statement import (
     conflict_keys,
     key_columns,
     key_twice,
+    shown,
     tells_by_xmax,
 )
 
@@ -245,11 +246,13 @@ class Upsertion(Generic[TRow, TData]):
     async def _statement(self, block: Block) -> UpsertStatement:
         given, conditions = [name for name in block.columns if name in block.given], self.call.conditions()
         info, connection = self.info, await connection_of(self.call.db_sess, self.call.origin())
-        if tells_by_xmax(info, connection.dialect) and not (await self.call.standing()).has_places:
-            raise MappingError(
-                f"{info.table.name} is a view, and before PostgreSQL 18 no upsert tells its rows from new ones: "
-                "call find, then create(spec) or update(id, patch)"
-            )
+        if not (await self.call.standing()).has_places:
+            if tells_by_xmax(info, connection.dialect):
+                raise MappingError(
+                    f"{info.table.name} is a view, and before PostgreSQL 18 no upsert tells its rows from new ones: "
+                    "call find, then create(spec) or update(id, patch)"
+                )
+            conditions.append(shown(info))
 
         def updated(name: str, block: Block) -> Any:
             row = dict(zip(block.columns, next(block.rows()), strict=True))  # one, where an onupdate asks for any
