@@ -77,6 +77,7 @@ FLOORS = [
     "plans",
     "settled",
     "call",
+    "parents",
     "present",
     "unread",
     "once",

@@ -465,7 +465,10 @@ async def test_an_upsert_leaves_rows_alone_that_a_view_does_not_show(with_tables
             async with things.db.unit_of_work():
                 partial = await things.batch_upsert_partial([hidden, shown, ThingCreate(9, "new", 1, None)], scope=A)
         assert [(failure.index, type(failure.error)) for failure in partial.failed] == [(0, EntityAlreadyExists)]
-        assert [(success.data.inserted, success.data.data.id) for success in partial.succeeded] == [(False, 1), (True, 9)]
+        assert [(success.data.inserted, success.data.data.id) for success in partial.succeeded] == [
+            (False, 1),
+            (True, 9),
+        ]
         async with things.db.engine.connect() as connection:
             after = (await connection.execute(stored)).all()
         assert [row for row in after if row.id not in (1, 9)] == before[1:]

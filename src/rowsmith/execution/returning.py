@@ -8,7 +8,6 @@ inside of an expression of its own is read as what it is, so each is written as 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Engine, Table
@@ -19,7 +18,7 @@ def read_returning_whole(engine: Engine) -> None:
     """Have statements of a SQLite engine be written so; does nothing to any other, and nothing the second time."""
     own = engine.dialect.statement_compiler
     if engine.dialect.name == "sqlite" and not issubclass(own, _Whole):
-        engine.dialect.statement_compiler = _whole(own)
+        engine.dialect.statement_compiler = type(own.__name__, (_Whole, own), {})
 
 
 class _Whole(SQLCompiler):
@@ -40,8 +39,3 @@ class _Whole(SQLCompiler):
         written = super().visit_column(column, *args, **kw)
         is_returned = self._returned is not None and getattr(column.table, "key", None) == self._returned.key
         return f"iif(1, {written}, NULL)" if is_returned else written
-
-
-@cache
-def _whole(own: type[SQLCompiler]) -> type[SQLCompiler]:
-    return type("Whole", (_Whole, own), {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,8 @@ class NextValue:
     rows that are written past the repository and for transactions stricter than READ COMMITTED. Rows are numbered as
     they are created; ``upsert`` and its batch forms refuse such rows.
 
-    Under a scope the parent has to be inside as well, or it is an absent one: what ``to_related`` says about its class
+    Under a scope the parent has to be inside as well, or it is an absent one; so has one that a patch moves a row to,
+    which keeps its number. What ``to_related`` says about its class
     holds for it. Where that says nothing, the scope's own conditions will do if they read the foreign key; else its
     equalities hold for the parent's columns of the same names; without any such column the call is refused.
 
@@ -45,6 +46,10 @@ class NextValue:
     def parents(self) -> tuple[str, ...]:
         """The attributes of the foreign key."""
         return tuple(attribute.key for attribute in self._within)
+
+    def is_within(self, names: Iterable[str]) -> bool:
+        """Say whether what is written moves a row to another parent."""
+        return not {*self.parents}.isdisjoint(names)
 
     @property
     def _within(self) -> list[InstrumentedAttribute[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Generic
@@ -229,6 +229,11 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
             stamps[name] = bind.value
         return Limits(stamps=stamps)
 
+    def moves(self, names: Iterable[str], kwargs: Mapping[str, object]) -> bool:
+        """Say whether a write moves rows to parents that have to be found under a scope, as SQLAlchemy's way does."""
+        number = self._entity.next_value
+        return number is not None and kwargs.get("scope") is not None and number.is_within(names)
+
     def marks(self, values: Values) -> dict[str, BindParameter[Any]]:
         """Give a parameter for each value."""
         columns = self._entity.info.columns
@@ -330,6 +335,8 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         limits = resolve_scope(kwargs.get("scope"), info)
         marks = self.marks(values)
         written = {**marks, **self._constants}
+        if self.moves(marks, kwargs):
+            return None
         if written and (limits.must_verify(written, info) or (binds and limits.guard(written, info) is None)):
             return None
         updates = client_updates(info, written) if written else []

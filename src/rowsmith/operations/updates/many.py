@@ -27,6 +27,7 @@ from rowsmith.operations.blocks.defaults import Context, client_updates, context
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.needs import Change, Needs, SelfKeys
+from rowsmith.operations.parents import find_new_parents
 from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
 from rowsmith.operations.plans import Binds, CallShape, ManyKeys, Plan, compile_write, make_plan, placed
 from rowsmith.operations.reads.narrowing import narrowing
@@ -120,6 +121,8 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
             return None
         limits, marks = resolve_scope(kwargs.get("scope"), info), self.marks(values)
         written = None if self._constants is None else {**marks, **self._constants}
+        if self.moves(marks, kwargs):
+            return None
         guard = None if written is None else limits.guard(written, info)
         if written is not None and (limits.must_verify(written, info) or (binds and guard is None)):
             return None
@@ -255,6 +258,7 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         call = await call.under(scope)
         values = call.limits.patched(patch, call.info)
+        await find_new_parents(call, [values])
         writer = BatchWriter(call, ids)
         targets = await writer.targets(call.conditions(), expected_versions)
         writing = writer.update(targets, Changes(values))
@@ -364,6 +368,7 @@ class BatchUpdater(Operation[TRow, TData]):
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.under(scope)
         values = call.limits.patched(patch, call.info)
+        await find_new_parents(call, [values])
         return await write_where(call, [*narrowed, *self.entity.live()], values) if values else 0
 
 
@@ -375,6 +380,8 @@ async def _update_each(
     is_held: bool = False,
 ) -> BatchResult[TData, Any]:
     read = _read(call, list(patches.values()))
+    if call.entity.next_value is not None:
+        await find_new_parents(call, read.rows())
     await _fill_updates(call, read)
     writer = BatchWriter(call, list(patches), is_held=is_held)
     targets = await writer.targets(call.conditions(), expected_versions, read.columns)

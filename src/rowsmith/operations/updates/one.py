@@ -21,6 +21,7 @@ from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.once import Written, once
+from rowsmith.operations.parents import find_new_parents
 from rowsmith.operations.present import present, present_keys, present_written
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.joined import write_joined
@@ -95,6 +96,7 @@ class Updater(Operation[TRow, TData]):
         target = live_target(call.entity, id, call.limits, expected_version)
         if not values:
             return await target.read(call)
+        await find_new_parents(call, [values])
         return await naming(target.write(call, values), lambda: unbindable_value(call.info, values, call.dialect))
 
     def statement(
