@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from sqlalchemy import JSON
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import OptionalState, Patch, Repository, Spec
+from rowsmith import Conflict, OptionalState, Patch, Repository, Spec, TriState
 from rowsmith.testing import WithTables
 
 
@@ -102,3 +103,57 @@ async def test_an_applications_error_is_its_own(any_tables: WithTables, verb: st
             await getattr(pages, verb)(given)
         assert [await pages.get(1)] == named("a", database=db)
         assert await pages.count() == 1
+
+
+def keys(context: Any) -> str:
+    return ",".join(sorted(context.get_current_parameters().keys() & {"title", "note", "document", "kind"}))
+
+
+class SeenRow(Base):
+    __tablename__ = "context_seen"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    title: Mapped[str]
+    note: Mapped[str | None]
+    document: Mapped[Any] = mapped_column(JSON, nullable=True)
+    seen: Mapped[str] = mapped_column(default=keys, onupdate=keys)
+    kind: Mapped[str] = mapped_column(default=lambda: "kind")
+
+
+@dataclass(frozen=True)
+class SeenCreate(Spec[SeenRow]):
+    id: int
+    title: str
+    note: str | None = None
+    document: Any = None
+
+
+@dataclass(frozen=True)
+class SeenPatch(Patch[SeenRow]):
+    title: OptionalState[str] = OptionalState.nop()
+    note: TriState[str] = TriState.nop()
+    document: TriState[Any] = TriState.nop()
+
+
+class Seen(Repository[SeenRow, SeenRow, int]):
+    conflict = Conflict([SeenRow.id])
+
+
+async def test_a_null_that_is_given_is_among_the_values(any_tables: WithTables) -> None:
+    """In every form, for new rows and for those that are there, and so is another default; SQL is not."""
+    async with any_tables(SeenRow) as db:
+        rows = Seen(db)
+        await rows.create(SeenCreate(1, "t"))
+        await rows.batch_create([SeenCreate(2, "t")])
+        await rows.load([SeenCreate(3, "t")])
+        await rows.upsert(SeenCreate(4, "t"))
+        await rows.batch_upsert([SeenCreate(5, "t"), SeenCreate(6, "t")])
+        assert {row.seen for row in await rows.search()} == {"document,kind,note,title"}
+        title = OptionalState.expression(lambda: SeenRow.title + "!")
+        patch = SeenPatch(title=title, note=TriState.nullify(), document=TriState.nullify())
+        changed = [
+            await rows.update(1, patch),
+            *(await rows.batch_update([2], patch)).succeeded,
+            *(await rows.batch_update_each({3: patch})).succeeded,
+        ]
+        assert await rows.update_where([SeenRow.id == 4], patch) == 1
+        assert {row.seen for row in (*changed, await rows.get(4))} == {"document,note"}

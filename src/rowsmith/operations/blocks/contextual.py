@@ -1,9 +1,13 @@
 """Defaults that ask for the values of the row they are for: worked out row by row, before anything is sent.
 
-SQLAlchemy would call them while it sends, where it takes a TimeoutError for the connection's own.
+SQLAlchemy would call them while it sends, where it takes a TimeoutError for the connection's own. Its context does not
+know of a NULL that is given for a document, either.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,7 +15,16 @@ from rowsmith.execution import Origin
 from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.blocks.block import Block
-from rowsmith.operations.blocks.defaults import contextual, fill_contextual
+from rowsmith.operations.blocks.defaults import (
+    Context,
+    client_defaults,
+    contextual,
+    contextual_updates,
+    default_of,
+    fill_contextual,
+    fill_defaults,
+)
+from rowsmith.state import UNSET
 
 
 async def with_contextual(db_sess: AsyncSession, origin: Origin, info: RowInfo[object], block: Block) -> Block:
@@ -23,5 +36,51 @@ async def with_contextual(db_sess: AsyncSession, origin: Origin, info: RowInfo[o
     """
     if not contextual(info, block.columns):
         return block
-    columns = fill_contextual(await connection_of(db_sess, origin), info, block.columns, block.size)
+    known, connection = fill_defaults(info, block.columns, block.size), await connection_of(db_sess, origin)
+    columns = {**known, **fill_contextual(connection, info, {**block.columns, **known}, block.size)}
     return block.beside(columns, {name: set(map(type, column)) for name, column in columns.items()})
+
+
+async def with_contextual_values(
+    db_sess: AsyncSession, origin: Origin, info: RowInfo[object], values: Mapping[str, object]
+) -> dict[str, Any]:
+    """Do as :func:`with_contextual` for one row, whose values may be SQL: those no default sees."""
+    if not contextual(info, values):
+        return {**values}
+    known = {**values, **{name: default_of(info, name) for name in client_defaults(info, values)}}
+    row = {name: [value] for name, value in known.items()}
+    made = fill_contextual(await connection_of(db_sess, origin), info, row, 1)
+    return known | {name: column[0] for name, column in made.items()}
+
+
+async def contextual_changes(
+    db_sess: AsyncSession, origin: Origin, info: RowInfo[object], rows: Sequence[Mapping[str, object]]
+) -> dict[str, list[Any]]:
+    """Give, by attribute name, what an ``onupdate`` of that kind writes into rows, and what is given for it instead.
+
+    One statement has one answer for all of its rows.
+
+    Args:
+        db_sess, origin, info: of the call.
+        rows: what is written into each, by attribute name; nothing is into one that has none.
+    """
+    names = contextual_updates(info, ())
+    if not (names and any(rows)):
+        return {}
+    connection = await connection_of(db_sess, origin)
+
+    def made(name: str, row: Mapping[str, object]) -> Any:
+        if name in row:
+            return row[name]
+        update: Any = info.columns[name].onupdate
+        return update.arg(Context.of_row(connection, info, row, name, isinsert=False)) if row else UNSET
+
+    return {name: [made(name, row) for row in rows] for name in names}
+
+
+async def with_contextual_changes(
+    db_sess: AsyncSession, origin: Origin, info: RowInfo[object], values: Mapping[str, object]
+) -> dict[str, Any]:
+    """Give what is written into one row, or the same into many, with what such an ``onupdate`` writes."""
+    made = await contextual_changes(db_sess, origin, info, [values])
+    return {**values, **{name: column[0] for name, column in made.items()}}

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ClauseElement, Column, Connection, Engine
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import schema
+from sqlalchemy.sql.elements import Null
 
 from rowsmith.mapping import RowInfo
 
@@ -141,7 +142,8 @@ class Context:
         A value that the database works out is not among the parameters, as with SQLAlchemy.
         """
         columns = info.columns
-        plain = {columns[key].key: value for key, value in row.items() if not isinstance(value, ClauseElement)}
+        known = {key: None if isinstance(value, Null) else value for key, value in row.items()}
+        plain = {columns[key].key: value for key, value in known.items() if not isinstance(value, ClauseElement)}
         return cls(connection, plain, isinsert, columns[name])
 
     def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from typing_extensions import override
 
 from rowsmith.errors import ScopeMismatch
 from rowsmith.execution import Made, NativeLane, Origin
-from rowsmith.execution.driver import connection_of
 from rowsmith.mapping import Patch
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.arrays.keys import batch_key, batch_keys
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.arrays.wire import fits_array
-from rowsmith.operations.blocks.defaults import Context, client_updates, contextual_updates, update_of
+from rowsmith.operations.blocks.contextual import contextual_changes, with_contextual_changes
+from rowsmith.operations.blocks.defaults import client_updates, contextual_updates, update_of
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.needs import Change, Needs, SelfKeys
@@ -257,7 +257,9 @@ class BatchUpdater(Operation[TRow, TData]):
             InvalidValue, ConstraintViolation: an id, value or constraint said no.
         """
         call = await call.under(scope)
-        values = call.limits.patched(patch, call.info)
+        values = await with_contextual_changes(
+            call.db_sess, call.origin(), call.info, call.limits.patched(patch, call.info)
+        )
         await find_new_parents(call, [values])
         writer = BatchWriter(call, ids)
         targets = await writer.targets(call.conditions(), expected_versions)
@@ -367,7 +369,9 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.under(scope)
-        values = call.limits.patched(patch, call.info)
+        values = await with_contextual_changes(
+            call.db_sess, call.origin(), call.info, call.limits.patched(patch, call.info)
+        )
         await find_new_parents(call, [values])
         return await write_where(call, [*narrowed, *self.entity.live()], values) if values else 0
 
@@ -382,30 +386,14 @@ async def _update_each(
     read = _read(call, list(patches.values()))
     if call.entity.next_value is not None:
         await find_new_parents(call, read.rows())
-    await _fill_updates(call, read)
+    if contextual_updates(call.info, ()):
+        read.columns.update(await contextual_changes(call.db_sess, call.origin(), call.info, read.rows()))
     writer = BatchWriter(call, list(patches), is_held=is_held)
     targets = await writer.targets(call.conditions(), expected_versions, read.columns)
     writing = writer.update(targets, *read.changes(arrays=targets.by_arrays))
     return await naming(
         writing, lambda: unbindable(call.info, read.sent, targets.dialect, range(len(patches)), "patch")
     )
-
-
-async def _fill_updates(call: Call[object, object], read: Patches) -> None:
-    """Work out what an ``onupdate`` that asks for a row's values gives for each: one statement has but one answer."""
-    names = contextual_updates(call.info, ())
-    rows = read.rows() if names else []
-    if not any(rows):
-        return
-    connection = await connection_of(call.db_sess, call.origin())
-
-    def made(name: str, row: Mapping[str, object]) -> Any:
-        update: Any = call.info.columns[name].onupdate
-        return update.arg(Context.of_row(connection, call.info, row, name, isinsert=False))
-
-    for name in names:
-        # A patch that sets nothing changes no row.
-        read.columns[name] = [row[name] if name in row else made(name, row) if row else UNSET for row in rows]
 
 
 def _read(call: Call[object, object], patches: Sequence[Patch[Any]], first: int = 0) -> Patches:
