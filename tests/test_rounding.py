@@ -17,6 +17,7 @@ from rowsmith import (
     Condition,
     CursorBackwardPagination,
     CursorForwardPagination,
+    EntityAlreadyExists,
     InvalidValue,
     NoPagination,
     OptionalState,
@@ -299,6 +300,18 @@ async def test_a_key_is_no_other_one(lane_tables: WithTables) -> None:
             with pytest.raises(InvalidValue, match="2 of them after the point"):
                 await call
         assert (await keys.get(D("1.00"))).note == "kept"
+
+
+async def test_keys_that_are_rounded_are_written_in_batches(lane_tables: WithTables) -> None:
+    """As one by one: rows are told apart by their keys, in the order of the input, wherever those are rounded."""
+    async with lane_tables(KeyRow) as db:
+        keys = Keys(db)
+        made = await keys.batch_create([KeyCreate(D("3.004"), "a"), KeyCreate(D("2.005"), "b"), KeyCreate(D(1), "c")])
+        assert [(row.price, row.note) for row in made] == [(D("3.00"), "a"), (D("2.01"), "b"), (D("1.00"), "c")]
+        specs = [KeyCreate(D("4.005"), "d"), KeyCreate(D("2.009"), "taken"), KeyCreate(D(5), "e")]
+        partial = await keys.batch_create_partial(specs)
+        assert [success.data.price for success in partial.succeeded] == [D("4.01"), D("5.00")]
+        assert [(failure.index, type(failure.error)) for failure in partial.failed] == [(1, EntityAlreadyExists)]
 
 
 async def test_a_float_of_single_precision_is_found_by_what_was_written(lane_tables: WithTables) -> None:
