@@ -14,9 +14,12 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
+    UNSET,
     Condition,
+    Conflict,
     CursorBackwardPagination,
     CursorForwardPagination,
+    Database,
     EntityAlreadyExists,
     InvalidValue,
     NoPagination,
@@ -26,9 +29,11 @@ from rowsmith import (
     ScopeMismatch,
     SearchScope,
     Spec,
+    Unset,
 )
 from rowsmith.filters import Filter, NumberFilter
 from rowsmith.testing import WithTables
+from support import count_statements
 
 
 class Base(DeclarativeBase):
@@ -106,6 +111,11 @@ class PriceCreate(Spec[PriceRow]):
 
 
 @dataclass(frozen=True)
+class UnpricedCreate(Spec[PriceRow], filled={"price"}):
+    id: int
+
+
+@dataclass(frozen=True)
 class PricePatch(Patch[PriceRow]):
     price: OptionalState[Decimal]
 
@@ -123,7 +133,7 @@ class Priced(SearchScope):
 
 
 class Prices(Repository[PriceRow, Price, int]):
-    pass
+    conflict = Conflict([PriceRow.id])
 
 
 D = Decimal
@@ -170,10 +180,22 @@ async def test_a_scope_is_no_other_ones(lane_tables: WithTables) -> None:
         assert await prices.find(1, scope=near) is None
         patch = PricePatch(OptionalState.update(D("1.004")))
         assert await prices.update_where([PriceRow.id == 1], patch, scope=near) == 0
-        for verb in (prices.create, prices.upsert):
-            with pytest.raises(ScopeMismatch):
-                await verb(PriceCreate(2, D("1.004")), scope=near)
+        for spec in (PriceCreate(2, D("1.004")), UnpricedCreate(2)):
+            for verb in (prices.create, prices.upsert):
+                with count_statements(db) as sent, pytest.raises(InvalidValue, match=_UNKEPT):
+                    await verb(spec, scope=near)
+                assert sent == []
+            for many in (prices.batch_create, prices.batch_upsert, prices.load):
+                with pytest.raises(InvalidValue, match=_UNKEPT):
+                    await many([spec], scope=near)
+            for partial in (prices.batch_create_partial, prices.batch_upsert_partial):
+                (failure,) = (await partial([spec], scope=near)).failed
+                assert isinstance(failure.error, InvalidValue)
         assert await prices.count() == 1
+        assert (await prices.create(UnpricedCreate(2), scope=Priced(D("1.0100")))).price == D("1.01")
+
+
+_UNKEPT = r"PriceRow\.price holds at most 10 digits, 2 of them after the point; no new row could be in a scope of this"
 
 
 async def test_pages_over_what_is_finer_than_its_type(lane_tables: WithTables) -> None:
@@ -314,6 +336,122 @@ async def test_keys_that_are_rounded_are_written_in_batches(lane_tables: WithTab
         assert [(failure.index, type(failure.error)) for failure in partial.failed] == [(1, EntityAlreadyExists)]
 
 
+UNKEPT: list[tuple[Any, Any, Any, str]] = [
+    (postgresql.BIT(3), "101", "10101", "exactly 3 bits"),
+    (postgresql.BIT(3), "100", "1", "exactly 3 bits"),
+    (postgresql.BIT(3, varying=True), "101", "10101", "at most 3 bits"),
+    (postgresql.INTERVAL(fields="DAY"), dt.timedelta(1), dt.timedelta(1, 18_000), "keeps whole days"),
+    (postgresql.INTERVAL(fields="DAY TO HOUR"), dt.timedelta(0, 3_600), dt.timedelta(0, 3_601), "keeps whole hours"),
+    (postgresql.INTERVAL(fields="minute"), dt.timedelta(0, 60), dt.timedelta(0, 61), "keeps whole minutes"),
+    (postgresql.INTERVAL(fields="YEAR TO MONTH"), dt.timedelta(0), dt.timedelta(3), "keeps whole months"),
+    (
+        postgresql.INTERVAL(fields="SECOND", precision=1),
+        dt.timedelta(0, 1),
+        dt.timedelta(0, 1, 9),
+        "digits of a second",
+    ),
+    (postgresql.TIME(precision=0), dt.time(1), dt.time(1, 0, 0, 9), "digits of a second"),
+    (
+        postgresql.TIMESTAMP(precision=3),
+        dt.datetime(2024, 1, 1),
+        dt.datetime(2024, 1, 1, 0, 0, 0, 9),
+        "digits of a sec",
+    ),
+    (postgresql.DOMAIN("kept_to_tenths", sa.Numeric(5, 1)), D("1.5"), D("1.51"), "1 of them after the point"),
+    (Own(5, 1), D("1.5"), D("1.51"), "1 of them after the point"),
+    (sa.REAL(), 1.0, 1.00000001, "single precision"),
+    (sa.Float(24), 0.5, 0.50000001, "single precision"),
+]
+
+
+def rounded(declared: Any) -> Any:
+    """Give a row whose key is of a type, beside another column of it, and a spec, a patch and a repository of it."""
+
+    class Kept(DeclarativeBase):
+        pass
+
+    class KeptRow(Kept):
+        __tablename__ = "kept"
+        id: Mapped[Any] = mapped_column(declared, primary_key=True, autoincrement=False)
+        fixed: Mapped[Any] = mapped_column(declared)
+        note: Mapped[str]
+
+    @dataclass(frozen=True)
+    class KeptCreate(Spec[KeptRow], filled={"fixed"}):
+        id: Any
+        note: str = "kept"
+
+    @dataclass(frozen=True)
+    class KeptPatch(Patch[KeptRow]):
+        note: OptionalState[str] = OptionalState.nop()
+        fixed: OptionalState[Any] = OptionalState.nop()
+
+    @dataclass(frozen=True)
+    class Fixed(SearchScope):
+        value: Any
+
+        def to_conditions(self) -> Sequence[Condition]:
+            return [KeptRow.fixed == self.value]
+
+    class KeptRows(Repository[KeptRow, KeptRow, Any]):
+        conflict = Conflict([KeptRow.id])
+
+    return KeptRow, KeptCreate, KeptPatch, Fixed, KeptRows
+
+
+@pytest.mark.filterwarnings("ignore:Type object")  # of domains SQLAlchemy does not say which operators they have
+@pytest.mark.parametrize("declared, kept, unkept, words", UNKEPT, ids=lambda part: repr(part)[:60])
+@pytest.mark.parametrize("native", [True, False])
+async def test_no_type_has_a_key_or_a_scope_be_another_one(
+    declared: Any, kept: Any, unkept: Any, words: str, native: bool, with_tables: WithTables
+) -> None:
+    """Of a value that a column would round, cut or fill up, every verb says so, and no row is made or reached by it."""
+    row, create, patch, fixed, repository = rounded(declared)
+    async with with_tables(row) as own:
+        db = own if native else Database(own.engine, native=False)
+        rows, changed = repository(db), patch(OptionalState.update("changed"))
+        await rows.create(create(kept), scope=fixed(kept))
+        assert await rows.count(fixed(kept)) == 1
+        calls = [
+            *(rows.get(unkept), rows.find(unkept), rows.exists(id=unkept), rows.update(unkept, changed)),
+            *(rows.purge(unkept), rows.batch_get([unkept]), rows.batch_update([unkept], changed)),
+            *(rows.batch_update_each({unkept: changed}), rows.batch_purge([unkept])),
+            *(verb(create(kept), scope=fixed(unkept)) for verb in (rows.create, rows.upsert)),
+            *(verb([create(kept)], scope=fixed(unkept)) for verb in (rows.batch_create, rows.batch_upsert, rows.load)),
+        ]
+        for call in calls:
+            with pytest.raises(InvalidValue, match=words):
+                await call
+        for condition in (row.id == unkept, row.id.in_([unkept])):
+            try:
+                assert await rows.count(None, [condition]) == 0
+            except InvalidValue as refusal:
+                assert words in str(refusal)  # noqa: PT017 - what nothing compares is refused
+        (left,) = await rows.search(fixed(kept))
+        assert left.note == "kept"
+
+
+@pytest.mark.parametrize("varying, bits", [(False, "10101"), (False, "1"), (False, "10x"), (True, "10101")])
+async def test_bits_are_written_as_they_are(varying: bool, bits: str, with_tables: WithTables) -> None:
+    """Or refused by every verb, as a text that is too long is."""
+    row, create, patch, fixed, repository = rounded(postgresql.BIT(3, varying=varying))
+    async with with_tables(row) as db:
+        rows, change = repository(db), patch(fixed=OptionalState.update(bits))
+        await rows.create(create("101"), scope=fixed("101"))
+        for id in (postgresql.BitString(bits) if "x" not in bits else bits, bits):
+            spec = create(id)
+            calls = [
+                *(rows.create(spec, scope=fixed("101")), rows.upsert(spec, scope=fixed("101"))),
+                *(verb([spec], scope=fixed("101")) for verb in (rows.batch_create, rows.batch_upsert, rows.load)),
+                *(rows.update("101", change), rows.batch_update(["101"], change)),
+                *(rows.batch_update_each({"101": change}), rows.update_where([row.note == "kept"], change)),
+            ]
+            for call in calls:
+                with pytest.raises(InvalidValue, match="bits"):
+                    await call
+        assert [(str(one.id), str(one.fixed)) for one in await rows.search()] == [("101", "101")]
+
+
 async def test_a_float_of_single_precision_is_found_by_what_was_written(lane_tables: WithTables) -> None:
     """By every verb alike."""
     async with lane_tables(RealRow) as db:
@@ -326,6 +464,113 @@ async def test_a_float_of_single_precision_is_found_by_what_was_written(lane_tab
         assert len((await reals.batch_update_each({0.1: patch})).succeeded) == 1
         assert not (await reals.upsert(RealCreate(0.1, "put"))).inserted
         assert (await reals.purge(0.1)).note == "put"
+
+
+class SinglesRow(Base):
+    __tablename__ = "rounded_singles"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    real: Mapped[float] = mapped_column(sa.REAL)
+    short: Mapped[float] = mapped_column(sa.Float(24))
+
+
+@dataclass(frozen=True)
+class SinglesCreate(Spec[SinglesRow], filled={"real", "short"}):
+    id: int
+    real: float | Unset = UNSET
+    short: float | Unset = UNSET
+
+
+@dataclass(frozen=True)
+class SinglesPatch(Patch[SinglesRow]):
+    real: OptionalState[float] = OptionalState.nop()
+    short: OptionalState[float] = OptionalState.nop()
+
+
+class SinglesFilter(Filter[SinglesRow]):
+    real: NumberFilter | None = None
+    short: NumberFilter | None = None
+
+
+class Singles(Repository[SinglesRow, SinglesRow, int]):
+    conflict = Conflict([SinglesRow.id])
+
+
+@dataclass(frozen=True)
+class Under(SearchScope):
+    condition: Condition
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [self.condition]
+
+
+@pytest.mark.parametrize("name", ["real", "short"])
+async def test_a_float_of_single_precision_is_compared_with_what_was_written(
+    name: str, lane_tables: WithTables
+) -> None:
+    """0.1 is what the column has for it, by each comparison; what no such float stands for is compared as it is."""
+    column: Any = getattr(SinglesRow, name)
+    expected: list[tuple[Any, set[int]]] = [
+        *((column == 0.1, {1}), (column != 0.1, {2, 3}), (column > 0.1, {2, 3}), (column >= 0.1, {1, 2, 3})),
+        *((column < 0.1, set()), (column <= 0.1, {1}), (column == D("0.1"), {1}), (sa.literal(0.1) == column, {1})),
+        *((column.in_([0.1, 1]), {1}), (column.in_([1, 0.1]), {1}), (column.not_in([0.1]), {2, 3})),
+        *((column.between(0.1, 0.2), {1, 2}), (column.is_not_distinct_from(0.1), {1})),
+        *((sa.case((column == 0.1, 1), else_=0) == 1, {1}), (sa.case({0.1: 1}, value=column, else_=0) == 1, {1})),
+        *((SinglesRow.id.in_(sa.select(SinglesRow.id).where(column == 0.1)), {1}), (column == 0.100000001, set())),
+        *((column > 0.100000002, {2, 3}), (column / 3 > 0.1, {3}), (column * 0.1 > 0.015, {2, 3}), (column == 16, {3})),
+    ]
+    async with lane_tables(SinglesRow) as db:
+        singles = Singles(db)
+        await singles.batch_create([SinglesCreate(1, 0.1, 0.1), SinglesCreate(2, 0.2, 0.2), SinglesCreate(3, 16, 16)])
+        for _ in range(2):
+            for place, (condition, ids) in enumerate(expected):
+                assert {row.id for row in await singles.search(None, [condition])} == ids, place
+                assert await singles.count(None, [condition]) == len(ids), place
+            for number, ids in ((0.1, {1}), (0.2, {2}), (0.100000001, set[int]())):
+                asked = SinglesFilter(**{name: NumberFilter(equals=number)})
+                assert {row.id for row in await singles.search(None, asked)} == ids
+
+
+@pytest.mark.parametrize("name", ["real", "short"])
+async def test_a_scope_of_single_precision_sees_what_is_made_in_it(name: str, lane_tables: WithTables) -> None:
+    """By every verb; and what leaves it is told from what stays."""
+    column: Any = getattr(SinglesRow, name)
+    tenth, other = Under(column == 0.1), {"short" if name == "real" else "real": 1.0}
+    stay, leave = (SinglesPatch(**{name: OptionalState.update(value)}) for value in (0.1, 0.2))
+    async with lane_tables(SinglesRow) as db:
+        singles = Singles(db)
+        specs = [SinglesCreate(id, **other) for id in range(1, 8)]
+        await singles.create(specs[0], scope=tenth)
+        await singles.batch_create(specs[1:3], scope=tenth)
+        await singles.load(specs[3:4], scope=tenth)
+        await singles.upsert(specs[4], scope=tenth)
+        await singles.batch_upsert(specs[5:6], scope=tenth)
+        await singles.batch_create_partial(specs[6:], scope=tenth)
+        assert await singles.count(tenth) == await singles.update_where([column > 0], stay, scope=tenth) == 7
+        assert (await singles.get(1, tenth)).id == 1
+        with pytest.raises(ScopeMismatch):
+            await singles.update(1, leave, scope=tenth)
+        wide = Under(sa.or_(column == 0.1, column == 0.3))
+        again = SinglesCreate(1, **{**other, name: 0.1})
+        for call in (singles.create(again, scope=wide), singles.batch_create([again], scope=wide)):
+            with pytest.raises(EntityAlreadyExists):  # the row would have been inside
+                await call
+        assert (await singles.purge_where([column > 0], scope=tenth)).rows == 7
+
+
+async def test_pages_over_what_is_finer_than_a_single(lane_tables: WithTables) -> None:
+    """A third of one is of double precision, and so stands in a cursor."""
+    orders: list[Any] = [SinglesRow.real, SinglesRow.short, SinglesRow.real / 3, SinglesRow.short / 3]
+    async with lane_tables(SinglesRow) as db:
+        singles = Singles(db)
+        await singles.batch_create([SinglesCreate(id, id / 10, id / 10) for id in range(1, 5)])
+        for place, order in enumerate(orders):
+            found, cursor = list[int](), None
+            for _ in range(4):
+                page = await singles.search(None, None, CursorForwardPagination(1, cursor), orders=[order])
+                found += [row.id for row in page]
+                cursor = page.end_cursor
+            assert found == [1, 2, 3, 4], place
 
 
 @dataclass(frozen=True)

@@ -323,11 +323,28 @@ class Limits:
 
         Raises:
             ScopeMismatch: the values say otherwise than the scope.
+            InvalidValue: as :meth:`stamped`.
         """
         if not self.stamps:
             return values
         self.agree(values, info)
-        return {**values, **{name: storable(info, name, value) for name, value in self.stamps.items()}}
+        return {**values, **self.stamped(info)}
+
+    def stamped(self, info: RowInfo[object]) -> dict[str, Any]:
+        """Give the values that the scope fixes of a new row.
+
+        Raises:
+            InvalidValue: a column would hold another one, and the row be outside of the scope that it is made in.
+        """
+        made = {name: storable(info, name, value) for name, value in self.stamps.items()}
+        for name in info.rounded & made.keys():
+            complaint = None if self.stamps[name] is None else info.kept_check(name)(self.stamps[name])
+            if complaint:
+                raise info.refusal(
+                    name,
+                    f"{complaint}; no new row could be in a scope of this value: give it one that the column keeps",
+                )
+        return made
 
     def patched(self, patch: Patch[Any], info: RowInfo[object]) -> dict[str, Any]:
         """Give the values that a patch sets, which fit their columns and say what the scope says.
@@ -347,10 +364,10 @@ class Limits:
 
         Raises:
             ScopeMismatch: a row's values say otherwise than the scope; the index is named.
+            InvalidValue: as :meth:`stamped`.
         """
         made = dict[str, Sequence[Any]]()
-        for name, value in self.stamps.items():
-            storable(info, name, value)
+        for name, value in self.stamped(info).items():
             column = columns.get(name)
             kind = info.columns[name].type
             if column is not None and not all_one(kind, column, value):

@@ -220,6 +220,21 @@ def test_a_single_holds_what_rounding_makes_neither_0_nor_infinite(value: float,
         assert (column_type(kind).check(value) is None) == math.isfinite(value)
 
 
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.integers(6, 17))
+def test_a_single_keeps_itself_and_its_shortest_text(single: float, digits: int) -> None:
+    """The law: one number of each length of text at most is kept by a column, beside the float itself."""
+    keeps = column_type(sa.REAL()).beside.keeps
+    assert keeps is not None
+    assert keeps(single) is None
+    shortest = next(
+        text for text in (f"{single:.{size}g}" for size in range(1, 10)) if array("f", [float(text)])[0] == single
+    )
+    assert keeps(float(shortest)) is keeps(Decimal(shortest)) is None
+    longer = float(f"{single:.{digits}g}")
+    if longer not in (single, float(shortest)) and array("f", [longer])[0] == single:
+        assert keeps(longer) is not None
+
+
 class SinglesRow(PostgresBase):
     __tablename__ = "singles"
 

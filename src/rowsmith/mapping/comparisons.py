@@ -36,7 +36,16 @@ from sqlalchemy.types import Double, Numeric, TypeEngine
 from rowsmith.conditions import bare, compared_with
 from rowsmith.errors import ErrorFacts, InvalidValue
 from rowsmith.mapping.row import RowInfo
-from rowsmith.mapping.types import NUMBERS, Check, Comparison, Family, column_type, is_sqlalchemys, stored_form
+from rowsmith.mapping.types import (
+    NUMBERS,
+    OF_SINGLES,
+    Check,
+    Comparison,
+    Family,
+    column_type,
+    is_sqlalchemys,
+    stored_form,
+)
 
 Pair: TypeAlias = tuple[Any, Any, Any]
 """Two expressions that are compared with each other, and the type of the second, which may be one of many."""
@@ -65,6 +74,7 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
         for left, right in _compared(element):
             _check_width(bare(left), _width(bare(right)), info, role)
             for one, other, kind in _paired(left, right):
+                _send_as_single(one, other)
                 _check_pair(one, other, kind, info, role)
                 apart = apart or _told_apart(one, other, kind, info, role)
         if isinstance(element, _BINARY):
@@ -77,15 +87,31 @@ def _value_complaint(whole: Any, bind: BindParameter[Any]) -> str | None:
     """Say what is wrong with a value, or with one of a list, for the type that it is sent as."""
     if bind.required:
         return "stands beside a parameter without a value: write bindparam(name, value)"
-    kinds = _classes(bind)
+    kinds = _classes(bind) if bind.type is not OF_SINGLES else set[type[Any]]()
     if kinds and kinds.issubset(NUMBERS):
         _send_as_one(whole, bind, kinds)
     record = column_type(bind.type)
     complaint, wider = _complaint(bind, record.operand), record.beside.wider
+    if complaint is None and wider is not None and _is_single(bind.type):  # and stands beside more than a column
+        bind.type = wider
     if complaint is None or wider is None or _complaint(bind, record.check):
         return complaint
     bind.type = wider  # as one of the column's type it would be rounded, and compared as something else
     return None
+
+
+def _send_as_single(left: Any, right: Any) -> None:
+    """Have a value beside a column of single precision sent as what the column has for it."""
+    column, bind = (left, right) if isinstance(right, _VALUE) else (right, left)
+    if isinstance(column, _COLUMN) and isinstance(bind, _VALUE) and _is_single(column.type) and not bind.required:
+        is_number = _complaint(bind, column_type(column.type).operand) is None
+        bind.type = OF_SINGLES if is_number else bind.type
+
+
+def _is_single(declared: TypeEngine[Any]) -> bool:
+    """Say whether a type is of single precision, and binds nothing in a way of a team's own."""
+    record = column_type(declared)
+    return record.beside.is_of_single_precision and (is_sqlalchemys(declared) or record.wraps is not None)
 
 
 def _classes(bind: BindParameter[Any]) -> set[type[Any]]:

@@ -175,10 +175,10 @@ class RowInfo(Generic[TRow_co]):
         """What says of each attribute why it cannot hold a value."""
         return _Checks(self.columns)
 
-    def key_check(self, name: str) -> Check:
-        """Give what says why no row has a value as this part of its key: a column can be written what it rounds."""
+    def kept_check(self, name: str) -> Check:
+        """Give what says why no row has a value in a column: what the column rounds can be written, too."""
         record = column_type(self.columns[name].type)
-        return record.check if record.beside.wider is None else record.operand
+        return record.beside.keeps or record.check
 
     @cached_property
     def key_attributes(self) -> tuple[InstrumentedAttribute[Any], ...]:
@@ -241,7 +241,7 @@ class RowInfo(Generic[TRow_co]):
         if not isinstance(cast("Any", parts), tuple) or len(parts) != len(names):
             raise InvalidValue(f"the key of {self.row.__name__} is a tuple of {len(names)}: ({', '.join(names)})")
         for name, part in zip(names, parts, strict=True):
-            complaint = "is part of the key: None names no row" if part is None else self.key_check(name)(part)
+            complaint = "is part of the key: None names no row" if part is None else self.kept_check(name)(part)
             if complaint:
                 raise self.refusal(name, complaint)
         if self.moments:
@@ -273,9 +273,14 @@ class RowInfo(Generic[TRow_co]):
         return frozenset(name for name, column in self.columns.items() if column_type(column.type).beside.splits)
 
     @cached_property
+    def rounded(self) -> frozenset[str]:
+        """The attributes of types that round what is written."""
+        return frozenset(name for name, column in self.columns.items() if column_type(column.type).beside.rounds)
+
+    @cached_property
     def has_rounded_key(self) -> bool:
-        """Whether a part of the key is of a type that rounds what is written: a key is looked at by itself then."""
-        return any(column_type(self.columns[name].type).beside.rounds for name in self.primary_key)
+        """Whether a part of the key is rounded: a key is looked at by itself then."""
+        return not self.rounded.isdisjoint(self.primary_key)
 
     def key_condition(self, key: tuple[Any, ...]) -> list[ColumnElement[bool]]:
         """Give the conditions that single out the row with this key, whose parts are of its columns' own types."""

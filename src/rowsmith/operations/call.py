@@ -48,7 +48,7 @@ from rowsmith.identity import all_one, distinct
 from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import AnySelect
-from rowsmith.mapping.types import column_type, reads_itself, stored_form
+from rowsmith.mapping.types import reads_itself, stored_form
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
@@ -313,11 +313,10 @@ class Call(Generic[TRow_co, TData_co]):
         What was read is what is stored, unless its type makes something else of that as it reads.
         """
         kind = self.info.columns[name].type
-        compared: Any = column_type(kind).beside.wider or kind
-        read = compared if reads_itself(kind) else column_type(kind).beside.wider or stored_form(kind)
+        read = kind if reads_itself(kind) else stored_form(kind)
         for other in distinct(kind, stored, [value]):
-            one = cast_to(literal(other, read), compared)
-            same = func.coalesce(one == cast_to(literal(value, compared), compared), false())
+            one, fixed = cast_to(literal(other, read), kind), cast_to(literal(value, kind), kind)
+            same = func.coalesce(one == fixed, false())
             if not (await self.execute(select(same))).scalar_one():
                 raise await self.left()
 

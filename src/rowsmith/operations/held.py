@@ -41,6 +41,7 @@ from rowsmith.errors import (
 )
 from rowsmith.execution.kinds import kind_of_key
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.types import column_type
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter, given_arrays, given_values
 from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS
@@ -232,6 +233,8 @@ def _in_type(column: Column[Any], value: Any) -> Any:
     if expression is None or isinstance(expression, Null):
         return sql_cast(null(), column.type)
     sql: Any = expression if isinstance(expression, ClauseElement) else literal(value, column.type)
+    if column_type(column.type).beside.is_of_single_precision:  # a parameter is of double precision
+        return sql_cast(sql, column.type)
     return type_coerce(sql, column.type)
 
 

@@ -26,6 +26,7 @@ from columns import ANYTHING, COLUMNS, Kind, Level
 from lanes import LANES, NOTHING_BACK, SINGLE, Lane, Values, World, create, world
 from rowsmith import Database, ErrorCode, RepositoryError
 from rowsmith.mapping.types import TABLE
+from rowsmith.mapping.types.numbers import OfSingles
 from rowsmith.mapping.types.unknown import AsStored
 
 ROWS = int(os.environ.get("ROWSMITH_LANE_ROWS", "6"))
@@ -242,4 +243,4 @@ def test_every_type_of_the_table_is_tried() -> None:
     """A new row of the table of types fails here until it stands in ``tests/columns.py``."""
     tried = [kind.declared() for kind in COLUMNS.values()]
     untried = [kind for kind, _ in TABLE if not any(isinstance(declared, kind) for declared in tried)]
-    assert untried == [AsStored]  # no column's: what a sort key is read as
+    assert untried == [OfSingles, AsStored]  # no column's: what is compared with one, and what a sort key is read as

@@ -25,6 +25,7 @@ from rowsmith.mapping.types.column_type import (
     is_walked,
 )
 from rowsmith.mapping.types.documents import json_complaint
+from rowsmith.mapping.types.numbers import OF_SINGLES
 from rowsmith.mapping.types.table import (
     DIALECTS,
     TABLE,
@@ -45,6 +46,7 @@ __all__ = [
     "ENDS_OF_TIME",
     "NONE",
     "NUMBERS",
+    "OF_SINGLES",
     "TABLE",
     "AsStored",
     "Check",

@@ -1,11 +1,14 @@
-"""Bytes, pickled objects and UUIDs."""
+"""Bytes, bits, pickled objects and UUIDs."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sized
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects import postgresql
 
 from rowsmith.mapping.types.column_type import (
     NONE,
@@ -24,6 +27,7 @@ from rowsmith.mapping.types.column_type import (
     never,
     unchanged,
 )
+from rowsmith.mapping.types.unknown import unknown
 
 
 def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
@@ -44,6 +48,22 @@ def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
 
 def _check_bytes(value: object) -> str | None:
     return None if isinstance(value, (bytes, bytearray, memoryview)) else "holds bytes: give bytes"
+
+
+def _bits(declared: postgresql.BIT) -> ColumnType:
+    """Give the record of bits, which a cast of PostgreSQL's cuts off, or fills up with zeros, without a word."""
+    length, varies = declared.length, declared.varying
+
+    def check(value: object) -> str | None:
+        if isinstance(value, str) and not {"0", "1"}.issuperset(value):
+            return "holds bits: give a text of 0 and 1"
+        if length is None or not isinstance(value, Sized):
+            return None  # what else it is the driver says
+        size = len(value) * (8 if isinstance(value, (bytes, bytearray, memoryview)) else 1)
+        fits = size <= length if varies else size == length
+        return None if fits else f"holds {'at most' if varies else 'exactly'} {length} bits: give so many"
+
+    return replace(unknown(declared), check=check, operand=check, quick=Quick(NONE, never))
 
 
 def _pickled(_: sqltypes.PickleType) -> ColumnType:
@@ -117,5 +137,6 @@ def _is_uuid_text(value: object) -> bool:
 ROWS: Final[tuple[Row, ...]] = (
     (sqltypes.PickleType, _pickled),
     (sqltypes.LargeBinary, _bytes),
+    (postgresql.BIT, _bits),
     (sqltypes.Uuid, _uuid),
 )

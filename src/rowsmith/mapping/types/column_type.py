@@ -105,8 +105,10 @@ class Beside:
     """Whether rows can be sorted by it."""
     wider: TypeEngine[Any] | None = None
     """What a value is compared as that the type itself would round; None: it rounds nothing."""
+    keeps: Check | None = None
+    """Whether a value is stored as it is, as a key and what a scope says of new rows have to be; None: all that fit."""
     is_of_single_precision: bool = False
-    """Whether it holds such floats, to which PostgreSQL rounds what is written, but not what it is compared with."""
+    """Whether it holds such floats, which are compared with those of double precision."""
     folds: bool = False
     """Whether values that Python tells apart may be equal, by the case of letters or what else a collation says."""
     splits: bool = False
@@ -115,7 +117,7 @@ class Beside:
     @property
     def rounds(self) -> bool:
         """Whether a value that is written may be stored as another one."""
-        return self.wider is not None or self.is_of_single_precision
+        return self.keeps is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,23 +93,26 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
     def array(declared: sqltypes.ARRAY[Any]) -> ColumnType:
         item = column_type(declared.item_type)
         check = _array_check(item.check, holds_lists=item.compared is Comparison.DOCUMENT)
-        wider, operand = item.beside.wider, check
+        wider, keeps = item.beside.wider, item.beside.keeps
         if not type(declared).__module__.startswith("sqlalchemy."):
-            wider = None  # a team's own may be made of something else
+            wider = keeps = None  # a team's own may be made of something else
+        if keeps is not None:
+            keeps = _array_check(keeps, holds_lists=False)
+        if item.beside.is_of_single_precision:
+            wider = None  # PostgreSQL compares arrays of one type alone
         if wider is not None:
-            operand = _array_check(item.operand, holds_lists=False)
             wider = type(declared)(wider, declared.as_tuple, declared.dimensions, declared.zero_indexes)
         return ColumnType(
             wraps=None,
             check=check,
-            operand=operand,
+            operand=keeps or check,
             quick=Quick(NONE, never),
             echo=None,
             travel=Travel.ARRAY,
             cursor=InCursor(list, lambda _: False),
             gives=(tuple if declared.as_tuple else list,),
             compared=Comparison.ARRAY,
-            beside=Beside(family=Family.ARRAYS, wider=wider, splits=item.beside.splits),
+            beside=Beside(family=Family.ARRAYS, wider=wider, keeps=keeps, splits=item.beside.splits),
             is_condition=False,
         )
 

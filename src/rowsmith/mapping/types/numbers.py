@@ -10,6 +10,9 @@ from decimal import Context, Decimal
 from typing import Any, Final, cast
 
 from sqlalchemy import types as sqltypes
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+from typing_extensions import override
 
 from rowsmith.mapping.types.column_type import (
     Beside,
@@ -77,12 +80,34 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
         cursor=InCursor(float, is_number),
         gives=(Decimal if declared.asdecimal else float,),
         compared=Comparison.FLOAT,
-        beside=Beside(family=Family.NUMBERS),
+        beside=_SINGLES if is_single else Beside(family=Family.NUMBERS),
         is_condition=False,
     )
 
 
-_ROUNDED: Final = Beside(family=Family.NUMBERS, is_of_single_precision=True)
+def is_kept_single(value: float | Decimal) -> bool:
+    """Say whether a number is a float of single precision, or the shortest text of one, as 0.1 is."""
+    number = float(value)
+    if not number or not _NEAREST_SINGLE < abs(number) < _FIRST_BEYOND_SINGLES:
+        return not number
+    single = to_single(number)
+    texts = (f"{single:.{digits}g}" for digits in range(1, _DIGITS_OF_SINGLE + 1))
+    return number in (single, next(float(text) for text in texts if to_single(float(text)) == single))
+
+
+def to_single(value: float | Decimal) -> float:
+    """Round to single precision, as the driver does it."""
+    return array("f", [float(value)])[0]
+
+
+_DIGITS_OF_SINGLE: Final = 9
+"""So many tell every float of single precision from all others (PostgreSQL writes as few as do)."""
+
+
+def _check_kept_single(value: Any) -> str | None:
+    if complaint := _check_single(value):
+        return complaint
+    return None if is_kept_single(value) else "holds floats of single precision, and this has more digits: round it"
 
 
 _BITS_OF_SINGLE, _BITS_OF_DOUBLE = 24, 53
@@ -115,14 +140,40 @@ _FIRST_BEYOND_SINGLES: Final = 2.0**128 - 2.0**103
 """What is rounded to infinity, as all beyond it."""
 
 
+_SINGLES: Final = Beside(
+    family=Family.NUMBERS, wider=sqltypes.Double(), keeps=_check_kept_single, is_of_single_precision=True
+)
+
+
 def _singles_fit(values: Sequence[Any]) -> bool:
-    singles = array("f", values)  # rounded as the driver does it
+    singles = array("f", values)
     return math.isfinite(sum(map(abs, singles))) and singles.count(0.0) == values.count(0.0)
+
+
+class OfSingles(TypeDecorator[float]):
+    """What a column of single precision is compared with: PostgreSQL sends a float as one of double precision.
+
+    0.1 is not what the column has for it there. A number that no float of single precision stands for stays as it is.
+    """
+
+    impl = sqltypes.Double
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Give the float that the column would have."""
+        if value is None or dialect.name != "postgresql" or not is_kept_single(value):
+            return value
+        return to_single(value)
+
+
+OF_SINGLES: Final = OfSingles()
 
 
 def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
     precision, scale = declared.precision, declared.scale or 0
     check, is_limited = _numeric_check(precision, scale), precision is not None
+    operand = _unrounded(check, precision, scale) if is_limited else check
     # Nine tenths of what fits: who comes near the limit is looked at alone.
     bound = min(_LARGE, Decimal((0, (9,), (precision or 400) - scale - 1)))
 
@@ -132,7 +183,7 @@ def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
     return ColumnType(
         wraps=None,
         check=check,
-        operand=_unrounded(check, precision, scale) if is_limited else check,
+        operand=operand,
         quick=Quick(Decimal, fits),
         echo=None,  # it rounds to its scale
         travel=Travel.PLAIN,
@@ -142,6 +193,7 @@ def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
         beside=Beside(
             family=Family.NUMBERS,
             wider=sqltypes.Numeric(asdecimal=cast("Any", declared.asdecimal)) if is_limited else None,
+            keeps=operand if is_limited else None,
         ),
         is_condition=False,
     )
@@ -203,10 +255,11 @@ def _check_boolean(value: object) -> str | None:
 
 
 ROWS: Final[tuple[Row, ...]] = (
+    (OfSingles, lambda _: _float(sqltypes.Double())),
     (sqltypes.SmallInteger, _integer(16)),
     (sqltypes.BigInteger, _integer(64)),
     (sqltypes.Integer, _integer(32)),
-    (sqltypes.REAL, lambda declared: replace(_float(declared), echo=None, beside=_ROUNDED)),
+    (sqltypes.REAL, lambda declared: replace(_float(declared), echo=None)),
     (sqltypes.Float, _float),
     (sqltypes.Numeric, _numeric),
     (sqltypes.Boolean, _boolean),

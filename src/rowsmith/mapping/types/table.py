@@ -32,7 +32,7 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
         first, held = known.get("postgresql", held_alone), _of_all(held_alone, list(known.values()))
         return replace(
             held,
-            operand=held.operand if first.beside.wider is None else first.operand,
+            operand=first.operand if first.beside.rounds else held.operand,
             compared=first.compared,
             beside=replace(first.beside, splits=any(one.beside.splits for one in (held_alone, *known.values()))),
             travel=first.travel,
@@ -56,10 +56,17 @@ def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
     beside = replace(
         own,
         wider=rounding.wider,
+        keeps=rounding.keeps,
         is_of_single_precision=rounding.is_of_single_precision,
         splits=rounding.splits or reads_itself(declared),
     )
     return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick, beside=beside)
+
+
+def _domain(declared: postgresql.DOMAIN) -> ColumnType:
+    """Give the record of a domain: the database checks what it holds, and rounds that as the type that it is of."""
+    record, of = unknown.unknown(declared), column_type(declared.data_type)
+    return replace(record, is_condition=of.is_condition, beside=replace(record.beside, keeps=of.beside.keeps))
 
 
 def _of_all(record: ColumnType, variants: Sequence[ColumnType]) -> ColumnType:
@@ -160,11 +167,7 @@ TABLE: Final[tuple[Row, ...]] = (
     *documents.ROWS,
     documents.array_row(column_type),
     *ranges.range_rows(column_type),
-    # The database checks what a domain holds.
-    (
-        postgresql.DOMAIN,
-        lambda domain: replace(unknown.unknown(domain), is_condition=column_type(domain.data_type).is_condition),
-    ),
+    (postgresql.DOMAIN, _domain),
     (TypeDecorator, _decorator),
     *unknown.ROWS,
 )

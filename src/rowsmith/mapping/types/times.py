@@ -74,17 +74,18 @@ def _datetime(declared: sqltypes.DateTime) -> ColumnType:
     check = _check_moment if zoned else _check_local
     precision: int | None = getattr(declared, "precision", None)  # to which PostgreSQL's TIMESTAMP rounds
     wider = None if precision is None else postgresql.TIMESTAMP(zoned)
+    operand = _unrounded(check, precision)
     return ColumnType(
         wraps=None,
         check=check if zoned else _within(ENDS_OF_TIME, check),
-        operand=_unrounded(check, precision),
+        operand=operand,
         quick=Quick(dt.datetime, _moments_fit if zoned else _local_times_fit),
         echo=_datetimes if wider is None else None,
         travel=Travel.PLAIN,
         cursor=_zoned(dt.datetime, zoned),
         gives=(dt.datetime,),
         compared=Comparison.MOMENT if zoned else Comparison.LOCAL_TIME,
-        beside=Beside(family=Family.TIMES, wider=wider, splits=zoned),
+        beside=Beside(family=Family.TIMES, wider=wider, keeps=None if wider is None else operand, splits=zoned),
         is_condition=False,
     )
 
@@ -182,44 +183,76 @@ def _time(declared: sqltypes.Time) -> ColumnType:
         return None if fits else complaint
 
     precision: int | None = getattr(declared, "precision", None)
+    wider = None if precision is None else postgresql.TIME(declared.timezone)
+    operand = _unrounded(check, precision)
     return ColumnType(
         wraps=None,
         check=check,
-        operand=_unrounded(check, precision),
+        operand=operand,
         quick=Quick(dt.time, never if zoned else lambda values: set(map(_ZONE, values)) <= {None}),
         echo=None,
         travel=Travel.PLAIN,
         cursor=_zoned(dt.time, zoned),
         gives=(dt.time,),
         compared=Comparison.NONE,
-        beside=Beside(
-            family=Family.TIMES_OF_DAY,
-            wider=None if precision is None else postgresql.TIME(declared.timezone),
-            splits=zoned,
-        ),
+        beside=Beside(family=Family.TIMES_OF_DAY, wider=wider, keeps=None if wider is None else operand, splits=zoned),
         is_condition=False,
     )
 
 
 def _interval(declared: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
     wider: sqltypes.Interval | postgresql.INTERVAL
+    operand: Check = _check_interval
     if isinstance(declared, postgresql.INTERVAL):
-        precision, wider = declared.precision, postgresql.INTERVAL()
+        wider = postgresql.INTERVAL()
+        operand = _uncut(_unrounded(operand, declared.precision), declared.fields)
     else:
-        precision, wider = declared.second_precision, sqltypes.Interval()
+        wider = sqltypes.Interval()
+        operand = _unrounded(operand, declared.second_precision if declared.native else None)
+    rounds = operand is not _check_interval
     return ColumnType(
         wraps=None,  # Interval is a TypeDecorator, but SQLAlchemy's own
         check=_check_interval,
-        operand=_unrounded(_check_interval, precision),
+        operand=operand,
         quick=Quick(dt.timedelta, always),
         echo=None,
         travel=Travel.PLAIN,
         cursor=instances(dt.timedelta),
         gives=(dt.timedelta,),
         compared=Comparison.NEVER,
-        beside=Beside(family=Family.DURATIONS, wider=None if precision is None else wider),
+        beside=Beside(
+            family=Family.DURATIONS,
+            wider=wider if rounds else None,
+            keeps=operand if rounds else None,
+        ),
         is_condition=False,
     )
+
+
+def _uncut(check: Check, fields: str | None) -> Check:
+    """Refuse what PostgreSQL would cut off without a word: all that is finer than the last field that is kept."""
+    last = (fields or "").upper().rpartition(" ")[2]
+    step = _STEPS.get(last)
+
+    def checked(value: Any) -> str | None:
+        complaint = check(value)
+        if complaint is None and step is not None and (value % step if step else value):
+            complaint = f"keeps whole {last.lower()}s, and this has more: give it without"
+        return complaint
+
+    return check if step is None else checked
+
+
+_STEPS: Final = {
+    **dict.fromkeys(("YEAR", "MONTH"), dt.timedelta(0)),
+    "DAY": dt.timedelta(days=1),
+    "HOUR": dt.timedelta(hours=1),
+    "MINUTE": dt.timedelta(minutes=1),
+}
+"""By the last field that an interval keeps, of what a timedelta may be a multiple; of months it has none at all.
+
+PostgreSQL's manual, "Date/Time Types", has them as what is stored, and what is finer set to nought.
+"""
 
 
 def _check_interval(value: object) -> str | None:
