@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -556,6 +557,58 @@ async def test_a_scope_of_single_precision_sees_what_is_made_in_it(name: str, la
             with pytest.raises(EntityAlreadyExists):  # the row would have been inside
                 await call
         assert (await singles.purge_where([column > 0], scope=tenth)).rows == 7
+
+
+class Doubled(sa.TypeDecorator[float]):
+    """Stores twice the number."""
+
+    impl = sa.REAL
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Any) -> float | None:
+        return None if value is None else value * 2
+
+
+class OwnReal(sa.REAL[float]):
+    """A team's own class of floats."""
+
+    cache_ok = True
+
+
+class OwnSinglesRow(Base):
+    __tablename__ = "own_singles"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    doubled: Mapped[float | None] = mapped_column(Doubled)
+    own: Mapped[float | None] = mapped_column(OwnReal)
+
+
+@dataclass(frozen=True)
+class OwnSinglesCreate(Spec[OwnSinglesRow]):
+    id: int
+
+
+class OwnSingles(Repository[OwnSinglesRow, OwnSinglesRow, int]):
+    conflict = Conflict([OwnSinglesRow.id])
+
+
+@pytest.mark.parametrize("name", ["doubled", "own"])
+async def test_what_a_teams_own_type_makes_single_is_made_in_no_scope_that_does_not_see_it(
+    name: str, lane_tables: WithTables
+) -> None:
+    """Only the database knows what becomes of 0.1: where it is another number, no verb makes a row of it."""
+    column: Any = getattr(OwnSinglesRow, name)
+    async with lane_tables(OwnSinglesRow) as db:
+        rows, made = OwnSingles(db), 0
+        for value in (0.5, 0.1):
+            scope = Under(column == value)
+            for verb in (rows.create, rows.upsert, rows.batch_create, rows.batch_upsert, rows.load):
+                made, spec = made + 1, OwnSinglesCreate(made)
+                is_one = verb in (rows.create, rows.upsert)
+                with suppress(ScopeMismatch):
+                    await verb(spec if is_one else [spec], scope=scope)
+            assert await rows.count(scope) in ((5,) if value == 0.5 else (0, 5))
+        assert await rows.count() == await rows.count(None, [sa.or_(column == 0.5, column == 0.1)])
 
 
 async def test_pages_over_what_is_finer_than_a_single(lane_tables: WithTables) -> None:

@@ -650,7 +650,8 @@ def _limits(
             case (name, value) if all_one(
                 info.columns[name].type, [stamps.setdefault(name, value)], value
             ) and not info.changes_unasked(name):
-                pass
+                if name in info.unjudged:  # and so is looked at once it is written, too
+                    others.append(condition)
             case _:
                 others.append(condition)
     own = info.own_rows

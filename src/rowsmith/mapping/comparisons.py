@@ -42,6 +42,7 @@ from rowsmith.mapping.types import (
     Check,
     Comparison,
     Family,
+    binds_itself,
     column_type,
     is_sqlalchemys,
     stored_form,
@@ -110,8 +111,7 @@ def _send_as_single(left: Any, right: Any) -> None:
 
 def _is_single(declared: TypeEngine[Any]) -> bool:
     """Say whether a type is of single precision, and binds nothing in a way of a team's own."""
-    record = column_type(declared)
-    return record.beside.is_of_single_precision and (is_sqlalchemys(declared) or record.wraps is not None)
+    return column_type(declared).beside.is_of_single_precision and not binds_itself(declared)
 
 
 def _classes(bind: BindParameter[Any]) -> set[type[Any]]:

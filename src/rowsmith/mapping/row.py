@@ -24,6 +24,7 @@ from rowsmith.mapping.types import (
     DIALECTS,
     Check,
     Travel,
+    binds_itself,
     column_type,
     in_utc,
     is_moment,
@@ -276,6 +277,12 @@ class RowInfo(Generic[TRow_co]):
     def rounded(self) -> frozenset[str]:
         """The attributes of types that round what is written."""
         return frozenset(name for name, column in self.columns.items() if column_type(column.type).beside.rounds)
+
+    @cached_property
+    def unjudged(self) -> frozenset[str]:
+        """The attributes of a team's own types over such: only the database knows what it stores of a value."""
+        own = {name: column.type for name, column in self.columns.items() if binds_itself(column.type)}
+        return frozenset(name for name, kind in own.items() if column_type(stored_form(kind)).beside.rounds)
 
     @cached_property
     def has_rounded_key(self) -> bool:

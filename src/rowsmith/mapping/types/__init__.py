@@ -29,6 +29,7 @@ from rowsmith.mapping.types.numbers import OF_SINGLES
 from rowsmith.mapping.types.table import (
     DIALECTS,
     TABLE,
+    binds_itself,
     column_type,
     is_moment,
     is_sqlalchemys,
@@ -58,6 +59,7 @@ __all__ = [
     "InCursor",
     "Quick",
     "Travel",
+    "binds_itself",
     "column_type",
     "in_utc",
     "is_moment",

@@ -49,7 +49,7 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
 def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
     """Give the record of a decorator: it holds what it makes values of, or what it wraps where it makes nothing."""
     record = replace(unknown.unknown(declared), wraps=declared.impl_instance, is_condition=None)
-    if any(name in vars(kind) for kind in _own_classes(declared) for name in _BINDING):
+    if binds_itself(declared):
         return record
     inner = column_type(declared.impl_instance)
     own, rounding = record.beside, inner.beside
@@ -117,6 +117,13 @@ def is_moment(declared: TypeEngine[Any]) -> bool:
     return column_type(declared).compared is Comparison.MOMENT and is_sqlalchemys(declared)
 
 
+def binds_itself(declared: TypeEngine[Any]) -> bool:
+    """Say whether code of a team's may make something else of the values that are written."""
+    if not isinstance(declared, _DECORATOR):
+        return not is_sqlalchemys(declared)
+    return any(name in vars(kind) for kind in _own_classes(declared) for name in _BINDING)
+
+
 def read_as(declared: TypeEngine[Any]) -> tuple[type[Any], ...]:
     """Give the classes of the values that are read of a type, on whatever database; none where nobody here knows."""
     record = column_type(declared)
@@ -132,6 +139,7 @@ def _own_classes(declared: TypeEngine[Any]) -> list[type[Any]]:
     return [kind for kind in type(declared).__mro__ if not kind.__module__.startswith(("sqlalchemy.", "builtins"))]
 
 
+_DECORATOR: Final[Any] = TypeDecorator
 _BINDING: Final = (
     "process_bind_param",
     "bind_processor",
