@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import anyio
@@ -494,3 +494,63 @@ async def test_a_commit_whose_own_task_is_cancelled(
         await writing
     assert commit_outcome(caught.value) is CommitOutcome.COMMITTED
     assert await names(db) == ["b", "first"]
+
+
+async def keep_at_it() -> None:
+    await asyncio.sleep(60)
+
+
+async def cancelled(work: Callable[[], Awaitable[None]], begun: asyncio.Event) -> BaseException:
+    task = asyncio.ensure_future(work())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    return caught.value
+
+
+async def timed_out(work: Callable[[], Awaitable[None]], begun: asyncio.Event) -> BaseException:
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(None) as timeout:
+            task = asyncio.ensure_future(begun.wait())
+            task.add_done_callback(lambda _: timeout.reschedule(0))
+            await work()
+    return caught.value
+
+
+@pytest.mark.parametrize("end", [cancelled, timed_out])
+@pytest.mark.parametrize("is_nested", [False, True], ids=["of the unit", "of a nested one"])
+@pytest.mark.parametrize("is_at_work", [False, True], ids=["waiting", "in a unit of its own"])
+async def test_what_is_cancelled_after_its_commit_was_committed(
+    any_tables: WithTables, end: Any, is_nested: bool, is_at_work: bool
+) -> None:
+    """Work that waited for the commit is no part of it, whatever becomes of a transaction of its own."""
+    begun = asyncio.Event()
+    async with any_tables(DomainRow) as db:
+
+        async def after() -> None:
+            async with db.unit_of_work() if is_at_work else nullcontext() as unit:
+                if unit is not None:
+                    await add(unit.session, "lost")
+                begun.set()
+                await keep_at_it()
+
+        async def work() -> None:
+            async with db.unit_of_work() as unit, db.unit_of_work() if is_nested else nullcontext(unit) as inner:
+                await add(inner.session, "kept")
+                inner.after_commit(after)
+
+        assert commit_outcome(await end(work, begun)) is CommitOutcome.COMMITTED
+        assert await names(db) == ["kept"]
+
+
+async def test_a_deadline_that_ends_what_comes_after_the_commit_tells_of_it(any_tables: WithTables) -> None:
+    """The data is there."""
+    async with any_tables(DomainRow) as db:
+        hasty = Database(db.engine, deadline=3)
+        with pytest.raises(DeadlineExceeded) as caught:
+            async with hasty.unit_of_work() as unit:
+                await add(unit.session, "kept")
+                unit.after_commit(keep_at_it)
+        assert commit_outcome(caught.value) is CommitOutcome.COMMITTED
+        assert await names(db) == ["kept"]

@@ -524,3 +524,79 @@ async def test_what_was_committed_by_hand_is_told(groups: GroupRepository) -> No
                 await session.execute(sa.text("COMMIT"))
                 raise KeyError
         assert commit_outcome(as_text.value) is CommitOutcome.UNKNOWN
+
+
+Block = Callable[[Database], Any]
+BLOCKS: dict[str, Block] = {
+    "a session": Database.begin_session,
+    "a unit": Database.unit_of_work,
+    "a session that reads": Database.begin_readonly_session,
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize("when", ["while it is open", "after it", "by another task"])
+async def test_a_block_is_entered_once(any_tables: WithTables, block: Block, when: str) -> None:
+    """Again it is refused, and what it was first entered for ends as it would have."""
+    async with groups_in(any_tables) as groups:
+        once, refused = block(groups.db), list[BaseException]()
+
+        async def again() -> None:
+            with pytest.raises(TransactionError, match="a block is entered once: call begin_session") as caught:
+                async with once:
+                    await groups.create(GroupCreate("a", "lost"))
+            refused.append(caught.value)
+
+        async with once:
+            if once.is_read_only:
+                await groups.count()
+            else:
+                await groups.create(NEW)
+            if when != "after it":
+                await (again() if when == "while it is open" else asyncio.create_task(again()))
+        if when == "after it":
+            await again()
+        assert len(refused) == 1
+        assert await groups.count() == 3 + (not once.is_read_only)
+        assert groups.db.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("outer", [Database.begin_session, Database.unit_of_work])
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_a_block_is_not_left_before_one_inside_of_it(any_tables: WithTables, outer: Block, depth: int) -> None:
+    """Nothing is kept of either then, both say so, and the connection is back."""
+    async with groups_in(any_tables) as groups:
+
+        async def in_block(block: Any, name: str) -> AsyncIterator[None]:
+            async with block:
+                await groups.create(GroupCreate("a", name))
+                yield
+                await groups.create(GroupCreate("a", name + ", later"))
+
+        blocks = [in_block(outer(groups.db), "outer")]
+        blocks += [in_block(groups.db.unit_of_work(), f"inner {place}") for place in range(depth)]
+        for entered in blocks:
+            await anext(entered)
+        with pytest.raises(ConcurrentUse, match="leave the innermost block first"):
+            await anext(blocks[0])
+        for inner in reversed(blocks[1:]):
+            with pytest.raises(ConcurrentUse, match="leave the innermost block first"):
+                await anext(inner)
+        assert await groups.count() == 3
+        await groups.create(NEW)
+        assert await groups.count() == 4
+        assert groups.db.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_a_unit_is_not_left_before_one_inside_of_it(groups: GroupRepository) -> None:
+    """A savepoint that is, is undone with all of its transaction."""
+    with pytest.raises(ConcurrentUse, match="leave the innermost block first"):
+        async with groups.db.unit_of_work():
+            await groups.create(NEW)
+            middle, inner = groups.db.unit_of_work(), groups.db.unit_of_work()
+            await middle.__aenter__()
+            await inner.__aenter__()
+            await middle.__aexit__(None, None, None)
+    with pytest.raises(ConcurrentUse, match="leave the innermost block first"):
+        await inner.__aexit__(None, None, None)
+    assert await groups.count() == 3

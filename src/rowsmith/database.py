@@ -43,9 +43,9 @@ class Database:
     """An engine, and the ways into it.
 
     Inside a block of :meth:`begin_session`, :meth:`begin_readonly_session` or :meth:`unit_of_work` every repository
-    call to this database, and every further block, joins the one session; so do those of tasks started inside, one
-    at a time. A block that is left while another task is inside raises ``ConcurrentUse``: its connection is thrown
-    away, nothing is committed, and its session is of no more use.
+    call to this database, and every further block, joins the one session; so do those of tasks started inside, one at a
+    time. A block is entered once. One that is left while another task, or a block inside of it, is at work raises
+    ``ConcurrentUse``: its connection is thrown away, nothing is committed, and its session is of no more use.
 
     Args:
         engine: any AsyncEngine for PostgreSQL (asyncpg) or SQLite (aiosqlite). Its owner keeps it;

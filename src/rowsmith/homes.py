@@ -45,8 +45,9 @@ from rowsmith.execution.transaction_id import want_id
 from rowsmith.pool_watch import watch
 
 LEFT = (
-    "the block of this session was left while another task was inside, so the connection was thrown away and nothing "
-    "of it is committed: await every task before the block ends, and give each task a block of its own"
+    "the block of this session was left while another task, or a block inside of it, was at work, so the connection "
+    "was thrown away and nothing of it is committed: await every task before the block ends, give each task a block of "
+    "its own, and leave the innermost block first"
 )
 
 
@@ -123,12 +124,17 @@ class OpenSession:
             outer = outer._outer
         self._outer, self._token = outer, _innermost.set(self)
 
-    def pop(self) -> None:
-        """End the block."""
+    def pop(self) -> bool:
+        """End the block; says whether the running code is in another one inside of it, and so stays in that."""
+        found = inner = innermost(self.home)
+        while found is not None and found is not self:
+            found = found._outer
+        is_around_another = found is self and inner is not self
         self.is_open = False
-        if self._token is not None:
+        if self._token is not None and not is_around_another:
             with suppress(ValueError):  # left in another context than entered, as a fixture's teardown may be
                 _innermost.reset(self._token)
+        return is_around_another
 
     @property
     def _counts(self) -> bool:

@@ -25,6 +25,11 @@ def tell(failure: BaseException, outcome: CommitOutcome) -> None:
     failure.__dict__.setdefault(_OUTCOME, outcome)
 
 
+def tell_committed(failure: BaseException) -> None:
+    """Have what ended the work after a commit say that it was committed, whatever that work did in transactions."""
+    failure.__dict__[_OUTCOME] = CommitOutcome.COMMITTED
+
+
 def commit_outcome(exc: BaseException) -> CommitOutcome:
     """Say what became of the transaction that an exception ended.
 

@@ -41,7 +41,7 @@ from rowsmith.execution import (
 from rowsmith.execution.read_only import read_only_savepoint
 from rowsmith.execution.sqlite import interrupted
 from rowsmith.homes import LEFT, BorrowedHome, Home, OpenSession, OwnHome, Taken, to_the_end
-from rowsmith.outcome import CommitOutcome, commit_outcome, tell
+from rowsmith.outcome import CommitOutcome, commit_outcome, tell, tell_committed
 from rowsmith.touched import hold_noted
 from rowsmith.unit_of_work import UnitOfWork, run_after_commit
 
@@ -61,11 +61,18 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
     _user: asyncio.Task[Any] | None
     _within: Within | None = None
     _is_committed: bool = False
+    _is_entered: bool = False
+    _is_around_another: bool = False
 
     def __init__(self, home: Home, take: Callable[[], Awaitable[Taken]], *, is_open_to_all: bool = True) -> None:
         self.home, self._take, self._is_open_to_all = home, take, is_open_to_all
 
     async def __aenter__(self) -> T_co:
+        if self._is_entered:
+            raise TransactionError(
+                "a block is entered once: call begin_session(), begin_readonly_session() or unit_of_work() for each"
+            )
+        self._is_entered = True
         self.around = around = self.home.around()
         if around is None:
             self._within = await enter_deadline(self.home)
@@ -89,7 +96,7 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         ended = error
-        self.inside.pop()
+        self._is_around_another = self.inside.pop()
         if self._savepoint is not None:
             nest(self.session, -1)
         elif self.around is None and error is not None and not self.is_read_only:
@@ -120,6 +127,7 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
                 await self._after()
             except BaseException as exc:  # noqa: BLE001 - whatever it is, it comes after what ended the block
                 if ended is None:
+                    tell_committed(exc)
                     return exc
                 ended.add_note(str(exc))
         return ended
@@ -150,8 +158,9 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
         nest(self.session, 1)
 
     async def _finish(self, error: BaseException | None) -> None:
-        root = self.inside.root
-        if self.inside.is_shared() or (self.around is None and is_sending(self.session)):
+        root, is_over = self.inside.root, self.around is None or self._savepoint is not None
+        is_used = self.inside.is_shared() or (self.around is None and is_sending(self.session))
+        if is_used or (is_over and self._is_around_another):
             self.inside.lose()
             await to_the_end(_throw_away(self.session))
         if root.is_lost:
