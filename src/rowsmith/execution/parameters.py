@@ -24,12 +24,13 @@ class Subject:
     """What a parameter is for: ``column`` is what its value goes into, or is compared with; None where nobody knows.
 
     ``row`` is the place of its row among those of a statement for several; ``is_array`` says that it carries the
-    values of all of them.
+    values of all of them, and ``is_operand`` that it is but compared, or stands in an expression.
     """
 
     column: ColumnElement[Any] | None
     row: int | None = None
     is_array: bool = False
+    is_operand: bool = False
 
 
 def about(parameter: TParameter, column: ColumnElement[Any] | None, row: int | None = None) -> TParameter:
@@ -115,7 +116,7 @@ def subject_of(compiled: Any, named: Named) -> Subject:
         return found
     columns, width = compared_with(compiled.statement, bind), _width(bind)
     row, part = (None, 0) if item is None else divmod(item, width)
-    return Subject(columns[part] if len(columns) == width else None, row)
+    return Subject(columns[part] if len(columns) == width else None, row, is_operand=True)
 
 
 def written_by(compiled: Any, name: str) -> Subject | None:

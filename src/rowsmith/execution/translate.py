@@ -50,7 +50,7 @@ from rowsmith.execution.kinds import (
     kind_of_sqlstate,
 )
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.execution.refusals import Refusal, argument_of, label, names_of, refusal_of, unbound
+from rowsmith.execution.refusals import Refusal, argument_of, is_malformed, label, names_of, refusal_of, unbound
 from rowsmith.execution.standing import OUTDATED, forget
 from rowsmith.execution.transactions import was_demoted
 from rowsmith.mapping.constraints import (
@@ -110,7 +110,9 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
     if refusal.is_stored:
         return stored_value(refusal, origin)
     broken = _without_name(broken, kind, origin)
-    is_refused = refusal.columns and issubclass(kind, errors.InvalidValue)
+    # What was written is no filter's: there may be none at all.
+    kinds = errors.InvalidValue if refusal.is_operand else (errors.InvalidValue, errors.InvalidFilter)
+    is_refused = refusal.columns and issubclass(kind, kinds)
     if is_refused and origin.violations.keys().isdisjoint(_codes(driver)):
         return refused_value(refusal, origin, getattr(driver, "sqlstate", None))
     error = violation(kind, _message(kind, driver, broken, origin), broken, origin, _codes(driver))
@@ -319,16 +321,12 @@ def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
     return None if code is None else kind_of_sqlite(code) or errors.DatabaseFault
 
 
-_QUERY_SOURCES = frozenset({"tsquery.c"})
-"""The file of PostgreSQL that reads a full text query: it calls what it cannot read an internal error (XX000)."""
-
 _SORTING = "get_sort_group_operators"
 """The function of PostgreSQL that looks for the order of a type, which some have none of."""
 
 
 def _is_about_a_query(driver: BaseException) -> bool:
-    source, function = getattr(driver, "server_source_filename", None), getattr(driver, "server_source_function", None)
-    return source in _QUERY_SOURCES or function == _SORTING
+    return is_malformed(driver) or getattr(driver, "server_source_function", None) == _SORTING
 
 
 _BESIDE_CODES: Sequence[tuple[Callable[[BaseException], bool], Kind]] = (

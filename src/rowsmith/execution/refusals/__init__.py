@@ -11,12 +11,13 @@ from rowsmith.execution.refusals.noting import note_refused, note_refused_by
 from rowsmith.execution.refusals.read import is_of_codec, is_only_unread, results_of, unread_by, unread_of, unreadable
 from rowsmith.execution.refusals.refusal import Refusal, label, names_of, note, refusal_of
 from rowsmith.execution.refusals.unfit import kinds_of, unfit, unfit_among
-from rowsmith.execution.refusals.written import argument_of, copied, unbound
+from rowsmith.execution.refusals.written import argument_of, copied, is_malformed, unbound
 
 __all__ = [
     "Refusal",
     "argument_of",
     "copied",
+    "is_malformed",
     "is_of_codec",
     "is_only_unread",
     "kinds_of",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.engine import ExceptionContext
@@ -43,6 +44,8 @@ def _refused(context: ExceptionContext) -> Refusal | None:
     named, among = named_at(run, place, context.parameters)
     subject = subject_of(run.compiled, named)
     item = refused_item(context, place) if subject.is_array else None
+    if run.executemany and row is None and among is None:  # of which row of many the server does not say
+        subject = replace(subject, row=None)
     return Refusal.of(subject, row, among, item)
 
 

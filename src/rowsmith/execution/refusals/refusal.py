@@ -17,18 +17,20 @@ class Refusal:
     """A value that was refused: ``row`` is its row's place among those of the statement, None where it has only one.
 
     ``columns`` are those that it may be of: one, or several that cannot be told apart, or none; ``is_stored`` says
-    that the database has it, and that it cannot be read.
+    that the database has it, and that it cannot be read; ``is_operand`` is as for a :class:`Subject`.
     """
 
     columns: Sequence[ColumnElement[Any]] = ()
     row: int | None = None
     is_stored: bool = False
+    is_operand: bool = False
 
     @classmethod
     def of(cls, subject: Subject, *rows: int | None) -> Refusal:
         """Give that of a parameter's value; ``rows`` are the places of its row, None where one cannot be told."""
         columns = () if subject.column is None else (subject.column,)
-        return cls(columns, next((row for row in (*rows, subject.row) if row is not None), None))
+        row = next((row for row in (*rows, subject.row) if row is not None), None)
+        return cls(columns, row, is_operand=subject.is_operand)
 
 
 _REFUSAL: Final = "_rowsmith_refusal"

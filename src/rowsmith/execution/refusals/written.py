@@ -24,7 +24,7 @@ def argument_of(driver: BaseException) -> tuple[int, int | None] | None:
 
     The words in front are the driver's own, or PostgreSQL's: what quotes the value stands behind them.
     """
-    if _is_of_server(driver) and str(getattr(driver, "sqlstate", "")).startswith("22"):
+    if _is_of_server(driver) and (is_malformed(driver) or str(getattr(driver, "sqlstate", "")).startswith("22")):
         found = _PORTAL.match(getattr(driver, "context", None) or "")
     elif isinstance(driver, (PostgresError, InterfaceError)) and not _is_of_server(driver):
         found = _ARGUMENT.match(str(driver))
@@ -34,6 +34,24 @@ def argument_of(driver: BaseException) -> tuple[int, int | None] | None:
         return None
     place, row = found["place"], found.groupdict().get("row")
     return int(place) - 1, None if row is None else int(row)
+
+
+def is_malformed(driver: BaseException) -> bool:
+    """Say whether PostgreSQL could not read a value that is in a language of its own, or the name of something.
+
+    It says so by the SQLSTATEs of statements (a JSON path, a tsvector, a regclass), or by that of an internal error.
+    """
+    sqlstate = str(getattr(driver, "sqlstate", ""))
+    is_of_statements = sqlstate.startswith("42") and sqlstate != _FORBIDDEN
+    is_read = _PORTAL.match(getattr(driver, "context", None) or "") is not None
+    return (is_of_statements and is_read) or getattr(driver, "server_source_filename", None) in _QUERY_SOURCES
+
+
+_FORBIDDEN: Final = "42501"
+"""The SQLSTATE of a privilege that is missing, which is no matter of the value."""
+
+_QUERY_SOURCES: Final = frozenset({"tsquery.c"})
+"""The file of PostgreSQL that reads a full text query: it calls what it cannot read an internal error (XX000)."""
 
 
 def _is_of_server(driver: BaseException) -> bool:

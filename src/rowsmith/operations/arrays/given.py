@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Text, bindparam, column, func, literal_column, null, select, values
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType, TypeEngine
 
 from rowsmith.conditions import limited
 from rowsmith.execution.parameters import about, about_all
+from rowsmith.mapping.types import stored_form
 from rowsmith.names import PARAMETER, sql_name
 from rowsmith.operations.arrays.wire import (
     BoundItem,
@@ -93,4 +95,8 @@ def given_values(parameters: Sequence[Parameter], dialect: Dialect, name: str = 
 def _parameters(parameter: Parameter) -> list[Any]:
     """Bind each value by itself, None too: SQLAlchemy would write NULL, past what the type makes of None."""
     binds = (bindparam(PARAMETER, value, type_=parameter.type, unique=True) for value in parameter.values)
-    return [about(bind, parameter.of, row) for row, bind in enumerate(binds)]
+    told = [about(bind, parameter.of, row) for row, bind in enumerate(binds)]
+    if not isinstance(stored_form(parameter.type), DOMAIN):
+        return told
+    # Else they were of the type beneath, and what the domain does not take would be found of no parameter.
+    return [sql_cast(bind, parameter.type) for bind in told]

@@ -10,8 +10,9 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import Integer, bindparam, func, insert, select
 from sqlalchemy.engine import Dialect
+from sqlalchemy.types import NullType
 
 from rowsmith.conditions import limited
 from rowsmith.errors import MappingError, RefusedByTrigger
@@ -20,7 +21,7 @@ from rowsmith.execution.driver import give_up, use_driver
 from rowsmith.execution.undone import note_write
 from rowsmith.mapping import RowInfo, Spec, row_info
 from rowsmith.mapping.target import insertable
-from rowsmith.mapping.types import NONE
+from rowsmith.mapping.types import NONE, stored_form
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import (
@@ -31,9 +32,10 @@ from rowsmith.operations.arrays.fetch import (
     fetch_columns,
     fetch_underneath,
 )
-from rowsmith.operations.arrays.keys import is_tellable, key_chunks, keys_condition
+from rowsmith.operations.arrays.given import Parameter, given_values
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, is_tellable, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import as_read
-from rowsmith.operations.arrays.unnest import Unnested
+from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.arrays.wire import BoundItem, bound, is_json, is_untold
 from rowsmith.operations.blocks.block import (
     BLOCK,
@@ -88,6 +90,10 @@ Take: TypeAlias = Callable[[Rows, int], None]
 
 Complete: TypeAlias = Callable[[Sequence[Block]], Awaitable[Sequence[Block]]]
 """Adds columns that have to be asked of the database first; is given all rows at once."""
+
+
+Write: TypeAlias = Callable[[Dialect, Block, tuple[str, ...]], Awaitable[Sequence[Sequence[Any]]]]
+"""Inserts rows by one statement, and gives some attributes of them back, column by column."""
 
 
 Arrange: TypeAlias = Callable[[Sequence[int]], None]
@@ -227,51 +233,71 @@ class Insertion:
 
     async def _unnest(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
-            await self._insert_arrays(dialect, chunk, fetch_underneath)
+            await self._insert_rows(dialect, chunk, partial(self._write_arrays, fetch_underneath))
 
     async def _sent(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
-            await self._insert_arrays(dialect, chunk, fetch_columns)
+            await self._insert_rows(dialect, chunk, partial(self._write_arrays, fetch_columns))
 
-    async def _insert_arrays(self, dialect: Dialect, chunk: Block, fetch: Fetching) -> None:
+    async def _insert_rows(self, dialect: Dialect, chunk: Block, write: Write) -> None:
         """Insert rows and hand them on in input order; one by one where nothing else tells them apart."""
         count = counted(self.call.info, chunk.columns)
         made = {} if count else await self._made_keys(chunk)
         whole = chunk.beside(made, {name: set(map(type, column)) for name, column in made.items()}) if made else chunk
         is_told = count is not None or all(is_tellable(self.call.info, name) for name in self.call.info.primary_key)
         if (made is None or not is_told) and chunk.size > 1:
-            await self._one_by_one(dialect, chunk, fetch)
+            await self._one_by_one(dialect, chunk, write)
         elif count or chunk.size == 1 or is_exact(self.call.info, dialect):
-            returned = await self._returned(dialect, whole, fetch)
+            returned = await self._returned(dialect, whole, write)
             await self._refuse_skipped(chunk, whole.columns, returned)
             self.take(self._in_input_order(whole, returned, count), chunk.size)
-        elif (found := await self._tried(dialect, whole, fetch)) is None:
-            await self._one_by_one(dialect, chunk, fetch)
+        elif (found := await self._tried(dialect, whole, write)) is None:
+            await self._one_by_one(dialect, chunk, write)
         else:
             self.take(found, chunk.size)
 
-    async def _tried(self, dialect: Dialect, chunk: Block, fetch: Fetching) -> Rows | None:
+    async def _tried(self, dialect: Dialect, chunk: Block, write: Write) -> Rows | None:
         """Insert rows whose keys may be stored otherwise than they were given; None, all undone, if they are."""
         try:
             async with self.call.savepoint():
-                return self._in_input_order(chunk, await self._returned(dialect, chunk, fetch), None)
+                return self._in_input_order(chunk, await self._returned(dialect, chunk, write), None)
         except MappingError:  # or a trigger skipped one, which shows when they are sent alone
             return None
 
-    async def _one_by_one(self, dialect: Dialect, chunk: Block, fetch: Fetching) -> None:
+    async def _one_by_one(self, dialect: Dialect, chunk: Block, write: Write) -> None:
         for place in range(chunk.size):
-            await self._insert_arrays(dialect, chunk.part(place, 1), fetch)
+            await self._insert_rows(dialect, chunk.part(place, 1), write)
 
-    async def _returned(self, dialect: Dialect, chunk: Block, fetch: Fetching) -> Rows:
+    async def _returned(self, dialect: Dialect, chunk: Block, write: Write) -> Rows:
+        back = tuple(dict.fromkeys((*self.back, *self.call.info.primary_key, *self.call.limits.stamps)))
+        returned = dict(zip(back, await write(dialect, chunk, back), strict=True))
+        await self.call.keep_stamps(returned)
+        return returned
+
+    async def _write_arrays(
+        self, fetch: Fetching, dialect: Dialect, chunk: Block, back: tuple[str, ...]
+    ) -> Sequence[Sequence[Any]]:
         info, names = self.call.info, tuple(chunk.columns)
-        back = tuple(dict.fromkeys((*self.back, *info.primary_key, *self.call.limits.stamps)))
         statement, compiled = _inserting(cast("Any", info.row), names, back, dialect)
         arrays = Unnested(info, names).arrays(chunk.columns, chunk.types, dialect, chunk.places)
         sent = ArrayStatement(statement, compiled, arrays, dialect)
-        columns = await fetch(self.call.db_sess, self.call.origin().of(chunk.places), sent)
-        returned = dict(zip(back, columns, strict=True))
-        await self.call.keep_stamps(returned)
-        return returned
+        return await fetch(self.call.db_sess, self.call.origin().of(chunk.places), sent)
+
+    async def _write_values(self, dialect: Dialect, chunk: Block, back: tuple[str, ...]) -> Sequence[Sequence[Any]]:
+        info = self.call.info
+
+        async def send() -> Sequence[Sequence[Any]]:
+            columns = enumerate((info.columns[name], values) for name, values in chunk.columns.items())
+            given = [Parameter(sql_name(f"column_{at}"), item.type, values, item) for at, (item, values) in columns]
+            table = given_values([Parameter(PLACE, Integer(), range(chunk.size)), *given], dialect)
+            rows = select(*(table.c[one.name] for one in given)).order_by(table.c[PLACE])
+            keys = [info.columns[name].key for name in chunk.columns]
+            statement = insert(insertable(info.row)).from_select(keys, rows, include_defaults=True)
+            returning = statement.returning(*(info.columns[name] for name in back))
+            written = (await self.call.execute(returning, RAW, items=Items(chunk.places))).all()
+            return list(zip(*written, strict=True)) or [()] * len(back)
+
+        return await naming(send(), partial(unbindable, info, chunk.columns, dialect, chunk.places))
 
     async def _refuse_skipped(self, chunk: Block, columns: Columns, returned: Rows) -> None:
         """Refuse to go on where fewer rows were written than sent.
@@ -347,15 +373,26 @@ class Insertion:
 
     async def _many(self, dialect: Dialect, parts: Iterator[Block]) -> None:
         for chunk in _chunks(parts):
+            if chunk.size > 1 and self._goes_as_values(chunk, dialect):
+                for part in in_blocks(chunk, min(BLOCK, SQLITE_PARAMETERS // (len(chunk.columns) + 1))):
+                    await self._insert_rows(dialect, part, self._write_values)
+                continue
             singly = chunk.size > 1 and self._goes_singly(chunk, dialect)
             for part in in_blocks(chunk, 1) if singly else (chunk,):
                 await self._send_many(dialect, part)
 
-    def _goes_singly(self, chunk: Block, dialect: Dialect) -> bool:
-        """Say whether SQLAlchemy could not send many rows in one statement, or not tell them apart by their keys.
+    def _goes_as_values(self, chunk: Block, dialect: Dialect) -> bool:
+        """Say whether PostgreSQL has to be told the types of values: it would take them for text, and convert that.
 
-        In a list of rows PostgreSQL takes a parameter of a type that nothing is known of for text.
+        Of what it converts it says neither row nor column, and cuts off what is too long.
         """
+        if dialect.name != "postgresql":
+            return False
+        kinds = [stored_form(self.call.info.columns[name].type) for name in chunk.columns]
+        return any(map(is_untold, kinds)) and not any(isinstance(kind, NullType) for kind in kinds)
+
+    def _goes_singly(self, chunk: Block, dialect: Dialect) -> bool:
+        """Say whether SQLAlchemy could not send many rows in one statement, or not tell them apart by their keys."""
         info = self.call.info
         if dialect.name != "postgresql":
             return self._are_split(chunk, dialect)
