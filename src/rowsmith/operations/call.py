@@ -294,6 +294,15 @@ class Call(Generic[TRow_co, TData_co]):
             found.update({rest[key]: others[other] for key, other in pairs})
         return found
 
+    async def twins(self, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> Mapping[int, int]:
+        """Give the places of keys that are earlier ones to the database, though not to Python, each with that one's."""
+        first = dict[int, int]()
+        for statement in () if are_exact(columns, self.dialect) else comparisons(columns, keys, keys, self.dialect):
+            for place, other in await self.execute(statement, items=Items(range(len(keys)), "id")):
+                if other < place:
+                    first[place] = min(other, first.get(place, other))
+        return first
+
     async def keep_stamps(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Hold what the database has of rows just written against what the scope fixed: a trigger may have changed it.
 

@@ -45,7 +45,7 @@ from rowsmith.execution import Items, checking, connections_of
 from rowsmith.execution.kinds import is_of_application, kind_of_key
 from rowsmith.execution.translate import STATEMENT_ERRORS
 from rowsmith.mapping.parts import Part
-from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
+from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks, key_twice
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity, HasEntity
 from rowsmith.operations.needs import Needs, Values
@@ -109,6 +109,9 @@ Hold = Callable[[], Awaitable[None]]
 FindNeeds = Callable[[], Awaitable[Needs]]
 """Says which items need which; runs after the first failed attempt, once the rows of all items are held."""
 
+FindTwins = Callable[[], Awaitable[Mapping[int, Exception]]]
+"""Gives the errors of items whose rows are those of earlier ones, which not every part would show; runs then, too."""
+
 
 async def run_partial(
     call: Call[object, object],
@@ -117,10 +120,11 @@ async def run_partial(
     diagnose: Diagnose[TItem] | None = None,
     hold: Hold | None = None,
     find_needs: FindNeeds | None = None,
+    find_twins: FindTwins | None = None,
 ) -> PartialResult[TData]:
     """Write every item that can be written, and say of each other one why not.
 
-    Where that takes several attempts, ``hold`` and ``find_needs`` are called before the second.
+    Where that takes several attempts, ``hold``, ``find_twins`` and ``find_needs`` are called before the second.
 
     Raises:
         Exception: no item's own fault: a lost connection, a deadlock, a statement that the database does not take.
@@ -130,11 +134,17 @@ async def run_partial(
         if items and (error := await search.tried(range(len(items)))) is not None:
             if hold is not None and len(items) > 1:
                 await hold()
+            left: Sequence[int] = range(len(items))
+            if find_twins is not None and (twins := await find_twins()):
+                search.outcomes.update(twins)
+                left = [index for index in left if index not in twins]
+                error = await search.tried(left)
             if find_needs is not None and len(items) > 1:
                 found = await tried(call, find_needs)
                 if not isinstance(found, Exception):  # an item that cannot be asked for tells nothing of the others
                     search.needs = found
-            await search.part(error, search.needs.units(range(len(items))))
+            if error is not None:
+                await search.part(error, search.needs.units(left))
     return search.result()
 
 
@@ -343,7 +353,14 @@ async def run_over_ids(
 
     sent = [items[index] for index in fit]
     holding = partial(of_sendable, call, sent, hold)
-    written = await run_partial(call, sent, attempt, diagnose, holding, lambda: find_needs(sent))
+
+    async def find_twins() -> Mapping[int, Exception]:
+        found = await tried(call, lambda: _twins(call, [call.info.key(id_of(item)) for item in sent]))
+        if isinstance(found, Exception):  # an item that cannot be asked for tells nothing of the others
+            return {}
+        return {place: key_twice(fit[place], fit[other]) for place, other in found.items()}
+
+    written = await run_partial(call, sent, attempt, diagnose, holding, lambda: find_needs(sent), find_twins)
     return placed(call, written, fit, faults)
 
 
@@ -357,6 +374,14 @@ async def of_sendable(
             raise done
         del left[done.index]
     return done
+
+
+async def _twins(call: Call[object, object], keys: Sequence[Key]) -> Mapping[int, int]:
+    async def find(places: Sequence[int]) -> Mapping[int, int]:
+        found = await call.twins(call.info.key_columns, [keys[place] for place in places])
+        return {places[twin]: places[first] for twin, first in found.items()}
+
+    return await of_sendable(call, range(len(keys)), find)
 
 
 async def rows_before(

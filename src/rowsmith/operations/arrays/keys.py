@@ -190,6 +190,18 @@ def keep_once(info: RowInfo[object], places: dict[Key, tuple[int, Key]], key: Ke
         raise equal_alone(info, info.primary_key, "id", (place, key), other) or twice
 
 
+def key_twice(place: int, first: int, noun: str = "id") -> InvalidValue:
+    """Give the error of an item whose key is that of an earlier one to the database, whatever it is to Python.
+
+    Args:
+        place, first: their places in the input.
+        noun: what an item is called.
+    """
+    failure = InvalidValue(f"the {noun} at index {place} has the key of the one at index {first}: give each key once")
+    failure.index = place
+    return failure
+
+
 def _are_plain(info: RowInfo[object], ids: Sequence[object]) -> bool:
     """Say whether these surely are keys, each there once: one look at all together, for keys of one column."""
     quick = column_type(info.columns[info.primary_key[0]].type).quick

@@ -11,12 +11,12 @@ from typing import Any, Generic, TypeAlias
 
 from sqlalchemy import ColumnElement, Executable
 
-from rowsmith.errors import InvalidValue, MappingError, RefusedByTrigger, ScopeMismatch, StaleVersion
+from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch, StaleVersion
 from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
 from rowsmith.lock import Lock
-from rowsmith.operations.arrays.keys import Key, distinct_keys
+from rowsmith.operations.arrays.keys import Key, distinct_keys, key_twice
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.blocks.gate import pass_gate
@@ -289,7 +289,7 @@ class BatchWriter(Generic[TRow, TData]):
         """Give data by the keys that were given, which the database may have otherwise.
 
         Raises:
-            InvalidValue: two of them are one key to the database; nothing is committed then.
+            InvalidValue: two of them are one key to the database, with their indexes; nothing is committed then.
             MappingError: a row came back under another key; nor is it then.
         """
         info = self.entity.info
@@ -300,7 +300,11 @@ class BatchWriter(Generic[TRow, TData]):
         found = await self.call.as_stored(info.key_columns, self.keys, stored)
         if len(set(found.values())) < len(found):
             await give_up(self.call.db_sess)
-            raise InvalidValue("two of the ids are one key to the database, which Python tells apart: give it once")
+            first = dict[Key, int]()
+            pairs = (
+                (place, first.setdefault(found[key], place)) for place, key in enumerate(self.keys) if key in found
+            )
+            raise next(key_twice(place, other) for place, other in pairs if place != other)
         if len(found) < len(data):
             await give_up(self.call.db_sess)
             raise MappingError(

@@ -50,6 +50,7 @@ from rowsmith.operations.arrays.keys import (
     keep_hashable,
     keep_tellable,
     key_name,
+    key_twice,
 )
 from rowsmith.operations.arrays.unnest import PLACE, Unnested
 from rowsmith.operations.blocks.block import Block
@@ -412,12 +413,5 @@ def twice(
         other = first.setdefault(one[1], one)
         if other is not one:
             alone = equal_alone(info, key.names, "spec", one, other)
-            faults[one[0]] = alone or key_twice(one[0], other[0])
+            faults[one[0]] = alone or key_twice(one[0], other[0], "spec")
     return faults
-
-
-def key_twice(place: int, first: int) -> InvalidValue:
-    """Give the error of a spec whose key another one has."""
-    failure = InvalidValue(f"the spec at index {place} has the key of the one at index {first}: give each key once")
-    failure.index = place
-    return failure

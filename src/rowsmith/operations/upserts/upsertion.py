@@ -22,7 +22,14 @@ from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import FOREIGN, storable
 from rowsmith.operations.arrays.binding import naming, unbindable
 from rowsmith.operations.arrays.fetch import fetch_columns, fetch_underneath
-from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key, columns_condition, key_chunks, places_in_order
+from rowsmith.operations.arrays.keys import (
+    SQLITE_PARAMETERS,
+    Key,
+    columns_condition,
+    key_chunks,
+    key_twice,
+    places_in_order,
+)
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_blocks, picking
 from rowsmith.operations.blocks.contextual import with_contextual
@@ -45,7 +52,6 @@ from rowsmith.operations.upserts.statement import (
     UpsertStatement,
     conflict_keys,
     key_columns,
-    key_twice,
     shown,
     tells_by_xmax,
 )
@@ -182,7 +188,7 @@ class Upsertion(Generic[TRow, TData]):
             first = self._written_for.setdefault(key, place)
             if first != place:
                 await give_up(self.call.db_sess)
-                raise key_twice(place, first)
+                raise key_twice(place, first, "spec")
 
     async def _confirmed(self, block: Block, send: _Send) -> dict[int, int]:
         if not self.call.limits.others:
@@ -202,7 +208,7 @@ class Upsertion(Generic[TRow, TData]):
     async def _rows(self, block: Block, *, is_held: bool) -> dict[int, int]:
         """Send the upsert, then see to the rows that it gave no answer for."""
         keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
-        found = await self._told_apart(self._sent(statement, block, keys, is_held=is_held))
+        found = await self._told_apart(self._sent(statement, block, keys, is_held=is_held), keys, block.places)
         answers = list(map(found.get, keys))
         if None in answers:
             found = await self._all_answers(statement, block, keys, found, is_held=is_held)
@@ -234,7 +240,7 @@ class Upsertion(Generic[TRow, TData]):
         """Insert the rows whose keys nobody has."""
         keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
         sending = self._send(replace(statement, update=False), Upserts(block, keys), await self._gate(block))
-        found = await self._answers(keys, await self._told_apart(sending))
+        found = await self._answers(keys, await self._told_apart(sending, keys, block.places))
         return await self._kept({row: found[key] for row, key in enumerate(keys) if key in found})
 
     async def _kept(self, rows: dict[int, int]) -> dict[int, int]:
@@ -300,14 +306,19 @@ class Upsertion(Generic[TRow, TData]):
     def _key_columns(self) -> list[Column[Any]]:
         return [self.info.columns[name] for name in self.key.names]
 
-    async def _told_apart(self, sending: Awaitable[T]) -> T:
+    async def _told_apart(self, sending: Awaitable[T], keys: Sequence[Key], places: Sequence[int]) -> T:
         """Await a statement; that PostgreSQL would write one row twice is the fault of the specs."""
         try:
             return await sending
         except DatabaseFault as exc:
             if exc.facts.sqlstate != CARDINALITY_VIOLATION or are_exact(self._key_columns, self.call.dialect):
                 raise
-        raise InvalidValue("two of the specs have one key to the database, which Python tells apart: give it once")
+        failure = InvalidValue("two of the specs have one key to the database, which Python tells apart: give it once")
+        with suppress(RepositoryError):  # nothing can be asked where the statement is not undone yet
+            if twins := await self.call.twins(self._key_columns, keys):
+                first, place = min(sorted((places[one], places[other])) for one, other in twins.items())
+                failure = key_twice(place, first, "spec")
+        raise failure
 
     async def _sent(
         self, statement: UpsertStatement, block: Block, keys: Sequence[Key], *, is_held: bool
