@@ -6,13 +6,14 @@ SQLite has an answer. So each comparison of a condition is looked at before anyt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import (
     JSON,
     BindParameter,
+    Boolean,
     Case,
     Cast,
     Column,
@@ -28,6 +29,7 @@ from sqlalchemy.sql.elements import (
     CollectionAggregate,
     ExpressionClauseList,
     False_,
+    Label,
     True_,
 )
 from sqlalchemy.sql.functions import Function
@@ -36,6 +38,7 @@ from sqlalchemy.types import Double, Numeric, TypeEngine
 from rowsmith.conditions import bare, compared_with
 from rowsmith.errors import ErrorFacts, InvalidValue
 from rowsmith.mapping.row import RowInfo
+from rowsmith.mapping.truth import is_condition
 from rowsmith.mapping.types import (
     NUMBERS,
     OF_SINGLES,
@@ -82,6 +85,46 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
             _check_operands(element, info, role)
     if apart is not None:
         raise apart
+
+
+def assigned_complaint(expression: Any, declared: TypeEngine[Any]) -> str | None:
+    """Say why a column cannot take what an expression gives; None where it can, and where that is not known.
+
+    PostgreSQL makes text of anything that it writes, numbers of numbers, and times of times. SQLite stores whatever it
+    is given, and has it read as what the column says.
+
+    Source: PostgreSQL's catalogue ``pg_cast``, of casts in assignments.
+    """
+    given = _told_type(expression)
+    column, other = stored_form(declared, _POSTGRESQL), None if given is None else stored_form(given, _POSTGRESQL)
+    family, beside = _family(column), None if other is None else _family(other)
+    if other is None or family is None or beside is None:
+        return None
+    enum = _of_its_own(column) if family is Family.TEXT else None
+    if enum is None and (family in (beside, Family.TEXT) or beside in _MADE_OF.get(family, ())):
+        return None
+    if enum is not None and (enum == _of_its_own(other) or isinstance(expression, _VALUE)):
+        return None  # of a value SQLAlchemy may know the enum by another name
+    holds = f"is the enum {enum}" if enum else f"holds {family.value}"
+    instead = f"write cast(expression, {type(declared).__name__}) around it"
+    return f"{holds}, and gets an expression of {beside.value}: {instead}"
+
+
+def _told_type(expression: Any) -> TypeEngine[Any] | None:
+    """Give the type of an expression where that is known for sure."""
+    alone = bare(expression)
+    while isinstance(alone, _LABEL):
+        alone = bare(alone.element)
+    if _is_told(alone) or isinstance(alone, _VALUE):
+        return cast("TypeEngine[Any]", alone.type)
+    if is_condition(alone):
+        return Boolean()
+    operands = [alone.left, alone.right] if isinstance(alone, _BINARY) and alone.operator in _OF_OPERANDS else []
+    if isinstance(alone, _FUNCTION) and alone.name.lower() == "coalesce":
+        operands = list(alone.clauses)
+    kinds = [None if kind is None else _family(kind) for kind in map(_told_type, operands)]
+    is_told = len({*kinds}) == 1 and kinds[0] in (Family.NUMBERS, Family.TEXT)
+    return cast("TypeEngine[Any]", alone.type) if is_told else None
 
 
 def _value_complaint(whole: Any, bind: BindParameter[Any]) -> str | None:
@@ -302,6 +345,7 @@ _CUSTOM: Final[Any] = operators.custom_op
 _EACH_OF: Final[Any] = CollectionAggregate
 _FUNCTION: Final[Any] = Function
 _ONE_VALUE: Final[Any] = ScalarSelect
+_LABEL: Final[Any] = Label
 _LISTS: Final[Any] = (ClauseList, ExpressionClauseList)
 _ROW: Final[Any] = Tuple
 _VALUE: Final[Any] = BindParameter
@@ -328,6 +372,14 @@ _OF_TEXTS: Final = frozenset(
 _ARITHMETIC: Final = frozenset(
     {operators.add, operators.sub, operators.mul, operators.truediv, operators.floordiv, operators.mod},
 )
+_OF_OPERANDS: Final = _ARITHMETIC | {operators.concat_op}
+_MADE_OF: Final[Mapping[Family, Collection[Family]]] = {
+    Family.TIMES_OF_DAY: {Family.TIMES, Family.DURATIONS},
+    Family.DURATIONS: {Family.TIMES_OF_DAY},
+    Family.HARDWARE_ADDRESSES: {Family.LONG_HARDWARE_ADDRESSES},
+    Family.LONG_HARDWARE_ADDRESSES: {Family.HARDWARE_ADDRESSES},
+}
+"""What PostgreSQL makes values of as it writes them, beside those of their own kind."""
 _PARTS: Final = frozenset({operators.json_getitem_op, operators.json_path_getitem_op})
 _JSON: Final = column_type(JSON()).beside.alone
 _UNNAMED: Final = frozenset({Comparison.NONE, Comparison.NEVER})

@@ -24,7 +24,7 @@ from typing_extensions import TypeVar
 
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping.annotations import bare, field_annotations, private_annotations, resolved
-from rowsmith.mapping.comparisons import check_comparisons
+from rowsmith.mapping.comparisons import assigned_complaint, check_comparisons
 from rowsmith.mapping.frozen import Frozen, check_frozen
 from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
@@ -279,8 +279,8 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
 
     Raises:
         InvalidValue: it has text that does not end what it begins, asks about any row where the one that is written
-            may be meant, is of several rows or of another table's, takes for a condition what is none, or compares what
-            no database compares.
+            may be meant, is of several rows or of another table's, takes for a condition what is none, compares what
+            no database compares, or gives what the column does not take.
     """
     if not is_sql(value):
         return value
@@ -300,6 +300,8 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
             "to the row",
         )
     check_comparisons(expression, elements, info, f"what is written to {name} of")
+    if complaint := assigned_complaint(expression, info.columns[name].type):
+        raise info.refusal(name, complaint)
     return value
 
 
