@@ -90,8 +90,9 @@ async def test_keys_are_forgotten_by_their_age(any_tables: WithTables) -> None:
 
 async def test_what_cannot_be_purged_is_told(database: Database) -> None:
     """No length of time, one that lies ahead, and a transaction that chunks would break up."""
-    for wrong in (7, -WEEK, None, dt.timedelta(days=800000)):
-        with pytest.raises(InvalidValue, match="timedelta"):
+    wrongs = {7: "not int", None: "not NoneType", -WEEK: "is negative", dt.timedelta(days=800000): "before the year 1"}
+    for wrong, words in wrongs.items():
+        with pytest.raises(InvalidValue, match=rf"{words}.*: write timedelta\(days=7\)"):
             await purge(database, older_than=wrong)  # type: ignore[arg-type]
     with pytest.raises(TransactionError):
         async with database.unit_of_work():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from rowsmith import (
     AfterCommitFailed,
     ConcurrentUse,
     Database,
+    InvalidValue,
     OptionalState,
     TransactionAborted,
     TransactionError,
@@ -151,6 +153,16 @@ async def test_work_of_what_was_undone_never_runs(groups: GroupRepository) -> No
     assert done == []
     with pytest.raises(TransactionError, match="ended"):
         unit.after_commit(lambda: done.append("late"))
+
+
+@pytest.mark.parametrize("work", [None, 5, "tell", lambda group: None, [print]])
+async def test_work_that_cannot_be_done_is_refused_at_once(groups: GroupRepository, work: Any) -> None:
+    """And not after the commit, when nothing can be taken back."""
+    with pytest.raises(InvalidValue, match=r"a function without arguments, not .*: write unit\.after_commit"):
+        async with groups.db.unit_of_work() as unit:
+            await groups.create(NEW)
+            unit.after_commit(work)
+    assert await groups.count() == 3
 
 
 async def test_failing_work_is_told_and_costs_nobody_else(groups: GroupRepository) -> None:

@@ -93,8 +93,10 @@ async def purge(db: Database, *, older_than: dt.timedelta) -> int:
         InvalidValue: ``older_than`` is no length of time, a negative one, or longer than there are years.
         TransactionError: inside a session or a unit of work.
     """
-    if not isinstance(cast("Any", older_than), dt.timedelta) or older_than < dt.timedelta(0):
+    if not isinstance(cast("Any", older_than), dt.timedelta):
         raise InvalidValue(f"older_than is a length of time, not {kind_of(older_than)}: write timedelta(days=7)")
+    if older_than < dt.timedelta(0):
+        raise InvalidValue("older_than is negative, and no key is used in time to come: write timedelta(days=7)")
     try:
         since = dt.datetime.now(dt.UTC) - older_than
     except OverflowError:

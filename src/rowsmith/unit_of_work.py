@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import AfterCommitFailed, TransactionError
+from rowsmith.errors import AfterCommitFailed, InvalidValue, TransactionError, kind_of
 from rowsmith.execution import note_application, scrub
 from rowsmith.homes import OpenSession
+from rowsmith.signatures import takes
 
 AfterCommit: TypeAlias = Callable[[], Awaitable[Any] | None]
 """Work without arguments, a coroutine function or a plain one."""
@@ -36,9 +37,15 @@ class UnitOfWork(OpenSession):
         still runs, and then ``AfterCommitFailed`` is raised: the data is committed all the same.
 
         Raises:
+            InvalidValue: it is no function without arguments.
             TransactionError: the unit has ended, so nothing of it is going to be committed any more; or the session
                 is somebody else's (``Database.from_session``), whose commit is not seen here.
         """
+        if not callable(work) or not takes(work):
+            raise InvalidValue(
+                f"work for after the commit is a function without arguments, not {kind_of(work)}: write "
+                "unit.after_commit(lambda: tell(group.id))"
+            )
         if not self.is_open:
             raise TransactionError("this unit of work has ended: register work inside its block")
         if self.root.is_borrowed:

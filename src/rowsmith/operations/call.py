@@ -298,7 +298,8 @@ class Call(Generic[TRow_co, TData_co]):
         """Give the places of keys that are earlier ones to the database, though not to Python, each with that one's."""
         first = dict[int, int]()
         for statement in () if are_exact(columns, self.dialect) else comparisons(columns, keys, keys, self.dialect):
-            for place, other in await self.execute(statement, items=Items(range(len(keys)), "id")):
+            pairs: Sequence[Any] = (await self.execute(statement, items=Items(range(len(keys)), "id"))).all()
+            for place, other in pairs:
                 if other < place:
                     first[place] = min(other, first.get(place, other))
         return first

@@ -67,12 +67,48 @@ async def test_rows_whose_key_is_an_array_are_taken_one_by_one(with_tables: With
         made = await paths.batch_create([PathCreate([9], "b"), PathCreate([3, 4], "c")])
         assert [path.name for path in made] == ["b", "c"]
         assert (await paths.get([1, 2])).name == (await paths.get((1, 2))).name == "a"
-        for call in BATCHES.values():
-            with pytest.raises(InvalidValue, match=r"PathRow\.steps"):
+        for name, call in BATCHES.items():
+            instead = r"call find, then create\(spec\) or update" if "upsert" in name else "take them one by one"
+            with pytest.raises(InvalidValue, match=rf"PathRow\.steps .* not told apart by arrays: {instead}"):
                 await call(paths)
         assert (await paths.update([1, 2], RENAMED)).name == "x"
         assert (await paths.purge([1, 2])).name == "x"
         assert await paths.count() == 2
+
+
+class NoteRow(Base):
+    __tablename__ = "noted_documents"
+
+    document: Mapped[Any] = mapped_column(postgresql.JSONB, primary_key=True)
+    text: Mapped[str]
+
+
+@dataclass(frozen=True)
+class NoteCreate(Spec[NoteRow]):
+    document: Any
+    text: str
+
+
+@dataclass(frozen=True)
+class Note:
+    document: Any
+    text: str
+
+
+class Notes(Repository[NoteRow, Note, Any]):
+    pass
+
+
+async def test_an_upsert_over_documents_says_what_to_do_instead(with_tables: WithTables) -> None:
+    """Which works."""
+    async with with_tables(NoteRow) as db:
+        notes, note = Notes(db), NoteCreate({"a": 1}, "x")
+        for call in (lambda: notes.upsert(note), lambda: notes.batch_upsert([note])):
+            with pytest.raises(InvalidValue, match=r"not told apart by documents: call find, then create\(spec\)"):
+                await call()
+        assert await notes.find(note.document) is None
+        await notes.create(note)
+        assert await notes.find(note.document) == Note({"a": 1}, "x")
 
 
 class Twice(sa.TypeDecorator[str]):

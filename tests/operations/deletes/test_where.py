@@ -126,19 +126,23 @@ async def test_a_purge_may_be_limited_and_goes_on_later(counters: CounterReposit
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "arguments, words",
     [
-        {"chunk_size": 0},
-        {"max_rows": -1},
-        {"max_rows": "1"},
-        {"pause": -0.1},
-        {"pause": float("nan")},
-        {"pause": None},
+        ({"chunk_size": 0}, "chunk_size is 0: give 1 or more"),
+        ({"max_rows": -1}, "max_rows is negative: give a whole number of rows, 0 or more, or None"),
+        ({"max_rows": "1"}, "max_rows is str: give a whole number of rows"),
+        ({"max_rows": True}, "max_rows is bool: give a whole number of rows"),
+        ({"pause": -0.1}, "pause is negative: give seconds, from 0 to"),
+        ({"pause": 10**9}, "pause is out of range: give seconds, from 0 to"),
+        ({"pause": float("nan")}, "pause is out of range: give seconds, from 0 to"),
+        ({"pause": None}, "pause is NoneType: give seconds, from 0 to"),
     ],
 )
-async def test_numbers_out_of_range_are_refused(counters: CounterRepository, arguments: dict[str, Any]) -> None:
-    """Before anything is removed."""
-    with pytest.raises(InvalidValue):
+async def test_numbers_out_of_range_are_refused(
+    counters: CounterRepository, arguments: dict[str, Any], words: str
+) -> None:
+    """Before anything is removed, and it is said what they are and what they have to be."""
+    with pytest.raises(InvalidValue, match=words):
         await counters.purge_where([], all_rows=True, **arguments)
     assert await counters.count() == 50
 

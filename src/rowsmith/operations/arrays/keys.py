@@ -71,15 +71,19 @@ def dialect_of(db_sess: AsyncSession, info: RowInfo[object] | Origin) -> Dialect
     return db_sess.get_bind(info.mapper).dialect
 
 
-def keep_tellable(info: RowInfo[object], names: Iterable[str]) -> None:
+def keep_tellable(info: RowInfo[object], names: Iterable[str], instead: str = "take them one by one") -> None:
     """Refuse keys whose values come back as what Python cannot hash, so that rows cannot be told apart by them.
+
+    ``instead`` says what to do, for the message.
 
     Raises:
         InvalidValue: one of the attributes holds arrays or documents.
     """
     for name in names:
         if not is_tellable(info, name):
-            raise info.refusal(name, "is part of the key, and rows are not told apart by lists: take them one by one")
+            is_array = column_type(stored_form(info.columns[name].type)).travel is Travel.ARRAY
+            what = "arrays" if is_array else "documents"
+            raise info.refusal(name, f"is part of the key, and rows are not told apart by {what}: {instead}")
 
 
 def is_tellable(info: RowInfo[object], name: str) -> bool:

@@ -14,6 +14,7 @@ none: chunks grow until one takes all of it.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -97,20 +98,22 @@ class Pace:
             InvalidValue: one is out of range, or no number.
         """
         check_chunk_size(self.chunk_size)
-        if self.max_rows is not None and not (_is_number(self.max_rows, int) and self.max_rows >= 0):
-            raise InvalidValue(f"max_rows is {kind_of(self.max_rows)}: give a number of rows, 0 or more, or None")
-        if not (_is_number(self.pause, int | float) and 0 <= self.pause <= LONGEST_PAUSE):
-            raise InvalidValue(f"pause is {kind_of(self.pause)}: give seconds, from 0 to {LONGEST_PAUSE}")
-        if not (_is_number(self.patience, int | float) and self.patience >= 0):
-            raise InvalidValue(f"patience is {kind_of(self.patience)}: give seconds, 0 or more")
+        if self.max_rows is not None:
+            _keep_between("max_rows", self.max_rows, int, math.inf, "a whole number of rows, 0 or more, or None")
+        _keep_between("pause", self.pause, (int, float), LONGEST_PAUSE, f"seconds, from 0 to {LONGEST_PAUSE}")
+        _keep_between("patience", self.patience, (int, float), math.inf, "seconds, 0 or more")
 
     def next_chunk(self, done: int) -> int:
         """Give how many rows the next chunk may have."""
         return self.chunk_size if self.max_rows is None else min(self.chunk_size, self.max_rows - done)
 
 
-def _is_number(given: object, kind: Any) -> bool:
-    return isinstance(given, kind) and not isinstance(given, bool)
+def _keep_between(name: str, given: Any, kind: Any, most: float, instead: str) -> None:
+    """Refuse what is no number of a kind, or is below 0 or above the most."""
+    if isinstance(given, bool) or not isinstance(given, kind):
+        raise InvalidValue(f"{name} is {kind_of(given)}: give {instead}")
+    if not 0 <= given <= most:
+        raise InvalidValue(f"{name} is {'negative' if given < 0 else 'out of range'}: give {instead}")
 
 
 DEFAULT_PACE = Pace()

@@ -205,7 +205,7 @@ class BatchWriter(Generic[TRow, TData]):
                     done |= await self._send(target, here, changes, held=True)
             if refused := sorted(place for place in left if self.plain[place] not in done):
                 await give_up(self.call.db_sess)
-                raise RefusedByTrigger.at(refused[0], "row")
+                raise RefusedByTrigger.at(refused[0], "id")
         return done
 
     async def _send(

@@ -35,7 +35,7 @@ from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import Binds, CallShape, Plan, compile_write, placed
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.version import is_counted
-from rowsmith.operations.upserts.statement import UpsertStatement
+from rowsmith.operations.upserts.statement import WITHOUT_UPSERT, UpsertStatement
 from rowsmith.operations.writes import UNDERSTOOD, AskedInsert, PlannedWrites, Values, plain_values
 from rowsmith.scope import Limits, resolve_scope
 
@@ -140,7 +140,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
     def _plan(self, asked: _Asked) -> UpsertPlan | None:
         info, conflict = self._entity.info, asked.kwargs.get("conflict") or self._entity.conflict
         limits, key = resolve_scope(asked.kwargs.get("scope"), info), conflict.resolve(info)
-        keep_tellable(info, (*info.primary_key, *key.names))
+        keep_tellable(info, (*info.primary_key, *key.names), WITHOUT_UPSERT)
         is_whole = all(asked.values.get(name) is not None for name in key.names)
         if limits.others or not is_whole or any(info.is_foreign(name, (), changes=True) for name in asked.given):
             return None

@@ -63,6 +63,9 @@ from rowsmith.operations.updates.version import next_version
 KEPT: Final = {"read": True, "key_share": True}
 """The lock that keeps a row from being removed, and its key from being changed."""
 
+WITHOUT_UPSERT: Final = "call find, then create(spec) or update(id, patch)"
+"""What to do with rows that an upsert does not tell apart."""
+
 OLD_ROW_VERSION = (18,)
 """From this version on, PostgreSQL's RETURNING knows the old row."""
 
@@ -338,7 +341,7 @@ def conflict_keys(info: RowInfo[object], key: ConflictKey, block: Block) -> list
 
 def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[int, InvalidValue]:
     """Give the errors of rows that have no key of their own, by their places in the input."""
-    keep_tellable(info, (*info.primary_key, *key.names))
+    keep_tellable(info, (*info.primary_key, *key.names), WITHOUT_UPSERT)
     faults = dict[int, InvalidValue]()
     for name in key.names:
         where = "is part of the key that the upsert goes by"
