@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -41,7 +41,7 @@ class UnitOfWork(OpenSession):
             TransactionError: the unit has ended, so nothing of it is going to be committed any more; or the session
                 is somebody else's (``Database.from_session``), whose commit is not seen here.
         """
-        if not callable(work) or not takes(work):
+        if not callable(cast("object", work)) or not takes(work):
             raise InvalidValue(
                 f"work for after the commit is a function without arguments, not {kind_of(work)}: write "
                 "unit.after_commit(lambda: tell(group.id))"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import DOMAIN, JSONB, JSONPATH, MACADDR8, MONEY, TSQUERY, TSVECTOR
+from sqlalchemy.dialects.postgresql import DOMAIN, JSONB, JSONPATH, MACADDR, MACADDR8, MONEY, TSQUERY, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
@@ -47,7 +47,8 @@ class OddRow(Base):
     __tablename__ = "malformed_odds"
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[int | None] = mapped_column(unique=True)
-    mac: Mapped[Any] = mapped_column(MACADDR8(), nullable=True)
+    mac: Mapped[Any] = mapped_column(MACADDR(), nullable=True)
+    mac8: Mapped[Any] = mapped_column(MACADDR8(), nullable=True)
     money: Mapped[Any] = mapped_column(MONEY(), nullable=True)
     count: Mapped[Any] = mapped_column(DOMAIN("malformed_count", sa.Integer()), nullable=True)
     word: Mapped[Any] = mapped_column(DOMAIN("malformed_word", sa.String(3)), nullable=True)
@@ -63,6 +64,7 @@ class OddRow(Base):
 class OddCreate(Spec[OddRow]):
     key: Any = UNSET
     mac: Any = UNSET
+    mac8: Any = UNSET
     money: Any = UNSET
     count: Any = UNSET
     word: Any = UNSET
@@ -78,6 +80,7 @@ class OddCreate(Spec[OddRow]):
 class OddPatch(Patch[OddRow]):
     key: TriState[Any] = TriState.nop()
     mac: TriState[Any] = TriState.nop()
+    mac8: TriState[Any] = TriState.nop()
     money: TriState[Any] = TriState.nop()
     count: TriState[Any] = TriState.nop()
     word: TriState[Any] = TriState.nop()
@@ -98,7 +101,8 @@ class Odds(Repository[OddRow, Odd, int]):
 
 
 VALUES: dict[str, tuple[Any, Any]] = {
-    "mac": ("08:00:2b:01:02:03:04:05", "zz"),
+    "mac": ("08:00:2b:01:02:03", "zz"),
+    "mac8": ("08:00:2b:01:02:03:04:05", "zz"),
     "money": ("1.50", "x"),
     "count": (5, "x"),
     "word": ("abc", "abcdef"),

@@ -45,7 +45,7 @@ from rowsmith.execution import Items, checking, connections_of
 from rowsmith.execution.kinds import is_of_application, kind_of_key
 from rowsmith.execution.translate import STATEMENT_ERRORS
 from rowsmith.mapping.parts import Part
-from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks, key_twice
+from rowsmith.operations.arrays.keys import Key, columns_condition, keep_tellable, key_chunks, key_twice
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity, HasEntity
 from rowsmith.operations.needs import Needs, Values
@@ -135,7 +135,7 @@ async def run_partial(
             if hold is not None and len(items) > 1:
                 await hold()
             left: Sequence[int] = range(len(items))
-            if find_twins is not None and (twins := await find_twins()):
+            if find_twins is not None and len(items) > 1 and (twins := await find_twins()):
                 search.outcomes.update(twins)
                 left = [index for index in left if index not in twins]
                 error = await search.tried(left)
@@ -377,6 +377,8 @@ async def of_sendable(
 
 
 async def _twins(call: Call[object, object], keys: Sequence[Key]) -> Mapping[int, int]:
+    keep_tellable(call.info, call.info.primary_key)
+
     async def find(places: Sequence[int]) -> Mapping[int, int]:
         found = await call.twins(call.info.key_columns, [keys[place] for place in places])
         return {places[twin]: places[first] for twin, first in found.items()}

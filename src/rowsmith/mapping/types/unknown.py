@@ -97,11 +97,19 @@ _PLAIN: Final = InCursor(
 _ADDRESSES: Final = (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 
 
+_hardware_address: Final = _texts_that(_check_hardware_address, _check_hardware_address, Family.HARDWARE_ADDRESSES)
+
+
+def _of_hardware(declared: TypeEngine[Any]) -> ColumnType:
+    """Give the record of a MACADDR, which the server reads: of an array it does not say which member it could not."""
+    return replace(_hardware_address(declared), travel=Travel.SINGLY)
+
+
 ROWS: Final[tuple[Row, ...]] = (
     (AsStored, lambda declared: replace(unknown(declared), cursor=_PLAIN)),
     (postgresql.INET, _texts_that(_check_address, _check_beside_address, Family.ADDRESSES)),
     (postgresql.CIDR, _texts_that(_check_address, _check_beside_address, Family.ADDRESSES)),
-    (postgresql.MACADDR, _texts_that(_check_hardware_address, _check_hardware_address, Family.HARDWARE_ADDRESSES)),
+    (postgresql.MACADDR, _of_hardware),
     (postgresql.MACADDR8, _beside(Beside(family=Family.LONG_HARDWARE_ADDRESSES))),
     (JSON.JSONPathType, _beside(Beside(family=None, is_ordered=False))),
 )

@@ -7,8 +7,8 @@ lane         what is sent                                                       
                                                                                      Python knows already
 ``UNNEST``   ``INSERT ... SELECT ... FROM unnest($1::type[], ...) RETURNING``        the server makes some of it
 ``SENT``     the same, by SQLAlchemy                                                 somebody listens to it
-``MANY``     SQLAlchemy's ``insertmanyvalues``                                       any other driver; values that are
-                                                                                     no members of an array
+``MANY``     SQLAlchemy's ``insertmanyvalues``, or on PostgreSQL a list of values    any other driver; values that are
+             whose types it is told, where nothing else is known of them             no members of an array
 ===========  ======================================================================  =============================
 """
 
