@@ -61,8 +61,9 @@ class BatchPurger(Operation[TRow, TData]):
         """Remove the rows that can be removed, and say of each other one why not.
 
         As :meth:`purge`, but each id stands for itself, by its index in ``ids``: absent rows
-        (``EntityNotFound``), those that others point at, and ids that are no key are an item's own failure. Rows that
-        point at each other go together. What is checked at COMMIT is as for ``BatchCreator.create_partial``.
+        (``EntityNotFound``), those that others point at, ids that are no key, and ids that have the key of an earlier
+        one (``InvalidValue``) are an item's own failure. Rows that point at each other go together. What is checked at
+        COMMIT is as for ``BatchCreator.create_partial``.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is removed then.

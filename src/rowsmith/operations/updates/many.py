@@ -292,7 +292,7 @@ class BatchUpdater(Operation[TRow, TData]):
             As :meth:`update`.
 
         Raises:
-            InvalidValue: a value does not fit; the message gives the index.
+            InvalidValue: a value does not fit, or two ids are one key to the database; the message gives the index.
             StaleVersion, ScopeMismatch, ConstraintViolation: as :meth:`update`.
         """
         return await _update_each(await call.under(scope), patches, expected_versions)
@@ -309,9 +309,10 @@ class BatchUpdater(Operation[TRow, TData]):
         """Write the patches that can be written, and say of each other one why not.
 
         As :meth:`update_each`, but each patch stands for itself, by its index in ``patches``: absent rows
-        (``EntityNotFound``), stale ones, values and constraints are an item's own failure. All are tried
-        together inside a savepoint; only where that fails are the culprits looked for. Rows that take each other's
-        values of a unique key stay together. What is checked at COMMIT is as for ``BatchCreator.create_partial``.
+        (``EntityNotFound``), stale ones, values and constraints are an item's own failure, and so is an id that has the
+        key of an earlier one to the database alone (``InvalidValue``). All are tried together inside a savepoint; only
+        where that fails are the culprits looked for. Rows that take each other's values of a unique key stay together.
+        What is checked at COMMIT is as for ``BatchCreator.create_partial``.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
