@@ -329,7 +329,13 @@ class Database:
         """Give the way of a call on the connection of a session that is open; None where SQLAlchemy has to send it."""
         if not self._home.is_occupied():
             return None
-        lane = self.native if self.replicas is None else self._lane_of_server(self.replicas.servers)
+        lane = self.native
+        if self.replicas is not None:  # that of the server which the session is on
+            around = self.joined()
+            engine = None if around is None else around.db_sess.bind
+            pool = engine.sync_engine.pool if isinstance(engine, AsyncEngine) else None
+            servers = (*self.replicas.servers, self)
+            lane = next((db.native for db in servers if db.engine.sync_engine.pool is pool), None)
         if lane is None:
             return None
         why = lane.why_not()
@@ -337,13 +343,6 @@ class Database:
             return lane
         lane.refuse(why)
         return None
-
-    def _lane_of_server(self, replicas: Sequence[Database]) -> NativeLane | None:
-        """Give the lane of the server that the session around the running code is on."""
-        around = self.joined()
-        engine = None if around is None else around.db_sess.bind
-        pool = engine.sync_engine.pool if isinstance(engine, AsyncEngine) else None
-        return next((db.native for db in (*replicas, self) if db.engine.sync_engine.pool is pool), None)
 
     async def position(self) -> str:
         """Give a token of what is committed now: whoever reads from it sees that, in this process or another.

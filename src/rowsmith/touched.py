@@ -231,7 +231,11 @@ def _before_commit(session: Session) -> None:
     """Let go of copies before COMMIT, or leave that to the transaction around."""
     if session.in_nested_transaction() or not session.info.get(_NOTED):
         return
-    outer = _outer_connection(session)
+    # The connection whose transaction this is only a part of, as that of a test that undoes everything.
+    transaction: Any = session.get_transaction()
+    entries = () if transaction is None else transaction._connections.values()
+    parts = (entry[0] for entry in entries if not entry[2] or entry[1] is not entry[0].get_transaction())
+    outer: Connection | None = next(parts, None)
     if outer is None:
         session.info[_HELD] = holdings = await_only(hold_noted(session.info))
         tell_others(holdings, session)
@@ -253,13 +257,6 @@ def _after_end(session: Session, transaction: Any) -> None:
     if transaction.parent is None:
         session.info.pop(_NOTED, None)
         session.info.pop(_HELD, None)  # nobody knows what became of COMMIT: they begin again by themselves
-
-
-def _outer_connection(session: Session) -> Connection | None:
-    """Give the connection whose transaction a session is only a part of, as that of a test that undoes everything."""
-    transaction: Any = session.get_transaction()
-    entries = () if transaction is None else transaction._connections.values()
-    return next((entry[0] for entry in entries if not entry[2] or entry[1] is not entry[0].get_transaction()), None)
 
 
 _waiting: WeakKeyDictionary[Connection, list[_Noted]] = WeakKeyDictionary()
