@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from rowsmith import (
     CommitOutcome,
@@ -449,6 +449,52 @@ async def test_nothing_of_a_session_survives_its_return(database: Database, stat
         async with getattr(db, through)() as block:
             session = block.session if isinstance(block, UnitOfWork) else block
             await session.execute(sa.text(statement))
+        assert await state(db) == before
+    finally:
+        await db.dispose()
+
+
+async def _before(engine: AsyncEngine, statement: sa.TextClause) -> None:
+    async with AsyncSession(engine) as session:
+        await session.execute(statement)
+        Database.from_session(session)
+        await session.commit()
+
+
+async def _after(engine: AsyncEngine, statement: sa.TextClause) -> None:
+    async with AsyncSession(engine) as session:
+        Database.from_session(session)
+        await session.execute(statement)
+        await session.commit()
+
+
+async def _in_the_next_transaction(engine: AsyncEngine, statement: sa.TextClause) -> None:
+    async with AsyncSession(engine) as session:
+        async with Database.from_session(session).begin_session():
+            await session.execute(sa.text("SELECT 1"))
+        await session.commit()
+        await session.execute(statement)
+        await session.commit()
+
+
+async def _on_a_connection(engine: AsyncEngine, statement: sa.TextClause) -> None:
+    async with engine.connect() as connection, AsyncSession(connection) as session:
+        Database.from_session(session)
+        await session.execute(statement)
+        await session.commit()
+        await connection.commit()
+
+
+@pytest.mark.parametrize("statement", LEFT_BEHIND)
+@pytest.mark.parametrize("lend", [_before, _after, _in_the_next_transaction, _on_a_connection])
+async def test_nothing_of_a_borrowed_session_survives_its_return(
+    database: Database, statement: str, lend: Callable[[AsyncEngine, sa.TextClause], Awaitable[None]]
+) -> None:
+    """Its owner's statements are his own, whenever he lent it, and the next who has its connection sees none of it."""
+    db = Database.from_url(database.engine.url, pool_size=1, max_overflow=0)
+    try:
+        before = await state(db)
+        await lend(db.engine, sa.text(statement))
         assert await state(db) == before
     finally:
         await db.dispose()

@@ -205,6 +205,8 @@ class Database:
         the owner's ``commit()`` raises ``TransactionAborted`` instead of losing it in silence. Work that waits for a
         commit (``after_commit``) and what commits chunk by chunk (``purge_where``) are refused. On SQLite the engine
         is as its owner set it up: foreign keys are not switched on, and points in time are kept as SQLAlchemy does.
+        What its owner's statements leave in a connection is taken away as that returns to the pool of an engine that a
+        Database was made of, in a round trip; any other engine's pool does what SQLAlchemy does.
 
         Args:
             session: an AsyncSession, begun or not. One that ends its transactions in savepoints

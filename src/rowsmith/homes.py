@@ -42,6 +42,7 @@ from rowsmith.execution.isolation import check_isolation
 from rowsmith.execution.read_only import keep_read_only
 from rowsmith.execution.returning import read_returning_whole
 from rowsmith.execution.transaction_id import want_id
+from rowsmith.execution.transactions import note_used
 from rowsmith.pool_watch import watch
 
 LEFT = (
@@ -272,7 +273,7 @@ class BorrowedHome:
         self.root.is_borrowed = True
         self._loop: asyncio.AbstractEventLoop | None = None
         for connection in connections_of(session):
-            _watch_engine(connection.engine)
+            _watch(connection)
         if _watch_connection not in sync.dispatch.after_begin:
             event.listen(sync, "after_begin", _watch_connection)
 
@@ -399,9 +400,11 @@ async def _close_soon(session: AsyncSession) -> None:
 
 
 def _watch_connection(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    _watch_engine(connection.engine)
+    _watch(connection)
 
 
-def _watch_engine(engine: Engine) -> None:
-    watch_failures(engine)
-    read_returning_whole(engine)
+def _watch(connection: Connection) -> None:
+    """See what becomes of what is sent on a connection, by its owner, too, who may leave anything in it."""
+    watch_failures(connection.engine)
+    read_returning_whole(connection.engine)
+    note_used(connection)

@@ -13,7 +13,8 @@ What is wrong with SQLAlchemy's pool of asyncpg connections, and what is done ab
 - A connection of which nobody knows what is on the wire is closed politely, for up to two seconds, during which a
   cancelled task does not go on. Here that is done behind its back.
 - Settings, locks, listeners and temporary tables of a session pass to the next who takes the connection. Here they are
-  reset, where an application could have left any: one round trip (PostgreSQL's manual, DISCARD).
+  reset, where an application could have left any in a session of rowsmith's, or in one of its own that it has lent: one
+  round trip (PostgreSQL's manual, DISCARD).
 - A transaction that SQLAlchemy takes for ended, as its end was refused or it was begun behind its back, passes to the
   next, too. Here the connection is given up.
 - A server that was demoted goes on refusing writes on connections that were made before. Here they are given up.

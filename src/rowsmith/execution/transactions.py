@@ -79,8 +79,13 @@ def note_application(db_sess: AsyncSession) -> None:
     """Say that the application may send statements of its own in the session, whose traces are to be taken away."""
     db_sess.info[_OPEN_TO_ALL] = True
     for connection in connections_of(db_sess):
-        if not (connection.closed or connection.invalidated):
-            connection.info[USED] = True
+        note_used(connection)
+
+
+def note_used(connection: Connection) -> None:
+    """Say that the application may send statements of its own on a connection, until it is back in its pool."""
+    if not (connection.closed or connection.invalidated):
+        connection.info[USED] = True
 
 
 def is_open_to_all(db_sess: AsyncSession) -> bool:
