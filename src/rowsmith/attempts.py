@@ -9,7 +9,8 @@ from typing import Final
 class Attempt:
     """One try, in which it is watched what is committed, by this task and those that it starts.
 
-    ``has_committed`` says that a transaction inside it was committed, or may have been.
+    ``has_committed`` says that a transaction inside it was committed, or may have been: one of rowsmith's, or any of
+    SQLAlchemy's on an engine that rowsmith knows, as that of a session that is lent.
     """
 
     has_committed = False

@@ -126,6 +126,7 @@ class Database:
         """Set up an engine, and the ways into it."""
         self.engine = engine
         watch_failures(engine.sync_engine)
+        count_commits(engine.sync_engine)
         prepare_sqlite(engine.sync_engine)
         prepare_pool(engine.sync_engine)
         prepare_postgresql(engine.sync_engine)

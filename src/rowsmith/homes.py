@@ -38,6 +38,7 @@ from rowsmith.execution import (
     translate,
     watch_failures,
 )
+from rowsmith.execution.commits import count_commits
 from rowsmith.execution.isolation import check_isolation
 from rowsmith.execution.read_only import keep_read_only
 from rowsmith.execution.returning import read_returning_whole
@@ -407,4 +408,5 @@ def _watch(connection: Connection) -> None:
     """See what becomes of what is sent on a connection, by its owner, too, who may leave anything in it."""
     watch_failures(connection.engine)
     read_returning_whole(connection.engine)
+    count_commits(connection.engine)
     note_used(connection)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from rowsmith import (
     CommitOutcomeUnknown,
@@ -20,9 +24,12 @@ from rowsmith import (
     PoolExhausted,
     SerializationFailure,
     TransactionAborted,
+    TransactionError,
 )
 from rowsmith.attempts import note_commit
 from rowsmith.resilience import BackoffStrategy, Policy, Resilience, RetryArgs, RetryBudget, RetryPolicy
+from rowsmith.testing import WithFaults, WithTables
+from tenants import DomainRow
 
 NOW = RetryArgs(retry_delay=0, deadline=None)
 
@@ -139,6 +146,134 @@ async def test_nothing_is_done_twice_once_a_part_was_committed(first: int) -> No
     with pytest.raises(DeadlockDetected):
         await resilient(max_retries=5).call("create", work)
     assert tries == first + 1
+
+
+ADD = sa.text("INSERT INTO domains (name) VALUES ('new')")
+
+
+async def _in_a_borrowed_session(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        async with Database.from_session(session).unit_of_work() as unit:
+            await unit.session.execute(ADD)
+        await session.commit()
+
+
+async def _on_its_connection(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection, AsyncSession(connection) as session:
+        Database.from_session(session)
+        await session.execute(ADD)
+
+
+async def _in_a_session_beside(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        await session.execute(ADD)
+
+
+async def _by_the_engine(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(ADD)
+
+
+@pytest.mark.parametrize("add", [_in_a_borrowed_session, _on_its_connection, _in_a_session_beside, _by_the_engine])
+async def test_what_others_committed_inside_is_not_done_twice(
+    any_tables: WithTables, add: Callable[[AsyncEngine], Awaitable[None]]
+) -> None:
+    """A session that is lent commits as its owner says, and what is sent beside rowsmith goes the same way."""
+    async with any_tables(DomainRow) as db:
+        work = Flaky(*(DeadlockDetected() for _ in range(9)))
+
+        async def adding() -> None:
+            await add(db.engine)
+            await work()
+
+        with pytest.raises(DeadlockDetected):
+            await resilient().call("create", adding)
+        assert work.tries == 1
+
+
+async def test_what_an_owner_commits_on_an_engine_of_his_own_is_not_done_twice(any_tables: WithTables) -> None:
+    """One that no Database was made of, and whose session is lent all the same."""
+    async with any_tables(DomainRow) as db:
+        engine, work = create_async_engine(db.engine.url), Flaky(DeadlockDetected())
+
+        async def adding() -> None:
+            await _in_a_borrowed_session(engine)
+            await work()
+
+        with pytest.raises(DeadlockDetected):
+            await resilient().call("create", adding)
+        assert work.tries == 1
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("is_left_by", ["a failure", "its end"])
+async def test_what_a_statement_committed_is_not_done_twice(any_tables: WithTables, is_left_by: str) -> None:
+    """Nobody knows what became of a session that a COMMIT in it ended, and what comes after may fail as it likes."""
+    async with any_tables(DomainRow) as db:
+        work = Flaky(DeadlockDetected())
+
+        async def adding() -> None:
+            with suppress(TransactionError):
+                async with db.begin_session() as session:
+                    await session.execute(ADD)
+                    await session.execute(sa.text("COMMIT"))
+                    if is_left_by == "a failure":
+                        raise DeadlockDetected
+            await work()
+
+        with pytest.raises(DeadlockDetected):
+            await resilient().call("create", adding)
+        assert work.tries == 1
+
+
+async def test_what_an_owner_undid_is_done_again(any_tables: WithTables) -> None:
+    """Nothing of it was kept, neither of his session nor of a unit of work."""
+    async with any_tables(DomainRow) as db:
+        work = Flaky(DeadlockDetected(), DeadlockDetected())
+
+        async def adding() -> None:
+            async with AsyncSession(db.engine) as session:
+                async with Database.from_session(session).unit_of_work() as unit:
+                    await unit.session.execute(ADD)
+                await session.rollback()
+            async with db.unit_of_work() as unit:
+                await unit.session.execute(ADD)
+                await work()
+
+        await resilient().call("create", adding)
+        assert work.tries == 3
+
+
+async def test_an_owners_commit_whose_answer_is_lost_is_not_sent_again(with_faults: WithFaults) -> None:
+    """It may have been kept, whatever its owner makes of the error."""
+    async with with_faults(DomainRow) as (db, proxy):
+        tries = 0
+
+        async def adding() -> None:
+            nonlocal tries
+            tries += 1
+            proxy.drop_answer("COMMIT")
+            with suppress(DBAPIError):
+                await _in_a_borrowed_session(db.engine)
+            raise DatabaseUnavailable
+
+        with pytest.raises(DatabaseUnavailable):
+            await resilient().call("create", adding)
+        assert tries == 1
+
+
+async def test_a_units_commit_that_never_arrived_is_sent_again(with_faults: WithFaults) -> None:
+    """The server says that nothing of it was kept."""
+    async with with_faults(DomainRow) as (db, proxy):
+        proxy.drop_request("COMMIT")
+
+        async def adding() -> None:
+            async with db.unit_of_work() as unit:
+                await unit.session.execute(ADD)
+
+        await resilient().call("create", adding)
+        async with db.begin_readonly_session() as session:
+            assert (await session.execute(sa.select(sa.func.count()).select_from(DomainRow))).scalar_one() == 1
 
 
 async def test_only_the_outermost_policy_retries() -> None:

@@ -1,17 +1,25 @@
-"""How often something was committed on an engine's connections, so that it is known when a standby must be ahead.
+"""What is committed on an engine's connections: how often, for standbys, and in whose attempt, which is over with it.
 
 Counted is whatever may have been committed by this process, through rowsmith or beside it, once its answer is here: at
 SQLAlchemy's own seam to the driver, where rowsmith's lanes pass it by, and when a connection comes back of which nobody
 knows what was done on it. What was not committed after all is counted for nothing.
+
+An attempt (:mod:`rowsmith.attempts`) is told at the same seam before COMMIT is sent, as nobody asks what became of one
+whose answer is lost; but for sessions of rowsmith's, which do ask, and tell it themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import Dialect
+
+from rowsmith.attempts import note_commit
 
 
 class Commits:
@@ -47,13 +55,28 @@ def _count_in(dialect: object, method: str, commits: Commits) -> None:
     """Have one of a dialect's ways to commit be counted."""
     commit = getattr(dialect, method)
 
-    def counted(*args: Any, **kwargs: Any) -> None:
+    def counted(connection: object, *args: Any, **kwargs: Any) -> None:
+        if all(connection is not each for each in _asked_after.get()):
+            note_commit()
         try:
-            commit(*args, **kwargs)
+            commit(connection, *args, **kwargs)
         finally:  # once it is answered: what is asked of the server from here on is after it
             commits.count += 1
 
     setattr(dialect, method, counted)
+
+
+_asked_after: Final[ContextVar[Sequence[object]]] = ContextVar("rowsmith_asked_after", default=())
+
+
+@contextmanager
+def asked_after(connections: Iterable[Connection]) -> Iterator[None]:
+    """Have COMMIT sent on some connections by who finds out what became of it, and tells the attempt himself."""
+    token = _asked_after.set([each._dbapi_connection for each in connections])  # pyright: ignore[reportPrivateUsage]
+    try:
+        yield
+    finally:
+        _asked_after.reset(token)
 
 
 def note_loans(engine: Engine) -> None:

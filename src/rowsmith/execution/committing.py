@@ -23,7 +23,7 @@ from rowsmith.deadline import remaining
 from rowsmith.errors import CommitOutcomeUnknown, DatabaseUnavailable, TransactionError
 from rowsmith.execution.answers import Answer, answered, answered_by
 from rowsmith.execution.blame import blame, has_only_read
-from rowsmith.execution.commits import may_have_committed
+from rowsmith.execution.commits import asked_after, may_have_committed
 from rowsmith.execution.execute import flush, translated
 from rowsmith.execution.pool import IDENTITY, SERVER, has_word, server_of
 from rowsmith.execution.pooler import is_pooled
@@ -98,9 +98,11 @@ class BlockSession(AsyncSession):
 
     async def _answer(self) -> Answer:
         """Send COMMIT; SQLite's goes on in a thread of its own, which nobody else could be asked about."""
-        if any(connection.dialect.name == "sqlite" for connection in connections_of(self)):
-            return await answered_by((), super().commit())
-        return await answered(super().commit(), drivers_of(self))
+        connections = connections_of(self)
+        with asked_after(connections):
+            if any(connection.dialect.name == "sqlite" for connection in connections):
+                return await answered_by((), super().commit())
+            return await answered(super().commit(), drivers_of(self))
 
     async def rollback(self) -> None:
         """Undo what was not committed.
@@ -152,6 +154,7 @@ async def _identified(session: AsyncSession) -> Transaction | None:
             "the transaction was ended by a statement inside its block, and what became of it is not known here: "
             "leave COMMIT and ROLLBACK to the block, or write session.commit() or session.rollback()"
         )
+        note_commit()
         tell(ended, CommitOutcome.UNKNOWN)
         raise ended
     if len(connections) != 1 or connections[0].dialect.driver != "asyncpg":
@@ -209,6 +212,7 @@ def tell_ended_by_hand(session: AsyncSession, failure: BaseException) -> None:
         tell(failure, CommitOutcome.COMMITTED)
     is_refused = session.info.get(_COMMITTED) is False  # its COMMIT was, of which nothing is left open
     if not is_refused and was_ended_by_hand(session):
+        note_commit()
         tell(failure, CommitOutcome.UNKNOWN)
 
 

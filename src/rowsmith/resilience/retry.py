@@ -141,7 +141,10 @@ class RetryPolicy(Policy):
     deadline, no error of the application's own, and above all no COMMIT whose answer was lost.
 
     A try is the whole call, on a session of its own. So nothing is retried inside a unit of work or a session that is
-    around the call, nor once a part of the call was committed, nor by the inner one of two policies. A call with an
+    around the call, nor once a part of the call was committed, nor by the inner one of two policies. A commit of
+    SQLAlchemy's counts as one of rowsmith's does, by the owner of a session that is lent (``Database.from_session``) or
+    beside it, on the engine of a Database. Not seen is what commits without one: ``AUTOCOMMIT``, the driver's own
+    connection, COMMIT as a statement outside of rowsmith's sessions, and engines of others. A call with an
     ``idempotency_key`` is, where the answer to COMMIT was lost and nobody knows what became of it: done again, it gives
     what the first try wrote, or writes it now.
     """
