@@ -133,9 +133,15 @@ async def test_a_stream_of_a_teams_own(source: DBSource[GroupRow, GroupData, Gro
 
 async def test_chunks_cannot_join_a_unit_of_work(source: DBSource[GroupRow, GroupData, GroupId]) -> None:
     """A verb that commits by itself is refused there, by its name; nothing is removed."""
+
+    async def tidy(begin: object) -> None:
+        raise AssertionError
+
     async with source.db.unit_of_work():
-        with pytest.raises(TransactionError, match="purge_where commits chunk by chunk") as caught:
+        with pytest.raises(TransactionError, match=r"purge_where commits chunk by chunk .*chunk_size=None$") as caught:
             await source.in_chunks(source.where_purger.purge, [GroupRow.id > 0])
+        with pytest.raises(TransactionError, match=r"tidy commits chunk by chunk .*: call it outside$"):
+            await source.in_chunks(tidy)
     assert caught.value.error_code == "group_purge-where_transaction-error"
     assert await source.read(source.batch_querier.count) > 0
 

@@ -49,7 +49,7 @@ from rowsmith.operations import (
 )
 from rowsmith.operations.arrays.keys import batch_key
 from rowsmith.operations.call import Native, is_unread, operation_of
-from rowsmith.operations.deletes.where import BeginSession
+from rowsmith.operations.deletes.where import PURGE_WHERE, BeginSession
 from rowsmith.operations.entity import MOST_SHAPES
 from rowsmith.operations.plans import Asked
 from rowsmith.operations.touching import check_ids, noting, writing_of
@@ -419,9 +419,10 @@ class DBSource(Generic[TRow, TData, TId]):
         operation = operation_of(verb)
         with self._naming(operation):
             if self.db.is_in_session:
+                advice = ", or with chunk_size=None" if operation == PURGE_WHERE else ""
                 raise TransactionError(
                     f"{operation} commits chunk by chunk and cannot join a session or unit of work that is open: "
-                    "call it outside, or with chunk_size=None"
+                    f"call it outside{advice}"
                 )
             return await verb(partial(self._writing_any, is_open_to_all=is_foreign(verb)), *args, **kwargs)
 

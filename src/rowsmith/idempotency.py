@@ -38,7 +38,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
-from rowsmith.errors import InvalidValue, kind_of
+from rowsmith.errors import InvalidValue, TransactionError, kind_of
 from rowsmith.operations.deletes.where import Pace
 from rowsmith.operations.once import KEYS, IdempotencyKeyRow
 
@@ -101,6 +101,11 @@ async def purge(db: Database, *, older_than: dt.timedelta) -> int:
         since = dt.datetime.now(dt.UTC) - older_than
     except OverflowError:
         raise InvalidValue("older_than reaches back before the year 1: write timedelta(days=7)") from None
+    if db.is_in_session:
+        raise TransactionError(
+            "idempotency.purge commits chunk by chunk and cannot join a session or unit of work that is open: "
+            "call it outside"
+        )
     source = DBSource[IdempotencyKeyRow](db, IdempotencyKeyRow)
     old = IdempotencyKeyRow.created_at < since
     return (await source.in_chunks(source.where_purger.purge, [old], pace=Pace())).rows

@@ -87,6 +87,31 @@ async def test_something_else_under_the_key_is_told_of(client: Redis, kept: Any)
     assert "secret" not in f"{refused.value!r}{refused.value.__context__!r}"
 
 
+@pytest.mark.parametrize("kept, by", [(2**63 - 1, 1), (-(2**63) + 1, -2)])
+async def test_a_number_of_more_bits_is_refused(client: Redis, kept: int, by: int) -> None:
+    """By what Redis answers, and nothing is counted."""
+    seats = counter_of(client)
+    await seats.add(1, kept)
+    with pytest.raises(InvalidValue, match="64 bits") as refused:
+        await seats.add(1, by)
+    assert not refused.value.is_stored
+    assert refused.value.error_code == "seats_add_invalid-value"
+    assert await seats.value(1) == kept
+
+
+@pytest.mark.parametrize("kept", ["secret", "1.5", b"\xff", "", "05", str(2**63)])
+async def test_something_else_under_the_key_is_not_counted_on(client: Redis, kept: Any) -> None:
+    """Not taken for a number that is too large, and not quoted; a text or anything else that Redis keeps."""
+    seats = counter_of(client)
+    await client.set(seats._source.key("taken", 1), kept)
+    await client.rpush(seats._source.key("taken", 2), kept)
+    for key in (1, 2):
+        with pytest.raises(InvalidValue, match="no number") as refused:
+            await seats.add(key)
+        assert refused.value.is_stored
+        assert "secret" not in f"{refused.value!r}{refused.value.__context__!r}"
+
+
 @pytest.mark.parametrize("by", [True, 1.0, "1", None, 2**63, -(2**63)])
 async def test_what_is_no_number_is_refused(client: Redis, by: Any) -> None:
     """Before Redis is asked."""

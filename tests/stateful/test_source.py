@@ -131,11 +131,11 @@ async def test_metrics_have_the_layer_of_stateful_sources(client: Redis) -> None
     room = RoomStatefulSource(client, resilience=Resilience([MetricPolicy(args, registry=registry)]))
     await room.clean()
     await client.set(room.key("visits", 1), "no number")
-    with pytest.raises(StateUnavailable):
+    with pytest.raises(InvalidValue):
         await room.visits.add(1)
     for operation in ("acquire", "release"):
         assert sample(registry, "operation_count_total", operation=operation, success="true") == 1
-    failed = {"operation": "add", "error_code": "room_add_state-unavailable"}
+    failed = {"operation": "add", "error_code": "room_add_invalid-value"}
     assert sample(registry, "operation_error_count_total", **failed) == 1
 
 

@@ -14,11 +14,15 @@ from rowsmith.stateful.source import StatefulSource, check_place, read
 
 _LARGEST: Final = 2**63 - 1
 
-# redis-py sends a command again whose answer was lost, and INCRBY would count twice.
+# redis-py sends a command again whose answer was lost, and INCRBY would count twice. Where Redis refuses to count, it
+# gives what is kept, in a list.
 _ADD: Final = """
 local told = redis.call('GET', KEYS[2])
 if told then return told end
-redis.call('INCRBY', KEYS[1], ARGV[1])
+if type(redis.pcall('INCRBY', KEYS[1], ARGV[1])) ~= 'number' then
+  told = redis.pcall('GET', KEYS[1])
+  return {type(told) == 'string' and told or ''}
+end
 if ARGV[2] ~= '' and redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 told = redis.call('GET', KEYS[1])
 redis.call('SET', KEYS[2], told, 'PX', ARGV[3])
@@ -49,8 +53,9 @@ class Counter:
         """Count, and give what the number is then.
 
         Raises:
-            InvalidValue: ``by`` is no whole number of 64 bits.
-            StateUnavailable: Redis did not answer, or the number would have more than 64 bits; it may have counted.
+            InvalidValue: ``by`` is no whole number of 64 bits, or the number would be none, and is as it was; with
+                ``is_stored``, something else is kept under the key.
+            StateUnavailable: Redis did not answer; it may have counted.
         """
         request = secrets.token_hex(8)  # the same one, however often a policy has it made
         return await self._source.run("add", partial(self._counted, key, by, request))
@@ -86,4 +91,21 @@ class Counter:
 
     async def _ask(self, command: Any, *given: Any) -> int:
         told = await self._source.ask(command, *given)
-        return 0 if told is None else read(told, int, "number")
+        if isinstance(told, list):
+            read(cast("Any", told)[0], _number, "number")
+            raise InvalidValue(
+                "a counter's number has 64 bits, and would have more: write reset(key), or count by less"
+            )
+        return 0 if told is None else read(told, _number, "number")
+
+
+def _number(text: str) -> int:
+    """Read a number as Redis does, which takes no other way of writing it.
+
+    Raises:
+        ValueError: it is none of 64 bits.
+    """
+    number = int(text)
+    if str(number) != text or not -_LARGEST - 1 <= number <= _LARGEST:
+        raise ValueError
+    return number

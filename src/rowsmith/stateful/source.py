@@ -102,7 +102,7 @@ class StatefulSource:
             return await self._answers.of(command, *given)
         except Exception as exc:  # noqa: BLE001 - redis-py's, the network's; what they say may quote keys
             failure = type(exc).__name__
-        raise StateUnavailable(f"Redis did not answer ({failure}): what was asked may have been done")
+        raise StateUnavailable(f"Redis did not answer, or refused ({failure}): what was asked may have been done")
 
 
 def check_place(source: object, name: object, whose: object) -> None:
