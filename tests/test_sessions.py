@@ -77,6 +77,18 @@ async def test_everything_that_opens_a_session_joins(groups: GroupRepository) ->
     assert await groups.count() == 4
 
 
+@pytest.mark.parametrize("outer", ["begin_session", "unit_of_work"])
+async def test_a_session_in_a_block_is_no_savepoint(groups: GroupRepository, outer: str) -> None:
+    """It joins: what fails in it is not undone alone, and the block around commits nothing."""
+    with pytest.raises(TransactionAborted):
+        async with getattr(groups.db, outer)():
+            await groups.create(NEW)
+            with pytest.raises(GroupNameTaken):
+                async with groups.db.begin_session():
+                    await groups.create(NEW)
+    assert await groups.count() == 3
+
+
 async def test_a_verb_that_calls_a_repository_is_one_transaction(groups: GroupRepository) -> None:
     """A team's own verb calls others, and they are undone with it."""
 
