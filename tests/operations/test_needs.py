@@ -17,6 +17,7 @@ from columns import Folded
 from rowsmith import (
     CheckViolation,
     Condition,
+    Database,
     EntityAlreadyExists,
     OptionalState,
     Patch,
@@ -220,6 +221,56 @@ async def test_rows_exchange_their_places_beside_a_bad_one(with_tables: WithTabl
             (4, CheckViolation),
         ]
         assert {seat.id: seat.place for seat in await seats.search()} == {**places, 4: 4, 5: 5}
+
+
+class LateRow(Base):
+    """A place in a queue, of which COMMIT sees that nobody else has it."""
+
+    __tablename__ = "needing_late_seats"
+    __table_args__ = (sa.UniqueConstraint("place", deferrable=True, initially="DEFERRED"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    place: Mapped[int]
+    before: Mapped[int | None] = mapped_column(sa.ForeignKey("needing_late_seats.id"))
+
+
+@dataclass(frozen=True)
+class LateCreate(Spec[LateRow]):
+    id: int
+    place: int
+    before: int | None = None
+
+
+class LateSeats(Repository[LateRow, Seat, int]):
+    pass
+
+
+@pytest.mark.parametrize(
+    "places",
+    [{2: 6, 4: 8, 9: 7}, {4: 8, 5: 9, 6: 6, 9: 3}, {1: 3, 3: 6, 4: 8, 9: 7}],
+    ids=["a later row's", "an earlier row's", "of several in a row"],
+)
+@pytest.mark.parametrize("is_native", [True, False], ids=["native", "sqlalchemy"])
+async def test_a_new_row_takes_the_place_that_another_one_leaves(
+    with_tables: WithTables, is_native: bool, places: dict[int, int]
+) -> None:
+    """Beside a bad one, where it is seen at COMMIT: only the last of these wants a place of a row that stays."""
+    async with with_tables(LateRow) as plain:
+        seats = LateSeats(Database(plain.engine, native=is_native), resilience=None)
+        await seats.batch_create([LateCreate(3, 3), LateCreate(4, 6), LateCreate(5, 7)])
+        specs = [LateCreate(id, place) for id, place in places.items()]
+        result = await seats.batch_upsert_partial(specs)
+        assert [(item.index, type(item.error)) for item in result.failed] == [(len(specs) - 1, EntityAlreadyExists)]
+        assert await seats.count() == 3 + sum(item.data.inserted for item in result.succeeded)
+
+
+async def test_a_new_row_that_refers_to_one_that_takes_a_place(with_tables: WithTables) -> None:
+    """It comes behind that, as that comes behind the row that leaves it."""
+    async with with_tables(LateRow) as db:
+        seats = LateSeats(db, resilience=None)
+        await seats.batch_create([LateCreate(4, 6), LateCreate(5, 7)])
+        specs = [LateCreate(1, 1, before=2), LateCreate(2, 6), LateCreate(4, 8), LateCreate(9, 7)]
+        result = await seats.batch_upsert_partial(specs)
+        assert [item.index for item in result.failed] == [3]
 
 
 async def test_what_sql_makes_is_known_to_the_database_alone(with_tables: WithTables) -> None:

@@ -64,6 +64,10 @@ class Needs:
             if value in nodes:
                 self._down[item].append(nodes[value])
 
+    def needs_any(self, item: int) -> bool:
+        """Say whether an item needs others."""
+        return bool(self._down[item])
+
     def units(self, items: Iterable[int]) -> list[list[int]]:
         """Give those of the items that need each other in a circle together, behind what they need; else in order."""
         chosen = list(items)
@@ -122,6 +126,12 @@ class SelfKeys:
         plain = (key for key in unique_keys_of(info.table) if not isinstance(key, Index) or is_over_columns(key))
         references = [key for key in cls.of_rows(info).references if not columns.isdisjoint(chain(*sides(key)))]
         return cls(references, [list(key.columns) for key in plain if not columns.isdisjoint(key.columns)])
+
+    @classmethod
+    def late(cls, info: RowInfo[object]) -> SelfKeys:
+        """Give the keys that may be checked once all rows are written, so that new ones take what others leave."""
+        plain = (key for key in unique_keys_of(info.table) if not isinstance(key, Index))
+        return cls((), [list(key.columns) for key in plain if key.deferrable])
 
     @cached_property
     def columns(self) -> list[Column[Any]]:

@@ -99,8 +99,9 @@ class BatchUpserter(Operation[TRow, TData]):
         As :meth:`upsert`, but each spec stands for itself, by its index in ``specs``: values, constraints, a key that
         is taken, that is NULL or that stands before are an item's own failure. All are tried together inside a
         savepoint; only where that fails are the culprits looked for, among new rows first, then among those that are
-        there; rows of either that need each other stay together. What is checked at COMMIT is as for
-        ``BatchCreator.create_partial``.
+        there; rows of either that need each other stay together. A new row that takes a value which one that is there
+        gives up, of a unique key that is checked late (``DEFERRABLE``), is tried with that or behind it. What
+        is checked at COMMIT is as for ``BatchCreator.create_partial``.
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.

@@ -9,7 +9,7 @@ from typing_extensions import override
 from rowsmith.mapping.parts import Part
 from rowsmith.operations.call import TData, TRow
 from rowsmith.operations.needs import Change, Needs, SelfKeys
-from rowsmith.operations.partial import TTried, attempted, of_sendable, rows_before, run_partial
+from rowsmith.operations.partial import TTried, attempted, of_sendable, rows_before, run_partial, tried
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.mixed import Mixed
 from rowsmith.operations.upserts.race import is_overtaken
@@ -63,20 +63,34 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
             return await write(self.rows.chosen(part))
 
         async def find_needs() -> Needs:
-            info, key, chosen = self.call.info, self.upsertion.key, self.rows.chosen(rows)
+            info, chosen = self.call.info, self.rows.chosen(rows)
+            if are_new:
+                return await self._needs(chosen, SelfKeys.of_rows(info), are_new=True)
             # What its spec sets is all that changes of one that is there.
-            written = {name for block in chosen.blocks for name in block.columns}.difference(key.names)
-            tied = SelfKeys.of_rows(info) if are_new else SelfKeys.of_changes(info, written)
-            part = Part(info.table, tuple(info.columns[name] for name in key.names))
-            before = await rows_before(self.call, [] if are_new else [part], chosen.keys(key), tied.columns)
-            pairs = zip(before, chosen.values(), strict=True)
-            changes = [Change.of(info, row, given if row else new) for row, (given, new) in pairs]
-            return await tied.needs(self.call, changes)
+            written = {name for block in chosen.blocks for name in block.columns}
+            return await self._needs(chosen, SelfKeys.of_changes(info, written.difference(self.upsertion.key.names)))
 
         result = await run_partial(self.call, rows, attempt, find_needs=find_needs)
         done: dict[int, TTried | Exception] = {item.index: item.data for item in result.succeeded}
         done |= {item.index: item.error for item in result.failed}
         return {row: done[index] for index, row in enumerate(rows)}
+
+    async def _needs(self, rows: Mixed, tied: SelfKeys, *, are_new: bool = False) -> Needs:
+        info, key = self.call.info, self.upsertion.key
+        part = Part(info.table, tuple(info.columns[name] for name in key.names))
+        before = await rows_before(self.call, [] if are_new else [part], rows.keys(key), tied.columns)
+        pairs = zip(before, rows.values(), strict=True)
+        changes = [Change.of(info, row, given if row else new) for row, (given, new) in pairs]
+        return await tied.needs(self.call, changes)
+
+    @override
+    async def takes_over(self, known: Sequence[int]) -> bool:
+        """Say so of a value of a unique key: where that is checked late, all rows of the call may be written first."""
+        late, new = SelfKeys.late(self.call.info), {*range(self.rows.size)}.difference(known)
+        if not (known and new and late.columns):
+            return False
+        found = await tried(self.call, lambda: self._needs(self.rows, late))
+        return isinstance(found, Needs) and any(map(found.needs_any, new))
 
     @override
     async def there(self) -> Sequence[int]:

@@ -3,6 +3,9 @@
 New rows are inserted first, in the order of the key, so that nobody who inserts holds a row that is there; then those
 that are there are locked in the order of their primary keys, and changed. Rows whose specs set the same fields go
 together, unless the database changes their keys: then each goes alone, as nothing else tells whose answer is whose.
+
+Where a new row can only be written behind one that is there (:meth:`UpsertInSteps.takes_over`), all that are there are
+locked first, and a circle is left to PostgreSQL, which ends it as a deadlock.
 """
 
 from __future__ import annotations
@@ -82,6 +85,10 @@ class UpsertInSteps(Generic[TRow, TData]):
                 exc.move(self.rows.places[exc.index])
             raise
 
+    async def takes_over(self, known: Sequence[int]) -> bool:
+        """Say whether a new row is to be tried behind one of those that are there, as it needs what that leaves."""
+        return False
+
     def is_settled(self, outcomes: Sequence[Upserted[TData] | Exception]) -> bool:
         """Say whether nothing of what became of the rows would be another if they were looked for again."""
         return True
@@ -91,13 +98,18 @@ class UpsertInSteps(Generic[TRow, TData]):
         return [rows[place] for place in await self.upsertion.places_there(self.rows.chosen(rows))]
 
     async def _in_steps(self, *, is_last: bool) -> list[Upserted[TData] | Exception]:
-        known = {*await self.there()}
-        unknown = [row for row in range(self.rows.size) if row not in known]
-        made = await self.run(unknown, self._insert, are_new=True)
-        there = [row for row in range(self.rows.size) if made.get(row) is None]
-        if there and not await self.upsertion.hold(self.rows.chosen(there)) and not is_last:
-            raise Left
-        written = {**made, **await self.run(there, self._write if is_last else self._change)}
+        known = await self.there()
+        written: Mapping[int, Upserted[TData] | Exception | None]
+        if await self.takes_over(known):
+            await self.upsertion.hold(self.rows.chosen(known))
+            written = await self.run(range(self.rows.size), self._write)
+        else:
+            unknown = sorted({*range(self.rows.size)}.difference(known))
+            made = await self.run(unknown, self._insert, are_new=True)
+            there = [row for row in range(self.rows.size) if made.get(row) is None]
+            if there and not await self.upsertion.hold(self.rows.chosen(there)) and not is_last:
+                raise Left
+            written = {**made, **await self.run(there, self._write if is_last else self._change)}
         outcomes = [outcome for row in range(self.rows.size) if (outcome := written[row]) is not None]
         if not is_last and not self.is_settled(outcomes):
             raise Left
