@@ -91,13 +91,13 @@ async def test_every_verb_goes_through_it_from_more_callers_than_connections(
 async def test_reads_take_the_native_lane_and_transactions_do_not(things: ThingRepository) -> None:
     """A write has to say in its transaction which server it is on, as the pooler may have moved; one alone has not."""
     await things.create(spec(1), scope=OwnedBy("a"))
-    db, native = things.db, things.db.native
+    native = things.db.native
     assert native is not None
     await things.get(1, OwnedBy("a"))
     assert native.taken == 1
-    assert db.native_lane(writes=True) is None
+    assert native.opened(writes=True) is None
     with native.writes_as("statement"):
-        assert db.native_lane(writes=True) is native
+        assert native.opened(writes=True) is native
 
 
 BLOCKS: dict[str, Callable[[Database], AbstractAsyncContextManager[object]]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from copy import copy
 from functools import partial
@@ -83,6 +83,8 @@ class Database:
     deadline: float | None = None
 
     engine: AsyncEngine
+    is_occupied: Callable[[], bool]
+    """Says whether a call made here has to go through a session that is open, or through one of its task's own."""
     _home: Home
     _read_only: AsyncEngine
     _snapshot: AsyncEngine
@@ -137,6 +139,7 @@ class Database:
         self._read_only = engine.execution_options(**_read_options(engine))
         self._snapshot = engine.execution_options(**_read_options(engine, isolation_level="REPEATABLE READ"))
         self._home = OwnHome(engine, self._info, self.deadline)
+        self.is_occupied = self._home.is_occupied
         if self._is_native:
             reader = self._read_only.sync_engine
             self.native = native_lane(engine.sync_engine, reader, self._info, self.deadline, self._writes)
@@ -306,32 +309,9 @@ class Database:
         chosen = _checked(writes)
         return nullcontext() if self.native is None else self.native.writes_as(chosen)
 
-    def native_lane(self, *, writes: bool = False, is_kept: bool = False) -> NativeLane | None:
-        """Give the way of a call that needs no session; None where it must go through one.
-
-        Args:
-            writes: it is a write.
-            is_kept: a cache keeps such rows, which a session tells of what it writes once that is committed.
-
-        Raises:
-            TransactionError: the connections belong to another event loop.
-        """
-        lane = self.native
-        if lane is None:
-            return None
-        why: str | None = "cache" if is_kept else None
-        if self._home.is_occupied():
-            return None  # which way that is in a session, lane_within says
-        if why is None:
-            why = lane.why_not_write() if writes else lane.why_not()
-        if why is None:
-            return lane
-        lane.refuse(why)
-        return None
-
     def lane_within(self) -> NativeLane | None:
         """Give the way of a call on the connection of a session that is open; None where SQLAlchemy has to send it."""
-        if not self._home.is_occupied():
+        if not self.is_occupied():
             return None
         lane = self.native
         if self.replicas is not None:  # that of the server which the session is on
@@ -340,13 +320,7 @@ class Database:
             pool = engine.sync_engine.pool if isinstance(engine, AsyncEngine) else None
             servers = (*self.replicas.servers, self)
             lane = next((db.native for db in servers if db.engine.sync_engine.pool is pool), None)
-        if lane is None:
-            return None
-        why = lane.why_not()
-        if why is None:
-            return lane
-        lane.refuse(why)
-        return None
+        return None if lane is None else lane.opened()
 
     async def position(self) -> str:
         """Give a token of what is committed now: whoever reads from it sees that, in this process or another.
@@ -437,6 +411,7 @@ class _SessionDatabase(Database):
                 f"Database.from_session(...) takes an AsyncSession, not {kind_of(session)}: {instead_of(session)}"
             )
         self._home = BorrowedHome(session)
+        self.is_occupied = self._home.is_occupied
         self.engine = self._read_only = self._snapshot = AsyncEngine(self._home.engine)
         if cursor_keys:
             session.info[CODEC] = CursorCodec(cursor_keys)

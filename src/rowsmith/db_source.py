@@ -287,10 +287,9 @@ class DBSource(Generic[TRow, TData, TId]):
         native, given, lane = native_of(verb), [*args], None
         is_second = False
         try:  # what _naming does, in no calls
-            if native is not None:
-                lane = self.db.native_lane(writes=True, is_kept=self.has_keepers())
-            if native is not None and lane is not None:
-                sent = _sending(native, lane, verb, given, kwargs)
+            if native is not None and self.db.native is not None and not self.db.is_occupied():
+                lane = self.db.native.opened(writes=True, is_kept=self.has_keepers())
+                sent = None if lane is None else _sending(native, lane, verb, given, kwargs)
                 answer: Any = UNTOLD
                 try:
                     if sent is not None:
@@ -330,9 +329,9 @@ class DBSource(Generic[TRow, TData, TId]):
             if replicas is not None and not self.db.is_in_session:
                 anywhere = replicas.run(lambda db: self._on(db)._read(verb, *again, **named))
                 return await (anywhere if self.db.deadline is None else _in_time(self.db.deadline, anywhere))
-            lane = None if native is None else self.db.native_lane()
-            if native is not None and lane is not None:
-                sent = _sending(native, lane, verb, given, kwargs)
+            if native is not None and self.db.native is not None and not self.db.is_occupied():
+                lane = self.db.native.opened()
+                sent = None if lane is None else _sending(native, lane, verb, given, kwargs)
                 answer: Any = UNTOLD if sent is None else await sent
                 if answer is not UNTOLD:
                     given_back: R = answer

@@ -177,6 +177,19 @@ class NativeLane:
         self._is_behind_pooler = is_behind_pooler(engine)
         self._never = next(iter(sorted(set(reader.get_execution_options()) - _HARMLESS)), None)
 
+    def opened(self, *, writes: bool = False, is_kept: bool = False) -> NativeLane | None:
+        """Give the lane, for a call; None where something stands against it, which is counted.
+
+        Args:
+            writes: it is a write.
+            is_kept: a cache keeps such rows, which a session tells of what it writes once that is committed.
+        """
+        why = "cache" if is_kept else self.why_not_write() if writes else self.why_not()
+        if why is None:
+            return self
+        self.refuse(why)
+        return None
+
     def why_not(self) -> str | None:
         """Say what has to be seen or done around statements, and would not be underneath SQLAlchemy."""
         if self._never is not None:
