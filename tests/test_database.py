@@ -490,16 +490,33 @@ def test_an_engine_without_transactions_is_refused() -> None:
 
 async def test_an_engine_of_sqlites_has_transactions_whatever_its_driver_does(tmp_path: Path) -> None:
     """They are begun by rowsmith there, so that what fails is undone."""
-    db = Database.from_url(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}", isolation_level="AUTOCOMMIT")
-    async with db.begin_session() as session:
-        await session.execute(sa.text("CREATE TABLE t (id int)"))
-    with pytest.raises(ZeroDivisionError):
-        async with db.unit_of_work() as unit:
-            await unit.session.execute(sa.text("INSERT INTO t VALUES (1)"))
-            raise ZeroDivisionError
-    async with db.begin_readonly_session() as session:
-        assert (await session.execute(sa.text("SELECT count(*) FROM t"))).scalar_one() == 0
-    await db.dispose()
+    url = f"sqlite+aiosqlite:///{tmp_path / 'a.db'}"
+    chosen = create_async_engine(url).execution_options(isolation_level="AUTOCOMMIT")
+    for db in (Database.from_url(url, isolation_level="AUTOCOMMIT"), Database(chosen)):
+        async with db.begin_session() as session:
+            await session.execute(sa.text("CREATE TABLE IF NOT EXISTS t (id int)"))
+        with pytest.raises(ZeroDivisionError):
+            async with db.unit_of_work() as unit:
+                await unit.session.execute(sa.text("INSERT INTO t VALUES (1)"))
+                raise ZeroDivisionError
+        async with db.begin_readonly_session() as session:
+            assert (await session.execute(sa.text("SELECT count(*) FROM t"))).scalar_one() == 0
+        await db.dispose()
+
+
+async def test_what_an_application_commits_by_itself_is_kept(any_database: Database) -> None:
+    """A statement beside rowsmith on a connection, or an engine, without transactions."""
+    engine = any_database.engine
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("CREATE TABLE kept_alone (id int)"))
+    async with engine.connect() as connection:
+        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await alone.execute(sa.text("INSERT INTO kept_alone VALUES (1)"))
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        await connection.execute(sa.text("INSERT INTO kept_alone VALUES (2)"))
+    async with engine.begin() as connection:
+        assert (await connection.execute(sa.text("SELECT count(*) FROM kept_alone"))).scalar_one() == 2
+        await connection.execute(sa.text("DROP TABLE kept_alone"))
 
 
 @pytest.mark.parametrize("option", ["native", "pooler"])

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event
@@ -99,6 +99,7 @@ _EXACT = Context(prec=2_000, rounding=ROUND_HALF_UP)
 
 def prepare_sqlite(engine: Engine) -> None:
     """Set up a SQLite engine; does nothing to any other, and nothing the second time."""
+    _served.add(engine)
     if engine.dialect.name != "sqlite" or _begin in engine.dispatch.begin:
         return
     own = {sqltypes.DateTime: UtcDateTime, sqltypes.Numeric: ExactNumeric, sqltypes.Float: WholeFloat}
@@ -109,6 +110,10 @@ def prepare_sqlite(engine: Engine) -> None:
     event.listen(engine, "checkin", _checkin)
     event.listen(engine, "close", _close)
     event.listen(engine, "handle_error", _abandon)
+
+
+_served: Final[WeakSet[Engine]] = WeakSet()
+"""The engines that a Database is made of."""
 
 
 def _connect(dbapi_connection: Any, _: object) -> None:
@@ -216,10 +221,17 @@ def _queue(work: Coroutine[Any, Any, Any]) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """Begin a transaction, which takes the lock at once if it may write."""
-    read_only = bool(connection.get_execution_options().get(READ_ONLY))
-    driver = connection.connection
+    """Begin a transaction, which takes the lock at once if it may write; none where an application wants none.
+
+    One that a Database is made of has them whatever was chosen for it.
+    """
+    options, driver = connection.get_execution_options(), connection.connection
+    read_only = bool(options.get(READ_ONLY))
     _run(driver, f"PRAGMA query_only = {int(read_only)}")
+    is_without = options.get("isolation_level") == "AUTOCOMMIT" and not read_only
+    chosen = connection.engine.get_execution_options().get("isolation_level")
+    if is_without and (chosen != "AUTOCOMMIT" or connection.engine not in _served):
+        return
     # A deferred BEGIN takes the write lock at the first write, after a read another writer may have overtaken.
     _run(driver, "BEGIN" if read_only else "BEGIN IMMEDIATE")
 
