@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +15,7 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from rowsmith import (
+    Conflict,
     Creator,
     CursorForwardPagination,
     Database,
@@ -518,3 +521,111 @@ async def test_what_subclasses_load_of_themselves_neither_multiplies_nor_loses_r
             assert await read.batch_get([row.id for row in rows]) == rows
             assert [*(await read.search()).items] == rows
             assert [row async for row in read.stream()] == rows
+
+
+class CircleBase(DeclarativeBase):
+    pass
+
+
+class OwnerRow(CircleBase):
+    __tablename__ = "circle_owners"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bio: Mapped[str] = mapped_column(deferred=True)
+
+    cards: Mapped[list[CardRow]] = relationship(viewonly=True, order_by="CardRow.id")
+
+
+class CardRow(CircleBase):
+    __tablename__ = "circle_cards"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    above_id: Mapped[int | None] = mapped_column(ForeignKey("circle_cards.id"))
+    owner_id: Mapped[int] = mapped_column(ForeignKey("circle_owners.id"))
+
+    owner: Mapped[OwnerRow] = relationship(viewonly=True)
+    above: Mapped[CardRow | None] = relationship(remote_side=[id], viewonly=True)
+    below: Mapped[list[CardRow]] = relationship(viewonly=True, order_by="CardRow.id")
+
+
+@dataclass(frozen=True)
+class CardCreate(Spec[CardRow]):
+    id: int
+    name: str
+    above_id: int | None
+    owner_id: int
+
+
+@dataclass(frozen=True)
+class CardPatch(Patch[CardRow]):
+    name: OptionalState[str]
+
+
+CHAINS: list[tuple[Any, ...]] = [
+    *((CardRow.owner,), (CardRow.above,), (CardRow.below,), (CardRow.owner, OwnerRow.bio)),
+    *((CardRow.owner, OwnerRow.cards), (CardRow.above, CardRow.below), (CardRow.below, CardRow.above)),
+    *((CardRow.above, CardRow.owner), (CardRow.below, CardRow.owner, OwnerRow.bio), (CardRow.below, CardRow.below)),
+    *((CardRow.owner, OwnerRow.cards, CardRow.owner), (CardRow.above, CardRow.above, CardRow.owner, OwnerRow.cards)),
+]
+
+
+def seen(item: Any, chain: tuple[Any, ...]) -> Any:
+    """Give what a chain leads to, by the ids of rows."""
+    if item is None or not chain:
+        return getattr(item, "id", item)
+    found = getattr(item, chain[0].key)
+    return [seen(one, chain[1:]) for one in found] if isinstance(found, list) else seen(found, chain[1:])
+
+
+async def as_it_is(db: Database, id: int, chain: tuple[Any, ...]) -> Any:
+    """Give the same by SQLAlchemy alone, in a session of its own."""
+    async with db.begin_readonly_session() as session:
+        card: Any = await session.get_one(CardRow, id)
+        return await session.run_sync(lambda _: seen(card, chain))
+
+
+def cards_with(chosen: list[tuple[Any, ...]]) -> type[Repository[CardRow, Any, int]]:
+    """Give a repository whose data is what some chains lead to."""
+
+    class Cards(Repository[CardRow, Any, int]):
+        loads = chosen
+        conflict = Conflict([CardRow.id])
+
+        def to_data(self, row: CardRow) -> Any:
+            return {"id": row.id, **{str(chain): seen(row, chain) for chain in chosen}}
+
+    return Cards
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["alone", "beside objects of a session"])
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_row_that_is_met_again_keeps_what_was_loaded_of_it(
+    any_tables: WithTables, seed: int, holds: bool
+) -> None:
+    """Whatever is declared, over circles too: each path adds to what others have loaded, in every operation."""
+    chosen = random.Random(seed).sample(CHAINS, 3)
+    async with any_tables(OwnerRow, CardRow) as db:
+        async with db.begin_session() as session:
+            await session.execute(sa.insert(OwnerRow), [{"id": 1, "bio": "one"}, {"id": 2, "bio": "two"}])
+        cards = cards_with(chosen)(db)
+        given = [(1, None, 1), (2, 1, 2), (3, 2, 1), (4, 4, 2), (5, 1, 1)]
+        for id, above, owner in given:
+            await DBSource(db, CardRow).write(DBSource(db, CardRow).creator.create, CardCreate(id, "x", above, owner))
+        expected = {
+            id: {"id": id, **{str(chain): await as_it_is(db, id, chain) for chain in chosen}} for id, _, _ in given
+        }
+        patch = CardPatch(OptionalState.update("y"))
+        async with db.unit_of_work() if holds else nullcontext() as unit:
+            kept = [] if unit is None else list(await unit.session.scalars(sa.select(CardRow)))
+            everything = [expected[id] for id, _, _ in given]
+            assert await cards.batch_get(list(expected)) == everything
+            assert [await cards.get(id) for id in expected] == everything
+            assert list(await cards.search(orders=[CardRow.id])) == everything
+            assert [card async for card in cards.stream(orders=[CardRow.id])] == everything
+            assert [await cards.update(id, patch) for id in expected] == everything
+            assert (await cards.batch_update(list(expected), patch)).succeeded == everything
+            assert (await cards.batch_update_each(dict.fromkeys(expected, patch))).succeeded == everything
+            upserted = await cards.batch_upsert([CardCreate(id, "z", above, owner) for id, above, owner in given])
+            assert [each.data for each in upserted.succeeded] == everything
+            assert {card.name for card in kept} <= {"z"}

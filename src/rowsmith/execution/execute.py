@@ -14,11 +14,13 @@ from rowsmith.errors import TransactionError
 from rowsmith.execution.apart import apart
 from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, is_closed
+from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, holds_objects, is_closed
 from rowsmith.execution.translate import STATEMENT_ERRORS, scrub, translate, translate_any, unreadable
 from rowsmith.execution.undone import note_write
+from rowsmith.mapping.layout import MEETS_ITSELF
 
 _FRESH = {"populate_existing": True}
+_AS_IT_IS = {"populate_existing": False}
 
 
 async def execute(
@@ -77,6 +79,13 @@ async def send(
         await flush(db_sess, origin)
     try:
         told: Any = {"execution_options": {**_FRESH, **(options or {})}, "bind_arguments": origin.binds}
+        if statement.get_execution_options().get(MEETS_ITSELF):
+            # A path that meets a row again would take from it what another one has loaded; so each adds to it, once
+            # what an application has in its session is refreshed.
+            before = (await db_sess.execute(statement, parameters, **told)).all() if holds_objects(db_sess) else ()
+            result = await db_sess.execute(statement, parameters, **{**told, "execution_options": _AS_IT_IS})
+            del before  # until here, for the session holds none by itself
+            return result
         try:
             return await db_sess.execute(statement, parameters, **told)
         except CompileError:

@@ -88,6 +88,11 @@ def note_used(connection: Connection) -> None:
         connection.info[USED] = True
 
 
+def holds_objects(db_sess: AsyncSession) -> bool:
+    """Say whether a session may hold objects of an application's."""
+    return is_open_to_all(db_sess) and len(db_sess.identity_map) > 0
+
+
 def is_open_to_all(db_sess: AsyncSession) -> bool:
     """Say whether the application may have sent statements of its own in the session."""
     return bool(db_sess.info.get(_OPEN_TO_ALL))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import Any, TypeAlias, assert_never, cast
+from typing import Any, Final, TypeAlias, assert_never, cast
 
 from sqlalchemy import ColumnElement, Select, select, true, type_coerce
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty, aliased
@@ -42,6 +42,9 @@ Make: TypeAlias = Callable[[Sequence[Record], Sequence[Groups]], list[Any]]
 
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
+MEETS_ITSELF: Final = "rowsmith_meets_itself"
+"""The execution option of a SELECT of whole rows that may come to one row over several paths."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -49,7 +52,8 @@ class Layout:
 
     ``returnable`` says that RETURNING can give ``selects`` too: they read nothing but the row itself; ``names``
     are their attributes, where they are nothing but columns of the row. ``options`` load what comes with whole rows;
-    ``is_several`` says that a read takes further statements, for it or for collections.
+    ``is_several`` says that a read takes further statements, for it or for collections; ``meets_itself`` that one row
+    may be come to over several paths, each of which loads something else of it.
     """
 
     selects: tuple[Any, ...]
@@ -60,10 +64,13 @@ class Layout:
     returnable: bool = True
     options: tuple[Any, ...] = ()
     is_several: bool = False
+    meets_itself: bool = False
 
     def select_from(self, row: Any, *extra: Any) -> AnySelect:
         """Give the SELECT of this layout, and of further expressions after it."""
         statement: AnySelect = select(*self.selects, *extra).select_from(row)
+        if self.meets_itself:
+            statement = statement.execution_options(**{MEETS_ITSELF: True})
         return self.joined(statement.options(*self.options) if self.options else statement)
 
     def joined(self, statement: AnySelect) -> AnySelect:

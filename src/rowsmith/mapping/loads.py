@@ -140,6 +140,17 @@ def steps(info: RowInfo[object], chains: Sequence[Chain]) -> list[Step]:
     return list(root.values())
 
 
+def meet_themselves(info: RowInfo[object], loaded: Iterable[Step]) -> bool:
+    """Say whether rows of one class, or of classes above and below it, are come to over several paths."""
+    left, found = list(loaded), [info.mapper.base_mapper]
+    while left:
+        step = left.pop()
+        if step.relationship is not None and not step.is_left:
+            found.append(step.relationship.mapper.base_mapper)
+            left += step.below.values()
+    return len({*found}) < len(found)
+
+
 def _places(below: dict[str, Step], attribute: object) -> Iterator[tuple[Mapper[Any], dict[str, Step]]]:
     for step in below.values():
         if step.relationship is not None:

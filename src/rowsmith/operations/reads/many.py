@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
-from sqlalchemy import BindParameter
+from sqlalchemy import BindParameter, inspect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from sqlalchemy.sql import visitors
@@ -25,9 +25,10 @@ from rowsmith.execution import (
     unreadable,
 )
 from rowsmith.execution.records import records_of
+from rowsmith.execution.transactions import holds_objects
 from rowsmith.lock import Lock
 from rowsmith.mapping.layout import Record
-from rowsmith.operations.arrays.keys import batch_keys, check_chunk_size, columns_condition
+from rowsmith.operations.arrays.keys import batch_keys, check_chunk_size, columns_condition, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.gate import asked_by_session
 from rowsmith.operations.call import Call, Operation, TData, TRow, stream_verb, verb
@@ -388,7 +389,8 @@ async def _fetched(
 
 async def _opened(call: Call[object, object], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
     db_sess, origin = call.db_sess, call.origin()
-    options = {"yield_per": chunk_size, "populate_existing": True}
+    adds = search.entity.shape.layout.meets_itself and not holds_objects(db_sess)  # see rowsmith.execution.execute
+    options = {"yield_per": chunk_size, "populate_existing": not adds}
     try:
         if search.entity.shape.is_row or any(asked_by_session(db_sess)):
             return await db_sess.stream(search.everything(), execution_options=options)
@@ -401,6 +403,13 @@ async def _opened(call: Call[object, object], search: Search[Any, Any], chunk_si
     raise failure
 
 
+async def _load_again(call: Call[object, object], records: Sequence[Record]) -> None:
+    """Load what goes with whole rows of a stream, of which one path may have taken what another had loaded."""
+    keys = [tuple(inspect(record[0]).identity) for record in records]
+    for chunk in key_chunks(keys, call.dialect, call.info.key_columns):
+        await call.execute(limited(call.entity.shape.select(), keys_condition(call.info, chunk, call.dialect)))
+
+
 async def _partitions(
     call: Call[object, object], search: Search[Any, Any], chunk_size: int
 ) -> AsyncGenerator[Sequence[Record], None]:
@@ -409,6 +418,8 @@ async def _partitions(
     try:
         async with aclosing(records_of(result, chunk_size)) as chunks:
             async for records in chunks:
+                if search.entity.shape.layout.meets_itself and holds_objects(call.db_sess):
+                    await _load_again(call, records)
                 yield records
         return
     except Exception as exc:  # noqa: BLE001 - as above
