@@ -192,15 +192,13 @@ def _takes_items(option: object, declared: TypeEngine[Any]) -> bool:
         return True
     item: TypeEngine[Any] = cast("Any", stored).item_type
     inner = options(get_args(option)[0])
-    while len(inner) == 1 and _is_list(inner[0]) and get_args(inner[0]):
+    while len(inner) == 1 and get_args(inner[0]):
+        origin = get_origin(inner[0])
+        if not (isinstance(origin, type) and (issubclass(list, origin) or issubclass(tuple, origin))):
+            break
         inner = options(get_args(inner[0])[0])
     kinds = read_as(item)
     return not kinds or any(_takes(one, kind, item) for one in inner for kind in kinds)
-
-
-def _is_list(given: object) -> bool:
-    origin = get_origin(given)
-    return isinstance(origin, type) and (issubclass(list, origin) or issubclass(tuple, origin))
 
 
 def _takes_none(option: Any) -> bool:
