@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON
+from sqlalchemy import JSON, func, literal, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import Conflict, OptionalState, Patch, Repository, Spec, TriState
@@ -157,3 +157,62 @@ async def test_a_null_that_is_given_is_among_the_values(any_tables: WithTables) 
         ]
         assert await rows.update_where([SeenRow.id == 4], patch) == 1
         assert {row.seen for row in (*changed, await rows.get(4))} == {"document,note"}
+
+
+def next_number(context: Any) -> int:
+    """Ask the database, as an application may in its own statement."""
+    return int(context.connection.scalar(select(func.coalesce(func.max(NumberedRow.number), 0)))) + 1
+
+
+def tenfold(context: Any) -> int:
+    return int(context.get_current_parameters()["size"]) * 10
+
+
+class NumberedRow(Base):
+    __tablename__ = "context_numbered"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    size: Mapped[int]
+    number: Mapped[int] = mapped_column(default=next_number, onupdate=next_number)
+    tenfold: Mapped[int] = mapped_column(default=tenfold, onupdate=tenfold)
+
+
+@dataclass(frozen=True)
+class NumberedCreate(Spec[NumberedRow]):
+    id: int
+    size: Any
+
+
+@dataclass(frozen=True)
+class NumberedPatch(Patch[NumberedRow]):
+    size: OptionalState[int]
+
+
+class Numbered(Repository[NumberedRow, NumberedRow, int]):
+    conflict = Conflict([NumberedRow.id])
+
+
+async def test_a_default_may_ask_the_database(any_tables: WithTables) -> None:
+    """By the connection of its context, in every form."""
+    async with any_tables(NumberedRow) as db:
+        rows = Numbered(db)
+        assert (await rows.create(NumberedCreate(1, 1))).number == 1
+        assert [row.number for row in await rows.batch_create([NumberedCreate(2, 1)])] == [2]
+        assert await rows.load([NumberedCreate(3, 1)]) == 1
+        assert (await rows.upsert(NumberedCreate(4, 1))).data.number == 4
+        patch = NumberedPatch(OptionalState.update(2))
+        assert (await rows.update(1, patch)).number == 5
+        assert [row.number for row in (await rows.batch_update([2], patch)).succeeded] == [6]
+        assert [row.number for row in (await rows.batch_update_each({3: patch})).succeeded] == [7]
+        assert await rows.update_where([NumberedRow.id == 4], patch) == 1
+        assert sorted(row.number for row in await rows.search()) == [5, 6, 7, 8]
+
+
+async def test_a_literal_is_a_value(any_tables: WithTables) -> None:
+    """That a default sees, as SQLAlchemy sends it as one."""
+    async with any_tables(NumberedRow) as db:
+        rows = Numbered(db)
+        assert (await rows.create(NumberedCreate(1, literal(7)))).tenfold == 70
+        patch = NumberedPatch(OptionalState.expression(lambda: literal(8)))
+        assert (await rows.update(1, patch)).tenfold == 80
+        assert [row.tenfold for row in (await rows.batch_update([1], patch)).succeeded] == [80]
+        assert [row.tenfold for row in (await rows.batch_update_each({1: patch})).succeeded] == [80]

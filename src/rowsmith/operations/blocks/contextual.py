@@ -1,7 +1,7 @@
 """Defaults that ask for the values of the row they are for: worked out row by row, before anything is sent.
 
 SQLAlchemy would call them while it sends, where it takes a TimeoutError for the connection's own. Its context does not
-know of a NULL that is given for a document, either.
+know of a NULL that is given for a document, either. They may ask the database, by the connection of their context.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.execution import Origin
 from rowsmith.execution.driver import connection_of
@@ -37,7 +38,8 @@ async def with_contextual(db_sess: AsyncSession, origin: Origin, info: RowInfo[o
     if not contextual(info, block.columns):
         return block
     known, connection = fill_defaults(info, block.columns, block.size), await connection_of(db_sess, origin)
-    columns = {**known, **fill_contextual(connection, info, {**block.columns, **known}, block.size)}
+    columns = {**block.columns, **known}
+    columns = known | await greenlet_spawn(fill_contextual, connection, info, columns, block.size)
     return block.beside(columns, {name: set(map(type, column)) for name, column in columns.items()})
 
 
@@ -48,8 +50,8 @@ async def with_contextual_values(
     if not contextual(info, values):
         return {**values}
     known = {**values, **{name: default_of(info, name) for name in client_defaults(info, values)}}
-    row = {name: [value] for name, value in known.items()}
-    made = fill_contextual(await connection_of(db_sess, origin), info, row, 1)
+    row, connection = {name: [value] for name, value in known.items()}, await connection_of(db_sess, origin)
+    made = await greenlet_spawn(fill_contextual, connection, info, row, 1)
     return known | {name: column[0] for name, column in made.items()}
 
 
@@ -75,7 +77,7 @@ async def contextual_changes(
         update: Any = info.columns[name].onupdate
         return update.arg(Context.of_row(connection, info, row, name, isinsert=False)) if row else UNSET
 
-    return {name: [made(name, row) for row in rows] for name in names}
+    return await greenlet_spawn(lambda: {name: [made(name, row) for row in rows] for name in names})
 
 
 async def with_contextual_changes(

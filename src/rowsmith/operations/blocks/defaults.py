@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ClauseElement, Column, Connection, Engine
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import schema
-from sqlalchemy.sql.elements import Null
+from sqlalchemy.sql.elements import BindParameter, Null
 
 from rowsmith.mapping import RowInfo
 
@@ -124,6 +124,13 @@ def _takes_context(default: Any) -> bool:
     return code is None or code.co_filename != schema.__file__
 
 
+def _given(value: Any) -> Any:
+    """Give what SQLAlchemy sends of an expression that is no more than a value."""
+    if isinstance(value, BindParameter):
+        return cast("Any", value).effective_value
+    return None if isinstance(value, Null) else value
+
+
 @dataclass
 class Context:
     """What an ``onupdate`` that takes a context may ask of it, where SQLAlchemy has none for each single row."""
@@ -142,7 +149,7 @@ class Context:
         A value that the database works out is not among the parameters, as with SQLAlchemy.
         """
         columns = info.columns
-        known = {key: None if isinstance(value, Null) else value for key, value in row.items()}
+        known = {key: _given(value) for key, value in row.items()}
         plain = {columns[key].key: value for key, value in known.items() if not isinstance(value, ClauseElement)}
         return cls(connection, plain, isinsert, columns[name])
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, Executable, insert, select
 from sqlalchemy.engine import Dialect
+from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger, RepositoryError
@@ -418,7 +419,8 @@ class Upsertion(Generic[TRow, TData]):
         """Send each value by itself."""
         dialect, found = self.call.dialect, dict[Key, int]()
         for part in in_blocks(block, _rows_at_a_time(statement, block)):
-            rows = await self._rows_of(statement.from_values(part, dialect), part)
+            sent = await greenlet_spawn(statement.from_values, part, dialect)  # an onupdate may ask the database
+            rows = await self._rows_of(sent, part)
             found |= self._take(self._columns(rows), keys)
             if len(keys) == 1 and found:
                 return found
@@ -435,7 +437,7 @@ class Upsertion(Generic[TRow, TData]):
         before: set[Key] = {tuple(key) for key in there}
         found: dict[Key, int] = {}
         for part in in_blocks(block, _rows_at_a_time(statement, block)):
-            rows = await self._rows_of(statement.from_values(part, self.call.dialect), part)
+            rows = await self._rows_of(await greenlet_spawn(statement.from_values, part, self.call.dialect), part)
             *columns, _ = self._columns([(*row, None) for row in rows])
             found |= self._take([*columns, [key not in before for key in self._keys_in(columns)]])
         return found
