@@ -467,6 +467,17 @@ async def test_a_float_of_single_precision_is_found_by_what_was_written(lane_tab
         assert (await reals.purge(0.1)).note == "put"
 
 
+async def test_a_literal_stays_what_it_is(with_tables: WithTables) -> None:
+    """It may stand in other conditions, and in the application's own statements."""
+    async with with_tables(SinglesRow) as db:
+        singles, limit = Singles(db), sa.literal(0.1)
+        await singles.batch_create([SinglesCreate(1, 0.1, 0.1)])
+        kind = limit.type
+        for name in ("real", "short"):
+            await singles.count(None, [getattr(SinglesRow, name) == limit])
+        assert limit.type is kind
+
+
 class SinglesRow(Base):
     __tablename__ = "rounded_singles"
 
@@ -513,10 +524,10 @@ async def test_a_float_of_single_precision_is_compared_with_what_was_written(
     column: Any = getattr(SinglesRow, name)
     expected: list[tuple[Any, set[int]]] = [
         *((column == 0.1, {1}), (column != 0.1, {2, 3}), (column > 0.1, {2, 3}), (column >= 0.1, {1, 2, 3})),
-        *((column < 0.1, set()), (column <= 0.1, {1}), (column == D("0.1"), {1}), (sa.literal(0.1) == column, {1})),
+        *((column < 0.1, set()), (column <= 0.1, {1}), (column == D("0.1"), {1})),
         *((column.in_([0.1, 1]), {1}), (column.in_([1, 0.1]), {1}), (column.not_in([0.1]), {2, 3})),
         *((column.between(0.1, 0.2), {1, 2}), (column.is_not_distinct_from(0.1), {1})),
-        *((sa.case((column == 0.1, 1), else_=0) == 1, {1}), (sa.case({0.1: 1}, value=column, else_=0) == 1, {1})),
+        (sa.case((column == 0.1, 1), else_=0) == 1, {1}),
         *((SinglesRow.id.in_(sa.select(SinglesRow.id).where(column == 0.1)), {1}), (column == 0.100000001, set())),
         *((column > 0.100000002, {2, 3}), (column / 3 > 0.1, {3}), (column * 0.1 > 0.015, {2, 3}), (column == 16, {3})),
     ]

@@ -612,3 +612,20 @@ async def test_a_unit_is_not_left_before_one_inside_of_it(groups: GroupRepositor
     with pytest.raises(ConcurrentUse, match="leave the innermost block first"):
         await inner.__aexit__(None, None, None)
     assert await groups.count() == 3
+
+
+async def test_blocks_that_read_may_end_in_any_order(any_tables: WithTables) -> None:
+    """Nothing is lost with them, and the code goes on outside."""
+    async with groups_in(any_tables) as groups:
+
+        async def names_in_block() -> AsyncIterator[int]:
+            async with groups.db.begin_readonly_session():
+                yield await groups.count()
+
+        first, second = names_in_block(), names_in_block()
+        assert (await anext(first), await anext(second)) == (3, 3)
+        assert await anext(first, None) is None
+        assert await groups.count() == 3
+        await groups.create(NEW)
+        assert await anext(second, None) is None
+        assert groups.db.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]

@@ -126,12 +126,15 @@ class OpenSession:
             outer = outer._outer
         self._outer, self._token = outer, _innermost.set(self)
 
-    def pop(self) -> bool:
-        """End the block; says whether the running code is in another one inside of it, and so stays in that."""
+    def pop(self, *, is_kept: bool) -> bool:
+        """End the block; says whether the running code is in another one inside of it, and so stays in that.
+
+        Where nothing ``is_kept`` of the block, as it only reads, nothing is lost either, and the code goes on outside.
+        """
         found = inner = innermost(self.home)
         while found is not None and found is not self:
             found = found._outer
-        is_around_another = found is self and inner is not self
+        is_around_another = is_kept and found is self and inner is not self
         self.is_open = False
         if self._token is not None and not is_around_another:
             with suppress(ValueError):  # left in another context than entered, as a fixture's teardown may be

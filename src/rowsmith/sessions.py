@@ -96,7 +96,7 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         ended = error
-        self._is_around_another = self.inside.pop()
+        self._is_around_another = self.inside.pop(is_kept=not self.is_read_only)
         if self._savepoint is not None:
             nest(self.session, -1)
         elif self.around is None and error is not None and not self.is_read_only:

@@ -105,8 +105,12 @@ def assigned_complaint(expression: Any, declared: TypeEngine[Any]) -> str | None
         return None
     if enum is not None and (enum == _of_its_own(other) or isinstance(expression, _VALUE)):
         return None  # of a value SQLAlchemy may know the enum by another name
+    if isinstance(expression, _VALUE) and (family is not Family.NUMBERS or expression.effective_value is None):
+        return None  # a text that SQLite stores as it stores others; PostgreSQL says what it does not take
     holds = f"is the enum {enum}" if enum else f"holds {family.value}"
     instead = f"write cast(expression, {type(declared).__name__}) around it"
+    if family not in (Family.NUMBERS, Family.BOOLEANS, Family.TEXT):
+        instead = f"on PostgreSQL {instead}, or give a value"  # SQLite makes a number of such a cast
     return f"{holds}, and gets an expression of {beside.value}: {instead}"
 
 
@@ -145,9 +149,15 @@ def _value_complaint(whole: Any, bind: BindParameter[Any]) -> str | None:
 
 
 def _send_as_single(left: Any, right: Any) -> None:
-    """Have a value beside a column of single precision sent as what the column has for it."""
+    """Have a value beside a column of single precision sent as what the column has for it.
+
+    Only one that was made for the comparison: a literal of an application's may stand in others, too.
+    """
     column, bind = (left, right) if isinstance(right, _VALUE) else (right, left)
-    if isinstance(column, _COLUMN) and isinstance(bind, _VALUE) and _is_single(column.type) and not bind.required:
+    is_one = isinstance(column, _COLUMN) and isinstance(bind, _VALUE)
+    # SQLAlchemy binds a Decimal as one, and a list as what its first item is.
+    is_own = is_one and (bind.type is column.type or bind.expanding or bind.type.__class__ is Numeric)
+    if is_own and _is_single(column.type) and not bind.required:
         is_number = _complaint(bind, column_type(column.type).operand) is None
         bind.type = OF_SINGLES if is_number else bind.type
 

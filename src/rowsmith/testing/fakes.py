@@ -108,7 +108,7 @@ class FakeDatabase(Database):
             self.rolled_back += 1
             raise
         finally:
-            unit.pop()
+            unit.pop(is_kept=True)
         if around is None:
             self.committed += 1
             await run_after_commit(unit.work)

@@ -105,7 +105,7 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
         return ColumnType(
             wraps=None,
             check=check,
-            operand=keeps or check,
+            operand=check if keeps is None or item.beside.is_of_single_precision else keeps,
             quick=Quick(NONE, never),
             echo=None,
             travel=Travel.ARRAY,
