@@ -195,6 +195,10 @@ ADDRESSES = st.ip_addresses() | st.builds(lambda a: ipaddress.ip_interface((a, 2
 NETWORKS = st.builds(lambda a, bits: ipaddress.ip_network((a, bits), strict=False), V4, st.integers(0, 32))
 
 
+MISTAKEN = st.sampled_from(["12", "", "red", ["1"], [1, "2"], {"1": 1}, {"a": 1}, ["x"], 5])
+"""What is no array, or holds what is none of its items, though a JSON document may be so."""
+
+
 def lists(values: Strategy) -> Strategy:
     """Lists of values, some of them NULL."""
     return st.lists(st.none() | values, max_size=3)
@@ -259,6 +263,17 @@ COLUMNS: dict[str, Kind] = {
     "json_without_null": Kind(lambda: sa.JSON(none_as_null=True), DOCUMENTS),
     "jsonb": postgresql(pg.JSONB, DOCUMENTS),
     "json_by_variant": Kind(lambda: sa.Text().with_variant(pg.JSONB(), "postgresql"), TEXTS),
+    "integers_or_json": Kind(
+        lambda: sa.ARRAY(sa.Integer).with_variant(sa.JSON(), "sqlite"), lists(st.integers(-9, 9)) | MISTAKEN
+    ),
+    "texts_or_json": Kind(lambda: sa.ARRAY(sa.String).with_variant(sa.JSON(), "sqlite"), lists(SHORT) | MISTAKEN),
+    "json_or_integers": Kind(
+        lambda: sa.JSON().with_variant(sa.ARRAY(sa.Integer), "postgresql"), lists(st.integers(-9, 9)) | MISTAKEN
+    ),
+    "text_or_texts": postgresql(
+        lambda: sa.Text().with_variant(sa.ARRAY(sa.Text), "postgresql"), lists(SHORT) | MISTAKEN
+    ),
+    "uuid_by_variant": postgresql(lambda: sa.String(36).with_variant(sa.Uuid(), "postgresql"), KEYS | KEYS.map(str)),
     "integers": postgresql(lambda: sa.ARRAY(sa.Integer), lists(st.integers(-9, 9))),
     "bigints": postgresql(lambda: pg.ARRAY(sa.BigInteger), lists(st.integers(-(2**63), 2**63 - 1))),
     "texts": postgresql(lambda: sa.ARRAY(sa.Text), lists(TEXTS)),

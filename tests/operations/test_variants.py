@@ -30,6 +30,13 @@ class Loaded(TypeDecorator[Any]):
         return dialect.type_descriptor(postgresql.JSONB() if dialect.name == "postgresql" else sa.JSON())
 
 
+class Worded(TypeDecorator[Any]):
+    """A decorator that makes nothing of its values, over a type with a variant."""
+
+    impl = sa.JSON().with_variant(sa.ARRAY(sa.Text), "postgresql")
+    cache_ok = True
+
+
 class Base(DeclarativeBase):
     pass
 
@@ -118,6 +125,112 @@ async def test_the_dialects_type_decides(any_tables: WithTables) -> None:
         for call in (rows.create(VariedCreate(7, wide=2**70)), rows.batch_create([VariedCreate(7, wide=2**70)])):
             with pytest.raises(InvalidValue, match="wide holds integers"):
                 await call
+
+
+class ListedRow(Base):
+    __tablename__ = "listed_rows"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    numbers: Mapped[Any] = mapped_column(sa.ARRAY(sa.Integer).with_variant(sa.JSON(), "sqlite"), nullable=True)
+    words: Mapped[Any] = mapped_column(sa.JSON().with_variant(sa.ARRAY(sa.String), "postgresql"), nullable=True)
+    nested: Mapped[Any] = mapped_column(
+        sa.ARRAY(sa.BigInteger().with_variant(sa.Integer(), "postgresql")), nullable=True
+    )
+    text: Mapped[Any] = mapped_column(Worded, nullable=True)
+
+
+@dataclass(frozen=True)
+class ListedCreate(Spec[ListedRow]):
+    id: int
+    numbers: Any = None
+    words: Any = None
+    nested: Any = None
+    text: Any = None
+
+
+@dataclass(frozen=True)
+class ListedPatch(Patch[ListedRow]):
+    numbers: TriState[Any] = TriState.nop()
+    words: TriState[Any] = TriState.nop()
+    nested: TriState[Any] = TriState.nop()
+    text: TriState[Any] = TriState.nop()
+
+
+@dataclass(frozen=True)
+class ListedData:
+    id: int
+    numbers: Any
+    words: Any
+    nested: Any
+    text: Any
+
+
+class Listeds(Repository[ListedRow, ListedData, int]):
+    pass
+
+
+MISTAKEN: list[tuple[str, Any, str]] = [
+    *(("numbers", value, "give a list") for value in ("12", "", {"1": 1}, 5)),
+    *(("numbers", value, "holds integers") for value in (["1"], [1, "2"], ["x"], [2**40])),
+    *(("words", value, "give a list") for value in ("red", {"a": 1}, 5)),
+    *(("words", value, "holds text") for value in ([1], ["a", {}])),
+    ("nested", [2**40], "holds integers"),
+    ("text", "red", "give a list"),
+    ("text", {"a": 1}, "give a list"),
+]
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("name, value, words", MISTAKEN)
+async def test_what_the_databases_own_type_cannot_hold_is_refused(
+    with_tables: WithTables, native: bool, name: str, value: Any, words: str
+) -> None:
+    """By every verb that writes, with column and index: another variant could hold it, and it would be made a list."""
+    async with with_tables(ListedRow) as made:
+        rows = Listeds(Database(made.engine, native=native))
+        await rows.create(ListedCreate(1))
+        spec = ListedCreate(2, **{name: value})
+        patch = ListedPatch(**{name: TriState.update(value)})
+        alone = [
+            rows.create(spec),
+            rows.upsert(spec),
+            rows.update(1, patch),
+            rows.batch_update([1], patch),
+            rows.update_where([ListedRow.id == 1], patch),
+        ]
+        many = [
+            rows.batch_create([ListedCreate(3), spec]),
+            rows.load([ListedCreate(3), spec]),
+            rows.batch_upsert([ListedCreate(3), spec]),
+            rows.batch_update_each({0: ListedPatch(), 1: patch}),
+        ]
+        for call in (*alone, *many):
+            with pytest.raises(InvalidValue, match=rf"ListedRow\.{name} .*{words}") as caught:
+                await call
+            assert call in alone or "at index 1" in str(caught.value)
+        partials: list[Any] = [
+            await rows.batch_create_partial([spec]),
+            await rows.batch_upsert_partial([spec]),
+            await rows.batch_update_partial({1: patch}),
+        ]
+        for partial in partials:
+            assert (partial.succeeded, partial.failed[0].index) == ([], 0)
+            assert f"ListedRow.{name}" in str(partial.failed[0].error)
+        assert list(await rows.search()) == [ListedData(1, None, None, None, None)]
+
+
+async def test_what_the_databases_own_type_holds_is_kept(with_tables: WithTables) -> None:
+    """As it was given, in whatever form it is written."""
+    async with with_tables(ListedRow) as db:
+        rows = Listeds(db)
+        given: dict[str, Any] = {"numbers": [1, None], "words": ["a", ""], "nested": [[1], [2]], "text": ["a"]}
+        await rows.create(ListedCreate(1, **given))
+        await rows.batch_create([ListedCreate(2, **given), ListedCreate(3)])
+        await rows.load([ListedCreate(4, **given)])
+        await rows.batch_upsert([ListedCreate(5, **given)])
+        await rows.batch_update_each(
+            {3: ListedPatch(**{name: TriState.update(value) for name, value in given.items()})}
+        )
+        assert list(await rows.search(orders=[ListedRow.id])) == [ListedData(id, **given) for id in range(1, 6)]
 
 
 class PriceRow(Base):

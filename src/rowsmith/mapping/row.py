@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, Generic, cast
 
 from sqlalchemy import Column, ColumnElement, Table, inspect, literal, null
 from sqlalchemy import cast as cast_to
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, SynonymProperty
 from sqlalchemy.sql import visitors
+from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
 from rowsmith.errors import ErrorFacts, InvalidValue, MappingError
@@ -28,6 +30,7 @@ from rowsmith.mapping.types import (
     column_type,
     in_utc,
     is_moment,
+    on_postgresql,
     stored_form,
     stores_none,
 )
@@ -41,16 +44,20 @@ TRow_co = TypeVar("TRow_co", covariant=True)
 class _Checks(dict[str, Check]):
     """Looks each up when it is asked for: a foreign key without a type of its own has none before its target is mapped.
 
-    ``columns`` are those of the attributes.
+    ``columns`` are those of the attributes; ``form`` gives the type whose check is meant, of the one declared.
     """
 
-    def __init__(self, columns: Mapping[str, Column[Any]]) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Column[Any]],
+        form: Callable[[TypeEngine[Any]], TypeEngine[Any]] = lambda declared: declared,
+    ) -> None:
         super().__init__()
-        self._columns = columns
+        self._columns, self._form = columns, form
 
     def __missing__(self, name: str) -> Check:
         declared = self._columns[name].type
-        check = column_type(declared).check
+        check = column_type(self._form(declared)).check
         if not declared._isnull:  # pyright: ignore[reportPrivateUsage] - there is no public name
             self[name] = check
         return check
@@ -175,6 +182,24 @@ class RowInfo(Generic[TRow_co]):
     def checks(self) -> Mapping[str, Check]:
         """What says of each attribute why it cannot hold a value."""
         return _Checks(self.columns)
+
+    @cached_property
+    def varies(self) -> bool:
+        """Whether PostgreSQL has a column as another type than another database does."""
+        return any(on_postgresql(column.type) is not column.type for column in self.columns.values())
+
+    def on(self, dialect: Dialect) -> RowInfo[TRow_co]:
+        """Give the class as it is known to be on a database: what PostgreSQL's own types cannot hold is refused there.
+
+        SQLite has no types that could not hold a value, so a column holds there what any variant of its type does.
+        """
+        return self._on_postgresql if self.varies and dialect.name == "postgresql" else self
+
+    @cached_property
+    def _on_postgresql(self) -> RowInfo[TRow_co]:
+        twin = replace(self)
+        vars(twin)["checks"] = _Checks(self.columns, on_postgresql)
+        return twin
 
     def kept_check(self, name: str) -> Check:
         """Give what says why no row has a value in a column: what the column rounds can be written, too."""

@@ -109,8 +109,9 @@ class Call(Generic[TRow_co, TData_co]):
 
     @property
     def info(self) -> RowInfo[TRow_co]:
-        """What is known of the mapped class."""
-        return self.entity.info
+        """What is known of the mapped class, on the database that the session has it in."""
+        info = self.entity.info
+        return info.on(self.dialect) if info.varies else info
 
     @property
     def dialect(self) -> Dialect:

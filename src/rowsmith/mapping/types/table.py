@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, cast
 
+from sqlalchemy import ARRAY
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
@@ -25,10 +26,8 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
     A class of somebody else's may bind, read or wrap its values in any way, so it has no echo.
     """
     if variants := declared._variant_mapping:  # pyright: ignore[reportPrivateUsage]
-        alone = declared.copy()
-        alone._variant_mapping = type(variants)()  # pyright: ignore[reportPrivateUsage]
         known = {name: column_type(variant) for name, variant in variants.items()}
-        held_alone = column_type(alone)
+        held_alone = column_type(_alone(declared))
         first, held = known.get("postgresql", held_alone), _of_all(held_alone, list(known.values()))
         return replace(
             held,
@@ -72,8 +71,8 @@ def _domain(declared: postgresql.DOMAIN) -> ColumnType:
 def _of_all(record: ColumnType, variants: Sequence[ColumnType]) -> ColumnType:
     """Give what is known of a type that another one stands in for on some databases, where it is not said on which.
 
-    A column holds what any of them holds, and the database that it is on judges the rest. Filters compare it, and
-    arrays carry it, as PostgreSQL's variant, if it has one, and else as the type itself.
+    A column holds what any of them holds; once it is known to be PostgreSQL's, what :func:`on_postgresql` does. Filters
+    compare it, and arrays carry it, as PostgreSQL's variant, if it has one, and else as the type itself.
     """
     records = (record, *variants)
     return replace(
@@ -93,6 +92,32 @@ def _any_of(checks: Sequence[Check]) -> Check:
         return None if None in complaints else complaints[-1]
 
     return check
+
+
+def on_postgresql(declared: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Give a type as PostgreSQL has it: without variants, and without those of what it wraps or is an array of."""
+    variants = declared._variant_mapping  # pyright: ignore[reportPrivateUsage]
+    form: Any = variants["postgresql"] if "postgresql" in variants else _alone(declared)
+    if isinstance(form, _DECORATOR):
+        inner = on_postgresql(cast("Any", form).impl_instance)
+        if inner is not form.impl_instance:
+            form = form.copy()
+            form.impl = form.impl_instance = inner
+    elif isinstance(form, ARRAY):
+        item = on_postgresql(cast("Any", form).item_type)
+        if item is not form.item_type:
+            form = form.copy()
+            form.item_type = item
+    return cast("TypeEngine[Any]", form)
+
+
+def _alone(declared: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Give a type without what stands in for it on some databases."""
+    if not (variants := declared._variant_mapping):  # pyright: ignore[reportPrivateUsage]
+        return declared
+    alone = declared.copy()
+    alone._variant_mapping = type(variants)()  # pyright: ignore[reportPrivateUsage]
+    return alone
 
 
 def stores_none(declared: TypeEngine[Any], dialect: Dialect | None = None) -> bool:

@@ -49,7 +49,7 @@ class Updater(Operation[TRow, TData]):
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         if len(args) != _ID_AND_PATCH:
             return None
-        (id, patch), info = args, self.entity.info
+        (id, patch), info = args, self.entity.info.on(lane.dialect)
         return self._writes.change(lane, id, kwargs, lambda limits: limits.patched(patch, info))
 
     @verb("update", touches="id", native=_ask)

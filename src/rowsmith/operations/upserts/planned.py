@@ -90,7 +90,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
 
     def ask(self, lane: NativeLane, spec: Any, kwargs: dict[str, Any]) -> AskedUpsert | None:
         """Say what an upsert takes; None where it is not plainly one statement."""
-        info = self._entity.info
+        info = self._entity.info.on(lane.dialect)
         shape: CallShape = []
         binds: Binds = []
         is_known = self.is_plain and self._entity.next_value is None
