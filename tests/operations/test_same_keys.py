@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
@@ -51,11 +51,6 @@ class World:
     def is_in(self, database: str) -> bool:
         """Say whether a database has the type."""
         return self.only_in in (None, database)
-
-    def on(self, database: str) -> World:
-        """Give what finds the row there: SQLite keeps a UUID as it was written, capitals and all."""
-        is_text = database == "sqlite_database" and self.first == CAPITALS
-        return replace(self, others=()) if is_text else self
 
     def note(self, text: str) -> Any:
         """Give the patch that writes a note."""
@@ -131,7 +126,7 @@ PLACED = [
 def placed(request: pytest.FixtureRequest) -> tuple[World, Database]:
     """Give each world on each database that has its type."""
     odd, database = request.param
-    return odd.on(database), request.getfixturevalue(database)
+    return odd, request.getfixturevalue(database)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -81,6 +82,34 @@ class ExactNumeric(sqltypes.Numeric[Any]):
         return store
 
 
+class PlainUuid(sqltypes.Uuid[Any]):
+    """UUIDs kept as text of one form, 32 small letters and digits: SQLite compares the text, whatever was given."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Give the function that stores a value."""
+        return super().bind_processor(dialect) if self.as_uuid else _plain_uuid
+
+    def literal_processor(self, dialect: Dialect) -> Any:
+        """Give the function that writes a value into a statement."""
+        base: Any = super()
+        write = base.literal_processor(dialect)
+
+        def write_plain(value: str) -> Any:
+            """Write a UUID as it is stored."""
+            return write(_plain_uuid(value))
+
+        return write if self.as_uuid else write_plain
+
+
+def _plain_uuid(value: str | None) -> str | None:
+    """Give the form that is stored of a UUID, and of what is compared with some and is no whole one."""
+    if value is None:
+        return None
+    with suppress(ValueError):
+        return uuid.UUID(value).hex
+    return value.replace("-", "").lower()
+
+
 class WholeFloat(sqltypes.Float[Any]):
     """Floats that are read as floats: of a whole one SQLite's RETURNING gives an integer."""
 
@@ -94,6 +123,19 @@ def _whole(value: object) -> Any:
     return float(value) if type(value) is int else value
 
 
+class _Types(dict[Any, Any]):
+    """What stands in for SQLAlchemy's types on SQLite; not for an application's class that stores values itself."""
+
+    def __missing__(self, kind: type[Any]) -> type[Any]:
+        is_own = issubclass(kind, _STOOD_IN) and not kind.__module__.startswith("sqlalchemy.")
+        if is_own and not _PROCESSORS.isdisjoint(vars(kind)):
+            return kind
+        raise KeyError(kind)
+
+
+_STOOD_IN: Final[tuple[type[Any], ...]] = (sqltypes.Numeric, sqltypes.Float, sqltypes.Uuid)
+_PROCESSORS: Final = frozenset({"bind_processor", "result_processor"})
+
 _EXACT = Context(prec=2_000, rounding=ROUND_HALF_UP)
 
 
@@ -102,8 +144,13 @@ def prepare_sqlite(engine: Engine) -> None:
     _served.add(engine)
     if engine.dialect.name != "sqlite" or _begin in engine.dispatch.begin:
         return
-    own = {sqltypes.DateTime: UtcDateTime, sqltypes.Numeric: ExactNumeric, sqltypes.Float: WholeFloat}
-    engine.dialect.colspecs = {**engine.dialect.colspecs, **own}
+    own = {
+        sqltypes.DateTime: UtcDateTime,
+        sqltypes.Numeric: ExactNumeric,
+        sqltypes.Float: WholeFloat,
+        sqltypes.Uuid: PlainUuid,
+    }
+    engine.dialect.colspecs = _Types({**engine.dialect.colspecs, **own})
     read_returning_whole(engine)
     event.listen(engine, "connect", _connect)
     event.listen(engine, "begin", _begin)

@@ -97,14 +97,15 @@ def _any_of(checks: Sequence[Check]) -> Check:
 def on_postgresql(declared: TypeEngine[Any]) -> TypeEngine[Any]:
     """Give a type as PostgreSQL has it: without variants, and without those of what it wraps or is an array of."""
     variants = declared._variant_mapping  # pyright: ignore[reportPrivateUsage]
-    form: Any = variants["postgresql"] if "postgresql" in variants else _alone(declared)
-    if isinstance(form, _DECORATOR):
-        inner = on_postgresql(cast("Any", form).impl_instance)
+    own = variants["postgresql"] if "postgresql" in variants else _alone(declared)
+    form: Any = own
+    if isinstance(own, _DECORATOR):
+        inner = on_postgresql(form.impl_instance)
         if inner is not form.impl_instance:
             form = form.copy()
             form.impl = form.impl_instance = inner
-    elif isinstance(form, ARRAY):
-        item = on_postgresql(cast("Any", form).item_type)
+    elif isinstance(own, ARRAY):
+        item = on_postgresql(form.item_type)
         if item is not form.item_type:
             form = form.copy()
             form.item_type = item

@@ -404,7 +404,7 @@ class Insertion:
     def _are_split(self, chunk: Block, dialect: Dialect) -> bool:
         """Say whether keys may come back from SQLite otherwise than they are given, or are equal to Python alone."""
         info, names = self.call.info, self.call.info.primary_key
-        may_change = info.has_rounded_key or not info.split.isdisjoint(names)
+        may_change = info.has_rounded_key or not info.split.isdisjoint(names) or not is_exact(info, dialect)
         if not (self.back and may_change and all(name in chunk.columns for name in names)):
             return False
         if not all(is_tellable(info, name) for name in names):
