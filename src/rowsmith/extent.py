@@ -1,14 +1,15 @@
 """What a condition leaves of a table's rows before any of them is looked at: all, none, or some.
 
-A scope must leave some or none. Taken apart is what can be known without the database: constants, what compares
-them, lists of nothing, columns that cannot be NULL, patterns that every text is like, and AND, OR and NOT over them;
-an OR of a condition and its opposite leaves all. Nothing here talks to a database.
+A scope must leave some or none, and so must the conditions of a write that is not of all rows. Taken apart is what can
+be known without the database: constants, what compares them, lists of nothing, columns that cannot be NULL, patterns
+that every text is like, and AND, OR and NOT over them; an OR of a condition and its opposite leaves all. Nothing here
+talks to a database.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, cast
 
@@ -61,6 +62,11 @@ _SEARCHES: Final = {
 """What puts ``%`` beside the text that is given."""
 _UNKNOWN: Final = object()
 _CONSTANT_WORDS: Final = {"true", "false", "null", "and", "or", "not", "is", "in", "between", "distinct", "from"}
+
+
+def tell_apart(extents: Iterable[Extent]) -> bool:
+    """Say whether conditions that leave so much tell one row from another, or leave none, where all hold together."""
+    return not {Extent.SOME, Extent.NONE}.isdisjoint(extents)
 
 
 def extent(condition: ColumnElement[bool], tables: Mapping[str, FromClause]) -> Extent:

@@ -813,7 +813,7 @@ class Repository(Generic[TRow, TData, TId]):
         """Write one patch into every row that matches, and give their number.
 
         Raises:
-            InvalidFilter: no filter is given, nor ``all_rows=True``; a scope is none.
+            InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said; a scope is none.
         """
         return await self.db_source.write(
             self.db_source.batch_updater.update_where, filters, patch, scope=scope, all_rows=all_rows
@@ -842,7 +842,7 @@ class Repository(Generic[TRow, TData, TId]):
         """Mark every live row that matches as deleted, and give their number; needs ``soft_delete``.
 
         Raises:
-            InvalidFilter: no filter is given, nor ``all_rows=True``; a scope is none.
+            InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said; a scope is none.
         """
         return await self.db_source.write(
             self.db_source.batch_soft_deleter.delete_where, filters, scope=scope, all_rows=all_rows
@@ -854,7 +854,7 @@ class Repository(Generic[TRow, TData, TId]):
         """Bring every deleted row that matches back, and give their number; needs ``soft_delete``.
 
         Raises:
-            InvalidFilter: no filter is given, nor ``all_rows=True``; a scope is none.
+            InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said; a scope is none.
             EntityAlreadyExists: the place of one was taken meanwhile.
         """
         return await self.db_source.write(
@@ -904,7 +904,7 @@ class Repository(Generic[TRow, TData, TId]):
         Args:
             filters: which rows: a filter model, or conditions in code.
             scope: who removes; it does not stand in for filters.
-            all_rows: no filters, and all rows that the scope reaches are meant.
+            all_rows: all rows that the scope reaches are meant, should no filter tell them apart.
             chunk_size: how many rows a transaction removes. None removes all in one, which may be a unit of work
                 around the call, and waits for rows that others have locked.
             max_rows: how many rows go at most.
@@ -913,7 +913,7 @@ class Repository(Generic[TRow, TData, TId]):
             progress: is told after each chunk how many rows are gone.
 
         Raises:
-            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said.
             TransactionError: inside a unit of work, whose single transaction chunks would break up.
             StillReferenced: other rows point at one; what was removed before is in the error's ``report``.
             LockNotAvailable: others kept all rows that are left locked for half a minute.

@@ -51,7 +51,7 @@ from rowsmith.errors import (
     ScopeRequired,
     kind_of,
 )
-from rowsmith.extent import Extent, extent, is_of_the_row
+from rowsmith.extent import Extent, extent, is_of_the_row, tell_apart
 from rowsmith.identity import all_one, are_one
 from rowsmith.mapping import Patch, RowInfo
 from rowsmith.mapping.comparisons import check_comparisons
@@ -459,7 +459,7 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[object])
         if not isinstance(given, TextClause) or extent(cast("Any", given), info.tables_by_key) is Extent.SOME:
             parts.extend(_conjuncts(resolve(condition)))
     extents = [extent(part, info.tables_by_key) for part in parts]
-    if not {Extent.SOME, Extent.NONE} & set(extents):
+    if not tell_apart(extents):
         raise EmptyScope(
             f"{name} gave nothing that tells one {info.row.__name__} from another: "
             "compare its columns, or write Unscoped(reason='...') if all are meant"

@@ -23,12 +23,14 @@ from rowsmith import (
     MappingError,
     OptionalState,
     Patch,
+    Query,
     ScopeMismatch,
     ScopeRequired,
     SearchScope,
     StaleVersion,
     TriState,
 )
+from rowsmith.filters import Filter, NumberFilter
 from rowsmith.testing import WithTables
 from support import comes_late, count_statements, is_waited_for
 from tenants import (
@@ -63,6 +65,10 @@ A, B = TenantScope("a"), TenantScope("b")
 async def counters(any_tables: WithTables) -> AsyncIterator[CounterRepository]:
     async with counters_in(any_tables) as made:
         yield made
+
+
+class PlaceFilter(Filter[CounterRow]):
+    place: NumberFilter | None = None
 
 
 async def everything(counters: CounterRepository) -> list[tuple[Any, ...]]:
@@ -466,6 +472,49 @@ async def test_a_scope_may_be_required(any_tables: WithTables) -> None:
         ):
             with pytest.raises(ScopeRequired):
                 await call
+
+
+LIMITING_NOTHING: dict[str, Any] = {
+    "a filter that excludes nothing": PlaceFilter(place=NumberFilter(not_in=[])),
+    "such a filter inside of one": PlaceFilter(AND=[PlaceFilter(place=NumberFilter(not_in=[]))]),
+    "a Query": Query((CounterRow.place.not_in([]),)),
+    "true": [sa.true()],
+    "a value": [sa.literal(True)],
+    "not false": [sa.not_(sa.false())],
+    "itself": [CounterRow.place == CounterRow.place],
+    "no NULL": [CounterRow.place.is_not(None)],
+    "two of them": [sa.true(), lambda: CounterRow.uses >= CounterRow.uses],
+    "either way": [sa.or_(CounterRow.place == 1, CounterRow.place != 1)],
+    "of no row": [sa.func.lower("A") == "a"],
+}
+
+
+@pytest.mark.parametrize("filters", LIMITING_NOTHING.values(), ids=LIMITING_NOTHING)
+async def test_conditions_that_every_row_meets_are_none(counters: CounterRepository, filters: Any) -> None:
+    """As of a scope: no verb takes them for a condition without all_rows=True, and each does all of them with it."""
+    verbs: list[Any] = [
+        (counters.update_where, (uses(1),), {}),
+        (counters.delete_where, (), {}),
+        (counters.restore_where, (), {}),
+        (counters.purge_where, (), {"dry_run": True}),
+        (counters.purge_where, (), {"chunk_size": None}),
+        (counters.purge_where, (), {}),
+    ]
+    for verb, given, options in verbs:
+        with count_statements(counters.db) as sent, pytest.raises(InvalidFilter, match="all_rows=True"):
+            await verb(filters, *given, scope=A, **options)
+        assert sent == []
+    for verb, given, options in verbs[:-1]:
+        done = await verb(filters, *given, scope=A, all_rows=True, **options)
+        assert getattr(done, "rows", done) == 4
+    assert len((await counters.search(None, filters)).items) == 4
+
+
+async def test_conditions_that_no_row_meets_are_some(counters: CounterRepository) -> None:
+    """A list of nothing leaves no row, and nothing is done; a part that is true takes nothing from those beside it."""
+    assert await counters.update_where(PlaceFilter(place=NumberFilter(in_=[])), uses(1)) == 0
+    assert await counters.update_where([sa.false()], uses(1)) == 0
+    assert await counters.update_where([sa.true(), CounterRow.place == 1], uses(1)) == 2
 
 
 async def test_an_update_over_conditions_needs_one(counters: CounterRepository) -> None:

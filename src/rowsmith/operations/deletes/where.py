@@ -161,13 +161,13 @@ class WherePurger(Operation[TRow, TData]):
             begin: opens the session of each chunk.
             filters: which rows: a filter model, or conditions in code.
             scope: who removes. It says who asks, not which rows are meant: it does not stand in for filters.
-            all_rows: no filters, and all rows that the scope reaches are meant.
+            all_rows: all rows that the scope reaches are meant, should no filter tell them apart.
             pace: sizes and pauses.
             dry_run: only count what would be removed.
             progress: is told after each chunk how many rows are gone.
 
         Raises:
-            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said.
             InvalidValue: a number in ``pace`` is out of range.
             StillReferenced: other rows point at one; the chunks before it are gone.
             LockNotAvailable: others kept all that is left locked for ``pace.patience`` seconds.
@@ -215,7 +215,7 @@ class WherePurger(Operation[TRow, TData]):
             pace: of it ``max_rows`` alone counts: the first ones go, in the order of their keys.
 
         Raises:
-            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said.
             InvalidValue: a number in ``pace`` is out of range.
             StillReferenced: other rows point at one; nothing is removed.
             RefusedByTrigger: a trigger or policy of the database keeps some; nothing is removed.

@@ -359,13 +359,13 @@ class BatchUpdater(Operation[TRow, TData]):
             filters: which rows: a filter model, or conditions in code.
             patch: what to change.
             scope: who changes. It says who asks, not which rows are meant: it does not stand in for filters.
-            all_rows: no filters, and all rows that the scope reaches are meant.
+            all_rows: all rows that the scope reaches are meant, should no filter tell them apart.
 
         Returns:
             How many rows were changed; with nothing set in the patch, none.
 
         Raises:
-            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said.
             ScopeMismatch, InvalidValue, ConstraintViolation: as :meth:`update`.
         """
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)

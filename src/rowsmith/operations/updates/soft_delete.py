@@ -150,13 +150,13 @@ class BatchSoftDeleter(Operation[TRow, TData]):
             db_sess: the session whose transaction is written in.
             filters: which rows: a filter model, or conditions in code.
             scope: who deletes. It says who asks, not which rows are meant: it does not stand in for filters.
-            all_rows: no filters, and all rows that the scope reaches are meant.
+            all_rows: all rows that the scope reaches are meant, should no filter tell them apart.
 
         Returns:
             How many rows were marked.
 
         Raises:
-            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said.
         """
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
         soft_delete = declared_soft_delete(self.entity)
@@ -180,7 +180,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
             How many rows were restored.
 
         Raises:
-            InvalidFilter: no filter is given, nor ``all_rows=True``.
+            InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said.
             EntityAlreadyExists: the place of one was taken meanwhile (a unique index over live rows).
         """
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
