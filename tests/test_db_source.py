@@ -120,6 +120,46 @@ def test_each_way_without_a_session_says_whether_it_writes(database: Database) -
         assert way.native.writes is not way.__module__.startswith("rowsmith.operations.reads"), way
 
 
+async def test_what_cannot_be_called_is_no_verb(source: DBSource[GroupRow, GroupData, GroupId]) -> None:
+    """Nor is what takes no session, or other arguments: nothing is sent, and the message says what to write."""
+
+    async def bare() -> None: ...
+
+    async def of_one(db_sess: AsyncSession, one: int) -> int:
+        return one
+
+    async def first(db_sess: AsyncSession, *given: int, **named: int) -> int:
+        return given[0]
+
+    async def own(db_sess: AsyncSession) -> None:
+        raise TypeError("own")
+
+    untyped: Any = source
+    for way in (untyped.write, untyped.read, untyped.in_chunks):
+        name = "begin" if way == untyped.in_chunks else "db_sess"
+        for verb, given, advice in ((5, (), rf"own\({name}\)"), (bare, (), name), (of_one, (1, 2), "argument_2")):
+            with count_statements(source.db) as sent, pytest.raises(MappingError, match=f"write async def.*{advice}"):
+                await way(verb, *given)
+            assert sent == []
+        assert await way(of_one, one=3) == await way(first, 3, two=1) == 3
+        with pytest.raises(TypeError, match="own"):
+            await way(own)
+
+
+async def test_what_cannot_be_called_is_no_stream(source: DBSource[GroupRow, GroupData, GroupId]) -> None:
+    """It is told as the stream is read, before anything is sent."""
+
+    async def rows(db_sess: AsyncSession, one: int) -> AsyncGenerator[Sequence[int], None]:
+        yield [one]
+
+    untyped: Any = source
+    for verb, given in ((None, ()), (rows, ()), (rows, (1, 2))):
+        with count_statements(source.db) as sent, pytest.raises(MappingError, match="write async def"):
+            _ = [item async for item in untyped.stream(verb, *given)]
+        assert sent == []
+    assert [item async for item in untyped.stream(rows, 7)] == [7]
+
+
 async def test_a_stream_of_a_teams_own(source: DBSource[GroupRow, GroupData, GroupId]) -> None:
     """What a verb yields in lists comes one by one, in one session."""
 

@@ -35,7 +35,7 @@ from rowsmith import (
     Unscoped,
 )
 from rowsmith.mapping import row_info
-from rowsmith.scope import resolve_scope
+from rowsmith.scope import RelatedScope, resolve_scope
 from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import (
@@ -221,6 +221,48 @@ def test_a_scope_without_conditions_is_refused(scope: SearchScope) -> None:
     """What limits nothing is an error, never all rows."""
     with pytest.raises(EmptyScope):
         resolve_scope(scope, INFO)
+
+
+@dataclass(frozen=True)
+class Asking(DomainScope):
+    """Wants more than anybody gives it."""
+
+    def to_conditions(self, row: object) -> Sequence[Condition]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        return ()
+
+
+@dataclass(frozen=True)
+class AskingOfOthers(DomainScope):
+    def to_related(self, row: object) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return {}
+
+
+@dataclass(frozen=True)
+class AskingBefore(DomainScope):
+    def existence_checks(self, *, row: object) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return ()
+
+
+@dataclass(frozen=True)
+class Erring(DomainScope):
+    """Has a TypeError of its own."""
+
+    def to_conditions(self) -> Sequence[Condition]:
+        raise TypeError("own")
+
+
+async def test_a_method_that_takes_arguments_is_told(groups: GroupRepository) -> None:
+    """It says what to write; a TypeError of the scope's own is raised as it is."""
+    given: Any = Asking("a")
+    for scope in (given, AllOf(given), AnyOf(given, B), Not(given)):
+        with pytest.raises(InvalidFilter, match=r"write def to_conditions\(self\)"):
+            await groups.search(scope)
+    with pytest.raises(ScopeError, match=r"write def existence_checks\(self\)"):
+        await groups.get(GroupId(1), AskingBefore("a"))
+    with pytest.raises(ScopeError, match=r"write def to_related\(self\)"):
+        RelatedScope(AskingOfOthers("a"), row_info(GroupRow)).limits(row_info(DomainRow))
+    with pytest.raises(TypeError, match="own"):
+        await groups.search(Erring("a"))
 
 
 OTHER_GROUP = aliased(GroupRow)

@@ -18,7 +18,7 @@ from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import AsBoolean, BinaryExpression, BooleanClauseList, Grouping
 
-from rowsmith.errors import InvalidFilter, kind_of
+from rowsmith.errors import InvalidFilter, RepositoryError, kind_of
 from rowsmith.signatures import takes
 from rowsmith.sql import as_sql
 from rowsmith.texts import ADVICE, is_closed
@@ -64,14 +64,33 @@ def given_conditions(giver: GivesConditions) -> tuple[Condition, ...]:
     """Give what a ``to_conditions()`` gives; it may be a generator.
 
     Raises:
-        InvalidFilter: it gives no list.
+        InvalidFilter: it gives no list, or takes arguments.
     """
-    given: Any = giver.to_conditions()
+    try:
+        given: Any = giver.to_conditions()
+    except TypeError:
+        check_asked(giver, "to_conditions", InvalidFilter)
+        raise
     if given.__class__ is list:
         return tuple(given)
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
         return tuple(cast("Iterable[Condition]", given))
     return condition_list(given, f"{type(giver).__name__}.to_conditions() gives a list of conditions")
+
+
+def check_asked(giver: object, name: str, kind: type[RepositoryError]) -> None:
+    """Refuse a method that was asked for something, and takes more than it is given: nothing.
+
+    Args:
+        giver: the scope or filter.
+        name: the method's.
+        kind: the class of the error.
+
+    Raises:
+        RepositoryError: it takes arguments.
+    """
+    if not takes(getattr(giver, name)):
+        raise kind(f"{type(giver).__name__}.{name} takes no arguments: write def {name}(self)") from None
 
 
 def built(builder: Callable[[], object], role: str) -> Any:

@@ -47,6 +47,7 @@ from rowsmith.operations import (
     Upserter,
     WherePurger,
 )
+from rowsmith.operations.arguments import check_verb
 from rowsmith.operations.arrays.keys import batch_key
 from rowsmith.operations.call import Native, is_unread, operation_of
 from rowsmith.operations.deletes.where import PURGE_WHERE, BeginSession
@@ -305,7 +306,7 @@ class DBSource(Generic[TRow, TData, TId]):
             late = self._late(verb) if native is None else None
             has_all_at_hand = late is not None or getattr(verb, "lost", None) is not None
             again, named = _repeatable(given, kwargs, sys.maxsize if has_all_at_hand else None)
-            begin = partial(self.db.writing, is_open_to_all=is_foreign(verb))
+            begin = partial(self.db.writing, is_open_to_all=_is_fit_and_foreign(verb, args, kwargs))
             within = None if native is None else self.db.lane_within()
             run: Any = verb if native is None or within is None else partial(_within, within, native, verb)
             call: Any = partial(noting, self.entity, verb, run) if self.has_keepers() else run
@@ -338,7 +339,8 @@ class DBSource(Generic[TRow, TData, TId]):
                     return given_back
                 lane = None
             snapshot = is_several(verb, again, named)
-            begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=is_foreign(verb))
+            is_open_to_all = _is_fit_and_foreign(verb, args, kwargs)
+            begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=is_open_to_all)
             within = None if native is None else self.db.lane_within()
             if native is not None and within is not None:
                 call: Any = partial(_within, within, native, verb)
@@ -423,7 +425,8 @@ class DBSource(Generic[TRow, TData, TId]):
                     f"{operation} commits chunk by chunk and cannot join a session or unit of work that is open: "
                     f"call it outside{advice}"
                 )
-            return await verb(partial(self._writing_any, is_open_to_all=is_foreign(verb)), *args, **kwargs)
+            is_open_to_all = _is_fit_and_foreign(verb, args, kwargs, "begin")
+            return await verb(partial(self._writing_any, is_open_to_all=is_open_to_all), *args, **kwargs)
 
     @asynccontextmanager
     async def _writing_any(self, *, is_open_to_all: bool) -> AsyncGenerator[AsyncSession]:
@@ -449,7 +452,8 @@ class DBSource(Generic[TRow, TData, TId]):
                 return
             snapshot, has_begun = is_several(verb, args, kwargs), False
             try:
-                reading = self.db.reading(snapshot=snapshot, is_open_to_all=is_foreign(verb), has_deadline=False)
+                is_open_to_all = _is_fit_and_foreign(verb, args, kwargs)
+                reading = self.db.reading(snapshot=snapshot, is_open_to_all=is_open_to_all, has_deadline=False)
                 async with reading as db_sess, aclosing(opened(db_sess, *again, **named)) as chunks:
                     async for chunk in chunks:
                         has_begun = True
@@ -459,9 +463,7 @@ class DBSource(Generic[TRow, TData, TId]):
             except StalePlan as stale:
                 if has_begun or not stale.is_undone:
                     raise
-            async with self.db.reading(
-                snapshot=snapshot, is_open_to_all=is_foreign(verb), has_deadline=False
-            ) as db_sess:
+            async with self.db.reading(snapshot=snapshot, is_open_to_all=is_open_to_all, has_deadline=False) as db_sess:
                 await forget_plans(db_sess)
                 async with aclosing(opened(db_sess, *again, **named)) as chunks:
                     async for chunk in chunks:
@@ -536,6 +538,18 @@ def native_of(verb: Any) -> Native | None:
 def is_foreign(verb: Any) -> bool:
     """Say whether a verb is the application's own, which may send any statement."""
     return not str(getattr(verb, "__module__", "")).startswith("rowsmith.")
+
+
+def _is_fit_and_foreign(verb: Any, args: Sequence[Any], kwargs: Mapping[str, Any], first: str = "db_sess") -> bool:
+    """Say as :func:`is_foreign` whose a verb is, once one of an application's own is known to be called as it can be.
+
+    Raises:
+        MappingError: it is no function, or takes other arguments.
+    """
+    if not is_foreign(verb):
+        return False
+    check_verb(verb, first, args, kwargs)
+    return True
 
 
 def is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:

@@ -34,6 +34,7 @@ from typing_extensions import override
 from rowsmith.conditions import (
     Condition,
     bare,
+    check_asked,
     conjunction,
     disjunction,
     given_conditions,
@@ -440,7 +441,11 @@ def _resolve_given(scope: SearchScope, given: Sequence[Condition], info: RowInfo
 
 def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
     """Give what a scope wants to be there, once it is known to be a list of checks."""
-    given: Any = scope.existence_checks()
+    try:
+        given: Any = scope.existence_checks()
+    except TypeError:
+        check_asked(scope, "existence_checks", ScopeError)
+        raise
     name = f"{type(scope).__name__}.existence_checks() gives a list of ExistenceCheck"
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
         raise ScopeError(f"{name}, not {kind_of(cast('Any', given))}: write [ExistenceCheck(...)]")
@@ -488,11 +493,13 @@ class RelatedScope:
     """What the scope of a call says about rows of other classes than its own.
 
     ``own`` is the row that the scope is on; ``required`` says that rows of which it says nothing are refused.
+    ``raised`` is what it has raised when it was asked, which is the fault of no item of a batch.
     """
 
     scope: SearchScope | None
     own: RowInfo[Any]
     required: bool = False
+    raised: list[Exception] = field(default_factory=list[Exception], compare=False)
 
     @property
     def is_free(self) -> bool:
@@ -506,6 +513,13 @@ class RelatedScope:
             EmptyScope, ScopeError: ``to_related`` gives no conditions for a class, or what is none.
             InvalidFilter, InvalidValue: as :func:`resolve_scope`.
         """
+        try:
+            return self._resolved(info)
+        except Exception as exc:
+            self.raised.append(exc)
+            raise
+
+    def _resolved(self, info: RowInfo[object]) -> Limits | None:
         if self.scope is None or self.is_free:
             return _limits((), (), info)
         said = [conditions for row, conditions in _related(self.scope).items() if issubclass(info.row, row)]
@@ -539,7 +553,12 @@ class RelatedScope:
 
 def _related(scope: SearchScope) -> Mapping[type[Any], Sequence[Condition]]:
     """Give what a scope says about other rows, once it is known to be of the right form."""
-    related, name = scope.to_related(), f"{type(scope).__name__}.to_related()"
+    name = f"{type(scope).__name__}.to_related()"
+    try:
+        related = scope.to_related()
+    except TypeError:
+        check_asked(scope, "to_related", ScopeError)
+        raise
     if not isinstance(cast("Any", related), Mapping):
         raise ScopeError(f"{name} gives a mapping of rows to conditions, not {kind_of(related)}")
     for row, conditions in cast("Mapping[Any, Any]", related).items():

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from company import Color, LabelFilter, LabelRow, PaperRow, ThingFilter, ThingRow
-from rowsmith.conditions import Condition
+from rowsmith.conditions import Condition, given_conditions
 from rowsmith.errors import InvalidFilter, MappingError
 from rowsmith.filters import (
     ArrayFilter,
@@ -239,6 +239,21 @@ def test_a_filter_may_compile_fields_of_its_own() -> None:
     """An overridden `to_conditions` adds to what is generated, in groups too."""
     given = OnlyOdd(odd=True, OR=[OnlyOdd(odd=False), OnlyOdd(small=NumberFilter(equals=1))])
     assert sql(given) == ["(filter_things.id % 2 = 0) OR (filter_things.small = 1)", "filter_things.id % 2 = 1"]
+
+
+class Wanting(Filter[ThingRow]):
+    small: NumberFilter | None = None
+
+    def to_conditions(self, size: int) -> Sequence[Condition]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().to_conditions()
+
+
+def test_an_overridden_method_takes_nothing_more() -> None:
+    """Alone and in a group the message says what to write."""
+    given = Wanting(small=NumberFilter(equals=1))
+    for filters in (given, ThingFilter.model_construct(AND=[given])):
+        with pytest.raises(InvalidFilter, match=r"Wanting.to_conditions takes no arguments: write def to_conditions"):
+            given_conditions(filters)
 
 
 class Upper(TypeDecorator[str]):

@@ -116,6 +116,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("done_at", dt.datetime, r"is never None, and the column is nullable: write datetime \| None"),
     ("finished", dt.datetime, "is never None"),
     ("done_at", Sized, "gives datetime"),
+    ("done_at", str | None, r"the column gives datetime: write datetime \| None \("),
     ("size", str, r"Data.size is str, and the column gives int: write int \(DeedRow.size\); for another type"),
     ("size", bool, "gives int"),
     ("size", Literal["a"], "gives int"),
@@ -198,6 +199,7 @@ def test_a_model_is_refused_for_what_it_surely_refuses_itself() -> None:
     for name, kind, complaint in (
         ("size", str, "Data.size takes no int, which is what the column gives"),
         ("done_at", dt.datetime, "takes no None, and the column is nullable"),
+        ("done_at", bytes | None, r"takes no datetime, which is what the column gives: write datetime \| None"),
         ("title", Email, "takes no str"),
         ("key", int, "takes no UUID"),
     ):

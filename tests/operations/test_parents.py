@@ -227,6 +227,25 @@ async def test_each_item_of_a_batch_finds_its_own_parent(books: Books) -> None:
     assert await stored(books) == [(0, HERE, 0), (1, ALSO_HERE, 9), (2, HERE, 0)]
 
 
+@dataclass(frozen=True)
+class Broken(Of):
+    """Raises as it is asked about shelves."""
+
+    @override
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        raise LookupError("where are they?")
+
+
+async def test_what_the_scope_raises_about_parents_ends_a_batch(books: Books) -> None:
+    """No item is at fault for it; what asks about no parent is not met by it."""
+    for patches in ({0: to(HERE)}, {0: to(HERE), 1: BookPatch(words=OptionalState.update(9))}):
+        with pytest.raises(LookupError, match="where are they"):
+            await books.batch_update_partial(patches, scope=Broken("a"))
+    assert await stored(books) == [(0, HERE, 0), (1, HERE, 0), (2, HERE, 0)]
+    result = await books.batch_update_partial({1: BookPatch(words=OptionalState.update(9))}, scope=Broken("a"))
+    assert len(result.succeeded) == 1
+
+
 async def test_a_parent_is_given_as_a_value(books: Books) -> None:
     """An expression could be of any: it is not sent."""
     patch = BookPatch(shelf_id=OptionalState.expression(lambda: BookRow.shelf_id + 2))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from sqlalchemy import ColumnElement
 from typing_extensions import TypeVar
 
-from rowsmith.conditions import Condition, Narrowing, conjunction, disjunction, negation, resolve_all
+from rowsmith.conditions import Condition, Narrowing, conjunction, disjunction, given_conditions, negation, resolve_all
 from rowsmith.errors import InvalidFilter, MappingError
 from rowsmith.filters.bindings import Binding, bind, refuse_private, row_of
 from rowsmith.filters.fields import FieldFilter
@@ -165,7 +165,7 @@ _PRIVATE: Final = frozenset(Filter.__private_attributes__)
 
 def expressions_of(model: Filter[Any]) -> list[ColumnElement[bool]]:
     """Give a filter's conditions as SQL expressions; none for the empty filter."""
-    return resolve_all(model.to_conditions())
+    return resolve_all(given_conditions(model))
 
 
 def is_empty(model: Filter[Any]) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, Lite
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import TypeVar, override
 
+from rowsmith.conditions import given_conditions
 from rowsmith.errors import InvalidFilter
 from rowsmith.filters.filter import Filter
 from rowsmith.filters.order import OrderBy, refuse_duplicates, to_orders
@@ -112,7 +113,7 @@ class SearchRequest(PageFields, Generic[F, O]):
         Raises:
             InvalidValue: a value of the filter does not fit its column.
         """
-        conditions = () if self.filter is None else tuple(self.filter.to_conditions())
+        conditions = () if self.filter is None else given_conditions(self.filter)
         orders = to_orders(self.order)
         page = next((mode(**given) for mode, given in self._asked().items()), None)
         size = self.default_page_size

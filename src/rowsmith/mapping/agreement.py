@@ -32,7 +32,7 @@ def disagreement(given: object, column: Column[Any]) -> str | None:
     """
     kinds, found = read_as(column.type), options(given)
     if kinds and not any(_takes(option, kind, column.type) for option in found for kind in kinds):
-        return f"is {_name(given)}, and the column gives {_names(kinds)}: write {_names(kinds[:1])}"
+        return f"is {_name(given)}, and the column gives {_names(kinds)}: write {_written(column)}"
     if column.nullable and not any(map(_takes_none, found)):
         return f"is never None, and the column is nullable: write {_name(given)} | None"
     return None
@@ -124,7 +124,7 @@ def refusal(into: type[Any], name: str, column: Column[Any]) -> str | None:
     kinds = read_as(column.type)
     samples = [list(kind)[:1] if issubclass(kind, enum.Enum) else _SAMPLES.get(kind, ()) for kind in kinds]
     if samples and all(samples) and not any(_may_be(probe, sample) for sample in chain.from_iterable(samples)):
-        return f"takes no {_names(kinds)}, which is what the column gives: write {_names(kinds[:1])}"
+        return f"takes no {_names(kinds)}, which is what the column gives: write {_written(column)}"
     if column.nullable and not _may_be(probe, None):
         return "takes no None, and the column is nullable: write ... | None"
     return None
@@ -215,3 +215,8 @@ def _name(given: object) -> str:
 
 def _names(kinds: Iterable[type[object]]) -> str:
     return " or ".join(kind.__name__ for kind in kinds)
+
+
+def _written(column: Column[Any]) -> str:
+    """Give the annotation of a field that takes whatever a column gives."""
+    return _names(read_as(column.type)[:1]) + (" | None" if column.nullable else "")

@@ -75,6 +75,27 @@ def check_begin(given: object) -> None:
         raise MappingError(f"what opens sessions is a function, not {kind_of(given)}: write db.begin_session")
 
 
+def check_verb(given: object, first: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse a verb of an application's own that cannot be called as it would be.
+
+    Args:
+        given: the verb.
+        first: the name of what it is given before the arguments.
+        args, kwargs: the arguments.
+
+    Raises:
+        MappingError: it is no function, or takes other arguments.
+    """
+    if not callable(given):
+        raise MappingError(f"a verb is a function, not {kind_of(given)}: write async def own({first}): ...")
+    if not takes(given, None, *args, **kwargs):
+        names = ", ".join((first, *(f"argument_{place}" for place in range(1, len(args) + 1)), *kwargs))
+        raise MappingError(
+            f"{getattr(given, '__name__', 'the verb')} does not take what it is called with: write async def "
+            f"own({names}), or call it with what it takes"
+        )
+
+
 def _pk(given: object, info: RowInfo[object]) -> None:
     if given is not UNSET:
         info.key(given)

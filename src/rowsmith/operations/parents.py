@@ -16,7 +16,7 @@ from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.call import Call
 from rowsmith.operations.next_value import NextValue
-from rowsmith.scope import NO_LIMITS, Limits, RelatedScope, resolve_scope
+from rowsmith.scope import NO_LIMITS, Limits, RelatedScope
 from rowsmith.sql import is_sql
 
 
@@ -82,7 +82,7 @@ class Parents:
         limits = NO_LIMITS if related.is_free else None if row is None else related.limits(row_info(row))
         if limits is not None:
             return limits.conditions
-        own = resolve_scope(related.scope, self.info)
+        own = self.call.limits
         if any(_reads_key(condition, self.foreign_key) for condition in own.conditions):
             return ()
         if same := _same_columns(own, self.info, table):

@@ -219,9 +219,14 @@ async def tried(call: Call[object, object], work: Callable[[], Awaitable[TTried]
     except Exception as exc:
         # SQLAlchemy takes a TimeoutError out of what it calls for the connection's, and gives that up.
         is_lost = any(connection.invalidated for connection in connections_of(call.db_sess))
-        if is_lost or not is_own_fault(exc, call.entity):
+        if is_lost or _is_of_the_scope(exc, call) or not is_own_fault(exc, call.entity):
             raise
         return exc
+
+
+def _is_of_the_scope(error: Exception, call: Call[object, object]) -> bool:
+    """Say whether an error is what the scope raised, or its conditions, when it was asked for related rows."""
+    return call.related is not None and any(error is raised for raised in call.related.raised)
 
 
 async def attempted(call: Call[object, object], write: Callable[[], Awaitable[TTried]]) -> TTried | Exception:

@@ -367,6 +367,60 @@ async def test_what_says_nothing_is_refused(boards: Boards, related: Any, kind: 
     assert await below(boards) == []
 
 
+class Broken(Exception):
+    pass
+
+
+def breaking() -> Any:
+    raise Broken
+
+
+@dataclass(frozen=True)
+class BrokenScope(Scope):
+    """Raises as it is asked about other rows."""
+
+    def to_related(self) -> Related:
+        raise Broken
+
+
+BROKEN: dict[str, tuple[SearchScope, SearchScope, type[Exception]]] = {
+    "raises": (BrokenScope((BoardRow.tenant == "a",), None), BrokenScope((CardRow.owner == "a",), None), Broken),
+    "has a condition that raises": (
+        boards_of("a", {CardRow: [breaking]}),
+        Scope((CardRow.owner == "a",), {BoardRow: [breaking]}),
+        Broken,
+    ),
+    "has a value of another kind": (
+        boards_of("a", {CardRow: [CardRow.owner == 5]}),
+        Scope((CardRow.owner == "a",), {BoardRow: [BoardRow.tenant == 5]}),
+        InvalidValue,
+    ),
+    "part of another": (
+        AnyOf(A, BrokenScope((BoardRow.tenant == "a",), None)),
+        AllOf(BrokenScope((CardRow.owner == "a",), None)),
+        Broken,
+    ),
+}
+
+
+@pytest.mark.parametrize("of_boards, of_cards, kind", BROKEN.values(), ids=BROKEN)
+async def test_what_a_scope_raises_is_the_fault_of_no_item(
+    boards: Boards, of_boards: SearchScope, of_cards: SearchScope, kind: type[Exception]
+) -> None:
+    """It ends a partial form as it ends the others, in a tree and where rows are numbered; nothing is kept."""
+    cards, tree = Cards(boards.db), BoardCreate("a", (CardBelow("a"),))
+    for specs in ([tree], [BoardCreate("a"), tree, BoardCreate("a")]):
+        for create in (boards.batch_create, boards.batch_create_partial):
+            with pytest.raises(kind):
+                await create(specs, scope=of_boards)
+    for size in (1, 2):
+        for number in (cards.batch_create, cards.batch_create_partial):
+            with pytest.raises(kind):
+                await number([CardCreate("a", 1)] * size, scope=of_cards)
+    assert await boards.count() == 2
+    assert await below(boards) == []
+
+
 def cards_of(*conditions: Condition, related: Any = None) -> Scope:
     return Scope(conditions, {} if related is None else related)
 

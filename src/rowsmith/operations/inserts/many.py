@@ -119,7 +119,8 @@ class BatchCreator(Operation[TRow, TData]):
         """
         items = await gathered(specs, call.info)
         unfit = unfit_trees(call.info, items)
-        creation = Creation(await call.under(scope))
+        call = await call.under(scope)
+        creation = Creation(call)
         fit, faults = creation.readable(items, unfit)
 
         async def attempt(part: Sequence[Spec[TRow]], first: int) -> list[TData]:
