@@ -504,7 +504,7 @@ def make_plan(
     given = made.construct_params(extracted_parameters=marked, escape_names=False)
     sent = [(given[name], made._bind_processors.get(name)) for name in made.positiontup]
     binds = [
-        Bind(value.index, None, process) if isinstance(value, _Place) else Bind(None, value, process)
+        Bind(value.index, None, process) if isinstance(value, _Mark) else Bind(None, value, process)
         for value, process in sent
     ]
     results = [entry.type for entry in made._result_columns]
@@ -538,13 +538,13 @@ def placed(condition: ColumnElement[bool], binds: Binds, first: int) -> ColumnEl
 
 def mark(kind: TypeEngine[Any], place: int) -> BindParameter[Any]:
     """Give a parameter that says itself which place its value has."""
-    return bindparam(None, _Place(place), kind, unique=True)
+    return bindparam(None, _Mark(place), kind, unique=True)
 
 
 def places_of(compiled: Any) -> dict[str, int]:
     """Give the places of the parameters of a compiled statement that say theirs, by their names in it."""
     marks: dict[str, Any] = {name: bind.value for name, bind in compiled.binds.items()}
-    return {name: mark.index for name, mark in marks.items() if isinstance(mark, _Place)}
+    return {name: mark.index for name, mark in marks.items() if isinstance(mark, _Mark)}
 
 
 def checks_of(binds: Binds) -> list[tuple[int, Check]]:
@@ -560,7 +560,7 @@ def has_plain_rows(info: RowInfo[object]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Mark:
     """Stands for a value while it is found out where it goes."""
 
     index: int
@@ -574,7 +574,7 @@ def _marked(bind: Any, index: int | None) -> Any:
     if index is None:
         return bind
     marked = bind._clone(maintain_key=True)
-    marked.value = _Place(index)
+    marked.value = _Mark(index)
     return marked
 
 

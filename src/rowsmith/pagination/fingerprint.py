@@ -252,7 +252,7 @@ def _parts(value: object) -> Mapping[str, Any] | None:
         found = vars(value) | (value.__pydantic_extra__ or {})
     elif is_dataclass(value) and not isinstance(value, type):
         found = {field.name: getattr(value, field.name) for field in fields(value)}
-    elif type(value).__basicsize__ == _Plain.__basicsize__ and hasattr(value, "__dict__"):
+    elif type(value).__basicsize__ == _Slotless.__basicsize__ and hasattr(value, "__dict__"):
         found = vars(value)  # all that there is of it, as it has no slots
     else:
         return None
@@ -260,5 +260,5 @@ def _parts(value: object) -> Mapping[str, Any] | None:
     return {name: part for name, part in found.items() if not (isinstance(part, states) and cast("Any", part).is_nop)}
 
 
-class _Plain:
+class _Slotless:
     """What an object weighs whose values are all in its ``__dict__``."""

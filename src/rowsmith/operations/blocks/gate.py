@@ -94,7 +94,7 @@ async def pass_gate(
     lane = Lane.MANY if mapped or back is None else choose_lane(dialect, info, written, back)
     if lane is not Lane.MANY and not driver:
         lane = Lane.SENT if arrays else Lane.MANY
-    if lane is Lane.COPY and not await use_driver(db_sess, origin, _Plain(info, dialect).ask):
+    if lane is Lane.COPY and not await use_driver(db_sess, origin, _PlainTable(info, dialect).ask):
         lane = Lane.UNNEST if arrays else Lane.MANY
     return Gate(dialect, lane, driver, arrays, mapped, bool(schemas_of(db_sess, connection)), why)
 
@@ -166,7 +166,7 @@ SELECT NOT row_security_active(c.oid) AND NOT EXISTS (
 
 
 @dataclass(frozen=True)
-class _Plain:
+class _PlainTable:
     """Asks PostgreSQL whether a table takes rows as they are, those of its partitions included."""
 
     info: RowInfo[Any]
