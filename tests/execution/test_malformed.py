@@ -151,7 +151,7 @@ def _verbs(odds: Odds, name: str, good: Any, bad: Any) -> dict[str, tuple[Callab
         "load": (lambda: odds.load(alike), one),
         "load, others": (lambda: odds.load(mixed), two),
         "create_partial": (lambda: odds.batch_create_partial(alike), one),
-        "upsert": (lambda: odds.upsert(upserted[1]), "the spec at index 0: "),
+        "upsert": (lambda: odds.upsert(upserted[1]), ""),
         "batch_upsert": (lambda: odds.batch_upsert(upserted), one),
         "upsert_partial": (lambda: odds.batch_upsert_partial(upserted), one),
         "update": (lambda: odds.update(1, patch), ""),

@@ -95,7 +95,7 @@ WRITES: dict[str, tuple[str, Callable[[Parts], Awaitable[Any]]]] = {
     "create": ("", lambda parts: parts.create(SPECS[1])),
     "batch_create": ("spec at index 1: ", lambda parts: parts.batch_create(SPECS)),
     "load": ("spec at index 1: ", lambda parts: parts.load(SPECS)),
-    "upsert": ("spec at index 0: ", lambda parts: parts.upsert(SPECS[1])),
+    "upsert": ("", lambda parts: parts.upsert(SPECS[1])),
     "batch_upsert": ("spec at index 1: ", lambda parts: parts.batch_upsert(SPECS)),
     "update": ("", lambda parts: parts.update(1, BAD)),
     "batch_update": ("", lambda parts: parts.batch_update([1, 2], BAD)),

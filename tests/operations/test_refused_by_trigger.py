@@ -118,8 +118,8 @@ KEYED = [Keyed(12, "a"), Keyed(11, "bad"), Keyed(10, "b")]
 NEW = NotePatch(OptionalState.update("new"))
 CALLS: dict[str, tuple[int | None, Callable[[Notes], Awaitable[Any]]]] = {
     "create": (None, lambda notes: notes.create(KEYED[1])),
-    "upsert": (0, lambda notes: notes.upsert(KEYED[1])),
-    "upsert of one that is there": (0, lambda notes: notes.upsert(Keyed(1, "new"))),
+    "upsert": (None, lambda notes: notes.upsert(KEYED[1])),
+    "upsert of one that is there": (None, lambda notes: notes.upsert(Keyed(1, "new"))),
     "batch_create": (1, lambda notes: notes.batch_create(SPECS)),
     "batch_create of keys": (1, lambda notes: notes.batch_create(KEYED)),
     "batch_create of nothing else": (2, lambda notes: notes.batch_create([*SPECS[::2], SPECS[1]])),

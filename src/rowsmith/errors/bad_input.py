@@ -58,6 +58,12 @@ class InvalidValue(BadInput):
             if self._words:
                 self._say(f"the {self._noun} at index {index}: {self._words}")
 
+    def alone(self) -> None:
+        """Say nothing of a place: what it is about was given by itself."""
+        self.index = None
+        if self._words:
+            self._say(self._words)
+
 
 class InvalidFilter(BadInput):
     """A filter or condition without a meaning."""

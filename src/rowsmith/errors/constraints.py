@@ -84,3 +84,8 @@ class RefusedByTrigger(ConstraintViolation):
         where = "of one of the items" if index is None else f"of the {noun} at index {index}"
         self.index = index
         self._say(f"a trigger or policy refused the row {where}")
+
+    def alone(self) -> None:
+        """Say nothing of a place: the row was given by itself."""
+        self.index = None
+        self._say(self.default_message)

@@ -47,5 +47,15 @@ class ScopeMismatch(ScopeError):
         if self.index is not None:
             self._say(_INDEX.sub(f"at index {index}", str(self.args[0])))
 
+    def alone(self) -> None:
+        """Say nothing of a place: what would leave the scope was given by itself."""
+        item = _ITEM.search(words := str(self.args[0]))
+        if item is not None and item[1]:
+            self._say(words[item.end() :])
+        elif item is not None:
+            self.args = (self.default_message,)
+            self.name_entity(self.facts.domain)
+
 
 _INDEX: Final = re.compile(r"\bat index (\d+)")
+_ITEM: Final = re.compile(r"\bthe \w+ at index \d+(: )?")

@@ -31,7 +31,7 @@ from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited, resolve
-from rowsmith.errors import InvalidValue, MappingError, RepositoryError, ScopeMismatch, made
+from rowsmith.errors import InvalidValue, MappingError, RefusedByTrigger, RepositoryError, ScopeMismatch, made
 from rowsmith.execution import (
     Items,
     Origin,
@@ -494,6 +494,16 @@ def verb(
         return cast("_Verb[TOperation, P, R]", signed)
 
     return decorate
+
+
+@contextmanager
+def of_one() -> Generator[None]:
+    """Have an error about the one item of a batch say nothing of its place: the verb was given it by itself."""
+    try:
+        yield
+    except (InvalidValue, RefusedByTrigger, ScopeMismatch) as exc:
+        exc.alone()
+        raise
 
 
 def stream_verb(operation: str) -> Callable[[_Stream[TOperation, TCall, P, R]], _StreamVerb[TOperation, P, R]]:

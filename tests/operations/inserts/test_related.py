@@ -421,6 +421,23 @@ async def test_what_a_scope_raises_is_the_fault_of_no_item(
     assert await below(boards) == []
 
 
+async def test_what_is_created_by_itself_has_no_index(boards: Boards) -> None:
+    """The row at the top of one tree, and one that is numbered: of neither is there another in the call."""
+    cards, wide = Cards(boards.db), cards_of(OWNED, CardRow.id < 0, related={BoardRow: PUBLIC})
+    calls: list[tuple[Callable[[], Awaitable[Any]], type[Any]]] = [
+        (lambda: boards.create(BoardCreate("a", (CardBelow("b"),)), scope=A), ScopeMismatch),
+        (lambda: boards.create(BoardCreate("a", (CardBelow(cast("Any", 5)),)), scope=A), InvalidValue),
+        (lambda: cards.create(CardCreate("b", 1), scope=wide), ScopeMismatch),
+        (lambda: cards.create(CardCreate("a", 1), scope=wide), ScopeMismatch),
+        (lambda: cards.create(CardCreate("a", cast("Any", "x")), scope=wide), InvalidValue),
+    ]
+    for call, kind in calls:
+        with pytest.raises(kind) as caught:
+            await call()
+        assert caught.value.index is None
+        assert "index" not in str(caught.value)
+
+
 def cards_of(*conditions: Condition, related: Any = None) -> Scope:
     return Scope(conditions, {} if related is None else related)
 

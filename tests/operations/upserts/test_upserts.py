@@ -379,6 +379,27 @@ async def test_a_scope_is_stamped_and_verified(any_tables: WithTables) -> None:
         assert (await items.upsert(Sized("a", "x", 9), scope=small)).data.size == 9
 
 
+async def test_the_one_spec_of_an_upsert_has_no_index(any_tables: WithTables) -> None:
+    """What is said of it is what ``create`` says, in the message and in ``index``."""
+    small = AnyOf(lambda: ItemRow.size < 10, lambda: ItemRow.size.in_([100]))
+    large: Any = 2**70
+    cases: list[tuple[Sized, SearchScope | None, type[Any]]] = [
+        (Sized("a", "x", large), None, InvalidValue),
+        (Sized("b", "x", 1), DomainScope("a"), ScopeMismatch),
+        (Sized("a", "x", 50), small, ScopeMismatch),
+    ]
+    async with any_tables(ItemRow) as db:
+        items = Items(db)
+        for spec, scope, kind in cases:
+            said = list[tuple[Any, str]]()
+            for call in (items.create, items.upsert):
+                with pytest.raises(kind) as caught:
+                    await call(spec, scope=scope)
+                said.append((caught.value.index, str(caught.value)))
+            assert said == [(None, said[0][1])] * 2
+            assert "index" not in said[0][1]
+
+
 class OwnerRow(Base):
     """A domain that somebody owns; items name theirs."""
 
@@ -765,7 +786,7 @@ class Labels(Repository[LabelRow, LabelRow, int]):
     [
         ("code", "NULL equals no other NULL, so create"),
         ("word", "NULLS NOT DISTINCT.*search for"),
-        ("place", "index 0: .*: give it, or name another key"),
+        ("place", "LabelRow.place .*: give it, or name another key"),
     ],
 )
 async def test_a_key_that_is_null_is_refused_for_what_it_is(any_tables: WithTables, key: str, told: str) -> None:

@@ -18,7 +18,7 @@ from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.contextual import with_contextual_values
 from rowsmith.operations.blocks.defaults import default_of, is_version_made
-from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.call import Call, Operation, TData, TRow, of_one, verb
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.inserts.branches import check_trees
@@ -93,7 +93,8 @@ class Creator(Operation[TRow, TData]):
 
     async def _write(self, call: Call[TRow, TMade], spec: Spec[TRow]) -> TMade:
         if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
-            return (await Creation(call).create([spec]))[0]
+            with of_one():
+                return (await Creation(call).create([spec]))[0]
         given, dialect = new_values(spec, call.limits, call.info), call.dialect
         values = await with_contextual_values(call.db_sess, call.origin(), call.info, given)
         in_parts = call.info.is_joined or call.info.is_told_apart

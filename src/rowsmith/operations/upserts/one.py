@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from rowsmith.execution import NativeLane
 from rowsmith.mapping import Spec
 from rowsmith.operations.arrays.keys import Key
-from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.call import Call, Operation, TData, TRow, of_one, verb
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.entity import by_entity
 from rowsmith.operations.once import Written, once
@@ -17,6 +17,8 @@ from rowsmith.operations.upserts.race import is_overtaken_call
 from rowsmith.operations.upserts.steps import upsert_all
 from rowsmith.operations.upserts.upsertion import Upsertion
 from rowsmith.scope import SearchScope
+
+TMade = TypeVar("TMade")
 
 
 class Upserter(Operation[TRow, TData]):
@@ -62,9 +64,14 @@ class Upserter(Operation[TRow, TData]):
         """
         call, given = await call.under(scope), conflict or self.entity.conflict
         if idempotency_key is None:
-            return (await upsert_all(Upsertion(call, given), [spec]))[0]
+            return await _upsert(Upsertion(call, given), spec)
 
         async def write(call: Call[TRow, Key]) -> Written:
-            return await upsert_all(Upsertion(call, given), [spec])
+            return [await _upsert(Upsertion(call, given), spec)]
 
         return (await once(call, idempotency_key, [spec, given.resolve(call.info), given.update], write))[0]
+
+
+async def _upsert(upsertion: Upsertion[TRow, TMade], spec: Spec[TRow]) -> Upserted[TMade]:
+    with of_one():
+        return (await upsert_all(upsertion, [spec]))[0]
