@@ -35,7 +35,7 @@ from rowsmith import (
     Unscoped,
 )
 from rowsmith.mapping import row_info
-from rowsmith.scope import RelatedScope, resolve_scope
+from rowsmith.scope import RelatedScope, Settled, resolve_scope
 from rowsmith.testing import WithTables
 from support import count_statements
 from tenants import (
@@ -259,8 +259,10 @@ async def test_a_method_that_takes_arguments_is_told(groups: GroupRepository) ->
             await groups.search(scope)
     with pytest.raises(ScopeError, match=r"write def existence_checks\(self\)"):
         await groups.get(GroupId(1), AskingBefore("a"))
-    with pytest.raises(ScopeError, match=r"write def to_related\(self\)"):
-        RelatedScope(AskingOfOthers("a"), row_info(GroupRow)).limits(row_info(DomainRow))
+    others = AskingOfOthers("a")
+    for scope in (others, Settled(others, others.to_conditions())):
+        with pytest.raises(ScopeError, match=r"AskingOfOthers.to_related takes .*: write def to_related\(self\)"):
+            RelatedScope(scope, row_info(GroupRow)).limits(row_info(DomainRow))
     with pytest.raises(TypeError, match="own"):
         await groups.search(Erring("a"))
 

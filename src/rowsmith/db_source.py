@@ -451,8 +451,8 @@ class DBSource(Generic[TRow, TData, TId]):
                         yield chunk
                 return
             snapshot, has_begun = is_several(verb, args, kwargs), False
+            is_open_to_all = _is_fit_and_foreign(verb, args, kwargs)
             try:
-                is_open_to_all = _is_fit_and_foreign(verb, args, kwargs)
                 reading = self.db.reading(snapshot=snapshot, is_open_to_all=is_open_to_all, has_deadline=False)
                 async with reading as db_sess, aclosing(opened(db_sess, *again, **named)) as chunks:
                     async for chunk in chunks:

@@ -182,7 +182,7 @@ class Settled(SearchScope):
 
     def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
         """Give what the scope gives."""
-        return self.scope.to_related()
+        return _related(self.scope)
 
 
 @lru_cache(maxsize=500)
