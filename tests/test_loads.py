@@ -599,7 +599,7 @@ def cards_with(chosen: list[tuple[Any, ...]]) -> type[Repository[CardRow, Any, i
 
 
 @pytest.mark.parametrize("holds", [False, True], ids=["alone", "beside objects of a session"])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 async def test_a_row_that_is_met_again_keeps_what_was_loaded_of_it(
     any_tables: WithTables, seed: int, holds: bool
 ) -> None:

@@ -273,7 +273,7 @@ document.config.phases.coverage.enabled = False  # goes through thousands of for
 
 
 @document.parametrize()
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_application_keeps_to_its_document(case, db) -> None:
     """Whatever is sent, the answer is one that the document promises, and never a 500.
 

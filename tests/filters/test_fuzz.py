@@ -25,7 +25,7 @@ from rowsmith.orders import order_terms
 from rowsmith.query import Query
 from rowsmith.testing import WithTables
 
-COMPILES = int(os.environ.get("ROWSMITH_FUZZ_COMPILES", "2500"))
+COMPILES = int(os.environ.get("ROWSMITH_FUZZ_COMPILES", "1500"))
 EXECUTIONS = int(os.environ.get("ROWSMITH_FUZZ_EXECUTIONS", "300"))
 SEED = os.environ.get("ROWSMITH_FUZZ_SEED", "rowsmith")
 

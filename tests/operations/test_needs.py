@@ -107,7 +107,7 @@ async def nodes(any_tables: WithTables) -> AsyncIterator[Nodes]:
         yield Nodes(db, resilience=None)
 
 
-LAW = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+LAW = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("is_heard", [False, True], ids=["driver", "sqlalchemy"])

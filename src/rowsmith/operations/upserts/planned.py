@@ -16,7 +16,7 @@ from sqlalchemy.engine import Dialect
 from typing_extensions import TypeVar, override
 
 from rowsmith.errors import RepositoryError
-from rowsmith.execution import Made, NativeLane, Origin
+from rowsmith.execution import Made, NativeLane
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.layout import Record
 from rowsmith.mapping.writes import checked_values
@@ -50,10 +50,6 @@ class AskedUpsert(AskedInsert):
     """An upsert that is asked for: whether the row is new comes back after its data."""
 
     __slots__ = ()
-
-    @override
-    def origin(self) -> Origin:
-        return super().origin().of(_FIRST)
 
     @override
     def made(self, records: Sequence[Record]) -> Made | None:
