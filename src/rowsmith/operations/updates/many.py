@@ -224,7 +224,8 @@ class BatchUpdater(Operation[TRow, TData]):
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         if len(args) != _IDS_AND_PATCH:
             return None
-        (ids, patch), info = args, self.entity.info.on(lane.dialect)
+        (ids, patch), info = args, self.entity.info
+        info = info.on(lane.dialect) if info.varies else info
         return self._writes.ask(lane, ids, kwargs, lambda limits: limits.patched(patch, info))
 
     @verb("batch_update", touches="ids", native=_ask, tells=tell_id)

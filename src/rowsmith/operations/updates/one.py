@@ -49,7 +49,8 @@ class Updater(Operation[TRow, TData]):
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         if len(args) != _ID_AND_PATCH:
             return None
-        (id, patch), info = args, self.entity.info.on(lane.dialect)
+        (id, patch), info = args, self.entity.info
+        info = info.on(lane.dialect) if info.varies else info
         return self._writes.change(lane, id, kwargs, lambda limits: limits.patched(patch, info))
 
     @verb("update", touches="id", native=_ask)

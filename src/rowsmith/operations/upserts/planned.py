@@ -86,7 +86,8 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
 
     def ask(self, lane: NativeLane, spec: Any, kwargs: dict[str, Any]) -> AskedUpsert | None:
         """Say what an upsert takes; None where it is not plainly one statement."""
-        info = self._entity.info.on(lane.dialect)
+        info = self._entity.info
+        info = info.on(lane.dialect) if info.varies else info
         shape: CallShape = []
         binds: Binds = []
         is_known = self.is_plain and self._entity.next_value is None
