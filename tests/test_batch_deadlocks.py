@@ -24,7 +24,7 @@ from rowsmith import Conflict, EntityAlreadyExists, OptionalState, Patch, Reposi
 from rowsmith.testing import WithTables
 from tenants import OwnedBy, ThingCreate, ThingDraft, ThingPatch, ThingRepository, ThingRow
 
-BATCHES = int(os.environ.get("ROWSMITH_DEADLOCK_BATCHES", "240"))
+BATCHES = int(os.environ.get("ROWSMITH_DEADLOCK_BATCHES", "160"))
 """How many batches are sent in all; the full number is 10,000."""
 
 TASKS, ROWS, LARGEST = 8, 300, 60

@@ -318,7 +318,7 @@ def machine(url: URL | str) -> Iterator[type[Batches]]:
             runner.run(db.dispose())
 
 
-PROGRAMS = int(os.environ.get("ROWSMITH_PROGRAMS", "25"))
+PROGRAMS = int(os.environ.get("ROWSMITH_PROGRAMS", "15"))
 """How many random programs of up to 15 calls are run on each backend."""
 
 FEW = settings(

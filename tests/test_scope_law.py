@@ -300,7 +300,7 @@ EVERYTHING = Case(lambda row: Not(Plain((row.tenant.in_([]),))), lambda v: True)
 
 
 @example(case=EVERYTHING, before=("a", 0, None), after=("a", 0, None))
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(case=cases, before=values, after=values)
 async def test_the_law_of_scopes(things: World, case: Case, before: Values, after: Values) -> None:
     """In one unit of work that is undone again: every operation agrees with what the scope means in Python."""

@@ -19,7 +19,7 @@ from rowsmith.testing import WithTables
 from tenants import OwnedBy, ThingData, ThingPatch, ThingRepository
 from verbs import things_in
 
-STEPS = int(os.environ.get("ROWSMITH_INTERLEAVINGS", "120"))
+STEPS = int(os.environ.get("ROWSMITH_INTERLEAVINGS", "80"))
 """How many reads, writes and accidents there are on each cache."""
 
 T = TypeVar("T")

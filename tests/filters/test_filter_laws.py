@@ -21,7 +21,7 @@ from filters.filter_strategies import LETTERS, labels, things, trees
 from rowsmith.filters.filter import MAX_DEPTH, expressions_of
 from rowsmith.testing import WithTables
 
-FILTERS = int(os.environ.get("ROWSMITH_LAW_FILTERS", "80"))
+FILTERS = int(os.environ.get("ROWSMITH_LAW_FILTERS", "40"))
 """How many random filters to run on each backend; the nox session ``laws`` raises it."""
 
 FILTERS_A_TABLE = 10

@@ -26,7 +26,7 @@ from rowsmith.query import Query
 from rowsmith.testing import WithTables
 
 COMPILES = int(os.environ.get("ROWSMITH_FUZZ_COMPILES", "1500"))
-EXECUTIONS = int(os.environ.get("ROWSMITH_FUZZ_EXECUTIONS", "300"))
+EXECUTIONS = int(os.environ.get("ROWSMITH_FUZZ_EXECUTIONS", "200"))
 SEED = os.environ.get("ROWSMITH_FUZZ_SEED", "rowsmith")
 
 SHARDS = range(4)  # so that processes can share the work

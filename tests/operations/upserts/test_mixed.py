@@ -30,7 +30,7 @@ from rowsmith import (
 from rowsmith.testing import WithTables
 from tenants import stored
 
-CASES = int(os.environ.get("ROWSMITH_MIXED", "40"))
+CASES = int(os.environ.get("ROWSMITH_MIXED", "24"))
 SEED = int(os.environ.get("ROWSMITH_SEED", "1"))
 
 
