@@ -306,7 +306,7 @@ class DBSource(Generic[TRow, TData, TId]):
             late = self._late(verb) if native is None else None
             has_all_at_hand = late is not None or getattr(verb, "lost", None) is not None
             again, named = _repeatable(given, kwargs, sys.maxsize if has_all_at_hand else None)
-            begin = partial(self.db.writing, is_open_to_all=_is_fit_and_foreign(verb, args, kwargs))
+            begin = partial(self.db.writing, is_open_to_all=_is_foreign_once_checked(verb, args, kwargs))
             within = None if native is None else self.db.lane_within()
             run: Any = verb if native is None or within is None else partial(_within, within, native, verb)
             call: Any = partial(noting, self.entity, verb, run) if self.has_keepers() else run
@@ -339,7 +339,7 @@ class DBSource(Generic[TRow, TData, TId]):
                     return given_back
                 lane = None
             snapshot = is_several(verb, again, named)
-            is_open_to_all = _is_fit_and_foreign(verb, args, kwargs)
+            is_open_to_all = _is_foreign_once_checked(verb, args, kwargs)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=is_open_to_all)
             within = None if native is None else self.db.lane_within()
             if native is not None and within is not None:
@@ -425,7 +425,7 @@ class DBSource(Generic[TRow, TData, TId]):
                     f"{operation} commits chunk by chunk and cannot join a session or unit of work that is open: "
                     f"call it outside{advice}"
                 )
-            is_open_to_all = _is_fit_and_foreign(verb, args, kwargs, "begin")
+            is_open_to_all = _is_foreign_once_checked(verb, args, kwargs, "begin")
             return await verb(partial(self._writing_any, is_open_to_all=is_open_to_all), *args, **kwargs)
 
     @asynccontextmanager
@@ -451,7 +451,7 @@ class DBSource(Generic[TRow, TData, TId]):
                         yield chunk
                 return
             snapshot, has_begun = is_several(verb, args, kwargs), False
-            is_open_to_all = _is_fit_and_foreign(verb, args, kwargs)
+            is_open_to_all = _is_foreign_once_checked(verb, args, kwargs)
             try:
                 reading = self.db.reading(snapshot=snapshot, is_open_to_all=is_open_to_all, has_deadline=False)
                 async with reading as db_sess, aclosing(opened(db_sess, *again, **named)) as chunks:
@@ -540,7 +540,7 @@ def is_foreign(verb: Any) -> bool:
     return not str(getattr(verb, "__module__", "")).startswith("rowsmith.")
 
 
-def _is_fit_and_foreign(verb: Any, args: Sequence[Any], kwargs: Mapping[str, Any], first: str = "db_sess") -> bool:
+def _is_foreign_once_checked(verb: Any, args: Sequence[Any], kwargs: Mapping[str, Any], first: str = "db_sess") -> bool:
     """Say as :func:`is_foreign` whose a verb is, once one of an application's own is known to be called as it can be.
 
     Raises:

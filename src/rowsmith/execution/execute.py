@@ -78,18 +78,16 @@ async def send(
         remember(db_sess, origin)
         await flush(db_sess, origin)
     try:
-        told: Any = {"execution_options": {**_FRESH, **(options or {})}, "bind_arguments": origin.binds}
-        if statement.get_execution_options().get(MEETS_ITSELF):
-            # A path that meets a row again would take from it what another one has loaded; so each adds to it, once
-            # what an application has in its session is refreshed.
-            before = (await db_sess.execute(statement, parameters, **told)).all() if holds_objects(db_sess) else ()
-            result = await db_sess.execute(statement, parameters, **{**told, "execution_options": _AS_IT_IS})
-            del before  # until here, for the session holds none by itself
-            return result
-        try:
-            return await db_sess.execute(statement, parameters, **told)
-        except CompileError:
-            return await db_sess.execute(apart(statement), parameters, **told)
+        if not statement.get_execution_options().get(MEETS_ITSELF):
+            return await _sent(db_sess, statement, origin, {**_FRESH, **(options or {})}, parameters)
+        # A path that meets a row again would take from it what another one has loaded; so each adds to it, once what an
+        # application has in its session is refreshed. Those objects are kept until then: the session holds none itself.
+        kept: Sequence[Any] = ()
+        if holds_objects(db_sess):
+            kept = (await _sent(db_sess, statement, origin, {**_FRESH, **(options or {})}, parameters)).all()
+        result = await _sent(db_sess, statement, origin, {**(options or {}), **_AS_IT_IS}, parameters)
+        del kept
+        return result
     except Exception as exc:  # noqa: BLE001 - as above
         failure = translate_any(exc, origin)
         if _writes(statement, origin) and getattr(failure, "is_stored", False):  # found as SQLAlchemy read the answer
@@ -97,6 +95,16 @@ async def send(
         if is_closed(db_sess):
             failure = TransactionError(SESSION_ENDED, facts=origin.facts())
     raise failure
+
+
+async def _sent(
+    db_sess: AsyncSession, statement: Executable, origin: Origin, options: Mapping[str, object], parameters: Any
+) -> Result[Any]:
+    told: Any = {"execution_options": options, "bind_arguments": origin.binds}
+    try:
+        return await db_sess.execute(statement, parameters, **told)
+    except CompileError:
+        return await db_sess.execute(apart(statement), parameters, **told)
 
 
 async def flush(db_sess: AsyncSession, origin: Origin = UNKNOWN) -> None:
