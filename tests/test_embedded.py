@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Timer
@@ -20,6 +21,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from rowsmith import embedded
 from rowsmith.embedded import MAX_SOCKET_FOLDER, EmbeddedPostgres
 from rowsmith.errors import DatabaseUnavailable, MissingExtra
 
@@ -236,6 +238,32 @@ def test_a_durable_server_ends_with_its_interpreter_and_keeps_its_data(folder: P
     wait_for(lambda: not is_running(int(done.stdout.split()[0])))
     with EmbeddedPostgres(folder / "data") as server:
         assert server.pid
+
+
+def test_processes_that_start_at_once_make_the_system_user_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """Each finds it absent; were they to make it at once, all but one would fail, as ``useradd`` does."""
+    made = folder / "made"
+
+    def ensure_user_exists(name: str) -> None:
+        if not made.exists():
+            time.sleep(0.05)
+            made.touch(exist_ok=False)
+
+    monkeypatch.setattr(embedded._binaries(), "ensure_user_exists", ensure_user_exists)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(embedded._make_user, "somebody") for _ in range(4)]:
+            done.result()
+
+
+def test_a_system_user_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ensure_user_exists(name: str) -> None:
+        raise subprocess.CalledProcessError(1, ["useradd", name], stderr="useradd: cannot open /etc/passwd\n")
+
+    monkeypatch.setattr(embedded._binaries(), "ensure_user_exists", ensure_user_exists)
+    with pytest.raises(DatabaseUnavailable, match=r"user 'somebody' .*cannot open /etc/passwd; run as another user"):
+        embedded._make_user("somebody")
 
 
 def test_importing_it_is_silent() -> None:

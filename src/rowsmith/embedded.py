@@ -256,7 +256,7 @@ class EmbeddedPostgres:
         if not _is_root():
             return
         utils = _binaries()
-        utils.ensure_user_exists(SYSTEM_USER)
+        _make_user(SYSTEM_USER)
         shutil.chown(self.data_dir, SYSTEM_USER)
         for path in (self.data_dir, self.bin_dir):
             utils.ensure_prefix_permissions(path)
@@ -340,6 +340,30 @@ def _is_root() -> bool:
 
 def _system_user() -> str | None:
     return SYSTEM_USER if _is_root() else None
+
+
+def _make_user(name: str) -> None:
+    """Have a user of that name on the machine, made by one of all the processes that start at once.
+
+    Of two ``useradd`` for one name the second fails, and may have given it another id before.
+
+    Raises:
+        DatabaseUnavailable: there is none, and ``useradd`` makes none.
+    """
+    import fcntl  # noqa: PLC0415 (not on Windows, which has no root either)
+
+    held = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _binaries().ensure_user_exists(name)
+    except (OSError, subprocess.CalledProcessError) as failed:
+        said = getattr(failed, "stderr", None) or str(failed)
+        raise DatabaseUnavailable(
+            f"PostgreSQL refuses to run as root, and the user {name!r} that it would run as cannot be made: "
+            f"{said.strip()}; run as another user, or make that one by hand"
+        ) from None
+    finally:
+        os.close(held)  # and with it the lock goes
 
 
 def _short_temp_dir() -> str:
