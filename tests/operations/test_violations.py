@@ -165,6 +165,37 @@ async def test_what_a_trigger_raises_is_the_items_fault(pens: Pens) -> None:
         assert [type(item.error) for item in changed.failed] == [NoRed, NoRed]
 
 
+REFUSES_GOLD = (
+    (
+        "CREATE FUNCTION refuse_gold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.color = 'gold' THEN RAISE 'no' USING ERRCODE = '42501'; END IF; RETURN NEW; END $$"
+    ),
+    "CREATE TRIGGER no_gold BEFORE INSERT OR UPDATE ON pens FOR EACH ROW EXECUTE FUNCTION refuse_gold()",
+)
+
+
+async def test_a_declared_sqlstate_of_statements_is_the_items_fault(with_tables: WithTables) -> None:
+    """A trigger that raises ``insufficient_privilege`` refuses one row; who declares it says that it does."""
+
+    class Forbidden(Exception):
+        pass
+
+    class GuardedPens(Repository[PenRow, PenRow, int]):
+        violations = {"42501": Forbidden}
+
+    gold, blue = (PenPatch(color=OptionalState.update(color)) for color in ("gold", "blue"))
+    async with with_tables(PenRow) as db:
+        async with db.engine.begin() as connection:
+            for statement in REFUSES_GOLD:
+                await connection.exec_driver_sql(statement)
+        pens = GuardedPens(db)
+        made = await pens.batch_create_partial([PenCreate(1, "a"), PenCreate(2, "b", "gold"), PenCreate(3, "c")])
+        assert [(item.index, type(item.error)) for item in made.failed] == [(1, Forbidden)]
+        assert len(made.succeeded) == 2
+        changed = await pens.batch_update_partial({1: gold, 3: blue})
+        assert [(item.index, type(item.error)) for item in changed.failed] == [(0, Forbidden)]
+
+
 def test_what_is_no_items_fault_stays_so_under_another_name() -> None:
     """A kind of error that ends a batch ends it as a domain's own error too."""
 

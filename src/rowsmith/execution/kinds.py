@@ -193,13 +193,19 @@ def is_of_application(sqlstate: str | None) -> bool:
 
 
 def kind_of_key(key: object) -> Kind:
-    """Give the kind of error that a key of ``violations`` stands for; RAISE refuses a row as a constraint does."""
+    """Give the kind of error that a key of ``violations`` stands for; RAISE refuses a row as a constraint does.
+
+    With whichever SQLSTATE of statements: whoever declares one for a table says that its triggers raise it.
+    """
     if not isinstance(key, str):
         return cast("Kind", key)
-    if not is_sqlstate(key) or is_of_application(key):
+    if not is_sqlstate(key) or is_of_application(key) or key[:2] in _OF_STATEMENTS:
         return errors.ConstraintViolation
     return kind_of_sqlstate(key) or errors.DatabaseFault
 
+
+_OF_STATEMENTS = frozenset({"09", "20", "21", "2F", "38", "39", "42", "P0"})
+"""The classes of SQLSTATEs that say what a statement or a function may not do, and nothing of the server."""
 
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}\Z")
 

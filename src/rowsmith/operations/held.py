@@ -38,6 +38,7 @@ from rowsmith.errors import (
     DatabaseFault,
     NotNullViolation,
     ScopeMismatch,
+    made,
 )
 from rowsmith.execution.kinds import kind_of_key
 from rowsmith.mapping import RowInfo
@@ -82,7 +83,7 @@ async def scope_first(
 
 def _tells_of_other_rows(error: Exception, entity: Entity[object, object]) -> bool:
     told = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), ConstraintViolation)]
-    own = tuple(type(factory("")) for factory in told)
+    own = tuple(type(made(factory, "")) for factory in told)
     return isinstance(error, (ConstraintViolation, *own)) and not isinstance(error, (CheckViolation, NotNullViolation))
 
 
