@@ -160,6 +160,31 @@ async def test_what_cannot_be_called_is_no_stream(source: DBSource[GroupRow, Gro
     assert [item async for item in untyped.stream(rows, 7)] == [7]
 
 
+async def test_a_function_of_another_kind_is_no_verb(source: DBSource[GroupRow, GroupData, GroupId]) -> None:
+    """One that waits for nothing, or yields where it should return, or the other way round: the message says which."""
+
+    def plain(db_sess: AsyncSession) -> int:
+        return 1
+
+    async def rows(db_sess: AsyncSession) -> AsyncGenerator[Sequence[int], None]:
+        yield [1]
+
+    async def value(db_sess: AsyncSession) -> int:
+        return 1
+
+    untyped: Any = source
+    for way in (untyped.write, untyped.read, untyped.in_chunks):
+        with pytest.raises(MappingError, match="plain gives int, which cannot be awaited: write async def plain"):
+            await way(plain)
+        with pytest.raises(MappingError, match=r"rows gives .* call it by db_source\.stream"):
+            await way(rows)
+        assert await way(lambda db_sess: value(db_sess)) == 1
+    for verb in (plain, value):
+        with pytest.raises(MappingError, match=f"{verb.__name__} gives .* no stream: write async def"):
+            _ = [item async for item in untyped.stream(verb)]
+    assert [item async for item in untyped.stream(lambda db_sess: rows(db_sess))] == [1]
+
+
 async def test_a_stream_of_a_teams_own(source: DBSource[GroupRow, GroupData, GroupId]) -> None:
     """What a verb yields in lists comes one by one, in one session."""
 

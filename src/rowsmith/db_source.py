@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from copy import copy
 from functools import partial
+from inspect import isawaitable
 from types import MethodType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, Unpack, cast
 
@@ -306,9 +307,12 @@ class DBSource(Generic[TRow, TData, TId]):
             late = self._late(verb) if native is None else None
             has_all_at_hand = late is not None or getattr(verb, "lost", None) is not None
             again, named = _repeatable(given, kwargs, sys.maxsize if has_all_at_hand else None)
-            begin = partial(self.db.writing, is_open_to_all=_is_foreign_once_checked(verb, args, kwargs))
+            is_open_to_all = _is_foreign_once_checked(verb, args, kwargs)
+            begin = partial(self.db.writing, is_open_to_all=is_open_to_all)
             within = None if native is None else self.db.lane_within()
-            run: Any = verb if native is None or within is None else partial(_within, within, native, verb)
+            run: Any = partial(_run_own, verb) if is_open_to_all else verb
+            if native is not None and within is not None:
+                run = partial(_within, within, native, verb)
             call: Any = partial(noting, self.entity, verb, run) if self.has_keepers() else run
             is_lost = None if is_second else partial(self._is_lost, verb=verb, kwargs=kwargs)
             return cast("R", await transact(begin, lambda db_sess: call(db_sess, *again, **named), is_lost, late))
@@ -342,10 +346,10 @@ class DBSource(Generic[TRow, TData, TId]):
             is_open_to_all = _is_foreign_once_checked(verb, args, kwargs)
             begin = partial(self.db.reading, snapshot=snapshot, is_open_to_all=is_open_to_all)
             within = None if native is None else self.db.lane_within()
+            run: Any = partial(_run_own, verb) if is_open_to_all else verb
             if native is not None and within is not None:
-                call: Any = partial(_within, within, native, verb)
-                return cast("R", await transact(begin, lambda db_sess: call(db_sess, *given, **kwargs)))
-            return await transact(begin, lambda db_sess: verb(db_sess, *again, **named))
+                run, again, named = partial(_within, within, native, verb), given, kwargs
+            return cast("R", await transact(begin, lambda db_sess: run(db_sess, *again, **named)))
         except BaseException as exc:
             await self._note(exc, verb, args, kwargs, is_by_lane=lane is not None)
             raise
@@ -426,7 +430,8 @@ class DBSource(Generic[TRow, TData, TId]):
                     f"call it outside{advice}"
                 )
             is_open_to_all = _is_foreign_once_checked(verb, args, kwargs, "begin")
-            return await verb(partial(self._writing_any, is_open_to_all=is_open_to_all), *args, **kwargs)
+            run: Any = partial(_run_own, verb) if is_open_to_all else verb
+            return cast("R", await run(partial(self._writing_any, is_open_to_all=is_open_to_all), *args, **kwargs))
 
     @asynccontextmanager
     async def _writing_any(self, *, is_open_to_all: bool) -> AsyncGenerator[AsyncSession]:
@@ -443,7 +448,6 @@ class DBSource(Generic[TRow, TData, TId]):
         **kwargs: P.kwargs,
     ) -> AsyncGenerator[Sequence[R], None]:
         replicas, (again, named) = self.db.replicas, _repeatable(args, kwargs)
-        opened: Any = verb
         with self._naming(operation_of(verb)):
             if replicas is not None and not self.db.is_in_session:
                 async with aclosing(replicas.stream(lambda db: self._on(db)._chunks(verb, *again, **named))) as chunks:
@@ -452,6 +456,7 @@ class DBSource(Generic[TRow, TData, TId]):
                 return
             snapshot, has_begun = is_several(verb, args, kwargs), False
             is_open_to_all = _is_foreign_once_checked(verb, args, kwargs)
+            opened: Any = partial(_open_own, verb) if is_open_to_all else verb
             try:
                 reading = self.db.reading(snapshot=snapshot, is_open_to_all=is_open_to_all, has_deadline=False)
                 async with reading as db_sess, aclosing(opened(db_sess, *again, **named)) as chunks:
@@ -550,6 +555,35 @@ def _is_foreign_once_checked(verb: Any, args: Sequence[Any], kwargs: Mapping[str
         return False
     check_verb(verb, first, args, kwargs)
     return True
+
+
+async def _run_own(verb: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run a verb of an application's own.
+
+    Raises:
+        MappingError: it gives nothing that can be awaited.
+    """
+    begun = verb(*args, **kwargs)
+    if isawaitable(begun):
+        return await begun
+    name, kind = getattr(verb, "__name__", "the verb"), kind_of(begun)
+    hint = ", and call it by db_source.stream" if isinstance(begun, AsyncGenerator) else ""
+    raise MappingError(f"{name} gives {kind}, which cannot be awaited: write async def {name}(...){hint}")
+
+
+def _open_own(verb: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    """Open a stream of an application's own.
+
+    Raises:
+        MappingError: it is no asynchronous generator.
+    """
+    begun = verb(*args, **kwargs)
+    name, kind = getattr(verb, "__name__", "the verb"), kind_of(begun)
+    if isinstance(begun, AsyncGenerator):
+        return cast("AsyncGenerator[Any, None]", begun)
+    if isinstance(begun, Coroutine):
+        begun.close()
+    raise MappingError(f"{name} gives {kind}, no stream: write async def {name}(...) with a yield of lists")
 
 
 def is_several(verb: Any, args: Sequence[Any], kwargs: Any) -> bool:

@@ -280,6 +280,18 @@ def test_what_is_no_patch_among_others_is_told_by_its_index() -> None:
     all_belong(patches[:1], INFO, Patch, [5])
 
 
+def test_an_overridden_to_values_takes_nothing() -> None:
+    """One that needs an argument could never be called."""
+    for base in (Spec[GroupRow], Patch[GroupRow]):
+        with pytest.raises(
+            MappingError, match=r"Wrong.to_values is called without arguments: write def to_values\(self\)"
+        ):
+
+            class Wrong(base):
+                def to_values(self, extra: int) -> Mapping[str, Any]:  # type: ignore[override]
+                    return {}
+
+
 def test_overridden_to_values() -> None:
     """Where names alone don't do, to_values decides; what it names is checked at each call instead."""
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from inspect import isfunction
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, cast, get_origin
 from uuid import UUID
@@ -30,6 +31,7 @@ from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.truth import complaint_inside
 from rowsmith.several import several_complaint
+from rowsmith.signatures import takes
 from rowsmith.sql import as_sql, is_sql
 from rowsmith.state import UNSET, OptionalState, TriState
 from rowsmith.texts import complaint_about
@@ -102,6 +104,8 @@ class _Written(Frozen, Generic[TRow]):
         fields = tuple(name for name in names if name not in children)
         if _is_plain(cls):
             _refuse_strangers(cls, info, fields)
+        elif isfunction(cls.to_values) and not takes(cls.to_values, None):
+            raise MappingError(f"{cls.__name__}.to_values is called without arguments: write def to_values(self)")
         cls.__rowsmith_info__, cls.__rowsmith_fields__, cls.__rowsmith_children__ = info, fields, children
         return True
 
