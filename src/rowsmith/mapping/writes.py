@@ -231,12 +231,16 @@ def belongs_to(written: object, info: RowInfo[object], base: type[Spec[Any] | Pa
 
 
 def all_belong(
-    written: Sequence[object], info: RowInfo[object], base: type[Spec[Any] | Patch[Any]], places: Sequence[int]
+    written: Sequence[object], info: RowInfo[object], base: type[Spec[Any] | Patch[Any]], places: Sequence[int] | None
 ) -> None:
-    """Do as :func:`belongs_to` for the specs or patches of a batch; ``places`` are those in the caller's input.
+    """Do as :func:`belongs_to` for the specs or patches of a batch.
+
+    Args:
+        written, info, base: as there.
+        places: those in the caller's input, of which messages name one; None where there is no batch.
 
     Raises:
-        MappingError: as there; the message names the index.
+        MappingError: as there.
     """
     kinds = list(map(type, written))
     for kind in dict.fromkeys(kinds):
@@ -244,6 +248,8 @@ def all_belong(
         try:
             belongs_to(written[place], info, base)
         except MappingError as exc:
+            if places is None:
+                raise
             raise MappingError(f"the {base.__name__.lower()} at index {places[place]}: {exc}") from None
 
 

@@ -185,6 +185,9 @@ async def test_a_child_says_nothing_of_the_row_above(boards: Boards) -> None:
         for other in (1, 2, 99):
             with pytest.raises(InvalidValue, match=r"CardRow.board_id is given by the row above: leave it out"):
                 await create(BoardCreate("a", (CardAnywhere(OptionalState.update(other)),)), scope=A)
+            one_of_two = [BoardCreate("a"), BoardCreate("a", (CardAnywhere(OptionalState.update(other)),))]
+            with pytest.raises(InvalidValue, match=r"the spec at index 1: CardRow.board_id is given"):
+                await boards.batch_create(one_of_two, scope=A)
     cards = await stored(boards.db, sa.select(CardRow.board_id).order_by(CardRow.board_id))
     assert [len({1, 2}.intersection(card)) for card in cards] == [0] * 6
 
@@ -221,9 +224,18 @@ async def test_children_of_the_same_class_are_under_the_scope_itself(boards: Boa
     "given", [3, "ab", {}, (CardPatch(),), (CardBelow("a"), CardPatch()), (3,), iter(()), CardPatch]
 )
 async def test_what_is_below_is_known_to_be_specs_before_anything_is_sent(boards: Boards, given: Any) -> None:
-    """A list of specs of the rows below, and not what changes one, however deep; nor what can be read only once."""
+    """A list of specs of the rows below, and not what changes one, however deep; nor what can be read only once.
+
+    Of a spec that was given by itself no index is named.
+    """
     spec = BoardCreate("a", given)
-    alone: list[Any] = [boards.create, lambda spec: failing(boards.batch_create_partial([spec]))]
+    for whole in (spec, BoardCreate("a", boards=(spec,))):
+        with count_statements(boards.db) as sent, pytest.raises((MappingError, InvalidValue)) as caught:
+            await boards.create(whole)
+        assert "index" not in str(caught.value)
+        assert getattr(caught.value, "index", None) is None
+        assert sent == []
+    alone: list[Any] = [lambda spec: failing(boards.batch_create_partial([spec]))]
     among: list[Any] = [boards.batch_create, boards.load]
     for last, first in ((spec, []), (BoardCreate("a", boards=(spec,)), [BoardCreate("a")])):
         for index, call in (

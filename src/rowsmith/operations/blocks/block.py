@@ -167,8 +167,10 @@ class SpecReader:
         for name, column in self.given_too.items():
             given, columns[name] = columns.get(name), [column[place] for place in places]
             types.pop(name, None)
-            if given is not None and not all(map(_agree, given, columns[name])):
-                raise self.info.refusal(name, "is given by the row above: leave it out")
+            agree = [] if given is None else list(map(_agree, given, columns[name]))
+            if not all(agree):
+                place = places[agree.index(False)]
+                raise self.info.refusal(name, "is given by the row above: leave it out", index=place)
         types = {name: types.get(name) or set(map(type, column)) for name, column in columns.items()}
         for name in [name for name, kinds in types.items() if not _STATES.isdisjoint(kinds)]:
             columns[name] = list(map(_told, columns[name]))

@@ -68,18 +68,23 @@ class Level:
         return {below: [above[name][place] for place in self.owners] for name, below in self.links}
 
 
-def check_trees(info: RowInfo[object], specs: Sequence[Spec[Any]], first: int = 0) -> None:
-    """Refuse what cannot be rows below those of some specs; ``first`` is the index of the first one.
+def check_trees(info: RowInfo[object], specs: Sequence[Spec[Any]], first: int | None = 0) -> None:
+    """Refuse what cannot be rows below those of some specs.
+
+    Args:
+        info: the row that the specs are for.
+        specs: what is at the top of each tree.
+        first: the index of the first one, which messages name; None where it was given by itself.
 
     Raises:
         MappingError: a spec below is of another class, or a relationship cannot be written.
-        InvalidValue: as in :func:`unfit_trees`. All messages name the index.
+        InvalidValue: as in :func:`unfit_trees`.
     """
     for fault in unfit_trees(info, specs, first).values():
         raise fault
 
 
-def unfit_trees(info: RowInfo[object], specs: Sequence[Spec[Any]], first: int = 0) -> dict[int, InvalidValue]:
+def unfit_trees(info: RowInfo[object], specs: Sequence[Spec[Any]], first: int | None = 0) -> dict[int, InvalidValue]:
     """Give what is wrong with the trees of some specs, by their places: a field that holds no list, a tree without end.
 
     Raises:
@@ -87,12 +92,14 @@ def unfit_trees(info: RowInfo[object], specs: Sequence[Spec[Any]], first: int = 
     """
     if not branches_of(info, specs):
         return {}
-    places = range(first, first + len(specs))
-    faults = {place: fault for place, spec in enumerate(specs) if (fault := _unfit(spec, places[place])) is not None}
-    fit = [place for place in range(len(specs)) if place not in faults]
-    for level in Level(info, [specs[place] for place in fit], [places[place] for place in fit]).all_below():
-        all_belong(level.specs, level.info, Spec, level.tops)
-    return faults
+    start = first or 0
+    whys = {place: why for place, spec in enumerate(specs) if (why := _unfit(spec)) is not None}
+    fit = [place for place in range(len(specs)) if place not in whys]
+    for level in Level(info, [specs[place] for place in fit], [start + place for place in fit]).all_below():
+        all_belong(level.specs, level.info, Spec, None if first is None else level.tops)
+    if first is None:
+        return {place: InvalidValue(why) for place, why in whys.items()}
+    return {place: InvalidValue.at(start + place, why) for place, why in whys.items()}
 
 
 def fault_below(spec: Spec[Any]) -> Exception | None:
@@ -108,7 +115,7 @@ def fault_below(spec: Spec[Any]) -> Exception | None:
     return None
 
 
-def _unfit(spec: Spec[Any], index: int) -> InvalidValue | None:
+def _unfit(spec: Spec[Any]) -> str | None:
     """Say why a tree cannot be walked; None where it can."""
     left, below = [spec], dict[int, list[Spec[Any]]]()  # which keeps them, for one that is gone leaves its id to others
     try:
@@ -121,9 +128,9 @@ def _unfit(spec: Spec[Any], index: int) -> InvalidValue | None:
         if any(inner.values()):
             TopologicalSorter(inner).prepare()
     except InvalidValue as exc:
-        return InvalidValue.at(index, str(exc))
+        return str(exc)
     except CycleError:
-        return InvalidValue.at(index, f"{type(spec).__name__} holds a spec that is below itself: give a tree that ends")
+        return f"{type(spec).__name__} holds a spec that is below itself: give a tree that ends"
     return None
 
 

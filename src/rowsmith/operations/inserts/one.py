@@ -82,7 +82,7 @@ class Creator(Operation[TRow, TData]):
             EntityAlreadyExists, ReferenceNotFound, ConstraintViolation: a constraint said no, or the
                 error declared for it in ``violations``; RefusedByTrigger: a trigger did.
         """
-        check_trees(call.info, [spec])
+        check_trees(call.info, [spec], None)
         call = await call.under(scope)
         if idempotency_key is None:
             return await self._write(call, spec)
