@@ -54,7 +54,7 @@ from rowsmith.operations.call import Native, is_unread, operation_of
 from rowsmith.operations.deletes.where import PURGE_WHERE, BeginSession
 from rowsmith.operations.entity import MOST_SHAPES
 from rowsmith.operations.plans import Asked
-from rowsmith.operations.touching import check_ids, noting, writing_of
+from rowsmith.operations.touching import any_writing, check_ids, noting
 from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.pagination import Count
 from rowsmith.query import Query
@@ -258,7 +258,7 @@ class DBSource(Generic[TRow, TData, TId]):
             check_ids(ids)
             for place, id_ in enumerate(ids or ()):
                 batch_key(self.entity.info, id_, place)
-            writing, around = writing_of(self.entity), self.db.joined()
+            writing, around = any_writing(self.entity), self.db.joined()
             if around is not None and not around.is_read_only:
                 note(around.db_sess, writing, ids)
                 return
@@ -438,7 +438,7 @@ class DBSource(Generic[TRow, TData, TId]):
         """Open a session for one of the transactions of a verb, in which it may write any row."""
         async with self.db.writing(is_open_to_all=is_open_to_all) as db_sess:
             if self.has_keepers():
-                note(db_sess, writing_of(self.entity), None)
+                note(db_sess, any_writing(self.entity), None)
             yield db_sess
 
     async def _chunks(

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import Repository
 from rowsmith.cache import MemoryCacheSource
+from rowsmith.operations import Call, Operation, verb
 from rowsmith.testing import WithTables
 
 
@@ -60,4 +61,24 @@ async def test_a_key_that_a_removal_sets_is_handed_on(any_tables: WithTables, ve
         leaves = LeafRepository(db, cache_source=MemoryCacheSource(Coded))
         assert await leaves.get(1) == Coded(1, "x")
         await getattr(TopRepository(db), verb)(1 if verb == "purge" else [1])
+        assert await leaves.get(1) == Coded(1, None)
+
+
+class Eraser(Operation[TopRow]):
+    """A team's own, with a verb named as they speak."""
+
+    @verb("erase", touches="id")
+    async def erase(self, call: Call[TopRow, TopRow], id: int) -> None:
+        await call.execute(sa.delete(TopRow).where(TopRow.id == id))
+
+
+async def test_a_verb_of_ones_own_may_remove_rows_whatever_its_name(any_tables: WithTables) -> None:
+    """Unless it says that it removes none; what hangs on the rows by foreign keys is let go of."""
+    async with any_tables(TopRow, MiddleRow, LeafRow) as db:
+        async with db.begin_session() as session:
+            for row in (TopRow, MiddleRow, LeafRow):
+                await session.execute(sa.insert(row).values(id=1, code="x"))
+        leaves = LeafRepository(db, cache_source=MemoryCacheSource(Coded))
+        assert await leaves.get(1) == Coded(1, "x")
+        await TopRepository(db).db_source.write(Eraser(TopRow).erase, 1)
         assert await leaves.get(1) == Coded(1, None)

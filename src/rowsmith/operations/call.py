@@ -441,6 +441,7 @@ def verb(
     singly: str | None = None,
     native: Callable[..., object] | None = None,
     touches: Touches | None = None,
+    removes: bool = True,
     lost: Callable[..., bool] | None = None,
     tells: TellItem | None = None,
     late: Callable[..., bool] | None = None,
@@ -454,6 +455,7 @@ def verb(
             the operation object, the lane, and the verb's arguments as a list and a dict, in which it may put a scope
             that was asked already.
         touches: which rows it writes, for those who keep copies; None where it may be any.
+        removes: whether it may remove some, and so what hangs on them by foreign keys.
         lost: says of the operation object, a failure and the verb's arguments by name that others came in between, and
             that the call would find what they wrote: a transaction of its own is run once more then.
         tells: has an error about a stored value say which item of a batch it is.
@@ -490,7 +492,8 @@ def verb(
 
         signed = _signed(run, operation, method)
         signed.native = None if native is None else Native(signed, native, touches is not None, resume)
-        signed.touches, signed.lost, signed.tell_item, signed.late = touches, lost, tell_item, late
+        signed.touches, signed.removes, signed.lost = touches, removes, lost
+        signed.tell_item, signed.late = tell_item, late
         return cast("_Verb[TOperation, P, R]", signed)
 
     return decorate

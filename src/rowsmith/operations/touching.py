@@ -26,7 +26,7 @@ async def noting(
     known only afterwards.
     """
     touches = getattr(verb, "touches", None)
-    writing = writing_of(entity, touches, getattr(verb, "operation", None))
+    writing = _writing(entity.info, makes=touches == "new", removes=getattr(verb, "removes", True))
     is_known_after = touches in ("made", "new")
     if not is_known_after:
         note(db_sess, writing, given_ids(touches, args))
@@ -47,9 +47,9 @@ def note_new(db_sess: AsyncSession, row: type[object]) -> None:
     note(db_sess, _writing(row_info(row), makes=True, removes=False), None)
 
 
-def writing_of(entity: Entity[object, object], touches: str | None = None, operation: str | None = None) -> Writing:
-    """Say what a verb does to rows of an entity; one that is not known may do anything."""
-    return _writing(entity.info, makes=touches == "new", removes=operation is None or "purge" in operation)
+def any_writing(entity: Entity[object, object]) -> Writing:
+    """Say what is done to rows of an entity where that is not known: it may be anything."""
+    return _writing(entity.info, makes=False, removes=True)
 
 
 def _writing(info: RowInfo[object], *, makes: bool, removes: bool) -> Writing:

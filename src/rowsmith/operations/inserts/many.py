@@ -38,7 +38,7 @@ class BatchCreator(Operation[TRow, TData]):
     level of such a tree is one statement. ``next_value`` numbers the rows within a parent.
     """
 
-    @verb("batch_create", singly="create(spec)", touches="new")
+    @verb("batch_create", singly="create(spec)", touches="new", removes=False)
     async def create(
         self,
         call: Call[TRow, TData],
@@ -76,7 +76,7 @@ class BatchCreator(Operation[TRow, TData]):
 
             return [item.data for item in await once(call, idempotency_key, items, write)]
 
-    @verb("load", singly="create(spec)", touches="new")
+    @verb("load", singly="create(spec)", touches="new", removes=False)
     async def load(
         self,
         call: Call[TRow, TData],
@@ -105,7 +105,7 @@ class BatchCreator(Operation[TRow, TData]):
             await Creation(call, wants_data=False).load(chunks)
         return chunks.taken
 
-    @verb("batch_create_partial", singly="create(spec)", touches="new", late=is_of_a_row)
+    @verb("batch_create_partial", singly="create(spec)", touches="new", removes=False, late=is_of_a_row)
     async def create_partial(
         self, call: Call[TRow, TData], specs: Many[Spec[TRow]], *, scope: SearchScope | None = None
     ) -> PartialResult[TData]:

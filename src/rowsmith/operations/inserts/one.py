@@ -58,7 +58,7 @@ class Creator(Operation[TRow, TData]):
             return None
         return self._writes.create(lane, kwargs, lambda limits: new_values(spec, limits, info))
 
-    @verb("create", touches="new", native=_ask)
+    @verb("create", touches="new", removes=False, native=_ask)
     async def create(
         self,
         call: Call[TRow, TData],

@@ -228,7 +228,7 @@ class BatchUpdater(Operation[TRow, TData]):
         info = info.on(lane.dialect) if info.varies else info
         return self._writes.ask(lane, ids, kwargs, lambda limits: limits.patched(patch, info))
 
-    @verb("batch_update", touches="ids", native=_ask, tells=tell_id)
+    @verb("batch_update", touches="ids", removes=False, native=_ask, tells=tell_id)
     async def update(
         self,
         call: Call[TRow, TData],
@@ -267,7 +267,7 @@ class BatchUpdater(Operation[TRow, TData]):
         writing = writer.update(targets, Changes(values))
         return await naming(writing, lambda: unbindable_value(call.info, values, targets.dialect))
 
-    @verb("batch_update_each", singly="update(id, patch)", touches="ids", tells=tell_id)
+    @verb("batch_update_each", singly="update(id, patch)", touches="ids", removes=False, tells=tell_id)
     async def update_each(
         self,
         call: Call[TRow, TData],
@@ -298,7 +298,7 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         return await _update_each(await call.under(scope), patches, expected_versions)
 
-    @verb("batch_update_partial", singly="update(id, patch)", touches="ids", late=is_of_a_row)
+    @verb("batch_update_partial", singly="update(id, patch)", touches="ids", removes=False, late=is_of_a_row)
     async def update_partial(
         self,
         call: Call[TRow, TData],
@@ -343,7 +343,7 @@ class BatchUpdater(Operation[TRow, TData]):
 
         return await run_over_ids(call, list(patches.items()), itemgetter(0), refuse, write, hold, find_needs)
 
-    @verb("update_where")
+    @verb("update_where", removes=False)
     async def update_where(
         self,
         call: Call[TRow, TData],

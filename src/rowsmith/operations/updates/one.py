@@ -53,7 +53,7 @@ class Updater(Operation[TRow, TData]):
         info = info.on(lane.dialect) if info.varies else info
         return self._writes.change(lane, id, kwargs, lambda limits: limits.patched(patch, info))
 
-    @verb("update", touches="id", native=_ask)
+    @verb("update", touches="id", removes=False, native=_ask)
     async def update(
         self,
         call: Call[TRow, TData],

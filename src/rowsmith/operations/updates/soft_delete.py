@@ -48,7 +48,7 @@ class SoftDeleter(Operation[TRow, TData]):
         is_one = self.entity.soft_delete is not None and len(args) == 1
         return self._restoring.change(lane, args[0], kwargs, lambda _: {}) if is_one else None
 
-    @verb("delete", touches="id", native=_delete)
+    @verb("delete", touches="id", removes=False, native=_delete)
     async def delete(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Mark a live row as deleted and give it.
 
@@ -59,7 +59,7 @@ class SoftDeleter(Operation[TRow, TData]):
         soft_delete = declared_soft_delete(self.entity)
         return await live_target(self.entity, pk, call.limits).write(call, soft_delete.marking())
 
-    @verb("restore", touches="id", native=_restore)
+    @verb("restore", touches="id", removes=False, native=_restore)
     async def restore(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
         """Make a deleted row live again and give it.
 
@@ -98,7 +98,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         is_one = self.entity.soft_delete is not None and len(args) == 1
         return self._restoring.ask(lane, args[0], kwargs, lambda _: {}) if is_one else None
 
-    @verb("batch_delete", touches="ids", native=_delete, tells=tell_id)
+    @verb("batch_delete", touches="ids", removes=False, native=_delete, tells=tell_id)
     async def delete(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:
@@ -116,7 +116,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         targets = await writer.targets([*call.limits.conditions, soft_delete.is_live()])
         return await writer.update(targets, Changes(soft_delete.marking()))
 
-    @verb("batch_restore", touches="ids", native=_restore, tells=tell_deleted_id)
+    @verb("batch_restore", touches="ids", removes=False, native=_restore, tells=tell_deleted_id)
     async def restore(
         self, call: Call[TRow, TData], ids: Sequence[Any], *, scope: SearchScope | None = None
     ) -> BatchResult[TData, Any]:

@@ -47,6 +47,7 @@ class BatchUpserter(Operation[TRow, TData]):
         "batch_upsert",
         singly="find(id), then create(spec) or update(id, patch)",
         touches="made",
+        removes=False,
         lost=is_overtaken_call,
     )
     async def upsert(
@@ -84,6 +85,7 @@ class BatchUpserter(Operation[TRow, TData]):
         "batch_upsert_partial",
         singly="find(id), then create(spec) or update(id, patch)",
         touches="made",
+        removes=False,
         late=is_of_a_row,
     )
     async def upsert_partial(

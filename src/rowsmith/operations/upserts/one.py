@@ -35,6 +35,7 @@ class Upserter(Operation[TRow, TData]):
         "upsert",
         singly="find(id), then create(spec) or update(id, patch)",
         touches="made",
+        removes=False,
         native=_ask,
         lost=is_overtaken_call,
     )
