@@ -21,6 +21,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial, wraps
+from operator import itemgetter
 from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeGuard, Unpack, cast
 
 from sqlalchemy import ColumnElement, Executable, Result, Select, exists, false, func, literal, select
@@ -72,8 +73,8 @@ class Call(Generic[TRow_co, TData_co]):
 
     ``entity`` is what it is about, ``operation`` the verb's name in error codes, ``db_sess`` the session whose
     transaction it works in; ``limits`` is what the scope says about the entity's rows, and ``related`` what it says
-    about others: nothing before :meth:`under` has admitted a scope. ``written`` is what the verb's first statement has
-    written, by key, where that was sent already: it is not sent again.
+    about others: nothing before :meth:`under` has admitted a scope. ``already_written`` is what the verb's first
+    statement has written, by key, where that was sent already: it is not sent again.
     """
 
     entity: Entity[TRow_co, TData_co]
@@ -81,7 +82,7 @@ class Call(Generic[TRow_co, TData_co]):
     db_sess: AsyncSession
     limits: Limits = NO_LIMITS
     related: RelatedScope | None = None
-    written: Mapping[Any, Any] | None = None
+    already_written: Mapping[Any, Any] | None = None
 
     async def under(self, scope: SearchScope | None) -> Call[TRow_co, TData_co]:
         """Admit a scope: resolve it, and run its existence checks, all in one statement.
@@ -174,20 +175,20 @@ class Call(Generic[TRow_co, TData_co]):
         """Send an UPDATE or DELETE; see :func:`rowsmith.execution.execute_writing`."""
         return await execute_writing(self.db_sess, statement, origin)
 
-    async def sole(self, result: Result[Any], *, written: bool = False) -> Any:
-        """Give the record of the one row that a key names, or None; nothing of what was ``written`` to several stays.
+    async def sole(self, result: Result[Any], *, undo: bool = False) -> Any:
+        """Give the record of the one row that a key names, or None; ``undo`` as for :meth:`refuse_twins`.
 
         Raises:
             MappingError: several rows have the key.
         """
         records = result.fetchmany(2)
         if len(records) > 1:
-            await self.refuse_twins(written=written)
+            await self.refuse_twins(undo=undo)
         return records[0] if records else None
 
-    async def refuse_twins(self, *, written: bool) -> NoReturn:
-        """Say that several rows have the same key; nothing of what was ``written`` to them stays."""
-        if written:
+    async def refuse_twins(self, *, undo: bool) -> NoReturn:
+        """Say that several rows have the same key; ``undo`` what was written to them, so that nothing of it stays."""
+        if undo:
             await give_up(self.db_sess)
         names = ", ".join(self.info.primary_key)
         raise MappingError(
@@ -331,6 +332,15 @@ class Call(Generic[TRow_co, TData_co]):
             if not (await self.execute(select(same))).scalar_one():
                 raise await self.left()
 
+    async def keep_inside(self, records: Sequence[Sequence[Any]]) -> None:
+        """Refuse rows just written that left the scope, of which its guard, the last of each record, is not true.
+
+        Raises:
+            ScopeMismatch: there is one; the transaction cannot be committed then.
+        """
+        if not all(map(itemgetter(-1), records)):
+            raise await self.left()
+
     async def left(self) -> Exception:
         """Give the error for a row that the database itself took out of the scope, and have nothing of it committed."""
         await give_up(self.db_sess)
@@ -472,7 +482,7 @@ def verb(
             return await resume(self, db_sess, None, *args, **kwargs)
 
         async def resume(self: TOperation, db_sess: AsyncSession, written: Any, *args: Any, **kwargs: Any) -> R:
-            call: Any = Call(self.entity, operation, db_sess, written=written)
+            call: Any = Call(self.entity, operation, db_sess, already_written=written)
             before: int | None = None
             try:
                 before = _begun(operation, db_sess) - bool(written)

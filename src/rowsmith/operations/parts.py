@@ -50,7 +50,7 @@ async def locked(
     there = limited(select(*keys, *extra).select_from(call.info.row), *conditions).order_by(*keys)
     rows = (await call.execute(there.with_for_update(of=call.info.tables, **strength))).all()
     if len({tuple(row[: len(keys)]) for row in rows}) < len(rows):
-        await call.refuse_twins(written=False)
+        await call.refuse_twins(undo=False)
     return rows
 
 

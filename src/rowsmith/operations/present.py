@@ -66,11 +66,25 @@ async def present_keys(
         found.update(zip((tuple(row[-width:]) for row in rows), data, strict=True))
         read += len(rows)
     if len(found) < read:
-        await call.refuse_twins(written=False)
+        await call.refuse_twins(undo=False)
     if all(map(found.__contains__, keys)):
         return found
     stored = await call.as_stored(columns, keys, found.keys())
     return {key: found[stored[key]] for key in stored}
+
+
+async def present_doomed(
+    call: Call[TRow, TData],
+    keys: Sequence[Key],
+    conditions: Sequence[ColumnElement[bool]],
+    *,
+    skip_locked: bool = False,
+) -> dict[Key, TData] | None:
+    """Read data that RETURNING cannot give, of rows about to be removed, locked from now on; None where it can."""
+    if call.entity.shape.returnable:
+        return None
+    lock = Lock(skip_locked=skip_locked) if (await call.standing()).doomed.can_lock else None
+    return await present_keys(call, keys, conditions, lock=lock)
 
 
 async def _made(call: Call[object, object], layout: Layout, records: Sequence[Record]) -> list[Any]:

@@ -124,7 +124,7 @@ class AskedWrite(Asked[Any]):
         if not records:
             return {}
         if len(records) > 1:
-            await call.refuse_twins(written=True)
+            await call.refuse_twins(undo=True)
         raise await call.left()
 
     def made(self, records: Sequence[Record]) -> Made | None:

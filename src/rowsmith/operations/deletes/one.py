@@ -9,15 +9,13 @@ from sqlalchemy import ColumnElement, delete
 from sqlalchemy.sql.dml import ReturningDelete
 
 from rowsmith.conditions import limited
-from rowsmith.errors import RefusedByTrigger
 from rowsmith.execution import NativeLane
-from rowsmith.lock import Lock
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.entity import by_entity
 from rowsmith.operations.in_step import forget
-from rowsmith.operations.present import present_keys
-from rowsmith.operations.updates.one import is_there
+from rowsmith.operations.present import present_doomed
+from rowsmith.operations.updates.one import write_row
 from rowsmith.operations.writes import AskedWrite, Writes
 from rowsmith.scope import Limits, SearchScope
 
@@ -50,25 +48,21 @@ class Purger(Operation[TRow, TData]):
             InvalidValue: the key is no value of its column.
         """
         call = await call.under(scope)
+        key = call.info.key(pk)
         if len(call.info.all_parts) > 1:
-            for data in (await purge_joined(call, [call.info.key(pk)], call.limits.conditions)).values():
+            for data in (await purge_joined(call, [key], call.limits.conditions)).values():
                 return data
             raise call.absent([pk])
-        before = await self._nested(call, pk)
-        statement, origin = self.statement(pk, call.limits), call.origin(deletes=True)
-        record = None
-        if call.written is None:
-            record = await call.sole(await call.execute_writing(statement, origin), written=True)
-        here = [*call.info.key_condition(call.info.key(pk)), *call.limits.conditions]
-        if record is None and await is_there(call, here, deletes=True):
-            record = await call.sole(await call.execute_writing(statement, origin), written=True)
-            if record is None:
-                raise RefusedByTrigger
+        before = await present_doomed(call, [key], call.limits.conditions)
+        if before is not None and key not in before:
+            raise call.absent([pk])
+        here = [*call.info.key_condition(key), *call.limits.conditions]
+        record = await write_row(call, self._delete(here), call.origin(deletes=True), here)
         if record is None:
             raise call.absent([pk])
         if self.entity.shape.is_row:
-            forget(call, [call.info.key(pk)])
-        return self.entity.shape.build(record) if before is None else before[0]
+            forget(call, [key])
+        return self.entity.shape.build(record) if before is None else before[key]
 
     def statement(self, pk: Any, limits: Limits) -> ReturningDelete[*tuple[Any, ...]]:
         """Give the DELETE ... RETURNING of a key under a scope, without sending it.
@@ -82,14 +76,3 @@ class Purger(Operation[TRow, TData]):
 
     def _delete(self, conditions: Sequence[ColumnElement[bool]]) -> ReturningDelete[*tuple[Any, ...]]:
         return limited(delete(self.entity.info.row), *conditions).returning(*self.entity.returning)
-
-    async def _nested(self, call: Call[TRow, TData], pk: object) -> list[TData] | None:
-        """Read data that RETURNING cannot give, of the row locked and still there; None where it can."""
-        if self.entity.shape.returnable:
-            return None
-        key = call.info.key(pk)
-        lock = Lock() if (await call.standing()).doomed.can_lock else None
-        found = await present_keys(call, [key], call.limits.conditions, lock=lock)
-        if not found:
-            raise call.absent([pk])
-        return [found[key]]

@@ -197,9 +197,9 @@ class AskedBatch(AskedWrite):
         """Give what was written: others may have changed the rest as their locks were waited for."""
         found = self._keyed.data(records)
         if len(found) < len(records):
-            await call.refuse_twins(written=True)
-        if self._expected and not all(map(itemgetter(-1), records)):
-            raise await call.left()
+            await call.refuse_twins(undo=True)
+        if self._expected:
+            await call.keep_inside(records)
         return found
 
     @override

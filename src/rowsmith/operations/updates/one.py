@@ -219,19 +219,12 @@ class Target(Generic[T]):
     ) -> Sequence[Any]:
         if guard is not None:
             statement = cast("Any", statement).returning(guard)
-        record: Sequence[Any] | None = None
-        if call.written is None:
-            record = await call.sole(await call.execute_writing(statement, origin), written=True)
-        if record is None and await is_there(call, [*self.conditions, *self._in_version()]):
-            record = await call.sole(await call.execute_writing(statement, origin), written=True)
-            if record is None:
-                raise RefusedByTrigger
+        record = await write_row(call, statement, origin, [*self.conditions, *self._in_version()])
         if record is None:
             await self._fail(call)
         if guard is None:
             return record
-        if not record[-1]:
-            raise await call.left()
+        await call.keep_inside([record])
         return record[:-1]
 
     async def _fail(self, call: Call[object, T]) -> NoReturn:
@@ -248,17 +241,30 @@ class Target(Generic[T]):
         return [self.entity.info.attribute(self.entity.info.version) == self.expected_version]
 
 
-async def is_there(
-    call: Call[object, object], conditions: Sequence[ColumnElement[bool]], *, deletes: bool = False
-) -> bool:
-    """Say whether a row that a write did not reach is there after all; if it is, nobody else changes it from now on.
+async def write_row(
+    call: Call[object, object], statement: Executable, origin: Origin, conditions: Sequence[ColumnElement[bool]]
+) -> Sequence[Any] | None:
+    """Send the UPDATE or DELETE of the row that satisfies some conditions; gives its record, None where there is none.
 
-    Then it came meanwhile, or a trigger refused the write: the same write again tells which. ``deletes`` says that the
-    write removes it.
+    A row that it did not reach and that is there all the same came meanwhile, or a trigger refused the write. Locked,
+    nobody else changes it from now on: the same write again tells which.
+
+    Raises:
+        RefusedByTrigger: a trigger did.
     """
+    record: Sequence[Any] | None = None
+    if call.already_written is None:
+        record = await call.sole(await call.execute_writing(statement, origin), undo=True)
+    if record is not None:
+        return record
     there, standing = limited(select(*call.info.key_attributes), *conditions), await call.standing()
-    standing = standing.doomed if deletes else standing
-    return (await call.execute(standing.locked(there, of=call.info.tables))).first() is not None
+    standing = standing.doomed if origin.deletes else standing
+    if (await call.execute(standing.locked(there, of=call.info.tables))).first() is None:
+        return None
+    record = await call.sole(await call.execute_writing(statement, origin), undo=True)
+    if record is None:
+        raise RefusedByTrigger
+    return record
 
 
 def live_target(entity: Entity[object, T], id: object, limits: Limits, expected_version: object = None) -> Target[T]:

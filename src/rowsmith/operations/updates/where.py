@@ -81,6 +81,6 @@ async def _keys(
     keys = call.info.key_attributes
     returning: Any = cast("Any", statement).returning(*keys, *(() if guard is None else (guard,)))
     rows = (await call.execute_writing(returning, origin)).all()
-    if guard is not None and not all(row[-1] for row in rows):
-        raise await call.left()
+    if guard is not None:
+        await call.keep_inside(rows)
     return [tuple(row[: len(keys)]) for row in rows]

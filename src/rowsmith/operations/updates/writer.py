@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
-from operator import itemgetter
 from typing import Any, Generic, TypeAlias
 
 from sqlalchemy import ColumnElement, Executable
@@ -15,7 +14,6 @@ from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch, Stale
 from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
-from rowsmith.lock import Lock
 from rowsmith.operations.arrays.keys import Key, distinct_keys, key_twice
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.collector import collector_paused
@@ -23,7 +21,7 @@ from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import forget, keep_in_step
-from rowsmith.operations.present import present_keys
+from rowsmith.operations.present import present_doomed, present_keys
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.statement import (
@@ -144,7 +142,8 @@ class BatchWriter(Generic[TRow, TData]):
     async def delete(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Remove the rows and report what they were."""
         target = replace(target, standing=target.standing.doomed)
-        before = await self._nested(target)
+        conditions = [*target.conditions, *target.shard]
+        before = await present_doomed(self.call, self.keys, conditions, skip_locked=self.is_held)
         with collector_paused():
             steps = [(places, None) for places in target.chunks()]
             done = await self._write(target, steps, {}, is_held=before is not None)
@@ -156,13 +155,6 @@ class BatchWriter(Generic[TRow, TData]):
         """Give every id its place, by the data of those that were written."""
         missing = [id for id, key in zip(self.ids, self.keys, strict=True) if key not in found]
         return BatchResult([found[key] for key in self.keys if key in found], missing)
-
-    async def _nested(self, target: Targets[TRow, TData]) -> dict[Key, TData] | None:
-        """Read data that RETURNING cannot give, of rows that are still there and locked from now on."""
-        if self.entity.shape.returnable:
-            return None
-        lock = Lock(skip_locked=self.is_held) if target.standing.can_lock else None
-        return await present_keys(self.call, self.keys, [*target.conditions, *target.shard], lock=lock)
 
     async def _read(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Report the rows as they are: for patches with nothing set."""
@@ -190,12 +182,15 @@ class BatchWriter(Generic[TRow, TData]):
         Several statements, each of which would lock its own rows in its turn, have all rows locked before the first.
         Once rows are locked none is waited for that has come since: it would be out of key order.
         """
-        done, sought = dict[Any, Any](self.call.written or {}), [place for places, _ in steps for place in places]
+        done, sought = (
+            dict[Any, Any](self.call.already_written or {}),
+            [place for places, _ in steps for place in places],
+        )
         is_first = len(steps) > 1 and target.dialect.name == "postgresql"
         if is_first:
             await self._lock_each(target.part(sorted(sought)).keys_only(), lock)
         held = is_first or is_held or self.is_held
-        for places, changes in steps if self.call.written is None else ():
+        for places, changes in steps if self.call.already_written is None else ():
             done |= await self._send(target, places, changes, held=held)
         if len(done) < len(sought) and (left := await self._left(target, sought, done, lock)):
             # A row that another transaction changed while we waited for its lock is ours now, but in a version that
@@ -224,11 +219,11 @@ class BatchWriter(Generic[TRow, TData]):
             records = (await self.call.execute_writing(sent, origin)).all()
         else:
             records = await fetch_records(self.call.db_sess, sent, origin)
-        if target.guard is not None and not all(map(itemgetter(-1), records)):
-            raise await self.call.left()
+        if target.guard is not None:
+            await self.call.keep_inside(records)
         data = target.keyed.data(records)
         if len(data) < len(records):
-            await self.call.refuse_twins(written=True)
+            await self.call.refuse_twins(undo=True)
         return await self._by_given(data)
 
     async def _lock_each(self, target: Targets[TRow, TData], lock: Mapping[str, Any]) -> None:

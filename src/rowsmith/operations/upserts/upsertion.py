@@ -329,7 +329,7 @@ class Upsertion(Generic[TRow, TData]):
         if is_held and not statement.changes_rows:
             return {}  # they are no more than looked at: who inserts now may wait in a circle
         if len(keys) == 1:
-            return {} if self.call.written is not None else await self._values(statement, block, keys)
+            return {} if self.call.already_written is not None else await self._values(statement, block, keys)
         gate = await self._gate(block)
         if is_held:
             return await self._send(statement, Upserts(block, keys), gate)
