@@ -21,7 +21,8 @@ from rowsmith import (
     TransactionError,
 )
 from rowsmith.operations.deletes import where as purge_where
-from rowsmith.operations.deletes.where import Doomed, Pace, Walk, WherePurger
+from rowsmith.operations.deletes.statement import Doomed, Walk
+from rowsmith.operations.deletes.where import Pace, WherePurger
 from rowsmith.testing import WithTables
 from support import count_statements, is_waited_for, until
 from tenants import (
@@ -56,7 +57,8 @@ async def many(with_tables: WithTables) -> AsyncIterator[CounterRepository]:
 
 def test_a_chunk_is_one_statement_of_postgresql() -> None:
     """It locks what nobody else has, in key order, and tells how many rows went and where to go on."""
-    doomed = Doomed(CounterRepository.entity, [CounterRow.uses > 3])
+    entity = CounterRepository.entity
+    doomed = Doomed(entity, entity.origin("purge_where", deletes=True), [CounterRow.uses > 3])
     sql = " ".join(str(doomed.chunk(Walk(first=False)).compile(dialect=sa.dialects.postgresql.dialect())).split())
     assert "ORDER BY counters.tenant, counters.place LIMIT" in sql
     assert "FOR UPDATE SKIP LOCKED" in sql

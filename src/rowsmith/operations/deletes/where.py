@@ -19,43 +19,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import (
-    ColumnElement,
-    Delete,
-    Integer,
-    Select,
-    bindparam,
-    delete,
-    exists,
-    false,
-    func,
-    literal,
-    select,
-    tuple_,
-)
+from sqlalchemy import Delete, Select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.sql import operators
 
-from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, StillReferenced, kind_of
 from rowsmith.execution import execute, execute_writing, transact
 from rowsmith.execution.driver import give_up
-from rowsmith.execution.standing import TABLE, Standing
-from rowsmith.names import sql_name
-from rowsmith.operations.arrays.keys import MAX_CHUNK, Key, check_chunk_size, dialect_of, key_chunks, keys_condition
+from rowsmith.operations.arrays.keys import MAX_CHUNK, Key, check_chunk_size, dialect_of, key_chunks
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
 from rowsmith.operations.deletes.joined import remove_parts
-from rowsmith.operations.deletes.self_references import SelfReferences
-from rowsmith.operations.entity import Entity
+from rowsmith.operations.deletes.statement import Doomed, Walk
 from rowsmith.operations.in_step import forget
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import PurgeReport
-from rowsmith.operations.updates.statement import found_again, locked_in_key_order, marks_of
 from rowsmith.outcome import CommitOutcome, tell
 from rowsmith.scope import SearchScope
 
@@ -66,8 +47,6 @@ PURGE_WHERE = "purge_where"
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 """Seconds between two passes that met nothing but locked rows: doubled from the one up to the other."""
-
-LIMIT, AFTER = sql_name("limit"), sql_name("after_")
 
 LONGEST_PAUSE = 86_400
 """Seconds between two chunks at most: a day."""
@@ -232,148 +211,6 @@ class WherePurger(Operation[TRow, TData]):
         return report
 
 
-class Doomed:
-    """The statements about rows that are to be removed: count, look, and remove a chunk. Pure.
-
-    ``shard`` says on which shard they are, if their table is spread over several; ``standing`` what that table is.
-    """
-
-    def __init__(
-        self,
-        entity: Entity[object, object],
-        conditions: Sequence[ColumnElement[bool]],
-        shard: Sequence[ColumnElement[bool]] = (),
-        standing: Standing = TABLE,
-    ) -> None:
-        self.entity, self.info, self.conditions = entity, entity.info, list(conditions)
-        self.shard, self.standing = shard, standing
-        self.origin = entity.origin(PURGE_WHERE, deletes=True)
-        self.in_parts = len(self.info.all_parts) > 1
-        # The class is named only where its rows are a join of tables: SQLAlchemy has more to do for it.
-        self.source: Any = self.info.row if self.in_parts else self.info.table
-        self.key: Sequence[Any] = self.info.key_attributes if self.in_parts else self.info.key_columns
-        self.ties = SelfReferences(self.info, self.info.all_parts)
-        self.chunk = cache(self._chunk)
-        self.next = cache(self._next)
-
-    @classmethod
-    async def of(cls, call: Call[Any, Any], conditions: Sequence[ColumnElement[bool]]) -> Doomed:
-        """Give those of a call, under its scope."""
-        return cls(call.entity, [*call.limits.conditions, *conditions], call.on_shard(), await call.standing())
-
-    def count(self) -> Select[Any]:
-        """Give the SELECT of how many there are."""
-        return limited(select(func.count()).select_from(self.source), *self.conditions)
-
-    def stuck(self) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT of the first key whose row is seen, and cannot be locked now."""
-        found = limited(select(*self.key).select_from(self.source), *self.conditions)
-        free = found.with_for_update(of=self.info.tables, skip_locked=True).cte(sql_name("free"))
-        key = tuple_(*self.key) if len(self.key) > 1 else self.key[0]
-        return limited(found, key.not_in(select(free))).order_by(*self.key).limit(1)
-
-    def at(self, key: Key, dialect: Dialect) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT of the row with a key, if it is one of them."""
-        here = keys_condition(self.info, [key], dialect)
-        return limited(select(*self.key).select_from(self.source), here, *self.conditions)
-
-    def any(self) -> Select[Any]:
-        """Give the SELECT of whether there is one."""
-        return select(exists(limited(select(literal(1)).select_from(self.source), *self.conditions)))
-
-    def keys(self, walk: Walk) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT of the next keys in the order of a walk. See :meth:`given`."""
-        columns = self.key
-        last = [bindparam(f"{AFTER}{place}", type_=column.type) for place, column in enumerate(columns)]
-        beyond: Any = operators.lt if walk.down else operators.gt
-        rest = beyond(tuple_(*columns), tuple_(*last)) if len(columns) > 1 else beyond(columns[0], last[0])
-        chosen = limited(select(*columns).select_from(self.source), *self.conditions, *([] if walk.first else [rest]))
-        return chosen.order_by(*walk.ordered(columns)).limit(bindparam(LIMIT, type_=Integer))
-
-    @staticmethod
-    def given(after: Key | None, limit: int) -> dict[str, Any]:
-        """Give the parameters of :meth:`keys` and :meth:`chunk`."""
-        return {LIMIT: limit, **{f"{AFTER}{place}": part for place, part in enumerate(after or ())}}
-
-    def everything(self, dialect: Dialect) -> Delete:
-        """Give the DELETE of all; on PostgreSQL it has them locked in key order before it touches the first."""
-        statement = limited(delete(self.info.row), *self.conditions)
-        if dialect.name != "postgresql":
-            return statement
-        return limited(statement, locked_in_key_order(self.info, self.standing, self.conditions))
-
-    def first(self, limit: int | None) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT of the first keys, locked in their order."""
-        columns = self.info.key_attributes
-        chosen = limited(select(*columns), *self.conditions).order_by(*columns).limit(limit)
-        return self.standing.locked(chosen, of=self.info.tables)
-
-    def _chunk(self, walk: Walk) -> Select[*tuple[Any, ...]]:
-        """Give PostgreSQL's statement that removes the next chunk: what :class:`Met` says of it.
-
-        It gives no row where there is nothing more. The places alone lead to the rows, for the planner could take
-        conditions to be the better way; those of another partition are told apart by a look into a hash table.
-        """
-        info, marks = self.info, marks_of(self.info, self.standing)
-        keys = self.keys(walk).add_columns(*marks, *self.ties.columns)
-        locked = self.standing.locked(keys, skip_locked=True).cte(sql_name("locked"))
-        free = (
-            [] if walk.whole or not self.ties else [~self.ties.among(locked, self.ties.kept(locked, self.conditions))]
-        )
-        these = found_again(info, self.standing, locked, self.conditions, only=free)
-        gone = limited(delete(info.table), *these, *self.shard).returning(marks[0]).cte(sql_name("gone"))
-        last = [locked.c[column.name] for column in info.key_columns]
-        counted = func.count()
-        tried = limited(select(counted).select_from(locked), *free)
-        numbers = [select(counted).select_from(gone), tried, select(counted).select_from(locked)]
-        return (
-            select(*(number.scalar_subquery() for number in numbers), *last)
-            .order_by(*walk.backwards.ordered(last))
-            .limit(1)
-        )
-
-    def _next(self, walk: Walk) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT of the next chunk: the rows' keys, what ties them, and whether they are kept back."""
-        keys = self.keys(walk).add_columns(*self.ties.columns)
-        keys = self.standing.locked(keys, of=self.info.tables) if walk.waits else keys
-        if not self.ties:
-            return keys.add_columns(false())
-        locked = keys.cte(sql_name("locked"))
-        kept = false() if walk.whole else self.ties.among(locked, self.ties.kept(locked, self.conditions))
-        last = [locked.c[column.name] for column in self.info.key_columns]
-        return select(*locked.c, kept).order_by(*walk.ordered(last))
-
-    def key_of(self, row: Sequence[object]) -> Key:
-        """Give the key of what :meth:`next` gave."""
-        return tuple(row[: len(self.info.primary_key)])
-
-    def remove(self, keys: Sequence[Key], dialect: Dialect) -> Delete:
-        """Give the DELETE of some keys."""
-        return limited(delete(self.info.row), keys_condition(self.info, keys, dialect), *self.conditions)
-
-
-@dataclass(frozen=True)
-class Walk:
-    """How the next chunk is come by: whether it is the first one, and whether keys are walked from the last one down.
-
-    ``whole`` has all of it removed, whatever refers to it; ``waits`` has rows waited for that others have locked.
-    """
-
-    first: bool
-    down: bool = False
-    whole: bool = False
-    waits: bool = False
-
-    def ordered(self, columns: Sequence[Any]) -> list[Any]:
-        """Give the ORDER BY of the walk."""
-        return [column.desc() if self.down else column for column in columns]
-
-    @property
-    def backwards(self) -> Walk:
-        """The same walk in the other direction."""
-        return replace(self, down=not self.down)
-
-
 @dataclass(frozen=True)
 class Met:
     """What came of a chunk: how many rows went, of how many that were tried, of how many that were met; the last key.
@@ -401,7 +238,7 @@ class _Purge:
         while True:
             before, self._is_kept = self.tally.rows, False
             met = await self._pass()
-            left = await transact(self.begin, self._is_any_left)
+            left = await transact(self.begin, partial(_is_any_left, doomed=self.doomed))
             if not left or self._limit() == 0:
                 return self.tally.report(complete=not left)
             if self.tally.rows > before:
@@ -424,9 +261,6 @@ class _Purge:
         except asyncio.CancelledError as exc:
             tell(exc, CommitOutcome.COMMITTED if self.tally.rows else CommitOutcome.NOT_COMMITTED)
             raise
-
-    async def _is_any_left(self, db_sess: AsyncSession) -> bool:
-        return bool((await execute(db_sess, self.doomed.any(), self.doomed.origin)).scalar_one())
 
     async def _pass(self) -> int:
         """Walk the keys once, a transaction for each chunk; give how many rows were met."""
@@ -479,6 +313,10 @@ class _Purge:
         return True
 
 
+async def _is_any_left(db_sess: AsyncSession, doomed: Doomed) -> bool:
+    return bool((await execute(db_sess, doomed.any(), doomed.origin)).scalar_one())
+
+
 async def _count(db_sess: AsyncSession, doomed: Doomed, pace: Pace) -> PurgeReport:
     """Count what would be removed, and remove nothing."""
     tally = Tally()
@@ -492,7 +330,7 @@ async def _remove_at_once(call: Call[object, object], doomed: Doomed, max_rows: 
     """Remove all rows, or the first ones, by statements of one transaction."""
     tally, remove = Tally(), _remove_locked if doomed.in_parts else _remove_rows
     tally.rows = await remove(call, doomed, max_rows)
-    left = bool((await call.execute(doomed.any())).scalar_one())
+    left = await _is_any_left(call.db_sess, doomed)
     is_open = max_rows is None
     while left and is_open:
         # They came meanwhile, or a trigger keeps them. Locks are held, so the order of keys no longer helps: what
@@ -502,7 +340,7 @@ async def _remove_at_once(call: Call[object, object], doomed: Doomed, max_rows: 
             await give_up(call.db_sess)
             raise RefusedByTrigger(KEPT)
         tally.rows += again.gone
-        left = bool((await call.execute(doomed.any())).scalar_one())
+        left = await _is_any_left(call.db_sess, doomed)
         is_open = again.gone < again.tried
     if left and max_rows is None and await _is_hidden_now(call, doomed):
         await give_up(call.db_sess)
