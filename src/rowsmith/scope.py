@@ -398,6 +398,11 @@ class Limits:
         kept = [condition for condition in self.conditions if not _reads(condition, names)]
         return conjunction(kept).is_(true()).label(sql_name("inside")) if kept else None
 
+    def is_guarded(self, written: Iterable[str], info: RowInfo[object]) -> bool:
+        """Say whether :meth:`guard` alone tells of a row that leaves the scope when these attributes are written."""
+        names = [*written]
+        return not self.must_verify(names, info) and (not self.conditions or self.guard(names, info) is not None)
+
     def must_verify(self, written: Iterable[str], info: RowInfo[object]) -> bool:
         """Say whether writing these attributes could take a row out of the scope unseen."""
         if not self.others:

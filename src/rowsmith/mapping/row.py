@@ -12,7 +12,6 @@ from typing import Any, Generic, cast
 
 from sqlalchemy import Column, ColumnElement, Table, inspect, literal, null
 from sqlalchemy import cast as cast_to
-from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, SynonymProperty
 from sqlalchemy.sql import visitors
@@ -188,15 +187,14 @@ class RowInfo(Generic[TRow_co]):
         """Whether PostgreSQL has a column as another type than another database does."""
         return any(on_postgresql(column.type) is not column.type for column in self.columns.values())
 
-    def on(self, dialect: Dialect) -> RowInfo[TRow_co]:
-        """Give the class as it is known to be on a database: what PostgreSQL's own types cannot hold is refused there.
+    @cached_property
+    def on_postgresql(self) -> RowInfo[TRow_co]:
+        """The class as it is known to be on PostgreSQL: what PostgreSQL's own types cannot hold is refused there.
 
         SQLite has no types that could not hold a value, so a column holds there what any variant of its type does.
         """
-        return self._on_postgresql if self.varies and dialect.name == "postgresql" else self
-
-    @cached_property
-    def _on_postgresql(self) -> RowInfo[TRow_co]:
+        if not self.varies:
+            return self
         twin = replace(self)
         vars(twin)["checks"] = _Checks(self.columns, on_postgresql)
         return twin

@@ -112,7 +112,7 @@ class Call(Generic[TRow_co, TData_co]):
     def info(self) -> RowInfo[TRow_co]:
         """What is known of the mapped class, on the database that the session has it in."""
         info = self.entity.info
-        return info.on(self.dialect) if info.varies else info
+        return info.on_postgresql if info.varies and self.dialect.name == "postgresql" else info
 
     @property
     def dialect(self) -> Dialect:

@@ -229,6 +229,21 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
             stamps[name] = bind.value
         return Limits(stamps=stamps)
 
+    def plain_values(self, values_of: Callable[[Limits], Values], limits: Limits, shape: CallShape) -> Values | None:
+        """Add what is to be written to a shape, and give it, if it is nothing but values.
+
+        What is wrong with it SQLAlchemy's way says.
+        """
+        try:
+            values = values_of(limits)
+        except RepositoryError:
+            return None
+        for value in values.values():
+            if value.__class__ not in PLAIN and isinstance(value, ClauseElement):
+                return None
+        shape += (*values, *[value is None for value in values.values()])
+        return values
+
     def moves(self, names: Iterable[str], kwargs: Mapping[str, object]) -> bool:
         """Say whether a write moves rows to parents that have to be found under a scope, as SQLAlchemy's way does."""
         number = self._entity.next_value
@@ -270,10 +285,9 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         shape: CallShape = []
         binds: Binds = []
         limits = self.scoped(kwargs, shape, binds) if self.is_plain else None
-        values = None if limits is None else plain_values(values_of, limits)
+        values = None if limits is None else self.plain_values(values_of, limits, shape)
         if limits is None or values is None:
             return None
-        shape += (*values, *[value is None for value in values.values()])
         dialect, stamps = lane.dialect, limits.stamps
         plan = self._plans.find(tuple(shape), dialect, lambda: self._plan_new(values, kwargs, stamps, dialect))
         sent = None if plan is None else plan.values([*values.values()])
@@ -298,13 +312,12 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
             key = self._keys.in_version(key, version)
             shape.append(_IN_VERSION)
         limits = None if key is None else self.scoped(kwargs, shape, binds)
-        values = None if limits is None else plain_values(values_of, limits)
+        values = None if limits is None else self.plain_values(values_of, limits, shape)
         if key is None or limits is None or values is None or not limits.stamps.keys().isdisjoint(values):
             return None
         written = None if deletes else {**values, **self._constants}
         if written is not None and not written:
             return None
-        shape += (*values, *[value is None for value in values.values()])
         plan = self._plans.find(
             tuple(shape), lane.dialect, lambda: self._plan_change(key, values, binds, kwargs, lane.dialect)
         )
@@ -337,7 +350,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         written = {**marks, **self._constants}
         if self.moves(marks, kwargs):
             return None
-        if written and (limits.must_verify(written, info) or (binds and limits.guard(written, info) is None)):
+        if written and not limits.is_guarded(written, info):
             return None
         updates = client_updates(info, written) if written else []
         made = self.marks(dict.fromkeys(updates))
@@ -346,15 +359,3 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         places = [*(each.right for each in compared), *binds, *marks.values(), *made.values()]
         makers = [partial(update_of, info, name) for name in updates]
         return compile_write(statement, info, places, dialect, [None] if binds and written else [], makers)
-
-
-def plain_values(values_of: Callable[[Limits], Values], limits: Limits) -> Values | None:
-    """Give what is to be written, if it is nothing but values; what is wrong with it SQLAlchemy's way says."""
-    try:
-        values = values_of(limits)
-    except RepositoryError:
-        return None
-    for value in values.values():
-        if value.__class__ not in PLAIN and isinstance(value, ClauseElement):
-            return None
-    return values

@@ -52,8 +52,7 @@ class Creator(Operation[TRow, TData]):
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         is_alone = self.entity.next_value is None and len(args) == 1
         spec: Any = args[0] if is_alone else None
-        info = self.entity.info
-        info = info.on(lane.dialect) if info.varies else info
+        info = self.entity.info.on_postgresql
         if getattr(spec, "__rowsmith_children__", True):
             return None
         return self._writes.create(lane, kwargs, lambda limits: new_values(spec, limits, info))

@@ -46,7 +46,7 @@ from rowsmith.operations.updates.statement import (
 from rowsmith.operations.updates.version import is_counted
 from rowsmith.operations.updates.where import write_where
 from rowsmith.operations.updates.writer import BatchWriter
-from rowsmith.operations.writes import AskedWrite, PlannedWrites, Values, plain_values
+from rowsmith.operations.writes import AskedWrite, PlannedWrites, Values
 from rowsmith.scope import Limits, SearchScope, resolve_scope
 from rowsmith.state import UNSET
 
@@ -89,10 +89,9 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         shape: CallShape = []
         binds: Binds = []
         limits = self.scoped(kwargs, shape, binds)
-        values = None if limits is None else plain_values(values_of, limits)
+        values = None if limits is None else self.plain_values(values_of, limits, shape)
         if limits is None or values is None or not self._may_write(values, limits):
             return None
-        shape += (*values, *[value is None for value in values.values()])
         dialect = lane.dialect
         plan = self._plans.find(tuple(shape), dialect, lambda: self._plan(ids, values, binds, kwargs, dialect))
         scope = [bind.value for bind in binds]
@@ -123,9 +122,9 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         written = None if self._constants is None else {**marks, **self._constants}
         if self.moves(marks, kwargs):
             return None
-        guard = None if written is None else limits.guard(written, info)
-        if written is not None and (limits.must_verify(written, info) or (binds and guard is None)):
+        if written is not None and not limits.is_guarded(written, info):
             return None
+        guard = None if written is None else limits.guard(written, info)
         conditions = [placed(condition, binds, 1) for condition in (*limits.conditions, *self._live)]
         targets = Targets(self._entity, dialect, [(id_,) for id_ in ids], conditions, guard=guard)
         updates = [] if written is None else client_updates(info, written)
@@ -224,8 +223,7 @@ class BatchUpdater(Operation[TRow, TData]):
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         if len(args) != _IDS_AND_PATCH:
             return None
-        (ids, patch), info = args, self.entity.info
-        info = info.on(lane.dialect) if info.varies else info
+        (ids, patch), info = args, self.entity.info.on_postgresql
         return self._writes.ask(lane, ids, kwargs, lambda limits: limits.patched(patch, info))
 
     @verb("batch_update", touches="ids", removes=False, native=_ask, tells=tell_id)

@@ -49,8 +49,7 @@ class Updater(Operation[TRow, TData]):
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedWrite | None:
         if len(args) != _ID_AND_PATCH:
             return None
-        (id, patch), info = args, self.entity.info
-        info = info.on(lane.dialect) if info.varies else info
+        (id, patch), info = args, self.entity.info.on_postgresql
         return self._writes.change(lane, id, kwargs, lambda limits: limits.patched(patch, info))
 
     @verb("update", touches="id", removes=False, native=_ask)

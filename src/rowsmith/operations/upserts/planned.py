@@ -36,7 +36,7 @@ from rowsmith.operations.plans import Binds, CallShape, Plan, compile_write, pla
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.version import is_counted
 from rowsmith.operations.upserts.statement import WITHOUT_UPSERT, UpsertStatement
-from rowsmith.operations.writes import UNDERSTOOD, AskedInsert, PlannedWrites, Values, plain_values
+from rowsmith.operations.writes import UNDERSTOOD, AskedInsert, PlannedWrites, Values
 from rowsmith.scope import Limits, resolve_scope
 
 TRow = TypeVar("TRow")
@@ -86,8 +86,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
 
     def ask(self, lane: NativeLane, spec: Any, kwargs: dict[str, Any]) -> AskedUpsert | None:
         """Say what an upsert takes; None where it is not plainly one statement."""
-        info = self._entity.info
-        info = info.on(lane.dialect) if info.varies else info
+        info = self._entity.info.on_postgresql
         shape: CallShape = []
         binds: Binds = []
         is_known = self.is_plain and self._entity.next_value is None
@@ -99,10 +98,10 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
             given.update(checked_values(spec, info, Spec))
             return limits.stamp(given, info)
 
-        values = None if limits is None else plain_values(values_of, limits)
+        values = None if limits is None else self.plain_values(values_of, limits, shape)
         if limits is None or values is None:
             return None
-        shape += (len(given), *values, *[value is None for value in values.values()])
+        shape.append(len(given))
         asked = _Asked(given, values, binds, kwargs, lane.dialect)
         known = self._plans.find(tuple(shape), lane.dialect, lambda: self._planned(asked))
         sent = None if known is None else self._sent(known, [*values.values()], binds)
