@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Mapping
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from asyncpg import exceptions as pg
 from asyncpg.exceptions import _base as pg_client
@@ -21,18 +21,41 @@ from rowsmith import errors
 
 Kind: TypeAlias = type[errors.RepositoryError]
 
-RAISED = "P0001"
-"""The SQLSTATE of RAISE EXCEPTION, where it names no other."""
+CARDINALITY_VIOLATION: Final = "21000"
+"""The SQLSTATE of ON CONFLICT DO UPDATE that meets a row which the same statement has written; of others, too."""
+
+UNIQUE_VIOLATION: Final = "23505"
+"""That of a unique key that is taken."""
+
+READ_ONLY_TRANSACTION: Final = "25006"
+"""That of a write in a transaction, or on a server, that takes none."""
+
+INSUFFICIENT_PRIVILEGE: Final = "42501"
+"""That of a privilege that is missing, and of a row that a policy refuses."""
+
+UNDEFINED_TABLE: Final = "42P01"
+"""That of a table that is not there."""
+
+LOCK_NOT_AVAILABLE: Final = "55P03"
+"""That of a lock that was not to be had at once, or in time."""
+
+RAISED: Final = "P0001"
+"""That of RAISE EXCEPTION, where it names no other."""
+
+UNFIT_PARAMETERS: Final = frozenset(
+    {"22000", "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"}
+)
+"""Those of a parameter that is no value of its type, or of a type that cannot be compared."""
 
 _SQLSTATES: Mapping[str, Kind] = {
     "08007": errors.CommitOutcomeUnknown,
     "23001": errors.StillReferenced,
     "23502": errors.NotNullViolation,
     "23503": errors.ReferenceNotFound,
-    "23505": errors.EntityAlreadyExists,
+    UNIQUE_VIOLATION: errors.EntityAlreadyExists,
     "23514": errors.CheckViolation,
     "23P01": errors.ExclusionViolation,
-    "25006": errors.ReadOnlyViolation,
+    READ_ONLY_TRANSACTION: errors.ReadOnlyViolation,
     "25P02": errors.TransactionAborted,
     "25P03": errors.DatabaseUnavailable,
     "25P04": errors.DatabaseUnavailable,
@@ -42,7 +65,7 @@ _SQLSTATES: Mapping[str, Kind] = {
     "40P01": errors.DeadlockDetected,
     "42P05": errors.UnfitPooler,
     "53300": errors.DatabaseUnavailable,
-    "55P03": errors.LockNotAvailable,
+    LOCK_NOT_AVAILABLE: errors.LockNotAvailable,
     "57014": errors.DeadlineExceeded,
 }
 

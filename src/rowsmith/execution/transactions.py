@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.session import _SessionCloseState  # pyright: ignore[reportPrivateUsage]
 
 from rowsmith.errors import TransactionAborted
+from rowsmith.execution.kinds import READ_ONLY_TRANSACTION
 from rowsmith.execution.read_only import is_in_transaction_on_sqlite
 from rowsmith.execution.refusals import is_only_unread, note_refused
 
@@ -200,14 +201,14 @@ def _remember(context: ExceptionContext) -> None:
         _ended.add(context.connection)
     note_refused(context)
     failure: Any = context.original_exception
-    if getattr(failure, "sqlstate", None) == "25006" and _is_demoted(context.connection):
+    if getattr(failure, "sqlstate", None) == READ_ONLY_TRANSACTION and _is_demoted(context.connection):
         setattr(failure.driver_exception, _DEMOTED, True)  # an error for a stale plan has none, and raises when asked
         context.is_disconnect = True  # so that every connection made until now is given up
 
 
 def note_demotion(connection: Connection, failure: BaseException) -> None:
     """Give every connection up that was made until now, where a server takes no writes; of statements unseen above."""
-    if getattr(failure, "sqlstate", None) == "25006" and _is_demoted(connection):
+    if getattr(failure, "sqlstate", None) == READ_ONLY_TRANSACTION and _is_demoted(connection):
         setattr(failure, _DEMOTED, True)
         connection.engine.pool._invalidate(connection.connection, failure)  # pyright: ignore[reportPrivateUsage]
 

@@ -24,6 +24,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, IdempotencyMismatch, InvalidValue
 from rowsmith.execution import note_undone, writes_of
 from rowsmith.execution.driver import connection_of
+from rowsmith.execution.kinds import UNDEFINED_TABLE
 from rowsmith.mapping import key_shape
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.gate import schemas_of
@@ -68,7 +69,6 @@ _MISSING: Final = (
     f"there is no table {KEYS.name} to keep idempotency keys in: create it with the statements of "
     "rowsmith.idempotency.ddl(), or in a migration after rowsmith.idempotency.add_to(Base.metadata)"
 )
-_UNDEFINED_TABLE: Final = "42P01"
 _FRAME: Final = struct.Struct(">?I")
 """Before each primary key that is kept: whether its row was new, and the length of what follows."""
 
@@ -180,7 +180,7 @@ async def _take(call: Call[object, object], use: _Use) -> Any:
 
 async def _is_absent(call: Call[object, object], failure: DatabaseFault) -> bool:
     if call.dialect.name == "postgresql":
-        return failure.facts.sqlstate == _UNDEFINED_TABLE
+        return failure.facts.sqlstate == UNDEFINED_TABLE
     there = sa.text("SELECT 1 FROM sqlite_master WHERE name = :name")
     return (await call.execute(there, parameters={"name": KEYS.name})).first() is None
 

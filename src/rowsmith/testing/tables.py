@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapper
 
 from rowsmith.database import Database
 from rowsmith.errors import MappingError
+from rowsmith.execution.kinds import LOCK_NOT_AVAILABLE
 from rowsmith.testing.catalogue import LOCK_WAIT, Objects, catalogue, drop, end_holders
 
 
@@ -131,7 +132,7 @@ async def _drop(door: AsyncEngine, made: Objects) -> None:
     except (DBAPIError, sqlite3.OperationalError) as failed:
         if "database is locked" in str(failed):  # SQLite has no code for it that every driver passes on
             raise RuntimeError("a session is still open on these tables: close it before the block ends") from None
-        if getattr(getattr(failed, "orig", None), "sqlstate", None) != "55P03":
+        if getattr(getattr(failed, "orig", None), "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
         async with door.begin() as connection:
             pids = await end_holders(connection, made)

@@ -14,6 +14,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.default import DefaultExecutionContext
 
+from rowsmith.execution.kinds import INSUFFICIENT_PRIVILEGE
 from rowsmith.execution.parameters import lists_of, subject_of
 from rowsmith.execution.refusals.again import failure_of, frames_of
 from rowsmith.execution.refusals.refusal import Refusal
@@ -42,13 +43,11 @@ def is_malformed(driver: BaseException) -> bool:
     It says so by the SQLSTATEs of statements (a JSON path, a tsvector, a regclass), or by that of an internal error.
     """
     sqlstate = str(getattr(driver, "sqlstate", ""))
-    is_of_statements = sqlstate.startswith("42") and sqlstate != _FORBIDDEN
+    # A privilege that is missing is no matter of the value.
+    is_of_statements = sqlstate.startswith("42") and sqlstate != INSUFFICIENT_PRIVILEGE
     is_read = _PORTAL.match(getattr(driver, "context", None) or "") is not None
     return (is_of_statements and is_read) or getattr(driver, "server_source_filename", None) in _QUERY_SOURCES
 
-
-_FORBIDDEN: Final = "42501"
-"""The SQLSTATE of a privilege that is missing, which is no matter of the value."""
 
 _QUERY_SOURCES: Final = frozenset({"tsquery.c"})
 """The file of PostgreSQL that reads a full text query: it calls what it cannot read an internal error (XX000)."""

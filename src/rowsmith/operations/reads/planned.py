@@ -13,6 +13,7 @@ from typing_extensions import TypeVar, override
 from rowsmith.conditions import Narrowing, given_conditions
 from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue, RepositoryError
 from rowsmith.execution import UNTOLD, NativeLane
+from rowsmith.execution.kinds import UNFIT_PARAMETERS
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import (
@@ -48,17 +49,12 @@ TData = TypeVar("TData", default=TRow)
 CODEC = "rowsmith_cursor_codec"
 """Where a session made by a Database carries the codec for its cursors (``AsyncSession.info``), and a lane, too."""
 
-UNFIT: Final = frozenset(
-    {None, "22000", "22003", "22007", "22008", "22009", "22P02", "22P03", "42804", "42846", "42883"}
-)
-"""What PostgreSQL says of a parameter that is no value of its type, or of a type that cannot be compared."""
-
 
 def may_be_the_cursors(failure: Exception) -> bool:
     """Say whether an error is about a value that the database does not take, which may be one of a cursor's."""
     if not isinstance(failure, (DatabaseFault, InvalidValue)) or getattr(failure, "is_stored", False):
         return False
-    return failure.facts.sqlstate in UNFIT
+    return failure.facts.sqlstate is None or failure.facts.sqlstate in UNFIT_PARAMETERS
 
 
 @dataclass(slots=True)

@@ -7,15 +7,13 @@ another unique key of it is met first, that one is refused. Made again, the upse
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from rowsmith.errors import RepositoryError
+from rowsmith.execution.kinds import UNIQUE_VIOLATION
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.call import Operation
 from rowsmith.operations.conflict import Conflict
-
-UNIQUE_VIOLATION: Final = "23505"
-"""SQLSTATE: a unique key is taken."""
 
 
 def is_overtaken(info: RowInfo[object], conflict: Conflict, failure: BaseException) -> bool:

@@ -17,6 +17,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger, RepositoryError
 from rowsmith.execution import Items, flush
 from rowsmith.execution.driver import connection_of, give_up
+from rowsmith.execution.kinds import CARDINALITY_VIOLATION
 from rowsmith.mapping import Spec
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.target import insertable
@@ -58,9 +59,6 @@ from rowsmith.operations.upserts.statement import (
 )
 
 T = TypeVar("T")
-
-CARDINALITY_VIOLATION = "21000"
-"""PostgreSQL's code where ON CONFLICT DO UPDATE meets a row that the same statement has written."""
 
 TURNS = 6
 """How often the same rows are left out, and not there, before that is a trigger's doing and not that of others."""
