@@ -96,7 +96,7 @@ class Targets(Generic[TRow, TData]):
     """The rows with some keys, and every condition that they must satisfy in the same statement.
 
     ``keys`` stand each once; ``versions`` are the ones expected, in the order of the keys, or empty;
-    ``writes_objects`` has statements go through the ORM, which keeps the objects of a session in step; ``gate`` says
+    ``through_orm`` has statements go through the ORM, which keeps the objects of a session in step; ``gate`` says
     what the session, the engine and the types of what is sent ask, where anything is sent; ``guard`` comes back last of
     each row that is changed, and is true of those that nothing took out of the scope; ``shard`` is what says, wherever
     the table stands, on which shard all of them are; ``standing`` is what the table is in the database.
@@ -107,7 +107,7 @@ class Targets(Generic[TRow, TData]):
     keys: Sequence[Key]
     conditions: Sequence[ColumnElement[bool]]
     versions: Sequence[Any] = ()
-    writes_objects: bool = False
+    through_orm: bool = False
     gate: Gate | None = None
     guard: ColumnElement[bool] | None = None
     shard: Sequence[ColumnElement[bool]] = ()
@@ -142,7 +142,7 @@ class Targets(Generic[TRow, TData]):
     @cached_property
     def keyed(self) -> KeyedRecords[TData]:
         """How the answer is read."""
-        return KeyedRecords(self.entity, through_orm=self.writes_objects)
+        return KeyedRecords(self.entity, through_orm=self.through_orm)
 
     def lock(self, lock: Mapping[str, object]) -> Select[*tuple[Any, ...]]:
         """Give PostgreSQL's SELECT that locks the rows in key order, in whatever version, and says how many there are.
