@@ -114,12 +114,12 @@ UNTOLD: Final[Any] = object()
 """What is given where SQLAlchemy's way has to say what comes of a call."""
 
 
-class AskedRead(Protocol):
-    """A read that is asked for, see :class:`rowsmith.operations.plans.Asked`."""
+class Sent(Protocol):
+    """What is to be sent for a call, whether it reads or writes; see :class:`rowsmith.operations.plans.Asked`."""
 
     @property
     def plan(self) -> Planned:
-        """What is sent."""
+        """The statement."""
         ...
 
     @property
@@ -131,12 +131,16 @@ class AskedRead(Protocol):
         """Say whose call it is, for errors."""
         ...
 
-    def answer(self, records: Sequence[Any]) -> Any:
-        """Say what the records mean; :data:`UNTOLD` where that is not for a plan to say."""
-        ...
-
     def meant(self, failure: Exception) -> Exception:
         """Give what an error of the database means for the call."""
+        ...
+
+
+class AskedRead(Sent, Protocol):
+    """A read that is asked for."""
+
+    def answer(self, records: Sequence[Any]) -> Any:
+        """Say what the records mean; :data:`UNTOLD` where that is not for a plan to say."""
         ...
 
 

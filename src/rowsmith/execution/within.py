@@ -11,7 +11,7 @@ stays sent: its answer is given whatever it is, and an error says what it would 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -22,35 +22,12 @@ from rowsmith.execution.direct import fetch
 from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
-from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, AskedRead, NativeLane, Planned, as_read, speaks_plainly
-from rowsmith.execution.origin import Origin
+from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, AskedRead, NativeLane, Sent, as_read, speaks_plainly
 from rowsmith.execution.refusals import argument_of, is_of_codec, note
 from rowsmith.execution.transaction_id import is_wanted, note_read, note_written, sent_on
 from rowsmith.execution.transactions import mark_failed, note_demotion
 from rowsmith.execution.translate import lost, translate
 from rowsmith.execution.undone import note_write
-
-
-class Sent(Protocol):
-    """What is to be sent for a call, whether it reads or writes."""
-
-    @property
-    def plan(self) -> Planned:
-        """The statement."""
-        ...
-
-    @property
-    def values(self) -> Sequence[Any]:
-        """What is given for its parameters, as the driver takes it."""
-        ...
-
-    def origin(self) -> Origin:
-        """Say whose call it is, for errors."""
-        ...
-
-    def meant(self, failure: Exception) -> Exception:
-        """Give what an error of the database means for the call."""
-        ...
 
 
 async def read_within(lane: NativeLane, db_sess: AsyncSession, asked: AskedRead) -> Any:

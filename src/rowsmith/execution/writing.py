@@ -25,7 +25,7 @@ from rowsmith.execution.answers import Answer, answered_by
 from rowsmith.execution.committing import Transaction, resolved
 from rowsmith.execution.direct import Taken, command, fetch, proxied, put_back, take_at_once
 from rowsmith.execution.kinds import is_of_application, is_stale
-from rowsmith.execution.native import NativeLane, Planned, as_read, connected
+from rowsmith.execution.native import NativeLane, Sent, as_read, connected
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import SERVER
 from rowsmith.execution.refusals import argument_of
@@ -100,22 +100,8 @@ Made = tuple[Any]
 """What is given for a write, which may be None."""
 
 
-class Write(Protocol):
+class Write(Sent, Protocol):
     """A write that is asked for, see :class:`rowsmith.operations.writes.AskedWrite`."""
-
-    @property
-    def plan(self) -> Planned:
-        """What is sent."""
-        ...
-
-    @property
-    def values(self) -> Sequence[Any]:
-        """What is given for its parameters, as the driver takes it."""
-        ...
-
-    def origin(self) -> Origin:
-        """Say whose call it is, for errors."""
-        ...
 
     def made(self, records: Sequence[Sequence[Any]]) -> Made | None:
         """Make the answer of what was given; None where that is not what was asked for."""
