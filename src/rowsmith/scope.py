@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import lru_cache
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -311,13 +311,19 @@ class Limits:
     """A scope, resolved for one call: conditions for WHERE, values to stamp, checks to run.
 
     ``stamps`` are the equality conditions as attribute name and value; ``others`` are the conditions
-    that cannot be stamped, so a written row must be held against them afterwards.
+    that cannot be stamped, so a written row must be held against them afterwards. ``is_unsettled`` says that triggers
+    may change whatever was written, so that it has to be held against all of them.
     """
 
     conditions: tuple[ColumnElement[bool], ...] = ()
     stamps: Mapping[str, Any] = field(default_factory=dict[str, Any])
     others: tuple[ColumnElement[bool], ...] = ()
     checks: tuple[ExistenceCheck, ...] = ()
+    is_unsettled: bool = False
+
+    def unsettled(self) -> Limits:
+        """Give the same for rows that triggers may change once they are written."""
+        return replace(self, others=self.conditions, is_unsettled=True)
 
     def stamp(self, values: dict[str, Any], info: RowInfo[object]) -> dict[str, Any]:
         """Give the values of a new row with the scope's own added.
@@ -405,8 +411,8 @@ class Limits:
 
     def must_verify(self, written: Iterable[str], info: RowInfo[object]) -> bool:
         """Say whether writing these attributes could take a row out of the scope unseen."""
-        if not self.others:
-            return False
+        if not self.others or self.is_unsettled:
+            return bool(self.others)
         names = {info.columns[name].name for name in written} | info.written_unasked
         return any(_reads(condition, names) for condition in self.others)
 

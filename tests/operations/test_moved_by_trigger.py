@@ -124,24 +124,30 @@ DELETES: dict[str, Call] = {
     "restore_where": lambda crates, scope, word: crates.restore_where([CrateRow.id == 4], scope=scope),
     "batch_restore": lambda crates, scope, word: crates.batch_restore([4], scope=scope),
 }
-MOVE = """
-CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN IF NEW.word LIKE 'moved%%' THEN NEW.tenant = 'b'; END IF; RETURN NEW; END $$
-"""
+MOVE = {
+    "BEFORE": "IF NEW.word LIKE 'moved%' THEN NEW.tenant = 'b'; END IF; RETURN NEW;",
+    "AFTER": "UPDATE crates SET tenant = 'b' WHERE id = NEW.id AND word LIKE 'moved%' AND tenant <> 'b'; RETURN NULL;",
+}
 
 
-@pytest.fixture
-async def crates(with_tables: WithTables) -> AsyncIterator[Crates]:
-    """Four crates of a's, the last one deleted; what has a word like "moved" is b's as soon as it is written."""
+@pytest.fixture(params=["BEFORE", "AFTER"])
+async def crates(request: pytest.FixtureRequest, with_tables: WithTables) -> AsyncIterator[Crates]:
+    """Four crates of a's, the last one deleted; what has a word like "moved" is b's as soon as it is written.
+
+    By a trigger whose change RETURNING gives, and by one that changes the row once that was given.
+    """
     async with with_tables(CrateRow) as db:
         async with db.begin_session() as db_sess:
             words = [{"tenant": "a", "word": word} for word in ("one", "two", "moved three", "moved four")]
             await db_sess.execute(sa.insert(CrateRow), words)
             await db_sess.execute(sa.update(CrateRow).where(CrateRow.id == 4).values(is_deleted=True))
             connection = await db_sess.connection()
-            await connection.exec_driver_sql(MOVE.replace("%%", "%"))
+            body = MOVE[request.param]
             await connection.exec_driver_sql(
-                "CREATE TRIGGER move BEFORE INSERT OR UPDATE ON crates FOR EACH ROW EXECUTE FUNCTION move()"
+                f"CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$"
+            )
+            await connection.exec_driver_sql(
+                f"CREATE TRIGGER move {request.param} INSERT OR UPDATE ON crates FOR EACH ROW EXECUTE FUNCTION move()"
             )
         yield Crates(db)
         async with db.begin_session() as db_sess:

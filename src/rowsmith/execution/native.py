@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -39,6 +39,7 @@ from rowsmith.execution.refusals import Refusal, argument_of
 from rowsmith.execution.standing import OUTDATED, ask, forget, known
 from rowsmith.execution.transactions import is_refusing, is_watching
 from rowsmith.execution.translate import DATABASE_ERRORS, lost, translate, unreadable
+from rowsmith.execution.triggers import ask_quietness
 
 AROUND_STATEMENTS: Final = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
 """SQLAlchemy's events of engines and connections that see or change a statement."""
@@ -90,6 +91,8 @@ class Planned(Protocol):
     table: Table | None
     placed: Table | None
     removes: bool
+    written: Table | None
+    presumes: Hashable
     is_ready: bool
     has_processors: bool
 
@@ -253,7 +256,7 @@ class NativeLane:
         why: str | None = None
         records: Sequence[Any] = ()
         try:
-            if not (plan.is_ready and _SUITS in taken.info):
+            if not (plan.is_ready and SUITS in taken.info):
                 why = await self.unsuited(plan, taken, plan.sql)
             if why is None:
                 records = await fetch(taken.dbapi_connection._connection, plan.sql, asked.values)
@@ -278,19 +281,28 @@ class NativeLane:
         return UNTOLD
 
     def is_new(self, plan: Planned, taken: Taken) -> bool:
-        """Say whether a plan, or a connection, was not looked at yet."""
-        return not (plan.is_ready and _SUITS in taken.info)
+        """Say whether a plan that writes, or its table on a connection, was not looked at yet, or is none for it."""
+        return not (plan.is_ready and taken.info.get(plan.presumes))
 
     async def unsuited(self, plan: Planned, taken: Taken, sql: str) -> str | None:
         """Look at a connection, a table and a plan, once each; says what stands against them."""
         adapter, driver = taken.dbapi_connection, taken.dbapi_connection.driver_connection
         if not _suits(self.engine.dialect, adapter, driver):
             return "connection"
-        taken.info[_SUITS] = True
-        return None if plan.is_ready else await self.unlearned(plan, driver, sql)
+        taken.info[SUITS] = True
+        return await self.unlearned(plan, driver, taken.info, sql)
 
-    async def unlearned(self, plan: Planned, driver: Any, sql: str) -> str | None:
-        """Look at a table and a plan, once each; says what stands against them."""
+    async def unlearned(self, plan: Planned, driver: Any, on_connection: dict[Any, Any], sql: str) -> str | None:
+        """Look at a plan and a table, once each, and at the table's triggers; says what stands against them."""
+        if not plan.is_ready and (why := await self._unready(plan, driver, sql)) is not None:
+            return why
+        if (table := plan.written) is None:
+            return None
+        if plan.presumes not in on_connection:
+            await ask_quietness(driver, self.dialect, table, table.schema, on_connection)
+        return None if on_connection[plan.presumes] else "triggers"
+
+    async def _unready(self, plan: Planned, driver: Any, sql: str) -> str | None:
         if plan.table is not None and not await self._calls_nothing(plan.table, driver):
             return "table"
         if plan.placed is not None:
@@ -319,7 +331,8 @@ class NativeLane:
             plan.is_ready = False
 
 
-_SUITS: Final = "rowsmith_suits_native_lane"
+SUITS: Final = "rowsmith_suits_native_lane"
+"""What is kept with a connection by that the lane may be taken on it."""
 
 _IS_PLAIN: Final = """
 SELECT relkind IN ('r', 'p') AND NOT relrowsecurity FROM pg_class WHERE oid = to_regclass($1::text)

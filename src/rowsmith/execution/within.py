@@ -132,7 +132,8 @@ async def _sent(lane: NativeLane, connection: Any, asked: Sent, *, writes: bool)
         if adapter._transaction is None:
             await adapter._start_transaction()
         before = sent_on(adapter)
-        why = None if plan.is_ready else await lane.unlearned(plan, adapter.driver_connection, plan.sql)
+        is_known = plan.is_ready and (plan.written is None or pooled.info.get(plan.presumes))
+        why = None if is_known else await lane.unlearned(plan, adapter.driver_connection, pooled.info, plan.sql)
         records = () if why is not None else await fetch(adapter._connection, plan.sql, asked.values)
         note_read(pooled.info, adapter, before)
         if writes and records:

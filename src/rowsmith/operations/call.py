@@ -53,7 +53,7 @@ from rowsmith.mapping.types import reads_itself, stored_form
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
-from rowsmith.operations.blocks.gate import standing_of
+from rowsmith.operations.blocks.gate import is_quiet, standing_of
 from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
 from rowsmith.operations.results import PartialResult
 from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
@@ -98,6 +98,22 @@ class Call(Generic[TRow_co, TData_co]):
             await self._run(limits.checks)
         return replace(self, limits=limits, related=RelatedScope(scope, self.info, self.entity.scope_required))
 
+    async def writing(self, scope: SearchScope | None, *, several: bool = False) -> Call[TRow_co, TData_co]:
+        """Admit a scope for a write that changes or makes rows, ``several`` by one statement or not."""
+        call = await self.under(scope)
+        return call.unsettled() if await call.is_meddled_with(several=several) else call
+
+    async def is_meddled_with(self, *, several: bool) -> bool:
+        """Say whether triggers may change what is written once a statement has given it, in whichever of its tables."""
+        for part in self.info.all_parts:
+            if not await is_quiet(self.db_sess, part.table, self.origin(), several=several):
+                return True
+        return False
+
+    def unsettled(self) -> Call[TRow_co, TData_co]:
+        """Give the call for rows that triggers may change: they are read, and held against the scope, at the end."""
+        return replace(self, entity=self.entity.read_again, limits=self.limits.unsettled())
+
     def below(self, row: type[object]) -> Call[Any, Any]:
         """Give the call for rows below those it is about, under what its scope says of them.
 
@@ -121,7 +137,7 @@ class Call(Generic[TRow_co, TData_co]):
 
     async def standing(self) -> Standing:
         """Say what the table of these rows is in the session's database: of a view less can be asked."""
-        return await standing_of(self.db_sess, self.info, self.origin())
+        return await standing_of(self.db_sess, self.info.table, self.origin())
 
     def locked(self, statement: AnySelect, lock: Lock | None) -> AnySelect:
         """Give a SELECT that locks the rows it is about; those joined to them are not, and could not all be."""

@@ -107,6 +107,12 @@ class Entity(Generic[TRow_co, TData_co]):
         return self.shape.selects if self.shape.returnable else self.info.key_attributes
 
     @cached_property
+    def read_again(self) -> Entity[TRow_co, TData_co]:
+        """The same entity where RETURNING gives only the key, and data is read by it afterwards."""
+        shape = self.shape
+        return replace(self, shape=replace(shape, plan=lambda: replace(shape.layout, returnable=False, names=())))
+
+    @cached_property
     def conflict_key(self) -> ConflictKey:
         """The key that upserts go by."""
         return self.conflict.resolve(self.info)

@@ -41,9 +41,11 @@ from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
 from rowsmith.execution import ID_OF_TRANSACTION, NativeLane, Origin, alone, alone_for_each, read_within
+from rowsmith.execution.native import SUITS
 from rowsmith.execution.parameters import subject_of
 from rowsmith.execution.postgresql import Processor, read_by_column
 from rowsmith.execution.refusals import Refusal, argument_of, is_of_codec, results_of, unfit, unread_by, unread_of
+from rowsmith.execution.triggers import quietness
 from rowsmith.filters.sql import PerBackend, TextMatch
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.layout import Record
@@ -97,6 +99,10 @@ class Plan:
     """Of one that would do otherwise, or nothing, to a view, as it asks for the places of rows: of which table."""
     removes = False
     """Of one with :attr:`placed`: it removes rows, once it has locked them."""
+    written: Table | None = None
+    """Of one that makes or changes rows: of which table, whose triggers may do more to them."""
+    presumes: Hashable = SUITS
+    """What has to be known of a connection that it is sent on; of one with :attr:`written` that the table is quiet."""
     doubt: Plan | None = None
     """Of one that writes to rows with some keys: what finds those of the keys not written to that are there."""
 
@@ -481,6 +487,9 @@ def compile_write(
         else:
             plan.alone = alone_for_each(sql, plan.width, holds, plan.number(0), key)
         plan.makers = makers
+        if not getattr(statement, "is_delete", False):
+            plan.written = info.table
+            plan.presumes = quietness(info.table, info.table.schema, several=key is not None)
     return plan
 
 

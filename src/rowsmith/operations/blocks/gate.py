@@ -25,16 +25,17 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Insert
+from sqlalchemy import Connection, Insert, Table
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from rowsmith.execution import Origin, is_watched_by_others
+from rowsmith.execution import Origin, is_watched_by_others, translated
 from rowsmith.execution.driver import connection_of, has_driver, use_driver
 from rowsmith.execution.native import AROUND_STATEMENTS, INSTEAD_OF_THE_DRIVER
 from rowsmith.execution.standing import TABLE, Standing, ask, known
+from rowsmith.execution.triggers import ask_quietness, is_quiet_on_sqlite, quietness
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.lanes import Lane, choose_lane
@@ -134,14 +135,14 @@ def schemas_of(db_sess: AsyncSession, connection: Connection) -> Mapping[str | N
     return cast("Mapping[str | None, str | None]", options.get("schema_translate_map") or {})
 
 
-async def standing_of(db_sess: AsyncSession, info: RowInfo[object], origin: Origin) -> Standing:
-    """Say what the table of a row is where a session has it: it is asked the first time.
+async def standing_of(db_sess: AsyncSession, table: Table, origin: Origin) -> Standing:
+    """Say what a mapped table is where a session has it: it is asked the first time.
 
     Raises:
         RepositoryError: there is no connection to be had, or it was lost.
     """
     connection = await connection_of(db_sess, origin)
-    dialect, table = connection.dialect, info.table
+    dialect = connection.dialect
     if not has_driver(dialect):
         return TABLE
     schema = schemas_of(db_sess, connection).get(table.schema, table.schema)
@@ -149,6 +150,26 @@ async def standing_of(db_sess: AsyncSession, info: RowInfo[object], origin: Orig
     if found is not None:
         return found
     return await use_driver(db_sess, origin, lambda driver: ask(driver, dialect, table, schema))
+
+
+async def is_quiet(db_sess: AsyncSession, table: Table, origin: Origin, *, several: bool) -> bool:
+    """Say whether no trigger changes rows of a table once a statement has given one, or ``several``.
+
+    Raises:
+        RepositoryError: as :func:`standing_of`.
+    """
+    connection = await connection_of(db_sess, origin)
+    dialect, known = connection.dialect, connection.info
+    schema = schemas_of(db_sess, connection).get(table.schema, table.schema)
+    if dialect.driver == "aiosqlite":
+        async with translated():
+            return await is_quiet_on_sqlite(connection.connection.driver_connection, dialect, table, schema)
+    if not has_driver(dialect):
+        return True
+    key = quietness(table, schema, several=several)
+    if key not in known:
+        await use_driver(db_sess, origin, lambda driver: ask_quietness(driver, dialect, table, schema, known))
+    return bool(known[key])
 
 
 _IS_PLAIN = """

@@ -66,7 +66,7 @@ class BatchCreator(Operation[TRow, TData]):
         """
         items = await gathered(specs, call.info)
         check_trees(call.info, items)
-        call = await call.under(scope)
+        call = await call.writing(scope, several=True)
         with collector_paused():
             if idempotency_key is None:
                 return await Creation(call).create(items, progress)
@@ -100,7 +100,7 @@ class BatchCreator(Operation[TRow, TData]):
             RepositoryError: as :meth:`create`; nothing of this call stays in the transaction then.
         """
         check_chunk_size(chunk_size)
-        chunks, call = Chunks(specs, chunk_size, progress), await call.under(scope)
+        chunks, call = Chunks(specs, chunk_size, progress), await call.writing(scope, several=True)
         async with call.savepoint():
             await Creation(call, wants_data=False).load(chunks)
         return chunks.taken
@@ -119,7 +119,7 @@ class BatchCreator(Operation[TRow, TData]):
         """
         items = await gathered(specs, call.info)
         unfit = unfit_trees(call.info, items)
-        call = await call.under(scope)
+        call = await call.writing(scope, several=True)
         creation = Creation(call)
         fit, faults = creation.readable(items, unfit)
 

@@ -82,7 +82,7 @@ class Creator(Operation[TRow, TData]):
                 error declared for it in ``violations``; RefusedByTrigger: a trigger did.
         """
         check_trees(call.info, [spec], None)
-        call = await call.under(scope)
+        call = await call.writing(scope)
         if idempotency_key is None:
             return await self._write(call, spec)
 

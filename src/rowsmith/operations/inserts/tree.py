@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, cast
 
 from rowsmith.errors import ErrorFacts, InvalidValue, RefusedByTrigger, ScopeMismatch
@@ -44,16 +44,28 @@ class Creation(Generic[TRow, TData]):
         """Insert all, and the rows below them; empty where no data is asked for. ``first`` is the first one's index."""
         with self.call.locating():
             top = Level(self.call.info, specs, range(first, first + len(specs)))
-            for level in top.all_below():  # the scope says what it has to of all rows, before any is sent
-                self.call.below(level.info.row)
-            harvest = self._harvest(top.branches, progress)
-            async with self.call.savepoint() if top.branches else nullcontext():
-                await self._insert(specs, harvest, first)
-                left = [(level, harvest) for level in top.below()]
-                while left:
-                    level, above = left.pop()
-                    grown = await self._grow(level, above)
-                    left += [(lower, grown) for lower in level.below()]
+            whole = replace(self, call=await self._call_for(top))
+            return await whole._create(top, first, progress)
+
+    async def _call_for(self, top: Level) -> Call[TRow, TData]:
+        """Give the call, once the scope has said what it has to of all rows, before any is sent."""
+        below = {level.info.row: self.call.below(level.info.row) for level in top.all_below()}
+        for call in below.values():  # whose triggers may change the rows above, as one that adds up does
+            if await call.is_meddled_with(several=True):
+                return self.call.unsettled()
+        return self.call
+
+    async def _create(self, top: Level, first: int, progress: Progress | None) -> list[TData]:
+        harvest = self._harvest(top.branches, progress)
+        async with self.call.savepoint() if top.branches else nullcontext():
+            await self._insert(cast("Any", top.specs), harvest, first)
+            left = [(level, harvest) for level in top.below()]
+            while left:
+                level, above = left.pop()
+                grown = await self._grow(level, above)
+                left += [(lower, grown) for lower in level.below()]
+            if top.branches and self.call.limits.is_unsettled:
+                await self.call.confirm(harvest.keys, self._new(top.specs, first).refusal)
         return await harvest.finish()
 
     def _harvest(self, branches: Sequence[Branch], progress: Progress | None = None) -> Harvest[TRow, TData]:
@@ -155,9 +167,12 @@ class Creation(Generic[TRow, TData]):
             raise refusal
         return await number_within(self.call, parts)
 
+    def _new(self, specs: Sequence[Spec[Any]], first: int) -> NewRows:
+        return NewRows(self.call, lambda: self._reader(first).read(specs), first)
+
     async def _insert(self, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData], first: int) -> None:
         """Insert the rows of one level, and see that they are inside the scope."""
-        new = NewRows(self.call, lambda: self._reader(first).read(specs), first)
+        new = self._new(specs, first)
         if not self.call.limits.others:
             await self._insertion(harvest, new).send(specs)
             return
@@ -172,6 +187,8 @@ class Creation(Generic[TRow, TData]):
     async def _grow(self, level: Level, above: Harvest[Any, Any]) -> Harvest[Any, Any]:
         """Create the rows of a level, of all rows above at once; give what came back of them."""
         call = self.call.below(level.info.row)
+        if await call.is_meddled_with(several=True):
+            call = call.unsettled()
         lower = Creation(call, given_too=level.keys(above.kept), wants_data=False)
         harvest = lower._harvest(level.branches)
         note_new(call.db_sess, level.info.row)

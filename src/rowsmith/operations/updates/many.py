@@ -255,7 +255,7 @@ class BatchUpdater(Operation[TRow, TData]):
             ScopeMismatch: the patch would move a row out of the scope.
             InvalidValue, ConstraintViolation: an id, value or constraint said no.
         """
-        call = await call.under(scope)
+        call = await call.writing(scope, several=True)
         values = await with_contextual_changes(
             call.db_sess, call.origin(), call.info, call.limits.patched(patch, call.info)
         )
@@ -294,7 +294,7 @@ class BatchUpdater(Operation[TRow, TData]):
             InvalidValue: a value does not fit, or two ids are one key to the database; the message gives the index.
             StaleVersion, ScopeMismatch, ConstraintViolation: as :meth:`update`.
         """
-        return await _update_each(await call.under(scope), patches, expected_versions)
+        return await _update_each(await call.writing(scope, several=True), patches, expected_versions)
 
     @verb("batch_update_partial", singly="update(id, patch)", touches="ids", removes=False, late=is_of_a_row)
     async def update_partial(
@@ -316,7 +316,7 @@ class BatchUpdater(Operation[TRow, TData]):
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
-        call = await call.under(scope)
+        call = await call.writing(scope, several=True)
         versions_of(call.info, list(patches), expected_versions)
         is_held = False
 
@@ -368,7 +368,7 @@ class BatchUpdater(Operation[TRow, TData]):
             ScopeMismatch, InvalidValue, ConstraintViolation: as :meth:`update`.
         """
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
-        call = await call.under(scope)
+        call = await call.writing(scope, several=True)
         values = await with_contextual_changes(
             call.db_sess, call.origin(), call.info, call.limits.patched(patch, call.info)
         )

@@ -82,7 +82,7 @@ class Updater(Operation[TRow, TData]):
             InvalidValue, ConstraintViolation: a value or constraint said no; RefusedByTrigger: a trigger did.
             MappingError: the row's ``version_id_generator`` needs the version before for more than to add to it.
         """
-        call = await call.under(scope)
+        call = await call.writing(scope)
         if idempotency_key is None:
             return await self._write(call, pk, patch, expected_version)
 

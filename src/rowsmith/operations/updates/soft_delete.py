@@ -55,9 +55,9 @@ class SoftDeleter(Operation[TRow, TData]):
         Raises:
             EntityNotFound: absent, already deleted or outside the scope, all alike.
         """
-        call = await call.under(scope)
+        call = await call.writing(scope)
         soft_delete = declared_soft_delete(self.entity)
-        return await live_target(self.entity, pk, call.limits).write(call, soft_delete.marking())
+        return await live_target(call.entity, pk, call.limits).write(call, soft_delete.marking())
 
     @verb("restore", touches="id", removes=False, native=_restore)
     async def restore(self, call: Call[TRow, TData], pk: Any, *, scope: SearchScope | None = None) -> TData:
@@ -67,10 +67,10 @@ class SoftDeleter(Operation[TRow, TData]):
             EntityNotFound: absent, not deleted or outside the scope, all alike.
             EntityAlreadyExists: its place was taken meanwhile (a unique index over live rows).
         """
-        call = await call.under(scope)
+        call = await call.writing(scope)
         soft_delete = declared_soft_delete(self.entity)
         conditions = [*call.limits.conditions, soft_delete.is_deleted()]
-        return await Target(self.entity, call.info.key(pk), conditions).write(call, soft_delete.unmarking())
+        return await Target(call.entity, call.info.key(pk), conditions).write(call, soft_delete.unmarking())
 
 
 class BatchSoftDeleter(Operation[TRow, TData]):
@@ -110,7 +110,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         Raises:
             InvalidValue: an id is no key, or stands twice.
         """
-        call = await call.under(scope)
+        call = await call.writing(scope, several=True)
         soft_delete = declared_soft_delete(self.entity)
         writer = BatchWriter(call, ids)
         targets = await writer.targets([*call.limits.conditions, soft_delete.is_live()])
@@ -129,7 +129,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
             EntityAlreadyExists: the place of one was taken meanwhile (a unique index over live rows).
             InvalidValue: an id is no key, or stands twice.
         """
-        call = await call.under(scope)
+        call = await call.writing(scope, several=True)
         soft_delete = declared_soft_delete(self.entity)
         writer = BatchWriter(call, ids)
         targets = await writer.targets([*call.limits.conditions, soft_delete.is_deleted()])
@@ -160,7 +160,9 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         """
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
         soft_delete = declared_soft_delete(self.entity)
-        return await write_where(await call.under(scope), [*narrowed, soft_delete.is_live()], soft_delete.marking())
+        return await write_where(
+            await call.writing(scope, several=True), [*narrowed, soft_delete.is_live()], soft_delete.marking()
+        )
 
     @verb("restore_where")
     async def restore_where(
@@ -186,7 +188,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
         soft_delete = declared_soft_delete(self.entity)
         return await write_where(
-            await call.under(scope), [*narrowed, soft_delete.is_deleted()], soft_delete.unmarking()
+            await call.writing(scope, several=True), [*narrowed, soft_delete.is_deleted()], soft_delete.unmarking()
         )
 
 

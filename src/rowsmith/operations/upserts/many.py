@@ -77,7 +77,7 @@ class BatchUpserter(Operation[TRow, TData]):
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
         items = await gathered(specs, call.info)
-        upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict, self._shapes)
+        upsertion = Upsertion(await call.writing(scope, several=True), conflict or self.entity.conflict, self._shapes)
         with collector_paused():
             return BatchResult(await upsert_all(upsertion, items), [])
 
@@ -109,7 +109,7 @@ class BatchUpserter(Operation[TRow, TData]):
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
         items = await gathered(specs, call.info)
-        upsertion = Upsertion(await call.under(scope), conflict or self.entity.conflict, self._shapes)
+        upsertion = Upsertion(await call.writing(scope, several=True), conflict or self.entity.conflict, self._shapes)
         read, faults = upsertion.readable(items)
         rows, keyless = in_key_order(call.info, upsertion.key, read)
         with collector_paused():

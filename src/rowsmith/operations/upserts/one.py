@@ -63,7 +63,7 @@ class Upserter(Operation[TRow, TData]):
             ScopeMismatch: the spec says otherwise than the scope.
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
-        call, given = await call.under(scope), conflict or self.entity.conflict
+        call, given = await call.writing(scope), conflict or self.entity.conflict
         if idempotency_key is None:
             return await _upsert(Upsertion(call, given), spec)
 

@@ -1,0 +1,52 @@
+"""Whether triggers of a table may change rows once a statement has given them, which RETURNING does not see.
+
+It is asked once for each connection and table, as statements are prepared, and kept with the connection: a trigger that
+is made while an application runs is heeded on the connections that come after it. On SQLite it is asked each time.
+Triggers that are deferred run at COMMIT, after which nothing can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, MutableMapping
+from typing import Any, Final
+
+from sqlalchemy import Table
+from sqlalchemy.engine import Dialect
+
+_ASK: Final = """
+WITH RECURSIVE parts (part) AS (
+    SELECT to_regclass($1::text)::oid UNION SELECT inhrelid FROM pg_inherits JOIN parts ON inhparent = part
+)
+SELECT coalesce(bool_or(tgtype & 66 = 0), false), coalesce(bool_or(tgtype & 66 = 0 OR tgtype & 3 = 3), false)
+FROM pg_trigger JOIN parts ON tgrelid = part
+WHERE NOT tgisinternal AND NOT tginitdeferred AND tgenabled <> 'D' AND tgtype & 20 <> 0
+"""
+# A trigger's type has bits (pg_trigger.h): 1 for each row, 2 before, 4 insert, 16 update, 64 instead of. One that runs
+# before its row is written may change those that were given already.
+
+_ASK_SQLITE: Final = "SELECT 1 FROM {}.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ?1"
+
+
+def quietness(table: Table, schema: str | None, *, several: bool) -> Hashable:
+    """Give the name under which it is kept that rows of a table stay as they are given: one, or ``several`` at once."""
+    return table, schema, several
+
+
+async def ask_quietness(
+    driver: Any, dialect: Dialect, table: Table, schema: str | None, known: MutableMapping[Any, Any]
+) -> None:
+    """Ask on asyncpg's connection, and keep what it says with it."""
+    preparer = dialect.identifier_preparer
+    name = preparer.format_table(table, use_schema=False)
+    place = name if schema is None else f"{preparer.quote_schema(schema)}.{name}"
+    fires_after, fires_between = await driver.fetchrow(_ASK, place)
+    known[quietness(table, schema, several=False)] = not fires_after
+    known[quietness(table, schema, several=True)] = not fires_between
+
+
+async def is_quiet_on_sqlite(driver: Any, dialect: Dialect, table: Table, schema: str | None) -> bool:
+    """Ask on aiosqlite's connection whether a table has no trigger: when one runs stands in its text alone."""
+    quote = dialect.identifier_preparer.quote_identifier
+    places = [quote(schema or "main"), *(() if schema else ("temp",))]
+    asked = " UNION ALL ".join(map(_ASK_SQLITE.format, places))
+    return not await driver.execute_fetchall(asked, (table.name.lower(),))
