@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import Column, ColumnElement, Label, UnaryExpression
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty
@@ -103,8 +103,8 @@ def order_terms(orders: Sequence[Order], primary_key: Sequence[ColumnElement[Any
 
 
 def _expression_of(order: Any) -> ColumnElement[Any]:
-    if _is_expression(order):
-        return order
+    if isinstance(order, ColumnElement):
+        return order  # pyright: ignore[reportUnknownVariableType]
     if isinstance(getattr(order, "property", None), RelationshipProperty):
         raise InvalidFilter(f"{order} is a relationship and has no order: sort by one of its row's columns")
     if hasattr(order, "__clause_element__"):
@@ -115,10 +115,6 @@ def _expression_of(order: Any) -> ColumnElement[Any]:
             return _expression_of(given)
         raise _not_an_order(given)
     raise _not_an_order(order)
-
-
-def _is_expression(order: object) -> TypeGuard[ColumnElement[Any]]:
-    return isinstance(order, ColumnElement)
 
 
 def _unwrap(given: ColumnElement[Any]) -> tuple[ColumnElement[Any], bool | None, bool | None]:

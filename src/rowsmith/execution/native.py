@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, TypeAlias
@@ -56,19 +55,10 @@ _OF_SESSIONS_THAT_WRITE: Final = (
     *("before_commit", "after_commit", "before_flush", "after_flush", "after_flush_postexec"),
     *("after_bulk_update", "after_bulk_delete"),
 )
-_events_of_writing_sessions = attrgetter(*_OF_SESSIONS_THAT_WRITE)
-_events_of_engines = attrgetter(*AROUND_STATEMENTS, *_AROUND_TRANSACTIONS)
-_events_of_dialects = attrgetter(*INSTEAD_OF_THE_DRIVER, "handle_error")
-_events_of_sessions = attrgetter(*_OF_SESSIONS)
-
-
-def _events_of_reads(engine: Any, sessions: Any, dialect: Any) -> tuple[Any, ...]:
-    return (*_events_of_engines(engine), *_events_of_dialects(dialect.dispatch), *_events_of_sessions(sessions))
-
-
-def _events_of_writes(sessions: Any, engine: Any) -> tuple[Any, ...]:
-    return (*_events_of_writing_sessions(sessions), engine.commit)
-
+_of_writing_sessions = attrgetter(*_OF_SESSIONS_THAT_WRITE)
+_of_engines = attrgetter(*AROUND_STATEMENTS, *_AROUND_TRANSACTIONS)
+_of_dialects = attrgetter(*INSTEAD_OF_THE_DRIVER, "handle_error")
+_of_sessions = attrgetter(*_OF_SESSIONS)
 
 _HARMLESS: Final = {"postgresql_readonly", "compiled_cache", "logging_token", "insertmanyvalues_page_size"}
 """Options of an engine that do nothing to a read of one statement."""
@@ -176,9 +166,11 @@ class NativeLane:
         self.writes = writes
         self.taken = 0
         self.refused: Counter[str] = Counter()
-        sessions: Any = Session(reader).dispatch
-        self._hearing = Hearing(partial(_events_of_reads, engine.dispatch, sessions), is_watching)
-        self._hearing_of_writes = Hearing(partial(_events_of_writes, sessions), is_refusing)
+        own, sessions = engine.dispatch, Session(reader).dispatch
+        self._hearing = Hearing(
+            lambda dialect: (*_of_engines(own), *_of_dialects(dialect.dispatch), *_of_sessions(sessions)), is_watching
+        )
+        self._hearing_of_writes = Hearing(lambda own: (*_of_writing_sessions(sessions), own.commit), is_refusing)
         self._is_plain: dict[Table, bool] = {}
         self._is_cold = True
         self._is_behind_pooler = is_behind_pooler(engine)

@@ -173,10 +173,6 @@ def _lock(given: object, info: RowInfo[object]) -> None:
         raise InvalidValue(f"lock is a Lock, not {kind_of(given)}: write lock=Lock()")
 
 
-def _into(given: object, info: RowInfo[object]) -> None:
-    check_into(given)
-
-
 def _flag(name: str) -> Argument:
     def check(given: object, info: RowInfo[object]) -> None:
         if not isinstance(given, bool):
@@ -197,7 +193,7 @@ ARGUMENTS: Final[Mapping[str, Argument]] = MappingProxyType(
         "conflict": _conflict,
         "progress": _progress,
         "idempotency_key": _idempotency_key,
-        "into": _into,
+        "into": lambda given, _: check_into(given),
         "lock": _lock,
         **{name: _flag(name) for name in ("include_deleted", "for_update", "all_rows", "dry_run")},
     }

@@ -35,6 +35,7 @@ from rowsmith.conditions import limited, resolve
 from rowsmith.errors import InvalidValue, MappingError, RefusedByTrigger, RepositoryError, ScopeMismatch, made
 from rowsmith.execution import (
     Items,
+    NativeLane,
     Origin,
     execute,
     execute_writing,
@@ -410,12 +411,16 @@ _StreamVerb = Callable[Concatenate[TOperation, AsyncSession, P], AsyncGenerator[
 _Chunked = Callable[Concatenate[TOperation, P], Coroutine[Any, Any, R]]
 
 
+Ask: TypeAlias = Callable[[Any, NativeLane, list[Any], dict[str, Any]], Any]
+"""Says of the operation object, a lane and the verb's arguments what has to be sent; None where a session is needed."""
+
+
 @dataclass(frozen=True)
 class Native:
     """The way of a verb that needs no session: only of the function itself, and not of one that stands around it."""
 
     function: Any
-    ask: Callable[..., Any]
+    ask: Ask
     writes: bool
     resume: Callable[..., Awaitable[Any]]
     """Goes on in a session with a call whose first statement was sent, which wrote some rows, or none."""
@@ -465,7 +470,7 @@ def verb(
     operation: str,
     *,
     singly: str | None = None,
-    native: Callable[..., object] | None = None,
+    native: Ask | None = None,
     touches: Touches | None = None,
     removes: bool = True,
     lost: Callable[..., bool] | None = None,
@@ -477,9 +482,8 @@ def verb(
     Args:
         operation: the verb's name in error codes, said here and nowhere else.
         singly: says that the verb writes many rows into one table, and what to call for rows that are kept in several.
-        native: gives what has to be sent for a call, where no session is needed for it; None where one is. It takes
-            the operation object, the lane, and the verb's arguments as a list and a dict, in which it may put a scope
-            that was asked already.
+        native: says what has to be sent for a call, where no session is needed for it. Among the named arguments it may
+            put a scope that was asked already.
         touches: which rows it writes, for those who keep copies; None where it may be any.
         removes: whether it may remove some, and so what hangs on them by foreign keys.
         lost: says of the operation object, a failure and the verb's arguments by name that others came in between, and

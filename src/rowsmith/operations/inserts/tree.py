@@ -157,15 +157,12 @@ class Creation(Generic[TRow, TData]):
 
     def _insertion(self, harvest: Harvest[TRow, TData], new: NewRows) -> Insertion:
         async def complete(parts: Sequence[Block]) -> Sequence[Block]:
-            return await self._number(parts, new)
+            if self.call.limits.others and (refusal := await new.refused_beforehand()):
+                raise refusal
+            return await number_within(self.call, parts)
 
         number = None if self.call.entity.next_value is None or self.given_too is not None else complete
         return Insertion(self.call, self._reader(new.first), harvest.columns, harvest.take, harvest.arrange, number)
-
-    async def _number(self, parts: Sequence[Block], new: NewRows) -> Sequence[Block]:
-        if self.call.limits.others and (refusal := await new.refused_beforehand()):
-            raise refusal
-        return await number_within(self.call, parts)
 
     def _new(self, specs: Sequence[Spec[Any]], first: int) -> NewRows:
         return NewRows(self.call, lambda: self._reader(first).read(specs), first)

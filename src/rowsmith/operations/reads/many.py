@@ -122,31 +122,13 @@ class BatchQuerier(Operation[TRow, TData]):
     def _keys(self) -> ByKeys[TRow, TData]:
         return ByKeys(self.entity)
 
-    def _rows(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
-        return self._keys.ask(lane, args, kwargs)
-
-    def _page(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
-        return self._searches.page(lane, args, kwargs)
-
-    def _count(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
-        return self._searches.count(lane, args, kwargs)
-
-    def _exists(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
-        return self._searches.exists(lane, args, kwargs)
-
     def _get_one(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
         asked = self._searches.only("get_one", lane, args, kwargs)
         if asked is not None:
             asked.absent = self.entity.absent
         return asked
 
-    def _find_one(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
-        return self._searches.only("find_one", lane, args, kwargs)
-
-    def _first(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
-        return self._searches.first(lane, args, kwargs)
-
-    @verb("search", native=_page)
+    @verb("search", native=lambda self, lane, args, kwargs: self._searches.page(lane, args, kwargs))
     async def search(
         self,
         call: Call[TRow, TData],
@@ -206,7 +188,7 @@ class BatchQuerier(Operation[TRow, TData]):
             raise call.absent([])
         return found
 
-    @verb("find_one", native=_find_one)
+    @verb("find_one", native=lambda self, lane, args, kwargs: self._searches.only("find_one", lane, args, kwargs))
     async def find_one(
         self,
         call: Call[TRow, TData],
@@ -219,7 +201,7 @@ class BatchQuerier(Operation[TRow, TData]):
         """Give the only row that scope and filters let through, or None; otherwise as :meth:`get_one`."""
         return await _only(call, scope, filters, include_deleted, lock)
 
-    @verb("first", native=_first)
+    @verb("first", native=lambda self, lane, args, kwargs: self._searches.first(lane, args, kwargs))
     async def first(
         self,
         call: Call[TRow, TData],
@@ -238,7 +220,7 @@ class BatchQuerier(Operation[TRow, TData]):
         records = (await call.execute(call.locked(search.first(), lock))).all()
         return (await present(call, records))[0] if records else None
 
-    @verb("count", native=_count)
+    @verb("count", native=lambda self, lane, args, kwargs: self._searches.count(lane, args, kwargs))
     async def count(
         self,
         call: Call[TRow, TData],
@@ -251,7 +233,7 @@ class BatchQuerier(Operation[TRow, TData]):
         call, search = await _sought(call, scope, as_query(filters), include_deleted)
         return int((await call.execute(search.counted())).scalar_one())
 
-    @verb("exists", native=_exists)
+    @verb("exists", native=lambda self, lane, args, kwargs: self._searches.exists(lane, args, kwargs))
     async def exists(
         self,
         call: Call[TRow, TData],
@@ -307,7 +289,7 @@ class BatchQuerier(Operation[TRow, TData]):
             async for records in partitions:
                 yield await present(call, records)
 
-    @verb("batch_get", native=_rows, tells=tell_id)
+    @verb("batch_get", native=lambda self, lane, args, kwargs: self._keys.ask(lane, args, kwargs), tells=tell_id)
     async def query(
         self,
         call: Call[TRow, TData],

@@ -141,9 +141,6 @@ class Querier(Operation[TRow, TData]):
             asked.absent = self.entity.absent
         return asked
 
-    def _find(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
-        return self._ask("find", lane, args, kwargs)
-
     @verb("get", native=_get)
     async def query(
         self,
@@ -179,7 +176,7 @@ class Querier(Operation[TRow, TData]):
             raise call.absent([pk])
         return (await present(call, [record]))[0]
 
-    @verb("find", native=_find)
+    @verb("find", native=lambda self, lane, args, kwargs: self._ask("find", lane, args, kwargs))
     async def find(
         self,
         call: Call[TRow, TData],
