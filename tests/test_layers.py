@@ -77,6 +77,7 @@ FLOORS = [
     "plans",
     "settled",
     "call",
+    "contextual",
     "parents",
     "present",
     "unread",

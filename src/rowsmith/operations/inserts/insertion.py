@@ -51,12 +51,12 @@ from rowsmith.operations.blocks.block import (
     parted,
     typed,
 )
-from rowsmith.operations.blocks.contextual import with_contextual
 from rowsmith.operations.blocks.defaults import contextual
 from rowsmith.operations.blocks.echo import echo_of
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.blocks.lanes import Lane
 from rowsmith.operations.call import Call
+from rowsmith.operations.contextual import with_contextual
 from rowsmith.operations.inserts.chunks import Incoming
 from rowsmith.operations.inserts.clashes import clash_order, in_clash_order
 from rowsmith.operations.inserts.copy import Copy
@@ -168,7 +168,7 @@ class Insertion:
         if self.complete is not None:
             read = list(await self.complete(read))
         if contextual(self.call.info, ()):
-            read = [await with_contextual(self.call.db_sess, self.call.origin(), self.call.info, one) for one in read]
+            read = [await with_contextual(self.call, one) for one in read]
         runs = merged(self.call.info, read)
         if self._is_ordered:
             runs = in_clash_order(self.call.entity, self.call.limits, runs)

@@ -16,9 +16,9 @@ from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import checked_values
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.keys import Key
-from rowsmith.operations.blocks.contextual import with_contextual_values
 from rowsmith.operations.blocks.defaults import default_of, is_version_made
 from rowsmith.operations.call import Call, Operation, TData, TRow, of_one, verb
+from rowsmith.operations.contextual import with_contextual_values
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.inserts.branches import check_trees
@@ -96,7 +96,7 @@ class Creator(Operation[TRow, TData]):
             with of_one():
                 return (await Creation(call).create([spec]))[0]
         given, dialect = new_values(spec, call.limits, call.info), call.dialect
-        values = await with_contextual_values(call.db_sess, call.origin(), call.info, given)
+        values = await with_contextual_values(call, given)
         in_parts = call.info.is_joined or call.info.is_told_apart
         writing = create_joined(call, values) if in_parts else self._create(call, values)
         return await naming(writing, lambda: unbindable_value(call.info, values, dialect))

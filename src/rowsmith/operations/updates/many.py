@@ -22,9 +22,9 @@ from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_va
 from rowsmith.operations.arrays.keys import batch_key, batch_keys
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.arrays.wire import fits_array
-from rowsmith.operations.blocks.contextual import contextual_changes, with_contextual_changes
 from rowsmith.operations.blocks.defaults import client_updates, contextual_updates, update_of
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.contextual import contextual_changes, with_contextual_changes
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.needs import Change, Needs, SelfKeys
 from rowsmith.operations.parents import find_new_parents
@@ -256,9 +256,7 @@ class BatchUpdater(Operation[TRow, TData]):
             InvalidValue, ConstraintViolation: an id, value or constraint said no.
         """
         call = await call.writing(scope, several=True)
-        values = await with_contextual_changes(
-            call.db_sess, call.origin(), call.info, call.limits.patched(patch, call.info)
-        )
+        values = await with_contextual_changes(call, call.limits.patched(patch, call.info))
         await find_new_parents(call, [values])
         writer = BatchWriter(call, ids)
         targets = await writer.targets(call.conditions(), expected_versions)
@@ -369,9 +367,7 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.writing(scope, several=True)
-        values = await with_contextual_changes(
-            call.db_sess, call.origin(), call.info, call.limits.patched(patch, call.info)
-        )
+        values = await with_contextual_changes(call, call.limits.patched(patch, call.info))
         await find_new_parents(call, [values])
         return await write_where(call, [*narrowed, *self.entity.live()], values) if values else 0
 
@@ -387,7 +383,7 @@ async def _update_each(
     if call.entity.next_value is not None:
         await find_new_parents(call, read.rows())
     if contextual_updates(call.info, ()):
-        read.columns.update(await contextual_changes(call.db_sess, call.origin(), call.info, read.rows()))
+        read.columns.update(await contextual_changes(call, read.rows()))
     writer = BatchWriter(call, list(patches), is_held=is_held)
     targets = await writer.targets(call.conditions(), expected_versions, read.columns)
     writing = writer.update(targets, *read.changes(arrays=targets.by_arrays))

@@ -16,8 +16,8 @@ from rowsmith.mapping import Patch
 from rowsmith.mapping.writes import storable
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.keys import Key
-from rowsmith.operations.blocks.contextual import with_contextual_changes
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.contextual import with_contextual_changes
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
@@ -97,7 +97,7 @@ class Updater(Operation[TRow, TData]):
         target = live_target(call.entity, id, call.limits, expected_version)
         if not values:
             return await target.read(call)
-        values = await with_contextual_changes(call.db_sess, call.origin(), call.info, values)
+        values = await with_contextual_changes(call, values)
         await find_new_parents(call, [values])
         return await naming(target.write(call, values), lambda: unbindable_value(call.info, values, call.dialect))
 

@@ -34,11 +34,11 @@ from rowsmith.operations.arrays.keys import (
 )
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.block import Block, SpecReader, blocks, in_blocks, picking
-from rowsmith.operations.blocks.contextual import with_contextual
 from rowsmith.operations.blocks.defaults import Context
 from rowsmith.operations.blocks.gate import Gate, pass_gate
 from rowsmith.operations.call import Call, TData, TRow, is_unread
 from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.contextual import with_contextual
 from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.inserts.branches import branches_of
@@ -159,7 +159,7 @@ class Upsertion(Generic[TRow, TData]):
         """Send rows that were read, and give what became of those that ``send`` wrote, by their places among them."""
         self._refuse_foreign(read)
         await flush(self.call.db_sess, self.call.origin())
-        block = await with_contextual(self.call.db_sess, self.call.origin(), self.info, read)
+        block = await with_contextual(self.call, read)
         self._returned = Returned(self.back, [()] * (len(self.back) + 1))
         rows = await self._confirmed(block, send)
         written = self._returned.chosen(rows.values())
