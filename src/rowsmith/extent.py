@@ -126,7 +126,7 @@ def _compared(given: Any, tables: Mapping[str, FromClause]) -> Extent:
     if operator in (operators.is_, operators.is_not) and isinstance(bare(right), True_):
         inside = extent(left, tables)
         return inside if operator is operators.is_ else _OPPOSITE.get(inside, inside)
-    if operator in _TELLING and (told := _told(operator, bare(left), bare(right), tables)) is not None:
+    if operator in _TELLING and (told := _compared_with_nothing(operator, bare(left), bare(right), tables)) is not None:
         return told
     values = _value(left), _value(right)
     if operator in _COMPARISONS and not any(value is _UNKNOWN for value in values):
@@ -147,7 +147,7 @@ def _fits_any(operator: object, given: Any) -> bool:
     return is_open and (bool(pattern) or operator in _SEARCHES)
 
 
-def _told(operator: Any, left: Any, right: Any, tables: Mapping[str, FromClause]) -> Extent | None:
+def _compared_with_nothing(operator: Any, left: Any, right: Any, tables: Mapping[str, FromClause]) -> Extent | None:
     """Say what a list of nothing leaves, and what NULL does of a column that cannot be NULL; None of anything else."""
     if operator not in _NULL:
         is_list = isinstance(right, BindParameter) and right.expanding

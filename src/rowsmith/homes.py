@@ -34,7 +34,7 @@ from rowsmith.execution import (
     connections_of,
     drivers_of,
     is_closed,
-    told,
+    let_out,
     translate,
     watch_failures,
 )
@@ -230,7 +230,7 @@ class OwnHome:
         except TimeoutError:
             failure: BaseException = DatabaseUnavailable()
         except BaseException as exc:  # noqa: BLE001 - whatever it is, nothing stays behind
-            failure = translate(exc) if isinstance(exc, DATABASE_ERRORS) else told(exc)
+            failure = translate(exc) if isinstance(exc, DATABASE_ERRORS) else let_out(exc)
         else:
             return session, task, held
         await close_session(session)

@@ -92,7 +92,7 @@ def hosts_of(url: URL) -> list[tuple[str, str]]:
     Raises:
         MappingError: they do not go together.
     """
-    told = _told(url)
+    told = _connect_args(url)
     names: Any = told.get("host")
     numbers: Any = told.get("port") or PORT
     if isinstance(names, str):
@@ -128,7 +128,7 @@ def apart(url: URL, others: Sequence[URL]) -> list[URL]:
     return [alone.update_query_dict({"host": name, "port": port}) for name, port in hosts]
 
 
-def _told(url: URL) -> dict[str, Any]:
+def _connect_args(url: URL) -> dict[str, Any]:
     with suppress(ArgumentError):  # which may quote it
         return dict(url.get_dialect()().create_connect_args(url)[1])
     raise MappingError(
@@ -137,4 +137,4 @@ def _told(url: URL) -> dict[str, Any]:
 
 
 def _but_hosts(url: URL) -> dict[str, Any]:
-    return {name: value for name, value in _told(url).items() if name not in ("host", "port", _TARGET)}
+    return {name: value for name, value in _connect_args(url).items() if name not in ("host", "port", _TARGET)}

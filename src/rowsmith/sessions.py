@@ -31,12 +31,12 @@ from rowsmith.execution import (
     connections_of,
     flush,
     is_sending,
+    let_out,
     nest,
     note_application,
     refuse_commit,
     refuse_failed,
     tell_ended_by_hand,
-    told,
 )
 from rowsmith.execution.read_only import read_only_savepoint
 from rowsmith.execution.sqlite import interrupted
@@ -204,7 +204,7 @@ def _raise_told(
 
     An error of a session that was lost says so, whatever the driver made of it.
     """
-    failure = told(ended)
+    failure = let_out(ended)
     if isinstance(failure, StalePlan):
         failure.is_undone = is_own
     if inside is not None and inside.root.is_lost and isinstance(failure, Exception):

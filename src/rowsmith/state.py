@@ -331,7 +331,7 @@ _LEFT_TOO: Final = TriState[Never](_Kind.NOP)
 _NULLIFIED: Final = TriState[Never](_Kind.NULLIFY)
 
 
-def settled(states: Iterable[Any]) -> list[Any]:
+def each_to_value(states: Iterable[Any]) -> list[Any]:
     """Give what each of many states writes, as ``to_value`` does, at a fraction of its cost.
 
     A value without its state is what is written, as it is where one patch is read.

@@ -102,7 +102,7 @@ def _has_more(kind: type[object]) -> bool:
     else:
         has_state, parents = hasattr(kind, "__post_init__"), kind.__mro__[:-1]  # which may set what it likes
     members = [member for parent in parents for name, member in vars(parent).items() if not name.startswith("__")]
-    return has_state or any(hasattr(member, "__get__") and not isinstance(member, _PLAIN) for member in members)
+    return has_state or any(hasattr(member, "__get__") and not isinstance(member, _KNOWN_MEMBERS) for member in members)
 
 
-_PLAIN: Final = (types.FunctionType, property, classmethod, staticmethod, types.MemberDescriptorType)
+_KNOWN_MEMBERS: Final = (types.FunctionType, property, classmethod, staticmethod, types.MemberDescriptorType)

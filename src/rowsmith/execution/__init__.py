@@ -6,7 +6,7 @@ from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
 from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
 from rowsmith.execution.deferred import checking
-from rowsmith.execution.execute import execute, execute_writing, flush, told, translated
+from rowsmith.execution.execute import execute, execute_writing, flush, let_out, translated
 from rowsmith.execution.native import UNTOLD, NativeLane, WriteMode, native_lane
 from rowsmith.execution.origin import Items, Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
@@ -67,6 +67,7 @@ __all__ = [
     "is_disconnect",
     "is_sending",
     "is_watched_by_others",
+    "let_out",
     "mark_failed",
     "native_lane",
     "nest",
@@ -78,7 +79,6 @@ __all__ = [
     "repeatable",
     "scrub",
     "tell_ended_by_hand",
-    "told",
     "transact",
     "translate",
     "translate_any",

@@ -34,13 +34,13 @@ async def answered(commit: Coroutine[Any, Any, Any], drivers: Sequence[object]) 
     loop = asyncio.get_running_loop()
     sent, answer = loop.create_task(commit), Answer()
     try:
-        await _settled(sent, loop)
+        await _wait_for(sent, loop)
     except asyncio.CancelledError as exc:
         answer.cancelled = exc
         ending = _later(drivers)
         while not sent.done():
             with suppress(asyncio.CancelledError):
-                await _settled(sent, loop)
+                await _wait_for(sent, loop)
         ending.cancel()
     try:
         answer.value = sent.result()
@@ -51,7 +51,7 @@ async def answered(commit: Coroutine[Any, Any, Any], drivers: Sequence[object]) 
     return answer
 
 
-async def _settled(sent: asyncio.Task[object], loop: asyncio.AbstractEventLoop) -> None:
+async def _wait_for(sent: asyncio.Task[object], loop: asyncio.AbstractEventLoop) -> None:
     """Wait for a task, which goes on where the wait is cancelled: ``asyncio.wait`` in a fifth of the calls."""
     waiter = loop.create_future()
     sent.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))

@@ -147,13 +147,13 @@ async def translated(origin: Origin = UNKNOWN) -> AsyncGenerator[None]:
     try:
         yield
     except BaseException as exc:
-        failure = told(exc, origin)
+        failure = let_out(exc, origin)
         if failure is exc:
             raise
         raise failure from None
 
 
-def told(failure: BaseException, origin: Origin = UNKNOWN) -> BaseException:
+def let_out(failure: BaseException, origin: Origin = UNKNOWN) -> BaseException:
     """Give what :func:`translated` lets out for an error; without values, whatever it is."""
     from_database = isinstance(failure, STATEMENT_ERRORS) or came_from_database(failure)
     error = translate(failure, origin) if from_database else failure

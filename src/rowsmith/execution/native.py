@@ -171,7 +171,7 @@ class NativeLane:
             lambda dialect: (*_of_engines(own), *_of_dialects(dialect.dispatch), *_of_sessions(sessions)), is_watching
         )
         self._hearing_of_writes = Hearing(lambda own: (*_of_writing_sessions(sessions), own.commit), is_refusing)
-        self._is_plain: dict[Table, bool] = {}
+        self._without_calls: dict[Table, bool] = {}
         self._is_cold = True
         self._is_behind_pooler = is_behind_pooler(engine)
         self._never = next(iter(sorted(set(reader.get_execution_options()) - _HARMLESS)), None)
@@ -263,7 +263,7 @@ class NativeLane:
         if failure is not None or why is not None:
             return self._untold(asked, failure, why)
         self.taken += 1
-        return asked.answer(as_read(plan, records, asked.origin) if plan.has_processors else records)
+        return asked.answer(read_records(plan, records, asked.origin) if plan.has_processors else records)
 
     def _untold(self, asked: AskedRead, failure: Exception | None, why: str | None) -> Any:
         if failure is not None:
@@ -308,13 +308,13 @@ class NativeLane:
 
     async def _calls_nothing(self, table: Table, driver: Any) -> bool:
         """Say whether reading a table calls no function that could write."""
-        if table not in self._is_plain:
+        if table not in self._without_calls:
             name = self.dialect.identifier_preparer.format_table(table)
-            found = await driver.fetchval(_IS_PLAIN, name)
+            found = await driver.fetchval(_CALLS_NOTHING, name)
             if found is None:  # it is not there
                 return False
-            self._is_plain[table] = found
-        return self._is_plain[table]
+            self._without_calls[table] = found
+        return self._without_calls[table]
 
     def note(self, plan: Planned, failure: BaseException) -> None:
         """Have a plan's table looked at again once what fits no view has failed: one may have come in its place."""
@@ -326,7 +326,7 @@ class NativeLane:
 SUITS: Final = "rowsmith_suits_native_lane"
 """What is kept with a connection by that the lane may be taken on it."""
 
-_IS_PLAIN: Final = """
+_CALLS_NOTHING: Final = """
 SELECT relkind IN ('r', 'p') AND NOT relrowsecurity FROM pg_class WHERE oid = to_regclass($1::text)
 """
 
@@ -411,7 +411,7 @@ async def ended(
     return lost(failure, origin()), None
 
 
-def as_read(plan: Planned, records: Sequence[Any], origin: Callable[[], Origin]) -> Sequence[Sequence[Any]]:
+def read_records(plan: Planned, records: Sequence[Any], origin: Callable[[], Origin]) -> Sequence[Sequence[Any]]:
     """Make of the driver's records what SQLAlchemy makes of them.
 
     Raises:

@@ -22,7 +22,15 @@ from rowsmith.execution.direct import fetch
 from rowsmith.execution.driver import connection_of
 from rowsmith.execution.execute import flush
 from rowsmith.execution.kinds import is_stale
-from rowsmith.execution.native import AROUND_STATEMENTS, UNTOLD, AskedRead, NativeLane, Sent, as_read, speaks_plainly
+from rowsmith.execution.native import (
+    AROUND_STATEMENTS,
+    UNTOLD,
+    AskedRead,
+    NativeLane,
+    Sent,
+    read_records,
+    speaks_plainly,
+)
 from rowsmith.execution.refusals import argument_of, is_of_codec, note
 from rowsmith.execution.transaction_id import is_wanted, note_read, note_written, sent_on
 from rowsmith.execution.transactions import mark_failed, note_demotion
@@ -42,7 +50,7 @@ async def read_within(lane: NativeLane, db_sess: AsyncSession, asked: AskedRead)
     if records is None:
         return UNTOLD
     lane.taken += 1
-    return asked.answer(as_read(asked.plan, records, asked.origin) if asked.plan.has_processors else records)
+    return asked.answer(read_records(asked.plan, records, asked.origin) if asked.plan.has_processors else records)
 
 
 async def write_within(lane: NativeLane, db_sess: AsyncSession, asked: Sent) -> Sequence[Any] | None:
@@ -58,7 +66,7 @@ async def write_within(lane: NativeLane, db_sess: AsyncSession, asked: Sent) -> 
     if records:
         note_write(db_sess)
     bare = [record[:-1] for record in records]
-    return as_read(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare
+    return read_records(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare
 
 
 async def _given(lane: NativeLane, db_sess: AsyncSession, asked: Sent, *, writes: bool) -> Sequence[Any] | None:
@@ -119,7 +127,7 @@ async def _fetched(lane: NativeLane, connection: Any, asked: Sent, *, writes: bo
         await _give_up(connection)  # nobody knows what is still on the wire
         raise
     lane.note(asked.plan, failure)
-    raise asked.meant(await _told(connection, failure, asked, writes=writes))
+    raise asked.meant(await _failure_of(connection, failure, asked, writes=writes))
 
 
 async def _sent(lane: NativeLane, connection: Any, asked: Sent, *, writes: bool) -> tuple[str | None, Sequence[Any]]:
@@ -141,7 +149,7 @@ async def _sent(lane: NativeLane, connection: Any, asked: Sent, *, writes: bool)
         return why, records
 
 
-async def _told(connection: Any, failure: Exception, asked: Sent, *, writes: bool) -> Exception:
+async def _failure_of(connection: Any, failure: Exception, asked: Sent, *, writes: bool) -> Exception:
     """Give the error for what was said to a statement; a connection that may be of no more use is thrown away."""
     driver = connection._dbapi_connection.dbapi_connection.driver_connection
     argument, cause = argument_of(failure), failure.__cause__

@@ -25,7 +25,7 @@ from rowsmith.execution.answers import Answer, answered_by
 from rowsmith.execution.committing import Transaction, resolved
 from rowsmith.execution.direct import Taken, command, fetch, proxied, put_back, take_at_once
 from rowsmith.execution.kinds import is_of_application, is_stale
-from rowsmith.execution.native import NativeLane, Sent, as_read, connected
+from rowsmith.execution.native import NativeLane, Sent, connected, read_records
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.pool import SERVER
 from rowsmith.execution.refusals import argument_of
@@ -194,7 +194,7 @@ async def _sent(driver: Any, asked: Write) -> tuple[Made | None, str | None]:
     await command(driver, "BEGIN;")
     records = await fetch(driver, plan.sql, asked.values)
     bare = [record[:-1] for record in records]
-    rows = as_read(plan, bare, asked.origin) if plan.has_processors else bare
+    rows = read_records(plan, bare, asked.origin) if plan.has_processors else bare
     made = asked.made(rows)
     if made is None and (doubt := asked.doubt(rows)) is not None and not await fetch(driver, *doubt):
         made = asked.data(rows)
@@ -265,7 +265,7 @@ def _made_alone(lane: NativeLane, asked: Write, records: Sequence[Any]) -> Made 
     if not bare:  # the row is not there, or not for this caller
         lane.refuse("answer")
         return None
-    return asked.data(as_read(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare)
+    return asked.data(read_records(asked.plan, bare, asked.origin) if asked.plan.has_processors else bare)
 
 
 async def _give_back(taken: Taken) -> None:
@@ -311,10 +311,10 @@ async def _commit(
         lane.note_commit()
         return taken, None
     taken = taken if answer.failure is None else proxied(taken)
-    return taken, await _told(lane, taken, id_, answer, origin)
+    return taken, await _instead_of_answer(lane, taken, id_, answer, origin)
 
 
-async def _told(
+async def _instead_of_answer(
     lane: NativeLane, taken: Taken, id_: str | None, answer: Answer, origin: Callable[[], Origin]
 ) -> BaseException | None:
     """Give what the caller meets instead of an answer to COMMIT, which carries what became of the transaction."""

@@ -249,7 +249,7 @@ class Call(Generic[TRow_co, TData_co]):
             error.locate(self.entity.domain, self.operation)
         return error
 
-    def told(self, result: PartialResult[Any]) -> Any:
+    def own_failures(self, result: PartialResult[Any]) -> Any:
         """Give what became of items with the domain's own errors for those that failed."""
         return replace(result, failed=[replace(failure, error=self.own(failure.error)) for failure in result.failed])
 
@@ -510,7 +510,7 @@ def verb(
                     self.entity.info.one_statement(operation, singly)
                 args, kwargs = checked_arguments(names, args, kwargs, self.entity.info)
                 result = await method(self, call, *args, **kwargs)
-                return result if result.__class__ is not PartialResult else call.told(result)
+                return result if result.__class__ is not PartialResult else call.own_failures(result)
             except BaseException as exc:
                 give_up_since(db_sess, before)
                 if tell_item is not None and is_unread(exc):

@@ -177,12 +177,12 @@ async def _link(
 
 def _new(changes: Sequence[Change], columns: Sequence[Column[Any]]) -> Valued:
     """Give the items that write some columns, each with the values that are new there."""
-    return _told((_value(change.before, columns), _value(change.after, columns)) for change in changes)
+    return _differing((_value(change.before, columns), _value(change.after, columns)) for change in changes)
 
 
 def _old(changes: Sequence[Change], columns: Sequence[Column[Any]]) -> Valued:
     """Give the items that write some columns, each with the values that are there no more."""
-    return _told((_value(change.after, columns), _value(change.before, columns)) for change in changes)
+    return _differing((_value(change.after, columns), _value(change.before, columns)) for change in changes)
 
 
 def _holding(rows: Sequence[tuple[int, Values]], columns: Sequence[Column[Any]]) -> Valued:
@@ -190,7 +190,7 @@ def _holding(rows: Sequence[tuple[int, Values]], columns: Sequence[Column[Any]])
     return [(item, value) for item, row in rows if (value := _value(row, columns)) is not None]
 
 
-def _told(pairs: Iterable[tuple[Key | None, Key | None]]) -> Valued:
+def _differing(pairs: Iterable[tuple[Key | None, Key | None]]) -> Valued:
     return [(item, value) for item, (other, value) in enumerate(pairs) if value is not None and value != other]
 
 

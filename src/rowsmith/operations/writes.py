@@ -91,7 +91,7 @@ class AskedWrite(Asked[Any]):
             records = await write_within(lane, db_sess, self)
             if records is None:
                 return UNTOLD
-            made = self.made(records) or await self.settled(Call(self.entity, self.operation, db_sess), records)
+            made = self.made(records) or await self.otherwise(Call(self.entity, self.operation, db_sess), records)
         except BaseException as exc:
             give_up_since(db_sess, before)
             if not isinstance(exc, RepositoryError):
@@ -112,7 +112,7 @@ class AskedWrite(Asked[Any]):
         failure.locate(self.entity.domain, self.operation)
         return self.entity.own(failure)
 
-    async def settled(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
+    async def otherwise(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
         """Say what it means in a transaction that goes on that this was written, and not what was asked for.
 
         The rows that were written, by their keys, where SQLAlchemy's way has to go on; nothing is undone.
@@ -175,7 +175,7 @@ class AskedInsert(AskedWrite):
         return all(are_one(columns[name].type, value, other) for (name, value), other in fixed)
 
     @override
-    async def settled(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
+    async def otherwise(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
         """Have the database say whether what it made of the scope's values is the same as these."""
         if not records:
             return {}

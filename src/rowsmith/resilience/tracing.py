@@ -94,7 +94,7 @@ class TracePolicy(Policy):
     @contextmanager
     def _measured(self, operation: Operation) -> Generator[Any]:
         """Make a span, without entering it, and measure what happens inside the block."""
-        told = self._told(operation)
+        told = self._attributes(operation)
         failed: dict[str, str] = {}
         span = self._tracer.start_span(f"{operation.name} {self._layer}", kind=self._span_kind, attributes=told)
         self._active.add(1, told)
@@ -115,9 +115,9 @@ class TracePolicy(Policy):
 
     def retried(self, operation: Operation) -> None:
         """Count a try after the first."""
-        self._retries.add(1, self._told(operation))
+        self._retries.add(1, self._attributes(operation))
 
-    def _told(self, operation: Operation) -> dict[str, str]:
+    def _attributes(self, operation: Operation) -> dict[str, str]:
         return {**self._known, "db.operation.name": operation.name}
 
 

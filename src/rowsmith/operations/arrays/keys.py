@@ -299,7 +299,7 @@ def _among(columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> Column
     return and_(*same, in_arrays(varied, arrays)) if rest else and_(*same)
 
 
-_PLAIN: Final = {str, int, bool, bytes, UUID, date}
+_SAME_TO_DATABASE: Final = {str, int, bool, bytes, UUID, date}
 
 
 def shared_parts(keys: Sequence[Key]) -> list[int]:
@@ -307,7 +307,7 @@ def shared_parts(keys: Sequence[Key]) -> list[int]:
     if not keys or len(keys[0]) == 1:
         return []
     parts = enumerate(zip(*keys, strict=True))
-    return [place for place, part in parts if set(map(type, part)) <= _PLAIN and len(set(part)) == 1]
+    return [place for place, part in parts if set(map(type, part)) <= _SAME_TO_DATABASE and len(set(part)) == 1]
 
 
 def _fit_arrays(columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> bool:

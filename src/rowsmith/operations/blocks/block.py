@@ -136,7 +136,7 @@ class SpecReader:
         names = dict.fromkeys(chain.from_iterable(rows))
         for name in names:
             check_writable(self.info, name, repr(name))
-        return self._settled({name: [row.get(name, UNSET) for row in rows] for name in names}, {}, len(rows))
+        return self._next_block({name: [row.get(name, UNSET) for row in rows] for name in names}, {}, len(rows))
 
     def alike(self, specs: Iterator[Spec[Any]]) -> tuple[Block, list[Spec[Any]]]:
         """Do as :meth:`given` for those at the beginning that are of one class, whose fields are its values.
@@ -152,7 +152,7 @@ class SpecReader:
         read, types = _reader(kind, self._row)
         rows, is_odd, others = read(chain([first], specs))
         columns: Columns = dict(zip(kind.__rowsmith_fields__, zip(*rows, strict=True), strict=True))
-        block = self._settled(columns, {} if is_odd else dict(types), len(rows))
+        block = self._next_block(columns, {} if is_odd else dict(types), len(rows))
         return block, [*others, *specs]
 
     def _admit(self, specs: Sequence[Spec[Any]]) -> None:
@@ -160,7 +160,7 @@ class SpecReader:
             all_belong(specs, self.info, Spec, self.places[self.done : self.done + len(specs)])
             self._known |= new
 
-    def _settled(self, columns: Columns, types: dict[str, set[type[Any]]], size: int) -> Block:
+    def _next_block(self, columns: Columns, types: dict[str, set[type[Any]]], size: int) -> Block:
         """Make rows of the next specs' fields, what is given beside them included; types are told or looked for."""
         places = self.places[self.done : self.done + size]
         self.done += size
@@ -173,7 +173,7 @@ class SpecReader:
                 raise self.info.refusal(name, "is given by the row above: leave it out", index=place)
         types = {name: types.get(name) or set(map(type, column)) for name, column in columns.items()}
         for name in [name for name, kinds in types.items() if not _STATES.isdisjoint(kinds)]:
-            columns[name] = list(map(_told, columns[name]))
+            columns[name] = list(map(_without_state, columns[name]))
             types[name] = set(map(type, columns[name]))
         unset = [name for name, kinds in types.items() if kinds == {Unset}]
         return Block(columns, types, size, places, frozenset(columns)).without(unset)
@@ -272,11 +272,11 @@ def is_uniform(parts: Sequence[Block]) -> bool:
 
 
 def _agree(given: Any, above: Any) -> bool:
-    value = _told(given)
+    value = _without_state(given)
     return value is UNSET or value == above
 
 
-def _told(value: Any) -> Any:
+def _without_state(value: Any) -> Any:
     """Give what a field that can be left out says: UNSET where it is."""
     return value.to_value() if type(value) in _STATES else value
 

@@ -172,7 +172,7 @@ async def is_quiet(db_sess: AsyncSession, table: Table, origin: Origin, *, sever
     return bool(known[key])
 
 
-_IS_PLAIN = """
+_ALTERS_NONE = """
 SELECT NOT row_security_active(c.oid) AND NOT EXISTS (
     SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type = '3' AND r.ev_enabled <> 'D'
 ) AND NOT EXISTS (
@@ -195,4 +195,4 @@ class _PlainTable:
 
     async def ask(self, driver: Any) -> bool:
         """Ask on asyncpg's connection."""
-        return bool(await driver.fetchval(_IS_PLAIN, self.dialect.identifier_preparer.format_table(self.info.table)))
+        return bool(await driver.fetchval(_ALTERS_NONE, self.dialect.identifier_preparer.format_table(self.info.table)))

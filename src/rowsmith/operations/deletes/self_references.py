@@ -62,7 +62,7 @@ class SelfReferences:
         held = [
             limited(
                 select(literal(1)).select_from(table),
-                *(referring == self._told(chunk, referred) for referring, referred in _pairs(key)),
+                *(referring == self._column_in(chunk, referred) for referring, referred in _pairs(key)),
                 *conditions,
                 outside,
             ).exists()
@@ -71,7 +71,7 @@ class SelfReferences:
         told = [*ours, *(chunk.c[name] for name in self._names.values())]
         first = limited(select(*told), or_(*held)).cte(sql_name("kept"), recursive=True)
         refers = (
-            and_(*(self._told(first, one) == self._told(chunk, other) for one, other in _pairs(key)))
+            and_(*(self._column_in(first, one) == self._column_in(chunk, other) for one, other in _pairs(key)))
             for key in self.keys
         )
         return first.union(select(*told).select_from(chunk).join(first, or_(*refers)))
@@ -106,7 +106,7 @@ class SelfReferences:
             if all(children.get(value, set()) <= {id(row)} for value in self._values(row, _REFERRED))
         ]
 
-    def _told(self, source: CTE, column: Column[Any]) -> ColumnElement[Any]:
+    def _column_in(self, source: CTE, column: Column[Any]) -> ColumnElement[Any]:
         return source.c[self._names[column]]
 
     @property

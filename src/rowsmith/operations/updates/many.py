@@ -192,7 +192,7 @@ class AskedBatch(AskedWrite):
         return None if values is None else (self.plan.doubt.sql, values)
 
     @override
-    async def settled(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
+    async def otherwise(self, call: Call[Any, Any], records: Sequence[Record]) -> Made | Mapping[Any, Any]:
         """Give what was written: others may have changed the rest as their locks were waited for."""
         found = self._keyed.data(records)
         if len(found) < len(records):

@@ -19,7 +19,7 @@ from rowsmith.operations.arrays.given import Parameter
 from rowsmith.operations.blocks.checks import check_column, keep_class
 from rowsmith.operations.updates.statement import Changes
 from rowsmith.sql import are_sql, is_sql
-from rowsmith.state import UNSET, Unset, settled
+from rowsmith.state import UNSET, Unset, each_to_value
 
 
 class Patches:
@@ -74,7 +74,7 @@ class Patches:
     def _fields(self, patches: Sequence[Patch[Any]]) -> dict[str, list[Any]]:
         columns = dict[str, list[Any]]()
         for name in type(patches[0]).__rowsmith_fields__:
-            column = settled(getattr(patch, name) for patch in patches)
+            column = each_to_value(getattr(patch, name) for patch in patches)
             kinds = set(map(type, column))
             if kinds != {Unset}:
                 self._check(name, column, kinds)

@@ -352,7 +352,7 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
             for place, value in zip(block.places, block.columns[name], strict=True):
                 if value is None:
                     faults.setdefault(place, info.refusal(name, f"{where}: {why}", index=place))
-        if not block.types[name] <= _PLAIN:
+        if not block.types[name] <= _HASHABLE:
             faults = {**_unhashable(block, name), **faults}
     if faults and any(place in faults for place in block.places):
         block = block.chosen([row for row, place in enumerate(block.places) if place not in faults])
@@ -360,7 +360,7 @@ def key_faults(info: RowInfo[object], key: ConflictKey, block: Block) -> dict[in
     return faults if len(set(keys)) == len(keys) else {**twice(info, key, keys, block.places), **faults}
 
 
-_PLAIN = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal, NONE}
+_HASHABLE = {str, int, UUID, dt.date, dt.datetime, bytes, bool, float, Decimal, NONE}
 
 _MISSING = "give it, or name another key with Conflict(columns=[...])"
 _EQUAL_TO_NONE = "NULL equals no other NULL, so create the row instead"
