@@ -260,17 +260,13 @@ class NativeLane:
             raise
         if not put_back(taken):
             await greenlet_spawn(proxied(taken).close)
-        if failure is not None or why is not None:
-            return self._untold(asked, failure, why)
-        self.taken += 1
-        return asked.answer(read_records(plan, records, asked.origin) if plan.has_processors else records)
-
-    def _untold(self, asked: AskedRead, failure: Exception | None, why: str | None) -> Any:
         if failure is not None:
             raise asked.meant(failure)
         if why is not None:
             self.refuse(why)
-        return UNTOLD
+            return UNTOLD
+        self.taken += 1
+        return asked.answer(read_records(plan, records, asked.origin) if plan.has_processors else records)
 
     def is_new(self, plan: Planned, taken: Taken) -> bool:
         """Say whether a plan that writes, or its table on a connection, was not looked at yet, or is none for it."""

@@ -61,12 +61,12 @@ class BatchWriter(Generic[TRow, TData]):
         self,
         conditions: Sequence[ColumnElement[bool]],
         expected_versions: Mapping[Any, object] | None = None,
-        written: Collection[str] = (),
+        differing: Collection[str] = (),
     ) -> Targets[TRow, TData]:
-        """Give these ids as targets under some conditions; ``written`` are the attributes whose values differ."""
+        """Give these ids as targets under some conditions; ``differing`` are the attributes whose values do."""
         info = self.entity.info
         versions = versions_of(info, self.plain, expected_versions)
-        sent = {*info.primary_key, *written, *([info.version] if versions and info.version else [])}
+        sent = {*info.primary_key, *differing, *([info.version] if versions and info.version else [])}
         gate = await pass_gate(self.call.db_sess, info, self.call.origin(), sent)
         through_orm = gate.mapped or len(self.call.db_sess.identity_map) > 0
         shard, standing = self.call.on_shard(self.keys) if self.keys else (), await self.call.standing()
