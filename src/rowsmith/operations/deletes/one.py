@@ -57,7 +57,7 @@ class Purger(Operation[TRow, TData]):
         if before is not None and key not in before:
             raise call.absent([pk])
         here = [*call.info.key_condition(key), *call.limits.conditions]
-        record = await write_row(call, self._delete(here), call.origin(deletes=True), here)
+        record = await write_row(call, self.statement(pk, call.limits), call.origin(deletes=True), here)
         if record is None:
             raise call.absent([pk])
         if self.entity.shape.is_row:
