@@ -9,7 +9,7 @@ that ends more than it began. :func:`limited` is the one way to a statement's WH
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import BindParameter, Column, ColumnElement, SQLColumnExpression, UnaryExpression, and_, or_, true
@@ -147,6 +147,16 @@ def bare(expression: object) -> Any:
     while isinstance(expression, Grouping):
         expression = cast("Any", expression).element
     return expression
+
+
+def conjuncts(condition: object) -> Iterator[Any]:
+    """Take ANDs apart: give the conditions that all have to hold, without the parentheses around each."""
+    given = bare(condition)
+    if isinstance(given, BooleanClauseList) and given.operator is operators.and_:
+        for clause in given.clauses:
+            yield from conjuncts(clause)
+    else:
+        yield given
 
 
 def whole(expression: ColumnElement[T]) -> ColumnElement[T]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from functools import lru_cache
 from inspect import get_annotations
@@ -36,6 +36,7 @@ from rowsmith.conditions import (
     bare,
     check_asked,
     conjunction,
+    conjuncts,
     disjunction,
     given_conditions,
     negation,
@@ -473,7 +474,7 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[object])
     for condition in conditions:
         given = cast("Any", condition)
         if not isinstance(given, TextClause) or extent(cast("Any", given), info.tables_by_key) is Extent.SOME:
-            parts.extend(_conjuncts(resolve(condition)))
+            parts.extend(map(whole, conjuncts(resolve(condition))))
     extents = [extent(part, info.tables_by_key) for part in parts]
     if not tell_apart(extents):
         raise EmptyScope(
@@ -688,16 +689,6 @@ def _limits(
     # Where no column can be stamped with the class, a written row must be held against it.
     unseen = own if own and not info.discriminator else ()
     return Limits((*own, *conditions), stamps, (*others, *unseen), tuple(checks))
-
-
-def _conjuncts(condition: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
-    """Take ANDs apart, so that each equality among them can be stamped."""
-    given = bare(condition)
-    if isinstance(given, BooleanClauseList) and given.operator is operators.and_:
-        for clause in given.clauses:
-            yield from _conjuncts(clause)
-    else:
-        yield whole(given)
 
 
 def _equality(condition: ColumnElement[bool], info: RowInfo[object]) -> tuple[str, Any] | None:

@@ -10,9 +10,9 @@ from sqlalchemy import Column, Table
 from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+from sqlalchemy.sql.elements import BinaryExpression
 
-from rowsmith.conditions import bare
+from rowsmith.conditions import conjuncts
 from rowsmith.errors import MappingError
 
 
@@ -64,35 +64,19 @@ def lineage(mapper: Mapper[Any]) -> Iterator[Mapper[Any]]:
 
 def _tied(mapper: Mapper[Any], step: Mapper[Any], places: dict[Any, int]) -> tuple[Column[Any], ...]:
     """Give the columns of a table that hold the key of the row."""
-    pairs = list(_equal(step.inherit_condition))
-    tied: dict[int, Column[Any]] = {}
-    for left, right in pairs:
+    conditions = list(conjuncts(step.inherit_condition))
+    equal: list[Any] = [
+        each for each in conditions if isinstance(each, BinaryExpression) and each.operator is operators.eq
+    ]
+    tied = dict[int, Any]()
+    for left, right in ((each.left, each.right) for each in equal):
         here, there = (left, right) if left.table is step.local_table else (right, left)
         if here.table is step.local_table and there in places:
             tied.setdefault(places[there], here)
     width = len(mapper.primary_key)
-    if len(tied) != width or len(pairs) != width:
+    if len(tied) != width or len(conditions) != width:
         raise MappingError(
             f"{step.class_.__name__} is joined to the class above it by {step.inherit_condition}: "
             "rowsmith takes joined tables whose keys are equal, and nothing more"
         )
     return tuple(tied[place] for place in range(width))
-
-
-def _equal(condition: object) -> Iterator[tuple[Any, Any]]:
-    """Give the pairs of columns that a condition says to be equal; what says more gives a pair of nothing."""
-    given = bare(condition)
-    if isinstance(given, BooleanClauseList) and given.operator is operators.and_:
-        for clause in given.clauses:
-            yield from _equal(clause)
-    elif isinstance(given, BinaryExpression) and given.operator is operators.eq:
-        yield given.left, given.right
-    else:
-        yield _NOTHING, _NOTHING
-
-
-class _Nothing:
-    table = None
-
-
-_NOTHING = _Nothing()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import Column, Table
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+from sqlalchemy.sql.elements import BinaryExpression
 
-from rowsmith.conditions import bare
+from rowsmith.conditions import bare, conjuncts
 from rowsmith.mapping.constraints import tells_all_apart, unique_keys_of
 from rowsmith.mapping.row import row_info
 
@@ -48,7 +47,7 @@ def is_plain(relationship: RelationshipProperty[Any]) -> bool:
         return False
     # A class that shares its table with others leads to some of the rows only.
     whole = not row_info(relationship.mapper.class_).own_rows
-    return whole and len(equal_pairs(relationship)) == len(list(_conditions(relationship.primaryjoin)))
+    return whole and len(equal_pairs(relationship)) == len(list(conjuncts(relationship.primaryjoin)))
 
 
 def leads_to_alias(relationship: RelationshipProperty[Any]) -> bool:
@@ -60,18 +59,8 @@ def equal_pairs(relationship: RelationshipProperty[Any]) -> Pairs:
     """Give the pairs of columns that the relationship has to be equal, without what else it asks."""
     known = cast("Pairs", relationship.local_remote_pairs)
     found: Pairs = []
-    for condition in _conditions(relationship.primaryjoin):
+    for condition in conjuncts(relationship.primaryjoin):
         if isinstance(condition, BinaryExpression) and condition.operator is operators.eq:
             sides = {bare(condition.left), bare(condition.right)}
             found += [pair for pair in known if sides == set(pair)]
     return found
-
-
-def _conditions(join: object) -> Iterator[Any]:
-    """Give the conditions that all have to hold, whatever stands in parentheses."""
-    given = bare(join)
-    if isinstance(given, BooleanClauseList) and given.operator is operators.and_:
-        for clause in given.clauses:
-            yield from _conditions(clause)
-    else:
-        yield given
