@@ -30,8 +30,8 @@ from rowsmith.execution.postgresql import prepare_postgresql
 from rowsmith.execution.sqlite import READ_ONLY, prepare_sqlite
 from rowsmith.homes import BorrowedHome, Home, OpenSession, OwnHome, Taken
 from rowsmith.hosts import engines_of
-from rowsmith.operations.reads.planned import CODEC
 from rowsmith.pagination import CursorCodec
+from rowsmith.pagination.cursor import CODEC
 from rowsmith.replicas import Lag, Replicas, check_replicas
 from rowsmith.sessions import ReadingBlock, ReadOnly, Unit, WritingBlock
 from rowsmith.unit_of_work import UnitOfWork

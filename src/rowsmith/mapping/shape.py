@@ -59,6 +59,11 @@ class Shape(Generic[TRow_co, TData_co]):
         """The attribute names of ``selects``, where each is a column of the row; otherwise nothing."""
         return self.layout.names
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether a record is some columns of the row, and data is made of them alone."""
+        return not self.is_row and bool(self.names) and not (self.layout.joins or self.layout.collections)
+
     @cached_property
     def returnable(self) -> bool:
         """Whether RETURNING can give a record; if not, a row just written has to be read."""

@@ -18,12 +18,17 @@ from binascii import Error as Base64Error
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from rowsmith.errors import InvalidCursor, InvalidPagination, InvalidValue
 from rowsmith.orders import OrderTerm
 from rowsmith.pagination.key_values import pack, unpack
 
 MAX_CURSOR_LENGTH: Final = 8_192
 """The most characters of a cursor: what common web servers take as one line of a request."""
+
+CODEC: Final = "rowsmith_cursor_codec"
+"""Where a session made by a Database carries the codec for its cursors (``AsyncSession.info``), and a lane, too."""
 
 _VERSION: Final = b"\x01"
 _TAG_SIZE: Final = 16
@@ -92,6 +97,12 @@ class CursorCodec:
         if version != _VERSION or True not in matches:
             raise InvalidCursor
         return unpack(payload, terms)
+
+
+def codec_of(db_sess: AsyncSession) -> CursorCodec:
+    """Give the session's cursor codec; a session of nobody's has one without keys, which signs nothing."""
+    codec = db_sess.info.get(CODEC)
+    return codec if isinstance(codec, CursorCodec) else CursorCodec()
 
 
 def _tag(key: bytes, fingerprint: bytes, payload: bytes) -> bytes:

@@ -37,21 +37,16 @@ from rowsmith.operations.plans import Asked, ManyKeys, Plan, compile_plan
 from rowsmith.operations.present import present, present_keys
 from rowsmith.operations.reads.estimate import estimated_rows
 from rowsmith.operations.reads.one import KeyReads
-from rowsmith.operations.reads.planned import CODEC, Searches, may_be_the_cursors
+from rowsmith.operations.reads.planned import Searches, may_be_the_cursors
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.operations.reads.stream import Stream
 from rowsmith.operations.unread import tell_id
 from rowsmith.orders import Order
 from rowsmith.pagination import Count, CursorCodec, Page, Pagination
+from rowsmith.pagination.cursor import codec_of
 from rowsmith.query import Query
 from rowsmith.scope import SearchScope
 from rowsmith.state import UNSET, Unset
-
-
-def codec_of(db_sess: AsyncSession) -> CursorCodec:
-    """Give the session's cursor codec; a session of nobody's has one without keys, which signs nothing."""
-    codec = db_sess.info.get(CODEC)
-    return codec if isinstance(codec, CursorCodec) else CursorCodec()
 
 
 class ByKeys(KeyReads[TRow, TData]):

@@ -59,9 +59,8 @@ class KeyReads(Generic[TRow, TData]):
     """The plans of reads by keys: of each shape that a scope has, with and without deleted rows."""
 
     def __init__(self, entity: Entity[TRow, TData]) -> None:
-        layout = entity.shape.layout
         self.entity, self.plans = entity, Plans[Plan](entity.info)
-        self.is_flat = not entity.shape.is_row and bool(layout.names) and not (layout.joins or layout.collections)
+        self.is_flat = entity.shape.is_flat
 
     def shape(self, kwargs: dict[str, Any], values: list[Any]) -> Hashable | None:
         """Give the shape of a call, and its scope's values; None where it has none.

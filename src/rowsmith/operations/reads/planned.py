@@ -38,6 +38,7 @@ from rowsmith.pagination import (
     fetch_limit,
     window,
 )
+from rowsmith.pagination.cursor import CODEC
 from rowsmith.pagination.modes import MODES
 from rowsmith.query import Query
 from rowsmith.scope import SearchScope, resolve_scope
@@ -46,8 +47,6 @@ from rowsmith.state import UNSET
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
 
-CODEC = "rowsmith_cursor_codec"
-"""Where a session made by a Database carries the codec for its cursors (``AsyncSession.info``), and a lane, too."""
 
 
 def may_be_the_cursors(failure: Exception) -> bool:
@@ -165,11 +164,10 @@ class Searches(Generic[TRow, TData]):
     """
 
     def __init__(self, entity: Entity[TRow, TData]) -> None:
-        layout = entity.shape.layout
         self._entity = entity
         self._shapes = Plans[_Known](entity.info)
         self._is_plain = has_plain_rows(entity.info)
-        self._is_flat = not entity.shape.is_row and bool(layout.names) and not (layout.joins or layout.collections)
+        self._is_flat = entity.shape.is_flat
 
     def page(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedPage | None:
         """Have a page asked for."""
