@@ -158,7 +158,7 @@ async def test_all_tries_go_through_the_items_in_their_order(db_sess: AsyncSessi
     """A suspect comes in its turn, for rows are locked and inserted in that order; so do halves."""
     kept = list[int]()
 
-    async def attempt(part: Sequence[int], first: int) -> list[int]:
+    async def attempt(part: Sequence[int]) -> list[int]:
         if len(part) > 1 and {3, 7} & set(part):
             raise InvalidValue
         if part == [7]:

@@ -95,9 +95,9 @@ class Diagnosis:
         )
 
 
-Attempt = Callable[[Sequence[TItem], int], Awaitable[Sequence[TData | Exception]]]
-"""Writes all items or raises; takes the items and the index of the first, for messages. What it gives for an item
-is its data, or the error that only this one has (it is absent) and that leaves the transaction as it is."""
+Attempt = Callable[[Sequence[TItem]], Awaitable[Sequence[TData | Exception]]]
+"""Writes all items or raises. What it gives for an item is its data, or the error that only this one has (it is absent)
+and that leaves the transaction as it is."""
 
 Diagnose = Callable[[Exception, Sequence[TItem]], Awaitable[Diagnosis]]
 """Says which items (by their place in the sequence) an error is due to; runs after the failed attempt was undone."""
@@ -160,7 +160,7 @@ class _Culprits(Generic[TItem, TData]):
     async def tried(self, indexes: Sequence[int]) -> Exception | None:
         """Write these items in a savepoint; gives the error if that is the fault of one of them."""
         items = [self.items[index] for index in indexes]
-        data = await attempted(self.call, lambda: self.attempt(items, indexes[0]))
+        data = await attempted(self.call, lambda: self.attempt(items))
         if isinstance(data, Exception):
             return data
         self.outcomes.update(zip(indexes, data, strict=True))
@@ -338,7 +338,7 @@ async def run_over_ids(
     }
     fit = [index for index in range(len(items)) if index not in faults]
 
-    async def attempt(part: Sequence[TItem], first: int) -> Sequence[TData | Exception]:
+    async def attempt(part: Sequence[TItem]) -> Sequence[TData | Exception]:
         if not part:
             return ()
         result = await write(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Sequence
+from functools import partial
 
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.writes import all_belong
@@ -13,7 +14,7 @@ from rowsmith.operations.inserts.branches import check_trees, unfit_trees
 from rowsmith.operations.inserts.chunks import Chunks, Many, Progress
 from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.once import Written, once
-from rowsmith.operations.partial import Diagnosis, is_of_a_row, placed, run_partial
+from rowsmith.operations.partial import is_of_a_row, placed, run_partial
 from rowsmith.operations.results import PartialResult, Upserted
 from rowsmith.scope import SearchScope
 
@@ -123,15 +124,10 @@ class BatchCreator(Operation[TRow, TData]):
         creation = Creation(call)
         fit, faults = creation.readable(items, unfit)
 
-        async def attempt(part: Sequence[Spec[TRow]], first: int) -> list[TData]:
-            return await creation.create(part)
-
-        async def find(error: Exception, part: Sequence[Spec[TRow]]) -> Diagnosis:
-            return await creation.diagnose(error, part)
-
         sent = [items[index] for index in fit]
         with collector_paused():
-            written = await run_partial(call, sent, attempt, find, find_needs=lambda: creation.needs(sent))
+            needs = partial(creation.needs, sent)
+            written = await run_partial(call, sent, creation.create, creation.diagnose, find_needs=needs)
         return placed(call, written, fit, faults)
 
 

@@ -59,7 +59,7 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
     ) -> Mapping[int, TTried | Exception]:
         """Write those of some rows that can be written."""
 
-        async def attempt(part: Sequence[int], first: int) -> Sequence[TTried]:
+        async def attempt(part: Sequence[int]) -> Sequence[TTried]:
             return await write(self.rows.chosen(part))
 
         async def find_needs() -> Needs:
