@@ -24,8 +24,6 @@ from rowsmith import (
     Repository,
     SearchScope,
 )
-from rowsmith.operations.call import Call
-from rowsmith.operations.reads.estimate import explain
 from rowsmith.operations.reads.search import as_query, prepare
 from rowsmith.pagination import CursorCodec
 from rowsmith.scope import resolve_scope
@@ -104,9 +102,10 @@ async def plan_of(
     """Run the statement of a page under EXPLAIN ANALYZE."""
     limits = resolve_scope(scope, events.entity.info)
     search = prepare(events.entity, limits, events.db.engine.dialect, as_query(None, pagination, orders))
-    async with events.db.begin_readonly_session() as db_sess:
-        call = Call(events.entity, "search", db_sess)
-        plan: dict[str, Any] = await explain(call, search.statement(CursorCodec()), analyze=True)
+    sql = search.statement(CursorCodec()).compile(events.db.engine, compile_kwargs={"literal_binds": True})
+    async with events.db.engine.connect() as connection:
+        explained = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
+    plan: dict[str, Any] = explained.scalar_one()[0]
     return plan
 
 
