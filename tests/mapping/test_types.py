@@ -171,6 +171,7 @@ READERS = [
     "rowsmith.operations.arrays.keys",
     "rowsmith.operations.arrays.same",
     "rowsmith.operations.arrays.wire",
+    "rowsmith.operations.entity",
     "rowsmith.operations.soft_delete",
 ]
 

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, Final, Generic, Protocol, TypedDict, Unpack, cast
 
 from sqlalchemy import ColumnElement, Table
-from sqlalchemy.dialects import postgresql
 from typing_extensions import TypeVar
 
 from rowsmith.errors import (
@@ -32,6 +31,7 @@ from rowsmith.execution import Origin
 from rowsmith.execution.kinds import is_sqlstate
 from rowsmith.mapping import Loads, RowInfo, Shape, checked_loads, data_shape, nearest, row_info, row_shape
 from rowsmith.mapping.constraints import item_named, names_in, table_named, unique_keys_of
+from rowsmith.mapping.types import constraint_names
 from rowsmith.operations.conflict import Conflict, ConflictKey
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.soft_delete import SoftDelete
@@ -374,7 +374,6 @@ def _is_known(table: Table, name: str) -> bool:
         return item_named(named, bare) is not None
     if owner and nearest(owner, _tables_of(table), cutoff=0.85):
         return False
-    domains = [column.type for column in table.columns if isinstance(column.type, postgresql.DOMAIN)]
-    if any(name in (domain.constraint_name, f"{domain.name}_check") for domain in domains):
+    if any(name in constraint_names(column.type) for column in table.columns):
         return True
     return bool(owner) or any(item_named(each, name) is not None for each in table.metadata.tables.values())

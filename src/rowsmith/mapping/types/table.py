@@ -188,6 +188,14 @@ def stored_form(declared: TypeEngine[Any], dialect: Dialect | None = None) -> Ty
     return form
 
 
+def constraint_names(declared: TypeEngine[Any]) -> tuple[str, ...]:
+    """Give the names that the constraints of a domain may have: the one declared, and PostgreSQL's own for it."""
+    form: Any = stored_form(declared)
+    if not isinstance(form, postgresql.DOMAIN):
+        return ()
+    return tuple(name for name in (form.constraint_name, f"{form.name}_check") if name is not None)
+
+
 def _on(declared: TypeEngine[Any], dialect: Dialect | None) -> TypeEngine[Any]:
     return declared if dialect is None else declared.dialect_impl(dialect)
 
