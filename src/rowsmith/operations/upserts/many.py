@@ -20,7 +20,7 @@ from rowsmith.operations.upserts.partial import PartialUpsert
 from rowsmith.operations.upserts.race import is_overtaken_call
 from rowsmith.operations.upserts.shapes import UpsertShapes
 from rowsmith.operations.upserts.steps import upsert_all
-from rowsmith.operations.upserts.upsertion import Upsertion
+from rowsmith.operations.upserts.upsertion import SINGLY, Upsertion
 from rowsmith.scope import SearchScope
 
 T = TypeVar("T")
@@ -43,13 +43,7 @@ class BatchUpserter(Operation[TRow, TData]):
     def _shapes(self) -> UpsertShapes:
         return UpsertShapes(self.entity)
 
-    @verb(
-        "batch_upsert",
-        singly="find(id), then create(spec) or update(id, patch)",
-        touches="made",
-        removes=False,
-        lost=is_overtaken_call,
-    )
+    @verb("batch_upsert", singly=SINGLY, touches="made", removes=False, lost=is_overtaken_call)
     async def upsert(
         self,
         call: Call[TRow, TData],
@@ -81,13 +75,7 @@ class BatchUpserter(Operation[TRow, TData]):
         with collector_paused():
             return BatchResult(await upsert_all(upsertion, items), [])
 
-    @verb(
-        "batch_upsert_partial",
-        singly="find(id), then create(spec) or update(id, patch)",
-        touches="made",
-        removes=False,
-        late=is_of_a_row,
-    )
+    @verb("batch_upsert_partial", singly=SINGLY, touches="made", removes=False, late=is_of_a_row)
     async def upsert_partial(
         self,
         call: Call[TRow, TData],

@@ -15,7 +15,7 @@ from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.planned import AskedUpsert, PlannedUpserts
 from rowsmith.operations.upserts.race import is_overtaken_call
 from rowsmith.operations.upserts.steps import upsert_all
-from rowsmith.operations.upserts.upsertion import Upsertion
+from rowsmith.operations.upserts.upsertion import SINGLY, Upsertion
 from rowsmith.scope import SearchScope
 
 TMade = TypeVar("TMade")
@@ -31,14 +31,7 @@ class Upserter(Operation[TRow, TData]):
     def _ask(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedUpsert | None:
         return self._plans.ask(lane, args[0], kwargs) if len(args) == 1 else None
 
-    @verb(
-        "upsert",
-        singly="find(id), then create(spec) or update(id, patch)",
-        touches="made",
-        removes=False,
-        native=_ask,
-        lost=is_overtaken_call,
-    )
+    @verb("upsert", singly=SINGLY, touches="made", removes=False, native=_ask, lost=is_overtaken_call)
     async def upsert(
         self,
         call: Call[TRow, TData],

@@ -60,6 +60,9 @@ from rowsmith.operations.upserts.statement import (
 
 T = TypeVar("T")
 
+SINGLY = "find(id), then create(spec) or update(id, patch)"
+"""What to call instead for rows that are kept in several tables."""
+
 TURNS = 6
 """How often the same rows are left out, and not there, before that is a trigger's doing and not that of others."""
 MOST_TURNS = 50
