@@ -9,7 +9,7 @@ from copy import copy
 from functools import partial
 from inspect import isawaitable
 from types import MethodType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, Unpack, cast
+from typing import Any, Concatenate, Generic, ParamSpec, Self, Unpack, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypeVar, override
@@ -48,7 +48,7 @@ from rowsmith.operations import (
     Upserter,
     WherePurger,
 )
-from rowsmith.operations.arguments import check_verb
+from rowsmith.operations.arguments import CHANGEABLE, check_verb
 from rowsmith.operations.arrays.keys import batch_key
 from rowsmith.operations.call import Native, is_unread, operation_of
 from rowsmith.operations.deletes.where import PURGE_WHERE, BeginSession
@@ -155,7 +155,7 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; and those of :meth:`Database.begin_session`.
         """
-        if args and args[0].__class__ in _LISTS:
+        if args and args[0].__class__ in CHANGEABLE:
             own: Any = args[0]
             own = (own.copy(), *args[1:])
             args = own
@@ -176,7 +176,7 @@ class DBSource(Generic[TRow, TData, TId]):
         Raises:
             RepositoryError: the verb's own; ``ReadOnlyViolation`` where it writes.
         """
-        if args and args[0].__class__ in _LISTS:
+        if args and args[0].__class__ in CHANGEABLE:
             own: Any = args[0]
             own = (own.copy(), *args[1:])
             args = own
@@ -324,8 +324,9 @@ class DBSource(Generic[TRow, TData, TId]):
         self, verb: Callable[Concatenate[AsyncSession, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         native, replicas, lane = native_of(verb), self.db.replicas, None
-        if native is not None and native.writes:
-            native = None  # so that it meets the session that takes no writes
+        native = None if native is not None and native.writes else native  # a write meets the session that takes none
+        if native is not None and "lock" in kwargs and kwargs["lock"] is None:
+            del kwargs["lock"]  # as if it were left out
         given: Any = [*args]
         again, named = (given, kwargs) if native is not None else _repeatable(args, kwargs)
         try:  # as above
@@ -524,10 +525,6 @@ class _Refused(DBSource[TRow, TData, TId]):
     def _told(self, verb: Any) -> MappingError:
         self._refusal.locate(self.entity.domain, operation_of(verb))
         return self._refusal
-
-
-_LISTS: Final = (list, dict, set)
-"""What a call is for, ids or specs or patches, may be one of the caller's, who may change it while the call waits."""
 
 
 def native_of(verb: Any) -> Native | None:

@@ -233,8 +233,7 @@ class Repository(Generic[TRow, TData, TId]):
         if self._cached is not None and into is None and lock is None:
             return await self._cached.one(id, scope, include_deleted, is_needed=True)
         source = self.db_source if into is None else self.db_source.into(into)
-        locked: Any = {} if lock is None else {"lock": lock}
-        return await source.read(source.querier.query, id, scope=scope, include_deleted=include_deleted, **locked)
+        return await source.read(source.querier.query, id, scope=scope, include_deleted=include_deleted, lock=lock)
 
     @overload
     async def find(
@@ -269,8 +268,7 @@ class Repository(Generic[TRow, TData, TId]):
         if self._cached is not None and into is None and lock is None:
             return await self._cached.one(id, scope, include_deleted, is_needed=False)
         source = self.db_source if into is None else self.db_source.into(into)
-        locked: Any = {} if lock is None else {"lock": lock}
-        return await source.read(source.querier.find, id, scope=scope, include_deleted=include_deleted, **locked)
+        return await source.read(source.querier.find, id, scope=scope, include_deleted=include_deleted, lock=lock)
 
     @overload
     async def get_one(
@@ -308,9 +306,8 @@ class Repository(Generic[TRow, TData, TId]):
             SeveralFound: there are more than one.
         """
         source = self.db_source.into(into)
-        locked: Any = {} if lock is None else {"lock": lock}
         return await source.read(
-            source.batch_querier.get_one, scope, filters, include_deleted=include_deleted, **locked
+            source.batch_querier.get_one, scope, filters, include_deleted=include_deleted, lock=lock
         )
 
     @overload
@@ -348,9 +345,8 @@ class Repository(Generic[TRow, TData, TId]):
             SeveralFound: there are more than one.
         """
         source = self.db_source.into(into)
-        locked: Any = {} if lock is None else {"lock": lock}
         return await source.read(
-            source.batch_querier.find_one, scope, filters, include_deleted=include_deleted, **locked
+            source.batch_querier.find_one, scope, filters, include_deleted=include_deleted, lock=lock
         )
 
     @overload
@@ -387,9 +383,8 @@ class Repository(Generic[TRow, TData, TId]):
     ) -> Any:
         """Give the first row in an order, or None; without ``orders``, the first by its key."""
         source = self.db_source.into(into)
-        locked: Any = {} if lock is None else {"lock": lock}
         return await source.read(
-            source.batch_querier.first, scope, filters, orders=orders, include_deleted=include_deleted, **locked
+            source.batch_querier.first, scope, filters, orders=orders, include_deleted=include_deleted, lock=lock
         )
 
     @overload
@@ -437,7 +432,6 @@ class Repository(Generic[TRow, TData, TId]):
             MappingError: ``into`` does not fit the row.
         """
         source = self.db_source.into(into)
-        locked: Any = {} if lock is None else {"lock": lock}
         return await source.read(
             source.batch_querier.search,
             scope,
@@ -446,7 +440,7 @@ class Repository(Generic[TRow, TData, TId]):
             orders=orders,
             count=count,
             include_deleted=include_deleted,
-            **locked,
+            lock=lock,
         )
 
     async def count(
@@ -646,21 +640,9 @@ class Repository(Generic[TRow, TData, TId]):
         if self._cached is not None and into is None and lock is None:
             return await self._cached.batch_get(ids, scope, include_deleted)
         source = self.db_source.into(into)
-        locked: Any = {} if lock is None else {"lock": lock}
         return await source.read(
-            source.batch_querier.query, ids, scope=scope, include_deleted=include_deleted, **locked
+            source.batch_querier.query, ids, scope=scope, include_deleted=include_deleted, lock=lock
         )
-
-    async def invalidate(self, ids: Collection[TId] | None = None) -> None:
-        """Have caches let go of rows that SQL of one's own has written: those with these keys, or all.
-
-        What is written through a repository is never to be said here. Inside a session or unit of work it waits for
-        the commit. No cache that is away makes it fail: what is left there ends with its time.
-
-        Raises:
-            InvalidValue: ``ids`` is no list of keys.
-        """
-        await self.db_source.invalidate(ids)
 
     async def batch_create(
         self,
@@ -934,6 +916,17 @@ class Repository(Generic[TRow, TData, TId]):
         return await self.db_source.in_chunks(
             purger.purge, filters, scope=scope, all_rows=all_rows, pace=pace, dry_run=dry_run, progress=progress
         )
+
+    async def invalidate(self, ids: Collection[TId] | None = None) -> None:
+        """Have caches let go of rows that SQL of one's own has written: those with these keys, or all.
+
+        What is written through a repository is never to be said here. Inside a session or unit of work it waits for
+        the commit. No cache that is away makes it fail: what is left there ends with its time.
+
+        Raises:
+            InvalidValue: ``ids`` is no list of keys.
+        """
+        await self.db_source.invalidate(ids)
 
 
 def _check_made(cls: type[Any], db: Any, db_source: Any) -> None:

@@ -26,7 +26,8 @@ Argument: TypeAlias = Callable[[Any, RowInfo[Any]], None]
 """Refuses what a parameter cannot be; takes it and the row that the call is about."""
 
 _NO_LISTS: Final = (str, bytes, bytearray, memoryview)
-_CHANGEABLE: Final[frozenset[type[Any]]] = frozenset({list, dict, set, deque, OrderedDict, defaultdict})
+CHANGEABLE: Final[frozenset[type[Any]]] = frozenset({list, dict, set, deque, OrderedDict, defaultdict})
+"""The lists that a call keeps as they were given: whoever made it may change theirs while it waits."""
 
 
 def checked_arguments(
@@ -49,10 +50,10 @@ def checked_arguments(
             ARGUMENTS[name](given, info)
     own, named = args, kwargs
     for place, given in enumerate(args):
-        if given.__class__ in _CHANGEABLE:
+        if given.__class__ in CHANGEABLE:
             own = (*own[:place], given.copy(), *own[place + 1 :])
     for name, given in kwargs.items():
-        if given.__class__ in _CHANGEABLE:
+        if given.__class__ in CHANGEABLE:
             named = {**named, name: given.copy()}
     return own, named
 
