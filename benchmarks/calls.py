@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from asyncpg.connection import _StatementCache
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_cursor as _SQLAlchemys
 
 import rowsmith
 
 OURS = str(Path(rowsmith.__file__).parent)
-LOOKED_UP = _StatementCache.get.__code__
-"""Where asyncpg looks whether a statement is prepared: the last step of its own before it is sent."""
+SENDING: dict[Any, Callable[[dict[str, Any]], str]] = {
+    _StatementCache.get.__code__: lambda given: given["query"][0],
+    _SQLAlchemys._prepare_and_execute.__code__: lambda given: given["operation"],
+}
+"""Where asyncpg looks whether a statement is prepared, and where SQLAlchemy gives it one: the last steps before it is
+sent. Each has the function that gives the statement's text of its variables."""
 AFTER_A_PAUSE = 3
 """Those bits of RESUME's argument that are all 0 where a function begins."""
 
@@ -52,7 +57,7 @@ class Counted:
             return
         self.calls += 1
         code = frame.f_code
-        if code is LOOKED_UP and self.until is not None and frame.f_locals["query"][0].startswith(self.until):
+        if self.until is not None and code in SENDING and SENDING[code](frame.f_locals).startswith(self.until):
             self.is_over = True
         if code.co_filename.startswith(OURS) and not (event == "call" and goes_on(frame)):
             self.own += 1
