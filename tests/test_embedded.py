@@ -258,6 +258,8 @@ def test_processes_that_start_at_once_make_the_system_user_one_after_the_other(
 
 
 def test_a_system_user_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has what useradd says, and what to do instead."""
+
     def ensure_user_exists(name: str) -> None:
         raise subprocess.CalledProcessError(1, ["useradd", name], stderr="useradd: cannot open /etc/passwd\n")
 

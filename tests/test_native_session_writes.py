@@ -198,6 +198,7 @@ async def test_new_objects_are_flushed_before(groups: GroupRepository) -> None:
 
 
 async def test_who_listens_to_the_session_sees_it(groups: GroupRepository) -> None:
+    """A write goes SQLAlchemy's way from then on, where its events are."""
     async with groups.db.begin_session() as db_sess:
         assert await taken(groups, lambda: groups.update(ONE, renamed("new"))) == 1
         event.listen(db_sess.sync_session, "do_orm_execute", ignore)

@@ -188,6 +188,7 @@ async def test_what_rowsmith_says_itself_undoes_nothing_else(any_tables: WithTab
 
 @LANES
 async def test_a_domains_own_error_of_rowsmiths_kind_is_none_of_rowsmiths(any_tables: WithTables, lane: str) -> None:
+    """A unit is undone by one that a data class raises of its own, though it is derived from a RepositoryError."""
     async with any_tables(ThingRow) as made, on(made, lane) as db:
         things = OddThings(db)
         with pytest.raises(TransactionAborted):
@@ -199,6 +200,7 @@ async def test_a_domains_own_error_of_rowsmiths_kind_is_none_of_rowsmiths(any_ta
 
 @LANES
 async def test_a_unit_within_another_is_undone_alone(any_tables: WithTables, lane: str) -> None:
+    """What it wrote is gone, and what the one around it writes is kept."""
     async with any_tables(ThingRow) as made, on(made, lane) as db:
         things, mine = BrittleThings(db), OwnedBy("a")
         async with db.unit_of_work():
@@ -216,6 +218,7 @@ async def test_a_unit_within_another_is_undone_alone(any_tables: WithTables, lan
 
 
 async def test_operation_objects_are_the_same(any_tables: WithTables) -> None:
+    """They undo a session as the methods of a repository do."""
     async with any_tables(ThingRow) as db:
         with pytest.raises(TransactionAborted):
             async with db.begin_session() as db_sess:

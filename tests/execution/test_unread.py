@@ -163,6 +163,7 @@ VERBS = pytest.mark.parametrize("verb", BATCHES)
 @LANES
 @VERBS
 async def test_the_item_is_told(with_tables: WithTables, verb: str, native: bool, column: str) -> None:
+    """The error says at which index of the batch the row stands that cannot be read, whatever else is asked for."""
     async with with_tables(DayRow, HourRow) as made:
         await fill(made)
         await spoil(made, column)
@@ -242,6 +243,7 @@ class Mine(SearchScope):
 @LANES
 @VERBS
 async def test_a_row_out_of_scope_is_not_told_of(with_tables: WithTables, verb: str, native: bool) -> None:
+    """One before it that cannot be read either, and is not the caller's, is no item's fault."""
     async with with_tables(DayRow, HourRow) as made:
         await fill(made)
         await spoil(made, "mood")
@@ -253,6 +255,7 @@ async def test_a_row_out_of_scope_is_not_told_of(with_tables: WithTables, verb: 
 
 @LANES
 async def test_collections_and_operation_objects(with_tables: WithTables, native: bool) -> None:
+    """What cannot be read may be in a row of a collection, and the verb one of an operation object."""
     async with with_tables(DayRow, HourRow) as made:
         await fill(made)
         async with made.engine.begin() as connection:
@@ -341,6 +344,7 @@ NOTE_BATCHES: Mapping[str, Callable[[Any], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("verb", NOTE_BATCHES)
 async def test_the_item_is_told_on_both_databases(any_tables: WithTables, verb: str) -> None:
+    """SQLite's values are read by SQLAlchemy's types, and partial batches name each item."""
     async with any_tables(NoteRow) as made:
         async with made.engine.begin() as connection:
             rows = [{"id": id_, "code": id_, "mood": "odd" if id_ in (2, 5) else "low"} for id_ in IDS]
@@ -384,6 +388,7 @@ MAKING: Mapping[str, Callable[[Any], Awaitable[Any]]] = {
 async def test_what_the_server_makes_and_nobody_can_read_is_not_kept(
     with_tables: WithTables, verb: str, native: bool
 ) -> None:
+    """A new row whose default cannot be read is undone, in a unit of work and in a call of its own."""
     async with with_tables(DayRow, HourRow) as made:
         await fill(made)
         async with made.engine.begin() as connection:

@@ -22,6 +22,7 @@ FIRST = CursorForwardPagination(1)
 
 
 def test_objects_of_one_entity_work_it_out_once() -> None:
+    """Operation objects of an entity have their plans in common, and those of another entity have others."""
     entity = GroupRepository.entity
     for attribute, kind in (("_writes", Updater), ("_ask", Querier)):
         first, second = kind[GroupRow, GroupData](entity), kind[GroupRow, GroupData](entity)
@@ -35,6 +36,7 @@ class Renaming(Updater[GroupRow, GroupData]):
 
 
 def test_an_applications_own_class_works_it_out_by_itself() -> None:
+    """Objects of a derived class share nothing, for each may have a state of its own."""
     entity = GroupRepository.entity
     made: list[Any] = [Renaming(entity), Renaming(entity), Updater[GroupRow, GroupData](entity)]
     assert len({id(each._writes) for each in made}) == 3
