@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import StatisticsError, median, quantiles
 from typing import TypeAlias
 
+SOURCE = Path(__file__).parents[1] / "src" / "rowsmith"
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -66,7 +68,11 @@ def used_once(tree: ast.AST) -> list[Function]:
 
 
 def measure(folder: Path) -> dict[str, str]:
-    """Give the figures of a folder's source."""
+    """Give the figures of a folder's source.
+
+    Raises:
+        StatisticsError: it has fewer than two functions.
+    """
     trees = {path: ast.parse(path.read_text()) for path in sorted(folder.rglob("*.py"))}
     found = [function for tree in trees.values() for function in functions(tree)]
     once = [function for tree in trees.values() for function in used_once(tree)]
@@ -87,6 +93,18 @@ def measure(folder: Path) -> dict[str, str]:
     }
 
 
-if __name__ == "__main__":
-    for name, figure in measure(Path(sys.argv[1] if len(sys.argv) > 1 else "src/rowsmith")).items():
+def main(given: Sequence[str] | None = None) -> None:
+    """Show the figures of the folder that the command line names."""
+    parser = argparse.ArgumentParser(prog="benchmarks.house", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=SOURCE, help="of Python; by default src/rowsmith")
+    folder: Path = parser.parse_args(given).folder
+    try:
+        figures = measure(folder)
+    except StatisticsError:
+        parser.error(f"{folder} is no folder of Python files with functions to count: give one, such as src/rowsmith")
+    for name, figure in figures.items():
         sys.stdout.write(f"{name:36} {figure}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,7 @@ import pytest_asyncio
 from rich.console import Console
 from sqlalchemy import URL
 
+from benchmarks import house
 from benchmarks.contenders import ENTRIES, Entry
 from benchmarks.contenders import NAMES as NAMES_OF_ALL
 from benchmarks.contenders.by_hand import Bare
@@ -289,3 +290,13 @@ def test_the_terminal_is_shown_the_same(measured: Results) -> None:
     assert "0.50" in shown
     assert "474 / 4 / 2" in shown
     assert "missed" in shown
+
+
+def test_the_houses_figures_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a folder with functions; of any other it is said that it has none."""
+    (tmp_path / "two.py").write_text("def one() -> int:\n    return 1\n\n\ndef two(given: Any) -> int:\n    return 2\n")
+    house.main([str(tmp_path)])
+    assert re.search(r"^functions +2\n", capsys.readouterr().out, re.MULTILINE)
+    with pytest.raises(SystemExit):
+        house.main([str(tmp_path / "nowhere")])
+    assert "no folder of Python files" in capsys.readouterr().err
