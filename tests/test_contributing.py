@@ -104,13 +104,16 @@ def test_its_python_can_be_read(page: Path) -> None:
         ast.parse(f"{{{code}}}" if code.startswith('"') else code)
 
 
-@pytest.mark.parametrize("heading, order", [("# Floors", ORDER), ("## Inside `operations`", FLOORS)])
+@pytest.mark.parametrize(
+    "heading, order",
+    [("# Floors", ORDER), *((f"## Inside `{layer}`", floors[::-1]) for layer, floors in FLOORS.items())],
+)
 def test_every_floor_is_on_the_page_of_floors(heading: str, order: list[str]) -> None:
-    """Its tables name what the lists of ``tests/test_layers.py`` do, each once."""
+    """Its tables name what the lists of ``tests/test_layers.py`` do, each once and in their order."""
     page = (ROOT / "docs" / "contributing" / "floors.md").read_text()
     section = page.split(f"{heading}\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
-    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(" ".join(order).split())
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == " ".join(order).split()
 
 
 # The examples, run
