@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Callable
@@ -20,8 +21,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from company import LabelRow, ThingRow
 from pages import ROOT, python_of
-from rowsmith import InvalidValue, Repository, Spec
+from rowsmith import BatchQuerier, InvalidPagination, InvalidValue, Repository, Spec
 from rowsmith.mapping.types import table
+from rowsmith.operations.reads import planned
+from rowsmith.pagination import MAX_PAGE_SIZE
 from rowsmith.testing import WithTables
 from test_layers import FLOORS, ORDER
 
@@ -160,6 +163,46 @@ async def test_the_example_of_a_filter_works(any_tables: WithTables, added: Call
         for given, found in (({"equals": -1}, [0]), ({"equals": 1}, [2, 3]), ({"is_null": True}, [4])):
             wanted = signed.model_validate({"sign": given})
             assert [item.id for item in (await Things(db).search(None, wanted)).items] == found
+
+
+def test_the_example_of_a_verb_is_that_verb() -> None:
+    """Its operation and its method are those that are there, and its lines stand in the register."""
+    operation, method, lines = examples("verb.md")
+    for shown, real in ((operation, BatchQuerier.first), (method, Repository.first)):
+        assert ast.dump(ast.parse(shown)) == ast.dump(ast.parse(dedent(inspect.getsource(real))))
+    register = (ROOT / "tests" / "verbs.py").read_text()
+    assert [line for line in lines.splitlines() if line not in register] == []
+
+
+@dataclass(frozen=True)
+class Thing:
+    id: int
+
+
+class Things(Repository[ThingRow, Thing, int]):
+    pass
+
+
+async def test_the_example_of_a_mode_works(
+    any_tables: WithTables, added: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives its pages on both databases: by the native lane, too, once that knows it for a mode."""
+    (code,) = examples("pagination-mode.md")
+    numbered = added("rowsmith.pagination.modes", code).NumberedPagination
+    monkeypatch.setattr(planned, "MODES", (*planned.MODES, numbered))
+    async with any_tables(ThingRow, LabelRow) as db:
+        async with db.begin_session() as db_sess:
+            db_sess.add_all(ThingRow(id=id) for id in range(5))
+        pages = [await Things(db).search(None, None, numbered(2, number)) for number in (1, 2, 3)]
+    assert [[item.id for item in page.items] for page in pages] == [[0, 1], [2, 3], [4]]
+    assert [(page.has_previous_page, page.has_next_page) for page in pages] == [
+        (False, True),
+        (True, True),
+        (True, False),
+    ]
+    for wrong in ((0, 1), (1, 0), (MAX_PAGE_SIZE + 1, 1), (2, 2**63)):
+        with pytest.raises(InvalidPagination):
+            numbered(*wrong)
 
 
 class Bills(DeclarativeBase):
