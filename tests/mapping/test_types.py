@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.sqltypes import TableValueType
 from sqlalchemy.types import NullType, PickleType, TypeDecorator, TypeEngine
 
-from rowsmith.mapping.types import TABLE, ColumnType, Comparison, Travel, column_type, stored_form
+from rowsmith.mapping.types import TABLE, ColumnType, Comparison, Travel, column_type, constraint_names, stored_form
 
 
 class Colour(enum.Enum):
@@ -139,6 +139,18 @@ def test_sqlalchemys_own_decorators_are_no_teams(declared: TypeEngine[Any]) -> N
     assert column_type(declared).wraps is None
     assert stored_form(declared) is declared
     assert column_type(declared).compared is Comparison.NEVER
+
+
+def test_the_constraints_of_a_domain_have_names() -> None:
+    """The one declared, and PostgreSQL's own; a decorator's are those of what it wraps, and no other type has any."""
+
+    class Short(TypeDecorator[str]):
+        impl = postgresql.DOMAIN("short", sa.String, constraint_name="is_short")
+        cache_ok = True
+
+    assert constraint_names(Short()) == ("is_short", "short_check")
+    assert constraint_names(postgresql.DOMAIN("short", sa.String)) == ("short_check",)
+    assert constraint_names(sa.String()) == ()
 
 
 def test_a_stored_form_is_the_dialects_variant() -> None:
