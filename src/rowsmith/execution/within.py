@@ -133,19 +133,19 @@ async def _fetched(lane: NativeLane, connection: Any, asked: Sent, *, writes: bo
 async def _sent(lane: NativeLane, connection: Any, asked: Sent, *, writes: bool) -> tuple[str | None, Sequence[Any]]:
     """Send the statement, after BEGIN if that was not sent; or say what stands against it on this connection."""
     pooled = connection._dbapi_connection
-    adapter, plan = pooled.dbapi_connection, asked.plan
-    if not speaks_plainly(adapter, adapter.driver_connection) or (writes and not is_wanted(pooled.info)):
+    adapter, info, plan = pooled.dbapi_connection, pooled.info, asked.plan
+    if not speaks_plainly(adapter, adapter.driver_connection) or (writes and not is_wanted(info)):
         return "connection", ()
     async with adapter._execute_mutex:
         if adapter._transaction is None:
             await adapter._start_transaction()
         before = sent_on(adapter)
-        is_known = plan.is_ready and (plan.written is None or pooled.info.get(plan.presumes))
-        why = None if is_known else await lane.unlearned(plan, adapter.driver_connection, pooled.info, plan.sql)
+        is_known = plan.is_ready and (plan.written is None or (plan.presumes in info and info[plan.presumes]))
+        why = None if is_known else await lane.unlearned(plan, adapter.driver_connection, info, plan.sql)
         records = () if why is not None else await fetch(adapter._connection, plan.sql, asked.values)
-        note_read(pooled.info, adapter, before)
+        note_read(info, adapter, before)
         if writes and records:
-            note_written(pooled.info, adapter, records[0][-1])
+            note_written(info, adapter, records[0][-1])
         return why, records
 
 

@@ -48,7 +48,6 @@ TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
 
 
-
 def may_be_the_cursors(failure: Exception) -> bool:
     """Say whether an error is about a value that the database does not take, which may be one of a cursor's."""
     if not isinstance(failure, (DatabaseFault, InvalidValue)) or getattr(failure, "is_stored", False):
