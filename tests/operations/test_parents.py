@@ -8,21 +8,25 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from typing_extensions import override
 
 from rowsmith import (
     Condition,
     Database,
+    EntityNotFound,
     InvalidValue,
     NextValue,
     OptionalState,
     Patch,
     ReferenceNotFound,
     Repository,
+    RepositoryError,
+    ScopeMismatch,
     SearchScope,
     Spec,
     Unscoped,
+    related,
 )
 from rowsmith.testing import WithTables
 from support import count_statements
@@ -67,6 +71,7 @@ class BookRow(Base):
     shelf_id: Mapped[int | None] = mapped_column(sa.ForeignKey("shelves.id", name="fk_books_shelf"))
     number: Mapped[int]
     words: Mapped[int] = mapped_column(server_default="0")
+    shelf: Mapped[ShelfRow | None] = relationship(viewonly=True)
 
 
 @dataclass(frozen=True)
@@ -214,6 +219,101 @@ async def test_a_row_is_moved_to_a_parent_of_its_own_tenant_only(books: Books, m
     assert (await stored(books))[0] == (0, ALSO_HERE, 9)
     await move(books, to(THEIRS), Unscoped(reason="who is limited by nothing"))
     assert (await stored(books))[0] == (0, THEIRS, 9)
+
+
+@dataclass(frozen=True)
+class ByShelf(SearchScope):
+    """Says of books whose shelves they may be on, and of shelves themselves what it is given to say."""
+
+    shelves: Any
+    said: Mapping[type[Any], Sequence[Condition]]
+
+    @override
+    def to_conditions(self) -> list[Condition]:
+        return [self.shelves()]
+
+    @override
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        return self.said
+
+
+def by_relationship() -> Any:
+    return related(BookRow.shelf, ShelfRow.tenant == "a")
+
+
+def by_subquery() -> Any:
+    return BookRow.shelf_id.in_(sa.select(ShelfRow.id).where(ShelfRow.tenant == "a"))
+
+
+BY_SHELF: dict[str, ByShelf] = {
+    "relationship": ByShelf(by_relationship, {}),
+    "subquery": ByShelf(by_subquery, {}),
+    "and a word about shelves": ByShelf(by_relationship, {ShelfRow: [ShelfRow.tenant == "a"]}),
+}
+
+
+@pytest.mark.parametrize("scope", BY_SHELF.values(), ids=BY_SHELF)
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+async def test_a_scope_that_reads_the_foreign_key_says_the_same_of_both(
+    books: Books, move: Move, scope: ByShelf
+) -> None:
+    """A row leaves its scope by another tenant's parent and by none, as a new one would; neither parent is locked."""
+    before, said = await stored(books), list[str]()
+    for shelf in (THEIRS, NOWHERE):
+        with count_statements(books.db) as sent, pytest.raises(ScopeMismatch) as caught:
+            await move(books, to(shelf), scope)
+        error = caught.value
+        said.append(repr((error, error.facts, error.__cause__, error.__context__)))
+        locked = [statement for statement in sent if "FOR NO KEY UPDATE OF shelves" in statement]
+        assert not locked or scope.said
+        with pytest.raises(ScopeMismatch):
+            await books.create(BookCreate(7, shelf), scope=scope)
+    assert said[0] == said[1]
+    assert await stored(books) == before
+    await move(books, to(ALSO_HERE), scope)
+    assert (await stored(books))[0] == (0, ALSO_HERE, 9)
+
+
+@pytest.mark.parametrize("scope", BY_SHELF.values(), ids=BY_SHELF)
+async def test_an_absent_row_says_nothing_of_the_parent_it_is_moved_to(books: Books, scope: ByShelf) -> None:
+    """Whoever asks for a row that is not there gets one answer, whichever parent is named."""
+
+    async def answer(call: Awaitable[Any]) -> str:
+        try:
+            return repr(await call)
+        except RepositoryError as exc:
+            return repr((exc, exc.facts))
+
+    for update in (
+        lambda patch: books.update(99, patch, scope=scope),
+        lambda patch: books.batch_update([99], patch, scope=scope),
+        lambda patch: books.batch_update_each({99: patch}, scope=scope),
+        lambda patch: books.batch_update_partial({99: patch}, scope=scope),
+        lambda patch: books.update_where([BookRow.id == 99], patch, scope=scope),
+    ):
+        assert await answer(update(to(THEIRS))) == await answer(update(to(NOWHERE)))
+    if not scope.said:
+        with pytest.raises(EntityNotFound):
+            await books.update(99, to(THEIRS), scope=scope)
+
+
+async def test_what_is_said_of_parents_holds_beside_what_rows_say(books: Books) -> None:
+    """A parent that the rows' own conditions would let in is an absent one, if ``to_related`` does not."""
+    scope = ByShelf(by_relationship, {ShelfRow: [ShelfRow.id != ALSO_HERE]})
+    for move in MOVES.values():
+        with pytest.raises(ShelfNotFound):
+            await move(books, to(ALSO_HERE), scope)
+
+
+async def test_each_item_of_a_batch_leaves_its_scope_by_itself(books: Books) -> None:
+    """In the partial form the others are moved, where the scope reads the foreign key, too."""
+    for scope in BY_SHELF.values():
+        result = await books.batch_update_partial({0: to(THEIRS), 1: to(ALSO_HERE), 2: to(NOWHERE)}, scope=scope)
+        failed = [(failure.index, repr(failure.error)) for failure in result.failed]
+        assert [index for index, _ in failed] == [0, 2]
+        assert failed[0][1] == failed[1][1]
+        assert isinstance(result.failed[0].error, ScopeMismatch)
+        assert await stored(books) == [(0, HERE, 0), (1, ALSO_HERE, 9), (2, HERE, 0)]
 
 
 async def test_each_item_of_a_batch_finds_its_own_parent(books: Books) -> None:

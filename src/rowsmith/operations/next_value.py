@@ -28,9 +28,9 @@ class NextValue:
     they are created; ``upsert`` and its batch forms refuse such rows.
 
     Under a scope the parent has to be inside as well, or it is an absent one; so has one that a patch moves a row to,
-    which keeps its number. What ``to_related`` says about its class
-    holds for it. Where that says nothing, the scope's own conditions will do if they read the foreign key; else its
-    equalities hold for the parent's columns of the same names; without any such column the call is refused.
+    which keeps its number. What ``to_related`` says about its class holds for it. Where that says nothing, the scope's
+    own conditions will do if they read the foreign key: with a parent outside, or none, the row would leave its scope.
+    Else its equalities hold for the parent's columns of the same names; without any such column the call is refused.
 
     Args:
         column: the number; specs leave it out (``class TicketCreate(Spec[TicketRow], filled={"number"})``).

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, select
 from sqlalchemy.sql import visitors
 
 from rowsmith.conditions import limited
-from rowsmith.errors import ReferenceNotFound
+from rowsmith.errors import ReferenceNotFound, ScopeMismatch
 from rowsmith.execution import Broken, violation
 from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.call import Call
+from rowsmith.operations.held import scope_first
 from rowsmith.operations.next_value import NextValue
 from rowsmith.scope import NO_LIMITS, Limits, RelatedScope
 from rowsmith.sql import is_sql
 
 
-async def find_new_parents(call: Call[object, object], rows: Sequence[Mapping[str, object]]) -> None:
+async def find_new_parents(
+    call: Call[object, object],
+    rows: Sequence[Mapping[str, object]],
+    refused: Callable[[], Awaitable[ScopeMismatch | None]],
+) -> None:
     """Lock the parents that rows are moved to, where rows are numbered within a parent and the call has a scope.
+
+    One whose conditions on the rows themselves tell whose parents are meant is left to them: they are held against
+    what is written, and answer before the foreign key does.
 
     Args:
         call: whose rows they are.
         rows: what is written into each, by attribute name.
+        refused: gives what the scope says to the rows themselves; see :func:`scope_first`.
 
     Raises:
         ReferenceNotFound: as for a new row: a parent is absent or outside the scope.
+        ScopeMismatch: a row would be outside with its new parent.
         InvalidValue: it is not given whole, as values: nobody could look it up.
         ScopeRequired: the scope does not tell whose parents are meant.
     """
@@ -43,9 +54,15 @@ async def find_new_parents(call: Call[object, object], rows: Sequence[Mapping[st
                 together = " and ".join(names)
                 raise call.info.refusal(odd[0], f"says within what is counted: give {together} as values in the patch")
             found.append(tuple(whole[name] for name in names))
-    keys = dict.fromkeys(key for key in found if None not in key)
-    if keys:
-        await Parents(call, number).lock(sorted(keys, key=repr))
+    keys = sorted({key for key in found if None not in key}, key=repr)
+    parents = Parents(call, number)
+    if not keys or parents.are_told_by_rows:
+        return
+
+    async def lock() -> None:
+        await parents.lock(keys)
+
+    await (scope_first(call, lock, refused) if call.limits.must_verify(names, call.info) else lock())
 
 
 class Parents:
@@ -54,12 +71,14 @@ class Parents:
     def __init__(self, call: Call[object, object], number: NextValue) -> None:
         self.call, self.info, self.number = call, call.info, number
         self.foreign_key = number.foreign_key(call.info)
+        self._row = _row_of(self.foreign_key.referred_table, self.info)
+        self._related = call.related or RelatedScope(None, self.info)
 
     async def lock(self, parents: Sequence[Key]) -> Mapping[Key, Key]:
         """Lock the parents until the transaction ends; gives the key of each as the database has it."""
         inside, found, dialect = self._inside(), set[Key](), self.call.dialect
         table = self.foreign_key.referred_table
-        whole = _row_of(table, self.info) or table  # with all of its tables, which the scope may be about
+        whole = self._row or table  # with all of its tables, which the scope may be about
         places = {element.parent: element.column for element in self.foreign_key.elements}
         columns: list[Column[Any]] = [places[self.info.columns[name]] for name in self.number.parents]
         for chunk in key_chunks(parents, dialect, columns):
@@ -74,20 +93,28 @@ class Parents:
             raise violation(ReferenceNotFound, message, Broken.of(self.foreign_key), self.call.origin())
         return stored
 
+    @property
+    def are_told_by_rows(self) -> bool:
+        """Whether the scope has no word about parents, and looks at each row with the parent that it is given."""
+        return self._said is None and any(_reads_key(part, self.foreign_key) for part in self.call.limits.others)
+
+    @cached_property
+    def _said(self) -> Limits | None:
+        """What the scope says about parents; None where it says nothing."""
+        if self._related.is_free:
+            return NO_LIMITS
+        return None if self._row is None else self._related.limits(row_info(self._row))
+
     def _inside(self) -> Sequence[ColumnElement[bool]]:
         """Give what must hold for a parent under the scope."""
-        related = self.call.related or RelatedScope(None, self.info)
-        table = self.foreign_key.referred_table
-        row = _row_of(table, self.info)
-        limits = NO_LIMITS if related.is_free else None if row is None else related.limits(row_info(row))
-        if limits is not None:
-            return limits.conditions
-        own = self.call.limits
+        if self._said is not None:
+            return self._said.conditions
+        own, table = self.call.limits, self.foreign_key.referred_table
         if any(_reads_key(condition, self.foreign_key) for condition in own.conditions):
             return ()
         if same := _same_columns(own, self.info, table):
             return same
-        raise related.silence(table.name if row is None else row.__name__)
+        raise self._related.silence(table.name if self._row is None else self._row.__name__)
 
 
 def _row_of(table: FromClause, info: RowInfo[object]) -> type[Any] | None:

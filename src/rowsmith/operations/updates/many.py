@@ -26,6 +26,7 @@ from rowsmith.operations.blocks.defaults import client_updates, contextual_updat
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.contextual import contextual_changes, with_contextual_changes
 from rowsmith.operations.entity import Entity, by_entity
+from rowsmith.operations.held import refused_change
 from rowsmith.operations.needs import Change, Needs, SelfKeys
 from rowsmith.operations.parents import find_new_parents
 from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
@@ -257,10 +258,10 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         call = await call.writing(scope, several=True)
         values = await with_contextual_changes(call, call.limits.patched(patch, call.info))
-        await find_new_parents(call, [values])
-        writer = BatchWriter(call, ids)
+        writer, changes = BatchWriter(call, ids), Changes(values)
         targets = await writer.targets(call.conditions(), expected_versions)
-        writing = writer.update(targets, Changes(values))
+        await find_new_parents(call, [values], lambda: writer.refused(targets, changes))
+        writing = writer.update(targets, changes)
         return await naming(writing, lambda: unbindable_value(call.info, values, targets.dialect))
 
     @verb("batch_update_each", singly="update(id, patch)", touches="ids", removes=False, tells=tell_id)
@@ -368,8 +369,11 @@ class BatchUpdater(Operation[TRow, TData]):
         narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.writing(scope, several=True)
         values = await with_contextual_changes(call, call.limits.patched(patch, call.info))
-        await find_new_parents(call, [values])
-        return await write_where(call, [*narrowed, *self.entity.live()], values) if values else 0
+        conditions = [*narrowed, *self.entity.live()]
+        await find_new_parents(
+            call, [values], lambda: refused_change(call, values, [*call.limits.conditions, *conditions])
+        )
+        return await write_where(call, conditions, values) if values else 0
 
 
 async def _update_each(
@@ -380,13 +384,14 @@ async def _update_each(
     is_held: bool = False,
 ) -> BatchResult[TData, Any]:
     read = _read(call, list(patches.values()))
-    if call.entity.next_value is not None:
-        await find_new_parents(call, read.rows())
     if contextual_updates(call.info, ()):
         read.columns.update(await contextual_changes(call, read.rows()))
     writer = BatchWriter(call, list(patches), is_held=is_held)
     targets = await writer.targets(call.conditions(), expected_versions, read.columns)
-    writing = writer.update(targets, *read.changes(arrays=targets.by_arrays))
+    changes = read.changes(arrays=targets.by_arrays)
+    if call.entity.next_value is not None:
+        await find_new_parents(call, read.rows(), lambda: writer.refused(targets, *changes))
+    writing = writer.update(targets, *changes)
     return await naming(
         writing, lambda: unbindable(call.info, read.sent, targets.dialect, range(len(patches)), "patch")
     )

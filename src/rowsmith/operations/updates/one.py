@@ -98,7 +98,7 @@ class Updater(Operation[TRow, TData]):
         if not values:
             return await target.read(call)
         values = await with_contextual_changes(call, values)
-        await find_new_parents(call, [values])
+        await find_new_parents(call, [values], lambda: target.refused(call, values))
         return await naming(target.write(call, values), lambda: unbindable_value(call.info, values, call.dialect))
 
     def statement(
@@ -208,10 +208,11 @@ class Target(Generic[T]):
                 await call.confirm([tuple(record[-len(keys) :])])
             return record[: -len(keys)]
 
-        async def refused() -> ScopeMismatch | None:
-            return await refused_change(call, values, [*self.conditions, *self._in_version()])
+        return await scope_first(call, write, lambda: self.refused(call, values))
 
-        return await scope_first(call, write, refused)
+    async def refused(self, call: Call[object, T], values: Mapping[str, object]) -> ScopeMismatch | None:
+        """Give the refusal of what the row would become, if that would be outside the scope or cannot be told."""
+        return await refused_change(call, values, [*self.conditions, *self._in_version()])
 
     async def _send(
         self, call: Call[object, T], statement: Executable, origin: Origin, guard: ColumnElement[bool] | None

@@ -92,12 +92,7 @@ class BatchWriter(Generic[TRow, TData]):
         Raises:
             StaleVersion, ScopeMismatch: nothing at all is written then.
         """
-        steps = [
-            (places, change)
-            for change in changes
-            if change.values
-            for places in target.chunks(len(change.parameters), change.places)
-        ]
+        steps = list(_steps(target, changes))
         names = {name for change in changes for name in change.values}
         keep_keys(self.entity.info, names)
         if not steps:
@@ -120,14 +115,18 @@ class BatchWriter(Generic[TRow, TData]):
             return done
 
         async def refused() -> ScopeMismatch | None:
-            for places, change in steps:
-                there = target.part(places).matched(change.part(places).parameters)
-                if error := await refused_change(self.call, change.values, there):
-                    return error
-            return None
+            return await self.refused(target, *changes)
 
         with collector_paused():
             return await self._report(await (scope_first(self.call, write, refused) if verifies else write()))
+
+    async def refused(self, target: Targets[TRow, TData], *changes: Changes) -> ScopeMismatch | None:
+        """Give the refusal of what the rows would become, if one would be outside the scope or that cannot be told."""
+        for places, change in _steps(target, changes):
+            there = target.part(places).matched(change.part(places).parameters)
+            if error := await refused_change(self.call, change.values, there):
+                return error
+        return None
 
     async def _update_parts(self, target: Targets[TRow, TData], changes: Changes) -> BatchResult[TData, Any]:
         """Update rows that are kept in several tables, and report them as they are afterwards."""
@@ -325,3 +324,11 @@ class BatchWriter(Generic[TRow, TData]):
 
     def _places_not_in(self, done: Mapping[Any, object]) -> list[int]:
         return [place for place, plain in enumerate(self.plain) if plain not in done]
+
+
+def _steps(target: Targets[Any, Any], changes: Sequence[Changes]) -> Iterator[tuple[Sequence[int], Changes]]:
+    """Give the statements of a batch: the places of their rows among the keys, and what they write."""
+    for change in changes:
+        if change.values:
+            for places in target.chunks(len(change.parameters), change.places):
+                yield places, change
