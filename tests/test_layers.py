@@ -25,6 +25,7 @@ ORDER = [
     "texts",
     "sql",
     "several",
+    "reach",
     "conditions",
     "relations",
     "ties",

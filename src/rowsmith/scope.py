@@ -15,20 +15,17 @@ from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, FromClause, Null, SelectBase, Tuple, UnaryExpression, true
+from sqlalchemy import Column, ColumnElement, FromClause, SelectBase, true
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
     ClauseElement,
-    ClauseList,
     False_,
-    Grouping,
     TextClause,
     True_,
 )
-from sqlalchemy.sql.functions import Function
 from typing_extensions import override
 
 from rowsmith.conditions import (
@@ -61,6 +58,7 @@ from rowsmith.mapping.frozen import Frozen, asking, check_frozen
 from rowsmith.mapping.truth import check_boolean, complaint_inside
 from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.names import sql_name
+from rowsmith.reach import reads_beyond
 from rowsmith.several import is_function, several_complaint
 from rowsmith.texts import ADVICE, complaint_about, is_any_open
 from rowsmith.ties import loose_ties
@@ -708,32 +706,6 @@ def _equality(condition: ColumnElement[bool], info: RowInfo[object]) -> tuple[st
     return (name, isinstance(value, True_)) if isinstance(value, (True_, False_)) else None
 
 
-# What is no more than its parts, which are looked at by themselves.
-_TRANSPARENT = (
-    BindParameter,
-    BinaryExpression,
-    BooleanClauseList,
-    ClauseList,
-    False_,
-    Grouping,
-    Null,
-    True_,
-    Tuple,
-    UnaryExpression,
-)
-_OF_THEIR_ARGUMENTS = {
-    "abs",
-    "char_length",
-    "coalesce",
-    "concat",
-    "current_timestamp",
-    "length",
-    "lower",
-    "now",
-    "upper",
-}
-
-
 def _reads(condition: ColumnElement[bool], names: set[str]) -> bool:
     """Say whether a condition reads one of these columns, or cannot be seen not to.
 
@@ -746,8 +718,4 @@ def _reads(condition: ColumnElement[bool], names: set[str]) -> bool:
 def _may_read(element: object, names: set[str]) -> bool:
     if isinstance(element, Column):
         return str(element.name) in names
-    if isinstance(element, Function):
-        return element.name not in _OF_THEIR_ARGUMENTS or bool(element.packagenames)
-    used = (getattr(element, "operator", None), getattr(element, "modifier", None))
-    has_own_operator = any(isinstance(operator, operators.custom_op) for operator in used)
-    return has_own_operator or not isinstance(element, _TRANSPARENT)
+    return reads_beyond(element)

@@ -38,7 +38,8 @@ class Expr:
 
     Takes an expression, or a callable without arguments for one that is to be made at first use, such as
     one over a row declared further down. It is of the one row: an aggregate or a window function stands in a scalar
-    subquery of its own.
+    subquery of its own. After a write it tells of what is there then, other rows included: what a subquery reads, or
+    may be read by a function or an operator that is none of PostgreSQL's everyday ones, takes a statement more.
     """
 
     __rowsmith_mark__: ClassVar[bool] = True

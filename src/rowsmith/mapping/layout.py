@@ -27,6 +27,7 @@ from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.names import sql_name
+from rowsmith.reach import reads_rows
 from rowsmith.relations import over, own_row
 from rowsmith.several import ANY
 from rowsmith.sql import as_sql
@@ -50,10 +51,11 @@ MEETS_ITSELF: Final = "rowsmith_meets_itself"
 class Layout:
     """What is selected for a data class, and how its objects are made.
 
-    ``returnable`` says that RETURNING can give ``selects`` too: they read nothing but the row itself; ``names``
-    are their attributes, where they are nothing but columns of the row. ``options`` load what comes with whole rows;
-    ``is_several`` says that a read takes further statements, for it or for collections; ``meets_itself`` that one row
-    may be come to over several paths, each of which loads something else of it.
+    ``returnable`` says that RETURNING can give ``selects`` too: they read nothing but the row itself, for of other rows
+    it knows what there was before the write; ``names`` are their attributes, where they are nothing but columns of the
+    row. ``options`` load what comes with whole rows; ``is_several`` says that a read takes further statements, for it
+    or for collections; ``meets_itself`` that one row may be come to over several paths, each of which loads something
+    else of it.
     """
 
     selects: tuple[Any, ...]
@@ -151,7 +153,7 @@ def _layout(level: _Level, into: type[object]) -> Layout:
     make = draft.objects(level, into, alone=True)
     given = sources(level.info, into)
     names = tuple(given) if all(source == Stored() for source in given.values()) else ()
-    whole = not (draft.joins or draft.collections or any(map(_has_subquery, draft.selects)))
+    whole = not (draft.joins or draft.collections or any(map(reads_rows, draft.selects)))
     several = bool(draft.collections)
     return Layout(
         tuple(draft.selects), make, names, tuple(draft.joins), tuple(draft.collections), whole, is_several=several

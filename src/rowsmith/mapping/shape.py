@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Generic, TypeVar, cast
 
-from sqlalchemy.orm import RelationshipProperty
+from sqlalchemy import Column
+from sqlalchemy.orm import ColumnProperty, RelationshipProperty
 
 from rowsmith.errors import MappingError
 from rowsmith.mapping.expr import Aggregate, Expr
@@ -104,7 +105,7 @@ def row_shape(info: RowInfo[TRow], loads: Sequence[Chain] = ()) -> Shape[TRow, T
 def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
     info = row_info(row)
     loaded, is_own = steps(info, loads), info.mapper.selectable is info.mapper.local_table
-    is_bare = all(step.is_left for step in loaded)
+    is_bare = all(step.is_left for step in loaded) and not any(map(_is_computed, info.mapper.column_attrs))
     return Layout(
         (row,),
         lambda records, related: [record[0] for record in records],
@@ -113,6 +114,11 @@ def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
         is_several=not all(step.is_one_statement for step in loaded),
         meets_itself=meet_themselves(info, loaded),
     )
+
+
+def _is_computed(attribute: ColumnProperty[Any]) -> bool:
+    """Say whether an attribute of whole rows is loaded and is no column."""
+    return not (isinstance(attribute.columns[0], Column) or attribute.deferred)
 
 
 def converted_shape(shape: Shape[TRow, object], into: object, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
