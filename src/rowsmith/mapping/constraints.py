@@ -49,6 +49,11 @@ def unique_keys_of(table: Table) -> list[UniqueKey]:
     return [*constraints, *(index for index in table.indexes if index.unique)]
 
 
+def exclusive_keys_of(table: Table) -> list[UniqueKey | ExcludeConstraint]:
+    """Give all that keeps rows of a table apart: exclusion constraints beside its unique keys."""
+    return [*unique_keys_of(table), *(item for item in table.constraints if isinstance(item, ExcludeConstraint))]
+
+
 def key_with(table: Table | None, columns: tuple[str, ...]) -> UniqueKey | None:
     """Give the unique key over these columns."""
     keys = [] if table is None else unique_keys_of(table)
@@ -93,10 +98,7 @@ def key_listed(table: Table, detail: str | None) -> Constraint | Index | None:
     listed = None if detail is None else detail[detail.find("(") :]
     if listed is None:
         return None
-    keys: list[Constraint | Index] = [
-        *unique_keys_of(table),
-        *(item for item in table.constraints if isinstance(item, ExcludeConstraint)),
-    ]
+    keys: list[Constraint | Index] = [*exclusive_keys_of(table)]
     plain = [key for key in keys if not isinstance(key, Index) or is_over_columns(key)]
     heads = [(key, ", ".join(map(_PREPARER.quote, column_names(key)))) for key in plain]
     same = [key for key, columns in heads if listed.startswith(f"({columns})=(")]

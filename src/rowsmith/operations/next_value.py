@@ -25,7 +25,8 @@ class NextValue:
     The parent's row is locked until the transaction ends, so numbers have no gaps and no two rows the same one; a
     rolled-back transaction gives its numbers back. A unique constraint over parent and number is still wise, for
     rows that are written past the repository and for transactions stricter than READ COMMITTED. Rows are numbered as
-    they are created; ``upsert`` and its batch forms refuse such rows.
+    they are created; ``upsert`` and its batch forms refuse such rows. Classes that share a table count each for itself,
+    unless a unique key has the number in it: then they count together.
 
     Under a scope the parent has to be inside as well, or it is an absent one; so has one that a patch moves a row to,
     which keeps its number. What ``to_related`` says about its class holds for it. Where that says nothing, the scope's

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from rowsmith import (
+    BatchCreator,
     Conflict,
     Creator,
     EntityAlreadyExists,
@@ -307,3 +309,67 @@ async def test_an_absent_parent_is_the_declared_error_of_a_nameless_foreign_key(
         books = Creator(BookRow, violations=rules, next_value=NextValue(BookRow.number, within=BookRow.shelf_id))
         with pytest.raises(NoShelf):
             await books.create(db_sess, BookCreate(7))
+
+
+# Classes that share a table
+
+NUMBERED: dict[str, Callable[[], Any]] = {
+    "parent": lambda: sa.UniqueConstraint("project_id", "number"),
+    "more than the parent": lambda: sa.UniqueConstraint("tenant", "project_id", "number"),
+    "index": lambda: sa.Index("ix_kinds_number", "tenant", "project_id", "number", unique=True),
+    "partial index": lambda: sa.Index(
+        *("ix_kinds_number", "project_id", "number"),
+        unique=True,
+        postgresql_where=sa.text("id > 0"),
+        sqlite_where=sa.text("id > 0"),
+    ),
+    "none": lambda: sa.Index("ix_kinds_number", "number"),
+}
+
+
+@pytest.mark.parametrize("declared", NUMBERED)
+async def test_classes_count_together_where_a_unique_key_has_the_number_in_it(
+    any_tables: WithTables, declared: str
+) -> None:
+    """Whatever else is in the key, which knows no classes; without one each class counts for itself."""
+
+    class KindBase(DeclarativeBase):
+        pass
+
+    class OwnerRow(KindBase):
+        __tablename__ = "kind_owners"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class KindRow(KindBase):
+        __tablename__ = "kinds"
+        __table_args__ = (NUMBERED[declared](),)
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "base"}
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+        tenant: Mapped[str] = mapped_column(server_default="a")
+        project_id: Mapped[int] = mapped_column(sa.ForeignKey("kind_owners.id"))
+        number: Mapped[int]
+
+    class StoryRow(KindRow):
+        __mapper_args__ = {"polymorphic_identity": "story"}
+
+    class BugRow(KindRow):
+        __mapper_args__ = {"polymorphic_identity": "bug"}
+
+    @dataclass(frozen=True)
+    class StoryCreate(Spec[StoryRow], filled={"number"}):
+        project_id: int
+
+    @dataclass(frozen=True)
+    class BugCreate(Spec[BugRow], filled={"number"}):
+        project_id: int
+
+    async with any_tables(OwnerRow, KindRow) as db, db.begin_session() as db_sess:
+        await db_sess.execute(sa.insert(OwnerRow).values(id=1))
+        stories = Creator(StoryRow, next_value=NextValue(StoryRow.number, within=StoryRow.project_id))
+        bugs = BatchCreator(BugRow, next_value=NextValue(BugRow.number, within=BugRow.project_id))
+        first = await stories.create(db_sess, StoryCreate(1))
+        made = await bugs.create(db_sess, [BugCreate(1), BugCreate(1)])
+        last = await stories.create(db_sess, StoryCreate(1))
+        numbers = [first.number, *(bug.number for bug in made), last.number]
+        assert numbers == ([1, 1, 2, 2] if declared == "none" else [1, 2, 3, 4])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 
 from rowsmith.conditions import limited
-from rowsmith.mapping.constraints import unique_keys_of
+from rowsmith.mapping.constraints import exclusive_keys_of
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call
@@ -53,9 +53,8 @@ class _Numbering:
         """Give the highest number within each parent that has one."""
         columns, found = [self.info.columns[name] for name in self.number.parents], dict[Key, int]()
         number, dialect = self.info.columns[self.number.column.key], self.call.dialect
-        numbered = {self.info.columns[name] for name in (*self.number.parents, self.number.column.key)}
-        # A unique key over them knows no classes: rows of others in the table take numbers away too.
-        is_shared = any(set(key.columns) <= numbered for key in unique_keys_of(self.info.table))
+        # A unique key with the number in it knows no classes: rows of others in the table take numbers away too.
+        is_shared = any(number in set(key.columns) for key in exclusive_keys_of(self.info.table))
         counted = () if is_shared else self.info.own_rows
         for chunk in key_chunks(parents, dialect, columns):
             these = columns_condition(columns, chunk, dialect)
