@@ -889,7 +889,7 @@ class Repository(Generic[TRow, TData, TId]):
             all_rows: all rows that the scope reaches are meant, should no filter tell them apart.
             chunk_size: how many rows a transaction removes. None removes all in one, which may be a unit of work
                 around the call, and waits for rows that others have locked.
-            max_rows: how many rows go at most.
+            max_rows: how many rows that match go at most.
             dry_run: only count, in a session that reads.
             pause: seconds between chunks, so that others hardly notice; 0 removes faster, at their cost.
             progress: is told after each chunk how many rows are gone.

@@ -122,6 +122,11 @@ def keeps(key: ForeignKeyConstraint, table: Table) -> bool:
     return refers_to(key, table) and (key.ondelete or "").upper() not in {"CASCADE", "SET NULL", "SET DEFAULT"}
 
 
+def cascades(key: ForeignKeyConstraint) -> bool:
+    """Say whether what refers to a row is removed with it."""
+    return (key.ondelete or "").upper() == "CASCADE"
+
+
 def refers_to(item: Constraint | Index | None, table: Table | None) -> bool:
     """Say whether this is a foreign key that leads to a table."""
     try:

@@ -68,7 +68,8 @@ class PartialResult(Generic[TData]):
 class PurgeReport:
     """What a chunked purge did.
 
-    ``rows`` were removed (with ``dry_run``: would be), in ``chunks`` transactions, within ``seconds``;
+    ``rows`` that matched were removed (with ``dry_run``: would be), in ``chunks`` transactions, within ``seconds``.
+    Those that do not match and go with them by ``ON DELETE CASCADE``, and what hangs on those, are not counted.
     ``complete`` is False where ``max_rows`` ended it with rows left over.
     """
 

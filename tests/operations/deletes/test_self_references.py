@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import Condition, Database, Repository, SearchScope, SoftDelete, StillReferenced
+from rowsmith import Condition, Database, InvalidValue, Repository, SearchScope, SoftDelete, StillReferenced
 from rowsmith.operations.deletes import where
 from rowsmith.testing import WithTables, tables
 from support import count_statements, until
@@ -26,6 +26,7 @@ class Node:
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     parent: Mapped[int | None]
     other: Mapped[int | None]
+    is_old: Mapped[bool] = mapped_column(default=True)
     is_dead: Mapped[bool] = mapped_column(default=False)
 
 
@@ -41,6 +42,7 @@ def node(name: str, **options: Any) -> Any:
 KINDS = {
     "plain": node("plain"),
     "restricted": node("restricted", ondelete="RESTRICT"),
+    "cascading": node("cascading", ondelete="CASCADE"),
     "deferred": node("deferred", deferrable=True, initially="DEFERRED"),
 }
 
@@ -143,19 +145,40 @@ async def test_a_row_that_is_not_to_go_keeps_those_above_it(any_tables: WithTabl
 
 @pytest.mark.parametrize("chunk_size", [4, None])
 @pytest.mark.parametrize("shape", ["down", "up", "mixed", "circle"])
-async def test_no_more_rows_than_asked_for(any_tables: WithTables, shape: str, chunk_size: int | None) -> None:
-    """Those go that can, and a later call goes on; a circle cannot in part, and the database says so."""
-    async with any_tables(KINDS["plain"]) as db:
-        nodes = Nodes(KINDS["plain"], db)
+@pytest.mark.parametrize("kind", ["plain", "cascading"])
+async def test_no_more_rows_than_asked_for(
+    any_tables: WithTables, shape: str, chunk_size: int | None, kind: str
+) -> None:
+    """Those go that can, and a later call goes on; a circle cannot in part, and that is said."""
+    async with any_tables(KINDS[kind]) as db:
+        nodes = Nodes(KINDS[kind], db)
         await nodes.fill(SHAPES[shape])
         options: Any = {"all_rows": True, "chunk_size": chunk_size, "pause": 0}
         if shape == "circle":
-            with pytest.raises(StillReferenced):
+            with pytest.raises(StillReferenced if kind == "plain" else InvalidValue):
                 await nodes.rows.purge_where([], max_rows=9, **options)
             assert len(await nodes.ids()) == 25
             return
         reports = [await nodes.rows.purge_where([], max_rows=9, **options) for _ in range(3)]
         assert [(report.rows, report.complete) for report in reports] == [(9, False), (9, False), (7, True)]
+        assert await nodes.ids() == []
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("chunk_size", [1, 4, 100, None])
+async def test_what_is_counted_is_what_is_gone(any_tables: WithTables, shape: str, chunk_size: int | None) -> None:
+    """What others would take along goes by itself, in chunks and at once; what does not match goes beside."""
+    row = KINDS["cascading"]
+    async with any_tables(row) as db:
+        nodes = Nodes(row, db)
+        await nodes.fill(SHAPES[shape])
+        await nodes.fill({100: 3})
+        async with db.begin_session() as session:
+            await session.execute(sa.update(row).where(row.id == 100).values(is_old=False))
+        assert (await nodes.rows.purge_where([row.is_old], dry_run=True)).rows == 25
+        report = await nodes.rows.purge_where([row.is_old], chunk_size=chunk_size, pause=0)
+        assert (report.rows, report.complete) == (25, True)
+        assert await nodes.ids() == []
 
 
 async def test_a_leaf_that_is_locked_is_waited_for(with_tables: WithTables, monkeypatch: pytest.MonkeyPatch) -> None:

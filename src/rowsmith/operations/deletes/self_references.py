@@ -1,8 +1,9 @@
-"""Rows of a table that keep other rows of it from being removed: who goes before whom. Pure.
+"""Rows of a table that keep other rows of it from being removed, or take them along: who goes before whom. Pure.
 
 A chunk may go where none of its rows is referred to by a row outside of it that is to be removed as well: such rows,
-and those of the chunk that they hang on, are kept back until their turn comes. Of rows that are not to be removed
-nothing is said here: the database itself says that they still refer to one.
+and those of the chunk that they hang on, are kept back until their turn comes. So what a foreign key would take along
+goes by itself, and is counted. Of rows that are not to be removed nothing is said here: the database itself says that
+they still refer to one, or takes them along.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy.engine import Dialect
 
 from rowsmith.conditions import limited
 from rowsmith.mapping import RowInfo
-from rowsmith.mapping.constraints import keeps
+from rowsmith.mapping.constraints import cascades, keeps, refers_to
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key
 
@@ -24,16 +25,19 @@ _REFERRING, _REFERRED = 0, 1
 
 
 class SelfReferences:
-    """The foreign keys by which rows of a table keep each other.
+    """The foreign keys by which rows of a table keep each other, or take each other along.
 
-    ``columns`` are what a chunk of rows must tell of each of them, for the rest to be worked out.
+    ``columns`` are what a chunk of rows must tell of each of them, for the rest to be worked out. ``take_along`` says
+    that some of them take rows along, ``go_unasked`` that all do, so that none would keep a part of a circle.
     """
 
     # Of a row that is kept in several tables the database alone says what keeps it.
     def __init__(self, info: RowInfo[object], parts: Sequence[object]) -> None:
         self.info = info
         keys = info.table.foreign_key_constraints if len(parts) == 1 else ()
-        self.keys = [key for key in keys if keeps(key, info.table)]
+        self.keys = [key for key in keys if keeps(key, info.table) or (refers_to(key, info.table) and cascades(key))]
+        self.take_along = any(map(cascades, self.keys))
+        self.go_unasked = bool(self.keys) and all(map(cascades, self.keys))
         used: list[Column[Any]] = [column for key in self.keys for pair in _pairs(key) for column in pair]
         self._names = {column: sql_name(f"tie_{place}") for place, column in enumerate(dict.fromkeys(used))}
 
@@ -41,8 +45,12 @@ class SelfReferences:
         return bool(self.keys)
 
     def go_one_by_one(self, dialect: Dialect) -> bool:
-        """Say whether a row must be gone before the one that it refers to is: SQLite's RESTRICT waits for nothing."""
-        return dialect.name == "sqlite" and any((key.ondelete or "").upper() == "RESTRICT" for key in self.keys)
+        """Say whether a row must be gone before the one that it refers to is: SQLite's RESTRICT waits for nothing.
+
+        Nor does its CASCADE, of whose rows nothing is counted.
+        """
+        at_once = self.take_along or any((key.ondelete or "").upper() == "RESTRICT" for key in self.keys)
+        return dialect.name == "sqlite" and at_once
 
     @property
     def columns(self) -> list[ColumnElement[Any]]:

@@ -5,10 +5,10 @@ waits for no writer and no writer waits for more than a chunk. A pass walks the 
 follow each other until a look without locks finds no row that matches: what was locked, or written meanwhile, is
 not left behind.
 
-Where rows of a table keep each other (a foreign key to the table itself), a chunk leaves those in place that are still
-referred to by one that is to go as well; passes then walk the key down and up by turns, so that children go first
-whichever way their keys grow. What refers to each other in a circle is longer than a chunk if a whole pass removes
-none: chunks grow until one takes all of it.
+Where rows of a table keep each other, or take each other along (a foreign key to the table itself, with ``ON DELETE
+CASCADE`` or without), a chunk leaves those in place that are still referred to by one that is to go as well; passes
+then walk the key down and up by turns, so that children go first whichever way their keys grow. What refers to each
+other in a circle is longer than a chunk if a whole pass removes none: chunks grow until one takes all of it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 
 LONGEST_PAUSE = 86_400
 """Seconds between two chunks at most: a day."""
+
+TOO_FEW = (
+    "rows that refer to each other in a circle are removed together, and these are more than max_rows lets go: give "
+    "a larger max_rows, or none"
+)
 
 KEPT = "a trigger or policy of the database keeps the rows that are left: leave them out by a condition"
 
@@ -310,6 +315,8 @@ class _Purge:
         before = self._limit()
         self._size = min(2 * self._size, MAX_CHUNK)
         self._whole = self._limit() == before
+        if self._whole and self.pace.max_rows is not None and self.doomed.ties.go_unasked:
+            raise InvalidValue(TOO_FEW)
         return True
 
 
@@ -379,7 +386,7 @@ async def _remove_locked(call: Call[object, object], doomed: Doomed, max_rows: i
 
 async def _remove_rows(call: Call[object, object], doomed: Doomed, max_rows: int | None) -> int:
     if doomed.ties and (max_rows is not None or doomed.ties.go_one_by_one(call.dialect)):
-        return await _remove_free(call, doomed, MAX_CHUNK if max_rows is None else max_rows)
+        return await _remove_free(call, doomed, max_rows)
     removing, rows = [doomed.everything(call.dialect)], 0
     if max_rows is not None:
         keys = [tuple(row) for row in (await call.execute(doomed.first(max_rows))).all()]
@@ -390,9 +397,10 @@ async def _remove_rows(call: Call[object, object], doomed: Doomed, max_rows: int
     return rows
 
 
-async def _remove_free(call: Call[object, object], doomed: Doomed, limit: int) -> int:
+async def _remove_free(call: Call[object, object], doomed: Doomed, max_rows: int | None) -> int:
     """Remove as many rows that no other one keeps, the last ones in the order of their keys first, then by turns."""
     done, walk = 0, Walk(first=True, down=True, waits=True)
+    is_limited, limit = max_rows is not None, MAX_CHUNK if max_rows is None else max_rows
     while done < limit:
         after, before = None, done
         while done < limit:
@@ -401,11 +409,15 @@ async def _remove_free(call: Call[object, object], doomed: Doomed, limit: int) -
             if not rows:
                 break
             for part in _layers(doomed, rows, call.dialect):
-                done += await _number_of(call, doomed.remove(part, call.dialect), doomed)
+                rowcount = await _number_of(call, doomed.remove(part, call.dialect), doomed)
+                done += await _gone(call.db_sess, doomed, part, rowcount)
             after = doomed.key_of(rows[-1])
         if after is None or (walk.whole and done == before):
             break
         walk = replace(walk.backwards, whole=done == before)
+        if walk.whole and is_limited and doomed.ties.go_unasked:
+            await give_up(call.db_sess)
+            raise InvalidValue(TOO_FEW)
     return done
 
 
@@ -422,6 +434,15 @@ async def _number_of(call: Call[object, object], statement: Delete, doomed: Doom
         return len((await call.execute_writing(returning, doomed.origin)).all())
     result: Any = await call.execute_writing(statement, doomed.origin)
     return int(result.rowcount)
+
+
+async def _gone(db_sess: AsyncSession, doomed: Doomed, keys: Sequence[Key], rowcount: int) -> int:
+    """Say how many of some keys a DELETE removed: SQLite counts no row that another one of them took along."""
+    dialect = dialect_of(db_sess, doomed.info)
+    if dialect.name != "sqlite" or not doomed.ties.take_along:
+        return rowcount
+    left = limited(select(func.count()).select_from(doomed.source), keys_condition(doomed.info, keys, dialect))
+    return len(keys) - int((await execute(db_sess, left, doomed.origin)).scalar_one())
 
 
 async def _remove(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key | None, limit: int) -> Met:
@@ -447,7 +468,7 @@ async def _attempt(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key
     tried = removed = 0
     for part in _layers(doomed, rows, dialect):
         result: Any = await execute_writing(db_sess, doomed.remove(part, dialect), doomed.origin)
-        tried, removed = tried + len(part), removed + int(result.rowcount)
+        tried, removed = tried + len(part), removed + await _gone(db_sess, doomed, part, int(result.rowcount))
     return Met(removed, tried, len(rows), doomed.key_of(rows[-1])) if rows else Met()
 
 
