@@ -339,7 +339,9 @@ def test_an_array_has_as_many_dimensions_as_postgresql_gives_one() -> None:
         assert check(value) == "is an array that has at most 6 dimensions"
     for value in ([[1], [2, 3]], [[1], 2], [[1], None], [[[1]], [[1, 2]]], [[[1], [2]], [[1]]]):
         assert check(value) == "is an array that has parts of several lengths: PostgreSQL has none"
-    for value in ([], [[]], [None], [[1, None], [2, 3]], [[[1]], [[2]]], ((1, 2), [3, 4])):
+    for value in ([[]], [[], []], [[[]]], [[[], []], [[], []]], ([], ())):
+        assert str(check(value)).endswith("which PostgreSQL takes for no parts at all: give []")
+    for value in ([], [None], [[1, None], [2, 3]], [[[1]], [[2]]], ((1, 2), [3, 4])):
         assert check(value) is None
 
 

@@ -124,8 +124,8 @@ def _array_check(item: Check, *, holds_lists: bool) -> Check:
         if not isinstance(value, (list, tuple)):
             return "holds arrays: give a list"
         complaint = items_complaint(cast("list[Any]", value), 1)
-        if complaint is None and not holds_lists and _shape(cast("list[Any]", value)) is None:
-            complaint = "has parts of several lengths: PostgreSQL has none"
+        if complaint is None and not holds_lists:
+            complaint = _shape_complaint(cast("list[Any]", value))
         return complaint and f"is an array that {complaint}"
 
     def items_complaint(values: Iterable[object], dimension: int) -> str | None:
@@ -139,6 +139,16 @@ def _array_check(item: Check, *, holds_lists: bool) -> Check:
         return None if value is None else item(value)
 
     return check
+
+
+def _shape_complaint(values: Sequence[object]) -> str | None:
+    """Say what PostgreSQL does not have of an array's shape."""
+    shape = _shape(values)
+    if shape is None:
+        return "has parts of several lengths: PostgreSQL has none"
+    if len(shape) > 1 and 0 in shape:
+        return "has parts without items, which PostgreSQL takes for no parts at all: give []"
+    return None
 
 
 def _shape(values: Sequence[object]) -> tuple[int, ...] | None:

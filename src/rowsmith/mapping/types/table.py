@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -16,7 +17,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from rowsmith.mapping.types import binary, documents, numbers, ranges, text, times, unknown
-from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, Comparison, InCursor, Quick, Row, never
+from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, Comparison, Family, InCursor, Quick, Row, never
 
 
 @lru_cache(maxsize=1024)
@@ -63,9 +64,26 @@ def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
 
 
 def _domain(declared: postgresql.DOMAIN) -> ColumnType:
-    """Give the record of a domain: the database checks what it holds, and rounds that as the type that it is of."""
+    """Give the record of a domain: the database checks what it holds, and rounds that as the type that it is of.
+
+    Of times and arrays it would store without a word what cannot be read again, or is another one.
+    """
     record, of = unknown.unknown(declared), column_type(declared.data_type)
-    return replace(record, is_condition=of.is_condition, beside=replace(record.beside, keeps=of.beside.keeps))
+    kinds = _KEPT_IN_DOMAINS.get(of.beside.family, ())
+
+    def check(value: object) -> str | None:
+        return of.check(value) if isinstance(value, kinds) else None  # others may be values to the driver, too
+
+    beside = replace(record.beside, keeps=of.beside.keeps)
+    return replace(record, check=check, quick=Quick(NONE, never), is_condition=of.is_condition, beside=beside)
+
+
+_KEPT_IN_DOMAINS: Final[Mapping[Family | None, tuple[type[Any], ...]]] = {
+    Family.TIMES: (dt.date,),
+    Family.TIMES_OF_DAY: (dt.time,),
+    Family.DURATIONS: (dt.timedelta,),
+    Family.ARRAYS: (list, tuple),
+}
 
 
 def _of_all(record: ColumnType, variants: Sequence[ColumnType]) -> ColumnType:

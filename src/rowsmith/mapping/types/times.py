@@ -71,10 +71,11 @@ def _within(ends: frozenset[object], check: Check) -> Check:
 
 def _datetime(declared: sqltypes.DateTime) -> ColumnType:
     zoned = bool(declared.timezone)
-    check = _check_moment if zoned else _check_local
+    check: Check = _check_moment if zoned else _check_local
     precision: int | None = getattr(declared, "precision", None)  # to which PostgreSQL's TIMESTAMP rounds
     wider = None if precision is None else postgresql.TIMESTAMP(zoned)
     operand = _unrounded(check, precision)
+    check = _not_rounded_beyond(_LAST_IN_UTC if zoned else _LAST, _step(precision), check)
     return ColumnType(
         wraps=None,
         check=check if zoned else _within(ENDS_OF_TIME, check),
@@ -105,6 +106,42 @@ def _unrounded(check: Check, precision: int | None) -> Check:
     return checked
 
 
+def _not_rounded_beyond(last: Any, step: dt.timedelta | None, check: Check) -> Check:
+    """Refuse what PostgreSQL would round up to a moment that it has and Python has not, and that nobody could read.
+
+    Args:
+        last: the last value that Python has.
+        step: the last digit that a column keeps; None where it keeps all that Python has.
+        check: what else is to be said of a value.
+    """
+    if step is None:
+        return check
+    if isinstance(last, dt.time):
+        bound: Any = (dt.datetime.combine(_FIRST, last) - step / 2).time()
+    else:
+        bound = last - step / 2
+
+    def checked(value: Any) -> str | None:
+        complaint = check(value)
+        if complaint is None:
+            clock = value.replace(tzinfo=None) if isinstance(value, dt.time) else value
+            if clock > bound and value not in ENDS_OF_TIME:
+                return f"holds nothing that is rounded up beyond {last}: give this with fewer digits of a second"
+        return complaint
+
+    return checked
+
+
+def _step(precision: int | None) -> dt.timedelta | None:
+    """Give the last digit of a second that a column keeps, where that is none of Python's."""
+    if precision is None or not 0 <= precision < _DIGITS_OF_A_SECOND:
+        return None
+    return dt.timedelta(microseconds=float(10 ** (_DIGITS_OF_A_SECOND - precision)))
+
+
+_DIGITS_OF_A_SECOND: Final = 6
+
+
 def _moments_fit(values: Sequence[Any]) -> bool:
     return set(map(type, map(_ZONE, values))) <= _ZONES and _OUTER_YEARS.isdisjoint(map(_YEAR, values))
 
@@ -112,8 +149,11 @@ def _moments_fit(values: Sequence[Any]) -> bool:
 def _local_times_fit(values: Sequence[Any]) -> bool:
     if set(map(_ZONE, values)) != {None}:
         return not values
-    return bool(min(values) > _FIRST and max(values) < _LAST)
+    return bool(min(values) > _FIRST and max(values) < _LAST_SECOND)
 
+
+_LAST_SECOND: Final = _LAST.replace(microsecond=0)
+"""Before it nothing is rounded beyond Python's calendar, or a day."""
 
 _ZONES: Final = frozenset({dt.timezone, ZoneInfo})
 """Zones of which it is known that ``utcoffset()`` is never None."""
@@ -187,9 +227,9 @@ def _time(declared: sqltypes.Time) -> ColumnType:
     operand = _unrounded(check, precision)
     return ColumnType(
         wraps=None,
-        check=check,
+        check=_not_rounded_beyond(dt.time.max, _step(precision), check),
         operand=operand,
-        quick=Quick(dt.time, never if zoned else lambda values: set(map(_ZONE, values)) <= {None}),
+        quick=Quick(dt.time, never if zoned else _times_fit),
         echo=None,
         travel=Travel.PLAIN,
         cursor=_zoned(dt.time, zoned),
@@ -200,21 +240,25 @@ def _time(declared: sqltypes.Time) -> ColumnType:
     )
 
 
+def _times_fit(values: Sequence[Any]) -> bool:
+    return set(map(_ZONE, values)) <= {None} and max(values, default=_FIRST.time()) < _LAST_SECOND.time()
+
+
 def _interval(declared: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
     wider: sqltypes.Interval | postgresql.INTERVAL
     operand: Check = _check_interval
     if isinstance(declared, postgresql.INTERVAL):
-        wider = postgresql.INTERVAL()
-        operand = _uncut(_unrounded(operand, declared.precision), declared.fields)
+        wider, precision = postgresql.INTERVAL(), declared.precision
+        operand = _uncut(_unrounded(operand, precision), declared.fields)
     else:
-        wider = sqltypes.Interval()
-        operand = _unrounded(operand, declared.second_precision if declared.native else None)
+        wider, precision = sqltypes.Interval(), declared.second_precision if declared.native else None
+        operand = _unrounded(operand, precision)
     rounds = operand is not _check_interval
     return ColumnType(
         wraps=None,  # Interval is a TypeDecorator, but SQLAlchemy's own
-        check=_check_interval,
+        check=_not_rounded_beyond(dt.timedelta.max, _step(precision), _check_interval),
         operand=operand,
-        quick=Quick(dt.timedelta, always),
+        quick=Quick(dt.timedelta, always if precision is None else never),
         echo=None,
         travel=Travel.PLAIN,
         cursor=instances(dt.timedelta),
