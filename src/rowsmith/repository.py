@@ -69,7 +69,8 @@ class Repository(Generic[TRow, TData, TId]):
     ``into=GroupSummary`` gives rows as another data class: only its columns are selected; a field that names
     a relationship nests the data of its rows (to-one by a join, to-many by one more statement for all rows
     together), given as they are, whatever the scope and soft deletion of the rows read; a field annotated
-    with ``Expr`` is computed.
+    with ``Expr`` is computed. Without a data class, ``Repository[GroupRow]``, rows are given; inside a session or unit
+    of work they are its own objects, which it writes as they are changed.
 
     ``lock=Lock()`` has the rows that a read gives stay as they are until the session or unit of work around the call
     ends; where there is none it is ``TransactionError``. See :class:`~rowsmith.Lock`.
@@ -146,10 +147,11 @@ class Repository(Generic[TRow, TData, TId]):
         """Make data of a whole row; override where field names alone don't do, and every operation uses it.
 
         What it touches besides columns is declared: ``loads = [TalkRow.speaker, (TalkRow.room, RoomRow.house)]``, and
-        is loaded with the rows, by a join or one more statement for all of them.
+        is loaded with the rows, by a join or one more statement for all of them. The rows stay as they are.
 
         Raises:
-            MappingError: it touches a relationship or deferred column that is not loaded.
+            MappingError: it touches a relationship or deferred column that is not loaded, or changes a row, or anything
+                else of its session; nothing of that is written.
         """
         raise MappingError("to_data is there to be overridden; without it, fields are matched by name")
 

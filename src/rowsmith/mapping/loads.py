@@ -34,6 +34,7 @@ from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping.generated import Build
 from rowsmith.mapping.relationships import is_single
 from rowsmith.mapping.row import RowInfo
+from rowsmith.mapping.unchanged import unchanged
 
 T = TypeVar("T")
 
@@ -205,13 +206,15 @@ def naming_what_is_missing(info: RowInfo[object], convert: Callable[[Any], T]) -
     """Give what makes data of rows; of a ``to_data`` that touches what is not loaded it says what it was.
 
     Raises:
-        MappingError: from what is given back, instead of SQLAlchemy's own error about greenlets or ``lazy="raise"``.
+        MappingError: from what is given back, instead of SQLAlchemy's own error about greenlets or ``lazy="raise"``; or
+            ``to_data`` changes a row.
     """
 
     def build_told(records: Iterable[Sequence[object]]) -> list[Any]:
         rows = [record[0] for record in records]
+        session = object_session(rows[0]) if rows else None
         try:
-            with _sending_nothing(object_session(rows[0]) if rows else None):
+            with _sending_nothing(session), unchanged(rows, session):
                 return [convert(row) for row in rows]
         except (exc.InvalidRequestError, orm_exc.DetachedInstanceError) as error:
             touched = _touched(error)
