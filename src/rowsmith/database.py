@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from copy import copy
 from functools import partial
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Final, Self, cast
 
 from sqlalchemy import URL, Connection, Engine, text
 from sqlalchemy.ext.asyncio import (
@@ -224,7 +224,7 @@ class Database:
             MappingError: it is no AsyncSession, its connection is closed, or its engine has no transactions
                 (``isolation_level="AUTOCOMMIT"``); or there are replicas.
         """
-        if replicas:
+        if not isinstance(cast("Any", replicas), (list, tuple)) or replicas:
             raise MappingError(
                 "a session has one server, which its owner chose: write Database(engine, replicas=[...]) for reads of "
                 "others, or leave replicas out"
@@ -414,8 +414,9 @@ class _SessionDatabase(Database):
         self._home = BorrowedHome(session)
         self.is_occupied = self._home.is_occupied
         self.engine = self._read_only = self._snapshot = AsyncEngine(self._home.engine)
+        codec = CursorCodec(cursor_keys)
         if cursor_keys:
-            session.info[CODEC] = CursorCodec(cursor_keys)
+            session.info[CODEC] = codec
 
 
 def instead_of(given: object) -> str:
@@ -439,10 +440,13 @@ _INSTEAD: Sequence[tuple[tuple[type[Any], ...], str]] = (
 )
 
 
+_MODES: Final[dict[str, WriteMode]] = {"transaction": "transaction", "statement": "statement"}
+
+
 def _checked(writes: object) -> WriteMode:
-    if writes not in ("transaction", "statement"):
+    chosen = _MODES.get(writes) if isinstance(writes, str) else None
+    if chosen is None:
         raise InvalidValue('writes is "transaction" or "statement": write Database(engine, writes="statement")')
-    chosen: WriteMode = writes
     return chosen
 
 

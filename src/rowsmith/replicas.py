@@ -70,7 +70,7 @@ class Lag:
 
     def __post_init__(self) -> None:
         """Check both."""
-        if self.wait != 0:
+        if self.wait.__class__ not in (int, float) or self.wait != 0:
             check_seconds(self.wait, "wait")
         check_seconds(self.most, "most")
 

@@ -29,6 +29,7 @@ from rowsmith.deadline import check_seconds
 from rowsmith.errors import InvalidValue, MappingError, UnfitPooler, kind_of
 from rowsmith.execution import DATABASE_ERRORS, translate
 from rowsmith.execution.pooler import is_through_pooler
+from rowsmith.mapping.types.text import text_complaint
 from rowsmith.redis_client import text_of_id
 
 if TYPE_CHECKING:
@@ -87,13 +88,15 @@ class Broadcast:
         if not isinstance(cast("Any", db), Database) or db.engine.dialect.driver != "asyncpg" or db.is_borrowed:
             raise MappingError(f"Broadcast(...) takes a Database on PostgreSQL, not {kind_of(db)}: Broadcast(db)")
         name: Any = channel
-        if not isinstance(name, str) or not 0 < len(name.encode()) <= _LONGEST_NAME or "\0" in name:
+        if not isinstance(name, str) or text_complaint(name) or not 0 < len(name.encode()) <= _LONGEST_NAME:
             raise InvalidValue("a channel is a name of 63 bytes at most: write channel='rowsmith'")
         self.database, self._channel = db.engine.url.database, name
         self._engine, self._heartbeat = db.engine, check_seconds(heartbeat, "heartbeat")
         if not isinstance(cast("Any", secret), (str, bytes)) or not secret:
             raise InvalidValue("a secret is a text or bytes that others do not know: write secret=os.environ['SECRET']")
-        self._key = hashlib.blake2b(secret.encode() if isinstance(secret, str) else secret).digest()
+        self._key = hashlib.blake2b(
+            secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
+        ).digest()
         self._mark, self._own = self._digest(b""), secrets.token_hex(8)
         self._hearers: defaultdict[str, WeakSet[Any]] = defaultdict(WeakSet)
         self._driver: Any = None

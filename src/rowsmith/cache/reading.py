@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from rowsmith.cache.asking import Asking
 from rowsmith.cache.copies import Copies, NotCopied
 from rowsmith.cache.keeping import CacheKeeper, keeper_of
-from rowsmith.cache.source import LEASE, CacheSource, Lease, Under
+from rowsmith.cache.source import LEASE, CacheSource, Lease, Under, check_cache
 from rowsmith.db_source import DBSource
 from rowsmith.deadline import Within, remaining
 from rowsmith.errors import RepositoryError
@@ -46,6 +46,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
     """
 
     def __init__(self, source: DBSource[TRow, TData, TId], cache: CacheSource[Any, TData], maker: object) -> None:
+        check_cache(cache)
         self._source, self._cache, self._entity = source, cache, source.entity
         self._asking = Asking(source.entity, source.db.engine.sync_engine)
         self._copies, self._deadline = Copies(source.entity.shape.into), source.db.deadline

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from typing_extensions import TypeVar
 
-from rowsmith.errors import InvalidValue
+from rowsmith.errors import InvalidValue, MappingError, kind_of
 
 TId = TypeVar("TId", bound=Hashable, default=Any)
 TData = TypeVar("TData", default=Any)
@@ -88,6 +88,23 @@ class CacheSource(Protocol[TId, TData]):
     async def invalidate(self, ids: Collection[TId] | None = None) -> None:
         """Drop the entries of some rows, or of all; what was read before is not taken any more."""
         ...
+
+
+_METHODS: Final = ("get_many", "lease", "set_many", "hold", "release", "invalidate")
+
+
+def check_cache(given: Any) -> None:
+    """Refuse what keeps no data by id.
+
+    Raises:
+        MappingError: it is something else, such as what a cache is made with, or the class of one.
+    """
+    data, is_made = getattr(given, "data", None), not isinstance(given, type)
+    if not (is_made and isinstance(data, type) and all(callable(getattr(given, name, None)) for name in _METHODS)):
+        raise MappingError(
+            f"cache_source is what keeps the data, not {kind_of(given)}: write "
+            "cache_source=MemoryCacheSource(GroupData), or RedisCacheSource(client, GroupData, prefix='group')"
+        )
 
 
 def check_count(given: object, noun: str) -> int:

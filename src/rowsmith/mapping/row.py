@@ -523,6 +523,8 @@ def row_info(row: type[TRow]) -> RowInfo[TRow]:
     Raises:
         MappingError: the class is not mapped, or to something else than its table and those of the classes above it.
     """
+    if not isinstance(cast("Any", row), type):
+        raise MappingError(f"{_name(row)} is no mapped class: give a SQLAlchemy row such as GroupRow")
     return cast("RowInfo[TRow]", _row_info(cast("Any", row)))
 
 

@@ -256,7 +256,8 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
         next_value.foreign_key(info)
     if soft_delete is not None:
         soft_delete.check(info)
-    loads = checked_loads(info, rules.get("loads") or ())
+    given = rules.get("loads")
+    loads = checked_loads(info, () if given is None else given)
     shape = shape_for(info, into, loads)
     if loads and not shape.is_row:
         raise MappingError(
@@ -284,6 +285,7 @@ def shape_for(info: RowInfo[TRow], into: type[TData] | None, loads: Loads = ()) 
     """Give the shape of a data class, or of the row itself, with what is loaded of the rows around it."""
     if into is None or cast("Any", into) is info.row:
         return cast("Shape[TRow, TData]", row_shape(info, checked_loads(info, loads)))
+    check_into(into)
     return data_shape(info, into)
 
 

@@ -52,7 +52,7 @@ class CursorCodec:
         is_list = isinstance(cast("Any", keys), (list, tuple))
         if not is_list or not all(isinstance(cast("Any", key), (bytes, str)) and key for key in keys):
             raise InvalidValue("cursor keys must be a sequence of secrets, none of them empty: CursorCodec([key])")
-        secrets = tuple(key.encode() if isinstance(key, str) else key for key in keys)
+        secrets = tuple(key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key for key in keys)
         self._keys = secrets or (_PUBLIC_KEY,)
 
     def encode(self, values: Sequence[Any], terms: Sequence[OrderTerm], fingerprint: bytes) -> str:

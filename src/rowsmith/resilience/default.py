@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.resilience.labels import DomainType
@@ -22,7 +22,14 @@ def default_resilience(whose: type[object] | str, system: str = "postgresql") ->
     Args:
         whose: the label ``layer``, or the class whose name makes it: ``GroupRepository`` is ``group_repository``.
         system: what answers the calls, by the name that OpenTelemetry has for it (``db.system.name``).
+
+    Raises:
+        MappingError: ``whose`` is something else.
     """
+    if not isinstance(cast("Any", whose), (str, type)):
+        raise MappingError(
+            f"whose is a class or a text, not {kind_of(whose)}: write default_resilience(GroupRepository)"
+        )
     args = MetricArgs(domain=DomainType.REPOSITORY, layer=whose if isinstance(whose, str) else layer_of(whose))
     measures: list[Policy] = []
     if find_spec("prometheus_client"):

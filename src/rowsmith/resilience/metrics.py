@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from rowsmith.errors import InvalidValue, MissingExtra, RepositoryError, kind_of
@@ -80,7 +81,7 @@ class MetricPolicy(Policy):
 
     Raises:
         MissingExtra: prometheus-client is not installed.
-        InvalidValue: ``args`` is no MetricArgs.
+        InvalidValue: ``args`` is no MetricArgs, ``namespace`` no name, or ``registry`` none.
     """
 
     def __init__(
@@ -229,15 +230,21 @@ class _Families:
     cached: Any
 
 
+_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*|")
+
 _made: WeakKeyDictionary[Any, dict[str, _Families]] = WeakKeyDictionary()
 
 
 def _families(namespace: str, registry: CollectorRegistry | None) -> _Families:
     """Make the metrics of a registry and namespace once: a name can be registered only once."""
     try:
-        from prometheus_client import REGISTRY, Counter, Gauge, Histogram  # noqa: PLC0415 - an extra, found at the edge
+        from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram  # noqa: PLC0415 - an extra, found at the edge
     except ImportError:
         raise MissingExtra("metrics need prometheus-client: pip install 'rowsmith[metrics]'") from None
+    if not isinstance(cast("Any", namespace), str) or not _NAME.fullmatch(namespace):
+        raise InvalidValue('namespace is what names of metrics begin with, such as namespace="rowsmith"')
+    if registry is not None and not isinstance(cast("Any", registry), CollectorRegistry):
+        raise InvalidValue(f"registry is a CollectorRegistry, not {kind_of(registry)}: write CollectorRegistry()")
     owner = REGISTRY if registry is None else registry
     made = _made.setdefault(owner, {})
     if namespace not in made:

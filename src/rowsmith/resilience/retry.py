@@ -109,7 +109,11 @@ class RetryArgs:
             if getattr(self, name) is not None:
                 _check(name, getattr(self, name), at_least=0)
         also = cast("Any", self.also)
-        if isinstance(also, str) or not isinstance(also, Collection) or not set(cast("Any", also)) <= set(OPT_IN):
+        if (
+            isinstance(also, str)
+            or not isinstance(also, Collection)
+            or not all(isinstance(code, str) and code in OPT_IN for code in cast("Any", also))
+        ):
             raise InvalidValue("also names SQLSTATEs among ('55P03', '57014'): no others can be retried by choice")
         excluded = cast("Any", self.non_retryable_exceptions)
         if not isinstance(excluded, tuple) or not all(isinstance(kind, type) for kind in cast("Any", excluded)):

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from rowsmith.errors import MissingExtra
+from rowsmith.errors import InvalidValue, MissingExtra, kind_of
 from rowsmith.resilience.metrics import MetricArgs, check_args, error_code
 from rowsmith.resilience.policy import Opening, Operation, Policy, Work
 
@@ -36,7 +36,7 @@ class TracePolicy(Policy):
 
     Raises:
         MissingExtra: opentelemetry-api is not installed.
-        InvalidValue: ``args`` is no MetricArgs.
+        InvalidValue: ``args`` is no MetricArgs, or something else is of another kind.
     """
 
     def __init__(
@@ -52,6 +52,13 @@ class TracePolicy(Policy):
         except ImportError:
             raise MissingExtra("spans need opentelemetry-api: pip install 'rowsmith[otel]'") from None
         check_args(args, TracePolicy)
+        for name, each, kind, words in (
+            ("system", system, str, '"postgresql"'),
+            ("tracer_provider", tracer_provider, trace.TracerProvider | None, "TracerProvider()"),
+            ("meter_provider", meter_provider, metrics.MeterProvider | None, "MeterProvider()"),
+        ):
+            if not isinstance(cast("Any", each), kind):
+                raise InvalidValue(f"{name} is {kind_of(each)}: write {name}={words}")
         self._known = {"db.system.name": system, "rowsmith.domain": args.domain, "rowsmith.layer": args.layer}
         self._layer = args.layer
         given = tracer_provider is not None or meter_provider is not None

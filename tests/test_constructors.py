@@ -1,0 +1,113 @@
+"""What objects are made with: whatever is given, it is taken, or told with one of rowsmith's own errors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import pytest
+import sqlalchemy as sa
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowsmith import Database, DBSource, Lag, MappingError, Repository, RepositoryError
+from rowsmith.cache import Broadcast, MemoryCacheSource, RedisCacheSource
+from rowsmith.resilience import (
+    MetricArgs,
+    MetricPolicy,
+    Resilience,
+    RetryArgs,
+    RetryPolicy,
+    TimeoutPolicy,
+    TracePolicy,
+    default_resilience,
+)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class GroupRow(Base):
+    __tablename__ = "constructed"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+@dataclass(frozen=True)
+class GroupData:
+    id: int
+    name: str
+
+
+class GroupRepository(Repository[GroupRow, GroupData, int]): ...
+
+
+class Stubborn:
+    """Says neither whether it is true, nor what it equals, nor what it hashes to."""
+
+    __hash__: Any = None
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("no truth")
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError("no equal")
+
+
+ARGS = MetricArgs("repository", "group_repository")
+MAKERS: dict[str, tuple[Callable[..., Any], Callable[[Database], dict[str, Any]]]] = {
+    "Repository": (GroupRepository, lambda db: {"db": db}),
+    "Repository of a source": (GroupRepository, lambda db: {"db_source": DBSource(db, GroupRow, into=GroupData)}),
+    "DBSource": (DBSource, lambda db: {"db": db, "row": GroupRow, "into": GroupData}),
+    "Database": (Database, lambda db: {"engine": db.engine}),
+    "Database.from_url": (Database.from_url, lambda db: {"url": "postgresql://nobody@localhost/nothing"}),
+    "Database.from_session": (Database.from_session, lambda db: {"session": AsyncSession(db.engine)}),
+    "Lag": (Lag, lambda db: {}),
+    "MemoryCacheSource": (MemoryCacheSource, lambda db: {"data": GroupData}),
+    "RedisCacheSource": (RedisCacheSource, lambda db: {"client": Redis(), "data": GroupData, "prefix": "group"}),
+    "Broadcast": (Broadcast, lambda db: {"db": db, "secret": "s"}),
+    "Resilience": (Resilience, lambda db: {}),
+    "RetryPolicy": (RetryPolicy, lambda db: {}),
+    "RetryArgs": (RetryArgs, lambda db: {}),
+    "TimeoutPolicy": (TimeoutPolicy, lambda db: {"seconds": 1}),
+    "MetricPolicy": (MetricPolicy, lambda db: {"args": ARGS, "registry": CollectorRegistry()}),
+    "TracePolicy": (TracePolicy, lambda db: {"args": ARGS}),
+    "default_resilience": (default_resilience, lambda db: {"whose": GroupRepository}),
+}
+RULES = ("violations", "soft_delete", "domain", "conflict", "next_value", "loads", "default_page_size", "not_found")
+WRONG: list[Any] = [
+    *(None, 0, -1, 1.5, float("nan"), True, "x", "", "a\0b", "\ud800", b"x", b"", object(), Stubborn(), lambda: 1),
+    *([], [1], ["x"], ["\ud800"], [None], [Stubborn()], {}, {1: 2}, set(), (GroupRow.name,), iter([1])),
+    *(int, GroupData, GroupRow, Database, DBSource, MemoryCacheSource, Redis(), MemoryCacheSource(GroupData)),
+    *(GroupRow.name, GroupRow.name == "a", sa.text("1"), sa.null(), ARGS),
+]
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+async def test_whatever_an_argument_is(database: Database, maker: str) -> None:
+    """No argument of any of them raises what is not rowsmith's, and no error quotes what was given."""
+    make, rest = MAKERS[maker]
+    told: list[str] = []
+    names = [name for name, each in inspect.signature(make).parameters.items() if each.kind is not each.VAR_KEYWORD]
+    for name in [*names, *(RULES if make is DBSource else ())]:
+        for wrong in WRONG:
+            try:
+                make(**{**rest(database), name: wrong})
+            except RepositoryError as error:
+                told.append(str(error))
+            except Exception as error:  # noqa: BLE001 - any other is what this is about
+                pytest.fail(f"{maker}(..., {name}={wrong!r}) raises {type(error).__name__}: {error}")
+    assert not [words for words in told if "object at 0x" in words]
+
+
+@pytest.mark.parametrize("wrong", [Redis(), MemoryCacheSource, GroupData, {}, "redis://", GroupRow.name])
+async def test_what_is_no_cache_source(database: Database, wrong: Any) -> None:
+    """It is said what to write."""
+    with pytest.raises(MappingError, match=r"^cache_source is .*: write cache_source=MemoryCacheSource\(GroupData\)"):
+        GroupRepository(database, cache_source=wrong)
