@@ -199,3 +199,34 @@ async def test_many_rows_are_made_as_each_alone(name: str, each_lane: Database, 
         fit = [value for value, (_, refused) in zip(examples(name), alone, strict=True) if refused is None]
         together = await rows.batch_create([rows.spec(value) for value in fit])
         assert [item.value for item in together] == [made.value for made, refused in alone if refused is None]
+
+
+class SomeBase(DeclarativeBase):
+    pass
+
+
+class SomeRow(SomeBase):
+    __tablename__ = "key_of_some_row"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+NO_IDS: list[Any] = [
+    *(sa.text("1"), sa.null(), sa.true(), sa.literal(1), sa.column("key"), sa.bindparam("key"), sa.func.now()),
+    *(SomeRow.id, SomeRow.id == SomeRow.id, sa.select(SomeRow.id), SomeRow, SomeRow()),
+]
+
+
+@pytest.mark.parametrize("name, each_lane", ALL_LANES, indirect=["each_lane"])
+async def test_no_sql_is_an_id(name: str, each_lane: Database, lane_tables: WithTables) -> None:
+    """Of any type, in any verb: SQL given for an id is refused, and so is a row or the class of one."""
+    row, repository = keyed(name)
+    async with lane_tables() as db:  # nothing is sent, so that no table is needed
+        keys = repository(db)
+        for verb, call in CALLS.items():
+            if "create" in verb or "upsert" in verb:
+                continue
+            for given in [*NO_IDS, row.key]:
+                if is_hashable(given) or verb not in ("batch_update_each", "batch_update_partial"):
+                    _, refused = await outcome(call(keys, given))
+                    assert isinstance(refused, BadInput), (verb, given)
+                    assert "object at 0x" not in str(refused)

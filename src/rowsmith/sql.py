@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement
+from sqlalchemy import Column, ColumnElement, inspect
 from sqlalchemy.sql.elements import ClauseElement
 
 
 def is_sql(value: object) -> bool:
     """Say whether a value is SQL, or stands for some."""
     return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
+
+
+def is_compared_as_sql(value: object) -> bool:
+    """Say whether SQLAlchemy compares a column with something else than a value: with SQL, or with what is mapped."""
+    return is_sql(value) or inspect(value, raiseerr=False) is not None
 
 
 def are_sql(kind: type[object]) -> bool:

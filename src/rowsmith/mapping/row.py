@@ -18,7 +18,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
-from rowsmith.errors import ErrorFacts, InvalidValue, MappingError
+from rowsmith.errors import ErrorFacts, InvalidValue, MappingError, kind_of
 from rowsmith.mapping.constraints import unique_keys_of
 from rowsmith.mapping.parts import Part, lineage, parts_of
 from rowsmith.mapping.types import (
@@ -34,7 +34,7 @@ from rowsmith.mapping.types import (
     stores_none,
 )
 from rowsmith.names import PREFIX, is_own
-from rowsmith.sql import is_sql
+from rowsmith.sql import is_compared_as_sql, is_sql
 
 TRow = TypeVar("TRow")
 TRow_co = TypeVar("TRow_co", covariant=True)
@@ -266,6 +266,8 @@ class RowInfo(Generic[TRow_co]):
             raise InvalidValue(f"the key of {self.row.__name__} is a tuple of {len(names)}: ({', '.join(names)})")
         for name, part in zip(names, parts, strict=True):
             complaint = "is part of the key: None names no row" if part is None else self.kept_check(name)(part)
+            if name in self._lax and is_compared_as_sql(part):
+                complaint = f"is part of the key: give its value, not {kind_of(part)}"
             if complaint:
                 raise self.refusal(name, complaint)
         if self.moments:
@@ -276,6 +278,11 @@ class RowInfo(Generic[TRow_co]):
             return parts
         # As bytes that do not change, and so can be told apart by their hash.
         return tuple(bytes(cast("Any", part)) if isinstance(part, bytearray | memoryview) else part for part in parts)
+
+    @cached_property
+    def _lax(self) -> frozenset[str]:
+        """The parts of the key of types of which nobody here knows what they hold, so that they would take SQL."""
+        return frozenset(name for name in self.primary_key if self.kept_check(name)(null()) is None)
 
     @cached_property
     def moments(self) -> frozenset[str]:

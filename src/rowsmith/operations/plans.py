@@ -53,6 +53,7 @@ from rowsmith.mapping.types import Check, column_type
 from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.arrays.wire import members
 from rowsmith.operations.entity import Entity
+from rowsmith.sql import is_compared_as_sql
 
 TPlan = TypeVar("TPlan")
 TAnswer = TypeVar("TAnswer")
@@ -267,7 +268,7 @@ class KeyPart:
 
     def _is_plain(self, value: Any) -> bool:
         """Look at a value of a new type: SQLAlchemy compares some as values of another type than the column's."""
-        if value is None or self._check(value):
+        if value is None or self._check(value) or is_compared_as_sql(value):
             return False
         compared: Any = self._attribute == value
         if not is_comparison(compared) or compared.right.type is not self._column.type:
