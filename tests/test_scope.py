@@ -267,6 +267,53 @@ async def test_a_method_that_takes_arguments_is_told(groups: GroupRepository) ->
         await groups.search(Erring("a"))
 
 
+@dataclass(frozen=True)
+class OfAny(SearchScope):
+    """Compares its row with whatever it is given, in one of its methods."""
+
+    value: Any
+    where: str = "to_conditions"
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [GroupRow.domain_name == (self.value if self.where == "to_conditions" else "a")]
+
+    def to_related(self) -> Any:
+        return {DomainRow: [DomainRow.name == self.value]} if self.where == "to_related" else {}
+
+    def existence_checks(self) -> Sequence[ExistenceCheck]:
+        there = [ExistenceCheck(DomainRow.name == self.value, DomainNotFound)]
+        return there if self.where == "existence_checks" else ()
+
+
+@dataclass(frozen=True)
+class OfAnyAlone(SearchScope):
+    value: Any
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [GroupRow.domain_name == self.value]
+
+
+@pytest.mark.parametrize("value", [DomainRow(name="secret"), DomainRow], ids=["row", "class"])
+async def test_what_sqlalchemy_takes_for_no_value(groups: GroupRepository, value: Any) -> None:
+    """A scope that compares with it is refused in its own name, wherever it does, in every verb; nothing is sent."""
+    scopes = [OfAnyAlone(value), OfAny(value), OfAny(value, "existence_checks")]
+    for scope in [*scopes, AnyOf(scopes[0], B), Not(scopes[1])]:
+        for call in BY_KEY.values():
+            with count_statements(groups.db) as sent:
+                kind, words, *_, cause, context = await error_of(call(groups, GroupId(1), scope))
+            assert issubclass(kind, ScopeError), kind
+            assert (sent, cause, context) == ([], None, None)
+            assert "OfAny" in words
+            assert "secret" not in words
+            assert "object at 0x" not in words
+    with pytest.raises(ScopeError, match=r"^OfAny\.to_related\(\) cannot be made into SQL: ArgumentError in line \d+"):
+        RelatedScope(OfAny(value, "to_related"), INFO).limits(row_info(DomainRow))
+    for condition in (lambda: GroupRow.domain_name == value, lambda: GroupRow.domain_name.in_([value])):
+        for filters in ([condition], scope_of(condition)):
+            with pytest.raises(InvalidFilter, match=r"^a condition cannot be made into SQL: ArgumentError in line \d+"):
+                await groups.search(*([None, filters] if isinstance(filters, list) else [filters]))
+
+
 OTHER_GROUP = aliased(GroupRow)
 
 

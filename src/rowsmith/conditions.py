@@ -10,6 +10,7 @@ that ends more than it began. :func:`limited` is the one way to a statement's WH
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from traceback import walk_tb
 from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import BindParameter, Column, ColumnElement, SQLColumnExpression, UnaryExpression, and_, or_, true
@@ -18,7 +19,7 @@ from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import AsBoolean, BinaryExpression, BooleanClauseList, Grouping
 
-from rowsmith.errors import InvalidFilter, RepositoryError, kind_of
+from rowsmith.errors import InvalidFilter, RepositoryError, ScopeError, kind_of
 from rowsmith.signatures import takes
 from rowsmith.sql import as_sql
 from rowsmith.texts import ADVICE, is_closed
@@ -32,6 +33,9 @@ Condition: TypeAlias = BooleanExpression | Callable[[], BooleanExpression]
 
 
 _NO_BUILDERS: Final[tuple[Any, ...]] = (ColumnElement, type)
+
+
+_MAPPER: Final = "sqlalchemy.orm.mapper"
 
 
 class GivesConditions(Protocol):
@@ -64,18 +68,46 @@ def given_conditions(giver: GivesConditions) -> tuple[Condition, ...]:
     """Give what a ``to_conditions()`` gives; it may be a generator.
 
     Raises:
-        InvalidFilter: it gives no list, or takes arguments.
+        InvalidFilter: it gives no list, or takes arguments; or SQLAlchemy refuses what a filter compares.
+        ScopeError: SQLAlchemy refuses what a scope compares.
     """
+    unbuilt = None
     try:
         given: Any = giver.to_conditions()
-    except TypeError:
-        check_asked(giver, "to_conditions", InvalidFilter)
-        raise
-    if given.__class__ is list:
-        return tuple(given)
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
-        return tuple(cast("Iterable[Condition]", given))
+        if given.__class__ is list:
+            return tuple(given)
+        if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+            return tuple(cast("Iterable[Condition]", given))
+    except Exception as exc:
+        if isinstance(exc, TypeError):
+            check_asked(giver, "to_conditions", InvalidFilter)
+        unbuilt = refused_by_sqlalchemy(exc, f"{type(giver).__name__}.to_conditions()")
+        if unbuilt is None:
+            raise
+    if unbuilt is not None:
+        raise InvalidFilter(unbuilt) if isinstance(giver, Narrowing) else ScopeError(unbuilt)
     return condition_list(given, f"{type(giver).__name__}.to_conditions() gives a list of conditions")
+
+
+def refused_by_sqlalchemy(failure: Exception, name: str) -> str | None:
+    """Say what to write instead of conditions that SQLAlchemy did not make; None where it was not that which failed.
+
+    Its own words may quote a value.
+
+    Args:
+        failure: what came of making them.
+        name: whose they are.
+    """
+    frames = [(frame.f_globals.get("__name__", ""), line) for frame, line in walk_tb(failure.__traceback__)]
+    modules = [module for module, _ in frames]
+    is_of_mapping = _MAPPER in modules  # whose words say which class it is that does not fit
+    if isinstance(failure, RepositoryError) or is_of_mapping or not modules[-1].startswith("sqlalchemy."):
+        return None
+    module, line = next(one for one in reversed(frames) if not one[0].startswith("sqlalchemy."))
+    return (
+        f"{name} cannot be made into SQL: {type(failure).__name__} in line {line} of {module}; compare columns with "
+        "values of theirs, such as GroupRow.owner_id == owner.id, and never with a row or a class"
+    )
 
 
 def check_asked(giver: object, name: str, kind: type[RepositoryError]) -> None:
@@ -97,13 +129,17 @@ def built(builder: Callable[[], object], role: str) -> Any:
     """Call what gives a condition or an order when it is needed.
 
     Raises:
-        InvalidFilter: it takes arguments. A TypeError of its own passes unchanged.
+        InvalidFilter: it takes arguments, or SQLAlchemy refuses what it compares. An error of its own passes unchanged.
     """
     try:
         return builder()
-    except TypeError:
-        if takes(builder):
+    except Exception as exc:
+        is_called_right = not isinstance(exc, TypeError) or takes(builder)
+        unbuilt = refused_by_sqlalchemy(exc, role) if is_called_right else None
+        if is_called_right and unbuilt is None:
             raise
+    if unbuilt is not None:
+        raise InvalidFilter(unbuilt)
     raise InvalidFilter(f"{role} that is a callable takes no arguments: write lambda: GroupRow.name ...")
 
 

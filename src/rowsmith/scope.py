@@ -37,6 +37,7 @@ from rowsmith.conditions import (
     disjunction,
     given_conditions,
     negation,
+    refused_by_sqlalchemy,
     resolve,
     whole,
 )
@@ -449,13 +450,26 @@ def _resolve_given(scope: SearchScope, given: Sequence[Condition], info: RowInfo
     return _limits((), _checks_of(scope), info)
 
 
+def _asked(scope: SearchScope, name: str) -> Any:
+    """Give what a scope's method of this name gives.
+
+    Raises:
+        ScopeError: it takes arguments, or SQLAlchemy refuses what it compares.
+    """
+    try:
+        return getattr(scope, name)()
+    except Exception as exc:
+        if isinstance(exc, TypeError):
+            check_asked(scope, name, ScopeError)
+        unbuilt = refused_by_sqlalchemy(exc, f"{type(scope).__name__}.{name}()")
+        if unbuilt is None:
+            raise
+    raise ScopeError(unbuilt)
+
+
 def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
     """Give what a scope wants to be there, once it is known to be a list of checks."""
-    try:
-        given: Any = scope.existence_checks()
-    except TypeError:
-        check_asked(scope, "existence_checks", ScopeError)
-        raise
+    given = _asked(scope, "existence_checks")
     name = f"{type(scope).__name__}.existence_checks() gives a list of ExistenceCheck"
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
         raise ScopeError(f"{name}, not {kind_of(cast('Any', given))}: write [ExistenceCheck(...)]")
@@ -564,11 +578,7 @@ class RelatedScope:
 def _related(scope: SearchScope) -> Mapping[type[Any], Sequence[Condition]]:
     """Give what a scope says about other rows, once it is known to be of the right form."""
     name = f"{type(scope).__name__}.to_related()"
-    try:
-        related = scope.to_related()
-    except TypeError:
-        check_asked(scope, "to_related", ScopeError)
-        raise
+    related: Mapping[type[Any], Sequence[Condition]] = _asked(scope, "to_related")
     if not isinstance(cast("Any", related), Mapping):
         raise ScopeError(f"{name} gives a mapping of rows to conditions, not {kind_of(related)}")
     for row, conditions in cast("Mapping[Any, Any]", related).items():

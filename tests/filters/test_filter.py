@@ -424,3 +424,23 @@ def test_the_json_schema_says_it_all() -> None:
         assert "default" not in field
         assert {"type": "null"} not in field.get("anyOf", ())
     assert schema["$defs"]["Color"] == {"enum": ["red", "green", "blue"], "title": "Color", "type": "string"}
+
+
+class AgainstARow(Filter[LabelRow]):
+    """Adds a condition of its own, which compares with a row."""
+
+    name: StringFilter | None = None
+
+    def to_conditions(self) -> Sequence[Condition]:
+        wrong: Any = LabelRow()
+        return [*super().to_conditions(), LabelRow.name == wrong]
+
+
+def test_a_filter_that_compares_with_a_row_is_told() -> None:
+    """By its own name, in a group too, and without what SQLAlchemy says, which quotes the row."""
+    for filters in (AgainstARow(), AgainstARow(OR=[AgainstARow(name=StringFilter(equals="x"))])):
+        with pytest.raises(
+            InvalidFilter, match=r"^AgainstARow\.to_conditions\(\) cannot .* ArgumentError in line"
+        ) as told:
+            given_conditions(filters)
+        assert told.value.__cause__ is told.value.__context__ is None

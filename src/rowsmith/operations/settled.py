@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from dis import get_instructions
 from functools import lru_cache
@@ -136,7 +137,10 @@ class Compared:
         value = getattr(scope, self._field)
         kind = value.__class__
         if kind not in self._built:
-            self._built[kind] = Built.of(self._compare(self._attribute, value), value)
+            built = None
+            with suppress(Exception):  # which the scope says in its own name
+                built = Built.of(self._compare(self._attribute, value), value)
+            self._built[kind] = built
         built = self._built[kind]
         return None if built is None or self._names.get(self._row_name) is not self._row else (built, value)
 

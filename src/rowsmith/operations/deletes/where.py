@@ -22,14 +22,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Delete, Select
+from sqlalchemy import Delete, Select, func, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, StillReferenced, kind_of
 from rowsmith.execution import execute, execute_writing, transact
 from rowsmith.execution.driver import give_up
-from rowsmith.operations.arrays.keys import MAX_CHUNK, Key, check_chunk_size, dialect_of, key_chunks
+from rowsmith.operations.arrays.keys import MAX_CHUNK, Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
 from rowsmith.operations.deletes.joined import remove_parts
 from rowsmith.operations.deletes.statement import Doomed, Walk
