@@ -71,12 +71,13 @@ def given_conditions(giver: GivesConditions) -> tuple[Condition, ...]:
         InvalidFilter: it gives no list, or takes arguments; or SQLAlchemy refuses what a filter compares.
         ScopeError: SQLAlchemy refuses what a scope compares.
     """
+    given: Any = None
     unbuilt = None
     try:
-        given: Any = giver.to_conditions()
+        given = giver.to_conditions()
         if given.__class__ is list:
             return tuple(given)
-        if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        if not isinstance(given, str | bytes) and isinstance(given, Iterable):
             return tuple(cast("Iterable[Condition]", given))
     except Exception as exc:
         if isinstance(exc, TypeError):
@@ -86,7 +87,7 @@ def given_conditions(giver: GivesConditions) -> tuple[Condition, ...]:
             raise
     if unbuilt is not None:
         raise InvalidFilter(unbuilt) if isinstance(giver, Narrowing) else ScopeError(unbuilt)
-    return condition_list(given, f"{type(giver).__name__}.to_conditions() gives a list of conditions")
+    return condition_list(cast("object", given), f"{type(giver).__name__}.to_conditions() gives a list of conditions")
 
 
 def refused_by_sqlalchemy(failure: Exception, name: str) -> str | None:

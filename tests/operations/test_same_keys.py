@@ -20,6 +20,7 @@ from rowsmith import (
     Database,
     EntityNotFound,
     InvalidValue,
+    MappingError,
     NextValue,
     OptionalState,
     Patch,
@@ -360,3 +361,56 @@ async def test_rows_are_numbered_within_the_parent_that_is_meant(any_tables: Wit
         assert len((await parents.get("EU")).children) == 4
         part = await children.batch_create_partial([ChildCreate("EU"), ChildCreate("none")])
         assert [item.index for item in part.succeeded] in ([0], [])
+
+
+class LiarBase(DeclarativeBase):
+    pass
+
+
+class LiarRow(LiarBase):
+    """Says that its key is a text; a migration has made it a char(9), whose blanks PostgreSQL does not compare."""
+
+    __tablename__ = "same_key_liars"
+    code: Mapped[str] = mapped_column(primary_key=True)
+    note: Mapped[str]
+
+
+@dataclass(frozen=True)
+class LiarData:
+    code: str
+    note: str
+
+
+@dataclass(frozen=True)
+class LiarPatch(Patch[LiarRow]):
+    note: OptionalState[str]
+
+
+class Liars(Repository[LiarRow, LiarData, str]): ...
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+async def test_the_mapping_may_not_know_what_is_equal(with_tables: WithTables, is_native: bool) -> None:
+    """Rows that come back under keys which nobody asked for are given for those by which they were found."""
+    async with with_tables(LiarRow) as db:
+        async with db.begin_session() as session:
+            await session.execute(sa.text("ALTER TABLE same_key_liars ALTER code TYPE char(9)"))
+            await session.execute(sa.text("INSERT INTO same_key_liars VALUES ('a', 'x'), ('b', 'y'), ('c', 'z')"))
+        liars = Liars(db if is_native else Database(db.engine, native=False))
+        a, b = "a".ljust(9), "b".ljust(9)
+        assert await liars.batch_get(["b", "a"]) == [LiarData(b, "y"), LiarData(a, "x")]
+        assert await liars.batch_get(["b", a, "a"]) == [LiarData(b, "y"), LiarData(a, "x"), LiarData(a, "x")]
+        with pytest.raises(EntityNotFound) as absent:
+            await liars.batch_get(["b", "d"])
+        assert absent.value.missing == ("d",)
+        patch = LiarPatch(OptionalState.update("new"))
+        for done in (
+            await liars.batch_update(["b", "d", "a"], patch),
+            await liars.batch_update_each({"b": patch, "d": patch, "a": patch}),
+        ):
+            assert (done.succeeded, done.missing) == ([LiarData(b, "new"), LiarData(a, "new")], ["d"])
+        with pytest.raises(InvalidValue, match="index 1 has the key of the one at index 0"):
+            await liars.batch_update(["a", "a "], patch)
+        with pytest.raises(MappingError, match="another type or collation than the mapping says"):
+            await liars.batch_purge(["a", "b"])
+        assert await liars.count() == 3

@@ -53,7 +53,7 @@ from rowsmith.mapping.layout import AnySelect
 from rowsmith.mapping.types import reads_itself, stored_form
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
-from rowsmith.operations.arrays.same import are_exact, as_read, comparisons
+from rowsmith.operations.arrays.same import are_exact, as_read, comparisons, found_by
 from rowsmith.operations.blocks.gate import is_quiet, standing_of
 from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
 from rowsmith.operations.results import PartialResult
@@ -312,6 +312,24 @@ class Call(Generic[TRow_co, TData_co]):
             pairs: Sequence[Any] = (await self.execute(statement)).all()
             found.update({rest[key]: others[other] for key, other in pairs})
         return found
+
+    async def as_found(
+        self, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], stored: Collection[Key]
+    ) -> Mapping[Key, Key]:
+        """Do as :meth:`as_stored` for keys of rows that are there, whatever the mapping says of their columns.
+
+        A column may hold more to be equal than its mapped type (a migration gave it another collation): where rows came
+        back under keys that nobody asked for, the database is asked which of those given they are found by.
+        """
+        found = await self.as_stored(columns, keys, stored)
+        rest = [key for key in dict.fromkeys(keys) if key not in found]
+        if not rest or set(stored) <= set(found.values()):
+            return found
+        told = dict(found)
+        for statement in found_by(columns, rest, self.dialect):
+            rows: Sequence[Any] = (await self.execute(statement)).all()
+            told.update({rest[place]: tuple(key) for place, *key in rows if tuple(key) in stored})
+        return told
 
     async def twins(self, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key]) -> Mapping[int, int]:
         """Give the places of keys that are earlier ones to the database, though not to Python, each with that one's."""

@@ -69,7 +69,7 @@ async def present_keys(
         await call.refuse_twins(undo=False)
     if all(map(found.__contains__, keys)):
         return found
-    stored = await call.as_stored(columns, keys, found.keys())
+    stored = await call.as_found(columns, keys, found.keys())
     return {key: found[stored[key]] for key in stored}
 
 

@@ -65,6 +65,19 @@ def comparisons(
             yield limited(places, *equal)
 
 
+def found_by(
+    columns: Sequence[ColumnElement[Any]], given: Sequence[Key], dialect: Dialect
+) -> Iterator[Select[*tuple[Any, ...]]]:
+    """Give the SELECTs of the places of those given keys by which rows are found, each with its row's own key."""
+    arrays = dialect.name == "postgresql" and all(fits_array(column.type, dialect) for column in columns)
+    size = len(given) if arrays else SQLITE_PARAMETERS // (len(columns) + 1)
+    for first in range(0, len(given), size):
+        chunk = given[first : first + size]
+        keys = (_unnested if arrays else _listed)(sql_name("given"), columns, chunk, dialect)
+        equal = (one == keys.c[key_name(part)] for part, one in enumerate(columns))
+        yield limited(select(keys.c[PLACE] + first, *columns), *equal)
+
+
 def collated(key: ColumnElement[Any], kind: object) -> ColumnElement[Any]:
     """Have values compared, and put in order, as those of the column itself are."""
     collation = getattr(kind, "collation", None)

@@ -277,7 +277,7 @@ class BatchWriter(Generic[TRow, TData]):
     async def _keys(self, target: Targets[TRow, TData], statement: Executable | None = None) -> list[Key]:
         """Give those of the target's keys that a SELECT of keys finds, as they were given."""
         rows = (await self.call.execute(target.select_keys() if statement is None else statement)).all()
-        return list(await self.call.as_stored(self.entity.info.key_columns, target.keys, {tuple(row) for row in rows}))
+        return list(await self.call.as_found(self.entity.info.key_columns, target.keys, {tuple(row) for row in rows}))
 
     async def _by_given(self, data: dict[Any, Any]) -> dict[Any, Any]:
         """Give data by the keys that were given, which the database may have otherwise.
@@ -291,7 +291,7 @@ class BatchWriter(Generic[TRow, TData]):
         if not data or data.keys() == self._given or (is_exact and data.keys() <= self._given):
             return data
         stored = {(key,) if len(info.primary_key) == 1 else key: key for key in data}
-        found = await self.call.as_stored(info.key_columns, self.keys, stored)
+        found = await self.call.as_found(info.key_columns, self.keys, stored)
         if len(set(found.values())) < len(found):
             await give_up(self.call.db_sess)
             first = dict[Key, int]()
@@ -302,8 +302,9 @@ class BatchWriter(Generic[TRow, TData]):
         if len(found) < len(data):
             await give_up(self.call.db_sess)
             raise MappingError(
-                f"a trigger of the database has changed the key of a row of {info.table.name}, and of several nobody "
-                "knows which it was: change such rows one by one"
+                f"a trigger of the database has changed the key of a row of {info.table.name}, or the column has "
+                "another type or collation than the mapping says, and of several rows nobody knows which it was: map "
+                "the column as it is, or change such rows one by one"
             )
         given = dict[Any, Any]()
         for plain, other in zip(plain_keys(info, list(found)), found.values(), strict=True):
