@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from native import ONE, lane_of, taken
-from rowsmith import CursorForwardPagination, Database, InvalidCursor, Querier, Updater
+from rowsmith import CursorForwardPagination, Database, InvalidCursor, InvalidValue, MappingError, Querier, Updater
 from rowsmith.db_source import DBSource
 from rowsmith.operations import entity as entities
-from rowsmith.operations.plans import MOST_DIALECTS
+from rowsmith.operations.plans import MOST_DIALECTS, Plans
 from rowsmith.testing import WithTables
 from tenants import DomainRow, GroupData, GroupRepository, GroupRow, groups_in
 
@@ -97,3 +98,17 @@ async def test_many_databases_do_not_pile_up(with_tables: WithTables) -> None:
             await db.dispose()
         [ask] = [made for (_, name), made in GroupRepository.entity.worked_out.items() if name == "_ask"]
         assert len(ask.__self__.plans._plans) <= MOST_DIALECTS
+
+
+def test_what_is_raised_as_something_is_worked_out_has_no_context() -> None:
+    """Nothing of how it was looked for is attached to an error, which a report would show with it."""
+
+    def refuse() -> None:
+        raise InvalidValue("no")
+
+    entity = GroupRepository.entity
+    with pytest.raises(InvalidValue) as refused:
+        Plans[Any](entity.info).find("shape", PGDialect_asyncpg(), refuse)
+    with pytest.raises(MappingError) as misfit:
+        entity.into(cast("Any", 5))
+    assert (refused.value.__context__, misfit.value.__context__) == (None, None)

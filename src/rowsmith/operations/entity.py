@@ -181,8 +181,9 @@ class Entity(Generic[TRow_co, TData_co]):
             known: Entity[TRow_co, TOther] = self._others[into]
             return known
         except (KeyError, TypeError):  # what is no class may have no hash either
-            check_into(into)
-            made = replace(cast("Any", self), shape=shape_for(self.info, into, self.loads))
+            pass
+        check_into(into)
+        made = replace(cast("Any", self), shape=shape_for(self.info, into, self.loads))
         if len(self._others) >= MOST_SHAPES:  # classes made while running must not pile up
             self._others.clear()
         return cast("Entity[TRow_co, TOther]", self._others.setdefault(into, made))

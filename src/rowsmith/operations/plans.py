@@ -377,7 +377,8 @@ class Plans(Generic[TPlan]):
         try:
             return self._plans[dialect][key]
         except KeyError:
-            plan = make()
+            pass  # outside of the block, so that what is raised as it is made has no context
+        plan = make()
         if dialect not in self._plans and len(self._plans) >= MOST_DIALECTS:
             self._plans = {}
         plans = self._plans.setdefault(dialect, {})
