@@ -106,6 +106,7 @@ FLOORS = {
         "unread",
         "once",
         "in_step",
+        "ending",
         "rebinding",
         "held",
         "parents",

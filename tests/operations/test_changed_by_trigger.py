@@ -62,8 +62,16 @@ class AddressCreate(Spec[AddressRow], filled={"owner"}):
 
 
 @dataclass(frozen=True)
+class BareAddressCreate(Spec[AddressRow], filled={"owner"}):
+    """Sets other fields, which takes a statement of its own."""
+
+    id: int
+
+
+@dataclass(frozen=True)
 class AddressPatch(Patch[AddressRow]):
     is_default: OptionalState[bool] = OptionalState.nop()
+    writes: OptionalState[int] = OptionalState.nop()
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,15 @@ CALLS: dict[str, Call] = {
     "batch_upsert": lambda them, scope: them.batch_upsert([AddressCreate(1), AddressCreate(5)], scope=scope),
     "batch_upsert_partial": lambda them, scope: them.batch_upsert_partial(
         [AddressCreate(1), AddressCreate(5)], scope=scope
+    ),
+    "batch_upsert, mixed": lambda them, scope: them.batch_upsert(
+        [AddressCreate(1), BareAddressCreate(2), AddressCreate(5), BareAddressCreate(6)], scope=scope
+    ),
+    "batch_upsert_partial, mixed": lambda them, scope: them.batch_upsert_partial(
+        [AddressCreate(5), BareAddressCreate(2), AddressCreate(2**40), AddressCreate(1)], scope=scope
+    ),
+    "batch_update_partial, mixed": lambda them, scope: them.batch_update_partial(
+        {1: default(), 3: AddressPatch(writes=OptionalState.update(2**40)), 99: default(), 2: default()}, scope=scope
     ),
     "update": lambda them, scope: them.update(1, default(), scope=scope),
     "batch_update": lambda them, scope: them.batch_update([1, 2], default(), scope=scope),

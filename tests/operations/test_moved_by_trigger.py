@@ -56,6 +56,12 @@ class CrateCreate(Spec[CrateRow], filled={"tenant"}):
 
 
 @dataclass(frozen=True)
+class WordCreate(Spec[CrateRow], filled={"tenant"}):
+    id: int
+    word: str
+
+
+@dataclass(frozen=True)
 class Tree(Spec[CrateRow], filled={"tenant"}):
     word: str
     below: tuple[CrateCreate, ...]
@@ -177,6 +183,40 @@ async def test_a_row_that_a_trigger_takes_away_is_not_written(crates: Crates, ca
                 await call(crates, scope, "moved")
     except TransactionAborted:
         pass
+    assert await kept(crates) == before
+
+
+OTHERS = """
+CREATE OR REPLACE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF NEW.word LIKE 'moving%' THEN UPDATE crates SET tenant = 'b' WHERE id < NEW.id AND tenant = 'a'; END IF;
+RETURN NEW; END $$
+"""
+LATER: dict[str, Callable[[Crates], Awaitable[Any]]] = {
+    "batch_create_partial": lambda crates: crates.batch_create_partial(
+        [CrateCreate("fine"), CrateCreate("one"), CrateCreate("moving")], scope=EQUALITY
+    ),
+    "batch_upsert": lambda crates: crates.batch_upsert([WordCreate(5, "fine"), CrateCreate("moving")], scope=EQUALITY),
+    "batch_upsert_partial": lambda crates: crates.batch_upsert_partial(
+        [WordCreate(5, "fine"), CrateCreate("moving")], scope=EQUALITY
+    ),
+    "batch_update_each": lambda crates: crates.batch_update_each(
+        {1: named("fine"), 2: named("moving")}, scope=EQUALITY
+    ),
+    "batch_update_partial": lambda crates: crates.batch_update_partial(
+        {1: named("fine"), 3: named("two"), 2: named("moving")}, scope=EQUALITY
+    ),
+    "tree": lambda crates: crates.create(Tree("fine", (CrateCreate("moving"),)), scope=EQUALITY),
+}
+
+
+@pytest.mark.parametrize("verb", LATER)
+async def test_a_row_that_a_later_one_takes_away_is_not_written(crates: Crates, verb: str) -> None:
+    """A statement further on, or an item that is tried by itself, moves rows of the same call: nothing is kept."""
+    async with crates.db.engine.begin() as connection:
+        await connection.exec_driver_sql(OTHERS)
+    before = await kept(crates)
+    with pytest.raises(ScopeMismatch):
+        await LATER[verb](crates)
     assert await kept(crates) == before
 
 

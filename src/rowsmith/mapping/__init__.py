@@ -13,7 +13,7 @@ from rowsmith.mapping.generics import type_arguments
 from rowsmith.mapping.loads import Loads, checked_loads
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, nearest, row_info
-from rowsmith.mapping.shape import Shape, converted_shape, data_shape, key_shape, row_shape
+from rowsmith.mapping.shape import Shape, converted_shape, data_shape, key_shape, keyed_shape, row_shape
 from rowsmith.mapping.types import Check
 from rowsmith.mapping.writes import Patch, Spec
 
@@ -33,6 +33,7 @@ __all__ = [
     "count",
     "data_shape",
     "key_shape",
+    "keyed_shape",
     "max_",
     "min_",
     "nearest",

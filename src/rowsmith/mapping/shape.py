@@ -96,6 +96,22 @@ def key_shape(info: RowInfo[TRow]) -> Shape[TRow, tuple[Any, ...]]:
     return Shape(info, tuple, lambda: Layout(info.key_attributes, make, info.primary_key))
 
 
+def keyed_shape(shape: Shape[TRow, TData]) -> Shape[TRow, tuple[tuple[Any, ...], TData]]:
+    """Give the shape of the primary key and the data of another one, which RETURNING cannot give."""
+    keys = shape.info.key_attributes
+
+    def plan() -> Layout:
+        layout = shape.layout
+
+        def make(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
+            data = layout.make([record[: -len(keys)] for record in records], related)
+            return list(zip((tuple(record[-len(keys) :]) for record in records), data, strict=True))
+
+        return replace(layout, selects=(*layout.selects, *keys), make=make, names=(), returnable=False)
+
+    return replace(cast("Any", shape), plan=plan)
+
+
 def row_shape(info: RowInfo[TRow], loads: Sequence[Chain] = ()) -> Shape[TRow, TRow]:
     """Give the shape of the ORM object itself, for private methods, with what is loaded of the rows around it."""
     return Shape(info, info.row, lambda: _row_layout(cast("Any", info.row), tuple(loads)), is_row=True)

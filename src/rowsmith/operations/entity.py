@@ -29,7 +29,7 @@ from rowsmith.errors import (
 )
 from rowsmith.execution import Origin
 from rowsmith.execution.kinds import is_sqlstate
-from rowsmith.mapping import Loads, RowInfo, Shape, checked_loads, data_shape, nearest, row_info, row_shape
+from rowsmith.mapping import Loads, RowInfo, Shape, checked_loads, data_shape, keyed_shape, nearest, row_info, row_shape
 from rowsmith.mapping.constraints import item_named, names_in, table_named, unique_keys_of
 from rowsmith.mapping.types import constraint_names
 from rowsmith.operations.conflict import Conflict, ConflictKey
@@ -111,6 +111,11 @@ class Entity(Generic[TRow_co, TData_co]):
         """The same entity where RETURNING gives only the key, and data is read by it afterwards."""
         shape = self.shape
         return replace(self, shape=replace(shape, plan=lambda: replace(shape.layout, returnable=False, names=())))
+
+    @cached_property
+    def keyed(self) -> Entity[TRow_co, tuple[tuple[Any, ...], TData_co]]:
+        """The same entity whose data, which RETURNING cannot give, comes with the primary key before it."""
+        return replace(cast("Any", self), shape=keyed_shape(self.shape))
 
     @cached_property
     def conflict_key(self) -> ConflictKey:

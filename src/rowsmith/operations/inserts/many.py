@@ -10,6 +10,7 @@ from rowsmith.mapping.writes import all_belong
 from rowsmith.operations.arrays.keys import Key, check_chunk_size
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
+from rowsmith.operations.ending import Ending
 from rowsmith.operations.inserts.branches import check_trees, unfit_trees
 from rowsmith.operations.inserts.chunks import Chunks, Many, Progress
 from rowsmith.operations.inserts.tree import Creation
@@ -121,13 +122,15 @@ class BatchCreator(Operation[TRow, TData]):
         items = await gathered(specs, call.info)
         unfit = unfit_trees(call.info, items)
         call = await call.writing(scope, several=True)
-        creation = Creation(call)
+        ending = Ending(call)
+        creation = Creation(ending.parts)
         fit, faults = creation.readable(items, unfit)
 
         sent = [items[index] for index in fit]
         with collector_paused():
             needs = partial(creation.needs, sent)
             written = await run_partial(call, sent, creation.create, creation.diagnose, find_needs=needs)
+            written = await ending.outcome(written)
         return placed(call, written, fit, faults)
 
 

@@ -25,6 +25,7 @@ from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.defaults import client_updates, contextual_updates, update_of
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.contextual import contextual_changes, with_contextual_changes
+from rowsmith.operations.ending import Ending
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_change
 from rowsmith.operations.needs import Change, Needs, SelfKeys
@@ -317,7 +318,7 @@ class BatchUpdater(Operation[TRow, TData]):
         """
         call = await call.writing(scope, several=True)
         versions_of(call.info, list(patches), expected_versions)
-        is_held = False
+        ending, is_held = Ending(call), False
 
         def refuse(index: int, item: tuple[object, Patch[TRow]]) -> None:
             batch_key(call.info, item[0], index)
@@ -325,7 +326,7 @@ class BatchUpdater(Operation[TRow, TData]):
 
         async def write(part: Sequence[tuple[object, Patch[TRow]]]) -> BatchResult[TData, Any]:
             versions = None if expected_versions is None else {id: expected_versions[id] for id, _ in part}
-            return await _update_each(call, dict(part), versions, is_held=is_held)
+            return await _update_each(ending.parts, dict(part), versions, is_held=is_held)
 
         async def hold(part: Sequence[tuple[object, Patch[TRow]]]) -> None:
             nonlocal is_held
@@ -338,7 +339,9 @@ class BatchUpdater(Operation[TRow, TData]):
             before = await rows_before(call, info.parts, batch_keys(info, [id for id, _ in part]), tied.columns)
             return await tied.needs(call, [Change.of(info, *row) for row in zip(before, read.rows(), strict=True)])
 
-        return await run_over_ids(call, list(patches.items()), itemgetter(0), refuse, write, hold, find_needs)
+        return await ending.outcome(
+            await run_over_ids(call, list(patches.items()), itemgetter(0), refuse, write, hold, find_needs)
+        )
 
     @verb("update_where", removes=False)
     async def update_where(

@@ -10,6 +10,7 @@ from rowsmith.mapping import Spec
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
+from rowsmith.operations.ending import Ending
 from rowsmith.operations.entity import by_entity
 from rowsmith.operations.inserts.chunks import Many
 from rowsmith.operations.inserts.many import gathered
@@ -71,9 +72,12 @@ class BatchUpserter(Operation[TRow, TData]):
             ReferenceNotFound, ConstraintViolation: a constraint said no.
         """
         items = await gathered(specs, call.info)
-        upsertion = Upsertion(await call.writing(scope, several=True), conflict or self.entity.conflict, self._shapes)
+        ending = Ending(await call.writing(scope, several=True))
+        upsertion = Upsertion(ending.parts, conflict or self.entity.conflict, self._shapes)
         with collector_paused():
-            return BatchResult(await upsert_all(upsertion, items), [])
+            done = await upsert_all(upsertion, items)
+            data = await ending.data([each.data for each in done])
+        return BatchResult([Upserted(made, each.inserted) for made, each in zip(data, done, strict=True)], [])
 
     @verb("batch_upsert_partial", singly=SINGLY, touches="made", removes=False, late=is_of_a_row)
     async def upsert_partial(
@@ -97,11 +101,16 @@ class BatchUpserter(Operation[TRow, TData]):
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
         """
         items = await gathered(specs, call.info)
-        upsertion = Upsertion(await call.writing(scope, several=True), conflict or self.entity.conflict, self._shapes)
+        ending = Ending(await call.writing(scope, several=True))
+        upsertion = Upsertion(ending.parts, conflict or self.entity.conflict, self._shapes)
         read, faults = upsertion.readable(items)
         rows, keyless = in_key_order(call.info, upsertion.key, read)
         with collector_paused():
             outcomes = await PartialUpsert(upsertion, rows).outcomes()
+            written = [(row, outcome) for row, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
+            data = await ending.data([outcome.data for _, outcome in written])
         failed = [Failure(row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
-        done = [Success(row, outcome) for row, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
+        done = [
+            Success(row, Upserted(made, outcome.inserted)) for made, (row, outcome) in zip(data, written, strict=True)
+        ]
         return placed(call, PartialResult(done, failed), rows.places, {**faults, **keyless})
