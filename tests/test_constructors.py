@@ -1,10 +1,11 @@
-"""What objects are made with: whatever is given, it is taken, or told with one of rowsmith's own errors."""
+"""What objects are made with, and functions called with: it is taken, or told with one of rowsmith's own errors."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
@@ -14,7 +15,24 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import Database, DBSource, Lag, MappingError, Repository, RepositoryError
+from rowsmith import (
+    Database,
+    DBSource,
+    Expr,
+    Lag,
+    MappingError,
+    Nested,
+    Repository,
+    RepositoryError,
+    avg,
+    commit_outcome,
+    count,
+    idempotency,
+    max_,
+    min_,
+    related,
+    sum_,
+)
 from rowsmith.cache import Broadcast, MemoryCacheSource, RedisCacheSource
 from rowsmith.resilience import (
     MetricArgs,
@@ -48,6 +66,22 @@ class GroupData:
 class GroupRepository(Repository[GroupRow, GroupData, int]): ...
 
 
+def counted(expression: Any, *, distinct: Any = False) -> Any:
+    return count(expression, distinct=distinct).resolve()
+
+
+def filtered(condition: Any) -> Any:
+    return count().filter(condition).resolve()
+
+
+def mean(expression: Any) -> Any:
+    return [make(expression).resolve() for make in (sum_, avg, min_, max_)]
+
+
+def related_to(relationship: Any, condition: Any) -> Any:
+    return related(relationship, condition)
+
+
 class Stubborn:
     """Says neither whether it is true, nor what it equals, nor what it hashes to."""
 
@@ -78,6 +112,15 @@ MAKERS: dict[str, tuple[Callable[..., Any], Callable[[Database], dict[str, Any]]
     "TimeoutPolicy": (TimeoutPolicy, lambda db: {"seconds": 1}),
     "MetricPolicy": (MetricPolicy, lambda db: {"args": ARGS, "registry": CollectorRegistry()}),
     "TracePolicy": (TracePolicy, lambda db: {"args": ARGS}),
+    "count": (counted, lambda db: {"expression": GroupRow.id}),
+    "count().filter": (filtered, lambda db: {}),
+    "sum_": (mean, lambda db: {}),
+    "Expr": (lambda expression: Expr(expression).resolve(), lambda db: {}),
+    "Nested": (Nested, lambda db: {"into": GroupData}),
+    "related": (related_to, lambda db: {"relationship": GroupRow.name, "condition": GroupRow.id > 1}),
+    "commit_outcome": (commit_outcome, lambda db: {}),
+    "idempotency.add_to": (idempotency.add_to, lambda db: {}),
+    "idempotency.ddl": (idempotency.ddl, lambda db: {}),
     "default_resilience": (default_resilience, lambda db: {"whose": GroupRepository}),
 }
 RULES = ("violations", "soft_delete", "domain", "conflict", "next_value", "loads", "default_page_size", "not_found")
@@ -115,3 +158,41 @@ async def test_what_is_no_cache_source(database: Database, wrong: Any) -> None:
     """It is said what to write."""
     with pytest.raises(MappingError, match=r"^cache_source is .*: write cache_source=MemoryCacheSource\(GroupData\)"):
         GroupRepository(database, cache_source=wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong, told",
+    [
+        (
+            lambda: count(GroupRow.id, distinct=GroupRow.id > 1),
+            r"^distinct is True or False, not BinaryExpression: write",
+        ),
+        (lambda: count(distinct=True), r"^count is over values.*write count\(Row\.column, distinct=True\)"),
+        (lambda: sum_(None), r"^sum_ is over values.*write sum_\(Row\.column\)"),
+        (lambda: Nested(lambda: GroupData), r"^Nested takes a data class, not function: write Nested\(UserData\)"),
+        (lambda: Nested("GroupData"), r"^Nested takes a data class, not str: write Nested\(UserData\)"),
+        (lambda: Nested(GroupData, convert=lambda one, two: one), r"^convert of Nested\(GroupData\) takes one object"),
+        (lambda: commit_outcome(None), r"^commit_outcome takes the exception that was caught, not NoneType"),
+        (lambda: commit_outcome(ValueError), r"^commit_outcome takes .*, not the class ValueError"),
+        (
+            lambda: idempotency.add_to(Base),
+            r"^add_to takes a MetaData, not the class Base: write add_to\(Base\.metadata",
+        ),
+        (lambda: idempotency.ddl("sqlite"), r"^ddl takes a dialect, not str: write ddl\(engine\.dialect\)"),
+    ],
+)
+def test_what_a_function_is_given_by_mistake(wrong: Any, told: str) -> None:
+    """It is said what to write."""
+    with pytest.raises(MappingError, match=told):
+        wrong()
+
+
+async def test_what_a_table_of_keys_is_made_in(database: Database) -> None:
+    """In a Database, which an engine is not."""
+    for wrong in [*WRONG, database.engine]:
+        with pytest.raises(
+            MappingError, match=r"^idempotency\.create takes a Database, .*: give it Database\(engine\)"
+        ):
+            await idempotency.create(wrong)
+        with pytest.raises(MappingError, match=r"^idempotency\.purge takes a Database, .*: give it Database\(engine\)"):
+            await idempotency.purge(wrong, older_than=timedelta(days=7))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.util import await_only
 
 from rowsmith import (
     Conflict,
@@ -64,6 +66,12 @@ class TalkRow(Base):
 
     speaker: Mapped[SpeakerRow] = relationship(back_populates="talks")
     comments: Mapped[list[CommentRow]] = relationship(order_by="CommentRow.id", cascade="all, delete-orphan")
+
+    @property
+    def siblings(self) -> Any:
+        """Counts talks, by SQL of its own."""
+        session: Any = sa.orm.object_session(self)
+        return session.scalar(sa.select(sa.func.count()).select_from(TalkRow))
 
 
 class CommentRow(Base):
@@ -266,6 +274,12 @@ class SpeakerModel(BaseModel):
     name: str
 
 
+class SentModel(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    siblings: int
+
+
 class TalkModel(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
@@ -289,6 +303,52 @@ async def test_pydantic_that_reads_the_row_is_understood(db: Database) -> None:
     assert (await Declared(db).get(1)).speaker.name == "ann"
     with pytest.raises(MappingError, match=r"reads TalkRow.speaker.*loads = \[TalkRow.speaker\]"):
         await Forgotten(db).get(1)
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda row: sa.orm.object_session(row).execute(sa.text("select 1")),
+        lambda row: sa.orm.object_session(row).scalar(sa.text("select 1")),
+        lambda row: sa.orm.object_session(row).scalars(sa.text("select 1")),
+        lambda row: sa.orm.object_session(row).connection().exec_driver_sql("select 1"),
+        lambda row: sa.orm.object_session(row).get(FirmRow, 7),
+        lambda row: sa.orm.object_session(row).query(FirmRow).all(),
+        lambda row: sa.orm.object_session(row).refresh(row),
+        lambda row: sa.orm.object_session(row).commit(),
+        lambda row: SentModel.model_validate(row),
+        lambda row: await_only(asyncio.sleep(0)),  # as a driver does, behind a connection of another session
+    ],
+)
+async def test_what_sends_sql_of_its_own(db: Database, send: Any) -> None:
+    """A ``to_data`` that asks the database itself is told what to declare, in every operation, and nothing is left."""
+
+    class Asking(Repository[TalkRow, Talk, int]):
+        def to_data(self, row: TalkRow) -> Talk:
+            send(row)
+            return Talk(row.title, "", "", ())
+
+    talks = Asking(db)
+    calls: list[Any] = [
+        lambda: talks.get(1),
+        lambda: talks.search(),
+        lambda: talks.create(TalkCreate(5, "e")),
+        lambda: talks.update(1, TalkPatch(title=OptionalState.update("z"))),
+        lambda: talks.batch_create([TalkCreate(5, "e")]),
+        lambda: anext(aiter(talks.stream())),
+    ]
+    for call in calls:
+        with pytest.raises(MappingError, match=r"^to_data sends SQL.*loads = \[TalkRow\.some_relationship\]") as told:
+            await call()
+        assert told.value.__cause__ is told.value.__context__ is None
+    assert await talks.count() == 2
+    async with db.begin_session() as session:
+        row = await session.get(TalkRow, 1)
+        assert row is not None
+        assert row.title == "a"
+        with pytest.raises(MappingError, match="sends SQL"):
+            await talks.get(1)
+        assert await session.scalar(sa.text("select 3")) == 3
 
 
 async def test_errors_of_its_own_pass_unchanged(db: Database) -> None:

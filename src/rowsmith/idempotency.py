@@ -38,7 +38,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from rowsmith.database import Database
 from rowsmith.db_source import DBSource
-from rowsmith.errors import InvalidValue, TransactionError, kind_of
+from rowsmith.errors import InvalidValue, MappingError, TransactionError, kind_of
 from rowsmith.operations.deletes.where import Pace
 from rowsmith.operations.once import KEYS, IdempotencyKeyRow
 
@@ -56,13 +56,24 @@ def add_to(metadata: MetaData) -> Table:
 
     Where Alembic is given several, ``target_metadata = [Base.metadata, rowsmith.idempotency.TABLE.metadata]`` does the
     same.
+
+    Raises:
+        MappingError: it is no ``MetaData``.
     """
+    if not isinstance(cast("object", metadata), MetaData):
+        raise MappingError(f"add_to takes a MetaData, not {kind_of(metadata)}: write add_to(Base.metadata)")
     return TABLE.to_metadata(metadata)
 
 
 def ddl(dialect: Dialect | None = None) -> list[str]:
-    """Give the statements that make the table, for a migration that is written by hand; PostgreSQL's by default."""
-    known: Any = dialect or cast("Any", postgresql).dialect()
+    """Give the statements that make the table, for a migration that is written by hand; PostgreSQL's by default.
+
+    Raises:
+        MappingError: it is no dialect.
+    """
+    if dialect is not None and not isinstance(cast("object", dialect), Dialect):
+        raise MappingError(f"ddl takes a dialect, not {kind_of(dialect)}: write ddl(engine.dialect), or ddl()")
+    known: Any = cast("Any", postgresql).dialect() if dialect is None else dialect
     statements: list[Any] = [CreateTable(TABLE), *map(CreateIndex, TABLE.indexes)]
     return [str(statement.compile(dialect=known)).strip() for statement in statements]
 
@@ -71,8 +82,10 @@ async def create(db: Database) -> None:
     """Make the table, unless it is there; of several processes that do so at once, one makes it.
 
     Raises:
+        MappingError: ``db`` is no Database.
         RepositoryError: the database refuses it.
     """
+    _check_database(db, "create")
     async with db.begin_session() as session:
         connection = await session.connection()
         if connection.dialect.name == "postgresql":  # whose IF NOT EXISTS is no lock; SQLite has one writer at a time
@@ -90,9 +103,11 @@ async def purge(db: Database, *, older_than: dt.timedelta) -> int:
         older_than: how long ago they were used.
 
     Raises:
+        MappingError: ``db`` is no Database.
         InvalidValue: ``older_than`` is no length of time, a negative one, or longer than there are years.
         TransactionError: inside a session or a unit of work.
     """
+    _check_database(db, "purge")
     if not isinstance(cast("Any", older_than), dt.timedelta):
         raise InvalidValue(f"older_than is a length of time, not {kind_of(older_than)}: write timedelta(days=7)")
     if older_than < dt.timedelta(0):
@@ -109,3 +124,8 @@ async def purge(db: Database, *, older_than: dt.timedelta) -> int:
     source = DBSource[IdempotencyKeyRow](db, IdempotencyKeyRow)
     old = IdempotencyKeyRow.created_at < since
     return (await source.in_chunks(source.where_purger.purge, [old], pace=Pace())).rows
+
+
+def _check_database(db: object, name: str) -> None:
+    if not isinstance(db, Database):
+        raise MappingError(f"idempotency.{name} takes a Database, not {kind_of(db)}: give it Database(engine)")

@@ -6,7 +6,7 @@ from collections import deque
 from enum import Enum
 from typing import Any, Final, cast
 
-from rowsmith.errors import AfterCommitFailed, CommitOutcomeUnknown, RepositoryError
+from rowsmith.errors import AfterCommitFailed, CommitOutcomeUnknown, MappingError, RepositoryError, kind_of
 
 
 class CommitOutcome(Enum):
@@ -50,7 +50,15 @@ def commit_outcome(exc: BaseException) -> CommitOutcome:
     Returns:
         ``COMMITTED`` or ``NOT_COMMITTED`` where it is known. ``UNKNOWN`` where it is not, or where nothing of
         rowsmith's is behind the exception. Of several transactions it is about the last one.
+
+    Raises:
+        MappingError: it is no exception, as the None of ``task.exception()`` of a task that did not fail.
     """
+    if not isinstance(cast("object", exc), BaseException):
+        raise MappingError(
+            f"commit_outcome takes the exception that was caught, not {kind_of(exc)}: call it in an except block, and "
+            "where task.exception() is not None"
+        )
     waiting, seen = deque([exc]), set[int]()
     while waiting:
         failure = waiting.popleft()

@@ -10,12 +10,13 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.functions import FunctionElement
 
 from rowsmith.conditions import Condition, conjunction
-from rowsmith.errors import InvalidValue, MappingError
+from rowsmith.errors import InvalidValue, MappingError, kind_of
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.truth import complaint_inside
 from rowsmith.mapping.types import Comparison, column_type, stored_form
 from rowsmith.several import Several, several_complaint
+from rowsmith.signatures import takes
 from rowsmith.sql import as_sql, is_sql
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties
@@ -67,7 +68,8 @@ class Aggregate:
     It belongs into the data class of ``aggregate``, not into one of rows.
 
     Raises:
-        MappingError: there is no such value of what it is over, as no mean of JSON documents.
+        MappingError: there is no such value of what it is over, as no mean of JSON documents; or it is over nothing,
+            and counts no rows; or ``distinct`` is neither True nor False.
     """
 
     __rowsmith_mark__: ClassVar[bool] = True
@@ -78,6 +80,15 @@ class Aggregate:
     conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(cast("object", self.distinct), bool):
+            raise MappingError(
+                f"distinct is True or False, not {kind_of(self.distinct)}: write count(Row.column, distinct=True), and "
+                "conditions as count(Row.column).filter(...)"
+            )
+        if self.expression is None and (self.kind != "count" or self.distinct):
+            name = _AGGREGATORS[self.kind]
+            example = "count(Row.column, distinct=True)" if self.distinct else f"{name}(Row.column)"
+            raise MappingError(f"{name} is over values, of which nothing has been said here: write {example}")
         if self.expression is not None and not _is_deferred(self.expression):
             self._over()
 
@@ -114,7 +125,7 @@ _NO_NUMBERS: Final = _NO_ORDER | {
 }
 _WITHOUT: Final = {"sum": _NO_NUMBERS, "avg": _NO_NUMBERS, "min": _NO_ORDER, "max": _NO_ORDER}
 """What there is no such aggregate over, on PostgreSQL; SQLite would make up a number."""
-_AGGREGATORS: Final = {"sum": "sum_", "avg": "avg", "min": "min_", "max": "max_"}
+_AGGREGATORS: Final = {"count": "count", "sum": "sum_", "avg": "avg", "min": "min_", "max": "max_"}
 
 
 def count(expression: Expression = None, *, distinct: bool = False) -> Aggregate:
@@ -126,8 +137,6 @@ def count(expression: Expression = None, *, distinct: bool = False) -> Aggregate
         failed: Annotated[int, count().filter(TaskRow.status == Status.FAILED)]
         people: Annotated[int, count(TaskRow.user_id, distinct=True)]
     """
-    if distinct and expression is None:
-        raise MappingError("distinct counts the different values of something: write count(Row.column, distinct=True)")
     return Aggregate("count", expression, distinct)
 
 
@@ -157,9 +166,11 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
     Raises:
         MappingError: it is neither.
     """
+    if _is_deferred(expression) and not takes(expression):
+        raise MappingError(f"a computed field needs a SQL expression such as GroupRow.name, not {kind_of(expression)}")
     given: ColumnElement[Any] = as_sql(expression() if _is_deferred(expression) else expression)
     if not isinstance(cast("object", given), ColumnElement):
-        raise MappingError(f"a computed field needs a SQL expression such as GroupRow.name, not {type(given).__name__}")
+        raise MappingError(f"a computed field needs a SQL expression such as GroupRow.name, not {kind_of(given)}")
     return given
 
 

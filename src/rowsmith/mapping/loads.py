@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from traceback import walk_tb
-from typing import Any, NoReturn, TypeAlias, TypeVar, cast
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
 from sqlalchemy import exc, inspect
@@ -207,23 +207,29 @@ def naming_what_is_missing(info: RowInfo[object], convert: Callable[[Any], T]) -
 
     Raises:
         MappingError: from what is given back, instead of SQLAlchemy's own error about greenlets or ``lazy="raise"``; or
-            ``to_data`` changes a row.
+            ``to_data`` changes a row, or sends SQL.
     """
 
     def build_told(records: Iterable[Sequence[object]]) -> list[Any]:
         rows = [record[0] for record in records]
-        session = object_session(rows[0]) if rows else None
+        session, sent = object_session(rows[0]) if rows else None, list[str]()
         try:
-            with _sending_nothing(session), unchanged(rows, session):
+            with _sending_nothing(session, sent), unchanged(rows, session):
                 return [convert(row) for row in rows]
         except (exc.InvalidRequestError, orm_exc.DetachedInstanceError) as error:
             touched = _touched(error)
-            if touched is None:
+            if touched is None and not sent and not isinstance(error, exc.MissingGreenlet):
                 raise
         except ValidationError as error:
             touched = _touched_by_pydantic(info.mapper, error)
-            if touched is None:
+            if touched is None and not sent:
                 raise
+        if touched is None:
+            row = info.row.__name__
+            raise MappingError(
+                f"to_data sends SQL, for which it cannot wait: declare what it needs beside the {row} as loads = "
+                f"[{row}.some_relationship] in the repository, or read it in a method of your own"
+            )
         owner, name = touched
         way = _way(info.mapper, owner, (info.mapper,))
         chain = ", ".join([*way, f"{owner.__name__}.{name}"])
@@ -236,24 +242,32 @@ def naming_what_is_missing(info: RowInfo[object], convert: Callable[[Any], T]) -
     return build_told
 
 
+_SENDING: Final[Sequence[str]] = ("execute", "scalar", "scalars", "connection", "flush", "commit", "rollback")
+
+
 @contextmanager
-def _sending_nothing(session: Session | None) -> Generator[None]:
-    """Have an attribute that would load itself fail before anything of it comes to the driver, outside a greenlet."""
+def _sending_nothing(session: Session | None, sent: list[str]) -> Generator[None]:
+    """Have all that sends SQL fail before anything of it comes to the driver, outside a greenlet.
+
+    So does an attribute that would load itself. ``sent`` is told of each try.
+    """
     if session is None:
         yield
         return
 
     def refuse(*_: Any, **__: Any) -> NoReturn:
+        sent.append("SQL")
         raise exc.InvalidRequestError("to_data sends no statements: what it needs is declared by loads = [...]")
 
-    own = vars(session).get("execute")
-    vars(session)["execute"] = refuse
+    methods = vars(session)
+    own = {name: methods[name] for name in _SENDING if name in methods}
+    methods.update(dict.fromkeys(_SENDING, refuse))
     try:
         yield
     finally:
-        del vars(session)["execute"]
-        if own is not None:
-            vars(session)["execute"] = own
+        for name in _SENDING:
+            del methods[name]
+        methods.update(own)
 
 
 def _touched(error: BaseException) -> tuple[type[Any], str] | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from rowsmith.errors import MappingError, kind_of
+from rowsmith.signatures import takes
 
 T = TypeVar("T")
 
@@ -33,9 +36,24 @@ class Nested(Generic[T]):
     Args:
         into: the data class of the rows, whose fields name their columns, relationships and expressions.
         convert: makes the field's value of one of its objects; without it the object is the value.
+
+    Raises:
+        MappingError: ``into`` is no class, or ``convert`` no function of one object.
     """
 
     __rowsmith_mark__: ClassVar[bool] = True
 
     into: type[T]
     convert: Callable[[T], Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(cast("object", self.into), type):
+            raise MappingError(
+                f"Nested takes a data class, not {kind_of(self.into)}: write Nested(UserData); below "
+                "`from __future__ import annotations` that may be declared further down"
+            )
+        if self.convert is not None and not (callable(cast("object", self.convert)) and takes(self.convert, object())):
+            raise MappingError(
+                f"convert of Nested({self.into.__name__}) takes one object and gives the field's value, and "
+                f"{kind_of(self.convert)} does not: write Nested({self.into.__name__}, convert=Person.of)"
+            )
