@@ -34,6 +34,7 @@ from rowsmith import (
     sum_,
 )
 from rowsmith.cache import Broadcast, MemoryCacheSource, RedisCacheSource
+from rowsmith.filters import to_orders
 from rowsmith.resilience import (
     MetricArgs,
     MetricPolicy,
@@ -44,6 +45,8 @@ from rowsmith.resilience import (
     TracePolicy,
     default_resilience,
 )
+from rowsmith.strawberry import input_type, search_field
+from rowsmith.testing import FaultProxy, fake, kill_backend, one_shard, through_proxy
 
 
 class Base(DeclarativeBase):
@@ -121,6 +124,11 @@ MAKERS: dict[str, tuple[Callable[..., Any], Callable[[Database], dict[str, Any]]
     "commit_outcome": (commit_outcome, lambda db: {}),
     "idempotency.add_to": (idempotency.add_to, lambda db: {}),
     "idempotency.ddl": (idempotency.ddl, lambda db: {}),
+    "to_orders": (to_orders, lambda db: {}),
+    "fake": (lambda kind: fake(kind), lambda db: {}),
+    "input_type": (input_type, lambda db: {}),
+    "FaultProxy": (FaultProxy, lambda db: {}),
+    "search_field": (search_field, lambda db: {}),
     "default_resilience": (default_resilience, lambda db: {"whose": GroupRepository}),
 }
 RULES = ("violations", "soft_delete", "domain", "conflict", "next_value", "loads", "default_page_size", "not_found")
@@ -178,6 +186,14 @@ async def test_what_is_no_cache_source(database: Database, wrong: Any) -> None:
             lambda: idempotency.add_to(Base),
             r"^add_to takes a MetaData, not the class Base: write add_to\(Base\.metadata",
         ),
+        (
+            lambda: fake(GroupRepository(Database.from_url("postgresql+asyncpg://x"))),
+            r"^fake takes a class, not GroupRep",
+        ),
+        (
+            lambda: input_type(GroupData),
+            r"^input_type takes a pydantic model, not the class GroupData: write input_type",
+        ),
         (lambda: idempotency.ddl("sqlite"), r"^ddl takes a dialect, not str: write ddl\(engine\.dialect\)"),
     ],
 )
@@ -185,6 +201,19 @@ def test_what_a_function_is_given_by_mistake(wrong: Any, told: str) -> None:
     """It is said what to write."""
     with pytest.raises(MappingError, match=told):
         wrong()
+
+
+@pytest.mark.parametrize("take", [one_shard, through_proxy, kill_backend])
+async def test_what_tests_look_at(database: Database, take: Any) -> None:
+    """Is a Database, which an engine is not."""
+    for wrong in [*WRONG, database.engine]:
+        with pytest.raises(MappingError, match=rf"^{take.__name__} takes a Database, .*: give it Database\(engine\)"):
+            if take is kill_backend:
+                await take(wrong, 1)
+            elif take is one_shard:
+                take(wrong).__enter__()
+            else:
+                await take(wrong).__aenter__()
 
 
 async def test_what_a_table_of_keys_is_made_in(database: Database) -> None:

@@ -459,3 +459,13 @@ def _is_so(given: object, name: str) -> bool:
 def _read_options(engine: AsyncEngine, **options: Any) -> dict[str, Any]:
     """Give the execution options of a reader; SQLite's transactions are snapshots anyway."""
     return {"postgresql_readonly": True, **options} if engine.dialect.name == "postgresql" else {READ_ONLY: True}
+
+
+def check_database(db: object, taker: str) -> None:
+    """Refuse what is no Database, as an engine is none.
+
+    Raises:
+        MappingError: it is not; the message names who takes one.
+    """
+    if not isinstance(db, Database):
+        raise MappingError(f"{taker} takes a Database, not {kind_of(db)}: give it Database(engine)")

@@ -36,7 +36,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from rowsmith.database import Database
+from rowsmith.database import Database, check_database
 from rowsmith.db_source import DBSource
 from rowsmith.errors import InvalidValue, MappingError, TransactionError, kind_of
 from rowsmith.operations.deletes.where import Pace
@@ -85,7 +85,7 @@ async def create(db: Database) -> None:
         MappingError: ``db`` is no Database.
         RepositoryError: the database refuses it.
     """
-    _check_database(db, "create")
+    check_database(db, "idempotency.create")
     async with db.begin_session() as session:
         connection = await session.connection()
         if connection.dialect.name == "postgresql":  # whose IF NOT EXISTS is no lock; SQLite has one writer at a time
@@ -107,7 +107,7 @@ async def purge(db: Database, *, older_than: dt.timedelta) -> int:
         InvalidValue: ``older_than`` is no length of time, a negative one, or longer than there are years.
         TransactionError: inside a session or a unit of work.
     """
-    _check_database(db, "purge")
+    check_database(db, "idempotency.purge")
     if not isinstance(cast("Any", older_than), dt.timedelta):
         raise InvalidValue(f"older_than is a length of time, not {kind_of(older_than)}: write timedelta(days=7)")
     if older_than < dt.timedelta(0):
@@ -124,8 +124,3 @@ async def purge(db: Database, *, older_than: dt.timedelta) -> int:
     source = DBSource[IdempotencyKeyRow](db, IdempotencyKeyRow)
     old = IdempotencyKeyRow.created_at < since
     return (await source.in_chunks(source.where_purger.purge, [old], pace=Pace())).rows
-
-
-def _check_database(db: object, name: str) -> None:
-    if not isinstance(db, Database):
-        raise MappingError(f"idempotency.{name} takes a Database, not {kind_of(db)}: give it Database(engine)")

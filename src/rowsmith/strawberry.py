@@ -48,7 +48,7 @@ from pydantic import AwareDatetime, BaseModel, NaiveDatetime, ValidationError
 from pydantic.fields import FieldInfo
 from typing_extensions import override
 
-from rowsmith.errors import InvalidFilter, MappingError, MissingExtra, RepositoryError
+from rowsmith.errors import InvalidFilter, MappingError, MissingExtra, RepositoryError, kind_of
 from rowsmith.filters import SearchRequest
 from rowsmith.filters.fields import Operator
 from rowsmith.pagination import CursorPagination, Page
@@ -146,6 +146,8 @@ def search_field(resolver: Callable[..., Awaitable[Page[Any]]] | None = None, **
     """
     if resolver is None:
         return partial(search_field, **options)
+    if not callable(cast("object", resolver)) or isinstance(resolver, type):
+        raise MappingError(f"search_field takes a coroutine function, not {kind_of(resolver)}: write @search_field")
     signature, hints = _read(resolver)
     name, request = _one(hints, resolver, lambda hint: inspect.isclass(hint) and issubclass(hint, SearchRequest))
     asked = _arguments(request)
@@ -276,8 +278,11 @@ def input_type(model: type[BaseModel]) -> Any:
     in GraphQL is ``JSON``. Nothing is checked here that the model itself checks.
 
     Raises:
-        MappingError: an annotation of the model cannot be resolved.
+        MappingError: it is no model, or an annotation of it cannot be resolved.
     """
+    given: Any = model
+    if not (isinstance(given, type) and issubclass(given, BaseModel)):
+        raise MappingError(f"input_type takes a pydantic model, not {kind_of(model)}: write input_type(GroupSearch)")
     if model in _INPUTS:
         return _INPUTS[model]
     if not model.__pydantic_fields_complete__ and not model.model_rebuild(raise_errors=False):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement
 from typing_extensions import TypeVar
 
-from rowsmith.errors import InvalidFilter, MappingError
+from rowsmith.errors import InvalidFilter, MappingError, kind_of
 from rowsmith.filters.bindings import expression_over, row_of
 from rowsmith.mapping import RowInfo, nearest, row_info
 from rowsmith.mapping.annotations import bare
@@ -78,8 +78,11 @@ def to_orders(order: Sequence[OrderBy[Any]]) -> tuple[ColumnElement[Any], ...]:
     """Give the terms of a request as orders, the most significant first.
 
     Raises:
-        InvalidFilter: a field is named twice.
+        InvalidFilter: a field is named twice, or it is no list of such terms.
     """
+    given: Any = order
+    if not isinstance(given, Sequence) or not all(isinstance(term, OrderBy) for term in cast("Any", given)):
+        raise InvalidFilter(f"to_orders takes a list of terms, not {kind_of(order)}: write to_orders(request.order)")
     refuse_duplicates(order)
     return tuple(term.to_order() for term in order)
 

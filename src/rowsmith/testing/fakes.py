@@ -60,10 +60,12 @@ def fake(kind: type[T], db: Database | None = None, /, **methods: Callable[..., 
         methods: what stands for each method, by its name.
 
     Raises:
-        MappingError: the class has no such method, or the function does not fit its signature.
+        MappingError: it is no class, or has no such method, or the function does not fit its signature.
         NotFaked: later, where something else is asked of it.
     """
     kind = get_origin(kind) or kind
+    if not isinstance(cast("object", kind), type):
+        raise MappingError(f"fake takes a class, not {kind_of(kind)}: write fake(GroupRepository, get=...)")
     given = {name: _stand_in(kind, name, function) for name, function in methods.items()}
     open_names: frozenset[str] = getattr(kind, "__abstractmethods__", frozenset())
     missing: dict[str, Callable[..., Any]] = {}
@@ -77,7 +79,12 @@ def fake(kind: type[T], db: Database | None = None, /, **methods: Callable[..., 
             raise AttributeError(name)
         _not_given(kind, name)
 
-    shared = {"__init__": _nothing, "__getattr__": unknown, "__module__": __name__, "db": db or FakeDatabase()}
+    shared = {
+        "__init__": _nothing,
+        "__getattr__": unknown,
+        "__module__": __name__,
+        "db": FakeDatabase() if db is None else db,
+    }
     left_open = {name: property(_missing(kind, name, _nothing)) for name in open_names}
     made: Any = type(f"Fake{kind.__name__}", (kind,), left_open | missing | given | shared)
     made.__abstractmethods__ = frozenset()

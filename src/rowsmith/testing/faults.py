@@ -18,9 +18,10 @@ from enum import Enum
 from typing import Any, Protocol, Self, cast
 
 from sqlalchemy import URL, func, make_url, select
+from sqlalchemy.exc import ArgumentError
 
-from rowsmith.database import Database
-from rowsmith.errors import InvalidValue, kind_of
+from rowsmith.database import Database, check_database
+from rowsmith.errors import InvalidValue, MappingError, kind_of
 
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
 _PATIENCE = 60_000
@@ -79,10 +80,13 @@ class FaultProxy:
         url: the server's; it may stand behind a Unix socket.
 
     ``seen`` holds the text of every statement that came by, in order; of a prepared one each time it is executed.
+
+    Raises:
+        MappingError: ``url`` is no URL.
     """
 
     def __init__(self, url: URL | str) -> None:
-        self._target = make_url(url)
+        self._target = _url(url)
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._faults: list[Fault] = []
@@ -131,7 +135,7 @@ class FaultProxy:
 
     def redirect(self, url: URL | str) -> None:
         """Have new connections go to another server, as an address does that fails over; those there are stay."""
-        self._target = make_url(url)
+        self._target = _url(url)
 
     def freeze(self) -> None:
         """Let nothing through in either direction; connections stay, and new ones are taken and not served."""
@@ -262,12 +266,20 @@ class FaultProxy:
         return fault
 
 
+def _url(given: URL | str) -> URL:
+    with suppress(ArgumentError, ValueError):  # they may quote it, and a password with it
+        return make_url(given)
+    raise MappingError(f"a FaultProxy stands before an URL, which this {kind_of(given)} is not: give it db.engine.url")
+
+
 async def kill_backend(db: Database, pid: int) -> None:
     """End a connection by its server process's id, as an administrator may (``pg_terminate_backend``), and wait for it.
 
     Raises:
+        MappingError: ``db`` is no Database.
         RepositoryError: the role of ``db`` may not.
     """
+    check_database(db, "kill_backend")
     async with db.begin_session() as session:
         await session.execute(select(func.pg_terminate_backend(pid, _PATIENCE)))
 
@@ -284,7 +296,12 @@ class WithFaults(Protocol):
 
 @asynccontextmanager
 async def through_proxy(db: Database, **engine_options: Any) -> AsyncGenerator[tuple[Database, FaultProxy]]:
-    """Give another Database on the same server, behind a proxy of its own, and the proxy."""
+    """Give another Database on the same server, behind a proxy of its own, and the proxy.
+
+    Raises:
+        MappingError: it is no Database.
+    """
+    check_database(db, "through_proxy")
     async with FaultProxy(db.engine.url) as proxy:
         behind = Database.from_url(proxy.url, **engine_options)
         try:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, event
 
-from rowsmith.database import Database
+from rowsmith.database import Database, check_database
 from rowsmith.errors import MappingError
 
 
@@ -34,9 +34,10 @@ def one_shard(db: Database) -> Iterator[None]:
     All goes through SQLAlchemy meanwhile, as with anybody who looks at an engine's statements.
 
     Raises:
-        MappingError: there are no partitions on SQLite.
+        MappingError: it is no Database, or one on SQLite, where there are no partitions.
         SeveralShards: inside; by INSERT after it was done, by any other statement before.
     """
+    check_database(db, "one_shard")
     engine = db.engine.sync_engine
     if engine.dialect.name != "postgresql":
         raise MappingError("one_shard(...) takes a Database on PostgreSQL, which has partitions: write one_shard(db)")
