@@ -396,11 +396,19 @@ def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) 
         return errors.named(
             f"a policy of the database refused the entity: {cast('Any', driver).message}", origin.domain
         )
+    if origin.operation == "aggregate" and getattr(driver, "sqlstate", None) in _OUT_OF_RANGE:
+        return _TOO_LARGE
     names = {"constraint": broken.name, "table": broken.owner, "columns": ", ".join(broken.columns)}
     known = ", ".join(f"{noun} {name}" for noun, name in names.items() if name)
     words = errors.named(kind.default_message, origin.domain)
     return f"{words} ({known})" if known else words
 
+
+_OUT_OF_RANGE = frozenset({"22003", "22008"})
+_TOO_LARGE = (
+    "what an aggregate computes of the rows does not fit its type: declare a wider one, as Decimal for an int, or "
+    "compute over fewer rows"
+)
 
 _NO_TRANSACTIONS = (
     "the pooler between here and PostgreSQL gives each statement another connection, and so has no transactions: "

@@ -251,6 +251,7 @@ async def test_a_sum_past_64_bits_is_refused(with_tables: WithTables) -> None:
         with pytest.raises(InvalidValue) as caught:
             await TaskRepository(db).aggregate(into=Cost)
         assert caught.value.error_code == "task_aggregate_invalid-value"
+        assert "what an aggregate computes of the rows does not fit its type: declare a wider one" in str(caught.value)
 
 
 @dataclass(frozen=True)
