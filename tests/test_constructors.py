@@ -34,6 +34,7 @@ from rowsmith import (
     sum_,
 )
 from rowsmith.cache import Broadcast, MemoryCacheSource, RedisCacheSource
+from rowsmith.embedded import EmbeddedPostgres
 from rowsmith.filters import to_orders
 from rowsmith.resilience import (
     MetricArgs,
@@ -128,6 +129,7 @@ MAKERS: dict[str, tuple[Callable[..., Any], Callable[[Database], dict[str, Any]]
     "fake": (lambda kind: fake(kind), lambda db: {}),
     "input_type": (input_type, lambda db: {}),
     "FaultProxy": (FaultProxy, lambda db: {}),
+    "EmbeddedPostgres": (EmbeddedPostgres, lambda db: {}),
     "search_field": (search_field, lambda db: {}),
     "default_resilience": (default_resilience, lambda db: {"whose": GroupRepository}),
 }

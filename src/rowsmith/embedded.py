@@ -27,13 +27,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL
 
-from rowsmith.errors import DatabaseUnavailable, MissingExtra
+from rowsmith.errors import DatabaseUnavailable, MappingError, MissingExtra, kind_of
 
 if TYPE_CHECKING:
     from typing import Self
@@ -87,16 +88,18 @@ class EmbeddedPostgres:
 
     Raises:
         MissingExtra: ``rowsmith[embedded]`` is not installed.
+        MappingError: ``data_dir`` is no path, or ``settings`` is no mapping.
         DatabaseUnavailable: on entering, when the server does not start; what its log says is in the message.
     """
 
     def __init__(self, data_dir: Path | str | None = None, *, settings: Mapping[str, str] | None = None) -> None:
+        _check_settings(settings)
         utils = _binaries()
         self.bin_dir: Path = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION]
         """Where ``psql``, ``pg_basebackup`` and the other programs are."""
         self.is_throw_away = data_dir is None
         self.settings = {**(THROW_AWAY_SETTINGS if data_dir is None else {}), **(settings or {})}
-        self._asked_dir = None if data_dir is None else Path(data_dir).expanduser().resolve()
+        self._asked_dir = None if data_dir is None else _folder(data_dir)
         self._data_dir: Path | None = None
         self._socket_dir: Path | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -142,6 +145,7 @@ class EmbeddedPostgres:
 
         ``data_dir`` and ``settings`` are as for the class; the standby has this one's settings besides.
         """
+        _check_settings(settings)
         return Standby(self, data_dir, settings={**self.settings, **(settings or {})})
 
     def start(self) -> Self:
@@ -332,6 +336,19 @@ class Standby(EmbeddedPostgres):
         self._run("pg_basebackup", *source, "-D", str(data_dir), "-R", "-c", "fast", "-X", "stream", "--no-sync")
         for left in (*data_dir.glob(".s.PGSQL.*"), data_dir / OWNER_FILE):  # they are copied, too
             left.unlink(missing_ok=True)
+
+
+def _folder(given: Path | str) -> Path:
+    with suppress(TypeError, ValueError, RuntimeError):  # no path, none to the file system, of nobody's home
+        return Path(given).expanduser().resolve()
+    raise MappingError(f"data_dir is the path of a folder, which this {kind_of(given)} is not: write Path('data')")
+
+
+def _check_settings(given: object) -> None:
+    if not isinstance(given, Mapping | None):
+        raise MappingError(
+            f"settings are lines of postgresql.conf, not {kind_of(given)}: write {{'max_connections': '200'}}"
+        )
 
 
 def _is_root() -> bool:
