@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,18 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from rowsmith import Condition, Database, OptionalState, Patch, Repository, SearchScope, SoftDelete, Spec
+from rowsmith import (
+    Condition,
+    Database,
+    OptionalState,
+    Patch,
+    Repository,
+    ScopeMismatch,
+    SearchScope,
+    SoftDelete,
+    Spec,
+)
+from rowsmith.execution.pooler import is_behind_pooler
 from rowsmith.testing import WithTables
 from support import count_statements
 
@@ -294,6 +305,64 @@ async def test_a_trigger_of_a_partition_alone_is_seen(database: Database) -> Non
             await connection.exec_driver_sql("DROP TABLE addresses")
             await connection.exec_driver_sql("DROP FUNCTION watch()")
         await database.engine.dispose()
+
+
+SHOWN = """
+ALTER TABLE addresses RENAME TO all_addresses;
+CREATE VIEW later AS SELECT * FROM all_addresses WHERE id > 0;
+CREATE VIEW addresses AS SELECT * FROM later WHERE writes < 9;
+CREATE OR REPLACE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF pg_trigger_depth() = 1 THEN {}; END IF; RETURN NULL;
+END $$;
+CREATE TRIGGER watch AFTER INSERT OR UPDATE ON all_addresses FOR EACH ROW EXECUTE FUNCTION watch()
+"""
+
+
+@asynccontextmanager
+async def shown(made: WithTables, does: str) -> AsyncIterator[Addresses]:
+    """Give three addresses by a view of a view, with a trigger of the table beneath that does something."""
+    async with made(AddressRow) as table:
+        rows = [{"id": n, "owner": "a", "is_deleted": n == 4} for n in (1, 2, 4)]
+        async with table.engine.begin() as connection:
+            await connection.execute(sa.insert(AddressRow), rows)
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.execute(SHOWN.format(does))
+        db = Database.from_url(table.engine.url, pooler=is_behind_pooler(table.engine.sync_engine))  # has met no table
+        try:
+            yield Addresses(db)
+        finally:
+            await db.dispose()
+            async with table.engine.begin() as connection:
+                await connection.exec_driver_sql("DROP VIEW addresses, later")
+                await connection.exec_driver_sql("ALTER TABLE all_addresses RENAME TO addresses")
+                await connection.exec_driver_sql("DROP FUNCTION watch() CASCADE")
+
+
+@pytest.mark.parametrize("way", ["alone", "statement", "objects"])
+@pytest.mark.parametrize("name", [name for name in CALLS if "upsert" not in name and name != "batch_update_each"])
+async def test_a_trigger_beneath_a_view_is_seen(with_tables: WithTables, name: str, way: str) -> None:
+    """By every verb, through one view over another."""
+    async with shown(with_tables, COUNTED.replace("addresses", "all_addresses")) as addresses:
+        db = addresses.db
+        with db.writes_as("statement" if way == "statement" else "transaction"):
+            result = await CALLS[name](WholeAddresses(db) if way == "objects" else addresses, OwnedBy("a"))
+        given, rows = data_in(result), await stored(db)
+        assert given
+        assert {each.id: (each.is_default, each.writes) for each in given} == {each.id: rows[each.id] for each in given}
+        assert {each.writes for each in given} == {1}
+
+
+LEAVES = "UPDATE all_addresses SET owner = 'b' WHERE id = NEW.id"
+
+
+@pytest.mark.parametrize("name", ["create", "batch_create", "update", "batch_update", "delete"])
+async def test_rows_that_a_trigger_beneath_a_view_takes_out_of_their_scope(with_tables: WithTables, name: str) -> None:
+    """They are refused, and stay as they were."""
+    async with shown(with_tables, LEAVES) as addresses:
+        before = await stored(addresses.db)
+        with pytest.raises(ScopeMismatch):
+            await CALLS[name](addresses, OwnedBy("a"))
+        assert await stored(addresses.db) == before
 
 
 async def test_a_table_without_triggers_is_asked_about_once(with_tables: WithTables) -> None:

@@ -2,7 +2,8 @@
 
 It is asked once for each connection and table, as statements are prepared, and kept with the connection: a trigger that
 is made while an application runs is heeded on the connections that come after it. On SQLite it is asked each time.
-Triggers that are deferred run at COMMIT, after which nothing can be read.
+Triggers of the tables beneath a view count as its own, unless triggers of its own write them (INSTEAD OF): RETURNING
+gives there what these returned. Triggers that are deferred run at COMMIT, after which nothing can be read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from sqlalchemy.engine import Dialect
 
 _ASK: Final = """
 WITH RECURSIVE parts (part) AS (
-    SELECT to_regclass($1::text)::oid UNION SELECT inhrelid FROM pg_inherits JOIN parts ON inhparent = part
+    SELECT to_regclass($1::text)::oid UNION SELECT below FROM parts, LATERAL (
+        SELECT inhrelid FROM pg_inherits WHERE inhparent = part UNION ALL
+        SELECT c.oid FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        JOIN pg_class c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+        WHERE r.ev_class = part AND r.ev_type = '1' AND c.relkind IN ('r', 'p', 'v', 'f') AND NOT EXISTS (
+            SELECT FROM pg_trigger WHERE tgrelid = part AND tgtype & 64 <> 0
+        )
+    ) under (below)
 )
 SELECT coalesce(bool_or(tgtype & 66 = 0), false), coalesce(bool_or(tgtype & 66 = 0 OR tgtype & 3 = 3), false)
 FROM pg_trigger JOIN parts ON tgrelid = part
