@@ -13,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from rowsmith import (
     Condition,
+    Conflict,
     Database,
     OptionalState,
     Patch,
@@ -305,6 +306,100 @@ async def test_a_trigger_of_a_partition_alone_is_seen(database: Database) -> Non
             await connection.exec_driver_sql("DROP TABLE addresses")
             await connection.exec_driver_sql("DROP FUNCTION watch()")
         await database.engine.dispose()
+
+
+class AccountRow(Base):
+    __tablename__ = "accounts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    parent_code: Mapped[str | None] = mapped_column(
+        sa.ForeignKey("accounts.code", name="fk_parent", onupdate="CASCADE")
+    )
+
+
+@dataclass(frozen=True)
+class Account:
+    id: int
+    code: str
+    parent_code: str | None
+
+
+@dataclass(frozen=True)
+class AccountCreate(Spec[AccountRow]):
+    id: int
+    code: str
+    name: str = ""
+    parent_code: str | None = None
+
+
+@dataclass(frozen=True)
+class AccountPatch(Patch[AccountRow]):
+    code: OptionalState[str] = OptionalState.nop()
+    name: OptionalState[str] = OptionalState.nop()
+
+
+class Accounts(Repository[AccountRow, Account, int]):
+    conflict = Conflict([AccountRow.id])
+
+
+def code(value: str) -> AccountPatch:
+    return AccountPatch(OptionalState.update(value))
+
+
+NAMED = AccountPatch(name=OptionalState.update("new"))
+RECODED: dict[str, Callable[[Accounts], Awaitable[Any]]] = {
+    "update": lambda them: them.update(3, code("99")),
+    "batch_update": lambda them: them.batch_update([3], code("99")),
+    "batch_update_each, at once": lambda them: them.batch_update_each({1: code("5"), 2: code("55")}),
+    "batch_update_each, in turn": lambda them: them.batch_update_each({2: NAMED, 1: code("5")}),
+    "batch_update_partial": lambda them: them.batch_update_partial({2: NAMED, 1: code("5")}),
+    "upsert": lambda them: them.upsert(AccountCreate(3, "99", parent_code="9")),
+    "batch_upsert": lambda them: them.batch_upsert([AccountCreate(1, "5"), AccountCreate(3, "99", parent_code="9")]),
+    "batch_upsert_partial": lambda them: them.batch_upsert_partial(
+        [AccountCreate(1, "5"), AccountCreate(3, "99", parent_code="9")]
+    ),
+}
+
+
+async def recode(db: Database, name: str, way: str) -> None:
+    """Change the codes of accounts by some verb, and hold what it gives against what is stored."""
+    accounts = Accounts(db)
+    for made in (
+        AccountCreate(1, "1"),
+        AccountCreate(2, "11", parent_code="1"),
+        AccountCreate(3, "9", parent_code="9"),
+    ):
+        await accounts.create(made)
+    async with AsyncExitStack() as stack:
+        if way == "session":
+            await stack.enter_async_context(db.begin_session())
+        if way == "statement":
+            stack.enter_context(db.writes_as("statement"))
+        given = data_in(await RECODED[name](accounts))
+    assert given
+    assert given == await accounts.batch_get([each.id for each in given])
+
+
+@pytest.mark.parametrize("way", ["alone", "statement", "session"])
+@pytest.mark.parametrize("name", RECODED)
+async def test_keys_that_follow_those_of_their_own_table(any_tables: WithTables, name: str, way: str) -> None:
+    """What ON UPDATE CASCADE makes of rows that were written is in what every verb gives."""
+    async with any_tables(AccountRow) as db:
+        await recode(db, name, way)
+
+
+@pytest.mark.parametrize("action", ["SET NULL", "SET DEFAULT"])
+async def test_keys_that_are_cleared_with_those_of_their_own_table(with_tables: WithTables, action: str) -> None:
+    """So is what the other actions make of them."""
+    async with with_tables(AccountRow) as db:
+        async with db.engine.begin() as connection:
+            await connection.exec_driver_sql(
+                "ALTER TABLE accounts DROP CONSTRAINT fk_parent, ADD CONSTRAINT fk_parent "
+                f"FOREIGN KEY (parent_code) REFERENCES accounts (code) ON UPDATE {action}"
+            )
+        await recode(db, "batch_update_each, in turn", "alone")
 
 
 SHOWN = """

@@ -1,5 +1,8 @@
 """Whether triggers of a table may change rows once a statement has given them, which RETURNING does not see.
 
+So does a foreign key of a table to itself with ON UPDATE CASCADE, SET NULL or SET DEFAULT. Those that come back to a
+table by way of others are not looked for.
+
 It is asked once for each connection and table, as statements are prepared, and kept with the connection: a trigger that
 is made while an application runs is heeded on the connections that come after it. On SQLite it is asked each time.
 Triggers of the tables beneath a view count as its own, unless triggers of its own write them (INSTEAD OF): RETURNING
@@ -25,14 +28,21 @@ WITH RECURSIVE parts (part) AS (
         )
     ) under (below)
 )
-SELECT coalesce(bool_or(tgtype & 66 = 0), false), coalesce(bool_or(tgtype & 66 = 0 OR tgtype & 3 = 3), false)
-FROM pg_trigger JOIN parts ON tgrelid = part
-WHERE NOT tgisinternal AND NOT tginitdeferred AND tgenabled <> 'D' AND tgtype & 20 <> 0
+SELECT coalesce(bool_or(fires_after), false), coalesce(bool_or(fires_after OR fires_between), false) FROM (
+    SELECT tgtype & 66 = 0, tgtype & 3 = 3 FROM pg_trigger JOIN parts ON tgrelid = part
+    WHERE NOT tgisinternal AND NOT tginitdeferred AND tgenabled <> 'D' AND tgtype & 20 <> 0
+    UNION ALL SELECT true, true FROM pg_constraint WHERE contype = 'f' AND confupdtype IN ('c', 'n', 'd')
+    AND conrelid IN (SELECT part FROM parts) AND confrelid IN (SELECT part FROM parts)
+) found (fires_after, fires_between)
 """
 # A trigger's type has bits (pg_trigger.h): 1 for each row, 2 before, 4 insert, 16 update, 64 instead of. One that runs
 # before its row is written may change those that were given already.
 
 _ASK_SQLITE: Final = "SELECT 1 FROM {}.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ?1"
+_ASK_SQLITE_FOR_KEYS: Final = """
+SELECT 1 FROM pragma_foreign_key_list(?1, ?2)
+WHERE lower("table") = ?1 AND on_update IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
+"""
 
 
 def quietness(table: Table, schema: str | None, *, several: bool) -> Hashable:
@@ -53,8 +63,8 @@ async def ask_quietness(
 
 
 async def is_quiet_on_sqlite(driver: Any, dialect: Dialect, table: Table, schema: str | None) -> bool:
-    """Ask on aiosqlite's connection whether a table has no trigger: when one runs stands in its text alone."""
+    """Ask on aiosqlite's connection whether a table has none of it; when a trigger runs stands in its text alone."""
     quote = dialect.identifier_preparer.quote_identifier
     places = [quote(schema or "main"), *(() if schema else ("temp",))]
-    asked = " UNION ALL ".join(map(_ASK_SQLITE.format, places))
-    return not await driver.execute_fetchall(asked, (table.name.lower(),))
+    asked = " UNION ALL ".join([*map(_ASK_SQLITE.format, places), _ASK_SQLITE_FOR_KEYS])
+    return not await driver.execute_fetchall(asked, (table.name.lower(), schema))
