@@ -13,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from rowsmith import (
     ConstraintViolation,
     Creator,
+    Database,
     DatabaseFault,
     DatabaseUnavailable,
     DBSource,
@@ -414,3 +415,48 @@ async def test_what_turns_out_to_make_no_error_is_told(any_tables: WithTables) -
 
     async with any_tables(PenRow) as db:
         assert "give an error class" in str(await failure_of(Silent(db).get(9)))
+
+
+class TouchedTwice(DatabaseFault):
+    pass
+
+
+class TouchyPens(Repository[PenRow, PenRow, int]):
+    violations = {"27000": TouchedTwice}
+
+
+class UndeclaredPens(Repository[PenRow, PenRow, int]):
+    pass
+
+
+@pytest.mark.parametrize("kind", [TouchyPens, UndeclaredPens])
+@pytest.mark.parametrize("native", [True, False])
+async def test_items_whose_rows_a_trigger_of_others_changes(with_tables: WithTables, native: bool, kind: Any) -> None:
+    """A partial batch writes them apart, as calls of their own do; an item that always fails so fails alone."""
+    async with with_tables(PenRow) as db:
+        pens: Any = kind(Database(db.engine, native=native))
+        async with db.engine.begin() as connection:
+            await connection.exec_driver_sql(
+                "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                "IF pg_trigger_depth() = 1 AND OLD.code IS NOT NULL THEN "
+                "UPDATE pens SET label = label || '+' WHERE id = OLD.code; END IF; "
+                "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$"
+            )
+            await connection.exec_driver_sql(
+                "CREATE TRIGGER touch BEFORE UPDATE OF color OR DELETE ON pens FOR EACH ROW EXECUTE FUNCTION touch()"
+            )
+        try:
+            made = [PenCreate(1, "a", code=3), PenCreate(2, "b"), PenCreate(3, "c"), PenCreate(4, "d", code=4)]
+            await pens.batch_create(made)
+            blue = PenPatch(OptionalState.update("blue"))
+            changed = await pens.batch_update_partial(dict.fromkeys((1, 2, 3, 4), blue))
+            assert [item.index for item in changed.succeeded] == [0, 1, 2]
+            assert [type(item.error) for item in changed.failed] == [
+                TouchedTwice if kind is TouchyPens else DatabaseFault
+            ]
+            removed = await pens.batch_purge_partial([1, 2, 3, 4])
+            assert [item.index for item in removed.succeeded] == [0, 1, 2]
+            assert [pen.id for pen in await pens.search(None)] == [4]
+        finally:
+            async with db.engine.begin() as connection:
+                await connection.exec_driver_sql("DROP FUNCTION touch() CASCADE")

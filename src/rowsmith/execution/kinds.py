@@ -27,6 +27,9 @@ CARDINALITY_VIOLATION: Final = "21000"
 UNIQUE_VIOLATION: Final = "23505"
 """That of a unique key that is taken."""
 
+TRIGGERED_DATA_CHANGE: Final = "27000"
+"""That of a row which a trigger changed before the statement came to it: one for another row of the batch, mostly."""
+
 READ_ONLY_TRANSACTION: Final = "25006"
 """That of a write in a transaction, or on a server, that takes none."""
 
@@ -227,7 +230,7 @@ def kind_of_key(key: object) -> Kind:
     return kind_of_sqlstate(key) or errors.DatabaseFault
 
 
-_OF_STATEMENTS = frozenset({"09", "20", "21", "2F", "38", "39", "42", "P0"})
+_OF_STATEMENTS = frozenset({"09", "20", "21", "27", "2F", "38", "39", "42", "P0"})
 """The classes of SQLSTATEs that say what a statement or a function may not do, and nothing of the server."""
 
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}\Z")

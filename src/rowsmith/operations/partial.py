@@ -42,7 +42,7 @@ from rowsmith.errors import (
     made,
 )
 from rowsmith.execution import Items, checking, connections_of
-from rowsmith.execution.kinds import is_of_application, kind_of_key
+from rowsmith.execution.kinds import TRIGGERED_DATA_CHANGE, is_of_application, kind_of_key
 from rowsmith.execution.translate import STATEMENT_ERRORS
 from rowsmith.mapping.parts import Part
 from rowsmith.operations.arrays.keys import Key, columns_condition, keep_tellable, key_chunks, key_twice
@@ -278,7 +278,7 @@ def is_own_fault(error: Exception, entity: Entity[object, object], *, was_sent: 
         return all(is_own_fault(member, entity, was_sent=was_sent) for member in members)
     faults = _declared(entity, OWN_FAULTS)
     others = [factory for factory in entity.violations.values() if factory not in faults]
-    if isinstance(error, (*OWN_FAULTS, *_kinds([entity.not_found, *faults]))) or _was_raised(error):
+    if isinstance(error, (*OWN_FAULTS, *_kinds([entity.not_found, *faults]))) or _is_of_a_trigger(error):
         return True
     ends = (*ENDS_ALL, *STATEMENT_ERRORS) if was_sent else ENDS_ALL
     return not isinstance(error, (*ends, *_kinds(others)))
@@ -287,7 +287,7 @@ def is_own_fault(error: Exception, entity: Entity[object, object], *, was_sent: 
 def is_of_a_row(operation: HasEntity, error: Exception) -> bool:
     """Say whether a constraint or a trigger refused some row, which an error at COMMIT does not name."""
     declared = _declared(operation.entity, (ConstraintViolation,))
-    return isinstance(error, (ConstraintViolation, *_kinds(declared))) or _was_raised(error)
+    return isinstance(error, (ConstraintViolation, *_kinds(declared))) or _is_of_a_trigger(error)
 
 
 def _declared(entity: Entity[object, object], kinds: tuple[type[RepositoryError], ...]) -> list[ErrorFactory]:
@@ -300,9 +300,11 @@ def _kinds(factories: Sequence[ErrorFactory]) -> tuple[type[Exception], ...]:
     return tuple(kind for kind in kinds if kind not in RepositoryError.__mro__)
 
 
-def _was_raised(error: Exception) -> bool:
-    """Say whether a trigger refused an item in words of its own, by RAISE."""
-    return isinstance(error, DatabaseFault) and is_of_application(error.facts.sqlstate)
+def _is_of_a_trigger(error: Exception) -> bool:
+    """Say whether a trigger refused an item by RAISE, or changed the row of another one of the batch."""
+    if not isinstance(error, DatabaseFault):
+        return False
+    return error.facts.sqlstate == TRIGGERED_DATA_CHANGE or is_of_application(error.facts.sqlstate)
 
 
 _NOTHING = object()
