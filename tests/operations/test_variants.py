@@ -5,18 +5,20 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from rowsmith import (
     Conflict,
     EntityAlreadyExists,
+    Expr,
     InvalidValue,
     OptionalState,
     Patch,
@@ -24,6 +26,8 @@ from rowsmith import (
     SearchScope,
     Spec,
     TriState,
+    max_,
+    min_,
 )
 from rowsmith.database import Database
 from rowsmith.filters import DateTimeFilter, Filter, NumberFilter, UUIDFilter
@@ -438,6 +442,42 @@ async def test_the_ends_of_time_have_a_zone(with_tables: WithTables) -> None:
         infinite = sa.func.isfinite(EndRow.at).is_(False)
         assert [item.id for item in await ends.search(None, [infinite], orders=[EndRow.id])] == [1, 2, 3, 4]
         assert await ends.count(None, [EndRow.at == last]) == 3
+
+
+@dataclass(frozen=True)
+class EndsOf:
+    first: Annotated[dt.datetime | None, min_(EndRow.at)]
+    last: Annotated[dt.datetime | None, max_(sa.func.coalesce(EndRow.at, sa.func.now()))]
+
+
+@dataclass(frozen=True)
+class EndAsked:
+    id: int
+    at: Annotated[dt.datetime, Expr(sa.func.coalesce(EndRow.at, sa.func.now()))]
+
+
+@pytest.mark.parametrize("native", [True, False])
+async def test_the_ends_of_time_have_a_zone_on_an_engine_that_was_used_before(
+    with_tables: WithTables, native: bool
+) -> None:
+    """Whatever its dialect has made of the columns' types by then, in rows, expressions and aggregates."""
+    last, first = dt.datetime.max.replace(tzinfo=dt.UTC), dt.datetime.min.replace(tzinfo=dt.UTC)
+    async with with_tables(EndRow) as made:
+        engine = create_async_engine(made.engine.url)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(EndRow.metadata.tables["ends_of_time"].create, checkfirst=True)
+                table = EndRow.__table__
+                await connection.execute(sa.insert(table).returning(table), [{"id": 1, "at": last}])
+                await connection.execute(sa.select(table))
+            ends = Ends(Database(engine, native=native))
+            assert await ends.create(EndCreate(2, first)) == EndData(2, first)
+            assert [await ends.get(1), await ends.get(2)] == [EndData(1, last), EndData(2, first)]
+            assert list(await ends.search(orders=[EndRow.id])) == [EndData(1, last), EndData(2, first)]
+            assert await ends.get(1, into=EndAsked) == EndAsked(1, last)
+            assert await ends.aggregate(into=EndsOf) == [EndsOf(first, last)]
+        finally:
+            await engine.dispose()
 
 
 class ManyEndsRow(Base):

@@ -113,12 +113,16 @@ def read_by_column(
 
 
 def prepare_postgresql(engine: Engine) -> None:
-    """Set up an engine on asyncpg; does nothing to any other."""
-    if engine.dialect.driver == "asyncpg":
-        engine.dialect.colspecs = {
-            **engine.dialect.colspecs,
-            sqltypes.DateTime: ZonedDateTime,
-            sqltypes.JSON.JSONPathType: NullablePath,
-            ranges.AbstractSingleRange: ZonedRange,
-            ranges.AbstractMultiRange: ZonedMultiRange,
-        }
+    """Set up an engine on asyncpg, whether it was used before or not; does nothing to any other, or a second time."""
+    dialect: Any = engine.dialect
+    if dialect.driver != "asyncpg" or dialect.colspecs.get(sqltypes.DateTime) is ZonedDateTime:
+        return
+    dialect.colspecs = {
+        **dialect.colspecs,
+        sqltypes.DateTime: ZonedDateTime,
+        sqltypes.JSON.JSONPathType: NullablePath,
+        ranges.AbstractSingleRange: ZonedRange,
+        ranges.AbstractMultiRange: ZonedMultiRange,
+    }
+    dialect._type_memos.clear()  # what it made of the types of columns that it has met, as by create_all()
+    engine.clear_compiled_cache()

@@ -150,7 +150,10 @@ def prepare_sqlite(engine: Engine) -> None:
         sqltypes.Float: WholeFloat,
         sqltypes.Uuid: PlainUuid,
     }
-    engine.dialect.colspecs = _Types({**engine.dialect.colspecs, **own})
+    dialect: Any = engine.dialect
+    dialect.colspecs = _Types({**dialect.colspecs, **own})
+    dialect._type_memos.clear()  # what it made of the types of columns that it has met, as by create_all()
+    engine.clear_compiled_cache()
     read_returning_whole(engine)
     event.listen(engine, "connect", _connect)
     event.listen(engine, "begin", _begin)
