@@ -9,27 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import Column
-from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import (
-    BinaryExpression,
-    BindParameter,
-    BooleanClauseList,
-    Case,
-    Cast,
-    ClauseList,
-    CollationClause,
-    Extract,
-    False_,
-    Grouping,
-    Label,
-    Null,
-    Slice,
-    True_,
-    Tuple,
-    TypeClause,
-    TypeCoerce,
-    UnaryExpression,
-)
+from sqlalchemy.sql import elements, operators, visitors
 from sqlalchemy.sql.functions import Function
 
 from rowsmith.several import name_of
@@ -54,24 +34,24 @@ def reads_beyond(part: Any) -> bool:
 _FUNCTION: Final[Any] = Function  # a class that is generic in the type of a value, which nothing here knows
 # What is no more than its parts, which are looked at by themselves.
 _TRANSPARENT: Final[Any] = (
-    BinaryExpression,
-    BindParameter,
-    BooleanClauseList,
-    Case,
-    Cast,
-    ClauseList,
-    CollationClause,
-    Extract,
-    False_,
-    Grouping,
-    Label,
-    Null,
-    Slice,
-    True_,
-    Tuple,
-    TypeClause,
-    TypeCoerce,
-    UnaryExpression,
+    elements.BinaryExpression,
+    elements.BindParameter,
+    elements.BooleanClauseList,
+    elements.Case,
+    elements.Cast,
+    elements.ClauseList,
+    elements.CollationClause,
+    elements.Extract,
+    elements.False_,
+    elements.Grouping,
+    elements.Label,
+    elements.Null,
+    elements.Slice,
+    elements.True_,
+    elements.Tuple,
+    elements.TypeClause,
+    elements.TypeCoerce,
+    elements.UnaryExpression,
 )
 _OF_THEIR_ARGUMENTS: Final = frozenset(
     {

@@ -195,6 +195,7 @@ LATER: dict[str, Callable[[Crates], Awaitable[Any]]] = {
     "batch_create_partial": lambda crates: crates.batch_create_partial(
         [CrateCreate("fine"), CrateCreate("one"), CrateCreate("moving")], scope=EQUALITY
     ),
+    "load": lambda crates: crates.load([CrateCreate("fine"), CrateCreate("moving")], scope=EQUALITY, chunk_size=1),
     "batch_upsert": lambda crates: crates.batch_upsert([WordCreate(5, "fine"), CrateCreate("moving")], scope=EQUALITY),
     "batch_upsert_partial": lambda crates: crates.batch_upsert_partial(
         [WordCreate(5, "fine"), CrateCreate("moving")], scope=EQUALITY

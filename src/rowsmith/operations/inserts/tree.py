@@ -31,12 +31,14 @@ from rowsmith.operations.touching import note_new
 class Creation(Generic[TRow, TData]):
     """Rows being created by one call.
 
-    ``given_too`` are columns that the rows above them in a tree bring; ``wants_data`` says that data is to be given.
+    ``given_too`` are columns that the rows above them in a tree bring; ``wants_data`` says that data is to be given;
+    ``seen`` takes the keys of the rows, where they are to be held against the scope once more by then.
     """
 
     call: Call[TRow, TData]
     given_too: Rows | None = None
     wants_data: bool = True
+    seen: list[Key] | None = None
 
     async def create(
         self, specs: Sequence[Spec[TRow]], progress: Progress | None = None, *, first: int = 0
@@ -66,6 +68,8 @@ class Creation(Generic[TRow, TData]):
                 left += [(lower, grown) for lower in level.below()]
             if top.branches and self.call.limits.is_unsettled:
                 await self.call.confirm(harvest.keys, self._new(top.specs, first).refusal)
+        if self.seen is not None:
+            self.seen.extend(harvest.keys)
         return await harvest.finish()
 
     def _harvest(self, branches: Sequence[Branch], progress: Progress | None = None) -> Harvest[TRow, TData]:
@@ -76,17 +80,22 @@ class Creation(Generic[TRow, TData]):
 
     async def load(self, chunks: Chunks[Spec[TRow]]) -> None:
         """Insert all, and the rows below them; no data is given."""
-        flows = self.call.entity.next_value is None and not self.call.limits.others
+        limits = self.call.limits
+        flows = self.call.entity.next_value is None and not limits.others
+        seen = list[Key]() if limits.is_unsettled and limits.others else None
+        creation = replace(self, seen=seen)
         while True:
             if flows:
                 await self._load_flat(chunks)
             chunks.begin()
             if not (specs := await chunks.rest()):
-                return
+                break
             first = chunks.taken - len(specs)
             all_belong(specs, self.call.info, Spec, range(first, chunks.taken))
             check_trees(self.call.info, specs, first)
-            await self.create(specs, first=first)
+            await creation.create(specs, first=first)
+        if seen:  # what later chunks did to the rows of earlier ones
+            await self.call.confirm(seen)
 
     async def _load_flat(self, chunks: Chunks[Spec[TRow]]) -> None:
         """Insert rows until one comes that has others below it."""
