@@ -313,7 +313,8 @@ class Upsertion(Generic[TRow, TData]):
         try:
             return await sending
         except DatabaseFault as exc:
-            if exc.facts.sqlstate != CARDINALITY_VIOLATION or are_exact(self._key_columns, self.call.dialect):
+            are_told_apart = are_exact(self._key_columns, self.call.dialect) and not self.call.limits.is_unsettled
+            if exc.facts.sqlstate != CARDINALITY_VIOLATION or are_told_apart:
                 raise
         failure = InvalidValue("two of the specs have one key to the database, which Python tells apart: give it once")
         with suppress(RepositoryError):  # nothing can be asked where the statement is not undone yet
