@@ -41,6 +41,8 @@ READS: dict[str, tuple[int, Call]] = {
     "search": (205, lambda of, _: of.search(A, None, PAGE)),
     "count": (176, lambda of, _: of.count(A, SMALL)),
     "exists": (158, lambda of, _: of.exists(A)),
+    "exists by id": (124, lambda of, _: of.exists(id=ONE)),
+    "exists by id in a scope": (136, lambda of, _: of.exists(A, id=ONE)),
     "first": (168, lambda of, _: of.first(A)),
     "get_one": (243, lambda of, _: of.get_one(A, [GroupRow.name == "group 0"])),
     "batch_get of 1,000": (153, lambda of, _: of.batch_get(MANY)),

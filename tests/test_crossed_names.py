@@ -13,8 +13,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import Condition, OptionalState, Patch, Repository, SearchScope, SoftDelete, Spec
 from rowsmith.testing import WithTables
+from rowsmith.testing.contract.verbs import Does
 from tenants import ThingData, ThingRepository, ThingRow
-from verbs import VERBS, Does, Verb, World, outcome, world_of
+from verbs import VERBS, Verb, World, outcome, world_of
 
 
 class Base(DeclarativeBase):

@@ -107,6 +107,8 @@ READS: dict[str, Read] = {
     "count": lambda of: of.count(A, SMALL),
     "count all": lambda of: of.count(),
     "exists": lambda of: of.exists(A, ASKED),
+    "exists by id": lambda of: of.exists(id=ONE),
+    "exists by id in a scope": lambda of: of.exists(A, id=GroupId(0), include_deleted=True),
 }
 """A call of each shape of each verb that the lane takes."""
 

@@ -25,9 +25,10 @@ from rowsmith import (
 )
 from rowsmith.execution import pool
 from rowsmith.testing import WithTables
+from rowsmith.testing.contract.verbs import Does
 from rowsmith.testing.faults import FaultProxy
 from tenants import DomainRow, OwnedBy, ThingPatch, ThingRepository, ThingRow
-from verbs import VERBS, Does, outcome, spec, stored, world_of
+from verbs import VERBS, outcome, spec, stored, world_of
 
 SERVERS = 2
 CALLERS = 4

@@ -29,10 +29,11 @@ from rowsmith import (
 )
 from rowsmith.cache import MemoryCacheSource
 from rowsmith.testing import FaultProxy, tables
+from rowsmith.testing.contract.verbs import Does
 from standby import Pair, served
 from support import until
 from tenants import OwnedBy, ThingData, ThingRepository, ThingRow
-from verbs import VERBS, Does, World, outcome, read, world_of
+from verbs import VERBS, World, outcome, read, world_of
 
 A = OwnedBy("a")
 

@@ -42,8 +42,9 @@ from rowsmith import (
     Unscoped,
 )
 from rowsmith.testing import WithTables
+from rowsmith.testing.contract.verbs import Does
 from tenants import NameTaken, OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
-from verbs import VERBS, Does, read, spec, world_of
+from verbs import VERBS, read, spec, world_of
 
 LANES = pytest.mark.parametrize("lane", ["native", "arrays", "sqlalchemy"])
 WRITES = [name for name, verb in VERBS.items() if verb.does is not Does.READ]

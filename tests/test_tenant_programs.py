@@ -25,9 +25,10 @@ from sqlalchemy import URL
 from rowsmith import Database
 from rowsmith.cache import MemoryCacheSource
 from rowsmith.testing import tables
+from rowsmith.testing.contract.verbs import Does
 from tenants import ThingRow
 from tenants.tools import TOOLS, ToolsOf
-from verbs import VERBS, Does, Verb, World, outcome, worlds_of
+from verbs import VERBS, Verb, World, outcome, worlds_of
 
 T = TypeVar("T")
 

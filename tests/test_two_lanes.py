@@ -39,7 +39,9 @@ from rowsmith.execution.direct import fetch
 from rowsmith.operations import Operation
 from rowsmith.operations.call import operation_of
 from rowsmith.testing import tables
-from verbs import VERBS, Does, public_methods, read
+from rowsmith.testing.contract.verbs import VERBS as REGISTER
+from rowsmith.testing.contract.verbs import Does, VerbCall
+from verbs import VERBS, public_methods, read
 
 pytestmark = pytest.mark.of_the_native_lane
 
@@ -100,14 +102,12 @@ def ids(d: Drawn) -> list[Any]:
     return [d.id, *d.others]
 
 
-CALLS: dict[str, tuple[Call, ...]] = {
-    "create": (lambda of, w, d: of.create(w.spec(d.id, d.value), scope=d.scope),),
+IN_OTHER_SHAPES: dict[str, tuple[Call, ...]] = {
     "get": (
-        lambda of, w, d: of.get(d.id, d.scope),
         lambda of, w, d: of.get(d.id, d.scope, include_deleted=True),
         lambda of, w, d: of.get(d.id, d.scope, lock=Lock()),
     ),
-    "find": (lambda of, w, d: of.find(d.id, d.scope), lambda of, w, d: of.find(d.id, include_deleted=True)),
+    "find": (lambda of, w, d: of.find(d.id, include_deleted=True),),
     "get_one": (lambda of, w, d: of.get_one(d.scope, like(w, d)),),
     "find_one": (lambda of, w, d: of.find_one(d.scope, like(w, d), include_deleted=True),),
     "first": (lambda of, w, d: of.first(d.scope, like(w, d), orders=[w.row.value.desc()]),),
@@ -120,36 +120,25 @@ CALLS: dict[str, tuple[Call, ...]] = {
     "exists": (lambda of, w, d: of.exists(d.scope, like(w, d)), lambda of, w, d: of.exists(d.scope, id=d.id)),
     "aggregate": (lambda of, w, d: of.aggregate(d.scope, like(w, d), into=Number),),
     "stream": (lambda of, w, d: read(of.stream(d.scope, like(w, d), include_deleted=True)),),
-    "update": (lambda of, w, d: of.update(d.id, w.patch(d.value), scope=d.scope),),
-    "delete": (lambda of, w, d: of.delete(d.id, scope=d.scope),),
-    "restore": (lambda of, w, d: of.restore(d.id, scope=d.scope),),
-    "purge": (lambda of, w, d: of.purge(d.id, scope=d.scope),),
-    "upsert": (lambda of, w, d: of.upsert(w.spec(d.id, d.value), scope=d.scope),),
-    "batch_get": (
-        lambda of, w, d: of.batch_get(ids(d), scope=d.scope),
-        lambda of, w, d: of.batch_get([d.id, d.id], include_deleted=True),
-    ),
-    "batch_create": (lambda of, w, d: of.batch_create(specs(w, d), scope=d.scope),),
-    "batch_create_partial": (lambda of, w, d: of.batch_create_partial(specs(w, d), scope=d.scope),),
-    "load": (lambda of, w, d: of.load(specs(w, d), scope=d.scope),),
-    "batch_upsert": (lambda of, w, d: of.batch_upsert(specs(w, d), scope=d.scope),),
-    "batch_upsert_partial": (lambda of, w, d: of.batch_upsert_partial(specs(w, d), scope=d.scope),),
-    "batch_update": (lambda of, w, d: of.batch_update(ids(d), w.patch(d.value), scope=d.scope),),
-    "batch_update_each": (lambda of, w, d: of.batch_update_each(patches(w, d), scope=d.scope),),
-    "batch_update_partial": (lambda of, w, d: of.batch_update_partial(patches(w, d), scope=d.scope),),
+    "batch_get": (lambda of, w, d: of.batch_get([d.id, d.id], include_deleted=True),),
     "update_where": (lambda of, w, d: of.update_where(like(w, d), w.patch(d.other), scope=d.scope),),
-    "batch_delete": (lambda of, w, d: of.batch_delete(ids(d), scope=d.scope),),
-    "batch_restore": (lambda of, w, d: of.batch_restore(ids(d), scope=d.scope),),
     "delete_where": (lambda of, w, d: of.delete_where(like(w, d), scope=d.scope),),
     "restore_where": (lambda of, w, d: of.restore_where(like(w, d), scope=d.scope),),
-    "batch_purge": (lambda of, w, d: of.batch_purge(ids(d), scope=d.scope),),
-    "batch_purge_partial": (lambda of, w, d: of.batch_purge_partial(ids(d), scope=d.scope),),
     "purge_where": (
         lambda of, w, d: of.purge_where(like(w, d), scope=d.scope, pause=0),
         lambda of, w, d: of.purge_where(like(w, d), scope=d.scope, chunk_size=None),
     ),
 }
-"""Each verb of the register, in the shapes in which its lanes differ."""
+"""The shapes of verbs in which their lanes differ, besides that of the register."""
+
+
+def registered(name: str) -> Call:
+    """Give the call of a verb that its line of the register makes."""
+    call = REGISTER[name].call
+    return lambda of, w, d: call(VerbCall(of, d.scope, ids(d), w.patch(d.value), specs(w, d), patches(w, d)))
+
+
+CALLS = {name: (registered(name), *IN_OTHER_SHAPES.get(name, ())) for name in REGISTER}
 
 # Where it is called
 

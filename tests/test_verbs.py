@@ -18,9 +18,10 @@ from sqlalchemy.orm import Session
 from lanes import LANES
 from rowsmith import Database, ErrorCode, MappingError, Repository, ScopeError, SearchScope
 from rowsmith.testing import WithTables
+from rowsmith.testing.contract.verbs import Does
 from support import count_statements
 from tenants import ThingRepository
-from verbs import VERBS, Does, Verb, World, outcome, public_methods, world_in
+from verbs import VERBS, Verb, World, outcome, public_methods, world_in
 
 EACH = pytest.mark.parametrize("name", VERBS)
 NOBODY = 99
@@ -38,7 +39,7 @@ def place_of(name: str) -> int:
 
 
 def test_every_verb_is_registered() -> None:
-    """A new public method fails here until it stands in ``tests/verbs.py``, and so in every test below."""
+    """A new public method fails here until it stands in the contract's register, and so in every test below."""
     assert public_methods() == set(VERBS)
 
 
@@ -76,7 +77,7 @@ async def test_a_verb_that_is_blind_to_scopes_breaks_the_law(world: World) -> No
         return await world.things.update(id, type(world.patch)(), scope=world.owner("a"))
 
     with pytest.raises(AssertionError):
-        await check_scope(world, Verb(blind, 1))
+        await check_scope(world, Verb(blind))
 
 
 @EACH
@@ -251,7 +252,7 @@ async def test_a_verb_that_goes_past_the_session_breaks_the_law_of_lanes(world: 
 
     for broken in (unseen, untranslated) if world.things.db.engine.dialect.name == "postgresql" else (unseen,):
         with pytest.raises(AssertionError):
-            await check_lanes(world, Verb(broken, 1), 1)
+            await check_lanes(world, Verb(broken), 1)
 
 
 def test_the_lane_is_the_one_that_was_asked_for(database: Database) -> None:

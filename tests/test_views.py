@@ -35,6 +35,7 @@ from rowsmith.execution.pooler import is_behind_pooler
 from rowsmith.execution.standing import ask
 from rowsmith.operations.blocks import gate
 from rowsmith.testing import WithTables
+from rowsmith.testing.contract.verbs import Does
 from support import is_waited_for, until
 from tenants import (
     Base,
@@ -53,7 +54,7 @@ from tenants import (
 )
 from tenants.things import OfATenant
 from test_verbs import a_sessions_event, a_tracer, place_of
-from verbs import VERBS, Does, Verb, World, outcome, world_in
+from verbs import VERBS, Verb, World, outcome, world_in
 
 A = OwnedBy("a")
 WRITING = {name: verb for name, verb in VERBS.items() if verb.does is not Does.READ}
@@ -221,7 +222,7 @@ def of_several(call: Callable[[World, Any], Awaitable[Any]], *, in_unit: bool = 
         async with world.things.db.unit_of_work() if in_unit else nullcontext():
             return await call(world, scope)
 
-    return Verb(done, 0)
+    return Verb(done)
 
 
 @EACH_KIND

@@ -1,8 +1,8 @@
-"""The register of a repository's verbs: one line each, and every rule that all verbs keep is tried on all of them.
+"""The verbs of the register as they are called in worlds of the tests, so that what all keep is tried on all of them.
 
-A verb that is missing here fails ``tests/test_verbs.py``. In each world 1 and 2 are tenant a's, 3 is tenant b's, 4 is
-tenant a's and deleted; nobody has 99. The worlds differ in how the rows are kept: in a table of their own, in one with
-other classes, in several.
+The register is the contract's, in ``rowsmith.testing.contract.verbs``; a verb that is missing there fails
+``tests/test_verbs.py``. In each world 1 and 2 are tenant a's, 3 is tenant b's, 4 is tenant a's and deleted; nobody has
+99. The worlds differ in how the rows are kept: in a table of their own, in one with other classes, in several.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 
 from rowsmith import Database, OptionalState, PurgeReport, Repository, RepositoryError, SearchScope, count
 from rowsmith.testing import WithTables
+from rowsmith.testing.contract.verbs import VERBS as REGISTER
+from rowsmith.testing.contract.verbs import Does, VerbCall
+from rowsmith.testing.contract.verbs import Verb as Registered
 from tenants import OwnedBy, ThingCreate, ThingData, ThingPatch, ThingRepository, ThingRow
 from tenants.parted import (
     EntriesOf,
@@ -113,37 +115,41 @@ def _key_in(table: sa.Table, row: Any) -> Any:
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
-VerbCall = Callable[[World, int, SearchScope | None], Awaitable[Any]]
-
-
-class Does(Enum):
-    """What a verb does to a row: of some classes of rows verbs are the same."""
-
-    READ = "gives it"
-    MAKE = "makes it"
-    PUT = "makes or changes it"
-    CHANGE = "changes it"
-    MARK = "marks it as deleted"
-    UNMARK = "makes it live again"
-    REMOVE = "removes it"
+OTHERWISE = {"update_where": (1, 4), "delete_where": (1, 4), "restore_where": (1, 4), "purge_where": (4, 7)}
+"""How many statements verbs take that are not as :class:`Verb` says of their kind."""
 
 
 @dataclass(frozen=True)
 class Verb:
-    """How a verb is called on one row, and how many statements that takes at most; savepoints do not count.
+    """How a verb is called on one row of a world, and what it does to it."""
 
-    ``in_parts`` is their number for a row in three tables; None: such rows are refused.
-    """
-
-    call: VerbCall
-    statements: int
+    call: Callable[[World, int, SearchScope | None], Awaitable[Any]]
     does: Does = Does.READ
+    statements: int = 1
+    """How many statements that takes at most; savepoints do not count."""
+
     in_parts: int | None = 1
+    """Their number for a row in three tables; None: such rows are refused."""
+
+    @classmethod
+    def of(cls, name: str, registered: Registered) -> Verb:
+        """Make it of a line of the register."""
+
+        async def call(world: World, id: int, scope: SearchScope | None) -> Any:
+            return await registered.call(VerbCall(world.things, scope, [world.key(id)], world.patch, [world.spec(id)]))
+
+        does = registered.does
+        usual = 2 if does is Does.PUT else 1, 1 if does is Does.READ else 5
+        statements, in_parts = OTHERWISE.get(name, usual)
+        return cls(call, does, statements, None if registered.one_table else in_parts)
 
     @property
     def makes(self) -> bool:
         """Whether it makes rows: that a key is taken by another tenant's row cannot be hidden then."""
         return self.does in (Does.MAKE, Does.PUT)
+
+
+VERBS = {name: Verb.of(name, registered) for name, registered in REGISTER.items()}
 
 
 @dataclass(frozen=True)
@@ -160,60 +166,6 @@ async def read(stream: Any) -> list[Any]:
     """Give all that a stream has."""
     return [item async for item in stream]
 
-
-VERBS: dict[str, Verb] = {
-    "create": Verb(lambda w, id, scope: w.things.create(w.spec(id), scope=scope), 1, Does.MAKE, 5),
-    "get": Verb(lambda w, id, scope: w.things.get(w.key(id), scope), 1),
-    "find": Verb(lambda w, id, scope: w.things.find(w.key(id), scope), 1),
-    "get_one": Verb(lambda w, id, scope: w.things.get_one(scope, [w.row.id == id]), 1),
-    "find_one": Verb(lambda w, id, scope: w.things.find_one(scope, [w.row.id == id]), 1),
-    "first": Verb(lambda w, id, scope: w.things.first(scope, [w.row.id == id]), 1),
-    "search": Verb(lambda w, id, scope: w.things.search(scope, [w.row.id == id]), 1),
-    "count": Verb(lambda w, id, scope: w.things.count(scope, [w.row.id == id]), 1),
-    "exists": Verb(lambda w, id, scope: w.things.exists(scope, [w.row.id == id]), 1),
-    "aggregate": Verb(lambda w, id, scope: w.things.aggregate(scope, [w.row.id == id], into=Number), 1),
-    "stream": Verb(lambda w, id, scope: read(w.things.stream(scope, [w.row.id == id])), 1),
-    "update": Verb(lambda w, id, scope: w.things.update(w.key(id), w.patch, scope=scope), 1, Does.CHANGE, 5),
-    "delete": Verb(lambda w, id, scope: w.things.delete(w.key(id), scope=scope), 1, Does.MARK, 5),
-    "restore": Verb(lambda w, id, scope: w.things.restore(w.key(id), scope=scope), 1, Does.UNMARK, 5),
-    "purge": Verb(lambda w, id, scope: w.things.purge(w.key(id), scope=scope), 1, Does.REMOVE, 5),
-    "upsert": Verb(lambda w, id, scope: w.things.upsert(w.spec(id), scope=scope), 2, Does.PUT, None),
-    "batch_get": Verb(lambda w, id, scope: w.things.batch_get([w.key(id)], scope=scope), 1),
-    "batch_create": Verb(lambda w, id, scope: w.things.batch_create([w.spec(id)], scope=scope), 1, Does.MAKE, None),
-    "batch_create_partial": Verb(
-        lambda w, id, scope: w.things.batch_create_partial([w.spec(id)], scope=scope), 1, Does.MAKE, None
-    ),
-    "load": Verb(lambda w, id, scope: w.things.load([w.spec(id)], scope=scope), 1, Does.MAKE, None),
-    "batch_upsert": Verb(lambda w, id, scope: w.things.batch_upsert([w.spec(id)], scope=scope), 2, Does.PUT, None),
-    "batch_update": Verb(
-        lambda w, id, scope: w.things.batch_update([w.key(id)], w.patch, scope=scope), 1, Does.CHANGE, 5
-    ),
-    "batch_update_each": Verb(
-        lambda w, id, scope: w.things.batch_update_each({w.key(id): w.patch}, scope=scope), 1, Does.CHANGE, None
-    ),
-    "batch_update_partial": Verb(
-        lambda w, id, scope: w.things.batch_update_partial({w.key(id): w.patch}, scope=scope), 1, Does.CHANGE, None
-    ),
-    "update_where": Verb(
-        lambda w, id, scope: w.things.update_where([w.row.id == id], w.patch, scope=scope), 1, Does.CHANGE, 4
-    ),
-    "batch_delete": Verb(lambda w, id, scope: w.things.batch_delete([w.key(id)], scope=scope), 1, Does.MARK, 5),
-    "batch_restore": Verb(lambda w, id, scope: w.things.batch_restore([w.key(id)], scope=scope), 1, Does.UNMARK, 5),
-    "delete_where": Verb(lambda w, id, scope: w.things.delete_where([w.row.id == id], scope=scope), 1, Does.MARK, 4),
-    "restore_where": Verb(
-        lambda w, id, scope: w.things.restore_where([w.row.id == id], scope=scope), 1, Does.UNMARK, 4
-    ),
-    "batch_purge": Verb(lambda w, id, scope: w.things.batch_purge([w.key(id)], scope=scope), 1, Does.REMOVE, 5),
-    "batch_purge_partial": Verb(
-        lambda w, id, scope: w.things.batch_purge_partial([w.key(id)], scope=scope), 1, Does.REMOVE, 5
-    ),
-    "purge_where": Verb(
-        lambda w, id, scope: w.things.purge_where([w.row.id == id], scope=scope, pause=0), 4, Does.REMOVE, 7
-    ),
-    "batch_upsert_partial": Verb(
-        lambda w, id, scope: w.things.batch_upsert_partial([w.spec(id)], scope=scope), 2, Does.PUT, None
-    ),
-}
 
 NO_VERBS = frozenset({"invalidate", "to_data", "to_patch", "to_row"})
 """Public methods of a repository that touch no row."""

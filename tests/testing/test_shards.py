@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from rowsmith import Database, InvalidValue, MappingError, OptionalState, StaleVersion
 from rowsmith.testing import SeveralShards, WithTables, one_shard
+from rowsmith.testing.contract.verbs import Does
 from tenants.parted import ShareCreate, SharePatch, ShareRepository, ShareRow, SharesOf
-from verbs import VERBS, Does, World, world_in
+from verbs import VERBS, World, world_in
 
 SEVEN = SharePatch(uses=OptionalState.update(7))
 BOTH = [("a", 1), ("b", 3)]

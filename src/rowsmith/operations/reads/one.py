@@ -90,11 +90,12 @@ class ByKey(KeyReads[TRow, TData]):
     Args:
         entity: whose rows are read.
         select: makes the statement that SQLAlchemy is given for the same call.
+        asked: makes an answer of what the statement gives.
     """
 
-    def __init__(self, entity: Entity[TRow, TData], select: Selecting) -> None:
+    def __init__(self, entity: Entity[TRow, TData], select: Selecting, asked: type[AskedRow] = AskedRow) -> None:
         super().__init__(entity)
-        self._select, self._keys = select, Keys(entity.info)
+        self._select, self._keys, self._asked = select, Keys(entity.info), asked
 
     def ask(self, operation: str, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
         """Say what a call has to send; None where it is not plainly a read of columns by a key that can be one.
@@ -115,7 +116,7 @@ class ByKey(KeyReads[TRow, TData]):
         values = None if plan is None else plan.values((*key, *scoped) if scoped else key)
         if plan is None or values is None:
             return None
-        return AskedRow(self.entity, operation, plan, values, args)
+        return self._asked(self.entity, operation, plan, values, args)
 
     def _plan(self, key: tuple[Any, ...], kwargs: dict[str, Any], dialect: Dialect) -> Plan | None:
         info = self.entity.info

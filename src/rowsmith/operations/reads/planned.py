@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, cast
 
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.engine import Dialect
 from typing_extensions import TypeVar, override
 
-from rowsmith.conditions import Narrowing, given_conditions
+from rowsmith.conditions import Narrowing, given_conditions, limited
 from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue, RepositoryError
 from rowsmith.execution import UNTOLD, NativeLane
 from rowsmith.execution.kinds import UNFIT_PARAMETERS
@@ -27,7 +28,7 @@ from rowsmith.operations.plans import (
     compile_plan,
     has_plain_rows,
 )
-from rowsmith.operations.reads.one import AskedRow
+from rowsmith.operations.reads.one import AskedRow, ByKey
 from rowsmith.operations.reads.search import Search, prepare
 from rowsmith.operations.settled import ask_scope
 from rowsmith.pagination import (
@@ -41,7 +42,7 @@ from rowsmith.pagination import (
 from rowsmith.pagination.cursor import CODEC
 from rowsmith.pagination.modes import MODES
 from rowsmith.query import Query
-from rowsmith.scope import SearchScope, resolve_scope
+from rowsmith.scope import Limits, SearchScope, resolve_scope
 from rowsmith.state import UNSET
 
 TRow = TypeVar("TRow")
@@ -167,6 +168,8 @@ class Searches(Generic[TRow, TData]):
         self._shapes = Plans[_Known](entity.info)
         self._is_plain = has_plain_rows(entity.info)
         self._is_flat = entity.shape.is_flat
+        self._by_key = ByKey(entity, self._any_row, AskedTruth)
+        self._by_key.is_flat = self._is_plain  # whatever its data is made of
 
     def page(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedPage | None:
         """Have a page asked for."""
@@ -201,10 +204,30 @@ class Searches(Generic[TRow, TData]):
         sent = self._sent("count", lambda search: search.counted(), lane, args, kwargs) if self._is_plain else None
         return None if sent is None else AskedValue(self._entity, "count", *sent)
 
-    def exists(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedValue | None:
-        """Have it asked whether there is any row."""
-        sent = self._sent("exists", lambda search: search.any_row(), lane, args, kwargs) if self._is_plain else None
+    def exists(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
+        """Have it asked whether there is any row, or that one."""
+        if not self._is_plain:
+            return None
+        if kwargs.get("pk", UNSET) is not UNSET:
+            return self._exists_by_key(lane, args, kwargs)
+        sent = self._sent("exists", lambda search: search.any_row(), lane, args, kwargs)
         return None if sent is None else AskedValue(self._entity, "exists", *sent)
+
+    def _exists_by_key(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
+        sought = _sought("exists", args, kwargs)
+        if sought is None or sought.filters is not None:
+            return None
+        named = {"scope": sought.scope, "include_deleted": sought.include_deleted}
+        asked = self._by_key.ask("exists", lane, [sought.pk], named)
+        if sought.scope is not None:
+            _put(args, kwargs, "scope", named["scope"])
+        return asked
+
+    def _any_row(self, key: Sequence[ColumnElement[bool]], limits: Limits, include_deleted: bool) -> AnySelect:
+        entity = self._entity
+        rows = select(*entity.info.key_attributes).select_from(entity.info.row)
+        found: AnySelect = limited(rows, *key, *limits.conditions, *entity.live(include_deleted))
+        return select(exists(found))
 
     def first(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
         """Have the first row asked for."""
@@ -287,6 +310,16 @@ def _put(args: list[Any], kwargs: dict[str, Any], name: str, value: object) -> N
 
 class AskedValue(Asked[Any]):
     """One value that is asked for."""
+
+    __slots__ = ()
+
+    @override
+    def answer(self, records: Sequence[Record]) -> Any:
+        return records[0][0] if records else UNTOLD
+
+
+class AskedTruth(AskedRow):
+    """Whether a row is there."""
 
     __slots__ = ()
 

@@ -136,7 +136,9 @@ class Search(Generic[TRow, TData]):
 
     def any_row(self, *conditions: ColumnElement[bool]) -> Select[bool]:
         """Give the SELECT of whether the search is about any row that further conditions hold for."""
-        return select(exists(limited(self.selected(*self.entity.info.key_attributes), *conditions)))
+        info = self.entity.info
+        rows: AnySelect = select(*info.key_attributes).select_from(info.row)
+        return select(exists(limited(rows, *conditions, *self.conditions)))
 
     def cut(self, fetched: Sequence[Record]) -> Window[Record]:
         """Cut the page out of what :meth:`statement` gave, in display order."""
