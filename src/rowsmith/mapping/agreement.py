@@ -51,7 +51,7 @@ def key_disagreement(given: object, columns: Sequence[Column[Any]]) -> str | Non
 
 
 def _fits(given: object, columns: Sequence[Column[Any]]) -> bool:
-    return any(_is_key(option, columns) for option in map(_underlying, options(given)))
+    return any(_is_key(option, columns) for option in map(underlying, options(given)))
 
 
 def _is_key(given: Any, columns: Sequence[Column[Any]]) -> bool:
@@ -95,7 +95,8 @@ def _is_id(given: object, column: Column[Any]) -> bool:
 _NARROWER: Final = (bool, dt.datetime)
 
 
-def _underlying(given: object) -> Any:
+def underlying(given: object) -> Any:
+    """Give the type that a NewType is of, or the type itself."""
     while isinstance(given, NewType):
         given = bare(given.__supertype__)
     return given
@@ -164,7 +165,7 @@ _SAMPLES: Final[dict[type[Any], Sequence[Any]]] = {
 
 
 def _takes(option: Any, kind: type[object], declared: TypeEngine[Any]) -> bool:
-    option = _underlying(option)
+    option = underlying(option)
     if option in _ANYTHING or isinstance(option, TypeVar):
         return True
     origin, arguments = get_origin(option), get_args(option)

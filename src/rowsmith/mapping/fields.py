@@ -154,13 +154,18 @@ def hold(info: RowInfo[object], into: type[object], name: str, source: Stored | 
         column = None if known is None else info.columns[known]
     if not isinstance(column, Column):
         return
-    validates = hasattr(into, "__pydantic_validator__")
-    found = refusal(into, name, column) if validates else disagreement(annotation(into, name)[0], column)
+    found = complaint(into, name, column)
     if found is not None:
         raise MappingError(
             f"{into.__name__}.{name} {found} ({info.row.__name__}.{column.key}); for another type, give the column a "
             "TypeDecorator that makes it, write Annotated[..., Expr(...)] of what computes it, or override to_data()"
         )
+
+
+def complaint(into: type[object], name: str, column: Column[Any]) -> str | None:
+    """Say in which way a field's type is not what a column gives, and what to write; None where it may be."""
+    validates = hasattr(into, "__pydantic_validator__")
+    return refusal(into, name, column) if validates else disagreement(annotation(into, name)[0], column)
 
 
 def wanted(into: type[object], name: str, *, is_many: bool) -> Wanted:

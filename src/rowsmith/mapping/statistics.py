@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Float, Numeric, cast, func, type_coerce
+from sqlalchemy import BigInteger, Column, ColumnElement, Float, Interval, Numeric, cast, func, literal, type_coerce
+from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import FunctionFilter, WithinGroup
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import SelectBase
 
 from rowsmith.errors import MappingError
+from rowsmith.mapping.agreement import underlying
 from rowsmith.mapping.annotations import annotation, options
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
-from rowsmith.mapping.fields import Stored, computed, data_fields, hold
+from rowsmith.mapping.fields import Stored, complaint, computed, data_fields, hold
 from rowsmith.mapping.generated import Build
 from rowsmith.mapping.row import RowInfo, nearest
+from rowsmith.mapping.types import Family, column_type, reads_itself, stored_form
 from rowsmith.sql import are_same
 
 TData = TypeVar("TData")
+
+_ARITHMETIC: Final = ("sum", "avg")
+_NUMBERS: Final[dict[Any, Callable[[ColumnElement[Any]], ColumnElement[Any]]]] = {
+    Decimal: lambda expression: type_coerce(expression, Numeric()),
+    float: lambda expression: cast(expression, Float(53)),
+    int: lambda expression: cast(expression, BigInteger),
+}
+"""How a figure is made a number of the field's type; of several in a union, of the first one here."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +44,23 @@ class Statistics(Generic[TData]):
     build: Build
 
 
-def statistics(info: RowInfo[object], into: type[TData], keys: Sequence[ColumnElement[Any]]) -> Statistics[TData]:
+def statistics(
+    info: RowInfo[object], into: type[TData], keys: Sequence[ColumnElement[Any]], dialect: Dialect
+) -> Statistics[TData]:
     """Hold a data class against the keys that rows are grouped by.
 
     Args:
         info: the row.
         into: each field is named like a key's column, has a key's expression as ``Expr``, or aggregates.
         keys: what the rows are grouped by.
+        dialect: of the database that computes them.
 
     Raises:
-        MappingError: a field is neither grouped nor aggregated, or may be NULL and does not say so.
+        MappingError: a field is neither grouped nor aggregated, or may be NULL and does not say so, or is of another
+            type than its figure.
     """
     names = data_fields(into)
-    reader = _Reader(info, into, keys)
+    reader = _Reader(info, into, keys, dialect)
     return Statistics(tuple(reader.field(name) for name in names), builder(into, names))
 
 
@@ -53,6 +69,7 @@ class _Reader:
     info: RowInfo[Any]
     into: type[Any]
     keys: Sequence[ColumnElement[Any]]
+    dialect: Dialect
 
     def field(self, name: str) -> ColumnElement[Any]:
         """Give a field's expression."""
@@ -76,28 +93,45 @@ class _Reader:
         )
 
     def _aggregate(self, name: str, marker: Aggregate) -> ColumnElement[Any]:
-        found = options(annotation(self.into, name)[0])
-        parts = [part for part in found if part is not type(None)]
-        kind = parts[0] if len(parts) == 1 else Any
-        is_optional = len(parts) < len(found) or found == [Any]
         expression = marker.resolve()
         keep_to_row(expression, self.info, self._where(name))
-        if marker.kind == "sum" and not is_optional:
-            expression = func.coalesce(expression, 0, type_=expression.type)
-        elif marker.kind != "count" and not is_optional:
-            over = None if marker.expression is None else Expr(marker.expression).resolve()
-            may_be_null = not isinstance(over, Column) or over.nullable is not False
-            if may_be_null or marker.conditions or not self.keys:  # a group, unlike the whole, is never empty
-                named = getattr(kind, "__name__", str(kind))
-                raise MappingError(f"{self._where(name)} is None where there is no value: write {named} | None")
         if marker.kind == "count":
             return expression
+        over = Expr(marker.expression).resolve()
+        family = column_type(stored_form(over.type)).beside.family
+        if family is Family.DURATIONS and marker.kind in _ARITHMETIC and self.dialect.name == "sqlite":
+            raise MappingError(f"{self._where(name)}: SQLite has no {marker.kind} of durations: give each as a number")
+        found = list(map(underlying, options(annotation(self.into, name)[0])))
+        if found != [Any] and type(None) not in found:
+            expression = self._never_none(name, marker, expression, over, family)
+        number = next((kind for kind in _NUMBERS if kind in found), None)
+        if reads_itself(over.type) or number is None or family not in (None, Family.NUMBERS):
+            wrong = complaint(self.into, name, Column(name, over.type, nullable=False))
+            if wrong is not None:
+                raise MappingError(f"{self._where(name)} {wrong}")
+        if reads_itself(over.type):  # sums as SQLAlchemy reads them, and so means
+            return type_coerce(expression, over.type)
         # PostgreSQL's sums and means are wider than what they are of.
-        if kind is int:
-            return cast(expression, BigInteger)
-        if kind is float:
-            return cast(expression, Float(53))
-        return type_coerce(expression, Numeric()) if kind is Decimal else expression
+        return expression if number is None else _NUMBERS[number](expression)
+
+    def _never_none(
+        self,
+        name: str,
+        marker: Aggregate,
+        expression: ColumnElement[Any],
+        over: ColumnElement[Any],
+        family: Family | None,
+    ) -> ColumnElement[Any]:
+        """Give a figure that there is where there are no values, too."""
+        if marker.kind == "sum":
+            nothing = literal(timedelta(), Interval()) if family is Family.DURATIONS else literal(0)
+            return func.coalesce(expression, nothing, type_=expression.type)
+        may_be_null = not isinstance(over, Column) or over.nullable is not False
+        if may_be_null or marker.conditions or not self.keys:  # a group, unlike the whole, is never empty
+            given: Any = annotation(self.into, name)[0]
+            named = given.__name__ if isinstance(given, type) else str(given)
+            raise MappingError(f"{self._where(name)} is None where there is no value: write {named} | None")
+        return expression
 
     def _is_aggregated(self, expression: Any) -> bool:
         """Say whether each column in an expression stands inside of a function, or is a key."""

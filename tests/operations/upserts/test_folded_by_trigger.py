@@ -46,13 +46,13 @@ class Users(Repository[UserRow, UserData, int]):
 async def users(request: pytest.FixtureRequest, with_tables: WithTables) -> AsyncIterator[Users]:
     async with with_tables(UserRow) as db:
         async with db.engine.begin() as connection:
-            for statement in (
+            await connection.exec_driver_sql(
                 "CREATE FUNCTION fold_email() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-                "NEW.email := lower(NEW.email); NEW.badge := NEW.badge % 10; RETURN NEW; END $$",
-                "CREATE TRIGGER fold BEFORE INSERT OR UPDATE ON folded_users "
-                "FOR EACH ROW EXECUTE FUNCTION fold_email()",
-            ):
-                await connection.exec_driver_sql(statement)
+                "NEW.email := lower(NEW.email); NEW.badge := NEW.badge % 10; RETURN NEW; END $$"
+            )
+            await connection.exec_driver_sql(
+                "CREATE TRIGGER fold BEFORE INSERT OR UPDATE ON folded_users FOR EACH ROW EXECUTE FUNCTION fold_email()"
+            )
         try:
             yield Users(Database(db.engine, native=request.param == "native"))
         finally:
@@ -87,7 +87,7 @@ async def test_keys_that_only_the_trigger_makes_one(users: Users, badges: tuple[
     """Neither Python nor the database can tell before they are written, so the first of them is, and no other."""
     made = [UserCreate(f"{badge}", f"{badge}", badge) for badge in badges]
     by_badge = Conflict([UserRow.badge])
-    with pytest.raises(InvalidValue, match="give each key once|two of the specs have one key"):
+    with pytest.raises(InvalidValue, match=r"key of the one at index 0|two of the specs have one key"):
         await users.batch_upsert(made, conflict=by_badge)
     assert not await users.search()
     result = await users.batch_upsert_partial(made, conflict=by_badge)

@@ -60,7 +60,7 @@ class Aggregator(Operation[TRow, TData]):
         search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
         for term in terms:
             check_order(term.expression, self.entity.info)
-        figures = statistics(self.entity.info, into, [term.expression for term in terms])
+        figures = statistics(self.entity.info, into, [term.expression for term in terms], call.dialect)
         statement = grouped(search, figures, terms)
         return figures.build((await call.execute(statement)).all())
 

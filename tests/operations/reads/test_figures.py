@@ -1,0 +1,157 @@
+"""Figures over columns whose values a type of the team's makes, and fields that are of another type than theirs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, make_dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any, NewType
+
+import pytest
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rowsmith import MappingError, Repository, Spec, avg, max_, min_, sum_
+from rowsmith.testing import WithTables
+
+
+class Cents(sa.TypeDecorator[Decimal]):
+    """Money, kept in cents."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Any) -> int | None:
+        return None if value is None else int(value * 100)
+
+    def process_result_value(self, value: Any, dialect: Any) -> Decimal | None:
+        return None if value is None else Decimal(value) / 100
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class LineRow(Base):
+    __tablename__ = "figure_lines"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    price: Mapped[Decimal] = mapped_column(Cents)
+    rebate: Mapped[Decimal | None] = mapped_column(Cents)
+    took: Mapped[timedelta | None]
+    seats: Mapped[int]
+
+
+@dataclass(frozen=True)
+class LineData:
+    id: int
+    price: Decimal
+
+
+@dataclass(frozen=True)
+class LineCreate(Spec[LineRow]):
+    price: Decimal
+    took: timedelta
+    seats: int
+    tenant: str = "a"
+
+
+class Lines(Repository[LineRow, LineData, int]):
+    pass
+
+
+class Priced(BaseModel):
+    most: Annotated[Decimal | None, max_(LineRow.price)]
+
+
+Seats = NewType("Seats", int)
+
+
+@pytest.fixture
+async def lines(any_tables: WithTables) -> AsyncIterator[Lines]:
+    async with any_tables(LineRow) as db:
+        made = Lines(db)
+        await made.batch_create(
+            [LineCreate(Decimal("9.99"), timedelta(hours=1), 2), LineCreate(Decimal("0.01"), timedelta(hours=2), 3)]
+        )
+        yield made
+
+
+def one(annotation: Any) -> type[Any]:
+    """Give a data class of one figure."""
+    return make_dataclass("Figure", [("value", annotation)], frozen=True)
+
+
+COARSE = sa.func.coalesce(LineRow.price, None, type_=Cents())
+
+
+@pytest.mark.parametrize(
+    "annotation, value",
+    [
+        (Annotated[Decimal | None, max_(LineRow.price)], Decimal("9.99")),
+        (Annotated[Decimal | None, min_(LineRow.price)], Decimal("0.01")),
+        (Annotated[Decimal, sum_(LineRow.price)], Decimal(10)),
+        (Annotated[Decimal | None, sum_(LineRow.price)], Decimal(10)),
+        (Annotated[Decimal, sum_(LineRow.rebate)], Decimal(0)),
+        (Annotated[Decimal | None, avg(LineRow.price)], Decimal(5)),
+        (Annotated[Any, avg(LineRow.price)], Decimal(5)),
+        (Annotated[Decimal | None, max_(COARSE)], Decimal("9.99")),
+        (Annotated[Decimal | None, max_(LineRow.price).filter(LineRow.seats == 3)], Decimal("0.01")),
+        (Annotated[int, sum_(LineRow.seats)], 5),
+        (Annotated[Seats, sum_(LineRow.seats)], 5),
+        (Annotated[Seats | None, max_(LineRow.seats)], 3),
+        (Annotated[float | None, avg(LineRow.seats)], 2.5),
+        (Annotated[int | float, sum_(LineRow.seats)], 5.0),
+        (Annotated[timedelta | None, max_(LineRow.took)], timedelta(hours=2)),
+    ],
+)
+async def test_a_figure_is_what_the_columns_values_are(lines: Lines, annotation: Any, value: Any) -> None:
+    """Whatever the field says of its type: nobody sees what is stored."""
+    [found] = await lines.aggregate(into=one(annotation))
+    assert (found.value, type(found.value)) == (value, type(value))
+    [grouped] = await lines.aggregate(
+        into=make_dataclass("Grouped", [("tenant", str), ("value", annotation)], frozen=True), group_by=[LineRow.tenant]
+    )
+    assert grouped.value == value
+
+
+async def test_a_figure_of_a_model(lines: Lines) -> None:
+    assert await lines.aggregate(into=Priced) == [Priced(most=Decimal("9.99"))]
+
+
+DURATIONS = [
+    (Annotated[timedelta, sum_(LineRow.took)], timedelta(hours=3)),
+    (Annotated[timedelta, sum_(LineRow.took).filter(LineRow.seats > 9)], timedelta()),
+    (Annotated[timedelta | None, avg(LineRow.took)], timedelta(hours=1.5)),
+]
+
+
+@pytest.mark.parametrize("annotation, value", DURATIONS)
+async def test_figures_of_durations(lines: Lines, annotation: Any, value: timedelta) -> None:
+    """SQLite keeps them as points in time, of which there is no sum: that is said."""
+    if lines.db.engine.dialect.name == "sqlite":
+        with pytest.raises(MappingError, match=r"SQLite has no (sum|avg) of durations"):
+            await lines.aggregate(into=one(annotation))
+    else:
+        [found] = await lines.aggregate(into=one(annotation))
+        assert found.value == value
+
+
+@pytest.mark.parametrize(
+    "annotation, complaint",
+    [
+        (Annotated[str | None, max_(LineRow.seats)], r"Figure\.value .* and the column gives int: write int"),
+        (Annotated[bool | None, max_(LineRow.seats)], "and the column gives int"),
+        (Annotated[timedelta | None, avg(LineRow.seats)], "and the column gives int"),
+        (Annotated[int | None, max_(LineRow.tenant)], "and the column gives str: write str"),
+        (Annotated[float | None, max_(LineRow.took)], "and the column gives timedelta"),
+        (Annotated[str, sum_(LineRow.seats)], "and the column gives int"),
+    ],
+)
+async def test_a_field_of_another_type_is_refused(lines: Lines, annotation: Any, complaint: str) -> None:
+    """Before anything is sent: its value would be no such thing, or the database could not make it one."""
+    with pytest.raises(MappingError, match=complaint):
+        await lines.aggregate(into=one(annotation))
