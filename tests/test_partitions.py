@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import pytest
 import sqlalchemy as sa
 
-from rowsmith import BatchResult, Database, OptionalState
+from rowsmith import BatchResult, CheckViolation, Database, OptionalState
 from rowsmith.testing import WithTables
 from support import is_waited_for
 from tenants import ThingData
@@ -60,3 +61,23 @@ async def test_a_chunk_of_a_purge_takes_as_many_rows_as_it_may(entries: EntryRep
     report = await entries.purge_where([], scope=A, all_rows=True, chunk_size=2, max_rows=7)
     assert (report.rows, report.chunks) == (7, 4)
     assert [item.id for item in (await entries.search(A)).items] == list(range(7, 60))
+
+
+@pytest.mark.parametrize("native", [True, False])
+async def test_a_row_that_no_partition_takes(entries: EntryRepository, native: bool) -> None:
+    """No CHECK has refused it, whatever the SQLSTATE says."""
+    of = EntryRepository(Database(entries.db.engine, native=native))
+    async with of.db.begin_session() as db_sess:
+        await db_sess.execute(sa.text("DROP TABLE entries_2"))  # which takes the others
+    lost = [EntryCreate(id, dt.date(1900, 1, 1), f"name {id}") for id in (60, 61)]
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: of.create(lost[0], scope=A),
+        lambda: of.batch_create(lost, scope=A),
+        lambda: of.upsert(lost[0], scope=A),
+    ]
+    for call in calls:
+        with pytest.raises(CheckViolation, match=r"no partition takes the .*: make one for it") as caught:
+            await call()
+        assert caught.value.facts.table == "entries"
+    made = await of.batch_create_partial([*lost, EntryCreate(62, year_of(62), "name 62")], scope=A)
+    assert ([each.index for each in made.failed], len(made.succeeded)) == ([0, 1], 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, inspect
+from sqlalchemy.orm import CompositeProperty
 from sqlalchemy.sql.elements import ClauseElement
 
 
@@ -26,6 +27,14 @@ def are_sql(kind: type[object]) -> bool:
 def as_sql(value: Any) -> Any:
     """Give the SQL that a value stands for; any other value as it is."""
     return value.__clause_element__() if hasattr(value, "__clause_element__") else value
+
+
+def parts_of(value: Any) -> list[str]:
+    """Give the attributes of the columns that a composite attribute is made of; none of anything else."""
+    attribute: Any = getattr(value, "property", None)
+    if not isinstance(attribute, CompositeProperty):
+        return []
+    return [f"{attribute.parent.class_.__name__}.{part.key}" for part in attribute.props]
 
 
 def are_same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:

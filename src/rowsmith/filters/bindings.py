@@ -16,7 +16,7 @@ from rowsmith.filters.fields import FieldFilter
 from rowsmith.filters.operands import On, Operand
 from rowsmith.mapping import RowInfo, nearest
 from rowsmith.mapping.annotations import marks, options, private_annotations
-from rowsmith.sql import as_sql
+from rowsmith.sql import as_sql, parts_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +39,7 @@ def bind(owner: type[object], name: str, field: FieldInfo, info: RowInfo[object]
     where = f"{owner.__name__}.{name}"
     if kind is None:
         raise MappingError(f"{where} must be a filter such as StringFilter | None, over {info.row.__name__}")
-    if on is None and not info.mapper.has_property(name):
+    if on is None and not info.mapper.has_property(name) and name not in info.mapper.all_orm_descriptors:
         known = [each for base in info.row.__mro__ for each, value in vars(base).items() if hasattr(value, "impl")]
         raise MappingError(
             f"{where} is no attribute of {info.row.__name__}{nearest(name, known) or ';'} "
@@ -88,6 +88,8 @@ def expression_over(given: Any, info: RowInfo[object], place: str) -> ColumnElem
         MappingError: it is neither, or belongs to another table, which would come into FROM and multiply rows.
     """
     expression = as_sql(given)
+    if parts := parts_of(given):
+        raise MappingError(f"{place} is made of several columns: compare one of them, such as {parts[0]}")
     if not isinstance(expression, ColumnElement):
         raise MappingError(f"{place} must be a column or SQL expression, not {type(expression).__name__}")
     for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - no public name

@@ -32,7 +32,7 @@ from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.truth import complaint_inside
 from rowsmith.several import several_complaint
 from rowsmith.signatures import takes
-from rowsmith.sql import as_sql, is_sql
+from rowsmith.sql import as_sql, is_sql, parts_of
 from rowsmith.state import UNSET, OptionalState, TriState
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties, takes_from
@@ -360,8 +360,9 @@ def check_writable(info: RowInfo[object], name: str, where: str) -> None:
             f"{kind_of(name)}: write {meant!r}"
         )
     if name not in info.columns:
-        meant = info.synonym(name)
+        meant, parts = info.synonym(name), parts_of(getattr(info.row, name, None))
         also = f"; it is another name of {meant!r}: write that" if meant else nearest(name, info.columns)
+        also = f"; it is made of {', '.join(parts)}: write those" if parts else also
         raise MappingError(f"{where} is no column of {info.row.__name__}{also}")
     if name in info.copies:
         raise MappingError(f"{where} is a copy of {info.row.__name__}'s key, and written with it: leave it out")
