@@ -399,9 +399,7 @@ def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) 
     if origin.operation == "aggregate" and getattr(driver, "sqlstate", None) in _OUT_OF_RANGE:
         return _TOO_LARGE
     words = errors.named(kind.default_message, origin.domain)
-    if (
-        getattr(driver, "server_source_function", None) in _OF_PARTITIONS
-    ):  # with the SQLSTATE of a CHECK
+    if getattr(driver, "server_source_function", None) in _OF_PARTITIONS:  # with the SQLSTATE of a CHECK
         words = errors.named("no partition takes the entity: make one for it, or give it another value", origin.domain)
     names = {"constraint": broken.name, "table": broken.owner, "columns": ", ".join(broken.columns)}
     known = ", ".join(f"{noun} {name}" for noun, name in names.items() if name)

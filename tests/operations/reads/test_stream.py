@@ -21,6 +21,7 @@ from rowsmith import (
     InvalidValue,
     ScopeRequired,
     Stream,
+    TransactionError,
 )
 from rowsmith.testing import WithTables
 from support import count_statements
@@ -322,3 +323,17 @@ async def test_one_task_reads_a_stream(any_tables: WithTables) -> None:
 
 async def list_of(stream: Any) -> list[Any]:
     return [item async for item in stream]
+
+
+async def test_a_stream_is_read_once(any_tables: WithTables) -> None:
+    """A second reading would find nothing, and say that there is nothing."""
+    async with groups_in(any_tables) as groups:
+        stream, left = groups.stream(), groups.stream()
+        assert len([group async for group in stream]) == await groups.count() > 0
+        async with left:
+            await anext(left)
+        for done in (stream, left):
+            with pytest.raises(TransactionError, match=r"was read to its end, or closed: call stream\(\) again"):
+                await list_of(done)
+            with pytest.raises(StopAsyncIteration):
+                await anext(done)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing
 from types import AsyncGeneratorType
-from typing import Final, Generic, Self, cast
+from typing import Any, Final, Generic, Self, cast
 
 from typing_extensions import TypeVar
 
-from rowsmith.errors import ConcurrentUse
+from rowsmith.errors import ConcurrentUse, TransactionError
 
 TData = TypeVar("TData")
 
@@ -22,8 +22,8 @@ class Stream(AsyncIterator[TData], Generic[TData]):
         async for group in groups.stream(scope):
             ...
 
-    Left by ``break``, by an exception or by cancellation, it gives its connection back in the next turn of
-    the event loop. Where it must be back before the next line, use it as a context manager, or close it::
+    It is read once. Left by ``break``, by an exception or by cancellation, it gives its connection back in the next
+    turn of the event loop. Where it must be back before the next line, use it as a context manager, or close it::
 
         async with groups.stream(scope) as stream:
             async for group in stream:
@@ -34,7 +34,13 @@ class Stream(AsyncIterator[TData], Generic[TData]):
         self._items = cast("AsyncGeneratorType[TData, None]", _flat(chunks))
 
     def __aiter__(self) -> Self:
-        """Give what a loop goes over."""
+        """Give what a loop goes over.
+
+        Raises:
+            TransactionError: it was read to its end, or closed: of a second reading there would be no rows.
+        """
+        if cast("Any", self._items.ag_frame) is None:
+            raise TransactionError(_READ)
         return self
 
     def __anext__(self) -> Awaitable[TData]:
@@ -64,6 +70,7 @@ class Stream(AsyncIterator[TData], Generic[TData]):
         await self.aclose()
 
 
+_READ: Final = "this stream was read to its end, or closed: call stream() again, or keep what it gave in a list"
 _ONE_READER: Final = "another task is reading this stream: let one read it and hand the rows on, or give each its own"
 
 
