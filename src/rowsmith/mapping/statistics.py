@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -13,6 +13,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import FunctionFilter, WithinGroup
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import SelectBase
+from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import MappingError
 from rowsmith.mapping.agreement import underlying
@@ -22,7 +23,7 @@ from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Stored, complaint, computed, data_fields, hold
 from rowsmith.mapping.generated import Build
 from rowsmith.mapping.row import RowInfo, nearest
-from rowsmith.mapping.types import Family, column_type, reads_itself, stored_form
+from rowsmith.mapping.types import Comparison, Family, column_type, reads_itself, stored_form
 from rowsmith.sql import are_same
 
 TData = TypeVar("TData")
@@ -34,6 +35,17 @@ _NUMBERS: Final[dict[Any, Callable[[ColumnElement[Any]], ColumnElement[Any]]]] =
     int: lambda expression: cast(expression, BigInteger),
 }
 """How a figure is made a number of the field's type; of several in a union, of the first one here."""
+
+
+def _exact(over: TypeEngine[Any]) -> Collection[type[Any]]:
+    """Give the numbers that a figure over a type can be made without rounding it, or with a float's own error."""
+    match column_type(stored_form(over)).compared:
+        case Comparison.FLOAT:
+            return (float,)
+        case Comparison.DECIMAL:
+            return (Decimal, float)
+        case _:
+            return _NUMBERS
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,9 @@ class _Reader:
         if found != [Any] and type(None) not in found:
             expression = self._never_none(name, marker, expression, over, family)
         number = next((kind for kind in _NUMBERS if kind in found), None)
-        if reads_itself(over.type) or number is None or family not in (None, Family.NUMBERS):
+        if number is int and marker.kind == "avg":
+            raise MappingError(f"{self._where(name)} is int, and a mean would be rounded: write float or Decimal")
+        if reads_itself(over.type) or family not in (None, Family.NUMBERS) or number not in _exact(over.type):
             wrong = complaint(self.into, name, Column(name, over.type, nullable=False))
             if wrong is not None:
                 raise MappingError(f"{self._where(name)} {wrong}")

@@ -43,6 +43,8 @@ class LineRow(Base):
     rebate: Mapped[Decimal | None] = mapped_column(Cents)
     took: Mapped[timedelta | None]
     seats: Mapped[int]
+    size: Mapped[float] = mapped_column(default=1.5e-12)
+    rate: Mapped[Decimal] = mapped_column(sa.Numeric(8, 2), default=Decimal("2.5"))
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,10 @@ COARSE = sa.func.coalesce(LineRow.price, None, type_=Cents())
         (Annotated[float | None, avg(LineRow.seats)], 2.5),
         (Annotated[int | float, sum_(LineRow.seats)], 5.0),
         (Annotated[timedelta | None, max_(LineRow.took)], timedelta(hours=2)),
+        (Annotated[float | None, max_(LineRow.size)], 1.5e-12),
+        (Annotated[float, sum_(LineRow.rate)], 5.0),
+        (Annotated[Decimal, sum_(LineRow.rate)], Decimal("5.00")),
+        (Annotated[Decimal | None, avg(LineRow.seats)], Decimal("2.5")),
     ],
 )
 async def test_a_figure_is_what_the_columns_values_are(lines: Lines, annotation: Any, value: Any) -> None:
@@ -149,9 +155,15 @@ async def test_figures_of_durations(lines: Lines, annotation: Any, value: timede
         (Annotated[int | None, max_(LineRow.tenant)], "and the column gives str: write str"),
         (Annotated[float | None, max_(LineRow.took)], "and the column gives timedelta"),
         (Annotated[str, sum_(LineRow.seats)], "and the column gives int"),
+        (Annotated[int | None, avg(LineRow.seats)], "is int, and a mean would be rounded: write float or Decimal"),
+        (Annotated[int | None, max_(LineRow.rate)], "and the column gives Decimal: write Decimal"),
+        (Annotated[int, sum_(LineRow.rate)], "and the column gives Decimal: write Decimal"),
+        (Annotated[int | None, max_(LineRow.size)], "and the column gives float: write float"),
+        (Annotated[Decimal | None, max_(LineRow.size)], "and the column gives float: write float"),
+        (Annotated[Decimal | None, avg(LineRow.size)], "and the column gives float: write float"),
     ],
 )
 async def test_a_field_of_another_type_is_refused(lines: Lines, annotation: Any, complaint: str) -> None:
-    """Before anything is sent: its value would be no such thing, or the database could not make it one."""
+    """Before anything is sent: its value would be no such thing, or rounded, or the database could not make it one."""
     with pytest.raises(MappingError, match=complaint):
         await lines.aggregate(into=one(annotation))
