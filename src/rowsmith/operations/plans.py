@@ -1,8 +1,8 @@
-"""Plans: a call's statement worked out once for its shape, so that only values change from call to call.
+"""Plans: a call's statement worked out once for its pattern, so that only values change from call to call.
 
 A plan is made of the very statement that SQLAlchemy would be given, by SQLAlchemy's own compiler, with the bind and
 result processors of its types; so it cannot say anything else. What is left for each call is to see that it has the
-shape, and that its values are such as the shape's columns take: what is not plainly so has no plan, and goes
+pattern, and that its values are such as the pattern's columns take: what is not plainly so has no plan, and goes
 SQLAlchemy's way, which says what is wrong with it. Nothing here talks to a database.
 """
 
@@ -57,13 +57,13 @@ from rowsmith.sql import is_compared_as_sql
 
 TPlan = TypeVar("TPlan")
 TAnswer = TypeVar("TAnswer")
-CallShape: TypeAlias = list[Hashable]
+CallPattern: TypeAlias = list[Hashable]
 """What calls have in common that are the same but for their values; a tuple of it is a key."""
 Binds: TypeAlias = list[BindParameter[Any]]
 """The parameters in conditions, in the order in which a plan is given their values."""
 
 MOST_PLANS: Final = 200
-"""How many shapes of calls a verb keeps plans for; then it begins anew."""
+"""How many patterns of calls a verb keeps plans for; then it begins anew."""
 
 MOST_DIALECTS: Final = 8
 """Of how many engines plans are kept: repositories of one class have them in common, whatever databases they are of."""
@@ -333,7 +333,7 @@ class ManyKeys:
 
 
 class Plans(Generic[TPlan]):
-    """What is worked out for one verb's entity, by the shape of a call."""
+    """What is worked out for one verb's entity, by the pattern of a call."""
 
     def __init__(self, info: RowInfo[object]) -> None:
         self._info = info
@@ -341,39 +341,39 @@ class Plans(Generic[TPlan]):
         self._own: dict[int, tuple[Any, str, Check]] = {}
         self._attributes: dict[int, Any] = {}
 
-    def narrowed(self, given: Sequence[Any], shape: CallShape, binds: Binds) -> bool:
-        """Add conditions to a shape, by SQLAlchemy's own key; says whether each has one.
+    def narrowed(self, given: Sequence[Any], pattern: CallPattern, binds: Binds) -> bool:
+        """Add conditions to a pattern, by SQLAlchemy's own key; says whether each has one.
 
         Of their values nothing is known but what :attr:`Plan.checks` says.
         """
         for condition in given:
-            if self.compares(condition, shape, binds):
+            if self.compares(condition, pattern, binds):
                 continue
             key = _key_of(condition)
             if key is None or not all(bind.unique and bind.callable is None for bind in key.bindparams):
                 return False
-            shape.append(key.key)
+            pattern.append(key.key)
             binds += key.bindparams
         return True
 
-    def ordered(self, orders: Sequence[Any], shape: CallShape) -> bool:
-        """Add orders to a shape; says whether each has a key, and no values."""
+    def ordered(self, orders: Sequence[Any], pattern: CallPattern) -> bool:
+        """Add orders to a pattern; says whether each has a key, and no values."""
         for order in orders:
             if order.__class__ is InstrumentedAttribute:
                 if id(order) not in self._attributes:
                     if len(self._attributes) == MOST_PLANS:
                         return False
                     self._attributes[id(order)] = order  # kept, so that its id stays its own
-                shape.append(id(order))
+                pattern.append(id(order))
                 continue
             key = _key_of(order)
             if key is None or key.bindparams:
                 return False
-            shape.append(key.key)
+            pattern.append(key.key)
         return True
 
     def find(self, key: Hashable, dialect: Dialect, make: Callable[[], TPlan | None]) -> TPlan | None:
-        """Give the plan of a shape, made at its first call; None where it has none."""
+        """Give the plan of a pattern, made at its first call; None where it has none."""
         try:
             return self._plans[dialect][key]
         except KeyError:
@@ -387,18 +387,18 @@ class Plans(Generic[TPlan]):
         plans[key] = plan
         return plan
 
-    def compares(self, condition: Any, shape: CallShape, binds: Binds) -> bool:
+    def compares(self, condition: Any, pattern: CallPattern, binds: Binds) -> bool:
         """Add a comparison of a column with a value that it takes; says whether the condition is one."""
         if not is_comparison(condition):
             return False
         left, right = condition.left, condition.right
-        if right.type is not left.type or not self.takes(left, condition.operator, right.value, shape):
+        if right.type is not left.type or not self.takes(left, condition.operator, right.value, pattern):
             return False
         binds.append(right)
         return True
 
-    def takes(self, left: Any, operator: Any, value: object, shape: CallShape) -> bool:
-        """Add a comparison to a shape; says whether it is one of a column of the row's with a value that fits."""
+    def takes(self, left: Any, operator: Any, value: object, pattern: CallPattern) -> bool:
+        """Add a comparison to a pattern; says whether it is one of a column of the row's with a value that fits."""
         own: tuple[Any, str, Check] | None
         try:
             own = self._own[id(left)]
@@ -406,7 +406,7 @@ class Plans(Generic[TPlan]):
             own = self._known(left)
         if own is None or own[2](value):
             return False
-        shape += own[1], operator
+        pattern += own[1], operator
         return True
 
     def _known(self, left: Any) -> tuple[Any, str, Check] | None:

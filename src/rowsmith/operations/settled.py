@@ -22,7 +22,7 @@ from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute
 from sqlalchemy.sql.elements import BinaryExpression, _anonymous_label  # pyright: ignore[reportPrivateUsage]
 
 from rowsmith.conditions import Condition, given_conditions
-from rowsmith.operations.plans import Binds, CallShape, Plans, is_comparison
+from rowsmith.operations.plans import Binds, CallPattern, Plans, is_comparison
 from rowsmith.scope import SearchScope, Settled, is_unchecked
 
 Compare: TypeAlias = Callable[[Any, Any], Any]
@@ -44,8 +44,8 @@ _KEPT_BY_BINDS: Final = {
 """What is known of how SQLAlchemy makes a parameter; of one that is made otherwise no copy is made."""
 
 
-def ask_scope(plans: Plans[Any], scope: SearchScope, shape: CallShape, binds: Binds) -> tuple[SearchScope, bool]:
-    """Ask a scope for its conditions, and add them to the shape of a call.
+def ask_scope(plans: Plans[Any], scope: SearchScope, pattern: CallPattern, binds: Binds) -> tuple[SearchScope, bool]:
+    """Ask a scope for its conditions, and add them to the pattern of a call.
 
     Returns:
         What is to stand in for the scope, which was asked once; and whether it only compares columns with values.
@@ -57,21 +57,23 @@ def ask_scope(plans: Plans[Any], scope: SearchScope, shape: CallShape, binds: Bi
     if settled is None:
         return scope, False
     for condition in settled.given:  # all() and what it asks would be calls of each call
-        if not plans.compares(condition, shape, binds):
+        if not plans.compares(condition, pattern, binds):
             return settled, False
     return settled, bool(settled.given)
 
 
-def draw_scope(plans: Plans[Any], scope: SearchScope, shape: CallShape, values: list[Any]) -> tuple[SearchScope, bool]:
+def draw_scope(
+    plans: Plans[Any], scope: SearchScope, pattern: CallPattern, values: list[Any]
+) -> tuple[SearchScope, bool]:
     """Do as :func:`ask_scope`, with the values themselves; a scope that only compares need not be asked for that."""
     compared = drawn(scope)
     if compared is None:
         binds = list[Any]()
-        scope, is_plain = ask_scope(plans, scope, shape, binds)
+        scope, is_plain = ask_scope(plans, scope, pattern, binds)
         values += [bind.value for bind in binds]
         return scope, is_plain
     for built, value in compared:
-        if not plans.takes(built.left, built.operator, value, shape):
+        if not plans.takes(built.left, built.operator, value, pattern):
             return scope, False
         values += (value,)
     return scope, bool(compared)

@@ -30,7 +30,17 @@ from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Asked, Binds, CallShape, Keys, Plan, Plans, Resume, compile_write, has_plain_rows
+from rowsmith.operations.plans import (
+    Asked,
+    Binds,
+    CallPattern,
+    Keys,
+    Plan,
+    Plans,
+    Resume,
+    compile_write,
+    has_plain_rows,
+)
 from rowsmith.operations.settled import ask_scope
 from rowsmith.scope import NO_LIMITS, Limits, resolve_scope
 
@@ -42,7 +52,7 @@ UNDERSTOOD: Final = frozenset({"scope", "idempotency_key"})
 """The arguments of verbs that every plan knows of."""
 
 _IN_VERSION: Final = object()
-"""Stands in the shape of a call that expects a version."""
+"""Stands in the pattern of a call that expects a version."""
 
 Values = Mapping[str, Any]
 """What is written, by attribute name."""
@@ -206,8 +216,8 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
             and has_plain_rows(info)
         )
 
-    def scoped(self, kwargs: dict[str, Any], shape: CallShape, binds: Binds) -> Limits | None:
-        """Add the scope to a shape, and give what it fixes; None where it is more than equalities of columns.
+    def scoped(self, kwargs: dict[str, Any], pattern: CallPattern, binds: Binds) -> Limits | None:
+        """Add the scope to a pattern, and give what it fixes; None where it is more than equalities of columns.
 
         It is put back among the arguments with what it said.
         """
@@ -216,11 +226,11 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
             return None
         if scope is None:
             return None if self._entity.scope_required else NO_LIMITS
-        compared: CallShape = []
+        compared: CallPattern = []
         kwargs["scope"], is_plain = ask_scope(self._plans, scope, compared, binds)
         if not is_plain:
             return None
-        shape += compared
+        pattern += compared
         stamps: dict[str, Any] = {}
         names: Any = compared[::2]
         for name, bind in zip(names, binds, strict=True):
@@ -229,8 +239,10 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
             stamps[name] = bind.value
         return Limits(stamps=stamps)
 
-    def plain_values(self, values_of: Callable[[Limits], Values], limits: Limits, shape: CallShape) -> Values | None:
-        """Add what is to be written to a shape, and give it, if it is nothing but values.
+    def plain_values(
+        self, values_of: Callable[[Limits], Values], limits: Limits, pattern: CallPattern
+    ) -> Values | None:
+        """Add what is to be written to a pattern, and give it, if it is nothing but values.
 
         What is wrong with it SQLAlchemy's way says.
         """
@@ -241,7 +253,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         for value in values.values():
             if value.__class__ not in PLAIN and isinstance(value, ClauseElement):
                 return None
-        shape += (*values, *[value is None for value in values.values()])
+        pattern += (*values, *[value is None for value in values.values()])
         return values
 
     def moves(self, names: Iterable[str], kwargs: Mapping[str, object]) -> bool:
@@ -256,7 +268,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
 
 
 class Writes(PlannedWrites[TRow, TData, Plan]):
-    """The plans of the writes of one row: of each shape that a scope has, by the names of what is written.
+    """The plans of the writes of one row: of each pattern that a scope has, by the names of what is written.
 
     Args:
         entity, operation: as for :class:`PlannedWrites`.
@@ -282,14 +294,14 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         self, lane: NativeLane, kwargs: dict[str, Any], values_of: Callable[[Limits], Values]
     ) -> AskedInsert | None:
         """Say what a new row takes; None where it is not plainly one statement."""
-        shape: CallShape = []
+        pattern: CallPattern = []
         binds: Binds = []
-        limits = self.scoped(kwargs, shape, binds) if self.is_plain else None
-        values = None if limits is None else self.plain_values(values_of, limits, shape)
+        limits = self.scoped(kwargs, pattern, binds) if self.is_plain else None
+        values = None if limits is None else self.plain_values(values_of, limits, pattern)
         if limits is None or values is None:
             return None
         dialect, stamps = lane.dialect, limits.stamps
-        plan = self._plans.find(tuple(shape), dialect, lambda: self._plan_new(values, kwargs, stamps, dialect))
+        plan = self._plans.find(tuple(pattern), dialect, lambda: self._plan_new(values, kwargs, stamps, dialect))
         sent = None if plan is None else plan.values([*values.values()])
         if plan is None or sent is None:
             return None
@@ -305,21 +317,21 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         deletes: bool = False,
     ) -> AskedWrite | None:
         """Say what is written to a row that is there, or that it is removed; None as for :meth:`create`."""
-        shape: CallShape = []
+        pattern: CallPattern = []
         binds: Binds = []
         key, version = self._keys.of(id) if self.is_plain else None, kwargs.get("expected_version")
         if version is not None:
             key = self._keys.in_version(key, version)
-            shape.append(_IN_VERSION)
-        limits = None if key is None else self.scoped(kwargs, shape, binds)
-        values = None if limits is None else self.plain_values(values_of, limits, shape)
+            pattern.append(_IN_VERSION)
+        limits = None if key is None else self.scoped(kwargs, pattern, binds)
+        values = None if limits is None else self.plain_values(values_of, limits, pattern)
         if key is None or limits is None or values is None or not limits.stamps.keys().isdisjoint(values):
             return None
         written = None if deletes else {**values, **self._constants}
         if written is not None and not written:
             return None
         plan = self._plans.find(
-            tuple(shape), lane.dialect, lambda: self._plan_change(key, values, binds, kwargs, lane.dialect)
+            tuple(pattern), lane.dialect, lambda: self._plan_change(key, values, binds, kwargs, lane.dialect)
         )
         given = [*key, *[bind.value for bind in binds], *values.values()]
         sent = None if plan is None else plan.values(given)

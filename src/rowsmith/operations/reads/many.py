@@ -63,11 +63,11 @@ class ByKeys(KeyReads[TRow, TData]):
         if not self.is_flat or not args or args[1:] or not self._ids.are(args[0]):
             return None
         scoped: list[Any] = []
-        shape = self.shape(kwargs, scoped)
-        if shape is None:
+        pattern = self.pattern(kwargs, scoped)
+        if pattern is None:
             return None
         ids = args[0]
-        plan = self.plans.find(shape, lane.dialect, lambda: self._plan(ids, kwargs, lane.dialect))
+        plan = self.plans.find(pattern, lane.dialect, lambda: self._plan(ids, kwargs, lane.dialect))
         values = None if plan is None else plan.values((list(dict.fromkeys(ids)), *scoped))
         return None if plan is None or values is None else AskedRows(self.entity, plan, values, ids)
 

@@ -15,7 +15,7 @@ from rowsmith.lock import Lock
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import Entity, by_entity
-from rowsmith.operations.plans import Asked, Binds, CallShape, Keys, Plan, Plans, compile_plan
+from rowsmith.operations.plans import Asked, Binds, CallPattern, Keys, Plan, Plans, compile_plan
 from rowsmith.operations.present import present
 from rowsmith.operations.settled import ask_scope, draw_scope
 from rowsmith.scope import Limits, SearchScope, resolve_scope
@@ -56,14 +56,14 @@ class AskedRow(Asked[Any]):
 
 
 class KeyReads(Generic[TRow, TData]):
-    """The plans of reads by keys: of each shape that a scope has, with and without deleted rows."""
+    """The plans of reads by keys: of each pattern that a scope has, with and without deleted rows."""
 
     def __init__(self, entity: Entity[TRow, TData]) -> None:
         self.entity, self.plans = entity, Plans[Plan](entity.info)
         self.is_flat = entity.shape.is_flat
 
-    def shape(self, kwargs: dict[str, Any], values: list[Any]) -> Hashable | None:
-        """Give the shape of a call, and its scope's values; None where it has none.
+    def pattern(self, kwargs: dict[str, Any], values: list[Any]) -> Hashable | None:
+        """Give the pattern of a call, and its scope's values; None where it has none.
 
         A scope that had to be asked is put back with what it said.
         """
@@ -72,12 +72,12 @@ class KeyReads(Generic[TRow, TData]):
             return None
         if scope is None:
             return None if self.entity.scope_required else deleted
-        shape: CallShape = [deleted]
-        kwargs["scope"], is_plain = draw_scope(self.plans, scope, shape, values)
-        return tuple(shape) if is_plain else None
+        pattern: CallPattern = [deleted]
+        kwargs["scope"], is_plain = draw_scope(self.plans, scope, pattern, values)
+        return tuple(pattern) if is_plain else None
 
     def limits(self, kwargs: dict[str, Any]) -> tuple[Limits, Binds]:
-        """Give what a scope that has a shape limits a call to, and its parameters."""
+        """Give what a scope that has a pattern limits a call to, and its parameters."""
         scope, binds = kwargs.get("scope"), list[Any]()
         if scope is not None:
             scope, _ = ask_scope(self.plans, scope, [], binds)
@@ -109,10 +109,10 @@ class ByKey(KeyReads[TRow, TData]):
         if key is None:
             return None
         scoped: list[Any] = []
-        shape = self.shape(kwargs, scoped)
-        if shape is None:
+        pattern = self.pattern(kwargs, scoped)
+        if pattern is None:
             return None
-        plan = self.plans.find(shape, lane.dialect, lambda: self._plan(key, kwargs, lane.dialect))
+        plan = self.plans.find(pattern, lane.dialect, lambda: self._plan(key, kwargs, lane.dialect))
         values = None if plan is None else plan.values((*key, *scoped) if scoped else key)
         if plan is None or values is None:
             return None

@@ -21,7 +21,7 @@ from rowsmith.operations.plans import (
     MOST_PLANS,
     Asked,
     Binds,
-    CallShape,
+    CallPattern,
     Plan,
     Plans,
     checks_of,
@@ -58,7 +58,7 @@ def may_be_the_cursors(failure: Exception) -> bool:
 
 @dataclass(slots=True)
 class _Sought:
-    """What a call asks for, taken apart; and, once it was looked at, its shape and parameters."""
+    """What a call asks for, taken apart; and, once it was looked at, its pattern and parameters."""
 
     scope: SearchScope | None = None
     filters: Any = None
@@ -67,7 +67,7 @@ class _Sought:
     count: Any = Count.NONE
     include_deleted: Any = False
     pk: Any = UNSET
-    shape: CallShape = field(default_factory=list[Any], init=False)
+    pattern: CallPattern = field(default_factory=list[Any], init=False)
     binds: Binds = field(default_factory=list[Any], init=False)
 
     def is_plain(self, page: Pagination) -> bool:
@@ -122,7 +122,7 @@ _LISTS: Final = (list, tuple)
 
 @dataclass
 class _Known:
-    """What is known of searches of one shape: one of them, its parameters in the order of their values, and plans.
+    """What is known of searches of one pattern: one of them, its parameters in the order of their values, and plans.
 
     These are by the types of the values that a cursor has, if there is one: NULL is compared otherwise.
     """
@@ -157,7 +157,7 @@ class _Known:
 
 
 class Searches(Generic[TRow, TData]):
-    """The plans of searches on an entity: of each shape that scopes, filters, orders and pages have.
+    """The plans of searches on an entity: of each pattern that scopes, filters, orders and pages have.
 
     Each method takes the lane and the arguments of a verb, and says what it has to send; None where it is not plainly a
     search among columns of the table. A scope that was asked is put back among the arguments with what it said.
@@ -165,7 +165,7 @@ class Searches(Generic[TRow, TData]):
 
     def __init__(self, entity: Entity[TRow, TData]) -> None:
         self._entity = entity
-        self._shapes = Plans[_Known](entity.info)
+        self._patterns = Plans[_Known](entity.info)
         self._is_plain = has_plain_rows(entity.info)
         self._is_flat = entity.shape.is_flat
         self._by_key = ByKey(entity, self._any_row, AskedTruth)
@@ -259,40 +259,40 @@ class Searches(Generic[TRow, TData]):
     def _known(
         self, operation: str, sought: _Sought, dialect: Dialect, args: list[Any], kwargs: dict[str, Any]
     ) -> _Known | None:
-        """Give what is known of searches like this one; None where it has no shape."""
+        """Give what is known of searches like this one; None where it has no pattern."""
         if not sought.is_plain(self._entity.default_page):
             return None
-        sought.shape += operation, sought.pagination.__class__, sought.include_deleted
+        sought.pattern += operation, sought.pagination.__class__, sought.include_deleted
         if not (self._is_scoped(sought, args, kwargs) and self._is_narrowed(sought, args, kwargs)):
             return None
-        sought.shape.append(None)  # what is sorted by is no condition
-        if not self._shapes.ordered(sought.orders, sought.shape):
+        sought.pattern.append(None)  # what is sorted by is no condition
+        if not self._patterns.ordered(sought.orders, sought.pattern):
             return None
         try:
-            return self._shapes.find(tuple(sought.shape), dialect, partial(self._make, sought, dialect))
+            return self._patterns.find(tuple(sought.pattern), dialect, partial(self._make, sought, dialect))
         except RepositoryError:  # SQLAlchemy's way says it in its order
             return None
 
     def _is_scoped(self, sought: _Sought, args: list[Any], kwargs: dict[str, Any]) -> bool:
-        """Add the scope to the shape; says whether it can be."""
+        """Add the scope to the pattern; says whether it can be."""
         scope = sought.scope
         if scope is None:
             return not self._entity.scope_required
-        sought.scope, is_plain = ask_scope(self._shapes, scope, sought.shape, sought.binds)
+        sought.scope, is_plain = ask_scope(self._patterns, scope, sought.pattern, sought.binds)
         _put(args, kwargs, "scope", sought.scope)
         return is_plain
 
     def _is_narrowed(self, sought: _Sought, args: list[Any], kwargs: dict[str, Any]) -> bool:
-        """Add the filters to the shape; says whether they can be."""
+        """Add the filters to the pattern; says whether they can be."""
         filters: Any = sought.filters
         if filters is None:
             return True
         if isinstance(filters, Narrowing):
             sought.filters = given_conditions(cast("Any", filters))
             _put(args, kwargs, "filters", sought.filters)
-        sought.shape.append(None)  # what filters say is no scope
+        sought.pattern.append(None)  # what filters say is no scope
         is_list = sought.filters.__class__ in _LISTS
-        return is_list and self._shapes.narrowed(sought.filters, sought.shape, sought.binds)
+        return is_list and self._patterns.narrowed(sought.filters, sought.pattern, sought.binds)
 
     def _make(self, sought: _Sought, dialect: Dialect) -> _Known:
         entity = self._entity

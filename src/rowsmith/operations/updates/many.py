@@ -31,7 +31,7 @@ from rowsmith.operations.held import refused_change
 from rowsmith.operations.needs import Change, Needs, SelfKeys
 from rowsmith.operations.parents import find_new_parents
 from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
-from rowsmith.operations.plans import Binds, CallShape, ManyKeys, Plan, compile_write, make_plan, placed
+from rowsmith.operations.plans import Binds, CallPattern, ManyKeys, Plan, compile_write, make_plan, placed
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
 from rowsmith.operations.results import BatchResult, PartialResult
@@ -88,14 +88,14 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         is_plain = self.is_plain and kwargs.get("expected_versions") is None and self._ids.are(ids)
         if not is_plain or len(ids) > MOST_IDS or len(set(ids)) < len(ids):
             return None
-        shape: CallShape = []
+        pattern: CallPattern = []
         binds: Binds = []
-        limits = self.scoped(kwargs, shape, binds)
-        values = None if limits is None else self.plain_values(values_of, limits, shape)
+        limits = self.scoped(kwargs, pattern, binds)
+        values = None if limits is None else self.plain_values(values_of, limits, pattern)
         if limits is None or values is None or not self._may_write(values, limits):
             return None
         dialect = lane.dialect
-        plan = self._plans.find(tuple(shape), dialect, lambda: self._plan(ids, values, binds, kwargs, dialect))
+        plan = self._plans.find(tuple(pattern), dialect, lambda: self._plan(ids, values, binds, kwargs, dialect))
         scope = [bind.value for bind in binds]
         sent = None if plan is None else plan.values([ids, *scope, *values.values()])
         if plan is None or sent is None:

@@ -18,8 +18,8 @@ from rowsmith.operations.partial import is_of_a_row, placed
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success, Upserted
 from rowsmith.operations.upserts.mixed import in_key_order
 from rowsmith.operations.upserts.partial import PartialUpsert
+from rowsmith.operations.upserts.patterns import UpsertPatterns
 from rowsmith.operations.upserts.race import is_overtaken_call
-from rowsmith.operations.upserts.shapes import UpsertShapes
 from rowsmith.operations.upserts.steps import upsert_all
 from rowsmith.operations.upserts.upsertion import SINGLY, Upsertion
 from rowsmith.scope import SearchScope
@@ -41,8 +41,8 @@ class BatchUpserter(Operation[TRow, TData]):
     """
 
     @by_entity
-    def _shapes(self) -> UpsertShapes:
-        return UpsertShapes(self.entity)
+    def _patterns(self) -> UpsertPatterns:
+        return UpsertPatterns(self.entity)
 
     @verb("batch_upsert", singly=SINGLY, touches="made", removes=False, lost=is_overtaken_call)
     async def upsert(
@@ -73,7 +73,7 @@ class BatchUpserter(Operation[TRow, TData]):
         """
         items = await gathered(specs, call.info)
         ending = Ending(await call.writing(scope, several=True))
-        upsertion = Upsertion(ending.parts, conflict or self.entity.conflict, self._shapes)
+        upsertion = Upsertion(ending.parts, conflict or self.entity.conflict, self._patterns)
         with collector_paused():
             done = await upsert_all(upsertion, items)
             data = await ending.data([each.data for each in done])
@@ -102,7 +102,7 @@ class BatchUpserter(Operation[TRow, TData]):
         """
         items = await gathered(specs, call.info)
         ending = Ending(await call.writing(scope, several=True))
-        upsertion = Upsertion(ending.parts, conflict or self.entity.conflict, self._shapes)
+        upsertion = Upsertion(ending.parts, conflict or self.entity.conflict, self._patterns)
         read, faults = upsertion.readable(items)
         rows, keyless = in_key_order(call.info, upsertion.key, read)
         with collector_paused():

@@ -32,7 +32,7 @@ from rowsmith.operations.blocks.defaults import (
 )
 from rowsmith.operations.conflict import Conflict, ConflictKey
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Binds, CallShape, Plan, compile_write, placed
+from rowsmith.operations.plans import Binds, CallPattern, Plan, compile_write, placed
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.version import is_counted
 from rowsmith.operations.upserts.statement import WITHOUT_UPSERT, UpsertStatement
@@ -69,7 +69,7 @@ class AskedUpsert(AskedInsert):
 
 @dataclass(frozen=True, slots=True)
 class UpsertPlan:
-    """The plan of a shape, and what has to be worked out for each call.
+    """The plan of a pattern, and what has to be worked out for each call.
 
     ``key`` gives the values by which the row is told apart, of those of a call.
     """
@@ -79,7 +79,7 @@ class UpsertPlan:
 
 
 class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
-    """The plans of upserts: of each key that they go by and each shape that a scope has, by what a spec sets."""
+    """The plans of upserts: of each key that they go by and each pattern that a scope has, by what a spec sets."""
 
     def __init__(self, entity: Entity[TRow, TData]) -> None:
         super().__init__(entity, "upsert", UNDERSTOOD | {"conflict"})
@@ -87,38 +87,39 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
     def ask(self, lane: NativeLane, spec: Any, kwargs: dict[str, Any]) -> AskedUpsert | None:
         """Say what an upsert takes; None where it is not plainly one statement."""
         info = self._entity.info.on_postgresql
-        shape: CallShape = []
+        pattern: CallPattern = []
         binds: Binds = []
         is_known = self.is_plain and self._entity.next_value is None
         is_known = is_known and not getattr(spec, "__rowsmith_children__", True)
-        limits = self.scoped(kwargs, shape, binds) if is_known and self._keyed(kwargs.get("conflict"), shape) else None
+        is_known = is_known and self._keyed(kwargs.get("conflict"), pattern)
+        limits = self.scoped(kwargs, pattern, binds) if is_known else None
         given: dict[str, Any] = {}
 
         def values_of(limits: Limits) -> Values:
             given.update(checked_values(spec, info, Spec))
             return limits.stamp(given, info)
 
-        values = None if limits is None else self.plain_values(values_of, limits, shape)
+        values = None if limits is None else self.plain_values(values_of, limits, pattern)
         if limits is None or values is None:
             return None
-        shape.append(len(given))
+        pattern.append(len(given))
         asked = _Asked(given, values, binds, kwargs, lane.dialect)
-        known = self._plans.find(tuple(shape), lane.dialect, lambda: self._planned(asked))
+        known = self._plans.find(tuple(pattern), lane.dialect, lambda: self._planned(asked))
         sent = None if known is None else self._sent(known, [*values.values()], binds)
         if known is None or sent is None:
             return None
         return AskedUpsert(self._entity, self._operation, known.plan, sent, limits.stamps)
 
-    def _keyed(self, conflict: Any, shape: CallShape) -> bool:
-        """Add the key to a shape; says whether it is one that may be known again."""
+    def _keyed(self, conflict: Any, pattern: CallPattern) -> bool:
+        """Add the key to a pattern; says whether it is one that may be known again."""
         if conflict is None or conflict is self._entity.conflict:
-            shape.append(None)
+            pattern.append(None)
             return True
         if conflict.__class__ is not Conflict or conflict.columns.__class__ not in (list, tuple):
             return False
         where = () if conflict.where is None else (conflict.where,)
-        shape += (repr(conflict.constraint), repr(conflict.update), len(conflict.columns))
-        return self._plans.ordered((*conflict.columns, *where), shape)
+        pattern += (repr(conflict.constraint), repr(conflict.update), len(conflict.columns))
+        return self._plans.ordered((*conflict.columns, *where), pattern)
 
     def _sent(self, known: UpsertPlan, values: list[Any], binds: Binds) -> Sequence[Any] | None:
         try:
@@ -174,7 +175,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a plan is made for: the first call of its shape."""
+    """What a plan is made for: the first call of its pattern."""
 
     given: Values
     values: Values

@@ -48,7 +48,7 @@ from rowsmith.operations.present import present_keys
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.unread import tell_place
 from rowsmith.operations.upserts.mixed import Mixed
-from rowsmith.operations.upserts.shapes import Form, UpsertShapes
+from rowsmith.operations.upserts.patterns import Form, UpsertPatterns
 from rowsmith.operations.upserts.statement import (
     KEPT,
     UpsertStatement,
@@ -72,8 +72,8 @@ MOST_TURNS = 50
 class Upsertion(Generic[TRow, TData]):
     """Rows being upserted by one call."""
 
-    def __init__(self, call: Call[TRow, TData], conflict: Conflict, shapes: UpsertShapes | None = None) -> None:
-        self.call, self.info, self.shapes = call, call.info, shapes or UpsertShapes(call.entity)
+    def __init__(self, call: Call[TRow, TData], conflict: Conflict, patterns: UpsertPatterns | None = None) -> None:
+        self.call, self.info, self.patterns = call, call.info, patterns or UpsertPatterns(call.entity)
         if call.entity.next_value is not None:
             raise MappingError(
                 f"{call.info.row.__name__} is numbered within a parent, which is locked and counted by create alone: "
@@ -401,7 +401,7 @@ class Upsertion(Generic[TRow, TData]):
 
     async def _arrays(self, statement: UpsertStatement, form: Form, rows: Upserts, gate: Gate) -> dict[Key, int]:
         sent, send = (
-            self.shapes.sent(statement, form, rows.block, gate),
+            self.patterns.sent(statement, form, rows.block, gate),
             fetch_underneath if gate.driver else fetch_columns,
         )
         columns = await send(self.call.db_sess, self.call.origin().of(rows.block.places), sent)

@@ -1,4 +1,4 @@
-"""The statements of upserts of many rows, compiled once for each shape, so that only values change from call to call.
+"""The statements of upserts of many rows, compiled once for each pattern, so that only values change from call to call.
 
 They are the ones that would be made for the call, with marks in the place of what differs: the values that a scope
 compares columns with, and what Python functions give for ``onupdate``.
@@ -19,7 +19,7 @@ from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.defaults import python_updates
 from rowsmith.operations.blocks.gate import Gate
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.plans import Binds, CallShape, Plans, mark, placed, places_of
+from rowsmith.operations.plans import Binds, CallPattern, Plans, mark, placed, places_of
 from rowsmith.operations.updates.version import is_counted
 from rowsmith.operations.upserts.statement import UpsertStatement
 
@@ -36,7 +36,7 @@ class Compiled:
     places: Mapping[str, int]
 
 
-class UpsertShapes:
+class UpsertPatterns:
     """The compiled statements of one entity's batches."""
 
     def __init__(self, entity: Entity[Any, Any]) -> None:
@@ -53,25 +53,25 @@ class UpsertShapes:
         made = {name: upsert.updated(name, block) for name in updates}
         upsert = replace(upsert, updated=_giving(made))
         arrays, binds = source.arrays(block.columns, block.types, dialect, block.places), Binds()
-        shape = self._shape(upsert, form, source, binds) if gate.driver else None
+        pattern = self._pattern(upsert, form, source, binds) if gate.driver else None
 
         def compile_once() -> Compiled | None:
             return _compiled(lambda marked: form(marked, source, block, dialect), upsert, binds, updates, dialect)
 
-        is_known = shape is not None and not any(isinstance(value, ClauseElement) for value in made.values())
-        found = self._plans.find(tuple(shape or ()), dialect, compile_once) if is_known else None
+        is_known = pattern is not None and not any(isinstance(value, ClauseElement) for value in made.values())
+        found = self._plans.find(tuple(pattern or ()), dialect, compile_once) if is_known else None
         if found is None:
             return ArrayStatement(form(upsert, source, block, dialect), None, arrays, dialect)
         values = [*[bind.value for bind in binds], *made.values()]
         given = {name: values[place] for name, place in found.places.items()}
         return ArrayStatement(found.statement, found.compiled, arrays, dialect, given)
 
-    def _shape(self, upsert: UpsertStatement, form: Form, source: Unnested, binds: Binds) -> CallShape | None:
+    def _pattern(self, upsert: UpsertStatement, form: Form, source: Unnested, binds: Binds) -> CallPattern | None:
         key, is_declared = upsert.key, upsert.key is self._entity.conflict_key
-        shape: CallShape = [form, source.names, *upsert.given, is_declared, key.names, *upsert.back, upsert.update]
+        pattern: CallPattern = [form, source.names, *upsert.given, is_declared, key.names, *upsert.back, upsert.update]
         where = [] if is_declared or key.where is None else [key.where]
-        is_told = self._plans.ordered(where, shape) and self._plans.narrowed(upsert.conditions, shape, binds)
-        return shape if is_told else None
+        is_told = self._plans.ordered(where, pattern) and self._plans.narrowed(upsert.conditions, pattern, binds)
+        return pattern if is_told else None
 
 
 def _giving(values: Mapping[str, object]) -> Callable[[str, Block], Any]:
@@ -85,7 +85,7 @@ def _compiled(
     updates: Sequence[str],
     dialect: Dialect,
 ) -> Compiled | None:
-    """Compile the statement of a shape; None where it has more in it that differs from call to call."""
+    """Compile the statement of a pattern; None where it has more in it that differs from call to call."""
     if not is_counted(upsert.info):
         return None
     columns, first = upsert.info.columns, len(binds)

@@ -1,4 +1,4 @@
-"""The statements of batch upserts, compiled once for each shape of a call."""
+"""The statements of batch upserts, compiled once for each pattern of a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import BatchUpserter, Condition, Conflict, Repository, ScopeMismatch, SearchScope, Spec
-from rowsmith.operations.upserts import shapes
+from rowsmith.operations.upserts import patterns
 from rowsmith.testing import WithTables
 
 TOLD: Iterator[int] = count(100)
@@ -90,14 +90,14 @@ class Parts(Repository[PartRow, Part, int]):
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The statements that were compiled to be kept."""
     made = list[object]()
-    compile_statement = shapes.compile_statement
+    compile_statement = patterns.compile_statement
 
     def watched(statement: Any, dialect: Any) -> Any:
         made.append(statement)
         return compile_statement(statement, dialect)
 
     Parts.entity.worked_out.clear()  # by other tests
-    monkeypatch.setattr(shapes, "compile_statement", watched)
+    monkeypatch.setattr(patterns, "compile_statement", watched)
     return made
 
 
