@@ -38,10 +38,10 @@ SELECT coalesce(bool_or(fires_after), false), coalesce(bool_or(fires_after OR fi
 # A trigger's type has bits (pg_trigger.h): 1 for each row, 2 before, 4 insert, 16 update, 64 instead of. One that runs
 # before its row is written may change those that were given already.
 
-_ASK_SQLITE: Final = "SELECT 1 FROM {}.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ?1"
+_ASK_SQLITE: Final = "SELECT 1 FROM {}.sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = :name"
 _ASK_SQLITE_FOR_KEYS: Final = """
-SELECT 1 FROM pragma_foreign_key_list(?1, ?2)
-WHERE lower("table") = ?1 AND on_update IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
+SELECT 1 FROM pragma_foreign_key_list(:name, :schema)
+WHERE lower("table") = :name AND on_update IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
 """
 
 
@@ -67,4 +67,4 @@ async def is_quiet_on_sqlite(driver: Any, dialect: Dialect, table: Table, schema
     quote = dialect.identifier_preparer.quote_identifier
     places = [quote(schema or "main"), *(() if schema else ("temp",))]
     asked = " UNION ALL ".join([*map(_ASK_SQLITE.format, places), _ASK_SQLITE_FOR_KEYS])
-    return not await driver.execute_fetchall(asked, (table.name.lower(), schema))
+    return not await driver.execute_fetchall(asked, {"name": table.name.lower(), "schema": schema})
