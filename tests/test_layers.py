@@ -39,6 +39,7 @@ ORDER = [
     "query",
     "filters",
     "touched",
+    "flushed",
     "execution",
     "operations",
     "pool_watch",

@@ -44,6 +44,7 @@ from rowsmith.execution.read_only import keep_read_only
 from rowsmith.execution.returning import read_returning_whole
 from rowsmith.execution.transaction_id import want_id
 from rowsmith.execution.transactions import note_used
+from rowsmith.flushed import note_flushes
 from rowsmith.pool_watch import watch
 
 LEFT = (
@@ -280,6 +281,7 @@ class BorrowedHome:
             _watch(connection)
         if _watch_connection not in sync.dispatch.after_begin:
             event.listen(sync, "after_begin", _watch_connection)
+        note_flushes(sync)
 
     def around(self) -> OpenSession:
         """Give the innermost block that the running code is inside of; the session itself is the outermost.

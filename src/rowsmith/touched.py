@@ -8,7 +8,8 @@ there after COMMIT, whoever read it when. Where nobody comes to know, the keeper
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import starmap
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
@@ -54,10 +55,11 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True)
 class Writing:
-    """What a verb does to rows.
+    """What a verb, or a flush, does to rows.
 
     ``tables`` are theirs, by their full names, as several classes may be mapped to one table; ``key`` is what their ids
-    are values of; ``makes`` says that it only makes new ones, ``removes`` that it may take some away.
+    are values of, the root's columns where classes inherit; ``makes`` says that it only makes new ones, ``removes``
+    that it may take some away.
     """
 
     tables: Sequence[str]
@@ -94,23 +96,40 @@ def is_kept(tables: Iterable[str]) -> bool:
 
 def note(db_sess: AsyncSession, writing: Writing, ids: Ids) -> None:
     """Note what the session's transaction writes, for all keepers whom it concerns, until it or its savepoint ends."""
+    note_within(db_sess.sync_session, writing, ids)
+
+
+def note_within(session: Session, writing: Writing, ids: Ids) -> None:
+    """Do as :func:`note` in the session below."""
     found = _concerned(writing, ids)
     if not found:
         return
-    session = db_sess.sync_session
     savepoint = session.get_nested_transaction()
     if savepoint is not None and _after_soft_rollback not in session.dispatch.after_soft_rollback:
         event.listen(session, "after_soft_rollback", _after_soft_rollback)
     noted = session.info.setdefault(_NOTED, [])
     noted += found if savepoint is None else [each._replace(savepoint=savepoint) for each in found]
-    is_owners = not getattr(db_sess, "tells", False)
-    if is_owners and _before_commit not in session.dispatch.before_commit:
+    if not getattr(session, "tells", False):
+        await_commit(session)
+        _await_end(session)
+    if _HELD in session.info:  # its COMMIT is on its way, which this is flushed for
+        _hold(session)
+
+
+def await_commit(session: Session) -> None:
+    """Have keepers told of the COMMIT of a session that somebody else owns, also what is flushed for it; idempotent."""
+    if _before_commit not in session.dispatch.before_commit:
         event.listen(session, "before_commit", _before_commit)
+
+
+def _await_end(session: Session) -> None:
+    if _after_end not in session.dispatch.after_transaction_end:
         event.listen(session, "after_commit", _after_commit)
         event.listen(session, "after_transaction_end", _after_end)
 
 
 _NOTED: Final = "rowsmith_touched"
+_HELD: Final = "rowsmith_held"
 
 
 class _Noted(NamedTuple):
@@ -156,6 +175,16 @@ async def hold_noted(info: dict[Any, Any]) -> Sequence[Holding]:
     """Have keepers let go of what a session has noted, before its COMMIT."""
     noted: list[_Noted] | None = info.pop(_NOTED, None)
     return await _held(_merged(noted)) if noted else ()
+
+
+@contextmanager
+def holding(info: dict[Any, Any], holdings: list[Holding]) -> Generator[None]:
+    """Have what is flushed in a block, which sends COMMIT, held before that as well, and added to what is held."""
+    info[_HELD] = holdings
+    try:
+        yield
+    finally:
+        del info[_HELD]
 
 
 def tells_any(holdings: Sequence[Holding]) -> bool:
@@ -224,12 +253,18 @@ async def _released(holdings: Sequence[Holding]) -> None:
 # SQLAlchemy's own driver does.
 
 
-_HELD: Final = "rowsmith_held"
-
-
 def _before_commit(session: Session) -> None:
     """Let go of copies before COMMIT, or leave that to the transaction around."""
-    if session.in_nested_transaction() or not session.info.get(_NOTED):
+    if not KEEPERS or session.in_nested_transaction():
+        return
+    _await_end(session)
+    session.info.setdefault(_HELD, [])
+    _hold(session)
+
+
+def _hold(session: Session) -> None:
+    """Let go of copies of what is noted, where COMMIT is on its way."""
+    if not session.info.get(_NOTED):
         return
     # The connection whose transaction this is only a part of, as that of a test that undoes everything.
     transaction: Any = session.get_transaction()
@@ -237,7 +272,8 @@ def _before_commit(session: Session) -> None:
     parts = (entry[0] for entry in entries if not entry[2] or entry[1] is not entry[0].get_transaction())
     outer: Connection | None = next(parts, None)
     if outer is None:
-        session.info[_HELD] = holdings = await_only(hold_noted(session.info))
+        holdings = await_only(hold_noted(session.info))
+        session.info[_HELD] += holdings
         tell_others(holdings, session)
         return
     _waiting.setdefault(outer, []).extend(session.info.pop(_NOTED))

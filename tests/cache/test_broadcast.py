@@ -80,6 +80,11 @@ async def in_a_unit(things: ThingRepository) -> None:
         await things.update(1, SEVEN, scope=OwnedBy("a"))
 
 
+async def by_a_flush(things: ThingRepository) -> None:
+    async with things.db.begin_session() as session:
+        (await session.get_one(ThingRow, 1)).uses = 7
+
+
 async def in_a_borrowed_session(things: ThingRepository) -> None:
     async with AsyncSession(things.db.engine) as session:
         own = ThingRepository(Database.from_session(session))
@@ -108,11 +113,12 @@ async def in_a_part_of_a_transaction(things: ThingRepository) -> None:
         lambda things: things.update(1, SEVEN, scope=OwnedBy("a")),
         lambda things: things.batch_update([1], SEVEN, scope=OwnedBy("a")),
         in_a_unit,
+        by_a_flush,
         in_a_borrowed_session,
         in_a_part_of_a_transaction,
         by_hand,
     ],
-    ids=["update", "batch_update", "unit", "from_session", "outer transaction", "invalidate"],
+    ids=["update", "batch_update", "unit", "flush", "from_session", "outer transaction", "invalidate"],
 )
 async def test_a_write_ends_the_entry_in_another_process(db: Database, write: Callable[[Any], Any]) -> None:
     """The row is read anew there, and those beside it are kept."""

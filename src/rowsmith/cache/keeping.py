@@ -38,7 +38,7 @@ class CacheKeeper:
             self._broadcast.add(self._topic, cast("Any", cache))
         self.flights: dict[Any, asyncio.Future[Any]] = {}
         own = frozenset(part.table for part in entity.info.all_parts)
-        self._key = tuple(entity.info.key_columns)
+        self._key = entity.info.mapper.primary_key
         rekeying = frozenset(_parents(own, "onupdate"))
         changing = own | rekeying  # a row that is removed may give another one a key that is handed on
         self._own, self._rekeying = _names(own), _names(rekeying)

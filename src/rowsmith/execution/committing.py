@@ -37,8 +37,9 @@ from rowsmith.execution.transactions import (
     was_ended_by_hand,
 )
 from rowsmith.execution.translate import DATABASE_ERRORS, is_disconnect, translate
+from rowsmith.flushed import NotingSession
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell
-from rowsmith.touched import Holding, forget_noted, hold_noted, release_all, tell_others, tells_any
+from rowsmith.touched import Holding, forget_noted, hold_noted, holding, release_all, tell_others, tells_any
 
 RESOLVING: Final = 2.0
 """For how many seconds it is asked on other connections what became of a transaction."""
@@ -47,8 +48,7 @@ RESOLVING: Final = 2.0
 class BlockSession(AsyncSession):
     """The session of a block of rowsmith's: its ``commit()`` tells the truth, whoever calls it."""
 
-    tells = True
-    """It has the keepers of copies told itself of what it commits; see :mod:`rowsmith.touched`."""
+    sync_session_class = NotingSession
 
     async def commit(self) -> None:
         """Commit, or say truthfully why nothing was.
@@ -63,9 +63,13 @@ class BlockSession(AsyncSession):
         if not self.in_transaction():
             return
         _refuse_nested(self)
-        holdings = await hold_noted(self.info)
+        self._note_application()
+        await flush(self)
+        refuse_failed(self)
+        holdings = [*await hold_noted(self.info)]
         try:
-            await self._commit(holdings)
+            with holding(self.info, holdings):
+                await self._commit(holdings)
         except BaseException as exc:
             if commit_outcome(exc) is not CommitOutcome.UNKNOWN:
                 await release_all(holdings)
@@ -77,9 +81,6 @@ class BlockSession(AsyncSession):
             raise
 
     async def _commit(self, holdings: Sequence[Holding]) -> None:
-        self._note_application()
-        await flush(self)
-        refuse_failed(self)
         if tells_any(holdings):
             async with translated():
                 await self.run_sync(lambda session: tell_others(holdings, session))

@@ -53,7 +53,9 @@ def any_writing(entity: Entity[object, object]) -> Writing:
 
 
 def _writing(info: RowInfo[object], *, makes: bool, removes: bool) -> Writing:
-    return Writing([part.table.fullname for part in info.all_parts], info.key_columns, makes=makes, removes=removes)
+    return Writing(
+        [part.table.fullname for part in info.all_parts], info.mapper.primary_key, makes=makes, removes=removes
+    )
 
 
 def given_ids(touches: str | None, args: Sequence[object]) -> Ids:
