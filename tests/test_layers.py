@@ -98,7 +98,7 @@ FLOORS = {
         "touching",
         "arrays",
         "blocks",
-        "arguments",
+        "arguments savepoints",
         "plans",
         "settled",
         "call",

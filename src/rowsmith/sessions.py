@@ -41,6 +41,7 @@ from rowsmith.execution import (
 from rowsmith.execution.read_only import read_only_savepoint
 from rowsmith.execution.sqlite import interrupted
 from rowsmith.homes import LEFT, BorrowedHome, Home, OpenSession, OwnHome, Taken, to_the_end
+from rowsmith.operations.savepoints import savepoint
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell, tell_committed
 from rowsmith.touched import hold_noted
 from rowsmith.unit_of_work import UnitOfWork, run_after_commit
@@ -394,16 +395,10 @@ async def _throw_away(session: AsyncSession) -> None:
 
 @asynccontextmanager
 async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
-    nested = await session.begin_nested()
-    try:
+    async with savepoint(session):
         yield
         await flush(session)
         refuse_failed(session)
-        await nested.commit()
-    except BaseException:
-        with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
-            await nested.rollback()
-        raise
 
 
 @asynccontextmanager

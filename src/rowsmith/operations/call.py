@@ -57,6 +57,7 @@ from rowsmith.operations.arrays.same import are_exact, as_read, comparisons, fou
 from rowsmith.operations.blocks.gate import is_quiet, standing_of
 from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
 from rowsmith.operations.results import PartialResult
+from rowsmith.operations.savepoints import savepoint
 from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
 from rowsmith.several import outside_subqueries
 
@@ -217,7 +218,7 @@ class Call(Generic[TRow_co, TData_co]):
     async def savepoint(self) -> AsyncGenerator[None]:
         """Undo the block if it fails, without giving up the transaction around it."""
         with self._undoing():
-            async with translated(), self.db_sess.begin_nested():
+            async with translated(), savepoint(self.db_sess):
                 yield
 
     @asynccontextmanager

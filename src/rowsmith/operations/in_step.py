@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import inspect, select
-from sqlalchemy.orm import lazyload
+from sqlalchemy.orm import InstanceState, lazyload
 
 from rowsmith.conditions import limited
 from rowsmith.operations.arrays.keys import Key, key_chunks, keys_condition
@@ -32,9 +33,11 @@ async def keep_in_step(call: Call[object, object], keys: Iterable[Key], *, seen:
         item = db_sess.identity_map.get(info.mapper.identity_key_from_primary_key(key))
         if item is None:
             continue
+        state: InstanceState[Any] = inspect(item)
+        db_sess.sync_session._register_altered([state])  # pyright: ignore[reportPrivateUsage] - for savepoints
         if not seen:
             db_sess.expire(item, [name for name in info.columns if name in item.__dict__])
-        if not info.columns.keys().isdisjoint(inspect(item).expired_attributes):
+        if not info.columns.keys().isdisjoint(state.expired_attributes):
             found.append(key)
     for chunk in key_chunks(found, dialect, info.key_columns):
         again = limited(select(info.row), keys_condition(info, chunk, dialect)).options(lazyload("*"))
@@ -47,4 +50,5 @@ def forget(call: Call[object, object], keys: Sequence[Key]) -> None:
     for key in keys if len(identities) else ():
         item = identities.get(call.info.mapper.identity_key_from_primary_key(key))
         if item is not None:
-            call.db_sess.expunge(item)
+            # Not expunged: it comes back where a savepoint is undone.
+            call.db_sess.sync_session._remove_newly_deleted([inspect(item)])  # pyright: ignore[reportPrivateUsage]

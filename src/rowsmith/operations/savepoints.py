@@ -1,0 +1,105 @@
+"""Savepoints of a session: where one is undone, the objects that the session holds are as the database has them.
+
+SQLAlchemy expires what was changed since a savepoint that is undone, and an expired attribute cannot load itself in
+asyncio. What was read since then, after a write that is undone with it, SQLAlchemy leaves as it was read. Both are read
+again, at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+from sqlalchemy import event, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstanceState, Mapper, Session, lazyload, selectinload, undefer
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.loading import _new_runid  # pyright: ignore[reportPrivateUsage] - what numbers reads
+
+from rowsmith.execution import DATABASE_ERRORS, connections_of, has_failed, writes_of
+from rowsmith.operations.arrays.keys import columns_condition, key_chunks
+
+
+@asynccontextmanager
+async def savepoint(db_sess: AsyncSession) -> AsyncGenerator[None]:
+    """Undo the block if it fails, and have the session's objects be then as the database has them."""
+    held = _Held(db_sess)
+    nested = await db_sess.begin_nested()
+    try:
+        with held.noting_flushes():
+            yield
+            await nested.commit()
+    except BaseException:
+        held.note(db_sess.identity_map.all_states())
+        with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
+            await nested.rollback()
+        with suppress(*DATABASE_ERRORS):  # as above
+            await held.restore()
+        raise
+
+
+class _Held:
+    """The objects of a session, as they are known to have been since a savepoint."""
+
+    def __init__(self, db_sess: AsyncSession) -> None:
+        self._db_sess, self._writes, self._read = db_sess, writes_of(db_sess), _new_runid()
+        self._values: dict[InstanceState[Any], dict[str, Any]] = {}
+
+    @contextmanager
+    def noting_flushes(self) -> Generator[None]:
+        """Note what is flushed in a block: where that fails, SQLAlchemy has undone and expired it already."""
+        session = self._db_sess.sync_session
+
+        def note(session: Session, *_: object) -> None:
+            self.note(session.identity_map._modified)  # pyright: ignore[reportPrivateUsage] - only the rows are public
+
+        event.listen(session, "before_flush", note)
+        try:
+            yield
+        finally:
+            event.remove(session, "before_flush", note)
+
+    def note(self, states: Collection[InstanceState[Any]]) -> None:
+        """Note what is loaded of objects."""
+        for state in states:
+            self._values.setdefault(state, {}).update(state.dict)
+
+    async def restore(self) -> None:
+        """Read again what the savepoint's end has made unknown, or untrue."""
+        db_sess = self._db_sess
+        if not (db_sess.in_transaction() and db_sess.is_active) or any(map(has_failed, connections_of(db_sess))):
+            return
+        kinds = dict[Mapper[Any], list[InstanceState[Any]]]()
+        for state in db_sess.identity_map.all_states():
+            if state.obj() is not None and (self._is_untrue(state) or self._lost(state)):
+                kinds.setdefault(state.mapper, []).append(state)
+        for mapper, states in kinds.items():
+            await self._read_again(mapper, states)
+
+    def _is_untrue(self, state: InstanceState[Any]) -> bool:
+        """Say whether an object was read since the savepoint, after a call had written."""
+        return writes_of(self._db_sess) != self._writes and (state.runid or 0) > self._read
+
+    def _lost(self, state: InstanceState[Any]) -> set[str]:
+        """Give the attributes that were loaded and are no more; of an object never noted, those of its columns."""
+        known = self._values.get(state) or (dict.fromkeys(state.mapper.column_attrs.keys()) if state.expired else {})
+        return known.keys() - state.dict.keys()
+
+    async def _read_again(self, mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> None:
+        rows = [state.obj() for state in states]
+        columns = mapper.column_attrs.keys()
+        for state, row in zip(states, rows, strict=True):
+            if self._is_untrue(state) and (loaded := [name for name in columns if name in state.dict]):
+                self._db_sess.expire(row, loaded)
+        lost = set[str]().union(*map(self._lost, states))
+        related, own = lost.intersection(mapper.relationships.keys()), lost.intersection(columns)
+        loads: list[Any] = [selectinload(getattr(mapper.class_, name)) for name in related]
+        loads += [undefer(getattr(mapper.class_, name)) for name in own]
+        dialect = self._db_sess.get_bind(mapper).dialect
+        for keys in key_chunks([state.key[1] for state in states if state.key], dialect, mapper.primary_key):
+            there = columns_condition(mapper.primary_key, keys, dialect)
+            (await self._db_sess.execute(select(mapper).where(there).options(lazyload("*"), *loads))).all()
+        for state, row in zip(states, rows, strict=True):  # what is there no more keeps what it had
+            for name in self._lost(state) & self._values.get(state, {}).keys():
+                set_committed_value(row, name, self._values[state][name])
