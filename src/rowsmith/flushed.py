@@ -1,22 +1,29 @@
-"""Rows that sessions flush: what SQLAlchemy's unit of work writes of an application's objects, noted for the keepers.
+"""Rows that sessions flush: what SQLAlchemy's unit of work writes of an application's objects, checked and noted.
 
-Whatever a verb writes by statements is noted by the verb; this is for objects that are added, deleted, or changed by
-setting their attributes.
+What a verb writes by statements it checks and notes itself; this is for objects that are added, deleted, or changed by
+setting their attributes. Their values are checked as those of specs and patches are, of the classes that repositories
+are declared for, and the keepers of copies come to know of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+from weakref import WeakSet
 
-from sqlalchemy import event
+from sqlalchemy import Dialect, event, inspect
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
+from sqlalchemy.orm.attributes import get_history
+from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
+from rowsmith.errors import MappingError
+from rowsmith.mapping import row_info
+from rowsmith.sql import is_sql
 from rowsmith.touched import KEEPERS, Ids, Writing, await_commit, is_kept, note_within
 
 
 class NotingSession(Session):
-    """The session below one of rowsmith's own: it notes what it flushes.
+    """The session below one of rowsmith's own: it checks and notes what it flushes.
 
     ``tells`` says that the keepers of copies are told around its COMMIT by the session above; see
     :mod:`rowsmith.touched`.
@@ -26,10 +33,44 @@ class NotingSession(Session):
 
 
 def note_flushes(session: Session) -> None:
-    """Have a session that somebody else owns note what it flushes from now on; idempotent."""
+    """Have a session that somebody else owns check and note what it flushes from now on; idempotent."""
     if _after_flush not in session.dispatch.after_flush:
+        event.listen(session, "before_flush", _before_flush)
         event.listen(session, "after_flush", _after_flush)
         await_commit(session)
+
+
+_declared: Final[WeakSet[Mapper[Any]]] = WeakSet()
+
+
+def declare(mapper: Mapper[Any]) -> None:
+    """Have the values of a class, and of those below it, checked as they are flushed."""
+    _declared.add(mapper)
+
+
+def _before_flush(session: Session, *_: object) -> None:
+    """Refuse what a column cannot hold.
+
+    Raises:
+        InvalidValue: a value that was set.
+    """
+    for row in (*session.new, *session.dirty):
+        state: InstanceState[Any] = inspect(row)
+        if any(mapper in _declared for mapper in state.mapper.iterate_to_root()):
+            _check(state, session.get_bind(state.mapper).dialect)
+
+
+def _check(state: InstanceState[Any], dialect: Dialect) -> None:
+    try:
+        known = row_info(state.class_)
+    except MappingError:  # one below that no repository could be declared for
+        return
+    info = known.on_postgresql if dialect.name == "postgresql" else known
+    for name in info.columns:
+        if state.key is None or name in state.committed_state:
+            for value in get_history(state.obj(), name, PASSIVE_NO_INITIALIZE).added or ():
+                if value is not None and not is_sql(value) and (complaint := info.checks[name](value)) is not None:
+                    raise info.refusal(name, complaint)
 
 
 def _after_flush(session: Session, flushed: UOWTransaction) -> None:
@@ -39,6 +80,7 @@ def _after_flush(session: Session, flushed: UOWTransaction) -> None:
             note_within(session, writing, ids)
 
 
+event.listen(NotingSession, "before_flush", _before_flush)
 event.listen(NotingSession, "after_flush", _after_flush)
 
 

@@ -29,6 +29,7 @@ from rowsmith.errors import (
 )
 from rowsmith.execution import Origin
 from rowsmith.execution.kinds import is_sqlstate
+from rowsmith.flushed import declare
 from rowsmith.mapping import Loads, RowInfo, Shape, checked_loads, data_shape, keyed_shape, nearest, row_info, row_shape
 from rowsmith.mapping.constraints import item_named, names_in, table_named, unique_keys_of
 from rowsmith.mapping.types import constraint_names
@@ -247,6 +248,7 @@ def make_entity(row: type[TRow], into: type[TData] | None = None, **rules: Unpac
     """
     _check_kinds(rules)
     info = row_info(row)
+    declare(info.mapper)
     _ = info.shard_key  # worked out here, so that a table that cannot be distributed is refused with its class
     violations: dict[Any, ErrorFactory] = dict(rules.get("violations", {}))
     for key, factory in violations.items():
