@@ -22,6 +22,7 @@ from rowsmith import (
     InvalidCursor,
     InvalidFilter,
     InvalidValue,
+    MappingError,
     Not,
     OptionalState,
     Patch,
@@ -510,6 +511,25 @@ async def test_an_existence_check_may_be_an_exists(groups: GroupRepository) -> N
     assert await groups.count(Scope("a")) == 2
     with pytest.raises(DomainNotFound):
         await groups.count(Scope("c"))
+
+
+class Wordless(DomainNotFound):
+    def __init__(self) -> None:
+        super().__init__("none")
+
+
+@pytest.mark.parametrize("name", ["a", "c"])
+async def test_the_error_of_an_existence_check_is_made_of_a_message(groups: GroupRepository, name: str) -> None:
+    """Whether or not it is there today: the day when it is not is a bad one to find out."""
+
+    @dataclass(frozen=True)
+    class Scope(DomainScope):
+        def existence_checks(self) -> Sequence[ExistenceCheck]:
+            error: Any = Wordless
+            return [ExistenceCheck(DomainRow.name == self.domain_name, error)]
+
+    with pytest.raises(MappingError, match=r"an ExistenceCheck's error .* cannot be called with a message alone"):
+        await groups.count(Scope(name))
 
 
 @dataclass(frozen=True)

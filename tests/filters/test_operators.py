@@ -240,3 +240,12 @@ def test_statements_are_cached_and_told_apart() -> None:
     assert keys[0] is not None
     assert keys[0].key == keys[1].key
     assert len({key.key for key in keys if key is not None}) == 3
+
+
+@pytest.mark.parametrize("written", ["2024-01-01T00:00:00.0000019Z", "2024-01-01T00:00:00,000001900Z"])
+def test_a_moment_finer_than_the_database_keeps_is_refused(written: str) -> None:
+    """It was cut, and another moment than the one asked for was looked for; zeros say nothing."""
+    with pytest.raises(ValidationError, match="no more than six digits after the point"):
+        DateTimeFilter.model_validate({"equals": written})
+    given = DateTimeFilter.model_validate({"equals": "2024-01-01T00:00:00.000001000Z"})
+    assert given.equals == dt.datetime(2024, 1, 1, microsecond=1, tzinfo=dt.UTC)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any, ClassVar, TypeAlias
+import re
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictBool
 from sqlalchemy.types import TypeEngine
@@ -26,8 +27,12 @@ from rowsmith.filters.operators import (
 )
 from rowsmith.mapping.types import Comparison
 
+_FINER: Final = re.compile(r"[.,]\d{6}\d*[1-9]")
+
 
 def _written(value: object) -> Any:
+    if isinstance(value, str) and _FINER.search(value):
+        raise ValueError("give no more than six digits after the point: the database keeps microseconds")
     if isinstance(value, dt.date) or (isinstance(value, str) and "-" in value[1:]):
         return value
     raise ValueError("give a date or time in ISO 8601, not a number")

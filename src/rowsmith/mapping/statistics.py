@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Float, Interval, Numeric, cast, func, literal, type_coerce
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.elements import FunctionFilter, WithinGroup
+from sqlalchemy.sql.elements import FunctionFilter, Label, WithinGroup
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.types import TypeEngine
@@ -29,12 +29,8 @@ from rowsmith.sql import are_same
 TData = TypeVar("TData")
 
 _ARITHMETIC: Final = ("sum", "avg")
-_NUMBERS: Final[dict[Any, Callable[[ColumnElement[Any]], ColumnElement[Any]]]] = {
-    Decimal: lambda expression: type_coerce(expression, Numeric()),
-    float: lambda expression: cast(expression, Float(53)),
-    int: lambda expression: cast(expression, BigInteger),
-}
-"""How a figure is made a number of the field's type; of several in a union, of the first one here."""
+_NUMBERS: Final[dict[Any, TypeEngine[Any]]] = {Decimal: Numeric(), float: Float(53), int: BigInteger()}
+"""What a figure is made, to be a number of the field's type; of several in a union, of the first one here."""
 
 
 def _exact(over: TypeEngine[Any]) -> Collection[type[Any]]:
@@ -88,10 +84,12 @@ class _Reader:
         marker = computed(self.into, name)
         if isinstance(marker, Aggregate):
             return self._aggregate(name, marker)
-        if marker is None and name not in self.info.columns:
+        if marker is None and name not in self.info.columns and name not in self.info.mapper.column_attrs:
             meant = nearest(name, (key.key for key in self.keys if isinstance(key, Column) and key.key))
             raise MappingError(f"{self._where(name)} is neither grouped by nor aggregated{meant}")
         expression = self.info.attribute(name).expression if marker is None else marker.resolve()
+        if isinstance(expression, Label):  # of a column_property, around what is grouped by
+            expression = expression.element
         key = next((key for key in self.keys if are_same(key, expression)), None)
         if key is not None:
             hold(self.info, self.into, name, Stored() if marker is None else marker)
@@ -108,6 +106,7 @@ class _Reader:
         expression = marker.resolve()
         keep_to_row(expression, self.info, self._where(name))
         if marker.kind == "count":
+            self._hold(name, BigInteger())
             return expression
         over = Expr(marker.expression).resolve()
         family = column_type(stored_form(over.type)).beside.family
@@ -120,13 +119,19 @@ class _Reader:
         if number is int and marker.kind == "avg":
             raise MappingError(f"{self._where(name)} is int, and a mean would be rounded: write float or Decimal")
         if reads_itself(over.type) or family not in (None, Family.NUMBERS) or number not in _exact(over.type):
-            wrong = complaint(self.into, name, Column(name, over.type, nullable=False))
-            if wrong is not None:
-                raise MappingError(f"{self._where(name)} {wrong}")
+            self._hold(name, over.type)
         if reads_itself(over.type):  # sums as SQLAlchemy reads them, and so means
             return type_coerce(expression, over.type)
         # PostgreSQL's sums and means are wider than what they are of.
-        return expression if number is None else _NUMBERS[number](expression)
+        if number is Decimal and isinstance(over.type, Numeric) and marker.kind != "avg":
+            return type_coerce(expression, Numeric(over.type.precision, over.type.scale))
+        return expression if number is None else cast(expression, _NUMBERS[number])
+
+    def _hold(self, name: str, kind: TypeEngine[Any]) -> None:
+        """Refuse a field that is of another type than values of a column of this one would be."""
+        wrong = complaint(self.into, name, Column(name, kind, nullable=False))
+        if wrong is not None:
+            raise MappingError(f"{self._where(name)} {wrong}")
 
     def _never_none(
         self,

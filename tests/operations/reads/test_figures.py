@@ -11,9 +11,9 @@ from typing import Annotated, Any, NewType
 import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
-from rowsmith import MappingError, Repository, Spec, avg, max_, min_, sum_
+from rowsmith import MappingError, Repository, Spec, avg, count, max_, min_, sum_
 from rowsmith.testing import WithTables
 
 
@@ -42,9 +42,10 @@ class LineRow(Base):
     price: Mapped[Decimal] = mapped_column(Cents)
     rebate: Mapped[Decimal | None] = mapped_column(Cents)
     took: Mapped[timedelta | None]
-    seats: Mapped[int]
+    seats: Mapped[int] = mapped_column()
     size: Mapped[float] = mapped_column(default=1.5e-12)
     rate: Mapped[Decimal] = mapped_column(sa.Numeric(8, 2), default=Decimal("2.5"))
+    double: Mapped[int] = column_property(seats * 2)
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,10 @@ COARSE = sa.func.coalesce(LineRow.price, None, type_=Cents())
         (Annotated[float, sum_(LineRow.rate)], 5.0),
         (Annotated[Decimal, sum_(LineRow.rate)], Decimal("5.00")),
         (Annotated[Decimal | None, avg(LineRow.seats)], Decimal("2.5")),
+        (Annotated[Decimal, sum_(LineRow.seats)], Decimal(5)),
+        (Annotated[Decimal | None, max_(LineRow.seats)], Decimal(3)),
+        (Annotated[Decimal | None, max_(LineRow.rate)], Decimal("2.50")),
+        (Annotated[Seats, count()], 2),
     ],
 )
 async def test_a_figure_is_what_the_columns_values_are(lines: Lines, annotation: Any, value: Any) -> None:
@@ -155,6 +160,9 @@ async def test_figures_of_durations(lines: Lines, annotation: Any, value: timede
         (Annotated[int | None, max_(LineRow.tenant)], "and the column gives str: write str"),
         (Annotated[float | None, max_(LineRow.took)], "and the column gives timedelta"),
         (Annotated[str, sum_(LineRow.seats)], "and the column gives int"),
+        (Annotated[str, count()], "and the column gives int: write int"),
+        (Annotated[Decimal, count()], "and the column gives int: write int"),
+        (Annotated[bool, count()], "and the column gives int: write int"),
         (Annotated[int | None, avg(LineRow.seats)], "is int, and a mean would be rounded: write float or Decimal"),
         (Annotated[int | None, max_(LineRow.rate)], "and the column gives Decimal: write Decimal"),
         (Annotated[int, sum_(LineRow.rate)], "and the column gives Decimal: write Decimal"),
@@ -167,3 +175,22 @@ async def test_a_field_of_another_type_is_refused(lines: Lines, annotation: Any,
     """Before anything is sent: its value would be no such thing, or rounded, or the database could not make it one."""
     with pytest.raises(MappingError, match=complaint):
         await lines.aggregate(into=one(annotation))
+
+
+@dataclass(frozen=True)
+class ByDouble:
+    double: int
+    lines: Annotated[int, count()]
+
+
+async def test_a_group_by_a_column_property(lines: Lines) -> None:
+    assert await lines.aggregate(into=ByDouble, group_by=[LineRow.double]) == [ByDouble(4, 1), ByDouble(6, 1)]
+
+
+async def test_money_is_exact_on_sqlite_too(lines: Lines) -> None:
+    """By the digits that the column keeps, as the rows themselves are read."""
+    async with lines.db.begin_session() as db_sess:
+        await db_sess.execute(sa.update(LineRow).values(rate=Decimal("123456.91")))
+    [most] = await lines.aggregate(into=one(Annotated[Decimal | None, max_(LineRow.rate)]))
+    [total] = await lines.aggregate(into=one(Annotated[Decimal, sum_(LineRow.rate)]))
+    assert (most.value, total.value) == (Decimal("123456.91"), Decimal("246913.82"))
