@@ -123,7 +123,8 @@ _NO_NUMBERS: Final = _NO_ORDER | {
     *(Comparison.TEXT, Comparison.NAMES, Comparison.MEMBERS, Comparison.MOMENT, Comparison.LOCAL_TIME),
     *(Comparison.DATE, Comparison.UUID, Comparison.UUID_TEXT, Comparison.ARRAY),
 }
-_WITHOUT: Final = {"sum": _NO_NUMBERS, "avg": _NO_NUMBERS, "min": _NO_ORDER, "max": _NO_ORDER}
+_NO_LEAST: Final = _NO_ORDER | {Comparison.UUID, Comparison.UUID_TEXT}
+_WITHOUT: Final = {"sum": _NO_NUMBERS, "avg": _NO_NUMBERS, "min": _NO_LEAST, "max": _NO_LEAST}
 """What there is no such aggregate over, on PostgreSQL; SQLite would make up a number."""
 _AGGREGATORS: Final = {"count": "count", "sum": "sum_", "avg": "avg", "min": "min_", "max": "max_"}
 

@@ -318,12 +318,12 @@ DOCUMENT = sa.column("document", sa.JSON)
 WITHOUT: dict[Any, list[Any]] = {
     avg: [sa.JSON(), JSONB(), sa.JSON().with_variant(JSONB(), "postgresql"), sa.String(), sa.Boolean(), sa.DateTime()],
     sum_: [sa.JSON(), sa.Text(), sa.Boolean(), sa.Date(), sa.Uuid(), sa.Enum(Status), sa.ARRAY(sa.Integer())],
-    max_: [sa.JSON(), sa.Boolean()],
-    min_: [JSONB()],
+    max_: [sa.JSON(), sa.Boolean(), sa.Uuid()],
+    min_: [JSONB(), sa.Uuid(as_uuid=False)],
 }
 WITH: dict[Any, list[Any]] = {
     avg: [sa.Integer(), sa.Numeric(), sa.Double(), sa.Interval(), sa.types.NullType()],
-    max_: [sa.String(), sa.DateTime(), sa.Integer(), sa.Uuid()],
+    max_: [sa.String(), sa.DateTime(), sa.Integer()],
     count: [sa.JSON(), sa.Boolean()],
 }
 
