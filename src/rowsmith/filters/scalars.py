@@ -28,7 +28,7 @@ from rowsmith.filters.operators import (
     NOT_EQUALS,
     NOT_IN,
 )
-from rowsmith.mapping.types import Check, Comparison
+from rowsmith.mapping.types import Check, Comparison, reads_itself
 
 MAX_MAGNITUDE: Final = 1_000
 """Numbers from outside lie between 10**-1000 and 10**1000; no column needs more, and arithmetic stays cheap."""
@@ -70,7 +70,7 @@ class NumberFilter(FieldFilter):
     """Operators on an integer, decimal or float field. Numbers are exact and finite.
 
     A number that the column cannot hold (2**31 against an int32, 1.5 against an integer, 0.005 against two digits after
-    the point) is refused.
+    the point) is refused. Over a type of your own it is for that to say what it takes.
     """
 
     equals: Annotated[Number | None, EQUALS] = None
@@ -91,6 +91,8 @@ class NumberFilter(FieldFilter):
         kind = stored(declared)
         if (convert := _CONVERSIONS.get(kind.compared)) is None:
             return f"it compares numbers, and the column is {stored_name(declared)}"
+        if reads_itself(declared):  # as money in cents: what is stored says nothing of what may be asked for
+            return convert
         return checked(convert, kind.operand, where)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
 from rowsmith import MappingError, Repository, Spec, avg, count, max_, min_, sum_
+from rowsmith.filters import Filter, NumberFilter
 from rowsmith.testing import WithTables
 
 
@@ -194,3 +195,16 @@ async def test_money_is_exact_on_sqlite_too(lines: Lines) -> None:
     [most] = await lines.aggregate(into=one(Annotated[Decimal | None, max_(LineRow.rate)]))
     [total] = await lines.aggregate(into=one(Annotated[Decimal, sum_(LineRow.rate)]))
     assert (most.value, total.value) == (Decimal("123456.91"), Decimal("246913.82"))
+
+
+class PriceFilter(Filter[LineRow]):
+    price: NumberFilter | None = None
+
+
+@pytest.mark.parametrize(
+    "given, number",
+    [({"equals": "9.99"}, 1), ({"equals": 0.01}, 1), ({"gte": 1}, 1), ({"in": ["9.99", "0.01"]}, 2), ({"lt": 0.5}, 1)],
+)
+async def test_a_filter_asks_for_what_the_columns_values_are(lines: Lines, given: dict[str, Any], number: int) -> None:
+    """As a condition does; it was held against the integers that are stored."""
+    assert await lines.count(None, PriceFilter.model_validate({"price": given})) == number
