@@ -17,6 +17,7 @@ from sqlalchemy.orm import InstanceState, Mapper, Session, lazyload, selectinloa
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.loading import _new_runid  # pyright: ignore[reportPrivateUsage] - what numbers reads
 
+from rowsmith.conditions import limited
 from rowsmith.execution import DATABASE_ERRORS, connections_of, has_failed, writes_of
 from rowsmith.operations.arrays.keys import columns_condition, key_chunks
 
@@ -98,8 +99,8 @@ class _Held:
         loads += [undefer(getattr(mapper.class_, name)) for name in own]
         dialect = self._db_sess.get_bind(mapper).dialect
         for keys in key_chunks([state.key[1] for state in states if state.key], dialect, mapper.primary_key):
-            there = columns_condition(mapper.primary_key, keys, dialect)
-            (await self._db_sess.execute(select(mapper).where(there).options(lazyload("*"), *loads))).all()
+            there = limited(select(mapper), columns_condition(mapper.primary_key, keys, dialect))
+            (await self._db_sess.execute(there.options(lazyload("*"), *loads))).all()
         for state, row in zip(states, rows, strict=True):  # what is there no more keeps what it had
             for name in self._lost(state) & self._values.get(state, {}).keys():
                 set_committed_value(row, name, self._values[state][name])
