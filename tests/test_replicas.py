@@ -424,7 +424,8 @@ async def test_it_answers_where_a_replica_lacks_a_label_or_breaks_a_deadlock(wor
     async with pair.writer.connect() as connection:
         for command in MAKE_MOOD.split(";\n", 1):
             await connection.execute(sa.text(command))
-    await things.get(1, A)
+    await pair.caught_up()
+    await things.get(1, A)  # so that the replica is known to have all that this process has written
     async with pair.held_up():
         async with pair.writer.connect() as connection:
             await connection.execute(sa.text("ALTER TYPE mood ADD VALUE 'glad'"))
