@@ -21,7 +21,7 @@ from rowsmith.testing import WithTables
 from rowsmith.testing.contract.verbs import Does
 from support import count_statements
 from tenants import ThingRepository
-from verbs import VERBS, Verb, World, outcome, public_methods, world_in
+from verbs import OTHERWISE, VERBS, Verb, World, outcome, public_methods, world_in
 
 EACH = pytest.mark.parametrize("name", VERBS)
 NOBODY = 99
@@ -41,6 +41,7 @@ def place_of(name: str) -> int:
 def test_every_verb_is_registered() -> None:
     """A new public method fails here until it stands in the contract's register, and so in every test below."""
     assert public_methods() == set(VERBS)
+    assert OTHERWISE.keys() <= VERBS.keys()
 
 
 def test_a_verb_that_is_not_registered_is_found() -> None:

@@ -49,6 +49,7 @@ from rowsmith.errors import (
     ScopeError,
     ScopeMismatch,
     ScopeRequired,
+    check_factory,
     kind_of,
 )
 from rowsmith.extent import Extent, extent, is_of_the_row, tell_apart
@@ -477,6 +478,7 @@ def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
     for check in checks:
         if not (isinstance(cast("Any", check), ExistenceCheck) and callable(check.error)):
             raise ScopeError(f"{name}, each with a condition and an error class: write [ExistenceCheck(...)]")
+        check_factory(check.error, "an ExistenceCheck's error")
     return checks
 
 

@@ -1,8 +1,9 @@
-"""Searched texts are bound through the type of their column, whatever the operator."""
+"""What is searched for is bound through the type of its column, whatever the operator."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from columns import Cents
 from rowsmith import Repository, Spec
-from rowsmith.filters import Filter, StringFilter
+from rowsmith.filters import Filter, NumberFilter, StringFilter
 from rowsmith.testing import WithTables
 
 
@@ -88,3 +90,41 @@ async def test_every_operator_binds_through_a_decorator(any_tables: WithTables) 
                 wanted = WordFilter(**{name: StringFilter(**given)})
                 found = await words.search(None, wanted, orders=[WordRow.id])
                 assert [item.word for item in found] == expected, (name, given)
+
+
+class PriceRow(Base):
+    __tablename__ = "through_prices"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    price: Mapped[Decimal] = mapped_column(Cents)
+
+
+@dataclass(frozen=True)
+class PriceCreate(Spec[PriceRow]):
+    price: Decimal
+
+
+@dataclass(frozen=True)
+class PriceData:
+    price: Decimal
+
+
+class PriceFilter(Filter[PriceRow]):
+    price: NumberFilter | None = None
+
+
+class Prices(Repository[PriceRow, PriceData, int]):
+    pass
+
+
+@pytest.mark.parametrize(
+    "given, number",
+    [({"equals": "9.99"}, 1), ({"equals": 0.01}, 1), ({"gte": 1}, 1), ({"in": ["9.99", "0.01"]}, 2), ({"lt": 0.5}, 1)],
+)
+async def test_a_number_is_asked_for_as_its_type_has_it(
+    any_tables: WithTables, given: dict[str, Any], number: int
+) -> None:
+    """As a condition does; it is not held against the integers that are stored."""
+    async with any_tables(PriceRow) as db:
+        prices = Prices(db)
+        await prices.batch_create([PriceCreate(Decimal("9.99")), PriceCreate(Decimal("0.01"))])
+        assert await prices.count(None, PriceFilter.model_validate({"price": given})) == number

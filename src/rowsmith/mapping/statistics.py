@@ -16,7 +16,7 @@ from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.types import TypeEngine
 
 from rowsmith.errors import MappingError
-from rowsmith.mapping.agreement import underlying
+from rowsmith.mapping.agreement import disagreement, underlying
 from rowsmith.mapping.annotations import annotation, options
 from rowsmith.mapping.builders import builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
@@ -129,7 +129,10 @@ class _Reader:
 
     def _hold(self, name: str, kind: TypeEngine[Any]) -> None:
         """Refuse a field that is of another type than values of a column of this one would be."""
-        wrong = complaint(self.into, name, Column(name, kind, nullable=False))
+        column, given = Column(name, kind, nullable=False), annotation(self.into, name)[0]
+        # A model of pydantic's would take a number of another type for its own, and round it.
+        is_number = any(each in (bool, *_NUMBERS) for each in map(underlying, options(given)))
+        wrong = disagreement(given, column) if is_number else complaint(self.into, name, column)
         if wrong is not None:
             raise MappingError(f"{self._where(name)} {wrong}")
 

@@ -32,15 +32,7 @@ from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited, resolve
-from rowsmith.errors import (
-    InvalidValue,
-    MappingError,
-    RefusedByTrigger,
-    RepositoryError,
-    ScopeMismatch,
-    check_factory,
-    made,
-)
+from rowsmith.errors import InvalidValue, MappingError, RefusedByTrigger, RepositoryError, ScopeMismatch, made
 from rowsmith.execution import (
     Items,
     NativeLane,
@@ -391,8 +383,6 @@ class Call(Generic[TRow_co, TData_co]):
         return self.located(ScopeMismatch("a trigger of the database took a row out of its scope"))
 
     async def _run(self, checks: Sequence[ExistenceCheck]) -> None:
-        for check in checks:
-            check_factory(check.error, "an ExistenceCheck's error")
         # Not exists() limited by itself: its SELECT * cannot stand around a condition that is an EXISTS itself.
         conditions = [resolve(check.exists) for check in checks]
         asked = (exists(limited(_whole_rows(condition), condition)) for condition in conditions)

@@ -168,7 +168,7 @@ class Searches(Generic[TRow, TData]):
         self._patterns = Plans[_Known](entity.info)
         self._is_plain = has_plain_rows(entity.info)
         self._is_flat = entity.shape.is_flat
-        self._by_key = ByKey(entity, self._any_row, AskedTruth)
+        self._by_key = ByKey(entity, self._any_row, AskedValue)
         self._by_key.is_flat = self._is_plain  # whatever its data is made of
 
     def page(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedPage | None:
@@ -204,7 +204,7 @@ class Searches(Generic[TRow, TData]):
         sent = self._sent("count", lambda search: search.counted(), lane, args, kwargs) if self._is_plain else None
         return None if sent is None else AskedValue(self._entity, "count", *sent)
 
-    def exists(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> Asked[Any] | None:
+    def exists(self, lane: NativeLane, args: list[Any], kwargs: dict[str, Any]) -> AskedRow | None:
         """Have it asked whether there is any row, or that one."""
         if not self._is_plain:
             return None
@@ -308,18 +308,8 @@ def _put(args: list[Any], kwargs: dict[str, Any], name: str, value: object) -> N
         args[_PLACES.index(name)] = value
 
 
-class AskedValue(Asked[Any]):
-    """One value that is asked for."""
-
-    __slots__ = ()
-
-    @override
-    def answer(self, records: Sequence[Record]) -> Any:
-        return records[0][0] if records else UNTOLD
-
-
-class AskedTruth(AskedRow):
-    """Whether a row is there."""
+class AskedValue(AskedRow):
+    """One value that is asked for, in a row of its own."""
 
     __slots__ = ()
 
