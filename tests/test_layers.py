@@ -35,6 +35,7 @@ ORDER = [
     "mapping",
     "pagination",
     "identity",
+    "references",
     "scope",
     "query",
     "filters",

@@ -41,7 +41,7 @@ def related(relationship: InstrumentedAttribute[object], *conditions: Condition)
     on: Any = relationship.expression if has_alias else relationship.of_type(target).expression
     above = _froms(cast("Any", relationship).parent.selectable)
     below = [_selectable(target), *(source for source in _froms(on) if source not in above)]
-    said = [_of(target, conjunction(conditions))] if conditions else []
+    said = [said_of(target, conjunction(conditions))] if conditions else []
     rows = limited(select(null()).select_from(target), on, *said)
     return exists(rows.correlate_except(*below))
 
@@ -63,7 +63,8 @@ def own_row(entity: object) -> list[ColumnElement[bool]]:
     return [getattr(mapper.class_, name) == getattr(entity, name) for name in names]
 
 
-def _of(target: object, said: ColumnElement[bool]) -> ColumnElement[bool]:
+def said_of(target: object, said: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Give what is said of rows of a class as a condition on an alias of it."""
     adapted = over(target, said)
     if adapted is not None:
         return adapted

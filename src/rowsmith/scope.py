@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
 from functools import lru_cache
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, FromClause, SelectBase, true
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, SelectBase, true
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -54,13 +55,14 @@ from rowsmith.errors import (
 )
 from rowsmith.extent import Extent, extent, is_of_the_row, tell_apart
 from rowsmith.identity import all_one, are_one
-from rowsmith.mapping import Patch, RowInfo
+from rowsmith.mapping import Patch, RowInfo, row_info
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, asking, check_frozen
 from rowsmith.mapping.truth import check_boolean, complaint_inside
 from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_beyond
+from rowsmith.references import Reference, classes_of
 from rowsmith.several import is_function, several_complaint
 from rowsmith.texts import ADVICE, complaint_about, is_any_open
 from rowsmith.ties import loose_ties
@@ -138,15 +140,17 @@ class SearchScope(Frozen, ABC):
         return ()
 
     def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
-        """Give what holds for rows of other classes: those below in a tree, the parents within which is counted.
+        """Give what holds for rows of other classes: those that foreign keys lead to, and those below in a tree.
 
         ::
 
             def to_related(self) -> Mapping[type, Sequence[Condition]]:
                 return {ProjectRow: [ProjectRow.domain_name == self.domain_name], TagRow: PUBLIC}
 
-        What is said about a class holds for its subclasses too. By default nothing is said about any: a repository
-        with ``scope_required`` then refuses to write such rows.
+        What is said about a class holds for its subclasses too. A foreign key that is written, by whichever verb, has
+        to lead to a row inside: any other one is an absent one (:class:`ReferenceNotFound`). By default nothing is said
+        about any class but the row's own: a repository with ``scope_required`` then refuses to write rows of a tree,
+        and a foreign key may lead to any row that is there.
         """
         return {}
 
@@ -184,6 +188,12 @@ class Settled(SearchScope):
     def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
         """Give what the scope gives."""
         return _related(self.scope)
+
+
+def speaks_of_others(scope: SearchScope) -> bool:
+    """Say whether a scope may say something about rows of other classes."""
+    whole = scope.scope if isinstance(scope, Settled) else scope
+    return type(whole).to_related is not SearchScope.to_related
 
 
 @lru_cache(maxsize=500)
@@ -313,7 +323,8 @@ class Limits:
 
     ``stamps`` are the equality conditions as attribute name and value; ``others`` are the conditions
     that cannot be stamped, so a written row must be held against them afterwards. ``is_unsettled`` says that triggers
-    may change whatever was written, so that it has to be held against all of them.
+    may change whatever was written, so that it has to be held against all of them. ``references`` are the foreign keys
+    that are written and have to lead to rows inside, too.
     """
 
     conditions: tuple[ColumnElement[bool], ...] = ()
@@ -321,6 +332,20 @@ class Limits:
     others: tuple[ColumnElement[bool], ...] = ()
     checks: tuple[ExistenceCheck, ...] = ()
     is_unsettled: bool = False
+    references: tuple[Reference, ...] = ()
+
+    @property
+    def held(self) -> tuple[ColumnElement[bool], ...]:
+        """All that a written row must be held against afterwards."""
+        return (*self.others, *(reference.is_inside for reference in self.references))
+
+    @property
+    def parts(self) -> Iterator[tuple[Reference | None, tuple[ColumnElement[bool], ...]]]:
+        """The same one after the other, as a row that is outside is refused: first by its own conditions."""
+        if self.others:
+            yield None, self.others
+        for reference in self.references:
+            yield reference, (reference.is_inside,)
 
     def unsettled(self) -> Limits:
         """Give the same for rows that triggers may change once they are written."""
@@ -412,8 +437,8 @@ class Limits:
 
     def must_verify(self, written: Iterable[str], info: RowInfo[object]) -> bool:
         """Say whether writing these attributes could take a row out of the scope unseen."""
-        if not self.others or self.is_unsettled:
-            return bool(self.others)
+        if not self.others or self.is_unsettled or self.references:
+            return bool(self.others or self.references)
         names = {info.columns[name].name for name in written} | info.written_unasked
         return any(_reads(condition, names) for condition in self.others)
 
@@ -539,23 +564,53 @@ class RelatedScope:
             EmptyScope, ScopeError: ``to_related`` gives no conditions for a class, or what is none.
             InvalidFilter, InvalidValue: as :func:`resolve_scope`.
         """
+        with self._asking():
+            said = () if self.is_free else self._said(info)
+            return None if said is None else _limits(said, (), info)
+
+    def references(
+        self, info: RowInfo[object], names: Collection[str], stamps: Mapping[str, object]
+    ) -> list[Reference]:
+        """Give the foreign keys that lead to rows of which something is said, and have to be held against it.
+
+        Args:
+            info: the class whose rows have them.
+            names: the attributes that are written.
+            stamps: those that the scope fixes: a key with the tenant in it leads nowhere else.
+
+        Raises:
+            RepositoryError: as :meth:`limits`.
+        """
+        found, own = list[Reference](), self.own.tables
+        with self._asking():
+            rows: Iterable[type[Any]] = () if self.is_free or self.scope is None else _related(self.scope)
+            for key in () if self.is_free else info.foreign_keys_of(names):
+                for row in classes_of(key, info):
+                    if key.referred_table not in own and not any(issubclass(row, each) for each in rows):
+                        continue
+                    other = row_info(row)
+                    said = self._said(other)
+                    if said and not _is_implied(said, key, other, info, stamps):
+                        found.append(Reference.of(key, row, _limits(said, (), other).conditions))
+        return found
+
+    @contextmanager
+    def _asking(self) -> Generator[None]:
         try:
-            return self._resolved(info)
+            yield
         except Exception as exc:
             self.raised.append(exc)
             raise
 
-    def _resolved(self, info: RowInfo[object]) -> Limits | None:
-        if self.scope is None or self.is_free:
-            return _limits((), (), info)
+    def _said(self, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
+        assert self.scope is not None  # noqa: S101 - what is free is not asked
         said = [conditions for row, conditions in _related(self.scope).items() if issubclass(info.row, row)]
         if self.own.table_keys <= info.table_keys:
             said.append(given_conditions(self.scope))
         if not said:
             return None
         name = f"{type(self.scope).__name__}.to_related()"
-        given = [part for conditions in said if conditions for part in _limiting(name, conditions, info)]
-        return _limits(given, (), info)
+        return [part for conditions in said if conditions for part in _limiting(name, conditions, info)]
 
     def require(self, info: RowInfo[object]) -> Limits:
         """Resolve what is said about rows of a class; where nothing is, they are free, or refused.
@@ -699,6 +754,26 @@ def _limits(
     # Where no column can be stamped with the class, a written row must be held against it.
     unseen = own if own and not info.discriminator else ()
     return Limits((*own, *conditions), stamps, (*others, *unseen), tuple(checks))
+
+
+def _is_implied(
+    said: Sequence[ColumnElement[bool]],
+    key: ForeignKeyConstraint,
+    other: RowInfo[object],
+    info: RowInfo[object],
+    stamps: Mapping[str, object],
+) -> bool:
+    """Say whether what a scope stamps onto a row leaves its foreign key no other rows than those inside."""
+    fixed = dict[str | None, tuple[Any, object]]()
+    for element in key.elements:
+        name = info.name_of(cast("Any", element.parent))
+        if name is not None and name in stamps:
+            fixed[other.name_of(cast("Any", element.column))] = info.columns[name].type, stamps[name]
+    found = [_equality(condition, other) for condition in said]
+    return all(
+        each is not None and each[0] in fixed and all_one(fixed[each[0]][0], [fixed[each[0]][1]], each[1])
+        for each in found
+    )
 
 
 def _equality(condition: ColumnElement[bool], info: RowInfo[object]) -> tuple[str, Any] | None:

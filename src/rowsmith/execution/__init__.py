@@ -28,6 +28,7 @@ from rowsmith.execution.transactions import (
 from rowsmith.execution.translate import (
     DATABASE_ERRORS,
     is_disconnect,
+    refused_by,
     scrub,
     translate,
     translate_any,
@@ -76,6 +77,7 @@ __all__ = [
     "read_within",
     "refuse_commit",
     "refuse_failed",
+    "refused_by",
     "repeatable",
     "scrub",
     "tell_ended_by_hand",

@@ -181,6 +181,11 @@ def violation(kind: Kind, message: str, broken: Broken, origin: Origin, codes: S
     return error
 
 
+def refused_by(kind: Kind, broken: Broken, origin: Origin) -> Exception:
+    """Give the error for a constraint that is found to be broken here, in the words of one that the database found."""
+    return violation(kind, _naming(errors.named(kind.default_message, origin.domain), broken), broken, origin)
+
+
 def _codes(driver: BaseException) -> list[str]:
     """Give the SQLSTATE; SQLite has none, but that of a trigger's RAISE is known."""
     if getattr(driver, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
@@ -401,6 +406,10 @@ def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) 
     words = errors.named(kind.default_message, origin.domain)
     if getattr(driver, "server_source_function", None) in _OF_PARTITIONS:  # with the SQLSTATE of a CHECK
         words = errors.named("no partition takes the entity: make one for it, or give it another value", origin.domain)
+    return _naming(words, broken)
+
+
+def _naming(words: str, broken: Broken) -> str:
     names = {"constraint": broken.name, "table": broken.owner, "columns": ", ".join(broken.columns)}
     known = ", ".join(f"{noun} {name}" for noun, name in names.items() if name)
     return f"{words} ({known})" if known else words

@@ -249,6 +249,14 @@ def takes_nulls_for_equal(key: UniqueKey) -> bool:
     return bool(key.dialect_options["postgresql"].get("nulls_not_distinct"))
 
 
+def referred_by(key: ForeignKeyConstraint) -> Table | None:
+    """Give the table that a foreign key leads to; None where it is declared nowhere."""
+    try:
+        return key.referred_table
+    except NoReferencedTableError:
+        return None
+
+
 def _undirected(expression: object) -> Any:
     if not isinstance(expression, UnaryExpression):
         return expression

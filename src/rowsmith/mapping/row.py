@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, Generic, cast
 
-from sqlalchemy import Column, ColumnElement, Table, inspect, literal, null
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, Table, inspect, literal, null
 from sqlalchemy import cast as cast_to
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, SynonymProperty
@@ -19,7 +19,7 @@ from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
 from rowsmith.errors import ErrorFacts, InvalidValue, MappingError, kind_of
-from rowsmith.mapping.constraints import unique_keys_of
+from rowsmith.mapping.constraints import referred_by, unique_keys_of
 from rowsmith.mapping.parts import Part, lineage, parts_of
 from rowsmith.mapping.types import (
     DIALECTS,
@@ -158,6 +158,35 @@ class RowInfo(Generic[TRow_co]):
     def is_spread(self) -> bool:
         """Whether rows of a class below have a part in a table that this class's own rows do not have."""
         return len(self.all_parts) > len(self.parts)
+
+    @cached_property
+    def foreign_keys(self) -> tuple[ForeignKeyConstraint, ...]:
+        """The foreign keys of the row's tables that a write may set: not those by which its tables are tied."""
+        ties = {column for part in self.parts[1:] for column in part.key}
+        keys = [key for part in self.parts for key in part.table.foreign_key_constraints]
+        return tuple(
+            key
+            for key in sorted(keys, key=lambda key: [*key.column_keys])
+            if not ties.issuperset(key.columns) and any(self.name_of(column) is not None for column in key.columns)
+        )
+
+    @cached_property
+    def referring(self) -> frozenset[str]:
+        """The attributes of the foreign keys that a write may set."""
+        return self._attributes_of(self.foreign_keys)
+
+    @cached_property
+    def referring_itself(self) -> frozenset[str]:
+        """The attributes of those that lead to rows of the same tables."""
+        return self._attributes_of(key for key in self.foreign_keys if referred_by(key) in self.tables)
+
+    def foreign_keys_of(self, names: Collection[str]) -> list[ForeignKeyConstraint]:
+        """Give those of the foreign keys that some attributes are part of."""
+        return [key for key in self.foreign_keys if not self._attributes_of([key]).isdisjoint(names)]
+
+    def _attributes_of(self, keys: Iterable[ForeignKeyConstraint]) -> frozenset[str]:
+        names = (self.name_of(cast("Any", column)) for key in keys for column in key.columns)
+        return frozenset(name for name in names if name is not None)
 
     @property
     def domain(self) -> str:

@@ -32,8 +32,17 @@ from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited, resolve
-from rowsmith.errors import InvalidValue, MappingError, RefusedByTrigger, RepositoryError, ScopeMismatch, made
+from rowsmith.errors import (
+    InvalidValue,
+    MappingError,
+    ReferenceNotFound,
+    RefusedByTrigger,
+    RepositoryError,
+    ScopeMismatch,
+    made,
+)
 from rowsmith.execution import (
+    Broken,
     Items,
     NativeLane,
     Origin,
@@ -41,6 +50,7 @@ from rowsmith.execution import (
     execute_writing,
     give_up_since,
     note_undone,
+    refused_by,
     translated,
     writes_of,
 )
@@ -56,8 +66,10 @@ from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_co
 from rowsmith.operations.arrays.same import are_exact, as_read, comparisons, found_by
 from rowsmith.operations.blocks.gate import is_quiet, standing_of
 from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
+from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.results import PartialResult
 from rowsmith.operations.savepoints import savepoint
+from rowsmith.references import Reference
 from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
 from rowsmith.several import outside_subqueries
 
@@ -104,6 +116,30 @@ class Call(Generic[TRow_co, TData_co]):
         """Admit a scope for a write that changes or makes rows, ``several`` by one statement or not."""
         call = await self.under(scope)
         return call.unsettled() if await call.is_meddled_with(several=several) else call
+
+    async def creating(self, scope: SearchScope | None, *, several: bool = False) -> Call[TRow_co, TData_co]:
+        """Admit a scope for a write that makes rows, and so writes all their foreign keys."""
+        return (await self.writing(scope, several=several)).setting({}, self.info.columns)
+
+    def setting(self, values: Mapping[str, object], others: Collection[str] = ()) -> Call[TRow_co, TData_co]:
+        """Give the call for rows of which these attributes are set: foreign keys among them have to lead inside.
+
+        As far as the scope speaks of what they lead to. That to the parent within which rows are numbered is seen to
+        where they are.
+
+        Args:
+            values: what they are set to, by attribute name; None leads nowhere.
+            others: those that are set to nobody knows what.
+        """
+        referring = self.info.referring
+        if self.related is None or (referring.isdisjoint(values) and referring.isdisjoint(others)):
+            return self
+        names = {*others, *(name for name, value in values.items() if value is not None)}
+        number: NextValue | None = self.entity.next_value
+        counted = None if number is None else number.foreign_key(self.info)
+        found = self.related.references(self.info, names, self.limits.stamps)
+        references = tuple(reference for reference in found if reference.key is not counted)
+        return replace(self, limits=replace(self.limits, references=references))
 
     async def is_meddled_with(self, *, several: bool) -> bool:
         """Say whether triggers may change what is written once a statement has given it, in whichever of its tables."""
@@ -269,7 +305,7 @@ class Call(Generic[TRow_co, TData_co]):
             raise
 
     async def confirm(self, keys: Sequence[Key], refusal: Callable[[int], Exception] | None = None) -> None:
-        """Hold rows just written against the conditions of the scope that could not be stamped.
+        """Hold rows just written against what of the scope could not be stamped, and their references against it.
 
         Args:
             keys: the rows', as the database has them.
@@ -277,18 +313,37 @@ class Call(Generic[TRow_co, TData_co]):
 
         Raises:
             ScopeMismatch: one is outside; the caller must undo the write.
+            ReferenceNotFound: what one refers to is; or the error declared for its foreign key.
         """
+        place = await self._first_outside(keys, self.limits.held) if self.limits.held else None
+        if place is None:
+            return
+        if (reference := await self._first_dangling(keys)) is not None:
+            raise self.dangling(reference)
+        raise self.located(ScopeMismatch() if refusal is None else refusal(place))
+
+    async def _first_dangling(self, keys: Sequence[Key]) -> Reference | None:
+        """Give the first foreign key that leads some rows outside; None where one is outside by itself."""
+        for reference, conditions in self.limits.parts if self.limits.references else ():
+            if await self._first_outside(keys, conditions) is not None:
+                return reference
+        return None
+
+    async def _first_outside(self, keys: Sequence[Key], conditions: Sequence[ColumnElement[bool]]) -> int | None:
+        """Give the place of the first row for which some conditions do not hold."""
         found, dialect = list[Key](), self.dialect
         for chunk in key_chunks(keys, dialect, self.info.key_columns):
             written = keys_condition(self.info, chunk, dialect)
-            there = limited(select(*self.info.key_attributes), written, *self.limits.others)
+            there = limited(select(*self.info.key_attributes), written, *conditions)
             found.extend(map(tuple, (await self.execute(there)).all()))
         if len(keys) == len(found) == 1:
-            return
+            return None
         inside = await self.as_stored(self.info.key_columns, keys, set(found))
-        place = next((place for place, key in enumerate(keys) if key not in inside), None)
-        if place is not None:
-            raise self.located(ScopeMismatch() if refusal is None else refusal(place))
+        return next((place for place, key in enumerate(keys) if key not in inside), None)
+
+    def dangling(self, reference: Reference) -> Exception:
+        """Give the error for a foreign key that leads to no row inside, which is none that is there."""
+        return self.located(refused_by(ReferenceNotFound, Broken.of(reference.key), self.origin()))
 
     async def as_stored(
         self, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], stored: Collection[Key]

@@ -40,7 +40,7 @@ class Ending(Generic[TRow]):
         if writes_of(self._call.db_sess) - self._before <= 1:
             return [data for _, data in given]
         keys = [key for key, _ in given]
-        if self._call.limits.is_unsettled and self._call.limits.others:
+        if self._call.limits.is_unsettled and self._call.limits.held:
             await self._call.confirm(keys)
         await keep_in_step(self._call, keys)
         found = await present_keys(self._call, keys)

@@ -8,9 +8,10 @@ it would have been is put together in a subquery named like the table, which the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
     Column,
@@ -45,21 +46,23 @@ from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import column_type
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter, given_arrays, given_values
-from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS
+from rowsmith.operations.arrays.keys import SQLITE_PARAMETERS, Key
 from rowsmith.operations.arrays.unnest import PLACE
 from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.rebinding import is_table, parts, rebound
-from rowsmith.scope import Limits
+from rowsmith.references import Reference
 from rowsmith.sql import as_sql
 
 T = TypeVar("T")
 
+Conditions: TypeAlias = Sequence[ColumnElement[bool]]
+
 
 async def scope_first(
-    call: Call[object, object], work: Callable[[], Awaitable[T]], refused: Callable[[], Awaitable[ScopeMismatch | None]]
+    call: Call[object, object], work: Callable[[], Awaitable[T]], refused: Callable[[], Awaitable[Exception | None]]
 ) -> T:
     """Do a write, and let its scope answer where a constraint did first.
 
@@ -70,6 +73,7 @@ async def scope_first(
 
     Raises:
         ScopeMismatch: a row would have been outside, or that cannot be told.
+        ReferenceNotFound: what it refers to is outside.
     """
     try:
         return await work()
@@ -95,47 +99,66 @@ class NewRows:
     read: Callable[[], Sequence[Block]]
     first: int = 0
 
-    async def refused(self) -> ScopeMismatch | None:
+    async def refused(self) -> Exception | None:
         """Give the refusal of the first row that would be outside, or of all where that cannot be told."""
-        if not self._is_told:
-            return self.refusal(0)
+        for reference, conditions in self.call.limits.parts:
+            if refusal := await self._refused(reference, conditions):
+                return refusal
+        return None
+
+    async def _refused(self, reference: Reference | None, conditions: Conditions) -> Exception | None:
+        untold = self.refusal(0) if reference is None else None
+        if not self._are_told(conditions):
+            return untold
         outside = list[int]()
         try:
             async with self.call.savepoint():
                 for block in self._blocks:
-                    outside += await self._first_outside(block)
+                    outside += await self._first_outside(self._led_away(block, reference), conditions)
         except (DatabaseFault, BadInput):
-            return self.refusal(0)
-        return self.refusal(min(outside) - self.first) if outside else None
+            return untold
+        if not outside:
+            return None
+        return self.refusal(min(outside) - self.first) if reference is None else self.call.dangling(reference)
 
-    async def refused_beforehand(self) -> ScopeMismatch | None:
+    async def refused_beforehand(self) -> Exception | None:
         """Give the refusal of the first row that would surely be outside."""
-        return await self.refused() if self._is_told else None
+        return await self.refused() if self._are_told(self.call.limits.others) else None
 
     def refusal(self, index: int) -> ScopeMismatch:
         """Give the error for a row; its index is left out where it would say which rows a constraint met."""
         is_one = sum(block.size for block in self._blocks) == 1
-        where = f"the spec at index {self.first + index}" if self._is_told or is_one else "a spec"
+        is_told = is_one or self._are_told(self.call.limits.others)
+        where = f"the spec at index {self.first + index}" if is_told else "a spec"
         return ScopeMismatch(f"{where} would leave its scope")
 
     @cached_property
     def _blocks(self) -> Sequence[Block]:
         return self.read()
 
-    @cached_property
-    def _is_told(self) -> bool:
+    def _are_told(self, conditions: Conditions) -> bool:
         info = self.call.info
         for block in self._blocks:
             known = _known(info, (*block.columns, *_defaults(info, block.columns)))
-            if not all(_is_told(condition, info, known) for condition in self.call.limits.others):
+            if not all(_is_told(condition, info, known) for condition in conditions):
                 return False
         return True
 
-    async def _first_outside(self, block: Block) -> list[int]:
+    def _led_away(self, block: Block, reference: Reference | None) -> Block:
+        """Leave out the rows that refer to others of the same batch, which are held by themselves."""
+        if reference is None or not reference.is_own:
+            return block
+        names = [(self.call.info.name_of(own), self.call.info.name_of(other)) for own, other in reference.pairs]
+        made = {key for each in self._blocks for key in _keys(each, [other for _, other in names])}
+        led = enumerate(_keys(block, [own for own, _ in names]))
+        return block.chosen([row for row, key in led if key not in made]) if made else block
+
+    async def _first_outside(self, block: Block, conditions: Conditions) -> list[int]:
         dialect = self.call.dialect
         size = block.size if self._fits_arrays(block, dialect) else SQLITE_PARAMETERS // (len(block.columns) + 1)
         for start in range(0, block.size, size):
-            statement = self._outside(block, range(start, min(start + size, block.size)), dialect)
+            places = range(start, min(start + size, block.size))
+            statement = self._outside(block, places, dialect, conditions)
             place = (await self.call.execute(statement)).scalar()
             if place is not None:
                 return [block.places[place]]
@@ -145,7 +168,7 @@ class NewRows:
         types = [self.call.info.columns[name].type for name in block.columns]
         return dialect.name == "postgresql" and all(fits_array(kind, dialect) for kind in types)
 
-    def _outside(self, block: Block, places: Sequence[int], dialect: Dialect) -> Select[Any]:
+    def _outside(self, block: Block, places: Sequence[int], dialect: Dialect, conditions: Conditions) -> Select[Any]:
         info = self.call.info
         given = {
             name: Parameter(sql_name(f"value_{number}"), info.columns[name].type, [values[place] for place in places])
@@ -158,10 +181,16 @@ class NewRows:
         table = (given_arrays if arrays else given_values)([number, *given.values()], dialect)
         source = rows.select_from(table).subquery(info.table.name)
         place = source.c[PLACE]
-        return limited(select(place), _not_inside(self.call.limits, info, source)).order_by(place).limit(1)
+        return limited(select(place), _not_inside(conditions, info, source)).order_by(place).limit(1)
 
 
-async def refused_row(call: Call[object, object], values: Mapping[str, object]) -> ScopeMismatch | None:
+def _keys(block: Block, names: Sequence[str | None]) -> Iterable[Key]:
+    """Give the values of some attributes of each row; nothing where not all of them are given."""
+    given = [block.columns[name] for name in names if name in block.columns]
+    return zip(*given, strict=True) if len(given) == len(names) else ()
+
+
+async def refused_row(call: Call[object, object], values: Mapping[str, object]) -> Exception | None:
     """Give the refusal of a row with these values or expressions, if it would be outside or that cannot be told."""
     info = call.info
     row = {**values, **_defaults(info, values)}
@@ -171,7 +200,7 @@ async def refused_row(call: Call[object, object], values: Mapping[str, object]) 
 
 async def refused_change(
     call: Call[object, object], values: Mapping[str, object], conditions: Sequence[ColumnElement[bool]]
-) -> ScopeMismatch | None:
+) -> Exception | None:
     """Give the refusal of what some rows would become, if one would be outside or that cannot be told."""
     info = call.info
     unknown = {name for name in info.columns if info.changes_unasked(name) or name == info.version} - values.keys()
@@ -182,21 +211,23 @@ async def refused_change(
 
 async def _refused(
     call: Call[object, object], rows: Select[*tuple[Any, ...]], row: Mapping[str, object]
-) -> ScopeMismatch | None:
-    # Located here, as the error of a row that was written: a partial form has another operation's name.
-    info, limits, error = call.info, call.limits, ScopeMismatch()
-    call.located(error)
-    known = _known(info, row)
-    if not all(_is_told(condition, info, known) for condition in limits.others):
-        return error
+) -> Exception | None:
+    info, known = call.info, _known(call.info, row)
     source = rows.subquery(info.table.name)
-    outside = select(exists(limited(select(literal(1)).select_from(source), _not_inside(limits, info, source))))
-    try:
-        async with call.savepoint():
-            found = (await call.execute(outside)).scalar_one()
-    except (DatabaseFault, BadInput):
-        return error
-    return error if found else None
+    for reference, conditions in call.limits.parts:
+        # Located here, as the error of a row that was written: a partial form has another operation's name.
+        untold = call.located(ScopeMismatch()) if reference is None else None
+        is_outside: bool | None = None
+        if all(_is_told(condition, info, known) for condition in conditions):
+            rest = limited(select(literal(1)).select_from(source), _not_inside(conditions, info, source))
+            with suppress(DatabaseFault, BadInput):
+                async with call.savepoint():
+                    is_outside = (await call.execute(select(exists(rest)))).scalar_one()
+        if is_outside is None and untold is not None:
+            return untold
+        if is_outside:
+            return untold if reference is None else call.dangling(reference)
+    return None
 
 
 def _defaults(info: RowInfo[object], given: Collection[str]) -> dict[str, Any]:
@@ -239,11 +270,11 @@ def _in_type(column: Column[Any], value: Any) -> Any:
     return type_coerce(sql, column.type)
 
 
-def _not_inside(limits: Limits, info: RowInfo[object], source: FromClause) -> ColumnElement[bool]:
+def _not_inside(conditions: Conditions, info: RowInfo[object], source: FromClause) -> ColumnElement[bool]:
     def reading(column: Column[Any]) -> ColumnElement[Any]:
         return source.c[info.label(column)]
 
-    return negation(conjunction([rebound(condition, info, reading, source) for condition in limits.others]))
+    return negation(conjunction([rebound(condition, info, reading, source) for condition in conditions]))
 
 
 def _is_told(condition: ColumnElement[bool], info: RowInfo[object], known: set[str]) -> bool:

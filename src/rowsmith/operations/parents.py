@@ -10,7 +10,7 @@ from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, 
 from sqlalchemy.sql import visitors
 
 from rowsmith.conditions import limited
-from rowsmith.errors import ReferenceNotFound, ScopeMismatch
+from rowsmith.errors import ReferenceNotFound
 from rowsmith.execution import Broken, violation
 from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.types import column_type
@@ -18,6 +18,7 @@ from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.call import Call
 from rowsmith.operations.held import scope_first
 from rowsmith.operations.next_value import NextValue
+from rowsmith.references import classes_of
 from rowsmith.scope import NO_LIMITS, Limits, RelatedScope
 from rowsmith.sql import is_sql
 
@@ -25,7 +26,7 @@ from rowsmith.sql import is_sql
 async def find_new_parents(
     call: Call[object, object],
     rows: Sequence[Mapping[str, object]],
-    refused: Callable[[], Awaitable[ScopeMismatch | None]],
+    refused: Callable[[], Awaitable[Exception | None]],
 ) -> None:
     """Lock the parents that rows are moved to, where rows are numbered within a parent and the call has a scope.
 
@@ -71,7 +72,7 @@ class Parents:
     def __init__(self, call: Call[object, object], number: NextValue) -> None:
         self.call, self.info, self.number = call, call.info, number
         self.foreign_key = number.foreign_key(call.info)
-        self._row = _row_of(self.foreign_key.referred_table, self.info)
+        self._row = next(iter(classes_of(self.foreign_key, self.info)), None)
         self._related = call.related or RelatedScope(None, self.info)
 
     async def lock(self, parents: Sequence[Key]) -> Mapping[Key, Key]:
@@ -115,13 +116,6 @@ class Parents:
         if same := _same_columns(own, self.info, table):
             return same
         raise self._related.silence(table.name if self._row is None else self._row.__name__)
-
-
-def _row_of(table: FromClause, info: RowInfo[object]) -> type[Any] | None:
-    """Give the class that a table is mapped to; of several the base."""
-    mappers = [mapper for mapper in info.mapper.registry.mappers if mapper.local_table is table]
-    bases = [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
-    return bases[0] if bases else None
 
 
 def _reads_key(condition: ColumnElement[bool], foreign_key: ForeignKeyConstraint) -> bool:

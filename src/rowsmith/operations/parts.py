@@ -98,7 +98,7 @@ async def confirm_all(call: Call[object, object], keys: Sequence[Key]) -> None:
     Raises:
         ScopeMismatch: one is outside; the caller must undo the write.
     """
-    if call.limits.conditions and keys:
+    if (call.limits.conditions or call.limits.references) and keys:
         await replace(call, limits=replace(call.limits, others=call.limits.conditions)).confirm(keys)
 
 

@@ -42,7 +42,15 @@ from rowsmith.operations.plans import (
     has_plain_rows,
 )
 from rowsmith.operations.settled import ask_scope
-from rowsmith.scope import NO_LIMITS, Limits, resolve_scope
+from rowsmith.scope import (
+    NO_LIMITS,
+    Limits,
+    RelatedScope,
+    SearchScope,
+    Unscoped,
+    resolve_scope,
+    speaks_of_others,
+)
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -208,6 +216,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         info, layout = entity.info, entity.shape.layout
         self._entity, self._operation, self._understood = entity, operation, understood
         self._plans = Plans[TPlan](info)
+        self._referring = info.referring
         self.is_plain = (
             bool(layout.names)
             and not entity.shape.is_row
@@ -240,11 +249,11 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         return Limits(stamps=stamps)
 
     def plain_values(
-        self, values_of: Callable[[Limits], Values], limits: Limits, pattern: CallPattern
+        self, values_of: Callable[[Limits], Values], limits: Limits, pattern: CallPattern, kwargs: Mapping[str, Any]
     ) -> Values | None:
         """Add what is to be written to a pattern, and give it, if it is nothing but values.
 
-        What is wrong with it SQLAlchemy's way says.
+        What is wrong with it SQLAlchemy's way says, and whether foreign keys lead to rows inside the scope.
         """
         try:
             values = values_of(limits)
@@ -253,8 +262,22 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         for value in values.values():
             if value.__class__ not in PLAIN and isinstance(value, ClauseElement):
                 return None
+        if values and not self._referring.isdisjoint(values) and self._refers(values, kwargs.get("scope"), limits):
+            return None
         pattern += (*values, *[value is None for value in values.values()])
         return values
+
+    def _refers(self, values: Values, scope: SearchScope | None, limits: Limits) -> bool:
+        """Say whether a foreign key is written of which the scope says where it may lead."""
+        if scope is None or isinstance(scope, Unscoped):
+            return False
+        info, given = self._entity.info, {name for name, value in values.items() if value is not None}
+        if given.isdisjoint(self._referring if speaks_of_others(scope) else info.referring_itself):
+            return False
+        try:
+            return bool(RelatedScope(scope, info).references(info, given, limits.stamps))
+        except RepositoryError:
+            return True
 
     def moves(self, names: Iterable[str], kwargs: Mapping[str, object]) -> bool:
         """Say whether a write moves rows to parents that have to be found under a scope, as SQLAlchemy's way does."""
@@ -297,7 +320,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         pattern: CallPattern = []
         binds: Binds = []
         limits = self.scoped(kwargs, pattern, binds) if self.is_plain else None
-        values = None if limits is None else self.plain_values(values_of, limits, pattern)
+        values = None if limits is None else self.plain_values(values_of, limits, pattern, kwargs)
         if limits is None or values is None:
             return None
         dialect, stamps = lane.dialect, limits.stamps
@@ -324,7 +347,7 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
             key = self._keys.in_version(key, version)
             pattern.append(_IN_VERSION)
         limits = None if key is None else self.scoped(kwargs, pattern, binds)
-        values = None if limits is None else self.plain_values(values_of, limits, pattern)
+        values = None if limits is None else self.plain_values(values_of, limits, pattern, kwargs)
         if key is None or limits is None or values is None or not limits.stamps.keys().isdisjoint(values):
             return None
         written = None if deletes else {**values, **self._constants}

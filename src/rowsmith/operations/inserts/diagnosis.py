@@ -20,6 +20,7 @@ from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.call import Call
 from rowsmith.operations.partial import Diagnosis
+from rowsmith.references import Reference
 
 NOBODY = Diagnosis()
 
@@ -56,7 +57,8 @@ async def _taken(call: Call[object, object], columns: Sequence[Column[Any]], blo
 async def _dangling(call: Call[object, object], broken: ForeignKeyConstraint, blocks: Sequence[Block]) -> Diagnosis:
     columns, referred = sides(broken)
     keys = _values(call.info, columns, blocks)
-    there = await _there(call, referred, keys.values())
+    reference = next((each for each in call.limits.references if each.key is broken), None)
+    there = await _there(call, referred, keys.values(), reference)
     lost = [place for place, key in keys.items() if None not in key and key not in there]
     if broken.referred_table is not call.info.table:
         return Diagnosis(certain=frozenset(lost))
@@ -116,11 +118,17 @@ def _values(info: RowInfo[object], columns: Iterable[Column[Any]], blocks: Seque
     return found
 
 
-async def _there(call: Call[object, object], columns: Sequence[Column[Any]], keys: Iterable[Key]) -> set[Key]:
-    """Give those of the keys that are in a table."""
+async def _there(
+    call: Call[object, object],
+    columns: Sequence[Column[Any]],
+    keys: Iterable[Key],
+    reference: Reference | None = None,
+) -> set[Key]:
+    """Give those of the keys that are in a table, for the caller where the scope says something of its rows."""
+    rows, inside = (select(*columns), []) if reference is None else (reference.rows(columns), reference.conditions)
     found, dialect = set[Key](), call.dialect
     asked = list(dict.fromkeys(key for key in keys if None not in key))
     for chunk in key_chunks(asked, dialect, columns):
-        statement = limited(select(*columns), columns_condition(columns, chunk, dialect))
+        statement = limited(rows, columns_condition(columns, chunk, dialect), *inside)
         found.update(map(tuple, (await call.execute(statement)).all()))
     return set(await call.as_stored(columns, asked, found))

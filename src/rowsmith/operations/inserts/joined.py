@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy import insert
 
-from rowsmith.errors import RefusedByTrigger, ScopeMismatch
+from rowsmith.errors import RefusedByTrigger
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import refused_row, scope_first
@@ -40,10 +40,10 @@ async def create_joined(call: Call[TRow, TData], values: Mapping[str, object]) -
             await confirm_all(call, [key])
         return key
 
-    async def refused() -> ScopeMismatch | None:
+    async def refused() -> Exception | None:
         return await refused_row(call, values)
 
-    key = await (scope_first(call, create, refused) if others else create())
+    key = await (scope_first(call, create, refused) if call.limits.held else create())
     found = await present_keys(call, [key])
     if not found:  # a trigger of the database took it away again
         raise RefusedByTrigger

@@ -68,7 +68,7 @@ class BatchCreator(Operation[TRow, TData]):
         """
         items = await gathered(specs, call.info)
         check_trees(call.info, items)
-        call = await call.writing(scope, several=True)
+        call = await call.creating(scope, several=True)
         with collector_paused():
             if idempotency_key is None:
                 return await Creation(call).create(items, progress)
@@ -102,7 +102,7 @@ class BatchCreator(Operation[TRow, TData]):
             RepositoryError: as :meth:`create`; nothing of this call stays in the transaction then.
         """
         check_chunk_size(chunk_size)
-        chunks, call = Chunks(specs, chunk_size, progress), await call.writing(scope, several=True)
+        chunks, call = Chunks(specs, chunk_size, progress), await call.creating(scope, several=True)
         async with call.savepoint():
             await Creation(call, wants_data=False).load(chunks)
         return chunks.taken
@@ -121,7 +121,7 @@ class BatchCreator(Operation[TRow, TData]):
         """
         items = await gathered(specs, call.info)
         unfit = unfit_trees(call.info, items)
-        call = await call.writing(scope, several=True)
+        call = await call.creating(scope, several=True)
         ending = Ending(call)
         creation = Creation(ending.parts)
         fit, faults = creation.readable(items, unfit)

@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from sqlalchemy.sql.dml import ReturningInsert
 from typing_extensions import TypeVar
 
-from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch
+from rowsmith.errors import MappingError, RefusedByTrigger
 from rowsmith.execution import NativeLane
 from rowsmith.mapping import RowInfo, Spec
 from rowsmith.mapping.target import insertable
@@ -94,9 +94,10 @@ class Creator(Operation[TRow, TData]):
     async def _write(self, call: Call[TRow, TMade], spec: Spec[TRow]) -> TMade:
         if self.entity.next_value is not None or getattr(type(spec), "__rowsmith_children__", False):
             with of_one():
-                return (await Creation(call).create([spec]))[0]
+                return (await Creation(call.setting({}, call.info.columns)).create([spec]))[0]
         given, dialect = new_values(spec, call.limits, call.info), call.dialect
         values = await with_contextual_values(call, given)
+        call = call.setting(values, call.info.columns.keys() - values.keys())
         in_parts = call.info.is_joined or call.info.is_told_apart
         writing = create_joined(call, values) if in_parts else self._create(call, values)
         return await naming(writing, lambda: unbindable_value(call.info, values, dialect))
@@ -123,10 +124,10 @@ class Creator(Operation[TRow, TData]):
                 await call.confirm([tuple(record[-len(keys) :])])
             return record[: -len(keys)]
 
-        async def refused() -> ScopeMismatch | None:
+        async def refused() -> Exception | None:
             return await refused_row(call, values)
 
-        writing = scope_first(call, create, refused) if call.limits.others else self._record(call, statement)
+        writing = scope_first(call, create, refused) if call.limits.held else self._record(call, statement)
         return (await present_written(call, [await writing]))[0]
 
     async def _record(self, call: Call[TRow, Any], statement: Any) -> Sequence[Any]:

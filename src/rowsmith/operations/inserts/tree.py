@@ -74,15 +74,15 @@ class Creation(Generic[TRow, TData]):
 
     def _harvest(self, branches: Sequence[Branch], progress: Progress | None = None) -> Harvest[TRow, TData]:
         # What comes back besides the data: keys, to confirm the scope, and what the rows below refer to.
-        keys = self.call.info.primary_key if self.call.limits.others else ()
+        keys = self.call.info.primary_key if self.call.limits.held else ()
         kept = [*keys, *(name for branch in branches for name, _ in branch.links)]
         return Harvest(self.call, kept, progress, wants_data=self.wants_data)
 
     async def load(self, chunks: Chunks[Spec[TRow]]) -> None:
         """Insert all, and the rows below them; no data is given."""
         limits = self.call.limits
-        flows = self.call.entity.next_value is None and not limits.others
-        seen = list[Key]() if limits.is_unsettled and limits.others else None
+        flows = self.call.entity.next_value is None and not limits.held
+        seen = list[Key]() if limits.is_unsettled and limits.held else None
         creation = replace(self, seen=seen)
         while True:
             if flows:
@@ -166,7 +166,7 @@ class Creation(Generic[TRow, TData]):
 
     def _insertion(self, harvest: Harvest[TRow, TData], new: NewRows) -> Insertion:
         async def complete(parts: Sequence[Block]) -> Sequence[Block]:
-            if self.call.limits.others and (refusal := await new.refused_beforehand()):
+            if self.call.limits.held and (refusal := await new.refused_beforehand()):
                 raise refusal
             return await number_within(self.call, parts)
 
@@ -179,7 +179,7 @@ class Creation(Generic[TRow, TData]):
     async def _insert(self, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData], first: int) -> None:
         """Insert the rows of one level, and see that they are inside the scope."""
         new = self._new(specs, first)
-        if not self.call.limits.others:
+        if not self.call.limits.held:
             await self._insertion(harvest, new).send(specs)
             return
 
@@ -195,7 +195,9 @@ class Creation(Generic[TRow, TData]):
         call = self.call.below(level.info.row)
         if await call.is_meddled_with(several=True):
             call = call.unsettled()
-        lower = Creation(call, given_too=level.keys(above.kept), wants_data=False)
+        keys = level.keys(above.kept)
+        call = call.setting({}, call.info.columns.keys() - keys.keys())  # the row above is inside
+        lower = Creation(call, given_too=keys, wants_data=False)
         harvest = lower._harvest(level.branches)
         note_new(call.db_sess, level.info.row)
         try:

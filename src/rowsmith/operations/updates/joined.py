@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, type_coerce, update
 
 from rowsmith.conditions import limited
-from rowsmith.errors import ScopeMismatch
 from rowsmith.mapping import RowInfo
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, key_chunks
@@ -34,6 +33,7 @@ async def write_joined(
         RefusedByTrigger: a trigger kept a row back.
     """
     keep_key(call.info, values)
+    call = call.setting(values)
     verifies = call.limits.must_verify(values, call.info)
 
     async def write() -> list[Key]:
@@ -42,7 +42,7 @@ async def write_joined(
             await confirm_all(call, keys)
         return keys
 
-    async def refused() -> ScopeMismatch | None:
+    async def refused() -> Exception | None:
         return await refused_change(call, values, conditions)
 
     keys = await (scope_first(call, write, refused) if verifies else write())

@@ -91,7 +91,7 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         pattern: CallPattern = []
         binds: Binds = []
         limits = self.scoped(kwargs, pattern, binds)
-        values = None if limits is None else self.plain_values(values_of, limits, pattern)
+        values = None if limits is None else self.plain_values(values_of, limits, pattern, kwargs)
         if limits is None or values is None or not self._may_write(values, limits):
             return None
         dialect = lane.dialect
@@ -261,7 +261,8 @@ class BatchUpdater(Operation[TRow, TData]):
         values = await with_contextual_changes(call, call.limits.patched(patch, call.info))
         writer, changes = BatchWriter(call, ids), Changes(values)
         targets = await writer.targets(call.conditions(), expected_versions)
-        await find_new_parents(call, [values], lambda: writer.refused(targets, changes))
+        if call.entity.next_value is not None:
+            await find_new_parents(call, [values], lambda: writer.refused(targets, changes))
         writing = writer.update(targets, changes)
         return await naming(writing, lambda: unbindable_value(call.info, values, targets.dialect))
 

@@ -10,7 +10,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited
-from rowsmith.errors import RefusedByTrigger, ScopeMismatch, StaleVersion
+from rowsmith.errors import RefusedByTrigger, StaleVersion
 from rowsmith.execution import NativeLane, Origin
 from rowsmith.mapping import Patch
 from rowsmith.mapping.writes import storable
@@ -98,7 +98,8 @@ class Updater(Operation[TRow, TData]):
         if not values:
             return await target.read(call)
         values = await with_contextual_changes(call, values)
-        await find_new_parents(call, [values], lambda: target.refused(call, values))
+        if call.entity.next_value is not None:
+            await find_new_parents(call, [values], lambda: target.refused(call, values))
         return await naming(target.write(call, values), lambda: unbindable_value(call.info, values, call.dialect))
 
     def statement(
@@ -169,6 +170,7 @@ class Target(Generic[T]):
         """Send the UPDATE and give the row as it is afterwards; one that left its scope is undone."""
         if call.info.is_joined:
             return await self._write_parts(call, values)
+        call = call.setting(values)
         origin = call.origin(writes=values)
         guard = call.limits.guard(values, call.info)
         if call.limits.must_verify(values, call.info):
@@ -210,7 +212,7 @@ class Target(Generic[T]):
 
         return await scope_first(call, write, lambda: self.refused(call, values))
 
-    async def refused(self, call: Call[object, T], values: Mapping[str, object]) -> ScopeMismatch | None:
+    async def refused(self, call: Call[object, T], values: Mapping[str, object]) -> Exception | None:
         """Give the refusal of what the row would become, if that would be outside the scope or cannot be told."""
         return await refused_change(call, values, [*self.conditions, *self._in_version()])
 

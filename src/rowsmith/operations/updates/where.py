@@ -8,7 +8,6 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Update, update
 
 from rowsmith.conditions import limited
-from rowsmith.errors import ScopeMismatch
 from rowsmith.execution import Origin
 from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.keys import Key
@@ -38,6 +37,7 @@ async def _write(
 ) -> int:
     if call.info.is_joined:
         return len(await write_joined(call, conditions, values))
+    call = call.setting(values)
     statement, guard = await _statement(call, conditions, values), call.limits.guard(values, call.info)
     origin = call.origin(writes=values)
     if not call.limits.must_verify(values, call.info):
@@ -55,7 +55,7 @@ async def _write(
         await keep_in_step(call, keys, seen=True)
         return len(keys)
 
-    async def refused() -> ScopeMismatch | None:
+    async def refused() -> Exception | None:
         return await refused_change(call, values, conditions)
 
     return await scope_first(call, write, refused)

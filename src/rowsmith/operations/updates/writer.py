@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias
 
 from sqlalchemy import ColumnElement, Executable
 
-from rowsmith.errors import MappingError, RefusedByTrigger, ScopeMismatch, StaleVersion
+from rowsmith.errors import MappingError, RefusedByTrigger, StaleVersion
 from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
@@ -100,7 +100,7 @@ class BatchWriter(Generic[TRow, TData]):
         if self.entity.info.is_joined:
             (whole,) = changes
             return await self._update_parts(target, whole)
-        verifies = self.call.limits.must_verify(names, self.entity.info)
+        verifies = self.call.setting({}, names).limits.must_verify(names, self.entity.info)
         target = replace(target, guard=self.call.limits.guard(names, self.entity.info))
         unset = [place for change in changes if not change.values for place in change.places or ()]
 
@@ -110,21 +110,23 @@ class BatchWriter(Generic[TRow, TData]):
                 done = {**written, **await self._seen(target.part(unset))} if unset else written
                 await self._refuse_stale(target, done)
                 if verifies:
-                    await self.call.confirm(list(self._stored_keys(written)))
+                    for change in changes:  # each row by the foreign keys that are written to it
+                        keys = list(self._stored_keys(written, change.places))
+                        await self.call.setting(change.values).confirm(keys)
             await keep_in_step(self.call, self._stored_keys(written), seen=True)
             return done
 
-        async def refused() -> ScopeMismatch | None:
+        async def refused() -> Exception | None:
             return await self.refused(target, *changes)
 
         with collector_paused():
             return await self._report(await (scope_first(self.call, write, refused) if verifies else write()))
 
-    async def refused(self, target: Targets[TRow, TData], *changes: Changes) -> ScopeMismatch | None:
+    async def refused(self, target: Targets[TRow, TData], *changes: Changes) -> Exception | None:
         """Give the refusal of what the rows would become, if one would be outside the scope or that cannot be told."""
         for places, change in _steps(target, changes):
             there = target.part(places).matched(change.part(places).parameters)
-            if error := await refused_change(self.call, change.values, there):
+            if error := await refused_change(self.call.setting(change.values), change.values, there):
                 return error
         return None
 
@@ -315,9 +317,9 @@ class BatchWriter(Generic[TRow, TData]):
     def _given(self) -> set[Any]:
         return set(self.plain)
 
-    def _stored_keys(self, done: Mapping[Any, object]) -> Iterator[Key]:
-        """Give the keys of what was done as the database has them."""
-        pairs = zip(self.keys, self.plain, strict=True)
+    def _stored_keys(self, done: Mapping[Any, object], places: Sequence[int] | None = None) -> Iterator[Key]:
+        """Give the keys of what was done as the database has them: of all of it, or of what stands at some places."""
+        pairs = ((self.keys[place], self.plain[place]) for place in places or range(len(self.keys)))
         return (self._otherwise.get(plain, key) for key, plain in pairs if plain in done)
 
     def _keys_in(self, done: Mapping[Any, object]) -> Sequence[Key]:

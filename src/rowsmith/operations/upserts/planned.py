@@ -99,7 +99,7 @@ class PlannedUpserts(PlannedWrites[TRow, TData, UpsertPlan]):
             given.update(checked_values(spec, info, Spec))
             return limits.stamp(given, info)
 
-        values = None if limits is None else self.plain_values(values_of, limits, pattern)
+        values = None if limits is None else self.plain_values(values_of, limits, pattern, kwargs)
         if limits is None or values is None:
             return None
         pattern.append(len(given))

@@ -193,19 +193,20 @@ class Upsertion(Generic[TRow, TData]):
                 raise key_twice(place, first, "spec")
 
     async def _confirmed(self, block: Block, send: _Send) -> dict[int, int]:
-        if not self.call.limits.others:
+        call = self.call.setting({}, block.given)
+        if not call.limits.held:
             return await send(block)
-        new = NewRows(self.call, lambda: [block])
+        new = NewRows(call, lambda: [block])
 
         async def write() -> dict[int, int]:
             async with self.call.savepoint():
                 rows = await send(block)
                 places = [block.places[row] for row in rows]
                 keys = self._returned.chosen(rows.values()).parts(self.info.primary_key)
-                await self.call.confirm(keys, lambda at: new.refusal(places[at]))
+                await call.confirm(keys, lambda at: new.refusal(places[at]))
             return rows
 
-        return await scope_first(self.call, write, new.refused)
+        return await scope_first(call, write, new.refused)
 
     async def _rows(self, block: Block, *, is_held: bool) -> dict[int, int]:
         """Send the upsert, then see to the rows that it gave no answer for."""

@@ -1,0 +1,74 @@
+"""References: what has to hold of a foreign key that is written under a scope which says whose rows it may lead to.
+
+The database takes a key to any row that is there, another tenant's too. So a foreign key is a condition on the row
+that has it, held once that is written: it is NULL, or leads to a row inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, Select, and_, exists, inspect, null, or_, select
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.util import ClauseAdapter
+
+from rowsmith.conditions import conjunction, limited
+from rowsmith.mapping import RowInfo
+from rowsmith.mapping.constraints import referred_by
+from rowsmith.relations import said_of
+
+Pairs: TypeAlias = list[tuple[Column[Any], Column[Any]]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key of a row, and what the scope says of the rows that it leads to.
+
+    Attributes:
+        key: the foreign key.
+        pairs: its columns, each with the one that it refers to.
+        row: the class of the rows that it leads to.
+        conditions: what is said of those.
+        is_inside: the condition, on the row that has the key, that it is NULL or leads to one of those.
+    """
+
+    key: ForeignKeyConstraint
+    pairs: Pairs
+    row: type[Any]
+    conditions: Sequence[ColumnElement[bool]]
+    is_inside: ColumnElement[bool]
+
+    @classmethod
+    def of(cls, key: ForeignKeyConstraint, row: type[Any], conditions: Sequence[ColumnElement[bool]]) -> Reference:
+        """Make the condition of what is said about the class that a foreign key leads to."""
+        pairs = [(element.parent, element.column) for element in key.elements]
+        target: Any = aliased(row, flat=True)
+        there = inspect(target).selectable
+        tied = [ClauseAdapter(there).traverse(other) == own for own, other in pairs]
+        found = limited(select(null()).select_from(target), *tied, said_of(target, conjunction(conditions)))
+        empty: list[ColumnElement[bool]] = [own.is_(None) for own, _ in pairs if own.nullable]
+        itself = [and_(*(own == other for own, other in pairs))] if key.referred_table is key.table else []
+        return cls(key, pairs, row, conditions, or_(*empty, *itself, exists(found.correlate_except(there))))
+
+    def rows(self, columns: Sequence[Column[Any]]) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of some columns of the rows that it may lead to, but for what is said of them."""
+        return select(*columns).select_from(self.row)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it leads to a row of the same table."""
+        return self.key.referred_table is self.key.table
+
+
+def classes_of(key: ForeignKeyConstraint, info: RowInfo[object]) -> list[type[Any]]:
+    """Give the classes that the table which a foreign key leads to is mapped to, but for those below others of them.
+
+    Args:
+        key: the foreign key.
+        info: the row that has it.
+    """
+    table = referred_by(key)
+    mappers = [mapper for mapper in info.mapper.registry.mappers if mapper.local_table is table]
+    return [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
