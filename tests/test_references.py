@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
 from typing_extensions import override
 
+from native import lane_of
 from rowsmith import (
     PUBLIC,
     AnyOf,
     Condition,
     Conflict,
+    Database,
     EntityAlreadyExists,
     EntityNotFound,
     OptionalState,
@@ -126,11 +128,17 @@ MINE, THEIRS, NOBODY = 1, 2, 99
 async def houses(any_tables: WithTables) -> AsyncIterator[Houses]:
     """Of each table the row 1 is a's, and 2 is b's."""
     async with any_tables(OwnerRow, LandRow, HouseRow) as db:
-        async with db.begin_session() as db_sess:
-            for number, tenant in ((MINE, "a"), (THEIRS, "b")):
-                db_sess.add_all([OwnerRow(id=number, tenant=tenant), LandRow(id=number, tenant=tenant)])
-                db_sess.add(HouseRow(id=number, tenant=tenant, name=f"{tenant}'s"))
-        yield Houses(db)
+        yield await filled(db)
+
+
+async def filled(db: Database) -> Houses:
+    async with db.begin_session() as db_sess:
+        for number, tenant in ((MINE, "a"), (THEIRS, "b")):
+            db_sess.add_all([OwnerRow(id=number, tenant=tenant), LandRow(id=number, tenant=tenant)])
+            db_sess.add(HouseRow(id=number, tenant=tenant, name=f"{tenant}'s"))
+    houses = Houses(db, resilience=None)
+    await houses.get(1)
+    return houses
 
 
 async def rows(houses: Houses) -> list[tuple[Any, ...]]:
@@ -410,3 +418,94 @@ async def test_a_key_with_the_tenant_in_it_is_not_asked_about(estates: Estates) 
     assert len(sent) == 1
     with pytest.raises(ReferenceNotFound):
         await rooms.create(RoomCreate(2), scope=RoomsOf("a"))
+
+
+@pytest.mark.parametrize("key", ["owner_id", "parent_id"])
+async def test_one_row_that_leads_inside_takes_the_native_lane(with_tables: WithTables, key: str) -> None:
+    """What it leads to is looked at in the statement that writes it; of one that leads outside nothing is left."""
+    async with with_tables(OwnerRow, LandRow, HouseRow) as db:
+        houses = await filled(db)
+        for scope, number in ((A, 1), (Of("b"), 2), (A, 1)):
+            for led, error in ((number, None), (3 - number, ReferenceNotFound), (NOBODY, ReferenceNotFound)):
+                patch, before = HousePatch(**cast("Any", {key: OptionalState.update(led)})), lane_of(db).taken
+                changed = await answer("update", VerbCall(houses, scope, [number], patch))
+                made = await written(houses, "create", scope, **{key: led})
+                assert (changed.error, made.error) == (error, error)
+                assert lane_of(db).taken - before == (2 if error is None else 0)
+                if error is None:
+                    await houses.purge(3)
+        assert [row[0] for row in await rows(houses)] == [1, 2]
+
+
+async def test_a_session_that_goes_on_is_told_and_keeps_nothing(with_tables: WithTables) -> None:
+    """The unit of work around is not given up for a key that leads outside, and what else it did stays."""
+    async with with_tables(OwnerRow, LandRow, HouseRow) as db:
+        houses = await filled(db)
+        async with db.unit_of_work():
+            await houses.update(1, HousePatch(name=OptionalState.update("renamed")), scope=A)
+            for led in (THEIRS, NOBODY):
+                assert (await written(houses, "create", A, owner_id=led)).error is ReferenceNotFound
+                assert (await written(houses, "update", A, owner_id=led)).error is ReferenceNotFound
+            assert (await written(houses, "update", A, owner_id=MINE)).error is None
+        assert await rows(houses) == [(1, "renamed", MINE, None, None), (2, "b's", None, None, None)]
+
+
+async def test_scopes_that_compare_alike_are_told_apart(with_tables: WithTables) -> None:
+    """What one says of others is not what another one says, though both say the same of the rows themselves."""
+
+    @dataclass(frozen=True)
+    class Silent(Of):
+        @override
+        def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+            return {}
+
+    @dataclass(frozen=True)
+    class Shared(Of):
+        @override
+        def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+            return {OwnerRow: [OwnerRow.tenant != "nobody's"]}
+
+    async with with_tables(OwnerRow, LandRow, HouseRow) as db:
+        houses = await filled(db)
+        for scope in (Silent("a"), A, Shared("a"), A, Silent("a"), Shared("a"), A):
+            outcome = await written(houses, "update", scope, owner_id=THEIRS)
+            assert outcome.error is (ReferenceNotFound if scope is A else None)
+
+
+class LeaseRow(Base):
+    __tablename__ = "Leases"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    owner_id: Mapped[int] = mapped_column("Owner", sa.ForeignKey("owners.id"), default=THEIRS)
+    payer_id: Mapped[int] = mapped_column(sa.ForeignKey("owners.id"), server_default=str(MINE))
+
+
+@dataclass(frozen=True)
+class LeaseCreate(Spec[LeaseRow], filled={"tenant"}):
+    owner_id: OptionalState[int] = OptionalState.nop()
+
+
+@dataclass(frozen=True)
+class LeasesOf(Of):
+    @override
+    def to_conditions(self) -> Sequence[Condition]:
+        return [LeaseRow.tenant == self.tenant]
+
+
+class Leases(Repository[LeaseRow, LeaseRow, int]):
+    pass
+
+
+async def test_what_a_default_leads_to_is_held_in_a_new_row(any_tables: WithTables) -> None:
+    """Whether Python fills it or the database does."""
+    async with any_tables(OwnerRow, LeaseRow) as db:
+        async with db.begin_session() as db_sess:
+            db_sess.add_all([OwnerRow(id=MINE, tenant="a"), OwnerRow(id=THEIRS, tenant="b")])
+        for verb in ("create", "batch_create", "load"):
+            for tenant, given in (("a", None), ("b", None), ("b", THEIRS)):
+                spec = LeaseCreate() if given is None else LeaseCreate(OptionalState.update(given))
+                outcome = await answer(verb, VerbCall(Leases(db), LeasesOf(tenant), specs=[spec]))
+                assert outcome.error is ReferenceNotFound
+            mine = LeaseCreate(OptionalState.update(MINE))
+            assert (await answer(verb, VerbCall(Leases(db), LeasesOf("a"), specs=[mine]))).error is None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, Select, and_, exists, inspect, null, or_, select
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, and_, exists, inspect, null, or_, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.util import ClauseAdapter
 
@@ -28,33 +29,29 @@ class Reference:
 
     Attributes:
         key: the foreign key.
-        pairs: its columns, each with the one that it refers to.
         row: the class of the rows that it leads to.
         conditions: what is said of those.
-        is_inside: the condition, on the row that has the key, that it is NULL or leads to one of those.
     """
 
     key: ForeignKeyConstraint
-    pairs: Pairs
     row: type[Any]
-    conditions: Sequence[ColumnElement[bool]]
-    is_inside: ColumnElement[bool]
+    conditions: Sequence[Any]
 
-    @classmethod
-    def of(cls, key: ForeignKeyConstraint, row: type[Any], conditions: Sequence[ColumnElement[bool]]) -> Reference:
-        """Make the condition of what is said about the class that a foreign key leads to."""
-        pairs = [(element.parent, element.column) for element in key.elements]
-        target: Any = aliased(row, flat=True)
+    @cached_property
+    def is_inside(self) -> ColumnElement[bool]:
+        """The condition, on the row that has the key, that it is NULL or leads to one of those."""
+        target: Any = aliased(self.row, flat=True)
         there = inspect(target).selectable
-        tied = [ClauseAdapter(there).traverse(other) == own for own, other in pairs]
-        found = limited(select(null()).select_from(target), *tied, said_of(target, conjunction(conditions)))
-        empty: list[ColumnElement[bool]] = [own.is_(None) for own, _ in pairs if own.nullable]
-        itself = [and_(*(own == other for own, other in pairs))] if key.referred_table is key.table else []
-        return cls(key, pairs, row, conditions, or_(*empty, *itself, exists(found.correlate_except(there))))
+        tied = [ClauseAdapter(there).traverse(other) == own for own, other in self.pairs]
+        found = limited(select(null()).select_from(target), *tied, said_of(target, conjunction(self.conditions)))
+        empty: list[ColumnElement[bool]] = [own.is_(None) for own, _ in self.pairs if own.nullable]
+        itself = [and_(*(own == other for own, other in self.pairs))] if self.is_own else []
+        return or_(*empty, *itself, exists(found.correlate_except(there)))
 
-    def rows(self, columns: Sequence[Column[Any]]) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT of some columns of the rows that it may lead to, but for what is said of them."""
-        return select(*columns).select_from(self.row)
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Its columns, each with the one that it refers to."""
+        return [(element.parent, element.column) for element in self.key.elements]
 
     @property
     def is_own(self) -> bool:

@@ -581,6 +581,14 @@ class RelatedScope:
         Raises:
             RepositoryError: as :meth:`limits`.
         """
+        found = list[Reference]()
+        for reference in self.leads(info, names, stamps):
+            if (limits := self.limits(row_info(reference.row))) is not None:
+                found.append(replace(reference, conditions=limits.conditions))
+        return found
+
+    def leads(self, info: RowInfo[object], names: Collection[str], stamps: Mapping[str, object]) -> list[Reference]:
+        """Do as :meth:`references`, with what is said as it is given: nobody has looked at it."""
         found, own = list[Reference](), self.own.tables
         with self._asking():
             rows: Iterable[type[Any]] = () if self.is_free or self.scope is None else _related(self.scope)
@@ -588,10 +596,9 @@ class RelatedScope:
                 for row in classes_of(key, info):
                     if key.referred_table not in own and not any(issubclass(row, each) for each in rows):
                         continue
-                    other = row_info(row)
-                    said = self._said(other)
-                    if said and not _is_implied(said, key, other, info, stamps):
-                        found.append(Reference.of(key, row, _limits(said, (), other).conditions))
+                    said = [condition for conditions in self._given(row_info(row)) for condition in conditions]
+                    if said and not _is_implied(said, key, row_info(row), info, stamps):
+                        found.append(Reference(key, row, said))
         return found
 
     @contextmanager
@@ -602,12 +609,13 @@ class RelatedScope:
             self.raised.append(exc)
             raise
 
-    def _said(self, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
+    def _given(self, info: RowInfo[object]) -> list[Sequence[Condition]]:
         assert self.scope is not None  # noqa: S101 - what is free is not asked
         said = [conditions for row, conditions in _related(self.scope).items() if issubclass(info.row, row)]
-        if self.own.table_keys <= info.table_keys:
-            said.append(given_conditions(self.scope))
-        if not said:
+        return [*said, given_conditions(self.scope)] if self.own.table_keys <= info.table_keys else said
+
+    def _said(self, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
+        if not (said := self._given(info)):
             return None
         name = f"{type(self.scope).__name__}.to_related()"
         return [part for conditions in said if conditions for part in _limiting(name, conditions, info)]
@@ -757,7 +765,7 @@ def _limits(
 
 
 def _is_implied(
-    said: Sequence[ColumnElement[bool]],
+    said: Sequence[Condition],
     key: ForeignKeyConstraint,
     other: RowInfo[object],
     info: RowInfo[object],
@@ -776,7 +784,7 @@ def _is_implied(
     )
 
 
-def _equality(condition: ColumnElement[bool], info: RowInfo[object]) -> tuple[str, Any] | None:
+def _equality(condition: Condition, info: RowInfo[object]) -> tuple[str, Any] | None:
     """Give (attribute name, value) of ``column = value``, either way round."""
     given: Any = bare(condition)
     if not isinstance(given, BinaryExpression) or given.operator is not operators.eq:

@@ -374,9 +374,8 @@ class RowInfo(Generic[TRow_co]):
     def is_required(self, name: str) -> bool:
         """Say whether an insert must name this attribute: NOT NULL and nobody else fills it."""
         column = self.stored[name][-1]
-        filled = column.default or column.server_default or column.computed or column.identity
         ours = name == self.version or name in self.discriminator or name in self.copies
-        return not (column.nullable or filled or ours or column is column.table.autoincrement_column)
+        return not (column.nullable or is_filled(column) or ours or column is column.table.autoincrement_column)
 
     @cached_property
     def discriminator(self) -> dict[str, Any]:
@@ -609,3 +608,8 @@ def nearest(name: str, candidates: Iterable[str], cutoff: float = 0.5) -> str:
 
 def _name(thing: object) -> str:
     return getattr(thing, "__name__", None) or type(thing).__name__
+
+
+def is_filled(column: Column[Any]) -> bool:
+    """Say whether a column that nobody writes has a value all the same, by what is declared of it."""
+    return any((column.default, column.server_default, column.computed, column.identity))

@@ -78,14 +78,15 @@ async def scope_first(
     try:
         return await work()
     except Exception as exc:
-        if not _tells_of_other_rows(exc, call.entity):
+        if not tells_of_other_rows(exc, call.entity):
             raise
         failure = exc
     # Out here, so that the constraint's error does not stay attached as context.
     raise await refused() or failure
 
 
-def _tells_of_other_rows(error: Exception, entity: Entity[object, object]) -> bool:
+def tells_of_other_rows(error: Exception, entity: Entity[object, object]) -> bool:
+    """Say whether a constraint over more rows than one refused a write, which may tell of rows outside the scope."""
     told = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), ConstraintViolation)]
     own = tuple(type(made(factory, "")) for factory in told)
     return isinstance(error, (ConstraintViolation, *own)) and not isinstance(error, (CheckViolation, NotNullViolation))

@@ -7,12 +7,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Generic
 
-from sqlalchemy import BindParameter, ColumnElement, bindparam
+from sqlalchemy import BindParameter, ColumnElement, bindparam, literal_column, true
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import ClauseElement
 from typing_extensions import TypeVar, override
 
+from rowsmith.conditions import conjunction
 from rowsmith.errors import RefusedByTrigger, RepositoryError
 from rowsmith.execution import (
     UNTOLD,
@@ -25,11 +26,15 @@ from rowsmith.execution import (
     writes_of,
 )
 from rowsmith.identity import all_one, are_one
+from rowsmith.mapping import row_info
 from rowsmith.mapping.layout import Record
+from rowsmith.mapping.row import is_filled
 from rowsmith.mapping.writes import PLAIN
+from rowsmith.names import sql_name
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
+from rowsmith.operations.held import tells_of_other_rows
 from rowsmith.operations.plans import (
     Asked,
     Binds,
@@ -40,8 +45,11 @@ from rowsmith.operations.plans import (
     Resume,
     compile_write,
     has_plain_rows,
+    placed,
 )
+from rowsmith.operations.rebinding import rebound
 from rowsmith.operations.settled import ask_scope
+from rowsmith.references import Reference
 from rowsmith.scope import (
     NO_LIMITS,
     Limits,
@@ -65,14 +73,19 @@ _IN_VERSION: Final = object()
 Values = Mapping[str, Any]
 """What is written, by attribute name."""
 
+
 Statement = Callable[[Values, Sequence[ColumnElement[bool]], Limits], Any]
 """Makes what is sent, of parameters for the values, the conditions of the key and the scope."""
 
 
 class AskedWrite(Asked[Any]):
-    """A write to a row that is there: ``expected`` is what has to stand after the data for it to be kept."""
+    """A write to a row that is there: ``expected`` is what has to stand after the data for it to be kept.
 
-    __slots__ = ("_deletes", "_expected", "_writes")
+    With ``guards`` the last of it is whether these foreign keys lead inside. In a transaction that goes on, a write
+    whose keys do not has to be undone by a savepoint, which is for SQLAlchemy's way.
+    """
+
+    __slots__ = ("_deletes", "_expected", "_guards", "_writes")
 
     def __init__(
         self,
@@ -84,9 +97,10 @@ class AskedWrite(Asked[Any]):
         writes: Values | None,
         *,
         deletes: bool = False,
+        guards: Sequence[Reference] = (),
     ) -> None:
         super().__init__(entity, operation, plan, values)
-        self._expected, self._writes, self._deletes = expected, writes, deletes
+        self._expected, self._writes, self._deletes, self._guards = expected, writes, deletes, guards
 
     @override
     def origin(self) -> Origin:
@@ -98,12 +112,18 @@ class AskedWrite(Asked[Any]):
             made = await write(lane, self)
         except RefusedByTrigger as exc:
             failure = self.meant(exc)
+        except Exception as exc:
+            if self._guards and tells_of_other_rows(exc, self.entity):
+                return UNTOLD  # whose answer may be another one, by what its foreign keys lead to
+            raise
         else:
             return UNTOLD if made is None else made[0]
         raise failure
 
     @override
     async def send_within(self, lane: NativeLane, db_sess: AsyncSession, resume: Resume) -> Any:
+        if self._guards:
+            return UNTOLD
         before = writes_of(db_sess)
         try:
             records = await write_within(lane, db_sess, self)
@@ -168,9 +188,17 @@ class AskedInsert(AskedWrite):
     __slots__ = ("_stamps",)
 
     def __init__(
-        self, entity: Entity[object, object], operation: str, plan: Plan, values: Sequence[object], stamps: Values
+        self,
+        entity: Entity[object, object],
+        operation: str,
+        plan: Plan,
+        values: Sequence[object],
+        stamps: Values,
+        *,
+        guards: Sequence[Reference] = (),
     ) -> None:
-        super().__init__(entity, operation, plan, values, tuple(stamps.values()), None)
+        expected = (*stamps.values(), True) if guards else tuple(stamps.values())
+        super().__init__(entity, operation, plan, values, expected, None, guards=guards)
         self._stamps = stamps
 
     @override
@@ -188,8 +216,8 @@ class AskedInsert(AskedWrite):
 
     def _is_kept(self, record: Record) -> bool:
         """Say whether what the scope fixes surely is as it was given, where Python holds more to be equal."""
-        stored, columns = record[len(record) - len(self._stamps) :], self.entity.info.columns
-        fixed = zip(self._stamps.items(), stored, strict=True)
+        stored, columns = record[len(record) - len(self._expected) :], self.entity.info.columns
+        fixed = zip(self._stamps.items(), stored, strict=False)
         return all(are_one(columns[name].type, value, other) for (name, value), other in fixed)
 
     @override
@@ -217,6 +245,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         self._entity, self._operation, self._understood = entity, operation, understood
         self._plans = Plans[TPlan](info)
         self._referring = info.referring
+        self._related: dict[type[Any], Plans[Any]] = {}
         self.is_plain = (
             bool(layout.names)
             and not entity.shape.is_row
@@ -249,11 +278,20 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         return Limits(stamps=stamps)
 
     def plain_values(
-        self, values_of: Callable[[Limits], Values], limits: Limits, pattern: CallPattern, kwargs: Mapping[str, Any]
+        self,
+        values_of: Callable[[Limits], Values],
+        limits: Limits,
+        pattern: CallPattern,
+        kwargs: Mapping[str, Any],
+        held: list[Reference] | None = None,
+        said: Binds | None = None,
+        others: frozenset[str] = frozenset(),
     ) -> Values | None:
         """Add what is to be written to a pattern, and give it, if it is nothing but values.
 
-        What is wrong with it SQLAlchemy's way says, and whether foreign keys lead to rows inside the scope.
+        What is wrong with it SQLAlchemy's way says. Foreign keys that have to lead to rows inside the scope are added
+        to ``held``, and to ``said`` the values by which it says so; without those they are for that way, too.
+        ``others`` are those that defaults fill where they are not given.
         """
         try:
             values = values_of(limits)
@@ -262,22 +300,44 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         for value in values.values():
             if value.__class__ not in PLAIN and isinstance(value, ClauseElement):
                 return None
-        if values and not self._referring.isdisjoint(values) and self._refers(values, kwargs.get("scope"), limits):
-            return None
+        if others or (values and not self._referring.isdisjoint(values)):
+            found = self._held(values, others, kwargs.get("scope"), limits, pattern, [] if said is None else said)
+            if found is None or (found and held is None):
+                return None
+            if held is not None:
+                held += found
         pattern += (*values, *[value is None for value in values.values()])
         return values
 
-    def _refers(self, values: Values, scope: SearchScope | None, limits: Limits) -> bool:
-        """Say whether a foreign key is written of which the scope says where it may lead."""
+    def _held(
+        self,
+        values: Values,
+        others: frozenset[str],
+        scope: SearchScope | None,
+        limits: Limits,
+        pattern: CallPattern,
+        binds: Binds,
+    ) -> list[Reference] | None:
+        """Give the foreign keys that have to lead inside, and add what is said of that to a pattern.
+
+        None where that is more than comparisons of columns with values, or what it is SQLAlchemy's way has to say.
+        """
         if scope is None or isinstance(scope, Unscoped):
-            return False
+            return []
         info, given = self._entity.info, {name for name, value in values.items() if value is not None}
+        given |= others - values.keys()
         if given.isdisjoint(self._referring if speaks_of_others(scope) else info.referring_itself):
-            return False
+            return []
         try:
-            return bool(RelatedScope(scope, info).references(info, given, limits.stamps))
+            held = RelatedScope(scope, info).leads(info, given, limits.stamps)
         except RepositoryError:
-            return True
+            return None
+        for reference in held:
+            pattern.append(reference.key)
+            related = self._related.setdefault(reference.row, Plans(row_info(reference.row)))
+            if not all(related.compares(condition, pattern, binds) for condition in reference.conditions):
+                return None
+        return held
 
     def moves(self, names: Iterable[str], kwargs: Mapping[str, object]) -> bool:
         """Say whether a write moves rows to parents that have to be found under a scope, as SQLAlchemy's way does."""
@@ -312,6 +372,8 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         super().__init__(entity, operation, understood)
         self._statement, self._constants = statement, constants or {}
         self._keys = Keys(entity.info)
+        columns = entity.info.columns
+        self._filled = frozenset(name for name in entity.info.referring if is_filled(columns[name]))
 
     def create(
         self, lane: NativeLane, kwargs: dict[str, Any], values_of: Callable[[Limits], Values]
@@ -319,16 +381,23 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         """Say what a new row takes; None where it is not plainly one statement."""
         pattern: CallPattern = []
         binds: Binds = []
+        held: list[Reference] = []
+        said: Binds = []
         limits = self.scoped(kwargs, pattern, binds) if self.is_plain else None
-        values = None if limits is None else self.plain_values(values_of, limits, pattern, kwargs)
+        values = (
+            None if limits is None else self.plain_values(values_of, limits, pattern, kwargs, held, said, self._filled)
+        )
         if limits is None or values is None:
             return None
         dialect, stamps = lane.dialect, limits.stamps
-        plan = self._plans.find(tuple(pattern), dialect, lambda: self._plan_new(values, kwargs, stamps, dialect))
-        sent = None if plan is None else plan.values([*values.values()])
+        plan = self._plans.find(
+            tuple(pattern), dialect, lambda: self._plan_new(values, kwargs, stamps, held, said, dialect)
+        )
+        beside = [bind.value for bind in said] if said else ()
+        sent = None if plan is None else plan.values([*values.values(), *beside])
         if plan is None or sent is None:
             return None
-        return AskedInsert(self._entity, self._operation, plan, sent, stamps)
+        return AskedInsert(self._entity, self._operation, plan, sent, stamps, guards=held)
 
     def change(
         self,
@@ -346,38 +415,64 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         if version is not None:
             key = self._keys.in_version(key, version)
             pattern.append(_IN_VERSION)
+        held: list[Reference] = []
+        said: Binds = []
         limits = None if key is None else self.scoped(kwargs, pattern, binds)
-        values = None if limits is None else self.plain_values(values_of, limits, pattern, kwargs)
+        values = None if limits is None else self.plain_values(values_of, limits, pattern, kwargs, held, said)
         if key is None or limits is None or values is None or not limits.stamps.keys().isdisjoint(values):
             return None
         written = None if deletes else {**values, **self._constants}
         if written is not None and not written:
             return None
+        dialect = lane.dialect
         plan = self._plans.find(
-            tuple(pattern), lane.dialect, lambda: self._plan_change(key, values, binds, kwargs, lane.dialect)
+            tuple(pattern), dialect, lambda: self._plan_change(key, values, binds, held, said, kwargs, dialect)
         )
-        given = [*key, *[bind.value for bind in binds], *values.values()]
+        given = [*key, *[bind.value for bind in (*binds, *said)], *values.values()]
         sent = None if plan is None else plan.values(given)
         if plan is None or sent is None:
             return None
-        expected = (True,) if binds and not deletes else ()
-        return AskedWrite(self._entity, self._operation, plan, sent, expected, written, deletes=deletes)
+        expected: tuple[bool, ...] = (True,) if binds and not deletes else ()
+        if held:
+            expected += (True,)
+        return AskedWrite(self._entity, self._operation, plan, sent, expected, written, deletes=deletes, guards=held)
 
-    def _plan_new(self, values: Values, kwargs: dict[str, Any], stamps: Values, dialect: Dialect) -> Plan | None:
+    def _plan_new(
+        self,
+        values: Values,
+        kwargs: dict[str, Any],
+        stamps: Values,
+        held: Sequence[Reference],
+        said: Binds,
+        dialect: Dialect,
+    ) -> Plan | None:
         info = self._entity.info
         limits = resolve_scope(kwargs.get("scope"), info)
         if limits.others or limits.stamps.keys() != stamps.keys():
             return None
         defaults = [*client_defaults(info, values)]
-        marks = self.marks({**values, **dict.fromkeys(defaults)})
-        statement = self._statement(marks, (), limits)
+        given, made = self.marks(values), self.marks(dict.fromkeys(defaults))
+        # What an INSERT gives back is no FROM to SQLAlchemy, that a subquery could be tied to.
+        naming = partial(dialect.identifier_preparer.format_column, use_table=True)
+        inside = [
+            rebound(each, info, lambda own: literal_column(naming(own), own.type))
+            for each in _marked(held, said, len(given))
+        ]
+        statement = _guarded(self._statement({**given, **made}, (), limits), inside)
         makers = [partial(default_of, info, name) for name in defaults]
-        return compile_write(
-            statement, info, list(marks.values()), dialect, [marks[name] for name in limits.stamps], makers
-        )
+        expected = [*(given[name] for name in limits.stamps), *([None] if held else [])]
+        places = [*given.values(), *said, *made.values()]
+        return compile_write(statement, info, places, dialect, expected, makers)
 
     def _plan_change(
-        self, key: Sequence[object], values: Values, binds: Binds, kwargs: dict[str, Any], dialect: Dialect
+        self,
+        key: Sequence[object],
+        values: Values,
+        binds: Binds,
+        held: Sequence[Reference],
+        said: Binds,
+        kwargs: dict[str, Any],
+        dialect: Dialect,
     ) -> Plan | None:
         info = self._entity.info
         limits = resolve_scope(kwargs.get("scope"), info)
@@ -390,7 +485,21 @@ class Writes(PlannedWrites[TRow, TData, Plan]):
         updates = client_updates(info, written) if written else []
         made = self.marks(dict.fromkeys(updates))
         compared: list[Any] = self._keys.compared(key)
-        statement = self._statement({**written, **made}, compared, limits)
-        places = [*(each.right for each in compared), *binds, *marks.values(), *made.values()]
+        first = [*(each.right for each in compared), *binds]
+        inside = _marked(held, said, len(first))
+        statement = _guarded(self._statement({**written, **made}, compared, limits), inside)
+        places = [*first, *said, *marks.values(), *made.values()]
         makers = [partial(update_of, info, name) for name in updates]
-        return compile_write(statement, info, places, dialect, [None] if binds and written else [], makers)
+        expected = [*([None] if binds and written else []), *([None] if held else [])]
+        return compile_write(statement, info, places, dialect, expected, makers)
+
+
+def _marked(held: Sequence[Reference], said: Binds, first: int) -> list[ColumnElement[bool]]:
+    """Give the conditions that foreign keys lead inside, of parameters that have their places from ``first`` on."""
+    marked = [replace(each, conditions=[placed(one, said, first) for one in each.conditions]) for each in held]
+    return [reference.is_inside for reference in marked]
+
+
+def _guarded(statement: Any, inside: Sequence[ColumnElement[bool]]) -> Any:
+    """Give a statement that gives back last whether some conditions hold, if there are any."""
+    return statement.returning(conjunction(inside).is_(true()).label(sql_name("leads_inside"))) if inside else statement

@@ -22,6 +22,7 @@ from sqlalchemy.engine import Dialect
 
 from rowsmith.execution.driver import has_driver
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.row import is_filled
 from rowsmith.operations.arrays.wire import fits_array, has_sql, is_copyable
 from rowsmith.operations.blocks.defaults import server_expressions
 from rowsmith.operations.blocks.echo import echo_of
@@ -65,5 +66,4 @@ def is_known(dialect: Dialect, info: RowInfo[object], name: str, written: Collec
         triggered = type(column.server_default) is FetchedValue
         kinds = (column.type, column.type.dialect_impl(dialect))
         return not triggered and None not in map(echo_of, kinds)
-    filled = column.default or column.server_default or column.computed or column.identity
-    return bool(column.nullable) and not filled and column is not info.table.autoincrement_column
+    return bool(column.nullable) and not is_filled(column) and column is not info.table.autoincrement_column

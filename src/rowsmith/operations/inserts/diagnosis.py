@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ForeignKeyConstraint, literal_column, select, text
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, literal_column, select, text
 
 from rowsmith.conditions import limited
 from rowsmith.errors import ErrorFacts, RepositoryError
@@ -125,7 +125,8 @@ async def _there(
     reference: Reference | None = None,
 ) -> set[Key]:
     """Give those of the keys that are in a table, for the caller where the scope says something of its rows."""
-    rows, inside = (select(*columns), []) if reference is None else (reference.rows(columns), reference.conditions)
+    rows = select(*columns) if reference is None else select(*columns).select_from(reference.row)
+    inside: Sequence[ColumnElement[bool]] = () if reference is None else reference.conditions
     found, dialect = set[Key](), call.dialect
     asked = list(dict.fromkeys(key for key in keys if None not in key))
     for chunk in key_chunks(asked, dialect, columns):
