@@ -150,8 +150,8 @@ class Repository(Generic[TRow, TData, TId]):
         is loaded with the rows, by a join or one more statement for all of them. The rows stay as they are.
 
         Raises:
-            MappingError: it touches a relationship or deferred column that is not loaded, or changes a row, or anything
-                else of its session; nothing of that is written.
+            MappingError: it touches a relationship or deferred column that is not declared, though the session may have
+                it; or changes a row, or anything else of its session; nothing of that is written.
         """
         raise MappingError("to_data is there to be overridden; without it, fields are matched by name")
 

@@ -23,6 +23,7 @@ from rowsmith.errors import MappingError
 from rowsmith.mapping.builders import builder, checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Source, Stored, Untold, Wanted, hold, sources, wanted
+from rowsmith.mapping.loads import Step
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
@@ -53,9 +54,9 @@ class Layout:
 
     ``returnable`` says that RETURNING can give ``selects`` too: they read nothing but the row itself, for of other rows
     it knows what there was before the write; ``names`` are their attributes, where they are nothing but columns of the
-    row. ``options`` load what comes with whole rows; ``is_several`` says that a read takes further statements, for it
-    or for collections; ``meets_itself`` that one row may be come to over several paths, each of which loads something
-    else of it.
+    row. ``options`` load what comes with whole rows, which is ``loaded``; ``is_several`` says that a read takes further
+    statements, for it or for collections; ``meets_itself`` that one row may be come to over several paths, each of
+    which loads something else of it.
     """
 
     selects: tuple[Any, ...]
@@ -65,6 +66,7 @@ class Layout:
     collections: tuple[Collection, ...] = ()
     returnable: bool = True
     options: tuple[Any, ...] = ()
+    loaded: tuple[Step, ...] = ()
     is_several: bool = False
     meets_itself: bool = False
 

@@ -7,21 +7,21 @@ together, which neither multiplies rows nor keeps a stream from being one.
 
 from __future__ import annotations
 
-import inspect as python_inspect
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from traceback import walk_tb
+from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
 from sqlalchemy import exc, inspect
 from sqlalchemy.orm import (
+    InstanceState,
     InstrumentedAttribute,
     Mapper,
+    RelationshipDirection,
     RelationshipProperty,
     Session,
-    attributes,
     joinedload,
     lazyload,
     object_session,
@@ -29,6 +29,8 @@ from sqlalchemy.orm import (
     undefer,
 )
 from sqlalchemy.orm import exc as orm_exc
+from sqlalchemy.orm.base import LoaderCallableStatus, PassiveFlag
+from sqlalchemy.orm.collections import collection_adapter
 
 from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping.generated import Build
@@ -202,8 +204,15 @@ def _of_subclasses(mapper: Mapper[Any]) -> Iterator[Any]:
                 yield getattr(each.class_, relationship.key)
 
 
-def naming_what_is_missing(info: RowInfo[object], convert: Callable[[Any], T]) -> Build:
+def naming_what_is_missing(info: RowInfo[object], loaded: Sequence[Step], convert: Callable[[Any], T]) -> Build:
     """Give what makes data of rows; of a ``to_data`` that touches what is not loaded it says what it was.
+
+    So it does where that is there by luck, and would not be the next time.
+
+    Args:
+        info: the rows.
+        loaded: what comes with them.
+        convert: makes the data of one of them.
 
     Raises:
         MappingError: from what is given back, instead of SQLAlchemy's own error about greenlets or ``lazy="raise"``; or
@@ -212,37 +221,38 @@ def naming_what_is_missing(info: RowInfo[object], convert: Callable[[Any], T]) -
 
     def build_told(records: Iterable[Sequence[object]]) -> list[Any]:
         rows = [record[0] for record in records]
-        session, sent = object_session(rows[0]) if rows else None, list[str]()
+        session, sent, missing = object_session(rows[0]) if rows else None, list[str](), list[Way]()
+
+        def made(row: object) -> T:
+            with _keeping_to(row, loaded, missing):
+                return convert(row)
+
         try:
             with _sending_nothing(session, sent), unchanged(rows, session):
-                return [convert(row) for row in rows]
-        except (exc.InvalidRequestError, orm_exc.DetachedInstanceError) as error:
-            touched = _touched(error)
-            if touched is None and not sent and not isinstance(error, exc.MissingGreenlet):
+                return list(map(made, rows))
+        except (exc.InvalidRequestError, orm_exc.DetachedInstanceError, ValidationError) as error:
+            is_loading = isinstance(error, (exc.MissingGreenlet, orm_exc.DetachedInstanceError))
+            if not (missing or sent or is_loading):
                 raise
-        except ValidationError as error:
-            touched = _touched_by_pydantic(info.mapper, error)
-            if touched is None and not sent:
-                raise
-        if touched is None:
-            row = info.row.__name__
+        row = info.row.__name__
+        if not missing:
             raise MappingError(
                 f"to_data sends SQL, for which it cannot wait: declare what it needs beside the {row} as loads = "
                 f"[{row}.some_relationship] in the repository, or read it in a method of your own"
             )
-        owner, name = touched
-        way = _way(info.mapper, owner, (info.mapper,))
-        chain = ", ".join([*way, f"{owner.__name__}.{name}"])
-        told = f"[({chain})]" if way else f"[{chain}]"
+        chain, name = ", ".join(missing[0]), missing[0][-1]
+        told = f"[{chain}]" if chain == name else f"[({chain})]"
         raise MappingError(
-            f"to_data reads {owner.__name__}.{name}, which is not loaded with {info.row.__name__}: "
-            f"declare loads = {told} in the repository"
+            f"to_data reads {name}, which is not loaded with {row}: declare loads = {told} in the repository"
         )
 
     return build_told
 
 
-_SENDING: Final[Sequence[str]] = ("execute", "scalar", "scalars", "connection", "flush", "commit", "rollback")
+_SENDING: Final[Sequence[str]] = (
+    *("execute", "scalar", "scalars", "connection", "flush", "commit", "rollback"),
+    "_get_impl",  # of get() and the like, which send nothing for a row that happens to be there
+)
 
 
 @contextmanager
@@ -270,38 +280,106 @@ def _sending_nothing(session: Session | None, sent: list[str]) -> Generator[None
         methods.update(own)
 
 
-def _touched(error: BaseException) -> tuple[type[Any], str] | None:
-    """Give the class and name of the attribute that was being loaded when an error was raised."""
-    found = None
-    for frame, _ in walk_tb(error.__traceback__):
-        if frame.f_code.co_filename == attributes.__file__ and frame.f_code.co_name == "get":
-            impl: Any = frame.f_locals.get("self")
-            if isinstance(getattr(impl, "key", None), str) and python_inspect.isclass(getattr(impl, "class_", None)):
-                found = impl.class_, impl.key
-    return found
+Way: TypeAlias = tuple[str, ...]
+"""What leads to something from the row that data is made of, and its own name at the end."""
 
 
-def _touched_by_pydantic(mapper: Mapper[Any], error: ValidationError) -> tuple[type[Any], str] | None:
-    """Do the same where pydantic read the attributes of a row, and kept of the error no more than its words."""
-    for item in error.errors(include_url=False, include_input=False):
-        names = [part for part in item["loc"] if isinstance(part, str)]
-        if item["type"] == "get_attribute_error" and names:
-            at = mapper
-            for name in names[:-1]:
-                at = at.relationships[name].mapper if name in at.relationships else at
-            if at.has_property(names[-1]):
-                return at.class_, names[-1]
-    return None
+@dataclass
+class _Met:
+    """What is loaded of a row, by name, and the shortest way to it."""
+
+    way: Way
+    names: set[str] = field(default_factory=set[str])
 
 
-def _way(mapper: Mapper[Any], owner: type[object], path: tuple[Mapper[Any], ...]) -> list[str]:
-    """Give the names of the relationships from a row to the one with an attribute; none for the row itself."""
-    if issubclass(mapper.class_, owner) or issubclass(owner, mapper.class_):
-        return []
-    ways: list[list[str]] = [
-        [f"{mapper.class_.__name__}.{found.key}", *further]
-        for found in cast("Any", mapper.relationships)
-        if found.mapper not in path
-        and ((further := _way(found.mapper, owner, (*path, found.mapper))) or issubclass(found.mapper.class_, owner))
+@contextmanager
+def _keeping_to(row: object, loaded: Iterable[Step], missing: list[Way]) -> Generator[None]:
+    """Have all fail that is not loaded of a row, and of those that come with it, though it may be there by luck.
+
+    A related row may be among what the session has already, or be none, and another row that data is made of may have
+    loaded it: so it was in one call, and is not in the next. ``missing`` is told of each try.
+    """
+    met = dict[Any, _Met]()
+    _meet(row, loaded, met, (), None)
+    hidden = [_hidden(state, name, seen.way, missing) for state, seen in met.items() for name in _not_of(state, seen)]
+    try:
+        yield
+    finally:
+        for show in hidden:
+            show()
+
+
+def _not_of(state: InstanceState[Any], seen: _Met) -> Iterable[str]:
+    return _loadable(state.mapper).keys() - seen.names
+
+
+def _meet(
+    row: object, below: Iterable[Step], met: dict[Any, _Met], way: Way, by: RelationshipProperty[Any] | None
+) -> None:
+    """Go from a row to all that comes with it, and note what is loaded of each."""
+    state: Any = inspect(row)
+    own = {step.attribute.key: step for step in below if isinstance(row, step.attribute.class_)}
+    is_new, seen = state not in met, met.setdefault(state, _Met(way))
+    seen.way = min(seen.way, way, key=lambda way: len(way))
+    if by is not None:
+        seen.names.update(_back(by, state.mapper))
+    for name, is_eager in _loadable(state.mapper).items():
+        step = own.get(name)
+        if step.is_left if step is not None else not (is_eager and is_new):  # what subclasses load has no step
+            continue
+        seen.names.add(name)
+        relationship, found = state.mapper.relationships.get(name), state.dict.get(name)
+        if relationship is not None and found is not None:
+            related: Iterable[object] = collection_adapter(found) if relationship.uselist else (found,)
+            for each in related:
+                _meet(each, () if step is None else step.below.values(), met, (*way, _named(state, name)), relationship)
+
+
+@lru_cache(maxsize=1000)
+def _loadable(mapper: Mapper[Any]) -> Mapping[str, bool]:
+    """Give what need not be loaded of a row, and whether the mapping itself loads it."""
+    related: list[RelationshipProperty[Any]] = [each for each in mapper.relationships if each.lazy not in _NEVER]
+    deferred = {each.key: False for each in mapper.column_attrs if each.deferred}
+    return {**{each.key: each.lazy in _EAGER for each in related}, **deferred}
+
+
+_NEVER: Final = ("dynamic", "write_only", "noload", None)
+
+
+@lru_cache(maxsize=1000)
+def _back(by: RelationshipProperty[Any], mapper: Mapper[Any]) -> Collection[str]:
+    """Give the relationships that lead back from a row to the one which it was come from, and which is always there."""
+    pairs = {(remote, local) for local, remote in by.local_remote_pairs or ()}
+    single: list[RelationshipProperty[Any]] = [
+        each for each in mapper.relationships if each.direction is RelationshipDirection.MANYTOONE
     ]
-    return min(ways, key=lambda way: len(way), default=list[str]())
+    return [each.key for each in single if pairs == {*(each.local_remote_pairs or ())}]
+
+
+def _named(state: InstanceState[Any], name: str) -> str:
+    return f"{state.mapper.attrs[name].parent.class_.__name__}.{name}"
+
+
+def _hidden(state: InstanceState[Any], name: str, way: Way, missing: list[Way]) -> Callable[[], None]:
+    """Have an attribute be as if it were not loaded, and fail where it would be; gives what undoes that."""
+
+    def refuse(_: object, passive: PassiveFlag) -> LoaderCallableStatus:
+        if passive & PassiveFlag.NO_RAISE or not passive & PassiveFlag.SQL_OK:  # to know what was there before
+            return LoaderCallableStatus.PASSIVE_NO_RESULT
+        missing.append((*way, _named(state, name)))
+        raise exc.InvalidRequestError("to_data reads what is not loaded: it is declared by loads = [...]")
+
+    values, own = state.dict, state.callables.get(name)
+    value = values.pop(name, LoaderCallableStatus.NO_VALUE)
+    if "callables" not in vars(state):
+        state.callables = {}
+    state.callables[name] = refuse
+
+    def show() -> None:
+        state.callables.pop(name, None)
+        if own is not None:
+            state.callables[name] = own
+        if value is not LoaderCallableStatus.NO_VALUE:
+            values.setdefault(name, value)
+
+    return show

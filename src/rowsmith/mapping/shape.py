@@ -127,6 +127,7 @@ def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
         lambda records, related: [record[0] for record in records],
         returnable=is_own and is_bare,  # RETURNING loads columns alone, and those of the row's own table
         options=tuple(step.option() for step in loaded),
+        loaded=tuple(loaded),
         is_several=not all(step.is_one_statement for step in loaded),
         meets_itself=meet_themselves(info, loaded),
     )
@@ -142,13 +143,18 @@ def converted_shape(shape: Shape[TRow, object], into: object, to_data: Callable[
 
     What the function raises passes as it is.
     """
-    build = naming_what_is_missing(shape.info, to_data)
-    plan = shape.plan
+    planned = shape.plan
 
-    def make(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
-        return build(records)
+    def plan() -> Layout:
+        layout = planned()
+        build = naming_what_is_missing(shape.info, layout.loaded, to_data)
 
-    return Shape(shape.info, into, lambda: replace(plan(), make=make), is_row=True)
+        def make(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
+            return build(records)
+
+        return replace(layout, make=make)
+
+    return Shape(shape.info, into, plan, is_row=True)
 
 
 def data_shape(info: RowInfo[TRow], into: type[TData]) -> Shape[TRow, TData]:
