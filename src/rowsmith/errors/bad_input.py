@@ -16,7 +16,7 @@ class BadInput(RepositoryError):
 
 
 class InvalidValue(BadInput):
-    """A value that its column cannot hold (also SQLSTATE class 22).
+    """A value that its column cannot hold, or that a read cannot compute of the rows (SQLSTATE class 22).
 
     ``is_stored`` says that it stands in the database already, and that its column's type cannot read it; ``index`` is
     the place in the input of a batch of the item that has the value. The message names it, too, unless it is that of an

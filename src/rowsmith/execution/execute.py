@@ -89,7 +89,7 @@ async def send(
         del kept
         return result
     except Exception as exc:  # noqa: BLE001 - as above
-        failure = translate_any(exc, origin)
+        failure = translate_any(exc, origin if _writes(statement, origin) else origin.reading())
         if _writes(statement, origin) and getattr(failure, "is_stored", False):  # found as SQLAlchemy read the answer
             note_write(db_sess)
         if is_closed(db_sess):

@@ -50,6 +50,9 @@ UNFIT_PARAMETERS: Final = frozenset(
 )
 """Those of a parameter that is no value of its type, or of a type that cannot be compared."""
 
+OUT_OF_RANGE: Final = frozenset({"22003", "22008"})
+"""Those of a number, or a time, that its type does not hold; what is computed of rows may be one, too."""
+
 _SQLSTATES: Mapping[str, Kind] = {
     "08007": errors.CommitOutcomeUnknown,
     "23001": errors.StillReferenced,

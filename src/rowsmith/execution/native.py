@@ -254,7 +254,7 @@ class NativeLane:
                 records = await fetch(taken.dbapi_connection._connection, plan.sql, asked.values)
         except Exception as exc:  # noqa: BLE001 - a codec may raise anything
             taken = proxied(taken)
-            failure, why = await ended(taken, exc, asked.origin)
+            failure, why = await ended(taken, exc, lambda: asked.origin().reading())
         except BaseException:
             await greenlet_spawn(proxied(taken).invalidate)  # nobody knows what is still on the wire
             raise

@@ -32,7 +32,7 @@ class Origin:
     ``violations`` has the domain's errors, see :data:`rowsmith.errors.Violations`; ``deletes`` says that a foreign key
     can only have failed because others still point here; ``writes`` are the columns an UPDATE writes, None for new
     rows; ``mapper`` is the row's, by which a session that has several databases chooses; ``items`` are what the rows
-    of this statement are made of, in a batch.
+    of this statement are made of, in a batch; ``reads`` says that it does nothing but read.
     """
 
     domain: str | None = None
@@ -43,10 +43,15 @@ class Origin:
     writes: frozenset[str] | None = None
     mapper: Mapper[Any] | None = field(default=None, repr=False)
     items: Items | None = field(default=None, repr=False)
+    reads: bool = False
 
     def of(self, places: Sequence[int], noun: str = "spec") -> Origin:
         """Give the origin of a statement whose rows are made of the items at these places of the caller's input."""
         return replace(self, items=Items(places, noun))
+
+    def reading(self) -> Origin:
+        """Give the origin of a statement that does nothing but read."""
+        return replace(self, reads=True)
 
     def facts(self) -> ErrorFacts:
         """Give what is known of an error of this call before anything is known of the error."""

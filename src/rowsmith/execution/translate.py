@@ -39,6 +39,7 @@ from rowsmith.errors import RepositoryError, made
 from rowsmith.execution import refusals, transaction_id
 from rowsmith.execution.broken import Broken, broken_by
 from rowsmith.execution.kinds import (
+    OUT_OF_RANGE,
     RAISED,
     Kind,
     is_concurrent_use,
@@ -401,8 +402,8 @@ def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) 
         return errors.named(
             f"a policy of the database refused the entity: {cast('Any', driver).message}", origin.domain
         )
-    if origin.operation == "aggregate" and getattr(driver, "sqlstate", None) in _OUT_OF_RANGE:
-        return _TOO_LARGE
+    if origin.reads and str(getattr(driver, "sqlstate", None)).startswith("22") and argument_of(driver) is None:
+        return _computed(driver, origin)
     words = errors.named(kind.default_message, origin.domain)
     if getattr(driver, "server_source_function", None) in _OF_PARTITIONS:  # with the SQLSTATE of a CHECK
         words = errors.named("no partition takes the entity: make one for it, or give it another value", origin.domain)
@@ -418,11 +419,20 @@ def _naming(words: str, broken: Broken) -> str:
 _OF_PARTITIONS = frozenset({"ExecFindPartition", "ExecPartitionCheckEmitError"})
 
 
-_OUT_OF_RANGE = frozenset({"22003", "22008"})
-_TOO_LARGE = (
-    "what an aggregate computes of the rows does not fit its type: declare a wider one, as Decimal for an int, or "
-    "compute over fewer rows"
-)
+def _computed(driver: Any, origin: Origin) -> str:
+    """Say what is wrong with a value that nobody gave: a read writes none."""
+    is_figure = origin.operation == "aggregate"
+    what = "what an aggregate computes of the rows" if is_figure else "what is computed of the rows"
+    if driver.sqlstate in OUT_OF_RANGE:
+        wider = "declare a wider one, as Decimal for an int" if is_figure else _WIDER
+        return f"{what} does not fit its type: {wider}, or compute over fewer rows"
+    if driver.sqlstate == _DIVISION_BY_ZERO:
+        return f"{what} divides by zero: write func.nullif(divisor, 0) for the divisor, and None comes of it"
+    return f"{what}, or asked of them, cannot be: SQLSTATE {driver.sqlstate}, {type(driver).__name__}"
+
+
+_DIVISION_BY_ZERO = "22012"
+_WIDER = "compute it in a wider one, as in cast(Row.column, Numeric) * 1000"
 
 _NO_TRANSACTIONS = (
     "the pooler between here and PostgreSQL gives each statement another connection, and so has no transactions: "

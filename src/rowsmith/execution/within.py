@@ -169,7 +169,7 @@ async def _failure_of(connection: Any, failure: Exception, asked: Sent, *, write
     if is_stale(failure):
         connection.dialect._invalidate_schema_cache()
         await driver.reload_schema_state()
-    return translate(failure, asked.origin())
+    return translate(failure, asked.origin() if writes else asked.origin().reading())
 
 
 async def _give_up(connection: Any) -> None:

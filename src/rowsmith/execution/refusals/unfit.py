@@ -13,6 +13,8 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.dml import UpdateBase
 
 from rowsmith.execution.parameters import COLUMN, Subject, written_by
 from rowsmith.execution.refusals.refusal import Refusal
@@ -42,7 +44,7 @@ def unfit(
         are_bound: they are as the driver takes them.
     """
     kinds = kinds_of(failure)
-    if kinds is None or getattr(failure, "context", None):
+    if kinds is None or getattr(failure, "context", None) or not _writes(compiled.statement):
         return None
     written = {
         name: subject
@@ -56,6 +58,11 @@ def unfit(
     computed = (column for table in tables for column in table.c if column.computed is not None)
     others = [column for column in computed if _is_of(stored_form(column.type, compiled.dialect), kinds)]
     return unfit_among(values, kinds, compiled.dialect, others)
+
+
+def _writes(statement: Any) -> bool:
+    """Say whether a statement writes values: what one that reads finds out of range it has computed itself."""
+    return any(isinstance(part, UpdateBase) for part in visitors.iterate(statement))
 
 
 def kinds_of(failure: BaseException) -> frozenset[Comparison] | None:

@@ -362,7 +362,7 @@ async def _fetched(
         # Whether another row follows is seen apart: nobody asked to have that one locked.
         return [*rows, *(await call.execute(search.following(rows[-1]))).all()]
     except RepositoryError as exc:
-        if not (search.has_cursor and may_be_the_cursors(exc)):
+        if not (search.has_cursor and may_be_the_cursors(exc, search.keys)):
             raise
     raise InvalidCursor(facts=call.origin().facts())
 
@@ -379,7 +379,7 @@ async def _opened(call: Call[object, object], search: Search[Any, Any], chunk_si
         connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
         return await connection.stream(search.everything(), execution_options=options)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
-        failure = translate_any(exc, origin)
+        failure = translate_any(exc, origin.reading())
     raise failure
 
 
@@ -403,7 +403,7 @@ async def _partitions(
                 yield records
         return
     except Exception as exc:  # noqa: BLE001 - as above
-        failure = unreadable(exc, call.origin())
+        failure = unreadable(exc, call.origin().reading())
         if isinstance(failure, DatabaseFault) and any(driver.is_closed() for driver in drivers_of(call.db_sess)):
             failure = unavailable(call.origin())  # asyncpg says it in words alone
     finally:

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar, override
 from rowsmith.conditions import Narrowing, given_conditions, limited
 from rowsmith.errors import DatabaseFault, InvalidCursor, InvalidValue, RepositoryError
 from rowsmith.execution import UNTOLD, NativeLane
-from rowsmith.execution.kinds import UNFIT_PARAMETERS
+from rowsmith.execution.kinds import OUT_OF_RANGE, UNFIT_PARAMETERS
 from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.plans import (
@@ -31,6 +31,7 @@ from rowsmith.operations.plans import (
 from rowsmith.operations.reads.one import AskedRow, ByKey
 from rowsmith.operations.reads.search import Search, prepare
 from rowsmith.operations.settled import ask_scope
+from rowsmith.orders import OrderTerm
 from rowsmith.pagination import (
     Count,
     LazyCursors,
@@ -41,6 +42,7 @@ from rowsmith.pagination import (
 )
 from rowsmith.pagination.cursor import CODEC
 from rowsmith.pagination.modes import MODES
+from rowsmith.pagination.sort_keys import AsText
 from rowsmith.query import Query
 from rowsmith.scope import Limits, SearchScope, resolve_scope
 from rowsmith.state import UNSET
@@ -49,9 +51,14 @@ TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
 
 
-def may_be_the_cursors(failure: Exception) -> bool:
-    """Say whether an error is about a value that the database does not take, which may be one of a cursor's."""
+def may_be_the_cursors(failure: Exception, keys: Sequence[OrderTerm]) -> bool:
+    """Say whether an error is about a value that the database does not take, which may be one of a cursor's.
+
+    One that is out of range the server finds of what a cursor carries as text, and else of what it computes of rows.
+    """
     if not isinstance(failure, (DatabaseFault, InvalidValue)) or getattr(failure, "is_stored", False):
+        return False
+    if failure.facts.sqlstate in OUT_OF_RANGE and not any(isinstance(key.expression.type, AsText) for key in keys):
         return False
     return failure.facts.sqlstate is None or failure.facts.sqlstate in UNFIT_PARAMETERS
 
@@ -342,5 +349,5 @@ class AskedPage(Asked[Page[Any]]):
 
     @override
     def meant(self, failure: Exception) -> Exception:
-        is_cursors = self._pagination.fetch().cursor is not None and may_be_the_cursors(failure)
+        is_cursors = self._pagination.fetch().cursor is not None and may_be_the_cursors(failure, self._search.keys)
         return InvalidCursor(facts=self.origin().facts()) if is_cursors else failure
