@@ -483,6 +483,7 @@ class Repository(Generic[TRow, TData, TId]):
 
         Raises:
             MappingError: a field of ``into`` is neither grouped by nor aggregated.
+            InvalidFilter: the database has no equality of what is grouped by, such as JSON on PostgreSQL.
         """
         return await self.db_source.read(
             self.db_source.aggregator.aggregate,

@@ -404,6 +404,8 @@ def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) 
         )
     if origin.reads and str(getattr(driver, "sqlstate", None)).startswith("22") and argument_of(driver) is None:
         return _computed(driver, origin)
+    if getattr(driver, "server_source_function", None) == _SORTING:
+        return _INCOMPARABLE
     words = errors.named(kind.default_message, origin.domain)
     if getattr(driver, "server_source_function", None) in _OF_PARTITIONS:  # with the SQLSTATE of a CHECK
         words = errors.named("no partition takes the entity: make one for it, or give it another value", origin.domain)
@@ -433,6 +435,11 @@ def _computed(driver: Any, origin: Origin) -> str:
 
 _DIVISION_BY_ZERO = "22012"
 _WIDER = "compute it in a wider one, as in cast(Row.column, Numeric) * 1000"
+
+_INCOMPARABLE = (
+    "what rows are sorted or grouped by is of a type of which PostgreSQL has no order and no equality: cast it to one "
+    "that has them, as in cast(Row.column, Text)"
+)
 
 _NO_TRANSACTIONS = (
     "the pooler between here and PostgreSQL gives each statement another connection, and so has no transactions: "

@@ -83,6 +83,8 @@ class _Reader:
         """Give a field's expression."""
         marker = computed(self.into, name)
         if isinstance(marker, Aggregate):
+            if marker.distinct:
+                self._hold_apart(name, Expr(marker.expression).resolve().type)
             return self._aggregate(name, marker)
         if marker is None and name not in self.info.columns and name not in self.info.mapper.column_attrs:
             meant = nearest(name, (key.key for key in self.keys if isinstance(key, Column) and key.key))
@@ -126,6 +128,15 @@ class _Reader:
         if number is Decimal and isinstance(over.type, Numeric) and marker.kind != "avg":
             return type_coerce(expression, Numeric(over.type.precision, over.type.scale))
         return expression if number is None else cast(expression, _NUMBERS[number])
+
+    def _hold_apart(self, name: str, kind: TypeEngine[Any]) -> None:
+        """Refuse to tell different values apart where the database has no equality of them."""
+        is_told = self.dialect.name == "postgresql"
+        if is_told and not column_type(stored_form(kind, self.dialect)).beside.is_ordered:
+            raise MappingError(
+                f"{self._where(name)} is of different values of {type(kind).__name__}, of which PostgreSQL has no "
+                "equality: write count(cast(Row.doc, JSONB), distinct=True)"
+            )
 
     def _hold(self, name: str, kind: TypeEngine[Any]) -> None:
         """Refuse a field that is of another type than values of a column of this one would be."""

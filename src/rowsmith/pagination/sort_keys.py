@@ -77,23 +77,44 @@ def check_sortable(terms: Iterable[OrderTerm], dialect: Dialect) -> None:
             raise InvalidFilter(f"an order is {why}")
 
 
+def check_groupable(terms: Iterable[OrderTerm], dialect: Dialect) -> None:
+    """Refuse what has no equality, by which rows are one group or two, and what is of many rows itself.
+
+    Raises:
+        InvalidFilter: rows are to be grouped by one of these; the message says what to write instead.
+    """
+    for term in terms:
+        found = several_in(term.expression, _OF_MANY)
+        why = _incomparable(term.expression, dialect, "equality", "group") if found is None else _NO_KEY[found]
+        if why is not None:
+            raise InvalidFilter(f"group_by is {why}")
+
+
 def _unsortable(expression: ColumnElement[Any], dialect: Dialect) -> str | None:
     if isinstance(expression, Tuple):
         return "a tuple: give its parts, each as an order of its own"
     if isinstance(expression, Null | True_ | False_) or isinstance(expression.type, TableValueType):
         return "no value that rows could be sorted by: give a column"
+    return _incomparable(expression, dialect, "order", "sort") or _unsteady(expression)
+
+
+def _incomparable(expression: ColumnElement[Any], dialect: Dialect, what: str, verb: str) -> str | None:
+    """Say why the database could not compare rows by an expression; ``what`` it would need, to do what by it."""
     if getattr(expression, "is_literal", False) and str(getattr(expression, "name", "")).strip().isdigit():
         return "a number, which SQL takes for a place among what is selected: give the column itself"
     form = stored_form(expression.type, dialect) if dialect.name in _AS_WRITTEN else None
     record = None if form is None else column_type(form)
     if record is not None and not record.beside.is_ordered:
-        is_document = record.compared is Comparison.DOCUMENT
-        instead = "sort by Row.doc['member'].as_string(), or cast it to JSONB"
-        return f"JSON, of which PostgreSQL has no order: {instead}" if is_document else _NO_ORDER
-    return None if isinstance(expression, Column) else _unsteady(expression)
+        if record.compared is Comparison.DOCUMENT:
+            instead = f"{verb} by Row.doc['member'].as_string(), or cast it to JSONB"
+            return f"JSON, of which PostgreSQL has no {what}: {instead}"
+        return f"of a type that PostgreSQL has no {what} of, as JSON paths: {verb} by another column"
+    return None
 
 
 def _unsteady(expression: ColumnElement[Any]) -> str | None:
+    if isinstance(expression, Column):
+        return None
     is_told = not isinstance(expression.type, NullType)
     elements: Iterator[Any] = visitors.iterate(expression)
     functions: Iterator[Any] = filter(lambda each: isinstance(each, FunctionElement), elements)
@@ -107,7 +128,12 @@ def _unsteady(expression: ColumnElement[Any]) -> str | None:
     return None if found is None else _WHY[found]
 
 
-_NO_ORDER: Final = "of a type that PostgreSQL has no order of, as JSON paths: sort by another column"
+_OF_MANY: Final = frozenset({Several.AGGREGATE, Several.WINDOW})
+_NO_KEY: Final = {
+    Several.AGGREGATE: "an aggregate, which is of the rows of a group: have it in the data class, as in "
+    "Annotated[int, count()], and group by a column",
+    Several.WINDOW: "a window function, which is of many rows: group by a column",
+}
 _WHY: Final = {
     Several.WINDOW: "a window function, which no condition can compare with a cursor: sort by a column",
     Several.AGGREGATE: "an aggregate, which is of many rows: sort by a scalar subquery that has it",

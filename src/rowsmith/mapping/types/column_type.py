@@ -102,7 +102,7 @@ class Beside:
     alone: str | None = None
     """The type's name, where it is compared with no other type of its family."""
     is_ordered: bool = True
-    """Whether rows can be sorted by it."""
+    """Whether rows can be sorted by it, or grouped: PostgreSQL has both of a type or neither."""
     wider: TypeEngine[Any] | None = None
     """What a value is compared as that the type itself would round; None: it rounds nothing."""
     keeps: Check | None = None

@@ -112,7 +112,13 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
             cursor=InCursor(list, lambda _: False),
             gives=(tuple if declared.as_tuple else list,),
             compared=Comparison.ARRAY,
-            beside=Beside(family=Family.ARRAYS, wider=wider, keeps=keeps, splits=item.beside.splits),
+            beside=Beside(
+                family=Family.ARRAYS,
+                is_ordered=item.beside.is_ordered,
+                wider=wider,
+                keeps=keeps,
+                splits=item.beside.splits,
+            ),
             is_condition=False,
         )
 

@@ -11,6 +11,7 @@ from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.entity import TOther
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.orders import Order, OrderTerm, order_list, order_terms
+from rowsmith.pagination.sort_keys import check_groupable
 from rowsmith.scope import SearchScope, check_order
 
 
@@ -53,6 +54,7 @@ class Aggregator(Operation[TRow, TData]):
 
         Raises:
             MappingError: a field is neither grouped nor aggregated, or may be None and does not say so.
+            InvalidFilter: ``group_by`` has what the database has no equality of (JSON on PostgreSQL), or an aggregate.
             InvalidValue: a sum does not fit the field's type (an int of 64 bits).
         """
         query, terms = as_query(filters), order_terms(order_list(group_by, "group_by"), ())
@@ -60,6 +62,7 @@ class Aggregator(Operation[TRow, TData]):
         search = prepare(self.entity, call.limits, call.dialect, query, include_deleted=include_deleted)
         for term in terms:
             check_order(term.expression, self.entity.info)
+        check_groupable(terms, call.dialect)
         figures = statistics(self.entity.info, into, [term.expression for term in terms], call.dialect)
         statement = grouped(search, figures, terms)
         return figures.build((await call.execute(statement)).all())
