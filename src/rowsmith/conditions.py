@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import AsBoolean, BinaryExpression, BooleanClauseLi
 
 from rowsmith.errors import InvalidFilter, RepositoryError, ScopeError, kind_of
 from rowsmith.signatures import takes
-from rowsmith.sql import as_sql
+from rowsmith.sql import as_sql, typed
 from rowsmith.texts import ADVICE, is_closed
 
 # Not InstrumentedAttribute, which is a descriptor: a dataclass's field of its type would read as the bool.
@@ -226,8 +226,9 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
     given: Any = built(cast("Any", condition), "a condition") if is_builder else condition
     expression: Any = as_sql(given)
     if not isinstance(expression, ColumnElement):
+        given = f"{kind_of(expression)}{typed(expression, 'Boolean')}"
         raise InvalidFilter(
-            f"a condition must be a SQL expression such as GroupRow.name == 'x', not {kind_of(expression)}; "
+            f"a condition must be a SQL expression such as GroupRow.name == 'x', not {given}; "
             "compare with None by .is_(None), not by 'is None'"
         )
     return cast("ColumnElement[bool]", expression)

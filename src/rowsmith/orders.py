@@ -22,7 +22,7 @@ from sqlalchemy.sql.elements import (
 
 from rowsmith.conditions import built
 from rowsmith.errors import InvalidFilter, kind_of
-from rowsmith.sql import are_same, parts_of
+from rowsmith.sql import are_same, parts_of, typed
 
 OrderExpression: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
 """A column, mapped attribute or SQL expression, with or without ``.asc()``, ``.desc()``, ``.nulls_last()``."""
@@ -161,5 +161,5 @@ def _holds(terms: Sequence[OrderTerm], expression: ColumnElement[Any]) -> bool:
 def _not_an_order(given: object) -> InvalidFilter:
     return InvalidFilter(
         f"an order must be a column or SQL expression such as GroupRow.name or GroupRow.name.desc(), "
-        f"not {kind_of(given)}; for names from outside, choose the column from a list of your own"
+        f"not {kind_of(given)}{typed(given, 'Text')}; for names from outside, choose the column from a list of your own"
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, inspect
 from sqlalchemy.orm import CompositeProperty
-from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.elements import AbstractTextClause, ClauseElement
 
 
 def is_sql(value: object) -> bool:
@@ -27,6 +27,12 @@ def are_sql(kind: type[object]) -> bool:
 def as_sql(value: Any) -> Any:
     """Give the SQL that a value stands for; any other value as it is."""
     return value.__clause_element__() if hasattr(value, "__clause_element__") else value
+
+
+def typed(value: object, kind: str) -> str:
+    """Say how SQL given as text, which has no type, becomes an expression of one; nothing of what is no text."""
+    is_text = isinstance(value, AbstractTextClause)
+    return f", which has no type by itself: write type_coerce(text(...), {kind})" if is_text else ""
 
 
 def parts_of(value: Any) -> list[str]:

@@ -17,7 +17,7 @@ from rowsmith.mapping.truth import complaint_inside
 from rowsmith.mapping.types import Comparison, column_type, stored_form
 from rowsmith.several import Several, several_complaint
 from rowsmith.signatures import takes
-from rowsmith.sql import as_sql, is_sql
+from rowsmith.sql import as_sql, is_sql, typed
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties
 
@@ -171,7 +171,9 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
         raise MappingError(f"a computed field needs a SQL expression such as GroupRow.name, not {kind_of(expression)}")
     given: ColumnElement[Any] = as_sql(expression() if _is_deferred(expression) else expression)
     if not isinstance(cast("object", given), ColumnElement):
-        raise MappingError(f"a computed field needs a SQL expression such as GroupRow.name, not {kind_of(given)}")
+        raise MappingError(
+            f"a computed field needs a SQL expression such as GroupRow.name, not {kind_of(given)}{typed(given, 'Text')}"
+        )
     return given
 
 
