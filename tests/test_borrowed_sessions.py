@@ -24,14 +24,16 @@ from rowsmith import (
     DBSource,
     InvalidValue,
     MappingError,
+    OptionalState,
     Querier,
     ReadOnlyViolation,
+    Repository,
     TransactionAborted,
     TransactionError,
 )
 from rowsmith.operations import WherePurger
 from rowsmith.testing import WithTables
-from tenants import GroupCreate, GroupId, GroupNameTaken, GroupRepository, GroupRow, groups_in
+from tenants import GroupCreate, GroupId, GroupNameTaken, GroupPatch, GroupRepository, GroupRow, groups_in
 
 NEW = GroupCreate("a", "new")
 
@@ -63,6 +65,27 @@ async def test_the_owner_commits(groups: GroupRepository) -> None:
             session.add(GroupRow(domain_name="a", name="added"))
         await session.commit()
     assert await groups.count() == 5
+
+
+class GroupRows(Repository[GroupRow]): ...
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["ours", "somebody else's"])
+async def test_rows_after_a_rollback_by_hand(groups: GroupRepository, is_ours: bool) -> None:
+    """They are expired, as SQLAlchemy has it for all objects of a session, and whole once they are read again."""
+    async with groups.db.begin_session() if is_ours else AsyncSession(groups.db.engine) as session:
+        rows = GroupRows(groups.db if is_ours else Database.from_session(session))
+        row, other = await rows.get_one(None, [GroupRow.name == "two"]), await rows.first(orders=[GroupRow.id])
+        assert other is not None
+        id, size = row.id, row.size
+        await rows.update_where([GroupRow.id == id], GroupPatch(size=OptionalState.update(77)))
+        assert row.size == 77
+        await session.rollback()
+        assert {"name", "size"} <= sa.inspect(row).expired_attributes & sa.inspect(other).expired_attributes
+        assert await rows.get(id) is row
+        assert row.size == size
+        await session.refresh(other)
+        assert other.name == "one"
 
 
 async def test_an_error_undoes_its_own_call_and_no_more(groups: GroupRepository) -> None:
