@@ -7,10 +7,9 @@ together, which neither multiplies rows nor keeps a stream from being one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
@@ -29,6 +28,7 @@ from sqlalchemy.orm import (
     undefer,
 )
 from sqlalchemy.orm import exc as orm_exc
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.base import LoaderCallableStatus, PassiveFlag
 from sqlalchemy.orm.collections import collection_adapter
 
@@ -218,14 +218,18 @@ def naming_what_is_missing(info: RowInfo[object], loaded: Sequence[Step], conver
         MappingError: from what is given back, instead of SQLAlchemy's own error about greenlets or ``lazy="raise"``; or
             ``to_data`` changes a row, or sends SQL.
     """
+    place = _Place(loaded)
 
     def build_told(records: Iterable[Sequence[object]]) -> list[Any]:
         rows = [record[0] for record in records]
         session, sent, missing = object_session(rows[0]) if rows else None, list[str](), list[Way]()
 
         def made(row: object) -> T:
-            with _keeping_to(row, loaded, missing):
+            hidden = _hidden(row, place, missing)
+            try:
                 return convert(row)
+            finally:
+                _show(hidden)
 
         try:
             with _sending_nothing(session, sent), unchanged(rows, session):
@@ -283,103 +287,130 @@ def _sending_nothing(session: Session | None, sent: list[str]) -> Generator[None
 Way: TypeAlias = tuple[str, ...]
 """What leads to something from the row that data is made of, and its own name at the end."""
 
-
-@dataclass
-class _Met:
-    """What is loaded of a row, by name, and the shortest way to it."""
-
-    way: Way
-    names: set[str] = field(default_factory=set[str])
+Hidden: TypeAlias = list[tuple[dict[str, Any], dict[str, Any], str, Any, Any]]
+"""The values of rows, what loads those that are not there, and of each name that is hidden what was in these."""
 
 
-@contextmanager
-def _keeping_to(row: object, loaded: Iterable[Step], missing: list[Way]) -> Generator[None]:
-    """Have all fail that is not loaded of a row, and of those that come with it, though it may be there by luck.
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of the rows of one class at a place.
 
-    A related row may be among what the session has already, or be none, and another row that data is made of may have
-    loaded it: so it was in one call, and is not in the next. ``missing`` is told of each try.
+    ``hidden`` is what is not loaded of them, with the way to it; ``below`` are the names that lead to further rows,
+    whether to several, the place of those, and whether ``loads`` or what goes with the row itself says so.
     """
-    met = dict[Any, _Met]()
-    _meet(row, loaded, met, (), None)
-    hidden = [_hidden(state, name, seen.way, missing) for state, seen in met.items() for name in _not_of(state, seen)]
-    try:
-        yield
-    finally:
-        for show in hidden:
-            show()
+
+    hidden: Mapping[str, Way]
+    below: Sequence[tuple[str, bool, _Place, bool]]
 
 
-def _not_of(state: InstanceState[Any], seen: _Met) -> Iterable[str]:
-    return _loadable(state.mapper).keys() - seen.names
+class _Place:
+    """A place in the tree of all that comes with a row.
+
+    Args:
+        steps: what is loaded of the rows there.
+        way: what leads to them.
+        by: the last relationship of that.
+    """
+
+    def __init__(self, steps: Iterable[Step], way: Way = (), by: RelationshipProperty[Any] | None = None) -> None:
+        self._steps, self._way, self._by = tuple(steps), way, by
+        self._known = dict[Any, _Known]()
+
+    def of(self, mapper: Mapper[Any]) -> _Known:
+        """Say what is known of rows of a class."""
+        if mapper not in self._known:
+            self._known[mapper] = self._found(mapper)
+        return self._known[mapper]
+
+    def _found(self, mapper: Mapper[Any]) -> _Known:
+        own = {step.attribute.key: step for step in self._steps if issubclass(mapper.class_, step.attribute.class_)}
+        hidden, below = dict[str, Way](), list[tuple[str, bool, _Place, bool]]()
+        for name, is_eager in _loadable(mapper):
+            step, found = own.get(name), cast("Any", mapper.attrs[name])
+            way = (*self._way, f"{found.parent.class_.__name__}.{name}")
+            if not is_eager if step is None else step.is_left:
+                hidden[name] = way
+            elif isinstance(found, RelationshipProperty):  # of what subclasses load of themselves there is no step
+                place = _Place(() if step is None else step.below.values(), way, cast("Any", found))
+                below.append((name, bool(found.uselist), place, step is not None))
+        for name in () if self._by is None else _back(self._by, mapper):
+            hidden.pop(name, None)
+        return _Known(hidden, below)
 
 
-def _meet(
-    row: object, below: Iterable[Step], met: dict[Any, _Met], way: Way, by: RelationshipProperty[Any] | None
-) -> None:
-    """Go from a row to all that comes with it, and note what is loaded of each."""
-    state: Any = inspect(row)
-    own = {step.attribute.key: step for step in below if isinstance(row, step.attribute.class_)}
-    is_new, seen = state not in met, met.setdefault(state, _Met(way))
-    seen.way = min(seen.way, way, key=lambda way: len(way))
-    if by is not None:
-        seen.names.update(_back(by, state.mapper))
-    for name, is_eager in _loadable(state.mapper).items():
-        step = own.get(name)
-        if step.is_left if step is not None else not (is_eager and is_new):  # what subclasses load has no step
-            continue
-        seen.names.add(name)
-        relationship, found = state.mapper.relationships.get(name), state.dict.get(name)
-        if relationship is not None and found is not None:
-            related: Iterable[object] = collection_adapter(found) if relationship.uselist else (found,)
-            for each in related:
-                _meet(each, () if step is None else step.below.values(), met, (*way, _named(state, name)), relationship)
-
-
-@lru_cache(maxsize=1000)
-def _loadable(mapper: Mapper[Any]) -> Mapping[str, bool]:
+def _loadable(mapper: Mapper[Any]) -> Iterator[tuple[str, bool]]:
     """Give what need not be loaded of a row, and whether the mapping itself loads it."""
-    related: list[RelationshipProperty[Any]] = [each for each in mapper.relationships if each.lazy not in _NEVER]
-    deferred = {each.key: False for each in mapper.column_attrs if each.deferred}
-    return {**{each.key: each.lazy in _EAGER for each in related}, **deferred}
+    related: Iterable[RelationshipProperty[Any]] = mapper.relationships
+    yield from ((each.key, each.lazy in _EAGER) for each in related if each.lazy not in _NEVER)
+    yield from ((each.key, False) for each in mapper.column_attrs if each.deferred)
 
 
 _NEVER: Final = ("dynamic", "write_only", "noload", None)
 
 
-@lru_cache(maxsize=1000)
-def _back(by: RelationshipProperty[Any], mapper: Mapper[Any]) -> Collection[str]:
+def _back(by: RelationshipProperty[Any], mapper: Mapper[Any]) -> Iterator[str]:
     """Give the relationships that lead back from a row to the one which it was come from, and which is always there."""
-    pairs = {(remote, local) for local, remote in by.local_remote_pairs or ()}
-    single: list[RelationshipProperty[Any]] = [
-        each for each in mapper.relationships if each.direction is RelationshipDirection.MANYTOONE
-    ]
-    return [each.key for each in single if pairs == {*(each.local_remote_pairs or ())}]
+    pairs, related = {(remote, local) for local, remote in by.local_remote_pairs or ()}, mapper.relationships
+    single: Iterable[Any] = (each for each in related if each.direction is RelationshipDirection.MANYTOONE)
+    return (each.key for each in single if pairs == {*each.local_remote_pairs})
 
 
-def _named(state: InstanceState[Any], name: str) -> str:
-    return f"{state.mapper.attrs[name].parent.class_.__name__}.{name}"
+def _hidden(row: object, place: _Place, missing: list[Way]) -> Hidden:
+    """Have all fail that is not loaded of a row, and of those that come with it, though it may be there by luck.
+
+    A related row may be among what the session has already, or be none, and another row that data is made of may have
+    loaded it: so it was in one call, and is not in the next. ``missing`` is told of each try.
+    """
+    met, hidden = dict[InstanceState[Any], Mapping[str, Way]](), Hidden()
+    _meet(row, place, met)
+    for state, names in met.items():
+        values = state.dict
+        if names and "callables" not in vars(state):
+            state.callables = {}
+        for name, way in names.items():
+            value = values.pop(name, LoaderCallableStatus.NO_VALUE)
+            hidden.append((values, state.callables, name, value, state.callables.get(name)))
+            state.callables[name] = _Refusing(way, missing)
+    return hidden
 
 
-def _hidden(state: InstanceState[Any], name: str, way: Way, missing: list[Way]) -> Callable[[], None]:
-    """Have an attribute be as if it were not loaded, and fail where it would be; gives what undoes that."""
+def _meet(row: object, place: _Place, met: dict[InstanceState[Any], Mapping[str, Way]]) -> None:
+    """Go from a row to all that comes with it, and note what is not loaded of each, whichever way leads to it."""
+    state: InstanceState[Any] = instance_state(row)
+    known, before = place.of(state.mapper), met.get(state)
+    met[state] = known.hidden
+    if before is not None:
+        both = before.keys() & known.hidden.keys()
+        met[state] = {name: min(before[name], known.hidden[name], key=lambda way: len(way)) for name in both}
+    for name, is_many, below, is_declared in known.below:
+        found = state.dict.get(name) if is_declared or before is None else None
+        if found is not None:
+            related: Iterable[object] = collection_adapter(found) if is_many else (found,)
+            for each in related:
+                _meet(each, below, met)
 
-    def refuse(_: object, passive: PassiveFlag) -> LoaderCallableStatus:
+
+class _Refusing:
+    """Stands for what would load an attribute."""
+
+    __slots__ = ("_missing", "_way")
+
+    def __init__(self, way: Way, missing: list[Way]) -> None:
+        self._way, self._missing = way, missing
+
+    def __call__(self, state: object, passive: PassiveFlag) -> LoaderCallableStatus:
         if passive & PassiveFlag.NO_RAISE or not passive & PassiveFlag.SQL_OK:  # to know what was there before
             return LoaderCallableStatus.PASSIVE_NO_RESULT
-        missing.append((*way, _named(state, name)))
+        self._missing.append(self._way)
         raise exc.InvalidRequestError("to_data reads what is not loaded: it is declared by loads = [...]")
 
-    values, own = state.dict, state.callables.get(name)
-    value = values.pop(name, LoaderCallableStatus.NO_VALUE)
-    if "callables" not in vars(state):
-        state.callables = {}
-    state.callables[name] = refuse
 
-    def show() -> None:
-        state.callables.pop(name, None)
-        if own is not None:
-            state.callables[name] = own
+def _show(hidden: Hidden) -> None:
+    """Have all be as it was before it was hidden."""
+    for values, callables, name, value, own in hidden:
+        if own is None:
+            callables.pop(name, None)
+        else:
+            callables[name] = own
         if value is not LoaderCallableStatus.NO_VALUE:
             values.setdefault(name, value)
-
-    return show
