@@ -1,4 +1,4 @@
-"""What a read computes of rows and cannot: it is said so, and not that a value does not fit its column."""
+"""What a call computes of rows and cannot: it is said so, and not that a value does not fit its column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from rowsmith import CursorForwardPagination, Database, Expr, InvalidValue, Repository, sum_
+from rowsmith import CursorForwardPagination, Database, Expr, InvalidValue, OptionalState, Patch, Repository, Spec, sum_
 from rowsmith.testing import WithTables
 
 
@@ -98,10 +98,10 @@ READS: dict[str, Callable[[Repository[SumRow, Any, int], Any], Awaitable[Any]]] 
 FAULTS = [(Large, TOO_LARGE), (Divided, BY_ZERO), (Read, NO_NUMBER)]
 
 
-async def told(call: Callable[[Database], Awaitable[Any]], db: Database, words: str) -> None:
+async def told(call: Callable[[Database], Awaitable[Any]], db: Database, words: str, *, writes: bool = False) -> None:
     """Have a call fail by these words outside of sessions, in each block of ours and in somebody else's session."""
-    blocks: list[Callable[[], Any]] = [nullcontext, db.begin_session, db.begin_readonly_session, db.unit_of_work]
-    for block in blocks:
+    blocks: list[Callable[[], Any]] = [nullcontext, db.begin_session, db.unit_of_work]
+    for block in blocks if writes else (*blocks, db.begin_readonly_session):
         with pytest.raises(InvalidValue, match=words) as failure:
             async with block():
                 await call(db)
@@ -150,3 +150,44 @@ async def test_a_later_page_that_cannot_be_computed(db: Database) -> None:
     first = await Plains(db).search(None, None, CursorForwardPagination(1), into=Large)
     second = CursorForwardPagination(1, after=first.end_cursor)
     await told(lambda db: Plains(db).search(None, None, second, into=Large), db, TOO_LARGE)
+
+
+@dataclass(frozen=True)
+class SumCreate(Spec[SumRow]):
+    id: int
+    large: int
+    none: int = 0
+    word: str = "x"
+
+
+@dataclass(frozen=True)
+class SumPatch(Patch[SumRow]):
+    large: OptionalState[int]
+
+
+FITS = SumPatch(OptionalState.update(1_000_000))
+SMALL = SumPatch(OptionalState.update(1))
+OR_ROW = r"a value, or what is computed of the row, does not fit its type$"
+WRITES: dict[str, tuple[Callable[[Repository[SumRow, Any, int]], Awaitable[Any]], str]] = {
+    "create": (lambda rows: rows.create(SumCreate(5, 1_000_000)), OR_ROW),
+    "update": (lambda rows: rows.update(1, FITS), OR_ROW),
+    "batch_update": (lambda rows: rows.batch_update([1], FITS), OR_ROW),
+    "update_where": (lambda rows: rows.update_where([SumRow.large * 2_000_000_000 > 5], SMALL), OR_ROW),
+    "batch_create": (lambda rows: rows.batch_create([SumCreate(5, 1_000_000), SumCreate(6, 1)]), TOO_LARGE),
+    "upsert": (lambda rows: rows.upsert(SumCreate(1, 1_000_000)), TOO_LARGE),
+    "purge": (lambda rows: rows.purge(1), TOO_LARGE),
+    "batch_purge": (lambda rows: rows.batch_purge([1, 2]), TOO_LARGE),
+}
+
+
+@pytest.mark.parametrize("verb", WRITES)
+async def test_a_write_whose_data_computes(db: Database, verb: str) -> None:
+    """A value that fits is not blamed, nor an id by which a row is found; nothing is written."""
+    call, words = WRITES[verb]
+    await told(lambda db: call(Larges(db)), db, words, writes=True)
+    assert sorted([row.value async for row in Plains(db).stream(into=Bare)]) == [2_000_000_000] * 2
+
+
+@dataclass(frozen=True)
+class Bare:
+    value: Annotated[int, Expr(SumRow.large)]

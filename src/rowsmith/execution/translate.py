@@ -402,8 +402,8 @@ def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) 
         return errors.named(
             f"a policy of the database refused the entity: {cast('Any', driver).message}", origin.domain
         )
-    if origin.reads and str(getattr(driver, "sqlstate", None)).startswith("22") and argument_of(driver) is None:
-        return _computed(driver, origin)
+    if (said := _said_of_rows(driver, origin)) is not None:
+        return said
     if getattr(driver, "server_source_function", None) == _SORTING:
         return _INCOMPARABLE
     words = errors.named(kind.default_message, origin.domain)
@@ -421,8 +421,17 @@ def _naming(words: str, broken: Broken) -> str:
 _OF_PARTITIONS = frozenset({"ExecFindPartition", "ExecPartitionCheckEmitError"})
 
 
+def _said_of_rows(driver: BaseException, origin: Origin) -> str | None:
+    """Say what is wrong with a value that nobody may have given: a statement that reads or removes rows writes none."""
+    sqlstate = str(getattr(driver, "sqlstate", None))
+    if not sqlstate.startswith("22") or argument_of(driver) is not None:
+        return None
+    if origin.reads or origin.deletes:
+        return _computed(driver, origin)
+    return "a value, or what is computed of the row, does not fit its type" if sqlstate in OUT_OF_RANGE else None
+
+
 def _computed(driver: Any, origin: Origin) -> str:
-    """Say what is wrong with a value that nobody gave: a read writes none."""
     is_figure = origin.operation == "aggregate"
     what = "what an aggregate computes of the rows" if is_figure else "what is computed of the rows"
     if driver.sqlstate in OUT_OF_RANGE:

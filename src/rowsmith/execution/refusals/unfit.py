@@ -13,8 +13,9 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql import visitors
-from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql.dml import ValuesBase
+from sqlalchemy.sql.elements import BinaryExpression
 
 from rowsmith.execution.parameters import COLUMN, Subject, written_by
 from rowsmith.execution.refusals.refusal import Refusal
@@ -57,12 +58,26 @@ def unfit(
     tables = {column.table for column in columns if isinstance(column, COLUMN)}
     computed = (column for table in tables for column in table.c if column.computed is not None)
     others = [column for column in computed if _is_of(stored_form(column.type, compiled.dialect), kinds)]
-    return unfit_among(values, kinds, compiled.dialect, others)
+    return unfit_among(values, kinds, compiled.dialect, others, is_all=not _computes(compiled.statement))
 
 
 def _writes(statement: Any) -> bool:
-    """Say whether a statement writes values: what one that reads finds out of range it has computed itself."""
-    return any(isinstance(part, UpdateBase) for part in visitors.iterate(statement))
+    """Say whether a statement writes values: what any other finds out of range it has computed itself."""
+    return any(isinstance(part, ValuesBase) for part in visitors.iterate(statement))
+
+
+def _computes(statement: Any) -> bool:
+    """Say whether a statement that writes computes something of rows besides, which may be out of range as well."""
+    besides = (*getattr(statement, "_returning", ()), *getattr(statement, "_where_criteria", ()))
+    return any(_is_arithmetic(part) for each in besides for part in visitors.iterate(each))
+
+
+def _is_arithmetic(part: Any) -> bool:
+    return isinstance(part, _BINARY) and part.operator in _ARITHMETIC
+
+
+_BINARY: Final[Any] = BinaryExpression
+_ARITHMETIC: Final = frozenset({operators.add, operators.sub, operators.mul, operators.truediv, operators.floordiv})
 
 
 def kinds_of(failure: BaseException) -> frozenset[Comparison] | None:
@@ -76,6 +91,8 @@ def unfit_among(
     kinds: frozenset[Comparison],
     dialect: Dialect,
     others: Sequence[ColumnElement[Any]] = (),
+    *,
+    is_all: bool = True,
 ) -> Refusal | None:
     """Give the one of some values that its column does not take; else the only one that it can be of, if it is one.
 
@@ -84,6 +101,7 @@ def unfit_among(
         kinds: of the columns that it can be of.
         dialect: of the database.
         others: columns of these kinds that the server makes of others.
+        is_all: it can be of nothing else.
     """
     seen = {column: set[int | None]() for column in others}
     for column, row, value in values:
@@ -93,7 +111,7 @@ def unfit_among(
         if column_type(form).check(value) is not None:
             return Refusal([column], row)
         seen.setdefault(column, set()).add(row)
-    if len(seen) != 1:
+    if len(seen) != 1 or not is_all:
         return None
     [(column, places)] = seen.items()
     return Refusal([column], places.pop() if len(places) == 1 else None)
