@@ -313,7 +313,7 @@ class _Place:
     """
 
     def __init__(self, steps: Iterable[Step], way: Way = (), by: RelationshipProperty[Any] | None = None) -> None:
-        self._steps, self._way, self._by = tuple(steps), way, by
+        self._steps, self.way, self._by = tuple(steps), way, by
         self._known = dict[Any, _Known]()
 
     def of(self, mapper: Mapper[Any]) -> _Known:
@@ -327,7 +327,7 @@ class _Place:
         hidden, below = dict[str, Way](), list[tuple[str, bool, _Place, bool]]()
         for name, is_eager in _loadable(mapper):
             step, found = own.get(name), cast("Any", mapper.attrs[name])
-            way = (*self._way, f"{found.parent.class_.__name__}.{name}")
+            way = (*self.way, f"{found.parent.class_.__name__}.{name}")
             if not is_eager if step is None else step.is_left:
                 hidden[name] = way
             elif isinstance(found, RelationshipProperty):  # of what subclasses load of themselves there is no step
@@ -377,13 +377,17 @@ def _hidden(row: object, place: _Place, missing: list[Way]) -> Hidden:
 def _meet(row: object, place: _Place, met: dict[InstanceState[Any], Mapping[str, Way]]) -> None:
     """Go from a row to all that comes with it, and note what is not loaded of each, whichever way leads to it."""
     state: InstanceState[Any] = instance_state(row)
-    known, before = place.of(state.mapper), met.get(state)
-    met[state] = known.hidden
+    known, before, values = place.of(state.mapper), met.get(state), state.dict
+    hidden = known.hidden
+    # SQLAlchemy itself follows what subclasses load of themselves up to where it leads back.
+    if left := {name: below.way for name, _, below, is_declared in known.below if not (is_declared or name in values)}:
+        hidden = {**hidden, **left}
     if before is not None:
-        both = before.keys() & known.hidden.keys()
-        met[state] = {name: min(before[name], known.hidden[name], key=lambda way: len(way)) for name in both}
+        both = before.keys() & hidden.keys()
+        hidden = {name: min(before[name], hidden[name], key=lambda way: len(way)) for name in both}
+    met[state] = hidden
     for name, is_many, below, is_declared in known.below:
-        found = state.dict.get(name) if is_declared or before is None else None
+        found = values.get(name) if is_declared or before is None else None
         if found is not None:
             related: Iterable[object] = collection_adapter(found) if is_many else (found,)
             for each in related:
