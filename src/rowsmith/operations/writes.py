@@ -123,6 +123,7 @@ class AskedWrite(Asked[Any]):
     @override
     async def send_within(self, lane: NativeLane, db_sess: AsyncSession, resume: Resume) -> Any:
         if self._guards:
+            lane.refuse("savepoint")
             return UNTOLD
         before = writes_of(db_sess)
         try:
