@@ -481,15 +481,28 @@ async def others_of(world: World) -> Any:
         return (await connection.execute(rows)).all()
 
 
-@pytest.mark.parametrize(
-    "view",
-    [
-        f"CREATE VIEW {{name}} AS SELECT {{columns}} FROM {NUMBERED}",
+FOR_SOME = "CREATE RULE for_some AS ON UPDATE TO {name} WHERE false DO INSTEAD NOTHING"
+READ_ONLY = {
+    "not updatable": (f"CREATE VIEW {{name}} AS SELECT {{columns}} FROM {NUMBERED}", "INSTEAD OF triggers"),
+    "with a rule for some rows": (
+        f"CREATE VIEW {{name}} AS SELECT {{columns}} FROM {NUMBERED}; {FOR_SOME}",
+        "INSTEAD OF triggers",
+    ),
+    "materialized": (
+        "CREATE MATERIALIZED VIEW {name} AS SELECT * FROM kept.{name}; CREATE UNIQUE INDEX ON {name} ({keys})",
+        "write by a repository of the tables beneath, which the view shows once it is refreshed",
+    ),
+    "materialized, without an index": (
         "CREATE MATERIALIZED VIEW {name} AS SELECT * FROM kept.{name}",
-    ],
-    ids=["not updatable", "materialized"],
-)
-async def test_a_view_that_is_only_read_says_so_in_every_verb_that_writes(with_tables: WithTables, view: str) -> None:
+        "which the view shows once it is refreshed|of a materialized view no row is written",
+    ),
+}
+
+
+@pytest.mark.parametrize("view, what_to_do", READ_ONLY.values(), ids=READ_ONLY)
+async def test_a_view_that_is_only_read_says_so_in_every_verb_that_writes(
+    with_tables: WithTables, view: str, what_to_do: str
+) -> None:
     """Of rows that are there and of none, in words that say what to do; nothing is written."""
     async with world_in(with_tables, "things") as world:
         before = await world.stored()
@@ -497,13 +510,39 @@ async def test_a_view_that_is_only_read_says_so_in_every_verb_that_writes(with_t
             for native in (True, False):
                 shown = replace(world, things=ThingRepository(Database(db.engine, native=native)))
                 for name, verb in WRITING.items():
-                    with pytest.raises(DatabaseFault, match=WHAT_TO_DO) as caught:
+                    with pytest.raises(DatabaseFault, match=what_to_do) as caught:
                         await verb.call(shown, place_of(name), A)
                     assert caught.value.error_code == str(ErrorCode("thing", name, "database_fault"))
         assert await world.stored() == before
 
 
-WHAT_TO_DO = "INSTEAD OF triggers"
+class TicketNumbers(Base):
+    """What a sequence shows of itself."""
+
+    __tablename__ = "ticket_numbers"
+    last_value: Mapped[int] = mapped_column(primary_key=True)
+    is_called: Mapped[bool]
+
+
+@dataclass(frozen=True)
+class NumberCreate(Spec[TicketNumbers]):
+    last_value: int
+    is_called: bool
+
+
+class Numbers(Repository[TicketNumbers, TicketNumbers, int]):
+    pass
+
+
+async def test_a_sequence_is_only_read(with_tables: WithTables) -> None:
+    """And no advice for views is given."""
+    async with with_tables() as db:
+        await run(db, "CREATE SEQUENCE ticket_numbers")
+        try:
+            with pytest.raises(DatabaseFault, match="nobody writes rows of a materialized view or a sequence"):
+                await Numbers(db).create(NumberCreate(2, True))
+        finally:
+            await run(db, "DROP SEQUENCE ticket_numbers")
 
 
 @pytest.mark.parametrize("kind", INSTEAD_OF)

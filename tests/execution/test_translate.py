@@ -142,6 +142,26 @@ def test_only_row_security_itself_refuses_a_row() -> None:
         assert (type(error), "secret" in str(error)) == (kind, kind is errors.CheckViolation)
 
 
+@pytest.mark.parametrize("suffix", ["", "New"])
+@pytest.mark.parametrize(
+    "failure, advice",
+    [
+        (pg.WrongObjectTypeError, "write by a repository of the tables beneath"),
+        (pg.FeatureNotSupportedError, "write where its rows are kept"),
+        (pg.ObjectNotInPrerequisiteStateError, "write where its rows are kept"),
+    ],
+)
+def test_what_is_no_table_says_where_to_write(failure: type[pg.PostgresError], advice: str, suffix: str) -> None:
+    """A materialized view and a foreign table are given no triggers that would write them instead."""
+    refused = failure("cannot change it")
+    refused.server_source_filename = "execMain.c"
+    refused.server_source_function = f"CheckValidResultRel{suffix}"
+    error = translate(refused)
+    assert type(error) is errors.DatabaseFault
+    assert advice in str(error)
+    assert "INSTEAD OF" not in str(error)
+
+
 def test_sqlstates() -> None:
     """The codes that callers act on, one by one (PostgreSQL's manual, appendix A)."""
     for sqlstate, kind in EXPECTED.items():

@@ -480,20 +480,35 @@ _ANALYSIS_SOURCES = frozenset(
 """The files of PostgreSQL 14 to 18 that report a name or a privilege that is not there, views, and row security."""
 
 _READ_ONLY = "such a view is only read: write by a repository of the table beneath, or give it INSTEAD OF triggers"
+_NEVER_WRITTEN = (
+    "nobody writes rows of a materialized view or a sequence: write by a repository of the tables beneath, which the "
+    "view shows once it is refreshed"
+)
+_FOREIGN = (
+    "its foreign-data wrapper does not write such a foreign table: write where its rows are kept, or have the wrapper "
+    "take it for updatable, as postgres_fdw does by its option of that name"
+)
 _UNLOCKABLE = "rows of such a view are read without a lock: lock those of the table beneath"
 _BY_RULES = "rules take no such statement: use triggers in their place, INSTEAD OF ones on a view"
 _WITHOUT_INDEX = (
     "an upsert needs a unique index over its key: make one, name another key by Conflict(columns=[...]), or, as for a "
-    "view with INSTEAD OF triggers, call find, then create(spec) or update(id, patch)"
+    "view with INSTEAD OF triggers or a foreign table, call find, then create(spec) or update(id, patch); of a "
+    "materialized view no row is written"
 )
 _ADVICE: Mapping[tuple[str, str | None], str] = {
     ("55000", "error_view_not_updatable"): _READ_ONLY,
     ("55000", "rewriteTargetView"): _READ_ONLY,  # before PostgreSQL 17
-    ("42809", "CheckValidResultRel"): _READ_ONLY,
+    ("55000", "RewriteQuery"): _READ_ONLY,  # the same, of a view with a rule that has a condition
     ("42809", "CheckValidRowMarkRel"): _UNLOCKABLE,
     ("0A000", "CheckSelectLocking"): _UNLOCKABLE,
     ("0A000", "make_outerjoininfo"): _UNLOCKABLE,
     ("0A000", "RewriteQuery"): _BY_RULES,
     ("42P10", "infer_arbiter_indexes"): _WITHOUT_INDEX,
+    **{
+        (sqlstate, f"CheckValidResultRel{suffix}"): advice
+        # A wrapper that cannot write is 0A000, one that is told not to is 55000.
+        for sqlstate, advice in (("42809", _NEVER_WRITTEN), ("0A000", _FOREIGN), ("55000", _FOREIGN))
+        for suffix in ("", "New")  # as later releases of PostgreSQL 14 to 17 have it
+    },
 }
 """What to do about a fault, by its SQLSTATE and the function of PostgreSQL 14 to 18 that reports it."""
