@@ -78,6 +78,10 @@ class DeedRow(Base):
     fixed: Mapped[tuple[str, ...]] = mapped_column(postgresql.ARRAY(sa.Text, as_tuple=True))
     address: Mapped[str] = mapped_column(sa.String().with_variant(postgresql.INET(), "postgresql"))
     wide: Mapped[int] = mapped_column(sa.Integer().with_variant(sa.BigInteger(), "postgresql"))
+    due: Mapped[dt.date]
+    starts: Mapped[dt.time]
+    local: Mapped[dt.datetime] = mapped_column(sa.DateTime)
+    moments: Mapped[list[dt.datetime]] = mapped_column(postgresql.ARRAY(sa.DateTime(True)))
     finished = synonym("done_at")
 
 
@@ -103,7 +107,8 @@ def shape_of(**fields: Any) -> Any:
 RIGHT: list[tuple[str, Any]] = [
     *[("size", kind) for kind in (int, Any, object, T, N, float, int | None, int | str, Literal[1, 2], Final[int])],
     *[("title", kind) for kind in (str, Title, Sequence[str], Hashable, Sized, Literal["a"], Annotated[str, "note"])],
-    *[("done_at", kind) for kind in (dt.datetime | None, dt.date | None, Any, object, T, Hashable)],
+    *[("done_at", kind) for kind in (dt.datetime | None, dt.date | dt.datetime | None, Any, object, T, Hashable)],
+    *[("due", dt.date), ("due", dt.date | dt.datetime), ("starts", dt.time), ("moments", list[dt.datetime])],
     *[("finished", dt.datetime | None), ("made_at", dt.datetime | None), ("price", Decimal), ("rough", float)],
     *[("ratio", float), ("mood", Mood), ("mood", Literal[Mood.GOOD]), ("word", str), ("key", uuid.UUID)],
     *[("text_key", str), ("email", Email), ("email", str), ("folded", str), ("address", str), ("wide", int)],
@@ -133,6 +138,16 @@ WRONG: list[tuple[str, Any, str]] = [
     ("text_key", uuid.UUID, "gives str"),
     ("folded", Email, "gives str"),
     ("made_at", str, "gives datetime"),
+    ("made_at", dt.date, r"is date, and the column gives datetime: write datetime \("),
+    ("made_at", NewType("Day", dt.date), "gives datetime"),
+    ("made_at", dt.time, "gives datetime"),
+    ("done_at", dt.date | None, r"the column gives datetime: write datetime \| None"),
+    ("local", dt.date, "gives datetime"),
+    ("due", dt.datetime, "the column gives date: write date"),
+    ("due", dt.time, "gives date"),
+    ("starts", dt.datetime, "gives time"),
+    ("starts", dt.date, "gives time"),
+    ("moments", list[dt.date], "gives list"),
     ("document", Email, "gives dict or list"),
     ("document", dt.datetime, "gives dict or list"),
     ("tags", tuple[str, ...], "gives list"),
@@ -194,6 +209,7 @@ def model(config: ConfigDict | None = None, **fields: Any) -> Any:
 def test_a_model_is_refused_for_what_it_surely_refuses_itself() -> None:
     """Pydantic converts: what it takes of the column's values decides, and of None."""
     model(made_at=str | dt.datetime, title=uuid.UUID, size=bool, word=Word, rough=int, tags=tuple[str, ...])
+    model(made_at=dt.date | dt.datetime, due=dt.datetime, local=Annotated[dt.date, BeforeValidator(dt.datetime.date)])
     model(done_at=dt.datetime | None, email=Any, price=float, mood=Mood, size=Annotated[int, "x"])
     model(done_at=Annotated[dt.datetime, BeforeValidator(lambda given: given or dt.datetime.min)])
     for name, kind, complaint in (
@@ -202,6 +218,13 @@ def test_a_model_is_refused_for_what_it_surely_refuses_itself() -> None:
         ("done_at", bytes | None, r"takes no datetime, which is what the column gives: write datetime \| None"),
         ("title", Email, "takes no str"),
         ("key", int, "takes no UUID"),
+        ("made_at", dt.date, "takes no datetime, which is what the column gives: write datetime"),
+        ("local", dt.date, "takes no datetime"),
+        ("done_at", dt.date | None, r"takes no datetime, which is what the column gives: write datetime \| None"),
+        ("made_at", dt.time, "takes no datetime"),
+        ("due", dt.time, "takes no date"),
+        ("starts", dt.datetime, "takes no time"),
+        ("starts", dt.date, "takes no time"),
     ):
         with pytest.raises(MappingError, match=complaint):
             model(**{name: kind})

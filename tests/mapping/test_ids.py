@@ -42,6 +42,11 @@ class DayRow(Base):
     day: Mapped[dt.date] = mapped_column(primary_key=True)
 
 
+class MomentRow(Base):
+    __tablename__ = "id_moments"
+    at: Mapped[dt.datetime] = mapped_column(primary_key=True)
+
+
 class PriceRow(Base):
     __tablename__ = "id_prices"
     price: Mapped[Decimal] = mapped_column(primary_key=True)
@@ -107,6 +112,7 @@ def test_ids_that_are_keys(row: type[Any], given: Any) -> None:
         *((NamedRow, given, "write str$") for given in (int, GroupId, uuid.UUID, bytes)),
         *((UuidRow, given, "write UUID$") for given in (int, str)),
         (DayRow, dt.datetime, "write date$"),
+        (MomentRow, dt.date, "write datetime$"),
         *(
             (CounterRow, given, r"write tuple\[str, int\]$")
             for given in (int, str, tuple[int, str], tuple[str, int, int])

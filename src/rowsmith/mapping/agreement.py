@@ -143,10 +143,10 @@ def _may_be(probe: type[BaseModel], value: object) -> bool:
 
 
 _OF_CONFIG: Final = ("strict", "arbitrary_types_allowed", "from_attributes")
-_OF_CLASS: Final = frozenset({"is_instance_of", "none_required"})
+_OF_CLASS: Final = frozenset({"is_instance_of", "none_required", "date_from_datetime_inexact"})
 
 
-_MOMENT: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_MOMENT: Final = dt.datetime(2000, 1, 1, 12, 30, tzinfo=dt.UTC)  # none that is a date as well to pydantic
 _SAMPLES: Final[dict[type[Any], Sequence[Any]]] = {
     int: (0, 1),
     float: (0.5, 1.0),
@@ -180,6 +180,8 @@ def _takes(option: Any, kind: type[object], declared: TypeEngine[Any]) -> bool:
 def _is_kind(kind: type[object], asked: type[object]) -> bool:
     if is_protocol(asked):
         return all(hasattr(kind, member) for member in get_protocol_members(asked))
+    if asked is dt.date and issubclass(kind, dt.datetime):  # to Python it is one, and compares with none
+        return False
     try:
         return issubclass(kind, asked) or kind in _PROMOTED.get(asked, ())
     except TypeError:

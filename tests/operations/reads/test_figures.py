@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, make_dataclass
-from datetime import timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, NewType
 
@@ -33,6 +33,8 @@ class LineRow(Base):
     seats: Mapped[int] = mapped_column()
     size: Mapped[float] = mapped_column(default=1.5e-12)
     rate: Mapped[Decimal] = mapped_column(sa.Numeric(8, 2), default=Decimal("2.5"))
+    paid_at: Mapped[datetime | None] = mapped_column(sa.DateTime(True))
+    due: Mapped[date | None]
     double: Mapped[int] = column_property(seats * 2)
 
 
@@ -126,6 +128,8 @@ async def test_a_figure_of_a_model(lines: Lines) -> None:
         (Annotated[int, sum_(LineRow.size)], "write float"),
         (Annotated[int | None, avg(LineRow.seats)], "write float or Decimal"),
         (Annotated[bool, count()], "write int"),
+        (Annotated[date | None, max_(LineRow.paid_at)], "takes no datetime, .*: write datetime"),
+        (Annotated[time | None, min_(LineRow.due)], "takes no date, .*: write date"),
     ):
         with pytest.raises(MappingError, match=complaint):
             await lines.aggregate(into=create_model("Figure", value=(annotation, ...)))
@@ -167,6 +171,9 @@ async def test_figures_of_durations(lines: Lines, annotation: Any, value: timede
         (Annotated[int | None, max_(LineRow.size)], "and the column gives float: write float"),
         (Annotated[Decimal | None, max_(LineRow.size)], "and the column gives float: write float"),
         (Annotated[Decimal | None, avg(LineRow.size)], "and the column gives float: write float"),
+        (Annotated[date | None, max_(LineRow.paid_at)], "and the column gives datetime: write datetime"),
+        (Annotated[time | None, max_(LineRow.paid_at)], "and the column gives datetime: write datetime"),
+        (Annotated[datetime | None, min_(LineRow.due)], "and the column gives date: write date"),
     ],
 )
 async def test_a_field_of_another_type_is_refused(lines: Lines, annotation: Any, complaint: str) -> None:
