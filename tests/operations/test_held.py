@@ -74,6 +74,9 @@ def scope_of(*conditions: Condition) -> SearchScope:
 
 
 other, domain = aliased(DeskRow), aliased(DomainRow)
+GREATEST = sa.select(sa.func.max(DomainRow.name)).where(DomainRow.name < "b").subquery()
+light = sa.table("domains", sa.column("name"))
+NAMED_A = sa.select(DomainRow.name.label("called")).where(DomainRow.name == "a")
 IN_A = DeskRow.tenant == "a"
 TOLD: dict[str, SearchScope] = {
     "any of": AnyOf(scope_of(IN_A), scope_of(DeskRow.tenant == "c")),
@@ -92,11 +95,22 @@ TOLD: dict[str, SearchScope] = {
         )
     ),
     "an alias": scope_of(sa.exists().where(other.code == "mine", other.tenant == DeskRow.tenant)),
+    "a label of a subquery": scope_of(sa.exists().where(NAMED_A.subquery().c.called == DeskRow.tenant)),
+    "a label of a common table": scope_of(DeskRow.tenant.in_(sa.select(NAMED_A.cte("named").c.called))),
+    "a greatest": scope_of(
+        DeskRow.tenant.in_(
+            sa.select(sa.select(sa.func.max(DomainRow.name)).where(DomainRow.name < "b").subquery().c.max)
+        )
+    ),
+    "a light table": scope_of(DeskRow.tenant.in_(sa.select(light.c.name).where(light.c.name == "a"))),
     "a server default": scope_of(sa.or_(sa.and_(IN_A, DeskRow.level <= 2), DeskRow.note == "x")),
 }
 UNTOLD: dict[str, SearchScope] = {
     "a key to come": scope_of(sa.or_(IN_A, DeskRow.id < 0)),
     "text": scope_of(sa.literal_column("desks.tenant") == "a"),
+    "text in a subquery": scope_of(
+        DeskRow.tenant.in_(sa.select(NAMED_A.where(sa.text("domains.name = desks.tenant")).subquery().c.called))
+    ),
 }
 SCOPES = TOLD | UNTOLD
 
@@ -203,10 +217,13 @@ async def test_an_update_reads_the_row_that_is_there(desks: Desks) -> None:
 
 
 async def test_the_first_row_outside_is_named(desks: Desks) -> None:
-    """A batch names the same index, whether the row after it is taken or not."""
+    """A batch names the same index, whether the row after it is taken or not, by whatever a scope is told."""
     for code in ("theirs", "free"):
         specs = [DeskCreate("a", "x"), DeskCreate("b", "y"), DeskCreate("b", code)]
-        with pytest.raises(RepositoryError, match="index 1 would leave its scope"):
-            await desks.batch_create(specs, scope=SCOPES["at most"])
-        with pytest.raises(RepositoryError, match=r"^desk: a spec would leave its scope"):
-            await desks.batch_create(specs, scope=SCOPES["a key to come"])
+        for create in (desks.batch_create, desks.load, desks.batch_upsert):
+            for scope in TOLD.values():
+                with pytest.raises(RepositoryError, match="index 1 would leave its scope"):
+                    await create(specs, scope=scope)
+            for scope in UNTOLD.values():
+                with pytest.raises(RepositoryError, match=r"^desk: a spec would leave its scope"):
+                    await create(specs, scope=scope)

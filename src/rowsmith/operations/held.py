@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
     Column,
@@ -19,6 +19,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
+    TableClause,
     exists,
     literal,
     null,
@@ -29,7 +30,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import DefaultClause
 from sqlalchemy.sql.elements import ClauseElement, ColumnClause, Null, TableValuedColumn, TextClause
-from sqlalchemy.sql.selectable import Lateral
+from sqlalchemy.sql.selectable import AliasedReturnsRows, Lateral, TableValuedAlias
 
 from rowsmith.conditions import conjunction, limited, negation
 from rowsmith.errors import (
@@ -286,6 +287,13 @@ def _is_told(condition: ColumnElement[bool], info: RowInfo[object], known: set[s
 def _can_be_told(part: object, info: RowInfo[object], known: set[str]) -> bool:
     if isinstance(part, Column):
         return not is_table(part.table, info) or info.label(cast("Any", part)) in known
+    source: Any = getattr(part, "table", None)
+    if isinstance(part, ColumnClause) and isinstance(source, _BY_ITSELF):
+        return not isinstance(source, TableValuedAlias)
     if isinstance(part, TextClause) or (isinstance(part, ColumnClause) and part.name not in ("1", "*")):
         return not info.is_joined and _known(info, info.stored) <= known  # it may read any, by its name
     return not isinstance(part, (TableValuedColumn, Lateral))
+
+
+_BY_ITSELF: Final = (TableClause, AliasedReturnsRows)
+"""What stands in a FROM of a subquery's own, light tables included; what a function gives may be made of the row."""
