@@ -14,13 +14,16 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
     CheckConstraint,
+    ClauseElement,
     Column,
+    ColumnClause,
     ColumnElement,
     Constraint,
     ForeignKeyConstraint,
     Index,
     PrimaryKeyConstraint,
     Table,
+    TextClause,
     UnaryExpression,
     UniqueConstraint,
 )
@@ -28,7 +31,7 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer
 from sqlalchemy.exc import NoReferencedTableError
 from sqlalchemy.schema import ColumnCollectionConstraint, conv
-from sqlalchemy.sql import operators
+from sqlalchemy.sql import operators, visitors
 
 UniqueKey: TypeAlias = PrimaryKeyConstraint | UniqueConstraint | Index
 """What keeps rows apart: the primary key, a unique constraint, or a unique index."""
@@ -172,6 +175,35 @@ def column_names(item: Constraint | Index | None) -> tuple[str, ...]:
     if not isinstance(item, (ColumnCollectionConstraint, Index)):
         return ()
     return tuple(column.name for column in item.columns)
+
+
+def columns_read(item: Constraint | Index) -> set[str] | None:
+    """Give the names of all columns that a constraint is about, those included of which others are computed.
+
+    None where a part of it is SQL in words, which may be about any, or where it keeps its parts to itself.
+    """
+    match item:
+        case Index():
+            return _read(cast("Any", item.expressions))
+        case CheckConstraint():
+            return _read([item.sqltext])
+        case ColumnCollectionConstraint() if not isinstance(item, ExcludeConstraint):
+            return _read(list(item.columns))
+        case _:
+            return None
+
+
+def _read(expressions: Iterable[ClauseElement]) -> set[str] | None:
+    read = set[str]()
+    for part in cast("Iterable[Any]", chain.from_iterable(map(visitors.iterate, expressions))):
+        computed: Any = getattr(part, "computed", None)
+        beneath = set[str]() if computed is None else _read([computed.sqltext])
+        if beneath is None or isinstance(part, TextClause) or getattr(part, "is_literal", False):
+            return None
+        read |= beneath
+        if isinstance(part, ColumnClause):
+            read.add(part.name)
+    return read
 
 
 def all_of(table: Table) -> list[Constraint | Index]:

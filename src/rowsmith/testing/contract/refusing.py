@@ -14,7 +14,7 @@ from rowsmith.errors import RepositoryError
 from rowsmith.mapping import Patch, Spec
 from rowsmith.mapping.constraints import item_named, refers_to
 from rowsmith.operations import Entity
-from rowsmith.testing.contract.declared import Declared, Refused, error_of, own_constraints, own_item
+from rowsmith.testing.contract.declared import Declared, Refused, breakable_constraints, error_of, own_item
 from rowsmith.testing.contract.laws import has_refusals, has_violations, law
 from rowsmith.testing.contract.trial import Made, Trial
 from rowsmith.testing.contract.verbs import VERBS, Does, Outcome, VerbCall, answer, answered
@@ -46,9 +46,9 @@ class Refusing(Declared):
 
     @law(has_violations)
     async def test_each_declared_violation_is_shown(self) -> AsyncIterator[str]:
-        """``refused(n)`` has each error that the repository declares for a constraint of its own tables."""
+        """``refused(n)`` has each error that is declared for a constraint which what is written here may break."""
         shown = self.refused(0)
-        for name in own_constraints(type(self)):
+        for name in breakable_constraints(self):
             error = error_of(self._trial.entity.violations[name])
             if error not in shown:
                 yield f"{name} is declared to be {error.__name__}: give refused(n) what is refused with it"
