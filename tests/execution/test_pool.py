@@ -91,13 +91,36 @@ async def test_a_cancelled_task_goes_on_at_once_and_its_statement_ends(with_faul
         await asyncio.wait_for(_cancelled(db, proxy, frozen=True), 60)
 
 
+async def test_a_statement_ends_that_had_not_begun_when_it_was_cancelled(
+    with_faults: WithFaults, database: Database
+) -> None:
+    """The server takes no notice of a cancellation that overtakes its statement, and so is told again."""
+
+    async def is_over() -> bool:
+        async with database.begin_readonly_session() as session:
+            return not (await session.execute(sa.text(_SLEEPERS))).all()
+
+    async with with_faults(DomainRow) as (db, proxy):
+        proxy.delay("pg_sleep", 0.5)
+        task = asyncio.create_task(_sleep(db))
+        await until(lambda: asyncio.sleep(0, any("pg_sleep" in statement for statement in proxy.seen)))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(until(is_over), 60)
+
+
+async def _sleep(db: Database) -> None:
+    async with db.begin_session() as session:
+        await session.execute(sa.text("SELECT pg_advisory_xact_lock(7), pg_sleep(3600)"))
+
+
 async def _cancelled(db: Database, proxy: FaultProxy, *, frozen: bool) -> None:
     order: list[str] = []
 
     async def sleep() -> None:
         try:
-            async with db.begin_session() as session:
-                await session.execute(sa.text("SELECT pg_advisory_xact_lock(7), pg_sleep(3600)"))
+            await _sleep(db)
         finally:
             order.append("left")
 
@@ -121,10 +144,11 @@ async def _cancelled(db: Database, proxy: FaultProxy, *, frozen: bool) -> None:
         await session.execute(sa.text("SELECT pg_advisory_xact_lock(7)"))
 
 
-_END_SLEEPERS = """
-SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+_SLEEPERS = """
+SELECT pid FROM pg_stat_activity
 WHERE query LIKE '%pg_sleep%' AND datname = current_database() AND pid <> pg_backend_pid()
 """
+_END_SLEEPERS = f"SELECT pg_terminate_backend(pid, 60000) FROM ({_SLEEPERS}) sleepers"
 
 
 async def _is_read_only(door: AsyncEngine, wanted: str) -> bool:

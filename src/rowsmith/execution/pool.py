@@ -51,6 +51,8 @@ from rowsmith.execution.transactions import USED
 
 POLITE: Final = 2.0
 """For how many seconds a connection is closed politely, so that the server ends what it was doing for it."""
+_AGAIN: Final = POLITE / 10
+"""After how many seconds the server is told so once more."""
 
 _BASELINE: Final = "rowsmith_baseline"
 SERVER: Final = "rowsmith_server"
@@ -277,5 +279,14 @@ async def until_closed() -> None:
 
 
 async def _close(driver: Any) -> None:
+    """Close a connection politely; a cancellation that came before its statement had begun did nothing: more follow."""
+    loop = asyncio.get_running_loop()
+    closing = loop.create_task(driver.close(timeout=POLITE))
+    while not (await asyncio.wait([closing], timeout=_AGAIN))[0]:
+        protocol = driver._protocol
+        if protocol is not None and protocol._is_cancelling():
+            told: asyncio.Future[None] = loop.create_future()
+            told.add_done_callback(lambda sent: sent.exception())  # asyncpg puts it there: nobody is to be told
+            driver._cancel_current_command(told)
     with suppress(Exception):
-        await driver.close(timeout=POLITE)
+        await closing
