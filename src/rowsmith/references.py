@@ -11,16 +11,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, and_, exists, inspect, null, or_, select
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, and_, exists, inspect, not_, null, or_, select
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.util import ClauseAdapter
 
-from rowsmith.conditions import conjunction, limited
-from rowsmith.mapping import RowInfo
+from rowsmith.conditions import Condition, conjunction, limited, negation
+from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.constraints import referred_by
 from rowsmith.relations import said_of
 
 Pairs: TypeAlias = list[tuple[Column[Any], Column[Any]]]
+
+
+Way: TypeAlias = tuple[Sequence[ColumnElement[bool]], Sequence[ColumnElement[bool]]]
+"""One of several scopes that a row may be inside: its conditions on the row, and on what the row refers to."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +35,33 @@ class Reference:
         key: the foreign key.
         row: the class of the rows that it leads to.
         conditions: what is said of those.
+        ways: the same by each of several scopes, of which the row and what it refers to have to be inside the same one.
     """
 
     key: ForeignKeyConstraint
     row: type[Any]
     conditions: Sequence[Any]
+    ways: Sequence[Way] = ()
 
     @cached_property
     def is_inside(self) -> ColumnElement[bool]:
-        """The condition, on the row that has the key, that it is NULL or leads to one of those."""
+        """The condition, on the row that has the key, that it is NULL or leads to one of those, or to itself."""
+        itself = [and_(*(own == other for own, other in self.pairs))] if self.is_own else []
+        return or_(self.leads_inside, *itself)
+
+    @cached_property
+    def leads_inside(self) -> ColumnElement[bool]:
+        """The same of a row that cannot refer to itself: the key that it will have is not known yet."""
+        empty: list[ColumnElement[bool]] = [own.is_(None) for own, _ in self.pairs if own.nullable]
+        ways = self.ways or [((), self.conditions)]
+        return or_(*empty, *(conjunction([*here, self._leads_to(there)]) for here, there in ways))
+
+    def _leads_to(self, conditions: Sequence[Any]) -> ColumnElement[bool]:
         target: Any = aliased(self.row, flat=True)
         there = inspect(target).selectable
         tied = [ClauseAdapter(there).traverse(other) == own for own, other in self.pairs]
-        found = limited(select(null()).select_from(target), *tied, said_of(target, conjunction(self.conditions)))
-        empty: list[ColumnElement[bool]] = [own.is_(None) for own, _ in self.pairs if own.nullable]
-        itself = [and_(*(own == other for own, other in self.pairs))] if self.is_own else []
-        return or_(*empty, *itself, exists(found.correlate_except(there)))
+        said = [said_of(target, conjunction(conditions))] if conditions else []
+        return exists(limited(select(null()).select_from(target), *tied, *said).correlate_except(there))
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -57,6 +72,17 @@ class Reference:
     def is_own(self) -> bool:
         """Whether it leads to a row of the same table."""
         return self.key.referred_table is self.key.table
+
+
+def unless_below(row: type[Any], conditions: Sequence[Condition], above: RowInfo[object]) -> ColumnElement[bool]:
+    """Give the condition on rows of a class that one which is of a class below it is inside of what is said of that."""
+    target: Any = aliased(row, flat=True)
+    there, same = (
+        inspect(target).selectable,
+        [getattr(target, name) == above.attribute(name) for name in above.primary_key],
+    )
+    outside = said_of(target, conjunction([*row_info(row).own_rows, negation(conjunction(conditions))]))
+    return not_(exists(limited(select(null()).select_from(target), *same, outside).correlate_except(there)))
 
 
 def classes_of(key: ForeignKeyConstraint, info: RowInfo[object]) -> list[type[Any]]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
 from functools import lru_cache
 from inspect import get_annotations
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from uuid import UUID
 
@@ -62,7 +63,7 @@ from rowsmith.mapping.truth import check_boolean, complaint_inside
 from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_beyond
-from rowsmith.references import Reference, classes_of
+from rowsmith.references import Reference, Way, classes_of, unless_below
 from rowsmith.several import is_function, several_complaint
 from rowsmith.texts import ADVICE, complaint_about, is_any_open
 from rowsmith.ties import loose_ties
@@ -583,9 +584,46 @@ class RelatedScope:
         """
         found = list[Reference]()
         for reference in self.leads(info, names, stamps):
-            if (limits := self.limits(row_info(reference.row))) is not None:
-                found.append(replace(reference, conditions=limits.conditions))
+            other = row_info(reference.row)
+            limits = self.limits(other)
+            ways = self._ways(self.scope, info, other) or () if self._is_put_together else ()
+            if limits is not None and (ways or limits.conditions):
+                found.append(replace(reference, conditions=limits.conditions, ways=ways))
         return found
+
+    @property
+    def _is_put_together(self) -> bool:
+        scope = self.scope.scope if isinstance(self.scope, Settled) else self.scope
+        return isinstance(scope, AnyOf | AllOf)
+
+    def _ways(self, part: object, info: RowInfo[object], other: RowInfo[object]) -> list[Way] | None:
+        """Give what each of the scopes that are put together says of rows, and of others that they refer to.
+
+        None where nothing is said of those. A part of :class:`AnyOf` that says nothing leaves them to the other parts.
+        """
+        scope = part.scope if isinstance(part, Settled) else part
+        if not isinstance(scope, SearchScope):
+            return None
+        if isinstance(scope, AllOf):
+            told = [ways for each in scope.parts if (ways := self._ways(each, info, other)) is not None]
+            joined = [tuple(zip(*ways, strict=True)) for ways in product(*told)]
+            return [([*chain(*here)], [*chain(*there)]) for here, there in joined] if told else None
+        limits = replace(self, scope=scope).limits(other)
+        if limits is None or not isinstance(scope, AnyOf):
+            return None if limits is None else [((), limits.conditions)]
+        whole: list[Way] = [((), limits.conditions)]
+        return [
+            ([*self._of_row(each, info), *here], there)
+            for each in scope.parts
+            for here, there in self._ways(each, info, other) or whole
+        ]
+
+    def _of_row(self, part: ScopePart, info: RowInfo[object]) -> Sequence[ColumnElement[bool]]:
+        """Give what a scope that is part of another one says of the rows that have a foreign key."""
+        if self.own.table_keys <= info.table_keys:
+            return [_part(part)]
+        limits = replace(self, scope=part).limits(info) if isinstance(part, SearchScope) else None
+        return () if limits is None else limits.conditions
 
     def leads(self, info: RowInfo[object], names: Collection[str], stamps: Mapping[str, object]) -> list[Reference]:
         """Do as :meth:`references`, with what is said as it is given: nobody has looked at it."""
@@ -594,10 +632,11 @@ class RelatedScope:
             rows: Iterable[type[Any]] = () if self.is_free or self.scope is None else _related(self.scope)
             for key in () if self.is_free else info.foreign_keys_of(names):
                 for row in classes_of(key, info):
-                    if key.referred_table not in own and not any(issubclass(row, each) for each in rows):
+                    is_said = any(issubclass(row, each) or issubclass(each, row) for each in rows)
+                    if key.referred_table not in own and not is_said:
                         continue
                     said = [condition for conditions in self._given(row_info(row)) for condition in conditions]
-                    if said and not _is_implied(said, key, row_info(row), info, stamps):
+                    if (said or self._is_put_together) and not _is_implied(said, key, row_info(row), info, stamps):
                         found.append(Reference(key, row, said))
         return found
 
@@ -611,7 +650,10 @@ class RelatedScope:
 
     def _given(self, info: RowInfo[object]) -> list[Sequence[Condition]]:
         assert self.scope is not None  # noqa: S101 - what is free is not asked
-        said = [conditions for row, conditions in _related(self.scope).items() if issubclass(info.row, row)]
+        related = _related(self.scope)
+        said = [conditions for row, conditions in related.items() if issubclass(info.row, row)]
+        below = {row: said for row, said in related.items() if row is not info.row and issubclass(row, info.row)}
+        said += [[unless_below(row, conditions, info)] for row, conditions in below.items() if conditions]
         return [*said, given_conditions(self.scope)] if self.own.table_keys <= info.table_keys else said
 
     def _said(self, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
@@ -778,7 +820,7 @@ def _is_implied(
         if name is not None and name in stamps:
             fixed[other.name_of(cast("Any", element.column))] = info.columns[name].type, stamps[name]
     found = [_equality(condition, other) for condition in said]
-    return all(
+    return bool(found) and all(
         each is not None and each[0] in fixed and all_one(fixed[each[0]][0], [fixed[each[0]][1]], each[1])
         for each in found
     )

@@ -77,7 +77,9 @@ class Subquery:
                 if subject is None or not isinstance(part, Column) or len(subject.mapper.tables) == 1:
                     continue
                 named = [table for table in subject.mapper.tables if table is not subject.mapper.local_table]
-                is_inherited = any(part.table.key == table.key and id(table) in read for table in named)
+                is_inherited = any(
+                    getattr(part.table, "key", None) == table.key and id(table) in read for table in named
+                )
                 if is_inherited and id(subject.mapper.local_table) in read:
                     return str(subject.mapper.class_.__name__)
         return None

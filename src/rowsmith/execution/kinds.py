@@ -50,6 +50,8 @@ UNFIT_PARAMETERS: Final = frozenset(
 )
 """Those of a parameter that is no value of its type, or of a type that cannot be compared."""
 
+FOREIGN_KEY_VIOLATION: Final = "23503"
+
 OUT_OF_RANGE: Final = frozenset({"22003", "22008"})
 """Those of a number, or a time, that its type does not hold; what is computed of rows may be one, too."""
 
@@ -57,7 +59,7 @@ _SQLSTATES: Mapping[str, Kind] = {
     "08007": errors.CommitOutcomeUnknown,
     "23001": errors.StillReferenced,
     "23502": errors.NotNullViolation,
-    "23503": errors.ReferenceNotFound,
+    FOREIGN_KEY_VIOLATION: errors.ReferenceNotFound,
     UNIQUE_VIOLATION: errors.EntityAlreadyExists,
     "23514": errors.CheckViolation,
     "23P01": errors.ExclusionViolation,

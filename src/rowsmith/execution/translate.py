@@ -182,9 +182,16 @@ def violation(kind: Kind, message: str, broken: Broken, origin: Origin, codes: S
     return error
 
 
-def refused_by(kind: Kind, broken: Broken, origin: Origin) -> Exception:
-    """Give the error for a constraint that is found to be broken here, in the words of one that the database found."""
-    return violation(kind, _naming(errors.named(kind.default_message, origin.domain), broken), broken, origin)
+def refused_by(kind: Kind, broken: Broken, origin: Origin, sqlstate: str | None) -> Exception:
+    """Give the error for a constraint that is found to be broken here, in the words of one that the database found.
+
+    ``sqlstate`` is what that would have said, of PostgreSQL.
+    """
+    words = _naming(errors.named(kind.default_message, origin.domain), broken)
+    error = violation(kind, words, broken, origin, [] if sqlstate is None else [sqlstate])
+    if isinstance(error, RepositoryError):
+        error.facts = replace(error.facts, sqlstate=sqlstate)
+    return error
 
 
 def _codes(driver: BaseException) -> list[str]:

@@ -176,6 +176,11 @@ class RowInfo(Generic[TRow_co]):
         return self._attributes_of(self.foreign_keys)
 
     @cached_property
+    def referring_unasked(self) -> frozenset[str]:
+        """Those of them that an UPDATE may change without naming them: computed ones, and those with ``onupdate``."""
+        return frozenset(name for name in self.referring if self.changes_unasked(name))
+
+    @cached_property
     def referring_itself(self) -> frozenset[str]:
         """The attributes of those that lead to rows of the same tables."""
         return self._attributes_of(key for key in self.foreign_keys if referred_by(key) in self.tables)

@@ -55,10 +55,12 @@ from rowsmith.execution import (
     writes_of,
 )
 from rowsmith.execution.driver import give_up
+from rowsmith.execution.kinds import FOREIGN_KEY_VIOLATION
 from rowsmith.execution.standing import Standing
 from rowsmith.identity import all_one, distinct
 from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.constraints import key_named
 from rowsmith.mapping.layout import AnySelect
 from rowsmith.mapping.types import reads_itself, stored_form
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
@@ -131,10 +133,10 @@ class Call(Generic[TRow_co, TData_co]):
             values: what they are set to, by attribute name; None leads nowhere.
             others: those that are set to nobody knows what.
         """
-        referring = self.info.referring
-        if self.related is None or (referring.isdisjoint(values) and referring.isdisjoint(others)):
+        referring, unasked = self.info.referring, self.info.referring_unasked
+        if self.related is None or not (unasked or referring.intersection((*values, *others))):
             return self
-        names = {*others, *(name for name, value in values.items() if value is not None)}
+        names = {*others, *unasked, *(name for name, value in values.items() if value is not None)}
         number: NextValue | None = self.entity.next_value
         counted = None if number is None else number.foreign_key(self.info)
         found = self.related.references(self.info, names, self.limits.stamps)
@@ -343,7 +345,15 @@ class Call(Generic[TRow_co, TData_co]):
 
     def dangling(self, reference: Reference) -> Exception:
         """Give the error for a foreign key that leads to no row inside, which is none that is there."""
-        return self.located(refused_by(ReferenceNotFound, Broken.of(reference.key), self.origin()))
+        sqlstate = FOREIGN_KEY_VIOLATION if self.dialect.name == "postgresql" else None
+        return self.located(refused_by(ReferenceNotFound, Broken.of(reference.key), self.origin(), sqlstate))
+
+    def in_one_answer(self, failure: Exception) -> Exception:
+        """Give the error for a broken constraint: a foreign key that leads nowhere is as one that leads outside."""
+        constraint = failure.facts.constraint if isinstance(failure, RepositoryError) else None
+        led = (each for each in self.limits.references if key_named(each.key.table, constraint) is each.key)
+        reference = next(led, None)
+        return failure if reference is None else self.dangling(reference)
 
     async def as_stored(
         self, columns: Sequence[ColumnElement[Any]], keys: Sequence[Key], stored: Collection[Key]

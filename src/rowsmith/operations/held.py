@@ -83,7 +83,7 @@ async def scope_first(
             raise
         failure = exc
     # Out here, so that the constraint's error does not stay attached as context.
-    raise await refused() or failure
+    raise await refused() or call.in_one_answer(failure)
 
 
 def tells_of_other_rows(error: Exception, entity: Entity[object, object]) -> bool:
@@ -110,6 +110,8 @@ class NewRows:
 
     async def _refused(self, reference: Reference | None, conditions: Conditions) -> Exception | None:
         untold = self.refusal(0) if reference is None else None
+        if reference is not None and not self._give_keys(reference):
+            conditions = (reference.leads_inside,)
         if not self._are_told(conditions):
             return untold
         outside = list[int]()
@@ -146,6 +148,11 @@ class NewRows:
                 return False
         return True
 
+    def _give_keys(self, reference: Reference) -> bool:
+        """Say whether all rows are given the key that a foreign key of their own table refers to."""
+        names = [self.call.info.name_of(other) for _, other in reference.pairs]
+        return all(name in block.columns for block in self._blocks for name in names)
+
     def _led_away(self, block: Block, reference: Reference | None) -> Block:
         """Leave out the rows that refer to others of the same batch, which are held by themselves."""
         if reference is None or not reference.is_own:
@@ -158,7 +165,7 @@ class NewRows:
     async def _first_outside(self, block: Block, conditions: Conditions) -> list[int]:
         dialect = self.call.dialect
         size = block.size if self._fits_arrays(block, dialect) else SQLITE_PARAMETERS // (len(block.columns) + 1)
-        for start in range(0, block.size, size):
+        for start in range(0, block.size, size) if block.size else ():
             places = range(start, min(start + size, block.size))
             statement = self._outside(block, places, dialect, conditions)
             place = (await self.call.execute(statement)).scalar()
@@ -219,9 +226,11 @@ async def _refused(
     for reference, conditions in call.limits.parts:
         # Located here, as the error of a row that was written: a partial form has another operation's name.
         untold = call.located(ScopeMismatch()) if reference is None else None
+        is_new = reference is not None and not {info.label(other) for _, other in reference.pairs} <= known
+        held = (reference.leads_inside,) if reference is not None and is_new else conditions
         is_outside: bool | None = None
-        if all(_is_told(condition, info, known) for condition in conditions):
-            rest = limited(select(literal(1)).select_from(source), _not_inside(conditions, info, source))
+        if all(_is_told(condition, info, known) for condition in held):
+            rest = limited(select(literal(1)).select_from(source), _not_inside(held, info, source))
             with suppress(DatabaseFault, BadInput):
                 async with call.savepoint():
                     is_outside = (await call.execute(select(exists(rest)))).scalar_one()

@@ -245,7 +245,7 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         info, layout = entity.info, entity.shape.layout
         self._entity, self._operation, self._understood = entity, operation, understood
         self._plans = Plans[TPlan](info)
-        self._referring = info.referring
+        self._referring, self._unasked = info.referring, info.referring_unasked
         self._related: dict[type[Any], Plans[Any]] = {}
         self.is_plain = (
             bool(layout.names)
@@ -301,8 +301,10 @@ class PlannedWrites(Generic[TRow, TData, TPlan]):
         for value in values.values():
             if value.__class__ not in PLAIN and isinstance(value, ClauseElement):
                 return None
-        if others or (values and not self._referring.isdisjoint(values)):
-            found = self._held(values, others, kwargs.get("scope"), limits, pattern, [] if said is None else said)
+        if others or (values and (self._unasked or not self._referring.isdisjoint(values))):
+            found = self._held(
+                values, others | self._unasked, kwargs.get("scope"), limits, pattern, [] if said is None else said
+            )
             if found is None or (found and held is None):
                 return None
             if held is not None:

@@ -20,6 +20,7 @@ from rowsmith.execution.driver import connection_of, give_up
 from rowsmith.execution.kinds import CARDINALITY_VIOLATION
 from rowsmith.mapping import Spec
 from rowsmith.mapping.builders import builder
+from rowsmith.mapping.row import is_filled
 from rowsmith.mapping.target import insertable
 from rowsmith.mapping.writes import FOREIGN, storable
 from rowsmith.operations.arrays.binding import naming, unbindable
@@ -193,20 +194,24 @@ class Upsertion(Generic[TRow, TData]):
                 raise key_twice(place, first, "spec")
 
     async def _confirmed(self, block: Block, send: _Send) -> dict[int, int]:
-        call = self.call.setting({}, block.given)
-        if not call.limits.held:
+        filled = {name for name in self.info.referring - block.given if is_filled(self.info.columns[name])}
+        call, new_call = self.call.setting({}, block.given), self.call.setting({}, block.given | filled)
+        if not new_call.limits.held:
             return await send(block)
-        new = NewRows(call, lambda: [block])
+        new = NewRows(new_call, lambda: [block])
 
         async def write() -> dict[int, int]:
             async with self.call.savepoint():
                 rows = await send(block)
-                places = [block.places[row] for row in rows]
-                keys = self._returned.chosen(rows.values()).parts(self.info.primary_key)
-                await call.confirm(keys, lambda at: new.refusal(places[at]))
+                written, places = self._returned.chosen(rows.values()), [block.places[row] for row in rows]
+                keys, made = written.parts(self.info.primary_key), written.columns[-1]
+                for is_new, each in {True: new_call, False: call}.items() if filled else ((None, call),):
+                    chosen = [at for at, flag in enumerate(made) if is_new in (None, bool(flag))]
+                    refusal = partial(_refusal, new, [places[at] for at in chosen])
+                    await each.confirm([keys[at] for at in chosen], refusal)
             return rows
 
-        return await scope_first(call, write, new.refused)
+        return await scope_first(new_call, write, new.refused)
 
     async def _rows(self, block: Block, *, is_held: bool) -> dict[int, int]:
         """Send the upsert, then see to the rows that it gave no answer for."""
@@ -509,6 +514,10 @@ class Upsertion(Generic[TRow, TData]):
         else:
             data = list(map((await present_keys(self.call, keys)).__getitem__, keys))
         return _upserted(zip(data, news, strict=True))
+
+
+def _refusal(new: NewRows, places: Sequence[int], at: int) -> Exception:
+    return new.refusal(places[at])
 
 
 _upserted = builder(Upserted, ("data", "inserted"))
