@@ -564,9 +564,9 @@ async def nodes(any_tables: WithTables) -> AsyncIterator[Nodes]:
 
 async def all_that_is_told(call: Awaitable[Any]) -> tuple[Any, ...]:
     """Give an error in all that can be seen of it."""
+    error: Any
     try:
-        result = await call
-        error = result.failed[0].error
+        error = (await call).failed[0].error
     except Exception as exc:  # noqa: BLE001 - a domain's own errors may be of any class
         error = exc
     return type(error), str(error), getattr(error, "facts", None), getattr(error, "error_code", None)

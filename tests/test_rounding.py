@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from columns import Cents
 from rowsmith import (
     UNSET,
     Condition,
@@ -34,7 +35,10 @@ from rowsmith import (
 )
 from rowsmith.filters import Filter, NumberFilter
 from rowsmith.testing import WithTables
+from rowsmith.testing.contract.verbs import VERBS, Does, VerbCall, answered
 from support import count_statements
+
+WRITERS = [verb for verb, told in VERBS.items() if told.does in (Does.MAKE, Does.PUT, Does.CHANGE)]
 
 
 class Base(DeclarativeBase):
@@ -660,3 +664,70 @@ async def test_nor_is_a_value_rounded_by_types_that_stand_for_others(name: str, 
                 assert await kinds.count(None, [condition]) == expected
             except InvalidValue:
                 assert name == "own"
+
+
+class Loose(Cents):
+    """Makes fractions of cents, too."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return None if value is None else value * 100
+
+
+class FeeRow(Base):
+    __tablename__ = "fees"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fee: Mapped[Decimal] = mapped_column(Loose, unique=True)
+
+
+@dataclass(frozen=True)
+class FeeCreate(Spec[FeeRow]):
+    fee: Decimal
+
+
+@dataclass(frozen=True)
+class FeePatch(Patch[FeeRow]):
+    fee: OptionalState[Decimal] = OptionalState.nop()
+
+
+@dataclass(frozen=True)
+class Fee:
+    id: int
+    fee: Decimal
+
+
+@dataclass(frozen=True)
+class FeesOf(SearchScope):
+    fee: Decimal
+
+    def to_conditions(self) -> Sequence[Condition]:
+        return [FeeRow.fee == self.fee]
+
+
+class Fees(Repository[FeeRow, Fee, int]):
+    conflict = Conflict([FeeRow.fee])
+
+
+async def test_no_fraction_is_cut_that_a_type_of_the_teams_makes(with_tables: WithTables) -> None:
+    """Money in cents, given as a part of one, is refused in every verb, condition and scope, before it is sent."""
+    async with with_tables(FeeRow) as db:
+        fees, odd = Fees(db), Decimal("5.679")
+        made = await fees.create(FeeCreate(Decimal("5.67")))
+        assert made.fee == Decimal("5.67")
+        patch = FeePatch(OptionalState.update(odd))
+        calls = [
+            *(VERBS[verb].call(VerbCall(fees, None, [1], patch, [FeeCreate(odd)])) for verb in WRITERS),
+            fees.count(None, [FeeRow.fee == odd]),
+            fees.count(None, [FeeRow.fee >= odd]),
+            fees.count(FeesOf(odd)),
+            fees.purge(1, scope=FeesOf(odd)),
+        ]
+        with count_statements(db) as sent:
+            for call in calls:
+                told = await answered(call)
+                assert told.error is InvalidValue
+                assert "is bound by its type as a fraction" in str(told.words)
+        assert sent == []
+        assert (await fees.count(FeesOf(Decimal("5.67")), [FeeRow.fee >= Decimal("5.6")])) == 1

@@ -7,7 +7,7 @@ import enum
 import pickle
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Annotated, Any, TypeVar
 
@@ -444,3 +444,11 @@ def test_a_filter_that_compares_with_a_row_is_told() -> None:
         ) as told:
             given_conditions(filters)
         assert told.value.__cause__ is told.value.__context__ is None
+
+
+@pytest.mark.parametrize("make", [lambda: EnumFilter(equals=Color.RED), lambda: ArrayFilter(contains=["x"])])
+def test_a_filter_of_no_type_says_how_it_is_written(make: Callable[[], object]) -> None:
+    """Of the operators that nobody gave it says nothing."""
+    with pytest.raises(MappingError, match=r"says nothing of its values' type: write \w+Filter\[Status\]"):
+        make()
+    assert EnumFilter[Color](equals=Color.RED).equals is Color.RED

@@ -88,6 +88,9 @@ class FieldFilter(BaseModel):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
+        kind = type(self)
+        if kind.__pydantic_generic_metadata__["parameters"]:
+            raise MappingError(f"{kind.__name__} says nothing of its values' type: write {kind.__name__}[Status](...)")
         if self.model_fields_set.isdisjoint(self.operators):
             raise ValueError("give at least one operator, or leave the field out")
         return self
