@@ -21,7 +21,7 @@ from rowsmith.mapping.constraints import referred_by
 from rowsmith.relations import said_of
 
 Pairs: TypeAlias = list[tuple[Column[Any], Column[Any]]]
-
+"""The columns of a foreign key, each with the one that it refers to."""
 
 Way: TypeAlias = tuple[Sequence[ColumnElement[bool]], Sequence[ColumnElement[bool]]]
 """One of several scopes that a row may be inside: its conditions on the row, and on what the row refers to."""
