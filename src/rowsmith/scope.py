@@ -191,10 +191,14 @@ class Settled(SearchScope):
         return _related(self.scope)
 
 
+def itself(scope: SearchScope) -> SearchScope:
+    """Give the scope that was asked already."""
+    return scope.scope if isinstance(scope, Settled) else scope
+
+
 def speaks_of_others(scope: SearchScope) -> bool:
     """Say whether a scope may say something about rows of other classes."""
-    whole = scope.scope if isinstance(scope, Settled) else scope
-    return type(whole).to_related is not SearchScope.to_related
+    return type(itself(scope)).to_related is not SearchScope.to_related
 
 
 @lru_cache(maxsize=500)
@@ -593,17 +597,16 @@ class RelatedScope:
 
     @property
     def _is_put_together(self) -> bool:
-        scope = self.scope.scope if isinstance(self.scope, Settled) else self.scope
-        return isinstance(scope, AnyOf | AllOf)
+        return self.scope is not None and isinstance(itself(self.scope), AnyOf | AllOf)
 
     def _ways(self, part: object, info: RowInfo[object], other: RowInfo[object]) -> list[Way] | None:
         """Give what each of the scopes that are put together says of rows, and of others that they refer to.
 
         None where nothing is said of those. A part of :class:`AnyOf` that says nothing leaves them to the other parts.
         """
-        scope = part.scope if isinstance(part, Settled) else part
-        if not isinstance(scope, SearchScope):
+        if not isinstance(part, SearchScope):
             return None
+        scope = itself(part)
         if isinstance(scope, AllOf):
             told = [ways for each in scope.parts if (ways := self._ways(each, info, other)) is not None]
             joined = [tuple(zip(*ways, strict=True)) for ways in product(*told)]

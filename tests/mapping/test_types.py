@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.sqltypes import TableValueType
 from sqlalchemy.types import NullType, PickleType, TypeDecorator, TypeEngine
 
+from columns import Cents
 from rowsmith.mapping.types import TABLE, ColumnType, Comparison, Travel, column_type, constraint_names, stored_form
 from rowsmith.mapping.types.column_type import NONE
 
@@ -135,6 +136,21 @@ def test_a_decorator_is_opaque_and_tells_what_it_wraps() -> None:
     assert (kind.check(object()), kind.quick.exact, kind.echo) == (None, NONE, None)
     assert type(stored_form(Twice())) is sa.Integer
     assert column_type(stored_form(Twice())).compared is Comparison.INTEGER
+
+
+class Halves(TypeDecorator[Decimal]):
+    """Makes a fraction, of which the decorator beneath makes a whole number."""
+
+    impl = Cents
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        return value * Decimal("0.005")
+
+
+def test_of_decorators_over_whole_numbers_all_have_their_say() -> None:
+    """What is bound at last is a whole number, whatever one of them makes on the way."""
+    assert column_type(Halves()).check(Decimal("1.01")) is None
 
 
 @pytest.mark.parametrize("declared", [sa.Interval(), PickleType()], ids=repr)

@@ -95,7 +95,7 @@ class Entity(Generic[TRow_co, TData_co]):
     default_page: Pagination = CursorForwardPagination(DEFAULT_PAGE_SIZE)
 
     def origin(self, operation: str, *, deletes: bool = False, writes: Collection[str] | None = None) -> Origin:
-        """Say whose call a statement is; ``writes`` are the attributes that an UPDATE changes."""
+        """Say whose call a statement is; ``writes`` are the attributes that an UPDATE names, and others change with."""
         written = None if writes is None else {self.info.columns[name].name for name in writes}
         columns = None if written is None else frozenset(written | self.info.written_unasked)
         return Origin(self.domain, operation, self.info.table, self.violations, deletes, columns, self.info.mapper)

@@ -70,7 +70,9 @@ def _of_whole_numbers(record: ColumnType, declared: TypeDecorator[Any]) -> Colum
 
     def check(value: object) -> str | None:
         try:
-            made = None if isinstance(value, ClauseElement) else declared.process_bind_param(value, _POSTGRESQL)
+            # With what the decorators beneath make of it: one that rounds leaves nothing to cut.
+            bind = declared._cached_bind_processor(_POSTGRESQL)  # pyright: ignore[reportPrivateUsage]
+            made = None if bind is None or isinstance(value, ClauseElement) else bind(value)
             is_cut = isinstance(made, float | Decimal) and made != made // 1
         except Exception:  # noqa: BLE001 - a team's code; it says so once more, where the value is bound
             return None
