@@ -64,6 +64,7 @@ from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_beyond
 from rowsmith.references import Reference, Way, classes_of, unless_below
+from rowsmith.relations import narrowed
 from rowsmith.several import is_function, several_complaint
 from rowsmith.texts import ADVICE, complaint_about, is_any_open
 from rowsmith.ties import loose_ties
@@ -141,7 +142,7 @@ class SearchScope(Frozen, ABC):
         return ()
 
     def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
-        """Give what holds for rows of other classes: those that foreign keys lead to, and those below in a tree.
+        """Give what holds for rows of other classes: those that foreign keys, data and filters lead to.
 
         ::
 
@@ -149,9 +150,10 @@ class SearchScope(Frozen, ABC):
                 return {ProjectRow: [ProjectRow.domain_name == self.domain_name], TagRow: PUBLIC}
 
         What is said about a class holds for its subclasses too. A foreign key that is written, by whichever verb, has
-        to lead to a row inside: any other one is an absent one (:class:`ReferenceNotFound`). By default nothing is said
-        about any class but the row's own: a repository with ``scope_required`` then refuses to write rows of a tree,
-        and a foreign key may lead to any row that is there.
+        to lead to a row inside: any other one is an absent one (:class:`ReferenceNotFound`). So are related rows
+        outside in nested data, in what ``loads`` brings and in filters over relationships. By default nothing is said
+        about any class but the row's own: a repository with ``scope_required`` then refuses to write rows of a tree, a
+        foreign key may lead to any row that is there, and all related rows are shown.
         """
         return {}
 
@@ -329,7 +331,7 @@ class Limits:
     ``stamps`` are the equality conditions as attribute name and value; ``others`` are the conditions
     that cannot be stamped, so a written row must be held against them afterwards. ``is_unsettled`` says that triggers
     may change whatever was written, so that it has to be held against all of them. ``references`` are the foreign keys
-    that are written and have to lead to rows inside, too.
+    that are written and have to lead to rows inside, too; ``related`` is what the scope of the call says of other rows.
     """
 
     conditions: tuple[ColumnElement[bool], ...] = ()
@@ -338,6 +340,18 @@ class Limits:
     checks: tuple[ExistenceCheck, ...] = ()
     is_unsettled: bool = False
     references: tuple[Reference, ...] = ()
+    related: RelatedScope | None = None
+
+    def narrowed(self, conditions: Sequence[ColumnElement[bool]]) -> Sequence[ColumnElement[bool]]:
+        """Give a caller's conditions so that their steps over relationships lead to rows alone that it may see.
+
+        Raises:
+            InvalidFilter: a step is closed to that.
+        """
+        related = self.related
+        if related is None or related.is_free:
+            return conditions
+        return [narrowed(condition, related.seen) for condition in conditions]
 
     @property
     def held(self) -> tuple[ColumnElement[bool], ...]:
@@ -572,6 +586,15 @@ class RelatedScope:
         with self._asking():
             said = () if self.is_free else self._said(info)
             return None if said is None else _limits(said, (), info)
+
+    def seen(self, row: type[Any]) -> Sequence[ColumnElement[bool]]:
+        """Give what holds of all related rows of a class that the call may see; nothing where nothing is said.
+
+        Raises:
+            RepositoryError: as :meth:`limits`.
+        """
+        limits = None if self.is_free else self.limits(row_info(row))
+        return () if limits is None else limits.conditions
 
     def references(
         self, info: RowInfo[object], names: Collection[str], stamps: Mapping[str, object]

@@ -389,7 +389,7 @@ class TypedRepository(Repository[TypedRow, Typed, int]):
 async def test_a_row_is_joined_where_its_key_is_unique_in_any_direction(any_tables: WithTables) -> None:
     """By a descending unique index too; not by one that is partial, in either database: several rows may have it."""
     layout = layout_of(row_info(TypedRow), Typed)
-    assert [join.target.property.key for join in layout.joins] == ["by_code"]
+    assert [join.relationship.key for join in layout.joins] == ["by_code"]
     assert len(layout.collections) == 1
     async with any_tables(TypeRow, TypedRow) as db:
         async with db.begin_session() as session:

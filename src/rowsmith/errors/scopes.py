@@ -31,7 +31,7 @@ class ScopeRequired(ScopeError):
 
 
 class ScopeMismatch(ScopeError):
-    """The write would put a row outside the scope it was made in."""
+    """The write would put a row outside the scope it was made in; or data has to have a related row that is outside."""
 
     detail = "scope_mismatch"
     default_message = "the entity would leave its scope"

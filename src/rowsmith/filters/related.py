@@ -40,8 +40,8 @@ class Related(FieldFilter, Generic[F]):
         class GroupFilter(Filter[GroupRow]):
             members: Related[UserFilter] | None = None
 
-    The empty filter ``{}`` means any related row. Related rows are taken as they are: soft deletion and scope
-    are declared by a repository for its own row, so a soft-deleted related row counts unless its filter says no.
+    The empty filter ``{}`` means any related row that the scope of the search lets be seen. Soft deletion is declared
+    by a repository for its own row, so a soft-deleted related row counts unless its filter says no.
     """
 
     # Related[GroupFilter] is made while GroupFilter itself is, and must not look into it before it is done.

@@ -2,34 +2,35 @@
 
 A to-one relationship is a join to an alias, so that conditions of a search never meet its table. A to-many
 one is a :class:`Collection`: one further statement for the rows of all parents at once, however deep it is
-nested. Related rows are given as they are: neither the scope nor soft deletion of the row read hides them.
+nested. Soft deletion of the row read hides no related ones; what a scope says of these does (:meth:`Layout.within`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, assert_never, cast
 
-from sqlalchemy import ColumnElement, Select, select, true, type_coerce
+from sqlalchemy import ColumnElement, Select, inspect, select, true, type_coerce
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty, aliased
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.sql.util import ClauseAdapter
 
 from rowsmith.conditions import limited
-from rowsmith.errors import MappingError
+from rowsmith.errors import MappingError, ScopeMismatch
 from rowsmith.mapping.builders import builder, checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Source, Stored, Untold, Wanted, hold, sources, wanted
-from rowsmith.mapping.loads import Step
+from rowsmith.mapping.loads import Said, Step
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_rows
-from rowsmith.relations import over, own_row
+from rowsmith.relations import over, own_row, said_of
 from rowsmith.several import ANY
 from rowsmith.sql import as_sql
 
@@ -80,30 +81,82 @@ class Layout:
     def joined(self, statement: AnySelect) -> AnySelect:
         """Give the statement with the joins that the layout needs; they neither add nor drop rows."""
         for join in self.joins:
-            statement = statement.join(join.target, isouter=join.is_outer)
+            statement = statement.join(join.on, isouter=join.is_outer)
         return statement
+
+    @cached_property
+    def reached(self) -> frozenset[type[Any]]:
+        """The classes of all related rows that it shows."""
+        nested = (each.layout.reached for each in self.collections)
+        steps = (each.reached for each in self.loaded)
+        shown: Iterable[Join | Collection] = (*self.joins, *self.collections)
+        return frozenset(each.row for each in shown).union(*nested, *steps)
+
+    def within(self, said: Said) -> Layout:
+        """Give the layout that shows no other related rows than those that something holds of, by their classes."""
+        joins = tuple(join.within(said) for join in self.joins)
+        collections = tuple(collection.within(said) for collection in self.collections)
+        options = tuple(step.option(said) for step in self.loaded)
+        return replace(self, joins=joins, collections=collections, options=options)
 
 
 @dataclass(frozen=True)
 class Join:
-    """A to-one relationship as a target of ``Select.join``; inner only where no row can be lost by it."""
+    """A to-one relationship from a row to an alias of the related one; inner only where no row can be lost by it."""
 
+    relationship: Any
     target: Any
     is_outer: bool
+    said: tuple[ColumnElement[bool], ...] = ()
+
+    @property
+    def row(self) -> type[Any]:
+        """The class of the related rows."""
+        return cast("type[Any]", inspect(self.target).mapper.class_)
+
+    @property
+    def on(self) -> Any:
+        """The target of ``Select.join``."""
+        on = self.relationship.of_type(self.target)
+        return on.and_(*self.said) if self.said else on
+
+    def within(self, said: Said) -> Join:
+        """Do as :meth:`Layout.within`; no row is lost, whichever related one is not shown."""
+        conditions = said.get(self.row, ())
+        return replace(self, is_outer=True, said=tuple(said_of(self.target, each) for each in conditions))
 
 
 @dataclass(frozen=True)
 class Collection:
     """The rows of a relationship, read for all parents in one statement.
 
-    ``statement`` gives the layout's expressions, then ``keys``, which are to be compared with the parents'
-    keys; ``places`` say where a parent's record holds its key.
+    ``select`` gives the SELECT of a layout's expressions of them, then ``keys``, which are to be compared with the
+    parents' keys; ``places`` say where a parent's record holds its key. ``entity`` is what it selects from.
     """
 
     layout: Layout
-    statement: AnySelect = field(repr=False)
+    entity: Any
+    select: Callable[[Layout], AnySelect] = field(repr=False)
     keys: tuple[ColumnElement[Any], ...]
     places: tuple[int, ...]
+    said: tuple[ColumnElement[bool], ...] = ()
+
+    @property
+    def row(self) -> type[Any]:
+        """The class of the rows."""
+        return cast("type[Any]", inspect(self.entity).mapper.class_)
+
+    @cached_property
+    def statement(self) -> AnySelect:
+        """The SELECT of the rows of all parents."""
+        return limited(self.select(self.layout), *self.said)
+
+    def within(self, said: Said) -> Collection:
+        """Do as :meth:`Layout.within`."""
+        conditions: Sequence[Any] = said.get(self.row, ())
+        if self.entity is not self.row:
+            conditions = [said_of(self.entity, each) for each in conditions]
+        return replace(self, layout=self.layout.within(said), said=tuple(conditions))
 
 
 @dataclass(frozen=True)
@@ -211,7 +264,10 @@ class _Draft:
                 path = level.below(relationship, wanted.into)
                 if is_single(relationship):
                     return self._joined(level, relationship, wanted, path)
-                return _gathered(self._collected(level, relationship, wanted, path), wanted.container)
+                grouped = self._collected(level, relationship, wanted, path)
+                if wanted.container is not None:
+                    return _gathered(grouped, wanted.container)
+                return _first_of(grouped, None if wanted.is_optional else relationship)
             case _:
                 assert_never(source)
 
@@ -220,14 +276,19 @@ class _Draft:
     ) -> Make:
         target = aliased(relationship.mapper.class_, flat=True)
         is_outer = level.is_outer or not is_certain(relationship)
-        self.joins.append(Join(getattr(level.entity, relationship.key).of_type(target), is_outer))
+        self.joins.append(Join(getattr(level.entity, relationship.key), target, is_outer))
         below = _Level(row_info(relationship.mapper.class_), target, path, is_outer)
         # The key, not "all NULL", says whether there is a row: every field wanted of it may well be NULL.
         presence = self.place(below, below.info.primary_key[0])
         make = _converted(self.objects(below, wanted.into), wanted.into, wanted.convert)
 
         def make_present(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
-            made = iter(make([record for record in records if record[presence] is not None], related))
+            there = [record for record in records if record[presence] is not None]
+            if len(there) == len(records):
+                return make(there, related)
+            if not wanted.is_optional:
+                raise _unseen(relationship)
+            made = iter(make(there, related))
             return [None if record[presence] is None else next(made) for record in records]
 
         return make_present
@@ -246,17 +307,27 @@ class _Draft:
             names = tuple(level.info.mapper.get_property_by_column(local).key for local, _ in pairs)
             # The parents' own type reads and binds the key: both sides must give equal values.
             keys = tuple(type_coerce(remote, local.type) for local, remote in pairs)
-            found = layout.select_from(entity, *_labelled(keys))
+
+            def found(layout: Layout) -> AnySelect:
+                return layout.select_from(entity, *_labelled(keys))
         else:
             parent, names = aliased(level.info.row, flat=True), level.info.primary_key
             keys = tuple(getattr(parent, name).__clause_element__() for name in names)
-            reached: AnySelect = select(*layout.selects, *_labelled(keys)).select_from(parent)
-            joined, order = _joined_over(reached, getattr(parent, relationship.key), entity, order)
-            found = layout.joined(joined)
+            step = getattr(parent, relationship.key)
+            order = _order_over(step, order)
+
+            def found(layout: Layout) -> AnySelect:
+                reached: AnySelect = select(*layout.selects, *_labelled(keys)).select_from(parent)
+                return layout.joined(_joined_over(reached, step, entity))
+
         order += [getattr(entity, name) for name in target.primary_key]
         places = tuple(self.place(level, name) for name in names)
         layout = replace(layout, make=_converted(layout.make, wanted.into, wanted.convert))
-        self.collections.append(Collection(layout, found.order_by(*order), keys, places))
+
+        def ordered(layout: Layout) -> AnySelect:
+            return found(layout).order_by(*order)
+
+        self.collections.append(Collection(layout, entity, ordered, keys, places))
         return _Grouped(len(self.collections) - 1, places)
 
 
@@ -268,15 +339,28 @@ class _Grouped:
     places: tuple[int, ...]
 
 
-def _joined_over(reached: AnySelect, relationship: Any, entity: Any, order: list[Any]) -> tuple[AnySelect, list[Any]]:
-    """Join what a relationship leads to, and have its order speak of the table between, which has an alias too."""
-    secondary = relationship.property.secondary
-    on = relationship.expression
-    between: Any = next((source for source in on._from_objects if getattr(source, "element", None) is secondary), None)
-    if secondary is None or between is None:
-        return reached.join(relationship), order
-    adapter = ClauseAdapter(between)
-    return reached.join(between, true()).join(entity, on), [adapter.traverse(item) for item in order]
+def _between(relationship: Any) -> Any:
+    """Give the alias that the table between has in a step from an alias; None where there is no such table."""
+    secondary, sources = relationship.property.secondary, relationship.expression._from_objects
+    return next((source for source in sources if secondary is not None and _stands_for(source, secondary)), None)
+
+
+def _stands_for(source: Any, table: Any) -> bool:
+    return getattr(source, "element", None) is table
+
+
+def _joined_over(reached: AnySelect, relationship: Any, entity: Any) -> AnySelect:
+    """Join what a relationship leads to."""
+    between = _between(relationship)
+    if between is None:
+        return reached.join(relationship)
+    return reached.join(between, true()).join(entity, relationship.expression)
+
+
+def _order_over(relationship: Any, order: list[Any]) -> list[Any]:
+    """Have the order of a relationship speak of the table between, which has an alias."""
+    between = _between(relationship)
+    return order if between is None else [ClauseAdapter(between).traverse(item) for item in order]
 
 
 def _labelled(keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
@@ -296,16 +380,33 @@ def _converted(make: Make, into: type[object], convert: Callable[[Any], object] 
     return lambda records, related: build(make(records, related))
 
 
-def _gathered(grouped: _Grouped, container: type[Any] | None) -> Make:
+def _gathered(grouped: _Grouped, container: type[Any]) -> Make:
     """Give each record its part of a collection, in the container that the field asks for."""
     index, places = grouped.collection, grouped.places
-
-    def gather(items: Sequence[Any]) -> Any:
-        return container(items) if container else next(iter(items), None)
-
     return lambda records, related: [
-        gather(related[index].get(tuple(record[place] for place in places), ())) for record in records
+        container(related[index].get(tuple(record[place] for place in places), ())) for record in records
     ]
+
+
+def _first_of(grouped: _Grouped, certain: RelationshipProperty[Any] | None) -> Make:
+    """Give each record the one of its collection, or None; there has to be one where a relationship is ``certain``."""
+    gather = _gathered(grouped, tuple)
+
+    def first(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
+        found = gather(records, related)
+        if certain is not None and not all(found):
+            raise _unseen(certain)
+        return [next(iter(items), None) for items in found]
+
+    return first
+
+
+def _unseen(relationship: RelationshipProperty[Any]) -> Exception:
+    """Give the error for a row whose related one has to be given, and must not be seen."""
+    return ScopeMismatch(
+        f"{relationship} leads to a row outside of the scope, and the field for it takes no None: annotate it as "
+        "optional, or have to_related() say what may be seen"
+    )
 
 
 def _placed(level: _Level, source: Expr) -> ColumnElement[Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
-from sqlalchemy import exc, inspect
+from sqlalchemy import ColumnElement, exc, inspect
 from sqlalchemy.orm import (
     InstanceState,
     InstrumentedAttribute,
@@ -37,6 +37,7 @@ from rowsmith.mapping.generated import Build
 from rowsmith.mapping.relationships import is_single
 from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.unchanged import unchanged
+from rowsmith.relations import of_any_alias
 
 T = TypeVar("T")
 
@@ -44,6 +45,11 @@ Loads: TypeAlias = Sequence[InstrumentedAttribute[Any] | tuple[InstrumentedAttri
 """Relationships (``TalkRow.speaker``) and deferred columns of a row, and chains of them, each of the one before."""
 
 Chain: TypeAlias = tuple[InstrumentedAttribute[Any], ...]
+
+Said: TypeAlias = Mapping[type[Any], Sequence[ColumnElement[bool]]]
+"""What holds of related rows, by their classes."""
+
+_NOTHING: Final[Said] = {}
 
 _EAGER = ("joined", "selectin", "subquery", "immediate", False)
 
@@ -75,14 +81,28 @@ class Step:
         """Whether it and everything below comes so."""
         return self.is_joined and all(step.is_one_statement for step in self.below.values())
 
-    def option(self) -> Any:
-        """Give the option of a SELECT that loads it, or leaves it."""
+    @property
+    def reached(self) -> frozenset[type[Any]]:
+        """The classes of the rows that it loads, and of those below."""
+        relationship = None if self.is_left else self.relationship
+        own = frozenset[type[Any]]() if relationship is None else frozenset({relationship.mapper.class_})
+        return own.union(*(step.reached for step in self.below.values()))
+
+    def option(self, said: Said = _NOTHING) -> Any:
+        """Give the option of a SELECT that loads it, or leaves it; of related rows only those that something holds of.
+
+        Args:
+            said: what holds of the related rows to be loaded, by their classes.
+        """
         if self.is_left:
             return lazyload(self.attribute)
         if self.relationship is None:
             return undefer(self.attribute)
-        load = joinedload(self.attribute, innerjoin=False) if self.is_joined else selectinload(self.attribute)
-        return load.options(*(step.option() for step in self.below.values()))
+        row = self.relationship.mapper.class_
+        conditions = [of_any_alias(row, each) for each in said.get(row, ())]
+        attribute = self.attribute.and_(*conditions) if conditions else self.attribute
+        load = joinedload(attribute, innerjoin=False) if self.is_joined else selectinload(attribute)
+        return load.options(*(step.option(said) for step in self.below.values()))
 
 
 def checked_loads(info: RowInfo[object], loads: object) -> tuple[Chain, ...]:

@@ -21,6 +21,7 @@ from rowsmith.mapping.layout import AnySelect, Groups, Layout, Record, layout_of
 from rowsmith.mapping.loads import Chain, meet_themselves, naming_what_is_missing, steps
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, row_info
+from rowsmith.relations import Seen
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData")
@@ -81,6 +82,14 @@ class Shape(Generic[TRow_co, TData_co]):
     def build(self, record: Record) -> TData_co:
         """Make the data of one record."""
         return self.build_all([record])[0]
+
+    def within(self, seen: Seen) -> Shape[TRow_co, TData_co]:
+        """Give the shape that shows no other related rows than those that may be seen."""
+        said = {row: conditions for row in self.layout.reached if (conditions := seen(row))}
+        if not said:
+            return self
+        layout = self.layout.within(said)
+        return replace(self, plan=lambda: layout)
 
     def select(self, *extra: Any) -> AnySelect:
         """Give the SELECT of records, each followed by further expressions, with the joins it takes."""

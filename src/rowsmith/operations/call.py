@@ -88,8 +88,8 @@ class Call(Generic[TRow_co, TData_co]):
     """One call of a verb.
 
     ``entity`` is what it is about, ``operation`` the verb's name in error codes, ``db_sess`` the session whose
-    transaction it works in; ``limits`` is what the scope says about the entity's rows, and ``related`` what it says
-    about others: nothing before :meth:`under` has admitted a scope. ``already_written`` is what the verb's first
+    transaction it works in; ``limits`` is what the scope says about the entity's rows, and about others: nothing before
+    :meth:`under` has admitted a scope. ``already_written`` is what the verb's first
     statement has written, by key, where that was sent already: it is not sent again.
     """
 
@@ -97,7 +97,6 @@ class Call(Generic[TRow_co, TData_co]):
     operation: str
     db_sess: AsyncSession
     limits: Limits = NO_LIMITS
-    related: RelatedScope | None = None
     already_written: Mapping[Any, Any] | None = None
 
     async def under(self, scope: SearchScope | None) -> Call[TRow_co, TData_co]:
@@ -112,7 +111,9 @@ class Call(Generic[TRow_co, TData_co]):
         limits = resolve_scope(scope, self.info)
         if limits.checks:
             await self._run(limits.checks)
-        return replace(self, limits=limits, related=RelatedScope(scope, self.info, self.entity.scope_required))
+        limits = replace(limits, related=RelatedScope(scope, self.info, self.entity.scope_required))
+        entity = self.entity.within(limits) if self.entity.shape.layout.reached else self.entity
+        return replace(self, entity=entity, limits=limits)
 
     async def writing(self, scope: SearchScope | None, *, several: bool = False) -> Call[TRow_co, TData_co]:
         """Admit a scope for a write that changes or makes rows, ``several`` by one statement or not."""
@@ -134,12 +135,13 @@ class Call(Generic[TRow_co, TData_co]):
             others: those that are set to nobody knows what.
         """
         referring, unasked = self.info.referring, self.info.referring_unasked
-        if self.related is None or not (unasked or referring.intersection((*values, *others))):
+        related = self.limits.related
+        if related is None or not (unasked or referring.intersection((*values, *others))):
             return self
         names = {*others, *unasked, *(name for name, value in values.items() if value is not None)}
         number: NextValue | None = self.entity.next_value
         counted = None if number is None else number.foreign_key(self.info)
-        found = self.related.references(self.info, names, self.limits.stamps)
+        found = related.references(self.info, names, self.limits.stamps)
         references = tuple(reference for reference in found if reference.key is not counted)
         return replace(self, limits=replace(self.limits, references=references))
 
@@ -161,8 +163,9 @@ class Call(Generic[TRow_co, TData_co]):
             ScopeRequired: it says nothing, and a scope is required.
         """
         entity: Entity[Any, Any] = make_entity(row)
-        limits = resolve_scope(None, entity.info) if self.related is None else self.related.require(entity.info)
-        return Call(entity, self.operation, self.db_sess, limits, self.related)
+        related = self.limits.related
+        limits = resolve_scope(None, entity.info) if related is None else related.require(entity.info)
+        return Call(entity, self.operation, self.db_sess, replace(limits, related=related))
 
     @property
     def info(self) -> RowInfo[TRow_co]:

@@ -38,6 +38,7 @@ from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.soft_delete import SoftDelete
 from rowsmith.pagination import CursorForwardPagination, Pagination
 from rowsmith.pagination.modes import DEFAULT_PAGE_SIZE, checked_size
+from rowsmith.scope import Limits
 
 TRow = TypeVar("TRow")
 TData = TypeVar("TData", default=TRow)
@@ -118,6 +119,14 @@ class Entity(Generic[TRow_co, TData_co]):
     def keyed(self) -> Entity[TRow_co, tuple[tuple[Any, ...], TData_co]]:
         """The same entity whose data, which RETURNING cannot give, comes with the primary key before it."""
         return replace(cast("Any", self), shape=keyed_shape(self.shape))
+
+    def within(self, limits: Limits) -> Entity[TRow_co, TData_co]:
+        """Give the same entity whose data shows no related rows but those that the scope of a call lets be seen."""
+        related = limits.related
+        if related is None or related.is_free:
+            return self
+        shape = self.shape.within(related.seen)
+        return self if shape is self.shape else replace(self, shape=shape)
 
     @cached_property
     def conflict_key(self) -> ConflictKey:

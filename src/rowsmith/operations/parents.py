@@ -45,7 +45,7 @@ async def find_new_parents(
         ScopeRequired: the scope does not tell whose parents are meant.
     """
     number: NextValue | None = call.entity.next_value
-    if number is None or call.related is None or call.related.is_free:
+    if number is None or call.limits.related is None or call.limits.related.is_free:
         return
     names, found = number.parents, list[Key]()
     for row in rows:
@@ -73,7 +73,7 @@ class Parents:
         self.call, self.info, self.number = call, call.info, number
         self.foreign_key = number.foreign_key(call.info)
         self._row = next(iter(classes_of(self.foreign_key, self.info)), None)
-        self._related = call.related or RelatedScope(None, self.info)
+        self._related = call.limits.related or RelatedScope(None, self.info)
 
     async def lock(self, parents: Sequence[Key]) -> Mapping[Key, Key]:
         """Lock the parents until the transaction ends; gives the key of each as the database has it."""

@@ -226,7 +226,7 @@ async def tried(call: Call[object, object], work: Callable[[], Awaitable[TTried]
 
 def _is_of_the_scope(error: Exception, call: Call[object, object]) -> bool:
     """Say whether an error is what the scope raised, or its conditions, when it was asked for related rows."""
-    return call.related is not None and any(error is raised for raised in call.related.raised)
+    return call.limits.related is not None and any(error is raised for raised in call.limits.related.raised)
 
 
 async def attempted(call: Call[object, object], write: Callable[[], Awaitable[TTried]]) -> TTried | Exception:

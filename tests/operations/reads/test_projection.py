@@ -248,15 +248,16 @@ async def test_every_read_takes_a_projection(any_tables: WithTables) -> None:
             await teams.get(99, into=TeamCard)
 
 
-async def test_the_scope_holds_for_the_rows_read_and_not_for_related_ones(any_tables: WithTables) -> None:
-    """Another tenant's row is absent; related rows are given as they are, soft-deleted ones too."""
+async def test_the_scope_holds_for_related_rows_of_the_class_and_soft_deletion_does_not(any_tables: WithTables) -> None:
+    """Another tenant's row is absent, and so it is beside one's own; soft-deleted related rows are given."""
     async with company(any_tables) as db:
         teams = TeamRepository(db)
         assert [team.name for team in await teams.search(RegionScope("us"), into=TeamName)] == ["ops", "lone"]
         with pytest.raises(EntityNotFound):
             await teams.get(1, RegionScope("us"), into=TeamCard)
         await teams.delete(1)
-        assert (await teams.get(3, RegionScope("us"), into=TeamCard)).parent == TeamName("core")
+        assert (await teams.get(3, RegionScope("us"), into=TeamCard)).parent is None
+        assert (await teams.get(3, into=TeamCard)).parent == TeamName("core")
         assert [team.id for team in await teams.search(into=TeamCard)] == [2, 3, 4]
 
 

@@ -94,7 +94,7 @@ async def test_in_another_shape(any_tables: WithTables) -> None:
         for method in (teams.get_one, teams.find_one, teams.first):
             assert await method(None, [TeamRow.name == "core"], into=TeamName) == TeamName("core")
             found = await method(RegionScope("eu"), [TeamRow.name == "core"], into=TeamCard)
-            assert found == await teams.get(1, into=TeamCard)
+            assert found == await teams.get(1, RegionScope("eu"), into=TeamCard)
         with count_statements(teams.db) as sent, pytest.raises(SeveralFound):
             await teams.get_one(into=TeamCard)
         assert len(sent) == 1  # no collection is read of rows that are not given

@@ -160,11 +160,11 @@ class WherePurger(Operation[TRow, TData]):
             RepositoryError: any error carries in ``report`` what was removed before it.
         """
         pace.check()
-        conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
+        meant = narrowing(self.entity.info, filters, all_rows=all_rows)
 
         async def admit(db_sess: AsyncSession) -> tuple[Doomed, PurgeReport | None]:
             call = await Call(self.entity, PURGE_WHERE, db_sess).under(scope)
-            doomed = await Doomed.of(call, conditions)
+            doomed = await Doomed.of(call, meant(call.limits))
             return doomed, await _count(db_sess, doomed, pace) if dry_run else None
 
         doomed, counted = await transact(begin, admit)
@@ -206,9 +206,9 @@ class WherePurger(Operation[TRow, TData]):
             RefusedByTrigger: a trigger or policy of the database keeps some; nothing is removed.
         """
         pace.check()
-        conditions = narrowing(self.entity.info, filters, all_rows=all_rows)
+        meant = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.under(scope)
-        doomed = await Doomed.of(call, conditions)
+        doomed = await Doomed.of(call, meant(call.limits))
         if dry_run:
             return await _count(call.db_sess, doomed, pace)
         report = await _remove_at_once(call, doomed, pace.max_rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -12,11 +13,13 @@ from rowsmith.extent import extent, tell_apart
 from rowsmith.mapping import RowInfo
 from rowsmith.operations.reads.search import Filters, as_query
 from rowsmith.pagination import NoPagination
-from rowsmith.scope import check_conditions
+from rowsmith.scope import Limits, check_conditions
 
 
-def narrowing(info: RowInfo[object], filters: Filters[Any], *, all_rows: bool) -> list[ColumnElement[bool]]:
-    """Give the conditions of a write over many rows.
+def narrowing(
+    info: RowInfo[object], filters: Filters[Any], *, all_rows: bool
+) -> Callable[[Limits], Sequence[ColumnElement[bool]]]:
+    """Give what gives the conditions of a write over many rows, under the scope of the call.
 
     Args:
         info: the row.
@@ -37,4 +40,4 @@ def narrowing(info: RowInfo[object], filters: Filters[Any], *, all_rows: bool) -
             f"no condition says which of {info.row.__name__} are meant: give one that tells them apart by their "
             "columns, or all_rows=True (a scope says who asks, and does not count)"
         )
-    return conditions
+    return lambda limits: limits.narrowed(conditions)

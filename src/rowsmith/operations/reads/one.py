@@ -202,5 +202,5 @@ class Querier(Operation[TRow, TData]):
         return statement.with_for_update(of=info.tables) if for_update else statement
 
     def _select(self, key: Sequence[ColumnElement[bool]], limits: Limits, include_deleted: bool) -> AnySelect:
-        entity = self.entity
+        entity = self.entity.within(limits) if self.entity.shape.layout.reached else self.entity
         return limited(entity.shape.select(), *key, *limits.conditions, *entity.live(include_deleted))

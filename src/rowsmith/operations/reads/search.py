@@ -210,7 +210,7 @@ def prepare(
     """
     own = resolve_all(query.conditions)
     check_conditions(own, entity.info)
-    conditions = (*limits.conditions, *own, *entity.live(include_deleted))
+    conditions = (*limits.conditions, *limits.narrowed(own), *entity.live(include_deleted))
     keys = [attribute.expression for attribute in entity.info.key_attributes]
     terms = order_terms(query.orders, keys)
     for term in terms:

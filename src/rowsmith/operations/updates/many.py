@@ -370,10 +370,10 @@ class BatchUpdater(Operation[TRow, TData]):
             InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said.
             ScopeMismatch, InvalidValue, ConstraintViolation: as :meth:`update`.
         """
-        narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
+        meant = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.writing(scope, several=True)
         values = await with_contextual_changes(call, call.limits.patched(patch, call.info))
-        conditions = [*narrowed, *self.entity.live()]
+        conditions = [*meant(call.limits), *self.entity.live()]
         await find_new_parents(
             call, [values], lambda: refused_change(call, values, [*call.limits.conditions, *conditions])
         )

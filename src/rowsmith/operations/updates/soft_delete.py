@@ -158,11 +158,10 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         Raises:
             InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said.
         """
-        narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
+        meant = narrowing(self.entity.info, filters, all_rows=all_rows)
         soft_delete = declared_soft_delete(self.entity)
-        return await write_where(
-            await call.writing(scope, several=True), [*narrowed, soft_delete.is_live()], soft_delete.marking()
-        )
+        call = await call.writing(scope, several=True)
+        return await write_where(call, [*meant(call.limits), soft_delete.is_live()], soft_delete.marking())
 
     @verb("restore_where")
     async def restore_where(
@@ -185,11 +184,10 @@ class BatchSoftDeleter(Operation[TRow, TData]):
             InvalidFilter: no filter tells rows apart, and ``all_rows=True`` is not said.
             EntityAlreadyExists: the place of one was taken meanwhile (a unique index over live rows).
         """
-        narrowed = narrowing(self.entity.info, filters, all_rows=all_rows)
+        meant = narrowing(self.entity.info, filters, all_rows=all_rows)
         soft_delete = declared_soft_delete(self.entity)
-        return await write_where(
-            await call.writing(scope, several=True), [*narrowed, soft_delete.is_deleted()], soft_delete.unmarking()
-        )
+        call = await call.writing(scope, several=True)
+        return await write_where(call, [*meant(call.limits), soft_delete.is_deleted()], soft_delete.unmarking())
 
 
 def declared_soft_delete(entity: Entity[object, object]) -> SoftDelete:
