@@ -6,7 +6,7 @@ where a row refers to its own table. A path that comes back to a table it left t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
@@ -62,7 +62,8 @@ def related(relationship: InstrumentedAttribute[object], *conditions: Condition)
     above = _froms(cast("Any", relationship).parent.selectable)
     below = [_selectable(target), *(source for source in _froms(on) if source not in above)]
     said = [said_of(target, conjunction(conditions))] if conditions else []
-    tied = whole(on)._annotate({_STEP: inspect(target)})  # the other way round nothing would be left of it
+    tied: Any = whole(on)
+    tied = tied._annotate({_STEP: inspect(target)})  # the other way round nothing would be left of it
     return exists(limited(select(null()).select_from(target), tied, *said).correlate_except(*below))
 
 
@@ -90,8 +91,8 @@ def narrowed(condition: ColumnElement[bool], seen: Seen) -> ColumnElement[bool]:
         return and_(part, said_of(target.entity, conjunction(said[target.mapper.class_])))
 
     # Aliases stay the ones that columns speak of.
-    sources = [part for part in visitors.iterate(condition) if isinstance(part, FromClause)]
-    kept = [source for source in sources if not isinstance(source, SelectBase)]
+    parts: Iterator[Any] = visitors.iterate(condition)
+    kept: list[Any] = [part for part in parts if isinstance(part, FromClause) and not isinstance(part, SelectBase)]
     made = visitors.replacement_traverse(condition, {"stop_on": kept}, cast("Any", limit))
     if left:
         raise InvalidFilter(
