@@ -12,13 +12,15 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, exists, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
 from company import LabelRow, ThingFilter, ThingRow
 from filters.filter_model import Model
 from filters.filter_strategies import LETTERS, labels, things, trees
 from rowsmith.filters.filter import MAX_DEPTH, expressions_of
+from rowsmith.relations import narrowed
 from rowsmith.testing import WithTables
 
 FILTERS = int(os.environ.get("ROWSMITH_LAW_FILTERS", "40"))
@@ -85,5 +87,46 @@ async def test_a_filter_finds_what_the_model_of_the_language_says(
             assert await ids(connection, wanted) == sorted(expected)
             if wanted.__rowsmith_depth__ < MAX_DEPTH:
                 assert await ids(connection, ThingFilter(NOT=wanted)) == sorted(everything - expected)
+    finally:
+        await savepoint.rollback()
+
+
+def asked(seen: set[int], row: Any, form: str) -> list[ColumnElement[bool]]:
+    """Say that rows are among some, in one of the forms that a scope may have."""
+    among = row.id.in_(sorted(seen))
+    match form:
+        case "plain":
+            return [among]
+        case "subquery":
+            return [row.id.in_(select(row.id).where(among))]
+        case "exists":
+            other: Any = aliased(row)
+            return [exists().where(other.id == row.id, other.id.in_(sorted(seen)))]
+        case _:
+            return [row.id.is_not(None), or_(among, row.id < 0)]
+
+
+@settings(max_examples=max(1, FILTERS // FILTERS_A_TABLE), deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+async def test_a_filter_asks_about_what_may_be_seen(
+    connection: AsyncConnection, lower: Mapping[str, str], data: st.DataObject
+) -> None:
+    """A filter that is narrowed finds what it would if the rows that may not be seen were not there."""
+    rows = data.draw(things())
+    tags = data.draw(labels(len(rows)))
+    savepoint = await connection.begin_nested()
+    try:
+        await fill(connection, rows, tags)
+        for _ in range(FILTERS_A_TABLE):
+            inside = {row: data.draw(st.sets(st.integers(1, 6))) for row in (ThingRow, LabelRow)}
+            seen_things = [row for row in rows if row["id"] in inside[ThingRow]]
+            seen_tags = [tag for tag in tags if tag["id"] in inside[LabelRow]]
+            model = Model([{**row, "naive": row["local"]} for row in seen_things], seen_tags, lower)
+            form = data.draw(st.sampled_from(["plain", "subquery", "exists", "several"]))
+            said = {row: asked(ids_inside, row, form) for row, ids_inside in inside.items()}
+            tree = data.draw(trees())
+            conditions = [narrowed(condition, said.__getitem__) for condition in expressions_of(read(tree))]
+            found = await connection.scalars(select(ThingRow.id).where(*conditions, *said[ThingRow]))
+            assert sorted(found) == sorted(model.matching(tree))
     finally:
         await savepoint.rollback()
