@@ -563,13 +563,15 @@ class RelatedScope:
     """What the scope of a call says about rows of other classes than its own.
 
     ``own`` is the row that the scope is on; ``required`` says that rows of which it says nothing are refused.
-    ``raised`` is what it has raised when it was asked, which is the fault of no item of a batch.
+    ``raised`` is what it has raised when it was asked, which is the fault of no item of a batch; ``known`` what may be
+    seen of related rows, by their classes, once it was asked.
     """
 
     scope: SearchScope | None
     own: RowInfo[Any]
     required: bool = False
     raised: list[Exception] = field(default_factory=list[Exception], compare=False)
+    known: dict[type[Any], Sequence[ColumnElement[bool]]] = field(default_factory=dict[Any, Any], compare=False)
 
     @property
     def is_free(self) -> bool:
@@ -593,8 +595,10 @@ class RelatedScope:
         Raises:
             RepositoryError: as :meth:`limits`.
         """
-        limits = None if self.is_free else self.limits(row_info(row))
-        return () if limits is None else limits.conditions
+        if row not in self.known:
+            limits = None if self.is_free else self.limits(row_info(row))
+            self.known[row] = () if limits is None else limits.conditions
+        return self.known[row]
 
     def references(
         self, info: RowInfo[object], names: Collection[str], stamps: Mapping[str, object]
