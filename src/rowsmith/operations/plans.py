@@ -53,6 +53,7 @@ from rowsmith.mapping.types import Check, column_type
 from rowsmith.mapping.writes import PLAIN
 from rowsmith.operations.arrays.wire import members
 from rowsmith.operations.entity import Entity
+from rowsmith.pagination.ends import Finite
 from rowsmith.sql import is_compared_as_sql
 
 TPlan = TypeVar("TPlan")
@@ -591,7 +592,7 @@ def _marked(bind: Any, index: int | None) -> Any:
 
 _PURE: Final = (
     *(Select, Subquery, ScalarSelect, Exists, Column, BindParameter, Null, True_, False_),
-    *(Grouping, Label, Tuple, ClauseList, TypeCoerce, TextMatch, PerBackend, _label_reference),
+    *(Grouping, Label, Tuple, ClauseList, TypeCoerce, TextMatch, PerBackend, Finite, _label_reference),
 )
 _PURE_FUNCTIONS: Final = frozenset({"count", "lower", "upper"})
 _PURE_OPERATORS: Final = _COMPARISONS | {

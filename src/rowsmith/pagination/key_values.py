@@ -22,8 +22,9 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
 from rowsmith.errors import InvalidCursor, MappingError
-from rowsmith.mapping.types import NUMBERS, column_type, is_number
+from rowsmith.mapping.types import ENDS_OF_TIME, NUMBERS, column_type, is_number
 from rowsmith.orders import OrderTerm
+from rowsmith.pagination.ends import is_end
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _HEADER: Final = struct.Struct(">cI")
@@ -102,8 +103,8 @@ _FORMS: Final = (
     _Form(b"f", float, _DOUBLE.pack, lambda body: _DOUBLE.unpack(body)[0]),
     _Form(b"x", bytes, bytes, bytes),
 )
-_ENDS_OF_TIME: Final = (date.min, date.max)
-"""What asyncpg makes of a date's infinities, and infinities of."""
+_DECLARED: Final[dict[type[Any], str]] = {date: "Date", datetime: "DateTime(timezone=...)", timedelta: "Interval"}
+"""How the type of an expression is told, by that of its values."""
 _BY_TAG: Final = {form.tag: form for form in _FORMS}
 
 
@@ -150,10 +151,8 @@ def _pack_value(value: object, expression: ColumnElement[Any]) -> bytes:
     stored = _stored(value, expression)
     if stored is None:
         return _HEADER.pack(_NONE, 0)
-    # What the database may have meant otherwise: months of an interval, infinity.
-    is_end = type(stored) is date and stored in _ENDS_OF_TIME
-    if type(expression.type) is NullType and (is_end or isinstance(stored, timedelta)):
-        kind = "Date" if is_end else "Interval"
+    if type(expression.type) is NullType and _may_be_another(stored):
+        kind = _DECLARED[type(stored)]
         raise MappingError(
             f"a cursor cannot carry {type(stored).__name__} for {expression}, whose type is not told: "
             f"write func.name(..., type_={kind}), or type_coerce(..., {kind})"
@@ -166,6 +165,11 @@ def _pack_value(value: object, expression: ColumnElement[Any]) -> bytes:
         )
     body = form.write(stored)
     return _HEADER.pack(form.tag, len(body)) + body
+
+
+def _may_be_another(stored: object) -> bool:
+    """Say whether the database may have meant something else by a value: months of an interval, infinity."""
+    return isinstance(stored, timedelta) or (isinstance(stored, date) and stored in ENDS_OF_TIME)
 
 
 def _stored(value: object, expression: ColumnElement[Any]) -> Any:
@@ -200,7 +204,10 @@ def _read(tag: bytes, body: bytes, expression: ColumnElement[Any]) -> Any:
 
 def _fits(value: object, expression: ColumnElement[Any]) -> bool:
     """Whether a stored value is one that the expression's type has."""
-    form = column_type(_layers(expression.type)[1]).cursor
+    kind = _layers(expression.type)[1]
+    if is_end(value, kind):
+        return True
+    form = column_type(kind).cursor
     if form.python in NUMBERS and not isinstance(expression, Column):
         return is_number(value)  # what SQLAlchemy infers for sums and averages is a guess
     return form.holds(value)

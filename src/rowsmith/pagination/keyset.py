@@ -23,6 +23,7 @@ from sqlalchemy.types import NullType
 from rowsmith.conditions import whole
 from rowsmith.mapping.types import Comparison, column_type
 from rowsmith.orders import OrderTerm
+from rowsmith.pagination.ends import end_bound, is_end
 
 _BIGINT = BigInteger()
 
@@ -110,6 +111,8 @@ def _bound(term: OrderTerm, value: object) -> ColumnElement[Any]:
     kind = term.expression.type
     if isinstance(kind, NullType):
         return literal(value)  # func.lower(...) and the like: the value says what it is
+    if is_end(value, kind):
+        return end_bound(value, kind)
     if column_type(kind).compared is Comparison.INTEGER:
         # An index on any integer column answers a bigint; a sum of integers may need one, or even a Decimal.
         return literal(value, _BIGINT if isinstance(value, int) else None)

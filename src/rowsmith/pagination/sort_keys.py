@@ -37,6 +37,7 @@ from typing_extensions import override
 from rowsmith.errors import InvalidFilter
 from rowsmith.mapping.types import AsStored, Comparison, column_type, is_sqlalchemys, stored_form
 from rowsmith.orders import OrderTerm
+from rowsmith.pagination.ends import Finite, has_ends
 from rowsmith.several import INSTEAD, Several, several_in
 
 _CARRIED: Final = (int, float, Decimal, str, bytes, dt.date, dt.time, uuid.UUID, enum.Enum)
@@ -161,6 +162,11 @@ def stored_terms(terms: tuple[OrderTerm, ...], dialect: Dialect) -> tuple[OrderT
         term if kind is None else replace(term, expression=type_coerce(term.expression, kind))
         for term, kind in zip(terms, kinds, strict=True)
     )
+
+
+def beside(key: OrderTerm, dialect: Dialect) -> Finite | None:
+    """Give what is selected beside a key whose value may stand for another one. See :mod:`rowsmith.pagination.ends`."""
+    return Finite(key.expression) if dialect.name in _AS_WRITTEN and has_ends(key.expression.type) else None
 
 
 def _in_the_file(declared: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Generic, TypeAlias, cast
+from operator import itemgetter
+from typing import Any, Generic, NamedTuple, TypeAlias, cast
 
 from sqlalchemy import ColumnElement, Select, exists, func, literal, select
 from sqlalchemy.engine import Dialect
@@ -26,11 +27,12 @@ from rowsmith.pagination import (
     fetch_limit,
     window,
 )
+from rowsmith.pagination.ends import carried
 from rowsmith.pagination.fingerprint import Imprint
 from rowsmith.pagination.keyset import after_bounds, bounds
 from rowsmith.pagination.modes import Fetch
 from rowsmith.pagination.page import Window
-from rowsmith.pagination.sort_keys import check_sortable, stored_terms
+from rowsmith.pagination.sort_keys import beside, check_sortable, stored_terms
 from rowsmith.query import Query
 from rowsmith.scope import Limits, check_conditions, check_order
 
@@ -59,6 +61,20 @@ def as_query(
     elif filters is not None:
         conditions = condition_list(filters, "filters are a Filter, a Query or a list of conditions")
     return Query(conditions, sorted_by, pagination, count)
+
+
+class _Placed(NamedTuple):
+    """Where in a fetched row each term's value stands, and whether it is finite; and what is selected for that."""
+
+    places: tuple[tuple[int, int | None], ...]
+    extra: tuple[Any, ...]
+
+    def key(self, row: Record) -> tuple[Any, ...]:
+        """Give the values that a row's cursor carries."""
+        return tuple(
+            row[place] if finite is None else carried(row[place], is_finite=row[finite])
+            for place, finite in self.places
+        )
 
 
 @dataclass(frozen=True)
@@ -126,8 +142,7 @@ class Search(Generic[TRow, TData]):
         """Give the SELECT of the row after the last one of a whole page that was fetched."""
         if self._wanted.offset is not None:
             return self.statement_after(None).offset(self._wanted.offset + (self.size or 0)).limit(1)
-        values = tuple(last[place] for place in self._placed[0])
-        return self.statement_after(self.bounds(values)).limit(1)
+        return self.statement_after(self.bounds(self._placed.key(last))).limit(1)
 
     def counted(self, cap: int | None = None) -> Select[int]:
         """Give the SELECT of how many rows the search is about, over the whole of it as a subquery."""
@@ -146,7 +161,10 @@ class Search(Generic[TRow, TData]):
 
     def without_keys(self, rows: Sequence[Record]) -> Sequence[Record]:
         """Give the records of fetched rows, which carry the values for their cursors as well."""
-        return [row[: len(self.entity.shape.selects)] for row in rows] if self._extra_keys else rows
+        if not self._extra_keys:
+            return rows
+        own: Callable[[Record], Record] = itemgetter(slice(len(self.entity.shape.selects)))
+        return list(map(own, rows))
 
     def page(self, cut: Window[Record], items: Sequence[TData], codec: CursorCodec, total: int | None) -> Page[TData]:
         """Make the page of the rows cut out and of the data made of them."""
@@ -155,8 +173,8 @@ class Search(Generic[TRow, TData]):
 
     def encoder(self, codec: CursorCodec, fingerprint: Callable[[], bytes]) -> Callable[[Record], str]:
         """Give what makes the cursor of a fetched row; the fingerprint is made when the first one is looked at."""
-        keys, (places, _), known = self.keys, self._placed, cache(fingerprint)
-        return lambda row: codec.encode(tuple(row[place] for place in places), keys, known())
+        keys, key, known = self.keys, self._placed.key, cache(fingerprint)
+        return lambda row: codec.encode(key(row), keys, known())
 
     @cached_property
     def imprint(self) -> Imprint:
@@ -183,21 +201,25 @@ class Search(Generic[TRow, TData]):
 
     @property
     def _extra_keys(self) -> tuple[Any, ...]:
-        return self._placed[1]
+        return self._placed.extra
 
     @cached_property
-    def _placed(self) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    def _placed(self) -> _Placed:
         """Where in a fetched row each term's value stands, and what is selected for it: data often has it already."""
         selects = () if self.entity.shape.is_row else self.entity.shape.selects
         # By hash: an attribute's column and the table's, whatever annotations are around them, have the same one.
         own = {hash(chosen.expression): place for place, chosen in enumerate(selects)}
-        extra, places = list[Any](), list[int]()
+        extra, places = list[Any](), list[tuple[int, int | None]]()
+
+        def added(expression: ColumnElement[Any]) -> int:
+            extra.append(expression.label(sql_name(f"key_{len(extra)}")))
+            return len(self.entity.shape.selects) + len(extra) - 1
+
         for term in self.keys:
-            place = own.get(hash(term.expression))
-            places.append(len(self.entity.shape.selects) + len(extra) if place is None else place)
-            if place is None:
-                extra.append(term.expression.label(sql_name(f"key_{len(extra)}")))
-        return tuple(places), tuple(extra)
+            place, finite = own.get(hash(term.expression)), beside(term, self.dialect)
+            place = added(term.expression) if place is None else place
+            places.append((place, None if finite is None else added(finite)))
+        return _Placed(tuple(places), tuple(extra))
 
 
 def prepare(
