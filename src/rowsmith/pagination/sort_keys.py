@@ -35,7 +35,7 @@ from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 from typing_extensions import override
 
 from rowsmith.errors import InvalidFilter
-from rowsmith.mapping.types import AsStored, Comparison, column_type, is_sqlalchemys, stored_form
+from rowsmith.mapping.types import DIALECTS, AsStored, Comparison, column_type, is_sqlalchemys, stored_form
 from rowsmith.orders import OrderTerm
 from rowsmith.pagination.ends import Finite, has_ends
 from rowsmith.several import INSTEAD, Several, several_in
@@ -162,6 +162,13 @@ def stored_terms(terms: tuple[OrderTerm, ...], dialect: Dialect) -> tuple[OrderT
         term if kind is None else replace(term, expression=type_coerce(term.expression, kind))
         for term, kind in zip(terms, kinds, strict=True)
     )
+
+
+def leading_back(declared: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Give the type by which PostgreSQL gives a key that it finds again: text, where a value stands for two of them."""
+    form = stored_form(declared, DIALECTS[0])
+    has_another = has_ends(form) or column_type(form).compared is Comparison.DATE
+    return AsText(form) if has_another else declared
 
 
 def beside(key: OrderTerm, dialect: Dialect) -> Finite | None:

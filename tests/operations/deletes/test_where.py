@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rowsmith import (
     Database,
@@ -17,6 +18,8 @@ from rowsmith import (
     InvalidValue,
     LockNotAvailable,
     ReadOnlyViolation,
+    RefusedByTrigger,
+    Repository,
     StillReferenced,
     TransactionError,
 )
@@ -372,3 +375,73 @@ async def test_a_purge_in_one_transaction_tries_again_what_others_changed(many: 
         await rival.execute(sa.update(CounterRow).where(CounterRow.place == -1).values(uses=5))
     report = await purge
     assert (report.rows, report.complete) == (51, True)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Moment:
+    """A key of which asyncpg gives some for others, and takes them for those: the ends of time for the infinities."""
+
+    part: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    above: Mapped[int | None]
+
+
+def moment(name: str, kind: Any) -> Any:
+    """Give a class of such rows, which may refer to each other."""
+    at, above_at = sa.Column(kind, primary_key=True), sa.Column(kind, nullable=True)
+    tie = sa.ForeignKeyConstraint(["above_at", "above"], [f"{name}.at", f"{name}.part"])
+    return type(
+        f"{name}Row", (Moment, Base), {"__tablename__": name, "at": at, "above_at": above_at, "__table_args__": (tie,)}
+    )
+
+
+MOMENTS = {
+    "zoned": moment("zoned", sa.DateTime(True)),
+    "local": moment("local", sa.DateTime()),
+    "days": moment("days", sa.Date()),
+}
+ENDS = """
+INSERT INTO {0} (part, at) SELECT part, at FROM generate_series(1, 2) part, unnest(
+'{{infinity,-infinity,0001-01-01 00:00:00+00,9999-12-31 23:59:59.999999+00,2024-01-01 00:00:00+00}}'::timestamptz[]) at
+"""
+KEEP = """
+CREATE FUNCTION keep_the_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    RETURN CASE WHEN OLD.at = '0001-01-01 00:00:00+00' THEN NULL ELSE OLD END;
+END $$
+"""
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 1000])
+@pytest.mark.parametrize("name", MOMENTS)
+async def test_keys_at_the_ends_of_time_are_walked(with_tables: WithTables, name: str, chunk_size: int) -> None:
+    """All go, in chunks of any size, whether they refer to each other or not; a kept one begins no chunk twice."""
+    row = MOMENTS[name]
+
+    class Rows(Repository[row]):  # type: ignore[valid-type]
+        pass
+
+    async with with_tables(row) as db:
+        purge = partial(Rows(db).purge_where, [row.part > 0], chunk_size=chunk_size, pause=0)
+        async with db.engine.begin() as connection:
+            await connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
+            await connection.exec_driver_sql(ENDS.format(name))
+            await connection.exec_driver_sql(f"UPDATE {name} SET above_at = '0001-01-01', above = part WHERE part = 2")
+        report = await purge()
+        assert (report.rows, report.complete) == (10, True)
+        async with db.engine.begin() as connection:
+            await connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
+            await connection.exec_driver_sql(ENDS.format(name))
+            await connection.exec_driver_sql(KEEP)
+            await connection.exec_driver_sql(
+                f"CREATE TRIGGER keep BEFORE DELETE ON {name} FOR EACH ROW EXECUTE FUNCTION keep_the_first()"
+            )
+        try:
+            with pytest.raises(RefusedByTrigger) as caught:
+                await asyncio.wait_for(purge(), 30)
+            assert caught.value.report is not None
+            assert caught.value.report.rows == 8
+        finally:
+            async with db.engine.begin() as connection:
+                await connection.exec_driver_sql("DROP FUNCTION keep_the_first CASCADE")

@@ -20,9 +20,11 @@ from sqlalchemy import (
     literal,
     select,
     tuple_,
+    type_coerce,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators
+from sqlalchemy.types import TypeEngine
 
 from rowsmith.conditions import limited
 from rowsmith.execution import Origin
@@ -33,6 +35,7 @@ from rowsmith.operations.call import Call
 from rowsmith.operations.deletes.self_references import SelfReferences
 from rowsmith.operations.entity import Entity
 from rowsmith.operations.updates.statement import found_again, locked_in_key_order, marks_of
+from rowsmith.pagination.sort_keys import leading_back
 
 _LIMIT: Final = sql_name("limit")
 _AFTER: Final = sql_name("after_")
@@ -111,10 +114,11 @@ class Doomed:
         """Give the SELECT of whether there is one."""
         return select(exists(limited(select(literal(1)).select_from(self.source), *self.conditions)))
 
-    def keys(self, walk: Walk) -> Select[*tuple[Any, ...]]:
-        """Give the SELECT of the next keys in the order of a walk. See :meth:`given`."""
+    def keys(self, walk: Walk, kinds: Sequence[TypeEngine[Any]] | None = None) -> Select[*tuple[Any, ...]]:
+        """Give the SELECT of the next keys in the order of a walk. See :meth:`given`, whose key is of these types."""
         columns = self.key
-        last = [bindparam(f"{_AFTER}{place}", type_=column.type) for place, column in enumerate(columns)]
+        kinds = kinds or [column.type for column in columns]
+        last = [bindparam(f"{_AFTER}{place}", type_=kind) for place, kind in enumerate(kinds)]
         beyond: Any = operators.lt if walk.down else operators.gt
         rest = beyond(tuple_(*columns), tuple_(*last)) if len(columns) > 1 else beyond(columns[0], last[0])
         chosen = limited(select(*columns).select_from(self.source), *self.conditions, *([] if walk.first else [rest]))
@@ -146,7 +150,8 @@ class Doomed:
         partition are told apart by a look into a hash table.
         """
         info, marks = self.info, marks_of(self.info, self.standing)
-        keys = self.keys(walk).add_columns(*marks, *self.ties.columns)
+        kinds = [leading_back(column.type) for column in info.key_columns]
+        keys = self.keys(walk, kinds).add_columns(*marks, *self.ties.columns)
         locked = self.standing.locked(keys, skip_locked=True).cte(sql_name("locked"))
         free = (
             [] if walk.whole or not self.ties else [~self.ties.among(locked, self.ties.kept(locked, self.conditions))]
@@ -158,7 +163,7 @@ class Doomed:
         tried = limited(select(counted).select_from(locked), *free)
         numbers = [select(counted).select_from(gone), tried, select(counted).select_from(locked)]
         return (
-            select(*(number.scalar_subquery() for number in numbers), *last)
+            select(*(number.scalar_subquery() for number in numbers), *map(type_coerce, last, kinds))
             .order_by(*walk.backwards.ordered(last))
             .limit(1)
         )
