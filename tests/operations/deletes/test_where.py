@@ -388,24 +388,39 @@ class Moment:
     above: Mapped[int | None]
 
 
-def moment(name: str, kind: Any) -> Any:
-    """Give a class of such rows, which may refer to each other."""
+def moment(name: str, kind: Any, *, tied: bool = True) -> Any:
+    """Give a class of such rows, which may refer to each other if they are tied."""
     at, above_at = sa.Column(kind, primary_key=True), sa.Column(kind, nullable=True)
     tie = sa.ForeignKeyConstraint(["above_at", "above"], [f"{name}.at", f"{name}.part"])
-    return type(
-        f"{name}Row", (Moment, Base), {"__tablename__": name, "at": at, "above_at": above_at, "__table_args__": (tie,)}
-    )
+    columns = {"at": at, "above_at": above_at, "__table_args__": (tie,) if tied else ()}
+    return type(f"{name}Row", (Moment, Base), {"__tablename__": name, **columns})
 
 
 MOMENTS = {
     "zoned": moment("zoned", sa.DateTime(True)),
     "local": moment("local", sa.DateTime()),
     "days": moment("days", sa.Date()),
+    "untied": moment("untied", sa.DateTime(True), tied=False),
 }
 ENDS = """
 INSERT INTO {0} (part, at) SELECT part, at FROM generate_series(1, 2) part, unnest(
 '{{infinity,-infinity,0001-01-01 00:00:00+00,9999-12-31 23:59:59.999999+00,2024-01-01 00:00:00+00}}'::timestamptz[]) at
 """
+
+
+async def purge_of(db: Database, name: str) -> Any:
+    """Store the rows, two of each moment, and give the function that purges them."""
+    row: Any = MOMENTS[name]
+
+    class Rows(Repository[row]):
+        pass
+
+    async with db.engine.begin() as connection:
+        await connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
+        await connection.exec_driver_sql(ENDS.format(name))
+    return partial(Rows(db).purge_where, [row.part > 0], pause=0)
+
+
 KEEP = """
 CREATE FUNCTION keep_the_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     RETURN CASE WHEN OLD.at = '0001-01-01 00:00:00+00' THEN NULL ELSE OLD END;
@@ -413,35 +428,47 @@ END $$
 """
 
 
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, 1000, None])
+@pytest.mark.parametrize("name", MOMENTS)
+async def test_keys_at_the_ends_of_time_go_too(with_tables: WithTables, name: str, chunk_size: int | None) -> None:
+    """In chunks of any size, and whether they refer to each other or not."""
+    async with with_tables(MOMENTS[name]) as db:
+        purge = await purge_of(db, name)
+        async with db.engine.begin() as connection:
+            await connection.exec_driver_sql(f"UPDATE {name} SET above_at = '0001-01-01', above = part WHERE part = 2")
+        report = await purge(chunk_size=chunk_size)
+        assert (report.rows, report.complete) == (10, True)
+
+
 @pytest.mark.parametrize("chunk_size", [1, 2, 3, 1000])
 @pytest.mark.parametrize("name", MOMENTS)
-async def test_keys_at_the_ends_of_time_are_walked(with_tables: WithTables, name: str, chunk_size: int) -> None:
-    """All go, in chunks of any size, whether they refer to each other or not; a kept one begins no chunk twice."""
-    row = MOMENTS[name]
-
-    class Rows(Repository[row]):  # type: ignore[valid-type]
-        pass
-
-    async with with_tables(row) as db:
-        purge = partial(Rows(db).purge_where, [row.part > 0], chunk_size=chunk_size, pause=0)
+async def test_a_key_at_an_end_of_time_that_is_kept(with_tables: WithTables, name: str, chunk_size: int) -> None:
+    """What follows it goes, and a chunk of it alone is not met again and again."""
+    async with with_tables(MOMENTS[name]) as db:
+        purge = await purge_of(db, name)
         async with db.engine.begin() as connection:
-            await connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
-            await connection.exec_driver_sql(ENDS.format(name))
-            await connection.exec_driver_sql(f"UPDATE {name} SET above_at = '0001-01-01', above = part WHERE part = 2")
-        report = await purge()
-        assert (report.rows, report.complete) == (10, True)
-        async with db.engine.begin() as connection:
-            await connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
-            await connection.exec_driver_sql(ENDS.format(name))
             await connection.exec_driver_sql(KEEP)
             await connection.exec_driver_sql(
                 f"CREATE TRIGGER keep BEFORE DELETE ON {name} FOR EACH ROW EXECUTE FUNCTION keep_the_first()"
             )
         try:
             with pytest.raises(RefusedByTrigger) as caught:
-                await asyncio.wait_for(purge(), 30)
+                await asyncio.wait_for(purge(chunk_size=chunk_size), 30)
             assert caught.value.report is not None
             assert caught.value.report.rows == 8
         finally:
             async with db.engine.begin() as connection:
                 await connection.exec_driver_sql("DROP FUNCTION keep_the_first CASCADE")
+
+
+async def test_the_first_keys_may_be_at_an_end_of_time(with_tables: WithTables) -> None:
+    """No more go at once than asked for; where rows may refer to each other those are left, and it ends."""
+    async with with_tables(MOMENTS["untied"], MOMENTS["zoned"]) as db:
+        purge = await purge_of(db, "untied")
+        reports = [await purge(chunk_size=None, max_rows=3) for _ in range(4)]
+        assert [(report.rows, report.complete) for report in reports] == [(3, False)] * 3 + [(1, True)]
+        purge = await purge_of(db, "zoned")
+        for _ in range(4):
+            report = await asyncio.wait_for(purge(chunk_size=None, max_rows=3), 30)
+            assert report.rows <= 3
+            assert not report.complete

@@ -129,12 +129,12 @@ class Doomed:
         """Give the parameters of :meth:`keys` and :meth:`chunk`."""
         return {_LIMIT: limit, **{f"{_AFTER}{place}": part for place, part in enumerate(after or ())}}
 
-    def everything(self, dialect: Dialect) -> Delete:
-        """Give the DELETE of all; on PostgreSQL it has them locked in key order before it touches the first."""
+    def everything(self, dialect: Dialect, limit: int | None = None) -> Delete:
+        """Give the DELETE of all; on PostgreSQL it has them, or the first ones, locked in key order beforehand."""
         statement = limited(delete(self.info.row), *self.conditions)
         if dialect.name != "postgresql":
             return statement
-        return limited(statement, locked_in_key_order(self.info, self.standing, self.conditions))
+        return limited(statement, locked_in_key_order(self.info, self.standing, self.conditions, limit))
 
     def first(self, limit: int | None) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the first keys, locked in their order."""

@@ -388,8 +388,8 @@ async def _remove_locked(call: Call[object, object], doomed: Doomed, max_rows: i
 async def _remove_rows(call: Call[object, object], doomed: Doomed, max_rows: int | None) -> int:
     if doomed.ties and (max_rows is not None or doomed.ties.go_one_by_one(call.dialect)):
         return await _remove_free(call, doomed, max_rows)
-    removing, rows = [doomed.everything(call.dialect)], 0
-    if max_rows is not None:
+    removing, rows = [doomed.everything(call.dialect, max_rows)], 0
+    if max_rows is not None and call.dialect.name != "postgresql":
         keys = [tuple(row) for row in (await call.execute(doomed.first(max_rows))).all()]
         parts = key_chunks(keys, call.dialect, call.info.key_columns)
         removing = [doomed.remove(part, call.dialect) for part in parts if part]
@@ -409,10 +409,13 @@ async def _remove_free(call: Call[object, object], doomed: Doomed, max_rows: int
             rows = (await call.execute(doomed.next(replace(walk, first=after is None)), parameters=given)).all()
             if not rows:
                 break
+            began: tuple[int, Key | None] = (done, after)
             for part in _layers(doomed, rows, call.dialect):
                 rowcount = await _number_of(call, doomed.remove(part, call.dialect), doomed)
                 done += await _gone(call.db_sess, doomed, part, rowcount)
             after = doomed.key_of(rows[-1])
+            if began == (done, after):  # an end of time, which is bound as infinity and begins it again
+                break
         if after is None or (walk.whole and done == before):
             break
         walk = replace(walk.backwards, whole=done == before)

@@ -346,7 +346,11 @@ def found_again(
 
 
 def locked_in_key_order(
-    info: RowInfo[object], standing: Standing, conditions: Sequence[ColumnElement[bool]], **lock: Any
+    info: RowInfo[object],
+    standing: Standing,
+    conditions: Sequence[ColumnElement[bool]],
+    limit: int | None = None,
+    **lock: Any,
 ) -> ColumnElement[bool]:
     """Give PostgreSQL's condition that a row is among some rows, which are locked one after the other by their keys.
 
@@ -357,10 +361,11 @@ def locked_in_key_order(
         info: what they are.
         standing: what their table is.
         conditions: which they are.
+        limit: how many of them, the first ones; None for all.
         lock: how hard they are locked, see :func:`lock_strength`.
     """
     keys = [attribute.label(key_name(place)) for place, attribute in enumerate(info.key_attributes)]
-    chosen = limited(select(*keys), *map(apart, conditions)).order_by(*info.key_attributes)
+    chosen = limited(select(*keys), *map(apart, conditions)).order_by(*info.key_attributes).limit(limit)
     *others, last = standing.locked(chosen, of=info.table, **lock).cte(sql_name("locked")).c
     locked = select(*others, dear(last))
     return tuple_(*info.key_attributes).in_(locked) if others else info.key_attributes[0].in_(locked)
