@@ -20,6 +20,7 @@ from rowsmith import (
     InvalidCursor,
     Lock,
     MappingError,
+    NoPagination,
     Repository,
 )
 from rowsmith.orders import order_terms
@@ -59,6 +60,23 @@ class SpanRow(Base):
     own: Mapped[Any] = mapped_column(OwnTime, nullable=True)
     owner_id: Mapped[int | None] = mapped_column(sa.ForeignKey("spans.id"))
     owner: Mapped[SpanRow | None] = relationship(remote_side="SpanRow.id")
+
+
+class PartRow(Base):
+    """A key that has a time in it, as of a table that is partitioned by it."""
+
+    __tablename__ = "parts"
+    at: Mapped[dt.datetime] = mapped_column(sa.DateTime(True), primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+@dataclass(frozen=True)
+class PartData:
+    id: int
+
+
+class Parts(Repository[PartRow, PartData, tuple[dt.datetime, int]]):
+    pass
 
 
 TIMES = ("zoned", "local", "fine", "wrapped", "varied", "own")
@@ -183,6 +201,23 @@ async def test_the_pages_are_the_whole_over_several_times(with_tables: WithTable
                     assert await walked(Spans(db), 3, orders=orders, into=into, back=True) == whole
                 async with db.unit_of_work():
                     assert await walked(Spans(db), 3, orders=orders, lock=Lock()) == whole
+
+
+@pytest.mark.parametrize("native", [True, False])
+async def test_the_pages_are_the_whole_over_a_key_that_has_a_time(with_tables: WithTables, native: bool) -> None:
+    """Whatever stands before it in the order."""
+    rows = [f"('{moment}', {id})" for id, moment in enumerate(filter(None, MOMENTS * 2))]
+    async with with_tables(PartRow) as made:
+        async with made.engine.begin() as connection:
+            await connection.exec_driver_sql(f"INSERT INTO parts (at, id) VALUES {', '.join(rows)}")
+        parts = Parts(Database(made.engine, native=native))
+        several: list[list[Any]] = [[], [PartRow.id % 2], [PartRow.at.desc()], [PartRow.id % 3, PartRow.at.desc()]]
+        for orders in several:
+            whole = [item.id for item in await parts.search(None, None, NoPagination(), orders=orders)]
+            assert len(whole) == 14
+            for size in (1, 3):
+                assert await walked(parts, size, orders=orders) == whole
+                assert await walked(parts, size, orders=orders, back=True) == whole
 
 
 @pytest.mark.of_the_native_lane
