@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from rowsmith import (
     Conflict,
@@ -581,6 +581,151 @@ async def test_what_subclasses_load_of_themselves_neither_multiplies_nor_loses_r
             assert await read.batch_get([row.id for row in rows]) == rows
             assert [*(await read.search()).items] == rows
             assert [row async for row in read.stream()] == rows
+
+
+def ranks(kind: str, is_joined: bool) -> tuple[Any, ...]:
+    """Give a firm, its staff in three classes, each below the one before, and their notes."""
+
+    class RankBase(DeclarativeBase):
+        pass
+
+    how: Any = {"polymorphic_load": kind} if kind else {}
+
+    class RankFirm(RankBase):
+        __tablename__ = "rank_firms"
+
+        id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+        staff: Mapped[list[Any]] = relationship(
+            lambda: RankStaff, viewonly=True, foreign_keys=lambda: RankStaff.firm_id, order_by=lambda: RankStaff.id
+        )
+        first: Mapped[Any] = relationship(
+            lambda: RankStaff,
+            viewonly=True,
+            uselist=False,
+            primaryjoin=lambda: sa.and_(RankFirm.id == RankStaff.firm_id, RankStaff.is_first),
+        )
+
+    class RankStaff(RankBase):
+        __tablename__ = "rank_staff"
+
+        id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+        rank: Mapped[str]
+        name: Mapped[str] = mapped_column(default="-")
+        is_first: Mapped[bool] = mapped_column(default=False)
+        firm_id: Mapped[int] = mapped_column(ForeignKey("rank_firms.id"))
+        story: Mapped[str | None] = mapped_column(deferred=True)
+        firm: Mapped[RankFirm] = relationship(foreign_keys=[firm_id])
+        __mapper_args__ = {"polymorphic_on": "rank", "polymorphic_identity": "staff"}
+
+    class RankLead(RankStaff):
+        if is_joined:
+            __tablename__ = "rank_leads"
+            id: Mapped[int] = mapped_column(ForeignKey("rank_staff.id"), primary_key=True)
+        __mapper_args__ = {"polymorphic_identity": "lead", **how}
+        level: Mapped[int | None]
+        bio: Mapped[str | None] = mapped_column(deferred=True)
+        club_id: Mapped[int | None] = mapped_column(ForeignKey("rank_firms.id"))
+        club: Mapped[RankFirm | None] = relationship(foreign_keys=[club_id])
+        notes: Mapped[list[Any]] = relationship(lambda: RankNote, order_by=lambda: RankNote.id)
+
+    class RankHead(RankLead):
+        if is_joined:
+            __tablename__ = "rank_heads"
+            id: Mapped[int] = mapped_column(ForeignKey("rank_leads.id"), primary_key=True)
+        __mapper_args__ = {"polymorphic_identity": "head", **how}
+        bank_id: Mapped[int | None] = mapped_column(ForeignKey("rank_firms.id"))
+        bank: Mapped[RankFirm | None] = relationship(foreign_keys=[bank_id])
+
+    class RankAide(RankStaff):
+        __mapper_args__ = {"polymorphic_identity": "aide", **how}
+        bank: Mapped[RankFirm] = relationship(foreign_keys=[RankStaff.firm_id], viewonly=True)
+
+    class RankNote(RankBase):
+        __tablename__ = "rank_notes"
+
+        id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+        by_id: Mapped[int] = mapped_column(ForeignKey(RankLead.id))
+
+    return RankFirm, RankStaff, RankLead, RankHead, RankAide, RankNote
+
+
+def seen_of_class(item: Any, chain: tuple[Any, ...]) -> Any:
+    """Give what a chain leads to, where rows are of the classes that have it."""
+    if item is None or not chain:
+        return getattr(item, "id", item)
+    if not isinstance(item, chain[0].class_):
+        return "-"
+    found = getattr(item, chain[0].key)
+    return (
+        [seen_of_class(one, chain[1:]) for one in found] if isinstance(found, list) else seen_of_class(found, chain[1:])
+    )
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["alone", "beside objects of a session"])
+@pytest.mark.parametrize("is_joined", [False, True], ids=["one table", "joined tables"])
+@pytest.mark.parametrize("kind", ["", "inline", "selectin"])
+async def test_what_only_subclasses_have_is_loaded_of_their_rows(
+    any_tables: WithTables, kind: str, is_joined: bool, holds: bool
+) -> None:
+    """In a repository of the base and anywhere in a chain, in every operation, however the mapping loads subclasses."""
+    firm, staff, lead, head, aide, note = rows = ranks(kind, is_joined)
+    told: list[tuple[Any, ...]] = [
+        *((lead.club,), (lead.notes,), (lead.bio,), (head.bank,), (head.story,), (head.club,), (head.bio,)),
+        *((lead.firm, firm.first, head.bank), (lead.club, firm.staff, lead.club), (lead.club, firm.staff, lead.bio)),
+        *((lead.firm, firm.staff, lead.notes), (staff.firm, firm.first, lead.bio), (head.bank, firm.first, lead.club)),
+        *((aide.bank,), (lead.firm, firm.staff, aide.bank)),
+    ]
+
+    @dataclass(frozen=True)
+    class RankPatch(Patch[staff]):
+        name: OptionalState[str]
+
+    def staff_with(of: Any, chosen: list[tuple[Any, ...]]) -> Any:
+        class Staff(Repository[of, Any, int]):
+            loads = chosen
+
+            def to_data(self, row: Any) -> Any:
+                return {"id": row.id, **{str(chain): seen_of_class(row, chain) for chain in chosen}}
+
+        return Staff
+
+    ids = [1, 2, 3, 4, 5]
+    async with any_tables(*rows) as db:
+        async with db.begin_session() as session:
+            session.add_all([firm(id=1), firm(id=2)])
+            await session.flush()
+            session.add(staff(id=1, firm_id=1, story="one"))
+            session.add(lead(id=2, firm_id=1, story="two", bio="b", club_id=2, level=2))
+            session.add(head(id=3, firm_id=2, bio="c", club_id=1, bank_id=2, is_first=True))
+            session.add(head(id=4, firm_id=1, bio="d", club_id=None, bank_id=1, is_first=True))
+            session.add(aide(id=5, firm_id=2))
+            await session.flush()
+            session.add_all([note(id=number, by_id=by) for number, by in ((1, 2), (2, 3), (3, 3))])
+        expected = dict[Any, Any]()
+        async with db.begin_readonly_session() as session:
+            for chain in told:
+                for id in ids:
+                    row: Any = await session.get_one(staff, id)
+                    expected[chain, id] = await greenlet_spawn(seen_of_class, row, chain)
+
+        def as_told(ids: list[int], chosen: list[Any]) -> list[dict[str, Any]]:
+            return [{"id": id, **{str(chain): expected[chain, id] for chain in chosen}} for id in ids]
+
+        for chosen in [told, told[1::2], [(head.bank,), (aide.bank,)]]:
+            made = staff_with(staff, chosen)(db)
+            everything = as_told(ids, chosen)
+            patch = RankPatch(OptionalState.update("y"))
+            async with db.unit_of_work() if holds else nullcontext() as unit:
+                kept = [] if unit is None else list(await unit.session.scalars(sa.select(staff)))
+                assert [await made.get(id) for id in ids] == everything
+                assert await made.batch_get(ids) == everything
+                assert list(await made.search(orders=[staff.id])) == everything
+                assert [one async for one in made.stream(orders=[staff.id])] == everything
+                assert [await made.update(id, patch) for id in ids] == everything
+                assert (await made.batch_update(ids, patch)).succeeded == everything
+                assert {row.name for row in kept} <= {"y"}
+            own = [chain for chain in chosen if chain[0].class_ is not aide]
+            assert list(await staff_with(lead, own)(db).search(orders=[staff.id])) == as_told([2, 3, 4], own)
 
 
 class CircleBase(DeclarativeBase):

@@ -147,7 +147,8 @@ class Repository(Generic[TRow, TData, TId]):
         """Make data of a whole row; override where field names alone don't do, and every operation uses it.
 
         What it touches besides columns is declared: ``loads = [TalkRow.speaker, (TalkRow.room, RoomRow.house)]``, and
-        is loaded with the rows, by a join or one more statement for all of them. The rows stay as they are.
+        is loaded with the rows, by a join or one more statement for all of them; so is what only a subclass has
+        (``ManagerRow.firm`` in a repository of ``StaffRow``), with the rows that are of it. The rows stay as they are.
 
         Raises:
             MappingError: it touches a relationship or deferred column that is not declared, though the session may have

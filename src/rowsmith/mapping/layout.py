@@ -24,7 +24,7 @@ from rowsmith.errors import MappingError, ScopeMismatch
 from rowsmith.mapping.builders import builder, checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Source, Stored, Untold, Wanted, hold, sources, wanted
-from rowsmith.mapping.loads import Said, Step
+from rowsmith.mapping.loads import Said, Step, options
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
@@ -96,8 +96,8 @@ class Layout:
         """Give the layout that shows no other related rows than those that something holds of, by their classes."""
         joins = tuple(join.within(said) for join in self.joins)
         collections = tuple(collection.within(said) for collection in self.collections)
-        options = tuple(step.option(said) for step in self.loaded)
-        return replace(self, joins=joins, collections=collections, options=options)
+        loading = options(inspect(self.selects[0]).mapper, self.loaded, said) if self.loaded else ()
+        return replace(self, joins=joins, collections=collections, options=loading)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from sqlalchemy.orm import (
     joinedload,
     lazyload,
     object_session,
+    selectin_polymorphic,
     selectinload,
     undefer,
 )
@@ -42,7 +43,10 @@ from rowsmith.relations import of_any_alias
 T = TypeVar("T")
 
 Loads: TypeAlias = Sequence[InstrumentedAttribute[Any] | tuple[InstrumentedAttribute[Any], ...]]
-"""Relationships (``TalkRow.speaker``) and deferred columns of a row, and chains of them, each of the one before."""
+"""Relationships (``TalkRow.speaker``) and deferred columns of a row, and chains of them, each of the one before.
+
+Those of a subclass (``ManagerRow.firm`` in a repository of ``StaffRow``) are loaded with the rows that are of it.
+"""
 
 Chain: TypeAlias = tuple[InstrumentedAttribute[Any], ...]
 
@@ -51,16 +55,23 @@ Said: TypeAlias = Mapping[type[Any], Sequence[ColumnElement[bool]]]
 
 _NOTHING: Final[Said] = {}
 
+Below: TypeAlias = "dict[tuple[type[object], str], Step]"
+"""What is loaded of the rows at a place, by its class and its name."""
+
 _EAGER = ("joined", "selectin", "subquery", "immediate", False)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to load, and what of the rows that it leads to; or one not to be loaded, though the mapping would."""
+    """One thing to load, and what of the rows that it leads to; or one not to be loaded, though the mapping would.
+
+    ``is_apart`` says that only rows of a subclass have it, of which the statement before reads nothing of their own.
+    """
 
     attribute: Any
-    below: dict[str, Step] = field(default_factory=dict[str, "Step"])
+    below: Below = field(default_factory=dict[Any, "Step"])
     is_left: bool = False
+    is_apart: bool = False
 
     @property
     def relationship(self) -> RelationshipProperty[Any] | None:
@@ -72,6 +83,8 @@ class Step:
     def is_joined(self) -> bool:
         """Whether it comes in the same statement as the rows, or not at all."""
         relationship = self.relationship
+        if self.is_apart:
+            return False
         if relationship is None or self.is_left:
             return True
         return is_single(relationship) and not any(_of_subclasses(relationship.mapper))  # which could multiply rows
@@ -102,7 +115,15 @@ class Step:
         conditions = [of_any_alias(row, each) for each in said.get(row, ())]
         attribute = self.attribute.and_(*conditions) if conditions else self.attribute
         load = joinedload(attribute, innerjoin=False) if self.is_joined else selectinload(attribute)
-        return load.options(*(step.option(said) for step in self.below.values()))
+        return load.options(*options(self.relationship.mapper, self.below.values(), said))
+
+
+def options(mapper: Mapper[Any], loaded: Iterable[Step], said: Said = _NOTHING) -> tuple[Any, ...]:
+    """Give the options of a SELECT of a class's rows, with which all of this comes, or is left; as :meth:`Step.option`."""
+    given = list(loaded)
+    apart = {step.attribute.class_: None for step in given if step.is_apart}
+    own = [selectin_polymorphic(mapper.class_, [*apart])] if apart else []
+    return (*own, *(step.option(said) for step in given))
 
 
 def checked_loads(info: RowInfo[object], loads: object) -> tuple[Chain, ...]:
@@ -148,7 +169,7 @@ def steps(info: RowInfo[object], chains: Sequence[Chain]) -> list[Step]:
     Raises:
         MappingError: an attribute is nothing of the row that its chain has come to.
     """
-    root: dict[str, Step] = {}
+    root: Below = {}
     for chain in chains:
         # It begins at the row, or at every row declared before that its first attribute is one of.
         begins = [(info.mapper, root)] if _fits(chain[0], info.row) else list(_places(root, chain[0]))
@@ -158,7 +179,7 @@ def steps(info: RowInfo[object], chains: Sequence[Chain]) -> list[Step]:
                 f"write the way to it, as in ({info.row.__name__}.some_relationship, {chain[0]})"
             )
         for at, below in begins:
-            _walk(at, below, chain)
+            _walk(at, below, chain, at.with_polymorphic_mappers if below is root else ())
     _add_eager(info.mapper, root, (info.mapper,))
     return list(root.values())
 
@@ -174,7 +195,7 @@ def meet_themselves(info: RowInfo[object], loaded: Iterable[Step]) -> bool:
     return len({*found}) < len(found)
 
 
-def _places(below: dict[str, Step], attribute: object) -> Iterator[tuple[Mapper[Any], dict[str, Step]]]:
+def _places(below: Below, attribute: object) -> Iterator[tuple[Mapper[Any], Below]]:
     for step in below.values():
         if step.relationship is not None:
             if _fits(attribute, step.relationship.mapper.class_):
@@ -182,38 +203,43 @@ def _places(below: dict[str, Step], attribute: object) -> Iterator[tuple[Mapper[
             yield from _places(step.below, attribute)
 
 
-def _walk(mapper: Mapper[Any], below: dict[str, Step], chain: Chain) -> None:
+def _walk(mapper: Mapper[Any], below: Below, chain: Chain, together: Iterable[Mapper[Any]]) -> None:
+    """Add a chain at a place, where rows of some subclasses are ``together`` in one statement."""
     for given in chain:
         if not _fits(given, mapper.class_):
             raise MappingError(f"loads names {given} after {mapper.class_.__name__}, of which it is nothing")
-        row, owner = mapper.class_, cast("type[Any]", given.class_)
-        own = getattr(row, given.key) if issubclass(row, owner) else given
-        step = below.setdefault(given.key, Step(own))
+        # Of what several subclasses have from one above them, there is one step.
+        declaring: Mapper[Any] = cast("Any", given.property).parent
+        owner = mapper if mapper.isa(declaring) else declaring
+        own = getattr(owner.class_, given.key)
+        is_apart = owner is not mapper and owner not in together
+        step = below.setdefault((owner.class_, given.key), Step(own, is_apart=is_apart))
         if step.relationship is None:
             if given is not chain[-1]:
                 raise MappingError(f"loads names {given}, a column, and something after it: a column ends a chain")
             return
-        mapper, below = step.relationship.mapper, step.below
+        mapper, below, together = step.relationship.mapper, step.below, ()
 
 
-def _add_eager(mapper: Mapper[Any], below: dict[str, Step], path: tuple[Mapper[Any], ...]) -> None:
+def _add_eager(mapper: Mapper[Any], below: Below, path: tuple[Mapper[Any], ...]) -> None:
     """Add what the mapping itself loads, as far as SQLAlchemy would follow it from the row.
 
     What leads back is left by name: from an alias of the row SQLAlchemy would follow it, and multiply rows. Those of
     subclasses, which come with a row itself, are brought by the statement of their own that a related row is read by.
     """
-    found = [(name, getattr(mapper.class_, name)) for name in mapper.relationships.keys()]  # noqa: SIM118 - no mapping
+    found = [getattr(mapper.class_, name) for name in mapper.relationships.keys()]  # noqa: SIM118 - no mapping
     if len(path) == 1:
-        found += [(str(attribute), attribute) for attribute in _of_subclasses(mapper)]
-    for name, attribute in found:
+        found += _of_subclasses(mapper)
+    for attribute in found:
         relationship = attribute.property
         further = relationship.mapper not in path
         if (depth := relationship.join_depth) is not None:
             further = len(path) <= depth
         if relationship.lazy in _EAGER:
-            below.setdefault(name, Step(attribute, is_left=not further))
-        if (step := below.get(name)) is not None and not step.is_left:
-            _add_eager(relationship.mapper, step.below, (*path, relationship.mapper))
+            below.setdefault((attribute.class_, attribute.key), Step(attribute, is_left=not further))
+    for step in below.values():
+        if step.relationship is not None and not step.is_left:
+            _add_eager(step.relationship.mapper, step.below, (*path, step.relationship.mapper))
 
 
 def _of_subclasses(mapper: Mapper[Any]) -> Iterator[Any]:

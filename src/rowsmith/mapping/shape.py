@@ -18,7 +18,7 @@ from rowsmith.errors import MappingError
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import UNTOLD, Source, sources
 from rowsmith.mapping.layout import AnySelect, Groups, Layout, Record, layout_of
-from rowsmith.mapping.loads import Chain, meet_themselves, naming_what_is_missing, steps
+from rowsmith.mapping.loads import Chain, meet_themselves, naming_what_is_missing, options, steps
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.relations import Seen
@@ -135,7 +135,7 @@ def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
         (row,),
         lambda records, related: [record[0] for record in records],
         returnable=is_own and is_bare,  # RETURNING loads columns alone, and those of the row's own table
-        options=tuple(step.option() for step in loaded),
+        options=options(info.mapper, loaded),
         loaded=tuple(loaded),
         is_several=not all(step.is_one_statement for step in loaded),
         meets_itself=meet_themselves(info, loaded),
