@@ -21,9 +21,10 @@ def are_one(kind: TypeEngine[object], one: object, other: object) -> bool:
     if one is other or not column_type(kind).beside.splits:
         return True
     try:
-        return stable_text(stored_value(kind, one)) == stable_text(stored_value(kind, other))
+        texts = [stable_text(stored_value(kind, value), as_written=True) for value in (one, other)]
     except Exception:  # noqa: BLE001 - a type may raise anything, and of an unknown class no value is told
         return False
+    return texts[0] == texts[1]
 
 
 def told_apart(kind: TypeEngine[object], value: object) -> object:

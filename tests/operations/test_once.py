@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from inspect import signature
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -21,6 +24,7 @@ from rowsmith import (
     IdempotencyMismatch,
     InvalidValue,
     OptionalState,
+    Patch,
     Repository,
     Spec,
     TriState,
@@ -321,6 +325,86 @@ async def test_a_key_that_an_update_changes_is_kept_as_it_is_then(any_tables: Wi
         moved = await members.update((1, "a@b.c"), patch, idempotency_key="m")
         assert moved.group_id == 2
         assert await members.update((1, "a@b.c"), patch, idempotency_key="m") == moved
+
+
+class FormBase(DeclarativeBase):
+    pass
+
+
+class FormRow(FormBase):
+    __tablename__ = "forms"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    doc: Mapped[Any] = mapped_column(sa.JSON().with_variant(JSONB, "postgresql"), nullable=True)
+    text: Mapped[Any] = mapped_column(sa.JSON, nullable=True)
+    price: Mapped[Decimal | None] = mapped_column(sa.Numeric(8, 2))
+    share: Mapped[float | None]
+    body: Mapped[bytes | None]
+    at: Mapped[dt.datetime | None] = mapped_column(sa.DateTime(timezone=True))
+    hour: Mapped[dt.time | None] = mapped_column(sa.Time(timezone=True))
+
+
+@dataclass(frozen=True)
+class FormCreate(Spec[FormRow]):
+    id: int
+    doc: Any = None
+    text: Any = None
+    price: Any = None
+    share: Any = None
+    body: Any = None
+    at: Any = None
+    hour: Any = None
+
+
+@dataclass(frozen=True)
+class FormPatch(Patch[FormRow]):
+    doc: OptionalState[Any] = OptionalState.nop()
+    text: OptionalState[Any] = OptionalState.nop()
+    price: OptionalState[Any] = OptionalState.nop()
+    share: OptionalState[Any] = OptionalState.nop()
+    body: OptionalState[Any] = OptionalState.nop()
+    at: OptionalState[Any] = OptionalState.nop()
+    hour: OptionalState[Any] = OptionalState.nop()
+
+
+class FormRepository(Repository[FormRow, FormCreate, int]):
+    pass
+
+
+NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)
+FORMS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"doc": {"a": 1.0, "b": [1e16]}}, {"doc": {"b": (10**16,), "a": 1}}),
+    ({"text": {"a": 1.0, "b": [-0.0]}}, {"text": {"b": [0], "a": 1}}),
+    ({"price": 1}, {"price": Decimal("1.00")}),
+    ({"price": 0.1}, {"price": Decimal("0.1")}),
+    ({"share": 2}, {"share": 2.0}),
+    ({"body": b"x"}, {"body": memoryview(b"x")}),
+    ({"at": NOON}, {"at": NOON.astimezone(dt.timezone(dt.timedelta(hours=9)))}),
+    ({"hour": NOON.timetz()}, {"hour": dt.time(12, tzinfo=dt.timezone(dt.timedelta(0), "Z"))}),
+]
+"""Values of one and the same request, as it is asked first, and again by way of JSON or another client."""
+
+
+@pytest.mark.parametrize("one, other", FORMS, ids=[next(iter(one)) for one, _ in FORMS])
+async def test_equal_values_are_one_body_in_whatever_form(any_tables: WithTables, one: Any, other: Any) -> None:
+    """By every verb that takes a key; a boolean is no number, and a text none either."""
+    async with any_tables(FormRow, IdempotencyKeyRow) as db:
+        forms = FormRepository(db, resilience=None)
+        calls: list[Callable[[Any], Awaitable[Any]]] = [
+            lambda given: forms.create(FormCreate(1, **given), idempotency_key="create"),
+            lambda given: forms.batch_create([FormCreate(2, **given)], idempotency_key="batch"),
+            lambda given: forms.upsert(FormCreate(3, **given), idempotency_key="upsert"),
+            lambda given: forms.update(
+                1,
+                FormPatch(**{name: OptionalState.update(value) for name, value in given.items()}),
+                idempotency_key="u",
+            ),
+        ]
+        for call in calls:
+            assert await call(one) == await call(other)
+            for another in ({"doc": {"a": True}}, {"doc": {"a": "1"}}):
+                with pytest.raises(IdempotencyMismatch):
+                    await call(another)
 
 
 class Note(DeclarativeBase):

@@ -29,13 +29,12 @@ from rowsmith.sql import as_sql, is_sql
 from rowsmith.state import OptionalState, TriState
 
 _Bind: TypeAlias = BindParameter[Any]
+_Texts: TypeAlias = "tuple[tuple[Any, Otherwise], ...]"
 
 Otherwise: TypeAlias = Callable[[Any], str]
 """Gives the text of what nobody here knows the values of."""
 
 _TOLD_BY_REPR: Final = (
-    date,
-    time,
     timedelta,
     tzinfo,
     UUID,
@@ -149,21 +148,23 @@ _DEEPEST: Final = 10_000
 """What holds parts in more parts than this holds itself: a document of JSON has 200 at most."""
 
 
-def stable_text(value: object, otherwise: Otherwise | None = None) -> str:
-    """Give a text that tells values and their types apart and is the same in every process.
+def stable_text(value: object, otherwise: Otherwise | None = None, *, as_written: bool = False) -> str:
+    """Give a text that tells values and their kinds apart and is the same in every process.
 
-    Equal values have one text, whatever form Python has them in: ``1.5`` and ``1.50``, an instant in two zones, lists
-    and tuples, a text and a subclass of it.
+    Equal values have one text, whatever form Python has them in: the numbers ``1``, ``1.0`` and ``Decimal("1.00")``, an
+    instant in two zones, lists and tuples, bytes and a bytearray, a text and a subclass of it. ``True`` is no number.
 
     Args:
         value: what is to be told apart.
         otherwise: gives the text of what nobody here knows the values of.
+        as_written: tells integers from floats and decimals, as documents that are kept as text do.
 
     Raises:
         Untellable: there is such a thing, and no ``otherwise``.
         RecursionError: it holds itself.
     """
-    text = _scalar(value)
+    scalars = _WRITTEN if as_written else _SCALARS
+    text = _scalar(value, scalars)
     if text is not None:
         return text
     composing = [_composed(value, otherwise or _untold)]  # no calls in calls: a document may be as deep as a stack
@@ -174,7 +175,7 @@ def stable_text(value: object, otherwise: Otherwise | None = None) -> str:
             text = told.value
             composing.pop()
         else:
-            text = _scalar(part)
+            text = _scalar(part, scalars)
             if text is None:
                 if len(composing) == _DEEPEST:
                     raise RecursionError
@@ -186,8 +187,8 @@ def _untold(value: object) -> str:
     raise Untellable(kind_of(value))
 
 
-def _scalar(value: object) -> str | None:
-    text = next((text for kinds, text in _SCALARS if isinstance(value, kinds)), None)
+def _scalar(value: object, scalars: _Texts) -> str | None:
+    text = next((text for kinds, text in scalars if isinstance(value, kinds)), None)
     return None if text is None else text(value)
 
 
@@ -205,18 +206,24 @@ def _instant(value: datetime) -> str:
 
 
 # bool before int, and what is both a text or a number and an enum as the former.
-_SCALARS: Final[tuple[tuple[Any, Otherwise], ...]] = (
+_SCALARS: Final[_Texts] = (
     (str, lambda value: f"str:{str.__repr__(value)}"),
     ((bool, NoneType), repr),
-    (int, lambda value: f"int:{int.__repr__(value)}"),
-    (float, lambda value: f"float:{float.__repr__(value)}"),
+    ((int, Decimal), lambda value: f"number:{_exact(Decimal(value))}"),
+    (float, lambda value: f"number:{_exact(Decimal(float.__repr__(value)))}"),  # by the digits that are written of it
     (Enum, lambda value: f"{type(value).__qualname__}.{value.name}"),
-    (Decimal, lambda value: f"Decimal:{_exact(value)}"),
     (datetime, lambda value: f"datetime:{_instant(value)}"),
-    (bytes, lambda value: f"bytes:{bytes(value)!r}"),
-    ((bytearray, memoryview), lambda value: f"{type(value).__qualname__}:{bytes(value)!r}"),
+    (date, lambda value: f"date:{value.isoformat()}"),
+    (time, lambda value: f"time:{value.isoformat()}"),
+    ((bytes, bytearray, memoryview), lambda value: f"bytes:{bytes(value)!r}"),
     (type, lambda value: f"class:{value.__module__}.{value.__qualname__}"),
     (_TOLD_BY_REPR, lambda value: f"{type(value).__qualname__}:{value!r}"),
+)
+_WRITTEN: Final[_Texts] = (
+    *_SCALARS[:2],
+    (float, lambda value: f"float:{float.__repr__(value)}"),
+    (Decimal, lambda value: f"Decimal:{_exact(value)}"),
+    *_SCALARS[2:],
 )
 
 
