@@ -431,6 +431,30 @@ async def test_upserts_of_a_view_before_postgresql_18_say_what_to_call(with_tabl
         assert await rows.count() == 0
 
 
+OLD_ONLY_READ = {
+    "not updatable": f"CREATE VIEW {{name}} AS SELECT {{columns}} FROM {NUMBERED}",
+    "materialized": "CREATE MATERIALIZED VIEW {name} AS SELECT * FROM kept.{name}",
+}
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("view", OLD_ONLY_READ.values(), ids=OLD_ONLY_READ)
+async def test_upserts_of_a_view_that_is_only_read_say_so_before_postgresql_18(
+    with_tables: WithTables, view: str, native: bool
+) -> None:
+    """As a create and an update of its rows do, which are no way out."""
+    async with with_tables(OldRow) as made, as_view(made, OldRow, view) as db:
+        rows = Olds(Database(db.engine, native=native))
+        specs = [OldCreate(1, "a", "one"), OldCreate(2, "a", "two")]
+        for upsert in (rows.upsert(specs[0]), rows.batch_upsert(specs), rows.batch_upsert_partial(specs)):
+            with pytest.raises(
+                DatabaseFault, match="old is a view that takes no rows: write by a repository"
+            ) as caught:
+                await upsert
+            assert "call find" not in str(caught.value)
+        assert await rows.count() == 0
+
+
 @pytest.mark.parametrize("kind", UPDATABLE)
 async def test_a_key_that_rows_of_several_tenants_have(with_tables: WithTables, kind: str) -> None:
     """Leads to the caller's own alone: a view has no places by which they could be told apart."""

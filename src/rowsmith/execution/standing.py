@@ -19,7 +19,7 @@ from rowsmith.mapping.layout import AnySelect
 
 @dataclass(frozen=True)
 class Standing:
-    """What can be done with the rows: whether they have places, and whether they can be locked.
+    """What can be done with the rows: whether they have places, can be locked, and new ones can come.
 
     ``can_lock_doomed``: those that may be removed can be, too. A lock asks row security whether they may be changed.
     """
@@ -27,6 +27,7 @@ class Standing:
     has_places: bool = True
     can_lock: bool = True
     can_lock_doomed: bool = True
+    takes_rows: bool = True
 
     @property
     def doomed(self) -> Standing:
@@ -47,10 +48,11 @@ OUTDATED: Final = frozenset({"0A000", "42703"})
 _ASK: Final = """
 SELECT relkind NOT IN ('v', 'm'), relkind NOT IN ('v', 'm') OR pg_relation_is_updatable(oid, false) & 16 = 16
     AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = pg_class.oid AND ev_type <> '1'),
-    NOT (relrowsecurity AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polcmd IN ('w', 'd')))
+    NOT (relrowsecurity AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polcmd IN ('w', 'd'))),
+    relkind NOT IN ('v', 'm') OR pg_relation_is_updatable(oid, true) & 8 = 8
 FROM pg_class WHERE oid = to_regclass($1::text)
 """
-# It has bits, of which 16 is DELETE (PostgreSQL's nodes.h, CmdType), but those of rules, too, of any view.
+# It has bits, of which 8 is INSERT and 16 DELETE (PostgreSQL's nodes.h, CmdType), but those of rules, too, of any view.
 
 _known: Final[WeakKeyDictionary[Dialect, dict[tuple[Table, str | None], Standing]]] = WeakKeyDictionary()
 

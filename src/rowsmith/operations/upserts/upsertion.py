@@ -64,6 +64,11 @@ T = TypeVar("T")
 SINGLY = "find(id), then create(spec) or update(id, patch)"
 """What to call instead for rows that are kept in several tables."""
 
+_INSTEAD = (
+    "write by a repository of the tables beneath, which the view shows once it is refreshed, if it is materialized; "
+    "any other may be given INSTEAD OF triggers"
+)
+
 TURNS = 6
 """How often the same rows are left out, and not there, before that is a trigger's doing and not that of others."""
 MOST_TURNS = 50
@@ -260,8 +265,12 @@ class Upsertion(Generic[TRow, TData]):
     async def _statement(self, block: Block) -> UpsertStatement:
         given, conditions = [name for name in block.columns if name in block.given], self.call.conditions()
         info, connection = self.info, await connection_of(self.call.db_sess, self.call.origin())
-        if not (await self.call.standing()).has_places:
-            if tells_by_xmax(info, connection.dialect):
+        standing = await self.call.standing()
+        if not standing.has_places:
+            is_told_apart = not tells_by_xmax(info, connection.dialect)
+            if not (is_told_apart or standing.takes_rows):  # for such a statement the server asks for columns first
+                raise DatabaseFault(f"{info.table.name} is a view that takes no rows: {_INSTEAD}")
+            if not is_told_apart:
                 raise MappingError(
                     f"{info.table.name} is a view, and before PostgreSQL 18 no upsert tells its rows from new ones: "
                     "call find, then create(spec) or update(id, patch)"
