@@ -669,6 +669,10 @@ async def test_scopes_put_together_do_not_cross(houses: Houses, verb: str) -> No
             spec = WholeHouse(3, "new", **cast("Any", {key: THEIRS}))
             outcome = await answer(verb, VerbCall(houses, AnyOf(A, other), [1], call, [spec]))
             assert outcome.error is ReferenceNotFound
+    patch = HousePatch(parent_id=OptionalState.update(MINE))
+    spec = WholeHouse(3, "new", parent_id=MINE, tenant="b")
+    outcome = await answer(verb, VerbCall(houses, AnyOf(A, HouseRow.tenant == "b"), [2], patch, [spec]))
+    assert outcome.error is ReferenceNotFound
     patch = HousePatch(owner_id=OptionalState.update(THEIRS))
     spec = WholeHouse(3, "new", THEIRS, tenant="b")
     assert (await answer(verb, VerbCall(houses, AnyOf(A, Of("b")), [2], patch, [spec]))).error is None

@@ -53,15 +53,7 @@ class Reference:
     def leads_inside(self) -> ColumnElement[bool]:
         """The same of a row that cannot refer to itself: the key that it will have is not known yet."""
         empty: list[ColumnElement[bool]] = [own.is_(None) for own, _ in self.pairs if own.nullable]
-        ways = self.ways or [((), self.conditions)]
-        return or_(*empty, *(conjunction([*here, self._leads_to(there)]) for here, there in ways))
-
-    def _leads_to(self, conditions: Sequence[Any]) -> ColumnElement[bool]:
-        target: Any = aliased(self.row, flat=True)
-        there = inspect(target).selectable
-        tied = [ClauseAdapter(there).traverse(other) == own for own, other in self.pairs]
-        said = [said_of(target, conjunction(conditions))] if conditions else []
-        return exists(limited(select(null()).select_from(target), *tied, *said).correlate_except(there))
+        return or_(*empty, lead_inside(self.row, self.pairs, self.ways or [((), self.conditions)]))
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -72,6 +64,19 @@ class Reference:
     def is_own(self) -> bool:
         """Whether it leads to a row of the same table."""
         return self.key.referred_table is self.key.table
+
+
+def lead_inside(row: type[Any], pairs: Pairs, ways: Sequence[Way]) -> ColumnElement[bool]:
+    """Give the condition that a row and the one of a class that its columns lead to are inside in one of some ways."""
+    return or_(*(conjunction([*here, _lead_to(row, pairs, there)]) for here, there in ways))
+
+
+def _lead_to(row: type[Any], pairs: Pairs, conditions: Sequence[Any]) -> ColumnElement[bool]:
+    target: Any = aliased(row, flat=True)
+    there = inspect(target).selectable
+    tied = [ClauseAdapter(there).traverse(other) == own for own, other in pairs]
+    said = [said_of(target, conjunction(conditions))] if conditions else []
+    return exists(limited(select(null()).select_from(target), *tied, *said).correlate_except(there))
 
 
 def unless_below(row: type[Any], conditions: Sequence[Condition], above: RowInfo[object]) -> ColumnElement[bool]:

@@ -63,7 +63,7 @@ from rowsmith.mapping.truth import check_boolean, complaint_inside
 from rowsmith.mapping.writes import checked_values, storable
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_beyond
-from rowsmith.references import Reference, Way, classes_of, unless_below
+from rowsmith.references import Pairs, Reference, Way, classes_of, lead_inside, unless_below
 from rowsmith.relations import narrowed
 from rowsmith.several import is_function, several_complaint
 from rowsmith.texts import ADVICE, complaint_about, is_any_open
@@ -268,6 +268,7 @@ class _Combined(SearchScope):
 class AnyOf(_Combined):
     """What at least one of the parts allows.
 
+    A row that is written and what it refers to, or the row above it in a tree, have to be inside the same one.
     An :class:`Unscoped` part is refused: it would open everything to everybody.
     """
 
@@ -622,6 +623,22 @@ class RelatedScope:
                 found.append(replace(reference, conditions=limits.conditions, ways=ways))
         return found
 
+    def beneath(self, info: RowInfo[object], above: RowInfo[object], pairs: Pairs) -> Sequence[ColumnElement[bool]]:
+        """Give what rows of a tree have to be held against besides, the rows above them being inside.
+
+        Of several scopes a row and the one above it are inside the same one.
+
+        Args:
+            info: the class of the rows.
+            above: that of the rows above.
+            pairs: the columns that refer to these, each with the one that it refers to.
+
+        Raises:
+            RepositoryError: as :meth:`limits`.
+        """
+        ways = self._ways(self.scope, info, above) or () if self._is_put_together else ()
+        return [lead_inside(above.row, pairs, ways)] if len(ways) > 1 else []
+
     @property
     def _is_put_together(self) -> bool:
         return self.scope is not None and isinstance(itself(self.scope), AnyOf | AllOf)
@@ -629,10 +646,11 @@ class RelatedScope:
     def _ways(self, part: object, info: RowInfo[object], other: RowInfo[object]) -> list[Way] | None:
         """Give what each of the scopes that are put together says of rows, and of others that they refer to.
 
-        None where nothing is said of those. A part of :class:`AnyOf` that says nothing leaves them to the other parts.
+        None where nothing is said of those. A part of :class:`AnyOf` that says nothing of them leaves them to the other
+        parts, and opens nothing where it says nothing of the rows either.
         """
         if not isinstance(part, SearchScope):
-            return None
+            return [((), [_part(cast("Any", part))])] if self.own.table_keys <= other.table_keys else None
         scope = itself(part)
         if isinstance(scope, AllOf):
             told = [ways for each in scope.parts if (ways := self._ways(each, info, other)) is not None]
@@ -641,19 +659,19 @@ class RelatedScope:
         limits = replace(self, scope=scope).limits(other)
         if limits is None or not isinstance(scope, AnyOf):
             return None if limits is None else [((), limits.conditions)]
-        whole: list[Way] = [((), limits.conditions)]
-        return [
-            ([*self._of_row(each, info), *here], there)
-            for each in scope.parts
-            for here, there in self._ways(each, info, other) or whole
-        ]
+        found = list[Way]()
+        for each in scope.parts:
+            of_row, ways = self._of_row(each, info), self._ways(each, info, other)
+            if not (of_row is None and ways is None):
+                found += [([*(of_row or ()), *here], there) for here, there in ways or [((), limits.conditions)]]
+        return found
 
-    def _of_row(self, part: ScopePart, info: RowInfo[object]) -> Sequence[ColumnElement[bool]]:
-        """Give what a scope that is part of another one says of the rows that have a foreign key."""
+    def _of_row(self, part: ScopePart, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
+        """Give what a scope that is part of another one says of the rows that have a foreign key; None for nothing."""
         if self.own.table_keys <= info.table_keys:
             return [_part(part)]
         limits = replace(self, scope=part).limits(info) if isinstance(part, SearchScope) else None
-        return () if limits is None else limits.conditions
+        return None if limits is None else limits.conditions
 
     def leads(self, info: RowInfo[object], names: Collection[str], stamps: Mapping[str, object]) -> list[Reference]:
         """Do as :meth:`references`, with what is said as it is given: nobody has looked at it."""

@@ -24,7 +24,18 @@ from functools import partial, wraps
 from operator import itemgetter
 from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeGuard, Unpack, cast
 
-from sqlalchemy import ColumnElement, Executable, Result, Select, exists, false, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    ForeignKeyConstraint,
+    Result,
+    Select,
+    exists,
+    false,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy import cast as cast_to
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -52,6 +63,7 @@ from rowsmith.execution import (
     note_undone,
     refused_by,
     translated,
+    violation,
     writes_of,
 )
 from rowsmith.execution.driver import give_up
@@ -142,7 +154,8 @@ class Call(Generic[TRow_co, TData_co]):
         number: NextValue | None = self.entity.next_value
         counted = None if number is None else number.foreign_key(self.info)
         found = related.references(self.info, names, self.limits.stamps)
-        references = tuple(reference for reference in found if reference.key is not counted)
+        # Of several scopes it is any one where they are; this row has to be inside the same one.
+        references = tuple(each for each in found if each.key is not counted or len(each.ways) > 1)
         return replace(self, limits=replace(self.limits, references=references))
 
     async def is_meddled_with(self, *, several: bool) -> bool:
@@ -166,6 +179,20 @@ class Call(Generic[TRow_co, TData_co]):
         related = self.limits.related
         limits = resolve_scope(None, entity.info) if related is None else related.require(entity.info)
         return Call(entity, self.operation, self.db_sess, replace(limits, related=related))
+
+    def beneath(self, above: RowInfo[object], links: Sequence[tuple[str, str]]) -> Call[TRow_co, TData_co]:
+        """Give the call for rows of a tree, which are to be inside the scope together with the rows above them.
+
+        Args:
+            above: the class of the rows above.
+            links: attributes of those, each with the one of these rows that takes it.
+        """
+        related = self.limits.related
+        if related is None:
+            return self
+        pairs = [(self.info.columns[own], above.columns[other]) for other, own in links]
+        others = (*self.limits.others, *related.beneath(self.info, above, pairs))
+        return replace(self, limits=replace(self.limits, others=others))
 
     @property
     def info(self) -> RowInfo[TRow_co]:
@@ -348,8 +375,16 @@ class Call(Generic[TRow_co, TData_co]):
 
     def dangling(self, reference: Reference) -> Exception:
         """Give the error for a foreign key that leads to no row inside, which is none that is there."""
+        number: NextValue | None = self.entity.next_value
+        if number is not None and reference.key is number.foreign_key(self.info):
+            return self.parentless(reference.key)
         sqlstate = FOREIGN_KEY_VIOLATION if self.dialect.name == "postgresql" else None
         return self.located(refused_by(ReferenceNotFound, Broken.of(reference.key), self.origin(), sqlstate))
+
+    def parentless(self, key: ForeignKeyConstraint) -> Exception:
+        """Give the error for a row that would be numbered within a parent which is not there, or not inside."""
+        message = f"the {key.referred_table.name} row to count within does not exist"
+        return self.located(violation(ReferenceNotFound, message, Broken.of(key), self.origin()))
 
     def in_one_answer(self, failure: Exception) -> Exception:
         """Give the error for a broken constraint: a foreign key that leads nowhere is as one that leads outside."""

@@ -10,8 +10,6 @@ from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, 
 from sqlalchemy.sql import visitors
 
 from rowsmith.conditions import limited
-from rowsmith.errors import ReferenceNotFound
-from rowsmith.execution import Broken, violation
 from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
@@ -90,8 +88,7 @@ class Parents:
             found.update(map(tuple, (await self.call.execute(locking)).all()))
         stored = await self.call.as_stored(columns, parents, found)
         if len(stored) != len(parents):
-            message = f"the {table.name} row to count within does not exist"
-            raise violation(ReferenceNotFound, message, Broken.of(self.foreign_key), self.call.origin())
+            raise self.call.parentless(self.foreign_key)
         return stored
 
     @property

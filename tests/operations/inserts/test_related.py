@@ -99,6 +99,11 @@ class CardPatch(Patch[CardRow]):
 
 
 @dataclass(frozen=True)
+class CardMove(Patch[CardRow]):
+    board_id: OptionalState[int]
+
+
+@dataclass(frozen=True)
 class CardCreate(Spec[CardRow], filled={"number"}):
     owner: str
     board_id: int
@@ -334,10 +339,11 @@ async def test_silence_is_refused_where_a_scope_is_required(boards: Boards) -> N
 
 
 COMBINED: dict[str, tuple[SearchScope, set[str]]] = {
-    "any of": (AnyOf(A, B), {"a", "b"}),
+    "any of": (AnyOf(A, B), {"a"}),
     "any of, one silent": (AnyOf(A, boards_of("c", {})), {"a"}),
     "any of, a condition": (AnyOf(A, BoardRow.tenant == "c"), {"a"}),
-    "any of, one public": (AnyOf(A, boards_of("c", {CardRow: PUBLIC})), {"a", "b", "c"}),
+    "any of, one public": (AnyOf(A, boards_of("c", {CardRow: PUBLIC})), {"a"}),
+    "any of, this one public": (AnyOf(boards_of("a", {CardRow: PUBLIC}), B), {"a", "b", "c"}),
     "all of": (AllOf(wide(), boards_of("a", {CardRow: [CardRow.owner > "a"]})), {"c"}),
     "all of, one public": (AllOf(A, boards_of("a", {CardRow: PUBLIC})), {"a"}),
     "all of, all public": (AllOf(boards_of("a", {CardRow: PUBLIC}), BoardRow.tenant == "a"), {"a", "b", "c"}),
@@ -349,7 +355,7 @@ COMBINED: dict[str, tuple[SearchScope, set[str]]] = {
 
 @pytest.mark.parametrize("scope, owners", COMBINED.values(), ids=COMBINED)
 async def test_scopes_are_combined_for_children_too(boards: Boards, scope: SearchScope, owners: set[str]) -> None:
-    """Any, all and the complement; a scope that is silent on a class adds nothing to what others say."""
+    """Any, all and the complement, of those that the row above is in; a silent one adds nothing to what others say."""
     strict, made = StrictBoards(boards.db), set[str]()
     for owner in ("a", "b", "c"):
         try:
@@ -358,6 +364,51 @@ async def test_scopes_are_combined_for_children_too(boards: Boards, scope: Searc
             continue
         made.add(owner)
     assert made == owners
+
+
+def whole_of(tenant: str) -> Scope:
+    return boards_of(tenant, {CardRow: [CardRow.owner == tenant], LabelRow: [LabelRow.word == tenant]})
+
+
+TREES: dict[str, Callable[[Boards, BoardCreate, SearchScope], Awaitable[Any]]] = {
+    "create": lambda boards, spec, scope: boards.create(spec, scope=scope),
+    "batch_create": lambda boards, spec, scope: boards.batch_create([BoardCreate("a"), spec], scope=scope),
+    "load": lambda boards, spec, scope: boards.load([BoardCreate("b"), spec], scope=scope),
+    "partial": lambda boards, spec, scope: one_failure(boards.batch_create_partial([spec], scope=scope)),
+}
+EITHER = AnyOf(whole_of("a"), whole_of("b"))
+
+
+@pytest.mark.parametrize("create", TREES.values(), ids=TREES)
+@pytest.mark.parametrize(
+    "scope",
+    [
+        EITHER,
+        AnyOf(whole_of("a"), whole_of("b"), boards_of("c", {})),
+        AnyOf(whole_of("a"), whole_of("b"), BoardRow.tenant == "c"),
+        AnyOf(AnyOf(whole_of("a"), whole_of("c")), whole_of("b")),
+        AllOf(EITHER, Scope((BoardRow.id > 0,), {CardRow: PUBLIC, LabelRow: PUBLIC})),
+        AllOf(EITHER, BoardRow.id > 0),
+    ],
+    ids=["any", "one silent", "a condition", "nested", "all", "all, a condition"],
+)
+async def test_all_rows_of_a_tree_are_inside_the_same_one_of_several_scopes(
+    boards: Boards, scope: SearchScope, create: Any
+) -> None:
+    """Each and the one above it, whatever the verb and however deep; nothing of a tree that crosses is written."""
+    mine, theirs = CardBelow("a", (LabelCreate("a"),)), CardBelow("b", (LabelCreate("b"),))
+    for crossing in (
+        BoardCreate("a", (mine, theirs)),
+        BoardCreate("b", (CardBelow("b", (LabelCreate("a"),)),)),
+        BoardCreate("b", boards=(BoardCreate("a"),)),
+        BoardCreate("a", boards=(BoardCreate("a", (theirs,)),)),
+    ):
+        with pytest.raises(ScopeMismatch):
+            await create(boards, crossing, scope)
+    assert (await boards.count(), await below(boards)) == (2, [])
+    for tenant, card in (("a", mine), ("b", theirs)):
+        await boards.batch_create([BoardCreate(tenant, (card, card), (BoardCreate(tenant, (card,)),))], scope=scope)
+    assert (await boards.count(), await below(boards)) == (6, [("a",)] * 3 + [("b",)] * 3)
 
 
 @pytest.mark.parametrize(
@@ -494,6 +545,25 @@ async def test_a_foreign_parent_is_an_absent_one(boards: Boards, scope: SearchSc
     assert await answer(create(cards, CardCreate("a", 2), scope)) == absent
     assert (await cards.create(CardCreate("a", 1), scope=scope)).number == 1
     assert await cards.count() == 4
+
+
+async def test_a_row_is_counted_within_a_parent_of_the_same_one_of_several_scopes(boards: Boards) -> None:
+    """A new one and one that is moved; another's parent is as an absent one."""
+    cards, scope = Cards(boards.db), PARENTS["any of"]
+    await boards.create(BoardCreate("c"))
+    for create in CREATES.values():
+        absent = await answer(create(cards, CardCreate("c", 99), scope))
+        assert await answer(create(cards, CardCreate("c", 1), scope)) == absent
+    made = await cards.create(CardCreate("c", 3), scope=scope)
+    moved = CardMove(OptionalState.update(1))
+    absent = await answer(cards.update(made.id, CardMove(OptionalState.update(99)), scope=scope))
+    assert await answer(cards.update(made.id, moved, scope=scope)) == absent
+    for call in (
+        cards.batch_update([made.id], moved, scope=scope),
+        cards.batch_update_each({made.id: moved}, scope=scope),
+    ):
+        assert (await answer(call))[0] is ReferenceNotFound
+    assert [(card.owner, card.board_id, card.number) async for card in cards.stream()] == [("c", 3, 1)]
 
 
 class ShelfRow(Base):

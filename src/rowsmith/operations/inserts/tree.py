@@ -196,7 +196,7 @@ class Creation(Generic[TRow, TData]):
         if await call.is_meddled_with(several=True):
             call = call.unsettled()
         keys = level.keys(above.kept)
-        call = call.setting({}, call.info.columns.keys() - keys.keys())  # the row above is inside
+        call = call.setting({}, call.info.columns.keys() - keys.keys()).beneath(above.call.info, level.links)
         lower = Creation(call, given_too=keys, wants_data=False)
         harvest = lower._harvest(level.branches)
         note_new(call.db_sess, level.info.row)
