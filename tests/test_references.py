@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, cast
 
 import pytest
@@ -19,8 +22,10 @@ from rowsmith import (
     Condition,
     Conflict,
     Database,
+    EmptyScope,
     EntityAlreadyExists,
     EntityNotFound,
+    ExistenceCheck,
     OptionalState,
     Patch,
     ReferenceNotFound,
@@ -176,6 +181,93 @@ async def test_nothing_is_asked_of_what_the_scope_does_not_speak_of(houses: Hous
         assert (await written(houses, verb, scope, **{key: THEIRS})).error is None
         if VERBS[verb].does is not Does.CHANGE:
             await houses.purge(3)
+
+
+@dataclass(frozen=True)
+class Counted(Of):
+    """Notes how often it is asked."""
+
+    asked: Counter[str] = field(default_factory=Counter[str], compare=False)
+
+    @override
+    def to_conditions(self) -> Sequence[Condition]:
+        self.asked["conditions"] += 1
+        return super().to_conditions()
+
+    @override
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        self.asked["related"] += 1
+        return super().to_related()
+
+
+@dataclass(frozen=True)
+class Checked(Counted):
+    """Wants something to be there, too."""
+
+    @override
+    def existence_checks(self) -> Sequence[ExistenceCheck]:
+        self.asked["checks"] += 1
+        return [ExistenceCheck(sa.exists().where(OwnerRow.tenant == self.tenant), EntityNotFound)]
+
+
+@pytest.mark.parametrize("verb", WRITERS)
+@pytest.mark.parametrize("kind", [Counted, Checked])
+async def test_a_scope_is_asked_once_for_each_thing_it_says(lane_tables: WithTables, verb: str, kind: Any) -> None:
+    """By whichever lane, alone and in blocks that are open, of whatever keys, and where one leads outside."""
+    async with lane_tables(OwnerRow, LandRow, HouseRow) as db:
+        houses = await filled(db)
+        blocks: list[Any] = [nullcontext, db.begin_session, db.unit_of_work]
+        for block, keys in product(blocks, [{"owner_id": MINE, "parent_id": MINE}, {"owner_id": THEIRS}]):
+            scope, error = kind("a"), ReferenceNotFound if THEIRS in keys.values() else None
+            async with block():
+                assert (await written(houses, verb, scope, **keys)).error is error
+            assert set(scope.asked.values()) == {1}, (block, keys, scope.asked)
+            if error is None and VERBS[verb].does is not Does.CHANGE:
+                await houses.purge(3)
+        for put_together in (AnyOf, AllOf):
+            scopes = kind("a"), kind("a")
+            specs = [WholeHouse(3, "new", MINE, MINE)]
+            patch = HousePatch(owner_id=OptionalState.update(MINE), parent_id=OptionalState.update(MINE))
+            outcome = await answer(
+                verb, VerbCall(houses, put_together(put_together(*scopes), *scopes), [1], patch, specs)
+            )
+            assert (outcome.error, {*scopes[0].asked.values(), *scopes[1].asked.values()}) == (None, {2})
+            if VERBS[verb].does is not Does.CHANGE:
+                await houses.purge(3)
+
+
+class OfBoth(AnyOf):
+    """Looks at its parts itself."""
+
+    @override
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        return {OwnerRow: [OwnerRow.tenant.in_([cast("Of", part).tenant for part in self.parts])]}
+
+
+@pytest.mark.parametrize("verb", WRITERS)
+async def test_a_teams_own_way_to_put_scopes_together_has_its_parts_as_they_are(houses: Houses, verb: str) -> None:
+    """They are of the classes that they were given in."""
+    spec, patch = WholeHouse(3, "new", MINE), HousePatch(owner_id=OptionalState.update(MINE))
+    assert (await answer(verb, VerbCall(houses, OfBoth(A, Of("b")), [1], patch, [spec]))).error is None
+
+
+@dataclass(frozen=True)
+class Vague(Of):
+    """Says of owners what is true of all."""
+
+    @override
+    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        return {OwnerRow: [sa.true()]}
+
+
+@pytest.mark.parametrize("verb", WRITERS)
+async def test_a_scope_that_says_nothing_is_named_as_it_is_called(lane_tables: WithTables, verb: str) -> None:
+    """By whichever lane its conditions were asked for."""
+    async with lane_tables(OwnerRow, LandRow, HouseRow) as db:
+        houses = await filled(db)
+        spec, patch = HouseCreate(3, "new", MINE), HousePatch(owner_id=OptionalState.update(MINE))
+        with pytest.raises(EmptyScope, match=r"Vague\.to_related\(\) gave nothing"):
+            await VERBS[verb].call(VerbCall(houses, Vague("a"), [1], patch, [spec]))
 
 
 @pytest.mark.parametrize("verb", UPSERTS)

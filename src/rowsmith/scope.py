@@ -10,11 +10,12 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, is_dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from inspect import get_annotations
 from itertools import chain, product
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, SelectBase, true
@@ -175,10 +176,33 @@ class Unscoped(SearchScope):
 
 @dataclass(frozen=True)
 class Settled(SearchScope):
-    """A scope that was asked for its conditions already, as it may give others the next time."""
+    """A scope that was asked for its conditions already, as it may give others the next time.
+
+    What it says of other rows it is asked at most once, too.
+    """
 
     scope: SearchScope
     given: Sequence[Condition]
+
+    @classmethod
+    def of(cls, scope: SearchScope) -> Settled:
+        """Ask a scope, and those that it is put together of, unless it was asked already.
+
+        Raises:
+            MappingError: its class is no frozen dataclass.
+            InvalidFilter, ScopeError: it gives no list of conditions.
+        """
+        if isinstance(scope, cls):
+            return scope
+        check_scope_class(type(scope))
+        if type(scope) in (AnyOf, AllOf, Not):  # a team's own class may look at its parts
+            scope = cast("_Combined", scope).of_asked()
+        return cls(scope, given_conditions(scope))
+
+    @cached_property
+    def related(self) -> Mapping[type[Any], Sequence[Condition]]:
+        """What the scope says of other rows."""
+        return _related(self.scope)
 
     def to_conditions(self) -> Sequence[Condition]:
         """Give what the scope gave."""
@@ -189,8 +213,8 @@ class Settled(SearchScope):
         return self.scope.existence_checks()
 
     def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
-        """Give what the scope gives."""
-        return _related(self.scope)
+        """Give what the scope gave."""
+        return self.related
 
 
 def itself(scope: SearchScope) -> SearchScope:
@@ -240,7 +264,7 @@ class _Combined(SearchScope):
 
     def existence_checks(self) -> Sequence[ExistenceCheck]:
         """Give the checks of every scope among the parts."""
-        scopes = [part for part in self.parts if isinstance(part, SearchScope)]
+        scopes = [itself(part) for part in self.parts if isinstance(part, SearchScope)]
         return [check for scope in scopes for check in _checks_of(scope)]
 
     def to_conditions(self) -> Sequence[Condition]:
@@ -252,6 +276,13 @@ class _Combined(SearchScope):
         said = [_related(part) for part in self.parts if isinstance(part, SearchScope)]
         rows = dict.fromkeys(row for related in said for row in related)
         return {row: self._together([related[row] for related in said if row in related]) for row in rows}
+
+    def of_asked(self) -> Self:
+        """Give it put together of scopes that were asked already."""
+        made = copy(self)
+        parts = tuple(Settled.of(part) if isinstance(part, SearchScope) else part for part in self.parts)
+        object.__setattr__(made, "parts", parts)
+        return made
 
     def _parts(self) -> list[ColumnElement[bool]]:
         return [_part(part) for part in self.parts]  # a map would take what a part raises for its end
@@ -315,8 +346,8 @@ class Not(_Combined):
 def _part(part: ScopePart) -> ColumnElement[bool]:
     if isinstance(part, SearchScope):
         conditions = given_conditions(part)
-        if not conditions or isinstance(part, Unscoped):
-            raise EmptyScope(f"{type(part).__name__} has no conditions and cannot be part of another scope")
+        if not conditions or isinstance(itself(part), Unscoped):
+            raise EmptyScope(f"{type(itself(part)).__name__} has no conditions and cannot be part of another scope")
         return conjunction(conditions)
     return resolve(part)
 
@@ -480,13 +511,8 @@ def resolve_scope(scope: SearchScope | None, info: RowInfo[object]) -> Limits:
         return _limits((), (), info)
     if not isinstance(cast("Any", scope), SearchScope):
         raise ScopeError(f"a scope is an instance of a SearchScope, not {kind_of(scope)}{_place_of(scope)}")
-    check_scope_class(type(scope))
-    if isinstance(scope, Settled):
-        return _resolve_given(scope.scope, scope.given, info)
-    return _resolve_given(scope, given_conditions(scope), info)
-
-
-def _resolve_given(scope: SearchScope, given: Sequence[Condition], info: RowInfo[object]) -> Limits:
+    settled = Settled.of(scope)
+    scope, given = settled.scope, settled.given
     name = type(scope).__name__
     if not isinstance(scope, Unscoped):
         return _limits(_limiting(f"{name}.to_conditions()", given, info), _checks_of(scope), info)
@@ -575,9 +601,13 @@ class RelatedScope:
     known: dict[type[Any], Sequence[ColumnElement[bool]]] = field(default_factory=dict[Any, Any], compare=False)
 
     @property
+    def _name(self) -> str:
+        return type(None if self.scope is None else itself(self.scope)).__name__
+
+    @property
     def is_free(self) -> bool:
         """Whether the call is limited by nothing."""
-        return self.scope is None or isinstance(self.scope, Unscoped)
+        return self.scope is None or isinstance(itself(self.scope), Unscoped)
 
     def limits(self, info: RowInfo[object]) -> Limits | None:
         """Resolve what is said about rows of a class; None where nothing is said.
@@ -656,7 +686,7 @@ class RelatedScope:
             told = [ways for each in scope.parts if (ways := self._ways(each, info, other)) is not None]
             joined = [tuple(zip(*ways, strict=True)) for ways in product(*told)]
             return [([*chain(*here)], [*chain(*there)]) for here, there in joined] if told else None
-        limits = replace(self, scope=scope).limits(other)
+        limits = replace(self, scope=part).limits(other)
         if limits is None or not isinstance(scope, AnyOf):
             return None if limits is None else [((), limits.conditions)]
         found = list[Way]()
@@ -707,7 +737,7 @@ class RelatedScope:
     def _said(self, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
         if not (said := self._given(info)):
             return None
-        name = f"{type(self.scope).__name__}.to_related()"
+        name = f"{self._name}.to_related()"
         return [part for conditions in said if conditions for part in _limiting(name, conditions, info)]
 
     def require(self, info: RowInfo[object]) -> Limits:
@@ -723,7 +753,7 @@ class RelatedScope:
 
     def silence(self, name: str) -> ScopeRequired:
         """Give the error for rows that the scope says nothing about."""
-        kind = type(self.scope).__name__
+        kind = self._name
         return ScopeRequired(
             f"{kind} says nothing about {name}: write {kind}.to_related() and give its conditions for {name}, "
             "or PUBLIC if those rows are everybody's"

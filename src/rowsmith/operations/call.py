@@ -84,7 +84,16 @@ from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.results import PartialResult
 from rowsmith.operations.savepoints import savepoint
 from rowsmith.references import Reference
-from rowsmith.scope import NO_LIMITS, ExistenceCheck, Limits, RelatedScope, SearchScope, require_scope, resolve_scope
+from rowsmith.scope import (
+    NO_LIMITS,
+    ExistenceCheck,
+    Limits,
+    RelatedScope,
+    SearchScope,
+    Settled,
+    require_scope,
+    resolve_scope,
+)
 from rowsmith.several import outside_subqueries
 
 TRow = TypeVar("TRow")
@@ -120,6 +129,8 @@ class Call(Generic[TRow_co, TData_co]):
         """
         if self.entity.scope_required:
             require_scope(scope, self.info.row)
+        if isinstance(scope, SearchScope):  # what is none is told there
+            scope = Settled.of(scope)
         limits = resolve_scope(scope, self.info)
         if limits.checks:
             await self._run(limits.checks)
