@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -726,6 +726,53 @@ async def test_what_only_subclasses_have_is_loaded_of_their_rows(
                 assert {row.name for row in kept} <= {"y"}
             own = [chain for chain in chosen if chain[0].class_ is not aide]
             assert list(await staff_with(lead, own)(db).search(orders=[staff.id])) == as_told([2, 3, 4], own)
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["alone", "beside objects of a session"])
+@pytest.mark.parametrize("is_joined", [False, True], ids=["one table", "joined tables"])
+@pytest.mark.parametrize("kind", ["", "inline", "selectin"])
+async def test_columns_of_subclasses_come_as_the_mapping_says(
+    any_tables: WithTables, kind: str, is_joined: bool, holds: bool
+) -> None:
+    """In every operation, of rows that are removed too; where it loads none, the error says what to write."""
+    firm, staff, lead, *_ = rows = ranks(kind, is_joined)
+
+    @dataclass(frozen=True)
+    class RankPatch(Patch[staff]):
+        name: OptionalState[str]
+
+    class Staff(Repository[staff, Any, int]):
+        def to_data(self, row: Any) -> Any:
+            return row.id, getattr(row, "level", None)
+
+    async with any_tables(*rows) as db:
+        async with db.begin_session() as session:
+            session.add(firm(id=1))
+            await session.flush()
+            session.add_all([staff(id=1, firm_id=1), lead(id=2, firm_id=1, level=7), lead(id=3, firm_id=1, level=8)])
+        made, patch = Staff(db), RankPatch(OptionalState.update("y"))
+        calls: list[tuple[Callable[[], Awaitable[Any]], Any]] = [
+            (lambda: made.get(2), (2, 7)),
+            (lambda: made.batch_get([1, 2]), [(1, None), (2, 7)]),
+            (lambda: made.update(2, patch), (2, 7)),
+            (lambda: succeeded(made.batch_update([1, 2], patch)), [(1, None), (2, 7)]),
+            (lambda: made.purge(2), (2, 7)),
+            (lambda: succeeded(made.batch_purge([3])), [(3, 8)]),
+        ]
+        async with db.unit_of_work() if holds else nullcontext() as unit:
+            kept = [] if unit is None else list(await unit.session.scalars(sa.select(staff)))
+            for call, expected in calls:
+                if kind:
+                    assert await call() == expected
+                    continue
+                with pytest.raises(MappingError, match=r'{"polymorphic_load": "inline"} in __mapper_args__'):
+                    async with db.unit_of_work():
+                        await call()
+            assert len(kept) == (3 if holds else 0)
+
+
+async def succeeded(call: Awaitable[Any]) -> Any:
+    return (await call).succeeded
 
 
 class CircleBase(DeclarativeBase):

@@ -92,6 +92,9 @@ class Step:
     @property
     def is_one_statement(self) -> bool:
         """Whether it and everything below comes so."""
+        relationship = self.relationship
+        if relationship is not None and not self.is_left and takes_more(relationship.mapper):
+            return False
         return self.is_joined and all(step.is_one_statement for step in self.below.values())
 
     @property
@@ -118,8 +121,13 @@ class Step:
         return load.options(*options(self.relationship.mapper, self.below.values(), said))
 
 
+def takes_more(mapper: Mapper[Any]) -> bool:
+    """Say whether the mapping reads what only subclasses have by statements after that of the rows."""
+    return any(each.polymorphic_load == "selectin" for each in mapper.self_and_descendants if each is not mapper)
+
+
 def options(mapper: Mapper[Any], loaded: Iterable[Step], said: Said = _NOTHING) -> tuple[Any, ...]:
-    """Give the options of a SELECT of a class's rows, with which all of this comes, or is left; as :meth:`Step.option`."""
+    """Give the options of a SELECT of a class's rows, with which all of this comes, or is left; see ``Step.option``."""
     given = list(loaded)
     apart = {step.attribute.class_: None for step in given if step.is_apart}
     own = [selectin_polymorphic(mapper.class_, [*apart])] if apart else []
@@ -286,9 +294,12 @@ def naming_what_is_missing(info: RowInfo[object], loaded: Sequence[Step], conver
                 raise
         row = info.row.__name__
         if not missing:
+            below = {*info.mapper.self_and_descendants} - {info.mapper, *info.mapper.with_polymorphic_mappers}
+            of_below = ', or give a subclass whose columns it reads {"polymorphic_load": "inline"} in __mapper_args__'
             raise MappingError(
                 f"to_data sends SQL, for which it cannot wait: declare what it needs beside the {row} as loads = "
                 f"[{row}.some_relationship] in the repository, or read it in a method of your own"
+                f"{of_below if below else ''}"
             )
         chain, name = ", ".join(missing[0]), missing[0][-1]
         told = f"[{chain}]" if chain == name else f"[({chain})]"

@@ -18,7 +18,7 @@ from rowsmith.errors import MappingError
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import UNTOLD, Source, sources
 from rowsmith.mapping.layout import AnySelect, Groups, Layout, Record, layout_of
-from rowsmith.mapping.loads import Chain, meet_themselves, naming_what_is_missing, options, steps
+from rowsmith.mapping.loads import Chain, meet_themselves, naming_what_is_missing, options, steps, takes_more
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.relations import Seen
@@ -130,14 +130,15 @@ def row_shape(info: RowInfo[TRow], loads: Sequence[Chain] = ()) -> Shape[TRow, T
 def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
     info = row_info(row)
     loaded, is_own = steps(info, loads), info.mapper.selectable is info.mapper.local_table
-    is_bare = all(step.is_left for step in loaded) and not any(map(_is_computed, info.mapper.column_attrs))
+    is_whole = not takes_more(info.mapper)
+    is_bare = is_whole and all(step.is_left for step in loaded) and not any(map(_is_computed, info.mapper.column_attrs))
     return Layout(
         (row,),
         lambda records, related: [record[0] for record in records],
         returnable=is_own and is_bare,  # RETURNING loads columns alone, and those of the row's own table
         options=options(info.mapper, loaded),
         loaded=tuple(loaded),
-        is_several=not all(step.is_one_statement for step in loaded),
+        is_several=not (is_whole and all(step.is_one_statement for step in loaded)),
         meets_itself=meet_themselves(info, loaded),
     )
 
