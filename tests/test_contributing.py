@@ -242,7 +242,10 @@ async def test_the_example_of_a_column_type_works(
     (line,) = re.findall(
         r"in `ROWS`\*\* of the same module: `(.*?)`", (ROOT / "docs/contributing/column-type.md").read_text()
     )
-    imports = {name: vars(table.unknown)[name] for name in ("ColumnType", "Comparison", "InCursor", "Quick", "Travel")}
+    imports = {
+        name: vars(table.unknown)[name]
+        for name in ("ColumnType", "Comparison", "InCursor", "Quick", "Travel", "itself")
+    }
     columns = vars(importlib.import_module("rowsmith.mapping.types.column_type"))
     made = added("rowsmith.mapping.types.unknown", f"{record}\nROW = {line}", **imports, never=columns["never"])
     monkeypatch.setattr(table, "TABLE", (made.ROW, *table.TABLE))

@@ -728,6 +728,6 @@ async def test_no_fraction_is_cut_that_a_type_of_the_teams_makes(with_tables: Wi
             for call in calls:
                 told = await answered(call)
                 assert told.error is InvalidValue
-                assert "is bound by its type as a fraction" in str(told.words)
+                assert "has a type that binds what its column does not take" in str(told.words)
         assert sent == []
         assert (await fees.count(FeesOf(Decimal("5.67")), [FeeRow.fee >= Decimal("5.6")])) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sized
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from rowsmith.mapping.types.column_type import (
     anything,
     converted,
     instances,
+    itself,
     never,
     unchanged,
 )
@@ -35,6 +37,7 @@ def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
         wraps=None,
         check=_check_bytes,
         operand=_check_bytes,
+        taken=_taken_bytes,
         quick=Quick(bytes, always),
         echo=converted(bytes, bytes),
         travel=Travel.BYTES,
@@ -48,6 +51,13 @@ def _bytes(_: sqltypes.LargeBinary) -> ColumnType:
 
 def _check_bytes(value: object) -> str | None:
     return None if isinstance(value, (bytes, bytearray, memoryview)) else "holds bytes: give bytes"
+
+
+def _taken_bytes(value: Any) -> Any:
+    """Take for bytes whatever gives its own, as an array of numbers does."""
+    with suppress(TypeError):
+        return memoryview(value)
+    return value
 
 
 def _bits(declared: postgresql.BIT) -> ColumnType:
@@ -71,6 +81,7 @@ def _pickled(_: sqltypes.PickleType) -> ColumnType:
         wraps=None,  # a TypeDecorator, but SQLAlchemy's own
         check=anything,
         operand=anything,
+        taken=itself,
         quick=Quick(NONE, None),
         echo=None,
         travel=Travel.PLAIN,
@@ -89,6 +100,7 @@ def _uuid(declared: sqltypes.Uuid[Any]) -> ColumnType:
         wraps=None,
         check=_check_uuid,
         operand=_check_uuid,
+        taken=_taken_uuid,
         quick=Quick(uuid.UUID, always),
         echo=unchanged,
         travel=Travel.PLAIN,
@@ -104,11 +116,16 @@ def _check_uuid(value: object) -> str | None:
     return None if isinstance(value, uuid.UUID) else "holds UUIDs: give a uuid.UUID"
 
 
+def _taken_uuid(value: Any) -> Any:
+    return uuid.UUID(value) if _is_uuid_text(value) else value
+
+
 def _uuid_text() -> ColumnType:
     return ColumnType(
         wraps=None,
         check=_check_uuid_text,
         operand=_check_uuid_text,
+        taken=lambda value: str(value) if isinstance(value, uuid.UUID) else value,
         quick=Quick(NONE, never),
         echo=None,  # it may be given in capitals
         travel=Travel.PLAIN,

@@ -13,6 +13,9 @@ from sqlalchemy.types import TypeEngine
 Check: TypeAlias = Callable[[Any], str | None]
 """Takes a value that is not None; gives the complaint, or None if the column can hold it."""
 
+Take: TypeAlias = Callable[[Any], Any]
+"""Takes a value that is not None; gives the one that a driver takes it for, where that keeps all of it; else itself."""
+
 Fits: TypeAlias = Callable[[Sequence[Any]], bool]
 """Takes the values of a column that are not None, of one exact type; True: each of them surely fits."""
 
@@ -130,6 +133,12 @@ class ColumnType:
     """Whether the column can hold a value."""
     operand: Check
     """Whether a value that is compared with the column can be sent as one of its type, and stays what it is."""
+    taken: Take
+    """As what value of the type's own a driver takes one of another class, which no plain column would hold.
+
+    It is asked about what a team's type binds. None: it is kept, though ``check`` would not hold it, or PostgreSQL says
+    by itself that it does not fit.
+    """
     quick: Quick
     echo: Echo | None
     """What the database gives back for what was written; None where only it knows."""
@@ -150,6 +159,11 @@ Row: TypeAlias = tuple[type[Any], Callable[[Any], ColumnType]]
 def anything(value: object) -> str | None:
     """Complain of nothing: the check of types that nobody here knows."""
     return None
+
+
+def itself(value: Any) -> Any:
+    """Give a value as it is: what is taken for a value of the type's own where no other class is."""
+    return value
 
 
 def is_walked(kind: type[Any]) -> bool:

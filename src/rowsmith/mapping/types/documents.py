@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, cast
@@ -19,7 +20,9 @@ from rowsmith.mapping.types.column_type import (
     InCursor,
     Quick,
     Row,
+    Take,
     Travel,
+    is_walked,
     never,
 )
 from rowsmith.mapping.types.numbers import finite_complaint
@@ -72,6 +75,7 @@ def _json(declared: sqltypes.JSON) -> ColumnType:
         wraps=None,
         check=_check_json,
         operand=_check_json,
+        taken=_taken_json,
         quick=Quick(NONE, never),
         echo=None,  # tuples come back as lists
         travel=Travel.JSON,
@@ -85,6 +89,28 @@ def _json(declared: sqltypes.JSON) -> ColumnType:
 
 def _check_json(value: object) -> str | None:
     return None if value is sqltypes.JSON.NULL else json_complaint(value)
+
+
+def _taken_json(value: Any) -> Any:
+    """Take for a document what JSON writes as one: numbers that are keys as text, unless two keys would be one.
+
+    What else there is in it the engine's ``json_serializer`` may know.
+    """
+    given = value
+    match value:
+        case dict():
+            taken = {_as_key(key): _taken_json(member) for key, member in given.items()}
+            return taken if len(taken) == len(given) else given
+        case list() | tuple():
+            return list(map(_taken_json, given))
+        case str() | int() | float():
+            return value
+        case _:
+            return None
+
+
+def _as_key(key: object) -> str:
+    return json.dumps(key) if key is None or isinstance(key, int | float) else str(key)
 
 
 def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
@@ -106,6 +132,7 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
             wraps=None,
             check=check,
             operand=check if keeps is None or item.beside.is_of_single_precision else keeps,
+            taken=_taken_items(item.taken, holds_lists=item.compared is Comparison.DOCUMENT),
             quick=Quick(NONE, never),
             echo=None,
             travel=Travel.ARRAY,
@@ -123,6 +150,20 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
         )
 
     return sqltypes.ARRAY, array
+
+
+def _taken_items(take: Take, *, holds_lists: bool) -> Take:
+    """Give what takes for an array what can be walked through, and each item as its type does."""
+
+    def taken(value: Any) -> Any:
+        return list(map(item, value)) if is_walked(value.__class__) else value
+
+    def item(value: Any) -> Any:
+        if isinstance(value, (list, tuple)) and not holds_lists:
+            return list(map(item, cast("list[Any]", value)))
+        return None if value is None else take(value)
+
+    return taken
 
 
 def _array_check(item: Check, *, holds_lists: bool) -> Check:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Context, Decimal
+from functools import partial
+from numbers import Number
 from typing import Any, Final, cast
 
 from sqlalchemy import types as sqltypes
@@ -15,6 +18,7 @@ from sqlalchemy.types import TypeDecorator
 from typing_extensions import override
 
 from rowsmith.mapping.types.column_type import (
+    NUMBERS,
     Beside,
     Check,
     ColumnType,
@@ -55,6 +59,7 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
         wraps=None,
         check=check,
         operand=check,
+        taken=_taken_whole,
         quick=Quick(int, lambda values: not values or (min(values) >= low and max(values) <= high)),
         echo=converted(int, int),
         travel=Travel.PLAIN,
@@ -66,6 +71,16 @@ def _integer(bits: int) -> Callable[[sqltypes.Integer], ColumnType]:
     )
 
 
+def _taken_whole(value: Any) -> Any:
+    """Take for a whole number what is equal to one, and what only says as which number it counts."""
+    if is_int(value) or not hasattr(value, "__int__"):
+        return value
+    with suppress(TypeError, ValueError, OverflowError):  # NaN, infinity, and what is not one number
+        number = int(value)
+        return number if number == value or not isinstance(value, Number) else value
+    return value
+
+
 def _float(declared: sqltypes.Float[Any]) -> ColumnType:
     # PostgreSQL keeps REAL and FLOAT(24) in four bytes, as its manual has it ("Numeric Types").
     is_short = 0 < (declared.precision or _BITS_OF_DOUBLE) <= _BITS_OF_SINGLE
@@ -74,6 +89,7 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
         wraps=None,
         check=_check_single if is_single else _check_float,
         operand=_check_float,
+        taken=_taken_float,
         quick=Quick(float, _singles_fit if is_single else _floats_fit),
         echo=converted(float, float) if declared.precision is None else None,  # a precision rounds
         travel=Travel.PLAIN,
@@ -83,6 +99,20 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
         beside=_SINGLES if is_single else Beside(family=Family.NUMBERS),
         is_condition=False,
     )
+
+
+def _taken_float(value: Any) -> Any:
+    """Take for a float whatever gives the nearest one; every database keeps infinity, too."""
+    if is_number(value) or not hasattr(value, "__float__"):
+        return _unless_infinite(value)
+    with suppress(TypeError, OverflowError):
+        return float(value)
+    return value
+
+
+def _unless_infinite(value: Any) -> Any:
+    is_infinite = value.is_infinite() if isinstance(value, Decimal) else isinstance(value, float) and math.isinf(value)
+    return None if is_infinite else value
 
 
 def is_kept_single(value: float | Decimal) -> bool:
@@ -184,6 +214,7 @@ def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
         wraps=None,
         check=check,
         operand=operand,
+        taken=partial(_taken_by_digits, check) if is_limited else lambda value: _unless_infinite(_taken_decimal(value)),
         quick=Quick(Decimal, fits),
         echo=None,  # it rounds to its scale
         travel=Travel.PLAIN,
@@ -216,6 +247,20 @@ def _numeric_check(precision: int | None, scale: int) -> Check:
     return check
 
 
+def _taken_decimal(value: Any) -> Any:
+    """Take for a number what the driver makes one of, as it does of a text."""
+    with suppress(TypeError, ValueError, ArithmeticError):
+        return value if is_number(value) else Decimal(value)
+    return value
+
+
+def _taken_by_digits(check: Check, value: Any) -> Any:
+    """Leave a number that is too large to PostgreSQL, which says so."""
+    number = _taken_decimal(value)
+    is_refused = is_number(number) and finite_complaint(number) is None and check(number) is not None
+    return None if is_refused else number
+
+
 def _unrounded(check: Check, precision: int | None, scale: int) -> Check:
     """Refuse what has more digits after the point, too, which PostgreSQL would round without a word."""
 
@@ -239,6 +284,7 @@ def _boolean(_: sqltypes.Boolean) -> ColumnType:
         wraps=None,
         check=_check_boolean,
         operand=_check_boolean,
+        taken=_taken_boolean,
         quick=Quick(bool, always),
         echo=unchanged,
         travel=Travel.PLAIN,
@@ -248,6 +294,10 @@ def _boolean(_: sqltypes.Boolean) -> ColumnType:
         beside=Beside(family=Family.BOOLEANS),
         is_condition=True,
     )
+
+
+def _taken_boolean(value: Any) -> Any:
+    return bool(value) if isinstance(value, NUMBERS) and value in (0, 1) else value
 
 
 def _check_boolean(value: object) -> str | None:

@@ -19,8 +19,10 @@ from rowsmith.mapping.types.column_type import (
     Family,
     Quick,
     Row,
+    Take,
     Travel,
     anything,
+    itself,
     never,
 )
 from rowsmith.mapping.types.unknown import unknown
@@ -29,35 +31,44 @@ from rowsmith.mapping.types.unknown import unknown
 def range_rows(column_type: Callable[[Any], ColumnType]) -> tuple[Row, ...]:
     """Give the rows of ranges, whose bounds are of types that the table knows."""
 
-    def bound(declared: TypeEngine[Any]) -> Check:
+    def bounds(declared: TypeEngine[Any]) -> tuple[Check, Take]:
         member = next((member for kinds, member in _MEMBERS if isinstance(declared, kinds)), None)
-        return anything if member is None else column_type(member).check
+        return (anything, itself) if member is None else (column_type(member).check, column_type(member).taken)
 
     def one(declared: TypeEngine[Any]) -> ColumnType:
-        check = _range_check(bound(declared))
+        bound, take = bounds(declared)
+        check = _range_check(bound)
 
         def operand(value: object) -> str | None:
-            return check(value) if isinstance(value, _RANGE) else None  # a member may stand there, too
+            return check(value) if _is_range(value) else None  # a member may stand there, too
 
         quick = Quick(Range, lambda values: not any(map(check, values)))
-        return replace(
-            unknown(declared), travel=Travel.MEMBERS, beside=_BESIDE, check=check, operand=operand, quick=quick
-        )
+        record = replace(unknown(declared), travel=Travel.MEMBERS, beside=_BESIDE, quick=quick)
+        return replace(record, check=check, operand=operand, taken=_taken_range(take))
 
     def several(declared: TypeEngine[Any]) -> ColumnType:
-        each = _range_check(bound(declared))
+        bound, take = bounds(declared)
+        each, taken = _range_check(bound), _taken_range(take)
         check = _several_check(each)
 
         def operand(value: object) -> str | None:
-            one_too = each if isinstance(value, _RANGE) else check
-            return one_too(value) if isinstance(value, (_RANGE, list, tuple)) else None
+            one_too = each if _is_range(value) else check
+            return one_too(value) if _is_range(value) or isinstance(value, (list, tuple)) else None
 
-        return replace(unknown(declared), beside=_BESIDE, check=check, operand=operand, quick=Quick(NONE, never))
+        def taken_all(value: Any) -> Any:
+            return list(map(taken, cast("list[Any]", value))) if isinstance(value, (list, tuple)) else value
+
+        record = replace(unknown(declared), beside=_BESIDE, quick=Quick(NONE, never))
+        return replace(record, check=check, operand=operand, taken=taken_all)
 
     return (ranges.AbstractSingleRange, one), (ranges.AbstractMultiRange, several)
 
 
-_RANGE: Final[Any] = Range
+def _is_range(value: object) -> bool:
+    """Say whether a value is a range: SQLAlchemy's, or asyncpg's."""
+    return hasattr(value, "lower_inc")
+
+
 _BESIDE: Final = Beside(family=Family.RANGES)
 _MEMBERS: Final[Sequence[tuple[tuple[type[Any], ...], TypeEngine[Any]]]] = (
     ((postgresql.INT4RANGE, postgresql.INT4MULTIRANGE), Integer()),
@@ -76,7 +87,7 @@ def _range_check(bound: Check) -> Check:
         if isinstance(value, (list, tuple)):
             # Which asyncpg takes for the two ends where it stands alone, and for an array where it is one's member.
             return "holds ranges: give a Range, not a list of its ends"
-        if not isinstance(value, _RANGE):
+        if not _is_range(value):
             return None  # what it is the driver says
         ends = [end for end in (value.lower, value.upper) if end is not None]
         if complaint := next(filter(None, map(bound, ends)), None):
@@ -87,12 +98,27 @@ def _range_check(bound: Check) -> Check:
     return check
 
 
+def _taken_range(take: Take) -> Take:
+    """Give what takes for a range its two ends, as asyncpg does, and asyncpg's own, and each end as its type does."""
+
+    def end(value: Any) -> Any:
+        return None if value is None else take(value)
+
+    def taken(value: Any) -> Any:
+        given: Any = value
+        if isinstance(value, (list, tuple)) and len(given) == 2:  # noqa: PLR2004
+            return Range(*map(end, given), bounds="[]")
+        return Range(end(given.lower), end(given.upper)) if _is_range(given) else given
+
+    return taken
+
+
 def _several_check(one: Check) -> Check:
     def check(value: object) -> str | None:
         if not isinstance(value, (list, tuple)):
             return "holds lists of ranges: give a list of Range, [Range(1, 5)]"
         items = cast("Sequence[Any]", value)
-        if not all(isinstance(item, _RANGE) for item in items):
+        if not all(map(_is_range, items)):
             return "holds lists of ranges: give each as a Range"
         return next(filter(None, map(one, items)), None)
 

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import chain
+from numbers import Number
 from typing import Any, Final, cast
 
-from sqlalchemy import ARRAY, ClauseElement, Integer
+from sqlalchemy import ARRAY, ClauseElement, Numeric
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
+from typing_extensions import override
 
 from rowsmith.mapping.types import binary, documents, numbers, ranges, text, times, unknown
-from rowsmith.mapping.types.column_type import NONE, Check, ColumnType, Comparison, Family, InCursor, Quick, Row, never
+from rowsmith.mapping.types.column_type import (
+    NONE,
+    Check,
+    ColumnType,
+    Comparison,
+    Family,
+    InCursor,
+    Quick,
+    Row,
+    Take,
+    itself,
+    never,
+)
 
 
 @lru_cache(maxsize=1024)
@@ -34,6 +47,7 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
         return replace(
             held,
             operand=first.operand if first.beside.rounds else held.operand,
+            taken=first.taken,
             compared=first.compared,
             beside=replace(first.beside, splits=any(one.beside.splits for one in (held_alone, *known.values()))),
             travel=first.travel,
@@ -50,9 +64,11 @@ def column_type(declared: TypeEngine[Any]) -> ColumnType:
 def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
     """Give the record of a decorator: it holds what it makes values of, or what it wraps where it makes nothing."""
     record = replace(unknown.unknown(declared), wraps=declared.impl_instance, is_condition=None)
+    if isinstance(declared, Unrounded):
+        check = column_type(declared.decorator).check
+        return replace(record, check=check, operand=check)
     if binds_itself(declared):
-        is_of_whole_numbers = isinstance(stored_form(declared.impl_instance), Integer)
-        return _of_whole_numbers(record, declared) if is_of_whole_numbers else record
+        return record if is_sqlalchemys(declared) else _held(record, declared)
     inner = column_type(declared.impl_instance)
     own, rounding = record.beside, inner.beside
     beside = replace(
@@ -62,44 +78,109 @@ def _decorator(declared: TypeDecorator[Any]) -> ColumnType:
         is_of_single_precision=rounding.is_of_single_precision,
         splits=rounding.splits or reads_itself(declared),
     )
-    return replace(record, check=inner.check, operand=inner.operand, quick=inner.quick, beside=beside)
+    return replace(
+        record, check=inner.check, operand=inner.operand, taken=inner.taken, quick=inner.quick, beside=beside
+    )
 
 
-def _of_whole_numbers(record: ColumnType, declared: TypeDecorator[Any]) -> ColumnType:
-    """Give the record of a decorator over whole numbers: of a fraction that it makes the driver would cut a part."""
+def _held(record: ColumnType, declared: TypeDecorator[Any]) -> ColumnType:
+    """Give the record of a decorator that binds: what it makes of values is held against what stores them."""
 
-    def check(value: object) -> str | None:
-        try:
-            # With what the decorators beneath make of it: one that rounds leaves nothing to cut.
-            bind = declared._cached_bind_processor(_POSTGRESQL)  # pyright: ignore[reportPrivateUsage]
-            made = None if bind is None or isinstance(value, ClauseElement) else bind(value)
-            is_cut = isinstance(made, float | Decimal) and made != made // 1
-        except Exception:  # noqa: BLE001 - a team's code; it says so once more, where the value is bound
-            return None
-        return "is bound by its type as a fraction, of which a column of whole numbers keeps a part" if is_cut else None
+    def held(check_of: Callable[[ColumnType], Check]) -> Check:
+        def check(value: object) -> str | None:
+            if isinstance(value, ClauseElement | Iterator):  # which would be read to its end
+                return None
+            try:
+                bind, stored = _bound(declared)
+                made = bind(value)
+                taken = None if made is None or _is_opaque(made) else stored.taken(made)
+                complaint = None if taken is None else check_of(stored)(taken)
+            except Exception:  # noqa: BLE001 - a team's code, or class; it says so once more, where the value is bound
+                return None
+            return complaint and f"has a type that binds what its column does not take: it {complaint}"
 
-    return replace(record, check=check, operand=check, quick=Quick(NONE, never))
+        return check
+
+    rounding = column_type(declared.impl_instance).beside
+    wider = None if _has_own(declared, "load_dialect_impl", "bind_processor", "bind_expression") else rounding.wider
+    if wider is not None and _has_own(declared, "process_bind_param"):
+        wider = Unrounded(declared, wider)
+    keeps = held(lambda stored: stored.beside.keeps or stored.check) if rounding.rounds else None
+    beside = replace(record.beside, wider=wider, keeps=keeps)
+    check, operand = held(lambda stored: stored.check), held(lambda stored: stored.operand)
+    return replace(record, check=check, operand=operand, quick=Quick(NONE, never), beside=beside)
 
 
-_POSTGRESQL: Final[Dialect] = cast("Any", postgresql).dialect()
+@lru_cache(maxsize=1024)
+def _bound(declared: TypeDecorator[Any]) -> tuple[Take, ColumnType]:
+    """Give what makes of a value what is stored, with all decorators that stand above each other, and what stores it.
+
+    As PostgreSQL has it, for the answer is to be the same on every database. Around some values there is SQL, of which
+    nobody here knows what it makes.
+    """
+    form: Any = on_postgresql(declared)
+    if form._has_bind_expression:
+        return itself, unknown.unknown(form)
+    steps: list[Take] = []
+    while column_type(form).wraps is not None:
+        if _has_own(form, "bind_processor"):  # with whatever else there is below
+            steps.append(form.dialect_impl(_POSTGRESQL).bind_processor(_POSTGRESQL) or itself)
+            form = stored_form(form)
+        else:
+            steps += [_binder(form)] * _has_own(form, "process_bind_param")
+            form = on_postgresql(form.load_dialect_impl(_POSTGRESQL))
+    return lambda value: reduce(lambda made, step: step(made), steps, value), column_type(form)
+
+
+def _is_opaque(value: object) -> bool:
+    """Say whether a value is nothing that a driver could take for another one: it refuses it by itself."""
+    return not any(hasattr(value, name) for name in _READ_BY_DRIVERS)
+
+
+_READ_BY_DRIVERS: Final = ("__len__", "__int__", "__float__", "toordinal", "hour", "days", "lower_inc")
+"""What asyncpg makes numbers, dates, times, durations, ranges, and with SQLAlchemy arrays of; texts have a length."""
+
+
+def _binder(declared: TypeDecorator[Any]) -> Take:
+    return lambda value: declared.process_bind_param(value, _POSTGRESQL)
+
+
+class Unrounded(TypeDecorator[Any]):
+    """What a column is compared with whose decorator stands above a type that rounds: as it binds, but as ``wider``."""
+
+    impl = Numeric
+    cache_ok = True
+
+    def __init__(self, decorator: TypeDecorator[Any], wider: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.decorator, self.wider = decorator, wider
+        self.impl = self.impl_instance = cast("Any", wider)
+
+    @override
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Bind as the decorator does."""
+        return self.decorator.process_bind_param(value, dialect)
 
 
 def _domain(declared: postgresql.DOMAIN) -> ColumnType:
     """Give the record of a domain: the database checks what it holds, and rounds that as the type that it is of.
 
-    Of times and arrays it would store without a word what cannot be read again, or is another one.
+    Of numbers, times and arrays it would store without a word what cannot be read again, or is another one.
     """
     record, of = unknown.unknown(declared), column_type(declared.data_type)
+
     kinds = _KEPT_IN_DOMAINS.get(of.beside.family, ())
 
     def check(value: object) -> str | None:
-        return of.check(value) if isinstance(value, kinds) else None  # others may be values to the driver, too
+        taken = of.taken(value) if isinstance(value, kinds) else None  # others may be values to the driver, too
+        return None if taken is None else of.check(taken)
 
     beside = replace(record.beside, keeps=of.beside.keeps)
     return replace(record, check=check, quick=Quick(NONE, never), is_condition=of.is_condition, beside=beside)
 
 
 _KEPT_IN_DOMAINS: Final[Mapping[Family | None, tuple[type[Any], ...]]] = {
+    Family.NUMBERS: (Number,),
     Family.TIMES: (dt.date,),
     Family.TIMES_OF_DAY: (dt.time,),
     Family.DURATIONS: (dt.timedelta,),
@@ -165,7 +246,7 @@ def stores_none(declared: TypeEngine[Any], dialect: Dialect | None = None) -> bo
     value: Any = None
     while (wrapped := column_type(declared).wraps) is not None:
         decorator = cast("TypeDecorator[Any]", declared)
-        binds = any("process_bind_param" in vars(kind) for kind in _own_classes(decorator))
+        binds = _has_own(decorator, "process_bind_param")
         with suppress(Exception):  # a team's code may raise anything; it is asked again when it binds
             value = decorator.process_bind_param(value, dialect or DIALECTS[0]) if binds else value
         declared = wrapped
@@ -186,7 +267,7 @@ def binds_itself(declared: TypeEngine[Any]) -> bool:
     """Say whether code of a team's may make something else of the values that are written."""
     if not isinstance(declared, _DECORATOR):
         return not is_sqlalchemys(declared)
-    return any(name in vars(kind) for kind in _own_classes(declared) for name in _BINDING)
+    return _has_own(declared, *_BINDING)
 
 
 def read_as(declared: TypeEngine[Any]) -> tuple[type[Any], ...]:
@@ -197,7 +278,12 @@ def read_as(declared: TypeEngine[Any]) -> tuple[type[Any], ...]:
 
 def reads_itself(declared: TypeEngine[Any]) -> bool:
     """Say whether code of a team's makes the values that are read."""
-    return any(name in vars(kind) for kind in _own_classes(declared) for name in _READING)
+    return _has_own(declared, *_READING)
+
+
+def _has_own(declared: TypeEngine[Any], *names: str) -> bool:
+    """Say whether a team's code overrides one of some methods."""
+    return any(name in vars(kind) for kind in _own_classes(declared) for name in names)
 
 
 def _own_classes(declared: TypeEngine[Any]) -> list[type[Any]]:
@@ -217,6 +303,8 @@ _READING: Final = ("process_result_value", "result_processor", "column_expressio
 
 DIALECTS: Final[tuple[Dialect, ...]] = (cast("Any", asyncpg.dialect)(), cast("Any", sqlite.dialect)())
 """Those of the databases that rowsmith is for."""
+
+_POSTGRESQL: Final = DIALECTS[0]
 
 
 def stored_form(declared: TypeEngine[Any], dialect: Dialect | None = None) -> TypeEngine[Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import types as sqltypes
@@ -19,11 +21,13 @@ from rowsmith.mapping.types.column_type import (
     InCursor,
     Quick,
     Row,
+    Take,
     Travel,
     always,
     anything,
     converted,
     instances,
+    itself,
     unchanged,
 )
 from rowsmith.mapping.types.unknown import by_python_type
@@ -61,6 +65,7 @@ def _string(declared: sqltypes.String) -> ColumnType:
         wraps=None,
         check=_text_check(limit),
         operand=_text_check(None),  # a longer text is a fair question with the answer "none"
+        taken=itself if limit is None else partial(_taken_text, limit),
         quick=Quick(str, fits),
         echo=converted(str, str.__str__),
         travel=Travel.PLAIN,
@@ -70,6 +75,12 @@ def _string(declared: sqltypes.String) -> ColumnType:
         beside=Beside(family=Family.TEXT, folds=folds),
         is_condition=False,
     )
+
+
+def _taken_text(limit: int, value: Any) -> Any:
+    """Leave a text that is too long to PostgreSQL, which says so, unless blanks are all that it would cut off."""
+    is_refused = isinstance(value, str) and value[limit:].strip(" ")
+    return None if is_refused else value
 
 
 def _text_check(limit: int | None) -> Check:
@@ -102,13 +113,14 @@ class Blanks(UserDefinedType[str]):
 
 def _enum(declared: sqltypes.Enum) -> ColumnType:
     if declared.enum_class is not None:
-        return _members(declared.enum_class, _beside(declared))
+        return _members(declared, declared.enum_class)
     names = frozenset(declared.enums)
     complaint = f"holds one of {sorted(names)}"
     return ColumnType(
         wraps=None,
         check=lambda value: None if isinstance(value, str) and value in names else complaint,
         operand=anything,  # SQLAlchemy refuses the rest on every backend
+        taken=_taken_member(declared),
         quick=Quick(str, lambda values: names.issuperset(values)),
         echo=unchanged,
         travel=Travel.PLAIN,
@@ -124,18 +136,31 @@ def _beside(declared: sqltypes.Enum) -> Beside:
     return Beside(family=Family.TEXT, alone=declared.name if declared.native_enum else None)
 
 
-def _members(members: type[object], beside: Beside) -> ColumnType:
+def _taken_member(declared: sqltypes.Enum) -> Take:
+    """Give what takes for a member what SQLAlchemy takes for one: its name, and what is equal to it."""
+    known: Any = declared
+
+    def taken(value: Any) -> Any:
+        with suppress(LookupError, TypeError):  # what has no hash is none
+            return known._object_value_for_elem(known._db_value_for_elem(value))
+        return value
+
+    return taken
+
+
+def _members(declared: sqltypes.Enum, members: type[object]) -> ColumnType:
     return ColumnType(
         wraps=None,
         check=lambda value: None if isinstance(value, members) else f"holds members of {members.__name__}",
         operand=anything,  # SQLAlchemy also takes a member's name here, and refuses the rest on every backend
+        taken=_taken_member(declared),
         quick=Quick(members, always),
         echo=unchanged,
         travel=Travel.PLAIN,
         cursor=instances(members),
         gives=(members,),
         compared=Comparison.MEMBERS,
-        beside=beside,
+        beside=_beside(declared),
         is_condition=False,
     )
 
@@ -145,6 +170,7 @@ def _lexemes(declared: postgresql.TSVECTOR) -> ColumnType:
         wraps=None,
         check=anything,
         operand=anything,
+        taken=itself,
         quick=Quick(NONE, None),
         echo=None,
         travel=Travel.SINGLY,

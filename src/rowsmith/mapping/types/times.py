@@ -25,6 +25,7 @@ from rowsmith.mapping.types.column_type import (
     Travel,
     always,
     instances,
+    itself,
     never,
     unchanged,
 )
@@ -80,6 +81,7 @@ def _datetime(declared: sqltypes.DateTime) -> ColumnType:
         wraps=None,
         check=check if zoned else _within(ENDS_OF_TIME, check),
         operand=operand,
+        taken=itself if zoned else _taken_local,
         quick=Quick(dt.datetime, _moments_fit if zoned else _local_times_fit),
         echo=_datetimes if wider is None else None,
         travel=Travel.PLAIN,
@@ -173,6 +175,11 @@ def _check_local(value: object) -> str | None:
     return None if fits else "holds local times: give a datetime without a time zone"
 
 
+def _taken_local(value: Any) -> Any:
+    """Take a date for its first moment."""
+    return dt.datetime.combine(value, dt.time()) if _is_date(value) else value
+
+
 def _datetimes(values: Sequence[Any], types: set[type[Any]]) -> Sequence[Any]:
     """PostgreSQL keeps the point in time and gives it in UTC; not which of two alike by the clock it was."""
     filled = values if NONE not in types else [value for value in values if value is not None]
@@ -193,6 +200,7 @@ def _date(_: sqltypes.Date) -> ColumnType:
         wraps=None,
         check=_within(ENDS_OF_TIME, _check_date),
         operand=_check_date,
+        taken=_taken_date,
         quick=Quick(
             dt.date, lambda values: not values or bool(dt.date.min < min(values) and max(values) < dt.date.max)
         ),
@@ -214,6 +222,12 @@ def _check_date(value: object) -> str | None:
     return None if _is_date(value) else "holds dates: give a date, not a datetime"
 
 
+def _taken_date(value: Any) -> Any:
+    """Take the first moment of a date for it: of any other the driver would cut off the time."""
+    is_first = isinstance(value, dt.datetime) and value.tzinfo is None and value.time() == dt.time()
+    return value.date() if is_first else value
+
+
 def _time(declared: sqltypes.Time) -> ColumnType:
     zoned = declared.timezone
     complaint = f"holds times of day: give a time with{'' if zoned else 'out'} a time zone"
@@ -229,6 +243,7 @@ def _time(declared: sqltypes.Time) -> ColumnType:
         wraps=None,
         check=_not_rounded_beyond(dt.time.max, _step(precision), check),
         operand=operand,
+        taken=itself,
         quick=Quick(dt.time, never if zoned else _times_fit),
         echo=None,
         travel=Travel.PLAIN,
@@ -258,6 +273,7 @@ def _interval(declared: sqltypes.Interval | postgresql.INTERVAL) -> ColumnType:
         wraps=None,  # Interval is a TypeDecorator, but SQLAlchemy's own
         check=_not_rounded_beyond(dt.timedelta.max, _step(precision), _check_interval),
         operand=operand,
+        taken=itself,
         quick=Quick(dt.timedelta, always if precision is None else never),
         echo=None,
         travel=Travel.PLAIN,

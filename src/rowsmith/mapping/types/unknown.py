@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
 from sqlalchemy.dialects import postgresql
@@ -23,11 +24,13 @@ from rowsmith.mapping.types.column_type import (
     InCursor,
     Quick,
     Row,
+    Take,
     Travel,
     always,
     anything,
     is_int,
     is_number,
+    itself,
 )
 
 
@@ -37,6 +40,7 @@ def unknown(declared: TypeEngine[Any]) -> ColumnType:
         wraps=None,
         check=anything,
         operand=anything,
+        taken=itself,
         quick=Quick(NONE, None),
         echo=None,
         travel=Travel.SINGLY,
@@ -65,11 +69,11 @@ class AsStored(NullType):
     cache_ok = True
 
 
-def _texts_that(check: Check, operand: Check, family: Family) -> Callable[[TypeEngine[Any]], ColumnType]:
+def _texts_that(check: Check, operand: Check, taken: Take, family: Family) -> Callable[[TypeEngine[Any]], ColumnType]:
     """Give what makes the record of a type whose values are texts, for the most part."""
     travel, quick, beside = Travel.MEMBERS, Quick(str, always), Beside(family=family)
     return lambda declared: replace(
-        unknown(declared), travel=travel, check=check, operand=operand, quick=quick, beside=beside
+        unknown(declared), travel=travel, check=check, operand=operand, taken=taken, quick=quick, beside=beside
     )
 
 
@@ -87,6 +91,13 @@ def _check_beside_address(value: object) -> str | None:
     return None if is_int(value) else _check_address(value)  # which PostgreSQL adds to it
 
 
+def _taken_address(value: Any) -> Any:
+    """Take a number, and bytes, for the address that the driver makes of them wherever they stand."""
+    with suppress(ValueError):
+        return ip_address(value) if is_int(value) or isinstance(value, bytes) else value
+    return value
+
+
 def _check_hardware_address(value: object) -> str | None:
     return None if isinstance(value, str) else "holds hardware addresses: give a text"
 
@@ -97,7 +108,9 @@ _PLAIN: Final = InCursor(
 _ADDRESSES: Final = (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 
 
-_hardware_address: Final = _texts_that(_check_hardware_address, _check_hardware_address, Family.HARDWARE_ADDRESSES)
+_hardware_address: Final = _texts_that(
+    _check_hardware_address, _check_hardware_address, itself, Family.HARDWARE_ADDRESSES
+)
 
 
 def _of_hardware(declared: TypeEngine[Any]) -> ColumnType:
@@ -107,8 +120,8 @@ def _of_hardware(declared: TypeEngine[Any]) -> ColumnType:
 
 ROWS: Final[tuple[Row, ...]] = (
     (AsStored, lambda declared: replace(unknown(declared), cursor=_PLAIN)),
-    (postgresql.INET, _texts_that(_check_address, _check_beside_address, Family.ADDRESSES)),
-    (postgresql.CIDR, _texts_that(_check_address, _check_beside_address, Family.ADDRESSES)),
+    (postgresql.INET, _texts_that(_check_address, _check_beside_address, _taken_address, Family.ADDRESSES)),
+    (postgresql.CIDR, _texts_that(_check_address, _check_beside_address, _taken_address, Family.ADDRESSES)),
     (postgresql.MACADDR, _of_hardware),
     (postgresql.MACADDR8, _beside(Beside(family=Family.LONG_HARDWARE_ADDRESSES))),
     (JSON.JSONPathType, _beside(Beside(family=None, is_ordered=False))),

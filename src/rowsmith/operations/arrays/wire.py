@@ -171,8 +171,13 @@ def array_values(
     """Give the array parameter that carries a column; ``types`` are the exact types of the values, where known."""
     items = bound(declared, values, dialect)
     if _travel(declared) is Travel.ARRAY:
-        if column_type(cast("Any", stored_form(declared, dialect)).item_type).compared is Comparison.TEXT:
+        stored: Any = stored_form(declared, dialect)
+        of = column_type(stored.item_type).compared
+        if of is Comparison.TEXT:
             _refuse_other_than_text(items)
+        if of is Comparison.INTEGER and column_type(declared).wraps is not None:  # as text, 2.0 and True are none
+            take = column_type(stored).taken
+            items = [None if item is None else take(item) for item in items]
         return [None if item is None else array_literal(item) for item in items]
     kinds = (types if items is values else None) or set(map(type, items))
     plain = members(items, kinds)
