@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, aliased
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.util import ClauseAdapter
 
 from rowsmith.conditions import Condition, conjunction, limited, whole
@@ -36,6 +37,8 @@ Seen: TypeAlias = Callable[[type[Any]], Sequence[ColumnElement[bool]]]
 
 _STEP: Final = "rowsmith_step"
 """The annotation of what ties related rows to the one above: the alias that they have."""
+_TRAVERSED: Final = (SelectBase, FunctionElement)
+"""What may stand in FROM and is no alias of a table's."""
 
 
 def related(relationship: InstrumentedAttribute[object], *conditions: Condition) -> ColumnElement[bool]:
@@ -61,27 +64,28 @@ def related(relationship: InstrumentedAttribute[object], *conditions: Condition)
     on: Any = relationship.expression if has_alias else relationship.of_type(target).expression
     above = _froms(cast("Any", relationship).parent.selectable)
     below = [_selectable(target), *(source for source in _froms(on) if source not in above)]
-    said = [said_of(target, conjunction(conditions))] if conditions else []
+    said = [_asked_of(target, conjunction(conditions))] if conditions else []
     tied: Any = whole(on)
     tied = tied._annotate({_STEP: inspect(target)})  # the other way round nothing would be left of it
     return exists(limited(select(null()).select_from(target), tied, *said).correlate_except(*below))
 
 
-def led_to(condition: ColumnElement[bool]) -> list[type[Any]]:
-    """Give the classes of the rows that steps over relationships in a condition lead to, those of :func:`related`."""
-    return [target.mapper.class_ for part in visitors.iterate(condition) if (target := _led_to(part)) is not None]
+def led_to(expression: ColumnElement[Any]) -> list[type[Any]]:
+    """Give the classes of the rows that steps over relationships in an expression lead to: those of :func:`related`."""
+    return [target.mapper.class_ for part in visitors.iterate(expression) if (target := _led_to(part)) is not None]
 
 
-def narrowed(condition: ColumnElement[bool], seen: Seen) -> ColumnElement[bool]:
-    """Give a condition whose steps over relationships lead to no other rows than those that may be seen.
+def narrowed(expression: ColumnElement[T], seen: Seen) -> ColumnElement[T]:
+    """Give an expression whose steps over relationships lead to no other rows than those that may be seen.
 
     Raises:
         InvalidFilter: a step stands within an ``any()`` or ``has()`` of SQLAlchemy's, which is closed to all changes.
     """
-    said = {row: conditions for row in led_to(condition) if (conditions := seen(row))}
+    rows = led_to(expression)
+    said = {row: conditions for row in rows if (conditions := seen(row))}
     if not said:
-        return condition
-    left = [row for row in led_to(condition) if row in said]
+        return expression
+    left = [row for row in rows if row in said]
 
     def limit(part: Any, **_: Any) -> ColumnElement[bool] | None:
         target = _led_to(part)
@@ -91,13 +95,13 @@ def narrowed(condition: ColumnElement[bool], seen: Seen) -> ColumnElement[bool]:
         return and_(part, said_of(target.entity, conjunction(said[target.mapper.class_])))
 
     # Aliases stay the ones that columns speak of.
-    parts: Iterator[Any] = visitors.iterate(condition)
-    kept: list[Any] = [part for part in parts if isinstance(part, FromClause) and not isinstance(part, SelectBase)]
-    made = visitors.replacement_traverse(condition, {"stop_on": kept}, cast("Any", limit))
+    parts: Iterator[Any] = visitors.iterate(expression)
+    kept: list[Any] = [part for part in parts if isinstance(part, FromClause) and not isinstance(part, _TRAVERSED)]
+    made = visitors.replacement_traverse(expression, {"stop_on": kept}, cast("Any", limit))
     if left:
         raise InvalidFilter(
-            f"a condition on {left[0].__name__} by related(...) stands within any() or has(), to which a scope has no "
-            "way: write related(...) around it, too"
+            f"related(...) to {left[0].__name__} stands where no scope can limit it, as within any() or has(), or a "
+            "SELECT in FROM: write related(...) there, too, or have it as a condition of its own"
         )
     return made
 
@@ -127,26 +131,27 @@ def _key(entity: Any) -> list[Any]:
     return [getattr(entity, mapper.get_property_by_column(column).key) for column in mapper.primary_key]
 
 
-def of_any_alias(row: type[Any], said: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Give what is said of rows of a class so that SQLAlchemy can say it of whichever alias it gives them.
-
-    It does so of columns. What else there is stands in a SELECT of its own.
-    """
-    if not any(isinstance(part, SelectBase) or _is_closed(part) for part in visitors.iterate(said)):
-        return said
-    target: Any = aliased(row, flat=True)
-    keys, others = _key(row), _key(target)
-    rows: Any = limited(select(*others), said_of(target, said))
-    return (tuple_(*keys) if keys[1:] else keys[0]).in_(rows)
-
-
 def said_of(target: object, said: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Give what is said of rows of a class as a condition on an alias of it."""
-    adapted = over(target, said)
+    """Give what is said of rows of a class as a condition on an alias of it, or on the class itself.
+
+    What is more than a comparison of columns stands in a SELECT of its own, under the names that it was written with,
+    and is closed to whatever SQLAlchemy adapts a statement by.
+    """
+    row = inspect(cast("Any", target)).mapper.class_
+    if not any(isinstance(part, SelectBase) or _is_closed(part) for part in visitors.iterate(said)):
+        return said if target is row else ClauseAdapter(_selectable(target)).traverse(said)
+    rows: Any = limited(select(*_key(row)).select_from(row), said).correlate_except(*_froms(inspect(row).selectable))
+    keys = _key(target)
+    return (tuple_(*keys) if keys[1:] else keys[0]).in_(rows._annotate({"no_replacement_traverse": True}))
+
+
+def _asked_of(target: object, asked: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Give a caller's condition on rows of a class as one on an alias of it, whose own steps stay open to a scope."""
+    adapted = over(target, asked)
     if adapted is not None:
         return adapted
-    row = inspect(target).mapper.class_
-    found = limited(select(null()).select_from(row), *own_row(target), said)
+    row = inspect(cast("Any", target)).mapper.class_
+    found = limited(select(null()).select_from(row), *own_row(target), asked)
     return exists(found.correlate_except(*_froms(inspect(row).selectable)))
 
 

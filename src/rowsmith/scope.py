@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cached_property, lru_cache
 from inspect import get_annotations
 from itertools import chain, product
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, SelectBase, true
@@ -71,6 +71,8 @@ from rowsmith.texts import ADVICE, complaint_about, is_any_open
 from rowsmith.ties import loose_ties
 
 logger = logging.getLogger("rowsmith.scope")
+
+T = TypeVar("T")
 
 
 class _Public(tuple[Condition, ...]):
@@ -374,16 +376,16 @@ class Limits:
     references: tuple[Reference, ...] = ()
     related: RelatedScope | None = None
 
-    def narrowed(self, conditions: Sequence[ColumnElement[bool]]) -> Sequence[ColumnElement[bool]]:
-        """Give a caller's conditions so that their steps over relationships lead to rows alone that it may see.
+    def narrowed(self, expressions: Sequence[ColumnElement[T]]) -> Sequence[ColumnElement[T]]:
+        """Give a caller's expressions so that their steps over relationships lead to rows alone that it may see.
 
         Raises:
             InvalidFilter: a step is closed to that.
         """
         related = self.related
         if related is None or related.is_free:
-            return conditions
-        return [narrowed(condition, related.seen) for condition in conditions]
+            return expressions
+        return [narrowed(expression, related.seen) for expression in expressions]
 
     @property
     def held(self) -> tuple[ColumnElement[bool], ...]:
@@ -553,7 +555,9 @@ def _checks_of(scope: SearchScope) -> Sequence[ExistenceCheck]:
     return checks
 
 
-def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[object]) -> list[ColumnElement[bool]]:
+def _limiting(
+    name: str, conditions: Sequence[Condition], info: RowInfo[object], *, can_be_all: bool = False
+) -> list[ColumnElement[bool]]:
     """Give the conditions of a scope one by one, those left out that hold whatever the row is."""
     parts: list[ColumnElement[bool]] = []
     for condition in conditions:
@@ -561,7 +565,7 @@ def _limiting(name: str, conditions: Sequence[Condition], info: RowInfo[object])
         if not isinstance(given, TextClause) or extent(cast("Any", given), info.tables_by_key) is Extent.SOME:
             parts.extend(map(whole, conjuncts(resolve(condition))))
     extents = [extent(part, info.tables_by_key) for part in parts]
-    if not tell_apart(extents):
+    if not (can_be_all or tell_apart(extents)):
         raise EmptyScope(
             f"{name} gave nothing that tells one {info.row.__name__} from another: "
             "compare its columns, or write Unscoped(reason='...') if all are meant"
@@ -598,7 +602,9 @@ class RelatedScope:
     own: RowInfo[Any]
     required: bool = False
     raised: list[Exception] = field(default_factory=list[Exception], compare=False)
-    known: dict[type[Any], Sequence[ColumnElement[bool]]] = field(default_factory=dict[Any, Any], compare=False)
+    known: dict[type[Any], Sequence[ColumnElement[bool]]] = field(
+        default_factory=dict[Any, Any], init=False, compare=False
+    )
 
     @property
     def _name(self) -> str:
@@ -680,7 +686,8 @@ class RelatedScope:
         parts, and opens nothing where it says nothing of the rows either.
         """
         if not isinstance(part, SearchScope):
-            return [((), [_part(cast("Any", part))])] if self.own.table_keys <= other.table_keys else None
+            said = self._of_own([_part(cast("Any", part))], other)
+            return None if said is None else [((), list(map(resolve, said)))]
         scope = itself(part)
         if isinstance(scope, AllOf):
             told = [ways for each in scope.parts if (ways := self._ways(each, info, other)) is not None]
@@ -698,8 +705,9 @@ class RelatedScope:
 
     def _of_row(self, part: ScopePart, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
         """Give what a scope that is part of another one says of the rows that have a foreign key; None for nothing."""
-        if self.own.table_keys <= info.table_keys:
-            return [_part(part)]
+        own = self._of_own([_part(part)], info)
+        if own is not None:
+            return list(map(resolve, own))
         limits = replace(self, scope=part).limits(info) if isinstance(part, SearchScope) else None
         return None if limits is None else limits.conditions
 
@@ -732,13 +740,26 @@ class RelatedScope:
         said = [conditions for row, conditions in related.items() if issubclass(info.row, row)]
         below = {row: said for row, said in related.items() if row is not info.row and issubclass(row, info.row)}
         said += [[unless_below(row, conditions, info)] for row, conditions in below.items() if conditions]
-        return [*said, given_conditions(self.scope)] if self.own.table_keys <= info.table_keys else said
+        return [*said, own] if (own := self._of_own(given_conditions(self.scope), info)) is not None else said
+
+    def _of_own(self, conditions: Sequence[Condition], info: RowInfo[object]) -> Sequence[Condition] | None:
+        """Give what conditions on rows that the scope is on say of those of a class; None for nothing.
+
+        Of a class above theirs they are about the rows that are of theirs, and of one beside it about none.
+        """
+        own = self.own
+        if issubclass(own.row, info.row) and own.row is not info.row:
+            return [unless_below(own.row, conditions, info)]
+        is_beside = own.mapper.base_mapper is info.mapper.base_mapper and not issubclass(info.row, own.row)
+        return conditions if own.table_keys <= info.table_keys and not is_beside else None
 
     def _said(self, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
         if not (said := self._given(info)):
             return None
         name = f"{self._name}.to_related()"
-        return [part for conditions in said if conditions for part in _limiting(name, conditions, info)]
+        # What parts say together may well be all there is.
+        any_number = self.scope is not None and isinstance(itself(self.scope), _Combined)
+        return [part for each in said if each for part in _limiting(name, each, info, can_be_all=any_number)]
 
     def require(self, info: RowInfo[object]) -> Limits:
         """Resolve what is said about rows of a class; where nothing is, they are free, or refused.

@@ -14,7 +14,7 @@ from rowsmith.errors import TransactionError
 from rowsmith.execution.apart import apart
 from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, holds_objects, is_closed
+from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, is_closed
 from rowsmith.execution.translate import STATEMENT_ERRORS, scrub, translate, translate_any, unreadable
 from rowsmith.execution.undone import note_write
 from rowsmith.mapping.layout import MEETS_ITSELF
@@ -80,10 +80,11 @@ async def send(
     try:
         if not statement.get_execution_options().get(MEETS_ITSELF):
             return await _sent(db_sess, statement, origin, {**_FRESH, **(options or {})}, parameters)
-        # A path that meets a row again would take from it what another one has loaded; so each adds to it, once what an
-        # application has in its session is refreshed. Those objects are kept until then: the session holds none itself.
+        # A path that meets a row again would take from it what another one has loaded; so each adds to it, once what
+        # the session has is refreshed: it may have been read under another scope. Those objects are kept until then,
+        # as the session holds none itself.
         kept: Sequence[Any] = ()
-        if holds_objects(db_sess):
+        if len(db_sess.identity_map):
             kept = (await _sent(db_sess, statement, origin, {**_FRESH, **(options or {})}, parameters)).all()
         result = await _sent(db_sess, statement, origin, {**(options or {}), **_AS_IT_IS}, parameters)
         del kept

@@ -13,7 +13,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, assert_never, cast
 
-from sqlalchemy import ColumnElement, Select, inspect, select, true, type_coerce
+from sqlalchemy import ColumnElement, Select, and_, inspect, select, true, type_coerce
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty, aliased
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import SelectBase
@@ -30,7 +30,7 @@ from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_rows
-from rowsmith.relations import over, own_row, said_of
+from rowsmith.relations import led_to, narrowed, over, own_row, said_of
 from rowsmith.several import ANY
 from rowsmith.sql import as_sql
 
@@ -81,23 +81,31 @@ class Layout:
     def joined(self, statement: AnySelect) -> AnySelect:
         """Give the statement with the joins that the layout needs; they neither add nor drop rows."""
         for join in self.joins:
-            statement = statement.join(join.on, isouter=join.is_outer)
+            statement = join.joined(statement)
         return statement
 
     @cached_property
     def reached(self) -> frozenset[type[Any]]:
-        """The classes of all related rows that it shows."""
+        """The classes of all related rows that it shows, or asks about."""
         nested = (each.layout.reached for each in self.collections)
         steps = (each.reached for each in self.loaded)
+        asked = (led_to(cast("Any", each)) for each in self.selects if isinstance(each, ColumnElement))
         shown: Iterable[Join | Collection] = (*self.joins, *self.collections)
-        return frozenset(each.row for each in shown).union(*nested, *steps)
+        return frozenset(each.row for each in shown).union(*nested, *steps, *asked)
 
     def within(self, said: Said) -> Layout:
         """Give the layout that shows no other related rows than those that something holds of, by their classes."""
         joins = tuple(join.within(said) for join in self.joins)
         collections = tuple(collection.within(said) for collection in self.collections)
         loading = options(inspect(self.selects[0]).mapper, self.loaded, said) if self.loaded else ()
-        return replace(self, joins=joins, collections=collections, options=loading)
+
+        def asking(selected: Any) -> Any:
+            return (
+                narrowed(selected, lambda row: said.get(row, ())) if isinstance(selected, ColumnElement) else selected
+            )
+
+        selects = tuple(map(asking, self.selects))
+        return replace(self, selects=selects, joins=joins, collections=collections, options=loading)
 
 
 @dataclass(frozen=True)
@@ -114,11 +122,13 @@ class Join:
         """The class of the related rows."""
         return cast("type[Any]", inspect(self.target).mapper.class_)
 
-    @property
-    def on(self) -> Any:
-        """The target of ``Select.join``."""
-        on = self.relationship.of_type(self.target)
-        return on.and_(*self.said) if self.said else on
+    def joined(self, statement: AnySelect) -> AnySelect:
+        """Give a statement with the join."""
+        step = self.relationship.of_type(self.target)
+        if not self.said:
+            return statement.join(step, isouter=self.is_outer)
+        # Not step.and_(...), which would adapt what is said of the alias already.
+        return statement.join(self.target, and_(step.expression, *self.said), isouter=self.is_outer)
 
     def within(self, said: Said) -> Join:
         """Do as :meth:`Layout.within`; no row is lost, whichever related one is not shown."""

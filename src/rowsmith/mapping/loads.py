@@ -38,7 +38,7 @@ from rowsmith.mapping.generated import Build
 from rowsmith.mapping.relationships import is_single
 from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.unchanged import unchanged
-from rowsmith.relations import of_any_alias
+from rowsmith.relations import said_of
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class Step:
         if self.relationship is None:
             return undefer(self.attribute)
         row = self.relationship.mapper.class_
-        conditions = [of_any_alias(row, each) for each in said.get(row, ())]
+        conditions = [said_of(row, each) for each in said.get(row, ())]
         attribute = self.attribute.and_(*conditions) if conditions else self.attribute
         load = joinedload(attribute, innerjoin=False) if self.is_joined else selectinload(attribute)
         return load.options(*options(self.relationship.mapper, self.below.values(), said))

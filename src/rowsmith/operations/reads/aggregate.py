@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rowsmith.mapping.layout import AnySelect
@@ -12,7 +13,7 @@ from rowsmith.operations.entity import TOther
 from rowsmith.operations.reads.search import Filters, Search, as_query, prepare
 from rowsmith.orders import Order, OrderTerm, order_list, order_terms
 from rowsmith.pagination.sort_keys import check_groupable
-from rowsmith.scope import SearchScope, check_order
+from rowsmith.scope import Limits, SearchScope, check_order
 
 
 class Aggregator(Operation[TRow, TData]):
@@ -64,11 +65,17 @@ class Aggregator(Operation[TRow, TData]):
             check_order(term.expression, self.entity.info)
         check_groupable(terms, call.dialect)
         figures = statistics(self.entity.info, into, [term.expression for term in terms], call.dialect)
-        statement = grouped(search, figures, terms)
+        statement = grouped(search, figures, terms, call.limits)
         return figures.build((await call.execute(statement)).all())
 
 
-def grouped(search: Search[Any, Any], figures: Statistics[Any], terms: Sequence[OrderTerm]) -> AnySelect:
+def grouped(
+    search: Search[Any, Any], figures: Statistics[Any], terms: Sequence[OrderTerm], limits: Limits
+) -> AnySelect:
     """Give the SELECT of statistics over the rows of a search."""
-    statement = search.selected(*figures.selects).group_by(*(term.expression for term in terms))
-    return statement.order_by(*(term.clause() for term in terms))
+    keys = [term.expression for term in terms]
+    # A key is one expression wherever it stands, with the same parameters.
+    made = dict(zip(map(id, keys), limits.narrowed(keys), strict=True))
+    selects = [made[id(each)] if id(each) in made else limits.narrowed([each])[0] for each in figures.selects]
+    statement = search.selected(*selects).group_by(*made.values())
+    return statement.order_by(*(replace(term, expression=made[id(term.expression)]).clause() for term in terms))

@@ -367,9 +367,10 @@ async def _fetched(
     raise InvalidCursor(facts=call.origin().facts())
 
 
-async def _opened(call: Call[object, object], search: Search[Any, Any], chunk_size: int) -> AsyncResult[Any]:
+async def _opened(
+    call: Call[object, object], search: Search[Any, Any], chunk_size: int, *, adds: bool
+) -> AsyncResult[Any]:
     db_sess, origin = call.db_sess, call.origin()
-    adds = search.entity.shape.layout.meets_itself and not holds_objects(db_sess)  # see rowsmith.execution.execute
     options = {"yield_per": chunk_size, "populate_existing": not adds}
     try:
         if search.entity.shape.is_row or any(asked_by_session(db_sess)):
@@ -394,11 +395,12 @@ async def _partitions(
     call: Call[object, object], search: Search[Any, Any], chunk_size: int
 ) -> AsyncGenerator[Sequence[Record], None]:
     """Read the rows of a search in lists, through a cursor of the server."""
-    result = await _opened(call, search, chunk_size)
+    meets, is_held = search.entity.shape.layout.meets_itself, len(call.db_sess.identity_map) > 0
+    result = await _opened(call, search, chunk_size, adds=meets and not is_held)  # see rowsmith.execution.execute
     try:
         async with aclosing(records_of(result, chunk_size)) as chunks:
             async for records in chunks:
-                if search.entity.shape.layout.meets_itself and holds_objects(call.db_sess):
+                if meets and (is_held or holds_objects(call.db_sess)):
                     await _load_again(call, records)
                 yield records
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeAlias, cast
@@ -239,5 +239,7 @@ def prepare(
         check_order(term.expression, entity.info)
     if query.orders:
         check_sortable(terms[: len(query.orders)], dialect)
+        expressions = limits.narrowed([term.expression for term in terms])
+        terms = tuple(replace(term, expression=each) for term, each in zip(terms, expressions, strict=True))
     pagination = entity.default_page if query.pagination is None else query.pagination
     return Search(entity, conditions, terms, pagination, dialect)
