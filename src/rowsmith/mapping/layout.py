@@ -49,6 +49,9 @@ MEETS_ITSELF: Final = "rowsmith_meets_itself"
 """The execution option of a SELECT of whole rows that may come to one row over several paths."""
 
 
+_Expression: Final[Any] = ColumnElement  # which has a type parameter that isinstance() cannot tell
+
+
 @dataclass(frozen=True)
 class Layout:
     """What is selected for a data class, and how its objects are made.
@@ -89,7 +92,7 @@ class Layout:
         """The classes of all related rows that it shows, or asks about."""
         nested = (each.layout.reached for each in self.collections)
         steps = (each.reached for each in self.loaded)
-        asked = (led_to(cast("Any", each)) for each in self.selects if isinstance(each, ColumnElement))
+        asked = (led_to(each) for each in self.selects if isinstance(each, _Expression))
         shown: Iterable[Join | Collection] = (*self.joins, *self.collections)
         return frozenset(each.row for each in shown).union(*nested, *steps, *asked)
 
@@ -99,12 +102,11 @@ class Layout:
         collections = tuple(collection.within(said) for collection in self.collections)
         loading = options(inspect(self.selects[0]).mapper, self.loaded, said) if self.loaded else ()
 
-        def asking(selected: Any) -> Any:
-            return (
-                narrowed(selected, lambda row: said.get(row, ())) if isinstance(selected, ColumnElement) else selected
-            )
+        def seen(row: type[Any]) -> Sequence[ColumnElement[bool]]:
+            return said.get(row, ())
 
-        selects = tuple(map(asking, self.selects))
+        given: Sequence[Any] = self.selects
+        selects = tuple(narrowed(each, seen) if isinstance(each, _Expression) else each for each in given)
         return replace(self, selects=selects, joins=joins, collections=collections, options=loading)
 
 

@@ -168,7 +168,6 @@ def _domain(declared: postgresql.DOMAIN) -> ColumnType:
     Of numbers, times and arrays it would store without a word what cannot be read again, or is another one.
     """
     record, of = unknown.unknown(declared), column_type(declared.data_type)
-
     kinds = _KEPT_IN_DOMAINS.get(of.beside.family, ())
 
     def check(value: object) -> str | None:
