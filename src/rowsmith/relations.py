@@ -2,6 +2,8 @@
 
 SQLAlchemy's ``any()`` and ``has()`` know the related table by its own name, or adapt everything that is said of it
 where a row refers to its own table. A path that comes back to a table it left then speaks of the wrong row.
+
+A step is marked, so that under a scope it can be kept to those rows that may be seen.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ def narrowed(expression: ColumnElement[T], seen: Seen) -> ColumnElement[T]:
     """Give an expression whose steps over relationships lead to no other rows than those that may be seen.
 
     Raises:
-        InvalidFilter: a step stands within an ``any()`` or ``has()`` of SQLAlchemy's, which is closed to all changes.
+        InvalidFilter: a step stands where there is no way to it, as within an ``any()`` or ``has()`` of SQLAlchemy's.
     """
     rows = led_to(expression)
     said = {row: conditions for row in rows if (conditions := seen(row))}
