@@ -524,3 +524,47 @@ async def test_a_range_of_asyncpgs_is_one_too(with_tables: WithTables) -> None:
         await rows.batch_create([kept.create(1, asyncpg.Range(1, 3))])
         for call in (rows.create(kept.create(2, odd := asyncpg.Range(1.5, 3))), rows.count(None, [kept.value == odd])):
             assert (await answered(call)).error is InvalidValue
+
+
+class First(TypeDecorator[Any]):
+    """Binds the first of a tuple."""
+
+    impl = sa.Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        """Bind that."""
+        return None if value is None else value[0]
+
+
+class FirstRow(KeyBase):
+    __tablename__ = "bound_firsts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    first: Mapped[Any] = mapped_column(First)
+
+
+class Firsts(Repository[FirstRow, FirstRow, int]):
+    pass
+
+
+async def test_a_plan_does_not_let_through_what_the_first_call_refused(lane_tables: WithTables) -> None:
+    """Each value is looked at, a tuple too, whatever other one was asked for before."""
+    async with lane_tables(FirstRow) as db:
+        firsts = Firsts(db, resilience=None)
+        async with db.begin_session() as db_sess:
+            db_sess.add(FirstRow(id=1, first=(1,)))
+        for value, is_good in (((1.5,), False), ((1,), True), ((1.5,), False)):
+            for condition in (
+                FirstRow.first.between(value, value),
+                sa.or_(FirstRow.first == value, FirstRow.first == (9,)),
+                FirstRow.first.is_not_distinct_from(value),
+                FirstRow.first.in_([value, (9,)]),
+                FirstRow.first == value,
+            ):
+                for ask in (firsts.count, firsts.search, firsts.exists):
+                    if is_good:
+                        assert await ask(None, [condition])
+                    else:
+                        with pytest.raises(InvalidValue):
+                            await ask(None, [condition])

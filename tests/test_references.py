@@ -833,3 +833,24 @@ async def test_what_is_said_of_a_class_holds_for_keys_to_the_one_above(any_table
         for agent, is_inside in ((1, True), (2, False), (3, False), (4, True), (5, True), (6, True), (99, False)):
             outcome = await answer(verb, VerbCall(Tasks(db), TasksOf("a"), specs=[TaskCreate(agent)]))
             assert outcome.error is (None if is_inside else ReferenceNotFound)
+
+
+@dataclass(frozen=True)
+class MovePatch(Patch[HouseRow]):
+    tenant: OptionalState[str] = OptionalState.nop()
+    name: OptionalState[str] = OptionalState.nop()
+
+
+@pytest.mark.parametrize("verb", [verb for verb in WRITERS if VERBS[verb].does is Does.CHANGE])
+async def test_a_row_is_not_moved_away_from_what_it_refers_to(houses: Houses, verb: str) -> None:
+    """Of several scopes the row and its owner are inside the same one, also where the tenant alone is written."""
+    both = AnyOf(A, Of("b"))
+    await houses.create(HouseCreate(3, "free"), scope=A)
+    await houses.update(1, HousePatch(owner_id=OptionalState.update(MINE)), scope=A)
+    move = MovePatch(tenant=OptionalState.update("b"))
+    outcome = await answer(verb, VerbCall(houses, both, [1], move))
+    assert outcome.error is ReferenceNotFound
+    assert (await answer(verb, VerbCall(houses, both, [3], move))).error is None
+    await houses.update(1, HousePatch(owner_id=OptionalState.update(THEIRS)), scope=Unscoped("an administrator"))
+    renamed = MovePatch(name=OptionalState.update("renamed"))
+    assert (await answer(verb, VerbCall(houses, both, [1], renamed))).error is None

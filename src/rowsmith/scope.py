@@ -654,7 +654,7 @@ class RelatedScope:
         for reference in self.leads(info, names, stamps):
             other = row_info(reference.row)
             limits = self.limits(other)
-            ways = self._ways(self.scope, info, other) or () if self._is_put_together else ()
+            ways = self._ways(self.scope, info, other) or () if self.is_put_together else ()
             if limits is not None and (ways or limits.conditions):
                 found.append(replace(reference, conditions=limits.conditions, ways=ways))
         return found
@@ -672,11 +672,12 @@ class RelatedScope:
         Raises:
             RepositoryError: as :meth:`limits`.
         """
-        ways = self._ways(self.scope, info, above) or () if self._is_put_together else ()
+        ways = self._ways(self.scope, info, above) or () if self.is_put_together else ()
         return [lead_inside(above.row, pairs, ways)] if len(ways) > 1 else []
 
     @property
-    def _is_put_together(self) -> bool:
+    def is_put_together(self) -> bool:
+        """Whether it is several scopes, of which a row and what it refers to may have to be inside the same one."""
         return self.scope is not None and isinstance(itself(self.scope), AnyOf | AllOf)
 
     def _ways(self, part: object, info: RowInfo[object], other: RowInfo[object]) -> list[Way] | None:
@@ -722,7 +723,7 @@ class RelatedScope:
                     if key.referred_table not in own and not is_said:
                         continue
                     said = [condition for conditions in self._given(row_info(row)) for condition in conditions]
-                    if (said or self._is_put_together) and not _is_implied(said, key, row_info(row), info, stamps):
+                    if (said or self.is_put_together) and not _is_implied(said, key, row_info(row), info, stamps):
                         found.append(Reference(key, row, said))
         return found
 

@@ -157,16 +157,22 @@ class Call(Generic[TRow_co, TData_co]):
             values: what they are set to, by attribute name; None leads nowhere.
             others: those that are set to nobody knows what.
         """
-        referring, unasked = self.info.referring, self.info.referring_unasked
-        related = self.limits.related
-        if related is None or not (unasked or referring.intersection((*values, *others))):
+        related, referring, unasked = self.limits.related, self.info.referring, self.info.referring_unasked
+        if related is None or not (referring or unasked):
+            return self
+        written = (*values, *others)
+        # Of several scopes the row may come into another one than what it refers to.
+        moves = related.is_put_together and self.limits.must_verify(written, self.info)
+        if not (moves or unasked or referring.intersection(written)):
             return self
         names = {*others, *unasked, *(name for name, value in values.items() if value is not None)}
+        kept = referring.difference(written) if moves else ()
         number: NextValue | None = self.entity.next_value
         counted = None if number is None else number.foreign_key(self.info)
-        found = related.references(self.info, names, self.limits.stamps)
+        found = {each.key: each for each in related.references(self.info, kept, self.limits.stamps) if each.ways[1:]}
+        found |= {each.key: each for each in related.references(self.info, names, self.limits.stamps)}
         # Of several scopes it is any one where they are; this row has to be inside the same one.
-        references = tuple(each for each in found if each.key is not counted or len(each.ways) > 1)
+        references = tuple(each for each in found.values() if each.key is not counted or len(each.ways) > 1)
         return replace(self, limits=replace(self.limits, references=references))
 
     async def is_meddled_with(self, *, several: bool) -> bool:

@@ -142,7 +142,7 @@ class Plan:
     def values(self, given: Sequence[Any]) -> Sequence[Any] | None:
         """Give what the driver takes for a call's values; None where a column or a type refuses one."""
         for place, check in self.checks:
-            if (value := given[place]) is not None and not isinstance(value, tuple) and check(value):
+            if (value := given[place]) is not None and check(value):
                 return None
         try:
             if self.makers:
@@ -561,7 +561,13 @@ def places_of(compiled: Any) -> dict[str, int]:
 
 def checks_of(binds: Binds) -> list[tuple[int, Check]]:
     """Give, by place, what says of a value that it cannot be compared as one of its parameter's type."""
-    return [(place, column_type(bind.type).operand) for place, bind in enumerate(binds)]
+    return [(place, _check_of(bind)) for place, bind in enumerate(binds)]
+
+
+def _check_of(bind: BindParameter[Any]) -> Check:
+    operand = column_type(bind.type).operand
+    # The values of a list were looked at as it was made.
+    return (lambda value: None if isinstance(value, tuple) else operand(value)) if bind.expanding else operand
 
 
 def has_plain_rows(info: RowInfo[object]) -> bool:

@@ -11,7 +11,7 @@ from itertools import chain
 from numbers import Number
 from typing import Any, Final, cast
 
-from sqlalchemy import ARRAY, ClauseElement, Numeric
+from sqlalchemy import ARRAY, Numeric
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine import Dialect
@@ -32,6 +32,7 @@ from rowsmith.mapping.types.column_type import (
     itself,
     never,
 )
+from rowsmith.sql import is_sql
 
 
 @lru_cache(maxsize=1024)
@@ -88,7 +89,7 @@ def _held(record: ColumnType, declared: TypeDecorator[Any]) -> ColumnType:
 
     def held(check_of: Callable[[ColumnType], Check]) -> Check:
         def check(value: object) -> str | None:
-            if isinstance(value, ClauseElement | Iterator):  # which would be read to its end
+            if is_sql(value) or isinstance(value, Iterator):  # which would be read to its end, that some SQL has not
                 return None
             try:
                 bind, stored = _bound(declared)

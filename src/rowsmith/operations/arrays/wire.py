@@ -7,10 +7,12 @@ whose type needs none is handed over untouched.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from math import isqrt
 from typing import Any, Final, cast
+from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Text
 from sqlalchemy import cast as sql_cast
@@ -255,5 +257,15 @@ def _array_item(item: Any) -> str:
         raise InvalidValue(_WALKED)
     if isinstance(item, dt.date) and item in ENDS_OF_TIME:
         return "-infinity" if item.year == dt.MINYEAR else "infinity"
-    text = str(item).replace("\\", "\\\\").replace('"', '\\"')
+    write = next((text for kind, text in _WRITTEN if isinstance(item, kind)), str)
+    text = write(item).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
+
+
+# bool before int, and datetime before date.
+_WRITTEN: Final[Sequence[tuple[type[Any], Callable[[Any], str]]]] = (
+    *((str, str.__str__), (bool, str), (int, int.__repr__), (float, float.__repr__), (Decimal, Decimal.__str__)),
+    *((dt.datetime, dt.datetime.__str__), (dt.date, dt.date.__str__), (dt.time, dt.time.__str__)),
+    *((dt.timedelta, dt.timedelta.__str__), (UUID, UUID.__str__)),
+)
+"""How a value is written whatever a class of an application's makes of it: the driver looks at what it holds, too."""
