@@ -19,6 +19,7 @@ from rowsmith import (
     AnyOf,
     Condition,
     Database,
+    EmptyScope,
     Expr,
     InvalidFilter,
     Not,
@@ -420,3 +421,7 @@ async def test_scopes_that_say_all_of_others_together(users: Database) -> None:
     assert [*await badges.search(together)] == [Badge(1, Leaf(2)), Badge(2, Leaf(2))]
     assert [*await badges.search(AnyOf(one, two))] == [Badge(1, Leaf(2)), Badge(2, Leaf(2))]
     assert [*await badges.search(two)] == [Badge(2, None)]
+    wrong = Says(BadgeRow.tenant == 2, {UserRow: [sa.literal(True)]})
+    for scope in (wrong, AnyOf(one, wrong), AllOf(one, Not(wrong)), AnyOf(one, AllOf(two, wrong))):
+        with pytest.raises(EmptyScope):
+            await badges.search(scope)

@@ -759,7 +759,11 @@ class RelatedScope:
             return None
         name = f"{self._name}.to_related()"
         # What parts say together may well be all there is.
-        any_number = self.scope is not None and isinstance(itself(self.scope), _Combined)
+        together: Any = None if self.scope is None else itself(self.scope)
+        any_number = isinstance(together, _Combined)
+        for scope in together.parts if any_number else ():
+            if isinstance(scope, SearchScope):
+                replace(self, scope=scope).limits(info)  # each is held by itself
         return [part for each in said if each for part in _limiting(name, each, info, can_be_all=any_number)]
 
     def require(self, info: RowInfo[object]) -> Limits:
