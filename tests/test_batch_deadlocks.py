@@ -11,12 +11,14 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from random import Random
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from typing_extensions import override
 
@@ -282,6 +284,55 @@ async def test_shuffled_purges_never_deadlock(with_tables: WithTables) -> None:
             results = await asyncio.gather(*(things.batch_purge(ids, scope=TENANT) for ids in orders))
             assert sorted(data.id for result in results for data in result.succeeded) == list(range(ROWS))
             assert all(len(result.succeeded) + len(result.missing) == ROWS for result in results)
+
+
+@pytest.mark.parametrize("verb", ["update_where", "delete_where"])
+async def test_who_keeps_a_key_has_nobody_wait_in_a_circle(with_tables: WithTables, verb: str) -> None:
+    """A row that others change while a call waits is met once, as it is then.
+
+    Where anybody keeps its key, PostgreSQL has whoever meets its old version queue up there, behind one who waits for
+    the row itself.
+    """
+    async with with_tables(ThingRow) as db:
+        things = ThingRepository(db, resilience=None)
+        await things.batch_create([ThingCreate(id_, f"name {id_}", 0, None) for id_ in range(10)], scope=TENANT)
+        meant = [ThingRow.id.in_([1, 3, 9])]
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "update_where": lambda: things.update_where(meant, USED, scope=TENANT),
+            "delete_where": lambda: things.delete_where(meant, scope=TENANT),
+        }
+        async with AsyncExitStack() as stack:
+            others = create_async_engine(db.engine.url, poolclass=sa.NullPool)
+            keeper, first, second, last = [await stack.enter_async_context(others.connect()) for _ in range(4)]
+            await keeper.execute(
+                sa.select(ThingRow.id).where(ThingRow.id == 3).with_for_update(key_share=True, read=True)
+            )
+            for holder, id_ in ((first, 1), (second, 2), (last, 9)):
+                await holder.execute(sa.select(ThingRow.id).where(ThingRow.id == id_).with_for_update())
+            call = asyncio.ensure_future(calls[verb]())
+            await someone_waits_for(first)
+            batch = asyncio.ensure_future(things.batch_update([2, 3], USED, scope=TENANT))
+            await someone_waits_for(second)
+            await things.update(3, USED, scope=TENANT)
+            await first.rollback()
+            await someone_waits_for(last)
+            await second.rollback()
+            await someone_waits_for(last, through=THROUGH)  # the batch does, for row 3, which the call has
+            await last.rollback()
+            await asyncio.gather(call, batch)
+
+
+DIRECTLY, THROUGH = "ARRAY[waiting.pid]", "pg_blocking_pids(waiting.pid)"
+
+
+async def someone_waits_for(holder: AsyncConnection, *, through: str = DIRECTLY) -> None:
+    """Return once a statement waits for what a connection's transaction holds; or, ``THROUGH``, for such a one."""
+    waiting = sa.text(
+        "SELECT count(*) FROM (SELECT pg_backend_pid() AS own), pg_locks AS waiting, "
+        f"unnest({through}) AS other WHERE NOT granted AND own = ANY(pg_blocking_pids(other))"
+    )
+    while not await holder.scalar(waiting):  # noqa: ASYNC110 - a database has no event for it
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("verb", ["batch_update", "batch_purge"])

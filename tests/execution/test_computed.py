@@ -172,7 +172,7 @@ WRITES: dict[str, tuple[Callable[[Repository[SumRow, Any, int]], Awaitable[Any]]
     "create": (lambda rows: rows.create(SumCreate(5, 1_000_000)), OR_ROW),
     "update": (lambda rows: rows.update(1, FITS), OR_ROW),
     "batch_update": (lambda rows: rows.batch_update([1], FITS), OR_ROW),
-    "update_where": (lambda rows: rows.update_where([SumRow.large * 2_000_000_000 > 5], SMALL), OR_ROW),
+    "update_where": (lambda rows: rows.update_where([SumRow.large * 2_000_000_000 > 5], SMALL), TOO_LARGE),
     "batch_create": (lambda rows: rows.batch_create([SumCreate(5, 1_000_000), SumCreate(6, 1)]), TOO_LARGE),
     "upsert": (lambda rows: rows.upsert(SumCreate(1, 1_000_000)), TOO_LARGE),
     "purge": (lambda rows: rows.purge(1), TOO_LARGE),

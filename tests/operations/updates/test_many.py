@@ -567,7 +567,7 @@ async def test_the_number_of_statements_does_not_depend_on_the_rows(any_tables: 
             assert (await counters.batch_update_each({pk: uses(2) for pk in ids})).missing == []
             assert len(sent) == 5
             assert await counters.update_where([CounterRow.tenant == "a"], uses(3)) == size
-            assert len(sent) == 6
+            assert len(sent) == (7 if counters.db.engine.dialect.name == "postgresql" else 6)  # one that locks them
 
 
 async def test_forty_thousand_ids_in_one_call(any_tables: WithTables) -> None:

@@ -215,7 +215,7 @@ async def test_all_rows_that_match_are_deleted_and_restored(groups: GroupReposit
     scope = DomainScope("a")
     with count_statements(groups.db) as sent:
         assert await groups.delete_where([GroupRow.size >= 0], scope=scope) == 2
-    assert len(sent) == 1
+    assert len(sent) == (2 if groups.db.engine.dialect.name == "postgresql" else 1)  # one that locks them
     assert await groups.delete_where([], scope=scope, all_rows=True) == 0
     assert [item.domain_name for item in (await groups.search()).items] == ["b"]
     assert await groups.restore_where([GroupRow.name == "one"], scope=scope) == 1

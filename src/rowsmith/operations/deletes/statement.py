@@ -34,7 +34,7 @@ from rowsmith.operations.arrays.keys import Key, keys_condition
 from rowsmith.operations.call import Call
 from rowsmith.operations.deletes.self_references import SelfReferences
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.updates.statement import found_again, locked_in_key_order, marks_of
+from rowsmith.operations.updates.statement import found_again, locking_in_key_order, marks_of
 from rowsmith.pagination.sort_keys import leading_back
 
 _LIMIT: Final = sql_name("limit")
@@ -130,11 +130,15 @@ class Doomed:
         return {_LIMIT: limit, **{f"{_AFTER}{place}": part for place, part in enumerate(after or ())}}
 
     def everything(self, dialect: Dialect, limit: int | None = None) -> Delete:
-        """Give the DELETE of all; on PostgreSQL it has them, or the first ones, locked in key order beforehand."""
-        statement = limited(delete(self.info.row), *self.conditions)
+        """Give the DELETE of all; on PostgreSQL it has them, or the first ones, locked in key order beforehand.
+
+        There it leaves out those that others have changed since it began, until they let go of them: they are held.
+        """
+        removing = delete(self.info.row)
         if dialect.name != "postgresql":
-            return statement
-        return limited(statement, locked_in_key_order(self.info, self.standing, self.conditions, limit))
+            return limited(removing, *self.conditions)
+        locked = locking_in_key_order(self.info, self.standing, self.conditions, limit).cte(sql_name("locked"))
+        return limited(removing, *found_again(self.info, self.standing, locked, self.conditions), *self.shard)
 
     def first(self, limit: int | None) -> Select[*tuple[Any, ...]]:
         """Give the SELECT of the first keys, locked in their order."""

@@ -345,17 +345,18 @@ def found_again(
     return [tuple_(*own).in_(limited(select(*others), *only).correlate(None)), *conditions]
 
 
-def locked_in_key_order(
+def locking_in_key_order(
     info: RowInfo[object],
     standing: Standing,
     conditions: Sequence[ColumnElement[bool]],
     limit: int | None = None,
     **lock: Any,
-) -> ColumnElement[bool]:
-    """Give PostgreSQL's condition that a row is among some rows, which are locked one after the other by their keys.
+) -> Select[*tuple[Any, ...]]:
+    """Give PostgreSQL's SELECT of the marks of some rows, which it locks one after the other by their keys.
 
-    A row that is not among them any more, once its lock was waited for, is not waited for again out of this order: the
-    statement goes by the keys of what is locked, beside its own conditions.
+    What writes them goes by the marks (:func:`found_again`), and meets no version of a row but the one that is locked.
+    By conditions it would meet one that others have changed since, and wait, as whoever holds the row, for who has come
+    to that version before and waits for this one: PostgreSQL does so while anybody keeps its key (``FOR KEY SHARE``).
 
     Args:
         info: what they are.
@@ -364,11 +365,8 @@ def locked_in_key_order(
         limit: how many of them, the first ones; None for all.
         lock: how hard they are locked, see :func:`lock_strength`.
     """
-    keys = [attribute.label(key_name(place)) for place, attribute in enumerate(info.key_attributes)]
-    chosen = limited(select(*keys), *map(apart, conditions)).order_by(*info.key_attributes).limit(limit)
-    *others, last = standing.locked(chosen, of=info.table, **lock).cte(sql_name("locked")).c
-    locked = select(*others, dear(last))
-    return tuple_(*info.key_attributes).in_(locked) if others else info.key_attributes[0].in_(locked)
+    chosen = limited(select(*marks_of(info, standing)), *map(apart, conditions))
+    return standing.locked(chosen.order_by(*info.key_attributes).limit(limit), of=info.table, **lock)
 
 
 def by_column(info: RowInfo[object], values: Mapping[str, object]) -> dict[Any, Any]:

@@ -1,21 +1,32 @@
-"""Changing every row that matches: one statement, whose rows are locked in the order of their keys."""
+"""Changing every row that matches, once all of them are locked in the order of their keys.
+
+On PostgreSQL a statement of its own locks them. One that did both would see rows as they were before it waited for
+their locks, and leave out, or meet once more, those that others have changed meanwhile.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Update, update
+from sqlalchemy import ColumnElement, Update, func, select, update
 
 from rowsmith.conditions import limited
-from rowsmith.execution import Origin
+from rowsmith.execution import Origin, flush
 from rowsmith.operations.arrays.binding import naming, unbindable_value
+from rowsmith.operations.arrays.given import NAME
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.updates.joined import write_joined
-from rowsmith.operations.updates.statement import by_column, keep_keys, lock_strength, locked_in_key_order
+from rowsmith.operations.updates.statement import (
+    by_column,
+    found_again,
+    keep_keys,
+    lock_strength,
+    locking_in_key_order,
+)
 from rowsmith.operations.updates.version import next_version
 
 
@@ -39,6 +50,8 @@ async def _write(
         return len(await write_joined(call, conditions, values))
     call = call.setting(values)
     statement, guard = await _statement(call, conditions, values), call.limits.guard(values, call.info)
+    if statement is None:
+        return 0
     origin = call.origin(writes=values)
     if not call.limits.must_verify(values, call.info):
         if guard is None and not len(call.db_sess.identity_map):
@@ -63,16 +76,24 @@ async def _write(
 
 async def _statement(
     call: Call[object, object], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, object]
-) -> Update:
-    """Give the UPDATE; on PostgreSQL it has all rows locked in key order before it touches the first."""
+) -> Update | None:
+    """Give the UPDATE; on PostgreSQL once all rows are locked in key order, and None where there are none.
+
+    Those that match since then are changed, too, unless others have them: to wait for one could be a deadlock.
+    """
     info = call.info
     keep_keys(info, values)
-    written = by_column(info, {**values, **next_version(info)})
-    statement = limited(update(info.row), *conditions).values(written)
+    changing = update(info.row).values(by_column(info, {**values, **next_version(info)}))
     if call.dialect.name != "postgresql":
-        return statement
-    locked = locked_in_key_order(info, await call.standing(), conditions, **lock_strength(info, values))
-    return limited(statement, locked)
+        return limited(changing, *conditions)
+    await flush(call.db_sess, call.origin())
+    standing, lock = await call.standing(), lock_strength(info, values)
+    locking = locking_in_key_order(info, standing, conditions, **lock)
+    if not (await call.execute(select(func.count()).select_from(locking.cte(NAME)))).scalar_one():
+        return None
+    held = locking_in_key_order(info, standing, conditions, skip_locked=True, **lock).cte(NAME)
+    on_shard = conditions if info.shard_key is not None else ()  # of what stands in a CTE its planner learns nothing
+    return limited(changing, *found_again(info, standing, held, conditions), *on_shard)
 
 
 async def _keys(
