@@ -22,7 +22,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from typing_extensions import override
 
-from rowsmith import Conflict, EntityAlreadyExists, OptionalState, Patch, Repository, RepositoryError, Spec, TriState
+from rowsmith import (
+    Conflict,
+    Database,
+    EntityAlreadyExists,
+    OptionalState,
+    Patch,
+    Repository,
+    RepositoryError,
+    Spec,
+    TriState,
+)
 from rowsmith.testing import WithTables
 from tenants import OwnedBy, ThingCreate, ThingDraft, ThingPatch, ThingRepository, ThingRow
 
@@ -259,7 +269,15 @@ async def test_batch_verbs_mixed_at_random_never_deadlock(with_tables: WithTable
         mixers = [kinds[kind](seed) for seed in range(TASKS)]
         each = BATCHES // TASKS if kind == "few" else BATCHES // TASKS // 3  # small ones take little
         await asyncio.gather(*(mixer.send(each) for mixer in mixers))
-        assert [mixer.failed for mixer in mixers if mixer.failed] == []
+        assert [mixer.failed for mixer in mixers if mixer.failed] == [], await who_waited(db)
+
+
+async def who_waited(db: Database) -> str:
+    """Give what the log of an embedded server says of deadlocks: which statements waited for each other."""
+    async with db.engine.connect() as connection:
+        lines = ((await connection.scalar(sa.text("SELECT pg_read_file('log', true)"))) or "").splitlines()
+    places = [place for place, line in enumerate(lines) if "deadlock detected" in line]
+    return "\n".join(line for place in places for line in lines[place : place + 30])
 
 
 async def test_overlapping_batches_never_deadlock(with_tables: WithTables) -> None:

@@ -371,17 +371,15 @@ class Upsertion(Generic[TRow, TData]):
                     left = rows.left_by(found)
                     if not left.keys:
                         return found
-                    if not statement.changes_rows:
-                        is_held = await self._lock(statement, left.keys, gate.dialect) >= len(left.keys)
-                        if not is_held and turn < MOST_TURNS - 1 and await self._gone(left.keys):
-                            raise Left
-                        return found
-                    if await self._lock(statement, left.keys, gate.dialect, waits=False) < len(left.keys):
+                    waits = not statement.changes_rows  # as no row that is there is held yet
+                    if await self._lock(statement, left.keys, gate.dialect, waits=waits) < len(left.keys):
                         same = same + 1 if list(left.keys) == before else 1
                         before = list(left.keys)
                         if same < TURNS and turn < MOST_TURNS - 1:
                             raise Left
-                    return found | await self._answers(left.keys, await self._send(statement, left, gate))
+                    if statement.changes_rows:
+                        found |= await self._answers(left.keys, await self._send(statement, left, gate))
+                    return found
         raise AssertionError
 
     async def _in_steps(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
