@@ -18,6 +18,7 @@ from random import Random
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from typing_extensions import override
@@ -28,12 +29,15 @@ from rowsmith import (
     EntityAlreadyExists,
     OptionalState,
     Patch,
+    RefusedByTrigger,
     Repository,
     RepositoryError,
     Spec,
     TriState,
 )
+from rowsmith.operations.upserts import upsertion
 from rowsmith.testing import WithTables
+from support import count_statements, is_waited_for
 from tenants import OwnedBy, ThingCreate, ThingDraft, ThingPatch, ThingRepository, ThingRow
 
 BATCHES = int(os.environ.get("ROWSMITH_DEADLOCK_BATCHES", "160"))
@@ -328,29 +332,74 @@ async def test_who_keeps_a_key_has_nobody_wait_in_a_circle(with_tables: WithTabl
             for holder, id_ in ((first, 1), (second, 2), (last, 9)):
                 await holder.execute(sa.select(ThingRow.id).where(ThingRow.id == id_).with_for_update())
             call = asyncio.ensure_future(calls[verb]())
-            await someone_waits_for(first)
+            assert await is_waited_for(first, call)
             batch = asyncio.ensure_future(things.batch_update([2, 3], USED, scope=TENANT))
-            await someone_waits_for(second)
+            assert await is_waited_for(second, batch)
             await things.update(3, USED, scope=TENANT)
             await first.rollback()
-            await someone_waits_for(last)
+            assert await is_waited_for(last, call)
             await second.rollback()
-            await someone_waits_for(last, through=THROUGH)  # the batch does, for row 3, which the call has
+            assert await is_waited_for(last, call, batch)  # for row 3, which the call has
             await last.rollback()
             await asyncio.gather(call, batch)
 
 
-DIRECTLY, THROUGH = "ARRAY[waiting.pid]", "pg_blocking_pids(waiting.pid)"
+SET = OptionalState.update
 
 
-async def someone_waits_for(holder: AsyncConnection, *, through: str = DIRECTLY) -> None:
-    """Return once a statement waits for what a connection's transaction holds; or, ``THROUGH``, for such a one."""
-    waiting = sa.text(
-        "SELECT count(*) FROM (SELECT pg_backend_pid() AS own), pg_locks AS waiting, "
-        f"unnest({through}) AS other WHERE NOT granted AND own = ANY(pg_blocking_pids(other))"
-    )
-    while not await holder.scalar(waiting):  # noqa: ASYNC110 - a database has no event for it
-        await asyncio.sleep(0.01)
+@pytest.mark.parametrize("specs", ["alike", "unlike", "kept"])
+@pytest.mark.parametrize("is_sought", [False, True], ids=["alone", "sought"])
+async def test_a_row_that_goes_while_an_upsert_waits_for_it_is_made(
+    with_tables: WithTables, monkeypatch: pytest.MonkeyPatch, specs: str, *, is_sought: bool
+) -> None:
+    """Or, where others make it meanwhile, in the order of the key, and wait in turn, is changed once they have.
+
+    Also by who takes it for a trigger's doing: nobody is waited for then.
+    """
+    monkeypatch.setattr(upsertion, "TURNS", 1)
+    async with with_tables(LabelRow) as db:
+        labels, others = Labels(db, resilience=None), create_async_engine(db.engine.url, poolclass=sa.NullPool)
+        await labels.create(LabelCreate("a"))
+        unlike = OptionalState[int].nop() if specs == "unlike" else SET(7)
+        given = [LabelCreate("c", unlike), LabelCreate("a", SET(7))]
+        conflict = Conflict(columns=[LabelRow.name], update=specs != "kept")
+        async with others.connect() as remover, others.connect() as maker:
+            await remover.execute(sa.delete(LabelRow).where(LabelRow.name == "a"))
+            call = asyncio.ensure_future(labels.batch_upsert(given, conflict=conflict))
+            assert await is_waited_for(remover, call)
+            making = [asyncio.ensure_future(make(maker, "ac"))] if is_sought else []
+            assert await is_waited_for(remover, call, *making)
+            await remover.commit()
+            inserted = sum(item.inserted for item in (await call).succeeded)
+            assert inserted + sum([await made for made in making]) == 2
+        assert sorted(row.name for row in (await labels.search()).items) == ["a", "c"]
+
+
+async def test_a_row_that_a_trigger_keeps_away_is_told_after_some_turns(with_tables: WithTables) -> None:
+    """Of specs that set different fields, whose new rows are made apart from those that are there."""
+    async with with_tables(LabelRow) as db:
+        async with db.engine.begin() as connection:
+            for statement in (
+                "CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+                "CREATE TRIGGER t BEFORE INSERT ON labels FOR EACH ROW WHEN (NEW.name = 'a') EXECUTE FUNCTION away()",
+            ):
+                await connection.exec_driver_sql(statement)
+        given = [LabelCreate("c"), LabelCreate("b", SET(1)), LabelCreate("a", SET(1))]
+        with count_statements(db) as sent, pytest.raises(RefusedByTrigger) as failure:
+            await Labels(db).batch_upsert(given)
+        assert failure.value.index == 2
+        assert sum(each.startswith("SAVEPOINT") for each in sent) == upsertion.TURNS
+        assert await Labels(db).count() == 0
+
+
+async def make(connection: AsyncConnection, names: str) -> int:
+    """Insert those of some labels that are not there, one after the other; gives how many."""
+    made = 0
+    for name in names:
+        new = postgresql.insert(LabelRow).values(name=name).on_conflict_do_nothing()
+        made += (await connection.execute(new)).rowcount
+    await connection.commit()
+    return made
 
 
 @pytest.mark.parametrize("verb", ["batch_update", "batch_purge"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import types
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ from rowsmith import (
 from rowsmith.execution import replay
 from rowsmith.mapping import row_info
 from rowsmith.operations.upserts.statement import _is_new  # pyright: ignore[reportPrivateUsage]
-from rowsmith.operations.upserts.upsertion import TURNS, Upsertion
 from rowsmith.testing import WithTables
 from support import count_statements, is_waited_for
 from tenants import stored
@@ -640,26 +638,6 @@ async def test_overlapping_upserts_never_deadlock(with_tables: WithTables) -> No
 
         assert sum(await asyncio.gather(*map(writer, range(8)))) == 60
         assert await items.count() == 60
-
-
-async def test_a_row_that_comes_and_goes_is_not_waited_for_while_others_are_locked(
-    with_tables: WithTables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However often it is left out and not there, all is undone before the next turn; it is new to the last one."""
-    turns, in_steps = Counter[str](), Upsertion[Any, Any]._in_steps
-
-    async def left_out(upsertion: Upsertion[Any, Any], *args: Any) -> Any:
-        found = await in_steps(upsertion, *args)
-        turns["sent"] += 1
-        if turns["sent"] < TURNS:
-            await upsertion.call.db_sess.execute(sa.delete(ItemRow).where(ItemRow.name == "y"))
-            del found["a", "y"]
-        return found
-
-    monkeypatch.setattr(Upsertion, "_in_steps", left_out)
-    async with with_tables(ItemRow) as db:
-        done = await Items(db).batch_upsert([Sized("a", name, 1) for name in "xy"])
-        assert [item.inserted for item in done.succeeded] == [True, True]
 
 
 async def test_a_row_that_is_there_and_left_out_is_not_tried_time_and_again(with_tables: WithTables) -> None:

@@ -1,8 +1,10 @@
 """An upsert of rows that cannot all go in one statement, in an order in which nobody waits in a circle.
 
 New rows are inserted first, in the order of the key, so that nobody who inserts holds a row that is there; then those
-that are there are locked in the order of their primary keys, and changed. Rows whose specs set the same fields go
-together, unless the database changes their keys: then each goes alone, as nothing else tells whose answer is whose.
+that are there are locked in the order of their primary keys, and changed. Where some went meanwhile, all is undone and
+tried anew; where they are never there, it is a trigger's doing, and they are written all the same, but nobody is waited
+for. Rows whose specs set the same fields go together, unless the database changes their keys: then each goes alone, as
+nothing else tells whose answer is whose.
 
 Where a new row can only be written behind one that is there (:meth:`UpsertInSteps.takes_over`), all that are there are
 locked first, and a circle is left to PostgreSQL, which ends it as a deadlock.
@@ -22,7 +24,7 @@ from rowsmith.operations.blocks.block import joined
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.upserts.mixed import Mixed, in_key_order
-from rowsmith.operations.upserts.upsertion import MOST_TURNS, Left, Moved, Upsertion
+from rowsmith.operations.upserts.upsertion import MOST_TURNS, Held, Left, Moved, Upsertion, busy
 
 T = TypeVar("T")
 
@@ -55,20 +57,22 @@ class UpsertInSteps(Generic[TRow, TData]):
         self._is_singly = False
 
     async def outcomes(self) -> Sequence[Upserted[TData] | Exception]:
-        """Give what became of each row; tried anew until none came or went in between, the last time regardless."""
+        """Give what became of each row; tried anew until none came or went in between.
+
+        Raises:
+            LockNotAvailable: some always did.
+        """
         if self.call.dialect.name != "postgresql":  # one writer at a time
             async with self.call.savepoint():
                 return list((await self.run(range(self.rows.size), self._write)).values())
-        turn = 1
-        while True:
+        for _ in range(MOST_TURNS):
             try:
-                with self.upsertion.attempt():
+                with suppress(Left), self.upsertion.attempt():
                     async with self.call.savepoint():
-                        return await self._in_steps(is_last=turn >= MOST_TURNS)
-            except Left:
-                turn += 1
+                        return await self._in_steps()
             except Moved:
                 self._is_singly = True
+        raise busy()
 
     async def run(
         self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[T]]], *, are_new: bool = False
@@ -97,7 +101,7 @@ class UpsertInSteps(Generic[TRow, TData]):
         """Give those of some rows whose keys are there; an error tells the one whose key is refused."""
         return [rows[place] for place in await self.upsertion.places_there(self.rows.chosen(rows))]
 
-    async def _in_steps(self, *, is_last: bool) -> list[Upserted[TData] | Exception]:
+    async def _in_steps(self) -> list[Upserted[TData] | Exception]:
         known = await self.there()
         written: Mapping[int, Upserted[TData] | Exception | None]
         if await self.takes_over(known):
@@ -107,22 +111,22 @@ class UpsertInSteps(Generic[TRow, TData]):
             unknown = sorted({*range(self.rows.size)}.difference(known))
             made = await self.run(unknown, self._insert, are_new=True)
             there = [row for row in range(self.rows.size) if made.get(row) is None]
-            if there and not await self.upsertion.hold(self.rows.chosen(there)) and not is_last:
-                raise Left
-            written = {**made, **await self.run(there, self._write if is_last else self._change)}
+            missed = await self.upsertion.hold(self.rows.chosen(there)) if there else 0
+            if not missed:
+                changed = await self.run(there, partial(self._write, held=Held.ALL))
+            else:
+                self.upsertion.keep_turning((missed, there))
+                async with self.upsertion.unwaiting():
+                    changed = await self.run(there, partial(self._write, held=Held.SOME))
+            written = {**made, **changed}
         outcomes = [outcome for row in range(self.rows.size) if (outcome := written[row]) is not None]
-        if not is_last and not self.is_settled(outcomes):
+        if not self.is_settled(outcomes):
             raise Left
         return outcomes
 
-    async def _write(self, rows: Mixed) -> Sequence[Upserted[TData]]:
+    async def _write(self, rows: Mixed, held: Held = Held.NONE) -> Sequence[Upserted[TData]]:
         with self.upsertion.attempt():
-            return await rows.each_part(self.upsertion.write, singly=self._is_singly)
-
-    async def _change(self, rows: Mixed) -> Sequence[Upserted[TData]]:
-        change = partial(self.upsertion.write, is_held=True)
-        with self.upsertion.attempt():
-            return await rows.each_part(change, singly=self._is_singly)
+            return await rows.each_part(partial(self.upsertion.write, held=held), singly=self._is_singly)
 
     async def _insert(self, rows: Mixed) -> Sequence[Upserted[TData] | None]:
         found = list[Upserted[TData] | None]()

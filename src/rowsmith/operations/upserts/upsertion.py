@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from functools import partial
 from operator import itemgetter
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
-from sqlalchemy import Column, ColumnElement, Executable, insert, select
+from sqlalchemy import Column, ColumnElement, Executable, func, insert, select, true
 from sqlalchemy.engine import Dialect
 from sqlalchemy.util import greenlet_spawn
 
 from rowsmith.conditions import limited
-from rowsmith.errors import DatabaseFault, InvalidValue, MappingError, RefusedByTrigger, RepositoryError
+from rowsmith.errors import (
+    DatabaseFault,
+    InvalidValue,
+    LockNotAvailable,
+    MappingError,
+    RefusedByTrigger,
+    RepositoryError,
+)
 from rowsmith.execution import Items, flush
 from rowsmith.execution.driver import connection_of, give_up
 from rowsmith.execution.kinds import CARDINALITY_VIOLATION
@@ -59,6 +67,8 @@ from rowsmith.operations.upserts.statement import (
     tells_by_xmax,
 )
 
+_LOCK_TIMEOUT: Final = "lock_timeout"
+
 T = TypeVar("T")
 
 SINGLY = "find(id), then create(spec) or update(id, patch)"
@@ -70,9 +80,20 @@ _INSTEAD = (
 )
 
 TURNS = 6
-"""How often the same rows are left out, and not there, before that is a trigger's doing and not that of others."""
-MOST_TURNS = 50
+"""How often the same rows are neither new nor to be held before that is a trigger's doing and not that of others."""
+MOST_TURNS = 200
 """How often an upsert is sent, where others add or remove its rows between its steps."""
+
+PATIENCE: Final = "1ms"
+"""How long what holds rows waits for others that may be waiting for it: as little as PostgreSQL knows."""
+
+
+class Held(Enum):
+    """How many of some rows are held by the transaction: nobody is waited for any more, where some are."""
+
+    NONE = auto()
+    SOME = auto()
+    ALL = auto()
 
 
 class Upsertion(Generic[TRow, TData]):
@@ -90,6 +111,7 @@ class Upsertion(Generic[TRow, TData]):
         names = (*call.entity.shape.names, *call.info.primary_key, *self.key.names, *call.limits.stamps)
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
         self._returned = Returned(self.back, [()] * (len(self.back) + 1))
+        self._missed, self._times = object(), 0
         self._written_for: dict[Key, int] = {}  # primary keys, each with the place of the spec that wrote the row
 
     def read(self, specs: Sequence[Spec[TRow]]) -> list[Block]:
@@ -102,10 +124,10 @@ class Upsertion(Generic[TRow, TData]):
         reader = SpecReader(self.info, self.call.limits)
         return [block for part in blocks(specs) for block in reader.read(part)]
 
-    async def write(self, block: Block, *, is_held: bool = False) -> list[Upserted[TData]]:
-        """Upsert rows that were read already, or that are there and held; results in their order."""
+    async def write(self, block: Block, held: Held = Held.NONE) -> list[Upserted[TData]]:
+        """Upsert rows that were read already, of which none, some or all are held by now; results in their order."""
         try:
-            return list((await self._written(block, partial(self._rows, is_held=is_held))).values())
+            return list((await self._written(block, partial(self._rows, held=held))).values())
         except InvalidValue as exc:
             if is_unread(exc):
                 with suppress(RepositoryError):
@@ -145,15 +167,15 @@ class Upsertion(Generic[TRow, TData]):
         there = await self._by_given(keys, {tuple(key): place for place, key in enumerate(found)})
         return [row for row, key in enumerate(keys) if key in there]
 
-    async def hold(self, rows: Mixed) -> bool:
-        """Lock rows that are there in the order of their primary keys; False: some are not.
+    async def hold(self, rows: Mixed) -> int:
+        """Lock rows that are there in the order of their primary keys, and give how many are not there.
 
         For parts of them to be changed one after the other, which would not keep that order.
         """
         statements = [await self._statement(block) for _, block in rows.parts()]
         of_all = replace(statements[0], given=[name for statement in statements for name in statement.given])
         keys = rows.keys(self.key)
-        return await self._lock(of_all, keys, self.call.dialect) >= len(keys)
+        return max(len(keys) - await self._lock(of_all, keys, self.call.dialect), 0)
 
     def _refuse_foreign(self, block: Block) -> None:
         for name in block.columns:
@@ -176,6 +198,32 @@ class Upsertion(Generic[TRow, TData]):
         await self._keep_apart(keys, [block.places[row] for row in rows])
         await keep_in_step(self.call, keys)
         return dict(zip(rows, await self._results(written, keys), strict=True))
+
+    def keep_turning(self, missed: object) -> None:
+        """Have an upsert begin anew, for rows that were neither new nor to be held.
+
+        Raises:
+            Left: it was not the same ones for :data:`TURNS` turns yet.
+        """
+        self._missed, self._times = missed, self._times + 1 if missed == self._missed else 1
+        if self._times < TURNS:
+            raise Left
+
+    @asynccontextmanager
+    async def unwaiting(self) -> AsyncGenerator[None]:
+        """Have what is sent in the block wait for nobody: rows are held by now, and who waits could wait in a circle.
+
+        Raises:
+            Left: others have what is needed.
+        """
+        before = func.current_setting(_LOCK_TIMEOUT)
+        asked = await self.call.execute(select(before, func.set_config(_LOCK_TIMEOUT, PATIENCE, true())))
+        limit = asked.scalar_one()
+        try:
+            yield
+        except LockNotAvailable:
+            raise Left from None
+        await self.call.execute(select(func.set_config(_LOCK_TIMEOUT, limit, true())))
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -218,18 +266,18 @@ class Upsertion(Generic[TRow, TData]):
 
         return await scope_first(new_call, write, new.refused)
 
-    async def _rows(self, block: Block, *, is_held: bool) -> dict[int, int]:
+    async def _rows(self, block: Block, held: Held) -> dict[int, int]:
         """Send the upsert, then see to the rows that it gave no answer for."""
         keys, statement = conflict_keys(self.info, self.key, block), await self._statement(block)
-        found = await self._told_apart(self._sent(statement, block, keys, is_held=is_held), keys, block.places)
+        found = await self._told_apart(self._sent(statement, block, keys, held), keys, block.places)
         answers = list(map(found.get, keys))
         if None in answers:
-            found = await self._all_answers(statement, block, keys, found, is_held=is_held)
+            found = await self._all_answers(statement, block, keys, found, held)
             answers = list(map(found.get, keys))
         return await self._kept(dict(enumerate(cast("list[int]", answers))))
 
     async def _all_answers(
-        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], sent: dict[Key, int], *, is_held: bool
+        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], sent: dict[Key, int], held: Held
     ) -> dict[Key, int]:
         """See to the rows that the statement gave no answer for."""
         found = await self._answers(keys, sent)
@@ -238,7 +286,7 @@ class Upsertion(Generic[TRow, TData]):
         places = [block.places[place] for place in silent]
         seen = await self._there(unheard, statement.in_reach, places, keeps=True) if silent else {}
         there = await self._by_given(unheard, seen)
-        if is_held and await self._gone([key for key in unheard if key not in there]):
+        if held is Held.ALL and await self._gone([key for key in unheard if key not in there]):
             raise Left
         for place in silent:
             if keys[place] in there:
@@ -338,17 +386,15 @@ class Upsertion(Generic[TRow, TData]):
                 failure = key_twice(place, first, "spec")
         raise failure
 
-    async def _sent(
-        self, statement: UpsertStatement, block: Block, keys: Sequence[Key], *, is_held: bool
-    ) -> dict[Key, int]:
+    async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key], held: Held) -> dict[Key, int]:
         if self.call.dialect.name != "postgresql":
             return await self._values_after_a_look(statement, block, keys)
-        if is_held and not statement.changes_rows:
+        if held is Held.ALL and not statement.changes_rows:
             return {}  # they are no more than looked at: who inserts now may wait in a circle
         if len(keys) == 1:
             return {} if self.call.already_written is not None else await self._values(statement, block, keys)
         gate = await self._gate(block)
-        if is_held:
+        if held is not Held.NONE:
             return await self._send(statement, Upserts(block, keys), gate)
         rows = Upserts(block, keys).chosen(places_in_order(key_columns(self.key, block)))
         return await self._in_turns(statement, rows, gate)
@@ -357,11 +403,9 @@ class Upsertion(Generic[TRow, TData]):
         """Send the upsert until nothing came or went in between.
 
         Rows that it leaves out although they are there, and held by it, are out of reach, or a trigger's doing; those
-        that are not there are a trigger's, if that is so time and again. They go alone then, and not before: as all
-        the others are locked by then, who waits for one more may wait in a circle.
+        that are not there are a trigger's, if that is so time and again. They go alone then, and wait for nobody.
         """
-        before, same = list[Key](), 0
-        for turn in range(MOST_TURNS):
+        for _ in range(MOST_TURNS):
             with suppress(Left):
                 async with self.call.savepoint_of_statements():
                     found = await self._in_steps(statement, rows, gate)
@@ -372,15 +416,15 @@ class Upsertion(Generic[TRow, TData]):
                     if not left.keys:
                         return found
                     waits = not statement.changes_rows  # as no row that is there is held yet
-                    if await self._lock(statement, left.keys, gate.dialect, waits=waits) < len(left.keys):
-                        same = same + 1 if list(left.keys) == before else 1
-                        before = list(left.keys)
-                        if same < TURNS and turn < MOST_TURNS - 1:
-                            raise Left
-                    if statement.changes_rows:
+                    if await self._lock(statement, left.keys, gate.dialect, waits=waits) >= len(left.keys):
+                        if statement.changes_rows:
+                            found |= await self._answers(left.keys, await self._send(statement, left, gate))
+                        return found
+                    self.keep_turning(left.keys)
+                    async with self.unwaiting():
                         found |= await self._answers(left.keys, await self._send(statement, left, gate))
-                    return found
-        raise AssertionError
+                        return await self._all_answers(statement, rows.block, rows.keys, found, Held.SOME)
+        raise busy()
 
     async def _in_steps(self, statement: UpsertStatement, rows: Upserts, gate: Gate) -> dict[Key, int]:
         """Insert the rows that are new, lock the others in the order of their primary keys, and change those.
@@ -583,6 +627,11 @@ def _places_without(keys: Sequence[Key], found: Collection[Key]) -> list[int]:
 
 def _rows_at_a_time(statement: UpsertStatement, block: Block) -> int:
     return 1 if statement.is_singly else SQLITE_PARAMETERS // (len(block.columns) + 1)
+
+
+def busy() -> LockNotAvailable:
+    """Give the error for an upsert that never met its rows as they were a moment before."""
+    return LockNotAvailable("others add and remove rows of these keys all the time: call again later")
 
 
 class Left(BaseException):
