@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from typing_extensions import override
 
 from rowsmith import (
+    Condition,
     Conflict,
     Database,
     EntityAlreadyExists,
@@ -32,6 +33,7 @@ from rowsmith import (
     RefusedByTrigger,
     Repository,
     RepositoryError,
+    SearchScope,
     Spec,
     TriState,
 )
@@ -373,6 +375,36 @@ async def test_a_row_that_goes_while_an_upsert_waits_for_it_is_made(
             inserted = sum(item.inserted for item in (await call).succeeded)
             assert inserted + sum([await made for made in making]) == 2
         assert sorted(row.name for row in (await labels.search()).items) == ["a", "c"]
+
+
+@dataclass(frozen=True)
+class Used(SearchScope):
+    """Of no value that could be stamped onto new rows: they are asked about once they are written."""
+
+    @override
+    def to_conditions(self) -> Sequence[Condition]:
+        return [LabelRow.uses >= 0]
+
+
+@pytest.mark.parametrize("scope", [None, Used()], ids=["all", "scoped"])
+async def test_who_waits_for_a_row_goes_on_once_it_is_undone(with_tables: WithTables, scope: Used | None) -> None:
+    """An upsert that begins anew leaves nothing that others wait for, whatever was asked about its rows."""
+    async with with_tables(LabelRow) as db:
+        labels, others = Labels(db, resilience=None), create_async_engine(db.engine.url, poolclass=sa.NullPool)
+        rows = [await labels.create(LabelCreate(name)) for name in "abe"]
+        unlike = [LabelCreate("c"), *(LabelCreate(name, SET(7)) for name in "eba")]
+        async with others.connect() as remover, others.connect() as maker, others.connect() as holder:
+            await holder.execute(sa.update(LabelRow).where(LabelRow.id == rows[2].id).values(uses=1))
+            await remover.execute(sa.delete(LabelRow).where(LabelRow.name.in_([*"ab"])))
+            call = asyncio.ensure_future(labels.batch_upsert(unlike, scope=scope))
+            assert await is_waited_for(remover, call)
+            making = asyncio.ensure_future(make(maker, "bc"))
+            assert await is_waited_for(remover, call, making)
+            await remover.commit()
+            assert await is_waited_for(holder, call, making)  # the one for a row, the other for a new row before it
+            await holder.commit()
+            inserted = [item.inserted for item in (await call).succeeded]
+            assert (await making, inserted) == (2, [False, False, False, True])
 
 
 async def test_a_row_that_a_trigger_keeps_away_is_told_after_some_turns(with_tables: WithTables) -> None:

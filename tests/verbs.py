@@ -115,7 +115,7 @@ def _key_in(table: sa.Table, row: Any) -> Any:
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
-OTHERWISE = {"update_where": (1, 4), "delete_where": (1, 4), "restore_where": (1, 4), "purge_where": (4, 7)}
+OTHERWISE = {"update_where": (2, 4), "delete_where": (2, 4), "restore_where": (2, 4), "purge_where": (4, 7)}
 """How many statements verbs take that are not as :class:`Verb` says of their kind."""
 
 

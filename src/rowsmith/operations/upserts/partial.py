@@ -54,6 +54,12 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
         return not (looks_again and any(map(self._is_overtaken, outcomes)))
 
     @override
+    async def undoing(self, work: Callable[[], Awaitable[TTried]]) -> TTried:
+        """Do so; the parts are undone one by one, too."""
+        async with self.call.savepoint():
+            return await work()
+
+    @override
     async def run(
         self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[TTried]]], *, are_new: bool = False
     ) -> Mapping[int, TTried | Exception]:

@@ -68,11 +68,14 @@ class UpsertInSteps(Generic[TRow, TData]):
         for _ in range(MOST_TURNS):
             try:
                 with suppress(Left), self.upsertion.attempt():
-                    async with self.call.savepoint():
-                        return await self._in_steps()
+                    return await self.undoing(self._in_steps)
             except Moved:
                 self._is_singly = True
         raise busy()
+
+    async def undoing(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do some work, and undo all of it where it fails."""
+        return await self.upsertion.as_one(work)
 
     async def run(
         self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[T]]], *, are_new: bool = False

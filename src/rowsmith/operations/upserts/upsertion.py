@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
@@ -112,6 +112,7 @@ class Upsertion(Generic[TRow, TData]):
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
         self._returned = Returned(self.back, [()] * (len(self.back) + 1))
         self._missed, self._times = object(), 0
+        self._is_one, self._refused = False, cast("Callable[[], Awaitable[Exception | None]] | None", None)
         self._written_for: dict[Key, int] = {}  # primary keys, each with the place of the spec that wrote the row
 
     def read(self, specs: Sequence[Spec[TRow]]) -> list[Block]:
@@ -254,7 +255,7 @@ class Upsertion(Generic[TRow, TData]):
         new = NewRows(new_call, lambda: [block])
 
         async def write() -> dict[int, int]:
-            async with self.call.savepoint():
+            async with nullcontext() if self._is_one else self.call.savepoint():
                 rows = await send(block)
                 written, places = self._returned.chosen(rows.values()), [block.places[row] for row in rows]
                 keys, made = written.parts(self.info.primary_key), written.columns[-1]
@@ -264,7 +265,26 @@ class Upsertion(Generic[TRow, TData]):
                     await each.confirm([keys[at] for at in chosen], refusal)
             return rows
 
+        if self._is_one:
+            self._refused = new.refused
+            return await write()
         return await scope_first(new_call, write, new.refused)
+
+    async def as_one(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Write several blocks in one savepoint that is undone with all of them, and in none within it.
+
+        Whoever came to the rows of a released one waits for the whole transaction, and still does when they are gone.
+        """
+
+        async def write() -> T:
+            async with self.call.savepoint():
+                return await work()
+
+        async def refused() -> Exception | None:  # by the block that failed, the last one
+            return None if self._refused is None else await self._refused()
+
+        self._is_one = True
+        return await scope_first(self.call, write, refused)
 
     async def _rows(self, block: Block, held: Held) -> dict[int, int]:
         """Send the upsert, then see to the rows that it gave no answer for."""
