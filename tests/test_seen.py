@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
 from typing_extensions import override
 
 from native import lane_of
@@ -23,6 +24,7 @@ from rowsmith import (
     CursorForwardPagination,
     Database,
     InvalidFilter,
+    InvalidValue,
     Nested,
     NoPagination,
     Not,
@@ -33,12 +35,14 @@ from rowsmith import (
     SearchScope,
     SoftDelete,
     Spec,
+    TriState,
     Unscoped,
     related,
 )
 from rowsmith.filters import Filter, NumberFilter, Related, StringFilter
 from rowsmith.testing import WithTables
 from rowsmith.testing.contract.verbs import VERBS, Does, VerbCall, answer
+from support import count_statements
 
 
 class Base(DeclarativeBase):
@@ -219,6 +223,10 @@ class Flats(Repository[BookingRow, Flat, int]):
     soft_delete = SoftDelete(BookingRow.deleted_at)
 
 
+class Conflicting(Flats):
+    conflict = Conflict([BookingRow.id])
+
+
 class Loaded(Repository[BookingRow, Booking, int]):
     """The same data, made of whole rows."""
 
@@ -379,6 +387,89 @@ async def test_no_verb_asks_about_more(db: Database, verb: str) -> None:
         await flats.delete(2)
     for scope, number in ((A, 0), (Asking("a"), 0), (Silent("a"), 1)):
         assert (await answer(verb, Chosen(flats, scope, [2], PATCH))).number == number
+
+
+def _told(start: Any) -> Any:
+    """Give the title that says whether a booking's room is seen to be another tenant's."""
+    return sa.case((related(start.room, RoomRow.name == "theirs"), "seen"), else_="unseen")
+
+
+async def _titles(db: Database, *ids: int) -> list[str]:
+    async with db.begin_readonly_session() as db_sess:
+        rows = (await db_sess.execute(sa.select(BookingRow.id, BookingRow.title))).all()
+    return [title for id in ids for each, title in rows if each == id]
+
+
+CHANGING = [verb for verb, told in VERBS.items() if {"patch", "patches"}.intersection(told.call.__code__.co_names)]
+MAKING = [verb for verb, told in VERBS.items() if "specs" in told.call.__code__.co_names]
+
+
+@pytest.mark.parametrize("verb", CHANGING)
+@pytest.mark.parametrize("kind", [OptionalState, TriState])
+async def test_no_patch_asks_about_more(db: Database, verb: str, kind: Any) -> None:
+    """What a patch's expression asks about related rows is answered by those inside, whichever verb writes it."""
+    flats, scopes = Flats(db, resilience=None), [*((scope, shown[2].room) for scope, shown in SCOPES.values())]
+    for scope, room in (*scopes, (None, THEIRS), (A, None)):
+        for told in (lambda: _told(BookingRow), lambda: sa.case((_told(BookingRow) == "seen", "seen"), else_="unseen")):
+            patch = BookingPatch(kind.expression(told))
+            outcome = await answer(verb, VerbCall(flats, scope, [2], patch))
+            assert (outcome.error, outcome.number) == (None, 1)
+            assert await _titles(db, 2) == ["unseen" if room is None else "seen"]
+
+
+@pytest.mark.parametrize("verb", MAKING)
+async def test_no_spec_asks_about_more(db: Database, verb: str) -> None:
+    """So is what a spec's expression asks, where a verb takes one."""
+    flats = Conflicting(db, resilience=None)
+    for id, (scope, room) in enumerate(((A, None), (Silent("a"), THEIRS), (Open("a"), THEIRS), (A, None)), start=10):
+        other = aliased(BookingRow)
+        told: Any = sa.select(_told(other)).where(other.id == 2).scalar_subquery()
+        outcome = await answer(verb, VerbCall(flats, scope, (), None, [BookingCreate(id, 1, told)]))
+        if verb == "create":
+            assert outcome.error is None
+            assert await _titles(db, id) == ["unseen" if room is None else "seen"]
+        else:
+            assert outcome.error is InvalidValue
+
+
+async def test_patches_of_a_batch_ask_about_rows_inside(db: Database) -> None:
+    """Expressions that differ in their values are written by one statement, each with what the scope says."""
+    flats = Flats(db, resilience=None)
+
+    def titled(name: str, title: str) -> BookingPatch:
+        told = related(BookingRow.room, RoomRow.name == name)
+        return BookingPatch(OptionalState.expression(lambda: sa.case((told, title), else_="")))
+
+    for scope, titles in ((A, ["one", "", "one"]), (Silent("a"), ["one", "two", "one"]), (A, ["one", "", "one"])):
+        patches = {1: titled("mine", "one"), 2: titled("theirs", "two"), 3: titled("mine", "one")}
+        with count_statements(db) as sent:
+            assert len((await flats.batch_update_each(patches, scope=scope)).succeeded) == 3
+        assert len([each for each in sent if "UPDATE bookings SET" in each]) == 1
+        assert await _titles(db, 1, 2, 3) == titles
+
+
+async def test_a_patch_whose_step_is_closed(db: Database) -> None:
+    """related() within any() or has() of SQLAlchemy's is refused in a patch as in a filter; a batch names its index."""
+    flats = Flats(db, resilience=None)
+    closed = BookingRow.parent.has(related(BookingRow.room, RoomRow.name == "theirs"))
+    patch = BookingPatch(OptionalState.expression(lambda: sa.case((closed, "seen"), else_="unseen")))
+    plain = BookingPatch(OptionalState.update("plain"))
+    words = r"BookingRow\.title gets an expression whose related\(\.\.\.\) to RoomRow stands where no scope can limit"
+    for verb in CHANGING:
+        outcome = await answer(verb, VerbCall(flats, A, [3], patch))
+        assert outcome.error is InvalidValue
+        assert re.search(words, outcome.words or "")
+    with pytest.raises(InvalidValue, match=f"the patch at index 1: {words}"):
+        await flats.batch_update_each({1: plain, 3: patch}, scope=A)
+    partly = await flats.batch_update_partial({1: plain, 3: patch}, scope=A)
+    assert ([each.index for each in partly.succeeded], [each.index for each in partly.failed]) == ([0], [1])
+    await flats.update(3, patch, scope=Silent("a"))
+    assert await _titles(db, 1, 3) == ["plain", "seen"]
+
+
+def test_every_verb_that_writes_values_is_tried() -> None:
+    assert {*CHANGING} == {verb for verb, told in VERBS.items() if told.does is Does.CHANGE}
+    assert {*MAKING} == {verb for verb, told in VERBS.items() if told.does in (Does.MAKE, Does.PUT)}
 
 
 def test_every_verb_with_a_filter_is_tried() -> None:

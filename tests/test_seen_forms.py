@@ -396,6 +396,44 @@ async def test_steps_outside_of_filters(users: Database) -> None:
     ]
 
 
+@dataclass(frozen=True)
+class BadgePatch(Patch[BadgeRow]):
+    tenant: OptionalState[int] = OptionalState.nop()
+
+
+@pytest.mark.parametrize("form", MINE)
+async def test_patches_under_conditions_of_every_form(users: Database, form: str) -> None:
+    """What is said of related rows holds for the steps of a patch's expression, whatever form it has."""
+    badges = Badges(users, resilience=None)
+
+    def told(inside: int, outside: int) -> BadgePatch:
+        return BadgePatch(OptionalState.expression(lambda: sa.case((related(BadgeRow.user), inside), else_=outside)))
+
+    for mine, tenant in ((MINE[form](), 8), (sa.not_(MINE[form]()), 9)):
+        scope = Says(BadgeRow.id > 0, {UserRow: [mine]})
+        assert (await badges.batch_update_each({1: told(1, 1), 2: told(8, 9)}, scope=scope)).missing == []
+        assert await badges.count(None, [BadgeRow.id == 2, BadgeRow.tenant == tenant]) == 1
+
+
+async def test_patches_of_rows_in_several_tables(any_tables: WithTables) -> None:
+    """Of such rows, too, an expression asks about those inside alone."""
+    async with any_tables(ItemRow, BoxRow) as db:
+        await filled(
+            db,
+            *(BoxRow(id=1, tenant=1), BoxRow(id=2, tenant=2, in_id=1), BoxRow(id=3, tenant=1)),
+        )
+        boxes, told = Boxes(db, resilience=None), sa.case((related(BoxRow.parts, ItemRow.id == 2), 2), else_=3)
+        patch = BoxPatch(OptionalState.expression(lambda: told))
+        for scope, led in ((Says(BoxRow.tenant == 1), 3), (None, 2), (Says(BoxRow.tenant == 1), 3)):
+            for write in (
+                boxes.update(1, patch, scope=scope),
+                boxes.batch_update([1], patch, scope=scope),
+                boxes.update_where([BoxRow.id == 1], patch, scope=scope),
+            ):
+                await write
+                assert await boxes.count(None, [BoxRow.id == 1, BoxRow.in_id == led]) == 1
+
+
 async def test_steps_within_functions_and_selects(users: Database) -> None:
     """A step is limited wherever it can be, and else refused with what to write."""
     shown, one = Users(users, resilience=None), Says(UserRow.tenant == 1)

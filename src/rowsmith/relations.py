@@ -51,8 +51,8 @@ def related(relationship: InstrumentedAttribute[object], *conditions: Condition)
         related(GroupRow.members, related(UserRow.groups, GroupRow.name == "ops"))  # shares a user with ops
 
     Works for every relationship, to one or to many, however often a path comes back to the same table: each step has
-    an alias of its own, and conditions speak of the row that their step leads to. As a filter it asks about rows alone
-    that the scope of the call lets be seen (:meth:`SearchScope.to_related`).
+    an alias of its own, and conditions speak of the row that their step leads to. As a filter, and wherever else a call
+    is given it, it asks about rows alone that the scope of the call lets be seen (:meth:`SearchScope.to_related`).
 
     Raises:
         InvalidFilter: the first argument is no relationship, or another one no condition.
@@ -77,11 +77,14 @@ def led_to(expression: ColumnElement[Any]) -> list[type[Any]]:
     return [target.mapper.class_ for part in visitors.iterate(expression) if (target := _led_to(part)) is not None]
 
 
-def narrowed(expression: ColumnElement[T], seen: Seen) -> ColumnElement[T]:
+def narrowed(
+    expression: ColumnElement[T], seen: Seen, refusal: Callable[[str], Exception] = InvalidFilter
+) -> ColumnElement[T]:
     """Give an expression whose steps over relationships lead to no other rows than those that may be seen.
 
     Raises:
-        InvalidFilter: a step stands where there is no way to it, as within an ``any()`` or ``has()`` of SQLAlchemy's.
+        InvalidFilter: a step stands where there is no way to it, as within an ``any()`` or ``has()`` of SQLAlchemy's;
+            or what ``refusal`` makes of these words.
     """
     rows = led_to(expression)
     said = {row: conditions for row in rows if (conditions := seen(row))}
@@ -101,7 +104,7 @@ def narrowed(expression: ColumnElement[T], seen: Seen) -> ColumnElement[T]:
     kept: list[Any] = [part for part in parts if isinstance(part, FromClause) and not isinstance(part, _TRAVERSED)]
     made = visitors.replacement_traverse(expression, {"stop_on": kept}, cast("Any", limit))
     if left:
-        raise InvalidFilter(
+        raise refusal(
             f"related(...) to {left[0].__name__} stands where no scope can limit it, as within any() or has(), or a "
             "SELECT in FROM: write related(...) there, too, or have it as a condition of its own"
         )

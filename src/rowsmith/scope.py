@@ -61,12 +61,14 @@ from rowsmith.mapping import Patch, RowInfo, row_info
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, asking, check_frozen
 from rowsmith.mapping.truth import check_boolean, complaint_inside
-from rowsmith.mapping.writes import checked_values, storable
+from rowsmith.mapping.writes import PLAIN, checked_values, storable
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_beyond
 from rowsmith.references import Pairs, Reference, Way, classes_of, lead_inside, unless_below
 from rowsmith.relations import narrowed
 from rowsmith.several import is_function, several_complaint
+from rowsmith.sql import are_sql, as_sql, is_sql
+from rowsmith.state import UNSET
 from rowsmith.texts import ADVICE, complaint_about, is_any_open
 from rowsmith.ties import loose_ties
 
@@ -154,9 +156,9 @@ class SearchScope(Frozen, ABC):
 
         What is said about a class holds for its subclasses too. A foreign key that is written, by whichever verb, has
         to lead to a row inside: any other one is an absent one (:class:`ReferenceNotFound`). So are related rows
-        outside in nested data, in what ``loads`` brings and in filters over relationships. By default nothing is said
-        about any class but the row's own: a repository with ``scope_required`` then refuses to write rows of a tree, a
-        foreign key may lead to any row that is there, and all related rows are shown.
+        outside in nested data, in what ``loads`` brings, and in filters and written expressions over relationships. By
+        default nothing is said about any class but the row's own: a repository with ``scope_required`` then refuses to
+        write rows of a tree, a foreign key may lead to any row that is there, and all related rows are shown.
         """
         return {}
 
@@ -405,12 +407,14 @@ class Limits:
         return replace(self, others=self.conditions, is_unsettled=True)
 
     def stamp(self, values: dict[str, Any], info: RowInfo[object]) -> dict[str, Any]:
-        """Give the values of a new row with the scope's own added.
+        """Give the values of a new row with the scope's own added; what they ask of related rows is narrowed.
 
         Raises:
             ScopeMismatch: the values say otherwise than the scope.
-            InvalidValue: as :meth:`stamped`.
+            InvalidValue: as :meth:`stamped`, or an expression asks about related rows where no scope can limit it.
         """
+        if self.related is not None and not PLAIN.issuperset(map(type, values.values())):
+            values = self.related.narrowed(values, info)
         if not self.stamps:
             return values
         self.agree(values, info)
@@ -435,13 +439,43 @@ class Limits:
     def patched(self, patch: Patch[Any], info: RowInfo[object]) -> dict[str, Any]:
         """Give the values that a patch sets, which fit their columns and say what the scope says.
 
+        What they ask of related rows is narrowed.
+
         Raises:
             ScopeMismatch: they would move the row out of the scope.
-            InvalidValue: one does not fit its column.
+            InvalidValue: one does not fit its column, or asks about related rows where no scope can limit it.
         """
         values = checked_values(patch, info, Patch)
         self.agree(values, info)
+        if self.related is not None and not PLAIN.issuperset(map(type, values.values())):
+            values = self.related.narrowed(values, info)
         return values
+
+    def patched_columns(
+        self, columns: Mapping[str, list[Any]], first: int, info: RowInfo[object]
+    ) -> dict[str, list[Any]]:
+        """Do as :meth:`patched` for many patches, whose values are given by column, UNSET where one sets nothing.
+
+        Args:
+            columns: they fit.
+            first: the index of the first patch in the caller's input, for messages.
+            info: the row.
+        """
+        for name in self.stamps.keys() & columns.keys():
+            for place, value in enumerate(columns[name], first):
+                try:
+                    self.agree({} if value is UNSET else {name: value}, info)
+                except ScopeMismatch as exc:
+                    failure = ScopeMismatch(f"the patch at index {place}: {exc}")
+                else:
+                    continue
+                raise failure
+        made, related = dict(columns), self.related
+        for name, column in columns.items():
+            if related is not None and any(map(are_sql, set(map(type, column)))):
+                each = enumerate(column, first)
+                made[name] = [related.narrowed({name: value}, info, place)[name] for place, value in each]
+        return made
 
     def stamp_columns(
         self, columns: Mapping[str, Sequence[Any]], places: Sequence[int], info: RowInfo[object]
@@ -636,6 +670,27 @@ class RelatedScope:
             limits = None if self.is_free else self.limits(row_info(row))
             self.known[row] = () if limits is None else limits.conditions
         return self.known[row]
+
+    def narrowed(self, values: Mapping[str, Any], info: RowInfo[object], place: int | None = None) -> dict[str, Any]:
+        """Give values that are written so that steps in their expressions lead to rows alone that the call may see.
+
+        Args:
+            values: by attribute name.
+            info: the row.
+            place: the index of their patch, if it is one of a batch.
+
+        Raises:
+            InvalidValue: a step is closed to that.
+        """
+        made = dict(values)
+        for name, value in values.items() if not self.is_free else ():
+            if is_sql(value):
+
+                def refusal(words: str, name: str = name) -> Exception:
+                    return info.refusal(name, f"gets an expression whose {words}", noun="patch", index=place)
+
+                made[name] = narrowed(as_sql(value), self.seen, refusal)
+        return made
 
     def references(
         self, info: RowInfo[object], names: Collection[str], stamps: Mapping[str, object]

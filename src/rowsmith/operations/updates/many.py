@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Dialect
 from typing_extensions import override
 
-from rowsmith.errors import ScopeMismatch
 from rowsmith.execution import Made, NativeLane, Origin
 from rowsmith.mapping import Patch
 from rowsmith.mapping.layout import Record
@@ -408,13 +407,5 @@ def _read(call: Call[object, object], patches: Sequence[Patch[Any]], first: int 
         for place, value in enumerate(read.columns.get(name, ())):
             if value is not UNSET:
                 keep_keys(call.info, [name], first + place)
-    for name in call.limits.stamps.keys() & read.columns.keys():
-        for place, value in enumerate(read.columns[name], first):
-            try:
-                call.limits.agree({} if value is UNSET else {name: value}, call.info)
-            except ScopeMismatch as exc:
-                failure = ScopeMismatch(f"the patch at index {place}: {exc}")
-            else:
-                continue
-            raise failure
+    read.columns = call.limits.patched_columns(read.columns, first, call.info)
     return read
