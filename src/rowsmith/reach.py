@@ -25,10 +25,15 @@ def reads_rows(expression: Any) -> bool:
 def reads_beyond(part: Any) -> bool:
     """Say whether a part of an expression, which is no column, may read more than its own parts."""
     if isinstance(part, _FUNCTION):
-        return name_of(part) not in _OF_THEIR_ARGUMENTS
+        return not is_of_its_arguments(part)
     used = (getattr(part, "operator", None), getattr(part, "modifier", None))
     has_own_operator = any(isinstance(operator, operators.custom_op) for operator in used)
     return has_own_operator or not isinstance(part, _TRANSPARENT)
+
+
+def is_of_its_arguments(function: Any) -> bool:
+    """Say whether a function is known to be no more than what is made of its arguments."""
+    return name_of(function) in _OF_THEIR_ARGUMENTS
 
 
 _FUNCTION: Final[Any] = Function  # a class that is generic in the type of a value, which nothing here knows

@@ -68,9 +68,17 @@ def _several(element: Any) -> Several | None:
         return Several.SET
     if name in _WINDOWS:
         return Several.WINDOW
-    # SQLite has max() and min() of several values, which are of one row.
-    is_of_values = name in ("max", "min") and len(element.clauses) > 1
-    return Several.AGGREGATE if name in _AGGREGATES and not is_of_values else None
+    return Several.AGGREGATE if name in _AGGREGATES and not is_of_values(element) else None
+
+
+def is_of_values(function: Any) -> bool:
+    """Say whether a function is max() or min() of several values, which SQLite has: it is of one row."""
+    return name_of(function) in ("max", "min") and len(function.clauses) > 1
+
+
+def is_of_many_rows(element: object) -> bool:
+    """Say whether a part of an expression is an aggregate."""
+    return _several(element) is Several.AGGREGATE
 
 
 def outside_subqueries(element: Any) -> Iterator[Any]:

@@ -146,8 +146,13 @@ def parts_and_sources(expression: object, sources: Iterable[FromClause]) -> Iter
 
 def takes_from(expression: Any, tables: Sequence[FromClause]) -> bool:
     """Say whether an expression takes anything from a row of these tables, which no subquery in it reads by itself."""
+    return any(True for _ in taken_from(expression, tables))
+
+
+def taken_from(expression: Any, tables: Sequence[FromClause]) -> Iterator[Column[Any]]:
+    """Give the columns that an expression takes from a row of these tables, as :func:`takes_from` has it."""
     parts = parts_and_sources(expression, tables)
-    return any(isinstance(part, Column) and _among(part.table, own) for part, own in parts)
+    yield from (part for part, own in parts if isinstance(part, Column) and _among(part.table, own))
 
 
 _WRAPPINGS: Final = (SelectBase, ScalarSelect, FromGrouping)

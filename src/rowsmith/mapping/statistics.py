@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar
+from typing import cast as cast_to
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Float, Interval, Numeric, cast, func, literal, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Exists,
+    Float,
+    Interval,
+    Numeric,
+    ScalarSelect,
+    Table,
+    cast,
+    func,
+    literal,
+    null,
+    type_coerce,
+)
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.elements import FunctionFilter, Label, WithinGroup
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import FunctionFilter, Label, Over, WithinGroup
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.types import TypeEngine
@@ -24,10 +41,18 @@ from rowsmith.mapping.fields import Stored, complaint, computed, data_fields, ho
 from rowsmith.mapping.generated import Build
 from rowsmith.mapping.row import RowInfo, nearest
 from rowsmith.mapping.types import Comparison, Family, column_type, reads_itself, stored_form
+from rowsmith.reach import is_of_its_arguments
+from rowsmith.several import is_of_many_rows, is_of_values
 from rowsmith.sql import are_same
+from rowsmith.ties import taken_from
 
 TData = TypeVar("TData")
 
+# Classes that are generic in the type of a value, which nothing here knows.
+_CALLS: Final[Any] = (FunctionElement, FunctionFilter, WithinGroup)
+_FILTERED: Final[Any] = FunctionFilter
+_WINDOW: Final[Any] = Over
+_SUBQUERIES: Final[Any] = (Exists, ScalarSelect, SelectBase)
 _ARITHMETIC: Final = ("sum", "avg")
 _NUMBERS: Final[dict[Any, TypeEngine[Any]]] = {Decimal: Numeric(), float: Float(53), int: BigInteger()}
 """What a figure is made, to be a number of the field's type; of several in a union, of the first one here."""
@@ -96,12 +121,24 @@ class _Reader:
         if key is not None:
             hold(self.info, self.into, name, Stored() if marker is None else marker)
             return key  # the very same: a second parameter in its place would be another expression to PostgreSQL
-        if isinstance(marker, Expr) and self._is_aggregated(expression):
+        if marker is not None:
             keep_to_row(expression, self.info, self._where(name))
-            return expression
-        raise MappingError(
-            f"{self._where(name)} is neither grouped by nor aggregated: add it to group_by, or write "
-            "Annotated[..., max_(...)] or another aggregate"
+        left = [expression] if marker is None or isinstance(expression, Column) else list(self._left(expression))
+        if left:
+            raise self._ungrouped(name, left)
+        return expression
+
+    def _ungrouped(self, name: str, left: Sequence[Any]) -> MappingError:
+        """Give the error for a field in whose expression these are of single rows: columns and subqueries."""
+        if not all(isinstance(part, _SUBQUERIES) for part in left):
+            return MappingError(
+                f"{self._where(name)} is neither grouped by nor aggregated: add it to group_by, or write "
+                "Annotated[..., max_(...)] or another aggregate"
+            )
+        return MappingError(
+            f"{self._where(name)} has a subquery that asks about a single row, and a group is of many: group by "
+            "the columns of the row that it names, or write an aggregate around it, as in "
+            "count().filter(related(...)) or max_(select(...).scalar_subquery())"
         )
 
     def _aggregate(self, name: str, marker: Aggregate) -> ColumnElement[Any]:
@@ -166,13 +203,54 @@ class _Reader:
             raise MappingError(f"{self._where(name)} is None where there is no value: write {named} | None")
         return expression
 
-    def _is_aggregated(self, expression: Any) -> bool:
-        """Say whether each column in an expression stands inside of a function, or is a key."""
+    def _left(self, expression: Any) -> Iterator[Any]:
+        """Give what in an expression is of single rows: columns and subqueries neither aggregated nor grouped by."""
+        if self._is_key(expression):
+            return
+        if isinstance(expression, _SUBQUERIES):
+            if self._asks_about_a_row(expression):
+                yield expression
+        elif isinstance(expression, Column):
+            yield expression
+        elif not _is_aggregated(expression):
+            for part in _parts_of(expression):
+                yield from self._left(part)
+
+    def _asks_about_a_row(self, subquery: Any) -> bool:
+        """Say whether a subquery takes more from outside than aggregates and what is grouped by."""
+
+        def aggregated(part: Any, **_: Any) -> ColumnElement[Any] | None:
+            columns: list[Any] = [each for each in visitors.iterate(part) if isinstance(each, Column)]
+            return null() if is_of_many_rows(part) and all(self.info.owns(each.table) for each in columns) else None
+
+        rest = cast_to("Any", visitors).replacement_traverse(subquery, {}, aggregated)
+        return any(not self._is_key(column) for column in taken_from(rest, self.info.tables))
+
+    def _is_key(self, expression: Any) -> bool:
+        """Say whether rows are grouped by an expression; the columns of a table are told by its primary key."""
         if any(are_same(key, expression) for key in self.keys):
             return True
-        if isinstance(expression, FunctionElement | FunctionFilter | WithinGroup | SelectBase):
-            return True
-        return not isinstance(expression, Column) and all(map(self._is_aggregated, expression.get_children()))
+        table = expression.table if isinstance(expression, Column) else None
+        primary = table.primary_key.columns if isinstance(table, Table) and self.info.owns(table) else ()
+        return bool(primary) and all(any(are_same(key, column) for key in self.keys) for column in primary)
 
     def _where(self, name: str) -> str:
         return f"{self.into.__name__}.{name} (of {self.info.row.__name__})"
+
+
+def _is_aggregated(expression: Any) -> bool:
+    """Say whether a part of an expression is an aggregate, or may be one that only the database knows."""
+    return isinstance(expression, _CALLS) and not (is_of_its_arguments(expression) or is_of_values(expression))
+
+
+def _parts_of(expression: Any) -> list[Any]:
+    """Give what an expression is made of; a window function is made of what the function is given."""
+    parts: list[Any] = list(expression.get_children())
+    if not isinstance(expression, _WINDOW):
+        return parts
+    function: Any = expression.element
+    parts.remove(function)
+    if isinstance(function, _FILTERED):
+        parts += [part for part in function.get_children() if part is not function.func]
+        function = function.func
+    return [*parts, *function.get_children()]
