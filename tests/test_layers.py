@@ -69,7 +69,7 @@ EDGES = {"strawberry"}
 # The floors inside a layer, lowest first. Rooms that share a line do not know each other.
 FLOORS = {
     "mapping": [
-        "annotations constraints frozen generated generics nested parts target types unchanged",
+        "annotations constraints frozen generated generics group_keys nested parts target types unchanged",
         "agreement builders row truth",
         "comparisons relationships",
         "expr loads writes",

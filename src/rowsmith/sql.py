@@ -48,4 +48,11 @@ def are_same(left: ColumnElement[Any], right: ColumnElement[Any]) -> bool:
     if isinstance(left, Column) or isinstance(right, Column):
         return hash(left) == hash(right)  # a mapped attribute's column is the table's with annotations around it
     # Without use_proxies=False a table's column and its alias's column would count as one.
-    return left.compare(right, use_proxies=False)
+    try:
+        return left.compare(right, use_proxies=False)
+    except AttributeError:  # SQLAlchemy compares no subqueries over two aliases of mapped classes
+        ours, theirs = left._generate_cache_key(), right._generate_cache_key()  # pyright: ignore[reportPrivateUsage]
+    if ours is None or theirs is None or ours.key != theirs.key:
+        return False
+    values = zip(ours.bindparams, theirs.bindparams, strict=True)
+    return all(one.compare(other) for one, other in values)

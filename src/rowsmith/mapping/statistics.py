@@ -120,7 +120,7 @@ class _Reader:
         key = next((key for key in self.keys if are_same(key, expression)), None)
         if key is not None:
             hold(self.info, self.into, name, Stored() if marker is None else marker)
-            return key  # the very same: a second parameter in its place would be another expression to PostgreSQL
+            return key
         if marker is not None:
             keep_to_row(expression, self.info, self._where(name))
         left = [expression] if marker is None or isinstance(expression, Column) else list(self._left(expression))

@@ -282,6 +282,48 @@ async def numbers(animals: Animals, scope: SearchScope | None, field: Any, *keys
     return [(each.key, each.rows) for each in found]
 
 
+@pytest.mark.parametrize("name", SCOPES)
+async def test_groups_by_steps_to_a_class_that_shares_its_table(animals: Animals, name: str) -> None:
+    """What says of which class related rows are is one expression wherever the key stands, and so is the scope."""
+    scope, out, inside = SCOPES[name], *((1, 3) if name == "none" else (2, 2))
+    in_dog, with_pups = related(AnimalRow.dog), related(AnimalRow.pups)
+    for _ in range(2):
+        assert await numbers(animals, scope, in_dog, in_dog) == [(False, out), (True, inside)]
+        assert await numbers(animals, scope, sa.not_(in_dog), sa.not_(in_dog)) == [(False, inside), (True, out)]
+        assert await numbers(animals, scope, with_pups, with_pups) == [(False, 3), (True, 1)]
+        both = await numbers(animals, scope, with_pups, in_dog, with_pups)
+        assert both == [*([] if name == "none" else [(False, 1)]), (True, 1), (False, inside)]
+
+
+async def test_figures_that_are_made_of_keys(animals: Animals) -> None:
+    """A key inside of a figure's expression is the same one, with values of its own in each call."""
+    in_dog = related(AnimalRow.dog, DogRow.tenant == 1)
+    for scope in SCOPES.values():
+        for yes, no in (("in", "out"), ("a", "b")):
+            told = await numbers(animals, scope, sa.case((in_dog, yes), else_=no), in_dog)
+            assert told == [(no, 2), (yes, 2)]
+    for least, told in ((1, [("no", 1), ("yes", 3)]), (2, [("no", 3), ("yes", 1)]), (3, [("no", 4)])):
+        key = sa.func.coalesce(AnimalRow.in_id, 0) >= least
+        assert await numbers(animals, None, sa.case((key, "yes"), else_="no"), key) == told
+
+
+async def test_steps_that_are_written_twice(animals: Animals) -> None:
+    """They are the same key, though each has an alias of its own; two of different steps are two."""
+
+    def step() -> sa.ColumnElement[bool]:
+        return related(AnimalRow.dog, DogRow.tenant.in_([1, 3]), DogRow.id == 1)
+
+    for scope in SCOPES.values():
+        assert await numbers(animals, scope, step(), step(), AnimalRow.tenant) == [(False, 2), (True, 2)]
+        assert await numbers(animals, scope, sa.case((step(), 1), else_=0), step()) == [(0, 2), (1, 2)]
+    with pytest.raises(MappingError, match="asks about a single row"):
+        await numbers(animals, None, related(AnimalRow.dog, DogRow.id == 1), related(AnimalRow.dog, DogRow.id == 2))
+    orders: list[Any] = [related(AnimalRow.pups), related(AnimalRow.dog), AnimalRow.id]
+    with pytest.raises(InvalidFilter, match="is given twice"):
+        await animals.search(orders=[*orders, related(AnimalRow.pups)])
+    assert [each.id for each in await animals.search(None, [AnimalRow.tenant == 1], orders=orders)] == [3, 4, 5, 1]
+
+
 def siblings(*conditions: Any) -> Any:
     return sa.select(sa.func.count(other.id)).where(*conditions).scalar_subquery()
 

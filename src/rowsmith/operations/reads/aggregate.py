@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from rowsmith.mapping.group_keys import group_key, with_keys
 from rowsmith.mapping.layout import AnySelect
 from rowsmith.mapping.statistics import Statistics, statistics
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
@@ -73,9 +74,8 @@ def grouped(
     search: Search[Any, Any], figures: Statistics[Any], terms: Sequence[OrderTerm], limits: Limits
 ) -> AnySelect:
     """Give the SELECT of statistics over the rows of a search."""
-    keys = [term.expression for term in terms]
-    # A key is one expression wherever it stands, with the same parameters.
-    made = dict(zip(map(id, keys), limits.narrowed(keys), strict=True))
-    selects = [made[id(each)] if id(each) in made else limits.narrowed([each])[0] for each in figures.selects]
-    statement = search.selected(*selects).group_by(*made.values())
-    return statement.order_by(*(replace(term, expression=made[id(term.expression)]).clause() for term in terms))
+    keys = [group_key(term.expression) for term in terms]
+    selects = limits.narrowed([with_keys(each, keys) for each in figures.selects])
+    made = limits.narrowed(keys)
+    statement = search.selected(*selects).group_by(*made)
+    return statement.order_by(*(replace(term, expression=key).clause() for term, key in zip(terms, made, strict=True)))
