@@ -81,7 +81,7 @@ _INSTEAD = (
 
 TURNS = 6
 """How often the same rows are neither new nor to be held before that is a trigger's doing and not that of others."""
-MOST_TURNS = 200
+MOST_TURNS = 1000
 """How often an upsert is sent, where others add or remove its rows between its steps."""
 
 PATIENCE: Final = "1ms"
