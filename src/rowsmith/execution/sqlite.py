@@ -75,7 +75,8 @@ class ExactNumeric(sqltypes.Numeric[Any]):
                 number = _EXACT.quantize(number, Decimal((0, (1,), -self.scale)))
             stored = float(number)
             read = Decimal(f"{stored:.{shown}f}" if self.asdecimal else repr(stored))
-            if number.is_finite() and read != number:
+            is_kept = read == number or (not self.asdecimal and isinstance(value, int) and stored == number)
+            if number.is_finite() and not is_kept:
                 raise InvalidValue("has more digits than SQLite keeps: store it as text, or in whole units")
             return stored
 

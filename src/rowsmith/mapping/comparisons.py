@@ -12,11 +12,13 @@ from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     BindParameter,
     Boolean,
     Case,
     Cast,
     Column,
+    Integer,
     ScalarSelect,
     Tuple,
     literal,
@@ -55,7 +57,9 @@ Pair: TypeAlias = tuple[Any, Any, Any]
 """Two expressions that are compared with each other, and the type of the second, which may be one of many."""
 
 
-def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object], role: str) -> None:
+def check_comparisons(
+    whole: Any, elements: Iterable[Any], info: RowInfo[object], role: str, into: TypeEngine[Any] | None = None
+) -> None:
     """Refuse values that are compared with what they could not be compared with on every backend.
 
     A list of numbers gets the type that holds each of them, where SQLAlchemy has given it that of the first.
@@ -65,6 +69,7 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
         elements: all that it is made of, itself included.
         info: the row that it is about, whose attributes the message names.
         role: what the expression is to the row, as in ``"a condition on"``.
+        into: of which type the column is that it is written to.
 
     Raises:
         InvalidValue: there is one, or two columns are of kinds that nothing compares.
@@ -72,7 +77,7 @@ def check_comparisons(whole: Any, elements: Iterable[Any], info: RowInfo[object]
     apart: InvalidValue | None = None  # raised last: of a value beside it there may be more to say
     for element in elements:
         if isinstance(element, _VALUE):
-            if complaint := _value_complaint(whole, element):
+            if complaint := _value_complaint(whole, element, into):
                 raise _refusal(compared_with(whole, element), complaint, info, role)
             continue
         for left, right in _compared(element):
@@ -131,13 +136,15 @@ def _told_type(expression: Any) -> TypeEngine[Any] | None:
     return cast("TypeEngine[Any]", alone.type) if is_told else None
 
 
-def _value_complaint(whole: Any, bind: BindParameter[Any]) -> str | None:
+def _value_complaint(whole: Any, bind: BindParameter[Any], into: TypeEngine[Any] | None) -> str | None:
     """Say what is wrong with a value, or with one of a list, for the type that it is sent as."""
     if bind.required:
         return "stands beside a parameter without a value: write bindparam(name, value)"
     kinds = _classes(bind) if bind.type is not OF_SINGLES else set[type[Any]]()
     if kinds and kinds.issubset(NUMBERS):
         _send_as_one(whole, bind, kinds)
+    if bind.type is _LONG and _complaint(bind, column_type(_LONG).operand) and _is_beside_others(whole, bind, into):
+        bind.type = Numeric()  # as PostgreSQL has integers that are longer than any of its own
     record = column_type(bind.type)
     complaint, wider = _complaint(bind, record.operand), record.beside.wider
     if complaint is None and wider is not None and _is_single(bind.type):  # and stands beside more than a column
@@ -155,8 +162,8 @@ def _send_as_single(left: Any, right: Any) -> None:
     """
     column, bind = (left, right) if isinstance(right, _VALUE) else (right, left)
     is_one = isinstance(column, _COLUMN) and isinstance(bind, _VALUE)
-    # SQLAlchemy binds a Decimal as one, and a list as what its first item is.
-    is_own = is_one and (bind.type is column.type or bind.expanding or bind.type.__class__ is Numeric)
+    # SQLAlchemy binds a Decimal or an integer as one, and a list as what its first item is.
+    is_own = is_one and (bind.type is column.type or bind.expanding or bind.type.__class__ in _OF_NUMBERS)
     if is_own and _is_single(column.type) and not bind.required:
         is_number = _complaint(bind, column_type(column.type).operand) is None
         bind.type = OF_SINGLES if is_number else bind.type
@@ -185,6 +192,12 @@ def _send_as_one(whole: Any, bind: BindParameter[Any], kinds: set[type[Any]]) ->
             bind.type = literal(max(values, key=abs)).type
     elif len(kinds) > 1 and _family(bind.type) is Family.NUMBERS and is_sqlalchemys(bind.type):
         bind.type = Double() if float in kinds else Numeric()
+
+
+def _is_beside_others(whole: Any, bind: BindParameter[Any], into: TypeEngine[Any] | None) -> bool:
+    """Say whether a value is compared with, or written to, what is no integer."""
+    kinds = [column.type for column in compared_with(whole, bind)] or ([] if into is None else [into])
+    return any(column_type(stored_form(kind)).compared is not Comparison.INTEGER for kind in kinds)
 
 
 def _check_operands(element: BinaryExpression[Any], info: RowInfo[Any], role: str) -> None:
@@ -395,6 +408,9 @@ _JSON: Final = column_type(JSON()).beside.alone
 _UNNAMED: Final = frozenset({Comparison.NONE, Comparison.NEVER})
 _TOLD_APART: Final = frozenset({Family.TEXT, Family.DOCUMENTS})
 _POSTGRESQL: Final[Any] = cast("Any", PGDialect_asyncpg)()
+_OF_NUMBERS: Final = (Numeric, Integer, BigInteger)
+_LONG: Final = literal(2**63).type
+"""What SQLAlchemy sends integers as that are past an Integer, if nothing beside them says otherwise."""
 _READ_AS: Final = {
     Comparison.INTEGER: "as_integer()",
     Comparison.FLOAT: "as_float()",

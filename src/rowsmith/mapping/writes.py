@@ -309,8 +309,9 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
             "gets an expression over another table, of which it would be any row: write a scalar subquery that refers "
             "to the row",
         )
-    check_comparisons(expression, elements, info, f"what is written to {name} of")
-    if complaint := assigned_complaint(expression, info.columns[name].type):
+    into = info.columns[name].type
+    check_comparisons(expression, elements, info, f"what is written to {name} of", into)
+    if complaint := assigned_complaint(expression, into):
         raise info.refusal(name, complaint)
     return value
 
