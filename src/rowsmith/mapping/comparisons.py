@@ -11,7 +11,6 @@ from types import NoneType
 from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     BindParameter,
     Boolean,
@@ -23,7 +22,6 @@ from sqlalchemy import (
     Tuple,
     literal,
 )
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -49,6 +47,7 @@ from rowsmith.mapping.types import (
     Family,
     binds_itself,
     column_type,
+    compared_type,
     is_sqlalchemys,
     stored_form,
 )
@@ -101,14 +100,13 @@ def assigned_complaint(expression: Any, declared: TypeEngine[Any]) -> str | None
     Source: PostgreSQL's catalogue ``pg_cast``, of casts in assignments.
     """
     given = _told_type(expression)
-    column, other = stored_form(declared, _POSTGRESQL), None if given is None else stored_form(given, _POSTGRESQL)
-    family, beside = _family(column), None if other is None else _family(other)
-    if other is None or family is None or beside is None:
+    family, beside = _family(declared), None if given is None else _family(given)
+    if given is None or family is None or beside is None:
         return None
-    enum = _of_its_own(column) if family is Family.TEXT else None
+    enum = _of_its_own(declared) if family is Family.TEXT else None
     if enum is None and (family in (beside, Family.TEXT) or beside in _MADE_OF.get(family, ())):
         return None
-    if enum is not None and (enum == _of_its_own(other) or isinstance(expression, _VALUE)):
+    if enum is not None and (enum == _of_its_own(given) or isinstance(expression, _VALUE)):
         return None  # of a value SQLAlchemy may know the enum by another name
     if isinstance(expression, _VALUE) and (family is not Family.NUMBERS or expression.effective_value is None):
         return None  # a text that SQLite stores as it stores others; PostgreSQL says what it does not take
@@ -190,7 +188,7 @@ def _send_as_one(whole: Any, bind: BindParameter[Any], kinds: set[type[Any]]) ->
         of_column = any(column.type is bind.type for column in compared_with(whole, bind))
         if bind.type is literal(values[0]).type and not of_column:
             bind.type = literal(max(values, key=abs)).type
-    elif len(kinds) > 1 and _family(bind.type) is Family.NUMBERS and is_sqlalchemys(bind.type):
+    elif len(kinds) > 1 and column_type(bind.type).beside.family is Family.NUMBERS and is_sqlalchemys(bind.type):
         bind.type = Double() if float in kinds else Numeric()
 
 
@@ -210,6 +208,8 @@ def _check_operands(element: BinaryExpression[Any], info: RowInfo[Any], role: st
         for row in element.right.effective_value or ():
             _check_width(Tuple(*columns), len(row), info, role)
             for column, value in zip(columns, row, strict=True):  # values are sent as what their columns are
+                if apart := _told_apart(column, element.right, column.type, info, role):
+                    raise apart
                 if value is not None and (complaint := column_type(column.type).operand(value)):
                     raise _refusal(_columns(visitors.iterate(column)), complaint, info, role)
 
@@ -296,36 +296,40 @@ def _check_text(expression: Any, other: Any, info: RowInfo[object], role: str) -
 
 def _told_apart(left: Any, right: Any, kind: Any, info: RowInfo[object], role: str) -> InvalidValue | None:
     """Give the error for what is of one kind here, and of types that PostgreSQL does not compare."""
-    if _family(left.type) not in _TOLD_APART or _family(left.type) != _family(kind):
+    sides, families = (compared_type(left.type), compared_type(kind)), {_family(left.type), _family(kind)}
+    one, two = (side.beside.alone for side in sides)
+    has_equality = all(side.beside.is_ordered for side in sides)
+    if len(families) > 1 or families == {None} or (has_equality and (one == two or families != {Family.TEXT})):
         return None
-    one, two = _of_its_own(left.type), _of_its_own(kind)
-    is_json = _JSON in (one, two)
-    sides = [each for each in (left, right) if each.__class__ not in _GIVEN]
-    if (one == two and not is_json) or not all(map(_is_told, sides)):
+    given = [each for each in (left, right) if each.__class__ not in _GIVEN]
+    if not all(map(_is_told, given)):
         return None
     complaint = f"is the enum {one or two}, which PostgreSQL compares with no other type: write cast(column, Text)"
-    if is_json:
+    if families == {Family.ARRAYS}:
+        complaint = "is an array of json, which PostgreSQL compares with nothing: write cast(column, ARRAY(JSONB))"
+    elif not has_equality:
         complaint = "is json, which PostgreSQL compares with nothing: map it as JSONB, or write cast(column, JSONB)"
-    parts = [part for side in sides for part in visitors.iterate(side)]
-    return _refusal([column for column in _columns(parts) if _of_its_own(column.type)], complaint, info, role)
+    parts = [part for side in given for part in visitors.iterate(side)]
+    columns = [column for column in _columns(parts) if _of_its_own(column.type)]
+    return _refusal(columns or _columns(parts), complaint, info, role)
 
 
 def _of_its_own(declared: TypeEngine[Any]) -> str | None:
     """Give the name of the type on PostgreSQL, where it tells it apart from others of its kind."""
-    return column_type(stored_form(declared, _POSTGRESQL)).beside.alone
+    return compared_type(declared).beside.alone
 
 
 def _family(declared: TypeEngine[Any]) -> Family | None:
-    return column_type(declared).beside.family
+    return compared_type(declared).beside.family
 
 
 def _held(declared: TypeEngine[Any], beside: TypeEngine[Any], given: Any) -> str:
     """Say what a type holds, and what to write to compare it with what stands beside it."""
-    if _family(declared) is Family.DOCUMENTS:
-        reader = _READ_AS.get(column_type(beside).compared, "as_string()")
+    record = compared_type(declared)
+    if record.beside.family is Family.DOCUMENTS:
+        reader = _READ_AS.get(compared_type(beside).compared, "as_string()")
         return f'holds JSON documents: write ["name"].{reader} to compare a part of one'
-    record = column_type(declared)
-    complaint = _complaint(given, record.operand) if given.__class__ is BindParameter else None
+    complaint = _complaint(given, column_type(declared).operand) if given.__class__ is BindParameter else None
     family = record.beside.family
     if family is Family.ADDRESSES:
         return f"holds {family.value}: write cast(..., INET) around what stands beside it"
@@ -404,10 +408,7 @@ _MADE_OF: Final[Mapping[Family, Collection[Family]]] = {
 }
 """What PostgreSQL makes values of as it writes them, beside those of their own kind."""
 _PARTS: Final = frozenset({operators.json_getitem_op, operators.json_path_getitem_op})
-_JSON: Final = column_type(JSON()).beside.alone
 _UNNAMED: Final = frozenset({Comparison.NONE, Comparison.NEVER})
-_TOLD_APART: Final = frozenset({Family.TEXT, Family.DOCUMENTS})
-_POSTGRESQL: Final[Any] = cast("Any", PGDialect_asyncpg)()
 _OF_NUMBERS: Final = (Numeric, Integer, BigInteger)
 _LONG: Final = literal(2**63).type
 """What SQLAlchemy sends integers as that are past an Integer, if nothing beside them says otherwise."""

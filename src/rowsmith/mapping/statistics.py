@@ -162,8 +162,9 @@ class _Reader:
         if reads_itself(over.type):  # sums as SQLAlchemy reads them, and so means
             return type_coerce(expression, over.type)
         # PostgreSQL's sums and means are wider than what they are of.
-        if number is Decimal and isinstance(over.type, Numeric) and marker.kind != "avg":
-            return type_coerce(expression, Numeric(over.type.precision, over.type.scale))
+        stored = stored_form(over.type, self.dialect)
+        if number is Decimal and isinstance(stored, Numeric) and marker.kind != "avg":
+            return type_coerce(expression, Numeric(stored.precision, stored.scale))
         return expression if number is None else cast(expression, _NUMBERS[number])
 
     def _hold_apart(self, name: str, kind: TypeEngine[Any]) -> None:

@@ -315,6 +315,13 @@ def stored_form(declared: TypeEngine[Any], dialect: Dialect | None = None) -> Ty
     return form
 
 
+@lru_cache(maxsize=1024)
+def compared_type(declared: TypeEngine[Any]) -> ColumnType:
+    """Give what is known of what PostgreSQL compares values of a type as: what is stored, and what a domain is of."""
+    form = stored_form(declared, _POSTGRESQL)
+    return compared_type(form.data_type) if isinstance(form, postgresql.DOMAIN) else column_type(form)
+
+
 def constraint_names(declared: TypeEngine[Any]) -> tuple[str, ...]:
     """Give the names that the constraints of a domain may have: the one declared, and PostgreSQL's own for it."""
     form: Any = stored_form(declared)

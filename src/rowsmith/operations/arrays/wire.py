@@ -10,6 +10,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from decimal import Decimal
+from functools import lru_cache
 from math import isqrt
 from typing import Any, Final, cast
 from uuid import UUID
@@ -25,6 +26,7 @@ from rowsmith.errors import InvalidValue
 from rowsmith.mapping.types import (
     ENDS_OF_TIME,
     Comparison,
+    Take,
     Travel,
     column_type,
     is_walked,
@@ -174,16 +176,23 @@ def array_values(
     items = bound(declared, values, dialect)
     if _travel(declared) is Travel.ARRAY:
         stored: Any = stored_form(declared, dialect)
-        of = column_type(stored.item_type).compared
+        item = stored_form(stored.item_type, dialect)
+        of = column_type(item).compared
         if of is Comparison.TEXT:
             _refuse_other_than_text(items)
-        if of is Comparison.INTEGER and column_type(declared).wraps is not None:  # as text, 2.0 and True are none
-            take = column_type(stored).taken
+        is_bound = item is not stored.item_type or column_type(declared).wraps is not None
+        if of is Comparison.INTEGER and is_bound:  # as text, 2.0 and True are none
+            take = _taken_by_arrays_of(item)
             items = [None if item is None else take(item) for item in items]
         return [None if item is None else array_literal(item) for item in items]
     kinds = (types if items is values else None) or set(map(type, items))
     plain = members(items, kinds)
     return folded(plain if isinstance(plain, list) else list(plain), kinds if plain is items else None)
+
+
+@lru_cache(maxsize=1024)
+def _taken_by_arrays_of(item: TypeEngine[Any]) -> Take:
+    return column_type(ARRAY(item)).taken
 
 
 def members(items: Sequence[Any], types: set[type[Any]] | None = None) -> Sequence[Any]:
