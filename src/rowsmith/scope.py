@@ -61,6 +61,7 @@ from rowsmith.mapping import Patch, RowInfo, row_info
 from rowsmith.mapping.comparisons import check_comparisons
 from rowsmith.mapping.frozen import Frozen, asking, check_frozen
 from rowsmith.mapping.truth import check_boolean, complaint_inside
+from rowsmith.mapping.types import are_bound_alike
 from rowsmith.mapping.writes import PLAIN, checked_values, storable
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_beyond
@@ -979,10 +980,14 @@ def _is_implied(
         if name is not None and name in stamps:
             fixed[other.name_of(cast("Any", element.column))] = info.columns[name].type, stamps[name]
     found = [_equality(condition, other) for condition in said]
-    return bool(found) and all(
-        each is not None and each[0] in fixed and all_one(fixed[each[0]][0], [fixed[each[0]][1]], each[1])
-        for each in found
-    )
+
+    def is_fixed(name: str, value: object) -> bool:
+        if name not in fixed:
+            return False
+        kind, stamp = fixed[name]
+        return all_one(kind, [stamp], value) and are_bound_alike(kind, other.columns[name].type, value)
+
+    return bool(found) and all(each is not None and is_fixed(*each) for each in found)
 
 
 def _equality(condition: Condition, info: RowInfo[object]) -> tuple[str, Any] | None:
@@ -997,9 +1002,12 @@ def _equality(condition: Condition, info: RowInfo[object]) -> tuple[str, Any] | 
     name = info.name_of(cast("Any", column))
     if name is None or info.is_computed(name) or name in info.copies:
         return None
-    if isinstance(value, BindParameter):
-        return name, cast("Any", value).effective_value
-    return (name, isinstance(value, True_)) if isinstance(value, (True_, False_)) else None
+    if not isinstance(value, (BindParameter, True_, False_)):
+        return None
+    fixed: Any = cast("Any", value).effective_value if isinstance(value, BindParameter) else isinstance(value, True_)
+    # As one of the column's type it would be stored as something else than it is compared as.
+    kind, given_as = info.columns[name].type, cast("Any", value).type
+    return (name, fixed) if kind is given_as or are_bound_alike(kind, given_as, fixed) else None
 
 
 def _reads(condition: ColumnElement[bool], names: set[str]) -> bool:

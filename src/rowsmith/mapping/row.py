@@ -29,6 +29,7 @@ from rowsmith.mapping.types import (
     column_type,
     in_utc,
     is_moment,
+    layers,
     on_postgresql,
     stored_form,
     stores_none,
@@ -345,8 +346,12 @@ class RowInfo(Generic[TRow_co]):
     @cached_property
     def unjudged(self) -> frozenset[str]:
         """The attributes of a team's own types over such: only the database knows what it stores of a value."""
-        own = {name: column.type for name, column in self.columns.items() if binds_itself(column.type)}
-        return frozenset(name for name, kind in own.items() if column_type(stored_form(kind)).beside.rounds)
+        return frozenset(name for name in self.bound if column_type(stored_form(self.columns[name].type)).beside.rounds)
+
+    @cached_property
+    def bound(self) -> frozenset[str]:
+        """The attributes of which a team's own code may make something else of the values that are written."""
+        return frozenset(name for name, column in self.columns.items() if any(map(binds_itself, layers(column.type))))
 
     @cached_property
     def has_rounded_key(self) -> bool:

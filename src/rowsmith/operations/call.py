@@ -40,6 +40,7 @@ from sqlalchemy import cast as cast_to
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import visitors
+from sqlalchemy.types import TypeEngine
 from typing_extensions import TypeVar
 
 from rowsmith.conditions import limited, resolve
@@ -74,10 +75,10 @@ from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.constraints import key_named
 from rowsmith.mapping.layout import AnySelect
-from rowsmith.mapping.types import reads_itself, stored_form
+from rowsmith.mapping.types import binds_itself, layers, reads_itself, stored_form
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
-from rowsmith.operations.arrays.same import are_exact, as_read, comparisons, found_by
+from rowsmith.operations.arrays.same import are_exact, as_read, as_told, comparisons, found_by
 from rowsmith.operations.blocks.gate import is_quiet, standing_of
 from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
 from rowsmith.operations.next_value import NextValue
@@ -471,21 +472,25 @@ class Call(Generic[TRow_co, TData_co]):
         Raises:
             ScopeMismatch: a row is outside; the transaction cannot be committed then.
         """
-        for name, value in self.limits.stamps.items():
-            if not all_one(self.info.columns[name].type, columns[name], value):
-                await self._ask_whether_same(name, columns[name], value)
+        for name, told in as_told(self.info, self.limits.stamps, self.dialect).items():
+            kind, stored = self.info.columns[name].type, columns[name]
+            if not all_one(kind, stored, told):
+                await self._ask_whether_same(kind, distinct(kind, stored, [told]), self.limits.stamps[name])
 
-    async def _ask_whether_same(self, name: str, stored: Sequence[object], value: object) -> None:
+    async def _ask_whether_same(self, kind: TypeEngine[Any], stored: Sequence[object], value: object) -> None:
         """Have the database compare what Python tells apart (a CHAR's blanks, letters that a type folds), or may not.
 
         What was read is what is stored, unless its type makes something else of that as it reads.
         """
-        kind = self.info.columns[name].type
-        read = kind if reads_itself(kind) else stored_form(kind)
-        for other in distinct(kind, stored, [value]):
+        form = kind if any(map(reads_itself, layers(kind))) else stored_form(kind)
+        is_odd = binds_itself(form) and not any(map(reads_itself, layers(form)))
+        read = None if is_odd else form  # a team's class would make something else of it once more
+        for other in stored:
             one, fixed = cast_to(literal(other, read), kind), cast_to(literal(value, kind), kind)
-            same = func.coalesce(one == fixed, false())
-            if not (await self.execute(select(same))).scalar_one():
+            same = False
+            with suppress(InvalidValue):  # it does not bind what it reads
+                same = (await self.execute(select(func.coalesce(one == fixed, false())))).scalar_one()
+            if not same:
                 raise await self.left()
 
     async def keep_inside(self, records: Sequence[Sequence[Any]]) -> None:

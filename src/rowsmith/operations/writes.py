@@ -31,6 +31,7 @@ from rowsmith.mapping.layout import Record
 from rowsmith.mapping.row import is_filled
 from rowsmith.mapping.writes import PLAIN
 from rowsmith.names import sql_name
+from rowsmith.operations.arrays.same import as_told
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
@@ -186,7 +187,7 @@ class AskedWrite(Asked[Any]):
 class AskedInsert(AskedWrite):
     """A new row that is asked for: ``stamps`` are what the scope fixes of it, which comes back after its data."""
 
-    __slots__ = ("_stamps",)
+    __slots__ = ("_stamps", "_told")
 
     def __init__(
         self,
@@ -198,7 +199,8 @@ class AskedInsert(AskedWrite):
         *,
         guards: Sequence[Reference] = (),
     ) -> None:
-        expected = (*stamps.values(), True) if guards else tuple(stamps.values())
+        self._told = as_told(entity.info, stamps, plan.compiled.dialect)
+        expected = (*self._told.values(), True) if guards else tuple(self._told.values())
         super().__init__(entity, operation, plan, values, expected, None, guards=guards)
         self._stamps = stamps
 
@@ -218,7 +220,7 @@ class AskedInsert(AskedWrite):
     def _is_kept(self, record: Record) -> bool:
         """Say whether what the scope fixes surely is as it was given, where Python holds more to be equal."""
         stored, columns = record[len(record) - len(self._expected) :], self.entity.info.columns
-        fixed = zip(self._stamps.items(), stored, strict=False)
+        fixed = zip(self._told.items(), stored, strict=False)
         return all(are_one(columns[name].type, value, other) for (name, value), other in fixed)
 
     @override

@@ -270,6 +270,28 @@ def binds_itself(declared: TypeEngine[Any]) -> bool:
     return _has_own(declared, *_BINDING)
 
 
+def are_bound_alike(one: TypeEngine[Any], other: TypeEngine[Any], value: object) -> bool:
+    """Say whether a value surely is the same in the database, as one of this type and as one of that."""
+    kinds: list[Any] = [kind.decorator if isinstance(kind, Unrounded) else kind for kind in (one, other)]
+    making = [layer for layer in chain(*map(layers, kinds)) if _has_own(layer, *_MAKING)]
+    if not making or kinds[0] is kinds[1]:
+        return True
+    if any(not isinstance(layer, _DECORATOR) or _has_own(layer, "bind_expression") for layer in making):
+        return False
+    try:
+        return bool(_bound(kinds[0])[0](value) == _bound(kinds[1])[0](value))
+    except Exception:  # noqa: BLE001 - a team's code
+        return False
+
+
+def layers(declared: TypeEngine[Any]) -> Iterator[TypeEngine[Any]]:
+    """Give a type, and all that decorators wrap beneath it."""
+    yield declared
+    while (wrapped := column_type(declared).wraps) is not None:
+        yield wrapped
+        declared = wrapped
+
+
 def read_as(declared: TypeEngine[Any]) -> tuple[type[Any], ...]:
     """Give the classes of the values that are read of a type, on whatever database; none where nobody here knows."""
     record = column_type(declared)
@@ -298,6 +320,7 @@ _BINDING: Final = (
     "load_dialect_impl",
     "coerce_compared_value",
 )
+_MAKING: Final = ("process_bind_param", "bind_processor", "bind_expression")
 _READING: Final = ("process_result_value", "result_processor", "column_expression", "load_dialect_impl", "python_type")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Integer, Select, collate, column, func, select
@@ -10,6 +10,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
 from rowsmith.conditions import limited
+from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import column_type
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.given import Parameter, given_values
@@ -38,6 +39,16 @@ def as_read(columns: Sequence[ColumnElement[Any]], key: Key, dialect: Dialect) -
         )
     except Exception:  # noqa: BLE001 - a type may raise anything: the database is asked then
         return key
+
+
+def as_told(info: RowInfo[object], values: Mapping[str, object], dialect: Dialect) -> Mapping[str, object]:
+    """Give values of attributes as they are read once they are stored: a team's type may bind one and read another."""
+    if info.bound.isdisjoint(values):
+        return values
+    return {
+        name: as_read([info.columns[name]], (value,), dialect)[0] if name in info.bound else value
+        for name, value in values.items()
+    }
 
 
 def _read_back(kind: TypeEngine[Any], value: object, dialect: Dialect) -> Any:
