@@ -247,6 +247,12 @@ def kind_of_sqlite(code: int) -> Kind | None:
     return _SQLITE_CODES.get(code) or _SQLITE_CODES.get(code & 0xFF) or fault
 
 
+def is_too_deep(failure: BaseException) -> bool:
+    """Say whether SQLite refused a statement for how deep it is nested: it has one code for all that it cannot read."""
+    is_refused = getattr(failure, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return is_refused and str(failure).startswith(("parser stack overflow", "Expression tree is too large"))
+
+
 def kind_of_class(failure: type[BaseException]) -> Kind | None:
     """Give the error of an exception class without a code; None where it and its bases are not listed."""
     return next((kind for base in failure.__mro__ if (kind := _CLASSES.get(base)) is not None), None)

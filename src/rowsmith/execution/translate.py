@@ -45,6 +45,7 @@ from rowsmith.execution.kinds import (
     is_concurrent_use,
     is_refused_by_policy,
     is_stale,
+    is_too_deep,
     is_without_transactions,
     kind_of_class,
     kind_of_sqlite,
@@ -331,6 +332,8 @@ def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
     code = getattr(driver, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER and str(driver) == _RESTRICTED:
         return errors.ReferenceNotFound
+    if is_too_deep(driver):
+        return errors.InvalidFilter
     return None if code is None else kind_of_sqlite(code) or errors.DatabaseFault
 
 
@@ -413,6 +416,8 @@ def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) 
         return said
     if getattr(driver, "server_source_function", None) == _SORTING:
         return _INCOMPARABLE
+    if is_too_deep(driver):
+        return _TOO_DEEP
     words = errors.named(kind.default_message, origin.domain)
     if getattr(driver, "server_source_function", None) in _OF_PARTITIONS:  # with the SQLSTATE of a CHECK
         words = errors.named("no partition takes the entity: make one for it, or give it another value", origin.domain)
@@ -455,6 +460,11 @@ _WIDER = "compute it in a wider one, as in cast(Row.column, Numeric) * 1000"
 _INCOMPARABLE = (
     "what rows are sorted or grouped by is of a type of which PostgreSQL has no order and no equality: cast it to one "
     "that has them, as in cast(Row.column, Text)"
+)
+
+_TOO_DEEP = (
+    "SQLite cannot nest a statement so deep: ask of fewer related rows within each other, conditions, filters and the "
+    "scope taken together, write column.in_([...]) for many OR, or ask in several calls; PostgreSQL has no such end"
 )
 
 _NO_TRANSACTIONS = (
