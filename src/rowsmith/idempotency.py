@@ -18,9 +18,11 @@ gives that.
 What a spec makes up itself (``field(default_factory=uuid4)``) is of its body: two such specs are two bodies. A scope is
 told by its conditions: one that holds the time of the call in Python is another scope each time; write ``func.now()``.
 Equal values are one body in whatever form Python has them (the numbers ``1``, ``1.0`` and ``1.00``, an instant in two
-zones, a list and a tuple, bytes and a bytearray, the keys of a mapping in any order); ``True`` is no number. What hides
-its values (an array of numpy, an object with ``__slots__``, what holds itself) is ``InvalidValue``: give dataclasses,
-pydantic models, mappings, lists, plain values and SQL.
+zones, a list and a tuple, bytes and a bytearray, the keys of a mapping in any order); ``True`` is no number. Of a spec
+or patch those are equal that their column stores as the same: an address as a text and as an object, a UUID in any
+form, 1.004 and 1 in a ``Numeric(8, 2)``; ``1e23`` and ``Decimal(10**23)`` in a ``Numeric`` of PostgreSQL's are not.
+What hides its values (an array of numpy, an object with ``__slots__``, what holds itself) is ``InvalidValue``: give
+dataclasses, pydantic models, mappings, lists, plain values and SQL.
 With schemas that ``search_path`` tells apart, each takes a table of its own.
 
 The table is to be made once, by a migration (:func:`add_to`, or :func:`ddl`) or by :func:`create`, and emptied now and

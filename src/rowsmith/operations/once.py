@@ -10,22 +10,28 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import UnsupportedCompilationError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
 from rowsmith.conditions import limited
 from rowsmith.errors import DatabaseFault, IdempotencyMismatch, InvalidValue
 from rowsmith.execution import note_undone, writes_of
 from rowsmith.execution.driver import connection_of
 from rowsmith.execution.kinds import UNDEFINED_TABLE
-from rowsmith.mapping import key_shape
+from rowsmith.mapping import Patch, RowInfo, Spec, key_shape
+from rowsmith.mapping.types import Comparison, Family, binds_itself, column_type, layers, stored_form
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.gate import schemas_of
 from rowsmith.operations.call import Call, TData, TRow
@@ -34,6 +40,8 @@ from rowsmith.operations.results import Upserted
 from rowsmith.orders import OrderTerm
 from rowsmith.pagination.fingerprint import Untellable, fingerprint, stable_text
 from rowsmith.pagination.key_values import pack, unpack
+from rowsmith.sql import is_sql
+from rowsmith.state import OptionalState, TriState
 
 
 class _Base(DeclarativeBase):
@@ -142,7 +150,8 @@ def _texts(call: Call[object, object], body: Sequence[object]) -> tuple[bytes, s
         InvalidValue: something of them has no text that tells it from another of its kind.
     """
     try:
-        return fingerprint((), call.limits.conditions, stable_text), stable_text(body)
+        told = partial(_as_stored, call.dialect)
+        return fingerprint((), call.limits.conditions, stable_text), stable_text(body, told=told)
     except Untellable as untold:
         kind = str(untold)
     except RecursionError:
@@ -153,6 +162,38 @@ def _texts(call: Call[object, object], body: Sequence[object]) -> tuple[bytes, s
         f"{call.operation} has {kind} in its body or scope, which an idempotency key cannot tell from another: give "
         "dataclasses, pydantic models, mappings, lists, plain values and SQL, or no idempotency_key"
     )
+
+
+def _as_stored(dialect: Dialect, given: object, parts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (
+        as_stored(cast("Any", given).__rowsmith_info__, parts, dialect) if isinstance(given, (Spec, Patch)) else parts
+    )
+
+
+def as_stored(info: RowInfo[object], values: Mapping[str, Any], dialect: Dialect) -> Mapping[str, Any]:
+    """Give values of attributes so that those are equal that are stored as the same, and no others."""
+    kinds = {name: info.columns[name].type for name in values if name in info.columns}
+    return {name: _one(kinds[name], value, dialect) if name in kinds else value for name, value in values.items()}
+
+
+def _one(kind: TypeEngine[Any], part: Any, dialect: Dialect) -> Any:
+    if isinstance(part, (OptionalState, TriState)):
+        value: Any = cast("Any", part).to_value()
+        return cast("Any", part) if value is None else OptionalState.update(_one(kind, value, dialect))
+    if part is None or is_sql(part):
+        return part
+    # Its dialect's own type says less of PostgreSQL's floats of single precision, and SQLite has none.
+    forms = [stored_form(kind), stored_form(kind, dialect)][dialect.name != "postgresql" :]
+    record = next((record for record in map(column_type, forms) if record.beside.one is not None), None)
+    if record is None or record.beside.one is None:
+        return part
+    if record.beside.family is Family.NUMBERS and any(map(binds_itself, layers(kind))):
+        return part  # which a team's type may make other numbers of
+    if isinstance(part, float) and record.compared is Comparison.DECIMAL and dialect.name == "sqlite":
+        part = Decimal(repr(part))  # which is kept there as it is written
+    with suppress(ArithmeticError):  # of a number that no column holds
+        return record.beside.one(part)
+    return part
 
 
 def _digest(*parts: bytes) -> str:

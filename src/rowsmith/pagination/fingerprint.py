@@ -34,6 +34,9 @@ _Texts: TypeAlias = "tuple[tuple[Any, Otherwise], ...]"
 Otherwise: TypeAlias = Callable[[Any], str]
 """Gives the text of what nobody here knows the values of."""
 
+Told: TypeAlias = Callable[[object, Mapping[str, Any]], Mapping[str, Any]]
+"""Takes an object and its fields; gives these as they are to be told apart."""
+
 _TOLD_BY_REPR: Final = (
     timedelta,
     tzinfo,
@@ -148,7 +151,9 @@ _DEEPEST: Final = 10_000
 """What holds parts in more parts than this holds itself: a document of JSON has 200 at most."""
 
 
-def stable_text(value: object, otherwise: Otherwise | None = None, *, as_written: bool = False) -> str:
+def stable_text(
+    value: object, otherwise: Otherwise | None = None, *, as_written: bool = False, told: Told | None = None
+) -> str:
     """Give a text that tells values and their kinds apart and is the same in every process.
 
     Equal values have one text, whatever form Python has them in: the numbers ``1``, ``1.0`` and ``Decimal("1.00")``, an
@@ -158,6 +163,7 @@ def stable_text(value: object, otherwise: Otherwise | None = None, *, as_written
         value: what is to be told apart.
         otherwise: gives the text of what nobody here knows the values of.
         as_written: tells integers from floats and decimals, as documents that are kept as text do.
+        told: gives the fields of an object as they are to be told apart.
 
     Raises:
         Untellable: there is such a thing, and no ``otherwise``.
@@ -167,19 +173,21 @@ def stable_text(value: object, otherwise: Otherwise | None = None, *, as_written
     text = _scalar(value, scalars)
     if text is not None:
         return text
-    composing = [_composed(value, otherwise or _untold)]  # no calls in calls: a document may be as deep as a stack
+    composing = [
+        _composed(value, otherwise or _untold, told)
+    ]  # no calls in calls: a document may be as deep as a stack
     while composing:
         try:
             part = composing[-1].send(text)
-        except StopIteration as told:
-            text = told.value
+        except StopIteration as done:
+            text = done.value
             composing.pop()
         else:
             text = _scalar(part, scalars)
             if text is None:
                 if len(composing) == _DEEPEST:
                     raise RecursionError
-                composing.append(_composed(part, otherwise or _untold))
+                composing.append(_composed(part, otherwise or _untold, told))
     return cast("str", text)
 
 
@@ -227,7 +235,7 @@ _WRITTEN: Final[_Texts] = (
 )
 
 
-def _composed(value: object, otherwise: Otherwise) -> Generator[object, Any, str]:
+def _composed(value: object, otherwise: Otherwise, told: Told | None) -> Generator[object, Any, str]:
     """Yield the parts of a value, take the text of each, and give the value's own."""
     name = type(value).__qualname__
     if is_sql(value):
@@ -239,7 +247,7 @@ def _composed(value: object, otherwise: Otherwise) -> Generator[object, Any, str
         return f"mapping({','.join(sorted(pairs))})"
     parts = _parts(value)
     if parts is not None:
-        return f"{name}({(yield parts)})"
+        return f"{name}({(yield parts if told is None else told(value, parts))})"
     if isinstance(value, Sequence | AbstractSet):
         texts = yield from _each(cast("Iterable[Any]", value))
         return f"set({','.join(sorted(texts))})" if isinstance(value, AbstractSet) else f"list({','.join(texts)})"

@@ -107,7 +107,7 @@ def _uuid(declared: sqltypes.Uuid[Any]) -> ColumnType:
         cursor=instances(uuid.UUID),
         gives=(uuid.UUID,),
         compared=Comparison.UUID,
-        beside=Beside(family=Family.UUIDS),
+        beside=Beside(family=Family.UUIDS, one=_taken_uuid),
         is_condition=False,
     )
 
@@ -132,7 +132,7 @@ def _uuid_text() -> ColumnType:
         cursor=InCursor(str, _is_uuid_text),
         gives=(str,),
         compared=Comparison.UUID_TEXT,
-        beside=Beside(family=Family.UUIDS),
+        beside=Beside(family=Family.UUIDS, one=_taken_uuid),
         is_condition=False,
     )
 

@@ -112,6 +112,8 @@ class Beside:
     """Whether a value is stored as it is, as a key and what a scope says of new rows have to be; None: all that fit."""
     is_of_single_precision: bool = False
     """Whether it holds such floats, which are compared with those of double precision."""
+    one: Take | None = None
+    """Gives a value as the one form that stands for all that are stored as the same; None: as it is."""
     folds: bool = False
     """Whether values that Python tells apart may be equal, by the case of letters or what else a collation says."""
     splits: bool = False

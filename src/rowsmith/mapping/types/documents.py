@@ -145,6 +145,7 @@ def array_row(column_type: Callable[[Any], ColumnType]) -> Row:
                 wider=wider,
                 keeps=keeps,
                 splits=item.beside.splits,
+                one=item.beside.one and _taken_items(item.beside.one, holds_lists=False),
             ),
             is_condition=False,
         )

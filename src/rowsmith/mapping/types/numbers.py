@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Context, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from functools import partial
 from numbers import Number
 from typing import Any, Final, cast
@@ -96,7 +96,7 @@ def _float(declared: sqltypes.Float[Any]) -> ColumnType:
         cursor=InCursor(float, is_number),
         gives=(Decimal if declared.asdecimal else float,),
         compared=Comparison.FLOAT,
-        beside=_SINGLES if is_single else Beside(family=Family.NUMBERS),
+        beside=_SINGLES if is_single else Beside(family=Family.NUMBERS, one=_one_float),
         is_condition=False,
     )
 
@@ -108,6 +108,10 @@ def _taken_float(value: Any) -> Any:
     with suppress(TypeError, OverflowError):
         return float(value)
     return value
+
+
+def _one_float(value: Any) -> Any:
+    return float(value) if is_number(value) else value
 
 
 def _unless_infinite(value: Any) -> Any:
@@ -171,7 +175,11 @@ _FIRST_BEYOND_SINGLES: Final = 2.0**128 - 2.0**103
 
 
 _SINGLES: Final = Beside(
-    family=Family.NUMBERS, wider=sqltypes.Double(), keeps=_check_kept_single, is_of_single_precision=True
+    family=Family.NUMBERS,
+    wider=sqltypes.Double(),
+    keeps=_check_kept_single,
+    is_of_single_precision=True,
+    one=lambda value: to_single(_one_float(value)) if is_number(value) else value,
 )
 
 
@@ -225,6 +233,7 @@ def _numeric(declared: sqltypes.Numeric[Any]) -> ColumnType:
             family=Family.NUMBERS,
             wider=sqltypes.Numeric(asdecimal=cast("Any", declared.asdecimal)) if is_limited else None,
             keeps=operand if is_limited else None,
+            one=partial(_one_number, scale if is_limited else None),
         ),
         is_condition=False,
     )
@@ -245,6 +254,16 @@ def _numeric_check(precision: int | None, scale: int) -> Check:
         return f"holds at most {precision} digits, {scale} of them after the point" if too_big else None
 
     return check
+
+
+def _one_number(scale: int | None, value: Any) -> Any:
+    """Give a number as it is stored: a float as all of its digits, rounded to the scale."""
+    if not is_number(value) or finite_complaint(value):
+        return value
+    return Decimal(value) if scale is None else _STORED.quantize(Decimal(value), Decimal((0, (1,), -scale)))
+
+
+_STORED: Final = Context(prec=2_000, rounding=ROUND_HALF_UP)
 
 
 def _taken_decimal(value: Any) -> Any:

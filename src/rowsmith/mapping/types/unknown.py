@@ -7,7 +7,7 @@ import enum
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface
 from typing import Any, Final
 
 from sqlalchemy.dialects import postgresql
@@ -69,9 +69,11 @@ class AsStored(NullType):
     cache_ok = True
 
 
-def _texts_that(check: Check, operand: Check, taken: Take, family: Family) -> Callable[[TypeEngine[Any]], ColumnType]:
+def _texts_that(
+    check: Check, operand: Check, taken: Take, family: Family, one: Take
+) -> Callable[[TypeEngine[Any]], ColumnType]:
     """Give what makes the record of a type whose values are texts, for the most part."""
-    travel, quick, beside = Travel.MEMBERS, Quick(str, always), Beside(family=family)
+    travel, quick, beside = Travel.MEMBERS, Quick(str, always), Beside(family=family, one=one)
     return lambda declared: replace(
         unknown(declared), travel=travel, check=check, operand=operand, taken=taken, quick=quick, beside=beside
     )
@@ -98,6 +100,21 @@ def _taken_address(value: Any) -> Any:
     return value
 
 
+def _one_address(value: Any) -> Any:
+    """Give a text or object of an address, or of a network, as the address with its mask, which is what is stored."""
+    with suppress(ValueError):
+        return ip_interface(str(value))
+    return value
+
+
+def _one_hardware_address(value: Any) -> Any:
+    """Give the digits of a hardware address, which may be written with several marks between them."""
+    return value.translate(_MARKS).lower() if isinstance(value, str) else value
+
+
+_MARKS: Final = str.maketrans("", "", ":.-")
+
+
 def _check_hardware_address(value: object) -> str | None:
     return None if isinstance(value, str) else "holds hardware addresses: give a text"
 
@@ -109,8 +126,11 @@ _ADDRESSES: Final = (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 
 
 _hardware_address: Final = _texts_that(
-    _check_hardware_address, _check_hardware_address, itself, Family.HARDWARE_ADDRESSES
+    _check_hardware_address, _check_hardware_address, itself, Family.HARDWARE_ADDRESSES, _one_hardware_address
 )
+
+
+_addresses: Final = _texts_that(_check_address, _check_beside_address, _taken_address, Family.ADDRESSES, _one_address)
 
 
 def _of_hardware(declared: TypeEngine[Any]) -> ColumnType:
@@ -120,8 +140,8 @@ def _of_hardware(declared: TypeEngine[Any]) -> ColumnType:
 
 ROWS: Final[tuple[Row, ...]] = (
     (AsStored, lambda declared: replace(unknown(declared), cursor=_PLAIN)),
-    (postgresql.INET, _texts_that(_check_address, _check_beside_address, _taken_address, Family.ADDRESSES)),
-    (postgresql.CIDR, _texts_that(_check_address, _check_beside_address, _taken_address, Family.ADDRESSES)),
+    (postgresql.INET, _addresses),
+    (postgresql.CIDR, _addresses),
     (postgresql.MACADDR, _of_hardware),
     (postgresql.MACADDR8, _beside(Beside(family=Family.LONG_HARDWARE_ADDRESSES))),
     (JSON.JSONPathType, _beside(Beside(family=None, is_ordered=False))),

@@ -21,7 +21,7 @@ from rowsmith.operations.contextual import with_contextual_changes
 from rowsmith.operations.entity import Entity, by_entity
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
-from rowsmith.operations.once import Written, once
+from rowsmith.operations.once import Written, as_stored, once
 from rowsmith.operations.parents import find_new_parents
 from rowsmith.operations.present import present, present_keys, present_written
 from rowsmith.operations.results import Upserted
@@ -89,7 +89,8 @@ class Updater(Operation[TRow, TData]):
         async def write(call: Call[TRow, Key]) -> Written:
             return [Upserted(await self._write(call, pk, patch, expected_version), inserted=False)]
 
-        body = [call.info.key(pk), patch, expected_version]
+        key = dict(zip(call.info.primary_key, call.info.key(pk), strict=True))
+        body = [tuple(as_stored(call.info, key, call.dialect).values()), patch, expected_version]
         return (await once(call, idempotency_key, body, write))[0].data
 
     async def _write(self, call: Call[TRow, T], id: object, patch: Patch[TRow], expected_version: object) -> T:
