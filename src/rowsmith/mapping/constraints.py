@@ -130,6 +130,11 @@ def cascades(key: ForeignKeyConstraint) -> bool:
     return (key.ondelete or "").upper() == "CASCADE"
 
 
+def refers_to_itself(table: Table) -> bool:
+    """Say whether rows of a table refer to others of it."""
+    return any(refers_to(key, table) for key in table.foreign_key_constraints)
+
+
 def refers_to(item: Constraint | Index | None, table: Table | None) -> bool:
     """Say whether this is a foreign key that leads to a table."""
     try:

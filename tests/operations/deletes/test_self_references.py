@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from rowsmith import Condition, Database, InvalidValue, Repository, SearchScope, SoftDelete, StillReferenced
 from rowsmith.operations.deletes import where
 from rowsmith.testing import WithTables, tables
-from support import count_statements, until
+from support import count_statements, is_waited_for, until
 
 
 class Base(DeclarativeBase):
@@ -218,3 +218,29 @@ async def test_rows_that_come_meanwhile(any_tables: WithTables) -> None:
             await nodes.rows.purge_where([], all_rows=True, chunk_size=4, progress=stop)
         assert len(await nodes.ids()) == 21
         assert (await nodes.rows.purge_where([], all_rows=True, chunk_size=4, pause=0)).rows == 21
+
+
+@pytest.mark.parametrize("kind", ["plain", "cascading"])
+@pytest.mark.parametrize("verb", ["batch_purge", "batch_purge_partial", "purge_where"])
+async def test_a_row_that_others_rewrite_meanwhile_goes_and_is_counted(
+    with_tables: WithTables, kind: str, verb: str
+) -> None:
+    """A statement that waited for it would see it as it was: the foreign key would take it along, or keep another."""
+    row = KINDS[kind]
+    async with with_tables(row) as db:
+        nodes = Nodes(row, db)
+        await nodes.fill({1: None, 2: 1, 3: 2, 4: None})
+        ids = [(1, id) for id in (1, 2, 3, 4)]
+        calls: dict[str, Any] = {
+            "batch_purge": lambda: nodes.rows.batch_purge(ids),
+            "batch_purge_partial": lambda: nodes.rows.batch_purge_partial(ids),
+            "purge_where": lambda: nodes.rows.purge_where([row.tenant == 1], chunk_size=None),
+        }
+        async with db.engine.connect() as other:
+            await other.execute(sa.update(row.__table__).where(row.id == 2).values(is_old=False))
+            call = asyncio.ensure_future(calls[verb]())
+            assert await is_waited_for(other, call)
+            await other.commit()
+        done = await call
+        assert (done.rows if verb == "purge_where" else len(done.succeeded)) == 4
+        assert await nodes.ids() == []

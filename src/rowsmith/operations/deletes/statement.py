@@ -129,15 +129,22 @@ class Doomed:
         """Give the parameters of :meth:`keys` and :meth:`chunk`."""
         return {_LIMIT: limit, **{f"{_AFTER}{place}": part for place, part in enumerate(after or ())}}
 
-    def everything(self, dialect: Dialect, limit: int | None = None) -> Delete:
+    def lock(self) -> Select[Any]:
+        """Give PostgreSQL's SELECT that locks all in key order, and says how many there are."""
+        locking = locking_in_key_order(self.info, self.standing, self.conditions)
+        return select(func.count()).select_from(locking.cte(sql_name("locked")))
+
+    def everything(self, dialect: Dialect, limit: int | None = None, *, held: bool = False) -> Delete:
         """Give the DELETE of all; on PostgreSQL it has them, or the first ones, locked in key order beforehand.
 
-        There it leaves out those that others have changed since it began, until they let go of them: they are held.
+        There it leaves out those that others have changed since it began: they are held. ``held`` is for rows that are
+        locked already: it does not wait for one that has come since.
         """
         removing = delete(self.info.row)
         if dialect.name != "postgresql":
             return limited(removing, *self.conditions)
-        locked = locking_in_key_order(self.info, self.standing, self.conditions, limit).cte(sql_name("locked"))
+        locking = locking_in_key_order(self.info, self.standing, self.conditions, limit, skip_locked=held)
+        locked = locking.cte(sql_name("locked"))
         return limited(removing, *found_again(self.info, self.standing, locked, self.conditions), *self.shard)
 
     def first(self, limit: int | None) -> Select[*tuple[Any, ...]]:

@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, StillReferenced, kind_of
-from rowsmith.execution import execute, execute_writing, transact
+from rowsmith.execution import execute, execute_writing, flush, transact
 from rowsmith.execution.driver import give_up
 from rowsmith.operations.arrays.keys import MAX_CHUNK, Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
@@ -388,7 +388,12 @@ async def _remove_locked(call: Call[object, object], doomed: Doomed, max_rows: i
 async def _remove_rows(call: Call[object, object], doomed: Doomed, max_rows: int | None) -> int:
     if doomed.ties and (max_rows is not None or doomed.ties.go_one_by_one(call.dialect)):
         return await _remove_free(call, doomed, max_rows)
-    removing, rows = [doomed.everything(call.dialect, max_rows)], 0
+    # A row that others have changed meanwhile would be taken along by the one that it refers to, or keep that.
+    is_held = bool(doomed.ties) and call.dialect.name == "postgresql"
+    if is_held:
+        await flush(call.db_sess, doomed.origin)
+        await call.execute(doomed.lock())
+    removing, rows = [doomed.everything(call.dialect, max_rows, held=is_held)], 0
     if max_rows is not None and call.dialect.name != "postgresql":
         keys = [tuple(row) for row in (await call.execute(doomed.first(max_rows))).all()]
         parts = key_chunks(keys, call.dialect, call.info.key_columns)

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from rowsmith.execution import Made, NativeLane, Origin
 from rowsmith.mapping import Patch
+from rowsmith.mapping.constraints import refers_to_itself
 from rowsmith.mapping.layout import Record
 from rowsmith.operations.arrays.binding import naming, unbindable, unbindable_value
 from rowsmith.operations.arrays.keys import batch_key, batch_keys
@@ -77,8 +78,7 @@ class BatchWrites(PlannedWrites[TRow, TData, Plan]):
         info = entity.info
         self._live, self._constants, self._ids = live, constants, ManyKeys(info)
         self.is_plain &= self._ids.are_of_one_column and info.shard_key is None
-        if constants is not None:
-            self.is_plain &= is_counted(info)
+        self.is_plain &= is_counted(info) if constants is not None else not refers_to_itself(info.table)
 
     def ask(
         self, lane: NativeLane, ids: Any, kwargs: dict[str, Any], values_of: Callable[[Limits], Values]

@@ -14,6 +14,7 @@ from rowsmith.errors import MappingError, RefusedByTrigger, StaleVersion
 from rowsmith.execution import Items
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.records import fetch_records
+from rowsmith.mapping.constraints import refers_to_itself
 from rowsmith.operations.arrays.keys import Key, distinct_keys, key_twice
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.collector import collector_paused
@@ -180,17 +181,21 @@ class BatchWriter(Generic[TRow, TData]):
     ) -> dict[Any, Any]:
         """Send the statement of every step and give data by key.
 
-        Several statements, each of which would lock its own rows in its turn, have all rows locked before the first.
-        Once rows are locked none is waited for that has come since: it would be out of key order.
+        Several statements, each of which would lock its own rows in its turn, have all rows locked before the first. So
+        has one that would meet rows as they were before it waited for their locks: by their keys, in a view, or by what
+        a foreign key to their own table does. Once rows are locked none is waited for that has come since: it would be
+        out of key order.
         """
         done, sought = (
             dict[Any, Any](self.call.already_written or {}),
             [place for places, _ in steps for place in places],
         )
-        is_first = len(steps) > 1 and target.dialect.name == "postgresql"
-        if is_first:
+        held, info = is_held or self.is_held, self.entity.info
+        removes_alike = any(changes is None for _, changes in steps) and refers_to_itself(info.table)
+        needs_lock = len(steps) > 1 or removes_alike or not target.standing.has_places
+        if needs_lock and not held and target.dialect.name == "postgresql":
             await self._lock_each(target.part(sorted(sought)).keys_only(), lock)
-        held = is_first or is_held or self.is_held
+            held = True
         for places, changes in steps if self.call.already_written is None else ():
             done |= await self._send(target, places, changes, held=held)
         if len(done) < len(sought) and (left := await self._left(target, sought, done, lock)):

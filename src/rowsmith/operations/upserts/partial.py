@@ -19,7 +19,8 @@ from rowsmith.operations.upserts.steps import UpsertInSteps
 class PartialUpsert(UpsertInSteps[TRow, TData]):
     """Rows of one call, in the order of their keys, each of which is upserted or not.
 
-    All are tried together, where they set the same fields. Where that fails, parts of them are.
+    All are tried together. Where that fails, parts of them are, in savepoints of their own: others that came to such a
+    row then wait for the whole transaction, though it is undone with what is around it, and may do so in a circle.
     """
 
     _looks_again = True
@@ -32,10 +33,11 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
         Raises:
             Exception: no row's own fault.
         """
-        if len(self.rows.blocks) != 1:
-            return await super().outcomes() if self.rows.size else ()
-        self._looks_again = False  # it is looked for the rows a second time then
-        together = await attempted(self.call, lambda: self._write(self.rows))
+        if not self.rows.size:
+            return ()
+        is_alike, whole = len(self.rows.blocks) == 1, UpsertInSteps(self.upsertion, self.rows)
+        self._looks_again = not is_alike  # it is looked for the rows a second time where they are alike
+        together = await attempted(self.call, lambda: self._write(self.rows) if is_alike else whole.outcomes())
         if not isinstance(together, Exception):
             return together
         if self.rows.size > 1:

@@ -284,7 +284,10 @@ class Upsertion(Generic[TRow, TData]):
             return None if self._refused is None else await self._refused()
 
         self._is_one = True
-        return await scope_first(self.call, write, refused)
+        try:
+            return await scope_first(self.call, write, refused)
+        finally:
+            self._is_one = False
 
     async def _rows(self, block: Block, held: Held) -> dict[int, int]:
         """Send the upsert, then see to the rows that it gave no answer for."""
