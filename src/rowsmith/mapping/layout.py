@@ -13,8 +13,8 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, assert_never, cast
 
-from sqlalchemy import ColumnElement, Select, and_, inspect, select, true, type_coerce
-from sqlalchemy.orm import RelationshipDirection, RelationshipProperty, aliased
+from sqlalchemy import Column, ColumnElement, Select, and_, inspect, select, true, type_coerce
+from sqlalchemy.orm import ColumnProperty, RelationshipDirection, RelationshipProperty, aliased
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.sql.util import ClauseAdapter
@@ -58,9 +58,9 @@ class Layout:
 
     ``returnable`` says that RETURNING can give ``selects`` too: they read nothing but the row itself, for of other rows
     it knows what there was before the write; ``names`` are their attributes, where they are nothing but columns of the
-    row. ``options`` load what comes with whole rows, which is ``loaded``; ``is_several`` says that a read takes further
-    statements, for it or for collections; ``meets_itself`` that one row may be come to over several paths, each of
-    which loads something else of it.
+    row. ``options`` load what comes with whole rows, which is ``loaded``; ``computed`` is what of that is no column.
+    ``is_several`` says that a read takes further statements, for it or for collections; ``meets_itself`` that one row
+    may be come to over several paths, each of which loads something else of it.
     """
 
     selects: tuple[Any, ...]
@@ -71,6 +71,7 @@ class Layout:
     returnable: bool = True
     options: tuple[Any, ...] = ()
     loaded: tuple[Step, ...] = ()
+    computed: tuple[ColumnProperty[Any], ...] = ()
     is_several: bool = False
     meets_itself: bool = False
 
@@ -92,12 +93,20 @@ class Layout:
         """The classes of all related rows that it shows, or asks about."""
         nested = (each.layout.reached for each in self.collections)
         steps = (each.reached for each in self.loaded)
-        asked = (led_to(each) for each in self.selects if isinstance(each, _Expression))
+        selected = (each for each in self.selects if isinstance(each, _Expression))
+        asked = map(led_to, (*selected, *map(_expression, self.computed)))
         shown: Iterable[Join | Collection] = (*self.joins, *self.collections)
         return frozenset(each.row for each in shown).union(*nested, *steps, *asked)
 
     def within(self, said: Said) -> Layout:
-        """Give the layout that shows no other related rows than those that something holds of, by their classes."""
+        """Give the layout that shows no other related rows than those that something holds of, by their classes.
+
+        Raises:
+            MappingError: whole rows come with what their mapping computes of some, which SQLAlchemy loads as it is.
+        """
+        for each in self.computed:
+            if row := next((row for row in led_to(_expression(each)) if row in said), None):
+                raise _unlimited(each, row)
         joins = tuple(join.within(said) for join in self.joins)
         collections = tuple(collection.within(said) for collection in self.collections)
         loading = options(inspect(self.selects[0]).mapper, self.loaded, said) if self.loaded else ()
@@ -249,8 +258,15 @@ class _Draft:
         """Have an attribute selected, once, and give its place."""
         key = (id(level.entity), name)
         if key not in self._places:
-            self._places[key] = self._append(getattr(level.entity, name))
+            attribute = getattr(level.entity, name)
+            expression = as_sql(attribute)
+            # What a mapping computes is narrowed as what a data class does; SQLAlchemy would come back to it as it was.
+            is_column = isinstance(expression, Column)
+            self._places[key] = self._append(attribute if is_column else self._named(expression, name))
         return self._places[key]
+
+    def _named(self, expression: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+        return expression.label(sql_name(f"{name}_{len(self.selects)}"))
 
     def _append(self, expression: object) -> int:
         self.selects.append(expression)
@@ -264,7 +280,7 @@ class _Draft:
             case Expr():
                 keep_to_row(source.resolve(), level.info, f"{into.__name__}.{name}", ANY)
                 hold(level.info, into, name, source)
-                return _column(self._append(_placed(level, source).label(sql_name(f"{name}_{len(self.selects)}"))))
+                return _column(self._append(self._named(_placed(level, source), name)))
             case Aggregate():
                 raise MappingError(f"{into.__name__}.{name} is an aggregate: give this class to aggregate(...)")
             case Nested():
@@ -418,6 +434,19 @@ def _unseen(relationship: RelationshipProperty[Any]) -> Exception:
     return ScopeMismatch(
         f"{relationship} leads to a row outside of the scope, and the field for it takes no None: annotate it as "
         "optional, or have to_related() say what may be seen"
+    )
+
+
+def _expression(computed: ColumnProperty[Any]) -> ColumnElement[Any]:
+    return computed.columns[0]
+
+
+def _unlimited(computed: ColumnProperty[Any], row: type[Any]) -> Exception:
+    """Give the error for what whole rows come with though a scope would have its say about it."""
+    return MappingError(
+        f"{computed} asks about {row.__name__}, of which the scope says something, and no scope can limit what whole "
+        "rows are loaded with: declare it with deferred=True and leave it out of loads, and read it by a data class "
+        f"with the field {computed.key}"
     )
 
 

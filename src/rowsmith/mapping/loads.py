@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, exc, inspect
+from sqlalchemy import Column, ColumnElement, exc, inspect
 from sqlalchemy.orm import (
+    ColumnProperty,
     InstanceState,
     InstrumentedAttribute,
     Mapper,
@@ -201,6 +202,26 @@ def meet_themselves(info: RowInfo[object], loaded: Iterable[Step]) -> bool:
             found.append(step.relationship.mapper.base_mapper)
             left += step.below.values()
     return len({*found}) < len(found)
+
+
+def computed(mapper: Mapper[Any], loaded: Iterable[Step]) -> Iterator[ColumnProperty[Any]]:
+    """Give what whole rows, and all that comes with them, are loaded with that is no column.
+
+    Args:
+        mapper: their class; rows of those below it may be among them.
+        loaded: what comes with them.
+    """
+    for each in mapper.self_and_descendants:
+        yield from (own for own in each.column_attrs if not own.deferred and _is_computed(own))
+    for step in loaded:
+        if step.relationship is None:
+            yield from filter(_is_computed, [step.attribute.property])
+        elif not step.is_left:
+            yield from computed(step.relationship.mapper, step.below.values())
+
+
+def _is_computed(attribute: ColumnProperty[Any]) -> bool:
+    return not isinstance(attribute.columns[0], Column)
 
 
 def _places(below: Below, attribute: object) -> Iterator[tuple[Mapper[Any], Below]]:

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Generic, TypeVar, cast
 
-from sqlalchemy import Column
-from sqlalchemy.orm import ColumnProperty, RelationshipProperty
+from sqlalchemy.orm import RelationshipProperty
 
 from rowsmith.errors import MappingError
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import UNTOLD, Source, sources
 from rowsmith.mapping.layout import AnySelect, Groups, Layout, Record, layout_of
-from rowsmith.mapping.loads import Chain, meet_themselves, naming_what_is_missing, options, steps, takes_more
+from rowsmith.mapping.loads import Chain, computed, meet_themselves, naming_what_is_missing, options, steps, takes_more
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.relations import Seen
@@ -88,8 +87,7 @@ class Shape(Generic[TRow_co, TData_co]):
         said = {row: conditions for row in self.layout.reached if (conditions := seen(row))}
         if not said:
             return self
-        layout = self.layout.within(said)
-        return replace(self, plan=lambda: layout)
+        return replace(self, plan=lambda: self.layout.within(said))  # which is no error for what gives no data
 
     def select(self, *extra: Any) -> AnySelect:
         """Give the SELECT of records, each followed by further expressions, with the joins it takes."""
@@ -131,21 +129,18 @@ def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
     info = row_info(row)
     loaded, is_own = steps(info, loads), info.mapper.selectable is info.mapper.local_table
     is_whole = not takes_more(info.mapper)
-    is_bare = is_whole and all(step.is_left for step in loaded) and not any(map(_is_computed, info.mapper.column_attrs))
+    comes = tuple(computed(info.mapper, loaded))
+    is_bare = is_whole and all(step.is_left for step in loaded) and not comes
     return Layout(
         (row,),
         lambda records, related: [record[0] for record in records],
         returnable=is_own and is_bare,  # RETURNING loads columns alone, and those of the row's own table
         options=options(info.mapper, loaded),
         loaded=tuple(loaded),
+        computed=comes,
         is_several=not (is_whole and all(step.is_one_statement for step in loaded)),
         meets_itself=meet_themselves(info, loaded),
     )
-
-
-def _is_computed(attribute: ColumnProperty[Any]) -> bool:
-    """Say whether an attribute of whole rows is loaded and is no column."""
-    return not (isinstance(attribute.columns[0], Column) or attribute.deferred)
 
 
 def converted_shape(shape: Shape[TRow, object], into: object, to_data: Callable[[TRow], TData]) -> Shape[TRow, TData]:
