@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 from rowsmith import (
+    AnyOf,
     Conflict,
     CursorForwardPagination,
     Database,
@@ -87,6 +88,8 @@ class Within(SearchScope):
 
 
 Other, Third = aliased(A), aliased(A)
+DOWN: Any = A.m.desc()
+FIRST: Any = A.m.nulls_first()
 NONE: dict[str, Any] = {
     "a function's length": func.length(A.n),
     "a function of its arguments": func.nullif(A.id, 5),
@@ -107,6 +110,16 @@ NONE: dict[str, Any] = {
     "and": sa.and_(A.id, A.flag),
     "or": sa.or_(A.flag, func.length(A.n)),
     "is not true": func.length(A.n).is_not(sa.true()),
+    "order": DOWN,
+    "order of a flag": A.flag.asc(),
+    "order, in or": sa.or_(DOWN, A.flag),
+    "order, in and": sa.and_(A.flag, FIRST),
+    "order, in not": sa.not_(DOWN),
+    "order, is not true": DOWN.is_not(sa.true()),
+    "order, when": sa.case((A.flag.desc(), sa.true()), else_=sa.false()),
+    "order, any of scopes": AnyOf(DOWN, Within((A.flag,))),
+    "order, none of scopes": Not(Within((DOWN,))),
+    "order, in a subquery": sa.exists().where(Other.id == A.id, Other.flag.desc()),
     "when": sa.case((A.id, sa.true()), else_=sa.false()),
     "in a subquery": sa.exists().where(Other.id == A.id, Other.id + 1),
     "in a join": sa.exists(sa.select(Other.id).join(Third, Third.id + Other.id).where(Other.id == A.id)),
@@ -285,6 +298,18 @@ async def test_a_set_is_at_home_in_a_subquery(with_tables: WithTables) -> None:
         await things.create(ASpec(id=2, n="b"))
         assert [thing.id for thing in (await things.search(None, orders=[most])).items] == [2, 1]
         assert await things.count(None, [most == "c"]) == 1
+
+
+async def test_an_order_is_at_home_in_a_subquery(any_tables: WithTables) -> None:
+    """Where it sorts, it stands for no condition."""
+    async with any_tables(A) as db:
+        things = Things(db, resilience=None)
+        for id, flag in ((1, False), (2, True)):
+            await things.create(ASpec(id=id, n="a", flag=flag))
+        first = sa.select(Other.id).order_by(Other.flag.desc()).limit(1).scalar_subquery()
+        ranked = sa.select(Other.id, func.row_number().over(order_by=Other.flag.desc()).label("rank")).subquery()
+        for condition in (A.id == first, A.id.in_(sa.select(ranked.c.id).where(ranked.c.rank == 1))):
+            assert [thing.id for thing in await things.search(Within((condition,)))] == [2]
 
 
 @pytest.mark.parametrize("several", [func.max(A.id), func.row_number().over()], ids=["aggregate", "window"])

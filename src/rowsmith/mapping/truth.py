@@ -44,7 +44,7 @@ def check_boolean(condition: ColumnElement[Any]) -> None:
         InvalidFilter: it is that; or an order, or known by a label to be something else.
     """
     alone = _alone(condition)
-    if getattr(alone, "modifier", None) in _ORDERING:
+    if _is_order(alone):
         raise InvalidFilter("an order is no condition: write orders=[...], and compare the column with something here")
     if is_condition(alone) is False:
         raise InvalidFilter(
@@ -75,6 +75,8 @@ def is_condition(expression: Any) -> bool | None:
     An operator's type says nothing, as it may be its operand's, and neither does that of SQL written as text.
     """
     alone = _alone(expression)
+    if _is_order(alone):
+        return False
     if isinstance(alone, _COLUMN_CLAUSE) and alone.is_literal:
         return None
     derived = next((derive for kind, derive in _DERIVED.items() if isinstance(alone, kind)), _declared)
@@ -142,8 +144,14 @@ def _alone(expression: Any) -> Any:
     return alone
 
 
+def _is_order(alone: Any) -> bool:
+    return getattr(alone, "modifier", None) in _ORDERING
+
+
 def _named(alone: Any) -> str:
     """Name an expression, without the values in it."""
+    if _is_order(alone):
+        return "an order"
     declared = getattr(alone, "type", None)
     kind = "" if declared is None or isinstance(declared, NullType) else f" ({type(declared).__name__})"
     if isinstance(alone, _COLUMN):
