@@ -244,3 +244,22 @@ async def test_a_row_that_others_rewrite_meanwhile_goes_and_is_counted(
         done = await call
         assert (done.rows if verb == "purge_where" else len(done.succeeded)) == 4
         assert await nodes.ids() == []
+
+
+@pytest.mark.parametrize("chunk_size", [2, 10, None])
+async def test_a_row_that_others_rewrite_before_it_is_locked_is_counted(
+    with_tables: WithTables, chunk_size: int | None
+) -> None:
+    """Between what a chunk's statement has seen and its locks: it does not wait for them."""
+    row = KINDS["cascading"]
+    async with with_tables(row) as db:
+        nodes = Nodes(row, db)
+        await nodes.fill({1: None, 2: 1, 3: 2, 4: None})
+        pausing = sa.type_coerce(sa.text("pg_advisory_xact_lock_shared(77)::text = ''"), sa.Boolean)
+        async with db.engine.connect() as other:
+            await other.execute(sa.select(sa.func.pg_advisory_xact_lock(77)))
+            call = asyncio.ensure_future(nodes.rows.purge_where([row.tenant == 1, pausing], chunk_size=chunk_size))
+            assert await is_waited_for(other, call)
+            await other.execute(sa.update(row.__table__).where(row.id == 2).values(is_old=False))
+            await other.commit()
+        assert ((await call).rows, await nodes.ids()) == (4, [])

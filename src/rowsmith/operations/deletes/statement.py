@@ -129,6 +129,10 @@ class Doomed:
         """Give the parameters of :meth:`keys` and :meth:`chunk`."""
         return {_LIMIT: limit, **{f"{_AFTER}{place}": part for place, part in enumerate(after or ())}}
 
+    def free(self, walk: Walk) -> Select[*tuple[Any, ...]]:
+        """Give PostgreSQL's SELECT of the next keys whose rows nobody has, which it locks."""
+        return self.standing.locked(self.keys(walk), of=self.info.tables, skip_locked=True)
+
     def lock(self) -> Select[Any]:
         """Give PostgreSQL's SELECT that locks all in key order, and says how many there are."""
         locking = locking_in_key_order(self.info, self.standing, self.conditions)

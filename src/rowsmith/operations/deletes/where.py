@@ -466,10 +466,11 @@ async def _attempt(db_sess: AsyncSession, doomed: Doomed, walk: Walk, after: Key
     """Remove the next chunk by one statement for its rows, if they are as that statement found them."""
     dialect, given = dialect_of(db_sess, doomed.info), doomed.given(after, limit)
     if doomed.in_parts:
-        locking = doomed.standing.locked(doomed.keys(walk), of=doomed.info.tables, skip_locked=True)
-        gone = await _remove_parts(Call(doomed.entity, PURGE_WHERE, db_sess), locking, given)
+        gone = await _remove_parts(Call(doomed.entity, PURGE_WHERE, db_sess), doomed.free(walk), given)
         return Met(len(gone), len(gone), len(gone), gone[-1] if gone else None)
     if dialect.name == "postgresql":
+        if doomed.ties.take_along:  # a row that others have changed meanwhile, which no statement would count
+            await execute(db_sess, doomed.free(walk), replace(doomed.origin, deletes=False), parameters=given)
         answer = await execute(db_sess, doomed.chunk(walk), doomed.origin, parameters=given)
         found: Any = answer.one_or_none()
         return Met() if found is None else Met(found[0], found[1], found[2], tuple(found[3:]))

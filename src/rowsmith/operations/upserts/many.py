@@ -70,6 +70,7 @@ class BatchUpserter(Operation[TRow, TData]):
             InvalidValue: a value does not fit, a key stands twice or is NULL.
             ScopeMismatch: a spec says otherwise than the scope.
             ReferenceNotFound, ConstraintViolation: a constraint said no.
+            LockNotAvailable: others removed some of the rows each time that it began anew; nothing is written.
         """
         items = await gathered(specs, call.info)
         ending = Ending(await call.writing(scope, several=True))
@@ -99,6 +100,7 @@ class BatchUpserter(Operation[TRow, TData]):
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
+                A deadlock may come where items fail beside other batches, as each is tried apart then.
         """
         items = await gathered(specs, call.info)
         ending = Ending(await call.writing(scope, several=True))
