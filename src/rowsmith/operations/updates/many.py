@@ -215,7 +215,10 @@ _IDS_AND_PATCH: Final = 2
 
 
 class BatchUpdater(Operation[TRow, TData]):
-    """Changes many rows; one statement each, and one more where some rows are not there."""
+    """Changes many rows; one statement each, and one more where some rows are not there.
+
+    On PostgreSQL a statement before it locks the rows that conditions are to find, and those of a view.
+    """
 
     @by_entity
     def _writes(self) -> BatchWrites[TRow, TData]:

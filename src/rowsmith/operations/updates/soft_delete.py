@@ -76,6 +76,8 @@ class SoftDeleter(Operation[TRow, TData]):
 class BatchSoftDeleter(Operation[TRow, TData]):
     """Marks many rows as deleted, or unmarks them; one statement each, and one more where some ids are not there.
 
+    On PostgreSQL a statement before it locks the rows that conditions are to find, and those of a view.
+
     Raises:
         MappingError: on use, where no ``soft_delete`` is declared.
     """

@@ -3,9 +3,10 @@
 On PostgreSQL it is ``WITH given AS (SELECT ... FOR UPDATE) UPDATE ... WHERE ctid = given.place AND tableoid =
 given.part``: the inner SELECT locks the rows in key order, so that batches which overlap queue up instead of
 deadlocking (PostgreSQL's manual, "Deadlocks"), and hands their physical places on, so that the outer statement need
-not look the keys up again. All conditions stand in the inner one, which alone says which rows are meant; a row that
-it has locked cannot change any more. The rows of a view have no places, and are found again by their keys. SQLite has
-one writer at a time and needs no locks.
+not look the keys up again. Where that statement would meet rows as they were before it waited for their locks, another
+one locks them first: of a view, or where rows of the table refer to each other and are removed. All conditions stand in
+the inner one, which alone says which rows are meant; a row that it has locked cannot change any more. The rows of a
+view have no places, and are found again by their keys. SQLite has one writer at a time and needs no locks.
 
 The planner is left no choice that would cost the square of the batch, whatever it takes the table to be: rows are
 found by nothing but their keys, which it takes for dear to compare (:func:`dear`), and then by their places.
