@@ -112,7 +112,8 @@ class Call(Generic[TRow_co, TData_co]):
     ``entity`` is what it is about, ``operation`` the verb's name in error codes, ``db_sess`` the session whose
     transaction it works in; ``limits`` is what the scope says about the entity's rows, and about others: nothing before
     :meth:`under` has admitted a scope. ``already_written`` is what the verb's first
-    statement has written, by key, where that was sent already: it is not sent again.
+    statement has written, by key, where that was sent already: it is not sent again. ``tries_parts`` says that the call
+    goes on where it has undone some of its work: its savepoints stay until the one around them ends.
     """
 
     entity: Entity[TRow_co, TData_co]
@@ -120,6 +121,7 @@ class Call(Generic[TRow_co, TData_co]):
     db_sess: AsyncSession
     limits: Limits = NO_LIMITS
     already_written: Mapping[Any, Any] | None = None
+    tries_parts: bool = False
 
     async def under(self, scope: SearchScope | None) -> Call[TRow_co, TData_co]:
         """Admit a scope: resolve it, and run its existence checks, all in one statement.
@@ -186,6 +188,10 @@ class Call(Generic[TRow_co, TData_co]):
     def unsettled(self) -> Call[TRow_co, TData_co]:
         """Give the call for rows that triggers may change: they are read, and held against the scope, at the end."""
         return replace(self, entity=self.entity.read_again, limits=self.limits.unsettled())
+
+    def in_parts(self) -> Call[TRow_co, TData_co]:
+        """Give the call for work done in parts, some of which may be undone while it goes on."""
+        return replace(self, tries_parts=True)
 
     def below(self, row: type[object]) -> Call[Any, Any]:
         """Give the call for rows below those it is about, under what its scope says of them.
@@ -304,12 +310,16 @@ class Call(Generic[TRow_co, TData_co]):
     async def savepoint(self) -> AsyncGenerator[None]:
         """Undo the block if it fails, without giving up the transaction around it."""
         with self._undoing():
-            async with translated(), savepoint(self.db_sess):
+            async with translated(), savepoint(self.db_sess, stays=self.tries_parts):
                 yield
 
     @asynccontextmanager
     async def savepoint_of_statements(self) -> AsyncGenerator[None]:
         """Do as :meth:`savepoint` for statements that no object of the session takes part in: nothing is flushed."""
+        if self.tries_parts:  # which the session has to know of
+            async with self.savepoint():
+                yield
+            return
         with self._undoing():
             async with translated():
                 connection = await self.db_sess.connection(bind_arguments=cast("Any", self.origin().binds))

@@ -124,12 +124,13 @@ async def run_partial(
 ) -> PartialResult[TData]:
     """Write every item that can be written, and say of each other one why not.
 
-    Where that takes several attempts, ``hold``, ``find_twins`` and ``find_needs`` are called before the second.
+    Where that takes several attempts, ``hold``, ``find_twins`` and ``find_needs`` are called before the second. What
+    ``attempt`` writes is to be written by ``call.in_parts()``.
 
     Raises:
         Exception: no item's own fault: a lost connection, a deadlock, a statement that the database does not take.
     """
-    search = _Culprits(call, items, attempt, diagnose, Needs(len(items)))
+    search = _Culprits(call.in_parts(), items, attempt, diagnose, Needs(len(items)))
     async with call.savepoint():
         if items and (error := await search.tried(range(len(items)))) is not None:
             if hold is not None and len(items) > 1:
@@ -140,7 +141,7 @@ async def run_partial(
                 left = [index for index in left if index not in twins]
                 error = await search.tried(left)
             if find_needs is not None and len(items) > 1:
-                found = await tried(call, find_needs)
+                found = await tried(search.call, find_needs)
                 if not isinstance(found, Exception):  # an item that cannot be asked for tells nothing of the others
                     search.needs = found
             if error is not None:

@@ -23,14 +23,19 @@ from rowsmith.operations.arrays.keys import columns_condition, key_chunks
 
 
 @asynccontextmanager
-async def savepoint(db_sess: AsyncSession) -> AsyncGenerator[None]:
-    """Undo the block if it fails, and have the session's objects be then as the database has them."""
+async def savepoint(db_sess: AsyncSession, *, stays: bool = False) -> AsyncGenerator[None]:
+    """Undo the block if it fails, and have the session's objects be then as the database has them.
+
+    One that ``stays`` is released with the one around it. If that is undone instead, whoever came to rows of the block
+    is told at once; where it had been released before, they would wait for the whole transaction, rows or no rows.
+    """
     held = _Held(db_sess)
     nested = await db_sess.begin_nested()
     try:
         with held.noting_flushes():
             yield
-            await nested.commit()
+            if not stays:
+                await nested.commit()
     except BaseException:
         held.note(db_sess.identity_map.all_states())
         with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why

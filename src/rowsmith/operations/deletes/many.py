@@ -78,7 +78,7 @@ class BatchPurger(Operation[TRow, TData]):
             keep_once(self.entity.info, places, batch_key(self.entity.info, id, index), index)
 
         async def write(part: Sequence[object]) -> BatchResult[TData, Any]:
-            return await _purge(call, part, is_held=is_held)
+            return await _purge(call.in_parts(), part, is_held=is_held)
 
         async def hold(part: Sequence[object]) -> None:
             nonlocal is_held

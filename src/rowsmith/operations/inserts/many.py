@@ -123,7 +123,7 @@ class BatchCreator(Operation[TRow, TData]):
         unfit = unfit_trees(call.info, items)
         call = await call.creating(scope, several=True)
         ending = Ending(call)
-        creation = Creation(ending.parts)
+        creation = Creation(ending.parts.in_parts())
         fit, faults = creation.readable(items, unfit)
 
         sent = [items[index] for index in fit]

@@ -329,7 +329,7 @@ class BatchUpdater(Operation[TRow, TData]):
 
         async def write(part: Sequence[tuple[object, Patch[TRow]]]) -> BatchResult[TData, Any]:
             versions = None if expected_versions is None else {id: expected_versions[id] for id, _ in part}
-            return await _update_each(ending.parts, dict(part), versions, is_held=is_held)
+            return await _update_each(ending.parts.in_parts(), dict(part), versions, is_held=is_held)
 
         async def hold(part: Sequence[tuple[object, Patch[TRow]]]) -> None:
             nonlocal is_held

@@ -100,11 +100,10 @@ class BatchUpserter(Operation[TRow, TData]):
 
         Raises:
             RepositoryError: no item's fault (the connection, a deadlock, the scope as such); nothing is kept then.
-                A deadlock may come where items fail beside other batches, as each is tried apart then.
         """
         items = await gathered(specs, call.info)
         ending = Ending(await call.writing(scope, several=True))
-        upsertion = Upsertion(ending.parts, conflict or self.entity.conflict, self._patterns)
+        upsertion = Upsertion(ending.parts.in_parts(), conflict or self.entity.conflict, self._patterns)
         read, faults = upsertion.readable(items)
         rows, keyless = in_key_order(call.info, upsertion.key, read)
         with collector_paused():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from typing_extensions import override
 
 from rowsmith.mapping.parts import Part
-from rowsmith.operations.call import TData, TRow
+from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.needs import Change, Needs, SelfKeys
 from rowsmith.operations.partial import TTried, attempted, of_sendable, rows_before, run_partial, tried
 from rowsmith.operations.results import Upserted
@@ -19,8 +20,7 @@ from rowsmith.operations.upserts.steps import UpsertInSteps
 class PartialUpsert(UpsertInSteps[TRow, TData]):
     """Rows of one call, in the order of their keys, each of which is upserted or not.
 
-    All are tried together. Where that fails, parts of them are, in savepoints of their own: others that came to such a
-    row then wait for the whole transaction, though it is undone with what is around it, and may do so in a circle.
+    All are tried together. Where that fails, parts of them are, in savepoints of their own.
     """
 
     _looks_again = True
@@ -37,14 +37,14 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
             return ()
         is_alike, whole = len(self.rows.blocks) == 1, UpsertInSteps(self.upsertion, self.rows)
         self._looks_again = not is_alike  # it is looked for the rows a second time where they are alike
-        together = await attempted(self.call, lambda: self._write(self.rows) if is_alike else whole.outcomes())
+        together = await attempted(self._at_once, lambda: self._write(self.rows) if is_alike else whole.outcomes())
         if not isinstance(together, Exception):
             return together
         if self.rows.size > 1:
             return await super().outcomes()
         if not self._is_overtaken(together):
             return [together]
-        again = await attempted(self.call, lambda: self._write(self.rows))
+        again = await attempted(self._at_once, lambda: self._write(self.rows))
         return [again] if isinstance(again, Exception) else again
 
     def _is_overtaken(self, outcome: object) -> bool:
@@ -58,8 +58,13 @@ class PartialUpsert(UpsertInSteps[TRow, TData]):
     @override
     async def undoing(self, work: Callable[[], Awaitable[TTried]]) -> TTried:
         """Do so; the parts are undone one by one, too."""
-        async with self.call.savepoint():
+        async with self._at_once.savepoint():
             return await work()
+
+    @property
+    def _at_once(self) -> Call[TRow, TData]:
+        """The call as it was, whose savepoint ends with all that is within it."""
+        return replace(self.call, tries_parts=False)
 
     @override
     async def run(
