@@ -300,6 +300,17 @@ async def test_a_set_is_at_home_in_a_subquery(with_tables: WithTables) -> None:
         assert await things.count(None, [most == "c"]) == 1
 
 
+async def test_an_order_is_compared_with_nothing(any_tables: WithTables) -> None:
+    """Nor is it calculated with."""
+    async with any_tables(A) as db:
+        things = Things(db, resilience=None)
+        with count_statements(db) as sent:
+            for condition in (A.id.desc() == 1, A.id == A.id.asc(), A.id.nulls_last().in_([1]), A.id.desc() + 1 > 2):
+                with pytest.raises(InvalidFilter, match="compares an order"):
+                    await things.search(None, [condition])
+        assert sent == []
+
+
 async def test_an_order_is_at_home_in_a_subquery(any_tables: WithTables) -> None:
     """Where it sorts, it stands for no condition."""
     async with any_tables(A) as db:

@@ -6,6 +6,7 @@ import datetime as dt
 import enum
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import permutations, product
@@ -194,6 +195,32 @@ def test_wherever_the_value_stands_it_is_refused() -> None:
     for (name, _), (other, _) in permutations(OF_KINDS, 2):
         with pytest.raises(InvalidValue, match=rf"KindRow\.{name}, which holds"):
             check_conditions([getattr(KindRow, name) == getattr(KindRow, other)], info)
+
+
+CALLS = {
+    "times": [sa.func.now(), sa.func.current_timestamp(), sa.func.localtimestamp(), sa.func.current_date()],
+    "numbers": [sa.func.char_length("x")],
+    "text": [sa.func.concat("x", "y"), sa.func.current_user(), sa.func.session_user()],
+}
+"""Functions of which SQLAlchemy knows what they give."""
+
+
+def test_what_a_function_of_the_standard_gives_is_told() -> None:
+    """Beside a column of another kind, on whichever side, in a range and in a list; unless a type is given for it."""
+    info, held = row_info(KindRow), {"times": KindRow.moment, "numbers": KindRow.id, "text": KindRow.text}
+    for (kind, calls), (other, column) in product(CALLS.items(), held.items()):
+        for call in calls:
+            conditions = [column == call, call == column, column.in_([call]), column.between(call, column)]
+            if kind == other:
+                check_conditions(conditions, info)
+                continue
+            for condition in conditions:
+                with pytest.raises(InvalidValue, match=rf"KindRow\.{column.key}, which holds") as refused:
+                    check_conditions([condition], info)
+                assert refused.value.facts.columns == (column.key,)
+            with pytest.raises(InvalidValue) if other != "text" else nullcontext():  # anything is made a text
+                tied(info, column.key, call)
+    check_conditions([KindRow.id == sa.func.now(type_=sa.Integer())], info)
 
 
 async def test_wherever_the_value_stands_its_own_kind_is_taken(any_tables: WithTables) -> None:

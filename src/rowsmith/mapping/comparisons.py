@@ -22,7 +22,7 @@ from sqlalchemy import (
     Tuple,
     literal,
 )
-from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql import functions, operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     ClauseList,
@@ -272,7 +272,8 @@ def _check_pair(left: Any, right: Any, kind: Any, info: RowInfo[object], role: s
     if any(map(_is_guessed, parts)):
         return
     types = (left.type, kind) if other is left else (kind, left.type)
-    if Family.DOCUMENTS in kinds and _family(types[0]) is not Family.DOCUMENTS and given.__class__ not in _GIVEN:
+    is_beside_document = Family.DOCUMENTS in kinds and _family(types[0]) is not Family.DOCUMENTS
+    if given.__class__ not in _GIVEN and (is_beside_document or not _columns(parts)):
         parts, types = list[Any](visitors.iterate(given)), (types[1], types[0])
     columns = [column for column in _columns(parts) if _family(column.type) == _family(types[0])]
     raise _refusal(columns or _columns(parts), _held(*types, given), info, role)
@@ -338,10 +339,15 @@ def _held(declared: TypeEngine[Any], beside: TypeEngine[Any], given: Any) -> str
 
 
 def _is_told(expression: Any) -> bool:
-    """Say whether the type of an expression is known for sure: a column's, a part of a document, what a CAST says."""
+    """Say whether the type of an expression is known for sure.
+
+    A column's is, a part of a document, what a CAST says, and what a function of the standard gives.
+    """
     if isinstance(expression, _ONE_VALUE):
         chosen: Any = expression.element.selected_columns
         return len(chosen) == 1 and _is_told(next(iter(chosen)))
+    if isinstance(expression, _TYPED):  # unless an application says otherwise
+        return bool(expression.type.__class__ is expression.__class__.type.__class__)
     is_part = isinstance(expression, _BINARY) and expression.operator in _PARTS
     return is_part or isinstance(expression, (_COLUMN, _CAST))
 
@@ -407,6 +413,12 @@ _MADE_OF: Final[Mapping[Family, Collection[Family]]] = {
     Family.LONG_HARDWARE_ADDRESSES: {Family.HARDWARE_ADDRESSES},
 }
 """What PostgreSQL makes values of as it writes them, beside those of their own kind."""
+_TYPED: Final[Any] = (
+    *(functions.now, functions.current_timestamp, functions.localtimestamp, functions.current_date),
+    *(functions.current_time, functions.char_length, functions.concat, functions.count, functions.next_value),
+    *(functions.current_user, functions.session_user, functions.user),
+)
+"""Functions of which SQLAlchemy knows what they give on either database."""
 _PARTS: Final = frozenset({operators.json_getitem_op, operators.json_path_getitem_op})
 _UNNAMED: Final = frozenset({Comparison.NONE, Comparison.NEVER})
 _OF_NUMBERS: Final = (Numeric, Integer, BigInteger)

@@ -57,6 +57,8 @@ def complaint_inside(elements: Sequence[Any]) -> str | None:
     """Say what is wrong with the conditions that an expression is made of, for all of its parts; or None."""
     has_functions = any(map(is_function, elements))
     for element in elements:
+        if isinstance(element, _BINARY) and any(map(_is_order, map(_alone, (element.left, element.right)))):
+            return "compares an order with something: write orders=[...], and compare the column here"
         for condition, refused in _held(element):
             alone = _alone(condition)
             if is_condition(alone) is False:
