@@ -208,3 +208,56 @@ async def test_an_item_that_a_trigger_skips_fails_alone(notes: Notes) -> None:
         None,
         2,
     ]
+
+
+REMOVE = "DELETE FROM notes WHERE id = NEW.id AND NEW.word = 'gone'"
+REMOVING = {
+    "postgresql": [
+        f"CREATE FUNCTION remove() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {REMOVE}; RETURN NULL; END $$",
+        "CREATE TRIGGER remove AFTER INSERT OR UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION remove()",
+    ],
+    "sqlite": [f"CREATE TRIGGER remove_{on} AFTER {on} ON notes BEGIN {REMOVE}; END" for on in ("INSERT", "UPDATE")],
+}
+GONE, KEPT = NotePatch(OptionalState.update("gone")), NotePatch(OptionalState.update("kept"))
+REMOVED: dict[str, Callable[[Notes], Awaitable[Any]]] = {
+    "create": lambda notes: notes.create(Plain("gone")),
+    "upsert": lambda notes: notes.upsert(Keyed(9, "gone")),
+    "upsert of one that is there": lambda notes: notes.upsert(Keyed(1, "gone")),
+    "batch_create": lambda notes: notes.batch_create([Keyed(8, "a"), Keyed(9, "gone")]),
+    "batch_upsert": lambda notes: notes.batch_upsert([Keyed(9, "b"), Keyed(1, "gone")]),
+    "update": lambda notes: notes.update(1, GONE),
+    "batch_update": lambda notes: notes.batch_update([1], GONE),
+    "batch_update_each": lambda notes: notes.batch_update_each({2: KEPT, 1: GONE}),
+}
+
+
+async def test_a_row_that_a_trigger_takes_away_again_is_an_error(any_tables: WithTables) -> None:
+    """Once it is written, in every verb; nothing of the call stays, and partial forms keep the others."""
+    async with any_tables(NoteRow) as db:
+        notes = Notes(db, resilience=None)
+        async with db.engine.begin() as connection:
+            for sql in REMOVING[db.engine.dialect.name]:
+                await connection.exec_driver_sql(sql)
+        await notes.batch_create([NoteCreate("first"), NoteCreate("second")])
+        try:
+            for verb, call in REMOVED.items():
+                with pytest.raises(RefusedByTrigger):
+                    await call(notes)
+                assert [item.word for item in (await notes.search(orders=[NoteRow.id])).items] == ["first", "second"], (
+                    verb
+                )
+            made = await notes.batch_create_partial([Keyed(7, "a"), Keyed(8, "gone")])
+            changed = await notes.batch_update_partial({2: KEPT, 1: GONE})
+            upserted = await notes.batch_upsert_partial([Keyed(7, "c"), Keyed(1, "gone"), Keyed(9, "b")])
+            for result, index in ((made, 1), (changed, 1), (upserted, 1)):
+                assert [(item.index, type(item.error)) for item in result.failed] == [(index, RefusedByTrigger)]
+            assert [item.word for item in (await notes.search(orders=[NoteRow.id])).items] == [
+                "first",
+                "kept",
+                "c",
+                "b",
+            ]
+        finally:
+            if db.engine.dialect.name == "postgresql":
+                async with db.engine.begin() as connection:
+                    await connection.exec_driver_sql("DROP FUNCTION remove CASCADE")

@@ -12,7 +12,7 @@ from typing import Any, Generic
 from rowsmith.execution import writes_of
 from rowsmith.operations.call import Call, TRow
 from rowsmith.operations.in_step import keep_in_step
-from rowsmith.operations.present import present_keys
+from rowsmith.operations.present import present_made
 from rowsmith.operations.results import PartialResult
 
 
@@ -33,7 +33,7 @@ class Ending(Generic[TRow]):
 
         Raises:
             ScopeMismatch: a trigger took one out of the scope since it was written; nothing can be committed then.
-            EntityNotFound: it is not there any more.
+            RefusedByTrigger: one took it away again.
         """
         if self._is_final:
             return list(given)
@@ -43,10 +43,7 @@ class Ending(Generic[TRow]):
         if self._call.limits.is_unsettled and self._call.limits.held:
             await self._call.confirm(keys)
         await keep_in_step(self._call, keys)
-        found = await present_keys(self._call, keys)
-        if missing := [key for key in keys if key not in found]:  # a trigger of the database took them away again
-            raise self._call.absent(missing)
-        return [found[key] for key in keys]
+        return await present_made(self._call, keys)
 
     async def outcome(self, written: PartialResult[Any]) -> PartialResult[Any]:
         """Give what became of the items of a partial form, with the data of those that were written."""

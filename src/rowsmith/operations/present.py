@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 
 from rowsmith.conditions import limited
+from rowsmith.errors import RefusedByTrigger
 from rowsmith.execution import Items
 from rowsmith.lock import Lock
 from rowsmith.mapping.layout import Collection, Groups, Layout, Record
@@ -31,11 +32,18 @@ async def present_written(call: Call[TRow, TData], records: Sequence[Record]) ->
     """
     if call.entity.shape.returnable:
         return call.entity.shape.build_all(records)
-    keys = [tuple(record) for record in records]
+    return await present_made(call, [tuple(record) for record in records])
+
+
+async def present_made(call: Call[TRow, TData], keys: Sequence[Key], places: Sequence[int] = ()) -> list[TData]:
+    """Read rows that this call itself has written, in the order of their keys; ``places`` are the indexes of its items.
+
+    Raises:
+        RefusedByTrigger: a trigger of the database took one away again.
+    """
     found = await present_keys(call, keys)
-    missing = [key for key in keys if key not in found]
-    if missing:  # a trigger of the database took them away again
-        raise call.absent(missing)
+    if gone := [at for at, key in enumerate(keys) if key not in found]:
+        raise RefusedByTrigger.at(places[gone[0]]) if places else RefusedByTrigger
     return [found[key] for key in keys]
 
 

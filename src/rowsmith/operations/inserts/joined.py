@@ -12,7 +12,7 @@ from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import refused_row, scope_first
 from rowsmith.operations.parts import confirm_all, of_part, send_to_part
-from rowsmith.operations.present import present_keys
+from rowsmith.operations.present import present_made
 
 
 async def create_joined(call: Call[TRow, TData], values: Mapping[str, object]) -> TData:
@@ -44,7 +44,4 @@ async def create_joined(call: Call[TRow, TData], values: Mapping[str, object]) -
         return await refused_row(call, values)
 
     key = await (scope_first(call, create, refused) if call.limits.held else create())
-    found = await present_keys(call, [key])
-    if not found:  # a trigger of the database took it away again
-        raise RefusedByTrigger
-    return found[key]
+    return (await present_made(call, [key]))[0]

@@ -23,7 +23,7 @@ from rowsmith.operations.inserts.matching import Rows
 from rowsmith.operations.inserts.numbers import number_within
 from rowsmith.operations.needs import Change, Needs, SelfKeys, Values
 from rowsmith.operations.partial import Diagnosis, is_own_fault
-from rowsmith.operations.present import present_keys
+from rowsmith.operations.present import present_made
 from rowsmith.operations.touching import note_new
 
 
@@ -256,6 +256,5 @@ class Harvest(Generic[TRow, TData]):
     async def finish(self) -> list[TData]:
         """Give the data; what is more than columns of the row is read by the keys."""
         if self._read_again and self.done:
-            found = await present_keys(self.call, self.keys)
-            return [found[key] for key in self.keys]
+            return await present_made(self.call, self.keys)
         return self.data

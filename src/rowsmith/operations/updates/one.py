@@ -23,7 +23,7 @@ from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.once import Written, as_stored, once
 from rowsmith.operations.parents import find_new_parents
-from rowsmith.operations.present import present, present_keys, present_written
+from rowsmith.operations.present import present, present_made, present_written
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.version import is_counted, next_version
@@ -186,10 +186,7 @@ class Target(Generic[T]):
         keys = await write_joined(call, [*self.conditions, *self._in_version()], values)
         if not keys:
             await self._fail(call)
-        found = await present_keys(call, keys)
-        if not found:  # a trigger of the database took it away
-            raise RefusedByTrigger
-        return found[keys[0]]
+        return (await present_made(call, keys))[0]
 
     async def read(self, call: Call[object, T]) -> T:
         """Give the row as it is, in the expected version."""

@@ -22,7 +22,7 @@ from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import forget, keep_in_step
-from rowsmith.operations.present import present_doomed, present_keys
+from rowsmith.operations.present import present_doomed, present_keys, present_made
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.statement import (
@@ -139,7 +139,8 @@ class BatchWriter(Generic[TRow, TData]):
                 done += await write_joined(self.call, target.part(places).matched(changes.parameters), changes.values)
             reached = await self._by_given(dict.fromkeys(plain_keys(self.entity.info, done)))
             await self._refuse_stale(target, reached)
-        return self.report(await present_keys(self.call, self._keys_in(reached)))
+        keys = self._keys_in(reached)
+        return self.report(dict(zip(keys, await present_made(self.call, keys), strict=True)))
 
     async def delete(self, target: Targets[TRow, TData]) -> BatchResult[TData, Any]:
         """Remove the rows and report what they were."""
@@ -278,8 +279,8 @@ class BatchWriter(Generic[TRow, TData]):
         if found is None and self.entity.shape.returnable:
             return BatchResult([done[key] for key in there], missing)
         keys = self._keys_in(done)
-        found = found or await present_keys(self.call, keys)
-        return BatchResult([found[key] for key in keys], missing)
+        data = [found[key] for key in keys] if found else await present_made(self.call, keys)
+        return BatchResult(data, missing)
 
     async def _keys(self, target: Targets[TRow, TData], statement: Executable | None = None) -> list[Key]:
         """Give those of the target's keys that a SELECT of keys finds, as they were given."""

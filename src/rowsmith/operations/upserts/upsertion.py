@@ -53,7 +53,7 @@ from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.inserts.branches import branches_of
 from rowsmith.operations.inserts.insertion import RAW
 from rowsmith.operations.partial import is_own_fault
-from rowsmith.operations.present import present_keys
+from rowsmith.operations.present import present_keys, present_made
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.unread import tell_place
 from rowsmith.operations.upserts.mixed import Mixed
@@ -198,7 +198,7 @@ class Upsertion(Generic[TRow, TData]):
         keys = written.parts(self.info.primary_key)
         await self._keep_apart(keys, [block.places[row] for row in rows])
         await keep_in_step(self.call, keys)
-        return dict(zip(rows, await self._results(written, keys), strict=True))
+        return dict(zip(rows, await self._results(written, keys, [block.places[row] for row in rows]), strict=True))
 
     def keep_turning(self, missed: object) -> None:
         """Have an upsert begin anew, for rows that were neither new nor to be held.
@@ -580,13 +580,13 @@ class Upsertion(Generic[TRow, TData]):
         await give_up(self.call.db_sess)
         raise RefusedByTrigger.at(block.places[place])
 
-    async def _results(self, written: Returned, keys: Sequence[Key]) -> list[Upserted[TData]]:
+    async def _results(self, written: Returned, keys: Sequence[Key], places: Sequence[int]) -> list[Upserted[TData]]:
         *columns, news = written.columns
         shape = self.call.entity.shape
         if shape.names:
             data = shape.build_all(cast("Any", zip(*columns[: len(shape.names)], strict=True)))
         else:
-            data = list(map((await present_keys(self.call, keys)).__getitem__, keys))
+            data = await present_made(self.call, keys, places)
         return _upserted(zip(data, news, strict=True))
 
 
