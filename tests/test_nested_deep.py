@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from company import LabelRow, ThingRow
 from rowsmith import (
     Condition,
+    Database,
     EntityNotFound,
     InvalidFilter,
     OptionalState,
@@ -81,3 +82,22 @@ async def test_sqlite_says_that_it_cannot_nest_so_deep(any_tables: WithTables, c
             assert told.error is InvalidFilter
             assert "SQLite cannot nest a statement so deep: ask of fewer" in str(told.words)
         assert await things.count(None, [steps(3)]) == 0
+
+
+@pytest.mark.parametrize("verb", ["count", "search", "update_where", "purge_where"])
+async def test_a_statement_with_too_many_values_says_so(with_tables: WithTables, verb: str) -> None:
+    """PostgreSQL's protocol counts them in 16 bits; a list that is sent as one value is one."""
+    many, patch = list(range(40_000)), ThingPatch(OptionalState.update(2))
+
+    @dataclass(frozen=True)
+    class Many(SearchScope):
+        def to_conditions(self) -> Sequence[Condition]:
+            return [ThingRow.id.in_(many)]
+
+    async with with_tables(ThingRow) as db:
+        for native in (True, False):
+            things = Things(Database(db.engine, native=native))
+            told = await answered(VERBS[verb].call(VerbCall(things, Many(), [1], patch, [])))
+            assert told.error is InvalidFilter
+            assert "32,767 values at most: ask in several calls" in str(told.words)
+            assert await things.count(None, [ThingRow.id == sa.any_(sa.literal(many, sa.ARRAY(sa.Integer)))]) == 0

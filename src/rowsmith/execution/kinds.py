@@ -253,6 +253,14 @@ def is_too_deep(failure: BaseException) -> bool:
     return is_refused and str(failure).startswith(("parser stack overflow", "Expression tree is too large"))
 
 
+def is_too_long(failure: BaseException) -> bool:
+    """Say whether a statement has more values than PostgreSQL's protocol, or SQLite, takes in one."""
+    is_sqlites = getattr(failure, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    if not (is_sqlites or isinstance(failure, pg.InterfaceError)):
+        return False
+    return str(failure).startswith(("the number of query arguments cannot exceed", "too many SQL variables"))
+
+
 def kind_of_class(failure: type[BaseException]) -> Kind | None:
     """Give the error of an exception class without a code; None where it and its bases are not listed."""
     return next((kind for base in failure.__mro__ if (kind := _CLASSES.get(base)) is not None), None)

@@ -46,6 +46,7 @@ from rowsmith.execution.kinds import (
     is_refused_by_policy,
     is_stale,
     is_too_deep,
+    is_too_long,
     is_without_transactions,
     kind_of_class,
     kind_of_sqlite,
@@ -332,7 +333,7 @@ def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
     code = getattr(driver, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER and str(driver) == _RESTRICTED:
         return errors.ReferenceNotFound
-    if is_too_deep(driver):
+    if _said_of_length(driver):
         return errors.InvalidFilter
     return None if code is None else kind_of_sqlite(code) or errors.DatabaseFault
 
@@ -416,12 +417,17 @@ def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) 
         return said
     if getattr(driver, "server_source_function", None) == _SORTING:
         return _INCOMPARABLE
-    if is_too_deep(driver):
-        return _TOO_DEEP
+    if said := _said_of_length(driver):
+        return said
     words = errors.named(kind.default_message, origin.domain)
     if getattr(driver, "server_source_function", None) in _OF_PARTITIONS:  # with the SQLSTATE of a CHECK
         words = errors.named("no partition takes the entity: make one for it, or give it another value", origin.domain)
     return _naming(words, broken)
+
+
+def _said_of_length(driver: BaseException) -> str | None:
+    """Give the words for a statement that the database cannot read for its length or depth; None for any other."""
+    return next((words for tells, words in _LENGTHS.items() if tells(driver)), None)
 
 
 def _naming(words: str, broken: Broken) -> str:
@@ -466,6 +472,13 @@ _TOO_DEEP = (
     "SQLite cannot nest a statement so deep: ask of fewer related rows within each other, conditions, filters and the "
     "scope taken together, write column.in_([...]) for many OR, or ask in several calls; PostgreSQL has no such end"
 )
+
+_TOO_LONG = (
+    "a statement takes 32,767 values at most: ask in several calls, or on PostgreSQL send a list as one value, as in "
+    "Row.id == any_(literal([...], ARRAY(Integer)))"
+)
+
+_LENGTHS = {is_too_deep: _TOO_DEEP, is_too_long: _TOO_LONG}
 
 _NO_TRANSACTIONS = (
     "the pooler between here and PostgreSQL gives each statement another connection, and so has no transactions: "

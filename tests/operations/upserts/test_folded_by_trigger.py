@@ -110,3 +110,48 @@ async def test_a_row_that_is_there_is_changed(users: Users, verb: str) -> None:
     expected = [(UserData("ann@x", "c"), False), (UserData("bob@x", "d"), False), (UserData("e", "e"), True)]
     assert [(each.data, each.inserted) for each in made] == expected[: len(made)]
     assert await users.count() == (2 if verb == "upsert" else 3)
+
+
+class HeapRow(Base):
+    __tablename__ = "heaps"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    up: Mapped[int | None]
+    size: Mapped[int]
+
+
+@dataclass(frozen=True)
+class HeapCreate(Spec[HeapRow]):
+    id: int
+    up: int | None
+    size: int
+
+
+class Heaps(Repository[HeapRow]):
+    pass
+
+
+PUSH = (
+    "CREATE FUNCTION push() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN UPDATE heaps SET size = NEW.size + 100 WHERE up = NEW.id; RETURN NEW; END $$"
+)
+
+
+async def test_a_trigger_that_changes_other_rows_of_the_batch(with_tables: WithTables) -> None:
+    """PostgreSQL takes that for one key given twice: the rows go one by one, and no spec is blamed."""
+    async with with_tables(HeapRow) as db:
+        async with db.engine.begin() as connection:
+            await connection.exec_driver_sql(PUSH)
+            await connection.exec_driver_sql(
+                "CREATE TRIGGER push BEFORE UPDATE OF size ON heaps FOR EACH ROW EXECUTE FUNCTION push()"
+            )
+        try:
+            heaps = Heaps(db, resilience=None)
+            await heaps.batch_create([HeapCreate(1, None, 0), HeapCreate(2, 1, 0)])
+            specs = [HeapCreate(1, None, 6), HeapCreate(2, 1, 5), HeapCreate(3, 1, 7)]
+            made = await heaps.batch_upsert(specs)
+            assert [(each.data.size, each.inserted) for each in made.succeeded] == [(6, False), (5, False), (106, True)]
+            assert [heap.size for heap in await heaps.search(orders=[HeapRow.id])] == [6, 5, 106]
+        finally:
+            async with db.engine.begin() as connection:
+                await connection.exec_driver_sql("DROP FUNCTION push() CASCADE")

@@ -108,14 +108,15 @@ class UpsertStatement:
         )
         new = limited(select(*values), ~there).order_by(given.c[PLACE])
         inserting = replace(self, update=False)._resolved(self._inserting(source.names, new), block)
-        made = inserting.returning(*self._back(), true().label(sql_name("is_new"))).cte(sql_name("made"))
+        back = [column.label(sql_name(f"back_{number}")) for number, column in enumerate(self._back())]
+        made = inserting.returning(*back, true().label(sql_name("is_new"))).cte(sql_name("made"))
         locked = self._locked(given, there, made).cte(sql_name("locked"))
         keys = [given.c[sql_name(f"value_{source.names.index(name)}")] for name in self.key.names]
         # That it be TRUE has the database look into a hash table, however many it takes them to be.
         here = tuple_(*keys).in_(select(*locked.c)).is_(true())
         changing = self._resolved(self._inserting(source.names, limited(select(*values), here)), block)
         new_too = _is_new(self.info, dialect).label(sql_name("is_new"))
-        changed = changing.returning(*self._back(), new_too).cte(sql_name("changed"))
+        changed = changing.returning(*back, new_too).cte(sql_name("changed"))
         return union_all(select(*made.c), select(*changed.c))
 
     def _inserting(self, names: Sequence[str], rows: Select[Any]) -> Any:
@@ -137,7 +138,10 @@ class UpsertStatement:
         """
         keys = [given.c[key_name(number)] for number in range(len(self.info.primary_key))]
         all_made = select(func.count()).select_from(made).scalar_subquery() >= 0
-        found, lock = select(*(self.info.columns[name] for name in self.key.names)), self._strength
+        sought_by = [self.info.columns[name] for name in self.key.names]
+        # By short labels: of long names SQLAlchemy takes a part where they are spoken of outside.
+        found = select(*(column.label(key_name(number)) for number, column in enumerate(sought_by)))
+        lock = self._strength
         if len(keys) > 1:
             locking = limited(found, *self._same(self.info.primary_key, keys), there, all_made)
             return locking.order_by(*self.info.key_columns).with_for_update(of=self.info.table, **lock)

@@ -395,12 +395,15 @@ class Upsertion(Generic[TRow, TData]):
         return [self.info.columns[name] for name in self.key.names]
 
     async def _told_apart(self, sending: Awaitable[T], keys: Sequence[Key], places: Sequence[int]) -> T:
-        """Await a statement; that PostgreSQL would write one row twice is the fault of the specs."""
+        """Await a statement; that PostgreSQL would write one row twice is the fault of the specs, or a trigger's."""
         try:
             return await sending
         except DatabaseFault as exc:
-            are_told_apart = are_exact(self._key_columns, self.call.dialect) and not self.call.limits.is_unsettled
-            if exc.facts.sqlstate != CARDINALITY_VIOLATION or are_told_apart:
+            if exc.facts.sqlstate != CARDINALITY_VIOLATION:
+                raise
+            if self.call.limits.is_unsettled and len(keys) > 1:
+                raise Moved from None
+            if are_exact(self._key_columns, self.call.dialect):
                 raise
         failure = InvalidValue("two of the specs have one key to the database, which Python tells apart: give it once")
         with suppress(RepositoryError):  # nothing can be asked where the statement is not undone yet
@@ -662,4 +665,4 @@ class Left(BaseException):
 
 
 class Moved(Exception):
-    """The database has changed the keys of rows, so that of several nobody knows which is whose."""
+    """The database has changed keys of rows, or other rows of the call: of several nobody knows what is whose."""
