@@ -23,7 +23,8 @@ class Stream(AsyncIterator[TData], Generic[TData]):
             ...
 
     It is read once. Left by ``break``, by an exception or by cancellation, it gives its connection back in the next
-    turn of the event loop. Where it must be back before the next line, use it as a context manager, or close it::
+    turn of the event loop, unless it has a name: then it could be read on, and keeps the connection for as long as the
+    name is there. Where it has one, or must be back before the next line, use it as a context manager, or close it::
 
         async with groups.stream(scope) as stream:
             async for group in stream:
