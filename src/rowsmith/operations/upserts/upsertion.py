@@ -140,8 +140,7 @@ class Upsertion(Generic[TRow, TData]):
         keys = dict(zip(block.places, conflict_keys(self.info, self.key, block), strict=True))
 
         async def read(places: Sequence[int]) -> None:
-            seen = [*self._predicate, *self.call.conditions()]
-            found = await self._there([keys[place] for place in places], seen, places)
+            found = await self._there([keys[place] for place in places], self.call.conditions(), places)
             if not self.call.entity.shape.names:
                 await present_keys(self.call, self._returned.chosen(found.values()).parts(self.info.primary_key))
 
@@ -164,7 +163,7 @@ class Upsertion(Generic[TRow, TData]):
     async def places_there(self, rows: Mixed) -> list[int]:
         """Give the rows whose keys are there, for whomever; an error tells the row whose key is refused."""
         keys = rows.keys(self.key)
-        found = await self._read_there(self._key_columns, keys, self._predicate, range(rows.size))
+        found = await self._read_there(self._key_columns, keys, range(rows.size))
         there = await self._by_given(keys, {tuple(key): place for place, key in enumerate(found)})
         return [row for row, key in enumerate(keys) if key in there]
 
@@ -382,7 +381,7 @@ class Upsertion(Generic[TRow, TData]):
         """Say whether some rows are not there, for nobody."""
         if not keys:
             return False
-        found = await self._read_there(self._key_columns, keys, self._predicate, range(len(keys)))
+        found = await self._read_there(self._key_columns, keys, range(len(keys)))
         there = await self._by_given(keys, {tuple(key): place for place, key in enumerate(found)})
         return not all(map(there.__contains__, keys))
 
@@ -415,7 +414,7 @@ class Upsertion(Generic[TRow, TData]):
     async def _sent(self, statement: UpsertStatement, block: Block, keys: Sequence[Key], held: Held) -> dict[Key, int]:
         if self.call.dialect.name != "postgresql":
             return await self._values_after_a_look(statement, block, keys)
-        if held is Held.ALL and not statement.changes_rows:
+        if held is Held.ALL and not statement.changes_rows and self.key.where is None:
             return {}  # they are no more than looked at: who inserts now may wait in a circle
         if len(keys) == 1:
             return {} if self.call.already_written is not None else await self._values(statement, block, keys)
@@ -495,10 +494,10 @@ class Upsertion(Generic[TRow, TData]):
         places = self._returned.add(columns)
         if len(keys) == 1 and places:
             return {keys[0]: places[0]}
-        return dict(zip(self._keys_in(columns), places, strict=True))
+        return dict(zip(self._parts(columns, self.key.names), places, strict=True))
 
-    def _keys_in(self, columns: Sequence[Sequence[Any]]) -> Iterator[Key]:
-        return zip(*(columns[self.back.index(name)] for name in self.key.names), strict=True)
+    def _parts(self, columns: Sequence[Sequence[Any]], names: Sequence[str]) -> Iterator[Key]:
+        return zip(*(columns[self.back.index(name)] for name in names), strict=True)
 
     async def _values(self, statement: UpsertStatement, block: Block, keys: Sequence[Key]) -> dict[Key, int]:
         """Send each value by itself."""
@@ -517,14 +516,18 @@ class Upsertion(Generic[TRow, TData]):
     async def _values_after_a_look(
         self, statement: UpsertStatement, block: Block, keys: Sequence[Key]
     ) -> dict[Key, int]:
-        """SQLite has no word for "inserted": the keys are looked up before, by the one writer there is."""
-        there = await self._read_there(self._key_columns, keys, self._predicate, block.places)
+        """SQLite has no word for "inserted": the rows are looked up before, by the one writer there is.
+
+        New are those that none was before: a row that is not of the key's index is new, though one there has its key.
+        """
+        there = await self._read_there(self.info.key_columns, keys, block.places)
         before: set[Key] = {tuple(key) for key in there}
         found: dict[Key, int] = {}
         for part in in_blocks(block, _rows_at_a_time(statement, block)):
             rows = await self._rows_of(await greenlet_spawn(statement.from_values, part, self.call.dialect), part)
             *columns, _ = self._columns([(*row, None) for row in rows])
-            found |= self._take([*columns, [key not in before for key in self._keys_in(columns)]])
+            made = [key not in before for key in self._parts(columns, self.info.primary_key)]
+            found |= self._take([*columns, made])
         return found
 
     async def _rows_of(self, statement: Executable, block: Block) -> Sequence[Any]:
@@ -542,15 +545,15 @@ class Upsertion(Generic[TRow, TData]):
     ) -> dict[Key, int]:
         """Give the rows that are there under some conditions; ``places`` are those of the keys, for messages."""
         columns = [self.info.columns[name] for name in self.back]
-        rows = await self._read_there(columns, keys, conditions, places, keeps=keeps)
+        rows = await self._read_there(columns, keys, places, conditions, keeps=keeps)
         return self._take(self._columns([(*row, False) for row in rows]))
 
     async def _read_there(
         self,
         columns: Sequence[Column[Any]],
         keys: Sequence[Key],
-        conditions: Sequence[ColumnElement[bool]],
         places: Sequence[int],
+        conditions: Sequence[ColumnElement[bool]] = (),
         *,
         keeps: bool = False,
     ) -> list[Any]:
@@ -558,7 +561,7 @@ class Upsertion(Generic[TRow, TData]):
         dialect, found = self.call.dialect, list[Any]()
         for chunk in key_chunks(keys, dialect, self._key_columns):
             these = columns_condition(self._key_columns, chunk, dialect)
-            statement: Any = limited(select(*columns), these, *conditions)
+            statement: Any = limited(select(*columns), these, *self._predicate, *conditions)
             if keeps:
                 statement = statement.order_by(*self.info.key_columns).with_for_update(**KEPT)
             found += await self.call.execute(statement, items=Items(places[: len(chunk)]))
