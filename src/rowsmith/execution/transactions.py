@@ -3,7 +3,8 @@
 After a failed statement PostgreSQL answers COMMIT with ROLLBACK, and neither asyncpg nor SQLAlchemy
 says so. A listener on the engine therefore remembers the transaction, or the savepoint, in which each
 error happened; whoever is about to commit asks here first. The same rule then holds on SQLite, which
-would have committed half of the work.
+would have committed half of the work. Where SQLite ends a transaction by an error (``RAISE(ROLLBACK)``, ``ON CONFLICT
+ROLLBACK``, a full disk), nothing more is sent in it: each further statement would be kept by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,15 @@ from rowsmith.execution.refusals import is_only_unread, note_refused
 _failed: WeakSet[Transaction] = WeakSet()
 _refused: WeakSet[Transaction] = WeakSet()
 _ended: WeakSet[Connection] = WeakSet()
+_inside: WeakSet[Connection] = WeakSet()
+"""Those to SQLite whose last statement began inside of a transaction."""
+_undone: WeakSet[Transaction] = WeakSet()
+"""Those that SQLite ended by an error."""
+
+UNDONE: Final = (
+    "the database has undone the whole transaction, not just what failed, as SQLite's RAISE(ROLLBACK) and ON CONFLICT "
+    "ROLLBACK have it: have them ABORT, where what was written before is to be kept"
+)
 
 
 def watch_failures(engine: Engine) -> None:
@@ -35,6 +45,8 @@ def watch_failures(engine: Engine) -> None:
         event.listen(engine, "handle_error", _remember)
     if _release not in engine.dispatch.release_savepoint:
         event.listen(engine, "release_savepoint", _release)
+    if engine.dialect.driver == "aiosqlite" and _note_inside not in engine.dispatch.before_cursor_execute:
+        event.listen(engine, "before_cursor_execute", _note_inside)
 
 
 def is_watched_by_others(engine: Engine) -> bool:
@@ -59,7 +71,13 @@ def has_failed(connection: Connection) -> bool:
     if connection.closed:
         return True
     innermost: Any = connection.get_nested_transaction() or connection.get_transaction()
-    return innermost is not None and innermost in _failed
+    return innermost is not None and (innermost in _failed or is_undone(connection))
+
+
+def is_undone(connection: Connection) -> bool:
+    """Say whether the database has ended the connection's transaction, savepoints and all, by an error."""
+    root: Any = None if connection.closed else connection.get_transaction()
+    return root is not None and root in _undone
 
 
 def connections_of(db_sess: AsyncSession) -> list[Connection]:
@@ -112,8 +130,9 @@ def refuse_failed(db_sess: AsyncSession) -> None:
     Raises:
         TransactionAborted: one did.
     """
-    if any(map(has_failed, connections_of(db_sess))):
-        raise TransactionAborted
+    connections = connections_of(db_sess)
+    if any(map(has_failed, connections)):
+        raise TransactionAborted(UNDONE if any(map(is_undone, connections)) else None)
 
 
 def was_ended_by_hand(db_sess: AsyncSession) -> bool:
@@ -125,7 +144,7 @@ def was_ended_by_hand(db_sess: AsyncSession) -> bool:
 
 
 def _is_ended_by_hand(connection: Connection) -> bool:
-    if connection.closed or connection.invalidated:
+    if connection.closed or connection.invalidated or is_undone(connection):
         return False
     adapter: Any = connection.connection.dbapi_connection
     driver = adapter.driver_connection
@@ -197,6 +216,7 @@ def _remember(context: ExceptionContext) -> None:
     is_unsent = context.execution_context is None and context.statement is not None  # what was to be bound raised
     if not (is_unsent or is_only_unread(context)):  # it can have changed something, the transaction's state too
         mark_failed(context.connection)
+    _give_up_undone(context.connection)
     if _is_ended_by_hand(context.connection):
         _ended.add(context.connection)
     note_refused(context)
@@ -204,6 +224,25 @@ def _remember(context: ExceptionContext) -> None:
     if getattr(failure, "sqlstate", None) == READ_ONLY_TRANSACTION and _is_demoted(context.connection):
         setattr(failure.driver_exception, _DEMOTED, True)  # an error for a stale plan has none, and raises when asked
         context.is_disconnect = True  # so that every connection made until now is given up
+
+
+def _note_inside(connection: Connection, *_: object) -> None:
+    """Note whether a statement begins inside of a transaction, which it ends then if there is none any more."""
+    note: Any = _inside.add if _is_in_transaction(connection) else _inside.discard
+    note(connection)
+
+
+def _is_in_transaction(connection: Connection) -> bool:
+    pooled: Any = connection.connection
+    return is_in_transaction_on_sqlite(pooled.driver_connection)
+
+
+def _give_up_undone(connection: Connection) -> None:
+    """Have SQLAlchemy send nothing more in a transaction of SQLite's that a statement which failed has ended."""
+    root = None if connection.closed or connection.invalidated else connection.get_transaction()
+    if root is not None and connection in _inside and not _is_in_transaction(connection):
+        root.is_active = False
+        _undone.add(root)
 
 
 def note_demotion(connection: Connection, failure: BaseException) -> None:
@@ -225,6 +264,8 @@ def _is_demoted(connection: Connection) -> bool:
 
 def _release(connection: Connection, name: str, _: None) -> None:
     """Undo a savepoint in which an error was swallowed: its RELEASE would fail, or on SQLite keep half of it."""
+    if is_undone(connection):
+        raise TransactionAborted(UNDONE)
     if has_failed(connection):
         connection.dialect.do_rollback_to_savepoint(connection, name)
         raise TransactionAborted

@@ -18,13 +18,16 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.loading import _new_runid  # pyright: ignore[reportPrivateUsage] - what numbers reads
 
 from rowsmith.conditions import limited
-from rowsmith.execution import DATABASE_ERRORS, connections_of, has_failed, writes_of
+from rowsmith.errors import TransactionAborted
+from rowsmith.execution import DATABASE_ERRORS, UNDONE, connections_of, has_failed, is_undone, writes_of
 from rowsmith.operations.arrays.keys import columns_condition, key_chunks
 
 
 @asynccontextmanager
 async def savepoint(db_sess: AsyncSession, *, stays: bool = False) -> AsyncGenerator[None]:
     """Undo the block if it fails, and have the session's objects be then as the database has them.
+
+    Where the database has undone more, the whole transaction, the error is the cause of a TransactionAborted.
 
     One that ``stays`` is released with the one around it. If that is undone instead, whoever came to rows of the block
     is told at once; where it had been released before, they would wait for the whole transaction, rows or no rows.
@@ -36,12 +39,15 @@ async def savepoint(db_sess: AsyncSession, *, stays: bool = False) -> AsyncGener
             yield
             if not stays:
                 await nested.commit()
-    except BaseException:
+    except BaseException as exc:
         held.note(db_sess.identity_map.all_states())
         with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
             await nested.rollback()
         with suppress(*DATABASE_ERRORS):  # as above
             await held.restore()
+        is_told = isinstance(exc, TransactionAborted) or not isinstance(exc, Exception)
+        if not is_told and any(map(is_undone, connections_of(db_sess))):
+            raise TransactionAborted(UNDONE) from exc
         raise
 
 
