@@ -135,6 +135,18 @@ def refers_to_itself(table: Table) -> bool:
     return any(refers_to(key, table) for key in table.foreign_key_constraints)
 
 
+def takes_its_own_along(table: Table) -> bool:
+    """Say whether removing a row of a table can take others of it along, by foreign keys of other tables, too."""
+    taken, waiting = set[Table](), [table]
+    while waiting and table not in taken:
+        gone = waiting.pop()
+        keys = (key for other in table.metadata.tables.values() for key in other.foreign_key_constraints)
+        found = {key.table for key in keys if cascades(key) and refers_to(key, gone)} - taken
+        taken |= found
+        waiting += found
+    return table in taken
+
+
 def refers_to(item: Constraint | Index | None, table: Table | None) -> bool:
     """Say whether this is a foreign key that leads to a table."""
     try:

@@ -11,6 +11,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import RefusedByTrigger
 from rowsmith.execution import Items
 from rowsmith.lock import Lock
+from rowsmith.mapping.constraints import takes_its_own_along
 from rowsmith.mapping.layout import Collection, Groups, Layout, Record
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.call import Call, TData, TRow
@@ -88,11 +89,19 @@ async def present_doomed(
     *,
     skip_locked: bool = False,
 ) -> dict[Key, TData] | None:
-    """Read data that RETURNING cannot give, of rows about to be removed, locked from now on; None where it can."""
-    if call.entity.shape.returnable:
+    """Read data that RETURNING cannot give, of rows about to be removed, locked from now on; None where it can.
+
+    It gives nothing of a row that is gone before its turn comes, as SQLite's cascades have it.
+    """
+    if call.entity.shape.returnable and not (goes_at_once(call) and len(keys) > 1):
         return None
     lock = Lock(skip_locked=skip_locked) if (await call.standing()).doomed.can_lock else None
     return await present_keys(call, keys, conditions, lock=lock)
+
+
+def goes_at_once(call: Call[object, object]) -> bool:
+    """Say whether what a row takes along goes at once, and may be rows of the same batch."""
+    return call.dialect.name == "sqlite" and takes_its_own_along(call.info.table)
 
 
 async def _made(call: Call[object, object], layout: Layout, records: Sequence[Record]) -> list[Any]:

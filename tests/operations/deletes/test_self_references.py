@@ -263,3 +263,74 @@ async def test_a_row_that_others_rewrite_before_it_is_locked_is_counted(
             await other.execute(sa.update(row.__table__).where(row.id == 2).values(is_old=False))
             await other.commit()
         assert ((await call).rows, await nodes.ids()) == (4, [])
+
+
+@dataclass(frozen=True)
+class Tied:
+    tenant: int
+    id: int
+    parent: int | None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("into", ["data", "rows"])
+async def test_rows_that_others_of_the_batch_take_along_are_given(
+    any_tables: WithTables, shape: str, into: str
+) -> None:
+    """They are removed by the call, as they were: what is missing is what was not there, or not in reach."""
+    row = KINDS["cascading"]
+    async with any_tables(row) as db:
+        nodes = Nodes(row, db)
+
+        class Data(Repository[row, Tied, Any]): ...  # type: ignore[valid-type]
+
+        rows: Any = nodes.rows if into == "rows" else Data(db)
+        await nodes.fill({1: None}, tenant=2)
+        for verb in (rows.batch_purge, rows.batch_purge_partial):
+            await nodes.fill(SHAPES[shape])
+            ids = [(1, 99), *((1, id) for id in range(25)), (2, 1)]
+            result = await verb(ids, scope=Of(row, 1))
+            if verb == rows.batch_purge:
+                done, missing = result.succeeded, result.missing
+            else:
+                done, missing = [each.data for each in result.succeeded], [ids[each.index] for each in result.failed]
+            assert [(each.id, each.parent) for each in done] == sorted(SHAPES[shape].items())
+            assert missing == [(1, 99), (2, 1)]
+            assert await nodes.ids() == [1]
+
+
+class ShelfRow(Base):
+    __tablename__ = "shelves"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("labels.id", ondelete="CASCADE", use_alter=True, name="fk_shelves_label")
+    )
+
+
+class LabelRow(Base):
+    __tablename__ = "labels"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    shelf: Mapped[int | None] = mapped_column(sa.ForeignKey("shelves.id", ondelete="CASCADE"))
+
+
+class Shelves(Repository[ShelfRow, ShelfRow, int]): ...
+
+
+async def test_rows_that_are_taken_along_by_way_of_another_table(any_tables: WithTables) -> None:
+    """They are given and counted, too."""
+    async with any_tables(ShelfRow, LabelRow) as db:
+        shelves = Shelves(db)
+
+        async def fill() -> None:
+            async with db.begin_session() as session:
+                await session.execute(sa.insert(ShelfRow), [{"id": 1, "label": None}])
+                await session.execute(sa.insert(LabelRow), [{"id": 1, "shelf": 1}])
+                await session.execute(sa.insert(ShelfRow), [{"id": 2, "label": 1}])
+
+        await fill()
+        result = await shelves.batch_purge([1, 2])
+        assert ([shelf.id for shelf in result.succeeded], result.missing) == ([1, 2], [])
+        for chunk_size in (5, None):
+            await fill()
+            assert (await shelves.purge_where([ShelfRow.id > 0], chunk_size=chunk_size, pause=0)).rows == 2
+            assert await shelves.count() == 0

@@ -23,7 +23,8 @@ from rowsmith.scope import SearchScope
 class BatchPurger(Operation[TRow, TData]):
     """Removes many rows, soft-deleted or not; one statement, and one more where some rows are not there.
 
-    On PostgreSQL a statement before it locks rows that may refer to each other, and those of a view.
+    On PostgreSQL a statement before it locks rows that may refer to each other, and those of a view; on SQLite one
+    reads rows that may take each other along, of which it would tell nothing afterwards.
 
     Rows that may be kept in several tables are found and locked by the first one, and removed from each table.
     """

@@ -30,6 +30,7 @@ from rowsmith.conditions import limited
 from rowsmith.errors import InvalidValue, LockNotAvailable, RefusedByTrigger, RepositoryError, StillReferenced, kind_of
 from rowsmith.execution import execute, execute_writing, flush, transact
 from rowsmith.execution.driver import give_up
+from rowsmith.mapping.constraints import takes_its_own_along
 from rowsmith.operations.arrays.keys import MAX_CHUNK, Key, check_chunk_size, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.call import Call, Operation, TData, TRow, chunked_verb, verb
 from rowsmith.operations.deletes.joined import remove_parts
@@ -393,13 +394,12 @@ async def _remove_rows(call: Call[object, object], doomed: Doomed, max_rows: int
     if is_held:
         await flush(call.db_sess, doomed.origin)
         await call.execute(doomed.lock())
-    removing, rows = [doomed.everything(call.dialect, max_rows, held=is_held)], 0
-    if max_rows is not None and call.dialect.name != "postgresql":
-        keys = [tuple(row) for row in (await call.execute(doomed.first(max_rows))).all()]
-        parts = key_chunks(keys, call.dialect, call.info.key_columns)
-        removing = [doomed.remove(part, call.dialect) for part in parts if part]
-    for statement in removing:
-        rows += await _number_of(call, statement, doomed)
+    if call.dialect.name == "postgresql" or (max_rows is None and not takes_its_own_along(call.info.table)):
+        return await _number_of(call, doomed.everything(call.dialect, max_rows, held=is_held), doomed)
+    keys, rows = [tuple(row) for row in (await call.execute(doomed.first(max_rows))).all()], 0
+    for part in filter(None, key_chunks(keys, call.dialect, call.info.key_columns)):
+        rowcount = await _number_of(call, doomed.remove(part, call.dialect), doomed)
+        rows += await _gone(call.db_sess, doomed, part, rowcount)
     return rows
 
 
@@ -448,7 +448,7 @@ async def _number_of(call: Call[object, object], statement: Delete, doomed: Doom
 async def _gone(db_sess: AsyncSession, doomed: Doomed, keys: Sequence[Key], rowcount: int) -> int:
     """Say how many of some keys a DELETE removed: SQLite counts no row that another one of them took along."""
     dialect = dialect_of(db_sess, doomed.info)
-    if dialect.name != "sqlite" or not doomed.ties.take_along:
+    if dialect.name != "sqlite" or not takes_its_own_along(doomed.info.table):
         return rowcount
     left = limited(select(func.count()).select_from(doomed.source), keys_condition(doomed.info, keys, dialect))
     return len(keys) - int((await execute(db_sess, left, doomed.origin)).scalar_one())

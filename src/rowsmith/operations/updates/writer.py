@@ -22,7 +22,7 @@ from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.call import Call, TData, TRow
 from rowsmith.operations.held import refused_change, scope_first
 from rowsmith.operations.in_step import forget, keep_in_step
-from rowsmith.operations.present import present_doomed, present_keys, present_made
+from rowsmith.operations.present import goes_at_once, present_doomed, present_keys, present_made
 from rowsmith.operations.results import BatchResult
 from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.statement import (
@@ -150,6 +150,8 @@ class BatchWriter(Generic[TRow, TData]):
         with collector_paused():
             steps = [(places, None) for places in target.chunks()]
             done = await self._write(target, steps, {}, is_held=before is not None)
+            if before is not None and goes_at_once(self.call):  # what is gone by now went with the others
+                done = {**dict.fromkeys(plain_keys(self.entity.info, list(before))), **done}
             if self.entity.shape.is_row:
                 forget(self.call, self._keys_in(done))
             return await self._report(done, before)
