@@ -15,14 +15,17 @@ from operator import attrgetter
 from typing import Any, Final, cast
 
 from asyncpg.pgproto import pgproto
-from sqlalchemy import Engine
+from sqlalchemy import ARRAY, Engine, Text, bindparam, text
 from sqlalchemy.orm import Session
 
 from rowsmith.cache.copies import is_never_copied
+from rowsmith.cache.place import translated_schemas
 from rowsmith.cache.source import Under
+from rowsmith.database import Database
 from rowsmith.errors import MappingError
 from rowsmith.execution.hearing import Hearing
 from rowsmith.mapping import RowInfo
+from rowsmith.mapping.types import binds_itself
 from rowsmith.operations import Entity
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.plans import Plans
@@ -52,7 +55,10 @@ class Asking:
         self._kinds = [_kind_of_key(info, name, engine) for name in info.primary_key]
         self._sole = self._kinds[0] if len(self._kinds) == 1 else None
         self._plans, self._scope_required = Plans[Any](info), entity.scope_required
-        self._engine = engine
+        self._engine, self._info = engine, info
+        # What these bind may be another thing each time, such as a digest by the key of whoever asks.
+        self._bound_by_teams = {name for name, column in info.columns.items() if binds_itself(column.type)}
+        self._is_spelt_once = engine.dialect.name != "postgresql" or str not in self._kinds
         own, sessions = engine.dispatch, Session(engine).dispatch
         self._hearing = Hearing(lambda pool: (*_of_sessions(sessions), *_of_engines(own), pool.checkout), _is_harmless)
 
@@ -76,13 +82,33 @@ class Asking:
             return (include_deleted,) if is_asked else None, scope
         key, values = list[Any]((include_deleted,)), list[Any]()
         scope, is_compared = draw_scope(self._plans, scope, key, values)  # asked once, for the key and the statement
-        if not is_compared or not is_plain or self._is_told_elsewhere():
+        if not is_compared or not is_plain or self._is_told_elsewhere() or not self._bound_by_teams.isdisjoint(key):
             return None, scope
         for value in map(_plain, values):
             if value.__class__ not in _COMPARED and not isinstance(value, enum.Enum):
                 return None, scope
             key += value.__class__, repr(value) if value.__class__ in _SPLIT else value
         return tuple(key), scope
+
+    async def keep_spelt_once(self, db: Database) -> None:
+        """Look, once, whether the database holds two texts for one key that the mapping tells from each other.
+
+        Raises:
+            MappingError: it does: of the two copies of a row a write would end one.
+        """
+        if self._is_spelt_once:
+            return
+        table, info = self._info.table, self._info
+        preparer, translated = self._engine.dialect.identifier_preparer, translated_schemas(self._engine)
+        schema = translated.get(table.schema, table.schema)
+        name = preparer.format_table(table, use_schema=False)
+        on = name if schema is None else f"{preparer.quote_schema(schema)}.{name}"
+        names = {info.columns[name].name: name for name in info.primary_key}
+        async with db.begin_readonly_session() as db_sess:
+            found = await db_sess.execute(_FOLDED, {"on": on, "names": list(names)})
+        if folded := found.scalars().first():
+            raise _unkeepable(info, names[folded])
+        self._is_spelt_once = True
 
     def _is_told_elsewhere(self) -> bool:
         """Say whether somebody listens who could have a statement see other rows: of another tenant, for instance."""
@@ -139,8 +165,19 @@ def _kind_of_key(info: RowInfo[object], name: str, engine: Engine) -> type[Any]:
     column = info.columns[name]
     kind = column.type.python_type
     if kind not in _IDS or not are_exact([column], engine.dialect):
-        raise MappingError(
-            f"{info.row.__name__}.{name} is no key for a cache: only the database knows which of its values are equal. "
-            f"Keys are of {', '.join(kind.__name__ for kind in _IDS)}, without a collation"
-        )
+        raise _unkeepable(info, name)
     return kind
+
+
+def _unkeepable(info: RowInfo[object], name: str) -> MappingError:
+    return MappingError(
+        f"{info.row.__name__}.{name} is no key for a cache: only the database knows which of its values are equal. "
+        f"Keys are of {', '.join(kind.__name__ for kind in _IDS)}, without a collation"
+    )
+
+
+_FOLDED: Final = text(
+    "SELECT attname FROM pg_attribute JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype"
+    " LEFT JOIN pg_collation c ON c.oid = attcollation WHERE attrelid = to_regclass(:on) AND attname = ANY(:names)"
+    " AND (coalesce(b.typname, t.typname) IN ('bpchar', 'citext') OR NOT c.collisdeterministic)"
+).bindparams(bindparam("names", type_=ARRAY(Text)))

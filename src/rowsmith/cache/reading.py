@@ -123,6 +123,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
     async def _load(self, verb: Any, id: TId, scope: Any, include_deleted: bool) -> TData | None:
         """Read a row in the database that a cache may keep; None where it is absent, which it may keep, too."""
         try:
+            await self._asking.keep_spelt_once(self._source.db)
             data: TData | None = await self._source.read_newest(verb, id, scope=scope, include_deleted=include_deleted)
             return data
         except Exception as exc:
@@ -205,6 +206,7 @@ class ReadThrough(Generic[TRow, TData, TId]):
                 leases = await self._cache.lease(dict.fromkeys(rest), under=under)
                 loaded: dict[Any, TData] = {}
                 try:
+                    await self._asking.keep_spelt_once(self._source.db)
                     data = await self._source.read_newest(verb, rest, scope=scope, include_deleted=include_deleted)
                     loaded = dict(zip(rest, data, strict=True))
                 finally:
