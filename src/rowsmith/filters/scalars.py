@@ -69,6 +69,9 @@ Numbers: TypeAlias = Annotated[list[Number], Field(max_length=MAX_VALUES)]
 class NumberFilter(FieldFilter):
     """Operators on an integer, decimal or float field. Numbers are exact and finite.
 
+    Of a JSON document pydantic reads numbers with a point or an exponent as floats, with 15 to 17 digits: have those of
+    more digits sent as strings (``{"gt": "123456789012345678.5"}``).
+
     A number that the column cannot hold (2**31 against an int32, 1.5 against an integer, 0.005 against two digits after
     the point) is refused. Over a type of your own it is for that to say what it takes.
     """
