@@ -13,12 +13,11 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, and_, exists, inspect, not_, null, or_, select
 from sqlalchemy.orm import aliased
-from sqlalchemy.sql.util import ClauseAdapter
 
 from rowsmith.conditions import Condition, conjunction, limited, negation
 from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.constraints import referred_by
-from rowsmith.relations import said_of
+from rowsmith.relations import leads_to, said_of
 
 Pairs: TypeAlias = list[tuple[Column[Any], Column[Any]]]
 """The columns of a foreign key, each with the one that it refers to."""
@@ -68,15 +67,7 @@ class Reference:
 
 def lead_inside(row: type[Any], pairs: Pairs, ways: Sequence[Way]) -> ColumnElement[bool]:
     """Give the condition that a row and the one of a class that its columns lead to are inside in one of some ways."""
-    return or_(*(conjunction([*here, _lead_to(row, pairs, there)]) for here, there in ways))
-
-
-def _lead_to(row: type[Any], pairs: Pairs, conditions: Sequence[Any]) -> ColumnElement[bool]:
-    target: Any = aliased(row, flat=True)
-    there = inspect(target).selectable
-    tied = [ClauseAdapter(there).traverse(other) == own for own, other in pairs]
-    said = [said_of(target, conjunction(conditions))] if conditions else []
-    return exists(limited(select(null()).select_from(target), *tied, *said).correlate_except(there))
+    return or_(*(conjunction([*here, leads_to(row, pairs, there)]) for here, there in ways))
 
 
 def unless_below(row: type[Any], conditions: Sequence[Condition], above: RowInfo[object]) -> ColumnElement[bool]:

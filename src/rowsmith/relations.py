@@ -3,19 +3,23 @@
 SQLAlchemy's ``any()`` and ``has()`` know the related table by its own name, or adapt everything that is said of it
 where a row refers to its own table. A path that comes back to a table it left then speaks of the wrong row.
 
-A step is marked, so that under a scope it can be kept to those rows that may be seen.
+A step is marked, so that under a scope it can be kept to those rows that may be seen: those that it leads to, and those
+of a table between (``secondary``) that is mapped to a class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
+    Column,
     ColumnClause,
     ColumnElement,
     FromClause,
+    Join,
     SelectBase,
+    Table,
     TextClause,
     and_,
     exists,
@@ -27,18 +31,26 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, aliased
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import FromGrouping
 from sqlalchemy.sql.util import ClauseAdapter
 
 from rowsmith.conditions import Condition, conjunction, limited, whole
-from rowsmith.errors import InvalidFilter, kind_of
+from rowsmith.errors import InvalidFilter, MappingError, kind_of
 
 T = TypeVar("T")
 
 Seen: TypeAlias = Callable[[type[Any]], Sequence[ColumnElement[bool]]]
 """Gives what holds of all related rows of a class that may be seen."""
 
+Said: TypeAlias = Mapping[type[Any], Sequence[ColumnElement[bool]]]
+"""What holds of related rows, by their classes."""
+
 _STEP: Final = "rowsmith_step"
 """The annotation of what ties related rows to the one above: the alias that they have."""
+_BY: Final = "rowsmith_step_by"
+"""The annotation of the same: the relationship."""
+_OVER: Final = "rowsmith_step_over"
+"""The annotation of the same where there are tables between: what these have in FROM."""
 _TRAVERSED: Final = (SelectBase, FunctionElement)
 """What may stand in FROM and is no alias of a table's."""
 
@@ -67,14 +79,88 @@ def related(relationship: InstrumentedAttribute[object], *conditions: Condition)
     above = _froms(cast("Any", relationship).parent.selectable)
     below = [_selectable(target), *(source for source in _froms(on) if source not in above)]
     said = [_asked_of(target, conjunction(conditions))] if conditions else []
+    mark = {_STEP: inspect(target), _BY: step}
+    rows = select(null()).select_from(target)
+    if step.secondary is not None:
+        others = (source for source in below if source not in _froms(_selectable(target)))
+        known = {getattr(source, "element", source): source for source in others}
+        between = mark[_OVER] = _between(step.secondary, known)
+        # What ties the tables of a join to each other stands in no condition.
+        rows, below = rows.select_from(between), [*below, *_froms(between)]
     tied: Any = whole(on)
-    tied = tied._annotate({_STEP: inspect(target)})  # the other way round nothing would be left of it
-    return exists(limited(select(null()).select_from(target), tied, *said).correlate_except(*below))
+    tied = tied._annotate(mark)  # the other way round nothing would be left of it
+    return exists(limited(rows, tied, *said).correlate_except(*below))
+
+
+def _between(secondary: Any, known: Mapping[Any, Any]) -> Any:
+    """Give what stands between in a step: tables by the aliases that are known, or those of a join each by its own."""
+    if isinstance(secondary, FromGrouping):
+        return _between(cast("Any", secondary).element, known)
+    if not isinstance(secondary, Join):
+        return known[secondary] if secondary in known else secondary.alias()
+    left, right = _between(secondary.left, known), _between(secondary.right, known)
+    on = ClauseAdapter(left).chain(ClauseAdapter(right)).traverse(secondary.onclause)
+    return left.join(right, on, isouter=secondary.isouter, full=secondary.full)
+
+
+def rows_between(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
+    """Give the classes that the tables between are mapped to, but for those below others of them."""
+    if relationship.secondary is None:
+        return []
+    tables: list[Any] = [part for part in visitors.iterate(relationship.secondary) if isinstance(part, Table)]
+    known = relationship.parent.registry.mappers | relationship.mapper.registry.mappers
+    mappers = {mapper for mapper in known if mapper.local_table in tables}
+    rows = [mapper.class_ for mapper in mappers if mapper.inherits not in mappers]
+    return sorted(rows, key=lambda row: row.__qualname__)
+
+
+def said_between(relationship: RelationshipProperty[Any], said: Said) -> list[ColumnElement[bool]]:
+    """Give what is said of the rows that a step goes over as conditions on the tables between.
+
+    Raises:
+        MappingError: these stand in something else than inner joins, and nothing outside can limit them.
+    """
+    found = list[ColumnElement[bool]]()
+    for row in rows_between(relationship):
+        if conditions := said.get(row):
+            if not _is_limitable(relationship.secondary):
+                raise MappingError(
+                    f"{relationship} goes over {row.__name__}, of which the scope says something, and its secondary is "
+                    "no table, so no scope can limit it: give it the table, or an inner join of tables"
+                )
+            mapper = cast("Any", inspect(row))
+            keys = list(mapper.local_table.primary_key) or mapper.primary_key
+            found.append(leads_to(row, [(key, key) for key in keys], conditions))
+    return found
+
+
+def _is_limitable(secondary: Any) -> bool:
+    joins: list[Any] = [part for part in visitors.iterate(secondary) if isinstance(part, Join)]
+    if any(join.isouter or join.full for join in joins):
+        return False
+    return all(isinstance(source, (Table, Join)) for source in _froms(secondary))
+
+
+def leads_to(
+    row: type[Any], pairs: Iterable[tuple[Column[Any], Column[Any]]], conditions: Sequence[Condition]
+) -> ColumnElement[bool]:
+    """Give the condition that columns lead to a row of a class for which conditions hold.
+
+    Args:
+        row: the class.
+        pairs: the columns, each with the one of that row which it equals.
+        conditions: what holds of it.
+    """
+    target: Any = aliased(row, flat=True)
+    there = _selectable(target)
+    tied = [ClauseAdapter(there).traverse(other) == own for own, other in pairs]
+    said = [said_of(target, conjunction(conditions))] if conditions else []
+    return exists(limited(select(null()).select_from(target), *tied, *said).correlate_except(there))
 
 
 def led_to(expression: ColumnElement[Any]) -> list[type[Any]]:
-    """Give the classes of the rows that steps over relationships in an expression lead to: those of :func:`related`."""
-    return [target.mapper.class_ for part in visitors.iterate(expression) if (target := _led_to(part)) is not None]
+    """Give the classes of the rows that steps over relationships in an expression reach: those of :func:`related`."""
+    return [row for part in visitors.iterate(expression) for row in _led_to(part)]
 
 
 def narrowed(
@@ -93,11 +179,10 @@ def narrowed(
     left = [row for row in rows if row in said]
 
     def limit(part: Any, **_: Any) -> ColumnElement[bool] | None:
-        target = _led_to(part)
-        if target is None or target.mapper.class_ not in said:
-            return None
-        left.remove(target.mapper.class_)
-        return and_(part, said_of(target.entity, conjunction(said[target.mapper.class_])))
+        met = [row for row in _led_to(part) if row in said]
+        for row in met:
+            left.remove(row)
+        return and_(part, *_said_of_step(part, said)) if met else None
 
     # Aliases stay the ones that columns speak of.
     parts: Iterator[Any] = visitors.iterate(expression)
@@ -111,8 +196,18 @@ def narrowed(
     return made
 
 
-def _led_to(part: Any) -> Any:
-    return part._annotations.get(_STEP)
+def _led_to(part: Any) -> list[type[Any]]:
+    marks = part._annotations
+    return [marks[_STEP].mapper.class_, *rows_between(marks[_BY])] if _STEP in marks else []
+
+
+def _said_of_step(part: Any, said: Said) -> Iterator[ColumnElement[bool]]:
+    marks = part._annotations
+    target = marks[_STEP]
+    if conditions := said.get(target.mapper.class_):
+        yield said_of(target.entity, conjunction(conditions))
+    for condition in said_between(marks[_BY], said):
+        yield ClauseAdapter(marks[_OVER]).traverse(condition)
 
 
 def over(entity: object, expression: ColumnElement[T]) -> ColumnElement[T] | None:

@@ -157,9 +157,10 @@ class SearchScope(Frozen, ABC):
 
         What is said about a class holds for its subclasses too. A foreign key that is written, by whichever verb, has
         to lead to a row inside: any other one is an absent one (:class:`ReferenceNotFound`). So are related rows
-        outside in nested data, in what ``loads`` brings, and in filters and written expressions over relationships. By
-        default nothing is said about any class but the row's own: a repository with ``scope_required`` then refuses to
-        write rows of a tree, a foreign key may lead to any row that is there, and all related rows are shown.
+        outside in nested data, in what ``loads`` brings, and in filters and written expressions over relationships, and
+        rows of a table between (``secondary``) that is mapped to a class. By default nothing is said about any class
+        but the row's own: a repository with ``scope_required`` then refuses to write rows of a tree, a foreign key may
+        lead to any row that is there, and all related rows are shown.
         """
         return {}
 

@@ -24,13 +24,13 @@ from rowsmith.errors import MappingError, ScopeMismatch
 from rowsmith.mapping.builders import builder, checked_builder
 from rowsmith.mapping.expr import Aggregate, Expr, keep_to_row
 from rowsmith.mapping.fields import Source, Stored, Untold, Wanted, hold, sources, wanted
-from rowsmith.mapping.loads import Said, Step, options
+from rowsmith.mapping.loads import Step, options
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.relationships import equal_pairs, is_certain, is_plain, is_single, leads_to_alias
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_rows
-from rowsmith.relations import led_to, narrowed, over, own_row, said_of
+from rowsmith.relations import Said, led_to, narrowed, over, own_row, rows_between, said_between, said_of
 from rowsmith.several import ANY
 from rowsmith.sql import as_sql
 
@@ -91,12 +91,9 @@ class Layout:
     @cached_property
     def reached(self) -> frozenset[type[Any]]:
         """The classes of all related rows that it shows, or asks about."""
-        nested = (each.layout.reached for each in self.collections)
-        steps = (each.reached for each in self.loaded)
-        selected = (each for each in self.selects if isinstance(each, _Expression))
-        asked = map(led_to, (*selected, *map(_expression, self.computed)))
-        shown: Iterable[Join | Collection] = (*self.joins, *self.collections)
-        return frozenset(each.row for each in shown).union(*nested, *steps, *asked)
+        below: Iterable[Collection | Step] = (*self.collections, *self.loaded)
+        asked = map(_asked, (self.selects, map(_expression, self.computed)))
+        return frozenset(each.row for each in self.joins).union(*(each.reached for each in below), *asked)
 
     def within(self, said: Said) -> Layout:
         """Give the layout that shows no other related rows than those that something holds of, by their classes.
@@ -110,12 +107,7 @@ class Layout:
         joins = tuple(join.within(said) for join in self.joins)
         collections = tuple(collection.within(said) for collection in self.collections)
         loading = options(inspect(self.selects[0]).mapper, self.loaded, said) if self.loaded else ()
-
-        def seen(row: type[Any]) -> Sequence[ColumnElement[bool]]:
-            return said.get(row, ())
-
-        given: Sequence[Any] = self.selects
-        selects = tuple(narrowed(each, seen) if isinstance(each, _Expression) else each for each in given)
+        selects = _narrowed(self.selects, said)
         return replace(self, selects=selects, joins=joins, collections=collections, options=loading)
 
 
@@ -151,16 +143,20 @@ class Join:
 class Collection:
     """The rows of a relationship, read for all parents in one statement.
 
-    ``select`` gives the SELECT of a layout's expressions of them, then ``keys``, which are to be compared with the
-    parents' keys; ``places`` say where a parent's record holds its key. ``entity`` is what it selects from.
+    ``select`` gives the SELECT of its layout's expressions of them, then ``keys``, which are to be compared with the
+    parents' keys; ``places`` say where a parent's record holds its key. ``entity`` is what it selects from, ``order``
+    what the relationship is sorted by; ``said`` is of the rows, ``over`` of those of tables between.
     """
 
     layout: Layout
     entity: Any
-    select: Callable[[Layout], AnySelect] = field(repr=False)
+    relationship: RelationshipProperty[Any]
+    select: Callable[[Collection], AnySelect] = field(repr=False)
     keys: tuple[ColumnElement[Any], ...]
     places: tuple[int, ...]
+    order: tuple[Any, ...] = ()
     said: tuple[ColumnElement[bool], ...] = ()
+    over: tuple[ColumnElement[bool], ...] = ()
 
     @property
     def row(self) -> type[Any]:
@@ -170,14 +166,20 @@ class Collection:
     @cached_property
     def statement(self) -> AnySelect:
         """The SELECT of the rows of all parents."""
-        return limited(self.select(self.layout), *self.said)
+        return limited(self.select(self), *self.said)
+
+    @property
+    def reached(self) -> frozenset[type[Any]]:
+        """The classes of the rows that it shows or goes over."""
+        return self.layout.reached.union({self.row, *rows_between(self.relationship)})
 
     def within(self, said: Said) -> Collection:
         """Do as :meth:`Layout.within`."""
         conditions: Sequence[Any] = said.get(self.row, ())
         if self.entity is not self.row:
             conditions = [said_of(self.entity, each) for each in conditions]
-        return replace(self, layout=self.layout.within(said), said=tuple(conditions))
+        layout, over = self.layout.within(said), tuple(said_between(self.relationship, said))
+        return replace(self, layout=layout, said=tuple(conditions), over=over)
 
 
 @dataclass(frozen=True)
@@ -329,33 +331,33 @@ class _Draft:
         layout = _layout(_Level(target, entity, path), wanted.into)
         # Where the child itself says whose it is: the parent's column, and the child's.
         is_direct = relationship.direction is RelationshipDirection.ONETOMANY and is_plain(relationship)
-        order: list[Any] = list(relationship.order_by or ())
         if is_direct:
             pairs = equal_pairs(relationship)
             names = tuple(level.info.mapper.get_property_by_column(local).key for local, _ in pairs)
             # The parents' own type reads and binds the key: both sides must give equal values.
             keys = tuple(type_coerce(remote, local.type) for local, remote in pairs)
 
-            def found(layout: Layout) -> AnySelect:
-                return layout.select_from(entity, *_labelled(keys))
+            def found(made: Collection) -> AnySelect:
+                return made.layout.select_from(entity, *_labelled(keys)).order_by(*made.order)
         else:
             parent, names = aliased(level.info.row, flat=True), level.info.primary_key
             keys = tuple(getattr(parent, name).__clause_element__() for name in names)
             step = getattr(parent, relationship.key)
-            order = _order_over(step, order)
 
-            def found(layout: Layout) -> AnySelect:
-                reached: AnySelect = select(*layout.selects, *_labelled(keys)).select_from(parent)
-                return layout.joined(_joined_over(reached, step, entity))
+            def found(made: Collection) -> AnySelect:
+                way = step.and_(*made.over) if made.over else step
+                reached: AnySelect = select(*made.layout.selects, *_labelled(keys)).select_from(parent)
+                return made.layout.joined(_joined_over(reached, way, entity)).order_by(*_order_over(way, made.order))
 
-        order += [getattr(entity, name) for name in target.primary_key]
+        own_key = [getattr(entity, name) for name in target.primary_key]
         places = tuple(self.place(level, name) for name in names)
         layout = replace(layout, make=_converted(layout.make, wanted.into, wanted.convert))
 
-        def ordered(layout: Layout) -> AnySelect:
-            return found(layout).order_by(*order)
+        def ordered(made: Collection) -> AnySelect:
+            return found(made).order_by(*own_key)
 
-        self.collections.append(Collection(layout, entity, ordered, keys, places))
+        order = tuple(relationship.order_by or ())
+        self.collections.append(Collection(layout, entity, relationship, ordered, keys, places, order))
         return _Grouped(len(self.collections) - 1, places)
 
 
@@ -385,7 +387,7 @@ def _joined_over(reached: AnySelect, relationship: Any, entity: Any) -> AnySelec
     return reached.join(between, true()).join(entity, relationship.expression)
 
 
-def _order_over(relationship: Any, order: list[Any]) -> list[Any]:
+def _order_over(relationship: Any, order: Sequence[Any]) -> Sequence[Any]:
     """Have the order of a relationship speak of the table between, which has an alias."""
     between = _between(relationship)
     return order if between is None else [ClauseAdapter(between).traverse(item) for item in order]
@@ -435,6 +437,17 @@ def _unseen(relationship: RelationshipProperty[Any]) -> Exception:
         f"{relationship} leads to a row outside of the scope, and the field for it takes no None: annotate it as "
         "optional, or have to_related() say what may be seen"
     )
+
+
+def _narrowed(expressions: Sequence[Any], said: Said) -> tuple[Any, ...]:
+    def seen(row: type[Any]) -> Sequence[ColumnElement[bool]]:
+        return said.get(row, ())
+
+    return tuple(narrowed(each, seen) if isinstance(each, _Expression) else each for each in expressions)
+
+
+def _asked(expressions: Iterable[Any]) -> list[type[Any]]:
+    return [row for each in expressions if isinstance(each, _Expression) for row in led_to(each)]
 
 
 def _expression(computed: ColumnProperty[Any]) -> ColumnElement[Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
-from sqlalchemy import Column, ColumnElement, exc, inspect
+from sqlalchemy import Column, exc, inspect
 from sqlalchemy.orm import (
     ColumnProperty,
     InstanceState,
@@ -39,7 +39,7 @@ from rowsmith.mapping.generated import Build
 from rowsmith.mapping.relationships import is_single
 from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.unchanged import unchanged
-from rowsmith.relations import said_of
+from rowsmith.relations import Said, rows_between, said_between, said_of
 
 T = TypeVar("T")
 
@@ -50,9 +50,6 @@ Those of a subclass (``ManagerRow.firm`` in a repository of ``StaffRow``) are lo
 """
 
 Chain: TypeAlias = tuple[InstrumentedAttribute[Any], ...]
-
-Said: TypeAlias = Mapping[type[Any], Sequence[ColumnElement[bool]]]
-"""What holds of related rows, by their classes."""
 
 _NOTHING: Final[Said] = {}
 
@@ -100,23 +97,30 @@ class Step:
 
     @property
     def reached(self) -> frozenset[type[Any]]:
-        """The classes of the rows that it loads, and of those below."""
+        """The classes of the rows that it loads, or goes over, and of those below."""
         relationship = None if self.is_left else self.relationship
-        own = frozenset[type[Any]]() if relationship is None else frozenset({relationship.mapper.class_})
-        return own.union(*(step.reached for step in self.below.values()))
+        if relationship is None:
+            return frozenset()
+        own = (relationship.mapper.class_, *rows_between(relationship))
+        return frozenset(own).union(*(step.reached for step in self.below.values()))
 
     def option(self, said: Said = _NOTHING) -> Any:
         """Give the option of a SELECT that loads it, or leaves it; of related rows only those that something holds of.
 
         Args:
             said: what holds of the related rows to be loaded, by their classes.
+
+        Raises:
+            MappingError: they come over some that nothing can limit.
         """
         if self.is_left:
             return lazyload(self.attribute)
         if self.relationship is None:
             return undefer(self.attribute)
         row = self.relationship.mapper.class_
-        conditions = [said_of(row, each) for each in said.get(row, ())]
+        # SQLAlchemy has rows of the class meet them in the statements below, too. What is said of a table between is an
+        # EXISTS, which there, without that table, asks for any such row: there is the one that has led there.
+        conditions = [*(said_of(row, each) for each in said.get(row, ())), *said_between(self.relationship, said)]
         attribute = self.attribute.and_(*conditions) if conditions else self.attribute
         load = joinedload(attribute, innerjoin=False) if self.is_joined else selectinload(attribute)
         return load.options(*options(self.relationship.mapper, self.below.values(), said))
