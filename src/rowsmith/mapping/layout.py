@@ -170,16 +170,17 @@ class Collection:
 
     @property
     def reached(self) -> frozenset[type[Any]]:
-        """The classes of the rows that it shows or goes over."""
-        return self.layout.reached.union({self.row, *rows_between(self.relationship)})
+        """The classes of the rows that it shows, goes over or asks about."""
+        return self.layout.reached.union({self.row, *rows_between(self.relationship)}, _asked(self.order))
 
     def within(self, said: Said) -> Collection:
         """Do as :meth:`Layout.within`."""
         conditions: Sequence[Any] = said.get(self.row, ())
         if self.entity is not self.row:
             conditions = [said_of(self.entity, each) for each in conditions]
-        layout, over = self.layout.within(said), tuple(said_between(self.relationship, said))
-        return replace(self, layout=layout, said=tuple(conditions), over=over)
+        layout, order = self.layout.within(said), _narrowed(self.order, said)
+        over = tuple(said_between(self.relationship, said))
+        return replace(self, layout=layout, order=order, said=tuple(conditions), over=over)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from rowsmith.mapping.generated import Build
 from rowsmith.mapping.relationships import is_single
 from rowsmith.mapping.row import RowInfo
 from rowsmith.mapping.unchanged import unchanged
-from rowsmith.relations import Said, rows_between, said_between, said_of
+from rowsmith.relations import Said, led_to, rows_between, said_between, said_of
 
 T = TypeVar("T")
 
@@ -97,11 +97,11 @@ class Step:
 
     @property
     def reached(self) -> frozenset[type[Any]]:
-        """The classes of the rows that it loads, or goes over, and of those below."""
+        """The classes of the rows that it loads, goes over or is sorted by, and of those below."""
         relationship = None if self.is_left else self.relationship
         if relationship is None:
             return frozenset()
-        own = (relationship.mapper.class_, *rows_between(relationship))
+        own = (relationship.mapper.class_, *rows_between(relationship), *_sorted_by(relationship))
         return frozenset(own).union(*(step.reached for step in self.below.values()))
 
     def option(self, said: Said = _NOTHING) -> Any:
@@ -111,19 +111,30 @@ class Step:
             said: what holds of the related rows to be loaded, by their classes.
 
         Raises:
-            MappingError: they come over some that nothing can limit.
+            MappingError: they are sorted by what asks about some, or come over some that nothing can limit.
         """
         if self.is_left:
             return lazyload(self.attribute)
         if self.relationship is None:
             return undefer(self.attribute)
         row = self.relationship.mapper.class_
+        if asked := next((each for each in _sorted_by(self.relationship) if each in said), None):
+            raise MappingError(
+                f"{self.attribute} is sorted by what asks about {asked.__name__}, of which the scope says something, "
+                "and no scope can limit what whole rows are loaded with: leave it out of loads, and read it by a data "
+                "class"
+            )
         # SQLAlchemy has rows of the class meet them in the statements below, too. What is said of a table between is an
         # EXISTS, which there, without that table, asks for any such row: there is the one that has led there.
         conditions = [*(said_of(row, each) for each in said.get(row, ())), *said_between(self.relationship, said)]
         attribute = self.attribute.and_(*conditions) if conditions else self.attribute
         load = joinedload(attribute, innerjoin=False) if self.is_joined else selectinload(attribute)
         return load.options(*options(self.relationship.mapper, self.below.values(), said))
+
+
+def _sorted_by(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
+    """Give the classes of the rows that the order of a relationship asks about."""
+    return [row for each in relationship.order_by or () for row in led_to(each)]
 
 
 def takes_more(mapper: Mapper[Any]) -> bool:
