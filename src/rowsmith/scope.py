@@ -18,7 +18,8 @@ from itertools import chain, product
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, SelectBase, true
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, SelectBase, inspect, true
+from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -65,7 +66,7 @@ from rowsmith.mapping.types import are_bound_alike
 from rowsmith.mapping.writes import PLAIN, checked_values, storable
 from rowsmith.names import sql_name
 from rowsmith.reach import reads_beyond
-from rowsmith.references import Pairs, Reference, Way, classes_of, lead_inside, unless_below
+from rowsmith.references import Pairs, Reference, Way, as_far_as_kept, classes_of, is_one_of, lead_inside, unless_of
 from rowsmith.relations import narrowed
 from rowsmith.several import is_function, several_complaint
 from rowsmith.sql import are_sql, as_sql, is_sql
@@ -159,7 +160,8 @@ class SearchScope(Frozen, ABC):
         to lead to a row inside: any other one is an absent one (:class:`ReferenceNotFound`). So are related rows
         outside in nested data, in what ``loads`` brings, and in filters and written expressions over relationships, and
         rows of a table between (``secondary``) that is mapped to a class. By default nothing is said about any class
-        but the row's own: a repository with ``scope_required`` then refuses to write rows of a tree, a foreign key may
+        but those that share a table with the row's own, whose rows are inside where the scope's conditions hold for
+        what they have: a repository with ``scope_required`` then refuses to write rows of a tree, a foreign key may
         lead to any row that is there, and all related rows are shown.
         """
         return {}
@@ -631,7 +633,8 @@ class RelatedScope:
 
     ``own`` is the row that the scope is on; ``required`` says that rows of which it says nothing are refused.
     ``raised`` is what it has raised when it was asked, which is the fault of no item of a batch; ``known`` what may be
-    seen of related rows, by their classes, once it was asked.
+    seen of related rows, by their classes, once it was asked; ``told`` the classes of which scopes say something that
+    hold together with this one.
     """
 
     scope: SearchScope | None
@@ -641,6 +644,7 @@ class RelatedScope:
     known: dict[type[Any], Sequence[ColumnElement[bool]]] = field(
         default_factory=dict[Any, Any], init=False, compare=False
     )
+    told: tuple[type[Any], ...] = ()
 
     @property
     def _name(self) -> str:
@@ -748,7 +752,8 @@ class RelatedScope:
             return None if said is None else [((), list(map(resolve, said)))]
         scope = itself(part)
         if isinstance(scope, AllOf):
-            told = [ways for each in scope.parts if (ways := self._ways(each, info, other)) is not None]
+            within = replace(self, told=(*self.told, *_related(scope)))  # one that says nothing is left out there
+            told = [ways for each in scope.parts if (ways := within._ways(each, info, other)) is not None]
             joined = [tuple(zip(*ways, strict=True)) for ways in product(*told)]
             return [([*chain(*here)], [*chain(*there)]) for here, there in joined] if told else None
         limits = replace(self, scope=part).limits(other)
@@ -763,7 +768,8 @@ class RelatedScope:
 
     def _of_row(self, part: ScopePart, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
         """Give what a scope that is part of another one says of the rows that have a foreign key; None for nothing."""
-        own = self._of_own([_part(part)], info)
+        is_asked = isinstance(part, SearchScope) and not issubclass(info.row, self.own.row)
+        own = None if is_asked else self._of_own([_part(part)], info)
         if own is not None:
             return list(map(resolve, own))
         limits = replace(self, scope=part).limits(info) if isinstance(part, SearchScope) else None
@@ -771,18 +777,30 @@ class RelatedScope:
 
     def leads(self, info: RowInfo[object], names: Collection[str], stamps: Mapping[str, object]) -> list[Reference]:
         """Do as :meth:`references`, with what is said as it is given: nobody has looked at it."""
-        found, own = list[Reference](), self.own.tables
+        found = list[Reference]()
         with self._asking():
-            rows: Iterable[type[Any]] = () if self.is_free or self.scope is None else _related(self.scope)
             for key in () if self.is_free else info.foreign_keys_of(names):
-                for row in classes_of(key, info):
-                    is_said = any(issubclass(row, each) or issubclass(each, row) for each in rows)
-                    if key.referred_table not in own and not is_said:
-                        continue
+                for row in self.speaks_of(classes_of(key, info)):
                     said = [condition for conditions in self._given(row_info(row)) for condition in conditions]
                     if (said or self.is_put_together) and not _is_implied(said, key, row_info(row), info, stamps):
                         found.append(Reference(key, row, said))
         return found
+
+    def speaks_of(self, rows: Sequence[type[Any]]) -> list[type[Any]]:
+        """Give those of the classes that a table is mapped to of which the scope says something.
+
+        Its own conditions are about those that share tables with its own class: of these about such as are in its
+        hierarchy, so that nothing depends on what else the table is mapped to.
+        """
+        if self.is_free or self.scope is None:
+            return []
+        mappers: list[Mapper[Any]] = list(map(inspect, rows))
+        akin = [mapper for mapper in mappers if mapper.base_mapper is self.own.mapper.base_mapper] or mappers
+        held = [mapper.class_ for mapper in akin if self.own.shares_tables(mapper)]
+        with self._asking():
+            related = _related(self.scope)
+        told = [row for row in rows if any(issubclass(row, each) or issubclass(each, row) for each in related)]
+        return list(dict.fromkeys([*held, *told]))
 
     @contextmanager
     def _asking(self) -> Generator[None]:
@@ -796,20 +814,30 @@ class RelatedScope:
         assert self.scope is not None  # noqa: S101 - what is free is not asked
         related = _related(self.scope)
         said = [conditions for row, conditions in related.items() if issubclass(info.row, row)]
-        below = {row: said for row, said in related.items() if row is not info.row and issubclass(row, info.row)}
-        said += [[unless_below(row, conditions, info)] for row, conditions in below.items() if conditions]
-        return [*said, own] if (own := self._of_own(given_conditions(self.scope), info)) is not None else said
+        said += [[unless_of(row, related[row], info)] for row in _below(info, related) if related[row]]
+        own = replace(self, told=(*self.told, *related))._of_own(given_conditions(self.scope), info)
+        return said if own is None else [*said, own]
 
     def _of_own(self, conditions: Sequence[Condition], info: RowInfo[object]) -> Sequence[Condition] | None:
         """Give what conditions on rows that the scope is on say of those of a class; None for nothing.
 
-        Of a class above theirs they are about the rows that are of theirs, and of one beside it about none.
+        They hold for the rows of the scope's own class, and for those of others that are kept in one of its tables
+        where nothing else is said of these.
         """
         own = self.own
-        if issubclass(own.row, info.row) and own.row is not info.row:
-            return [unless_below(own.row, conditions, info)]
-        is_beside = own.mapper.base_mapper is info.mapper.base_mapper and not issubclass(info.row, own.row)
-        return conditions if own.table_keys <= info.table_keys and not is_beside else None
+        if not own.shares_tables(info.mapper):
+            return None
+        if issubclass(info.row, own.row):
+            return conditions
+        is_told = any(issubclass(info.row, row) for row in self.told)
+        others = [] if is_told else [row for row in _below(info, self.told) if not issubclass(row, own.row)]
+        kept = [] if is_told else [as_far_as_kept(condition, own, info) for condition in conditions]
+        if kept and not others:
+            return kept
+        is_beside = own.mapper.base_mapper is info.mapper.base_mapper and not issubclass(own.row, info.row)
+        of_own = [] if is_beside else [unless_of(own.row, conditions, info)]
+        of_others = [disjunction([conjunction(kept), *(is_one_of(row, info) for row in others)])] if others else []
+        return [*of_own, *of_others] or None
 
     def _said(self, info: RowInfo[object]) -> Sequence[ColumnElement[bool]] | None:
         if not (said := self._given(info)):
@@ -857,6 +885,12 @@ def _related(scope: SearchScope) -> Mapping[type[Any], Sequence[Condition]]:
         if not conditions and not isinstance(conditions, _Public):
             raise EmptyScope(f"{name} gave nothing for {row.__name__}: write PUBLIC if its rows are everybody's")
     return related
+
+
+def _below(info: RowInfo[object], rows: Iterable[type[Any]]) -> list[type[Any]]:
+    """Give those of some classes that are below another one, and kept in tables of its rows."""
+    below = [row for row in rows if row is not info.row and issubclass(row, info.row)]
+    return [row for row in below if info.shares_tables(row_info(row).mapper)]
 
 
 def require_scope(scope: SearchScope | None, row: type[object]) -> None:

@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, Generic, cast
 
-from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, Table, inspect, literal, null
+from sqlalchemy import Column, ColumnElement, ForeignKeyConstraint, FromClause, Table, inspect, literal, null
 from sqlalchemy import cast as cast_to
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper, SynonymProperty
@@ -117,6 +117,10 @@ class RowInfo(Generic[TRow_co]):
         """The names of the tables that a row is kept in, their schemas included."""
         return frozenset(self.tables_by_key)
 
+    def shares_tables(self, mapper: Mapper[Any]) -> bool:
+        """Say whether rows of a class are kept in one of the tables that the row is kept in, or in several."""
+        return not set[FromClause](self.tables).isdisjoint(mapper.tables)
+
     @cached_property
     def tables_by_key(self) -> Mapping[str, Table]:
         """The tables that a row is kept in, by their names."""
@@ -183,8 +187,10 @@ class RowInfo(Generic[TRow_co]):
 
     @cached_property
     def referring_itself(self) -> frozenset[str]:
-        """The attributes of those that lead to rows of the same tables."""
-        return self._attributes_of(key for key in self.foreign_keys if referred_by(key) in self.tables)
+        """The attributes of those that lead to rows which are kept, if only in part, in the same tables."""
+        mappers = self.mapper.registry.mappers
+        shared = {mapper.local_table for mapper in mappers if self.shares_tables(mapper)}
+        return self._attributes_of(key for key in self.foreign_keys if referred_by(key) in shared)
 
     def foreign_keys_of(self, names: Collection[str]) -> list[ForeignKeyConstraint]:
         """Give those of the foreign keys that some attributes are part of."""

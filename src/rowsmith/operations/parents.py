@@ -70,8 +70,9 @@ class Parents:
     def __init__(self, call: Call[object, object], number: NextValue) -> None:
         self.call, self.info, self.number = call, call.info, number
         self.foreign_key = number.foreign_key(call.info)
-        self._row = next(iter(classes_of(self.foreign_key, self.info)), None)
         self._related = call.limits.related or RelatedScope(None, self.info)
+        rows = classes_of(self.foreign_key, self.info)
+        self._row = next(iter([*self._related.speaks_of(rows), *rows]), None)
 
     async def lock(self, parents: Sequence[Key]) -> Mapping[Key, Key]:
         """Lock the parents until the transaction ends; gives the key of each as the database has it."""
