@@ -58,7 +58,8 @@ class Layout:
 
     ``returnable`` says that RETURNING can give ``selects`` too: they read nothing but the row itself, for of other rows
     it knows what there was before the write; ``names`` are their attributes, where they are nothing but columns of the
-    row. ``options`` load what comes with whole rows, which is ``loaded``; ``computed`` is what of that is no column.
+    row. ``options`` load what comes with whole rows, which is ``loaded``; ``computed`` is what of that is no column,
+    and ``unbidden`` what comes though no option says so, each with the classes of the rows that it reaches.
     ``is_several`` says that a read takes further statements, for it or for collections; ``meets_itself`` that one row
     may be come to over several paths, each of which loads something else of it.
     """
@@ -72,6 +73,7 @@ class Layout:
     options: tuple[Any, ...] = ()
     loaded: tuple[Step, ...] = ()
     computed: tuple[ColumnProperty[Any], ...] = ()
+    unbidden: tuple[tuple[Any, frozenset[type[Any]]], ...] = ()
     is_several: bool = False
     meets_itself: bool = False
 
@@ -93,17 +95,26 @@ class Layout:
         """The classes of all related rows that it shows, or asks about."""
         below: Iterable[Collection | Step] = (*self.collections, *self.loaded)
         asked = map(_asked, (self.selects, map(_expression, self.computed)))
-        return frozenset(each.row for each in self.joins).union(*(each.reached for each in below), *asked)
+        unbidden = (rows for _, rows in self.unbidden)
+        return frozenset(each.row for each in self.joins).union(*(each.reached for each in below), *asked, *unbidden)
 
     def within(self, said: Said) -> Layout:
         """Give the layout that shows no other related rows than those that something holds of, by their classes.
 
         Raises:
-            MappingError: whole rows come with what their mapping computes of some, which SQLAlchemy loads as it is.
+            MappingError: whole rows come with what their mapping computes of some, or loads of those of subclasses,
+                which SQLAlchemy does as it is.
         """
         for each in self.computed:
             if row := next((row for row in led_to(_expression(each)) if row in said), None):
                 raise _unlimited(each, row)
+        for attribute, rows in self.unbidden:
+            if row := next((row for row in rows if row in said), None):
+                raise MappingError(
+                    f"the mapping loads {attribute} with rows of {attribute.class_.__name__}, and {row.__name__}, of "
+                    f"which the scope says something, by it: name it in loads, after what leads to it, as in "
+                    f"[..., {attribute}]"
+                )
         joins = tuple(join.within(said) for join in self.joins)
         collections = tuple(collection.within(said) for collection in self.collections)
         loading = options(inspect(self.selects[0]).mapper, self.loaded, said) if self.loaded else ()

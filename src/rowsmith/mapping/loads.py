@@ -101,8 +101,7 @@ class Step:
         relationship = None if self.is_left else self.relationship
         if relationship is None:
             return frozenset()
-        own = (relationship.mapper.class_, *rows_between(relationship), *_sorted_by(relationship))
-        return frozenset(own).union(*(step.reached for step in self.below.values()))
+        return _reached_by(relationship).union(*(step.reached for step in self.below.values()))
 
     def option(self, said: Said = _NOTHING) -> Any:
         """Give the option of a SELECT that loads it, or leaves it; of related rows only those that something holds of.
@@ -130,6 +129,10 @@ class Step:
         attribute = self.attribute.and_(*conditions) if conditions else self.attribute
         load = joinedload(attribute, innerjoin=False) if self.is_joined else selectinload(attribute)
         return load.options(*options(self.relationship.mapper, self.below.values(), said))
+
+
+def _reached_by(relationship: RelationshipProperty[Any]) -> frozenset[type[Any]]:
+    return frozenset({relationship.mapper.class_, *rows_between(relationship), *_sorted_by(relationship)})
 
 
 def _sorted_by(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
@@ -233,6 +236,45 @@ def computed(mapper: Mapper[Any], loaded: Iterable[Step]) -> Iterator[ColumnProp
             yield from filter(_is_computed, [step.attribute.property])
         elif not step.is_left:
             yield from computed(step.relationship.mapper, step.below.values())
+
+
+def unbidden(mapper: Mapper[Any], loaded: Iterable[Step]) -> Iterator[tuple[Any, frozenset[type[Any]]]]:
+    """Give what the mapping loads of rows of subclasses by statements of theirs, so that no option limits it.
+
+    Each with the classes of all rows that it reaches. What ``loads`` names has an option.
+
+    Args:
+        mapper: the class of the rows.
+        loaded: what comes with them.
+    """
+    steps = list(loaded)
+    for each in _coming_below(mapper):
+        for relationship in each.relationships:
+            named = any(step.attribute.key == relationship.key and each.isa(step.attribute.parent) for step in steps)
+            if relationship.lazy in _EAGER and not (named or mapper.isa(relationship.parent)):
+                met = dict[Any, None]()
+                _follow(relationship, met)
+                rows = (row for met_by in met for row in _reached_by(met_by))
+                yield getattr(each.class_, relationship.key), frozenset(rows)
+    for step in steps:
+        if step.relationship is not None and not step.is_left:
+            yield from unbidden(step.relationship.mapper, step.below.values())
+
+
+def _coming_below(mapper: Mapper[Any]) -> Iterator[Mapper[Any]]:
+    """Give the subclasses whose rows come with all that is theirs."""
+    for each in mapper.self_and_descendants:
+        if each is not mapper and (each.polymorphic_load or each in mapper.with_polymorphic_mappers):
+            yield each
+
+
+def _follow(relationship: RelationshipProperty[Any], met: dict[Any, None]) -> None:
+    if relationship not in met:
+        met[relationship] = None
+        for mapper in (relationship.mapper, *_coming_below(relationship.mapper)):
+            for further in mapper.relationships:
+                if further.lazy in _EAGER:
+                    _follow(further, met)
 
 
 def _is_computed(attribute: ColumnProperty[Any]) -> bool:

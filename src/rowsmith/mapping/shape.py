@@ -17,7 +17,16 @@ from rowsmith.errors import MappingError
 from rowsmith.mapping.expr import Aggregate, Expr
 from rowsmith.mapping.fields import UNTOLD, Source, sources
 from rowsmith.mapping.layout import AnySelect, Groups, Layout, Record, layout_of
-from rowsmith.mapping.loads import Chain, computed, meet_themselves, naming_what_is_missing, options, steps, takes_more
+from rowsmith.mapping.loads import (
+    Chain,
+    computed,
+    meet_themselves,
+    naming_what_is_missing,
+    options,
+    steps,
+    takes_more,
+    unbidden,
+)
 from rowsmith.mapping.nested import Nested
 from rowsmith.mapping.row import RowInfo, row_info
 from rowsmith.relations import Seen
@@ -138,6 +147,7 @@ def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
         options=options(info.mapper, loaded),
         loaded=tuple(loaded),
         computed=comes,
+        unbidden=tuple(unbidden(info.mapper, loaded)),
         is_several=not (is_whole and all(step.is_one_statement for step in loaded)),
         meets_itself=meet_themselves(info, loaded),
     )
