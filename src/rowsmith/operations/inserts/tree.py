@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, cast
 
 from rowsmith.errors import ErrorFacts, InvalidValue, RefusedByTrigger, ScopeMismatch
+from rowsmith.execution.driver import give_up
 from rowsmith.mapping import Spec
 from rowsmith.mapping.writes import all_belong, own_values
 from rowsmith.operations.arrays.keys import Key
@@ -179,13 +180,20 @@ class Creation(Generic[TRow, TData]):
     async def _insert(self, specs: Sequence[Spec[TRow]], harvest: Harvest[TRow, TData], first: int) -> None:
         """Insert the rows of one level, and see that they are inside the scope."""
         new = self._new(specs, first)
-        if not self.call.limits.held:
+
+        async def send() -> None:
             await self._insertion(harvest, new).send(specs)
+            if (gone := harvest.first_gone()) is not None:
+                await give_up(self.call.db_sess)
+                raise RefusedByTrigger.at(first + gone)
+
+        if not self.call.limits.held:
+            await send()
             return
 
         async def insert() -> None:
             async with self.call.savepoint():
-                await self._insertion(harvest, new).send(specs)
+                await send()
                 await self.call.confirm(harvest.keys, new.refusal)
 
         await scope_first(self.call, insert, new.refused)
@@ -253,8 +261,19 @@ class Harvest(Generic[TRow, TData]):
         for name, values in self.kept.items():
             self.kept[name] = [values[at] for at in order]
 
+    def first_gone(self) -> int | None:
+        """Give the place of the first row whose key a later one was given: SQLite does so once a trigger removed it."""
+        names = self.call.info.primary_key
+        if self.call.dialect.name != "sqlite" or not all(name in self.kept for name in names):
+            return None
+        gone, later = None, set[Key]()
+        for place, key in reversed([*enumerate(self.keys)]) if len({*self.keys}) < len(self.keys) else ():
+            gone = place if key in later else gone
+            later.add(key)
+        return gone
+
     async def finish(self) -> list[TData]:
         """Give the data; what is more than columns of the row is read by the keys."""
-        if self._read_again and self.done:
-            return await present_made(self.call, self.keys)
-        return self.data
+        if not (self._read_again and self.done):
+            return self.data
+        return await present_made(self.call, self.keys, range(len(self.keys)))

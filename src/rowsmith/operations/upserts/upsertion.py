@@ -236,7 +236,11 @@ class Upsertion(Generic[TRow, TData]):
             raise
 
     async def _keep_apart(self, keys: Sequence[Key], places: Sequence[int]) -> None:
-        """Refuse specs that have written one row: their keys are one to the database, and Python tells them apart."""
+        """Refuse specs that have written one row: their keys are one to the database, and Python tells them apart.
+
+        Where nothing but Python tells such keys apart, they are two to SQLite as well: a trigger removed the first row,
+        and its number was given to another one.
+        """
         if not self._written_for and len(set(keys)) == len(keys):
             self._written_for = dict(zip(keys, places, strict=True))
             return
@@ -244,6 +248,8 @@ class Upsertion(Generic[TRow, TData]):
             first = self._written_for.setdefault(key, place)
             if first != place:
                 await give_up(self.call.db_sess)
+                if self.call.dialect.name == "sqlite" and are_exact(self._key_columns, self.call.dialect):
+                    raise RefusedByTrigger.at(first)
                 raise key_twice(place, first, "spec")
 
     async def _confirmed(self, block: Block, send: _Send) -> dict[int, int]:
