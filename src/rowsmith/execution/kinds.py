@@ -261,6 +261,12 @@ def is_too_long(failure: BaseException) -> bool:
     return str(failure).startswith(("the number of query arguments cannot exceed", "too many SQL variables"))
 
 
+def is_overflow(failure: BaseException) -> bool:
+    """Say whether what SQLite computes of integers is past those of 64 bits."""
+    is_refused = getattr(failure, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return is_refused and str(failure) == "integer overflow"
+
+
 def kind_of_class(failure: type[BaseException]) -> Kind | None:
     """Give the error of an exception class without a code; None where it and its bases are not listed."""
     return next((kind for base in failure.__mro__ if (kind := _CLASSES.get(base)) is not None), None)

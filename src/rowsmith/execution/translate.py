@@ -43,6 +43,7 @@ from rowsmith.execution.kinds import (
     RAISED,
     Kind,
     is_concurrent_use,
+    is_overflow,
     is_refused_by_policy,
     is_stale,
     is_too_deep,
@@ -335,6 +336,8 @@ def _kind_by_code(failure: BaseException, driver: BaseException) -> Kind | None:
         return errors.ReferenceNotFound
     if _said_of_length(driver):
         return errors.InvalidFilter
+    if is_overflow(driver):
+        return errors.InvalidValue
     return None if code is None else kind_of_sqlite(code) or errors.DatabaseFault
 
 
@@ -441,6 +444,8 @@ _OF_PARTITIONS = frozenset({"ExecFindPartition", "ExecPartitionCheckEmitError"})
 
 def _said_of_rows(driver: BaseException, origin: Origin) -> str | None:
     """Say what is wrong with a value that nobody may have given: a statement that reads or removes rows writes none."""
+    if is_overflow(driver):
+        return _OVERFLOW
     sqlstate = str(getattr(driver, "sqlstate", None))
     if not sqlstate.startswith("22") or argument_of(driver) is not None:
         return None
@@ -466,6 +471,11 @@ _WIDER = "compute it in a wider one, as in cast(Row.column, Numeric) * 1000"
 _INCOMPARABLE = (
     "what rows are sorted or grouped by is of a type of which PostgreSQL has no order and no equality: cast it to one "
     "that has them, as in cast(Row.column, Text)"
+)
+
+_OVERFLOW = (
+    "what is computed of the rows is past SQLite's integers, which have 64 bits: compute it of floats, as in "
+    "sum_(cast(Row.column, Float)), or over fewer rows"
 )
 
 _TOO_DEEP = (

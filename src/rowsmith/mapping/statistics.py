@@ -19,6 +19,8 @@ from sqlalchemy import (
     Numeric,
     ScalarSelect,
     Table,
+    and_,
+    case,
     cast,
     func,
     literal,
@@ -165,7 +167,12 @@ class _Reader:
         stored = stored_form(over.type, self.dialect)
         if number is Decimal and isinstance(stored, Numeric) and marker.kind != "avg":
             return type_coerce(expression, Numeric(stored.precision, stored.scale))
-        return expression if number is None else cast(expression, _NUMBERS[number])
+        return expression if number is None else self._made(expression, number)
+
+    def _made(self, figure: ColumnElement[Any], number: type[Any]) -> ColumnElement[Any]:
+        """Give a figure as a number of this type; the database says that it does not fit."""
+        is_clamped = number is int and self.dialect.name == "sqlite"
+        return _whole(figure) if is_clamped else cast(figure, _NUMBERS[number])
 
     def _hold_apart(self, name: str, kind: TypeEngine[Any]) -> None:
         """Refuse to tell different values apart where the database has no equality of them."""
@@ -237,6 +244,17 @@ class _Reader:
 
     def _where(self, name: str) -> str:
         return f"{self.into.__name__}.{name} (of {self.info.row.__name__})"
+
+
+def _whole(figure: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Give a figure of SQLite's as an integer, or SQLite's error for one that is past those.
+
+    What is computed of integers is a float there once it is past 64 bits, and a CAST gives the largest integer for it.
+    Of the least one ``abs`` is "integer overflow", as a sum is.
+    """
+    least = cast(func.min(-func.abs(figure), -(2.0**63)), BigInteger)
+    is_past = and_(func.typeof(figure) == "real", func.abs(figure) >= 2.0**53)
+    return case((is_past, func.abs(least)), else_=cast(figure, BigInteger))
 
 
 def _is_aggregated(expression: Any) -> bool:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, create_model
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
 from columns import Cents
-from rowsmith import MappingError, Repository, Spec, avg, count, max_, min_, sum_
+from rowsmith import InvalidValue, MappingError, Repository, Spec, avg, count, max_, min_, sum_
 from rowsmith.testing import WithTables
 
 
@@ -199,3 +199,66 @@ async def test_money_is_exact_on_sqlite_too(lines: Lines) -> None:
     [most] = await lines.aggregate(into=one(Annotated[Decimal | None, max_(LineRow.rate)]))
     [total] = await lines.aggregate(into=one(Annotated[Decimal, sum_(LineRow.rate)]))
     assert (most.value, total.value) == (Decimal("123456.91"), Decimal("246913.82"))
+
+
+class WideRow(Base):
+    __tablename__ = "figure_wides"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    wide: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+@dataclass(frozen=True)
+class WideCreate(Spec[WideRow]):
+    wide: int
+
+
+@dataclass(frozen=True)
+class WideData:
+    id: int
+    wide: int
+
+
+class Wides(Repository[WideRow, WideData, int]): ...
+
+
+@pytest.mark.parametrize("of", [WideRow.wide, WideRow.wide * 2, WideRow.wide + WideRow.wide, WideRow.wide * -2])
+@pytest.mark.parametrize("figure", [sum_, max_, min_])
+@pytest.mark.parametrize("is_grouped", [True, False])
+async def test_a_whole_number_past_64_bits_is_an_error(
+    any_tables: WithTables, of: Any, figure: Any, is_grouped: bool
+) -> None:
+    """None that fits is given in its place, which SQLite would do."""
+    async with any_tables(WideRow) as db:
+        wides = Wides(db)
+        await wides.batch_create([WideCreate(2**62 + 5), WideCreate(2**62 + 5)])
+        fields: list[Any] = [("value", Annotated[int | None, figure(of)])]
+        key = [("wide", int)] if is_grouped else []
+        into, group_by = make_dataclass("Wide", [*key, *fields], frozen=True), [WideRow.wide] if is_grouped else []
+        if of is WideRow.wide and figure is not sum_:
+            [found] = await wides.aggregate(into=into, group_by=group_by)
+            assert found.value == 2**62 + 5
+            return
+        with pytest.raises(InvalidValue, match=r"64 bits|declare a wider one"):
+            await wides.aggregate(into=into, group_by=group_by)
+
+
+async def test_whole_numbers_that_fit_are_exact(any_tables: WithTables) -> None:
+    """Up to the last one; what a function gives as a float (SQLite's round) is an integer all the same."""
+    async with any_tables(WideRow) as db:
+        wides = Wides(db)
+        assert (await wides.aggregate(into=one(Annotated[int, sum_(WideRow.wide * 2)])))[0].value == 0
+        await wides.batch_create([WideCreate(2**62), WideCreate(2**62 - 1)])
+        expected = {sum_(WideRow.wide): 2**63 - 1, max_(WideRow.wide - 1): 2**62 - 1, min_(WideRow.wide - 2**62): -1}
+        rounded = sa.func.round(WideRow.id, type_=sa.Integer)
+        for marker, value in {**expected, sum_(rounded): 3, max_(rounded): 2}.items():
+            [found] = await wides.aggregate(into=one(Annotated[int | None, marker]))
+            assert (found.value, type(found.value)) == (value, int)
+
+
+async def test_what_the_error_says_to_write_is_taken(any_tables: WithTables) -> None:
+    async with any_tables(WideRow) as db:
+        wides = Wides(db)
+        await wides.batch_create([WideCreate(2**62), WideCreate(2**62)])
+        [found] = await wides.aggregate(into=one(Annotated[float, sum_(sa.cast(WideRow.wide, sa.Float))]))
+        assert found.value == 2.0**63
