@@ -19,6 +19,7 @@ from weakref import WeakSet
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite.base import _SQliteJson  # pyright: ignore[reportPrivateUsage] - what reads numbers
 from sqlalchemy.engine import Dialect, ExceptionContext
 
 from rowsmith.errors import InvalidValue
@@ -124,6 +125,30 @@ def _whole(value: object) -> Any:
     return float(value) if type(value) is int else value
 
 
+class WholeJson(_SQliteJson):
+    """JSON in a column that SQLite takes for one of numbers: a document that is no more than one is kept as its own."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Give the function that stores a value; it raises InvalidValue for a number that would be read as another."""
+        base: Any = super()
+        write = base.bind_processor(dialect)
+
+        def store(value: Any) -> Any:
+            """Write a document, and refuse an integer that SQLite would make another number of."""
+            if isinstance(value, int) and not _is_kept(value):
+                raise InvalidValue("is an integer that SQLite keeps as a float: give it in a list, [...], or as text")
+            return write(value)
+
+        return store
+
+
+def _is_kept(value: int) -> bool:
+    """Say whether SQLite has an integer as it is, or a float that is equal to it."""
+    with suppress(OverflowError):
+        return -(2**63) <= value < 2**63 or float(value) == value
+    return False
+
+
 class _Types(dict[Any, Any]):
     """What stands in for SQLAlchemy's types on SQLite; not for an application's class that stores values itself."""
 
@@ -150,6 +175,7 @@ def prepare_sqlite(engine: Engine) -> None:
         sqltypes.Numeric: ExactNumeric,
         sqltypes.Float: WholeFloat,
         sqltypes.Uuid: PlainUuid,
+        sqltypes.JSON: WholeJson,
     }
     dialect: Any = engine.dialect
     dialect.colspecs = _Types({**dialect.colspecs, **own})

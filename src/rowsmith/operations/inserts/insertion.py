@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Integer, bindparam, func, insert, select
+from sqlalchemy import Integer, Result, bindparam, func, insert, select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import NullType
 
@@ -423,9 +423,12 @@ class Insertion:
         if named:
             selects = (self.call.info.columns[name] for name in named)
             statement = statement.returning(*selects, sort_by_parameter_order=is_sorted)
-        rows = many_parameters(self.call.info, chunk, dialect)
-        sending = self.call.execute(statement, RAW, rows, items=Items(chunk.places))
-        result = await naming(sending, partial(unbindable, self.call.info, chunk.columns, dialect, chunk.places))
+
+        async def send() -> Result[Any]:
+            rows = many_parameters(self.call.info, chunk, dialect)
+            return await self.call.execute(statement, RAW, rows, items=Items(chunk.places))
+
+        result = await naming(send(), partial(unbindable, self.call.info, chunk.columns, dialect, chunk.places))
         columns = list(zip(*result.all(), strict=True)) if named else []
         returned: Rows = dict(zip(named, columns, strict=True)) if columns else dict.fromkeys(named, ())
         await self._refuse_skipped(chunk, chunk.columns, returned)
