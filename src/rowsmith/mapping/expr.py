@@ -142,12 +142,18 @@ def count(expression: Expression = None, *, distinct: bool = False) -> Aggregate
 
 
 def sum_(expression: Expression) -> Aggregate:
-    """Add up an expression; of no rows it is 0, or None where the field allows it."""
+    """Add up an expression; of no rows it is 0, or None where the field allows it.
+
+    SQLite adds up a ``Numeric`` with floats, which have some 15 digits.
+    """
     return Aggregate("sum", expression)
 
 
 def avg(expression: Expression) -> Aggregate:
-    """Take the mean of an expression's values that are not NULL; of none it is None."""
+    """Take the mean of an expression's values that are not NULL; of none it is None.
+
+    SQLite computes it with floats, which have some 15 digits.
+    """
     return Aggregate("avg", expression)
 
 
