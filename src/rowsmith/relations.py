@@ -160,7 +160,8 @@ def leads_to(
 
 def led_to(expression: ColumnElement[Any]) -> list[type[Any]]:
     """Give the classes of the rows that steps over relationships in an expression reach: those of :func:`related`."""
-    return [row for part in visitors.iterate(expression) for row in _led_to(part)]
+    parts = {id(part): part for part in visitors.iterate(expression)}  # of which one may stand in several places
+    return [row for part in parts.values() for row in _led_to(part)]
 
 
 def narrowed(
