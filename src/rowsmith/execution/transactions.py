@@ -216,7 +216,8 @@ def _remember(context: ExceptionContext) -> None:
     is_unsent = context.execution_context is None and context.statement is not None  # what was to be bound raised
     if not (is_unsent or is_only_unread(context)):  # it can have changed something, the transaction's state too
         mark_failed(context.connection)
-    _give_up_undone(context.connection)
+    if not context.is_disconnect:  # of a cancelled task, too, whose connection is given up as it is
+        _give_up_undone(context.connection)
     if _is_ended_by_hand(context.connection):
         _ended.add(context.connection)
     note_refused(context)
