@@ -10,13 +10,14 @@ from sqlalchemy import Executable, Result
 from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import TransactionError
+from rowsmith.errors import MappingError, TransactionError
 from rowsmith.execution.apart import apart
 from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, is_closed
 from rowsmith.execution.translate import STATEMENT_ERRORS, scrub, translate, translate_any, unreadable
 from rowsmith.execution.undone import note_write
+from rowsmith.mapping.constraints import replaces_or_ignores
 from rowsmith.mapping.layout import MEETS_ITSELF
 
 _FRESH = {"populate_existing": True}
@@ -75,6 +76,9 @@ async def send(
 ) -> Result[Any]:
     """Do the first half of :func:`execute`: the statement is sent, and no row is read yet."""
     if _writes(statement, origin):
+        word = None if origin.deletes else replaces_or_ignores(getattr(statement, "table", None))
+        if word is not None:
+            _refuse_others_lost(db_sess, origin, word)
         remember(db_sess, origin)
         await flush(db_sess, origin)
     try:
@@ -96,6 +100,20 @@ async def send(
         if is_closed(db_sess):
             failure = TransactionError(SESSION_ENDED, facts=origin.facts())
     raise failure
+
+
+def _refuse_others_lost(db_sess: AsyncSession, origin: Origin, word: str) -> None:
+    """Refuse to write rows by which SQLite would remove others, or skip some, without a word.
+
+    Raises:
+        MappingError: the database is SQLite.
+    """
+    if db_sess.get_bind(**origin.binds).dialect.name == "sqlite":
+        raise MappingError(
+            f"a key of the table has ON CONFLICT {word}, by which SQLite removes other rows or skips new ones, without "
+            "a word: leave sqlite_on_conflict out of the mapping, and call upsert(spec, conflict=Conflict(columns=["
+            "...])), with update=False where a row that is there stays as it is"
+        )
 
 
 async def _sent(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -145,6 +146,20 @@ def takes_its_own_along(table: Table) -> bool:
         taken |= found
         waiting += found
     return table in taken
+
+
+@lru_cache(maxsize=1024)
+def replaces_or_ignores(table: object) -> str | None:
+    """Say which of the two a key of a table does on SQLite in place of an error; None where it is neither, or no table.
+
+    Other rows go by the one, and new ones do not come by the other. PostgreSQL has nothing of the kind.
+    """
+    if not isinstance(table, Table):
+        return None
+    said = [key.dialect_kwargs.get("sqlite_on_conflict") for key in table.constraints]
+    for column in cast("Any", table).columns:
+        said += map(column.dialect_kwargs.get, ("sqlite_on_conflict_unique", "sqlite_on_conflict_primary_key"))
+    return next((word.upper() for word in said if word and word.upper() in {"REPLACE", "IGNORE"}), None)
 
 
 def refers_to(item: Constraint | Index | None, table: Table | None) -> bool:
