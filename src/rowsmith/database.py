@@ -205,14 +205,16 @@ class Database:
 
         Nothing here ever commits or closes it. Each call that writes, each ``begin_session()`` and each
         ``unit_of_work()`` is a savepoint of its own: if it fails, it alone is undone, and the owner's transaction goes
-        on. Inside of such a block it is as in any other: a unit is a savepoint, a session and a call join. A read has
-        none: where the database refuses one, PostgreSQL undoes the owner's whole transaction, and the owner's
-        ``commit()`` raises ``TransactionAborted`` instead of losing it in silence. Work that waits for a commit
-        (``after_commit``) and what commits chunk by chunk (``purge_where``) are refused. On SQLite the engine is as its
-        owner set it up: foreign keys are not switched on, and values are kept as SQLAlchemy does; only RETURNING is
-        written so that it gives what is stored. What its owner's statements leave in a connection is taken away as that
-        returns to the pool of an engine that a Database was made of, in a round trip; any other engine's pool does what
-        SQLAlchemy does.
+        on. Whoever ends a block's savepoint inside of it (``session.rollback()``, ``commit()``, ``close()``) is told by
+        ``TransactionError`` at the block's end, and what was written after that is not committed: the owner's
+        ``commit()`` refuses to until he has rolled back. Inside of such a block it is as in any other: a unit is a
+        savepoint, a session and a call join. A read has none: where the database refuses one, PostgreSQL undoes the
+        owner's whole transaction, and the owner's ``commit()`` raises ``TransactionAborted`` instead of losing it in
+        silence. Work that waits for a commit (``after_commit``) and what commits chunk by chunk (``purge_where``) are
+        refused. On SQLite the engine is as its owner set it up: foreign keys are not switched on, and values are kept
+        as SQLAlchemy does; only RETURNING is written so that it gives what is stored. What its owner's statements leave
+        in a connection is taken away as that returns to the pool of an engine that a Database was made of, in a round
+        trip; any other engine's pool does what SQLAlchemy does.
 
         Args:
             session: an AsyncSession, begun or not. One that ends its transactions in savepoints

@@ -13,9 +13,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from sqlalchemy.exc import UnboundExecutionError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction
+from sqlalchemy.orm import Session, SessionTransaction
 
 from rowsmith.deadline import Within
 from rowsmith.errors import (
@@ -28,18 +28,28 @@ from rowsmith.errors import (
 )
 from rowsmith.execution import (
     DATABASE_ERRORS,
+    ENDED_BY_HAND,
+    NESTED,
     connections_of,
+    failed_in,
     flush,
+    give_up_all,
+    is_over,
     is_sending,
     let_out,
     nest,
     note_application,
     refuse_commit,
     refuse_failed,
+    scrub,
     tell_ended_by_hand,
+    tell_unknown,
+    was_ended_by_hand,
 )
+from rowsmith.execution.kinds import is_without_savepoint
 from rowsmith.execution.read_only import read_only_savepoint
 from rowsmith.execution.sqlite import interrupted
+from rowsmith.execution.translate import driver_error
 from rowsmith.homes import LEFT, BorrowedHome, Home, OpenSession, OwnHome, Taken, to_the_end
 from rowsmith.operations.savepoints import savepoint
 from rowsmith.outcome import CommitOutcome, commit_outcome, tell, tell_committed
@@ -90,7 +100,7 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
                 await self._join(around)
             except BaseException as exc:  # noqa: BLE001 - whatever it is, nobody stays inside
                 around.leave(self._user)
-                _raise_told(exc, None, around)
+                _raise_told(_of_block(exc, self.session), None, around)
         return cast("T_co", self._open())
 
     async def __aexit__(
@@ -105,7 +115,7 @@ class SessionBlock(AbstractAsyncContextManager[T_co], Generic[T_co]):
         try:
             await self._finish(error)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the session is released first
-            ended = exc
+            ended = error if exc is error else _of_block(exc, self.session)
         try:
             await self._release()
         except BaseException as exc:  # noqa: BLE001 - as above
@@ -218,6 +228,16 @@ def _raise_told(
     raise failure from None
 
 
+def _of_block(failure: BaseException, session: AsyncSession) -> BaseException:
+    """Give the error for what a block's own use of SQLAlchemy raised, in a session that is open yet."""
+    if not isinstance(failure, SQLAlchemyError):
+        return failure
+    told = failed_in(session, failure)
+    scrub(failure)
+    told.__suppress_context__ = True
+    return told
+
+
 _OF_A_LOST_SESSION = (TransactionError, DatabaseFault, DatabaseUnavailable)
 
 
@@ -235,7 +255,7 @@ class WritingBlock(SessionBlock[AsyncSession]):
         if around.is_read_only:
             raise ReadOnlyViolation
         if around.is_borrowed:
-            await self._enter_savepoint(_savepoint(self.session))
+            await self._enter_savepoint(_savepoint(around))
 
     async def _end(self) -> None:
         if any(connection.closed for connection in self.inside.awaited):
@@ -261,7 +281,7 @@ class ReadOnly(SessionBlock[AsyncSession]):
                     "outside of the block around it"
                 )
         if not around.is_read_only:
-            await self._enter_savepoint(_read_only_savepoint(self.session))
+            await self._enter_savepoint(_read_only_savepoint(around))
 
     async def _end(self) -> None:
         _refuse_pending(self.session)
@@ -352,7 +372,7 @@ class Unit(SessionBlock[UnitOfWork]):
         self._connections = connections_of(self.session)
 
     async def _join(self, around: OpenSession) -> None:
-        await self._enter_savepoint(_savepoint(self.session))
+        await self._enter_savepoint(_savepoint(around, only_reads=around.is_read_only))
 
     async def _end(self) -> None:
         if any(connection.closed for connection in self._connections):
@@ -394,18 +414,63 @@ async def _throw_away(session: AsyncSession) -> None:
 
 
 @asynccontextmanager
-async def _savepoint(session: AsyncSession) -> AsyncGenerator[None]:
-    async with savepoint(session):
-        yield
-        await flush(session)
-        refuse_failed(session)
+async def _savepoint(around: OpenSession, *, only_reads: bool = False) -> AsyncGenerator[None]:
+    """Have a block be a savepoint, which ends with it; where it ended before, nothing that came after it is kept.
+
+    Raises:
+        TransactionError: it did.
+    """
+    session, ended = around.db_sess, None
+    try:
+        async with savepoint(session, stays=True, only_reads=only_reads) as nested:
+            try:
+                yield
+            finally:
+                ended = _ended_inside(around, cast("SessionTransaction", nested.sync_transaction))
+            if ended is None:
+                await flush(session)
+                refuse_failed(session)
+                ended = await _released(nested)
+            if ended is not None:
+                raise ended
+    except BaseException as exc:
+        if ended is not None and commit_outcome(ended) is CommitOutcome.UNKNOWN:
+            tell_unknown(exc)
+        if ended is not None and not only_reads:
+            give_up_all(session)
+        raise
+
+
+async def _released(nested: AsyncSessionTransaction) -> TransactionError | None:
+    """Release a savepoint; gives the error for one that is not there, as of a transaction that was begun after it."""
+    try:
+        await nested.commit()
+    except DATABASE_ERRORS as exc:
+        if not is_without_savepoint(driver_error(exc)):
+            raise
+        return tell_unknown(TransactionError(ENDED_BY_HAND))
+    return None
+
+
+def _ended_inside(around: OpenSession, nested: SessionTransaction) -> TransactionError | None:
+    """Give the error for a savepoint that was ended by something else than its block, if it was."""
+    if was_ended_by_hand(around.db_sess):
+        return tell_unknown(TransactionError(ENDED_BY_HAND))
+    if not is_over(nested):
+        return None
+    root = nested
+    while root.parent is not None:
+        root = root.parent
+    failure = TransactionError(NESTED)
+    return tell_unknown(failure) if around.root.is_borrowed and is_over(root) else failure
 
 
 @asynccontextmanager
-async def _read_only_savepoint(session: AsyncSession) -> AsyncGenerator[None]:
+async def _read_only_savepoint(around: OpenSession) -> AsyncGenerator[None]:
     """Refuse writes inside an open transaction."""
+    session = around.db_sess
     await flush(session)
-    async with _savepoint(session):
+    async with _savepoint(around, only_reads=True):
         kept = read_only_savepoint(session.sync_session)
         await session.run_sync(lambda _: kept.__enter__())
         try:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from rowsmith.execution.blame import blame
 from rowsmith.execution.broken import Broken
-from rowsmith.execution.committing import BlockSession, nest, tell_ended_by_hand
+from rowsmith.execution.committing import NESTED, BlockSession, nest, tell_ended_by_hand, tell_unknown
 from rowsmith.execution.deferred import checking
-from rowsmith.execution.execute import execute, execute_writing, flush, let_out, translated
+from rowsmith.execution.execute import execute, execute_writing, failed_in, flush, let_out, translated
 from rowsmith.execution.native import UNTOLD, NativeLane, WriteMode, native_lane
 from rowsmith.execution.origin import Items, Origin
 from rowsmith.execution.replay import forget_plans, repeatable, transact
 from rowsmith.execution.transaction_id import ID_OF_TRANSACTION
 from rowsmith.execution.transactions import (
+    ENDED_BY_HAND,
     SESSION_ENDED,
     UNDONE,
     connections_of,
     drivers_of,
+    give_up_all,
     has_failed,
     is_closed,
+    is_over,
     is_sending,
     is_undone,
     is_watched_by_others,
@@ -25,6 +28,7 @@ from rowsmith.execution.transactions import (
     note_application,
     refuse_commit,
     refuse_failed,
+    was_ended_by_hand,
     watch_failures,
 )
 from rowsmith.execution.translate import (
@@ -44,7 +48,9 @@ from rowsmith.execution.writing import Made, alone, alone_for_each, write
 
 __all__ = [
     "DATABASE_ERRORS",
+    "ENDED_BY_HAND",
     "ID_OF_TRANSACTION",
+    "NESTED",
     "SESSION_ENDED",
     "UNDONE",
     "UNTOLD",
@@ -63,12 +69,15 @@ __all__ = [
     "drivers_of",
     "execute",
     "execute_writing",
+    "failed_in",
     "flush",
     "forget_plans",
+    "give_up_all",
     "give_up_since",
     "has_failed",
     "is_closed",
     "is_disconnect",
+    "is_over",
     "is_sending",
     "is_undone",
     "is_watched_by_others",
@@ -85,6 +94,7 @@ __all__ = [
     "repeatable",
     "scrub",
     "tell_ended_by_hand",
+    "tell_unknown",
     "transact",
     "translate",
     "translate_any",
@@ -92,6 +102,7 @@ __all__ = [
     "unavailable",
     "unreadable",
     "violation",
+    "was_ended_by_hand",
     "watch_failures",
     "write",
     "write_within",

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
@@ -29,6 +29,7 @@ from rowsmith.execution.pool import IDENTITY, SERVER, has_word, server_of
 from rowsmith.execution.pooler import is_pooled
 from rowsmith.execution.transaction_id import ID, known_id
 from rowsmith.execution.transactions import (
+    ENDED_BY_HAND,
     connections_of,
     drivers_of,
     is_open_to_all,
@@ -89,8 +90,7 @@ class BlockSession(AsyncSession):
         try:
             outcome = await _outcome(self, transaction, answer)
         except asyncio.CancelledError as exc:  # while it was asked what became of it
-            note_commit()
-            tell(exc, CommitOutcome.UNKNOWN)
+            tell_unknown(exc)
             raise
         if outcome is not CommitOutcome.NOT_COMMITTED:
             note_commit()
@@ -151,13 +151,7 @@ async def _identified(session: AsyncSession) -> Transaction | None:
     """
     connections = connections_of(session)
     if was_ended_by_hand(session):
-        ended = TransactionError(
-            "the transaction was ended by a statement inside its block, and what became of it is not known here: "
-            "leave COMMIT and ROLLBACK to the block, or write session.commit() or session.rollback()"
-        )
-        note_commit()
-        tell(ended, CommitOutcome.UNKNOWN)
-        raise ended
+        raise tell_unknown(TransactionError(ENDED_BY_HAND))
     if len(connections) != 1 or connections[0].dialect.driver != "asyncpg":
         return None
     adapter: Any = connections[0].connection.dbapi_connection
@@ -195,12 +189,25 @@ def nest(session: AsyncSession, levels: int) -> None:
     session.info[_NESTED] = session.info.get(_NESTED, 0) + levels
 
 
+NESTED: Final = (
+    "commit() or rollback() was called in a nested block, which is a savepoint and ends by itself: "
+    "leave it by an exception to undo it"
+)
+
+
 def _refuse_nested(session: AsyncSession) -> None:
     if session.info.get(_NESTED):
-        raise TransactionError(
-            "commit() or rollback() was called in a nested block, which is a savepoint and ends by itself: "
-            "leave it by an exception to undo it"
-        )
+        raise TransactionError(NESTED)
+
+
+F = TypeVar("F", bound=BaseException)
+
+
+def tell_unknown(failure: F) -> F:
+    """Have an exception say that it is not known what became of a transaction, which may be committed."""
+    note_commit()
+    tell(failure, CommitOutcome.UNKNOWN)
+    return failure
 
 
 def tell_ended_by_hand(session: AsyncSession, failure: BaseException) -> None:
@@ -213,8 +220,7 @@ def tell_ended_by_hand(session: AsyncSession, failure: BaseException) -> None:
         tell(failure, CommitOutcome.COMMITTED)
     is_refused = session.info.get(_COMMITTED) is False  # its COMMIT was, of which nothing is left open
     if not is_refused and was_ended_by_hand(session):
-        note_commit()
-        tell(failure, CommitOutcome.UNKNOWN)
+        tell_unknown(failure)
 
 
 async def _outcome(session: AsyncSession, transaction: Transaction | None, answer: Answer) -> CommitOutcome:

@@ -14,12 +14,13 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from rowsmith.errors import TransactionError
 from rowsmith.execution.blame import remember
-from rowsmith.execution.execute import flush
+from rowsmith.execution.execute import failed_in, flush
 from rowsmith.execution.origin import Origin
 from rowsmith.execution.refusals import refusal_of
-from rowsmith.execution.transactions import mark_failed, note_demotion
-from rowsmith.execution.translate import DATABASE_ERRORS, lost, translate
+from rowsmith.execution.transactions import ENDED_BY_HAND, mark_failed, note_demotion
+from rowsmith.execution.translate import DATABASE_ERRORS, lost
 from rowsmith.execution.undone import note_write
 
 T = TypeVar("T")
@@ -40,9 +41,12 @@ async def connection_of(db_sess: AsyncSession, origin: Origin) -> Connection:
     try:
         connection = await db_sess.connection(bind_arguments=binds)
     except DATABASE_ERRORS as exc:
-        failure = translate(exc, origin)
+        failure = failed_in(db_sess, exc, origin)
     else:
-        return cast("Connection", connection.sync_connection)
+        sync = cast("Connection", connection.sync_connection)
+        if not sync.closed:
+            return sync
+        failure = TransactionError(ENDED_BY_HAND, facts=origin.facts())
     raise failure
 
 
@@ -75,8 +79,8 @@ async def use_driver(db_sess: AsyncSession, origin: Origin, work: Callable[[Any]
             raise
         if connection is not None and connection.sync_connection is not None and not connection.invalidated:
             note_demotion(connection.sync_connection, exc)
-        told = lost if await _note_failure(connection, lost=False) else translate
-        failure = told(exc, origin)
+        is_lost = await _note_failure(connection, lost=False)
+        failure = lost(exc, origin) if is_lost else failed_in(db_sess, exc, origin)
     except BaseException:
         # Cancelled in the middle: nobody knows what is still on the wire, so the connection is not used again.
         await _note_failure(connection, lost=True)

@@ -10,11 +10,11 @@ from sqlalchemy import Executable, Result
 from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import MappingError, TransactionError
+from rowsmith.errors import MappingError
 from rowsmith.execution.apart import apart
 from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
-from rowsmith.execution.transactions import SESSION_ENDED, came_from_database, is_closed
+from rowsmith.execution.transactions import came_from_database, ended_under
 from rowsmith.execution.translate import STATEMENT_ERRORS, scrub, translate, translate_any, unreadable
 from rowsmith.execution.undone import note_write
 from rowsmith.mapping.constraints import replaces_or_ignores
@@ -97,8 +97,7 @@ async def send(
         failure = translate_any(exc, origin if _writes(statement, origin) else origin.reading())
         if _writes(statement, origin) and getattr(failure, "is_stored", False):  # found as SQLAlchemy read the answer
             note_write(db_sess)
-        if is_closed(db_sess):
-            failure = TransactionError(SESSION_ENDED, facts=origin.facts())
+        failure = _of_session(db_sess, exc, origin) or failure
     raise failure
 
 
@@ -114,6 +113,18 @@ def _refuse_others_lost(db_sess: AsyncSession, origin: Origin, word: str) -> Non
             "a word: leave sqlite_on_conflict out of the mapping, and call upsert(spec, conflict=Conflict(columns=["
             "...])), with update=False where a row that is there stays as it is"
         )
+
+
+def failed_in(db_sess: AsyncSession, failure: Exception, origin: Origin = UNKNOWN) -> Exception:
+    """Give the error for what was raised in a session, which may have been ended under the call."""
+    return _of_session(db_sess, failure, origin) or translate_any(failure, origin)
+
+
+def _of_session(db_sess: AsyncSession, failure: Exception, origin: Origin) -> Exception | None:
+    ended = ended_under(db_sess, failure)
+    if ended is not None:
+        ended.facts = origin.facts()
+    return ended
 
 
 async def _sent(
@@ -139,7 +150,7 @@ async def flush(db_sess: AsyncSession, origin: Origin = UNKNOWN) -> None:
     try:
         return await db_sess.flush()
     except Exception as exc:  # noqa: BLE001 - as above
-        failure = translate_any(exc, origin)
+        failure = failed_in(db_sess, exc, origin)
     raise failure
 
 

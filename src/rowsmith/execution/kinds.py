@@ -64,6 +64,7 @@ _SQLSTATES: Mapping[str, Kind] = {
     "23514": errors.CheckViolation,
     "23P01": errors.ExclusionViolation,
     READ_ONLY_TRANSACTION: errors.ReadOnlyViolation,
+    "25P01": errors.TransactionError,
     "25P02": errors.TransactionAborted,
     "25P03": errors.DatabaseUnavailable,
     "25P04": errors.DatabaseUnavailable,
@@ -286,6 +287,12 @@ def is_without_transactions(failure: BaseException) -> bool:
 _STATEMENT_POOLING = "transaction blocks not allowed in statement pooling mode"
 
 
+def is_without_savepoint(failure: BaseException) -> bool:
+    """Say whether a savepoint could not be ended because it is not there; SQLite has one code for much else."""
+    code = getattr(failure, "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_ERROR or getattr(failure, "sqlstate", None) == _NO_SAVEPOINT
+
+
 def is_stale(failure: BaseException) -> bool:
     """Say whether a statement that was prepared before fits the schema no longer."""
     if isinstance(failure, (pg.InvalidCachedStatementError, pg.OutdatedSchemaCacheError)):
@@ -305,6 +312,8 @@ def is_refused_by_policy(failure: BaseException) -> bool:
 
 _CHECKING_ROWS = "ExecWithCheckOptions"
 """The function of PostgreSQL that holds rows against the WITH CHECK of policies and of views."""
+
+_NO_SAVEPOINT = "3B001"
 
 _TAKING_PARAMETERS = "getTypeBinaryInputInfo"
 """The function of PostgreSQL that looks up the type of a parameter, which may have been dropped and made anew."""

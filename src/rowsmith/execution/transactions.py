@@ -14,13 +14,16 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, Transaction
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm.session import _SessionCloseState  # pyright: ignore[reportPrivateUsage]
+from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm.session import SessionTransactionState, _SessionCloseState  # pyright: ignore[reportPrivateUsage]
 
-from rowsmith.errors import TransactionAborted
+from rowsmith.errors import TransactionAborted, TransactionError
 from rowsmith.execution.kinds import READ_ONLY_TRANSACTION
 from rowsmith.execution.read_only import is_in_transaction_on_sqlite
 from rowsmith.execution.refusals import is_only_unread, note_refused
+from rowsmith.outcome import CommitOutcome, tell
 
 _failed: WeakSet[Transaction] = WeakSet()
 _refused: WeakSet[Transaction] = WeakSet()
@@ -140,7 +143,8 @@ def was_ended_by_hand(db_sess: AsyncSession) -> bool:
     connections = connections_of(db_sess)
     if not db_sess.is_active:  # a flush failed, and SQLAlchemy undid what was open then
         return any(each in _ended for each in connections)
-    return any(map(_is_ended_by_hand, connections))
+    root = db_sess.sync_session.get_transaction()
+    return any(map(_is_ended_by_hand, connections)) or (root is not None and is_over(root))
 
 
 def _is_ended_by_hand(connection: Connection) -> bool:
@@ -153,6 +157,42 @@ def _is_ended_by_hand(connection: Connection) -> bool:
     if connection.dialect.driver != "asyncpg" or driver.is_closed():
         return False
     return not connection.in_transaction() or (adapter._transaction is not None and not driver.is_in_transaction())
+
+
+def is_over(transaction: SessionTransaction) -> bool:
+    """Say whether a session's transaction, or a savepoint, was ended: by the session, or on a connection.
+
+    One that a failed flush has undone waits for its end.
+    """
+    if not transaction.is_active:
+        return transaction._state is SessionTransactionState.CLOSED  # pyright: ignore[reportPrivateUsage]
+    known = transaction._connections.values()  # pyright: ignore[reportPrivateUsage]
+    return not all(_has_begun(entry[0], entry[1]) for entry in known)
+
+
+def _has_begun(connection: Connection, transaction: Transaction) -> bool:
+    """Say whether a connection is in a transaction, or a savepoint, of its own, or was lost in it."""
+    found: Any = connection.get_transaction()
+    if found is not transaction:
+        found = connection.get_nested_transaction()
+        while found is not None and found is not transaction:
+            found = found._previous_nested
+    return found is not None or connection.invalidated
+
+
+ENDED_BY_HAND: Final = (
+    "the transaction was ended by a statement inside its block, and what became of it is not known here: "
+    "leave COMMIT and ROLLBACK to the block, or write session.commit() or session.rollback()"
+)
+
+
+def ended_under(db_sess: AsyncSession, failure: BaseException) -> TransactionError | None:
+    """Give the error for a session that was ended under a call, of which SQLAlchemy says this and that."""
+    if is_closed(db_sess):
+        return TransactionError(SESSION_ENDED)
+    is_of_session = isinstance(failure, InvalidRequestError)  # and not of the database, nor of the driver
+    is_ended = is_of_session and any(each.closed or _is_ended_by_hand(each) for each in connections_of(db_sess))
+    return TransactionError(ENDED_BY_HAND) if is_ended else None
 
 
 SESSION_ENDED = "this session is closed: work inside the block that opened it, or in a session of your own"
@@ -182,6 +222,14 @@ def refuse_commit(db_sess: AsyncSession) -> None:
             event.listen(connection.engine, "commit", _refuse)
 
 
+def give_up_all(db_sess: AsyncSession) -> None:
+    """Have nothing committed of what a session is in, as what was to be undone of it cannot be."""
+    for connection in connections_of(db_sess):
+        if not (connection.closed or connection.invalidated):
+            mark_failed(connection)
+    refuse_commit(db_sess)
+
+
 def is_refusing(listener: object) -> bool:
     """Say whether it is what refuses to commit here."""
     return listener is _refuse
@@ -189,8 +237,12 @@ def is_refusing(listener: object) -> bool:
 
 def _refuse(connection: Connection) -> None:
     if connection.get_transaction() in _refused:
+        failure: TransactionError = TransactionAborted()
+        if _is_ended_by_hand(connection):
+            failure = TransactionError(ENDED_BY_HAND)
+            tell(failure, CommitOutcome.UNKNOWN)
         connection.dialect.do_rollback(connection.connection)  # SQLAlchemy takes the transaction for ended from here on
-        raise TransactionAborted
+        raise failure
 
 
 def came_from_database(failure: BaseException) -> bool:

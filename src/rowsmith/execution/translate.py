@@ -56,7 +56,7 @@ from rowsmith.execution.kinds import (
 from rowsmith.execution.origin import UNKNOWN, Origin
 from rowsmith.execution.refusals import Refusal, argument_of, is_malformed, label, names_of, refusal_of, unbound
 from rowsmith.execution.standing import OUTDATED, forget
-from rowsmith.execution.transactions import was_demoted
+from rowsmith.execution.transactions import ENDED_BY_HAND, was_demoted
 from rowsmith.mapping.constraints import (
     column_names,
     only_reference_from,
@@ -64,6 +64,7 @@ from rowsmith.mapping.constraints import (
     refers_to,
     unique_keys_of,
 )
+from rowsmith.outcome import CommitOutcome, tell
 
 _DRIVER_ERRORS = (pg.PostgresError, pg.InterfaceError, pg.InternalClientError, sqlite3.Error)
 
@@ -121,10 +122,17 @@ def translate(failure: BaseException, origin: Origin = UNKNOWN) -> Exception:
         return refused_value(refusal, origin, getattr(driver, "sqlstate", None))
     error = violation(kind, _message(kind, driver, broken, origin), broken, origin, _codes(driver))
     if isinstance(error, RepositoryError):
-        error.facts = replace(error.facts, sqlstate=getattr(driver, "sqlstate", None))
+        _note(error, kind, driver)
+    return error
+
+
+def _note(error: RepositoryError, kind: Kind, driver: BaseException) -> None:
+    """Have an error say what is known by the driver's, beside its kind."""
+    error.facts = replace(error.facts, sqlstate=getattr(driver, "sqlstate", None))
     if isinstance(error, errors.ReadOnlyViolation):
         error.is_demoted = was_demoted(driver)
-    return error
+    if kind is errors.TransactionError:
+        tell(error, CommitOutcome.UNKNOWN)
 
 
 _UNKNOWN = Refusal()
@@ -408,8 +416,8 @@ def _without_name(broken: Broken, kind: Kind, origin: Origin) -> Broken:
 
 
 def _message(kind: Kind, driver: BaseException, broken: Broken, origin: Origin) -> str:
-    if is_without_transactions(driver):
-        return _NO_TRANSACTIONS
+    if kind is errors.TransactionError or is_without_transactions(driver):
+        return ENDED_BY_HAND if kind is errors.TransactionError else _NO_TRANSACTIONS
     if kind is errors.DatabaseFault:
         return f"{kind.default_message}: {_fault(driver)}"
     if is_refused_by_policy(driver):  # which it and its table are named in

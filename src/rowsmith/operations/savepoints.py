@@ -8,26 +8,40 @@ again, at once.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from typing import Any, cast
+from warnings import catch_warnings, simplefilter
 
 from sqlalchemy import event, select
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstanceState, Mapper, Session, lazyload, selectinload, undefer
+from sqlalchemy.exc import SAWarning
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+from sqlalchemy.orm import InstanceState, Mapper, Session, SessionTransaction, lazyload, selectinload, undefer
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.loading import _new_runid  # pyright: ignore[reportPrivateUsage] - what numbers reads
 
 from rowsmith.conditions import limited
 from rowsmith.errors import TransactionAborted
-from rowsmith.execution import DATABASE_ERRORS, UNDONE, connections_of, has_failed, is_undone, writes_of
+from rowsmith.execution import (
+    DATABASE_ERRORS,
+    UNDONE,
+    connections_of,
+    give_up_all,
+    has_failed,
+    is_over,
+    is_undone,
+    writes_of,
+)
 from rowsmith.operations.arrays.keys import columns_condition, key_chunks
 
 
 @asynccontextmanager
-async def savepoint(db_sess: AsyncSession, *, stays: bool = False) -> AsyncGenerator[None]:
+async def savepoint(
+    db_sess: AsyncSession, *, stays: bool = False, only_reads: bool = False
+) -> AsyncGenerator[AsyncSessionTransaction]:
     """Undo the block if it fails, and have the session's objects be then as the database has them.
 
     Where the database has undone more, the whole transaction, the error is the cause of a TransactionAborted.
+    Where it cannot be undone, nothing is committed of what the session is in by then, unless it ``only_reads``.
 
     One that ``stays`` is released with the one around it. If that is undone instead, whoever came to rows of the block
     is told at once; where it had been released before, they would wait for the whole transaction, rows or no rows.
@@ -36,19 +50,33 @@ async def savepoint(db_sess: AsyncSession, *, stays: bool = False) -> AsyncGener
     nested = await db_sess.begin_nested()
     try:
         with held.noting_flushes():
-            yield
+            yield nested
             if not stays:
                 await nested.commit()
     except BaseException as exc:
         held.note(db_sess.identity_map.all_states())
-        with suppress(*DATABASE_ERRORS):  # a lost connection cannot roll back: the first error says why
-            await nested.rollback()
+        is_there = not is_over(cast("SessionTransaction", nested.sync_transaction))
+        try:
+            with nullcontext() if is_there else _unwarned():
+                await nested.rollback()
+        except DATABASE_ERRORS:  # a lost connection cannot roll back: the first error says why
+            is_there = False
+        if not (is_there or only_reads):
+            give_up_all(db_sess)
         with suppress(*DATABASE_ERRORS):  # as above
             await held.restore()
         is_told = isinstance(exc, TransactionAborted) or not isinstance(exc, Exception)
         if not is_told and any(map(is_undone, connections_of(db_sess))):
             raise TransactionAborted(UNDONE) from exc
         raise
+
+
+@contextmanager
+def _unwarned() -> Generator[None]:
+    """Have SQLAlchemy not warn that a savepoint was ended before."""
+    with catch_warnings():
+        simplefilter("ignore", SAWarning)
+        yield
 
 
 class _Held:
