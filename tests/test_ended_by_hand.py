@@ -228,3 +228,110 @@ async def test_another_task_that_is_inside_is_told_first(groups: GroupRepository
         with pytest.raises(ConcurrentUse):
             await tasks[0]
     assert checked_out(groups.db) == 0
+
+
+CHAINS = ["ROLLBACK AND CHAIN", "ABORT AND CHAIN", "COMMIT AND CHAIN", "END AND CHAIN", "/* a */ commit work and chain"]
+
+
+async def by_driver(session: AsyncSession, statement: str) -> None:
+    raw = await (await session.connection()).get_raw_connection()
+    driver: Any = raw.driver_connection
+    await driver.execute(statement)
+
+
+async def by_text(session: AsyncSession, statement: str) -> None:
+    await session.execute(sa.text(statement))
+
+
+async def by_ddl(session: AsyncSession, statement: str) -> None:
+    ddl: Any = sa.DDL
+    await session.execute(ddl(statement))
+
+
+async def by_exec_driver_sql(session: AsyncSession, statement: str) -> None:
+    await (await session.connection()).exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize("is_borrowed", [False, True], ids=["own", "borrowed"])
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("send", [by_text, by_ddl, by_exec_driver_sql, by_driver])
+async def test_a_transaction_that_another_one_follows(
+    with_tables: WithTables, send: Any, native: bool, is_borrowed: bool
+) -> None:
+    """PostgreSQL and its driver say that they are in a transaction still; the block tells that it is not the same."""
+    async with groups_in(with_tables) as made:
+        db = Database(made.db.engine, native=native)
+        for statement in CHAINS:
+            for block in BLOCKS.values():
+                for error in (None, KeyError):
+                    async with AsyncSession(db.engine) as session:
+                        of = GroupRepository(Database.from_session(session) if is_borrowed else db)
+                        with pytest.raises(error or TransactionError) as left:
+                            async with block(of.db) as opened:
+                                await of.create(BEFORE)
+                                await send(getattr(opened, "session", opened), statement)
+                                await of.create(AFTER)
+                                if error is not None:
+                                    raise error
+                        with suppress(TransactionError):
+                            await session.commit()
+                    assert commit_outcome(left.value) is CommitOutcome.UNKNOWN
+                    is_kept = "commit" in statement.lower() or "END" in statement
+                    assert await names(made) == ({"before"} if is_kept else set()), statement
+                    assert checked_out(db) == 0
+                    await made.purge_where([GroupRow.name == "before"])
+
+
+@pytest.mark.parametrize("end", ["ROLLBACK", "COMMIT"])
+@pytest.mark.parametrize("statements", ["one", "two"])
+async def test_a_transaction_that_the_driver_ends_and_begins(
+    with_tables: WithTables, end: str, statements: str
+) -> None:
+    """The id of what was written before is not the one of COMMIT, or of what is written after."""
+    async with groups_in(with_tables) as groups:
+        for is_after in (False, True):
+            with pytest.raises(TransactionError, match="not known here") as left:
+                async with groups.db.begin_session() as session:
+                    await groups.create(BEFORE)
+                    for each in [f"{end}; BEGIN"] if statements == "one" else [end, "BEGIN"]:
+                        await by_driver(session, each)
+                    if is_after:
+                        await groups.create(AFTER)
+            assert commit_outcome(left.value) is CommitOutcome.UNKNOWN
+            assert await names(groups) == ({"before"} if end == "COMMIT" else set())
+            await groups.purge_where([GroupRow.name == "before"])
+
+
+async def test_what_ends_no_transaction(any_tables: WithTables) -> None:
+    """Savepoints, words in values and comments, and what the driver's own connection is used for otherwise."""
+    async with groups_in(any_tables) as groups:
+        async with groups.db.unit_of_work() as unit:
+            session = unit.session
+            await groups.create(BEFORE)
+            for statement in (
+                "SAVEPOINT a",
+                "ROLLBACK /* to */ TO a",
+                "ROLLBACK TRANSACTION TO SAVEPOINT a",
+                "RELEASE a",
+            ):
+                await by_text(session, statement)
+            assert await session.scalar(sa.text("SELECT 'commit'  -- rollback; commit")) == "commit"
+            await by_text(session, "UPDATE groups SET name = 'ROLLBACK' WHERE name = 'none'")
+            await by_driver(session, "UPDATE groups SET name = 'COMMIT; BEGIN' WHERE name = 'none'")
+            async with session.begin_nested(), groups.db.unit_of_work():
+                await groups.create(AFTER)
+        assert await names(groups) == {"before", "after"}
+
+
+async def test_an_error_that_is_swallowed_after_the_end(any_tables: WithTables) -> None:
+    """Nobody is told that nothing was committed: what came before the end may be."""
+    async with groups_in(any_tables) as groups:
+        with pytest.raises(TransactionError, match="not known here") as ended:
+            async with groups.db.begin_session() as session:
+                await groups.create(BEFORE)
+                for statement in ("COMMIT", "BEGIN"):
+                    await by_text(session, statement)
+                with suppress(Exception):
+                    await by_text(session, "SELECT nothing FROM nowhere")
+        assert commit_outcome(ended.value) is CommitOutcome.UNKNOWN
+        assert await names(groups) == {"before"}

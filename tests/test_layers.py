@@ -80,9 +80,10 @@ FLOORS = {
     "execution": [
         (
             "answers apart commits hearing isolation kinds origin parameters pooler position postgresql read_only "
-            "returning standing transaction_id triggers"
+            "returning standing triggers"
         ),
-        "broken refusals sqlite",
+        "broken endings refusals",
+        "sqlite transaction_id",
         "transactions",
         "pool translate undone",
         "blame direct",

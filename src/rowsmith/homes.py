@@ -39,6 +39,7 @@ from rowsmith.execution import (
     watch_failures,
 )
 from rowsmith.execution.commits import count_commits
+from rowsmith.execution.endings import watch_ends
 from rowsmith.execution.isolation import check_isolation
 from rowsmith.execution.read_only import keep_read_only
 from rowsmith.execution.returning import read_returning_whole
@@ -414,4 +415,5 @@ def _watch(connection: Connection) -> None:
     watch_failures(connection.engine)
     read_returning_whole(connection.engine)
     count_commits(connection.engine)
+    watch_ends(connection.engine)
     note_used(connection)

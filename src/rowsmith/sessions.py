@@ -421,12 +421,13 @@ async def _savepoint(around: OpenSession, *, only_reads: bool = False) -> AsyncG
         TransactionError: it did.
     """
     session, ended = around.db_sess, None
+    was_ended = was_ended_by_hand(session)
     try:
         async with savepoint(session, stays=True, only_reads=only_reads) as nested:
             try:
                 yield
             finally:
-                ended = _ended_inside(around, cast("SessionTransaction", nested.sync_transaction))
+                ended = _ended_inside(around, cast("SessionTransaction", nested.sync_transaction), was_ended)
             if ended is None:
                 await flush(session)
                 refuse_failed(session)
@@ -452,9 +453,12 @@ async def _released(nested: AsyncSessionTransaction) -> TransactionError | None:
     return None
 
 
-def _ended_inside(around: OpenSession, nested: SessionTransaction) -> TransactionError | None:
-    """Give the error for a savepoint that was ended by something else than its block, if it was."""
-    if was_ended_by_hand(around.db_sess):
+def _ended_inside(around: OpenSession, nested: SessionTransaction, was_ended: bool) -> TransactionError | None:
+    """Give the error for a savepoint that was ended by something else than its block, if it was.
+
+    ``was_ended``: the transaction around it was, before it began.
+    """
+    if not was_ended and was_ended_by_hand(around.db_sess):
         return tell_unknown(TransactionError(ENDED_BY_HAND))
     if not is_over(nested):
         return None

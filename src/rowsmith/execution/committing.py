@@ -27,7 +27,7 @@ from rowsmith.execution.commits import asked_after, may_have_committed
 from rowsmith.execution.execute import flush, translated
 from rowsmith.execution.pool import IDENTITY, SERVER, has_word, server_of
 from rowsmith.execution.pooler import is_pooled
-from rowsmith.execution.transaction_id import ID, known_id
+from rowsmith.execution.transaction_id import ID, known_id, note_asked
 from rowsmith.execution.transactions import (
     ENDED_BY_HAND,
     connections_of,
@@ -65,6 +65,7 @@ class BlockSession(AsyncSession):
             return
         _refuse_nested(self)
         self._note_application()
+        _refuse_ended(self)
         await flush(self)
         refuse_failed(self)
         holdings = [*await hold_noted(self.info)]
@@ -150,8 +151,6 @@ async def _identified(session: AsyncSession) -> Transaction | None:
         DatabaseUnavailable: the connection is lost; COMMIT was not sent.
     """
     connections = connections_of(session)
-    if was_ended_by_hand(session):
-        raise tell_unknown(TransactionError(ENDED_BY_HAND))
     if len(connections) != 1 or connections[0].dialect.driver != "asyncpg":
         return None
     adapter: Any = connections[0].connection.dbapi_connection
@@ -160,6 +159,7 @@ async def _identified(session: AsyncSession) -> Transaction | None:
     driver = adapter.driver_connection
     try:
         id, server, life = await _id_of(connections[0], driver)
+        _refuse_ended(session)
     except DATABASE_ERRORS as exc:
         failure = DatabaseUnavailable() if driver.is_closed() else translate(exc)
     else:
@@ -175,9 +175,13 @@ async def _id_of(connection: Connection, driver: Any) -> Sequence[Any]:
     server, life = server_of(connection)
     if is_pooled(driver) and server is not None:
         told: Sequence[Any] = await driver.fetchrow(f"SELECT {ID}, {IDENTITY}")
+        note_asked(connection, told[0])
         return told
     id_ = None if has_word(connection) else known_id(connection)
-    return id_ or await driver.fetchval(f"SELECT {ID}"), server, life
+    if id_ is None:
+        id_ = await driver.fetchval(f"SELECT {ID}")
+        note_asked(connection, id_)
+    return id_, server, life
 
 
 _NESTED: Final = "rowsmith_nested"
@@ -198,6 +202,11 @@ NESTED: Final = (
 def _refuse_nested(session: AsyncSession) -> None:
     if session.info.get(_NESTED):
         raise TransactionError(NESTED)
+
+
+def _refuse_ended(session: AsyncSession) -> None:
+    if was_ended_by_hand(session):
+        raise tell_unknown(TransactionError(ENDED_BY_HAND))
 
 
 F = TypeVar("F", bound=BaseException)

@@ -276,20 +276,38 @@ _COMMENT: Final = re.compile(r"/\*|\*/")
 _WORD: Final = re.compile(r"\w*")
 
 
+def ends_transaction(query: str) -> bool:
+    """Say whether a statement ends the transaction, and not only a savepoint, if it is one that may be sent."""
+    first, at = _word(query, 0)
+    if first not in _ENDING - {"RELEASE"}:
+        return False
+    second, at = _word(query, at)
+    if first == "PREPARE":
+        return second == "TRANSACTION"
+    third, at = _word(query, at)
+    return not (second == "TO" or (second in {"WORK", "TRANSACTION"} and third == "TO"))
+
+
 def _first_word(query: str) -> str:
-    """Give what a statement begins with, behind comments, which PostgreSQL nests."""
-    at, depth = 0, 0
+    """Give what a statement begins with."""
+    return _word(query, 0)[0]
+
+
+def _word(query: str, at: int) -> tuple[str, int]:
+    """Give the word that comes next in a statement, behind comments, which PostgreSQL nests, and where it ends."""
+    depth = 0
     while True:
         at = _match(_BLANK, query, at).end()
         if not query.startswith("/*", at):
-            return _match(_WORD, query, at)[0].upper()
+            word = _match(_WORD, query, at)
+            return word[0].upper(), word.end()
         for mark in _COMMENT.finditer(query, at):
             depth += 1 if mark[0] == "/*" else -1
             at = mark.end()
             if not depth:
                 break
         else:
-            return ""
+            return "", at
 
 
 def _match(pattern: re.Pattern[str], query: str, at: int) -> re.Match[str]:

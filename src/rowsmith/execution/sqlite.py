@@ -23,6 +23,7 @@ from sqlalchemy.dialects.sqlite.base import _SQliteJson  # pyright: ignore[repor
 from sqlalchemy.engine import Dialect, ExceptionContext
 
 from rowsmith.errors import InvalidValue
+from rowsmith.execution.endings import watch_ends
 from rowsmith.execution.read_only import locked_on_sqlite
 from rowsmith.execution.returning import read_returning_whole
 
@@ -182,6 +183,7 @@ def prepare_sqlite(engine: Engine) -> None:
     dialect._type_memos.clear()  # what it made of the types of columns that it has met, as by create_all()
     engine.clear_compiled_cache()
     read_returning_whole(engine)
+    watch_ends(engine)
     event.listen(engine, "connect", _connect)
     event.listen(engine, "begin", _begin)
     event.listen(engine, "checkin", _checkin)

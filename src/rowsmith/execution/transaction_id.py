@@ -16,6 +16,8 @@ from typing import Any, Final
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
+from rowsmith.execution.endings import looked_at, note_end
+
 ID: Final = "pg_current_xact_id_if_assigned()::text"
 """NULL does not mean that nothing was written: what other servers wrote for this one has no id here."""
 IS_SPREAD: Final = "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')"
@@ -27,7 +29,10 @@ ID_OF_TRANSACTION: Final = f", {ID} AS {_NAME}"
 """What stands at the end of RETURNING, so that it can be asked what became of a COMMIT without an answer."""
 _KNOWN: Final = "rowsmith_transaction_id"
 _SEEN: Final = "rowsmith_statements_seen"
+_FIRST: Final = "rowsmith_first_transaction_id"
 _NOTHING: Final = (None, None)
+_ANOTHER: Final = ""
+"""What stands in the place of a transaction's first id once another was seen in it."""
 _MANY: Final = 1000
 """From this many values on a round trip is cheaper than an id with each row."""
 
@@ -35,6 +40,7 @@ _MANY: Final = 1000
 def bring_ids(engine: Engine) -> None:
     """Have the connections of an engine on asyncpg do so, where :func:`want_id` asks for it."""
     dialect: Any = engine.dialect
+    looked_at.add(dialect)
     execute, execute_many, execute_bare = dialect.do_execute, dialect.do_executemany, dialect.do_execute_no_params
 
     def bringing(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
@@ -46,8 +52,12 @@ def bring_ids(engine: Engine) -> None:
                 execute(cursor, statement + ID_OF_TRANSACTION, parameters, context)
             finally:  # who asks why it failed looks at its columns
                 id_ = _taken_from(cursor)
-            info[_KNOWN] = (cursor._adapt_connection._transaction, id_)
+            info[_KNOWN] = known = (cursor._adapt_connection._transaction, id_)
+            if id_ is not None and info[_FIRST] != known:  # else no row was given
+                _compare(info, *known)
         _seen(cursor, info)
+        if context is not None and not context.is_crud:
+            note_end(context, statement)
 
     def many(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         info = _noted(cursor, context)
@@ -58,6 +68,7 @@ def bring_ids(engine: Engine) -> None:
         info = _noted(cursor, context)
         execute_bare(cursor, statement, context)
         _seen(cursor, info)
+        note_end(context, statement)
 
     dialect.do_execute, dialect.do_executemany, dialect.do_execute_no_params = bringing, many, bare
 
@@ -66,12 +77,13 @@ def want_id(connection: Connection) -> None:
     """Have the id brought along of the transactions on a connection, until it is given back."""
     info = connection.info
     if not info.get(SPREAD, True):
-        info[_KNOWN] = _NOTHING
+        info[_KNOWN] = info[_FIRST] = _NOTHING
 
 
 def want_no_id(info: dict[Any, Any]) -> None:
     """Forget of a connection that is given back that an id was wanted."""
     info.pop(_KNOWN, None)
+    info.pop(_FIRST, None)
 
 
 def known_id(connection: Connection) -> str | None:
@@ -101,7 +113,34 @@ def is_wanted(info: dict[Any, Any]) -> bool:
 
 def note_written(info: dict[Any, Any], adapter: Any, id_: str | None) -> None:
     """Note the id that a statement has brought which did not pass SQLAlchemy."""
-    info[_KNOWN], info[_SEEN] = (adapter._transaction, id_), sent_on(adapter)
+    known = info[_KNOWN] = (adapter._transaction, id_)
+    info[_SEEN] = sent_on(adapter)
+    if info[_FIRST] != known:
+        _compare(info, *known)
+
+
+def _compare(info: dict[Any, Any], transaction: Any, id_: str | None) -> None:
+    """Note a transaction's first id, or that another one is in its place."""
+    if info[_FIRST][0] is transaction:
+        info[_FIRST] = (transaction, _ANOTHER)
+    elif id_ is not None:
+        info[_FIRST] = (transaction, id_)
+
+
+def note_asked(connection: Connection, id_: str | None) -> None:
+    """Note the id that was asked for of a transaction; of one on other servers there is none to be compared."""
+    if _FIRST in connection.info:
+        adapter: Any = connection.connection.dbapi_connection
+        known = (adapter._transaction, id_)
+        if connection.info[_FIRST] != known:
+            _compare(connection.info, *known)
+
+
+def is_another(connection: Connection) -> bool:
+    """Say whether a transaction was ended and another begun by the driver's own connection, as its id tells."""
+    adapter: Any = connection.connection.dbapi_connection
+    transaction, first = connection.info.get(_FIRST, _NOTHING)
+    return first == _ANOTHER and transaction is adapter._transaction
 
 
 _ENDS_NOTHING: Final = (Select, CompoundSelect, SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)

@@ -20,9 +20,11 @@ from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.orm.session import SessionTransactionState, _SessionCloseState  # pyright: ignore[reportPrivateUsage]
 
 from rowsmith.errors import TransactionAborted, TransactionError
+from rowsmith.execution.endings import was_ended_by_statement
 from rowsmith.execution.kinds import READ_ONLY_TRANSACTION
 from rowsmith.execution.read_only import is_in_transaction_on_sqlite
 from rowsmith.execution.refusals import is_only_unread, note_refused
+from rowsmith.execution.transaction_id import is_another
 from rowsmith.outcome import CommitOutcome, tell
 
 _failed: WeakSet[Transaction] = WeakSet()
@@ -143,20 +145,26 @@ def was_ended_by_hand(db_sess: AsyncSession) -> bool:
     connections = connections_of(db_sess)
     if not db_sess.is_active:  # a flush failed, and SQLAlchemy undid what was open then
         return any(each in _ended for each in connections)
+    if any(map(_is_ended_by_hand, connections)):
+        return True
     root = db_sess.sync_session.get_transaction()
-    return any(map(_is_ended_by_hand, connections)) or (root is not None and is_over(root))
+    return root is not None and is_over(root) and not any(each.closed for each in connections)  # which undoes it
 
 
 def _is_ended_by_hand(connection: Connection) -> bool:
     if connection.closed or connection.invalidated or is_undone(connection):
         return False
+    if was_ended_by_statement(connection):
+        return True
     adapter: Any = connection.connection.dbapi_connection
     driver = adapter.driver_connection
     if connection.dialect.driver == "aiosqlite":
         return not (connection.in_transaction() and is_in_transaction_on_sqlite(driver))
     if connection.dialect.driver != "asyncpg" or driver.is_closed():
         return False
-    return not connection.in_transaction() or (adapter._transaction is not None and not driver.is_in_transaction())
+    if not connection.in_transaction() or (adapter._transaction is not None and not driver.is_in_transaction()):
+        return True
+    return is_another(connection)
 
 
 def is_over(transaction: SessionTransaction) -> bool:
