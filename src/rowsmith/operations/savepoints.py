@@ -55,7 +55,8 @@ async def savepoint(
                 await nested.commit()
     except BaseException as exc:
         held.note(db_sess.identity_map.all_states())
-        is_there = not is_over(cast("SessionTransaction", nested.sync_transaction))
+        is_lost = any(connection.invalidated for connection in connections_of(db_sess))
+        is_there = not (is_lost or is_over(cast("SessionTransaction", nested.sync_transaction)))
         try:
             with nullcontext() if is_there else _unwarned():
                 await nested.rollback()
@@ -73,7 +74,7 @@ async def savepoint(
 
 @contextmanager
 def _unwarned() -> Generator[None]:
-    """Have SQLAlchemy not warn that a savepoint was ended before."""
+    """Have SQLAlchemy not warn that a savepoint was ended before, or is on a connection that is lost."""
     with catch_warnings():
         simplefilter("ignore", SAWarning)
         yield
