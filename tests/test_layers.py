@@ -27,6 +27,7 @@ ORDER = [
     "several",
     "reach",
     "conditions",
+    "fallible",
     "relations",
     "ties",
     "extent",

@@ -36,6 +36,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 
 from rowsmith.conditions import Condition, conjunction, limited, whole
 from rowsmith.errors import InvalidFilter, MappingError, kind_of
+from rowsmith.fallible import OfStep, where_inside
 
 T = TypeVar("T")
 
@@ -78,7 +79,6 @@ def related(relationship: InstrumentedAttribute[object], *conditions: Condition)
     on: Any = relationship.expression if has_alias else relationship.of_type(target).expression
     above = _froms(cast("Any", relationship).parent.selectable)
     below = [_selectable(target), *(source for source in _froms(on) if source not in above)]
-    said = [_asked_of(target, conjunction(conditions))] if conditions else []
     mark = {_STEP: inspect(target), _BY: step}
     rows = select(null()).select_from(target)
     if step.secondary is not None:
@@ -89,6 +89,7 @@ def related(relationship: InstrumentedAttribute[object], *conditions: Condition)
         rows, below = rows.select_from(between), [*below, *_froms(between)]
     tied: Any = whole(on)
     tied = tied._annotate(mark)  # the other way round nothing would be left of it
+    said = [where_inside([tied], _asked_of(target, conjunction(conditions)), OfStep)] if conditions else []
     return exists(limited(rows, tied, *said).correlate_except(*below))
 
 
@@ -160,8 +161,7 @@ def leads_to(
 
 def led_to(expression: ColumnElement[Any]) -> list[type[Any]]:
     """Give the classes of the rows that steps over relationships in an expression reach: those of :func:`related`."""
-    parts = {id(part): part for part in visitors.iterate(expression)}  # of which one may stand in several places
-    return [row for part in parts.values() for row in _led_to(part)]
+    return [row for part in visitors.iterate(expression) for row in _led_to(part)]
 
 
 def narrowed(
@@ -173,25 +173,26 @@ def narrowed(
         InvalidFilter: a step stands where there is no way to it, as within an ``any()`` or ``has()`` of SQLAlchemy's;
             or what ``refusal`` makes of these words.
     """
-    rows = led_to(expression)
-    said = {row: conditions for row in rows if (conditions := seen(row))}
+    said = {row: conditions for row in led_to(expression) if (conditions := seen(row))}
     if not said:
         return expression
-    left = [row for row in rows if row in said]
+    # By what they are: one step may stand in several places, and is met in as many as SQLAlchemy looks at.
+    left = {id(part): row for part in visitors.iterate(expression) for row in _led_to(part) if row in said}
 
     def limit(part: Any, **_: Any) -> ColumnElement[bool] | None:
-        met = [row for row in _led_to(part) if row in said]
-        for row in met:
-            left.remove(row)
-        return and_(part, *_said_of_step(part, said)) if met else None
+        if said.keys().isdisjoint(_led_to(part)):
+            return None
+        left.pop(id(part), None)
+        return and_(part, *_said_of_step(part, said))
 
     # Aliases stay the ones that columns speak of.
     parts: Iterator[Any] = visitors.iterate(expression)
     kept: list[Any] = [part for part in parts if isinstance(part, FromClause) and not isinstance(part, _TRAVERSED)]
     made = visitors.replacement_traverse(expression, {"stop_on": kept}, cast("Any", limit))
     if left:
+        row = next(iter(left.values()))
         raise refusal(
-            f"related(...) to {left[0].__name__} stands where no scope can limit it, as within any() or has(), or a "
+            f"related(...) to {row.__name__} stands where no scope can limit it, as within any() or has(), or a "
             "SELECT in FROM: write related(...) there, too, or have it as a condition of its own"
         )
     return made
@@ -252,7 +253,8 @@ def _asked_of(target: object, asked: ColumnElement[bool]) -> ColumnElement[bool]
     if adapted is not None:
         return adapted
     row = inspect(cast("Any", target)).mapper.class_
-    found = limited(select(null()).select_from(row), *own_row(target), asked)
+    own = own_row(target)
+    found = limited(select(null()).select_from(row), *own, where_inside(own, asked, OfStep))
     return exists(found.correlate_except(*_froms(inspect(row).selectable)))
 
 

@@ -57,6 +57,7 @@ from rowsmith.errors import (
     kind_of,
 )
 from rowsmith.extent import Extent, extent, is_of_the_row, tell_apart
+from rowsmith.fallible import where_inside
 from rowsmith.identity import all_one, are_one
 from rowsmith.mapping import Patch, RowInfo, row_info
 from rowsmith.mapping.comparisons import check_comparisons
@@ -392,6 +393,18 @@ class Limits:
         if related is None or related.is_free:
             return expressions
         return [narrowed(expression, related.seen) for expression in expressions]
+
+    def inside(
+        self, expressions: Sequence[ColumnElement[T]], live: Sequence[ColumnElement[bool]] = ()
+    ) -> Sequence[ColumnElement[T]]:
+        """Give a caller's expressions narrowed, so that what may fail is evaluated for no row that it may not see.
+
+        Args:
+            expressions: conditions, or what rows are sorted or grouped by.
+            live: what holds of the rows besides.
+        """
+        rows = (*self.conditions, *live) if self.conditions else ()
+        return [where_inside(rows, expression) for expression in self.narrowed(expressions)]
 
     @property
     def held(self) -> tuple[ColumnElement[bool], ...]:

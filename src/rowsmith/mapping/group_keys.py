@@ -13,11 +13,12 @@ from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import Column, ColumnElement, Exists, ScalarSelect, SelectBase
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import visitors
+from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import _anonymous_label  # pyright: ignore[reportPrivateUsage] - there is no public name
 from sqlalchemy.sql.visitors import InternalTraversal
 
+from rowsmith.fallible import may_fail, where_inside
 from rowsmith.sql import are_same
 
 T = TypeVar("T")
@@ -69,3 +70,24 @@ def with_keys(expression: ColumnElement[T], keys: Sequence[ColumnElement[Any]]) 
         return next(same, part if isinstance(part, _SUBQUERIES) else None)
 
     return cast("Any", visitors).replacement_traverse(expression, {}, key_of) if made else expression
+
+
+def sorted_inside(expression: ColumnElement[T], inside: Sequence[ColumnElement[bool]]) -> ColumnElement[T]:
+    """Give a figure, or a key, so that what PostgreSQL may sort by is evaluated where some conditions hold.
+
+    That is keys, and what is counted once: it may sort by both before rows are joined, and so before some are left out.
+    """
+
+    def made_inside(part: Any, **_: Any) -> Any:
+        is_key = isinstance(part, GroupKey)
+        if not is_key and getattr(part, "operator", None) is not operators.distinct_op:
+            return None
+        made: Any = cast("Any", part)._clone()
+        if is_key:
+            made.expression_of_key = where_inside(inside, made.expression_of_key)
+        else:
+            made.element = where_inside(inside, sorted_inside(made.element, inside))
+        return made
+
+    is_fallible = bool(inside) and may_fail(expression)
+    return cast("Any", visitors).replacement_traverse(expression, {}, made_inside) if is_fallible else expression

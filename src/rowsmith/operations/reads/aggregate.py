@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rowsmith.mapping.group_keys import group_key, with_keys
+from rowsmith.mapping.group_keys import group_key, sorted_inside, with_keys
 from rowsmith.mapping.layout import AnySelect
 from rowsmith.mapping.statistics import Statistics, statistics
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
@@ -77,5 +77,6 @@ def grouped(
     keys = [group_key(term.expression) for term in terms]
     selects = limits.narrowed([with_keys(each, keys) for each in figures.selects])
     made = limits.narrowed(keys)
+    selects, made = ([sorted_inside(each, limits.conditions) for each in some] for some in (selects, made))
     statement = search.selected(*selects).group_by(*made)
     return statement.order_by(*(replace(term, expression=key).clause() for term, key in zip(terms, made, strict=True)))

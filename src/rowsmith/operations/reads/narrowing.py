@@ -18,8 +18,8 @@ from rowsmith.scope import Limits, check_conditions
 
 def narrowing(
     info: RowInfo[object], filters: Filters[Any], *, all_rows: bool
-) -> Callable[[Limits], Sequence[ColumnElement[bool]]]:
-    """Give what gives the conditions of a write over many rows, under the scope of the call.
+) -> Callable[..., Sequence[ColumnElement[bool]]]:
+    """Give what gives the conditions of a write over many rows, of the limits of the call and what else holds of them.
 
     Args:
         info: the row.
@@ -40,4 +40,8 @@ def narrowing(
             f"no condition says which of {info.row.__name__} are meant: give one that tells them apart by their "
             "columns, or all_rows=True (a scope says who asks, and does not count)"
         )
-    return lambda limits: limits.narrowed(conditions)
+
+    def meant(limits: Limits, *others: ColumnElement[bool]) -> Sequence[ColumnElement[bool]]:
+        return [*limits.inside(conditions, others), *others]
+
+    return meant

@@ -232,14 +232,16 @@ def prepare(
     """
     own = resolve_all(query.conditions)
     check_conditions(own, entity.info)
-    conditions = (*limits.conditions, *limits.narrowed(own), *entity.live(include_deleted))
+    live = entity.live(include_deleted)
+    conditions = (*limits.conditions, *limits.inside(own, live), *live)
     keys = [attribute.expression for attribute in entity.info.key_attributes]
     terms = order_terms(query.orders, keys)
     for term in terms:
         check_order(term.expression, entity.info)
     if query.orders:
         check_sortable(terms[: len(query.orders)], dialect)
-        expressions = limits.narrowed([term.expression for term in terms])
+        # PostgreSQL may sort before it joins, and a cursor's place is a condition.
+        expressions = limits.inside([term.expression for term in terms], live)
         terms = tuple(replace(term, expression=each) for term, each in zip(terms, expressions, strict=True))
     pagination = entity.default_page if query.pagination is None else query.pagination
     return Search(entity, conditions, terms, pagination, dialect)

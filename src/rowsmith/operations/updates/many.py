@@ -375,7 +375,7 @@ class BatchUpdater(Operation[TRow, TData]):
         meant = narrowing(self.entity.info, filters, all_rows=all_rows)
         call = await call.writing(scope, several=True)
         values = await with_contextual_changes(call, call.limits.patched(patch, call.info))
-        conditions = [*meant(call.limits), *self.entity.live()]
+        conditions = meant(call.limits, *self.entity.live())
         await find_new_parents(
             call, [values], lambda: refused_change(call, values, [*call.limits.conditions, *conditions])
         )

@@ -163,7 +163,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         meant = narrowing(self.entity.info, filters, all_rows=all_rows)
         soft_delete = declared_soft_delete(self.entity)
         call = await call.writing(scope, several=True)
-        return await write_where(call, [*meant(call.limits), soft_delete.is_live()], soft_delete.marking())
+        return await write_where(call, meant(call.limits, soft_delete.is_live()), soft_delete.marking())
 
     @verb("restore_where")
     async def restore_where(
@@ -189,7 +189,7 @@ class BatchSoftDeleter(Operation[TRow, TData]):
         meant = narrowing(self.entity.info, filters, all_rows=all_rows)
         soft_delete = declared_soft_delete(self.entity)
         call = await call.writing(scope, several=True)
-        return await write_where(call, [*meant(call.limits), soft_delete.is_deleted()], soft_delete.unmarking())
+        return await write_where(call, meant(call.limits, soft_delete.is_deleted()), soft_delete.unmarking())
 
 
 def declared_soft_delete(entity: Entity[object, object]) -> SoftDelete:
