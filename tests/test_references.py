@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, cast
 
@@ -276,6 +276,25 @@ async def test_an_upsert_changes_a_row_that_is_there_as_an_update_does(houses: H
         outcome = await answer(verb, VerbCall(houses, A, specs=[HouseCreate(1, "mine", owner_id=key)]))
         assert outcome.error is ReferenceNotFound
     assert (await rows(houses))[0] == (1, "a's", None, None, None)
+
+
+@dataclass(frozen=True)
+class MayBeOwned(Spec[HouseRow], filled={"tenant", "parent_id", "land_id"}):
+    id: int
+    name: str
+    owner_id: OptionalState[int | None] = OptionalState.nop()
+
+
+@pytest.mark.parametrize("verb", [verb for verb in UPSERTS if VERBS[verb].many])
+@pytest.mark.parametrize("place", [0, 1])
+async def test_an_upsert_holds_what_some_of_its_specs_set(houses: Houses, verb: str, place: int) -> None:
+    """A new row that refers to another's is refused beside one that refers to nothing, and its own is taken."""
+    for key, error in ((THEIRS, ReferenceNotFound), (NOBODY, ReferenceNotFound), (MINE, None)):
+        specs = [MayBeOwned(3, "third"), MayBeOwned(4, "fourth")]
+        specs[place] = replace(specs[place], owner_id=OptionalState.update(key))
+        assert (await answer(verb, VerbCall(houses, A, specs=specs))).error is error
+        led = {row[2] for row in await rows(houses)}
+        assert led == ({None} if error else {None, MINE})
 
 
 @dataclass(frozen=True)

@@ -253,7 +253,8 @@ class Upsertion(Generic[TRow, TData]):
                 raise key_twice(place, first, "spec")
 
     async def _confirmed(self, block: Block, send: _Send) -> dict[int, int]:
-        filled = {name for name in self.info.referring - block.given if is_filled(self.info.columns[name])}
+        rest = self.info.referring - block.given  # which a new row may have: another spec sets them, or they are filled
+        filled = {name for name in rest if name in block.columns or is_filled(self.info.columns[name])}
         call, new_call = self.call.setting({}, block.given), self.call.setting({}, block.given | filled)
         if not new_call.limits.held:
             return await send(block)
