@@ -105,6 +105,7 @@ FLOORS = {
         "plans",
         "settled",
         "call",
+        "faults",
         "contextual",
         "present",
         "unread",

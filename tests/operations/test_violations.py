@@ -33,7 +33,7 @@ from rowsmith import (
     Spec,
     StaleVersion,
 )
-from rowsmith.operations.partial import is_own_fault
+from rowsmith.operations.faults import is_own_fault
 from rowsmith.testing import WithTables
 from tenants import DomainScope, GroupNameTaken, GroupRow, OwnedBy, ThingPatch, ThingRepository, ThingRow, groups_in
 from verbs import spec as new_thing

@@ -1,8 +1,9 @@
-"""Rows that a constraint kept from being written, held against their scope all the same.
+"""Rows that were kept from being written, held against their scope all the same.
 
-What of a scope cannot be stamped is held against a row once it is written. A constraint may answer before that, and
-would say what there is outside the scope. So its answer is passed on only where the row would have been inside. What
-it would have been is put together in a subquery named like the table, which the scope's conditions then read.
+What of a scope cannot be stamped is held against a row once it is written. Something else may answer before that, and
+would say what there is outside the scope: a constraint itself, or any other fault of a batch, by being met first or
+not. So whatever may be the fault of a row is passed on only where all rows would have been inside, and what they refer
+to. What they would have been is put together in a subquery named like the table, which the scope's conditions read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from itertools import chain
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
     Column,
@@ -53,6 +55,7 @@ from rowsmith.operations.arrays.wire import fits_array
 from rowsmith.operations.blocks.block import Block
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
+from rowsmith.operations.faults import is_of_a_trigger, is_of_an_item
 from rowsmith.operations.rebinding import is_table, parts, rebound
 from rowsmith.references import Reference
 from rowsmith.sql import as_sql
@@ -62,15 +65,21 @@ T = TypeVar("T")
 Conditions: TypeAlias = Sequence[ColumnElement[bool]]
 
 
-async def scope_first(
-    call: Call[object, object], work: Callable[[], Awaitable[T]], refused: Callable[[], Awaitable[Exception | None]]
-) -> T:
-    """Do a write, and let its scope answer where a constraint did first.
+Refused: TypeAlias = Callable[[Exception], Awaitable[Exception | None]]
+"""Gives what the scope says to the rows of a write that failed, had there been nothing else to refuse them."""
+
+
+class TriedOtherwise(Exception):
+    """A write was undone to be done in another way: nothing that anybody would have to answer for."""
+
+
+async def scope_first(call: Call[object, object], work: Callable[[], Awaitable[T]], refused: Refused) -> T:
+    """Do a write, and let its scope answer before whatever else may be the fault of its rows.
 
     Args:
         call: whose write it is.
         work: the write; it has to be undone when it fails, by a savepoint of its own.
-        refused: gives what the scope says to the rows, had there been no constraint.
+        refused: gives what the scope says to the rows, all of them, also those that were not sent yet.
 
     Raises:
         ScopeMismatch: a row would have been outside, or that cannot be told.
@@ -78,19 +87,58 @@ async def scope_first(
     """
     try:
         return await work()
+    except TriedOtherwise:
+        raise
     except Exception as exc:
-        if not tells_of_other_rows(exc, call.entity):
+        if not is_of_an_item(exc, call):
             raise
         failure = exc
-    # Out here, so that the constraint's error does not stay attached as context.
-    raise await refused() or call.in_one_answer(failure)
+    # Out here, so that the first error does not stay attached as context.
+    raise await refused(failure) or call.in_one_answer(failure)
 
 
 def tells_of_other_rows(error: Exception, entity: Entity[object, object]) -> bool:
-    """Say whether a constraint over more rows than one refused a write, which may tell of rows outside the scope."""
+    """Say whether a row that was written alone may have been refused for others, which may be outside the scope.
+
+    That is by a constraint over more rows than one, or by what a trigger did once such constraints had been met.
+    """
     told = [factory for key, factory in entity.violations.items() if issubclass(kind_of_key(key), ConstraintViolation)]
     own = tuple(type(made(factory, "")) for factory in told)
-    return isinstance(error, (ConstraintViolation, *own)) and not isinstance(error, (CheckViolation, NotNullViolation))
+    if isinstance(error, (CheckViolation, NotNullViolation)):
+        return error.facts.table not in (None, *(table.name for table in entity.info.tables))
+    return isinstance(error, (ConstraintViolation, *own)) or is_of_a_trigger(error)
+
+
+class Rows(Protocol):
+    """Rows that are to be held against what the limits of their call say."""
+
+    @property
+    def call(self) -> Call[object, object]:
+        """The call under whose limits they are written."""
+        ...
+
+    async def refusal_by(
+        self, reference: Reference | None, conditions: Conditions, failure: Exception | None
+    ) -> Exception | None:
+        """Give the refusal of the first row for which these conditions do not hold, or where that cannot be told."""
+        ...
+
+
+async def first_refusal(several: Sequence[Rows], failure: Exception | None) -> Exception | None:
+    """Give what the scope says to rows: of all of them that one would be outside, then to what one refers.
+
+    Args:
+        several: the rows.
+        failure: why they were not written; None where they are asked about beforehand.
+    """
+    for is_by_reference in (False, True):
+        for rows in several:
+            for reference, conditions in rows.call.limits.parts:
+                if (reference is not None) is is_by_reference:
+                    refusal = await rows.refusal_by(reference, conditions, failure)
+                    if refusal is not None:
+                        return refusal
+    return None
 
 
 @dataclass(frozen=True)
@@ -101,52 +149,69 @@ class NewRows:
     read: Callable[[], Sequence[Block]]
     first: int = 0
 
-    async def refused(self) -> Exception | None:
+    async def refused(self, failure: Exception | None) -> Exception | None:
         """Give the refusal of the first row that would be outside, or of all where that cannot be told."""
-        for reference, conditions in self.call.limits.parts:
-            if refusal := await self._refused(reference, conditions):
-                return refusal
-        return None
+        return await first_refusal([self], failure)
 
-    async def _refused(self, reference: Reference | None, conditions: Conditions) -> Exception | None:
-        untold = self.refusal(0) if reference is None else None
+    async def refusal_by(
+        self, reference: Reference | None, conditions: Conditions, failure: Exception | None
+    ) -> Exception | None:
+        """Give it by some of the conditions; a foreign key of which that cannot be told is passed over."""
         if reference is not None and not self._give_keys(reference):
             conditions = (reference.leads_inside,)
-        if not self._are_told(conditions):
-            return untold
-        outside = list[int]()
+        outside, is_whole = list[int](), True
+        for block in self._blocks:
+            found = None
+            if self._are_told(conditions, block):
+                found = await self._outside_in(self._led_away(block, reference), conditions)
+            outside += found or ()
+            is_whole = is_whole and found is not None
+        if outside:
+            return self.refusal(min(outside) - self.first) if reference is None else self.call.dangling(reference)
+        if is_whole or reference is not None or not _answers_untold(failure, self.call, is_one=self._is_one):
+            return None
+        return self.refusal(None)
+
+    async def _outside_in(self, block: Block, conditions: Conditions) -> list[int] | None:
+        """Give the place of the first row that is outside, if one is; None where the database does not take a row."""
         try:
             async with self.call.savepoint():
-                for block in self._blocks:
-                    outside += await self._first_outside(self._led_away(block, reference), conditions)
-        except (DatabaseFault, BadInput):
-            return untold
-        if not outside:
+                return await self._first_outside(block, conditions)
+        except DatabaseFault:
             return None
-        return self.refusal(min(outside) - self.first) if reference is None else self.call.dangling(reference)
+        except BadInput:  # of one of the rows, which says nothing of the others
+            if block.size <= 1:
+                return None
+        half = block.size // 2
+        parts = [block.part(0, half), block.part(half, block.size - half)]
+        told = [found for part in parts if (found := await self._outside_in(part, conditions)) is not None]
+        outside = list(chain.from_iterable(told))
+        return outside if outside or len(told) == len(parts) else None
 
     async def refused_beforehand(self) -> Exception | None:
         """Give the refusal of the first row that would surely be outside."""
-        return await self.refused() if self._are_told(self.call.limits.others) else None
+        return await self.refused(None)
 
-    def refusal(self, index: int) -> ScopeMismatch:
+    def refusal(self, index: int | None) -> ScopeMismatch:
         """Give the error for a row; its index is left out where it would say which rows a constraint met."""
-        is_one = sum(block.size for block in self._blocks) == 1
-        is_told = is_one or self._are_told(self.call.limits.others)
-        where = f"the spec at index {self.first + index}" if is_told else "a spec"
+        if self._is_one:
+            index = 0
+        others = self.call.limits.others
+        is_told = self._is_one or all(self._are_told(others, block) for block in self._blocks)
+        where = f"the spec at index {self.first + index}" if is_told and index is not None else "a spec"
         return ScopeMismatch(f"{where} would leave its scope")
 
     @cached_property
     def _blocks(self) -> Sequence[Block]:
         return self.read()
 
-    def _are_told(self, conditions: Conditions) -> bool:
+    @cached_property
+    def _is_one(self) -> bool:
+        return sum(block.size for block in self._blocks) == 1
+
+    def _are_told(self, conditions: Conditions, block: Block) -> bool:
         info = self.call.info
-        for block in self._blocks:
-            known = _known(info, (*block.columns, *_defaults(info, block.columns)))
-            if not all(_is_told(condition, info, known) for condition in conditions):
-                return False
-        return True
+        return _are_told(conditions, info, (*block.columns, *_defaults(info, block.columns)))
 
     def _give_keys(self, reference: Reference) -> bool:
         """Say whether all rows are given the key that a foreign key of their own table refers to."""
@@ -199,46 +264,61 @@ def _keys(block: Block, names: Sequence[str | None]) -> Iterable[Key]:
     return zip(*given, strict=True) if len(given) == len(names) else ()
 
 
-async def refused_row(call: Call[object, object], values: Mapping[str, object]) -> Exception | None:
-    """Give the refusal of a row with these values or expressions, if it would be outside or that cannot be told."""
-    info = call.info
-    row = {**values, **_defaults(info, values)}
-    rows = select(*_as_columns(info, row))
-    return await _refused(call, rows, row)
+@dataclass(frozen=True)
+class RowsOf:
+    """Rows as a write would leave them.
+
+    Attributes:
+        call: the call under whose limits they are written.
+        row: their values or expressions, by attribute name; what is left out nobody knows.
+        source: the table that those read, and the conditions on the rows there; None for a row of values alone.
+        is_one: whether it is one row at most.
+    """
+
+    call: Call[object, object]
+    row: Mapping[str, object]
+    source: Callable[[Any], Any] | None = None
+    is_one: bool = False
+
+    async def refusal_by(
+        self, reference: Reference | None, conditions: Conditions, failure: Exception | None
+    ) -> Exception | None:
+        """Give it as :meth:`NewRows.refusal_by` does."""
+        info, known = self.call.info, _known(self.call.info, self.row)
+        if reference is not None and not {info.label(other) for _, other in reference.pairs} <= known:
+            conditions = (reference.leads_inside,)
+        is_outside = await self._are_outside(conditions) if _are_told(conditions, info, self.row) else None
+        if reference is not None:
+            return self.call.dangling(reference) if is_outside else None
+        if is_outside is None:
+            is_outside = _answers_untold(failure, self.call, is_one=self.is_one)
+        # Located here, as the error of a row that was written: a partial form has another operation's name.
+        return self.call.located(ScopeMismatch()) if is_outside else None
+
+    async def _are_outside(self, conditions: Conditions) -> bool | None:
+        info = self.call.info
+        rows: Any = select(*_as_columns(info, self.row))
+        source = (rows if self.source is None else self.source(rows)).subquery(info.table.name)
+        rest = limited(select(literal(1)).select_from(source), _not_inside(conditions, info, source))
+        with suppress(DatabaseFault, BadInput):
+            async with self.call.savepoint():
+                return bool((await self.call.execute(select(exists(rest)))).scalar_one())
+        return None
 
 
-async def refused_change(
-    call: Call[object, object], values: Mapping[str, object], conditions: Sequence[ColumnElement[bool]]
-) -> Exception | None:
-    """Give the refusal of what some rows would become, if one would be outside or that cannot be told."""
+def new_row(call: Call[object, object], values: Mapping[str, object]) -> RowsOf:
+    """Give a row to be created with these values or expressions."""
+    return RowsOf(call, {**values, **_defaults(call.info, values)}, is_one=True)
+
+
+def changed_rows(
+    call: Call[object, object], values: Mapping[str, object], conditions: Conditions, *, is_one: bool = False
+) -> RowsOf:
+    """Give what some rows would become."""
     info = call.info
     unknown = {name for name in info.columns if info.changes_unasked(name) or name == info.version} - values.keys()
     row = {name: values.get(name, column) for name, column in info.columns.items() if name not in unknown}
-    rows = limited(select(*_as_columns(info, row)).select_from(info.row), *conditions)
-    return await _refused(call, rows, row)
-
-
-async def _refused(
-    call: Call[object, object], rows: Select[*tuple[Any, ...]], row: Mapping[str, object]
-) -> Exception | None:
-    info, known = call.info, _known(call.info, row)
-    source = rows.subquery(info.table.name)
-    for reference, conditions in call.limits.parts:
-        # Located here, as the error of a row that was written: a partial form has another operation's name.
-        untold = call.located(ScopeMismatch()) if reference is None else None
-        is_new = reference is not None and not {info.label(other) for _, other in reference.pairs} <= known
-        held = (reference.leads_inside,) if reference is not None and is_new else conditions
-        is_outside: bool | None = None
-        if all(_is_told(condition, info, known) for condition in held):
-            rest = limited(select(literal(1)).select_from(source), _not_inside(held, info, source))
-            with suppress(DatabaseFault, BadInput):
-                async with call.savepoint():
-                    is_outside = (await call.execute(select(exists(rest)))).scalar_one()
-        if is_outside is None and untold is not None:
-            return untold
-        if is_outside:
-            return untold if reference is None else call.dangling(reference)
-    return None
+    return RowsOf(call, row, lambda rows: limited(rows.select_from(info.row), *conditions), is_one)
 
 
 def _defaults(info: RowInfo[object], given: Collection[str]) -> dict[str, Any]:
@@ -288,9 +368,17 @@ def _not_inside(conditions: Conditions, info: RowInfo[object], source: FromClaus
     return negation(conjunction([rebound(condition, info, reading, source) for condition in conditions]))
 
 
-def _is_told(condition: ColumnElement[bool], info: RowInfo[object], known: set[str]) -> bool:
-    """Say whether a condition can be put to values of these columns, named as in the subquery."""
-    return all(_can_be_told(part, info, known) for part in parts(condition, info))
+def _answers_untold(failure: Exception | None, call: Call[object, object], *, is_one: bool) -> bool:
+    """Say whether the scope answers where it cannot be told: not for a row by itself, whose fault is its own surely."""
+    if failure is None or not is_one:
+        return failure is not None
+    return isinstance(failure, ScopeMismatch) or tells_of_other_rows(failure, call.entity)
+
+
+def _are_told(conditions: Conditions, info: RowInfo[object], names: Iterable[str]) -> bool:
+    """Say whether conditions can be put to rows of which these attributes are known."""
+    known = _known(info, names)
+    return all(_can_be_told(part, info, known) for condition in conditions for part in parts(condition, info))
 
 
 def _can_be_told(part: object, info: RowInfo[object], known: set[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from rowsmith.mapping import RowInfo, row_info
 from rowsmith.mapping.types import column_type
 from rowsmith.operations.arrays.keys import Key, columns_condition, key_chunks
 from rowsmith.operations.call import Call
-from rowsmith.operations.held import scope_first
+from rowsmith.operations.held import Refused, scope_first
 from rowsmith.operations.next_value import NextValue
 from rowsmith.references import classes_of
 from rowsmith.scope import NO_LIMITS, Limits, RelatedScope
@@ -24,7 +24,7 @@ from rowsmith.sql import is_sql
 async def find_new_parents(
     call: Call[object, object],
     rows: Sequence[Mapping[str, object]],
-    refused: Callable[[], Awaitable[Exception | None]],
+    refused: Refused,
 ) -> None:
     """Lock the parents that rows are moved to, where rows are numbered within a parent and the call has a scope.
 

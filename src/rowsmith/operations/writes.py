@@ -35,7 +35,7 @@ from rowsmith.operations.arrays.same import as_told
 from rowsmith.operations.blocks.defaults import client_defaults, client_updates, default_of, update_of
 from rowsmith.operations.call import Call
 from rowsmith.operations.entity import Entity
-from rowsmith.operations.held import tells_of_other_rows
+from rowsmith.operations.faults import is_own_fault
 from rowsmith.operations.plans import (
     Asked,
     Binds,
@@ -50,6 +50,7 @@ from rowsmith.operations.plans import (
 )
 from rowsmith.operations.rebinding import rebound
 from rowsmith.operations.settled import ask_scope
+from rowsmith.outcome import CommitOutcome, commit_outcome
 from rowsmith.references import Reference
 from rowsmith.scope import (
     NO_LIMITS,
@@ -111,12 +112,13 @@ class AskedWrite(Asked[Any]):
     async def send(self, lane: NativeLane) -> Any:
         try:
             made = await write(lane, self)
-        except RefusedByTrigger as exc:
-            failure = self.meant(exc)
         except Exception as exc:
-            if self._guards and tells_of_other_rows(exc, self.entity):
+            is_undone = commit_outcome(exc) is CommitOutcome.NOT_COMMITTED
+            if self._guards and is_undone and is_own_fault(exc, self.entity):
                 return UNTOLD  # whose answer may be another one, by what its foreign keys lead to
-            raise
+            if not isinstance(exc, RefusedByTrigger):
+                raise
+            failure = self.meant(exc)
         else:
             return UNTOLD if made is None else made[0]
         raise failure

@@ -10,8 +10,9 @@ from rowsmith.operations.arrays.keys import Key, batch_key, batch_keys, keep_onc
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.deletes.joined import purge_joined
 from rowsmith.operations.entity import by_entity
+from rowsmith.operations.faults import is_of_a_row
 from rowsmith.operations.needs import Change, Needs, SelfKeys
-from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
+from rowsmith.operations.partial import rows_before, run_over_ids
 from rowsmith.operations.results import BatchResult, PartialResult
 from rowsmith.operations.unread import tell_id
 from rowsmith.operations.updates.many import BatchWrites

@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from rowsmith.errors import RefusedByTrigger
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, TData, TRow
-from rowsmith.operations.held import refused_row, scope_first
+from rowsmith.operations.held import first_refusal, new_row, scope_first
 from rowsmith.operations.parts import confirm_all, of_part, send_to_part
 from rowsmith.operations.present import present_made
 
@@ -40,8 +40,8 @@ async def create_joined(call: Call[TRow, TData], values: Mapping[str, object]) -
             await confirm_all(call, [key])
         return key
 
-    async def refused() -> Exception | None:
-        return await refused_row(call, values)
+    async def refused(failure: Exception) -> Exception | None:
+        return await first_refusal([new_row(call, values)], failure)
 
     key = await (scope_first(call, create, refused) if call.limits.held else create())
     return (await present_made(call, [key]))[0]

@@ -11,11 +11,12 @@ from rowsmith.operations.arrays.keys import Key, check_chunk_size
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.ending import Ending
+from rowsmith.operations.faults import is_of_a_row
 from rowsmith.operations.inserts.branches import check_trees, unfit_trees
 from rowsmith.operations.inserts.chunks import Chunks, Many, Progress
 from rowsmith.operations.inserts.tree import Creation
 from rowsmith.operations.once import Written, once
-from rowsmith.operations.partial import is_of_a_row, placed, run_partial
+from rowsmith.operations.partial import placed, run_partial
 from rowsmith.operations.results import PartialResult, Upserted
 from rowsmith.scope import SearchScope
 

@@ -20,7 +20,7 @@ from rowsmith.operations.blocks.defaults import default_of, is_version_made
 from rowsmith.operations.call import Call, Operation, TData, TRow, of_one, verb
 from rowsmith.operations.contextual import with_contextual_values
 from rowsmith.operations.entity import Entity, by_entity
-from rowsmith.operations.held import refused_row, scope_first
+from rowsmith.operations.held import first_refusal, new_row, scope_first
 from rowsmith.operations.inserts.branches import check_trees
 from rowsmith.operations.inserts.joined import create_joined
 from rowsmith.operations.inserts.tree import Creation
@@ -124,8 +124,8 @@ class Creator(Operation[TRow, TData]):
                 await call.confirm([tuple(record[-len(keys) :])])
             return record[: -len(keys)]
 
-        async def refused() -> Exception | None:
-            return await refused_row(call, values)
+        async def refused(failure: Exception) -> Exception | None:
+            return await first_refusal([new_row(call, values)], failure)
 
         writing = scope_first(call, create, refused) if call.limits.held else self._record(call, statement)
         return (await present_written(call, [await writing]))[0]

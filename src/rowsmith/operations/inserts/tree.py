@@ -14,6 +14,7 @@ from rowsmith.mapping.writes import all_belong, own_values
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.blocks.block import EVERY_PLACE, Block, SpecReader, merged
 from rowsmith.operations.call import Call, TData, TRow
+from rowsmith.operations.faults import is_own_fault
 from rowsmith.operations.held import NewRows, scope_first
 from rowsmith.operations.inserts.branches import Branch, Level, branches_of, check_trees, fault_below
 from rowsmith.operations.inserts.chunks import Chunks, Incoming, Progress
@@ -23,7 +24,7 @@ from rowsmith.operations.inserts.insertion import Insertion
 from rowsmith.operations.inserts.matching import Rows
 from rowsmith.operations.inserts.numbers import number_within
 from rowsmith.operations.needs import Change, Needs, SelfKeys, Values
-from rowsmith.operations.partial import Diagnosis, is_own_fault
+from rowsmith.operations.partial import Diagnosis
 from rowsmith.operations.present import present_made
 from rowsmith.operations.touching import note_new
 

@@ -12,16 +12,22 @@ from rowsmith.mapping import RowInfo
 from rowsmith.names import sql_name
 from rowsmith.operations.arrays.keys import Key, key_chunks
 from rowsmith.operations.call import Call
-from rowsmith.operations.held import refused_change, scope_first
+from rowsmith.operations.held import changed_rows, first_refusal, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.parts import across, at_keys, check_all, confirm_all, locked, of_part, send_to_part
 from rowsmith.operations.updates.version import next_version
 
 
 async def write_joined(
-    call: Call[object, object], conditions: Sequence[ColumnElement[bool]], values: Mapping[str, object]
+    call: Call[object, object],
+    conditions: Sequence[ColumnElement[bool]],
+    values: Mapping[str, object],
+    *,
+    is_one: bool = False,
 ) -> list[Key]:
     """Write the same values into all rows for which the conditions hold, or into none, and give their keys.
+
+    These are those of one row at most, where that is said.
 
     A table none of whose columns is written is left alone, unless it has columns with ``onupdate``: the row has
     changed. An expression that reads several of the tables is worked out while the rows are being locked, before
@@ -42,8 +48,8 @@ async def write_joined(
             await confirm_all(call, keys)
         return keys
 
-    async def refused() -> Exception | None:
-        return await refused_change(call, values, conditions)
+    async def refused(failure: Exception) -> Exception | None:
+        return await first_refusal([changed_rows(call, values, conditions, is_one=is_one)], failure)
 
     keys = await (scope_first(call, write, refused) if verifies else write())
     await keep_in_step(call, keys)

@@ -27,10 +27,11 @@ from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.contextual import contextual_changes, with_contextual_changes
 from rowsmith.operations.ending import Ending
 from rowsmith.operations.entity import Entity, by_entity
-from rowsmith.operations.held import refused_change
+from rowsmith.operations.faults import is_of_a_row
+from rowsmith.operations.held import changed_rows, first_refusal
 from rowsmith.operations.needs import Change, Needs, SelfKeys
 from rowsmith.operations.parents import find_new_parents
-from rowsmith.operations.partial import is_of_a_row, rows_before, run_over_ids
+from rowsmith.operations.partial import rows_before, run_over_ids
 from rowsmith.operations.plans import Binds, CallPattern, ManyKeys, Plan, compile_write, make_plan, placed
 from rowsmith.operations.reads.narrowing import narrowing
 from rowsmith.operations.reads.search import Filters
@@ -264,7 +265,7 @@ class BatchUpdater(Operation[TRow, TData]):
         writer, changes = BatchWriter(call, ids), Changes(values)
         targets = await writer.targets(call.conditions(), expected_versions)
         if call.entity.next_value is not None:
-            await find_new_parents(call, [values], lambda: writer.refused(targets, changes))
+            await find_new_parents(call, [values], partial(writer.refused, targets, [changes]))
         writing = writer.update(targets, changes)
         return await naming(writing, lambda: unbindable_value(call.info, values, targets.dialect))
 
@@ -376,9 +377,8 @@ class BatchUpdater(Operation[TRow, TData]):
         call = await call.writing(scope, several=True)
         values = await with_contextual_changes(call, call.limits.patched(patch, call.info))
         conditions = meant(call.limits, *self.entity.live())
-        await find_new_parents(
-            call, [values], lambda: refused_change(call, values, [*call.limits.conditions, *conditions])
-        )
+        rows = changed_rows(call, values, [*call.limits.conditions, *conditions])
+        await find_new_parents(call, [values], partial(first_refusal, [rows]))
         return await write_where(call, conditions, values) if values else 0
 
 
@@ -396,7 +396,7 @@ async def _update_each(
     targets = await writer.targets(call.conditions(), expected_versions, read.columns)
     changes = read.changes(arrays=targets.by_arrays)
     if call.entity.next_value is not None:
-        await find_new_parents(call, read.rows(), lambda: writer.refused(targets, *changes))
+        await find_new_parents(call, read.rows(), partial(writer.refused, targets, changes))
     writing = writer.update(targets, *changes)
     return await naming(
         writing, lambda: unbindable(call.info, read.sent, targets.dialect, range(len(patches)), "patch")

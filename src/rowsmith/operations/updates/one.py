@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Generic, NoReturn, cast
 
 from sqlalchemy import ColumnElement, Executable, select, update
@@ -19,7 +20,7 @@ from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.contextual import with_contextual_changes
 from rowsmith.operations.entity import Entity, by_entity
-from rowsmith.operations.held import refused_change, scope_first
+from rowsmith.operations.held import changed_rows, first_refusal, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.once import Written, as_stored, once
 from rowsmith.operations.parents import find_new_parents
@@ -100,7 +101,7 @@ class Updater(Operation[TRow, TData]):
             return await target.read(call)
         values = await with_contextual_changes(call, values)
         if call.entity.next_value is not None:
-            await find_new_parents(call, [values], lambda: target.refused(call, values))
+            await find_new_parents(call, [values], partial(target.refused, call, values))
         return await naming(target.write(call, values), lambda: unbindable_value(call.info, values, call.dialect))
 
     def statement(
@@ -183,7 +184,7 @@ class Target(Generic[T]):
         return (await present_written(call, [record]))[0]
 
     async def _write_parts(self, call: Call[object, T], values: Mapping[str, object]) -> T:
-        keys = await write_joined(call, [*self.conditions, *self._in_version()], values)
+        keys = await write_joined(call, [*self.conditions, *self._in_version()], values, is_one=True)
         if not keys:
             await self._fail(call)
         return (await present_made(call, keys))[0]
@@ -208,11 +209,14 @@ class Target(Generic[T]):
                 await call.confirm([tuple(record[-len(keys) :])])
             return record[: -len(keys)]
 
-        return await scope_first(call, write, lambda: self.refused(call, values))
+        return await scope_first(call, write, partial(self.refused, call, values))
 
-    async def refused(self, call: Call[object, T], values: Mapping[str, object]) -> Exception | None:
+    async def refused(
+        self, call: Call[object, T], values: Mapping[str, object], failure: Exception
+    ) -> Exception | None:
         """Give the refusal of what the row would become, if that would be outside the scope or cannot be told."""
-        return await refused_change(call, values, [*self.conditions, *self._in_version()])
+        row = changed_rows(call, values, [*self.conditions, *self._in_version()], is_one=True)
+        return await first_refusal([row], failure)
 
     async def _send(
         self, call: Call[object, T], statement: Executable, origin: Origin, guard: ColumnElement[bool] | None

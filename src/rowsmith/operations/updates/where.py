@@ -17,7 +17,7 @@ from rowsmith.operations.arrays.binding import naming, unbindable_value
 from rowsmith.operations.arrays.given import NAME
 from rowsmith.operations.arrays.keys import Key
 from rowsmith.operations.call import Call
-from rowsmith.operations.held import refused_change, scope_first
+from rowsmith.operations.held import changed_rows, first_refusal, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.updates.joined import write_joined
 from rowsmith.operations.updates.statement import (
@@ -68,8 +68,8 @@ async def _write(
         await keep_in_step(call, keys, seen=True)
         return len(keys)
 
-    async def refused() -> Exception | None:
-        return await refused_change(call, values, conditions)
+    async def refused(failure: Exception) -> Exception | None:
+        return await first_refusal([changed_rows(call, values, conditions)], failure)
 
     return await scope_first(call, write, refused)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, TypeAlias
 
 from sqlalchemy import ColumnElement, Executable
@@ -20,7 +20,7 @@ from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.collector import collector_paused
 from rowsmith.operations.blocks.gate import pass_gate
 from rowsmith.operations.call import Call, TData, TRow
-from rowsmith.operations.held import refused_change, scope_first
+from rowsmith.operations.held import Rows, changed_rows, first_refusal, scope_first
 from rowsmith.operations.in_step import forget, keep_in_step
 from rowsmith.operations.present import goes_at_once, present_doomed, present_keys, present_made
 from rowsmith.operations.results import BatchResult
@@ -117,19 +117,21 @@ class BatchWriter(Generic[TRow, TData]):
             await keep_in_step(self.call, self._stored_keys(written), seen=True)
             return done
 
-        async def refused() -> Exception | None:
-            return await self.refused(target, *changes)
-
         with collector_paused():
-            return await self._report(await (scope_first(self.call, write, refused) if verifies else write()))
+            return await self._report(
+                await (scope_first(self.call, write, partial(self.refused, target, changes)) if verifies else write())
+            )
 
-    async def refused(self, target: Targets[TRow, TData], *changes: Changes) -> Exception | None:
+    async def refused(
+        self, target: Targets[TRow, TData], changes: Sequence[Changes], failure: Exception
+    ) -> Exception | None:
         """Give the refusal of what the rows would become, if one would be outside the scope or that cannot be told."""
+        rows = list[Rows]()
         for places, change in _steps(target, changes):
             there = target.part(places).matched(change.part(places).parameters)
-            if error := await refused_change(self.call.setting(change.values), change.values, there):
-                return error
-        return None
+            call = self.call.setting(change.values)
+            rows.append(changed_rows(call, change.values, there, is_one=len(self.keys) == 1))
+        return await first_refusal(rows, failure)
 
     async def _update_parts(self, target: Targets[TRow, TData], changes: Changes) -> BatchResult[TData, Any]:
         """Update rows that are kept in several tables, and report them as they are afterwards."""

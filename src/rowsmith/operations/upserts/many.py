@@ -12,9 +12,10 @@ from rowsmith.operations.call import Call, Operation, TData, TRow, verb
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.ending import Ending
 from rowsmith.operations.entity import by_entity
+from rowsmith.operations.faults import is_of_a_row
 from rowsmith.operations.inserts.chunks import Many
 from rowsmith.operations.inserts.many import gathered
-from rowsmith.operations.partial import is_of_a_row, placed
+from rowsmith.operations.partial import placed
 from rowsmith.operations.results import BatchResult, Failure, PartialResult, Success, Upserted
 from rowsmith.operations.upserts.mixed import in_key_order
 from rowsmith.operations.upserts.partial import PartialUpsert

@@ -63,8 +63,7 @@ class UpsertInSteps(Generic[TRow, TData]):
             LockNotAvailable: some always did.
         """
         if self.call.dialect.name != "postgresql":  # one writer at a time
-            async with self.call.savepoint():
-                return list((await self.run(range(self.rows.size), self._write)).values())
+            return await self.undoing(self._one_after_the_other)
         for _ in range(MOST_TURNS):
             try:
                 with suppress(Left), self.upsertion.attempt():
@@ -75,7 +74,7 @@ class UpsertInSteps(Generic[TRow, TData]):
 
     async def undoing(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do some work, and undo all of it where it fails."""
-        return await self.upsertion.as_one(work)
+        return await self.upsertion.as_one(self.rows.blocks, work)
 
     async def run(
         self, rows: Sequence[int], write: Callable[[Mixed], Awaitable[Sequence[T]]], *, are_new: bool = False
@@ -103,6 +102,9 @@ class UpsertInSteps(Generic[TRow, TData]):
     async def places_there(self, rows: Sequence[int]) -> list[int]:
         """Give those of some rows whose keys are there; an error tells the one whose key is refused."""
         return [rows[place] for place in await self.upsertion.places_there(self.rows.chosen(rows))]
+
+    async def _one_after_the_other(self) -> list[Upserted[TData] | Exception]:
+        return list((await self.run(range(self.rows.size), self._write)).values())
 
     async def _in_steps(self) -> list[Upserted[TData] | Exception]:
         known = await self.there()

@@ -48,11 +48,11 @@ from rowsmith.operations.blocks.gate import Gate, pass_gate
 from rowsmith.operations.call import Call, TData, TRow, is_unread
 from rowsmith.operations.conflict import Conflict
 from rowsmith.operations.contextual import with_contextual
-from rowsmith.operations.held import NewRows, scope_first
+from rowsmith.operations.faults import is_own_fault
+from rowsmith.operations.held import NewRows, TriedOtherwise, scope_first
 from rowsmith.operations.in_step import keep_in_step
 from rowsmith.operations.inserts.branches import branches_of
 from rowsmith.operations.inserts.insertion import RAW
-from rowsmith.operations.partial import is_own_fault
 from rowsmith.operations.present import present_keys, present_made
 from rowsmith.operations.results import Upserted
 from rowsmith.operations.unread import tell_place
@@ -112,7 +112,7 @@ class Upsertion(Generic[TRow, TData]):
         self.back: tuple[str, ...] = tuple(dict.fromkeys(names))
         self._returned = Returned(self.back, [()] * (len(self.back) + 1))
         self._missed, self._times = object(), 0
-        self._is_one, self._refused = False, cast("Callable[[], Awaitable[Exception | None]] | None", None)
+        self._is_one = False
         self._written_for: dict[Key, int] = {}  # primary keys, each with the place of the spec that wrote the row
 
     def read(self, specs: Sequence[Spec[TRow]]) -> list[Block]:
@@ -253,8 +253,7 @@ class Upsertion(Generic[TRow, TData]):
                 raise key_twice(place, first, "spec")
 
     async def _confirmed(self, block: Block, send: _Send) -> dict[int, int]:
-        rest = self.info.referring - block.given  # which a new row may have: another spec sets them, or they are filled
-        filled = {name for name in rest if name in block.columns or is_filled(self.info.columns[name])}
+        filled = self._filled([block], block.given)
         call, new_call = self.call.setting({}, block.given), self.call.setting({}, block.given | filled)
         if not new_call.limits.held:
             return await send(block)
@@ -271,27 +270,33 @@ class Upsertion(Generic[TRow, TData]):
                     await each.confirm([keys[at] for at in chosen], refusal)
             return rows
 
-        if self._is_one:
-            self._refused = new.refused
-            return await write()
-        return await scope_first(new_call, write, new.refused)
+        return await (write() if self._is_one else scope_first(new_call, write, new.refused))
 
-    async def as_one(self, work: Callable[[], Awaitable[T]]) -> T:
+    def _filled(self, blocks: Sequence[Block], given: Collection[str]) -> set[str]:
+        """Give the foreign keys that new rows may have though not all specs give them: some do, or they are filled."""
+        some = frozenset[str]().union(*(block.columns for block in blocks))
+        rest = self.info.referring.difference(given)
+        return {name for name in rest if name in some or is_filled(self.info.columns[name])}
+
+    async def as_one(self, blocks: Sequence[Block], work: Callable[[], Awaitable[T]]) -> T:
         """Write several blocks in one savepoint that is undone with all of them, and in none within it.
 
         Whoever came to the rows of a released one waits for the whole transaction, and still does when they are gone.
         """
+        given = frozenset[str]().union(*(block.given for block in blocks))
+        call = self.call.setting({}, given | self._filled(blocks, given))
 
         async def write() -> T:
             async with self.call.savepoint():
                 return await work()
 
-        async def refused() -> Exception | None:  # by the block that failed, the last one
-            return None if self._refused is None else await self._refused()
+        async def refused(failure: Exception) -> Exception | None:
+            whole = [await with_contextual(call, block) for block in blocks]
+            return await NewRows(call, lambda: whole).refused(failure)
 
         self._is_one = True
         try:
-            return await scope_first(self.call, write, refused)
+            return await scope_first(call, write, refused)
         finally:
             self._is_one = False
 
@@ -674,5 +679,5 @@ class Left(BaseException):
     """Rows came or went meanwhile, so that some had no answer; all is to be undone, locks too. No item's fault."""
 
 
-class Moved(Exception):
+class Moved(TriedOtherwise):
     """The database has changed keys of rows, or other rows of the call: of several nobody knows what is whose."""
