@@ -71,8 +71,12 @@ class Parents:
         self.call, self.info, self.number = call, call.info, number
         self.foreign_key = number.foreign_key(call.info)
         self._related = call.limits.related or RelatedScope(None, self.info)
+
+    @cached_property
+    def _row(self) -> type[Any] | None:
+        """The class of the parents, of several the one of which the scope speaks."""
         rows = classes_of(self.foreign_key, self.info)
-        self._row = next(iter([*self._related.speaks_of(rows), *rows]), None)
+        return next(iter([*self._related.speaks_of(rows), *rows]), None)
 
     async def lock(self, parents: Sequence[Key]) -> Mapping[Key, Key]:
         """Lock the parents until the transaction ends; gives the key of each as the database has it."""
