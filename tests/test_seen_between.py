@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -38,6 +38,7 @@ from rowsmith.filters import Filter, NumberFilter, Related, StringFilter
 from rowsmith.sql import as_sql
 from rowsmith.testing import WithTables
 from rowsmith.testing.contract.verbs import VERBS, Does, VerbCall, answer
+from says import Says
 from support import count_statements
 
 
@@ -117,22 +118,6 @@ for name, asked in COMPUTED.items():
     setattr(GROUP, name, column_property(asked, deferred=True))
 
 TABLES = (UserRow, GroupRow, MembershipRow, FriendshipRow)
-
-
-@dataclass(frozen=True)
-class Says(SearchScope):
-    """Conditions, and of other rows what is said."""
-
-    own: Condition
-    others: Mapping[type[Any], Sequence[Condition]] = field(default_factory=dict[Any, Any])
-
-    @override
-    def to_conditions(self) -> Sequence[Condition]:
-        return [self.own]
-
-    @override
-    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
-        return self.others
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -17,7 +17,6 @@ from rowsmith import (
     PUBLIC,
     AllOf,
     AnyOf,
-    Condition,
     Database,
     EmptyScope,
     Expr,
@@ -27,11 +26,11 @@ from rowsmith import (
     Patch,
     ReferenceNotFound,
     Repository,
-    SearchScope,
     count,
     related,
 )
 from rowsmith.testing import WithTables
+from says import Says
 
 
 class Base(DeclarativeBase):
@@ -89,20 +88,6 @@ class LoadedUsers(Repository[UserRow, User, int]):
     @override
     def to_data(self, row: UserRow) -> User:
         return User(row.id, None if row.boss is None else Leaf(row.boss.id))
-
-
-@dataclass(frozen=True)
-class Says(SearchScope):
-    own: Condition
-    others: Mapping[type[Any], Sequence[Condition]] = field(default_factory=dict[Any, Any])
-
-    @override
-    def to_conditions(self) -> Sequence[Condition]:
-        return [self.own]
-
-    @override
-    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
-        return self.others
 
 
 async def filled(db: Database, *rows: Base) -> Database:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
-from typing_extensions import override
 
 from rowsmith import (
     Condition,
@@ -19,12 +18,12 @@ from rowsmith import (
     OptionalState,
     Patch,
     Repository,
-    SearchScope,
     Spec,
     related,
 )
 from rowsmith.testing import WithTables
 from rowsmith.testing.contract.verbs import VERBS, Does, VerbCall, answer
+from says import Says
 
 
 class Base(DeclarativeBase):
@@ -84,20 +83,6 @@ ORDERS: dict[str, Any] = {
 for name, order in ORDERS.items():
     setattr(GROUP, name, relationship(NoteRow, order_by=order, viewonly=True, uselist=True))
 GROUP.first = relationship(NoteRow, order_by=ORDERS["related"], viewonly=True, uselist=False)
-
-
-@dataclass(frozen=True)
-class Says(SearchScope):
-    own: Condition
-    others: Mapping[type[Any], Sequence[Condition]] = field(default_factory=dict[Any, Any])
-
-    @override
-    def to_conditions(self) -> Sequence[Condition]:
-        return [self.own]
-
-    @override
-    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
-        return self.others
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from typing_extensions import override
 
-from rowsmith import Condition, Database, MappingError, Repository, SearchScope
+from rowsmith import Condition, Database, MappingError, Repository
 from rowsmith.testing import WithTables
+from says import Says
 
 
 class Base(DeclarativeBase):
@@ -76,20 +75,6 @@ class TagRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     tenant: Mapped[str]
     group_id: Mapped[int] = mapped_column(sa.ForeignKey("subs_groups.id"))
-
-
-@dataclass(frozen=True)
-class Says(SearchScope):
-    own: Condition
-    others: Mapping[type[Any], Sequence[Condition]] = field(default_factory=dict[Any, Any])
-
-    @override
-    def to_conditions(self) -> Sequence[Condition]:
-        return [self.own]
-
-    @override
-    def to_related(self) -> Mapping[type[Any], Sequence[Condition]]:
-        return self.others
 
 
 class Groups(Repository[GroupRow]):

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from typing_extensions import override
 
-from rowsmith import Condition, Database, MappingError, Repository, SearchScope, Spec
+from rowsmith import Condition, Database, DatabaseUnavailable, MappingError, Repository, SearchScope, Spec
 from rowsmith.cache import MemoryCacheSource
 from rowsmith.testing import WithTables
 
@@ -126,3 +126,14 @@ async def test_a_scope_whose_values_a_type_makes_is_not_kept(any_tables: WithTab
         WHO.set("a")
         assert [await codes.find("1", ByNumber(1)) for _ in range(2)] == [Code("1", 1)] * 2
         assert cache.counts.hits == 1
+
+
+async def test_a_database_that_is_away_is_told_in_its_own_words() -> None:
+    """Also by what is asked first."""
+    db = Database.from_url("postgresql+asyncpg://nobody@127.0.0.1:1/nowhere")
+    try:
+        for work in (lambda: cached(db).get("a"), lambda: cached(db).batch_get(["a"])):
+            with pytest.raises(DatabaseUnavailable):
+                await work()
+    finally:
+        await db.engine.dispose()

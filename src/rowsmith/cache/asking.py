@@ -23,6 +23,7 @@ from rowsmith.cache.place import translated_schemas
 from rowsmith.cache.source import Under
 from rowsmith.database import Database
 from rowsmith.errors import MappingError
+from rowsmith.execution import translated
 from rowsmith.execution.hearing import Hearing
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import binds_itself
@@ -99,12 +100,12 @@ class Asking:
         if self._is_spelt_once:
             return
         table, info = self._info.table, self._info
-        preparer, translated = self._engine.dialect.identifier_preparer, translated_schemas(self._engine)
-        schema = translated.get(table.schema, table.schema)
+        preparer, schemas = self._engine.dialect.identifier_preparer, translated_schemas(self._engine)
+        schema = schemas.get(table.schema, table.schema)
         name = preparer.format_table(table, use_schema=False)
         on = name if schema is None else f"{preparer.quote_schema(schema)}.{name}"
         names = {info.columns[name].name: name for name in info.primary_key}
-        async with db.begin_readonly_session() as db_sess:
+        async with translated(), db.begin_readonly_session() as db_sess:
             found = await db_sess.execute(_FOLDED, {"on": on, "names": list(names)})
         if folded := found.scalars().first():
             raise _unkeepable(info, names[folded])
