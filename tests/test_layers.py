@@ -90,7 +90,7 @@ FLOORS = {
         "blame direct",
         "deferred execute native",
         "committing driver records replay",
-        "within writing",
+        "own_rows within writing",
     ],
     "operations": [
         "results",
@@ -101,6 +101,7 @@ FLOORS = {
         "touching",
         "arrays",
         "blocks",
+        "given_rows",
         "arguments savepoints",
         "plans",
         "settled",

@@ -31,7 +31,10 @@ class ScopeRequired(ScopeError):
 
 
 class ScopeMismatch(ScopeError):
-    """The write would put a row outside the scope it was made in; or data has to have a related row that is outside."""
+    """The write would put a row outside the scope it was made in; or data has to have a related row that is outside.
+
+    Or one object of a session would show its related rows to several scopes.
+    """
 
     detail = "scope_mismatch"
     default_message = "the entity would leave its scope"

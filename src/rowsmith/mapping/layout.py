@@ -48,6 +48,9 @@ AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 MEETS_ITSELF: Final = "rowsmith_meets_itself"
 """The execution option of a SELECT of whole rows that may come to one row over several paths."""
 
+ROWS: Final = "rowsmith_rows"
+"""The execution option of a SELECT of whole rows: its layout."""
+
 
 _Expression: Final[Any] = ColumnElement  # which has a type parameter that isinstance() cannot tell
 
@@ -61,7 +64,9 @@ class Layout:
     row. ``options`` load what comes with whole rows, which is ``loaded``; ``computed`` is what of that is no column,
     and ``unbidden`` what comes though no option says so, each with the classes of the rows that it reaches.
     ``is_several`` says that a read takes further statements, for it or for collections; ``meets_itself`` that one row
-    may be come to over several paths, each of which loads something else of it.
+    may be come to over several paths, each of which loads something else of it; ``is_rows`` that whole rows are read,
+    and ``keeps_rows`` that they are read beside the session, as nobody is given them. ``said`` is what holds of the
+    related rows that it shows.
     """
 
     selects: tuple[Any, ...]
@@ -76,12 +81,17 @@ class Layout:
     unbidden: tuple[tuple[Any, frozenset[type[Any]]], ...] = ()
     is_several: bool = False
     meets_itself: bool = False
+    is_rows: bool = False
+    keeps_rows: bool = False
+    said: Said = field(default_factory=dict[type[Any], Any])
 
     def select_from(self, row: Any, *extra: Any) -> AnySelect:
         """Give the SELECT of this layout, and of further expressions after it."""
         statement: AnySelect = select(*self.selects, *extra).select_from(row)
         if self.meets_itself:
             statement = statement.execution_options(**{MEETS_ITSELF: True})
+        if self.is_rows:
+            statement = statement.execution_options(**{ROWS: self})
         return self.joined(statement.options(*self.options) if self.options else statement)
 
     def joined(self, statement: AnySelect) -> AnySelect:
@@ -119,7 +129,7 @@ class Layout:
         collections = tuple(collection.within(said) for collection in self.collections)
         loading = options(inspect(self.selects[0]).mapper, self.loaded, said) if self.loaded else ()
         selects = _narrowed(self.selects, said)
-        return replace(self, selects=selects, joins=joins, collections=collections, options=loading)
+        return replace(self, selects=selects, joins=joins, collections=collections, options=loading, said=said)
 
 
 @dataclass(frozen=True)

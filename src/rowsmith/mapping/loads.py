@@ -101,7 +101,7 @@ class Step:
         relationship = None if self.is_left else self.relationship
         if relationship is None:
             return frozenset()
-        return _reached_by(relationship).union(*(step.reached for step in self.below.values()))
+        return reached_by(relationship).union(*(step.reached for step in self.below.values()))
 
     def option(self, said: Said = _NOTHING) -> Any:
         """Give the option of a SELECT that loads it, or leaves it; of related rows only those that something holds of.
@@ -116,28 +116,43 @@ class Step:
             return lazyload(self.attribute)
         if self.relationship is None:
             return undefer(self.attribute)
-        row = self.relationship.mapper.class_
         if asked := next((each for each in _sorted_by(self.relationship) if each in said), None):
             raise MappingError(
                 f"{self.attribute} is sorted by what asks about {asked.__name__}, of which the scope says something, "
                 "and no scope can limit what whole rows are loaded with: leave it out of loads, and read it by a data "
                 "class"
             )
-        # SQLAlchemy has rows of the class meet them in the statements below, too. What is said of a table between is an
-        # EXISTS, which there, without that table, asks for any such row: there is the one that has led there.
-        conditions = [*(said_of(row, each) for each in said.get(row, ())), *said_between(self.relationship, said)]
-        attribute = self.attribute.and_(*conditions) if conditions else self.attribute
+        attribute = seen_by(self.attribute, said)
         load = joinedload(attribute, innerjoin=False) if self.is_joined else selectinload(attribute)
         return load.options(*options(self.relationship.mapper, self.below.values(), said))
 
 
-def _reached_by(relationship: RelationshipProperty[Any]) -> frozenset[type[Any]]:
+def seen_by(attribute: Any, said: Said) -> Any:
+    """Give a relationship that loads of related rows only those that something holds of, by their classes."""
+    relationship: RelationshipProperty[Any] = attribute.property
+    row = relationship.mapper.class_
+    # SQLAlchemy has rows of the class meet them in the statements below, too. What is said of a table between is an
+    # EXISTS, which there, without that table, asks for any such row: there is the one that has led there.
+    conditions = [*(said_of(row, each) for each in said.get(row, ())), *said_between(relationship, said)]
+    return attribute.and_(*conditions) if conditions else attribute
+
+
+def reached_by(relationship: RelationshipProperty[Any]) -> frozenset[type[Any]]:
+    """Give the classes of the rows that a relationship leads to, goes over or is sorted by."""
     return frozenset({relationship.mapper.class_, *rows_between(relationship), *_sorted_by(relationship)})
 
 
 def _sorted_by(relationship: RelationshipProperty[Any]) -> list[type[Any]]:
     """Give the classes of the rows that the order of a relationship asks about."""
     return [row for each in relationship.order_by or () for row in led_to(each)]
+
+
+def relationships_of(loaded: Iterable[Step]) -> Iterator[RelationshipProperty[Any]]:
+    """Give the relationships that anything is loaded by, those below included."""
+    for step in loaded:
+        if step.relationship is not None and not step.is_left:
+            yield step.relationship
+            yield from relationships_of(step.below.values())
 
 
 def takes_more(mapper: Mapper[Any]) -> bool:
@@ -254,7 +269,7 @@ def unbidden(mapper: Mapper[Any], loaded: Iterable[Step]) -> Iterator[tuple[Any,
             if relationship.lazy in _EAGER and not (named or mapper.isa(relationship.parent)):
                 met = dict[Any, None]()
                 _follow(relationship, met)
-                rows = (row for met_by in met for row in _reached_by(met_by))
+                rows = (row for met_by in met for row in reached_by(met_by))
                 yield getattr(each.class_, relationship.key), frozenset(rows)
     for step in steps:
         if step.relationship is not None and not step.is_left:

@@ -150,6 +150,7 @@ def _row_layout(row: type[object], loads: tuple[Chain, ...]) -> Layout:
         unbidden=tuple(unbidden(info.mapper, loaded)),
         is_several=not (is_whole and all(step.is_one_statement for step in loaded)),
         meets_itself=meet_themselves(info, loaded),
+        is_rows=True,
     )
 
 
@@ -167,7 +168,7 @@ def converted_shape(shape: Shape[TRow, object], into: object, to_data: Callable[
         def make(records: Sequence[Record], related: Sequence[Groups]) -> list[Any]:
             return build(records)
 
-        return replace(layout, make=make)
+        return replace(layout, make=make, keeps_rows=True)
 
     return Shape(shape.info, into, plan, is_row=True)
 

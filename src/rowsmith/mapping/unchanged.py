@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from operator import is_
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState, Session
@@ -16,6 +16,9 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.base import NO_VALUE
 
 from rowsmith.errors import MappingError
+
+BESIDE: Final = "rowsmith_beside"
+"""The attribute of a session that says which one it is beside."""
 
 
 @contextmanager
@@ -29,18 +32,20 @@ def unchanged(rows: Sequence[object], session: Session | None) -> Generator[None
     Raises:
         MappingError: at the end of a block that raised nothing itself: it changed something.
     """
-    before = {state: _copied(state.dict) for state in _changed(rows, session)}
-    removed = () if session is None else session.deleted
+    sessions = _together(session)
+    before = {state: _copied(state.dict) for state, _ in _changed(rows, sessions)}
+    removed = [each.deleted for each in sessions]
     told = None
     try:
         yield
     finally:
-        for state in _changed(rows, session):
-            told = _restored(state, before.get(state), session) or told
-        for row in () if session is None else session.deleted:
-            if row not in removed:
-                cast("Session", session).add(row)  # which takes the mark away
-                told = f"deletes a {type(row).__name__}"
+        for state, own in _changed(rows, sessions):
+            told = _restored(state, before.get(state), own) or told
+        for each, gone in zip(sessions, removed, strict=True):
+            for row in each.deleted:
+                if row not in gone:
+                    each.add(row)  # which takes the mark away
+                    told = f"deletes a {type(row).__name__}"
     if told is not None:
         raise MappingError(
             f"to_data {told}, which would be written to the database: making data of a row leaves it as it is; give "
@@ -48,10 +53,19 @@ def unchanged(rows: Sequence[object], session: Session | None) -> Generator[None
         )
 
 
-def _changed(rows: Sequence[object], session: Session | None) -> list[InstanceState[Any]]:
-    """Give what a session would write, and, of rows in no session, those that one could."""
-    found: Iterable[object] = rows if session is None else (*session.dirty, *session.new)
-    return [state for row in found if (state := inspect(cast("Any", row))).modified or state.pending]
+def _together(session: Session | None) -> list[Session]:
+    """Give the session that rows are in, and the one that this is beside."""
+    found = [session, getattr(session, BESIDE, None)]
+    return [each for each in found if each is not None]
+
+
+def _changed(rows: Iterable[object], sessions: Sequence[Session]) -> list[tuple[InstanceState[Any], Session | None]]:
+    """Give what sessions would write, each with its own, or else, of rows in no session, those that one could."""
+    found: list[tuple[Any, Session | None]] = [(row, None) for row in rows]
+    if sessions:
+        found = [(row, each) for each in sessions for row in (*each.dirty, *each.new)]
+    states: list[tuple[InstanceState[Any], Session | None]] = [(inspect(row), own) for row, own in found]
+    return [(state, own) for state, own in states if state.modified or state.pending]
 
 
 def _restored(state: InstanceState[Any], before: Mapping[str, Any] | None, session: Session | None) -> str | None:

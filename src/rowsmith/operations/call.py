@@ -69,18 +69,20 @@ from rowsmith.execution import (
 )
 from rowsmith.execution.driver import give_up
 from rowsmith.execution.kinds import FOREIGN_KEY_VIOLATION
+from rowsmith.execution.own_rows import OwnRows
 from rowsmith.execution.standing import Standing
 from rowsmith.identity import all_one, distinct
 from rowsmith.lock import Lock
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.constraints import key_named
-from rowsmith.mapping.layout import AnySelect
+from rowsmith.mapping.layout import ROWS, AnySelect, Layout
 from rowsmith.mapping.types import binds_itself, layers, reads_itself, stored_form
 from rowsmith.operations.arguments import check_begin, checked_arguments, no_session
 from rowsmith.operations.arrays.keys import Key, dialect_of, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact, as_read, as_told, comparisons, found_by
 from rowsmith.operations.blocks.gate import is_quiet, standing_of
 from rowsmith.operations.entity import Entity, HasEntity, Rules, make_entity
+from rowsmith.operations.given_rows import GivenRows
 from rowsmith.operations.next_value import NextValue
 from rowsmith.operations.results import PartialResult
 from rowsmith.operations.savepoints import savepoint
@@ -92,6 +94,7 @@ from rowsmith.scope import (
     RelatedScope,
     SearchScope,
     Settled,
+    itself,
     require_scope,
     resolve_scope,
 )
@@ -113,7 +116,8 @@ class Call(Generic[TRow_co, TData_co]):
     transaction it works in; ``limits`` is what the scope says about the entity's rows, and about others: nothing before
     :meth:`under` has admitted a scope. ``already_written`` is what the verb's first
     statement has written, by key, where that was sent already: it is not sent again. ``tries_parts`` says that the call
-    goes on where it has undone some of its work: its savepoints stay until the one around them ends.
+    goes on where it has undone some of its work: its savepoints stay until the one around them ends. ``own_rows``
+    is what it reads the rows in that it makes data of.
     """
 
     entity: Entity[TRow_co, TData_co]
@@ -122,6 +126,7 @@ class Call(Generic[TRow_co, TData_co]):
     limits: Limits = NO_LIMITS
     already_written: Mapping[Any, Any] | None = None
     tries_parts: bool = False
+    own_rows: OwnRows | None = None
 
     async def under(self, scope: SearchScope | None) -> Call[TRow_co, TData_co]:
         """Admit a scope: resolve it, and run its existence checks, all in one statement.
@@ -139,7 +144,8 @@ class Call(Generic[TRow_co, TData_co]):
             await self._run(limits.checks)
         limits = replace(limits, related=RelatedScope(scope, self.info, self.entity.scope_required))
         entity = self.entity.within(limits) if self.entity.shape.layout.reached else self.entity
-        return replace(self, entity=entity, limits=limits)
+        own_rows = OwnRows(self.db_sess) if entity.shape.is_row else None
+        return replace(self, entity=entity, limits=limits, own_rows=own_rows)
 
     async def writing(self, scope: SearchScope | None, *, several: bool = False) -> Call[TRow_co, TData_co]:
         """Admit a scope for a write that changes or makes rows, ``several`` by one statement or not."""
@@ -279,7 +285,34 @@ class Call(Generic[TRow_co, TData_co]):
     ) -> Result[Any]:
         """Send a statement; see :func:`rowsmith.execution.execute`. ``items`` are what its rows are made of."""
         origin = self.origin() if items is None else replace(self.origin(), items=items)
-        return await execute(self.db_sess, statement, origin, options, parameters)
+        if not self.entity.shape.is_row:
+            return await execute(self.db_sess, statement, origin, options, parameters)
+        reader = await self.reader(statement, origin)
+        given = self.given(statement)
+        result = await execute(reader, statement, origin, options, parameters)
+        if given is not None:
+            given.settle()
+        return result
+
+    async def reader(self, statement: Executable, origin: Origin) -> AsyncSession:
+        """Give the session that a SELECT of rows is sent in: beside the call's own where only data is made of them.
+
+        Raises:
+            RepositoryError: what the session holds unflushed could not be written, or there is no connection.
+        """
+        layout: Layout | None = statement.get_execution_options().get(ROWS)
+        if layout is None or not layout.keeps_rows:
+            return self.db_sess
+        return await (self.own_rows or OwnRows(self.db_sess)).session(origin)
+
+    def given(self, statement: Executable) -> GivenRows | None:
+        """Give what the session's objects hold before a SELECT of rows reads some into it; None where it does not."""
+        layout: Layout | None = statement.get_execution_options().get(ROWS)
+        if layout is None or layout.keeps_rows:
+            return None
+        related = self.limits.related
+        scope = None if related is None or related.scope is None else itself(related.scope)
+        return GivenRows(self.db_sess, layout, scope)
 
     async def execute_writing(self, statement: Executable, origin: Origin) -> Result[Any]:
         """Send an UPDATE or DELETE; see :func:`rowsmith.execution.execute_writing`."""

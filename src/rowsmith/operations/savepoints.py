@@ -7,7 +7,7 @@ again, at once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, cast
 from warnings import catch_warnings, simplefilter
@@ -31,7 +31,9 @@ from rowsmith.execution import (
     is_undone,
     writes_of,
 )
+from rowsmith.mapping.loads import seen_by
 from rowsmith.operations.arrays.keys import columns_condition, key_chunks
+from rowsmith.operations.given_rows import Under, shown_under
 
 
 @asynccontextmanager
@@ -111,12 +113,15 @@ class _Held:
         db_sess = self._db_sess
         if not (db_sess.in_transaction() and db_sess.is_active) or any(map(has_failed, connections_of(db_sess))):
             return
-        kinds = dict[Mapper[Any], list[InstanceState[Any]]]()
+        kinds = dict[tuple[Mapper[Any], frozenset[tuple[str, Under]]], list[InstanceState[Any]]]()
         for state in db_sess.identity_map.all_states():
-            if state.obj() is not None and (self._is_untrue(state) or self._lost(state)):
-                kinds.setdefault(state.mapper, []).append(state)
-        for mapper, states in kinds.items():
-            await self._read_again(mapper, states)
+            lost = self._lost(state)
+            if state.obj() is not None and (self._is_untrue(state) or lost):
+                related = lost.intersection(state.mapper.relationships.keys())
+                shown = frozenset((name, shown_under(state, name)) for name in related)
+                kinds.setdefault((state.mapper, shown), []).append(state)
+        for (mapper, shown), states in kinds.items():
+            await self._read_again(mapper, dict(shown), states)
 
     def _is_untrue(self, state: InstanceState[Any]) -> bool:
         """Say whether an object was read since the savepoint, after a call had written."""
@@ -127,16 +132,20 @@ class _Held:
         known = self._values.get(state) or (dict.fromkeys(state.mapper.column_attrs.keys()) if state.expired else {})
         return known.keys() - state.dict.keys()
 
-    async def _read_again(self, mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> None:
+    async def _read_again(
+        self, mapper: Mapper[Any], shown: Mapping[str, Under], states: Sequence[InstanceState[Any]]
+    ) -> None:
+        """Read objects of one class, and what each of these relationships showed of related rows."""
         rows = [state.obj() for state in states]
         columns = mapper.column_attrs.keys()
         for state, row in zip(states, rows, strict=True):
             if self._is_untrue(state) and (loaded := [name for name in columns if name in state.dict]):
                 self._db_sess.expire(row, loaded)
         lost = set[str]().union(*map(self._lost, states))
-        related, own = lost.intersection(mapper.relationships.keys()), lost.intersection(columns)
-        loads: list[Any] = [selectinload(getattr(mapper.class_, name)) for name in related]
-        loads += [undefer(getattr(mapper.class_, name)) for name in own]
+        loads: list[Any] = [
+            selectinload(seen_by(getattr(mapper.class_, name), under.said)) for name, under in shown.items()
+        ]
+        loads += [undefer(getattr(mapper.class_, name)) for name in lost.intersection(columns)]
         dialect = self._db_sess.get_bind(mapper).dialect
         for keys in key_chunks([state.key[1] for state in states if state.key], dialect, mapper.primary_key):
             there = limited(select(mapper), columns_condition(mapper.primary_key, keys, dialect))

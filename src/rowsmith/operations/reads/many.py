@@ -13,7 +13,7 @@ from sqlalchemy.sql import visitors
 from typing_extensions import override
 
 from rowsmith.conditions import limited
-from rowsmith.errors import DatabaseFault, InvalidCursor, RepositoryError, SeveralFound
+from rowsmith.errors import DatabaseFault, InvalidCursor, RepositoryError, ScopeMismatch, SeveralFound
 from rowsmith.execution import (
     DATABASE_ERRORS,
     UNTOLD,
@@ -27,7 +27,7 @@ from rowsmith.execution import (
 from rowsmith.execution.records import records_of
 from rowsmith.execution.transactions import holds_objects
 from rowsmith.lock import Lock
-from rowsmith.mapping.layout import Record
+from rowsmith.mapping.layout import AnySelect, Record
 from rowsmith.operations.arrays.keys import batch_keys, check_chunk_size, columns_condition, key_chunks, keys_condition
 from rowsmith.operations.arrays.same import are_exact
 from rowsmith.operations.blocks.gate import asked_by_session
@@ -367,18 +367,17 @@ async def _fetched(
     raise InvalidCursor(facts=call.origin().facts())
 
 
-async def _opened(
-    call: Call[object, object], search: Search[Any, Any], chunk_size: int, *, adds: bool
-) -> AsyncResult[Any]:
+async def _opened(call: Call[object, object], statement: AnySelect, chunk_size: int, *, adds: bool) -> AsyncResult[Any]:
     db_sess, origin = call.db_sess, call.origin()
     options = {"yield_per": chunk_size, "populate_existing": not adds}
     try:
-        if search.entity.shape.is_row or any(asked_by_session(db_sess)):
-            return await db_sess.stream(search.everything(), execution_options=options)
+        if call.entity.shape.is_row or any(asked_by_session(db_sess)):
+            reader = await call.reader(statement, origin)
+            return await reader.stream(statement, execution_options=options)
         # Columns alone need none of what the session does to each row, which would double the time.
         await flush(db_sess)
         connection = await db_sess.connection(bind_arguments=cast("Any", origin.binds))
-        return await connection.stream(search.everything(), execution_options=options)
+        return await connection.stream(statement, execution_options=options)
     except Exception as exc:  # noqa: BLE001 - a column's type may raise anything, and quotes the value
         failure = translate_any(exc, origin.reading())
     raise failure
@@ -391,19 +390,41 @@ async def _load_again(call: Call[object, object], records: Sequence[Record]) -> 
         await call.execute(limited(call.entity.shape.select(), keys_condition(call.info, chunk, call.dialect)))
 
 
+async def _settled(
+    call: Call[object, object], statement: AnySelect, result: AsyncResult[Any], chunk_size: int
+) -> AsyncGenerator[Sequence[Record], None]:
+    """Give the records of a result, while what the session's objects show stays as it is."""
+    async with aclosing(records_of(result, chunk_size)) as chunks:
+        while True:
+            given = call.given(statement)
+            records = await anext(chunks, None)
+            if records is None:
+                return
+            if given is not None:
+                given.settle()
+            yield records
+
+
 async def _partitions(
     call: Call[object, object], search: Search[Any, Any], chunk_size: int
 ) -> AsyncGenerator[Sequence[Record], None]:
     """Read the rows of a search in lists, through a cursor of the server."""
-    meets, is_held = search.entity.shape.layout.meets_itself, len(call.db_sess.identity_map) > 0
-    result = await _opened(call, search, chunk_size, adds=meets and not is_held)  # see rowsmith.execution.execute
+    layout = search.entity.shape.layout
+    meets, own_rows = layout.meets_itself, call.own_rows if layout.keeps_rows else None
+    is_held = own_rows is None and len(call.db_sess.identity_map) > 0
+    statement = search.everything()
+    result = await _opened(call, statement, chunk_size, adds=meets and not is_held)  # see rowsmith.execution.execute
     try:
-        async with aclosing(records_of(result, chunk_size)) as chunks:
+        async with aclosing(_settled(call, statement, result, chunk_size)) as chunks:
             async for records in chunks:
-                if meets and (is_held or holds_objects(call.db_sess)):
+                if meets and own_rows is None and (is_held or holds_objects(call.db_sess)):
                     await _load_again(call, records)
                 yield records
+                if own_rows is not None:
+                    own_rows.forget()
         return
+    except ScopeMismatch:
+        raise
     except Exception as exc:  # noqa: BLE001 - as above
         failure = unreadable(exc, call.origin().reading())
         if isinstance(failure, DatabaseFault) and any(driver.is_closed() for driver in drivers_of(call.db_sess)):
