@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from enum import Enum
 from fractions import Fraction
+from functools import partial
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import PurePath
@@ -51,6 +52,11 @@ _TOLD_BY_REPR: Final = (
     IPv6Network,
     AnyUrl,
 )
+
+FIXED: Final = frozenset(
+    (NoneType, bool, int, float, str, bytes, Decimal, UUID, date, datetime, time, timedelta, Fraction)
+)
+"""The types of values that are the same whenever they are looked at."""
 
 _MAX_TEXTS: Final = 2_000
 _texts: dict[Any, bytes] = {}
@@ -96,6 +102,16 @@ class Imprint:
         for condition in conditions:
             text, binds = _structure(condition)
             self._parts.append((b"&" + text, tuple(binds)))
+
+    def later(self) -> Callable[[], bytes]:
+        """Give what makes the fingerprint once it is asked for; by then a list or a callable may give other values.
+
+        Of such values it is made at once.
+        """
+        binds = (bind for _, binds in self._parts for bind in binds)
+        if all(bind.callable is None and type(bind.value) in FIXED for bind in binds):
+            return self.digest
+        return partial(bytes, self.digest())
 
     def digest(self, given: Mapping[_Bind, object] | None = None) -> bytes:
         """Give the fingerprint of the search, or of one with other values: by the parameters they stand for."""

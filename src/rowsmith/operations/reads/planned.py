@@ -41,6 +41,7 @@ from rowsmith.pagination import (
     window,
 )
 from rowsmith.pagination.cursor import CODEC
+from rowsmith.pagination.fingerprint import FIXED
 from rowsmith.pagination.modes import MODES
 from rowsmith.pagination.sort_keys import AsText
 from rowsmith.query import Query
@@ -138,8 +139,13 @@ class _Known:
     binds: Binds
     plans: dict[tuple[type[Any], ...], Plan | None] = field(default_factory=dict[Any, Any])
 
-    def fingerprint(self, values: Sequence[object]) -> bytes:
-        """Give that of a search with these values."""
+    def fingerprint(self, values: Sequence[object]) -> Callable[[], bytes]:
+        """Give what makes that of a search with these values; see :meth:`Imprint.later`."""
+        if FIXED.issuperset(map(type, values)):
+            return partial(self._fingerprint, values)
+        return partial(bytes, self._fingerprint(values))
+
+    def _fingerprint(self, values: Sequence[object]) -> bytes:
         return self.search.imprint.digest(dict(zip(self.binds, values, strict=True)))
 
     def plan(self, kinds: tuple[type[object], ...], make: Callable[[], tuple[AnySelect, Binds]]) -> Plan | None:
@@ -186,7 +192,7 @@ class Searches(Generic[TRow, TData]):
             return None
         fetch, codec = sought.pagination.fetch(), lane.info[CODEC]
         named, given = None, [bind.value for bind in sought.binds]
-        fingerprint = partial(known.fingerprint, given)
+        fingerprint = known.fingerprint(given)
         sent = [*given]
         kinds: tuple[type[Any], ...] = ()
         if fetch.cursor is not None:

@@ -114,9 +114,10 @@ class Search(Generic[TRow, TData]):
         Raises:
             InvalidCursor: the pagination's cursor was not made for this search.
         """
+        fingerprint = self.fingerprint  # of what is sent, whatever becomes of it until a cursor is made
         if self._wanted.cursor is None:
             return self.statement_after(None)
-        return self.statement_after(self.bounds(codec.decode(self._wanted.cursor, self.keys, self.imprint.digest())))
+        return self.statement_after(self.bounds(codec.decode(self._wanted.cursor, self.keys, fingerprint())))
 
     def bounds(self, values: Sequence[object]) -> list[Any]:
         """Give the parameters for the values that a cursor carries."""
@@ -168,7 +169,7 @@ class Search(Generic[TRow, TData]):
 
     def page(self, cut: Window[Record], items: Sequence[TData], codec: CursorCodec, total: int | None) -> Page[TData]:
         """Make the page of the rows cut out and of the data made of them."""
-        cursors = LazyCursors(cut.rows, self.encoder(codec, self.imprint.digest))
+        cursors = LazyCursors(cut.rows, self.encoder(codec, self.fingerprint))
         return Page(tuple(items), cut.has_next_page, cut.has_previous_page, total, cursors)
 
     def encoder(self, codec: CursorCodec, fingerprint: Callable[[], bytes]) -> Callable[[Record], str]:
@@ -180,6 +181,11 @@ class Search(Generic[TRow, TData]):
     def imprint(self) -> Imprint:
         """What the fingerprint of the search is made of."""
         return Imprint(self.terms, self.conditions)
+
+    @cached_property
+    def fingerprint(self) -> Callable[[], bytes]:
+        """What makes the fingerprint of the search, as it was when this was first looked at."""
+        return self.imprint.later()
 
     @cached_property
     def _wanted(self) -> Fetch:
