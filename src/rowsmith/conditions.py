@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import AsBoolean, BinaryExpression, BooleanClauseLi
 
 from rowsmith.errors import InvalidFilter, RepositoryError, ScopeError, kind_of
 from rowsmith.signatures import takes
-from rowsmith.sql import as_sql, typed
+from rowsmith.sql import as_sql, own_parameters, typed
 from rowsmith.texts import ADVICE, is_closed
 
 # Not InstrumentedAttribute, which is a descriptor: a dataclass's field of its type would read as the bool.
@@ -231,6 +231,10 @@ def resolve(condition: Condition) -> ColumnElement[bool]:
             f"a condition must be a SQL expression such as GroupRow.name == 'x', not {given}; "
             "compare with None by .is_(None), not by 'is None'"
         )
+    for part in visitors.iterate(expression):  # here, as it is for each call
+        if part.__class__ is BindParameter and not (cast("Any", part).unique and cast("Any", part).callable is None):
+            expression = own_parameters(expression)
+            break
     return cast("ColumnElement[bool]", expression)
 
 

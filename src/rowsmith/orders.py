@@ -22,7 +22,7 @@ from sqlalchemy.sql.elements import (
 
 from rowsmith.conditions import built
 from rowsmith.errors import InvalidFilter, kind_of
-from rowsmith.sql import are_same, parts_of, typed
+from rowsmith.sql import are_same, own_parameters, parts_of, typed
 
 OrderExpression: TypeAlias = ColumnElement[Any] | InstrumentedAttribute[Any]
 """A column, mapped attribute or SQL expression, with or without ``.asc()``, ``.desc()``, ``.nulls_last()``."""
@@ -104,7 +104,7 @@ def order_terms(orders: Sequence[Order], primary_key: Sequence[ColumnElement[Any
 
 def _expression_of(order: Any) -> ColumnElement[Any]:
     if isinstance(order, ColumnElement):
-        return order  # pyright: ignore[reportUnknownVariableType]
+        return cast("ColumnElement[Any]", own_parameters(order))
     if parts := parts_of(order):
         raise InvalidFilter(f"{order} is made of several columns and has no order: sort by them, {', '.join(parts)}")
     if isinstance(getattr(order, "property", None), RelationshipProperty):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, inspect
+from sqlalchemy import BindParameter, Column, ColumnElement, inspect
 from sqlalchemy.orm import CompositeProperty
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import AbstractTextClause, ClauseElement
 
 
@@ -27,6 +28,34 @@ def are_sql(kind: type[object]) -> bool:
 def as_sql(value: Any) -> Any:
     """Give the SQL that a value stands for; any other value as it is."""
     return value.__clause_element__() if hasattr(value, "__clause_element__") else value
+
+
+def own_parameters(expression: Any) -> Any:
+    """Give SQL whose parameters are its own: no name ties them to others, and they have their values from now on.
+
+    Of two parameters with one name in a statement SQLAlchemy sends one value, the later one's. And one whose value a
+    callable gives is NULL, where the statement was compiled for one with a value: its cache takes both for the same.
+    """
+    if all(map(_is_own, visitors.iterate(expression))):
+        return expression
+    told: Any = {"maintain_key": True, "detect_subquery_cols": True}
+    return visitors.cloned_traverse(expression, told, {"bindparam": _make_own})
+
+
+def calls_for_values(expression: Any) -> bool:
+    """Say whether SQL has parameters whose values callables give."""
+    return any(part.__class__ is BindParameter and part.callable is not None for part in visitors.iterate(expression))
+
+
+def _is_own(part: Any) -> bool:
+    return part.__class__ is not BindParameter or part.required or (part.unique and part.callable is None)
+
+
+def _make_own(copy: Any) -> None:
+    if not _is_own(copy):
+        copy.value, copy.callable = copy.effective_value, None
+        copy.unique = False  # so that it gets a name of its own
+        copy._convert_to_unique()
 
 
 def typed(value: object, kind: str) -> str:

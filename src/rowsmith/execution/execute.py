@@ -10,7 +10,7 @@ from sqlalchemy import Executable, Result
 from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from rowsmith.errors import MappingError
+from rowsmith.errors import InvalidFilter, MappingError
 from rowsmith.execution.apart import apart
 from rowsmith.execution.blame import remember
 from rowsmith.execution.origin import UNKNOWN, Origin
@@ -133,8 +133,13 @@ async def _sent(
     told: Any = {"execution_options": options, "bind_arguments": origin.binds}
     try:
         return await db_sess.execute(statement, parameters, **told)
-    except CompileError:
-        return await db_sess.execute(apart(statement), parameters, **told)
+    except CompileError as exc:
+        if "unrelated CTEs" not in str(exc):  # which have one name, and that is the application's
+            return await db_sess.execute(apart(statement), parameters, **told)
+    raise InvalidFilter(
+        "two queries in WITH have one name and are not the same: leave the name out of .cte(), or write nesting=True "
+        "beside it"
+    )
 
 
 async def flush(db_sess: AsyncSession, origin: Origin = UNKNOWN) -> None:

@@ -16,7 +16,7 @@ from rowsmith.filters.fields import FieldFilter
 from rowsmith.filters.operands import On, Operand
 from rowsmith.mapping import RowInfo, nearest
 from rowsmith.mapping.annotations import marks, options, private_annotations
-from rowsmith.sql import as_sql, parts_of
+from rowsmith.sql import as_sql, calls_for_values, own_parameters, parts_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +95,9 @@ def expression_over(given: Any, info: RowInfo[object], place: str) -> ColumnElem
     for source in expression._from_objects:  # pyright: ignore[reportPrivateUsage] - no public name
         if not info.owns(source):
             raise MappingError(f"{place} belongs to another table than {info.row.__name__}: write Related[...]")
-    return expression  # pyright: ignore[reportUnknownVariableType]
+    if calls_for_values(expression):
+        raise MappingError(f"{place} has a parameter whose value a callable gives: have the database say it")
+    return cast("ColumnElement[Any]", own_parameters(expression))
 
 
 def row_of(cls: type[Any]) -> Any:

@@ -17,7 +17,7 @@ from rowsmith.mapping.truth import complaint_inside
 from rowsmith.mapping.types import Comparison, column_type, stored_form
 from rowsmith.several import Several, several_complaint
 from rowsmith.signatures import takes
-from rowsmith.sql import as_sql, is_sql, typed
+from rowsmith.sql import as_sql, calls_for_values, is_sql, own_parameters, typed
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties
 
@@ -180,7 +180,12 @@ def resolved(expression: Expression) -> ColumnElement[Any]:
         raise MappingError(
             f"a computed field needs a SQL expression such as GroupRow.name, not {kind_of(given)}{typed(given, 'Text')}"
         )
-    return given
+    if calls_for_values(given):
+        raise MappingError(
+            "a computed field is made once for all calls, and a parameter whose value a callable gives is of one call: "
+            "have the database say it, as in func.current_setting('app.user')"
+        )
+    return cast("ColumnElement[Any]", own_parameters(given))
 
 
 SETS: Final = frozenset({Several.SET})

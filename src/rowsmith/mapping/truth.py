@@ -18,8 +18,10 @@ from sqlalchemy import (
     FunctionFilter,
     Join,
     Label,
+    Null,
     ScalarSelect,
     Select,
+    TextClause,
     UnaryExpression,
     Update,
 )
@@ -59,6 +61,8 @@ def complaint_inside(elements: Sequence[Any]) -> str | None:
     for element in elements:
         if isinstance(element, _BINARY) and any(map(_is_order, map(_alone, (element.left, element.right)))):
             return "compares an order with something: write orders=[...], and compare the column here"
+        if isinstance(element, _BINARY) and element.operator in _IS and not _is_told_by_is(_alone(element.right)):
+            return "has is_() or is_not() of a value, and those are of None, True and False: write == value or != value"
         for condition, refused in _held(element):
             alone = _alone(condition)
             if is_condition(alone) is False:
@@ -144,6 +148,10 @@ def _alone(expression: Any) -> Any:
     while isinstance(alone, _LABEL):
         alone = bare(alone.element)
     return alone
+
+
+def _is_told_by_is(alone: Any) -> bool:
+    return isinstance(alone, (Null, True_, False_, TextClause)) or bool(getattr(alone, "is_literal", False))
 
 
 def _is_order(alone: Any) -> bool:

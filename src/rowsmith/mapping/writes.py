@@ -32,7 +32,7 @@ from rowsmith.mapping.row import RowInfo, nearest, row_info
 from rowsmith.mapping.truth import complaint_inside
 from rowsmith.several import several_complaint
 from rowsmith.signatures import takes
-from rowsmith.sql import as_sql, is_sql, parts_of
+from rowsmith.sql import as_sql, is_sql, own_parameters, parts_of
 from rowsmith.state import UNSET, OptionalState, TriState
 from rowsmith.texts import complaint_about
 from rowsmith.ties import loose_ties, takes_from
@@ -313,7 +313,7 @@ def tied(info: RowInfo[object], name: str, value: Any) -> Any:
     check_comparisons(expression, elements, info, f"what is written to {name} of", into)
     if complaint := assigned_complaint(expression, into):
         raise info.refusal(name, complaint)
-    return value
+    return value if (own := own_parameters(expression)) is expression else own
 
 
 def refuse_own_names(cls: type[Any], names: Collection[str], base: type[object]) -> None:

@@ -13,7 +13,7 @@ from rowsmith.errors import MappingError, kind_of
 from rowsmith.mapping import RowInfo
 from rowsmith.mapping.types import Comparison, column_type
 from rowsmith.mapping.writes import check_writable
-from rowsmith.sql import as_sql, is_sql
+from rowsmith.sql import as_sql, calls_for_values, is_sql
 from rowsmith.state import UNSET
 
 _TIMES = (Comparison.MOMENT, Comparison.LOCAL_TIME, Comparison.DATE)
@@ -180,6 +180,8 @@ def _complaint(info: RowInfo[object], attribute: InstrumentedAttribute[Any], val
         own = {part.table.key for part in info.parts}
         if any(getattr(part, "key", None) not in own for part in sources):
             return f"is marked by SQL that is no expression over {info.row.__name__} alone"
+        if calls_for_values(given):
+            return "is marked by SQL with a parameter whose value a callable gives: have the database say it"
         return None
     if value is None:
         return None if info.columns[attribute.key].nullable else "is NOT NULL: say what restoring writes into it"
