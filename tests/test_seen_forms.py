@@ -26,6 +26,7 @@ from rowsmith import (
     Patch,
     ReferenceNotFound,
     Repository,
+    ScopeMismatch,
     count,
     related,
 )
@@ -193,7 +194,10 @@ class Bosses(Repository[UserRow, User, int]):
 
 
 async def test_what_another_scope_has_read_in_the_session(any_tables: WithTables) -> None:
-    """A call gives in a unit of work, and in a session that somebody else owns, what it gives by itself."""
+    """A call gives in a unit of work, and in a session that somebody else owns, what it gives by itself.
+
+    Or it says that a row of it is held which shows another scope something else.
+    """
 
     def ups(rows: Any) -> list[tuple[int, int | None]]:
         return [(row.id, row.up and row.up.id) for row in rows]
@@ -201,12 +205,16 @@ async def test_what_another_scope_has_read_in_the_session(any_tables: WithTables
     async def both(db: Database) -> None:
         nodes, one = Nodes(db), Says(NodeRow.tenant == 1)
         kept = [*await nodes.search(orders=[NodeRow.id])]
-        assert ups(kept) == [(1, None), (2, 1)]
+        for read in (lambda: nodes.search(one), lambda: nodes.get(2, one), lambda: anext(aiter(nodes.stream(one)))):
+            with pytest.raises(ScopeMismatch, match="whose up were loaded for another scope"):
+                await read()
+            assert ups(kept) == [(1, None), (2, 1)]
+        kept.clear()  # of which the collector may not know yet
         assert ups(await nodes.search(one)) == ups([await nodes.get(2, one)]) == [(2, None)]
         assert ups([each async for each in nodes.stream(one)]) == [(2, None)]
-        kept += [*await nodes.search(one)]
         assert ups(await nodes.search(orders=[NodeRow.id])) == [(1, None), (2, 1)]
         assert ups([each async for each in nodes.stream(orders=[NodeRow.id])]) == [(1, None), (2, 1)]
+        assert ups([each async for each in nodes.stream(one)]) == [(2, None)]
 
     async with any_tables(NodeRow) as db:
         await filled(db, NodeRow(id=1, tenant=2), NodeRow(id=2, tenant=1, up_id=1))

@@ -21,6 +21,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial, wraps
+from gc import collect
 from operator import itemgetter
 from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeGuard, Unpack, cast
 
@@ -288,11 +289,20 @@ class Call(Generic[TRow_co, TData_co]):
         if not self.entity.shape.is_row:
             return await execute(self.db_sess, statement, origin, options, parameters)
         reader = await self.reader(statement, origin)
-        given = self.given(statement)
-        result = await execute(reader, statement, origin, options, parameters)
-        if given is not None:
-            given.settle()
-        return result
+
+        async def sent() -> Result[Any] | Exception:
+            given = self.given(statement)
+            result = await execute(reader, statement, origin, options, parameters)
+            refusal = None if given is None else given.settle()
+            return result if refusal is None else refusal
+
+        found = await sent()
+        if isinstance(found, Exception):
+            collect()  # what nobody holds any more may be there still, and is in nobody's way then
+            found = await sent()
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     async def reader(self, statement: Executable, origin: Origin) -> AsyncSession:
         """Give the session that a SELECT of rows is sent in: beside the call's own where only data is made of them.

@@ -81,11 +81,16 @@ class GivenRows:
         states: list[InstanceState[Any]] = [row._sa_instance_state for row in dirty]
         self._unwritten = {state: {name: _copied(state.dict[name]) for name in _changed(state)} for state in states}
 
-    def settle(self) -> None:
+    @property
+    def are_apart(self) -> bool:
+        """Whether what any of the objects show was loaded under something else."""
+        return any(not shown_under(state, name).is_like(under) for state, name, under in self._loaded())
+
+    def settle(self) -> ScopeMismatch | None:
         """Have what was not written yet stay, once the rows are read, and what others were shown.
 
-        Raises:
-            ScopeMismatch: a row would show others what this call may see, or the other way round; it is as before.
+        Gives the error for a row that would show others what this call may see, or the other way round; it is as
+        before then.
         """
         self._set_again()
         others = list[_Place]()
@@ -99,8 +104,7 @@ class GivenRows:
                 state.info.setdefault(_SHOWN, {})[name] = under
         for state, name in others:
             set_committed_value(state.obj(), name, self._before[state, name][1])
-        if others:
-            raise _shown_otherwise(*others[0])
+        return _shown_otherwise(*others[0]) if others else None
 
     def _set_again(self) -> None:
         for state, values in self._unwritten.items():
@@ -126,7 +130,7 @@ def _copied(value: Any) -> tuple[Any, Any]:
     return value, value.copy() if isinstance(value, list | set | dict) else value
 
 
-def _shown_otherwise(state: InstanceState[Any], name: str) -> Exception:
+def _shown_otherwise(state: InstanceState[Any], name: str) -> ScopeMismatch:
     row = state.class_.__name__
     return ScopeMismatch(
         f"this session has a {row} whose {name} were loaded for another scope, or for none, and one {row} would show "

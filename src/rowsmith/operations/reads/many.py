@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
+from gc import collect
 from typing import Any, cast
 
 from sqlalchemy import BindParameter, inspect
@@ -400,8 +401,8 @@ async def _settled(
             records = await anext(chunks, None)
             if records is None:
                 return
-            if given is not None:
-                given.settle()
+            if given is not None and (refusal := given.settle()) is not None:
+                raise refusal
             yield records
 
 
@@ -413,6 +414,9 @@ async def _partitions(
     meets, own_rows = layout.meets_itself, call.own_rows if layout.keeps_rows else None
     is_held = own_rows is None and len(call.db_sess.identity_map) > 0
     statement = search.everything()
+    if (given := call.given(statement)) is not None and given.are_apart:
+        del given
+        collect()  # what nobody holds any more is in nobody's way
     result = await _opened(call, statement, chunk_size, adds=meets and not is_held)  # see rowsmith.execution.execute
     try:
         async with aclosing(_settled(call, statement, result, chunk_size)) as chunks:
