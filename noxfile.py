@@ -184,12 +184,14 @@ def arguments(session: nox.Session) -> None:
 
 @nox.session
 def tenants(session: nox.Session) -> None:
-    """Run programs of two tenants over every verb, on rows that inherit too; takes how many on each backend.
+    """Run programs of two tenants over every verb, on rows that inherit too; takes how many on each backend."""
+    prove(session, "tests/test_tenant_programs.py", {"ROWSMITH_TENANT_PROGRAMS": "400"})
 
-    And in how many ways each case of failing batches, and of rows of other classes, is tried.
-    """
-    tests = "tests/test_tenant_programs.py tests/operations/test_held_in_batches.py tests/test_seen_kin.py"
-    prove(session, tests, {"ROWSMITH_TENANT_PROGRAMS": "400", "ROWSMITH_WAYS": "3"})
+
+@nox.session
+def ways(session: nox.Session) -> None:
+    """Try all cases of which the suite has a share; takes in how many ways each is tried."""
+    prove(session, "tests", {"ROWSMITH_WAYS": "3"})
 
 
 @nox.session

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
@@ -19,6 +21,19 @@ from rowsmith.conditions import Condition, resolve
 from rowsmith.database import Database
 from rowsmith.errors import RepositoryError
 from rowsmith.operations.updates.writer import BatchWriter
+
+WAYS = int(os.environ.get("ROWSMITH_WAYS", "1"))
+"""In how many ways cases are tried that differ by several things at once; 1 in the suite, and all from 3 on."""
+
+T = TypeVar("T")
+
+
+def share(cases: Iterable[T], of: int = 2) -> list[T]:
+    """Give half of some cases, or one of so many, in their order and always the same; all for ``nox -s ways``."""
+    given = list(cases)
+    size = len(given) if WAYS > 1 else -(-len(given) // of)
+    return [given[place] for place in sorted(Random(len(given)).sample(range(len(given)), size))]
+
 
 BARE = [part for name in ("anyio", "hypothesispytest", "schemathesis") for part in ("-p", f"no:{name}")]
 """Options of pytest that leave out plugins of rowsmith's own tests; to import them takes longer than a few tests."""

@@ -39,6 +39,7 @@ from rowsmith.filters import Filter, NumberFilter, On
 from rowsmith.scope import Limits
 from rowsmith.testing import WithTables
 from rowsmith.testing.contract.verbs import VERBS, Does, Outcome, VerbCall, answered
+from support import share
 
 
 class Base(DeclarativeBase):
@@ -249,7 +250,7 @@ async def _answers(world: World, theirs: Mapping[str, Any]) -> dict[tuple[str, s
     """Give what every verb that takes filters answers in every scope, with another tenant's row of these values."""
     await world.refill(theirs)
     found: dict[tuple[str, str, str], Outcome] = {}
-    for name, scope, asked in product(WITH_FILTERS, SCOPES, ASKED):
+    for name, scope, asked in share(product(WITH_FILTERS, SCOPES, ASKED)):
         conditions = [ASKED[asked](world.row)]
         call = Asking(world.things, SCOPES[scope](world.row), [2], world.patch, asked=conditions)
         found[name, scope, asked] = await answered(VERBS[name].call(call), [2])

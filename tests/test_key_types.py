@@ -15,7 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from columns import COLUMNS
 from rowsmith import BadInput, Database, MappingError, OptionalState, Patch, Repository, Spec
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import count_statements, share
 
 # Of MONEY and its like SQLAlchemy does not say which operators they have, and warns of that.
 pytestmark = pytest.mark.filterwarnings("ignore:Type object .* does not refer to an OperatorClass")
@@ -112,7 +112,7 @@ ALL_LANES = [
 ]
 
 
-@pytest.mark.parametrize("name, each_lane", LANES, indirect=["each_lane"])
+@pytest.mark.parametrize("name, each_lane", share(LANES), indirect=["each_lane"])
 async def test_each_verb_finds_the_row(name: str, each_lane: Database, lane_tables: WithTables) -> None:
     """Alone or among others; what cannot be done with such a key is refused before anything is sent."""
     row, repository = keyed(name)
@@ -216,7 +216,7 @@ NO_IDS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("name, each_lane", ALL_LANES, indirect=["each_lane"])
+@pytest.mark.parametrize("name, each_lane", share(ALL_LANES, 3), indirect=["each_lane"])
 async def test_no_sql_is_an_id(name: str, each_lane: Database, lane_tables: WithTables) -> None:
     """Of any type, in any verb: SQL given for an id is refused, and so is a row or the class of one."""
     row, repository = keyed(name)

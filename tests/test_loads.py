@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 import pytest
@@ -30,7 +31,7 @@ from rowsmith import (
     Spec,
 )
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import count_statements, share
 
 
 class Base(DeclarativeBase):
@@ -661,9 +662,10 @@ def seen_of_class(item: Any, chain: tuple[Any, ...]) -> Any:
     )
 
 
-@pytest.mark.parametrize("holds", [False, True], ids=["alone", "beside objects of a session"])
-@pytest.mark.parametrize("is_joined", [False, True], ids=["one table", "joined tables"])
-@pytest.mark.parametrize("kind", ["", "inline", "selectin"])
+WAYS_OF_SUBCLASSES = share(product(["", "inline", "selectin"], [False, True], [True, False]), 3)
+
+
+@pytest.mark.parametrize("kind, is_joined, holds", WAYS_OF_SUBCLASSES)
 async def test_what_only_subclasses_have_is_loaded_of_their_rows(
     any_tables: WithTables, kind: str, is_joined: bool, holds: bool
 ) -> None:

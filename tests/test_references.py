@@ -37,7 +37,7 @@ from rowsmith import (
 )
 from rowsmith.testing import WithTables
 from rowsmith.testing.contract.verbs import VERBS, Does, Outcome, VerbCall, answer
-from support import count_statements
+from support import count_statements, share
 from tenants import stored
 
 
@@ -210,8 +210,7 @@ class Checked(Counted):
         return [ExistenceCheck(sa.exists().where(OwnerRow.tenant == self.tenant), EntityNotFound)]
 
 
-@pytest.mark.parametrize("verb", WRITERS)
-@pytest.mark.parametrize("kind", [Counted, Checked])
+@pytest.mark.parametrize("verb, kind", share([(verb, kind) for verb in WRITERS for kind in (Counted, Checked)], 3))
 async def test_a_scope_is_asked_once_for_each_thing_it_says(lane_tables: WithTables, verb: str, kind: Any) -> None:
     """By whichever lane, alone and in blocks that are open, of whatever keys, and where one leads outside."""
     async with lane_tables(OwnerRow, LandRow, HouseRow) as db:

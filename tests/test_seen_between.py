@@ -39,7 +39,7 @@ from rowsmith.sql import as_sql
 from rowsmith.testing import WithTables
 from rowsmith.testing.contract.verbs import VERBS, Does, VerbCall, answer
 from says import Says
-from support import count_statements
+from support import count_statements, share
 
 
 class Base(DeclarativeBase):
@@ -305,7 +305,7 @@ def groups(db: Database, request: pytest.FixtureRequest) -> Repository[GroupRow,
     return made
 
 
-@pytest.mark.parametrize("name", SCOPES)
+@pytest.mark.parametrize("name", share(SCOPES))
 async def test_data_comes_over_rows_inside(groups: Groups, name: str) -> None:
     """Whichever way data is read, however deep; nothing of one step limits another."""
     scope, shown = SCOPES[name]
@@ -329,7 +329,7 @@ async def test_one_session_after_the_other(groups: Groups, db: Database) -> None
                 assert {id: await groups.get(id, scope) for id in shown} == shown
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", share(VERBS))
 async def test_no_verb_shows_more(groups: Groups, verb: str) -> None:
     """What a write gives shows no more than a read, whichever verb it is."""
     does = VERBS[verb].does

@@ -14,6 +14,7 @@ from typing_extensions import override
 from rowsmith import PUBLIC, Condition, Database, MappingError, Repository, SearchScope, related
 from rowsmith.filters import Filter, NumberFilter, Related
 from rowsmith.testing import WithTables
+from support import share
 
 
 class Base(DeclarativeBase):
@@ -216,7 +217,7 @@ SEEN: dict[str, tuple[str, SearchScope | None, tuple[int, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("case", SEEN)
+@pytest.mark.parametrize("case", share(SEEN))
 async def test_what_a_step_goes_over(db: Database, case: str) -> None:
     """Nested data, what is loaded with whole rows and filters go over the same rows, those inside."""
     name, scope, seen = SEEN[case]

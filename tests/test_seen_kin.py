@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +31,7 @@ from rowsmith import (
 )
 from rowsmith.testing import WithTables
 from rowsmith.testing.contract.verbs import VERBS, Does, Outcome, VerbCall, answer
+from support import WAYS, share
 from tenants import stored
 
 
@@ -257,8 +257,6 @@ MADE: dict[type[PersonRow], tuple[Any, Any, Any, int]] = {
 }
 WRITERS = [verb for verb, told in VERBS.items() if told.does in (Does.MAKE, Does.PUT, Does.CHANGE)]
 NEW, NOBODY = 30, 99
-WAYS = int(os.environ.get("ROWSMITH_WAYS", "1"))
-"""In how many of its forms each scope is tried: by itself, in an AllOf, in an AnyOf; the full number is 3."""
 
 
 @pytest.fixture
@@ -290,7 +288,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("row, verb", CASES)
+@pytest.mark.parametrize("row, verb", share(CASES))
 async def test_no_key_leads_to_anothers_row_in_the_same_tables(db: Database, row: Any, verb: str) -> None:
     """Of whichever class it is, and whichever of them the key leads to; one's own are taken, of each class."""
     for key, mine in TO.items():
@@ -374,7 +372,7 @@ async def test_what_is_said_of_their_class_goes_before(db: Database, others: Any
     """Also of the one above it, or below; the scope's own rows are held by its own conditions besides."""
     scope = of(ClerkRow, **others)
     clerks = Clerks(db, resilience=None)
-    for id in {*range(1, 7), *range(11, 17)} - {CLERK}:
+    for id in share({*range(1, 7), *range(11, 17)} - {CLERK}):
         ways = (scope, AllOf(scope, ClerkRow.tenant == "a"), AnyOf(scope, of(ClerkRow, "c", **others)))
         for turn in range(min(WAYS, 3)):
             put_together = ways[(id + turn) % 3]
@@ -422,7 +420,7 @@ async def test_what_a_row_does_not_have_is_not_inside(db: Database, form: str) -
     await led(db, CLERK, boss_id=MANAGER)
     await led(db, CLERK + 10, boss_id=PERSON)
     scope, own = Says(conditions()), next(id for id in (MANAGER, DIRECTOR) if id in inside)
-    for id in {PERSON, MANAGER, DIRECTOR, GUARD} | {PERSON + 10, MANAGER + 10}:
+    for id in share([PERSON, MANAGER + 10, MANAGER, DIRECTOR, GUARD, PERSON + 10]):
         patch = ManagerPatch(boss_id=TriState.update(id))
         outcome = await answer("update", VerbCall(Managers(db, resilience=None), scope, [own], patch))
         assert (outcome.error is None) is (id in inside), id

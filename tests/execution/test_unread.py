@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import wraps
+from itertools import product
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from rowsmith import (
     TriState,
 )
 from rowsmith.testing import WithTables
+from support import share
 
 
 class Mood(enum.Enum):
@@ -159,9 +161,7 @@ LANES = pytest.mark.parametrize("native", [True, False], ids=["native", "sqlalch
 VERBS = pytest.mark.parametrize("verb", BATCHES)
 
 
-@pytest.mark.parametrize("column", ["first", "last", "mood"])
-@LANES
-@VERBS
+@pytest.mark.parametrize("column, native, verb", share(product(["first", "last", "mood"], [True, False], BATCHES)))
 async def test_the_item_is_told(with_tables: WithTables, verb: str, native: bool, column: str) -> None:
     """The error says at which index of the batch the row stands that cannot be read, whatever else is asked for."""
     async with with_tables(DayRow, HourRow) as made:

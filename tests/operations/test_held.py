@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from rowsmith import (
     Spec,
 )
 from rowsmith.testing import WithTables
+from support import share
 from tenants import Base, DomainRow, stored
 
 
@@ -175,8 +177,13 @@ async def answer(call: Awaitable[Any]) -> tuple[Any, ...]:
     return type(error), str(error), repr(error), facts, error.__cause__, error.__context__
 
 
-@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)
-@pytest.mark.parametrize("call", (CREATES | UPDATES).values(), ids=CREATES | UPDATES)
+def cases(scopes: Mapping[str, SearchScope]) -> list[Any]:
+    calls = CREATES | UPDATES
+    every = share(product(calls, scopes))
+    return [pytest.param(calls[name], scopes[scope], id=f"{name}-{scope}") for name, scope in every]
+
+
+@pytest.mark.parametrize("call, scope", cases(SCOPES))
 async def test_a_taken_key_and_a_free_one_are_one_answer_outside(desks: Desks, call: Call, scope: SearchScope) -> None:
     """A row that would be outside is refused by its scope, whatever stands elsewhere; nothing is written."""
     before = await stored(desks.db, sa.select(DeskRow.tenant, DeskRow.code).order_by(DeskRow.id))
@@ -188,8 +195,7 @@ async def test_a_taken_key_and_a_free_one_are_one_answer_outside(desks: Desks, c
     assert [row for row in kept if row != ("a", "fine")] == before
 
 
-@pytest.mark.parametrize("scope", TOLD.values(), ids=TOLD)
-@pytest.mark.parametrize("call", (CREATES | UPDATES).values(), ids=CREATES | UPDATES)
+@pytest.mark.parametrize("call, scope", cases(TOLD))
 async def test_a_taken_key_is_told_as_such_inside(desks: Desks, call: Call, scope: SearchScope) -> None:
     """A row that would be inside meets the constraint; the transaction goes on."""
     async with desks.db.unit_of_work():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, cast
 
 import pytest
@@ -35,7 +36,7 @@ from rowsmith import (
     Unscoped,
 )
 from rowsmith.testing import WithTables
-from support import count_statements
+from support import count_statements, share
 from tenants import stored
 
 
@@ -379,23 +380,22 @@ TREES: dict[str, Callable[[Boards, BoardCreate, SearchScope], Awaitable[Any]]] =
 EITHER = AnyOf(whole_of("a"), whole_of("b"))
 
 
-@pytest.mark.parametrize("create", TREES.values(), ids=TREES)
-@pytest.mark.parametrize(
-    "scope",
-    [
-        EITHER,
-        AnyOf(whole_of("a"), whole_of("b"), boards_of("c", {})),
-        AnyOf(whole_of("a"), whole_of("b"), BoardRow.tenant == "c"),
-        AnyOf(AnyOf(whole_of("a"), whole_of("c")), whole_of("b")),
-        AllOf(EITHER, Scope((BoardRow.id > 0,), {CardRow: PUBLIC, LabelRow: PUBLIC})),
-        AllOf(EITHER, BoardRow.id > 0),
-    ],
-    ids=["any", "one silent", "a condition", "nested", "all", "all, a condition"],
-)
+OF_BOTH: dict[str, SearchScope] = {
+    "any": EITHER,
+    "one silent": AnyOf(whole_of("a"), whole_of("b"), boards_of("c", {})),
+    "a condition": AnyOf(whole_of("a"), whole_of("b"), BoardRow.tenant == "c"),
+    "nested": AnyOf(AnyOf(whole_of("a"), whole_of("c")), whole_of("b")),
+    "all": AllOf(EITHER, Scope((BoardRow.id > 0,), {CardRow: PUBLIC, LabelRow: PUBLIC})),
+    "all, a condition": AllOf(EITHER, BoardRow.id > 0),
+}
+
+
+@pytest.mark.parametrize("create, name", share(product(TREES.values(), OF_BOTH), 5))
 async def test_all_rows_of_a_tree_are_inside_the_same_one_of_several_scopes(
-    boards: Boards, scope: SearchScope, create: Any
+    boards: Boards, name: str, create: Any
 ) -> None:
     """Each and the one above it, whatever the verb and however deep; nothing of a tree that crosses is written."""
+    scope = OF_BOTH[name]
     mine, theirs = CardBelow("a", (LabelCreate("a"),)), CardBelow("b", (LabelCreate("b"),))
     for crossing in (
         BoardCreate("a", (mine, theirs)),
